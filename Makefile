@@ -1,0 +1,52 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything else is for those who change the code.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check slow bench proto lock clean
+
+help:            ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+setup: $(STAMP)  ## make .venv with everything, pinned and checked by hash
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "loadgen needs Python >= 3.11; %s is %d.%d. Try: make PYTHON=python3.12" % (sys.executable, *v))'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: setup      ## the main job: three regions, 20 s of load, live percentiles
+	@$(BIN)/python -m tools.demo
+
+test: setup      ## all tests but the slow ones
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+slow: setup      ## long statistics, soaks, repeated runs
+	@$(BIN)/python -m pytest -m slow --timeout=3600 $(ARGS)
+
+check: setup     ## style, types, import directions, generated code, names in the docs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m tools.proto --check
+	@$(BIN)/python -m tools.docs_names
+
+bench: setup     ## measure against the budgets; writes bench/RESULTS.md
+	@$(BIN)/python -m bench
+
+proto: setup     ## generate loadgen/wire/v1 from proto/ (in a tool venv of its own)
+	@$(BIN)/python -m tools.proto
+
+lock:            ## resolve the pinned requirements anew (uv in a tool venv)
+	@test -x .tools/uv/bin/uv || { $(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv; }
+	@for out in requirements requirements-dev; do \
+	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	    --extra controller --extra aws $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
+
+clean:           ## remove what the other targets made
+	@rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

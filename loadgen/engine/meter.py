@@ -1,0 +1,100 @@
+"""One user's meter: where in the journey it is, and the sample that is not settled yet.
+
+A request's sample is *provisional* until the first `expect` or `pick` on its
+reply, the user's next request or think, or the end of its step or iteration.
+Then it is recorded, once. So a reply that turns out to be wrong is recorded as
+wrong, without being recorded twice.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from loadgen.engine.recorder import Recorder, RequestSeries
+
+__all__ = ["Meter", "Sample"]
+
+
+class Sample(Protocol):
+    """What a client's reply carries of its request. Times are `perf_counter_ns`."""
+
+    series: RequestSeries
+    asked_ns: int
+    sent_ns: int
+    """0 when the request was never written."""
+    first_byte_ns: int
+    done_ns: int
+    outcome: str
+    size_bytes: int
+
+
+class Meter:
+    """Resolves series for the place the user is in, and holds at most one provisional sample.
+
+    The clients call, for each request: `settle()`, `request(name)`, and at the end `hold(sample)`.
+    """
+
+    __slots__ = ("_held", "_named", "journey", "pool_limited", "recorder", "step", "warmup")
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.journey = ""
+        self.step: str | None = None
+        self.warmup = False
+        self.pool_limited = False
+        self._held: Sample | None = None
+        self._named: dict[str, RequestSeries] = {}
+
+    def begin(self, journey: str, *, warmup: bool, pool_limited: bool) -> None:
+        """A new iteration begins; it waited for a free user if `pool_limited`."""
+        self.journey, self.warmup, self.pool_limited = journey, warmup, pool_limited
+        self.enter(None)
+
+    def enter(self, step: str | None) -> None:
+        """The user is now in `step` (full name, `a/b` when nested; None outside of steps)."""
+        self.settle()
+        self.step = step
+        self._named = self.recorder.named(self.journey, step, self.warmup)
+
+    def request(self, name: str) -> RequestSeries:
+        """HOT. A request named `name` is asked for: counts it as started and gives its series."""
+        counters = self.recorder.counters
+        counters.requests_started += 1
+        if self.pool_limited:
+            counters.requests_pool_limited += 1
+        series = self._named.get(name)
+        if series is None:
+            series = self.recorder.request_series(self.journey, self.step, name, self.warmup)
+            if series.key.request == name:  # names beyond the cap are not kept: there may be millions
+                self._named[name] = series
+        return series
+
+    def hold(self, sample: Sample) -> None:
+        """HOT. The request ended; its outcome may still be changed by an `expect`."""
+        if self._held is not None:
+            self.settle()
+        self._held = sample
+
+    def settle(self) -> None:
+        """HOT. Record what is held, as it stands."""
+        held = self._held
+        if held is not None:
+            self._held = None
+            self.recorder.request(
+                held.series,
+                held.asked_ns,
+                held.sent_ns,
+                held.first_byte_ns,
+                held.done_ns,
+                held.outcome,
+                held.size_bytes,
+            )
+
+    def settle_as(self, sample: Sample, outcome: str) -> None:
+        """An expectation on `sample` was decided: record it with `outcome`, unless it is recorded already.
+
+        With OK, an `http 503` that was expected is recorded as ok: `expect` said that it is the right answer.
+        """
+        if self._held is sample:
+            sample.outcome = outcome
+            self.settle()

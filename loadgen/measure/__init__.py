@@ -1,0 +1,1 @@
+"""What was measured: histograms, series, deltas, their merge, objectives, the run folder."""

@@ -1,0 +1,104 @@
+"""One agent's measurement of one interval, as a value.
+
+What travels is sparse: (index, count) pairs of the HdrHistogram layout. Series
+are interned once for each (agent, epoch): the first delta that uses a series
+brings its key, and ids count up from 0 in the order in which keys were brought.
+Counters add up over intervals, agents and regions; health does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from loadgen.measure.series import SeriesKey
+
+__all__ = ["Counters", "Delta", "Health", "SeriesStats"]
+
+
+@dataclass(slots=True)
+class Counters:
+    """Exact counts that add up. Mutable: the recorder counts in one, deltas carry copies."""
+
+    requests_started: int = 0
+    requests_finished: int = 0
+    requests_errors: int = 0
+    requests_pool_limited: int = 0
+    """Started in iterations that had to wait for a free user."""
+    iterations_due: int = 0
+    iterations_started: int = 0
+    iterations_finished: int = 0
+    iterations_missed: int = 0
+    """Due and never started."""
+    iterations_cut_off: int = 0
+    """Started, and stopped by the drain."""
+    iterations_errors: int = 0
+    """Finished with an outcome other than ok, script faults included."""
+    script_faults: int = 0
+    bytes_received: int = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def __sub__(self, other: Counters) -> Counters:
+        return Counters(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)})
+
+    def copy(self) -> Counters:
+        return self + Counters()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How fit the generator was in one interval. Values of one worker, or the worst of several."""
+
+    users: int = 0
+    """Users alive at the end of the interval."""
+    in_flight: int = 0
+    """Iterations running at the end of the interval."""
+    waiting: int = 0
+    """Iterations due that wait for a free user, at the end of the interval."""
+    loop_lag_p50_us: int = 0
+    loop_lag_p99_us: int = 0
+    loop_lag_max_us: int = 0
+    generator_lag_p99_us: int = 0
+    response_p99_us: int = 0
+    """p99 of the journeys' response times that ended in the interval; what the lag is held against."""
+    cpu_share: float = 0.0
+    """CPU time of the worker / wall time of the interval."""
+    rss_bytes: int = 0
+    unfit: tuple[str, ...] = ()
+    """Why this second of this worker cannot be trusted; empty when it can."""
+    notes: tuple[str, ...] = ()
+    """What else a person should know: a scenario line that blocked the loop, names over the cap."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStats:
+    """Of one series in one interval; n equals the sum of the series' bucket counts."""
+
+    series: int
+    n: int
+    sum_ns: int
+    min_ns: int
+    max_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One agent's histograms and counts for one interval; `seq` has no gaps within an epoch.
+
+    index: u32 little endian, strictly increasing: series id * SLOTS + slot (loadgen.measure.histogram).
+    count: u32 little endian, as many as `index`, none 0.
+    start_ns, end_ns: on the run's clock, 0 = T0. What *ended* within [start, end) is in it.
+    """
+
+    agent: str
+    epoch: int
+    seq: int
+    start_ns: int
+    end_ns: int
+    new_series: tuple[SeriesKey, ...] = ()
+    index: bytes = b""
+    count: bytes = b""
+    stats: tuple[SeriesStats, ...] = ()
+    counters: Counters = field(default_factory=Counters)
+    health: Health = field(default_factory=Health)

@@ -1,0 +1,41 @@
+"""What a histogram is a histogram of.
+
+A *series* is (kind, journey, step, request, outcome, tags); each has one
+histogram for each metric of its kind. The region is not in the key: an agent
+has one region, so the merge adds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+__all__ = ["OK", "OTHER", "Kind", "Metric", "SeriesKey"]
+
+Kind = Literal["journey", "step", "request"]
+Metric = Literal["response", "service", "duration", "user_wait", "generator_lag"]
+"""journey: response, duration, user_wait, generator_lag; step: response, duration; request: response, service."""
+
+OK: Final = "ok"
+"""The outcome of what went right; every other outcome names what went wrong."""
+OTHER: Final = "(other)"
+"""Stands for all names beyond the cap on distinct names."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKey:
+    """One histogram's name, the same on agent, wire, controller and in files."""
+
+    kind: Kind
+    journey: str
+    step: str | None
+    """Nested steps are `a/b`; None for a journey and for a request outside of steps."""
+    request: str | None
+    """The request's name, e.g. `GET /products/{sku}`; None for journeys and steps."""
+    outcome: str
+    metric: Metric
+    censored: bool = False
+    """True: each value is only a lower bound (time-out, missed, cut off): the truth is greater."""
+    warmup: bool = False
+    """True: due within the warm-up, so kept out of series and SLOs."""
+    tags: tuple[tuple[str, str], ...] = ()

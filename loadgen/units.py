@@ -1,0 +1,163 @@
+"""Quantities as people write them: "500ms", "200/s", "0.1%", "5MB", and back.
+
+Durations are integer nanoseconds, rates floats in 1/s, ratios floats from 0 to
+1, sizes integer bytes. Parsing is exact where the unit allows it (decimal, not
+binary floating point) and raises `ValueError` with an example of what is meant.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+__all__ = [
+    "NS_PER_MS",
+    "NS_PER_S",
+    "NS_PER_US",
+    "format_count",
+    "format_duration",
+    "format_rate",
+    "format_ratio",
+    "parse_duration",
+    "parse_rate",
+    "parse_ratio",
+    "parse_size",
+]
+
+NS_PER_US = 1_000
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+_DURATION_NS = {
+    "ns": 1,
+    "us": NS_PER_US,
+    "µs": NS_PER_US,
+    "ms": NS_PER_MS,
+    "s": NS_PER_S,
+    "m": 60 * NS_PER_S,
+    "min": 60 * NS_PER_S,
+    "h": 3600 * NS_PER_S,
+    "d": 86400 * NS_PER_S,
+}
+_RATE_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_SIZE_BYTES = {
+    "b": 1,
+    "kb": 1000,
+    "mb": 1000**2,
+    "gb": 1000**3,
+    "kib": 1024,
+    "mib": 1024**2,
+    "gib": 1024**3,
+}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
+
+
+def parse_duration(text: str | float) -> int:
+    """Nanoseconds of "500ms", "2m", "1m30s"; a bare number is seconds.
+
+    Raises:
+        ValueError: not a duration, negative, or not finite.
+    """
+    if isinstance(text, int | float):
+        if not 0 <= text < float("inf"):
+            raise ValueError(f"a duration cannot be {text}")
+        return round(text * NS_PER_S)
+    squeezed = text.strip().lower().replace(" ", "")
+    parts = _PART.findall(squeezed)
+    if not parts or "".join(n + u for n, u in parts) != squeezed or any(u not in _DURATION_NS for _, u in parts):
+        raise ValueError(f'"{text}" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"')
+    return int(sum(Decimal(number) * _DURATION_NS[unit] for number, unit in parts))
+
+
+def parse_rate(text: str | float) -> float:
+    """Iterations per second of "200/s", "30/m", "1000/h"; a bare number is per second.
+
+    Negative rates parse (the profile refuses them, with the place where they stand).
+
+    Raises:
+        ValueError: not a rate, or not finite.
+    """
+    if isinstance(text, int | float):
+        if not abs(text) < float("inf"):
+            raise ValueError(f"a rate cannot be {text}")
+        return float(text)
+    match = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(?:/\s*([a-z]+))?\s*", text.lower())
+    if match is None or (match[2] or "s") not in _RATE_S:
+        raise ValueError(f'"{text}" is no rate; write "200/s", "30/m" or "1000/h"')
+    return float(Decimal(match[1]) / _RATE_S[match[2] or "s"])
+
+
+def parse_ratio(text: str | float) -> float:
+    """A share from 0 to 1 of "0.1%" or 0.001.
+
+    Raises:
+        ValueError: not a ratio, or outside 0 to 1.
+    """
+    try:
+        stripped = text.strip() if isinstance(text, str) else str(text)
+        value = Decimal(stripped[:-1]) / 100 if stripped.endswith("%") else Decimal(stripped)
+    except ArithmeticError:
+        raise ValueError(f'"{text}" is no ratio; write "0.1%" or 0.001') from None
+    if not 0 <= value <= 1:
+        raise ValueError(f'"{text}" is outside 0 to 100 %')
+    return float(value)
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes of "5MB", "64KiB" or 1024.
+
+    Raises:
+        ValueError: not a size, or negative.
+    """
+    if isinstance(text, int):
+        if text < 0:
+            raise ValueError(f"a size cannot be {text}")
+        return text
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text.lower())
+    if match is None or match[2] not in _SIZE_BYTES:
+        raise ValueError(f'"{text}" is no size; write "5MB" or "64KiB"')
+    return int(Decimal(match[1]) * _SIZE_BYTES[match[2]])
+
+
+def format_duration(ns: float) -> str:
+    """Three significant digits and the unit that fits: "412 µs", "1.53 ms", "2.50 s", "1m30s".
+
+    From a minute on, whole seconds.
+    """
+    if ns < 0:
+        return "-" + format_duration(-ns)
+    if ns >= 60 * NS_PER_S:
+        seconds = round(ns / NS_PER_S)
+        hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
+        return "".join(f"{n}{u}" for n, u in ((hours, "h"), (minutes, "m"), (rest, "s")) if n)
+    for unit, size in (("s", NS_PER_S), ("ms", NS_PER_MS), ("µs", NS_PER_US)):
+        if ns >= size * 0.9995:
+            return f"{_three_digits(ns / size)} {unit}"
+    return f"{ns:.0f} ns"
+
+
+def format_rate(per_s: float) -> str:
+    """ "200/s", "0.50/s"."""
+    return f"{_three_digits(per_s) if per_s < 1000 else format_count(round(per_s))}/s"
+
+
+def format_ratio(ratio: float) -> str:
+    """ "0.10 %"; never rounds something to nothing ("< 0.001 %"), nor a little less than all to all."""
+    percent = ratio * 100
+    if 0 < percent < 0.001:
+        return "< 0.001 %"
+    if 99.999 < percent < 100:
+        return "> 99.999 %"
+    digits = 3 if 0 < percent < 0.1 or 99.9 < percent < 100 else 2 if percent < 10 or percent > 90 else 1
+    return f"{percent:.{digits}f} %"
+
+
+def format_count(count: int) -> str:
+    """ "12,345"."""
+    return f"{count:,}"
+
+
+def _three_digits(value: float) -> str:
+    if value >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"

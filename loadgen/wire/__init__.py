@@ -1,0 +1,1 @@
+"""Between controller, agents and workers: typed messages, their protobuf form, frames and sockets."""

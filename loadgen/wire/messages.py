@@ -1,0 +1,259 @@
+"""What controller, agents and workers say to each other, as values.
+
+Everything that crosses a process is one of these; `wire/codec.py` turns them
+into protobuf and back, and nothing else of the program touches protobuf. Times
+named `*_ns` are monotonic clocks of the side that the name says.
+
+    agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Fin, TornDown
+    controller -> agent   Welcome, Rejected, ClockPong, Prepare, BundleChunk, SetUp, StartAt, Ack, Stop, TearDown, Bye
+    supervisor <-> worker the same Prepare, Ready, Refused, SetUp, SetUpDone, StartAt, Delta, Heartbeat, Stop, Fin,
+                          TearDown, TornDown over an inherited socketpair
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from loadgen.errors import Fault
+from loadgen.measure.delta import Counters, Delta
+
+__all__ = [
+    "PROTOCOL_MAJOR",
+    "PROTOCOL_MINOR",
+    "Ack",
+    "BundleChunk",
+    "BundleRequest",
+    "Bye",
+    "ClockPing",
+    "ClockPong",
+    "Delta",
+    "Fin",
+    "Heartbeat",
+    "Hello",
+    "Message",
+    "Prepare",
+    "Ready",
+    "Refused",
+    "Rejected",
+    "SetUp",
+    "SetUpDone",
+    "StartAt",
+    "Stop",
+    "TearDown",
+    "TornDown",
+    "Welcome",
+]
+
+PROTOCOL_MAJOR = 1
+"""Peers of another major are refused by name; minors are compatible both ways."""
+PROTOCOL_MINOR = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """An agent registers, also again after it lost the connection."""
+
+    agent: str
+    region: str
+    major: int
+    minor: int
+    pid: int
+    host: str
+    cpus: int
+    weight: float = 1.0
+    """Its capacity beside the others of its region."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The controller took the agent in; `epoch` counts its registrations."""
+
+    epoch: int
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The controller does not take the agent in, and why (another major, another key for the id)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockPing:
+    agent_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockPong:
+    agent_ns: int
+    controller_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Get ready for a run: fetch the bundle, load the plan, take your share."""
+
+    run_id: str
+    generation: int
+    bundle_sha256: str
+    bundle_bytes: int
+    scenario: str
+    """Path of the scenario file within the bundle."""
+    plan: str
+    overrides_json: bytes
+    """`loadgen.dsl.plan.Overrides` as JSON: target, peak, duration, regions, params."""
+    seed: int
+    index: int
+    """This agent's place in `weights`."""
+    weights: tuple[float, ...]
+    """The shares of all agents, in the order of their indices; they need not sum to 1."""
+    interval_ns: int
+    bundle_dir: str = ""
+    """Supervisor to worker only: where the bundle was unpacked."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRequest:
+    sha256: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundleChunk:
+    sha256: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    run_id: str
+    generation: int
+    bundle_sha256: str
+    clock_error_ns: int = 0
+    """Half of the smallest round trip: how far off the agent's idea of the controller's clock may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The agent cannot take part (bundle, faults of the scenario, a dead worker), and why."""
+
+    run_id: str
+    reason: str
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """To one agent, before the start: run the plan's set-up once."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetUpDone:
+    run_id: str
+    value_json: bytes
+    error: str = ""
+    """Not empty: it raised; file, line and text."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartAt:
+    """T0 for all. Controller to agent on the controller's clock; supervisor to worker on the agent's."""
+
+    run_id: str
+    t0_ns: int
+    shared_json: bytes = b"null"
+    """The value of the plan's set-up, for `user.shared`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """I am alive; with what was sent and acknowledged, so that gaps show while idle."""
+
+    run_id: str
+    phase: str
+    last_seq_sent: int = -1
+    last_seq_acked: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Every delta of `epoch` up to `seq` is durable and merged."""
+
+    run_id: str
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Start nothing more. `now`: also cut off what is in flight; otherwise let it drain."""
+
+    run_id: str
+    reason: str
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fin:
+    """The agent's last word on a run: what its deltas must add up to."""
+
+    run_id: str
+    epoch: int
+    last_seq: int
+    """-1 when it sent none."""
+    totals: Counters = field(default_factory=Counters)
+    recorded: int = 0
+    """Sum of all bucket counts that it sent."""
+    started_at_ns: int = 0
+    """When the first iteration's T0 wake-up really happened, minus T0: the start skew."""
+    reason: str = ""
+    """Not empty: it ended early, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TearDown:
+    run_id: str
+    shared_json: bytes = b"null"
+
+
+@dataclass(frozen=True, slots=True)
+class TornDown:
+    run_id: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """The controller needs the agent no more for this run; `leave`: exit."""
+
+    run_id: str
+    leave: bool = False
+
+
+Message = (
+    Hello
+    | Welcome
+    | Rejected
+    | ClockPing
+    | ClockPong
+    | Prepare
+    | BundleRequest
+    | BundleChunk
+    | Ready
+    | Refused
+    | SetUp
+    | SetUpDone
+    | StartAt
+    | Heartbeat
+    | Delta
+    | Ack
+    | Stop
+    | Fin
+    | TearDown
+    | TornDown
+    | Bye
+)
