@@ -102,3 +102,4 @@ class Delta:
     stats: tuple[SeriesStats, ...] = ()
     counters: Counters = field(default_factory=Counters)
     health: Health = field(default_factory=Health)
+    run_id: str = ""
