@@ -1,0 +1,1 @@
+"""The commands of `loadgen`, one file each: they parse, call, and print."""

@@ -1,0 +1,57 @@
+"""What the conductor shows of a run that is going on; `live` turns it into figures and lines.
+
+A `ViewState` is cheap to make (it copies no histogram) and is asked for four
+times a second. It is read on the loop that merges, so nothing changes meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from loadgen.dsl.plan import PlanSpec
+    from loadgen.measure.merge import Merge
+
+__all__ = ["AgentState", "AgentView", "Phase", "ViewState"]
+
+Phase = Literal["waiting", "preparing", "setting up", "starting", "running", "draining", "stopping", "done"]
+"""waiting: for agents to register; starting: T0 is set and not yet there; stopping: cut off what is in flight."""
+
+AgentState = Literal["expected", "registered", "preparing", "ready", "running", "draining", "finished", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """One agent as the controller sees it. Its figures are in the merge, under its id."""
+
+    id: str
+    region: str
+    state: AgentState
+    silent_s: float = 0.0
+    """Since its last message of any kind."""
+    note: str = ""
+    """Why it is lost or what it complains about; empty when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """A run at one instant."""
+
+    run_id: str
+    phase: Phase
+    clock_ns: int
+    """On the run's clock: 0 = T0, negative while the start is being waited for."""
+    spec: PlanSpec
+    merge: Merge
+    agents: tuple[AgentView, ...]
+    """Those that take part, in the order of their indices; also the lost ones."""
+    agents_wanted: int
+    """How many the run waits for before it starts."""
+    is_embedded: bool = True
+    """Regions are simulated: all agents are on this machine."""
+    run_dir: Path | None = None
+    notices: tuple[str, ...] = ()
+    """What a person should know now, newest last: an agent was lost, a line blocked the loop."""
+    stop_reason: str = ""
