@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from loadgen.engine.recorder import Recorder, RequestSeries
+from loadgen.measure.series import OK
 
 __all__ = ["Meter", "Sample"]
 
@@ -34,7 +35,7 @@ class Meter:
     The clients call, for each request: `settle()`, `request(name)`, and at the end `hold(sample)`.
     """
 
-    __slots__ = ("_held", "_named", "journey", "pool_limited", "recorder", "step", "warmup")
+    __slots__ = ("_held", "_named", "failed", "journey", "pool_limited", "recorder", "step", "warmup")
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -42,12 +43,15 @@ class Meter:
         self.step: str | None = None
         self.warmup = False
         self.pool_limited = False
+        self.failed: str | None = None
+        """The first `http` error of this iteration that no `expect` accepted: it becomes the iteration's outcome."""
         self._held: Sample | None = None
         self._named: dict[str, RequestSeries] = {}
 
     def begin(self, journey: str, *, warmup: bool, pool_limited: bool) -> None:
         """A new iteration begins; it waited for a free user if `pool_limited`."""
-        self.journey, self.warmup, self.pool_limited = journey, warmup, pool_limited
+        self.settle()
+        self.journey, self.warmup, self.pool_limited, self.failed = journey, warmup, pool_limited, None
         self.enter(None)
 
     def enter(self, step: str | None) -> None:
@@ -55,6 +59,14 @@ class Meter:
         self.settle()
         self.step = step
         self._named = self.recorder.named(self.journey, step, self.warmup)
+
+    def leave(
+        self, outer: str | None, step: str, response_ns: int, duration_ns: int, outcome: str, censored: bool
+    ) -> None:
+        """`step` ended with `outcome`, and the user is in `outer` again."""
+        series = self.recorder.step_series(self.journey, step, self.warmup)
+        self.recorder.step(series, response_ns, duration_ns, outcome, censored)
+        self.enter(outer)
 
     def request(self, name: str) -> RequestSeries:
         """HOT. A request named `name` is asked for: counts it as started and gives its series."""
@@ -80,6 +92,8 @@ class Meter:
         held = self._held
         if held is not None:
             self._held = None
+            if held.outcome is not OK and self.failed is None and held.outcome.startswith("http "):
+                self.failed = held.outcome
             self.recorder.request(
                 held.series,
                 held.asked_ns,

@@ -1,0 +1,120 @@
+"""Drives a load: starts iterations when they are due (open), or keeps users going (closed, counted).
+
+Each function returns when the last iteration of its share has been started, or
+as soon as `stop` is set; what still runs is the drain's business. No function
+here knows of regions or agents: a share says which arrivals and users are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from loadgen.engine.clock import Clock, sleep_clock
+from loadgen.engine.schedule import Block
+from loadgen.engine.users import Arrival, Life, UserPool
+
+__all__ = ["drive_arrivals", "drive_iterations", "drive_users"]
+
+
+async def drive_arrivals(
+    blocks: Iterable[Block], clock: Clock, t0_ns: int, pool: UserPool, stop: asyncio.Event, warmup_ns: int
+) -> None:
+    """HOT, once an iteration: budget 3 µs (bench/drive.py).
+
+    Waits for absolute times, so a late wake-up shifts one start and not the rate;
+    all that is due is started in one tick, and nothing before it is due.
+    """
+    elapsed_ns = clock.elapsed_ns
+    now_ns = elapsed_ns()
+    for block in blocks:
+        for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
+            if due_ns > now_ns:
+                now_ns = elapsed_ns()
+                if due_ns > now_ns:
+                    await clock.sleep_until(due_ns)
+                    now_ns = elapsed_ns()
+                if stop.is_set():
+                    return
+            pool.arrive(Arrival(t0_ns + due_ns, n, journey, due_ns < warmup_ns))
+
+
+async def drive_users(
+    spans: Sequence[tuple[int, Sequence[tuple[int, int]]]],
+    journey_of: Callable[[int, int], int],
+    new_life: Callable[[], Life],
+    clock: Clock,
+    pool: UserPool,
+    stop: asyncio.Event,
+    warmup_ns: int,
+) -> None:
+    """Keep each of our users going for its spans of the profile.
+
+    Args:
+        spans: (global user index, when it is alive: start and end in ns of the run).
+        journey_of: (user, its i-th iteration from 0) -> journey index.
+
+    A user whose span is over finishes its iteration and leaves; its data row is its index.
+    """
+
+    async def live(user: int, alive: Sequence[tuple[int, int]]) -> None:
+        life = new_life()
+        done = 0
+        try:
+            for start_ns, end_ns in alive:
+                await _until(clock, start_ns, stop)
+                while not stop.is_set() and (now_ns := clock.elapsed_ns()) < end_ns:
+                    arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
+                    await pool.run(life, arrival)
+                    done += 1
+                    await asyncio.sleep(0)  # a journey that awaits nothing must not starve the others
+        finally:
+            await life.close()
+
+    await _all([live(user, alive) for user, alive in spans])
+
+
+async def drive_iterations(
+    own: Iterator[tuple[int, int]],
+    users: int,
+    new_life: Callable[[], Life],
+    clock: Clock,
+    pool: UserPool,
+    stop: asyncio.Event,
+    warmup_ns: int,
+) -> None:
+    """Our `users` users share our iterations until none is left.
+
+    Args:
+        own: (global iteration index, journey index) of each of our iterations.
+    """
+
+    async def live() -> None:
+        life = new_life()
+        try:
+            for n, journey in own:
+                await pool.run(life, Arrival(None, n, journey, clock.elapsed_ns() < warmup_ns))
+                if stop.is_set():
+                    return
+                await asyncio.sleep(0)
+        finally:
+            await life.close()
+
+    await _until(clock, 0, stop)
+    if not stop.is_set():
+        await _all([live() for _ in range(users)])
+
+
+async def _until(clock: Clock, at_ns: int, stop: asyncio.Event) -> None:
+    """Wait for a time on the run's clock, or for the stop."""
+    waits = [asyncio.ensure_future(sleep_clock(clock, at_ns)), asyncio.ensure_future(stop.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _all(lives: list) -> None:
+    """All users' lives; one that is cut off ends alone."""
+    await asyncio.gather(*lives, return_exceptions=True)

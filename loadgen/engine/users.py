@@ -1,0 +1,264 @@
+"""Users as the engine sees them: who runs an iteration, and what is recorded of it.
+
+A `Life` is the scenario's side of one user (cookies, connections, journeys). The
+engine decides when it iterates, takes the times, and records. Lives are kept:
+a slot's connections outlive the person that used them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Protocol
+
+from loadgen.engine.recorder import JourneySeries, Recorder
+
+__all__ = ["Arrival", "Life", "Slot", "UserPool"]
+
+
+class Arrival:
+    """One iteration to run. `due_ns` is on `perf_counter_ns`; None in closed loads, which have no due."""
+
+    __slots__ = ("due_ns", "journey", "n", "row", "warmup")
+
+    def __init__(self, due_ns: int | None, n: int, journey: int, warmup: bool, row: int | None = None) -> None:
+        self.due_ns, self.n, self.journey, self.warmup = due_ns, n, journey, warmup
+        self.row = n if row is None else row
+        """Index of the data row: the global arrival index, or the user's stripe."""
+
+
+class Life(Protocol):
+    """The scenario's side of one user. `iterate` sets the attributes and never raises but CancelledError."""
+
+    begun_ns: int
+    """When the journey's first line ran; 0 until then."""
+    ended_ns: int
+    """When its last did; 0 until then."""
+    set_up_ns: int
+    """How long the person's set-up took before the first line; also in `idle_ns`."""
+    idle_ns: int
+    """Think, pace and set-up that ended within the iteration: not part of the response time."""
+    outcome: str
+    censored: bool
+    """The outcome came from a time-out: the truth would have taken longer."""
+
+    async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None: ...
+
+    def idle_until(self, now_ns: int) -> int:
+        """`idle_ns` with the think that is going on at `now_ns`."""
+
+    async def close(self) -> None: ...
+
+
+class Slot:
+    """A place for one user at a time: a life, a long-lived task, and the iteration that is running."""
+
+    __slots__ = ("arrival", "free_ns", "life", "task", "wake")
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.arrival: Arrival | None = None
+        self.free_ns = 0
+        """When a user was free for the arrival: its due time, or later when it had to wait."""
+        self.wake: asyncio.Future[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class UserPool:
+    """Runs iterations on slots: takes a free one, makes a new one, or lets the arrival wait in due order.
+
+    Args:
+        new_life: makes the scenario's side of one more user.
+        series: the journey series by journey index, for (measured, warm-up).
+        max_users: the cap; an arrival that finds all of them busy waits, its clock running from due.
+        max_lateness_ns: an arrival that waited longer than this is missed; None: it is started however late.
+    """
+
+    def __init__(
+        self,
+        new_life: Callable[[], Life],
+        recorder: Recorder,
+        series: tuple[list[JourneySeries], list[JourneySeries]],
+        *,
+        max_users: int,
+        max_lateness_ns: int | None = None,
+    ) -> None:
+        self._new_life = new_life
+        self._recorder = recorder
+        self._series = series
+        self._max_users = max_users
+        self._max_lateness_ns = max_lateness_ns
+        self._free: list[Slot] = []
+        self._waiting: deque[Arrival] = deque()
+        self._slots: list[Slot] = []
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopped = False
+
+    @property
+    def users(self) -> int:
+        return len(self._slots)
+
+    @property
+    def in_flight(self) -> int:
+        return self._busy
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def arrive(self, arrival: Arrival) -> None:
+        """HOT, once an iteration of an open load: it is due now."""
+        self._recorder.counters.iterations_due += 1
+        if self._free:
+            self._start(self._free.pop(), arrival, 0)
+        elif len(self._slots) < self._max_users:
+            self._start(self._add_slot(), arrival, 0)
+        else:
+            self._waiting.append(arrival)
+
+    async def run(self, life: Life, arrival: Arrival) -> None:
+        """One iteration of a closed load, by a user that lives in its own task."""
+        slot = Slot(life)
+        slot.task = asyncio.current_task()
+        self._slots.append(slot)
+        try:
+            slot.arrival = arrival
+            self._busy += 1
+            self._idle.clear()
+            self._recorder.counters.iterations_due += 1
+            await self._iterate(slot, arrival)
+        finally:
+            self._slots.remove(slot)
+
+    # -- slots of open loads ------------------------------------------------------------------
+
+    def _add_slot(self) -> Slot:
+        slot = Slot(self._new_life())
+        slot.task = asyncio.get_running_loop().create_task(self._live(slot))
+        self._slots.append(slot)
+        return slot
+
+    def _start(self, slot: Slot, arrival: Arrival, free_ns: int) -> None:
+        slot.arrival, slot.free_ns = arrival, free_ns
+        self._busy += 1
+        self._idle.clear()
+        if slot.wake is not None and not slot.wake.done():
+            slot.wake.set_result(None)
+
+    async def _live(self, slot: Slot) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            arrival = slot.arrival
+            if arrival is None:
+                slot.wake = loop.create_future()
+                await slot.wake
+                continue
+            await self._iterate(slot, arrival)
+            if (late := self._next_waiting()) is not None:
+                self._start(slot, late, perf_counter_ns())
+            else:
+                self._free.append(slot)
+
+    def _next_waiting(self) -> Arrival | None:
+        while self._waiting:
+            arrival = self._waiting.popleft()
+            if self._max_lateness_ns is None:
+                return arrival
+            late_ns = perf_counter_ns() - (arrival.due_ns or 0)
+            if late_ns <= self._max_lateness_ns:
+                return arrival
+            self._recorder.missed(self._journey(arrival), late_ns)
+        return None
+
+    # -- one iteration ------------------------------------------------------------------------
+
+    async def _iterate(self, slot: Slot, arrival: Arrival) -> None:
+        """HOT, once an iteration. What the drain cut off is recorded by `cut_off`, not here."""
+        counters = self._recorder.counters
+        life = slot.life
+        life.begun_ns = life.ended_ns = life.idle_ns = life.set_up_ns = 0
+        counters.iterations_started += 1
+        waited = slot.free_ns > (arrival.due_ns or slot.free_ns)
+        ready_ns = perf_counter_ns()
+        await life.iterate(arrival, pool_limited=waited)
+        end_ns = life.ended_ns or perf_counter_ns()
+        if slot.arrival is None:  # it was cut off while it ran
+            return
+        slot.arrival = None
+        self._done()
+        due_ns = arrival.due_ns
+        if due_ns is None:
+            start_ns, wait_ns, lag_ns = ready_ns, None, None
+        else:
+            start_ns = due_ns
+            free_ns = slot.free_ns or due_ns
+            begun_ns = life.begun_ns - life.set_up_ns if life.begun_ns else ready_ns
+            wait_ns, lag_ns = free_ns - due_ns, begun_ns - free_ns
+        duration_ns = end_ns - start_ns
+        response_ns = duration_ns - life.idle_ns
+        self._recorder.iteration(
+            self._journey(arrival), response_ns, duration_ns, wait_ns, lag_ns, life.outcome, life.censored
+        )
+
+    def _journey(self, arrival: Arrival) -> JourneySeries:
+        return self._series[arrival.warmup][arrival.journey]
+
+    def _done(self) -> None:
+        self._busy -= 1
+        if self._busy == 0 and not self._waiting:
+            self._idle.set()
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def drained(self) -> None:
+        """Return when nothing runs and nothing waits."""
+        while self._busy or self._waiting:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def give_up_waiting(self) -> None:
+        """What waits for a user will never start: missed, censored at its lateness."""
+        now_ns = perf_counter_ns()
+        while self._waiting:
+            arrival = self._waiting.popleft()
+            self._recorder.missed(self._journey(arrival), now_ns - (arrival.due_ns or now_ns))
+        if self._busy == 0:
+            self._idle.set()
+
+    def cut_off(self) -> None:
+        """Stop what runs: censored at what it has taken so far. A journey that resists is abandoned."""
+        self.give_up_waiting()
+        now_ns = perf_counter_ns()
+        for slot in list(self._slots):
+            arrival, life = slot.arrival, slot.life
+            if arrival is None:
+                continue
+            slot.arrival = None
+            begun_ns = life.begun_ns - life.set_up_ns if life.begun_ns else now_ns
+            is_open = arrival.due_ns is not None
+            start_ns = arrival.due_ns if arrival.due_ns is not None else begun_ns
+            free_ns = slot.free_ns or start_ns
+            self._recorder.cut_off(
+                self._journey(arrival),
+                max(0, now_ns - start_ns - life.idle_until(now_ns)),
+                now_ns - start_ns,
+                free_ns - start_ns if is_open else None,
+                begun_ns - free_ns if is_open else None,
+            )
+            self._done()
+            if slot.task is not None:
+                slot.task.cancel()
+
+    async def close(self, patience_s: float = 2.0) -> None:
+        """End the slots' tasks and lives; journeys that ignore their cancellation are left behind after `patience_s`."""
+        tasks = [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience_s)
+        for slot in self._slots:
+            await slot.life.close()
