@@ -1,0 +1,1 @@
+"""What a scenario says: journeys, users, steps, data, load, plans, objectives; and the loader that reads it."""
