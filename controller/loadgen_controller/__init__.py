@@ -1,1 +1,1 @@
-"""The controller: takes a plan, ships it to agents, merges what they measure, and says how it ended."""
+"""The controller: takes agents in, conducts a run, judges it."""

@@ -1,0 +1,558 @@
+"""The life of a run as a pure function: events in, effects out.
+
+Nothing here reads a clock, sends or stores; `conductor.py` performs the effects.
+The clock comes in as `Tick`, and the conductor ticks before every other event,
+so `run.now_ns` is when the event happened. All times are ns of the controller's
+monotonic clock.
+
+A run ends with at least one `End`, each with a reason of a closed type. What the
+reasons mean for the exit code is `verdict.py`'s business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from loadgen.errors import Fault, IllegalTransition
+from loadgen.units import NS_PER_MS, NS_PER_S
+
+__all__ = [
+    "AgentJoined",
+    "AgentLost",
+    "AgentReady",
+    "AgentRefused",
+    "AgentReturned",
+    "Effect",
+    "End",
+    "Event",
+    "FinReceived",
+    "Merged",
+    "Phase",
+    "Reason",
+    "Run",
+    "SendPrepare",
+    "SendSetUp",
+    "SendStart",
+    "SendStop",
+    "SendTearDown",
+    "SetUpEnded",
+    "StopRequested",
+    "StorageFailed",
+    "TearDownEnded",
+    "Terms",
+    "Tick",
+    "WindUp",
+    "step",
+]
+
+
+class Phase(Enum):
+    WAITING = "waiting for agents"
+    PREPARING = "preparing"
+    SETTING_UP = "setting up"
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    FINISHING = "finishing"
+    TEARING_DOWN = "tearing down"
+    DONE = "done"
+
+    @property
+    def has_load(self) -> bool:
+        """Whether iterations may be running."""
+        return self in (Phase.STARTING, Phase.RUNNING, Phase.DRAINING, Phase.FINISHING)
+
+
+class Reason(Enum):
+    """Why a run ends. Closed: whatever else happens is one of these."""
+
+    FINISHED = "finished"
+    """Every agent did its share and all of it was merged, or is accounted for as lost."""
+    STOPPED = "stopped"
+    """Somebody asked for it."""
+    SCRIPT_FAULTS = "script faults"
+    """The scenario raised in too many iterations."""
+    TOO_FEW_AGENTS = "too few agents"
+    NOT_READY = "not ready"
+    REFUSED = "refused"
+    """An agent cannot take part: bundle, faults of the scenario, a dead worker."""
+    SET_UP_FAILED = "set-up failed"
+    TEAR_DOWN_FAILED = "tear-down failed"
+    LOST_BEFORE_START = "agent lost before the start"
+    ALL_LOST = "all agents lost"
+    OVERDUE = "overdue"
+    """Agents still owed data when the time for it was over."""
+    STORAGE_FAILED = "storage failed"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    reason: Reason
+    detail: str
+    """A plain sentence for people."""
+    agents: tuple[str, ...] = ()
+    """Whom it is about, where it is about agents."""
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is agreed before a run and does not change during it."""
+
+    agents: int
+    """How many are needed, all regions together; at least one in each region."""
+    regions: tuple[str, ...]
+    """Those of the plan that have a share; agents of other regions take no part."""
+    duration_ns: int | None
+    """From T0 to the planned end; None where the load ends by count."""
+    drain_ns: int = 30 * NS_PER_S
+    has_set_up: bool = False
+    has_tear_down: bool = False
+    join_timeout_ns: int = 120 * NS_PER_S
+    ready_timeout_ns: int = 120 * NS_PER_S
+    set_up_timeout_ns: int = 60 * NS_PER_S
+    """Of the plan's set-up and of its tear-down."""
+    start_lead_ns: int = 700 * NS_PER_MS
+    """From sending StartAt to T0: must reach every agent before T0."""
+    finish_timeout_ns: int = 30 * NS_PER_S
+    """From the end of the drain until the run is over in any case."""
+    stop_now_timeout_ns: int = 5 * NS_PER_S
+    """The same after a stop at once: somebody waits at the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where a run stands. Begin with `Run.begin`."""
+
+    terms: Terms
+    now_ns: int
+    deadline_ns: int | None
+    """When the phase is over at the latest; None: only events end it."""
+    phase: Phase = Phase.WAITING
+    joined: tuple[tuple[str, str], ...] = ()
+    """(agent, region) of those who can take part, before the members are fixed."""
+    members: tuple[str, ...] = ()
+    """Who takes part, sorted by id; fixed when preparing begins."""
+    ready: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+    fins: frozenset[str] = frozenset()
+    """Whose Fin is here."""
+    merged: frozenset[str] = frozenset()
+    """Whose Fin is here and whose deltas up to it are durable and merged."""
+    is_set_up: bool = False
+    t0_ns: int | None = None
+    ends: tuple[End, ...] = ()
+
+    @classmethod
+    def begin(cls, terms: Terms, now_ns: int) -> Run:
+        return cls(terms=terms, now_ns=now_ns, deadline_ns=now_ns + terms.join_timeout_ns)
+
+    @property
+    def live(self) -> tuple[str, ...]:
+        """Members that are not lost, in order."""
+        return tuple(agent for agent in self.members if agent not in self.lost)
+
+    @property
+    def owing(self) -> tuple[str, ...]:
+        """Live members that have not delivered everything yet."""
+        return tuple(agent for agent in self.live if agent not in self.merged)
+
+
+# -- events ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentJoined:
+    """An agent registered, with an epoch of its own."""
+
+    agent: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReturned:
+    """An agent that was lost is heard again, in the same epoch: it never stopped, we only did not hear it."""
+
+    agent: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReady:
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRefused:
+    agent: str
+    text: str
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLost:
+    """Silent for too long, its process exited, or it came back as another process."""
+
+    agent: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinReceived:
+    agent: str
+    text: str = ""
+    """Not empty: it ended early, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Everything up to the agent's Fin is durable and merged."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetUpEnded:
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TearDownEnded:
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    text: str
+    now: bool = False
+    reason: Reason = Reason.STOPPED
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFailed:
+    text: str
+
+
+Event = (
+    Tick
+    | AgentJoined
+    | AgentReturned
+    | AgentReady
+    | AgentRefused
+    | AgentLost
+    | FinReceived
+    | Merged
+    | SetUpEnded
+    | TearDownEnded
+    | StopRequested
+    | StorageFailed
+)
+
+
+# -- effects -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SendPrepare:
+    agents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendSetUp:
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendStart:
+    agents: tuple[str, ...]
+    t0_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendStop:
+    agents: tuple[str, ...]
+    text: str
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendTearDown:
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindUp:
+    """The run is done: seal the folder and let everybody go."""
+
+
+Effect = SendPrepare | SendSetUp | SendStart | SendStop | SendTearDown | WindUp
+Moved = tuple[Run, tuple[Effect, ...]]
+
+
+def step(run: Run, event: Event) -> Moved:
+    """The whole life of a run. No I/O, no clock, no logging.
+
+    event          | waiting            | preparing          | setting up         | starting, running   | draining        | finishing           | tearing down
+    Tick           | deadline -> done   | deadline -> done   | deadline -> ends   | T0 -> running,      | drain over      | deadline -> ends,   | deadline -> done
+                   |                    |                    |                    | end -> draining     | -> finishing    | with who still owes |
+    AgentJoined    | enough -> preparing| ignored            | ignored            | ignored             | ignored         | ignored             | ignored
+    AgentReturned  | as joined          | ignored            | ignored            | not lost any more   | the same        | the same            | ignored
+    AgentReady     | illegal            | last -> set up or  | ignored            | ignored             | ignored         | ignored             | ignored
+                   |                    | starting           |                    |                     |                 |                     |
+    AgentRefused   | illegal            | -> done            | -> ends            | as lost             | as lost         | as lost             | as lost
+    AgentLost      | forgotten          | -> done            | -> ends            | counted; the last   | the same        | the same            | the one that tears
+                   |                    |                    |                    | one -> ends         |                 |                     | down -> done
+    FinReceived    | illegal            | as refused         | as refused         | all -> finishing    | the same        | counted             | ignored
+    Merged         | illegal            | illegal            | illegal            | all -> ends         | all -> ends     | all -> ends         | ignored
+    SetUpEnded     | illegal            | illegal            | -> starting; error | ignored             | ignored         | ignored             | ignored
+                   |                    |                    | -> ends            |                     |                 |                     |
+    TearDownEnded  | illegal            | illegal            | illegal            | illegal             | illegal         | illegal             | -> done
+    StopRequested  | -> done            | -> done            | -> ends            | -> draining;        | now: finishing  | now: sooner         | now: done
+                   |                    |                    |                    | now: finishing      |                 |                     |
+    StorageFailed  | -> done            | -> done            | -> ends            | -> ends             | -> ends         | -> ends             | -> done
+
+    "ends" is tearing down where the run was set up or started, the plan has a
+    tear-down and a live agent can do it; otherwise done. Done ignores everything.
+    An event about an agent that is no member is ignored.
+    """  # noqa: E501
+    if run.phase is Phase.DONE:
+        return run, ()
+    if isinstance(event, Tick):
+        # A clock that seems to go back is the caller's mistake; time stands still then.
+        return _at_time(replace(run, now_ns=max(run.now_ns, event.now_ns)))
+    if isinstance(event, StorageFailed):
+        stop = (SendStop(run.live, event.text, now=True),) if run.phase.has_load else ()
+        return _after(stop, _end(run, End(Reason.STORAGE_FAILED, event.text)))
+    match run.phase:
+        case Phase.WAITING:
+            return _waiting(run, event)
+        case Phase.PREPARING | Phase.SETTING_UP:
+            return _before_start(run, event)
+        case Phase.STARTING | Phase.RUNNING | Phase.DRAINING | Phase.FINISHING:
+            return _under_load(run, event)
+        case _:
+            return _tearing_down(run, event)
+
+
+# -- phases ------------------------------------------------------------------------------------
+
+
+def _at_time(run: Run) -> Moved:
+    """What is due by now. One step at a time: after a long pause the next tick does the next."""
+    if run.deadline_ns is None or run.now_ns < run.deadline_ns:
+        return run, ()
+    terms = run.terms
+    match run.phase:
+        case Phase.WAITING:
+            return _end(run, End(Reason.TOO_FEW_AGENTS, _too_few(run)))
+        case Phase.PREPARING:
+            missing = tuple(agent for agent in run.members if agent not in run.ready)
+            text = f"not ready within {terms.ready_timeout_ns / NS_PER_S:.0f} s: {', '.join(missing)}"
+            return _end(run, End(Reason.NOT_READY, text, missing))
+        case Phase.SETTING_UP:
+            text = f"the plan's set-up did not end within {terms.set_up_timeout_ns / NS_PER_S:.0f} s"
+            return _end(run, End(Reason.SET_UP_FAILED, text))
+        case Phase.STARTING:
+            planned_end = None if terms.duration_ns is None else run.deadline_ns + terms.duration_ns
+            return replace(run, phase=Phase.RUNNING, deadline_ns=planned_end), ()
+        case Phase.RUNNING:  # agents know the planned end themselves: nothing to send
+            return replace(run, phase=Phase.DRAINING, deadline_ns=run.deadline_ns + terms.drain_ns), ()
+        case Phase.DRAINING:
+            # After a pause of our own (stopped, suspended) what agents sent meanwhile still waits in the sockets.
+            least_ns = run.now_ns + terms.stop_now_timeout_ns
+            return _finish(run, "the time to drain is over", max(run.deadline_ns + terms.finish_timeout_ns, least_ns))
+        case Phase.FINISHING:
+            owing = run.owing
+            text = f"gave up waiting for the data of {', '.join(owing)}"
+            return _end(run, End(Reason.OVERDUE, text, owing))
+        case _:
+            text = f"the plan's tear-down did not end within {terms.set_up_timeout_ns / NS_PER_S:.0f} s"
+            return _done(run, End(Reason.TEAR_DOWN_FAILED, text))
+
+
+def _waiting(run: Run, event: Event) -> Moved:
+    match event:
+        case AgentJoined(agent, region) | AgentReturned(agent, region):
+            if region not in run.terms.regions:
+                return run, ()
+            others = tuple(pair for pair in run.joined if pair[0] != agent)
+            run = replace(run, joined=(*others, (agent, region)))
+            return _prepare(run) if _is_enough(run) else (run, ())
+        case AgentLost(agent):
+            return replace(run, joined=tuple(pair for pair in run.joined if pair[0] != agent)), ()
+        case StopRequested(text, _, reason):
+            return _end(run, End(reason, text))
+    raise IllegalTransition(run, event)
+
+
+def _before_start(run: Run, event: Event) -> Moved:
+    """Preparing and setting up: all or nobody."""
+    match event:
+        case AgentJoined() | AgentReturned():
+            return run, ()
+        case AgentReady(agent):
+            if run.phase is Phase.SETTING_UP or agent not in run.members:
+                return run, ()
+            run = replace(run, ready=run.ready | {agent})
+            return _set_up(run) if len(run.ready) == len(run.members) else (run, ())
+        case AgentRefused(agent, text, faults) if agent in run.members:
+            return _end(run, End(Reason.REFUSED, f"agent {agent} cannot take part: {text}", (agent,), faults))
+        case FinReceived(agent, text) if agent in run.members:
+            text = f"agent {agent} cannot take part: {text or 'it ended before the start'}"
+            return _end(run, End(Reason.REFUSED, text, (agent,)))
+        case AgentLost(agent, text) if agent in run.members:
+            run = replace(run, lost=run.lost | {agent})
+            return _end(
+                run, End(Reason.LOST_BEFORE_START, f"agent {agent} was lost before the start: {text}", (agent,))
+            )
+        case AgentRefused() | FinReceived() | AgentLost():
+            return run, ()
+        case SetUpEnded(error) if run.phase is Phase.SETTING_UP:
+            # Also after an error something may have been set up that wants tearing down.
+            run = replace(run, is_set_up=True)
+            return _end(run, End(Reason.SET_UP_FAILED, f"the plan's set-up failed: {error}")) if error else _start(run)
+        case StopRequested(text, _, reason):
+            return _end(run, End(reason, text))
+    raise IllegalTransition(run, event)
+
+
+def _under_load(run: Run, event: Event) -> Moved:
+    match event:
+        case AgentJoined() | AgentReady() | SetUpEnded():
+            return run, ()
+        case AgentReturned(agent):
+            return replace(run, lost=run.lost - {agent}), ()
+        case AgentLost(agent) | AgentRefused(agent):
+            if agent not in run.members or agent in run.merged:  # what it had to give is here
+                return run, ()
+            return _settled(replace(run, lost=run.lost | {agent}))
+        case FinReceived(agent):
+            if agent not in run.members:
+                return run, ()
+            return _settled(replace(run, fins=run.fins | {agent}, lost=run.lost - {agent}))
+        case Merged(agent):
+            if agent not in run.members:
+                return run, ()
+            merged = run.merged | {agent}
+            return _settled(replace(run, merged=merged, fins=run.fins | {agent}, lost=run.lost - {agent}))
+        case StopRequested(text, now, reason):
+            return _stop(run, End(reason, text), now)
+    raise IllegalTransition(run, event)
+
+
+def _tearing_down(run: Run, event: Event) -> Moved:
+    match event:
+        case TearDownEnded(error):
+            if not error:
+                return _done(run)
+            return _done(run, End(Reason.TEAR_DOWN_FAILED, f"the plan's tear-down failed: {error}"))
+        case AgentLost(agent, text) | AgentRefused(agent, text):
+            if agent != _first_live(run):
+                return run, ()
+            return _done(
+                run, End(Reason.TEAR_DOWN_FAILED, f"agent {agent} was lost while tearing down: {text}", (agent,))
+            )
+        case StopRequested(text, True, reason):
+            return _done(run, End(reason, text))
+    return run, ()
+
+
+# -- moves -------------------------------------------------------------------------------------
+
+
+def _prepare(run: Run) -> Moved:
+    members = tuple(sorted(agent for agent, _ in run.joined))
+    deadline_ns = run.now_ns + run.terms.ready_timeout_ns
+    return replace(run, phase=Phase.PREPARING, members=members, deadline_ns=deadline_ns), (SendPrepare(members),)
+
+
+def _set_up(run: Run) -> Moved:
+    if not run.terms.has_set_up:
+        return _start(run)
+    deadline_ns = run.now_ns + run.terms.set_up_timeout_ns
+    return replace(run, phase=Phase.SETTING_UP, deadline_ns=deadline_ns), (SendSetUp(run.members[0]),)
+
+
+def _start(run: Run) -> Moved:
+    t0_ns = run.now_ns + run.terms.start_lead_ns
+    return replace(run, phase=Phase.STARTING, t0_ns=t0_ns, deadline_ns=t0_ns), (SendStart(run.members, t0_ns),)
+
+
+def _stop(run: Run, end: End, now: bool) -> Moved:
+    if run.phase in (Phase.DRAINING, Phase.FINISHING) and not now:
+        return run, ()  # it is ending already
+    if end not in run.ends:
+        run = replace(run, ends=(*run.ends, end))
+    if now:
+        soon_ns = run.now_ns + run.terms.stop_now_timeout_ns
+        return _finish(run, end.detail, soon_ns if run.deadline_ns is None else min(run.deadline_ns, soon_ns))
+    deadline_ns = run.now_ns + run.terms.drain_ns
+    if run.deadline_ns is not None and run.phase is Phase.RUNNING:
+        deadline_ns = min(deadline_ns, run.deadline_ns + run.terms.drain_ns)
+    return replace(run, phase=Phase.DRAINING, deadline_ns=deadline_ns), (SendStop(run.live, end.detail, now=False),)
+
+
+def _finish(run: Run, text: str, deadline_ns: int) -> Moved:
+    """Nothing may run any more; what is left is to hear it all."""
+    late = tuple(agent for agent in run.live if agent not in run.fins)
+    stop = (SendStop(late, text, now=True),) if late else ()
+    return replace(run, phase=Phase.FINISHING, deadline_ns=deadline_ns), stop
+
+
+def _settled(run: Run) -> Moved:
+    """After a member was lost or has delivered: is there anything left to wait for?"""
+    if not run.live:
+        names = ", ".join(run.members)
+        return _end(run, End(Reason.ALL_LOST, f"no agent is left: lost {names}", run.members))
+    if not run.owing:
+        return _end(run, End(Reason.FINISHED, "every agent has finished and delivered"))
+    if run.phase is not Phase.FINISHING and all(agent in run.fins for agent in run.live):
+        return _finish(run, "", run.now_ns + run.terms.finish_timeout_ns)
+    return run, ()
+
+
+def _end(run: Run, end: End) -> Moved:
+    """Tear down where there is something to tear down and somebody to do it; otherwise done."""
+    touched = run.is_set_up or run.t0_ns is not None
+    if run.phase is Phase.TEARING_DOWN or not (run.terms.has_tear_down and touched):
+        return _done(run, end)
+    run = replace(run, ends=(*run.ends, end))
+    if (agent := _first_live(run)) is None:
+        return _done(run, End(Reason.TEAR_DOWN_FAILED, "nobody is left to run the plan's tear-down"))
+    deadline_ns = run.now_ns + run.terms.set_up_timeout_ns
+    return replace(run, phase=Phase.TEARING_DOWN, deadline_ns=deadline_ns), (SendTearDown(agent),)
+
+
+def _done(run: Run, end: End | None = None) -> Moved:
+    ends = run.ends if end is None else (*run.ends, end)
+    return replace(run, phase=Phase.DONE, deadline_ns=None, ends=ends), (WindUp(),)
+
+
+def _after(first: tuple[Effect, ...], moved: Moved) -> Moved:
+    run, effects = moved
+    return run, (*first, *effects)
+
+
+# -- questions ---------------------------------------------------------------------------------
+
+
+def _is_enough(run: Run) -> bool:
+    return len(run.joined) >= run.terms.agents and {region for _, region in run.joined} == set(run.terms.regions)
+
+
+def _first_live(run: Run) -> str | None:
+    """Who tears down: the one that set up, if it lives."""
+    return next(iter(run.live), None)
+
+
+def _too_few(run: Run) -> str:
+    timeout_s = run.terms.join_timeout_ns / NS_PER_S
+    text = f"{len(run.joined)} of {run.terms.agents} agents joined within {timeout_s:.0f} s"
+    empty = sorted(set(run.terms.regions) - {region for _, region in run.joined})
+    return f"{text}; none in {', '.join(empty)}" if empty else text

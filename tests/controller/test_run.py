@@ -1,0 +1,359 @@
+"""The life of a run: every phase answers every event, and every run ends with a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loadgen_controller.run import (
+    AgentJoined,
+    AgentLost,
+    AgentReady,
+    AgentRefused,
+    AgentReturned,
+    Effect,
+    Event,
+    FinReceived,
+    Merged,
+    Phase,
+    Reason,
+    Run,
+    SendPrepare,
+    SendSetUp,
+    SendStart,
+    SendStop,
+    SendTearDown,
+    SetUpEnded,
+    StopRequested,
+    StorageFailed,
+    TearDownEnded,
+    Terms,
+    Tick,
+    WindUp,
+    step,
+)
+
+from loadgen.errors import Fault, IllegalTransition
+from loadgen.units import NS_PER_S
+
+TERMS = Terms(agents=2, regions=("eu", "us"), duration_ns=10 * NS_PER_S, drain_ns=5 * NS_PER_S)
+A, B = "a-eu", "b-us"
+
+
+def drive(run: Run, *events: Event) -> tuple[Run, list[Effect]]:
+    effects: list[Effect] = []
+    for event in events:
+        run, new = step(run, event)
+        effects += new
+    return run, effects
+
+
+def at(run: Run, seconds: float) -> Tick:
+    """A tick that many seconds after T0, or after the clock's 0 before T0 is known."""
+    return Tick((run.t0_ns or 0) + round(seconds * NS_PER_S))
+
+
+def prepared(terms: Terms = TERMS) -> Run:
+    run, _ = drive(Run.begin(terms, 0), AgentJoined(A, "eu"), AgentJoined(B, "us"))
+    assert run.phase is Phase.PREPARING
+    return run
+
+
+def running(terms: Terms = TERMS) -> Run:
+    run, _ = drive(prepared(terms), AgentReady(A), AgentReady(B))
+    if terms.has_set_up:
+        run, _ = drive(run, SetUpEnded())
+    run, _ = drive(run, at(run, 0))
+    assert run.phase is Phase.RUNNING
+    return run
+
+
+def alone() -> Run:
+    terms = Terms(agents=1, regions=("eu",), duration_ns=10 * NS_PER_S)
+    run, _ = drive(Run.begin(terms, 0), AgentJoined(A, "eu"), AgentReady(A))
+    return drive(run, at(run, 0))[0]
+
+
+def reasons(run: Run) -> list[Reason]:
+    return [end.reason for end in run.ends]
+
+
+def test_run_prepares_when_the_last_agent_has_joined() -> None:
+    run, effects = drive(Run.begin(TERMS, 0), AgentJoined(A, "eu"))
+    assert (run.phase, effects) == (Phase.WAITING, [])
+    run, effects = drive(run, AgentJoined(B, "us"))
+    assert (run.phase, effects) == (Phase.PREPARING, [SendPrepare((A, B))])
+
+
+def test_run_waits_until_each_region_has_an_agent() -> None:
+    run, _ = drive(Run.begin(TERMS, 0), AgentJoined(A, "eu"), AgentJoined("c-eu", "eu"), AgentJoined("x", "mars"))
+    assert run.phase is Phase.WAITING
+    run, _ = drive(run, AgentJoined(B, "us"))
+    assert run.members == (A, B, "c-eu")
+
+
+def test_run_forgets_an_agent_that_leaves_while_it_waits() -> None:
+    run, _ = drive(Run.begin(TERMS, 0), AgentJoined(A, "eu"), AgentLost(A, "gone"), AgentJoined(B, "us"))
+    assert run.phase is Phase.WAITING
+    assert drive(run, AgentReturned(A, "eu"))[0].phase is Phase.PREPARING
+
+
+def test_run_without_enough_agents_ends_and_says_which_region_has_none() -> None:
+    run, _ = drive(Run.begin(TERMS, 0), AgentJoined(A, "eu"), Tick(121 * NS_PER_S))
+    assert reasons(run) == [Reason.TOO_FEW_AGENTS]
+    assert run.ends[0].detail == "1 of 2 agents joined within 120 s; none in us"
+
+
+def test_run_starts_when_the_last_agent_is_ready() -> None:
+    run, effects = drive(prepared(), Tick(NS_PER_S), AgentReady(A), AgentReady(A))
+    assert (run.phase, effects) == (Phase.PREPARING, [])
+    run, effects = drive(run, AgentReady(B))
+    assert effects == [SendStart((A, B), t0_ns=NS_PER_S + TERMS.start_lead_ns)]
+    run, _ = drive(run, at(run, -0.001))
+    assert run.phase is Phase.STARTING
+    assert drive(run, at(run, 0))[0].phase is Phase.RUNNING
+
+
+def test_run_that_is_not_ready_in_time_ends_with_the_names_of_the_missing() -> None:
+    run, effects = drive(prepared(), AgentReady(A), Tick(120 * NS_PER_S))
+    assert effects == [WindUp()]
+    assert reasons(run) == [Reason.NOT_READY]
+    assert run.ends[0].agents == (B,)
+
+
+def test_run_ends_with_the_faults_of_the_agent_that_refuses() -> None:
+    fault = Fault("s.py", 3, "no module named x")
+    run, _ = drive(prepared(), AgentRefused(A, "the scenario is wrong", (fault,)))
+    assert (run.phase, reasons(run), run.ends[0].faults) == (Phase.DONE, [Reason.REFUSED], (fault,))
+
+
+def test_run_that_loses_an_agent_before_the_start_is_done() -> None:
+    run, _ = drive(prepared(), AgentReady(A), AgentLost(B, "its process exited"))
+    assert (run.phase, reasons(run)) == (Phase.DONE, [Reason.LOST_BEFORE_START])
+
+
+def test_set_up_runs_in_one_agent_before_the_start() -> None:
+    terms = replace(TERMS, has_set_up=True)
+    run, effects = drive(prepared(terms), AgentReady(A), AgentReady(B))
+    assert effects == [SendSetUp(A)]
+    run, effects = drive(run, SetUpEnded())
+    assert isinstance(effects[0], SendStart)
+
+
+def test_run_whose_set_up_fails_tears_down_and_is_done() -> None:
+    terms = replace(TERMS, has_set_up=True, has_tear_down=True)
+    run, effects = drive(prepared(terms), AgentReady(A), AgentReady(B), SetUpEnded("s.py:3: KeyError"))
+    assert effects == [SendSetUp(A), SendTearDown(A)]
+    run, effects = drive(run, TearDownEnded())
+    assert (run.phase, effects, reasons(run)) == (Phase.DONE, [WindUp()], [Reason.SET_UP_FAILED])
+
+
+def test_set_up_that_hangs_ends_the_run() -> None:
+    run, _ = drive(prepared(replace(TERMS, has_set_up=True)), AgentReady(A), AgentReady(B), Tick(60 * NS_PER_S))
+    assert reasons(run) == [Reason.SET_UP_FAILED]
+
+
+def test_run_is_finished_when_all_data_of_all_agents_are_merged() -> None:
+    run = running()
+    run, effects = drive(run, at(run, 10), FinReceived(A), Merged(A), FinReceived(B))
+    assert (run.phase, effects) == (Phase.FINISHING, [])
+    run, effects = drive(run, Merged(B))
+    assert (run.phase, reasons(run), effects) == (Phase.DONE, [Reason.FINISHED], [WindUp()])
+
+
+def test_load_that_ends_by_count_ends_with_the_last_fin() -> None:
+    run = running(replace(TERMS, duration_ns=None))
+    run, _ = drive(run, at(run, 100_000))
+    assert run.phase is Phase.RUNNING
+    assert drive(run, FinReceived(A), Merged(A), FinReceived(B), Merged(B))[0].phase is Phase.DONE
+
+
+def test_run_that_loses_its_only_agent_is_done() -> None:
+    run, _ = drive(alone(), AgentLost(A, "silent for 10 s"))
+    assert (run.phase, reasons(run)) == (Phase.DONE, [Reason.ALL_LOST])
+
+
+def test_run_goes_on_with_the_agents_that_are_left() -> None:
+    run = running()
+    run, effects = drive(run, AgentLost(A, "killed"))
+    assert (run.phase, effects, run.lost) == (Phase.RUNNING, [], frozenset({A}))
+    run, _ = drive(run, at(run, 10), FinReceived(B), Merged(B))
+    assert (run.phase, reasons(run), run.lost) == (Phase.DONE, [Reason.FINISHED], frozenset({A}))
+
+
+def test_agent_that_is_lost_after_it_delivered_is_not_missed() -> None:
+    run, _ = drive(running(), FinReceived(A), Merged(A), AgentLost(A, "exited"))
+    assert run.lost == frozenset()
+
+
+def test_lost_agent_that_is_heard_again_counts_again() -> None:
+    run, _ = drive(running(), AgentLost(A, "silent"), AgentReturned(A, "eu"))
+    assert run.lost == frozenset()
+    run, _ = drive(run, AgentLost(A, "silent"), FinReceived(A), Merged(A), FinReceived(B), Merged(B))
+    assert (run.phase, run.lost) == (Phase.DONE, frozenset())
+
+
+def test_first_stop_drains_and_the_second_cuts_off() -> None:
+    run = running()
+    run, effects = drive(run, at(run, 2), StopRequested("interrupted"))
+    assert (run.phase, effects) == (Phase.DRAINING, [SendStop((A, B), "interrupted", now=False)])
+    run, effects = drive(run, FinReceived(A), Merged(A), StopRequested("interrupted again", now=True))
+    assert (run.phase, effects) == (Phase.FINISHING, [SendStop((B,), "interrupted again", now=True)])
+    run, effects = drive(run, at(run, 2 + 5))
+    assert (run.phase, effects) == (Phase.DONE, [WindUp()])
+    assert reasons(run) == [Reason.STOPPED, Reason.STOPPED, Reason.OVERDUE]
+
+
+def test_stop_close_to_the_planned_end_does_not_prolong_the_run() -> None:
+    run = running()
+    run, _ = drive(run, at(run, 9.9), StopRequested("interrupted"))
+    assert run.t0_ns is not None
+    assert run.deadline_ns == run.t0_ns + round(14.9 * NS_PER_S)
+
+
+def test_run_that_does_not_hear_everything_in_time_names_who_owes() -> None:
+    run = running()
+    run, effects = drive(run, at(run, 10), at(run, 15), FinReceived(A), Merged(A), at(run, 45))
+    assert effects == [SendStop((A, B), "the time to drain is over", now=True), WindUp()]
+    assert [(end.reason, end.agents) for end in run.ends] == [(Reason.OVERDUE, (B,))]
+
+
+def test_storage_that_fails_stops_the_load_at_once() -> None:
+    run, effects = drive(running(), StorageFailed("no space left"))
+    assert effects == [SendStop((A, B), "no space left", now=True), WindUp()]
+    assert reasons(run) == [Reason.STORAGE_FAILED]
+
+
+def test_tear_down_runs_where_set_up_ran() -> None:
+    terms = replace(TERMS, has_set_up=True, has_tear_down=True)
+    done = (FinReceived(A), Merged(A), FinReceived(B), Merged(B))
+    run, effects = drive(running(terms), *done)
+    assert (run.phase, effects) == (Phase.TEARING_DOWN, [SendTearDown(A)])
+    run, _ = drive(run, TearDownEnded("KeyError"))
+    assert reasons(run) == [Reason.FINISHED, Reason.TEAR_DOWN_FAILED]
+
+
+def test_tear_down_is_left_out_when_nobody_is_left_to_run_it() -> None:
+    run, _ = drive(running(replace(TERMS, has_tear_down=True)), AgentLost(A, "killed"), AgentLost(B, "killed"))
+    assert reasons(run) == [Reason.ALL_LOST, Reason.TEAR_DOWN_FAILED]
+
+
+def test_tear_down_that_hangs_or_dies_does_not_hold_the_run() -> None:
+    run, _ = drive(running(replace(TERMS, has_tear_down=True)), FinReceived(A), Merged(A), FinReceived(B), Merged(B))
+    assert drive(run, AgentLost(A, "killed"))[0].phase is Phase.DONE
+    assert drive(run, Tick(run.now_ns + 61 * NS_PER_S))[0].phase is Phase.DONE
+    assert drive(run, StopRequested("interrupted", now=True))[0].phase is Phase.DONE
+
+
+def test_agent_that_is_no_member_changes_nothing() -> None:
+    for run in (prepared(), running()):
+        for event in (AgentRefused("x", "no"), AgentLost("x", "gone"), FinReceived("x"), AgentReady("x")):
+            assert drive(run, event) == (run, [])
+
+
+EVENTS: tuple[Event, ...] = (
+    Tick(0),
+    Tick(10**15),
+    *(
+        kind(agent)
+        for agent in (A, B, "x")
+        for kind in (
+            AgentReady,
+            Merged,
+            FinReceived,
+            lambda a: AgentJoined(a, "eu"),
+            lambda a: AgentReturned(a, "us"),
+            lambda a: AgentRefused(a, "no"),
+            lambda a: AgentLost(a, "gone"),
+        )
+    ),
+    SetUpEnded(),
+    SetUpEnded("error"),
+    TearDownEnded(),
+    TearDownEnded("error"),
+    StopRequested("stop"),
+    StopRequested("stop", now=True),
+    StorageFailed("full"),
+)
+
+
+def one_of_each_phase() -> list[Run]:
+    terms = replace(TERMS, has_set_up=True, has_tear_down=True)
+    waiting = Run.begin(terms, 0)
+    setting_up, _ = drive(prepared(terms), AgentReady(A), AgentReady(B))
+    starting, _ = drive(setting_up, SetUpEnded())
+    draining, _ = drive(running(terms), StopRequested("stop"))
+    finishing, _ = drive(draining, StopRequested("stop", now=True))
+    tearing_down, _ = drive(finishing, FinReceived(A), Merged(A), AgentLost(B, "gone"))
+    done, _ = drive(tearing_down, TearDownEnded())
+    return [waiting, prepared(terms), setting_up, starting, running(terms), draining, finishing, tearing_down, done]
+
+
+def test_every_phase_answers_every_event() -> None:
+    runs = one_of_each_phase()
+    assert [run.phase for run in runs] == list(Phase)
+    for run in runs:
+        for event in EVENTS:
+            try:
+                after, effects = step(run, event)
+            except IllegalTransition:
+                continue
+            assert (after.phase is Phase.DONE and run.phase is not Phase.DONE) == (WindUp() in effects)
+            assert after.phase is not Phase.DONE or after.ends
+
+
+def test_illegal_event_is_an_error_that_names_both() -> None:
+    with pytest.raises(IllegalTransition) as caught:
+        step(prepared(), TearDownEnded())
+    assert (caught.value.state, caught.value.event) == (prepared(), TearDownEnded())
+
+
+def test_controller_that_was_asleep_still_listens_to_what_waits_in_its_sockets() -> None:
+    run = running()
+    run, _ = drive(run, at(run, 1000), at(run, 1000.05), at(run, 1000.1))
+    assert run.phase is Phase.FINISHING
+    assert drive(run, FinReceived(A), Merged(A), FinReceived(B), Merged(B))[0].ends[0].reason is Reason.FINISHED
+
+
+def test_done_ignores_everything() -> None:
+    done = one_of_each_phase()[-1]
+    assert all(step(done, event) == (done, ()) for event in EVENTS)
+
+
+@pytest.mark.parametrize("duration_ns", [10 * NS_PER_S, None])
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_whatever_happens_a_run_ends_in_time_and_with_a_reason(duration_ns: int | None, data: st.DataObject) -> None:
+    terms = replace(
+        TERMS,
+        duration_ns=duration_ns,
+        has_set_up=data.draw(st.booleans()),
+        has_tear_down=data.draw(st.booleans()),
+    )
+    run = Run.begin(terms, 0)
+    moves = st.one_of(st.sampled_from(EVENTS[2:]), st.integers(1, 5 * NS_PER_S))
+    wound_up = 0
+    for move in data.draw(st.lists(moves, max_size=60)):
+        before = run
+        try:
+            run, effects = step(run, Tick(run.now_ns + move) if isinstance(move, int) else move)
+        except IllegalTransition:
+            continue
+        wound_up += effects.count(WindUp())
+        assert list(Phase).index(run.phase) >= list(Phase).index(before.phase), "a run never goes back"
+        assert run.ends[: len(before.ends)] == before.ends, "an end is never taken back"
+    for _ in range(10):  # silence from here on
+        planned_end_ns = (run.t0_ns or 0) + (terms.duration_ns or 0)
+        overdue_ns = planned_end_ns + terms.drain_ns + terms.finish_timeout_ns
+        if run.t0_ns is not None and duration_ns is not None and run.now_ns >= overdue_ns:
+            assert run.phase in (Phase.TEARING_DOWN, Phase.DONE)
+        if run.deadline_ns is None and run.phase is Phase.RUNNING:
+            run, effects = step(run, StopRequested("enough"))
+        elif run.deadline_ns is not None:
+            run, effects = step(run, Tick(run.deadline_ns))
+            wound_up += effects.count(WindUp())
+    assert run.phase is Phase.DONE
+    assert run.ends
+    assert wound_up == 1
