@@ -1,0 +1,118 @@
+"""Who is registered, and who is still there.
+
+Anything an agent says counts as a sign of life. The clock is handed in, so all
+of this is tested without waiting. Times are ns of the controller's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from loadgen.units import NS_PER_S
+from loadgen.wire.messages import Hello
+from loadgen_controller.run import AgentJoined, AgentLost, AgentReturned
+
+__all__ = ["LOST_AFTER_NS", "OWN_PAUSE_NS", "SUSPECTED_AFTER_NS", "Fleet", "Member", "Presence"]
+
+SUSPECTED_AFTER_NS = 3 * NS_PER_S
+LOST_AFTER_NS = 10 * NS_PER_S
+"""Longer than the agents' lease (8 s) and a second: a lost agent has stopped its load itself."""
+OWN_PAUSE_NS = NS_PER_S
+"""Two ticks further apart than this: it was us who slept, and what agents said meanwhile is still to be read."""
+
+FleetEvent = AgentJoined | AgentReturned | AgentLost
+
+
+class Presence(Enum):
+    HERE = "here"
+    SUSPECTED = "suspected"
+    LOST = "lost"
+
+
+@dataclass(slots=True)
+class Member:
+    """One agent, as it introduced itself."""
+
+    id: str
+    region: str
+    epoch: int
+    """Counts its processes, from 1; a delta of another epoch is another process's."""
+    pid: int
+    host: str
+    cpus: int
+    weight: float
+    heard_ns: int
+    presence: Presence = Presence.HERE
+    lost_because: str = ""
+
+    def silent_s(self, now_ns: int) -> float:
+        return (now_ns - self.heard_ns) / NS_PER_S
+
+
+class Fleet:
+    """All agents that ever registered. Each call returns what it means for the run."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._ticked_ns: int | None = None
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def get(self, agent: str) -> Member | None:
+        return self._members.get(agent)
+
+    def hello(self, hello: Hello, now_ns: int) -> tuple[FleetEvent, ...]:
+        """An agent registers. The same process gets its old epoch again: what it measured is still good.
+
+        Another process under the same id is a restart: the epoch before is over, without Fin.
+        Told by host and pid, so two containers that restart with pid 1 look like one; the
+        merge then refuses its second delta 0, and its Fin's totals do not add up: it shows as incomplete.
+        """
+        known = self._members.get(hello.agent)
+        if known is not None and (known.host, known.pid, known.region) == (hello.host, hello.pid, hello.region):
+            return self.heard(hello.agent, now_ns)
+        epoch = 1 if known is None else known.epoch + 1
+        self._members[hello.agent] = Member(
+            hello.agent, hello.region, epoch, hello.pid, hello.host, hello.cpus, hello.weight, now_ns
+        )
+        joined = AgentJoined(hello.agent, hello.region)
+        if known is None or known.presence is Presence.LOST:
+            return (joined,)
+        return AgentLost(hello.agent, f"its process {known.pid} was replaced by {hello.pid}"), joined
+
+    def heard(self, agent: str, now_ns: int) -> tuple[FleetEvent, ...]:
+        """A sign of life. Of an agent that was lost: it is back."""
+        member = self._members.get(agent)
+        if member is None:
+            return ()
+        was_lost = member.presence is Presence.LOST
+        member.heard_ns, member.presence, member.lost_because = now_ns, Presence.HERE, ""
+        return (AgentReturned(agent, member.region),) if was_lost else ()
+
+    def tick(self, now_ns: int) -> tuple[FleetEvent, ...]:
+        """Who has been silent for too long. Call it at least twice a second."""
+        before_ns, self._ticked_ns = self._ticked_ns, now_ns
+        if before_ns is not None and (pause_ns := now_ns - before_ns) > OWN_PAUSE_NS:
+            for member in self:
+                member.heard_ns = min(now_ns, member.heard_ns + pause_ns)
+        lost: list[FleetEvent] = []
+        for member in self:
+            silent_ns = now_ns - member.heard_ns
+            if member.presence is Presence.LOST:
+                continue
+            if silent_ns > LOST_AFTER_NS:
+                lost += self.lose(member.id, f"silent for {silent_ns / NS_PER_S:.1f} s")
+            elif silent_ns > SUSPECTED_AFTER_NS:
+                member.presence = Presence.SUSPECTED
+        return tuple(lost)
+
+    def lose(self, agent: str, because: str) -> tuple[FleetEvent, ...]:
+        """The agent is known to be gone, e.g. its process exited."""
+        member = self._members.get(agent)
+        if member is None or member.presence is Presence.LOST:
+            return ()
+        member.presence, member.lost_because = Presence.LOST, because
+        return (AgentLost(agent, because),)

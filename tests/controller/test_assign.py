@@ -1,0 +1,70 @@
+"""Shares are exact, whatever the weights and however many agents."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from loadgen_controller.assign import Candidate, assign
+
+from loadgen.errors import FleetError
+
+
+def test_region_weight_is_shared_by_its_agents() -> None:
+    fleet = [Candidate("u2", "us"), Candidate("e1", "eu"), Candidate("u1", "us")]
+    assignment = assign({"us": 0.6, "eu": 0.4}, fleet)
+    assert assignment.agents == ("u1", "u2", "e1")
+    assert assignment.regions == ("us", "us", "eu")
+    assert assignment.weights == (3.0, 3.0, 4.0)
+    assert assignment.share("e1") == 0.4
+    assert (assignment.index("u2"), assignment.region("u2")) == (1, "us")
+
+
+def test_agents_share_a_region_by_their_capacity() -> None:
+    assert assign({"us": 1}, [Candidate("a", "us", 1), Candidate("b", "us", 2)]).weights == (1.0, 2.0)
+
+
+def test_agents_of_other_regions_and_of_regions_without_weight_take_no_part() -> None:
+    fleet = [Candidate("a", "us"), Candidate("b", "mars"), Candidate("c", "eu")]
+    assert assign({"us": 1, "eu": 0}, fleet).agents == ("a",)
+
+
+def test_region_without_an_agent_is_named() -> None:
+    with pytest.raises(FleetError, match="no agent in eu, ap"):
+        assign({"us": 1, "eu": 1, "ap": 2}, [Candidate("a", "us"), Candidate("b", "eu", 0)])
+
+
+def test_no_weight_at_all_is_an_error() -> None:
+    with pytest.raises(FleetError, match="no region has a weight"):
+        assign({"us": 0}, [Candidate("a", "us")])
+
+
+weight = st.decimals("0.001", 1000, places=3).map(float)
+
+
+@given(
+    regions=st.dictionaries(st.sampled_from("abcdef"), weight, min_size=1),
+    sizes=st.lists(st.lists(weight, min_size=1, max_size=8), min_size=6, max_size=6),
+)
+def test_every_region_gets_exactly_its_weight(regions: dict[str, float], sizes: list[list[float]]) -> None:
+    fleet = [
+        Candidate(f"{region}{n}", region, w)
+        for region, weights in zip("abcdef", sizes, strict=True)
+        for n, w in enumerate(weights)
+    ]
+    assignment = assign(regions, fleet)
+    assert all(w > 0 for w in assignment.weights)
+    if not all(w == int(w) for w in assignment.weights):
+        return  # too large to be exact
+    total = sum(Fraction(w) for w in assignment.weights)
+    plan_total = sum(Fraction(str(w)) for w in regions.values())
+    for region, plan_weight in regions.items():
+        got = sum(Fraction(w) for w, r in zip(assignment.weights, assignment.regions, strict=True) if r == region)
+        assert got / total == Fraction(str(plan_weight)) / plan_total
+
+
+@given(st.integers(1, 1000))
+def test_equal_agents_get_equal_weights(n: int) -> None:
+    assert assign({"us": 0.7}, [Candidate(f"{i:04}", "us") for i in range(n)]).weights == (1.0,) * n
