@@ -62,6 +62,8 @@ class Hello:
     cpus: int
     weight: float = 1.0
     """Its capacity beside the others of its region."""
+    epoch: int = -1
+    """The epoch it has, when it registers again; -1 for an agent that was just started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ class Heartbeat:
     phase: str
     last_seq_sent: int = -1
     last_seq_acked: int = -1
+    note: str = ""
+    """What a person should know now: the worker has been silent, the scenario blocks its loop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,459 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Encoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENCODING_PLAIN: _ClassVar[Encoding]
+    ENCODING_ZSTD: _ClassVar[Encoding]
+
+class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TYPE_UNSPECIFIED: _ClassVar[Type]
+    TYPE_HELLO: _ClassVar[Type]
+    TYPE_WELCOME: _ClassVar[Type]
+    TYPE_REJECTED: _ClassVar[Type]
+    TYPE_CLOCK_PING: _ClassVar[Type]
+    TYPE_CLOCK_PONG: _ClassVar[Type]
+    TYPE_PREPARE: _ClassVar[Type]
+    TYPE_BUNDLE_REQUEST: _ClassVar[Type]
+    TYPE_BUNDLE_CHUNK: _ClassVar[Type]
+    TYPE_READY: _ClassVar[Type]
+    TYPE_REFUSED: _ClassVar[Type]
+    TYPE_SET_UP: _ClassVar[Type]
+    TYPE_SET_UP_DONE: _ClassVar[Type]
+    TYPE_START_AT: _ClassVar[Type]
+    TYPE_HEARTBEAT: _ClassVar[Type]
+    TYPE_DELTA: _ClassVar[Type]
+    TYPE_ACK: _ClassVar[Type]
+    TYPE_STOP: _ClassVar[Type]
+    TYPE_FIN: _ClassVar[Type]
+    TYPE_TEAR_DOWN: _ClassVar[Type]
+    TYPE_TORN_DOWN: _ClassVar[Type]
+    TYPE_BYE: _ClassVar[Type]
+
+class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    KIND_UNSPECIFIED: _ClassVar[Kind]
+    KIND_JOURNEY: _ClassVar[Kind]
+    KIND_STEP: _ClassVar[Kind]
+    KIND_REQUEST: _ClassVar[Kind]
+
+class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    METRIC_UNSPECIFIED: _ClassVar[Metric]
+    METRIC_RESPONSE: _ClassVar[Metric]
+    METRIC_SERVICE: _ClassVar[Metric]
+    METRIC_DURATION: _ClassVar[Metric]
+    METRIC_USER_WAIT: _ClassVar[Metric]
+    METRIC_GENERATOR_LAG: _ClassVar[Metric]
+ENCODING_PLAIN: Encoding
+ENCODING_ZSTD: Encoding
+TYPE_UNSPECIFIED: Type
+TYPE_HELLO: Type
+TYPE_WELCOME: Type
+TYPE_REJECTED: Type
+TYPE_CLOCK_PING: Type
+TYPE_CLOCK_PONG: Type
+TYPE_PREPARE: Type
+TYPE_BUNDLE_REQUEST: Type
+TYPE_BUNDLE_CHUNK: Type
+TYPE_READY: Type
+TYPE_REFUSED: Type
+TYPE_SET_UP: Type
+TYPE_SET_UP_DONE: Type
+TYPE_START_AT: Type
+TYPE_HEARTBEAT: Type
+TYPE_DELTA: Type
+TYPE_ACK: Type
+TYPE_STOP: Type
+TYPE_FIN: Type
+TYPE_TEAR_DOWN: Type
+TYPE_TORN_DOWN: Type
+TYPE_BYE: Type
+KIND_UNSPECIFIED: Kind
+KIND_JOURNEY: Kind
+KIND_STEP: Kind
+KIND_REQUEST: Kind
+METRIC_UNSPECIFIED: Metric
+METRIC_RESPONSE: Metric
+METRIC_SERVICE: Metric
+METRIC_DURATION: Metric
+METRIC_USER_WAIT: Metric
+METRIC_GENERATOR_LAG: Metric
+
+class Envelope(_message.Message):
+    __slots__ = ("major", "minor", "type", "encoding", "crc32", "length", "payload")
+    MAJOR_FIELD_NUMBER: _ClassVar[int]
+    MINOR_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    CRC32_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    major: int
+    minor: int
+    type: Type
+    encoding: Encoding
+    crc32: int
+    length: int
+    payload: bytes
+    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., type: _Optional[_Union[Type, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., crc32: _Optional[int] = ..., length: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("agent", "region", "major", "minor", "pid", "host", "cpus", "weight", "epoch")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    MAJOR_FIELD_NUMBER: _ClassVar[int]
+    MINOR_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    region: str
+    major: int
+    minor: int
+    pid: int
+    host: str
+    cpus: int
+    weight: float
+    epoch: int
+    def __init__(self, agent: _Optional[str] = ..., region: _Optional[str] = ..., major: _Optional[int] = ..., minor: _Optional[int] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ..., cpus: _Optional[int] = ..., weight: _Optional[float] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("epoch", "lease_s")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LEASE_S_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    lease_s: float
+    def __init__(self, epoch: _Optional[int] = ..., lease_s: _Optional[float] = ...) -> None: ...
+
+class Rejected(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class ClockPing(_message.Message):
+    __slots__ = ("agent_ns",)
+    AGENT_NS_FIELD_NUMBER: _ClassVar[int]
+    agent_ns: int
+    def __init__(self, agent_ns: _Optional[int] = ...) -> None: ...
+
+class ClockPong(_message.Message):
+    __slots__ = ("agent_ns", "controller_ns")
+    AGENT_NS_FIELD_NUMBER: _ClassVar[int]
+    CONTROLLER_NS_FIELD_NUMBER: _ClassVar[int]
+    agent_ns: int
+    controller_ns: int
+    def __init__(self, agent_ns: _Optional[int] = ..., controller_ns: _Optional[int] = ...) -> None: ...
+
+class Prepare(_message.Message):
+    __slots__ = ("run_id", "generation", "bundle_sha256", "bundle_bytes", "scenario", "plan", "overrides_json", "seed", "index", "weights", "interval_ns", "bundle_dir")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SCENARIO_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDES_JSON_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIR_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    generation: int
+    bundle_sha256: str
+    bundle_bytes: int
+    scenario: str
+    plan: str
+    overrides_json: bytes
+    seed: int
+    index: int
+    weights: _containers.RepeatedScalarFieldContainer[float]
+    interval_ns: int
+    bundle_dir: str
+    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., overrides_json: _Optional[bytes] = ..., seed: _Optional[int] = ..., index: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ..., interval_ns: _Optional[int] = ..., bundle_dir: _Optional[str] = ...) -> None: ...
+
+class BundleRequest(_message.Message):
+    __slots__ = ("sha256", "offset")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    sha256: str
+    offset: int
+    def __init__(self, sha256: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class BundleChunk(_message.Message):
+    __slots__ = ("sha256", "offset", "data")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    sha256: str
+    offset: int
+    data: bytes
+    def __init__(self, sha256: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Ready(_message.Message):
+    __slots__ = ("run_id", "generation", "bundle_sha256", "clock_error_ns")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_ERROR_NS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    generation: int
+    bundle_sha256: str
+    clock_error_ns: int
+    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., clock_error_ns: _Optional[int] = ...) -> None: ...
+
+class Fault(_message.Message):
+    __slots__ = ("file", "line", "message", "hint")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    line: int
+    message: str
+    hint: str
+    def __init__(self, file: _Optional[str] = ..., line: _Optional[int] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ...) -> None: ...
+
+class Refused(_message.Message):
+    __slots__ = ("run_id", "reason", "faults")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    reason: str
+    faults: _containers.RepeatedCompositeFieldContainer[Fault]
+    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., faults: _Optional[_Iterable[_Union[Fault, _Mapping]]] = ...) -> None: ...
+
+class SetUp(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
+class SetUpDone(_message.Message):
+    __slots__ = ("run_id", "value_json", "error")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    VALUE_JSON_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    value_json: bytes
+    error: str
+    def __init__(self, run_id: _Optional[str] = ..., value_json: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
+
+class StartAt(_message.Message):
+    __slots__ = ("run_id", "t0_ns", "shared_json")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    T0_NS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_JSON_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    t0_ns: int
+    shared_json: bytes
+    def __init__(self, run_id: _Optional[str] = ..., t0_ns: _Optional[int] = ..., shared_json: _Optional[bytes] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ("run_id", "phase", "last_seq_sent", "last_seq_acked", "note")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQ_SENT_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQ_ACKED_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    phase: str
+    last_seq_sent: int
+    last_seq_acked: int
+    note: str
+    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[str] = ..., last_seq_sent: _Optional[int] = ..., last_seq_acked: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
+
+class Tag(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: str
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+
+class SeriesKey(_message.Message):
+    __slots__ = ("kind", "journey", "step", "request", "outcome", "metric", "censored", "warmup", "tags")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    CENSORED_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    kind: Kind
+    journey: str
+    step: str
+    request: str
+    outcome: str
+    metric: Metric
+    censored: bool
+    warmup: bool
+    tags: _containers.RepeatedCompositeFieldContainer[Tag]
+    def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., metric: _Optional[_Union[Metric, str]] = ..., censored: bool = ..., warmup: bool = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ...) -> None: ...
+
+class Counters(_message.Message):
+    __slots__ = ("requests_started", "requests_finished", "requests_errors", "requests_pool_limited", "iterations_due", "iterations_started", "iterations_finished", "iterations_missed", "iterations_cut_off", "iterations_errors", "script_faults", "bytes_received")
+    REQUESTS_STARTED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_POOL_LIMITED_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_DUE_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_STARTED_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_MISSED_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_CUT_OFF_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    SCRIPT_FAULTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    requests_started: int
+    requests_finished: int
+    requests_errors: int
+    requests_pool_limited: int
+    iterations_due: int
+    iterations_started: int
+    iterations_finished: int
+    iterations_missed: int
+    iterations_cut_off: int
+    iterations_errors: int
+    script_faults: int
+    bytes_received: int
+    def __init__(self, requests_started: _Optional[int] = ..., requests_finished: _Optional[int] = ..., requests_errors: _Optional[int] = ..., requests_pool_limited: _Optional[int] = ..., iterations_due: _Optional[int] = ..., iterations_started: _Optional[int] = ..., iterations_finished: _Optional[int] = ..., iterations_missed: _Optional[int] = ..., iterations_cut_off: _Optional[int] = ..., iterations_errors: _Optional[int] = ..., script_faults: _Optional[int] = ..., bytes_received: _Optional[int] = ...) -> None: ...
+
+class Health(_message.Message):
+    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes")
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    LOOP_LAG_P50_US_FIELD_NUMBER: _ClassVar[int]
+    LOOP_LAG_P99_US_FIELD_NUMBER: _ClassVar[int]
+    LOOP_LAG_MAX_US_FIELD_NUMBER: _ClassVar[int]
+    GENERATOR_LAG_P99_US_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_P99_US_FIELD_NUMBER: _ClassVar[int]
+    CPU_SHARE_FIELD_NUMBER: _ClassVar[int]
+    RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UNFIT_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    users: int
+    in_flight: int
+    waiting: int
+    loop_lag_p50_us: int
+    loop_lag_p99_us: int
+    loop_lag_max_us: int
+    generator_lag_p99_us: int
+    response_p99_us: int
+    cpu_share: float
+    rss_bytes: int
+    unfit: _containers.RepeatedScalarFieldContainer[str]
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Delta(_message.Message):
+    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    START_NS_FIELD_NUMBER: _ClassVar[int]
+    END_NS_FIELD_NUMBER: _ClassVar[int]
+    NEW_SERIES_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    STATS_SERIES_FIELD_NUMBER: _ClassVar[int]
+    STATS_N_FIELD_NUMBER: _ClassVar[int]
+    STATS_SUM_NS_FIELD_NUMBER: _ClassVar[int]
+    STATS_MIN_NS_FIELD_NUMBER: _ClassVar[int]
+    STATS_MAX_NS_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    epoch: int
+    seq: int
+    start_ns: int
+    end_ns: int
+    new_series: _containers.RepeatedCompositeFieldContainer[SeriesKey]
+    index: bytes
+    count: bytes
+    stats_series: _containers.RepeatedScalarFieldContainer[int]
+    stats_n: _containers.RepeatedScalarFieldContainer[int]
+    stats_sum_ns: _containers.RepeatedScalarFieldContainer[int]
+    stats_min_ns: _containers.RepeatedScalarFieldContainer[int]
+    stats_max_ns: _containers.RepeatedScalarFieldContainer[int]
+    counters: Counters
+    health: Health
+    run_id: str
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("run_id", "epoch", "seq")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    epoch: int
+    seq: int
+    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ...) -> None: ...
+
+class Stop(_message.Message):
+    __slots__ = ("run_id", "reason", "now")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    reason: str
+    now: bool
+    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., now: bool = ...) -> None: ...
+
+class Fin(_message.Message):
+    __slots__ = ("run_id", "epoch", "last_seq", "totals", "recorded", "started_at_ns", "reason")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQ_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    RECORDED_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_NS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    epoch: int
+    last_seq: int
+    totals: Counters
+    recorded: int
+    started_at_ns: int
+    reason: str
+    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., last_seq: _Optional[int] = ..., totals: _Optional[_Union[Counters, _Mapping]] = ..., recorded: _Optional[int] = ..., started_at_ns: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class TearDown(_message.Message):
+    __slots__ = ("run_id", "shared_json")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    SHARED_JSON_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    shared_json: bytes
+    def __init__(self, run_id: _Optional[str] = ..., shared_json: _Optional[bytes] = ...) -> None: ...
+
+class TornDown(_message.Message):
+    __slots__ = ("run_id", "error")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    error: str
+    def __init__(self, run_id: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
+class Bye(_message.Message):
+    __slots__ = ("run_id", "leave")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    LEAVE_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    leave: bool
+    def __init__(self, run_id: _Optional[str] = ..., leave: bool = ...) -> None: ...

@@ -1,0 +1,98 @@
+"""Hypothesis strategies for every message, every field of it in its whole range."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from loadgen.errors import Fault
+from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.series import SeriesKey
+from loadgen.wire import messages as m
+
+U32 = st.integers(0, 2**32 - 1)
+U64 = st.integers(0, 2**64 - 1)
+I64 = st.integers(-(2**63), 2**63 - 1)
+SEQ = st.integers(-1, 2**62)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+MAYBE = st.none() | TEXT
+FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+BLOB = st.binary(max_size=200)
+
+counters = st.builds(Counters, *[I64] * 12)
+health = st.builds(
+    Health, *[U64] * 8, cpu_share=FLOAT, rss_bytes=U64, unfit=st.tuples(TEXT), notes=st.tuples() | st.tuples(TEXT, TEXT)
+)
+keys = st.builds(
+    SeriesKey,
+    kind=st.sampled_from(["journey", "step", "request"]),
+    journey=TEXT,
+    step=MAYBE,
+    request=MAYBE,
+    outcome=TEXT,
+    metric=st.sampled_from(["response", "service", "duration", "user_wait", "generator_lag"]),
+    censored=st.booleans(),
+    warmup=st.booleans(),
+    tags=st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
+)
+stats = st.builds(SeriesStats, series=U32, n=U64, sum_ns=I64, min_ns=I64, max_ns=I64)
+
+
+@st.composite
+def deltas(draw: st.DrawFn) -> Delta:
+    pairs = draw(st.integers(0, 50))
+    return Delta(
+        agent=draw(TEXT),
+        epoch=draw(U64),
+        seq=draw(U64),
+        start_ns=draw(I64),
+        end_ns=draw(I64),
+        new_series=draw(st.lists(keys, max_size=3).map(tuple)),
+        index=draw(st.binary(min_size=4 * pairs, max_size=4 * pairs)),
+        count=draw(st.binary(min_size=4 * pairs, max_size=4 * pairs)),
+        stats=draw(st.lists(stats, max_size=4).map(tuple)),
+        counters=draw(counters),
+        health=draw(health),
+        run_id=draw(TEXT),
+    )
+
+
+BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
+    m.Hello: st.builds(m.Hello, TEXT, TEXT, U32, U32, I64, TEXT, U32, FLOAT, SEQ),
+    m.Welcome: st.builds(m.Welcome, U64, FLOAT),
+    m.Rejected: st.builds(m.Rejected, TEXT),
+    m.ClockPing: st.builds(m.ClockPing, I64),
+    m.ClockPong: st.builds(m.ClockPong, I64, I64),
+    m.Prepare: st.builds(
+        m.Prepare,
+        run_id=TEXT,
+        generation=U64,
+        bundle_sha256=TEXT,
+        bundle_bytes=U64,
+        scenario=TEXT,
+        plan=TEXT,
+        overrides_json=BLOB,
+        seed=I64,
+        index=U32,
+        weights=st.lists(FLOAT, max_size=5).map(tuple),
+        interval_ns=U64,
+        bundle_dir=TEXT,
+    ),
+    m.BundleRequest: st.builds(m.BundleRequest, TEXT, U64),
+    m.BundleChunk: st.builds(m.BundleChunk, TEXT, U64, BLOB),
+    m.Ready: st.builds(m.Ready, TEXT, U64, TEXT, U64),
+    m.Refused: st.builds(
+        m.Refused, TEXT, TEXT, st.lists(st.builds(Fault, TEXT, U32, TEXT, TEXT), max_size=3).map(tuple)
+    ),
+    m.SetUp: st.builds(m.SetUp, TEXT),
+    m.SetUpDone: st.builds(m.SetUpDone, TEXT, BLOB, TEXT),
+    m.StartAt: st.builds(m.StartAt, TEXT, I64, BLOB),
+    m.Heartbeat: st.builds(m.Heartbeat, TEXT, TEXT, SEQ, SEQ, TEXT),
+    m.Delta: deltas(),
+    m.Ack: st.builds(m.Ack, TEXT, U64, SEQ),
+    m.Stop: st.builds(m.Stop, TEXT, TEXT, st.booleans()),
+    m.Fin: st.builds(m.Fin, TEXT, U64, SEQ, counters, U64, I64, TEXT),
+    m.TearDown: st.builds(m.TearDown, TEXT, BLOB),
+    m.TornDown: st.builds(m.TornDown, TEXT, TEXT),
+    m.Bye: st.builds(m.Bye, TEXT, st.booleans()),
+}
+messages = st.one_of(*BY_CLASS.values())

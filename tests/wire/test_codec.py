@@ -1,0 +1,209 @@
+"""The codec: every message survives the way there and back, and nothing but WireError ever comes out of garbage."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any, get_args
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadgen.errors import Fault, WireError
+from loadgen.measure.delta import Counters, Delta, Health
+from loadgen.measure.series import SeriesKey
+from loadgen.wire import codec
+from loadgen.wire import messages as m
+from loadgen.wire.codec import MAX_MESSAGE_BYTES, decode, encode
+from loadgen.wire.v1 import wire_pb2 as pb
+from tests.support.messages import BY_CLASS, messages
+
+many = settings(max_examples=2500, deadline=None)
+
+
+def sealed(payload: bytes, kind: int, encoding: int = pb.ENCODING_PLAIN, **changed: Any) -> bytes:
+    """An envelope with a right checksum around whatever it is given."""
+    envelope: dict[str, Any] = {"major": m.PROTOCOL_MAJOR, "minor": 0, "type": kind, "encoding": encoding}
+    envelope |= {"length": len(payload), "payload": payload} | changed
+    envelope.setdefault("crc32", codec._crc(envelope["major"], envelope["minor"], kind, encoding, payload))
+    return pb.Envelope(**envelope).SerializeToString()
+
+
+def survives(data: bytes) -> m.Message | None:
+    try:
+        return decode(data)
+    except WireError:
+        return None
+
+
+def test_every_message_has_a_type_and_a_strategy() -> None:
+    assert {kind.message for kind in codec._ALL} == set(get_args(m.Message)) == set(BY_CLASS)
+    assert len({kind.number for kind in codec._ALL}) == len(codec._ALL)
+
+
+def test_every_field_of_every_message_is_written() -> None:
+    by_hand = {"stats"}  # travels as columns
+    for message, proto in [(k.message, k.proto) for k in codec._ALL] + [
+        (SeriesKey, pb.SeriesKey),
+        (Counters, pb.Counters),
+        (Health, pb.Health),
+        (Fault, pb.Fault),
+    ]:
+        assert {f.name for f in dataclasses.fields(message)} - by_hand <= set(proto.DESCRIPTOR.fields_by_name)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(messages)
+def test_every_message_comes_back_as_it_was_sent(message: m.Message):
+    assert decode(encode(message)) == message
+
+
+@many
+@given(st.binary(max_size=300))
+def test_random_bytes_are_a_wire_error_and_nothing_else(data: bytes):
+    assert survives(data) is None
+
+
+@many
+@given(st.sampled_from(sorted(pb.Type.values())), st.sampled_from([0, 1, 2]), st.binary(max_size=200))
+def test_random_payloads_in_a_right_envelope_never_escape(kind: int, encoding: int, payload: bytes):
+    survives(sealed(payload, kind, encoding))
+
+
+@many
+@given(messages, st.data())
+def test_truncated_messages_are_refused(message: m.Message, data: st.DataObject):
+    whole = encode(message)
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    assert survives(whole[:cut]) is None
+
+
+def test_no_bit_flip_turns_a_message_into_another_one() -> None:
+    random_ = random.Random(2)
+    tried = 0
+    for message in map(example, BY_CLASS):
+        whole = encode(message)
+        for bit in random_.sample(range(len(whole) * 8), min(len(whole) * 8, 700)):
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << bit % 8
+            assert survives(bytes(flipped)) in (None, message)
+            tried += 1
+    assert tried > 5000
+
+
+@many
+@given(messages, st.lists(st.tuples(st.integers(0), st.binary(min_size=1, max_size=4)), min_size=1, max_size=5))
+def test_overwritten_bytes_in_a_payload_never_escape(message: m.Message, patches: list[tuple[int, bytes]]):
+    envelope = pb.Envelope.FromString(encode(message))
+    payload = bytearray(envelope.payload)
+    for at, new in patches:
+        place = at % (len(payload) + 1)
+        payload[place : place + len(new)] = new
+    survives(sealed(bytes(payload), envelope.type, envelope.encoding))
+
+
+def example(kind: type) -> m.Message:
+    if kind is Delta:
+        return delta(300)
+    if kind is m.Prepare:
+        return m.Prepare("run", 1, "ab" * 32, 4096, "checkout.py", "plan", b"{}", 7, 1, (0.5, 0.5), 10**9)
+    filled: dict[str, Any] = {"str": "some text", "int": 77, "float": 1.5, "bool": True, "bytes": b"some bytes"}
+    values = {f.name: filled[str(f.type)] for f in dataclasses.fields(kind) if str(f.type) in filled}
+    message: m.Message = kind(**values)
+    return message
+
+
+def delta(pairs: int) -> Delta:
+    index = b"".join(i.to_bytes(4, "little") for i in range(pairs))
+    return Delta("agent", 1, 2, 0, 10**9, (SeriesKey("journey", "j", None, None, "ok", "response"),), index, index)
+
+
+def test_another_major_is_refused_and_says_which() -> None:
+    with pytest.raises(WireError, match=r"protocol 2\.0, we speak 1\.0") as caught:
+        decode(sealed(b"", pb.TYPE_BYE, major=2))
+    assert "same version" in caught.value.hint
+
+
+def test_a_newer_minor_with_fields_we_do_not_know_is_read() -> None:
+    unknown_field = bytes([15 << 3, 42])
+    payload = pb.Bye(run_id="r", leave=True).SerializeToString() + unknown_field
+    assert decode(sealed(payload, pb.TYPE_BYE, minor=9)) == m.Bye("r", True)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (sealed(b"", 99), "unknown message type 99"),
+        (sealed(b"", pb.TYPE_UNSPECIFIED), "unknown message type 0"),
+        (sealed(b"", pb.TYPE_BYE, 7), "unknown encoding 7"),
+        (sealed(b"", pb.TYPE_BYE, crc32=1), "bad checksum"),
+        (sealed(b"", pb.TYPE_BYE, length=1), "1 announced"),
+        (bytes(MAX_MESSAGE_BYTES + 1), "limit"),
+        (sealed(pb.Welcome(lease_s=float("nan")).SerializeToString(), pb.TYPE_WELCOME), "lease_s is nan"),
+        (sealed(pb.Hello(weight=float("inf")).SerializeToString(), pb.TYPE_HELLO), "weight is inf"),
+        (sealed(pb.Prepare(weights=[1, float("nan")]).SerializeToString(), pb.TYPE_PREPARE), "weights is nan"),
+        (
+            sealed(pb.Delta(health=pb.Health(cpu_share=float("nan"))).SerializeToString(), pb.TYPE_DELTA),
+            "cpu_share is nan",
+        ),
+        (sealed(pb.Delta(index=b"1234").SerializeToString(), pb.TYPE_DELTA), "4 bytes of index and 0 of count"),
+        (sealed(pb.Delta(index=b"12", count=b"12").SerializeToString(), pb.TYPE_DELTA), "2 bytes of index"),
+        (sealed(pb.Delta(stats_series=[1], stats_n=[1, 2]).SerializeToString(), pb.TYPE_DELTA), "unreadable"),
+        (sealed(pb.Delta(new_series=[pb.SeriesKey()]).SerializeToString(), pb.TYPE_DELTA), "unreadable"),
+        (sealed(b"no zstd", pb.TYPE_BYE, pb.ENCODING_ZSTD), "unreadable"),
+        (sealed(b"\x0a\x01\xff", pb.TYPE_BYE), "unreadable"),
+    ],
+)
+def test_unreadable_messages_say_why(data: bytes, why: str):
+    with pytest.raises(WireError, match=why):
+        decode(data)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked() -> None:
+    bomb = zstandard.ZstdCompressor(level=1).compress(bytes(512 << 20))
+    assert len(bomb) < MAX_MESSAGE_BYTES
+    with pytest.raises(WireError, match="would unpack to 536,870,912 bytes"):
+        decode(sealed(bomb, pb.TYPE_DELTA, pb.ENCODING_ZSTD))
+
+
+def test_a_bomb_that_hides_its_size_is_refused() -> None:
+    stream = zstandard.ZstdCompressor(level=1, write_content_size=False).compressobj()
+    bomb = stream.compress(bytes(64 << 20)) + stream.flush()
+    with pytest.raises(WireError):
+        decode(sealed(bomb, pb.TYPE_DELTA, pb.ENCODING_ZSTD))
+
+
+def test_bytes_behind_a_compressed_payload_are_refused() -> None:
+    payload = zstandard.ZstdCompressor(level=1).compress(pb.Bye(run_id="r").SerializeToString())
+    assert decode(sealed(payload, pb.TYPE_BYE, pb.ENCODING_ZSTD)) == m.Bye("r")
+    with pytest.raises(WireError):
+        decode(sealed(payload + b"more", pb.TYPE_BYE, pb.ENCODING_ZSTD))
+
+
+def test_large_deltas_travel_compressed_and_small_ones_plain() -> None:
+    assert pb.Envelope.FromString(encode(delta(100))).encoding == pb.ENCODING_PLAIN
+    large = encode(delta(20_000))
+    assert pb.Envelope.FromString(large).encoding == pb.ENCODING_ZSTD
+    assert len(large) < 160_000
+    assert decode(large) == delta(20_000)
+
+
+def test_a_message_over_the_limit_is_not_sent() -> None:
+    with pytest.raises(WireError, match="limit is 1,048,576"):
+        encode(m.BundleChunk("x", 0, random.Random(1).randbytes(MAX_MESSAGE_BYTES)))
+
+
+def test_a_number_out_of_range_or_not_finite_is_not_sent() -> None:
+    with pytest.raises(WireError):
+        encode(m.Ack("r", -1, 0))
+    with pytest.raises(WireError, match="lease_s is nan"):
+        encode(m.Welcome(1, float("nan")))
+
+
+def test_text_that_utf8_cannot_hold_arrives_with_question_marks() -> None:
+    fault = Fault("caf\udce9.py", 1, "no \ud800 such", "")
+    assert decode(encode(m.Refused("r", "\udcff", (fault,)))) == m.Refused(
+        "r", "?", (Fault("caf?.py", 1, "no ? such", ""),)
+    )
