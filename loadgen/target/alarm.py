@@ -1,0 +1,95 @@
+"""One timer that can be set anew at any time: calls back at an absolute time, never before it.
+
+The loop's own timers are whole milliseconds under uvloop and may fire early,
+which would blur latencies of 2 ms. So on Linux this is a timerfd, as in
+`loadgen.engine.clock`; that one is awaited, by one waiter, which an answer that
+becomes due earlier could not interrupt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Protocol
+
+__all__ = ["Alarm", "new_alarm"]
+
+
+class Alarm(Protocol):
+    def set(self, at_ns: int) -> None:
+        """Call back at `at_ns` of `perf_counter_ns`, or at once when it is over; replaces what was set."""
+
+    def close(self) -> None: ...
+
+
+def new_alarm(callback: Callable[[], None]) -> Alarm:
+    """Within a running loop. The callback may set the alarm again."""
+    return _TimerFd(callback) if sys.platform == "linux" else _LoopTimer(callback)
+
+
+class _LoopTimer:
+    """Late by up to a millisecond and more; for where there is no timerfd."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+        self._at_ns = 0
+
+    def set(self, at_ns: int) -> None:
+        self.close()
+        self._at_ns = at_ns
+        self._handle = self._loop.call_later(max(0.0, (at_ns - perf_counter_ns()) / 1e9), self._fired)
+
+    def _fired(self) -> None:
+        if perf_counter_ns() < self._at_ns:
+            self._handle = self._loop.call_later(0.001, self._fired)
+        else:
+            self._callback()
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("value_s", ctypes.c_long),
+        ("value_ns", ctypes.c_long),
+    )
+
+
+class _TimerFd:
+    """A timerfd on CLOCK_MONOTONIC, which is what `perf_counter_ns` reads on Linux."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._settime = libc.timerfd_settime
+        self._fd = libc.timerfd_create(1, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._spec = _Timespec()
+        self._callback = callback
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._fired)
+
+    def set(self, at_ns: int) -> None:
+        self._spec.value_s, self._spec.value_ns = divmod(max(at_ns, 1), 1_000_000_000)
+        self._settime(self._fd, 1, ctypes.byref(self._spec), None)
+
+    def _fired(self) -> None:
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:
+            return
+        self._callback()
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)

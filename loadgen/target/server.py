@@ -1,0 +1,412 @@
+"""The demo shop as a server: HTTP/1.1 on one event loop, each answer held back until it is due.
+
+A request's answer is due at (arrival + stall + latency), an absolute time: what
+was late before does not add up. The arrival is when the bytes that complete the
+request were read. Answers of one connection leave in the order of its requests,
+so one that is slow also holds back those that were pipelined behind it; what
+`/stats` says was served is each request's own wait.
+
+The server shares a small machine with the generator, so it must be cheap: about
+25 µs of CPU a request (bench/target.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+from heapq import heappop, heappush
+from time import perf_counter_ns
+from typing import Any, cast
+
+import httptools
+import msgspec
+
+from loadgen.errors import PortBusy, UsageError
+from loadgen.target.alarm import new_alarm
+from loadgen.target.config import LATENCIES, SLOW_START_FACTOR, TargetConfig
+from loadgen.target.draws import Draws
+from loadgen.target.shop import Answer, Request, Shop, answer
+from loadgen.target.stats import Stats
+
+__all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Target", "serve"]
+
+MAX_BODY_BYTES = 65_536
+MAX_HEAD_BYTES = 32_768
+_MAX_PIPELINED = 64
+"""Unanswered requests of one connection; more are left in the socket until these are answered."""
+_WINDOWS_AHEAD_NS = 60_000_000_000
+"""How far beyond now `/stats` lists stall windows."""
+
+
+class _Pending:
+    """A request that has its answer, and waits to be due and to be the oldest of its connection."""
+
+    __slots__ = ("data", "is_due", "route", "stats", "status", "wait_ns")
+
+    def __init__(self, stats: Stats, route: str | None, status: int, data: bytes, wait_ns: int) -> None:
+        self.stats = stats
+        """Where it is counted: a reset in the meantime must not split a request between two counts."""
+        self.route = route
+        """None: not counted."""
+        self.status, self.data, self.wait_ns = status, data, wait_ns
+        self.is_due = not wait_ns
+
+
+class Target:
+    """A running demo shop. Made by `serve`."""
+
+    def __init__(self, config: TargetConfig) -> None:
+        self.config = config
+        self._shop = Shop(config.seed)
+        self._connections: set[_Connection] = set()
+        self._heap: list[tuple[int, int, _Connection, _Pending]] = []
+        self._pushed = 0
+        self._alarm = new_alarm(self._ring)
+        self._armed_ns = 0
+        self._server: asyncio.Server | None = None
+        self.started_ns = perf_counter_ns()
+        self._stats = Stats()
+        self._first_ns: int | None = None
+        self._draws = self._new_draws()
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"{'https' if self.config.tls_cert else 'http'}://{host}:{self.port}"
+
+    @property
+    def first_request_ns(self) -> int | None:
+        """When the first request arrived, on `perf_counter_ns`; None before it. Stalls and slow start count from it."""
+        return self._first_ns
+
+    def reset(self) -> None:
+        """Begin anew: counts, latencies from the first draw on, and the next request is the first."""
+        self._stats = Stats(len(self._connections))
+        self._first_ns = None
+        self._draws = self._new_draws()
+
+    def stats(self) -> dict[str, Any]:
+        """What `GET /stats` gives. `*_monotonic_ns` are of CLOCK_MONOTONIC, so comparable within the machine."""
+        stall = self.config.stall
+        since_first_ns = perf_counter_ns() - self._first_ns if self._first_ns is not None else 0
+        return {
+            "format": 1,
+            "seed": self.config.seed,
+            "latency": self.config.latency,
+            "started_monotonic_ns": self.started_ns,
+            "first_request_monotonic_ns": self._first_ns,
+            **self._stats.as_json(),
+            "stall": stall
+            and {
+                "path": stall.path,
+                "length_ns": stall.length_ns,
+                "every_ns": stall.every_ns,
+                "first_ns": stall.offset_ns,
+                "windows_ns": list(stall.windows_ns(since_first_ns + _WINDOWS_AHEAD_NS))[-1000:],
+            },
+        }
+
+    async def start(self) -> None:
+        """Raises: PortBusy; UsageError for a certificate that cannot be used."""
+        config = self.config
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: _Connection(self), config.host, config.port, backlog=4096, ssl=_tls(config)
+            )
+        except OSError as error:
+            raise PortBusy(
+                f"cannot listen on {config.host}:{config.port}: {error.strerror or error}",
+                hint="choose another --port, or 0 for any free one",
+            ) from error
+
+    async def stop(self) -> None:
+        """Close the port and all connections; answers that are not due are dropped."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.abort()
+        self._alarm.close()
+        self._heap.clear()
+        await asyncio.sleep(0)
+
+    # -- one request ---------------------------------------------------------------------------
+
+    def answer(self, request: Request, now_ns: int) -> tuple[str | None, Answer, int]:
+        """HOT, once a request: its route (None: not counted), its answer, and how long it is held back."""
+        path = request.path
+        if path.startswith("/stats") and (special := self._special(request)) is not None:
+            return None, special, 0
+        if self._first_ns is None:
+            self._first_ns = now_ns
+        pattern = self._shop.route(path)
+        route = f"{request.method} {pattern}"
+        self._stats.arrived(route)
+        draws = self._draws.get(pattern)
+        if draws is None:
+            return route, self._shop.handle(pattern, request), 0
+        wait_ns = self._wait_ns(pattern, draws, now_ns - self._first_ns)
+        return route, _UNAVAILABLE if draws.fails() else self._shop.handle(pattern, request), wait_ns
+
+    def _wait_ns(self, pattern: str, draws: Draws, arrived_ns: int) -> int:
+        config = self.config
+        wait_ns = draws.latency_ns()
+        if arrived_ns < config.slow_start_ns:
+            wait_ns = round(wait_ns * (1 + (SLOW_START_FACTOR - 1) * (1 - arrived_ns / config.slow_start_ns)))
+        if config.stall is not None and config.stall.path in (None, pattern):
+            wait_ns += config.stall.wait_ns(arrived_ns)
+        return wait_ns
+
+    def _special(self, request: Request) -> Answer | None:
+        match request.method, request.path:
+            case "GET" | "HEAD", "/stats":
+                return answer(200, msgspec.json.encode(self.stats()))
+            case "POST", "/stats/reset":
+                self.reset()
+                return answer(200, b"{}")
+            case _, "/stats":
+                return answer(405, b"{}", more=b"Allow: GET, HEAD\r\n")
+            case _, "/stats/reset":
+                return answer(405, b"{}", more=b"Allow: POST\r\n")
+        return None
+
+    def _new_draws(self) -> dict[str, Draws]:
+        config = self.config
+        laws = config.latencies if config.latency else {}
+        return {path: Draws(config.seed, path, laws.get(path), config.error_ratio) for path in LATENCIES}
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def hold(self, due_ns: int, connection: _Connection, pending: _Pending) -> None:
+        """Tell `connection` when `pending` is due."""
+        self._pushed += 1
+        heappush(self._heap, (due_ns, self._pushed, connection, pending))
+        if self._heap[0][0] < self._armed_ns or not self._armed_ns:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._armed_ns = self._heap[0][0]
+        self._alarm.set(self._armed_ns)
+
+    def _ring(self) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= perf_counter_ns():
+            _, _, connection, pending = heappop(heap)
+            pending.is_due = True
+            connection.flush()
+        self._armed_ns = 0
+        if heap:
+            self._arm()
+
+
+class _Connection(asyncio.Protocol):
+    """One connection; also the callbacks of httptools' parser."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._pending: deque[_Pending] = deque()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport
+        self._read_ns = 0
+        self._is_closing = False
+        """Nothing more is read; the connection closes when the last answer is written."""
+        self._is_reading = True
+        self._is_congested = False
+        self._head_bytes = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._url = b""
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._token = ""
+        self._has_host = False
+        self._in_head = True
+        self._is_begun = False
+
+    # -- the transport's callbacks ---------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._target._connections.add(self)
+        stats = self._target._stats
+        stats.connections_opened += 1
+        stats.connections_open += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._target._connections.discard(self)
+        self._target._stats.connections_open -= 1
+        for pending in self._pending:
+            if pending.route is not None:
+                pending.stats.abort(pending.route)
+        self._pending.clear()
+        self._is_closing = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_closing:
+            return
+        self._read_ns = perf_counter_ns()
+        if self._in_head:
+            # Counts a body's first bytes too when they come in one read: hence well above any sensible head.
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._is_closing = True  # we do not speak what it asked for; it was answered as plain HTTP
+        except httptools.HttpParserError:
+            self._refuse(_BAD_REQUEST)
+        else:
+            if self._is_begun and self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(_HEAD_TOO_LARGE)
+        self.flush()
+
+    def eof_received(self) -> bool:
+        """The client says no more, but reads: answer what it asked."""
+        self._is_closing = True
+        return bool(self._pending) and self._transport.get_extra_info("sslcontext") is None
+
+    def pause_writing(self) -> None:
+        self._is_congested = True
+        self._read_or_not()
+
+    def resume_writing(self) -> None:
+        self._is_congested = False
+        self.flush()
+
+    # -- the parser's callbacks --------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._clear()
+        self._is_begun = True
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        length = len(name)
+        if length == 13 and name.lower() == b"authorization":
+            if value[:7].lower() == b"bearer ":
+                self._token = value[7:].strip().decode("latin-1")
+        elif length == 4 and name.lower() == b"host":
+            self._has_host = True
+        elif length == 6 and name.lower() == b"expect" and value.lower() == b"100-continue" and not self._pending:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes <= MAX_BODY_BYTES:
+            self._body.append(body)
+        elif not self._is_closing:
+            self._refuse(_BODY_TOO_LARGE)
+
+    def on_message_complete(self) -> None:
+        if self._is_closing:
+            return
+        self._in_head, self._is_begun = True, False
+        parser = self._parser
+        path, query = _split(self._url)
+        if path is None or (not self._has_host and parser.get_http_version() == "1.1"):
+            self._refuse(_BAD_REQUEST)
+            return
+        method = parser.get_method().decode("latin-1")
+        request = Request(method, path, query, self._token, b"".join(self._body))
+        keeps = bool(parser.should_keep_alive())
+        route, answered, wait_ns = self._target.answer(request, self._read_ns)
+        tail = b"\r\n" if keeps else b"Connection: close\r\n\r\n"
+        data = answered.head + tail if method == "HEAD" else answered.head + tail + answered.body
+        pending = _Pending(self._target._stats, route, answered.status, data, wait_ns)
+        self._pending.append(pending)
+        if not keeps:
+            self._is_closing = True
+        if wait_ns:
+            self._target.hold(self._read_ns + wait_ns, self, pending)
+
+    # -- answering -----------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """HOT. Write what is due, in the order of the requests."""
+        pending = self._pending
+        while pending and pending[0].is_due and not self._is_congested:
+            done = pending.popleft()
+            if done.route is not None:
+                done.stats.answered(done.route, done.status, done.wait_ns)
+            self._transport.write(done.data)
+        if self._is_closing and not pending:
+            self._transport.close()
+        else:
+            self._read_or_not()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def _refuse(self, refusal: Answer) -> None:
+        """Answer what is no request of ours after those before it, and close."""
+        self._target._stats.bad(refusal.status)
+        data = refusal.head + b"Connection: close\r\n\r\n" + refusal.body
+        self._pending.append(_Pending(self._target._stats, None, refusal.status, data, 0))
+        self._is_closing = True
+
+    def _read_or_not(self) -> None:
+        """Stop reading from a client that sends faster than it can be answered."""
+        wants = not self._is_congested and len(self._pending) < _MAX_PIPELINED
+        if wants is not self._is_reading and not self._transport.is_closing():
+            self._is_reading = wants
+            if wants:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+
+def _split(url: bytes) -> tuple[str | None, str]:
+    """Path and query of a request's target; None for what is neither a path nor a URL."""
+    if not url.startswith(b"/"):
+        try:
+            parsed = httptools.parse_url(url)
+        except httptools.HttpParserInvalidURLError:
+            return None, ""
+        if not parsed.schema:
+            return None, ""
+        path, query = parsed.path or b"/", parsed.query or b""
+    else:
+        path, _, query = url.partition(b"?")
+    return path.decode("latin-1"), query.partition(b"#")[0].decode("latin-1")
+
+
+def _tls(config: TargetConfig) -> ssl.SSLContext | None:
+    if config.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"the certificate {config.tls_cert} cannot be used: {error}") from error
+    return context
+
+
+_UNAVAILABLE = answer(503, b'{"error":"out of order on purpose"}')
+_BAD_REQUEST = answer(400, b'{"error":"that is no HTTP/1 request"}')
+_HEAD_TOO_LARGE = answer(431, b'{"error":"too many headers"}')
+_BODY_TOO_LARGE = answer(413, b'{"error":"the body is too large"}')
+
+
+@contextlib.asynccontextmanager
+async def serve(config: TargetConfig | None = None) -> AsyncIterator[Target]:
+    """A demo shop in this event loop, from the moment its port is open until the block is left."""
+    target = Target(config or TargetConfig())
+    try:
+        await target.start()
+        yield target
+    finally:
+        await target.stop()
