@@ -1,0 +1,165 @@
+"""Debian's nginx as the second, real target: its own folder, its own port, its own access log.
+
+    with running_nginx() as nginx:
+        ...  # nginx.url
+        nginx.access_log_count()
+
+`/` small HTML, `/json` JSON (GET and POST), `/1k` exactly 1,024 bytes, `/status/503` that status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+__all__ = ["JSON_BODY", "RunningNginx", "nginx_path", "running_nginx"]
+
+JSON_BODY = '{"ok":true,"items":[{"id":1,"name":"one"},{"id":2,"name":"two"},{"id":3,"name":"three"}]}'
+_HTML = "<!doctype html><html><head><title>nginx</title></head><body><h1>It works</h1></body></html>"
+_CONFIG = """
+daemon off;
+worker_processes 1;
+error_log {folder}/error.log warn;
+pid {folder}/nginx.pid;
+worker_rlimit_nofile 20000;
+events {{ worker_connections 16384; }}
+http {{
+    access_log {access_log};
+    log_format counted '$request_method $uri $status $connection $connection_requests';
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    keepalive_requests 100000000;
+    keepalive_timeout 600s;
+    tcp_nodelay on;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        default_type application/json;
+        location = / {{ default_type text/html; return 200 '{html}'; }}
+        location = /json {{ return 200 '{json}'; }}
+        location = /1k {{ default_type text/plain; return 200 '{one_k}'; }}
+        location = /ready {{ access_log off; return 204; }}
+        location ~ ^/status/(404|500|503)$ {{ return $1; }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningNginx:
+    url: str
+    pid: int
+    """Of the master."""
+    worker_pid: int
+    access_log: Path
+
+    def access_log_count(self) -> int:
+        """Requests that nginx has answered and logged; it logs right after the last byte, so see `settled_count`."""
+        with self.access_log.open("rb") as log:
+            return sum(1 for _ in log)
+
+    def counts(self) -> Counter[str]:
+        """The same by `METHOD /path status`."""
+        with self.access_log.open() as log:
+            return Counter(" ".join(line.split()[:3]) for line in log)
+
+    def settled_count(self, expected: int, within_s: float = 5.0) -> int:
+        """The count once it has reached `expected`, or what it is after `within_s`."""
+        deadline = time.monotonic() + within_s
+        while (count := self.access_log_count()) < expected and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return count
+
+
+def nginx_path() -> str | None:
+    """Where nginx is; None where it is not installed."""
+    found = shutil.which("nginx") or "/usr/sbin/nginx"
+    return found if os.access(found, os.X_OK) else None
+
+
+@contextlib.contextmanager
+def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True) -> Iterator[RunningNginx]:
+    """Start nginx with one worker on a free port; skips the test where nginx is not installed.
+
+    Args:
+        cpus: pin it to these (Linux).
+        log: False: no access log, for benchmarks.
+    """
+    program = nginx_path()
+    if program is None:
+        pytest.skip("nginx is not installed (Debian: nginx-light)")
+    folder = Path(tempfile.mkdtemp(prefix="loadgen-nginx-"))
+    folder.chmod(0o755)  # started as root, the worker runs as another user
+    access_log = folder / "access.log"
+    port = _free_port()
+    config = _CONFIG.format(
+        folder=folder,
+        port=port,
+        access_log=f"{access_log} counted" if log else "off",
+        html=_HTML,
+        json=JSON_BODY,
+        one_k="x" * 1024,
+    )
+    (folder / "nginx.conf").write_text(config)
+    if log:
+        access_log.touch()
+    command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(process, url)
+        if cpus is not None:
+            os.sched_setaffinity(process.pid, cpus)
+            os.sched_setaffinity(_worker_of(process.pid), cpus)
+        yield RunningNginx(url, process.pid, _worker_of(process.pid), access_log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/ready", timeout=5).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                said = (
+                    process.stderr.read().decode() if process.stderr is not None and process.poll() is not None else ""
+                )
+                raise AssertionError(f"nginx did not start: {said}") from None
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _worker_of(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return int(children.read_text().split()[0]) if children.exists() else pid
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
