@@ -1,0 +1,1 @@
+"""loadgen: scenarios in typed async Python, exact global percentiles while the run is going on."""

@@ -16,7 +16,7 @@ import sys
 from time import perf_counter_ns
 from typing import Protocol
 
-__all__ = ["Clock", "MonotonicClock", "sleep_clock"]
+__all__ = ["Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
 
 _LONGEST_NAP_NS = 3600 * 1_000_000_000
 
@@ -110,7 +110,20 @@ class MonotonicClock:
         self._timer.close()
 
 
-async def sleep_clock(clock: Clock, at_ns: int) -> None:
+async def sleep_to(clock: Clock, at_ns: int) -> None:
     """Wait for `at_ns` with the loop's timers: for the many waiters (closed users) who need no precision."""
     while (wait_ns := at_ns - clock.elapsed_ns()) > 0:
         await asyncio.sleep(wait_ns / 1e9)
+
+
+async def sleep_or_stop(clock: Clock, at_ns: int, stop: asyncio.Event) -> None:
+    """Wait for a time on the run's clock, or for the stop, whichever comes first."""
+    waits: list[asyncio.Future[object]] = [
+        asyncio.ensure_future(sleep_to(clock, at_ns)),
+        asyncio.ensure_future(stop.wait()),
+    ]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -8,9 +8,9 @@ here knows of regions or agents: a share says which arrivals and users are ours.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 
-from loadgen.engine.clock import Clock, sleep_clock
+from loadgen.engine.clock import Clock, sleep_or_stop
 from loadgen.engine.schedule import Block
 from loadgen.engine.users import Arrival, Life, UserPool
 
@@ -62,7 +62,7 @@ async def drive_users(
         done = 0
         try:
             for start_ns, end_ns in alive:
-                await _until(clock, start_ns, stop)
+                await sleep_or_stop(clock, start_ns, stop)
                 while not stop.is_set() and (now_ns := clock.elapsed_ns()) < end_ns:
                     arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
                     await pool.run(life, arrival)
@@ -100,21 +100,11 @@ async def drive_iterations(
         finally:
             await life.close()
 
-    await _until(clock, 0, stop)
+    await sleep_or_stop(clock, 0, stop)
     if not stop.is_set():
         await _all([live() for _ in range(users)])
 
 
-async def _until(clock: Clock, at_ns: int, stop: asyncio.Event) -> None:
-    """Wait for a time on the run's clock, or for the stop."""
-    waits = [asyncio.ensure_future(sleep_clock(clock, at_ns)), asyncio.ensure_future(stop.wait())]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-
-
-async def _all(lives: list) -> None:
+async def _all(lives: Sequence[Coroutine[object, object, None]]) -> None:
     """All users' lives; one that is cut off ends alone."""
     await asyncio.gather(*lives, return_exceptions=True)

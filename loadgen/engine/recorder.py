@@ -332,7 +332,5 @@ def _split_overflow(key: SeriesKey, values_ns: np.ndarray) -> Iterator[tuple[Ser
         return
     if not over.all():
         yield key, values_ns[~over]
-    bound = SeriesKey(
-        key.kind, key.journey, key.step, key.request, key.outcome, key.metric, True, key.warmup, key.tags
-    )
+    bound = SeriesKey(key.kind, key.journey, key.step, key.request, key.outcome, key.metric, True, key.warmup, key.tags)
     yield bound, np.full(int(over.sum()), MAX_NS, dtype=np.int64)

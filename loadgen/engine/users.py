@@ -162,6 +162,7 @@ class UserPool:
                 self._start(slot, late, perf_counter_ns())
             else:
                 self._free.append(slot)
+                self._tell_idle()
 
     def _next_waiting(self) -> Arrival | None:
         while self._waiting:
@@ -209,6 +210,9 @@ class UserPool:
 
     def _done(self) -> None:
         self._busy -= 1
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
         if self._busy == 0 and not self._waiting:
             self._idle.set()
 
@@ -226,8 +230,7 @@ class UserPool:
         while self._waiting:
             arrival = self._waiting.popleft()
             self._recorder.missed(self._journey(arrival), now_ns - (arrival.due_ns or now_ns))
-        if self._busy == 0:
-            self._idle.set()
+        self._tell_idle()
 
     def cut_off(self) -> None:
         """Stop what runs: censored at what it has taken so far. A journey that resists is abandoned."""

@@ -1,0 +1,183 @@
+"""The worker: a program of its own that drives one share of a plan and streams deltas to its supervisor.
+
+It has no keys and knows no controller. It hears messages over an inherited
+socketpair, and ends at once when its supervisor does: the socketpair then ends
+(and on Linux the kernel kills it).
+
+    python -m loadgen_agent.worker --fd 5 --region eu-west-1
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import uvloop
+
+from loadgen.dsl.loader import load
+from loadgen.dsl.plan import Overrides
+from loadgen.errors import LoadgenError, ScenarioError
+from loadgen.local import Drive
+from loadgen.wire.frames import FrameStream
+from loadgen.wire.messages import (
+    Bye,
+    Fin,
+    Heartbeat,
+    Message,
+    Prepare,
+    Ready,
+    Refused,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Stop,
+    TearDown,
+    TornDown,
+)
+from loadgen_agent.host import die_with_parent
+
+__all__ = ["Worker", "main"]
+
+log = logging.getLogger(__name__)
+
+_HEARTBEAT_S = 1.0
+
+
+class Worker:
+    """Answers the supervisor's messages one by one; only the load itself runs beside."""
+
+    def __init__(self, stream: FrameStream, region: str) -> None:
+        self._stream = stream
+        self._region = region
+        self._prepare: Prepare | None = None
+        self._drive: Drive | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._phase = "idle"
+
+    async def serve(self) -> None:
+        """Until Bye, or until the supervisor is gone."""
+        beating = asyncio.create_task(self._beat())
+        try:
+            while (message := await self._stream.read()) is not None:
+                if isinstance(message, Bye):
+                    return
+                await self._answer(message)
+        finally:
+            beating.cancel()
+            if self._running is not None:
+                self._running.cancel()
+            self._stream.close()
+
+    async def _answer(self, message: Message) -> None:
+        match message:
+            case Prepare():
+                self._stream.write(self._on_prepare(message))
+            case SetUp():
+                self._stream.write(await self._set_up(message))
+            case StartAt():
+                self._running = asyncio.create_task(self._run(message))
+            case Stop() if self._drive is not None:
+                self._drive.stop(now=message.now)
+            case TearDown():
+                self._stream.write(await self._tear_down(message))
+            case _:
+                log.warning("a worker has no use for %s", type(message).__name__)
+
+    def _on_prepare(self, prepare: Prepare) -> Message:
+        """Load the plan and take the share; every fault of the scenario goes back to the controller."""
+        self._prepare = prepare
+        try:
+            overrides = Overrides.from_json(prepare.overrides_json)
+            scenario = load(Path(prepare.bundle_dir) / prepare.scenario, prepare.plan or None, overrides)
+            self._drive = Drive(
+                scenario,
+                index=prepare.index,
+                weights=prepare.weights,
+                seed=prepare.seed,
+                interval_ns=prepare.interval_ns,
+                emit=self._stream.write,
+                region=self._region,
+            )
+        except ScenarioError as error:
+            return Refused(prepare.run_id, "the scenario has faults on this agent", error.faults)
+        except (LoadgenError, OSError, ValueError) as error:
+            return Refused(prepare.run_id, f"{type(error).__name__}: {error}")
+        self._phase = "ready"
+        return Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256)
+
+    async def _set_up(self, message: SetUp) -> Message:
+        if self._drive is None:
+            return SetUpDone(message.run_id, b"null", "set-up before the plan was prepared")
+        try:
+            value = json.dumps(await self._drive.set_up()).encode()
+        except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which aborts the run
+            return SetUpDone(message.run_id, b"null", describe(error))
+        return SetUpDone(message.run_id, value)
+
+    async def _tear_down(self, message: TearDown) -> Message:
+        try:
+            if self._drive is not None:
+                self._drive.shared = json.loads(message.shared_json)
+                await self._drive.tear_down()
+        except Exception as error:  # noqa: BLE001  # scenario code: told to the controller
+            return TornDown(message.run_id, describe(error))
+        return TornDown(message.run_id)
+
+    async def _run(self, start: StartAt) -> None:
+        if self._drive is None:
+            return
+        self._drive.shared = json.loads(start.shared_json)
+        self._phase = "running"
+        try:
+            totals = await self._drive.run(start.t0_ns)
+        except Exception as error:  # noqa: BLE001  # ours: the supervisor must hear of it, not wait for ever
+            log.exception("the drive failed")
+            self._stream.write(Refused(start.run_id, f"worker failed: {describe(error)}"))
+            return
+        self._phase = "done"
+        self._stream.write(
+            Fin(start.run_id, 0, totals.last_seq, totals.counters, totals.recorded, totals.start_skew_ns)
+        )
+
+    async def _beat(self) -> None:
+        """From the loop that does the work, so that a blocked loop falls silent."""
+        while True:
+            run_id = self._prepare.run_id if self._prepare is not None else ""
+            self._stream.write(Heartbeat(run_id, self._phase))
+            await asyncio.sleep(_HEARTBEAT_S)
+
+
+def describe(error: BaseException) -> str:
+    """ "shop.py:12: KeyError: 'id'": where scenario code raised, and what."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}: " if trace is not None else ""
+    return f"{where}{type(error).__name__}: {error}"
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Started by the supervisor, never by hand."""
+    parser = argparse.ArgumentParser(prog="loadgen-worker", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--region", required=True)
+    args = parser.parse_args(argv)
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
+    logging.basicConfig(level=logging.INFO, format=f"worker {args.region}: %(message)s")
+
+    async def serve() -> None:
+        await Worker(await FrameStream.inherit(args.fd), args.region).serve()
+
+    uvloop.run(serve())
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The recorder loses nothing, counts nothing twice, and tells what is censored."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.engine.meter import Meter
+from loadgen.engine.recorder import Recorder, RequestSeries
+from loadgen.measure.delta import Delta
+from loadgen.measure.histogram import MAX_NS, SLOTS, slots_of_ns
+from loadgen.measure.series import OK, OTHER, SeriesKey
+
+
+class FakeReply:
+    def __init__(self, series: RequestSeries, asked_ns: int, done_ns: int, outcome: str = OK) -> None:
+        self.series, self.asked_ns, self.sent_ns, self.done_ns = series, asked_ns, asked_ns, done_ns
+        self.first_byte_ns, self.outcome, self.size_bytes = done_ns, outcome, 10
+
+
+def counts_of(deltas: list[Delta]) -> Counter[tuple[SeriesKey, int]]:
+    """(series, slot) -> count, added up over deltas."""
+    keys: list[SeriesKey] = []
+    total: Counter[tuple[SeriesKey, int]] = Counter()
+    for delta in deltas:
+        keys.extend(delta.new_series)
+        index, count = np.frombuffer(delta.index, "<u4"), np.frombuffer(delta.count, "<u4")
+        for i, c in zip(index.tolist(), count.tolist(), strict=True):
+            total[keys[i // SLOTS], i % SLOTS] += c
+    return total
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, MAX_NS), st.booleans()), max_size=60))
+def test_whatever_the_flips_the_deltas_add_up_to_what_was_recorded(events: list[tuple[str, int, bool]]) -> None:
+    recorder = Recorder()
+    deltas: list[Delta] = []
+    expected: Counter[tuple[str, int]] = Counter()
+    for at, (name, value_ns, flip) in enumerate(events):
+        series = recorder.request_series("j", None, name)
+        recorder.request(series, 0, 0, 0, value_ns, OK, 0)
+        expected[name, int(slots_of_ns(np.array([value_ns]))[0])] += 1
+        if flip:
+            deltas.append(recorder.flip(at, at + 1))
+    deltas.append(recorder.flip(len(events), len(events) + 1))
+    seen = counts_of(deltas)
+    response = Counter({(k.request, s): n for (k, s), n in seen.items() if k.metric == "response"})
+    assert response == expected
+    assert sum(d.counters.requests_finished for d in deltas) == len(events)
+    assert [d.seq for d in deltas] == list(range(len(deltas)))
+    for delta in deltas:
+        index = np.frombuffer(delta.index, "<u4").astype(np.int64)
+        assert (np.diff(index) > 0).all()
+        assert sum(s.n for s in delta.stats) == np.frombuffer(delta.count, "<u4").sum()
+
+
+def test_a_time_out_is_censored_and_other_failures_are_not() -> None:
+    recorder = Recorder()
+    series = recorder.request_series("j", "s", "GET /")
+    recorder.request(series, 0, 0, 0, 5_000_000, "timeout", 0)
+    recorder.request(series, 0, 1, 0, 5_000_000, "http 503", 0)
+    keys = recorder.flip(0, 1).new_series
+    assert {(k.outcome, k.metric, k.censored) for k in keys} == {
+        ("timeout", "response", True),
+        ("http 503", "response", False),
+        ("http 503", "service", False),
+    }
+
+
+def test_what_is_longer_than_an_hour_is_censored_there_and_still_counted() -> None:
+    recorder = Recorder()
+    recorder.request(recorder.request_series("j", None, "GET /"), 0, 1, 0, MAX_NS + 5, OK, 0)
+    delta = recorder.flip(0, 1)
+    response = next(s for s, k in zip(delta.stats, delta.new_series, strict=True) if k.metric == "response")
+    assert (response.n, response.max_ns) == (1, MAX_NS)
+    assert all(k.censored for k in delta.new_series if k.metric == "response")
+
+
+def test_names_beyond_the_cap_go_into_other_and_it_is_said_once() -> None:
+    recorder = Recorder(max_names=3)
+    meter = Meter(recorder)
+    meter.begin("j", warmup=False, pool_limited=False)
+    for i in range(1000):
+        meter.hold(FakeReply(meter.request(f"GET /{i}"), 0, 1000))
+    meter.settle()
+    keys = recorder.flip(0, 1).new_series
+    assert {k.request for k in keys} == {"GET /0", "GET /1", "GET /2", OTHER}
+    assert len(recorder.take_notes()) == 1
+    assert len(recorder.named("j", None, False)) == 3  # a million names must not fill the memory
+
+
+def test_a_sample_is_recorded_once_with_what_the_first_expect_said() -> None:
+    recorder = Recorder()
+    meter = Meter(recorder)
+    meter.begin("j", warmup=False, pool_limited=False)
+    wrong = FakeReply(meter.request("GET /"), 0, 1000)
+    meter.hold(wrong)
+    meter.settle_as(wrong, "expect status")
+    meter.settle_as(wrong, OK)
+    meter.settle()
+    delta = recorder.flip(0, 1)
+    assert {k.outcome for k in delta.new_series} == {"expect status"}
+    assert delta.counters.requests_finished == 1
+    assert delta.counters.requests_errors == 1
+
+
+def test_an_http_error_that_was_expected_is_ok() -> None:
+    recorder = Recorder()
+    meter = Meter(recorder)
+    meter.begin("j", warmup=False, pool_limited=False)
+    reply = FakeReply(meter.request("GET /"), 0, 1000, "http 404")
+    meter.hold(reply)
+    meter.settle_as(reply, OK)
+    assert meter.failed is None
+    assert recorder.flip(0, 1).counters.requests_errors == 0
+
+
+def test_an_http_error_that_nobody_looked_at_fails_the_iteration() -> None:
+    recorder = Recorder()
+    meter = Meter(recorder)
+    meter.begin("j", warmup=False, pool_limited=False)
+    meter.hold(FakeReply(meter.request("GET /"), 0, 1000, "http 503"))
+    meter.hold(FakeReply(meter.request("GET /"), 0, 1000))
+    meter.settle()
+    assert meter.failed == "http 503"
+
+
+def test_warm_up_has_series_of_its_own_and_counts_in_the_counters() -> None:
+    recorder = Recorder()
+    meter = Meter(recorder)
+    for warmup in (True, False):
+        meter.begin("j", warmup=warmup, pool_limited=False)
+        meter.hold(FakeReply(meter.request("GET /"), 0, 1000))
+        meter.settle()
+    delta = recorder.flip(0, 1)
+    assert [k.warmup for k in delta.new_series if k.metric == "response"].count(True) == 1
+    assert delta.counters.requests_finished == 2

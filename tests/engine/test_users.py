@@ -1,0 +1,154 @@
+"""Users: what is recorded of an iteration, who waits, and what the drain does."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+
+from loadgen.engine.recorder import Recorder
+from loadgen.engine.users import Arrival, UserPool
+from loadgen.measure.delta import Delta
+
+MS = 1_000_000
+
+
+class ScriptedLife:
+    """Runs for as long as its gate is closed."""
+
+    def __init__(self, gate: asyncio.Event, resists: bool = False) -> None:
+        self.gate, self.resists = gate, resists
+        self.begun_ns = self.ended_ns = self.idle_ns = self.set_up_ns = 0
+        self.outcome, self.censored = "ok", False
+        self.limited: list[bool] = []
+
+    async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
+        self.limited.append(pool_limited)
+        self.begun_ns = perf_counter_ns()
+        while True:
+            try:
+                await self.gate.wait()
+                break
+            except asyncio.CancelledError:
+                if not self.resists:
+                    raise
+        self.ended_ns = perf_counter_ns()
+
+    def idle_until(self, now_ns: int) -> int:
+        return self.idle_ns
+
+    async def close(self) -> None: ...
+
+
+class Bench:
+    """A pool with lives that the test holds in its hand."""
+
+    def __init__(self, *, max_users: int = 10, max_lateness_ns: int | None = None, resists: bool = False) -> None:
+        self.recorder = Recorder()
+        self.gate = asyncio.Event()
+        self.lives: list[ScriptedLife] = []
+        self.resists = resists
+        series = [self.recorder.journey_series("j")], [self.recorder.journey_series("j", True)]
+        self.pool = UserPool(self._new, self.recorder, series, max_users=max_users, max_lateness_ns=max_lateness_ns)
+
+    def _new(self) -> ScriptedLife:
+        self.lives.append(ScriptedLife(self.gate, self.resists))
+        return self.lives[-1]
+
+    def arrive(self, n: int, late_ns: int = 0) -> None:
+        self.pool.arrive(Arrival(perf_counter_ns() - late_ns, n, 0, False))
+
+    async def settle(self) -> Delta:
+        await asyncio.sleep(0.001)
+        return self.recorder.flip(0, 1)
+
+
+def rows(delta: Delta) -> dict[tuple[str, str, bool], int]:
+    """(outcome, metric, censored) -> count."""
+    keys = delta.new_series
+    return {(keys[s.series].outcome, keys[s.series].metric, keys[s.series].censored): s.n for s in delta.stats}
+
+
+async def test_a_free_user_is_taken_again_before_a_new_one_is_made() -> None:
+    bench = Bench()
+    bench.gate.set()
+    for n in range(5):
+        bench.arrive(n)
+        await asyncio.sleep(0.001)
+    assert bench.pool.users == 1
+    assert rows(await bench.settle())["ok", "response", False] == 5
+
+
+async def test_arrivals_that_find_all_users_busy_wait_in_due_order_and_are_pool_limited() -> None:
+    bench = Bench(max_users=1)
+    for n in range(3):
+        bench.arrive(n)
+    await asyncio.sleep(0.001)
+    assert (bench.pool.in_flight, bench.pool.waiting) == (1, 2)
+    bench.gate.set()
+    await bench.pool.drained()
+    delta = await bench.settle()
+    assert bench.lives[0].limited == [False, True, True]
+    assert delta.counters.iterations_due == delta.counters.iterations_finished == 3
+    waits = next(s for s in delta.stats if delta.new_series[s.series].metric == "user_wait")
+    assert waits.max_ns >= MS
+
+
+async def test_lateness_is_in_the_response_time_and_split_into_wait_and_lag() -> None:
+    bench = Bench()
+    bench.gate.set()
+    bench.arrive(0, late_ns=50 * MS)
+    delta = await bench.settle()
+    stats = {delta.new_series[s.series].metric: s for s in delta.stats}
+    assert stats["response"].min_ns >= 50 * MS
+    assert stats["generator_lag"].min_ns >= 50 * MS
+    assert stats["user_wait"].max_ns == 0
+
+
+async def test_an_arrival_that_waited_longer_than_max_lateness_is_missed_and_censored() -> None:
+    bench = Bench(max_users=1, max_lateness_ns=5 * MS)
+    bench.arrive(0)
+    bench.arrive(1, late_ns=20 * MS)
+    await asyncio.sleep(0)
+    bench.gate.set()
+    await bench.pool.drained()
+    delta = await bench.settle()
+    assert delta.counters.iterations_missed == 1
+    assert rows(delta)["missed", "response", True] == 1
+
+
+async def test_what_the_drain_cuts_off_is_counted_once_and_censored() -> None:
+    bench = Bench(max_users=2)
+    for n in range(3):
+        bench.arrive(n)
+    await asyncio.sleep(0.001)
+    bench.pool.cut_off()
+    await bench.pool.drained()
+    await bench.pool.close()
+    counters = (delta := await bench.settle()).counters
+    assert (counters.iterations_due, counters.iterations_started) == (3, 2)
+    assert (counters.iterations_finished, counters.iterations_missed, counters.iterations_cut_off) == (0, 1, 2)
+    assert rows(delta)["cut off", "response", True] == 2
+
+
+async def test_a_journey_that_ignores_its_cancellation_does_not_hold_up_the_end() -> None:
+    bench = Bench(resists=True)
+    bench.arrive(0)
+    await asyncio.sleep(0.001)
+    bench.pool.cut_off()
+    await bench.pool.close(patience_s=0.01)
+    bench.gate.set()
+    await asyncio.sleep(0.001)
+    assert (await bench.settle()).counters.iterations_finished == 0
+
+
+async def test_due_equals_finished_missed_and_cut_off_after_any_end() -> None:
+    bench = Bench(max_users=3)
+    for n in range(10):
+        bench.arrive(n)
+    await asyncio.sleep(0.001)
+    bench.gate.set()
+    await asyncio.sleep(0)
+    bench.pool.cut_off()
+    await bench.pool.close()
+    c = (await bench.settle()).counters
+    assert c.iterations_due == 10 == c.iterations_finished + c.iterations_missed + c.iterations_cut_off
