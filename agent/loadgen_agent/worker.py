@@ -136,7 +136,7 @@ class Worker:
         self._phase = "running"
         try:
             totals = await self._drive.run(start.t0_ns)
-        except Exception as error:  # noqa: BLE001  # ours: the supervisor must hear of it, not wait for ever
+        except Exception as error:  # ours: the supervisor must hear of it, not wait for ever
             log.exception("the drive failed")
             self._stream.write(Refused(start.run_id, f"worker failed: {describe(error)}"))
             return

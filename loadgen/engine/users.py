@@ -257,7 +257,7 @@ class UserPool:
                 slot.task.cancel()
 
     async def close(self, patience_s: float = 2.0) -> None:
-        """End the slots' tasks and lives; journeys that ignore their cancellation are left behind after `patience_s`."""
+        """End the slots' tasks and lives; a journey that ignores its cancellation is left behind after `patience_s`."""
         tasks = [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
         for task in tasks:
             task.cancel()
