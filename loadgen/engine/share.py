@@ -1,0 +1,230 @@
+"""Which arrivals, iterations and users are whose.
+
+Every agent computes its own exact share from its index and the weights of all;
+nothing is negotiated and nobody walks the fleet's arrivals one by one. Arrivals,
+iterations and users are counted from 0 over the whole fleet.
+
+The mix comes first: the journey of arrival n follows from n alone. Then the
+arrivals of each journey are dealt to the agents, journey by journey, so that
+each agent has its part of every journey after any number of them, and never
+more than one arrival too many or too few.
+
+    n        0  1  2  3  4  5  6  7     mix 3:1, agents 1:1
+    journey  a  a  b  a  a  a  b  a
+    agent    0  1  1  0  1  0  0  1     b in reverse order, so that the totals stay even
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from heapq import heappop, heappush
+from math import ceil, gcd, isfinite, lcm
+
+import numpy as np
+
+from loadgen.profile import exact
+
+__all__ = ["MAX_PERIOD", "RowIndex", "Share", "order", "whole_weights"]
+
+MAX_PERIOD = 1_000
+"""Weights that would repeat only after more than this are rounded to it: an error of at most 0.1 % of the load."""
+
+
+def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
+    """The weights as the smallest whole numbers, and whether they had to be rounded.
+
+    Their sum is the period of the order, at most MAX_PERIOD or the number of weights, whichever is more;
+    equal weights are always exact. Whoever has a weight above 0 keeps at least 1.
+
+    Raises:
+        ValueError: no weights; a negative one, or one that is not finite; all of them 0.
+    """
+    if not weights or not all(isfinite(w) and w >= 0 for w in weights) or not any(weights):
+        raise ValueError(f"weights {tuple(weights)} cannot be shared by: at least one above 0, none below")
+    cap = max(MAX_PERIOD, len(weights))
+    whole = sum(map(exact, weights))
+    shares = [exact(w) / whole for w in weights]
+    simple = [share.limit_denominator(cap) for share in shares]
+    period = lcm(*(s.denominator for s in simple))
+    # Weights such as 1/3 or 0.6/7 arrive as floats that are off by 1e-17, hence "the same" and not "equal".
+    is_same = all(abs(a - b) <= b / 10**12 for a, b in zip(simple, shares, strict=True))
+    if sum(simple) == 1 and period <= cap and is_same:
+        counts = [int(s * period) for s in simple]
+        return tuple(counts), False
+    parts = [share * cap for share in shares]
+    counts = [max(int(part), 1) if part else 0 for part in parts]
+    by_rest = sorted((i for i, part in enumerate(parts) if part), key=lambda i: (counts[i] - parts[i], i))
+    for i in by_rest[: max(0, cap - sum(counts))]:
+        counts[i] += 1
+    common = gcd(*counts)
+    return tuple(count // common for count in counts), True
+
+
+def order(weights: Sequence[float]) -> np.ndarray:
+    """Whose turn it is: one period of indices into `weights`, (period,) int64.
+
+    However long it is repeated, after any number of turns each index had its part of them
+    within 1 (strictly less), and the same holds for the order read backwards.
+
+    Source: R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): of those
+    whose part has grown by enough, the one whose deadline is next. His bound is 1 - 1/(2m - 2).
+    Cost: O(period · log m); 1 ms for 100 agents of equal weight.
+    """
+    counts, _ = whole_weights(weights)
+    if set(counts) == {1}:
+        return np.arange(len(counts), dtype=np.int64)
+    period = sum(counts)
+    turns = np.zeros(period, dtype=np.int64)
+    members = [i for i, count in enumerate(counts) if count]
+    if len(members) == 1:
+        turns[:] = members[0]
+        return turns
+    d = 2 * len(members) - 2
+    waiting: list[tuple[int, int, int]] = []  # (turn from which it may come, index, which of its turns, from 0)
+    ready: list[tuple[Fraction, int, int]] = []  # (deadline up to a factor, index, which of its turns)
+    for i in members:
+        heappush(waiting, (_release(period, d, counts[i], 0), i, 0))
+    for turn in range(1, period + 1):
+        while waiting and waiting[0][0] <= turn:
+            _, i, k = heappop(waiting)
+            heappush(ready, (Fraction((k + 1) * d - 1, counts[i]), i, k))
+        _, i, k = heappop(ready)
+        turns[turn - 1] = i
+        heappush(waiting, (_release(period, d, counts[i], k + 1), i, k + 1))
+    return turns
+
+
+def _release(period: int, d: int, count: int, k: int) -> int:
+    """The first turn t with count·t/period - k >= 1/d: from then on the k-th turn may be taken."""
+    return ceil(Fraction(period * (k * d + 1), count * d))
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One agent's part of a load. Everything in it is computed at birth: O(period of mix · period of weights)."""
+
+    index: int
+    agents: np.ndarray
+    """Order of the agents, one period."""
+    journeys: np.ndarray
+    """Order of the journeys, one period."""
+    is_rounded: bool
+    """The agents' weights or the mix were rounded (see `whole_weights`)."""
+    mix: tuple[float, ...]
+    period: int
+    """Arrivals of the fleet after which everything repeats."""
+    own_n: np.ndarray
+    """Our arrivals in one period: (own,) int64, increasing."""
+    own_journey: np.ndarray
+    """Their journeys: (own,) int64."""
+
+    @classmethod
+    def of(cls, index: int, weights: Sequence[float], mix: Sequence[float]) -> Share:
+        """The share of agent `index` of those with `weights`, for journeys with the weights `mix`.
+
+        Raises:
+            ValueError: weights that nothing can be shared by, or an index that they do not have.
+        """
+        if not 0 <= index < len(weights):
+            raise ValueError(f"agent {index} is not one of {len(weights)}")
+        agents, journeys = order(weights), order(mix)
+        rounds = lcm(*(_rounds(len(agents), int(c)) for c in np.bincount(journeys) if c))
+        own: list[tuple[np.ndarray, int]] = []
+        for journey in range(len(mix)):
+            places = np.flatnonzero(journeys == journey)
+            if not len(places):
+                continue
+            turns = np.flatnonzero((agents if journey % 2 == 0 else agents[::-1]) == index)
+            repeats = rounds * len(places) // len(agents)
+            k = (np.arange(repeats)[:, None] * len(agents) + turns).ravel()
+            own.append((k // len(places) * len(journeys) + places[k % len(places)], journey))
+        own_n = np.concatenate([n for n, _ in own])
+        own_journey = np.concatenate([np.full(len(n), journey) for n, journey in own])
+        by_n = np.argsort(own_n)
+        return cls(
+            index=index,
+            agents=agents,
+            journeys=journeys,
+            is_rounded=whole_weights(weights)[1] or whole_weights(mix)[1],
+            mix=tuple(mix),
+            period=rounds * len(journeys),
+            own_n=own_n[by_n].astype(np.int64),
+            own_journey=own_journey[by_n].astype(np.int64),
+        )
+
+    def block(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of our arrivals, those from the `first`-th on: (n in the fleet, journey), both (count,) int64.
+
+        An agent of weight 0 has none.
+        """
+        if not len(self.own_n):
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        rounds, at = np.divmod(np.arange(first, first + count, dtype=np.int64), len(self.own_n))
+        return rounds * self.period + self.own_n[at], self.own_journey[at]
+
+    def count_below(self, total: int) -> int:
+        """How many of the fleet's first `total` arrivals are ours."""
+        rounds, rest = divmod(total, self.period)
+        return rounds * len(self.own_n) + int(np.searchsorted(self.own_n, rest, side="left"))
+
+    def owns_users(self, users: int) -> tuple[int, ...]:
+        """Of the fleet's users 0 to `users` - 1, ours. Also exact within 1 for any number of users."""
+        return tuple(np.flatnonzero(self._user_owners(users) == self.index).tolist())
+
+    def for_iterations(self, users: int) -> Share:
+        """The share of a counted load: by the users that each agent has, so that no iteration falls to an
+        agent without any, and users of all agents have the same number of iterations.
+        """
+        counts = np.bincount(self._user_owners(users), minlength=int(self.agents.max()) + 1)
+        return Share.of(self.index, _padded(counts.tolist(), self.index), self.mix)
+
+    def journey_of(self, user: int, i: int) -> int:
+        """Closed loads: which journey user `user` of the fleet takes as its i-th iteration (from 0).
+
+        Each user goes round the order of the mix, starting one place after the user before. So each
+        user has the mix over time, and the fleet has it at any time, from the first second on.
+        """
+        return int(self.journeys[(user + i) % len(self.journeys)])
+
+    def _user_owners(self, users: int) -> np.ndarray:
+        owners: np.ndarray = self.agents[np.arange(users) % len(self.agents)]
+        return owners
+
+
+def _rounds(agents: int, arrivals: int) -> int:
+    """How many periods of the mix until a journey with `arrivals` in each is at agent 0 again."""
+    return agents // gcd(agents, arrivals)
+
+
+def _padded(counts: Sequence[int], index: int) -> list[int]:
+    return list(counts) + [0] * (index + 1 - len(counts))
+
+
+class RowIndex:
+    """Which row of a feed an arrival takes: its place among the arrivals of the journeys that use the feed.
+
+    So a unique feed is used up row by row, whatever the share of its journeys in the mix,
+    and two journeys that share a feed never share a row. Open and counted loads only: in closed ones the
+    row is the user's.
+
+    Args:
+        mix: the weights of the plan's journeys.
+        readers: the indices of the journeys that use the feed.
+    """
+
+    __slots__ = ("_per_period", "_ranks")
+
+    def __init__(self, mix: Sequence[float], readers: Collection[int]) -> None:
+        reads = np.isin(order(mix), list(readers))
+        self._ranks: list[int] = [0, *np.cumsum(reads).tolist()]
+        self._per_period = self._ranks[-1]
+
+    def below(self, total: int) -> int:
+        """How many of the first `total` arrivals take a row: the rows that a unique feed needs."""
+        rounds, rest = divmod(total, len(self._ranks) - 1)
+        return rounds * self._per_period + self._ranks[rest]
+
+    __call__ = below
+    """HOT, once an iteration. Of an arrival that takes a row: which (from 0), as many took one before it."""
