@@ -30,7 +30,7 @@ __all__ = ["ALL", "Accepted", "Epoch", "Fitness", "Measured", "Merge", "Row", "W
 ALL: Final = "*"
 """As a region or an outcome: the sum over all of them."""
 KEPT_WINDOWS: Final = 30
-_LEAST_WINDOWS: Final = 4
+_LEAST_WINDOWS: Final = 3
 _WINDOW_BYTES: Final = 96 << 20
 """With very many series fewer windows are kept, so that the controller stays within its memory."""
 _PATIENCE_NS: Final = NS_PER_S * 3 // 2
@@ -198,9 +198,9 @@ class Measured:
 
     __slots__ = ("_by_region", "_catalogue", "_store")
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, store: Store) -> None:
         self._catalogue = catalogue
-        self._store = Store()
+        self._store = store
         self._by_region: dict[str, list[int]] = {}
 
     def regions(self) -> tuple[str, ...]:
@@ -318,8 +318,8 @@ class Window(Measured):
 
     __slots__ = ("end_ns", "health", "k", "start_ns")
 
-    def __init__(self, catalogue: Catalogue, k: int, interval_ns: int) -> None:
-        super().__init__(catalogue)
+    def __init__(self, catalogue: Catalogue, store: Store, k: int, interval_ns: int) -> None:
+        super().__init__(catalogue, store)
         self.k = k
         self.start_ns, self.end_ns = k * interval_ns, (k + 1) * interval_ns
         self.health: dict[str, Health] = {}
@@ -352,7 +352,7 @@ class Merge(Measured):
     __slots__ = ("_epochs", "_latest", "_windows", "fitness", "interval_ns")
 
     def __init__(self, interval_ns: int = NS_PER_S) -> None:
-        super().__init__(Catalogue())
+        super().__init__(Catalogue(), Store())
         self.interval_ns = interval_ns
         self.fitness: dict[str, Fitness] = {}
         """By agent, over its epochs."""
@@ -434,16 +434,25 @@ class Merge(Measured):
         """The window of interval `k`, made if need be; None when it is older than what is kept."""
         window = self._windows.get(k)
         if window is None and k > self._latest - KEPT_WINDOWS:
-            window = self._windows[k] = Window(self._catalogue, k, self.interval_ns)
             self._latest = max(self._latest, k)
-            self._forget()
+            store = self._forget() or Store(np.uint32)
+            window = self._windows[k] = Window(self._catalogue, store, k, self.interval_ns)
         return window
 
-    def _forget(self) -> None:
+    def _forget(self) -> Store | None:
+        """Drop the windows that are too old or too many; the empty store of one of them, to be used again."""
         kept = sorted(self._windows)
         size_bytes = sum(w._store.size_bytes for w in self._windows.values())
-        while kept[0] <= self._latest - KEPT_WINDOWS or (size_bytes > _WINDOW_BYTES and len(kept) > _LEAST_WINDOWS):
-            size_bytes -= self._windows.pop(kept.pop(0))._store.size_bytes
+        store = None
+        while kept and (
+            kept[0] <= self._latest - KEPT_WINDOWS or (size_bytes > _WINDOW_BYTES and len(kept) >= _LEAST_WINDOWS)
+        ):
+            dropped = self._windows.pop(kept.pop(0))
+            store, dropped._store = dropped._store, Store(np.uint32)  # who still holds the window sees it empty
+            size_bytes -= store.size_bytes
+        if store is not None:
+            store.clear()
+        return store
 
     # -- asking -----------------------------------------------------------------------------
 

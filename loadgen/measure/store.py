@@ -43,12 +43,13 @@ class Stats:
 
 
 class Store:
-    """Counts, sums, least and greatest values by series number. Nothing is ever taken out."""
+    """Counts, sums, least and greatest values by series number."""
 
     __slots__ = ("_max_ns", "_min_ns", "_n", "_pages", "_sum_rest_ns", "_sum_us", "_table", "_used")
 
-    def __init__(self) -> None:
-        self._pages = np.zeros((16, _PAGE), dtype=np.int64)
+    def __init__(self, dtype: type[np.int64] | type[np.uint32] = np.int64) -> None:
+        """`dtype` of a count: 4 bytes are enough for one interval."""
+        self._pages: np.ndarray = np.zeros((16, _PAGE), dtype=dtype)
         self._used = 0
         self._table = np.full((0, _ROWS), -1, dtype=np.int32)
         self._n: Counts = np.zeros(0, dtype=np.int64)
@@ -77,7 +78,9 @@ class Store:
         if (pages < 0).any():
             self._allocate(np.unique(rows[pages < 0]))
             pages = table[rows]
-        self._pages.reshape(-1)[(pages.astype(np.int64) << _BITS) | (index & (_PAGE - 1))] += counts
+        self._pages.reshape(-1)[(pages.astype(np.int64) << _BITS) | (index & (_PAGE - 1))] += counts.astype(
+            self._pages.dtype, copy=False
+        )
         series = stats.series
         self._n[series] += stats.n
         self._sum_us[series] += stats.sum_us
@@ -108,10 +111,19 @@ class Store:
         made.note(sum_ns, int(self._min_ns[filled].min()), int(self._max_ns[filled].max()))
         return made
 
+    def clear(self) -> None:
+        """Empty, with its memory kept: fresh memory costs twice as much as zeroing what is there."""
+        self._pages[: self._used] = 0
+        self._used = 0
+        self._table[:] = -1
+        self._min_ns[:] = MAX_NS
+        for array in (self._n, self._sum_us, self._sum_rest_ns, self._max_ns):
+            array[:] = 0
+
     def _allocate(self, rows: Counts) -> None:
         needed = self._used + len(rows)
         if needed > len(self._pages):
-            grown = np.zeros((max(needed, len(self._pages) * 3 // 2), _PAGE), dtype=np.int64)
+            grown = np.zeros((max(needed, len(self._pages) * 3 // 2), _PAGE), dtype=self._pages.dtype)
             grown[: self._used] = self._pages[: self._used]
             self._pages = grown
         self._table.reshape(-1)[rows] = np.arange(self._used, needed, dtype=np.int32)
