@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from loadgen.clients import ConnectionPool, HttpClient, LoopNetwork, Timeouts, tls_context
 from loadgen.dsl.feed import open_feed
@@ -29,12 +27,12 @@ from loadgen.engine.executor import drive_arrivals, drive_iterations, drive_user
 from loadgen.engine.meter import Meter
 from loadgen.engine.raw import RAW_VARIABLE, RawFile
 from loadgen.engine.recorder import Recorder
-from loadgen.engine.schedule import due_times
+from loadgen.engine.schedule import due_times, own_iterations, own_spans
 from loadgen.engine.selfcheck import SelfCheck
 from loadgen.engine.share import Share
 from loadgen.engine.users import Life, UserPool
 from loadgen.measure.delta import Counters, Delta
-from loadgen.profile import ArrivalProfile, IterationProfile, UserProfile
+from loadgen.profile import ArrivalProfile, UserProfile
 from loadgen.units import NS_PER_S
 
 __all__ = ["MAX_USERS", "Drive", "Totals"]
@@ -82,7 +80,6 @@ class Drive:
         self.shared = shared
         self._plan = plan = scenario.plan
         self._seed, self._interval_ns, self._emit = seed, interval_ns, emit
-        self._index, self._weights = index, tuple(weights)
         raw = os.environ.get(RAW_VARIABLE)
         self._recorder = Recorder(raw=RawFile(Path(raw), region) if raw else None)
         self._journeys = [
@@ -93,14 +90,14 @@ class Drive:
         self._network = LoopNetwork()
         self._timeouts = Timeouts(connect_ns=plan.connect_timeout_ns, total_ns=plan.timeout_ns)
         self._profile = plan.profile
-        self._share = Share.of(index, self._iteration_weights(), plan.weights)
-        is_open = isinstance(self._profile, ArrivalProfile)
+        self._share = Share.of(index, weights, plan.weights)
+        self._is_open = isinstance(self._profile, ArrivalProfile)
         series = [[self._recorder.journey_series(j.name, warmup) for j in self._journeys] for warmup in (False, True)]
         self._pool = UserPool(
-            lambda: self._new_life(fresh=is_open),
+            self._new_life,
             self._recorder,
             (series[0], series[1]),
-            max_users=self._own_max_users(),
+            max_users=MAX_USERS if plan.max_users is None else max(1, len(self._share.owns_users(plan.max_users))),
             max_lateness_ns=plan.max_lateness_ns,
         )
         self._self_check = SelfCheck(scenario.path.parent, self._users)
@@ -163,27 +160,17 @@ class Drive:
         return Totals(self._last_seq, self._totals, self._recorded, skew_ns)
 
     async def _drive(self, clock: MonotonicClock, t0_ns: int) -> None:
-        profile, plan = self._profile, self._plan
+        profile, share, pool, stop = self._profile, self._share, self._pool, self._stop
+        warmup_ns = self._plan.warmup_ns
         if isinstance(profile, ArrivalProfile):
-            blocks = due_times(profile, self._share)
-            await drive_arrivals(blocks, clock, t0_ns, self._pool, self._stop, plan.warmup_ns)
+            await drive_arrivals(due_times(profile, share), clock, t0_ns, pool, stop, warmup_ns)
         elif isinstance(profile, UserProfile):
-            users = self._share.owns_users(round(profile.peak))
-            spans = [(user, profile.spans(user)) for user in users]
-            await drive_users(
-                spans, self._share.closed_journey, self._new_closed_life, clock, self._pool, self._stop, plan.warmup_ns
-            )
+            spans = own_spans(profile, share)
+            await drive_users(spans, share.journey_of, self._new_life, clock, pool, stop, warmup_ns)
         else:
-            users_here = len(self._plain_share().owns_users(profile.users))
-            await drive_iterations(
-                self._own_iterations(profile.iterations),
-                users_here,
-                self._new_closed_life,
-                clock,
-                self._pool,
-                self._stop,
-                plan.warmup_ns,
-            )
+            users = len(share.owns_users(profile.users))
+            own = own_iterations(profile, share)
+            await drive_iterations(own, users, self._new_life, clock, pool, stop, warmup_ns)
 
     async def _until_planned_end(self, clock: MonotonicClock, driving: asyncio.Task[None]) -> None:
         end_ns = self._profile.duration_ns
@@ -229,29 +216,6 @@ class Drive:
     def _health(self, lag_p99_ns: int | None, response_p99_ns: int) -> Any:
         return self._self_check.health(lag_p99_ns, response_p99_ns, self._recorder.take_notes())
 
-    # -- shares ---------------------------------------------------------------------------------
-
-    def _plain_share(self) -> Share:
-        return Share.of(self._index, self._weights, self._plan.weights)
-
-    def _iteration_weights(self) -> tuple[float, ...]:
-        """Counted loads share iterations as they share users, so that no agent has iterations and nobody to do them."""
-        if not isinstance(self._profile, IterationProfile):
-            return self._weights
-        shares = (Share.of(i, self._weights, self._plan.weights) for i in range(len(self._weights)))
-        return tuple(float(len(share.owns_users(self._profile.users))) for share in shares)
-
-    def _own_iterations(self, total: int) -> Iterator[tuple[int, int]]:
-        own = self._share.count_below(total)
-        for first in range(0, own, 1000):
-            n, journey = self._share.block(first, min(1000, own - first))
-            yield from zip(np.asarray(n).tolist(), np.asarray(journey).tolist(), strict=True)
-
-    def _own_max_users(self) -> int:
-        if self._plan.max_users is None:
-            return MAX_USERS
-        return max(1, len(self._plain_share().owns_users(self._plan.max_users)))
-
     # -- users ----------------------------------------------------------------------------------
 
     def _new_user(self, recorder: Recorder) -> User:
@@ -260,11 +224,9 @@ class Drive:
         http = HttpClient(meter, pool, self._plan.target, self._timeouts)
         return User(http, meter, seed=self._seed, shared=self.shared)
 
-    def _new_life(self, *, fresh: bool) -> Life:
-        return JourneyLife(self._new_user(self._recorder), self._journeys, fresh=fresh, report=self._say_fault)
-
-    def _new_closed_life(self) -> Life:
-        return self._new_life(fresh=False)
+    def _new_life(self) -> Life:
+        user = self._new_user(self._recorder)
+        return JourneyLife(user, self._journeys, fresh=self._is_open, report=self._say_fault)
 
     def _users(self) -> tuple[int, int, int]:
         return self._pool.users, self._pool.in_flight, self._pool.waiting
