@@ -169,6 +169,10 @@ class Histogram:
         slot = self._slot_at(_rank(q, total))
         return highest_us(slot) if q else lowest_us(slot)
 
+    def value_at_rank_us(self, rank: int) -> int:
+        """Highest value of the slot that holds the `rank`-th value, 1 .. total, µs."""
+        return highest_us(self._slot_at(rank))
+
     def count_at_most_us(self, us: int) -> int:
         """How many values lie at or below `us`, by the slot that holds `us` (so off by at most its 0.1 %)."""
         if us < 0 or not len(self._counts):
