@@ -89,6 +89,7 @@ async def test_counted_iterations_are_each_done_once_by_users_that_share_them(us
     seen: list[Arrival] = []
     pool, recorder, lives = quick_pool(seen)
     clock = JumpClock()
+    clock.now_ns = 0
     own = iter([(n, 0) for n in range(100)])
     await drive_iterations(own, users, pool._new_life, clock, pool, asyncio.Event(), 0)
     assert sorted(a.n for a in seen) == list(range(100))
@@ -116,8 +117,9 @@ async def test_closed_users_stop_at_the_end_of_their_span_and_keep_their_row() -
 async def test_a_stop_ends_closed_users_after_their_iteration() -> None:
     seen: list[Arrival] = []
     pool, recorder, _ = quick_pool(seen)
-    stop = asyncio.Event()
+    stop, clock = asyncio.Event(), JumpClock()
+    clock.now_ns = 0
     asyncio.get_running_loop().call_later(0.01, stop.set)
     spans = [(u, [(0, 3600 * S)]) for u in range(3)]
-    await drive_users(spans, lambda user, i: 0, pool._new_life, JumpClock(), pool, stop, 0)
+    await drive_users(spans, lambda user, i: 0, pool._new_life, clock, pool, stop, 0)
     assert recorder.counters.iterations_started == recorder.counters.iterations_finished == len(seen)
