@@ -1,0 +1,388 @@
+"""The HTTP client of one user: httpx's names and arguments, measured, over our own connections.
+
+The plain way (no options beyond `json`, `name` and `expect`) builds nothing of
+httpx: a remembered route, the user's headers and cookies as bytes, one write,
+one future. Everything else prepares the same bytes with more work
+(`prepare.py`) and then takes the same way.
+
+Each request on the wire is one row: a redirect's hops are rows of their own,
+named by their own method and path, or `NAME (hop 2)` where the call was given a
+name; the call is their sum (`Reply.call_elapsed`), and what measures it is the step.
+A time-out covers the whole call. A request that is cancelled was started and
+never finished: it has no row, and its connection is closed.
+
+A request on a kept connection that the target closed without a byte of answer
+is sent once more, on a fresh connection, if its method is idempotent. It stays
+one row, whose time holds both; the pool counts it and the run says so.
+
+Differences from httpx, on purpose: `timeout` is for the whole call, not for
+each read; content is text or bytes, no iterators yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Coroutine
+from time import perf_counter_ns
+from typing import Any, Final, Unpack
+
+import httpx
+
+from loadgen.clients.body import JSON, encode_json
+from loadgen.clients.cookies import UserCookies
+from loadgen.clients.headers import UserHeaders
+from loadgen.clients.http1 import Connection
+from loadgen.clients.outcomes import PROTOCOL, REDIRECTS, RESET, TIMEOUT, http_outcome
+from loadgen.clients.pool import ConnectionPool
+from loadgen.clients.prepare import (
+    AllOptions,
+    BodyOptions,
+    Options,
+    auth_of,
+    prepare,
+    prepare_from,
+    request_of,
+    timeouts_of,
+)
+from loadgen.clients.redirects import FOLLOWED, BadRedirect, redirected
+from loadgen.clients.reply import Reply
+from loadgen.clients.routes import Route, routes_of
+from loadgen.clients.timeouts import Timeouts
+from loadgen.engine.meter import Meter
+from loadgen.errors import RequestFailed
+
+__all__ = ["MAX_REDIRECTS", "HttpClient"]
+
+MAX_REDIRECTS: Final = 20
+STALE_NOTE: Final = "the target had closed kept connections: requests on them were sent again"
+
+_JSON_END: Final = b"\r\n" + JSON + b"\r\n"
+_Status = int | Container[int] | None
+
+
+class HttpClient:
+    """The HTTP of one user. `headers` go with each request; `cookies` behave as a browser's.
+
+    follow_redirects: False as in httpx, until set. base_url: the target.
+    """
+
+    __slots__ = (
+        "_cookies",
+        "_gets",
+        "_headers",
+        "_meter",
+        "_pool",
+        "_posts",
+        "_routes",
+        "_timeouts",
+        "follow_redirects",
+    )
+
+    def __init__(
+        self,
+        meter: Meter,
+        pool: ConnectionPool,
+        base_url: str,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
+        *,
+        follow_redirects: bool = False,
+    ) -> None:
+        self._meter, self._pool, self._timeouts = meter, pool, timeouts
+        self._routes = routes = routes_of(base_url)
+        self._gets, self._posts = routes.of("GET"), routes.of("POST")
+        self.follow_redirects = follow_redirects
+        self.reset()
+
+    # -- who is asking ----------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """A fresh person: no cookies, default headers. Connections stay."""
+        self._headers: UserHeaders | None = None
+        self._cookies: UserCookies | None = None
+
+    async def close(self) -> None:
+        """Close all connections, also those in use."""
+        self._pool.close()
+
+    @property
+    def base_url(self) -> httpx.URL:
+        return self._routes.base_url
+
+    @property
+    def headers(self) -> httpx.Headers:
+        if self._headers is None:
+            self._headers = UserHeaders.default()
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Any) -> None:
+        self._headers = UserHeaders.default()
+        self._headers.update(headers)
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return self._user_cookies()
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        self._cookies = UserCookies(cookies)
+
+    # -- httpx's methods --------------------------------------------------------------------
+
+    def get(
+        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+    ) -> Coroutine[Any, Any, Reply]:
+        """HOT. name: of its row; `GET /path` without the query otherwise. expect: the right status, or several."""
+        if options:
+            return self._call("GET", url, name, expect, options)
+        route = self._gets[url]
+        if self._headers is None and self._cookies is None:
+            return self._send(route, route.whole, name, expect)
+        begin = self._begin(route)
+        if begin is None:
+            return self._call("GET", url, name, expect, options)
+        return self._send(route, begin + b"\r\n", name, expect)
+
+    def post(
+        self,
+        url: str,
+        *,
+        json: Any = None,
+        name: str | None = None,
+        expect: _Status = None,
+        **options: Unpack[BodyOptions],
+    ) -> Coroutine[Any, Any, Reply]:
+        """HOT with `json`."""
+        if not options and json is not None:
+            route = self._posts[url]
+            bare = self._headers is None and self._cookies is None
+            begin = route.bare if bare else self._begin(route)
+            if begin is not None:
+                body = encode_json(json)
+                return self._send(
+                    route, b"%bContent-Length: %d%b%b" % (begin, len(body), _JSON_END, body), name, expect
+                )
+        return self._call("POST", url, name, expect, options, json)
+
+    def put(
+        self,
+        url: str,
+        *,
+        json: Any = None,
+        name: str | None = None,
+        expect: _Status = None,
+        **options: Unpack[BodyOptions],
+    ) -> Coroutine[Any, Any, Reply]:
+        return self._call("PUT", url, name, expect, options, json)
+
+    def patch(
+        self,
+        url: str,
+        *,
+        json: Any = None,
+        name: str | None = None,
+        expect: _Status = None,
+        **options: Unpack[BodyOptions],
+    ) -> Coroutine[Any, Any, Reply]:
+        return self._call("PATCH", url, name, expect, options, json)
+
+    def delete(
+        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+    ) -> Coroutine[Any, Any, Reply]:
+        return self._call("DELETE", url, name, expect, options)
+
+    def head(
+        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+    ) -> Coroutine[Any, Any, Reply]:
+        return self._call("HEAD", url, name, expect, options)
+
+    def options(
+        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+    ) -> Coroutine[Any, Any, Reply]:
+        return self._call("OPTIONS", url, name, expect, options)
+
+    def request(
+        self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
+    ) -> Coroutine[Any, Any, Reply]:
+        return self._call(method.upper(), url, name, expect, options)
+
+    # -- the way of one request -------------------------------------------------------------
+
+    def _begin(self, route: Route) -> bytes | None:
+        """HOT. Request line, Host, the user's headers and cookies; None where that takes more thought."""
+        headers = self._headers
+        if headers is None:
+            begin = route.bare
+        else:
+            lines = headers.plain_lines()
+            if lines is None:
+                return None
+            begin = route.head + lines
+        if self._cookies is not None:
+            begin += self._cookies.header_line(route.url)
+        return begin
+
+    async def _send(
+        self,
+        route: Route,
+        data: bytes,
+        name: str | None,
+        expect: _Status,
+        *,
+        timeouts: Timeouts | None = None,
+        deadline_ns: int = 0,
+        accept: Container[int] | None = None,
+        follow: bool | None = None,
+    ) -> Reply:
+        """HOT. One request on the wire, and its hops if it is redirected. deadline_ns: 0 means by `timeouts`."""
+        meter = self._meter
+        meter.settle()
+        asked_ns = perf_counter_ns()
+        reply = Reply(meter, route, data, meter.request(name or route.name), asked_ns)
+        if timeouts is None:
+            timeouts = self._timeouts
+        if not deadline_ns:
+            deadline_ns = asked_ns + timeouts.total_ns
+        stack = self._pool.idle.get(route.origin)
+        if stack:
+            connection = stack.pop()
+            try:
+                await connection.send(data, reply, route.is_head, deadline_ns)
+            except RequestFailed as failure:
+                if not self._is_stale(failure, reply, connection):
+                    raise self._failed(reply, failure) from failure.__cause__
+                await self._send_fresh(reply, data, timeouts, deadline_ns)
+            except BaseException:  # cancelled: nobody reads the answer, so the connection is of no use
+                connection.abort()
+                raise
+        else:
+            await self._send_fresh(reply, data, timeouts, deadline_ns)
+        head = reply.head
+        status = reply.status_code = head.status
+        if status >= 300 or head.sets_cookie:
+            if head.sets_cookie:
+                self._user_cookies().learn(route.url, head.raw)
+            if status >= 400 and not (accept and status in accept):
+                reply.outcome = http_outcome(status)
+            elif status in FOLLOWED and (self.follow_redirects if follow is None else follow):
+                return await self._follow(reply, name, expect, timeouts, deadline_ns, accept)
+        meter.hold(reply)
+        if expect is not None:
+            reply.expect(expect)
+        return reply
+
+    async def _send_fresh(self, reply: Reply, data: bytes, timeouts: Timeouts, deadline_ns: int) -> None:
+        """Open a connection and send on it."""
+        route = reply.route
+        opening_ns = perf_counter_ns()
+        try:
+            connection = await self._pool.open(route.origin, timeouts.connect_ns, deadline_ns)
+        except RequestFailed as failure:
+            reply.done_ns = perf_counter_ns()
+            if failure.outcome == TIMEOUT:  # censored at its deadline, not at when we noticed
+                reply.done_ns = min(reply.done_ns, opening_ns + timeouts.connect_ns, deadline_ns)
+            raise self._failed(reply, failure) from failure.__cause__
+        try:
+            await connection.send(data, reply, route.is_head, deadline_ns)
+        except RequestFailed as failure:
+            raise self._failed(reply, failure) from failure.__cause__
+        except BaseException:
+            connection.abort()
+            raise
+
+    def _is_stale(self, failure: RequestFailed, reply: Reply, connection: Connection) -> bool:
+        """True when the request may be sent again: the target closed a kept connection and answered nothing."""
+        if failure.outcome != RESET or reply.size_bytes or not connection.requests or not reply.route.is_idempotent:
+            return False
+        self._pool.stale_retries += 1
+        self._meter.recorder.note(STALE_NOTE)
+        return True
+
+    def _failed(self, reply: Reply, failure: RequestFailed) -> RequestFailed:
+        """The target gave no answer: record that, and give what to raise."""
+        reply.outcome = failure.outcome
+        self._meter.hold(reply)
+        self._meter.settle()
+        return RequestFailed(failure.outcome, f"{reply.route.method} {reply.route.url}: {failure.detail}")
+
+    # -- the long way -----------------------------------------------------------------------
+
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        name: str | None,
+        expect: _Status,
+        options: AllOptions | BodyOptions | Options,
+        json: Any = None,
+    ) -> Reply:
+        """A request with options."""
+        route, data = prepare(self._routes, self._headers, self._cookies, method, url, options, json)
+        timeouts = timeouts_of(options, self._timeouts)
+        accept = options.get("accept")
+        follow = options.get("follow_redirects")
+        if not isinstance(follow, bool):  # absent, or httpx.USE_CLIENT_DEFAULT
+            follow = self.follow_redirects
+        auth = auth_of(options, url)
+        if auth is None:
+            return await self._send(route, data, name, expect, timeouts=timeouts, accept=accept, follow=follow)
+        deadline_ns = perf_counter_ns() + timeouts.total_ns
+        flow = auth.async_auth_flow(request_of(route, data))
+        request = await anext(flow)
+        try:
+            while True:
+                route, data = prepare_from(self._routes, request)
+                reply = await self._send(
+                    route, data, name, None, timeouts=timeouts, deadline_ns=deadline_ns, accept=accept, follow=follow
+                )
+                try:
+                    request = await flow.asend(reply.as_httpx())
+                except StopAsyncIteration:
+                    break
+        finally:
+            await flow.aclose()
+        if expect is not None:
+            reply.expect(expect)
+        return reply
+
+    async def _follow(
+        self,
+        reply: Reply,
+        name: str | None,
+        expect: _Status,
+        timeouts: Timeouts,
+        deadline_ns: int,
+        accept: Container[int] | None,
+    ) -> Reply:
+        """Follow the redirects of `reply`; its last hop is the answer."""
+        history: list[Reply] = []
+        while reply.has_redirect_location:
+            try:
+                request = redirected(reply.request, reply.status_code, reply.headers["location"])
+                if len(history) == MAX_REDIRECTS:
+                    raise self._redirect_failed(reply, REDIRECTS, f"more than {MAX_REDIRECTS}")
+                route, data = prepare_from(self._routes, request, self._cookies)
+            except BadRedirect as error:
+                raise self._redirect_failed(reply, PROTOCOL, str(error)) from error
+            self._meter.hold(reply)
+            history.append(reply)
+            hop = f"{name} (hop {len(history) + 1})" if name else None
+            reply = await self._send(
+                route, data, hop, None, timeouts=timeouts, deadline_ns=deadline_ns, accept=accept, follow=False
+            )
+            reply.history[:] = history
+        if not history:
+            self._meter.hold(reply)
+        if expect is not None:
+            reply.expect(expect)
+        return reply
+
+    def _redirect_failed(self, reply: Reply, outcome: str, detail: str) -> RequestFailed:
+        return self._failed(reply, RequestFailed(outcome, detail))
+
+    def _user_cookies(self) -> UserCookies:
+        if self._cookies is None:
+            self._cookies = UserCookies()
+        return self._cookies
+
+    def __repr__(self) -> str:
+        return f"<HttpClient {self._routes.base_url} {self._pool!r}>"

@@ -1,0 +1,343 @@
+"""One HTTP/1.1 connection, client side: bytes out, one response in, then it is idle again.
+
+No pipelining, no policy: who opens, keeps and retries is `pool.py` and
+`http.py`. The bytes of a response may be split in any way (a test tries). Most
+answers take the short way: the whole response in one read, its head known (see
+`heads.py`), its length given. Everything else goes through llhttp.
+
+A connection that saw anything odd (bytes nobody asked for, a body that goes on,
+an answer before the request was written) answers its request if it can and is
+then closed, never reused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+from typing import Final, Protocol
+
+import httptools
+
+from loadgen.clients.heads import HEADS, Head, RawHeaders, keep_head
+from loadgen.clients.outcomes import PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
+from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
+from loadgen.errors import RequestFailed
+
+__all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Exchange"]
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+MAX_HEAD_BYTES: Final = 256 * 1024
+"""Of a response, with its interim (1xx) responses. llhttp has no limit of its own."""
+_MANY_BYTES: Final = 32 * 1024
+"""From this on a request may not be written at once, so its answer can come too early."""
+
+_START, _COUNT, _PARSE = 0, 1, 2
+"""Nothing of the response is there; its body is counted; llhttp has it."""
+
+
+class Exchange(Protocol):
+    """What the connection fills in: the measured half of a reply."""
+
+    sent_ns: int
+    first_byte_ns: int
+    done_ns: int
+    size_bytes: int
+    head: Head
+    body: bytes
+    """As it came: still encoded."""
+
+
+class Connection(asyncio.Protocol):
+    """HOT. `send` writes a request and gives a future that is done when the whole response is there.
+
+    On failure the future raises RequestFailed, the exchange's `done_ns` is set, and the connection is closed.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_complete",
+        "_exchange",
+        "_extra",
+        "_final",
+        "_have",
+        "_head_only",
+        "_is_large",
+        "_key",
+        "_limit_bytes",
+        "_loop",
+        "_lost",
+        "_parser",
+        "_phase",
+        "_raw",
+        "_reason",
+        "_transport",
+        "_waiter",
+        "_wheel",
+        "check_ns",
+        "deadline_ns",
+        "is_closed",
+        "requests",
+        "stack",
+        "where",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        wheel: TimeoutWheel,
+        stack: list[Connection],
+        lost: Lost,
+        where: str,
+        limit_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._loop, self._wheel, self._lost, self._limit_bytes = loop, wheel, lost, limit_bytes
+        self.where = where
+        self.stack = stack
+        """Where it puts itself when it is idle."""
+        self.is_closed = False
+        self.requests = 0
+        """Answered so far."""
+        self.deadline_ns = 0
+        self.check_ns = NEVER_NS
+        self._transport: asyncio.Transport
+        self._waiter: asyncio.Future[None]
+        self._exchange: Exchange | None = None
+        self._phase = _START
+        self._parser: httptools.HttpResponseParser | None = None
+        self._raw: RawHeaders = []
+        self._reason = b""
+        self._chunks: list[bytes] = []
+        self._have = 0
+        self._final: Head | None = None
+        self._complete = self._extra = self._head_only = self._is_large = False
+        self._key: bytes | None = None
+
+    # -- what the client calls --------------------------------------------------------------
+
+    def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> asyncio.Future[None]:
+        """Write a request. head_only: the method is HEAD. deadline_ns: NEVER_NS for none."""
+        self._exchange = exchange
+        self._head_only = head_only
+        self._is_large = len(data) > _MANY_BYTES
+        self._phase = _START
+        self.deadline_ns = deadline_ns
+        if deadline_ns < self.check_ns:
+            self._wheel.watch(self)
+        waiter = self._waiter = self._loop.create_future()
+        exchange.sent_ns = perf_counter_ns()
+        self._transport.write(data)
+        return waiter
+
+    def abort(self) -> None:
+        """Close at once. What is under way is abandoned without a word: the caller is cancelled or knows."""
+        self._exchange = None
+        self._close()
+
+    def expire(self) -> None:
+        if self._exchange is not None:
+            self._fail(TIMEOUT, "no complete answer in time", self.deadline_ns)
+
+    # -- what the loop calls ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's class
+
+    def data_received(self, data: bytes) -> None:
+        """HOT. Budget with a known head: 1 µs (bench/http.py)."""
+        now_ns = perf_counter_ns()
+        exchange = self._exchange
+        if exchange is None:
+            self._close()  # nobody asked: a 408 on an idle connection, or a server gone wrong
+            return
+        phase = self._phase
+        if phase == _START:
+            exchange.first_byte_ns = now_ns
+            size = exchange.size_bytes = len(data)
+            end = data.find(b"\r\n\r\n")
+            if end > 0:
+                head = HEADS.get(data[:end])
+                if head is not None:
+                    begin = end + 4
+                    length: int = 0 if self._head_only else head.length  # type: ignore[assignment]
+                    if size - begin == length:
+                        exchange.body = data[begin:]
+                        self._finish(exchange, head, head.keep_alive, now_ns)
+                    else:
+                        self._part(exchange, head, data[begin:], length, now_ns)
+                    return
+                self._key = data[:end]
+            self._feed(exchange, data, now_ns)
+            return
+        exchange.size_bytes += len(data)
+        if phase == _PARSE:
+            self._key = None
+            self._feed(exchange, data, now_ns)
+        else:
+            self._count(exchange, data, now_ns)
+
+    def eof_received(self) -> None:
+        """The target closed its side; the transport closes ours after this."""
+        exchange, head = self._exchange, self._final
+        if exchange is None:
+            self._close()
+        elif self._phase == _PARSE and head is not None and head.length is None and self._ends_with_eof(head):
+            exchange.body = b"".join(self._chunks)
+            self._finish(exchange, head, False, perf_counter_ns())
+        elif not exchange.size_bytes:
+            self._fail(RESET, f"{self.where} closed the connection without an answer")
+        else:
+            self._fail(PROTOCOL, f"{self.where} closed the connection after {exchange.size_bytes} bytes of the answer")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._exchange is not None:
+            if exc is None:
+                self.eof_received()
+            elif isinstance(exc, OSError):
+                failure = connect_failure(exc, self.where)
+                self._fail(failure.outcome, failure.detail)
+            else:
+                self._fail(RESET, f"{self.where}: {exc}")
+        self._close()
+
+    # -- the rest of a body of known length -------------------------------------------------
+
+    def _part(self, exchange: Exchange, head: Head, rest: bytes, length: int, now_ns: int) -> None:
+        """The first read held the head and less of the body than there is, or more."""
+        if len(rest) > length:
+            exchange.body = rest[:length]
+            self._finish(exchange, head, False, now_ns)
+        elif length > self._limit_bytes:
+            self._too_large()
+        else:
+            self._phase = _COUNT
+            self._final, self._chunks, self._have = head, [rest], length - len(rest)
+
+    def _count(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
+        assert self._final is not None
+        self._chunks.append(data)
+        self._have -= len(data)
+        if self._have <= 0:
+            body = b"".join(self._chunks)
+            whole = not self._have
+            exchange.body = body if whole else body[: self._have]
+            self._finish(exchange, self._final, whole and self._final.keep_alive, now_ns)
+
+    # -- everything else: llhttp ------------------------------------------------------------
+
+    def _feed(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
+        if self._phase == _START:
+            self._phase = _PARSE
+            self._raw, self._chunks, self._have, self._final = [], [], 0, None
+            self._complete = self._extra = False
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpResponseParser(self)
+        broken = ""
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            broken = "an upgrade that nobody asked for"
+        except httptools.HttpParserError as error:
+            broken = str(error) or type(error).__name__
+        head = self._final
+        if head is not None and (self._complete or self._head_only):
+            if not self._complete or broken or self._extra:
+                self._parser = None  # it stands in the middle of a body, or of garbage
+            if self._key is not None:
+                keep_head(self._key, head)
+            exchange.body = b"".join(self._chunks)
+            self._finish(exchange, head, head.keep_alive and not broken and not self._extra, now_ns)
+        elif broken:
+            self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {broken}")
+        elif self._have > self._limit_bytes or (head is not None and (head.length or 0) > self._limit_bytes):
+            self._too_large()
+        elif head is None and exchange.size_bytes > MAX_HEAD_BYTES:
+            self._fail(PROTOCOL, f"more than {MAX_HEAD_BYTES} bytes of headers")
+
+    def on_status(self, reason: bytes) -> None:
+        if not self._complete:
+            self._reason = reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._final is None:  # else: trailers, which nobody reads
+            self._raw.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
+        if self._complete:
+            self._extra = True
+        elif status >= 200:
+            self._final = Head(
+                status, self._reason, parser.get_http_version(), self._raw, bool(parser.should_keep_alive())
+            )
+        else:
+            self._raw, self._key = [], None  # interim: the answer is yet to come
+        self._reason = b""
+
+    def on_body(self, data: bytes) -> None:
+        if self._head_only:
+            self._extra = True
+        elif not self._complete:
+            self._chunks.append(data)
+            self._have += len(data)
+
+    def on_message_complete(self) -> None:
+        if self._final is not None:
+            self._complete = True
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._extra = True
+
+    @staticmethod
+    def _ends_with_eof(head: Head) -> bool:
+        return head.get(b"transfer-encoding") is None
+
+    # -- ends -------------------------------------------------------------------------------
+
+    def _finish(self, exchange: Exchange, head: Head, reusable: bool, now_ns: int) -> None:
+        """HOT. The whole response is there."""
+        waiter = self._waiter
+        exchange.head, exchange.done_ns = head, now_ns
+        self._exchange = None
+        self.deadline_ns = 0
+        self.requests += 1
+        if waiter.done():  # cancelled, and its task has not run yet
+            self._close()
+            return
+        if reusable and not (self._is_large and self._transport.get_write_buffer_size()):
+            self.stack.append(self)
+        else:
+            self._close()
+        waiter.set_result(None)
+
+    def _too_large(self) -> None:
+        self._fail(TOO_LARGE, f"more than {self._limit_bytes} bytes")
+
+    def _fail(self, outcome: str, detail: str, at_ns: int | None = None) -> None:
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None
+        exchange.done_ns = perf_counter_ns() if at_ns is None else at_ns
+        self._close()
+        if not self._waiter.done():
+            self._waiter.set_exception(RequestFailed(outcome, detail))
+
+    def _close(self) -> None:
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.deadline_ns = 0
+        self._wheel.forget(self)
+        self._parser = None  # it refers back to us
+        self._chunks = []
+        self._lost(self)
+        self._transport.abort()
+
+
+class Lost(Protocol):
+    """Told once, when a connection is closed."""
+
+    def __call__(self, connection: Connection, /) -> None: ...

@@ -1,0 +1,82 @@
+"""What can go wrong with a request, by name, and which foreign exception means which.
+
+The names are what a person reads in tables, so there are few of them, and each
+says whose doing it is: `no local port` and `no file descriptors` are the
+generator's, all others the target's or the network's.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from functools import cache
+from typing import Final
+
+from loadgen.errors import RequestFailed
+
+__all__ = [
+    "DNS",
+    "NO_FILES",
+    "NO_PORT",
+    "PROTOCOL",
+    "REDIRECTS",
+    "REFUSED",
+    "RESET",
+    "TIMEOUT",
+    "TLS",
+    "TOO_LARGE",
+    "UNREACHABLE",
+    "connect_failure",
+    "http_outcome",
+]
+
+REFUSED: Final = "refused"
+RESET: Final = "reset"
+"""The connection was reset, or closed before a byte of the answer came."""
+TIMEOUT: Final = "timeout"
+"""To connect, or in all; the sample is censored at the deadline."""
+DNS: Final = "dns"
+TLS: Final = "tls"
+UNREACHABLE: Final = "unreachable"
+PROTOCOL: Final = "protocol"
+"""What came is not HTTP, or ended in the middle."""
+TOO_LARGE: Final = "body too large"
+REDIRECTS: Final = "too many redirects"
+NO_PORT: Final = "no local port"
+NO_FILES: Final = "no file descriptors"
+
+_BY_ERRNO = {
+    errno.ECONNREFUSED: REFUSED,
+    errno.ECONNRESET: RESET,
+    errno.ECONNABORTED: RESET,
+    errno.EPIPE: RESET,
+    errno.ETIMEDOUT: TIMEOUT,
+    errno.EHOSTUNREACH: UNREACHABLE,
+    errno.ENETUNREACH: UNREACHABLE,
+    errno.EADDRNOTAVAIL: NO_PORT,
+    errno.EMFILE: NO_FILES,
+    errno.ENFILE: NO_FILES,
+}
+
+
+def connect_failure(error: OSError, where: str) -> RequestFailed:
+    """The outcome of an error of the operating system or of TLS; `where` is HOST:PORT."""
+    detail = f"{where}: {error.strerror or error}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return RequestFailed(TLS, f"{where}: {error.verify_message or error}")
+    if isinstance(error, ssl.SSLError):
+        return RequestFailed(TLS, f"{where}: {error.reason or error}")
+    if isinstance(error, socket.gaierror):
+        return RequestFailed(DNS, detail)
+    if isinstance(error, TimeoutError):
+        return RequestFailed(TIMEOUT, detail)
+    if isinstance(error, ConnectionError) and error.errno is None:
+        return RequestFailed(RESET, detail)
+    return RequestFailed(_BY_ERRNO.get(error.errno or 0, UNREACHABLE), detail)
+
+
+@cache
+def http_outcome(status: int) -> str:
+    """ "http 503"."""
+    return f"http {status}"

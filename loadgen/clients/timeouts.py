@@ -1,0 +1,121 @@
+"""Time-outs: what is allowed, and one coarse wheel that watches all requests of a loop.
+
+A timer for each request would cost more than the rest of the request, and
+nearly all of them would be cancelled. So a connection only notes its deadline,
+which costs an attribute, and stands in one bucket of the wheel; when that comes
+round, the connection is idle (it leaves the wheel), or has a later deadline (it
+moves on), or is late (it fails). With time-outs of 60 s a busy connection is
+looked at once a minute.
+
+A time-out fires up to 8.4 ms late, never early, and its sample is censored at
+the deadline itself. Times are `perf_counter_ns`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Final, Protocol
+from weakref import WeakKeyDictionary
+
+from loadgen.units import NS_PER_S
+
+__all__ = ["NEVER_NS", "TimeoutWheel", "Timeouts", "Watched", "wheel_of"]
+
+NEVER_NS: Final = 2**63 - 1
+_TICK_BITS: Final = 23
+"""A tick is 2**23 ns = 8.4 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a request may take. `total_ns` is from asked to done, over all hops of its redirects."""
+
+    connect_ns: int = 10 * NS_PER_S
+    """DNS, TCP and TLS together."""
+    total_ns: int = 60 * NS_PER_S
+
+
+class Watched(Protocol):
+    """What can be late."""
+
+    deadline_ns: int
+    """0: nothing is under way."""
+    check_ns: int
+    """When the wheel looks next; NEVER_NS when it does not. The wheel's to set."""
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+
+
+class TimeoutWheel:
+    """Buckets of connections by the tick in which to look at them; one timer, for the first bucket."""
+
+    def __init__(
+        self,
+        call_later: Callable[[float, Callable[[], None]], object],
+        now_ns: Callable[[], int] = perf_counter_ns,
+    ) -> None:
+        self._call_later, self._now_ns = call_later, now_ns
+        self._buckets: dict[int, set[Watched]] = {}
+        self._ticks: list[int] = []
+        self._armed_tick = NEVER_NS
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))
+
+    def watch(self, it: Watched) -> None:
+        """Look at `it` at its deadline. Called when that is before `it.check_ns`."""
+        self.forget(it)
+        tick = it.deadline_ns >> _TICK_BITS
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = set()
+            heapq.heappush(self._ticks, tick)
+        bucket.add(it)
+        it.check_ns = it.deadline_ns
+        if tick < self._armed_tick:
+            self._arm(tick)
+
+    def forget(self, it: Watched) -> None:
+        """`it` is closed: keep no reference to it."""
+        if it.check_ns != NEVER_NS:
+            self._buckets.get(it.check_ns >> _TICK_BITS, set()).discard(it)
+            it.check_ns = NEVER_NS
+
+    def turn(self) -> None:
+        """Look at every bucket whose tick is over. The timer calls it; a call too early does no harm."""
+        now_ns = self._now_ns()
+        self._armed_tick = NEVER_NS
+        while self._ticks and (self._ticks[0] + 1) << _TICK_BITS <= now_ns:
+            for it in self._buckets.pop(heapq.heappop(self._ticks)):
+                it.check_ns = NEVER_NS
+                if not it.deadline_ns:
+                    continue
+                if it.deadline_ns <= now_ns:
+                    it.expire()
+                elif it.deadline_ns < NEVER_NS:
+                    self.watch(it)
+        while self._ticks and not self._buckets[self._ticks[0]]:  # all of it was closed meanwhile
+            del self._buckets[heapq.heappop(self._ticks)]
+        if self._ticks and self._ticks[0] < self._armed_tick:
+            self._arm(self._ticks[0])
+
+    def _arm(self, tick: int) -> None:
+        # An older timer for a later tick stays and finds nothing due: cheaper than to cancel it.
+        self._armed_tick = tick
+        self._call_later(((tick + 1 << _TICK_BITS) - self._now_ns()) / NS_PER_S, self.turn)
+
+
+_wheels: WeakKeyDictionary[asyncio.AbstractEventLoop, TimeoutWheel] = WeakKeyDictionary()
+
+
+def wheel_of(loop: asyncio.AbstractEventLoop) -> TimeoutWheel:
+    """The one wheel of a loop."""
+    wheel = _wheels.get(loop)
+    if wheel is None:
+        wheel = _wheels[loop] = TimeoutWheel(loop.call_later)
+    return wheel
