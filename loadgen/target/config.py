@@ -92,9 +92,10 @@ class Stall:
             return 0
         return max(0, self.length_ns - into % self.every_ns)
 
-    def windows_ns(self, until_ns: int) -> Iterator[tuple[int, int]]:
-        """(start, end) of each window that begins before `until_ns`."""
-        for start in range(self.offset_ns, until_ns, self.every_ns):
+    def windows_ns(self, until_ns: int, last: int | None = None) -> Iterator[tuple[int, int]]:
+        """(start, end) of each window that begins before `until_ns`; of the `last` of them, if given."""
+        starts = range(self.offset_ns, until_ns, self.every_ns)
+        for start in starts if last is None else starts[-last:]:
             yield start, start + self.length_ns
 
 

@@ -39,6 +39,7 @@ _MAX_PIPELINED = 64
 """Unanswered requests of one connection; more are left in the socket until these are answered."""
 _WINDOWS_AHEAD_NS = 60_000_000_000
 """How far beyond now `/stats` lists stall windows."""
+_WINDOWS_LISTED = 1000
 
 
 class _Pending:
@@ -110,7 +111,9 @@ class Target:
                 "length_ns": stall.length_ns,
                 "every_ns": stall.every_ns,
                 "first_ns": stall.offset_ns,
-                "windows_ns": list(stall.windows_ns(since_first_ns + _WINDOWS_AHEAD_NS))[-1000:],
+                "windows_ns": [
+                    list(w) for w in stall.windows_ns(since_first_ns + _WINDOWS_AHEAD_NS, last=_WINDOWS_LISTED)
+                ],
             },
         }
 
@@ -262,16 +265,16 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._is_closing = True  # we do not speak what it asked for; it was answered as plain HTTP
         except httptools.HttpParserError:
-            self._refuse(_BAD_REQUEST)
+            if not self._is_closing:  # what follows the last request of a connection is not even looked at
+                self._refuse(_BAD_REQUEST)
         else:
             if self._is_begun and self._in_head and self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(_HEAD_TOO_LARGE)
         self.flush()
 
     def eof_received(self) -> bool:
-        """The client says no more, but reads: answer what it asked."""
-        self._is_closing = True
-        return bool(self._pending) and self._transport.get_extra_info("sslcontext") is None
+        """The client is gone, or only says no more: a FIN cannot tell, and those who gave up are far more common."""
+        return False
 
     def pause_writing(self) -> None:
         self._is_congested = True

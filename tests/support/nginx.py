@@ -4,7 +4,7 @@
         ...  # nginx.url
         nginx.access_log_count()
 
-`/` small HTML, `/json` JSON (GET and POST), `/1k` exactly 1,024 bytes, `/status/503` that status.
+`/` small HTML, `/json` JSON (GET and POST), `/1k` exactly 1,024 bytes, `/status/404` and `/status/503` those statuses.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ pid {folder}/nginx.pid;
 worker_rlimit_nofile 20000;
 events {{ worker_connections 16384; }}
 http {{
-    access_log {access_log};
     log_format counted '$request_method $uri $status $connection $connection_requests';
+    access_log {access_log};
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -53,7 +53,8 @@ http {{
         location = /json {{ return 200 '{json}'; }}
         location = /1k {{ default_type text/plain; return 200 '{one_k}'; }}
         location = /ready {{ access_log off; return 204; }}
-        location ~ ^/status/(404|500|503)$ {{ return $1; }}
+        location = /status/404 {{ return 404; }}
+        location = /status/503 {{ return 503; }}
     }}
 }}
 """
