@@ -1,0 +1,160 @@
+"""`@journey`: an async function that one user runs once is an iteration.
+
+    @journey
+    async def browse(user: User) -> None: ...
+
+    @journey(data=feed.csv("data/shoppers.csv", Shopper).unique())
+    async def checkout(user: User, shopper: Shopper) -> None: ...
+
+    @checkout.set_up                  # once a person, before its first iteration; tear_down when the person leaves
+    async def _(user: User, shopper: Shopper) -> None: ...
+
+The decorator never raises: what is wrong is kept in `faults`, with its line.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from loadgen.dsl.origin import Origin, here
+from loadgen.errors import Fault
+
+if TYPE_CHECKING:
+    from loadgen.dsl.feed import Feed
+    from loadgen.dsl.trial import Trial
+    from loadgen.dsl.user import User
+
+__all__ = ["Journey", "journey"]
+
+Row = TypeVar("Row")
+
+
+class Journey(Generic[Row]):
+    """What `@journey` makes of a function. `Row` is the type of its data row; None: it takes no data.
+
+    feed: where the rows come from, or None.
+    set_up_fn, tear_down_fn: once a person, with the journey's arguments; or None.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Awaitable[None]],
+        origin: Origin,
+        *,
+        feed: Feed[Row] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.fn = fn
+        self.origin = origin
+        self.feed = feed
+        self.name = str(name if name is not None else getattr(fn, "__name__", "journey"))
+        self.set_up_fn: Callable[..., Awaitable[None]] | None = None
+        self.tear_down_fn: Callable[..., Awaitable[None]] | None = None
+        self._said: list[Fault] = []
+        self.__doc__ = getattr(fn, "__doc__", None)
+        self.__wrapped__ = fn
+        self._check_name(name)
+        self._check(fn, "journey", origin)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with it; its feed's faults are the feed's own."""
+        return tuple(self._said)
+
+    @overload
+    def set_up(
+        self: Journey[None], fn: Callable[[User], Coroutine[Any, Any, None]]
+    ) -> Callable[[User], Coroutine[Any, Any, None]]: ...
+    @overload
+    def set_up(
+        self, fn: Callable[[User, Row], Coroutine[Any, Any, None]]
+    ) -> Callable[[User, Row], Coroutine[Any, Any, None]]: ...
+    def set_up(self, fn: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+        """Decorates what a person does once, before the first iteration. Not response time."""
+        self._once(self.set_up_fn, fn, "set-up")
+        self.set_up_fn = fn
+        return fn
+
+    @overload
+    def tear_down(
+        self: Journey[None], fn: Callable[[User], Coroutine[Any, Any, None]]
+    ) -> Callable[[User], Coroutine[Any, Any, None]]: ...
+    @overload
+    def tear_down(
+        self, fn: Callable[[User, Row], Coroutine[Any, Any, None]]
+    ) -> Callable[[User, Row], Coroutine[Any, Any, None]]: ...
+    def tear_down(self, fn: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+        """Decorates what a person does once, after the last iteration."""
+        self._once(self.tear_down_fn, fn, "tear-down")
+        self.tear_down_fn = fn
+        return fn
+
+    @overload
+    async def trial(
+        self: Journey[None], row: None = None, *, replies: Mapping[str, Any], seed: int = 0, shared: Any = None
+    ) -> Trial: ...
+    @overload
+    async def trial(self, row: Row, *, replies: Mapping[str, Any], seed: int = 0, shared: Any = None) -> Trial: ...
+    async def trial(self, row: Any = None, *, replies: Any, seed: int = 0, shared: Any = None) -> Trial:
+        """Run the journey once on canned replies: no network, and thinking takes no time.
+
+        `replies` maps "METHOD /path" to `reply(200, json={...})`, or to a list of replies that are given in turn.
+        """
+        from loadgen.dsl.trial import try_journey
+
+        return await try_journey(self, row, replies, seed=seed, shared=shared)
+
+    def _once(self, before: object, fn: Callable[..., Awaitable[None]], what: str) -> None:
+        origin = here()
+        if before is not None:
+            self._said.append(origin.fault(f"{self.name} has two {what}s", "put both into one"))
+        self._check(fn, what, origin)
+
+    def _check_name(self, name: object) -> None:
+        if not self.name or (name is not None and not isinstance(name, str)):
+            self._said.append(self.origin.fault(f"{name!r} is no name of a journey", 'write name="checkout"'))
+
+    def _check(self, fn: object, what: str, origin: Origin) -> None:
+        name = getattr(fn, "__name__", repr(fn))
+        if not callable(fn):
+            self._said.append(origin.fault(f"{fn!r} is no function", f"a {what} is an async function"))
+            return
+        if inspect.isasyncgenfunction(fn):
+            self._said.append(origin.fault(f"{what} {name} yields", f"a {what} awaits; it does not yield"))
+        elif not inspect.iscoroutinefunction(fn):
+            self._said.append(origin.fault(f"{what} {name} is not async", f"write `async def {name}(...)`"))
+        wanted = 1 if self.feed is None else 2
+        try:
+            inspect.signature(fn).bind(*range(wanted))
+        except TypeError:
+            signature = f"async def {name}(user: User" + (", row: Row)" if wanted == 2 else ")")
+            why = "it has data, so it gets (user, row)" if wanted == 2 else "it has no data, so it gets (user)"
+            self._said.append(
+                origin.fault(f"{what} {name} does not take what it is given: {why}", f"write `{signature}`")
+            )
+        except ValueError:
+            pass  # a builtin without a signature
+
+    def __repr__(self) -> str:
+        return f"<journey {self.name} at {self.origin}>"
+
+
+@overload
+def journey(fn: Callable[[User], Coroutine[Any, Any, None]], /) -> Journey[None]: ...
+@overload
+def journey(
+    *, data: Feed[Row], name: str | None = None
+) -> Callable[[Callable[[User, Row], Coroutine[Any, Any, None]]], Journey[Row]]: ...
+@overload
+def journey(*, name: str | None = None) -> Callable[[Callable[[User], Coroutine[Any, Any, None]]], Journey[None]]: ...
+def journey(fn: Any = None, /, *, data: Any = None, name: str | None = None) -> Any:
+    """Make a journey of an async function. `data`: a feed, whose row is the function's second argument."""
+    if fn is not None:
+        return Journey[Any](fn, here())
+
+    def decorate(fn: Callable[..., Coroutine[Any, Any, None]]) -> Journey[Any]:
+        return Journey[Any](fn, here(), feed=data, name=name)
+
+    return decorate

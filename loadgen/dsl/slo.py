@@ -1,0 +1,207 @@
+"""Objectives as a plan says them: `p(95) < "300ms"`, `error_ratio() < "0.1%"`.
+
+    p(95) < "300ms"                        of what was due, at least 95 % ended ok within 300 ms; each journey by itself
+    p(99, step="add to cart") < "800ms"    the same of a step; `request=`, `journey=` and `region=` narrow it further
+    error_ratio() < "0.1%"                 per iteration
+
+The comparison builds the objective. Nothing here raises: a comparison that makes
+no sense is a fault at its line. How an objective is judged is in
+`loadgen.measure.objective`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Never, TypedDict
+
+from loadgen.dsl.origin import Origin, here
+from loadgen.errors import Fault
+from loadgen.measure.objective import Objective
+from loadgen.units import parse_duration, parse_ratio
+
+if TYPE_CHECKING:
+    from loadgen.dsl.journey import Journey
+
+__all__ = ["Slo", "error_ratio", "p"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """One objective with its place. `objective` is None when `faults` say why there is none."""
+
+    origin: Origin
+    objective: Objective | None = None
+    faults: tuple[Fault, ...] = ()
+
+    def __bool__(self) -> bool:
+        """False with faults, so that `"1ms" < p(95) < "2ms"` (an `and` to Python) keeps the first part's."""
+        return not self.faults
+
+
+class _Scope(TypedDict):
+    journey: str | None
+    step: str | None
+    request: str | None
+    region: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measured:
+    """What an objective is about, before it is compared with a limit."""
+
+    origin: Origin
+    kind: Literal["percentile", "error_ratio"]
+    said: str
+    """As it was written, for texts: `p(99, step="add to cart")`."""
+    q: float
+    scope: _Scope
+    faults: tuple[Fault, ...]
+
+    def _below(self, limit: object) -> Slo:
+        origin = here()
+        try:
+            value, text = self._limit(limit)
+        except ValueError as error:
+            return Slo(origin, faults=(*self.faults, origin.fault(f"{self.said} < {limit!r}: {error}", self._hint)))
+        if self.faults:
+            return Slo(origin, faults=self.faults)
+        text = f"{self.said} < {text}"
+        return Slo(
+            origin,
+            Objective(
+                kind=self.kind,
+                q=self.q,
+                limit=value,
+                text=text,
+                **self.scope,
+            ),
+        )
+
+    def _not_below(self, operator: str, limit: object) -> Slo:
+        origin = here()
+        return Slo(
+            origin,
+            faults=(
+                *self.faults,
+                origin.fault(f"{self.said} {operator} {limit!r}: an objective says what it stays below", self._hint),
+            ),
+        )
+
+    def _limit(self, limit: object) -> tuple[float, str]:
+        """ns of a percentile's limit, or the ratio of an error ratio's; and the limit in words."""
+        if isinstance(limit, bool) or not isinstance(limit, str | int | float):
+            raise ValueError("that is nothing to compare with")
+        if self.kind == "error_ratio":
+            ratio = parse_ratio(limit)
+            if ratio == 0:
+                raise ValueError("no ratio is below 0")
+            return ratio, limit.strip() if isinstance(limit, str) else f"{ratio * 100:.6g}%"
+        if not isinstance(limit, str):
+            raise ValueError("a limit without a unit")
+        duration_ns = parse_duration(limit)
+        if duration_ns == 0:
+            raise ValueError("no time is below 0")
+        return float(duration_ns), limit.strip()
+
+    @property
+    def _hint(self) -> str:
+        return f'write {self.said} < "{"0.1%" if self.kind == "error_ratio" else "300ms"}"'
+
+
+class Percentile(_Measured):
+    """`p(q)`, to be compared with a duration: `p(95) < "300ms"`."""
+
+    __slots__ = ()
+
+    def __lt__(self, limit: str) -> Slo:
+        return self._below(limit)
+
+    # Typed so that mypy refuses them where they are written; the loader does so for those without mypy.
+    def __le__(self, limit: Never) -> Slo:
+        return self._not_below("<=", limit)
+
+    def __gt__(self, limit: Never) -> Slo:
+        return self._not_below(">", limit)
+
+    def __ge__(self, limit: Never) -> Slo:
+        return self._not_below(">=", limit)
+
+
+class ErrorRatio(_Measured):
+    """`error_ratio()`, to be compared with a ratio: `error_ratio() < "0.1%"` or `< 0.001`."""
+
+    __slots__ = ()
+
+    def __lt__(self, limit: str | float) -> Slo:
+        return self._below(limit)
+
+    def __le__(self, limit: Never) -> Slo:
+        return self._not_below("<=", limit)
+
+    def __gt__(self, limit: Never) -> Slo:
+        return self._not_below(">", limit)
+
+    def __ge__(self, limit: Never) -> Slo:
+        return self._not_below(">=", limit)
+
+
+def p(
+    q: float,
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+) -> Percentile:
+    """The q-th percentile (percent: `p(95)`, `p(99.9)`) of response times, over everything that was due.
+
+    Without `step` and `request`: of each journey by itself. `request` is the request's name, as in
+    `GET /products/{sku}`; nested steps are `outer/inner`.
+    """
+    origin = here()
+    faults = []
+    if isinstance(q, bool) or not isinstance(q, int | float) or not 0 < q <= 100:
+        faults.append(origin.fault(f"p({q!r}): a percentile is above 0 and at most 100", "write p(95) or p(99.9)"))
+    elif q < 1:
+        faults.append(origin.fault(f"p({q:g}): percentiles are in percent", f"write p({q * 100:g})"))
+    scope, wrong = _scope(origin, "p", journey, step, request, region)
+    said = f"p({', '.join([f'{q:g}' if isinstance(q, int | float) else repr(q), *_said(scope)])})"
+    return Percentile(origin, "percentile", said, q, scope, (*faults, *wrong))
+
+
+def error_ratio(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+) -> ErrorRatio:
+    """The share of iterations that did not end ok: failed, timed out, missed, cut off. Or of a step, or request."""
+    origin = here()
+    scope, wrong = _scope(origin, "error_ratio", journey, step, request, region)
+    return ErrorRatio(origin, "error_ratio", f"error_ratio({', '.join(_said(scope))})", 0.0, scope, wrong)
+
+
+def _scope(
+    origin: Origin, what: str, journey: object, step: object, request: object, region: object
+) -> tuple[_Scope, tuple[Fault, ...]]:
+    name = getattr(journey, "name", journey)  # a Journey, or its name
+    faults: list[Fault] = []
+
+    def text(key: str, value: object) -> str | None:
+        if value is None or (isinstance(value, str) and value):
+            return value
+        faults.append(origin.fault(f"{what}({key}={value!r}): a {key} is named by text", f'write {key}="..."'))
+        return None
+
+    scope = _Scope(
+        journey=text("journey", name),
+        step=text("step", step),
+        request=text("request", request),
+        region=text("region", region),
+    )
+    return scope, tuple(faults)
+
+
+def _said(scope: _Scope) -> list[str]:
+    return [f'{key}="{value}"' for key, value in scope.items() if value is not None]
