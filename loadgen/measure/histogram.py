@@ -196,7 +196,9 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> Histogram:
-        """The counts of `encode`, or of any V2 histogram of µs: another layout's values are put at its slots' highest.
+        """The counts of `encode`, or of any V2 histogram.
+
+        Another layout's values are taken as the lowest of its slots, as HdrHistogram's own `add` does.
 
         Raises:
             ValueError: no HdrHistogram, or it holds values beyond 1 h.
@@ -234,7 +236,7 @@ def _decoded(text: str) -> tuple[Counts, Counts]:
     counts = np.frombuffer(package.counts, dtype=np.uint64).astype(np.int64)
     slots = np.flatnonzero(counts)
     if package.counts_len != SLOTS or package.significant_figures != _DIGITS or package.unit_magnitude:
-        values = [package.get_highest_equivalent_value(package.get_value_from_index(int(i))) for i in slots]
+        values = [package.get_value_from_index(int(i)) for i in slots]
         if values and max(values) > _MAX_US:
             raise ValueError(f"it holds {max(values)} µs, beyond our 1 h")
         dense = np.zeros(SLOTS, dtype=np.int64)
