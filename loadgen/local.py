@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadgen.clients import ConnectionPool, HttpClient, LoopNetwork, Timeouts, tls_context
+from loadgen.clients import ConnectionPool, HttpClient, TcpNetwork, Timeouts, tls_context
 from loadgen.dsl.feed import open_feed
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.loader import Scenario
+from loadgen.dsl.plan import Plan
 from loadgen.dsl.user import User
 from loadgen.engine.clock import MonotonicClock, sleep_or_stop, sleep_to
 from loadgen.engine.executor import drive_arrivals, drive_iterations, drive_users
@@ -29,7 +30,7 @@ from loadgen.engine.raw import RAW_VARIABLE, RawFile
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.schedule import due_times, own_iterations, own_spans
 from loadgen.engine.selfcheck import SelfCheck
-from loadgen.engine.share import Share
+from loadgen.engine.share import RowIndex, Share
 from loadgen.engine.users import Life, UserPool
 from loadgen.measure.delta import Counters, Delta
 from loadgen.profile import ArrivalProfile, UserProfile
@@ -82,16 +83,13 @@ class Drive:
         self._seed, self._interval_ns, self._emit = seed, interval_ns, emit
         raw = os.environ.get(RAW_VARIABLE)
         self._recorder = Recorder(raw=RawFile(Path(raw), region) if raw else None)
-        self._journeys = [
-            BoundJourney(j.name, j.fn, open_feed(j.feed).row if j.feed else None, j.set_up_fn, j.tear_down_fn)
-            for j in plan.journeys
-        ]
+        self._is_open = isinstance(plan.profile, ArrivalProfile)
+        self._journeys = _bind(plan)
         self._ssl = tls_context(plan.ca)
-        self._network = LoopNetwork()
+        self._network = TcpNetwork()
         self._timeouts = Timeouts(connect_ns=plan.connect_timeout_ns, total_ns=plan.timeout_ns)
         self._profile = plan.profile
         self._share = Share.of(index, weights, plan.weights)
-        self._is_open = isinstance(self._profile, ArrivalProfile)
         series = [[self._recorder.journey_series(j.name, warmup) for j in self._journeys] for warmup in (False, True)]
         self._pool = UserPool(
             self._new_life,
@@ -236,3 +234,21 @@ class Drive:
         if text not in self._faults_said and len(self._faults_said) < 10:
             self._faults_said.add(text)
             self._recorder.note(text)
+
+
+def _bind(plan: Plan) -> list[BoundJourney]:
+    """The plan's journeys with their rows: by the arrival's place among those that use the feed, or by user if closed."""
+    bound: list[BoundJourney] = []
+    for journey in plan.journeys:
+        row: Callable[[int], Any] | None = None
+        if journey.feed is not None:
+            row = open_feed(journey.feed).row
+            if not isinstance(plan.profile, UserProfile):
+                readers = [i for i, other in enumerate(plan.journeys) if other.feed is journey.feed]
+                row = _indexed(row, RowIndex(plan.weights, readers))
+        bound.append(BoundJourney(journey.name, journey.fn, row, journey.set_up_fn, journey.tear_down_fn))
+    return bound
+
+
+def _indexed(row: Callable[[int], Any], index: RowIndex) -> Callable[[int], Any]:
+    return lambda n: row(index(n))
