@@ -56,25 +56,25 @@ def test_every_field_of_every_message_is_written() -> None:
 
 @settings(max_examples=1500, deadline=None)
 @given(messages)
-def test_every_message_comes_back_as_it_was_sent(message: m.Message):
+def test_every_message_comes_back_as_it_was_sent(message: m.Message) -> None:
     assert decode(encode(message)) == message
 
 
 @many
 @given(st.binary(max_size=300))
-def test_random_bytes_are_a_wire_error_and_nothing_else(data: bytes):
+def test_random_bytes_are_a_wire_error_and_nothing_else(data: bytes) -> None:
     assert survives(data) is None
 
 
 @many
 @given(st.sampled_from(sorted(pb.Type.values())), st.sampled_from([0, 1, 2]), st.binary(max_size=200))
-def test_random_payloads_in_a_right_envelope_never_escape(kind: int, encoding: int, payload: bytes):
+def test_random_payloads_in_a_right_envelope_never_escape(kind: int, encoding: int, payload: bytes) -> None:
     survives(sealed(payload, kind, encoding))
 
 
 @many
 @given(messages, st.data())
-def test_truncated_messages_are_refused(message: m.Message, data: st.DataObject):
+def test_truncated_messages_are_refused(message: m.Message, data: st.DataObject) -> None:
     whole = encode(message)
     cut = data.draw(st.integers(0, len(whole) - 1))
     assert survives(whole[:cut]) is None
@@ -95,7 +95,7 @@ def test_no_bit_flip_turns_a_message_into_another_one() -> None:
 
 @many
 @given(messages, st.lists(st.tuples(st.integers(0), st.binary(min_size=1, max_size=4)), min_size=1, max_size=5))
-def test_overwritten_bytes_in_a_payload_never_escape(message: m.Message, patches: list[tuple[int, bytes]]):
+def test_overwritten_bytes_in_a_payload_never_escape(message: m.Message, patches: list[tuple[int, bytes]]) -> None:
     envelope = pb.Envelope.FromString(encode(message))
     payload = bytearray(envelope.payload)
     for at, new in patches:
@@ -156,7 +156,7 @@ def test_a_newer_minor_with_fields_we_do_not_know_is_read() -> None:
         (sealed(b"\x0a\x01\xff", pb.TYPE_BYE), "unreadable"),
     ],
 )
-def test_unreadable_messages_say_why(data: bytes, why: str):
+def test_unreadable_messages_say_why(data: bytes, why: str) -> None:
     with pytest.raises(WireError, match=why):
         decode(data)
 

@@ -1,0 +1,249 @@
+"""CURVE keys: who may listen, who may speak, and for which agents.
+
+A keys folder:
+
+    controller.key   controller.pub      one pair; agents need only the .pub
+    agents/NAME.key  agents/NAME.pub     a pair for each agent or group of agents; the controller needs only the .pub
+
+The controller takes in whoever holds a key whose public half lies in `agents/`,
+and a key speaks only for its own name: the agent `NAME`, or `NAME.` and more
+(`eu.web-3` with the key `eu`), so that one key may serve a whole group.
+
+Keys are Z85 text as everywhere with ZeroMQ. Secret files belong to their user
+alone (0600); anything looser is refused, not repaired: it may have been read.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from loadgen.errors import StorageError, UsageError
+
+__all__ = [
+    "ANY_AGENT",
+    "AgentKeys",
+    "ControllerKeys",
+    "KeyPair",
+    "check_agent_id",
+    "is_agent_id",
+    "load_agent",
+    "load_controller",
+    "make_keys",
+    "may_speak_for",
+    "throw_away",
+    "z85",
+]
+
+ANY_AGENT = "*"
+"""The name of a throw-away key: it serves every agent of one embedded run."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+# Z85 and base85 of RFC 1924 differ only in their alphabets.
+_RFC1924 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_Z85 = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_TO_Z85, _FROM_Z85 = bytes.maketrans(_RFC1924, _Z85), bytes.maketrans(_Z85, _RFC1924)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Both halves as Z85, 40 ASCII characters each."""
+
+    public: bytes
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def new(cls) -> KeyPair:
+        return cls._of(X25519PrivateKey.generate())
+
+    @classmethod
+    def of_secret(cls, secret: bytes) -> KeyPair:
+        return cls._of(X25519PrivateKey.from_private_bytes(_unz85(secret)))
+
+    @classmethod
+    def _of(cls, private: X25519PrivateKey) -> KeyPair:
+        return cls(z85(private.public_key().public_bytes_raw()), z85(private.private_bytes_raw()))
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerKeys:
+    """What the controller listens with."""
+
+    own: KeyPair
+    agents: Mapping[bytes, str]
+    """Name by public key (Z85); everyone else is refused at the handshake."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentKeys:
+    """What an agent speaks with."""
+
+    own: KeyPair
+    controller: bytes
+    """The controller's public key (Z85): the agent talks to no one else."""
+    name: str = ""
+    """Of the key; empty where it was not read from a file."""
+
+
+def may_speak_for(name: str, agent: str) -> bool:
+    """Whether the key `name` may speak for `agent`."""
+    return name == ANY_AGENT or agent == name or (name != "" and agent.startswith(name + "."))
+
+
+def is_agent_id(text: str) -> bool:
+    """Letters, digits, `.`, `_` and `-`, at most 128: safe in file names, terminals and reports."""
+    return _AGENT_ID.fullmatch(text) is not None
+
+
+def check_agent_id(agent: str) -> str:
+    if not is_agent_id(agent):
+        raise UsageError(
+            f"{agent!r} is no name for an agent", hint="use letters, digits, '.', '_' and '-', at most 128 of them"
+        )
+    return agent
+
+
+def throw_away(into: Path | None = None) -> ControllerKeys:
+    """Fresh keys for one embedded run: one agent key that may speak for any agent.
+
+    Args:
+        into: a private, empty folder, for the agent processes' `--keys`; holds no controller secret.
+    """
+    own, agent = KeyPair.new(), KeyPair.new()
+    if into is not None:
+        _write(into / "controller.pub", own.public, 0o644)
+        _write(into / "agents" / "embedded.key", agent.secret, 0o600)
+        _write(into / "agents" / "embedded.pub", agent.public, 0o644)
+    return ControllerKeys(own, {agent.public: ANY_AGENT})
+
+
+def make_keys(into: Path, agents: Iterable[str] = ("agent",)) -> tuple[Path, ...]:
+    """Make what is missing in the keys folder; what is there stays as it is.
+
+    Returns:
+        The secret files that are new.
+    Raises:
+        UsageError: a name that cannot be one.
+        StorageError: the folder cannot be written.
+    """
+    names = tuple(agents)
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is no name for a key", hint="use letters, digits, '_' and '-', at most 64 of them"
+            )
+    made = []
+    for path in (into / "controller.key", *(into / "agents" / f"{name}.key" for name in names)):
+        if path.exists():
+            _read_pair(path)
+            continue
+        pair = KeyPair.new()
+        _write(path, pair.secret, 0o600)
+        _write(path.with_suffix(".pub"), pair.public, 0o644)
+        made.append(path)
+    return tuple(made)
+
+
+def load_controller(folder: Path) -> ControllerKeys:
+    """The controller's pair, and the public keys of all agents.
+
+    Raises:
+        UsageError: a file that is missing, open to others, or no key; or no agent at all.
+    """
+    own = _read_pair(_there(folder / "controller.key", folder))
+    agents: dict[bytes, str] = {}
+    for path in sorted((folder / "agents").glob("*.pub")):
+        public, name = _read_key(path), path.stem
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{path} has no name for a key", hint="rename it: letters, digits, '_' and '-'")
+        if public in agents:
+            raise UsageError(f"{path} is the same key as that of {agents[public]}", hint="one key, one name")
+        agents[public] = name
+    if not agents:
+        raise UsageError(f"no agent key in {folder / 'agents'}", hint=f"loadgen keys {folder}")
+    return ControllerKeys(own, agents)
+
+
+def load_agent(folder: Path, agent: str | None = None) -> AgentKeys:
+    """The key of `agent`: its own, its group's, or the only one there is.
+
+    Raises:
+        UsageError: a file that is missing, open to others, or no key; or several keys and none for `agent`.
+    """
+    controller = _read_key(_there(folder / "controller.pub", folder))
+    found = {path.stem: path for path in sorted((folder / "agents").glob("*.key"))}
+    path = found.get((agent or "").split(".")[0])
+    if path is None:
+        if not found:
+            raise UsageError(f"no agent key in {folder / 'agents'}", hint=f"loadgen keys {folder}")
+        if len(found) > 1:
+            whose = f"for agent {agent!r}" if agent else "unless you say --id"
+            raise UsageError(f"which key {whose}? There are {', '.join(found)}", hint=f"--id {next(iter(found))}")
+        (path,) = found.values()
+    return AgentKeys(_read_pair(path), controller, path.stem)
+
+
+def z85(raw: bytes) -> bytes:
+    """A raw key as text."""
+    return base64.b85encode(raw).translate(_TO_Z85)
+
+
+def _unz85(text: bytes) -> bytes:
+    if len(text) != 40 or text.translate(None, _Z85):
+        raise ValueError("no Z85 key of 40 characters")
+    raw = base64.b85decode(text.translate(_FROM_Z85))
+    if len(raw) != 32:
+        raise ValueError("no key of 32 bytes")
+    return raw
+
+
+def _there(path: Path, folder: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"{path} is not there", hint=f"loadgen keys {folder}")
+    return path
+
+
+def _read_pair(path: Path) -> KeyPair:
+    """The pair of a secret file that only its user can read."""
+    try:
+        status = path.stat()
+    except OSError as exc:
+        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(
+            f"{path} holds a secret and others may read it (mode {stat.S_IMODE(status.st_mode):04o})",
+            hint=f"chmod 600 {path}, and make new keys if others could log in here",
+        )
+    if os.geteuid() not in (0, status.st_uid):
+        raise UsageError(f"{path} belongs to another user", hint=f"chown {os.geteuid()} {path}")
+    return KeyPair.of_secret(_read_key(path))
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        text = path.read_bytes()[:100].strip()
+        _unz85(text)
+    except OSError as exc:
+        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise UsageError(f"{path} is no key: {exc}", hint="loadgen keys DIR makes new ones") from None
+    return text
+
+
+def _write(path: Path, text: bytes, mode: int) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(file, "wb") as out:
+            out.write(text + b"\n")
+    except OSError as exc:
+        raise StorageError(f"cannot write {path}: {exc.strerror}", hint="choose another folder") from exc

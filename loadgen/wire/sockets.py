@@ -1,0 +1,366 @@
+"""The two ends of the network between controller and agents; the only importer of zmq.
+
+Both ends are encrypted and know each other's keys (CURVE); there is no other
+way in. What is delivered here is bytes from a peer that may speak for the agent
+it names; what they mean is the codec's business. Nothing here promises
+delivery: messages that matter are kept and sent again by whoever sends them.
+
+How a socket is read. A cancelled `await recv()` loses messages, and a
+non-blocking send of `zmq.asyncio` hides its failure in a future (RELIABILITY P3,
+P4). So the sockets are plain ones, read by one task that waits for the socket's
+file descriptor and then takes all there is without blocking, and sends answer
+at once with yes or no. That descriptor is edge-triggered: a *send* may swallow
+the edge of a message that came in, hence the look at EVENTS after each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from loadgen.errors import FleetError, PortBusy, UsageError
+from loadgen.wire.codec import MAX_MESSAGE_BYTES
+from loadgen.wire.keys import AgentKeys, ControllerKeys, check_agent_id, is_agent_id, may_speak_for, z85
+
+__all__ = ["Dealer", "Router", "RouterStats", "parse_address"]
+
+log = logging.getLogger(__name__)
+
+ZAP_DOMAIN: Final = b"loadgen"
+_AT_ONCE = 200
+"""Messages read before the loop's other work has its turn."""
+_NONCE_BYTES = 8
+
+_HEARTBEAT: Final = {zmq.HEARTBEAT_IVL: 2000, zmq.HEARTBEAT_TIMEOUT: 6000, zmq.HEARTBEAT_TTL: 6000}
+"""ms. They show that a connection is dead, not that the program at its end is alive (P5)."""
+_FRAME_BYTES: Final = MAX_MESSAGE_BYTES + 1024
+"""A message and what CURVE wraps around it."""
+_ROUTER: Final = _HEARTBEAT | {
+    zmq.LINGER: 1000,
+    zmq.ROUTER_MANDATORY: 1,
+    zmq.ROUTER_HANDOVER: 1,
+    zmq.BACKLOG: 4096,
+    zmq.HANDSHAKE_IVL: 5000,
+    zmq.MAXMSGSIZE: _FRAME_BYTES,
+    zmq.RCVHWM: 1000,
+    zmq.SNDHWM: 200,
+    zmq.IPV6: 1,
+    zmq.CURVE_SERVER: 1,
+    zmq.ZAP_ENFORCE_DOMAIN: 1,
+}
+_DEALER: Final = _HEARTBEAT | {
+    zmq.LINGER: 0,
+    zmq.RECONNECT_IVL_MAX: 5000,
+    zmq.IMMEDIATE: 1,
+    zmq.MAXMSGSIZE: _FRAME_BYTES,
+    zmq.SNDHWM: 64,
+    zmq.IPV6: 1,
+    zmq.TCP_KEEPALIVE: 1,
+}
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of "10.0.0.7:5557" or "[::1]:5557".
+
+    Raises:
+        UsageError: neither.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"{text!r} is no address", hint="write HOST:PORT, e.g. 10.0.0.7:5557")
+    return host, int(port)
+
+
+@dataclass(slots=True)
+class RouterStats:
+    """What came in and went wrong, so that it can be shown."""
+
+    received: int = 0
+    keys_refused: int = 0
+    """Handshakes with a key that we do not know."""
+    malformed: int = 0
+    """Messages of other than one frame, or from a peer without an agent's name."""
+    impostors: int = 0
+    """Messages of a peer whose key may not speak for the agent that it names."""
+    unsent: int = 0
+    """The peer was gone, or did not take what was sent to it."""
+
+
+class _Reader:
+    """One task that reads several sockets; what a socket's taker raises ends it."""
+
+    def __init__(self) -> None:
+        self._takers: list[tuple[zmq.Socket[bytes], Callable[[Sequence[zmq.Frame]], None]]] = []
+        self._ready = asyncio.Event()
+
+    def add(self, socket: zmq.Socket[bytes], take: Callable[[Sequence[zmq.Frame]], None]) -> None:
+        self._takers.append((socket, take))
+
+    def look_again(self, socket: zmq.Socket[bytes]) -> None:
+        """After a send: it may have swallowed the sign that something came in."""
+        if int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            self._ready.set()
+
+    async def serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        watched = [int(socket.get(zmq.FD)) for socket, _ in self._takers]
+        for file in watched:
+            loop.add_reader(file, self._ready.set)
+        try:
+            while True:
+                self._ready.clear()
+                # A list: every socket is read, also when the first has more.
+                if any([self._drain(socket, take) for socket, take in self._takers]):
+                    await asyncio.sleep(0)
+                else:
+                    await self._ready.wait()
+        finally:
+            for file in watched:
+                loop.remove_reader(file)
+
+    @staticmethod
+    def _drain(socket: zmq.Socket[bytes], take: Callable[[Sequence[zmq.Frame]], None]) -> bool:
+        """Takes what is there; whether there may be more."""
+        for _ in range(_AT_ONCE):
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return False
+            take(frames)
+        return True
+
+
+class Router:
+    """The controller's end: takes messages from every agent, and answers by identity.
+
+    `on_message(identity, agent, data)` is called by `serve`, one message at a
+    time. `identity` is the connection's: it stays the same while an agent's
+    process lives, also over reconnects, and differs between two processes that
+    use one agent id. The peer's key may speak for `agent`; that a message
+    inside names the same agent is the caller's to check.
+
+    Use it within a running event loop; `serve()` is to be awaited by somebody,
+    since whatever goes wrong ends it.
+    """
+
+    def __init__(self, bind: str, keys: ControllerKeys, on_message: Callable[[bytes, str, bytes], None]) -> None:
+        """Listens at once.
+
+        Raises:
+            PortBusy, UsageError: we cannot listen at `bind` ("HOST:PORT"; port 0 takes a free one).
+        """
+        self._host, port = parse_address(bind)
+        self.stats = RouterStats()
+        self._keys, self._on_message = keys, on_message
+        self._context = zmq.Context()
+        # The gatekeeper must stand before anyone can knock: without one every key would be let in (P6).
+        self._gate = self._context.socket(zmq.REP)
+        self._gate.setsockopt(zmq.LINGER, 0)
+        self._gate.bind("inproc://zeromq.zap.01")
+        self._socket = self._context.socket(zmq.ROUTER)
+        for option, value in _ROUTER.items():
+            self._socket.setsockopt(option, value)
+        self._socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+        self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+        try:
+            self._socket.bind(f"tcp://{self._host}:{port or '*'}")
+        except zmq.ZMQError as exc:
+            self._context.destroy(linger=0)
+            raise _cannot_listen(bind, exc) from exc
+        self._reader = _Reader()
+        self._reader.add(self._gate, self._on_knock)
+        self._reader.add(self._socket, self._on_frames)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the real port."""
+        # Of the endpoint only the port: libzmq writes 127.0.0.1 as [::ffff:127.0.0.1].
+        endpoint = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+        return f"{self._host}:{endpoint.rpartition(':')[2]}"
+
+    async def serve(self) -> None:
+        """Hands on what comes in, until cancelled. Ends with what `on_message` raises."""
+        await self._reader.serve()
+
+    def send(self, identity: bytes, data: bytes) -> bool:
+        """Whether the message is on its way. Never blocks; no promise that it arrives.
+
+        False: the peer is gone, or its queue is full.
+        """
+        try:
+            self._socket.send_multipart([identity, data], zmq.NOBLOCK)
+        except zmq.ZMQError as exc:
+            if exc.errno not in (errno.EAGAIN, errno.EHOSTUNREACH):
+                raise FleetError(f"cannot send: {exc}") from exc
+            self.stats.unsent += 1
+            return False
+        finally:
+            self._reader.look_again(self._socket)
+        return True
+
+    def close(self) -> None:
+        """Once `serve` is over. Takes up to a second to hand over what was sent last."""
+        self._gate.close()
+        self._socket.close()
+        self._context.term()
+
+    def _on_frames(self, frames: Sequence[zmq.Frame]) -> None:
+        self.stats.received += 1
+        if len(frames) != 2:
+            self.stats.malformed += 1
+            return
+        identity = frames[0].bytes
+        agent = _agent_of(identity)
+        if agent is None:
+            self.stats.malformed += 1
+            return
+        # The identity is the peer's own claim; the key was proved (P8). Read each time: ids can be handed over.
+        name = frames[1].get("User-Id")
+        if not isinstance(name, str) or not may_speak_for(name, agent):
+            self.stats.impostors += 1
+            return
+        self._on_message(identity, agent, frames[1].bytes)
+
+    def _on_knock(self, frames: Sequence[zmq.Frame]) -> None:
+        """One ZAP request (RFC 27). Answers all of them: an unanswered one would lock everybody out (P7)."""
+        parts = [frame.bytes for frame in frames]
+        version, request, *_ = [*parts, b"", b""]
+        name = self._who(parts)
+        if name is None:
+            self.stats.keys_refused += 1
+            log.warning("refused a peer with a key that is not ours")
+            answer = (b"400", b"unknown key", b"")
+        else:
+            answer = (b"200", b"OK", name.encode())
+        with contextlib.suppress(zmq.Again):
+            self._gate.send_multipart([version, request, *answer, b""], zmq.NOBLOCK)
+        self._reader.look_again(self._gate)
+
+    def _who(self, request: list[bytes]) -> str | None:
+        """The name of the key that knocks; None for whoever is not to come in."""
+        match request:
+            case [b"1.0", _, domain, _, _, b"CURVE", raw] if domain == ZAP_DOMAIN and len(raw) == 32:
+                return self._keys.agents.get(z85(raw))
+        return None
+
+
+class Dealer:
+    """An agent's end: connects, and connects again for ever. Same rules as the Router's.
+
+    `on_message(data)` is called by `serve`, one message at a time.
+    """
+
+    def __init__(self, controller: str, keys: AgentKeys, agent: str, on_message: Callable[[bytes], None]) -> None:
+        """Starts to connect to `controller` ("HOST:PORT").
+
+        Raises:
+            UsageError: no such address, or no name for an agent.
+        """
+        host, port = parse_address(controller)
+        self.trouble = f"no answer from {controller} yet"
+        """Why there is no connection, in words; empty while there is one."""
+        self._controller, self._on_message = controller, on_message
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        for option, value in _DEALER.items():
+            self._socket.setsockopt(option, value)
+        # Not all agents of a fleet at once after a controller's restart.
+        self._socket.setsockopt(zmq.RECONNECT_IVL, random.randint(100, 300))  # noqa: S311
+        self._socket.setsockopt(zmq.ROUTING_ID, identity_of(agent))
+        self._socket.setsockopt(zmq.CURVE_SERVERKEY, keys.controller)
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+        self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+        self._monitor = self._socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED
+            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            | zmq.EVENT_CLOSED
+            | zmq.EVENT_DISCONNECTED
+        )
+        self._reader = _Reader()
+        self._reader.add(self._socket, self._on_frames)
+        self._reader.add(self._monitor, self._on_event)
+        try:
+            self._socket.connect(f"tcp://{host}:{port}")
+        except zmq.ZMQError as exc:
+            self.close()
+            raise UsageError(f"cannot connect to {controller}: {exc}", hint="write HOST:PORT") from exc
+
+    @property
+    def is_connected(self) -> bool:
+        return not self.trouble
+
+    async def serve(self) -> None:
+        """Hands on what comes in, until cancelled. Ends with what `on_message` raises."""
+        await self._reader.serve()
+
+    def send(self, data: bytes) -> bool:
+        """Whether the message is on its way. Never blocks; no promise that it arrives.
+
+        False: there is no connection, or its queue is full.
+        """
+        try:
+            self._socket.send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        finally:
+            self._reader.look_again(self._socket)
+        return True
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Once `serve` is over. `linger_ms`: how long at most it takes to hand over what was sent last."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(linger_ms)
+        self._context.term()
+
+    def _on_frames(self, frames: Sequence[zmq.Frame]) -> None:
+        if len(frames) == 1:
+            self._on_message(frames[0].bytes)
+
+    def _on_event(self, frames: Sequence[zmq.Frame]) -> None:
+        event = parse_monitor_message([frame.bytes for frame in frames])["event"]
+        match event:
+            case zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.trouble = ""
+            case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self.trouble = f"the controller at {self._controller} does not know our key"
+            case zmq.EVENT_DISCONNECTED if not self.trouble:
+                self.trouble = f"the connection to {self._controller} was lost"
+            case zmq.EVENT_CLOSED:
+                self.trouble = f"nobody listens at {self._controller}"
+            case _ if "our key" not in self.trouble:  # it gave up the handshake without a word
+                self.trouble = f"what listens at {self._controller} is not the controller whose key we have"
+
+
+def identity_of(agent: str) -> bytes:
+    """A routing id for `agent` that no other peer can guess, and so not take over (P8)."""
+    return check_agent_id(agent).encode() + b"\0" + os.urandom(_NONCE_BYTES)
+
+
+def _agent_of(identity: bytes) -> str | None:
+    name, zero, nonce = identity.partition(b"\0")
+    if not zero or len(nonce) != _NONCE_BYTES:
+        return None
+    agent = name.decode("ascii", "replace")
+    return agent if is_agent_id(agent) else None
+
+
+def _cannot_listen(bind: str, exc: zmq.ZMQError) -> FleetError | UsageError:
+    if exc.errno == errno.EADDRINUSE:
+        return PortBusy(
+            f"cannot listen at {bind}: another program does", hint="choose another port, or port 0 for any free one"
+        )
+    return UsageError(f"cannot listen at {bind}: {exc}", hint="write an address of this machine and a port")
