@@ -55,6 +55,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_chunks",
+        "_closed_as",
         "_complete",
         "_exchange",
         "_extra",
@@ -111,6 +112,7 @@ class Connection(asyncio.Protocol):
         self._final: Head | None = None
         self._complete = self._extra = self._head_only = self._is_large = False
         self._key: bytes | None = None
+        self._closed_as = (RESET, f"{where} closed the connection")
 
     # -- what the client calls --------------------------------------------------------------
 
@@ -124,6 +126,9 @@ class Connection(asyncio.Protocol):
         if deadline_ns < self.check_ns:
             self._wheel.watch(self)
         waiter = self._waiter = self._loop.create_future()
+        if self.is_closed:  # between its opening and now
+            self._fail(*self._closed_as)
+            return waiter
         exchange.sent_ns = perf_counter_ns()
         self._transport.write(data)
         return waiter
@@ -147,8 +152,9 @@ class Connection(asyncio.Protocol):
         """HOT. Budget with a known head: 1 µs (bench/http.py)."""
         now_ns = perf_counter_ns()
         exchange = self._exchange
-        if exchange is None:
-            self._close()  # nobody asked: a 408 on an idle connection, or a server gone wrong
+        if exchange is None:  # nobody asked: a 408 on an idle connection, or a server gone wrong
+            self._closed_as = (PROTOCOL, f"{self.where} spoke before it was asked")
+            self._close()
             return
         phase = self._phase
         if phase == _START:
