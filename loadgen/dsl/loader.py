@@ -1,0 +1,389 @@
+"""Loads a scenario file: all its plans and journeys, or all its faults at once, with file and line.
+
+    scenario = load(Path("scenarios/checkout.py"), "plan", Overrides(target="http://127.0.0.1:8080"))
+
+The file is run statement by statement. One that fails is a fault and the others
+still run, so an import that is missing does not hide a plan that is wrong;
+NameErrors that only follow from what failed before are left out. After that
+come the checks that need the whole: data files, steps that objectives name,
+rows enough for the load, files that have to travel to the agents.
+
+What was loaded last stays importable until the next load, so that journeys may
+import within functions. Loading runs the user's code: only the command line and
+the workers do it, never a controller service.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import itertools
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from loadgen.dsl.feed import Feed, open_feed
+from loadgen.dsl.journey import Journey
+from loadgen.dsl.origin import Origin
+from loadgen.dsl.param import Params, params_given
+from loadgen.dsl.plan import Overrides, Plan, did_you_mean, rows_needed
+from loadgen.dsl.siblings import Siblings
+from loadgen.dsl.slo import Slo
+from loadgen.dsl.source import Source, StepName, read_source
+from loadgen.engine.share import whole_weights
+from loadgen.errors import Fault, ScenarioError
+
+__all__ = ["Scenario", "load", "split_plan"]
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A scenario without faults, and the plan of it that is to be run.
+
+    journeys: all of the file, whether the plan uses them or not.
+    plan: with the overrides; `plans` are as they were written.
+    files: what has to be there to load it elsewhere, all within the folder of `path`.
+    """
+
+    path: Path
+    plans: dict[str, Plan]
+    journeys: tuple[Journey[Any], ...]
+    plan: Plan
+    files: frozenset[Path]
+    warnings: tuple[Fault, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        return self.path.parent
+
+
+def split_plan(text: str) -> tuple[Path, str | None]:
+    """ "checkout.py:spike" -> its file and the plan's name; None where no plan is named."""
+    file, colon, plan = text.rpartition(":")
+    if colon and plan.isidentifier() and not Path(text).exists():
+        return Path(file), plan
+    return Path(text), None
+
+
+def load(path: Path | str, plan_name: str | None = None, overrides: Overrides | None = None) -> Scenario:
+    """Read, run and check a scenario.
+
+    Args:
+        plan_name: the variable that holds the plan; None: the one named `plan`, or the only one.
+
+    Raises:
+        ScenarioError: with everything that is wrong.
+    """
+    source = _read(Path(path))
+    overrides = overrides or Overrides()
+    siblings = Siblings(source)
+    with params_given(overrides.params) as params:
+        module, broken = _run(source, siblings)
+    loaded = _Loaded(source, siblings, module, params)
+    loaded.faults += broken
+    plan = loaded.choose(plan_name, overrides, is_broken=bool(loaded.faults))
+    loaded.check(plan)
+    if loaded.faults:
+        raise ScenarioError(map(_shown, loaded.faults))
+    assert plan is not None
+    return Scenario(
+        source.path,
+        loaded.plans,
+        loaded.journeys,
+        plan,
+        frozenset(loaded.files),
+        tuple(sorted(set(map(_shown, (*loaded.warnings, *plan.warnings))))),
+    )
+
+
+# -- reading and running --------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Source:
+    where = str(path)
+    if path.is_dir():
+        there = [p.name for p in sorted(path.glob("*.py"))]
+        raise ScenarioError([Fault(where, 0, "is a folder", did_you_mean("", there) or "name a Python file")])
+    if not path.is_file():
+        try:
+            there = [p.name for p in path.parent.iterdir() if p.suffix == ".py"]
+        except OSError:
+            there = []
+        raise ScenarioError([Fault(where, 0, "no such file", did_you_mean(path.name, sorted(there)))])
+    if path.suffix != ".py":
+        raise ScenarioError([Fault(where, 0, "is no Python file", "a scenario's name ends in .py")])
+    try:
+        return read_source(path.absolute())
+    except ScenarioError as error:
+        raise ScenarioError(map(_shown, error.faults)) from None
+
+
+def _run(source: Source, siblings: Siblings) -> tuple[ModuleType, list[Fault]]:
+    """The module, and what went wrong while it ran."""
+    module = ModuleType(f"loadgen_scenario_{next(_numbers)}")
+    module.__file__ = str(source.path)
+    module.__doc__ = ast.get_docstring(source.tree)
+    siblings.activate()
+    sys.modules[module.__name__] = module  # dataclasses and typing look annotations up there
+    wrote_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        return module, list(_statements(source, module, siblings))
+    finally:
+        sys.dont_write_bytecode = wrote_bytecode
+
+
+def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Iterator[Fault]:
+    flags = __future__.annotations.compiler_flag if source.has_lazy_annotations else 0
+    told = {(fault.file, fault.line) for fault in siblings.faults}
+    missing: set[str] = set()
+    """Names that a failed statement should have given."""
+    for statement in source.tree.body:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            continue
+        try:
+            whole = ast.Module([statement], [])
+            exec(compile(whole, str(source.path), "exec", flags, dont_inherit=True), module.__dict__)  # noqa: S102
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's code: a fault of the scenario
+            follows = isinstance(error, NameError) and error.name in missing
+            missing |= _given_names(statement) - set(module.__dict__)
+            if isinstance(error, ScenarioError):
+                yield from error.faults
+            elif not follows:
+                fault = _fault_of(error, source, siblings)
+                if (fault.file, fault.line) not in told:
+                    yield fault
+
+
+def _given_names(statement: ast.stmt) -> set[str]:
+    """The module-level names that a statement binds."""
+    names: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name.partition(".")[0])
+    return names
+
+
+def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault:
+    """An exception of the user's code, where the innermost of its own lines is."""
+    file, line = str(source.path), 0
+    for frame in traceback.extract_tb(error.__traceback__):
+        if Path(frame.filename) in siblings.sources:
+            file, line = frame.filename, frame.lineno or 0
+    if isinstance(error, SyntaxError):
+        return Fault(
+            error.filename or file, error.lineno or line, f"syntax error: {error.msg}", (error.text or "").strip()
+        )
+    if isinstance(error, SystemExit):
+        message = f"it calls sys.exit({'' if error.code is None else repr(error.code)}) when it is loaded"
+        return Fault(file, line, message, "a scenario is loaded by every agent: it only says what to do")
+    hint = ""
+    if isinstance(error, NameError | AttributeError | TypeError | ImportError):
+        hint = _suggestion(error)
+    return Fault(file, line, f"{type(error).__name__}: {error}".removesuffix(": "), hint)
+
+
+def _suggestion(error: BaseException) -> str:
+    """Python's own "Did you mean: 'slos'?", which is not part of the exception's text."""
+    last = traceback.TracebackException.from_exception(error).format_exception_only()
+    text = "".join(last).strip()
+    return (
+        "did you mean" + text.rpartition("Did you mean")[2].rstrip(". ").replace("'", '"').replace(":", "", 1)
+        if "Did you mean" in text
+        else ""
+    )
+
+
+# -- checking -------------------------------------------------------------------------------------
+
+
+class _Loaded:
+    """What a scenario's module holds, and everything found out about it."""
+
+    def __init__(self, source: Source, siblings: Siblings, module: ModuleType, params: Params) -> None:
+        self.source, self.siblings, self.params = source, siblings, params
+        self.faults: list[Fault] = [*siblings.faults, *params.faults]
+        self.warnings: list[Fault] = list(siblings.warnings)
+        self.plans: dict[str, Plan] = {}
+        self.files = siblings.files()
+        journeys: dict[int, Journey[Any]] = {}
+        for name, value in vars(module).items():
+            if isinstance(value, Journey):
+                journeys[id(value)] = value
+            elif isinstance(value, Plan) and all(value is not plan for plan in self.plans.values()):
+                self.plans[name] = value
+                value.name, value.params = name, params.values
+                value.doc = (module.__doc__ or "").partition("\n")[0]
+                if value.origin.file == str(source.path):
+                    value.lines = source.argument_lines(value.origin.line)
+        for plan in self.plans.values():
+            journeys.update({id(one): one for one in plan.journeys})
+        self.journeys = tuple(journeys.values())
+
+    def choose(self, name: str | None, overrides: Overrides, *, is_broken: bool) -> Plan | None:
+        """The plan that is meant, with the overrides."""
+        where = str(self.source.path)
+        names = ", ".join(self.plans)
+        plan: Plan | None = None
+        if name is not None:
+            plan = self.plans.get(name)
+            if plan is None and not is_broken:
+                hint = did_you_mean(name, self.plans) or "write plan = Plan(target=..., load=..., mix=...)"
+                self.faults.append(Fault(where, 0, f'no plan named "{name}"', hint))
+        elif "plan" in self.plans or len(self.plans) == 1:
+            plan = self.plans.get("plan") or next(iter(self.plans.values()))
+        elif self.plans:
+            hint = f"name one of them: {self.source.path.name}:{next(iter(self.plans))}"
+            self.faults.append(Fault(where, 0, f"several plans and none is named: {names}", hint))
+        elif not is_broken:
+            hint = "write plan = Plan(target=..., load=..., mix=...)"
+            self.faults.append(Fault(where, 0, "no plan", hint))
+        return None if plan is None else plan.with_overrides(overrides)
+
+    def check(self, chosen: Plan | None) -> None:
+        """Everything that can be wrong with what was loaded. `chosen` is checked with its overrides."""
+        for one in self.journeys:
+            self.faults += one.faults
+        feeds = {id(one.feed): one.feed for one in self.journeys if one.feed is not None}
+        for feed in feeds.values():
+            self._check_feed(feed)
+        for name, plan in self.plans.items():
+            self._check_plan(chosen if chosen is not None and chosen.name == name else plan)
+        if chosen is not None:
+            self._check_rows(chosen)
+            self._warn_of_rounded(chosen)
+        for name in sorted(set(self.params.given) - set(self.params.asked)):
+            hint = did_you_mean(name, self.params.asked) or "the scenario has no param(...)"
+            self.faults.append(Fault(f"-P {name}={self.params.given[name]}", 0, f'no param "{name}"', hint))
+
+    def _check_feed(self, feed: Feed[Any]) -> None:
+        try:
+            open_feed(feed)
+        except ScenarioError as error:
+            self.faults += error.faults
+        if feed.path is not None and self._travels(feed.path, feed.origin):
+            self.files.add(feed.path)
+
+    def _travels(self, path: Path, origin: Origin) -> bool:
+        """Agents get what is in the scenario's folder, and nothing else."""
+        if path.resolve().is_relative_to(self.source.path.parent.resolve()):
+            return True
+        self.faults.append(
+            origin.fault(
+                f"{path.name} is not in the scenario's folder, so agents would not get it",
+                f"move it to {_short(self.source.path.parent)}, or below",
+            )
+        )
+        return False
+
+    def _check_plan(self, plan: Plan) -> None:
+        self.faults += plan.faults
+        if plan.ca is not None and plan.ca.is_file() and self._travels(plan.ca, plan.origin):
+            self.files.add(plan.ca)
+        for slo in plan.slos:
+            self._check_step(plan, slo)
+
+    # -- steps that objectives name ---------------------------------------------------------------
+
+    def _check_step(self, plan: Plan, slo: Slo) -> None:
+        objective = slo.objective
+        if objective is None or objective.step is None:
+            return
+        journeys = [one for one in plan.journeys if objective.journey in (None, one.name)]
+        own, helpers = self._steps(journeys)
+        if not journeys or _is_known(objective.step, own + helpers, helpers):
+            return
+        names = dict.fromkeys(step.text for step in own + helpers)
+        if any(step.is_computed for step in own + helpers):
+            message = f'{objective.text}: no step "{objective.step}" by this name; some names are computed'
+            self.warnings.append(slo.origin.fault(message, "without data it is inconclusive, never passed"))
+            return
+        of = f"journey {journeys[0].name}" if len(journeys) == 1 else "no journey of the plan"
+        has = f"{of} has no" if len(journeys) == 1 else f"{of} has a"
+        ends = [name for name in names if name.endswith("/" + objective.step)]
+        hint = did_you_mean(ends[0] if ends else objective.step, names) or "there are no steps"
+        self.faults.append(slo.origin.fault(f'{objective.text}: {has} step "{objective.step}"', hint))
+
+    def _steps(self, journeys: Iterable[Journey[Any]]) -> tuple[list[StepName], list[StepName]]:
+        """The steps of the journeys' own functions, and those of all functions that are no journey's."""
+        wanted = {_place(one) for one in journeys}
+        others = {_place(one) for one in self.journeys} - wanted
+        own: list[StepName] = []
+        helpers: list[StepName] = []
+        for path, source in self.siblings.sources.items():
+            for line, steps in source.steps().items():
+                if (str(path), line) in wanted:
+                    own += steps
+                elif (str(path), line) not in others:
+                    helpers += steps
+        return own, helpers
+
+    # -- rows and weights -------------------------------------------------------------------------
+
+    def _check_rows(self, plan: Plan) -> None:
+        if plan.faults:
+            return
+        for one, needed in rows_needed(plan):
+            assert one.feed is not None
+            try:
+                there = len(open_feed(one.feed))
+            except ScenarioError:
+                continue  # told already
+            if there < needed:
+                name = one.feed.path.name if one.feed.path is not None else "the feed"
+                self.faults.append(
+                    one.feed.origin.fault(
+                        f"{name} has {there:,} rows, and {one.name} needs {needed:,}: each is used only once",
+                        'more rows, a smaller load, or .unique(when_out="cycle") to start again',
+                    )
+                )
+
+    def _warn_of_rounded(self, plan: Plan) -> None:
+        for argument, weights in (("mix", plan.weights), ("regions", tuple(plan.regions.values()))):
+            try:
+                _, is_rounded = whole_weights(weights)
+            except ValueError:
+                continue  # told already
+            if is_rounded:
+                line = plan.lines.get(argument, plan.origin.line)
+                message = f"{argument}: the weights are rounded, so shares are off by up to 0.1 % of the load"
+                self.warnings.append(
+                    Fault(plan.origin.file, line, message, "weights with small whole ratios are exact")
+                )
+
+
+def _is_known(name: str, steps: list[StepName], inner: list[StepName]) -> bool:
+    """Some step has this name, or begins it and a helper's step that it calls ends it."""
+    if any(step.fits(name) and not step.is_computed for step in steps):
+        return True
+    cuts = (i for i, c in enumerate(name) if c == "/")
+    return any(
+        any(step.fits(name[:i]) and not step.is_computed for step in steps) and _is_known(name[i + 1 :], inner, inner)
+        for i in cuts
+    )
+
+
+def _place(one: Journey[Any]) -> tuple[str, int]:
+    code = getattr(one.fn, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
+
+
+def _shown(fault: Fault) -> Fault:
+    """With the path as a person would write it: from the working directory."""
+    return Fault(_short(Path(fault.file)), fault.line, fault.message, fault.hint)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)

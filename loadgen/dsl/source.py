@@ -1,0 +1,180 @@
+"""What a scenario's files say, read without running them: imports, steps, and where arguments stand.
+
+So an import that fails is told with all others, an objective on a step that no
+journey has is found before a run, and a fault names the very line of an argument.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadgen.errors import Fault, ScenarioError
+
+__all__ = ["Import", "Source", "StepName", "read_source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One module that a file imports. `import a.b`: module "a.b". `from a import b, c`: module "a", names b and c."""
+
+    module: str
+    names: tuple[str, ...]
+    level: int
+    """Dots in front: 0 for absolute imports."""
+    line: int
+    is_certain: bool
+    """It is done whenever the file is loaded: not within a function, nor a `try` or `if`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepName:
+    """A name given to `.step(...)`, with the steps around it in the same function: `outer/inner`."""
+
+    pattern: str
+    """Regular expression of the full name; `.+` stands for what is computed."""
+    text: str
+    """The same for people; computed parts are `{...}`."""
+    is_computed: bool
+    """No part of the last name is a literal, so it may be anything."""
+
+    def fits(self, name: str) -> bool:
+        return re.fullmatch(self.pattern, name) is not None
+
+
+class Source:
+    """One file, parsed."""
+
+    def __init__(self, path: Path, text: str, tree: ast.Module) -> None:
+        self.path, self.text, self.tree = path, text, tree
+        self._constants = _constants(tree)
+
+    @property
+    def has_lazy_annotations(self) -> bool:
+        """`from __future__ import annotations` stands in it."""
+        return any(i.module == "__future__" and "annotations" in i.names for i in self.imports())
+
+    def imports(self) -> tuple[Import, ...]:
+        """All imports, also those within functions, but not those for type checkers only."""
+        return tuple(_imports(self.tree.body, True))
+
+    def steps(self) -> dict[int, tuple[StepName, ...]]:
+        """The steps of each function by the function's first line (of its first decorator, as in `co_firstlineno`)."""
+        functions = (n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+        return {_first_line(fn): tuple(self._steps_of(fn.body, ())) for fn in functions}
+
+    def argument_lines(self, line: int) -> dict[str, int]:
+        """Where the arguments of the `Plan(` at `line` stand, by name."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call) and node.lineno == line and _last_name(node.func) == "Plan":
+                by_place = dict(zip(("target", "load", "mix", "slos", "regions"), node.args, strict=False))
+                by_name = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+                return {name: value.lineno for name, value in (by_place | by_name).items()}
+        return {}
+
+    def _steps_of(self, body: Sequence[ast.AST], outer: tuple[StepName, ...]) -> Iterator[StepName]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+                continue  # a function of its own
+            if isinstance(node, ast.AsyncWith | ast.With):
+                inner = outer
+                for item in node.items:
+                    step = self._step(item.context_expr, inner)
+                    if step is not None:
+                        inner = (*inner, step)
+                        yield step
+                yield from self._steps_of(node.body, inner)
+            else:
+                step = self._step(node, outer)
+                if step is not None and not step.is_computed:  # entered by other means than `async with`
+                    yield step
+                yield from self._steps_of(list(ast.iter_child_nodes(node)), outer)
+
+    def _step(self, node: ast.AST, outer: tuple[StepName, ...]) -> StepName | None:
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "step"):
+            return None
+        given = [*node.args, *(k.value for k in node.keywords if k.arg == "name")]
+        if not given:
+            return None
+        pattern, text, is_computed = self._name(given[0])
+        if outer:
+            pattern, text = f"{outer[-1].pattern}/{pattern}", f"{outer[-1].text}/{text}"
+        return StepName(pattern, text, is_computed)
+
+    def _name(self, node: ast.expr) -> tuple[str, str, bool]:
+        if isinstance(node, ast.Name) and node.id in self._constants:
+            node = ast.Constant(self._constants[node.id])
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return re.escape(node.value), node.value, False
+        if isinstance(node, ast.JoinedStr):
+            texts = [v.value if isinstance(v, ast.Constant) and isinstance(v.value, str) else None for v in node.values]
+            pattern = "".join(".+" if text is None else re.escape(text) for text in texts)
+            is_computed = not any(text is not None for text in texts)
+            return pattern, "".join("{...}" if text is None else text for text in texts), is_computed
+        return ".+", "{...}", True
+
+
+def read_source(path: Path) -> Source:
+    """
+    Raises:
+        ScenarioError: it cannot be read, or is no Python.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ScenarioError([Fault(str(path), 0, f"cannot be read: {error.strerror or error}")]) from None
+    try:
+        tree = ast.parse(data, filename=str(path))
+    except SyntaxError as error:  # also a wrong or missing encoding declaration
+        shown = (error.text or "").strip()
+        raise ScenarioError([Fault(str(path), error.lineno or 0, f"syntax error: {error.msg}", shown)]) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ScenarioError([Fault(str(path), 0, f"no Python: {error or type(error).__name__}")]) from None
+    return Source(path, data.decode("utf-8", "replace"), tree)
+
+
+def _imports(body: Sequence[ast.AST], is_certain: bool) -> Iterator[Import]:
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, (), 0, node.lineno, is_certain) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = tuple(alias.name for alias in node.names)
+            yield Import(node.module or "", names, node.level, node.lineno, is_certain)
+        elif isinstance(node, ast.If) and _last_name(node.test) == "TYPE_CHECKING":
+            yield from _imports(node.orelse, is_certain)
+        else:
+            yield from _imports(list(ast.iter_child_nodes(node)), is_certain and isinstance(node, ast.ClassDef))
+
+
+def _constants(tree: ast.Module) -> dict[str, str]:
+    """Module-level names that are one text and are assigned nowhere else in the file."""
+    stores: dict[str, int] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            stores[node.id] = stores.get(node.id, 0) + 1
+        elif isinstance(node, ast.arg):
+            stores[node.arg] = stores.get(node.arg, 0) + 1
+    found: dict[str, str] = {}
+    for node in tree.body:
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            found.update({t.id: value.value for t in targets if isinstance(t, ast.Name) and stores[t.id] == 1})
+    return found
+
+
+def _first_line(fn: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return min([fn.lineno, *(decorator.lineno for decorator in fn.decorator_list)])
+
+
+def _last_name(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
