@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from loadgen.dsl.plan import PlanSpec
     from loadgen.measure.merge import Merge
+    from loadgen_controller.run import Phase
 
-__all__ = ["AgentState", "AgentView", "Phase", "ViewState"]
-
-Phase = Literal["waiting", "preparing", "setting up", "starting", "running", "draining", "stopping", "done"]
-"""waiting: for agents to register; starting: T0 is set and not yet there; stopping: cut off what is in flight."""
+__all__ = ["AgentState", "AgentView", "ViewState"]
 
 AgentState = Literal["expected", "registered", "preparing", "ready", "running", "draining", "finished", "lost"]
 

@@ -1,0 +1,359 @@
+"""The live view: four times a second on a terminal, one line a window elsewhere.
+
+It draws `Figures` and computes nothing. On 80 by 24 everything has its place;
+what does not fit is cut from the bottom of the long lists, and the cut is said.
+From 150 columns on, the last window stands beside the whole run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from loadgen.measure.delta import Health
+from loadgen.units import format_count, format_rate
+from loadgen_controller.figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
+from loadgen_controller.printed import STYLES
+
+__all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]
+
+REFRESH_S = 0.25
+WIDE = 150
+"""Columns from which on the last window stands beside the whole run."""
+
+MARKS = {"passed": "✔", "failed": "✘", "inconclusive": "?"}
+PHASE_STYLES = {"running": "bold green", "draining": "bold yellow", "done": "bold"}
+
+
+async def show(look: Callable[[], Figures], console: Console) -> None:
+    """Show the run until cancelled. `look` is called on this loop, at 4 Hz.
+
+    The alternate screen is used, so that the final table stands alone where the view was.
+    """
+    if not console.is_terminal:
+        await _lines(look, console)
+        return
+    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            live.update(Screen(look()), refresh=True)
+            await asyncio.sleep(REFRESH_S)
+
+
+async def _lines(look: Callable[[], Figures], console: Console) -> None:
+    shown = -1
+    phase = ""
+    notices: set[str] = set()
+    while True:
+        figures = look()
+        for notice in figures.notices:
+            if notice not in notices:
+                notices.add(notice)
+                console.print(Text(f"note: {notice}"), soft_wrap=True)
+        if figures.phase != phase:
+            phase = figures.phase
+            console.print(Text(f"{_clock(figures.clock_s)}  {phase}: {figures.reported_text}"), soft_wrap=True)
+        if figures.last_s and figures.last_n != shown:
+            shown = figures.last_n
+            console.print(Text(line(figures)), soft_wrap=True)
+        await asyncio.sleep(REFRESH_S)
+
+
+def line(f: Figures) -> str:
+    """One window in one line, for logs."""
+    start = f.last_n * f.last_s
+    rate = format_rate(f.achieved_per_s or 0)
+    of = f" of {format_rate(f.offered_per_s)}" if f.offered_per_s is not None else ""
+    parts = [
+        f"{_clock(start)} +{f.last_s:g} s",
+        f.reported_text,
+        f"{rate}{of} iterations" + (" (warm-up)" if f.is_warmup else ""),
+        f"{format_rate(f.requests_per_s or 0)} requests",
+    ]
+    for row in f.journeys:
+        parts.append(f"{row.name}: last p95 {_ms(row.last, 95)} p99 {_ms(row.last, 99)} of {_n(row.last)}")
+        parts.append(f"run p95 {_ms(row.run, 95)} p99 {_ms(row.run, 99)} of {_n(row.run)}")
+    parts.append(f"errors {format_count(f.total.iterations_errors)} iterations")
+    return ", ".join(parts)
+
+
+def _ms(cells: Cells, q: float) -> str:
+    text = cells.text()[QUANTILES.index(q)]
+    return text if text == "-" else f"{text} ms"
+
+
+def _n(cells: Cells) -> str:
+    return format_count(cells.count)
+
+
+class Screen:
+    """One look, drawn into whatever room there is."""
+
+    def __init__(self, figures: Figures) -> None:
+        self.figures = figures
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width, height = options.max_width, options.height or console.height
+        draw = _wide if width >= WIDE else _narrow
+        yield from draw(self.figures, width, height)
+
+
+# -- layouts ----------------------------------------------------------------------------------
+
+
+def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
+    slos, errors, agents, notices = len(f.slos), min(len(f.errors), 1), len(f.agents), min(len(f.notices), 2)
+    fixed = 3 + 1 + 2 * len(f.journeys)
+    _, parts, regions, slos, agents, errors, notices = fit(
+        height,
+        [
+            (fixed, fixed),
+            (len(f.parts), 2),
+            (len(f.regions), 1),
+            (slos, 2),
+            (agents, 1),
+            (errors, 1),
+            (notices, 1),
+        ],
+    )
+    yield from _head(f, width)
+    table = _table(width, ("response, ms", "count", *_names()))
+    for row in f.journeys:
+        table.add_row(_name(row.name, "bold", " last " + f"{f.last_s:g} s"), *_cells(row.last))
+        table.add_row(_name("  whole run" + (" (warm-up)" if f.is_warmup else ""), "bold"), *_cells(row.run))
+    for row in _cut(f.regions, regions):
+        table.add_row(_name(row.name, "cyan"), *_cells(row.run))
+    for row in _cut(f.parts, parts):
+        table.add_row(_name(row.name), *_cells(row.run))
+    yield table
+    yield from _slos(f.slos, slos, width)
+    if errors:
+        yield _errors(f, width)
+    yield from _agents(f, agents, width)
+    yield from _notices(f.notices, notices, width)
+
+
+def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
+    yield from _head(f, width)
+    yield Text()
+    notices = min(len(f.notices), 3)
+    below = max(len(f.slos) + 1, len(f.agents) + 1, min(len(f.errors), 6) + 1)
+    room = height - 4 - notices
+    above, below = fit(room, [(2 + len(f.journeys) + len(f.regions) + len(f.parts), 6), (below + 1, 3)])
+    parts, regions = fit(above - 2 - len(f.journeys), [(len(f.parts), 1), (len(f.regions), 1)])
+    last = f"last {f.last_s:g} s"
+    names = _names()
+    run = "warm-up" if f.is_warmup else "whole run"
+    table = _table(width, ("response, ms", last, *names, " │", run, *names))
+    for row in f.journeys:
+        table.add_row(_name(row.name, "bold"), *_cells(row.last), " │", *_cells(row.run))
+    for row in _cut(f.regions, regions):
+        table.add_row(_name(row.name, "cyan"), *_cells(row.last), " │", *_cells(row.run))
+    for row in _cut(f.parts, parts):
+        table.add_row(_name(row.name), *_cells(row.last), " │", *_cells(row.run))
+    yield table
+    yield Text()
+    third = (width - 4) // 3
+    beside = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        beside.add_column(width=third)
+    beside.add_row(
+        _stack("objectives", _slos(f.slos, below - 1, third), third),
+        _stack("agents", _agents(f, below - 1, third), third),
+        _stack("errors", _error_lines(f, below - 1, third), third),
+    )
+    yield beside
+    yield from _notices(f.notices, notices, width)
+
+
+def fit(room: int, wishes: Sequence[tuple[int, int]]) -> list[int]:
+    """Rows for each block: what it wants, or less where room is short, in order from the first; never below its least.
+
+    wishes: (wanted, least) of each block. The earlier ones give way first.
+    """
+    given = [wanted for wanted, _ in wishes]
+    for n, (wanted, least) in enumerate(wishes):
+        over = sum(given) - room
+        if over <= 0:
+            break
+        given[n] = max(min(wanted, least), wanted - over)
+    return given
+
+
+# -- blocks -----------------------------------------------------------------------------------
+
+
+def _head(f: Figures, width: int) -> Iterable[Table | Text]:
+    title = Text(f"{f.plan}  ", style="bold", no_wrap=True, overflow="ellipsis").append(f.run_id, style="dim")
+    whole = all(a.has_reported for a in f.agents) or not f.last_s
+    yield _pair(title, Text(f.reported_text, style="green" if whole else "bold yellow"), width)
+
+    phase = "warm-up" if f.is_warmup and f.phase == "running" else f.phase
+    clock = _clock(f.clock_s) + (f" of {_clock(f.duration_s)}" if f.duration_s else "")
+    left = Text(f"{phase} ", style=PHASE_STYLES.get(phase, "bold cyan")).append(clock, style="default")
+    row = Table.grid(padding=(0, 1))
+    row.add_column(no_wrap=True)
+    row.add_column(width=max(width - left.cell_len - 1, 1))
+    share = min(max(f.clock_s, 0) / f.duration_s, 1) if f.duration_s else 0
+    row.add_row(left, ProgressBar(total=1, completed=share) if f.duration_s else Text())
+    yield row
+
+    rates = Text(no_wrap=True, overflow="ellipsis")
+    if f.offered_per_s is not None:
+        rates.append("offered ").append(format_rate(f.offered_per_s), style="bold").append("  ")
+    elif f.level is not None:
+        rates.append("planned ").append(f"{format_count(f.level)} users", style="bold").append("  ")
+    rates.append("achieved ").append(_rate(f.achieved_per_s), style=_rate_style(f))
+    rates.append("  requests ").append(_rate(f.requests_per_s), style="bold")
+    rates.append("  users ").append(format_count(f.users), style="bold").append(f", {format_count(f.in_flight)} busy")
+    rates.append(f", {format_count(f.waiting)} waiting", style="yellow" if f.waiting else "")
+    yield rates
+
+
+def _rate(per_s: float | None) -> str:
+    return "-" if per_s is None else format_rate(per_s)
+
+
+def _rate_style(f: Figures) -> str:
+    """Yellow where less than 95 % of what was offered was started."""
+    short = f.offered_per_s and f.achieved_per_s is not None and f.achieved_per_s < 0.95 * f.offered_per_s
+    return "bold yellow" if short else "bold"
+
+
+def _table(width: int, columns: Sequence[str]) -> Table:
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.width = width
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for name in columns[1:]:
+        table.add_column(justify="right", no_wrap=True, min_width=1 if "│" in name else 7)
+    table.add_row(*(Text(name, style="dim") for name in columns))
+    return table
+
+
+def _names() -> tuple[str, ...]:
+    return tuple(f"p{q:g}" for q in QUANTILES)
+
+
+def _name(text: str, style: str = "", more: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis").append(more, style="not bold")
+
+
+def _cells(cells: Cells) -> tuple[str, ...]:
+    return (_n(cells), *cells.text())
+
+
+def _cut(rows: Sequence[Row], room: int) -> Sequence[Row]:
+    if len(rows) <= room:
+        return rows
+    left_out = len(rows) - max(room - 1, 0)
+    return (*rows[: max(room - 1, 0)], Row(f"... and {left_out} more", Cells(), Cells()))
+
+
+def _slos(slos: Sequence[SloRow], room: int, width: int) -> Iterable[Text]:
+    worst_first = sorted(slos, key=lambda s: ("failed", "inconclusive", "passed").index(s.verdict))
+    shown = worst_first[: room if len(slos) <= room else max(room - 1, 0)]
+    for slo in shown:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(f"{MARKS.get(slo.verdict, '?')} ", style=STYLES.get(slo.verdict, ""))
+        text.append(slo.objective).append(f"  {slo.observed}", style="bold").append(f" of {format_count(slo.count)}")
+        text.append(f"  {slo.margin}", style=STYLES.get(slo.verdict, ""))
+        text.truncate(width, overflow="ellipsis")
+        yield text
+    if len(shown) < len(slos) and room:
+        failing = sum(s.verdict == "failed" for s in slos)
+        yield Text(f"  ... and {len(slos) - len(shown)} more objectives, {failing} of all failing", style="dim")
+
+
+def _errors(f: Figures, width: int) -> Text:
+    text = Text("errors ", style="dim", no_wrap=True)
+    for n, (outcome, count) in enumerate(f.errors):
+        text.append(" · " if n else "", style="dim").append(f"{outcome} {format_count(count)}", style="red")
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def _error_lines(f: Figures, room: int, width: int) -> Iterable[Text]:
+    if not f.errors:
+        yield Text("none", style="dim")
+    for outcome, count in f.errors[:room]:
+        text = Text(f"{format_count(count):>9}  {outcome}", style="red", no_wrap=True)
+        text.truncate(width, overflow="ellipsis")
+        yield text
+
+
+def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
+    """Those with trouble first; in one line where there is no room for all."""
+    if not f.agents or not room:
+        return
+    ordered = sorted(f.agents, key=lambda a: (a.state != "lost", not _is_troubled(a)))
+    if len(ordered) > room:
+        worst = max(f.agents, key=lambda a: a.health.generator_lag_p99_us)
+        troubled = [a.id for a in ordered if _is_troubled(a)]
+        summary = Text(f"{len(f.agents)} agents, ", no_wrap=True)
+        summary.append(f"trouble: {', '.join(troubled)}" if troubled else "all well", style="red" if troubled else "")
+        summary.append(f"; worst: {_health(worst.health)}", style="dim")
+        summary.truncate(width, overflow="ellipsis")
+        ordered = ordered[: room - 1]
+        yield summary
+    for agent in ordered:
+        text = Text(no_wrap=True)
+        style = "red" if agent.state == "lost" else "yellow" if _is_troubled(agent) else "green"
+        text.append(f"{'●' if agent.has_reported else '○'} ", style=style)
+        text.append(f"{agent.id} ", style="bold")
+        if agent.region.removesuffix(" (simulated)") not in agent.id:
+            text.append(f"{agent.region} ", style="cyan")
+        text.append(agent.state, style=style).append(f"  {_health(agent.health)}", style="dim")
+        if agent.silent_s >= 2 and agent.state != "finished":
+            text.append(f"  silent {agent.silent_s:.0f} s", style="yellow")
+        if trouble := agent.note or "; ".join(agent.health.unfit):
+            text.append(f"  {trouble}", style=style)
+        text.truncate(width, overflow="ellipsis")
+        yield text
+
+
+def _is_troubled(agent: AgentRow) -> bool:
+    return agent.state == "lost" or bool(agent.note or agent.health.unfit)
+
+
+def _health(h: Health) -> str:
+    return (
+        f"{format_count(h.users)} users  cpu {h.cpu_share * 100:.0f} %  lag p99 {h.generator_lag_p99_us / 1000:.1f} ms"
+        f"  {h.rss_bytes / 2**20:.0f} MiB"
+    )
+
+
+def _notices(notices: Sequence[str], room: int, width: int) -> Iterable[Text]:
+    for notice in notices[len(notices) - room :] if room else ():
+        text = Text(f"! {notice}", style="yellow", no_wrap=True)
+        text.truncate(width, overflow="ellipsis")
+        yield text
+
+
+def _stack(title: str, lines: Iterable[Text], width: int) -> Table:
+    stack = Table.grid()
+    stack.add_column(width=width)
+    stack.add_row(Text(title, style="dim"))
+    for text in lines:
+        stack.add_row(text)
+    return stack
+
+
+def _pair(left: Text, right: Text, width: int) -> Table:
+    row = Table.grid(padding=(0, 1))
+    row.add_column(no_wrap=True, overflow="ellipsis", width=max(width - right.cell_len - 1, 1))
+    row.add_column(no_wrap=True, justify="right")
+    row.add_row(left, right)
+    return row
+
+
+def _clock(seconds: float) -> str:
+    """ "0:12", "1:02:03"; "-0:01" before the start."""
+    sign, whole = ("-", int(-seconds)) if seconds < 0 else ("", int(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{sign}{hours}:{minutes:02}:{rest:02}" if hours else f"{sign}{minutes}:{rest:02}"

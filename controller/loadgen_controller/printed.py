@@ -1,0 +1,60 @@
+"""A report on the terminal, or as plain text where there is none."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from loadgen.report.tables import Report, Table
+
+__all__ = ["STYLES", "as_rich", "print_report"]
+
+STYLES = {
+    "passed": "green",
+    "valid": "green",
+    "failed": "red",
+    "error": "red",
+    "invalid": "red",
+    "lost": "red",
+    "incomplete": "yellow",
+    "inconclusive": "yellow",
+    "suspect": "yellow",
+    "interrupted": "yellow",
+}
+
+
+def print_report(console: Console, report: Report) -> None:
+    console.print(Text(report.headline, style=f"bold {STYLES.get(report.result, '')}".rstrip()))
+    for line in report.lines:
+        console.print(Text(line))
+    for table in report.tables:
+        console.print()
+        console.print(as_rich(table))
+        if table.note:
+            console.print(Text(table.note, style="dim"))
+    console.print()
+    for line in report.foot:
+        console.print(Text(line), soft_wrap=True)
+
+
+def as_rich(table: Table) -> RichTable:
+    drawn = RichTable(
+        title=table.title or None,
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    for n, column in enumerate(table.columns):
+        if n < table.words:
+            drawn.add_column(column, overflow="fold" if n == 0 else "ellipsis", min_width=8)
+        else:
+            drawn.add_column(column, justify="right", no_wrap=True)
+    for row in table.rows:
+        words = [Text(cell, style=STYLES.get(cell, "")) for cell in row[: table.words]]
+        drawn.add_row(*words, *row[table.words :])
+    return drawn

@@ -1,0 +1,168 @@
+"""Computes the figures of a run that is going on from what was merged. Draws nothing.
+
+Every percentile comes out of the histograms of all agents added up, so it is the
+global one. Asked four times a second; what has not changed is not computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from loadgen.measure.delta import Counters, Health
+from loadgen.measure.histogram import percentiles
+from loadgen.measure.merge import Measured, Merge, Window
+from loadgen.measure.merge import Row as Named
+from loadgen.measure.objective import SloResult, evaluate
+from loadgen.measure.series import OK
+from loadgen.profile import ArrivalProfile, Profile, UserProfile
+from loadgen.report.tables import indent, observed_text, region_label
+from loadgen.units import NS_PER_S
+from loadgen_controller.figures import (
+    QUANTILES,
+    AgentRow,
+    Cells,
+    Figures,
+    Row,
+    SloRow,
+    margin_text,
+)
+from loadgen_controller.view import ViewState
+
+__all__ = ["Watch"]
+
+_NO_HEALTH = Health()
+
+
+class Watch:
+    """Turns the conductor's views into figures. Call it as often as the screen is drawn."""
+
+    def __init__(self, view: Callable[[], ViewState]) -> None:
+        self._view = view
+        self._seen: object = None
+        self._tables: _Tables | None = None
+
+    def __call__(self) -> Figures:
+        state = self._view()
+        merge, clock_ns = state.merge, state.clock_ns
+        live = {a.id for a in state.agents if a.state not in ("lost", "finished")}
+        window = merge.latest_window(live or None, clock_ns)
+        total = merge.counters()
+        is_warmup = 0 < clock_ns < state.spec.warmup_ns
+        seen = (window and (window.k, len(window.agents)), total, is_warmup)
+        if self._tables is None or seen != self._seen:
+            self._seen, self._tables = seen, _Tables(state, window, is_warmup)
+        t = self._tables
+        profile = state.spec.profile
+        return Figures(
+            run_id=state.run_id,
+            plan=state.spec.name,
+            phase=state.phase.value,
+            clock_s=clock_ns / NS_PER_S,
+            duration_s=state.spec.duration_ns / NS_PER_S if state.spec.duration_ns else None,
+            is_warmup=is_warmup,
+            offered_per_s=profile.rate_at(clock_ns) if isinstance(profile, ArrivalProfile) else None,
+            level=_level(profile, clock_ns),
+            last_s=(window.end_ns - window.start_ns) / NS_PER_S if window else 0.0,
+            last_n=window.k if window else -1,
+            last=window.counters() if window else Counters(),
+            total=total,
+            users=window.users if window else 0,
+            in_flight=window.in_flight if window else 0,
+            waiting=window.waiting if window else 0,
+            journeys=t.journeys,
+            regions=t.regions,
+            parts=t.parts,
+            errors=t.errors,
+            slos=t.slos,
+            agents=tuple(_agents(state, window)),
+            reported=len(window.agents) if window else 0,
+            agents_wanted=state.agents_wanted,
+            notices=state.notices,
+        )
+
+
+def _level(profile: Profile, clock_ns: int) -> int | None:
+    if isinstance(profile, ArrivalProfile):
+        return None
+    return profile.level_at(clock_ns) if isinstance(profile, UserProfile) else profile.peak
+
+
+class _Tables:
+    """The dear part: cumulated counts and ranks of every row."""
+
+    def __init__(self, state: ViewState, window: Window | None, is_warmup: bool) -> None:
+        merge = state.merge
+
+        def row(name: str, of: Named, region: str = "*") -> Row:
+            last = _cells(window, of, region, is_warmup) if window else Cells()
+            return Row(name, last, _cells(merge, of, region, is_warmup))
+
+        rows = merge.rows(warmup=is_warmup)
+        journeys = [r for r in rows if r.kind == "journey"]
+        self.journeys = tuple(row(r.journey, r) for r in journeys)
+        self.regions = tuple(
+            row(region_label(region, state.is_embedded) + (f"  {r.journey}" if len(journeys) > 1 else ""), r, region)
+            for region in merge.regions()
+            for r in journeys
+        )
+        self.parts = tuple(row(name, r) for name, r in _parts(rows, len(journeys) > 1))
+        self.errors = tuple(_errors(merge, is_warmup))
+        names = [j.name for j in state.spec.journeys]
+        results = [] if is_warmup else [r for o in state.spec.slos for r in evaluate(o, merge, journeys=names)]
+        several = len({r.journey for r in results}) > 1
+        self.slos = tuple(_slo(r, several) for r in results)
+
+
+def _cells(of: Measured, row: Named, region: str, is_warmup: bool) -> Cells:
+    observed, censored = of.select_row(row, region=region, warmup=is_warmup)
+    return Cells(observed.total + censored.total, tuple(percentiles(observed, censored, QUANTILES)))
+
+
+def _parts(rows: list[Named], with_journey: bool) -> Iterator[tuple[str, Named]]:
+    """Steps, each followed by its requests; of several journeys, the outermost bear its name."""
+    parts = [r for r in rows if r.kind != "journey"]
+    for journey in dict.fromkeys(r.journey for r in parts):
+        own = [r for r in parts if r.journey == journey]
+        for step in dict.fromkeys(r.step for r in own):
+            for r in sorted((r for r in own if r.step == step), key=lambda r: r.kind != "step"):
+                prefix = f"{journey}: " if with_journey and (r.kind == "step" or step is None) else ""
+                yield indent(r.kind, r.step, prefix + ((r.request or "") if r.kind == "request" else _last(r.step))), r
+
+
+def _last(step: str | None) -> str:
+    return (step or "").rsplit("/", 1)[-1]
+
+
+def _errors(merge: Merge, is_warmup: bool) -> Iterator[tuple[str, int]]:
+    iterations = merge.outcomes("journey", warmup=is_warmup)
+    requests = merge.outcomes("request", warmup=is_warmup)
+    iterations.pop(OK, None)
+    yield from iterations.items()
+    for outcome, count in requests.items():
+        if outcome != OK and outcome not in iterations:
+            yield f"{outcome} (requests)", count
+
+
+def _slo(result: SloResult, several: bool) -> SloRow:
+    name = result.objective + (f" [{result.journey}]" if several and result.journey else "")
+    return SloRow(
+        name,
+        result.verdict,
+        observed_text(result.observed, result.unit),
+        result.count,
+        margin_text(result.margin),
+    )
+
+
+def _agents(state: ViewState, window: Window | None) -> Iterator[AgentRow]:
+    for agent in state.agents:
+        health = window.health.get(agent.id) if window else None
+        yield AgentRow(
+            agent.id,
+            region_label(agent.region, state.is_embedded),
+            agent.state,
+            health is not None,
+            agent.silent_s,
+            health or _NO_HEALTH,
+            agent.note,
+        )

@@ -1,0 +1,127 @@
+"""`summary.json` as values. Keys may be added to the file and none removed, so unknown ones are ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from loadgen.errors import StorageError
+
+__all__ = ["FORMAT", "Agent", "Iterations", "Percentiles", "Requests", "Series", "Slo", "Summary", "Validity", "read"]
+
+FORMAT = 1
+"""The newest format of `summary.json` that is understood; older ones are, too."""
+
+Figure = float | str | None
+"""A number, "> 1234.5" where only a lower bound is known, or None where there is nothing."""
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """Milliseconds."""
+
+    mean: Figure = None
+    p50: Figure = None
+    p90: Figure = None
+    p95: Figure = None
+    p99: Figure = None
+    p99_9: Figure = msgspec.field(default=None, name="p99.9")
+    max: Figure = None
+
+
+class Series(msgspec.Struct, frozen=True):
+    """One row of figures. `region` "*" is all regions, `outcome` "*" all outcomes."""
+
+    kind: str
+    journey: str
+    step: str | None
+    request: str | None
+    outcome: str
+    region: str
+    count: int
+    censored: int = 0
+    response_ms: Percentiles | None = None
+    service_ms: Percentiles | None = None
+
+
+class Slo(msgspec.Struct, frozen=True):
+    objective: str
+    verdict: str
+    observed: Figure = None
+    unit: str = ""
+    count: int = 0
+    low: Figure = None
+    high: Figure = None
+    journey: str | None = None
+
+
+class Validity(msgspec.Struct, frozen=True):
+    verdict: str = "valid"
+    reasons: tuple[str, ...] = ()
+
+
+class Requests(msgspec.Struct, frozen=True):
+    started: int = 0
+    finished: int = 0
+    errors: int = 0
+
+
+class Iterations(msgspec.Struct, frozen=True):
+    due: int = 0
+    started: int = 0
+    finished: int = 0
+    missed: int = 0
+    cut_off: int = 0
+
+
+class Agent(msgspec.Struct, frozen=True):
+    id: str
+    region: str
+    complete: bool
+    requests: int = 0
+    missing: str | None = None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    format: int
+    run_id: str
+    scenario: str
+    plan: str
+    placement: str
+    started_at: str
+    duration_s: float
+    result: str
+    exit_code: int
+    reasons: tuple[str, ...] = ()
+    validity: Validity = msgspec.field(default_factory=Validity)
+    requests: Requests = msgspec.field(default_factory=Requests)
+    iterations: Iterations = msgspec.field(default_factory=Iterations)
+    slos: tuple[Slo, ...] = ()
+    series: tuple[Series, ...] = ()
+    agents: tuple[Agent, ...] = ()
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.placement == "embedded"
+
+
+def read(source: Path | Mapping[str, object]) -> Summary:
+    """Read a summary, from its file or as it was built.
+
+    Raises:
+        StorageError: not there, not JSON, not a summary, or written by a newer loadgen.
+    """
+    where = str(source) if isinstance(source, Path) else "the summary"
+    try:
+        found: object = msgspec.json.decode(source.read_bytes()) if isinstance(source, Path) else source
+        if isinstance(found, Mapping) and isinstance(n := found.get("format"), int) and n > FORMAT:
+            raise StorageError(
+                f"cannot read {where}: it has format {n}, and this loadgen knows up to {FORMAT}",
+                hint="use the loadgen that made the run, or a newer one",
+            )
+        return msgspec.convert(found, Summary)
+    except OSError as exc:
+        raise StorageError(f"cannot read {where}: {exc.strerror or exc}") from exc
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise StorageError(f"cannot read {where}: {exc}", hint="the run may have been ended by force") from exc
