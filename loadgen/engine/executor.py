@@ -58,18 +58,18 @@ async def drive_users(
     """
 
     async def live(user: int, alive: Sequence[tuple[int, int]]) -> None:
-        life = new_life()
+        slot = pool.join(new_life())
         done = 0
         try:
             for start_ns, end_ns in alive:
                 await sleep_or_stop(clock, start_ns, stop)
                 while not stop.is_set() and (now_ns := clock.elapsed_ns()) < end_ns:
                     arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
-                    await pool.run(life, arrival)
+                    await pool.run(slot, arrival)
                     done += 1
                     await asyncio.sleep(0)  # a journey that awaits nothing must not starve the others
         finally:
-            await life.close()
+            await pool.leave(slot)
 
     await _all([live(user, alive) for user, alive in spans])
 
@@ -90,15 +90,15 @@ async def drive_iterations(
     """
 
     async def live() -> None:
-        life = new_life()
+        slot = pool.join(new_life())
         try:
             for n, journey in own:
-                await pool.run(life, Arrival(None, n, journey, clock.elapsed_ns() < warmup_ns))
+                await pool.run(slot, Arrival(None, n, journey, clock.elapsed_ns() < warmup_ns))
                 if stop.is_set():
                     return
                 await asyncio.sleep(0)
         finally:
-            await life.close()
+            await pool.leave(slot)
 
     await sleep_or_stop(clock, 0, stop)
     if not stop.is_set():

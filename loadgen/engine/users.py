@@ -92,11 +92,9 @@ class UserPool:
         self._max_lateness_ns = max_lateness_ns
         self._free: list[Slot] = []
         self._waiting: deque[Arrival] = deque()
-        self._slots: list[Slot] = []
+        self._slots: dict[Slot, None] = {}
         self._busy = 0
         self._idle = asyncio.Event()
-        self._idle.set()
-        self._stopped = False
 
     @property
     def users(self) -> int:
@@ -120,32 +118,38 @@ class UserPool:
         else:
             self._waiting.append(arrival)
 
-    async def run(self, life: Life, arrival: Arrival) -> None:
-        """One iteration of a closed load, by a user that lives in its own task."""
+    # -- closed loads: users that live in tasks of their own -------------------------------------
+
+    def join(self, life: Life) -> Slot:
+        """One more user of a closed load, in the current task."""
         slot = Slot(life)
         slot.task = asyncio.current_task()
-        self._slots.append(slot)
-        try:
-            slot.arrival = arrival
-            self._busy += 1
-            self._idle.clear()
-            self._recorder.counters.iterations_due += 1
-            await self._iterate(slot, arrival)
-        finally:
-            self._slots.remove(slot)
+        self._slots[slot] = None
+        return slot
+
+    async def leave(self, slot: Slot) -> None:
+        """The user goes, with its connections."""
+        del self._slots[slot]
+        await slot.life.close()
+
+    async def run(self, slot: Slot, arrival: Arrival) -> None:
+        """HOT, once an iteration of a closed load."""
+        slot.arrival = arrival
+        self._busy += 1
+        self._recorder.counters.iterations_due += 1
+        await self._iterate(slot, arrival)
 
     # -- slots of open loads ------------------------------------------------------------------
 
     def _add_slot(self) -> Slot:
         slot = Slot(self._new_life())
         slot.task = asyncio.get_running_loop().create_task(self._live(slot))
-        self._slots.append(slot)
+        self._slots[slot] = None
         return slot
 
     def _start(self, slot: Slot, arrival: Arrival, free_ns: int) -> None:
         slot.arrival, slot.free_ns = arrival, free_ns
         self._busy += 1
-        self._idle.clear()
         if slot.wake is not None and not slot.wake.done():
             slot.wake.set_result(None)
 
@@ -221,7 +225,7 @@ class UserPool:
     async def drained(self) -> None:
         """Return when nothing runs and nothing waits."""
         while self._busy or self._waiting:
-            self._idle.clear()
+            self._idle.clear()  # cleared here only: who drains waits, the hot path does not care
             await self._idle.wait()
 
     def give_up_waiting(self) -> None:
@@ -263,5 +267,5 @@ class UserPool:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=patience_s)
-        for slot in self._slots:
+        for slot in list(self._slots):
             await slot.life.close()
