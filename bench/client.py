@@ -1,0 +1,64 @@
+"""The HTTP client alone: 64 tasks send the four requests over it, checked and recorded, without users, steps or plan.
+
+    taskset -c 0 python -m bench.client http://127.0.0.1:8080 5
+
+Prints figures as JSON. What `bench.worker` needs more is the price of the language and the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+from time import perf_counter_ns
+
+import msgspec
+import uvloop
+
+from loadgen.clients import ConnectionPool, HttpClient, TcpNetwork, tls_context
+from loadgen.engine.meter import Meter
+from loadgen.engine.recorder import Recorder
+from loadgen.units import NS_PER_S
+
+USERS = 64
+
+
+async def person(http: HttpClient, until_ns: int) -> None:
+    while perf_counter_ns() < until_ns:
+        await http.get("/", expect=200)
+        assert (await http.get("/json", expect=200)).json()["ok"] is True
+        await http.post("/json", json={"sku": "sku-0001", "quantity": 2}, expect=200)
+        assert len((await http.get("/1k", expect=200)).content) == 1024
+
+
+async def drive(url: str, duration_s: float) -> dict[str, float]:
+    recorder = Recorder()
+    network, tls = TcpNetwork(), tls_context()
+    people = []
+    for _ in range(USERS):
+        meter = Meter(recorder)
+        meter.begin("four", warmup=False, pool_limited=False)
+        people.append(HttpClient(meter, ConnectionPool(network, tls), url))
+
+    async def fold() -> None:
+        while True:
+            await asyncio.sleep(1)
+            recorder.flip(0, 1)
+
+    folding = asyncio.create_task(fold())
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    began_ns = perf_counter_ns()
+    await asyncio.gather(*(person(http, began_ns + round(duration_s * NS_PER_S)) for http in people))
+    took_ns = perf_counter_ns() - began_ns
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    folding.cancel()
+    return {
+        "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "took_s": took_ns / NS_PER_S,
+        "requests": recorder.counters.requests_finished,
+        "requests_errors": recorder.counters.requests_errors,
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(drive(sys.argv[1], float(sys.argv[2])))) + b"\n")

@@ -1,0 +1,97 @@
+"""One worker's share of a scenario in this process, as an agent runs it but without the wire; prints figures as JSON.
+
+    taskset -c 0 python -m bench.worker bench/four_requests.py --target http://127.0.0.1:8080 --duration 5
+
+CPU is this process's own, user and system, from just before T0 to the end of
+the drain: without the start of Python and the loading of the scenario, with
+recording and the folding of each second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import sys
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import msgspec
+import uvloop
+
+from loadgen.dsl.loader import load
+from loadgen.dsl.plan import Overrides
+from loadgen.local import Drive
+from loadgen.measure.delta import Delta
+from loadgen.measure.merge import Merge
+from loadgen.units import NS_PER_S
+
+LEAD_NS = 300_000_000
+
+
+def cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def drive(options: argparse.Namespace) -> dict[str, Any]:
+    peak = options.users if options.users is not None else options.rate
+    overrides = Overrides(target=options.target, peak=peak, duration_s=options.duration)
+    scenario = load(Path(options.scenario), None, overrides)
+    deltas: list[Delta] = []
+    gc.collect()
+    share = Drive(scenario, seed=1, emit=deltas.append)
+    before_s, began_ns = cpu_s(), perf_counter_ns()
+    totals = await share.run(perf_counter_ns() + LEAD_NS)
+    used_s, took_ns = cpu_s() - before_s, perf_counter_ns() - began_ns - LEAD_NS
+    counters = totals.counters
+    return {
+        "cpu_s": used_s,
+        "took_s": took_ns / NS_PER_S,
+        "requests": counters.requests_finished,
+        "requests_errors": counters.requests_errors,
+        "due": counters.iterations_due,
+        "iterations": counters.iterations_finished,
+        "iterations_errors": counters.iterations_errors,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "lag_us": lag_us(deltas),
+        "worst_second": worst_second(deltas, options.rate, options.duration),
+    }
+
+
+def lag_us(deltas: list[Delta]) -> dict[str, float]:
+    """The generator lag over the whole run; `min` below 0 would be a start before it was due. Empty in closed loads."""
+    merge = Merge()
+    for delta in deltas:
+        merge.accept("local", replace(delta, agent="bench"))
+    observed, _ = merge.select("journey", metric="generator_lag")
+    if not observed.total:
+        return {}
+    quantiles = {f"p{q:g}": float(observed.percentile_us(q)) for q in (50, 99, 99.9)}
+    return {**quantiles, "min": (observed.min_ns or 0) / 1e3, "max": (observed.max_ns or 0) / 1e3}
+
+
+def worst_second(deltas: list[Delta], rate_per_s: float | None, duration_s: float) -> float | None:
+    """The largest |started / planned - 1| of the intervals that lie whole within a load of constant rate."""
+    whole = [d for d in deltas if 0 <= d.start_ns < d.end_ns <= duration_s * NS_PER_S]
+    if rate_per_s is None or not whole:
+        return None
+    planned = [rate_per_s * (d.end_ns - d.start_ns) / NS_PER_S for d in whole]
+    return max(abs(d.counters.iterations_started / n - 1) for d, n in zip(whole, planned, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("scenario")
+    parser.add_argument("--target", default="http://127.0.0.1:1")
+    parser.add_argument("--users", type=float)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--duration", type=float, required=True)
+    figures = uvloop.run(drive(parser.parse_args()))
+    sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
