@@ -36,6 +36,8 @@ class Member:
     """One agent, as it introduced itself."""
 
     id: str
+    identity: bytes
+    """Of its connection; one for each process, kept over reconnects."""
     region: str
     epoch: int
     """Counts its processes, from 1; a delta of another epoch is another process's."""
@@ -64,19 +66,18 @@ class Fleet:
     def get(self, agent: str) -> Member | None:
         return self._members.get(agent)
 
-    def hello(self, hello: Hello, now_ns: int) -> tuple[FleetEvent, ...]:
+    def hello(self, hello: Hello, identity: bytes, now_ns: int) -> tuple[FleetEvent, ...]:
         """An agent registers. The same process gets its old epoch again: what it measured is still good.
 
-        Another process under the same id is a restart: the epoch before is over, without Fin.
-        Told by host and pid, so two containers that restart with pid 1 look like one; the
-        merge then refuses its second delta 0, and its Fin's totals do not add up: it shows as incomplete.
+        Another process under the same id is a restart, or a second one by mistake: the newest
+        counts, and the epoch before is over without Fin.
         """
         known = self._members.get(hello.agent)
-        if known is not None and (known.host, known.pid, known.region) == (hello.host, hello.pid, hello.region):
+        if known is not None and known.identity == identity:
             return self.heard(hello.agent, now_ns)
         epoch = 1 if known is None else known.epoch + 1
         self._members[hello.agent] = Member(
-            hello.agent, hello.region, epoch, hello.pid, hello.host, hello.cpus, hello.weight, now_ns
+            hello.agent, identity, hello.region, epoch, hello.pid, hello.host, hello.cpus, hello.weight, now_ns
         )
         joined = AgentJoined(hello.agent, hello.region)
         if known is None or known.presence is Presence.LOST:

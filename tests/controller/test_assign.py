@@ -7,9 +7,9 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadgen_controller.assign import Candidate, assign
 
 from loadgen.errors import FleetError
+from loadgen_controller.assign import Candidate, assign
 
 
 def test_region_weight_is_shared_by_its_agents() -> None:

@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from loadgen.errors import Fault, IllegalTransition
+from loadgen.units import NS_PER_S
 from loadgen_controller.run import (
     AgentJoined,
     AgentLost,
@@ -34,9 +37,6 @@ from loadgen_controller.run import (
     WindUp,
     step,
 )
-
-from loadgen.errors import Fault, IllegalTransition
-from loadgen.units import NS_PER_S
 
 TERMS = Terms(agents=2, regions=("eu", "us"), duration_ns=10 * NS_PER_S, drain_ns=5 * NS_PER_S)
 A, B = "a-eu", "b-us"

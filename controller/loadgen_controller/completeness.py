@@ -1,0 +1,179 @@
+"""Is all of it here? Proved from each agent's Fin, never assumed.
+
+An agent is complete when its Fin is here, every delta up to the Fin's last is
+merged, and what was merged adds up to the Fin's totals. For one that is not,
+this module says which seconds are missing and how much of the planned load that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+from loadgen.measure.delta import Counters
+from loadgen.measure.merge import Epoch, Merge
+from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage
+from loadgen.units import NS_PER_S, format_ratio
+from loadgen.wire.messages import Fin
+from loadgen_controller.assign import Assignment
+
+__all__ = ["AgentData", "Completeness", "account"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentData:
+    """What came of one agent."""
+
+    agent: str
+    region: str
+    is_complete: bool
+    missing_s: float
+    """Of the load's time, without data from it."""
+    missing_share: float
+    """Of the whole planned load, 0 to 1."""
+    text: str
+    """What is missing, in words; empty when nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    agents: tuple[AgentData, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        return all(agent.is_complete for agent in self.agents)
+
+    @property
+    def missing_share(self) -> float:
+        """Of the planned load: counted as good, it is what could have changed a verdict."""
+        return min(1.0, sum(agent.missing_share for agent in self.agents))
+
+
+def account(
+    assignment: Assignment,
+    epochs: Mapping[str, int],
+    fins: Mapping[str, Fin],
+    lost: Mapping[str, str],
+    profile: Profile,
+    load_ns: int | None,
+    merge: Merge,
+) -> Completeness:
+    """Hold what each agent says it sent against what was merged of it.
+
+    Args:
+        epochs: of each agent, the one that it got its share in.
+        lost: why an agent is lost.
+        load_ns: from T0 to the end of the load as it was planned, or as it was
+            stopped; None where it ends by count: then the last data of any agent end it.
+    """
+    found = {agent: _epoch(merge, agent, epochs[agent]) for agent in assignment.agents}
+    end_ns = load_ns if load_ns is not None else max((_covered_ns(e) for e in found.values()), default=0)
+    return Completeness(
+        tuple(
+            _agent(agent, assignment, found[agent], fins.get(agent), lost.get(agent, ""), profile, end_ns, merge)
+            for agent in assignment.agents
+        )
+    )
+
+
+def _agent(
+    agent: str,
+    assignment: Assignment,
+    epoch: Epoch | None,
+    fin: Fin | None,
+    lost: str,
+    profile: Profile,
+    end_ns: int,
+    merge: Merge,
+) -> AgentData:
+    region, share = assignment.region(agent), assignment.share(agent)
+    wrong = _wrong(epoch, fin)
+    if not wrong:
+        return AgentData(agent, region, True, 0.0, 0.0, "")
+    gaps = tuple(_gaps(epoch.spans if epoch is not None else (), end_ns))
+    missing_s = sum(end - start for start, end in gaps) / NS_PER_S
+    missing_share = _missing_share(share, epoch, profile, gaps, end_ns, merge)
+    when = ", ".join(f"{start / NS_PER_S:.1f} s to {end / NS_PER_S:.1f} s" for start, end in gaps)
+    text = f"agent {agent} ({region}): "
+    text += f"no data from {when} ({missing_s:.1f} s, {format_ratio(missing_share)} of the load)" if when else wrong
+    if lost:
+        text += f": {lost}"
+    elif when:
+        text += f": {wrong}"
+    return AgentData(agent, region, False, missing_s, missing_share, text)
+
+
+def _wrong(epoch: Epoch | None, fin: Fin | None) -> str:
+    """Why the agent is not complete; empty when it is."""
+    if fin is None:
+        return "it never said that it has finished"
+    merged = epoch.next_seq if epoch is not None else 0
+    if epoch is not None and epoch.epoch != fin.epoch:
+        return f"it finished in epoch {fin.epoch}, its share was given in epoch {epoch.epoch}"
+    if merged != fin.last_seq + 1:
+        return f"{merged:,} of {fin.last_seq + 1:,} deltas were merged"
+    counters, recorded = (epoch.counters, epoch.recorded) if epoch is not None else (Counters(), 0)
+    unequal = [
+        f"{f.name} {getattr(fin.totals, f.name):,} said and {getattr(counters, f.name):,} merged"
+        for f in fields(Counters)
+        if getattr(fin.totals, f.name) != getattr(counters, f.name)
+    ]
+    if recorded != fin.recorded:
+        unequal.append(f"values {fin.recorded:,} said and {recorded:,} merged")
+    return f"its totals do not add up: {', '.join(unequal)}" if unequal else ""
+
+
+def _epoch(merge: Merge, agent: str, number: int) -> Epoch | None:
+    return next((epoch for epoch in merge.epochs(agent) if epoch.epoch == number), None)
+
+
+def _covered_ns(epoch: Epoch | None) -> int:
+    return epoch.spans[-1][1] if epoch is not None and epoch.spans else 0
+
+
+def _gaps(spans: Sequence[tuple[int, int]], end_ns: int) -> Iterator[tuple[int, int]]:
+    """What of [0, end) no span covers."""
+    at_ns = 0
+    for start_ns, stop_ns in spans:
+        if at_ns < min(start_ns, end_ns):
+            yield at_ns, min(start_ns, end_ns)
+        at_ns = max(at_ns, stop_ns)
+    if at_ns < end_ns:
+        yield at_ns, end_ns
+
+
+def _missing_share(
+    share: float,
+    epoch: Epoch | None,
+    profile: Profile,
+    gaps: Sequence[tuple[int, int]],
+    end_ns: int,
+    merge: Merge,
+) -> float:
+    """The agent's share of what was planned within its gaps, and of what it began and never told the end of."""
+    counters = epoch.counters if epoch is not None else Counters()
+    open_ended = counters.iterations_started - counters.iterations_finished - counters.iterations_cut_off
+    if isinstance(profile, IterationProfile):
+        ended = counters.iterations_finished + counters.iterations_cut_off
+        return min(share, max(0.0, share - ended / profile.iterations))
+    whole = _area(profile.stages, end_ns)
+    in_gaps = sum(_area(profile.stages, end) - _area(profile.stages, start) for start, end in gaps)
+    missing = share * in_gaps / whole if whole else 0.0
+    begun = whole if isinstance(profile, ArrivalProfile) else merge.counters().iterations_started
+    return min(share, missing + (max(0, open_ended) / begun if begun else 0.0))
+
+
+def _area(stages: Sequence[Stage], until_ns: int) -> float:
+    """Under the curve of rate or users up to `until_ns`, in iterations or user-seconds."""
+    area = 0.0
+    edges = [0]
+    for stage in stages:
+        edges.append(edges[-1] + stage.duration_ns)
+    for (start_ns, stop_ns), stage in zip(pairwise(edges), stages, strict=True):
+        if start_ns >= until_ns or start_ns == stop_ns:
+            continue
+        part = (min(stop_ns, until_ns) - start_ns) / (stop_ns - start_ns)
+        at_end = stage.start + (stage.end - stage.start) * part
+        area += (stage.start + at_end) / 2 * (min(stop_ns, until_ns) - start_ns) / NS_PER_S
+    return area

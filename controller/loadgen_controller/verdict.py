@@ -1,0 +1,215 @@
+"""What a run came to: complete? valid? SLOs kept? One result, one exit code, all reasons in plain sentences.
+
+Pure, and derived from what the run folder holds and nothing else: the merged
+deltas and the `Facts`, which the conductor writes into `events.jsonl`. So
+`reread.py` comes to the same verdict from the folder alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from loadgen.errors import EXIT_PRECEDENCE, ExitCode
+from loadgen.measure.merge import Merge, check_invariant
+from loadgen.measure.objective import Objective, SloResult, evaluate, number_text
+from loadgen.profile import Profile
+from loadgen.units import format_count, format_ratio
+from loadgen.wire.messages import Fin
+from loadgen_controller.assign import Assignment
+from loadgen_controller.completeness import Completeness, account
+from loadgen_controller.run import End, Reason
+from loadgen_controller.validity import Validity, judge_fitness
+
+__all__ = [
+    "POOL_LIMITED_ABOVE",
+    "SCRIPT_FAULTS_ABOVE",
+    "Facts",
+    "Outcome",
+    "Verdict",
+    "judge",
+    "too_many_script_faults",
+]
+
+POOL_LIMITED_ABOVE = 0.01
+SCRIPT_FAULTS_ABOVE = 0.001
+_FAULTS_TO_STOP = 10
+"""During a run, fewer are no reason to stop: one in the first hundred iterations is no rate yet."""
+
+Outcome = Literal["passed", "failed", "incomplete", "invalid", "interrupted", "error"]
+
+_RESULTS: dict[ExitCode, Outcome] = {
+    ExitCode.PASSED: "passed",
+    ExitCode.FAILED: "failed",
+    ExitCode.INCOMPLETE: "incomplete",
+    ExitCode.INVALID: "invalid",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+_CODES = {
+    Reason.FINISHED: ExitCode.PASSED,
+    Reason.STOPPED: ExitCode.INTERRUPTED,
+    Reason.SCRIPT_FAULTS: ExitCode.USAGE,
+    Reason.SET_UP_FAILED: ExitCode.USAGE,
+    Reason.TEAR_DOWN_FAILED: ExitCode.USAGE,
+    Reason.OVERDUE: ExitCode.INCOMPLETE,
+    Reason.TOO_FEW_AGENTS: ExitCode.FLEET,
+    Reason.NOT_READY: ExitCode.FLEET,
+    Reason.REFUSED: ExitCode.FLEET,
+    Reason.LOST_BEFORE_START: ExitCode.FLEET,
+    Reason.ALL_LOST: ExitCode.FLEET,
+    Reason.STORAGE_FAILED: ExitCode.FLEET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a verdict needs beside the deltas. Goes through JSON unchanged."""
+
+    ends: tuple[End, ...]
+    objectives: tuple[Objective, ...]
+    profile: Profile
+    journeys: tuple[str, ...] = ()
+    """Of the plan: one without data passes no objective."""
+    assignment: Assignment | None = None
+    """None: it ended before anybody had a share."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    fins: dict[str, Fin] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+    """Why each lost agent is lost."""
+    has_started: bool = False
+    load_ns: int | None = None
+    """From T0 to the end of the load as planned, or as it was stopped; None: ended by count."""
+    bug: str = ""
+    """Not empty: we went wrong, and how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    result: Outcome
+    exit_code: ExitCode
+    reasons: tuple[str, ...]
+    """Most severe first; also what has no bearing on the exit code but must be known."""
+    validity: Validity
+    completeness: Completeness
+    slos: tuple[SloResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    code: ExitCode
+    """PASSED: only to be known."""
+    text: str
+
+
+def judge(facts: Facts, merge: Merge) -> Verdict:
+    """The verdict on a run that is over."""
+    completeness, validity = Completeness(()), Validity()
+    slos: tuple[SloResult, ...] = ()
+    findings = [*_of_ends(facts)]
+    if facts.has_started and facts.assignment is not None:
+        completeness = account(
+            facts.assignment, facts.epochs, facts.fins, facts.lost, facts.profile, facts.load_ns, merge
+        )
+        validity = judge_fitness(facts.assignment, merge)
+        slos = _slos(facts, merge, completeness)
+        findings += _of_data(completeness, merge)
+        findings += _of_validity(validity)
+        findings += _of_slos(slos)
+        findings += _of_counts(merge, completeness, was_stopped=any(e.reason is Reason.STOPPED for e in facts.ends))
+    order = (*EXIT_PRECEDENCE, ExitCode.PASSED)
+    findings.sort(key=lambda finding: order.index(finding.code))  # stable: within a code as found
+    code = findings[0].code if findings else ExitCode.PASSED
+    reasons = tuple(dict.fromkeys(finding.text for finding in findings))
+    return Verdict(_RESULTS.get(code, "error"), code, reasons, validity, completeness, slos)
+
+
+def too_many_script_faults(merge: Merge) -> str:
+    """Why the run should be stopped as a fault of the scenario; empty while it should not."""
+    counters = merge.counters()
+    if counters.script_faults < _FAULTS_TO_STOP:
+        return ""
+    return _script_faults(counters.script_faults, counters.iterations_finished)
+
+
+def _script_faults(faults: int, finished: int) -> str:
+    if faults <= SCRIPT_FAULTS_ABOVE * finished:
+        return ""
+    return (
+        f"the scenario itself raised in {format_count(faults)} of {format_count(finished)} iterations"
+        f" ({format_ratio(faults / max(1, finished))}, more than {format_ratio(SCRIPT_FAULTS_ABOVE)})"
+    )
+
+
+def _slos(facts: Facts, merge: Merge, completeness: Completeness) -> tuple[SloResult, ...]:
+    complete, missing = completeness.is_complete, completeness.missing_share
+    return tuple(result for o in facts.objectives for result in evaluate(o, merge, complete, missing, facts.journeys))
+
+
+def _of_ends(facts: Facts) -> Iterator[_Finding]:
+    if facts.bug:
+        yield _Finding(ExitCode.BUG, facts.bug)
+    for end in facts.ends:
+        code = _CODES[end.reason]
+        if end.reason is Reason.REFUSED and end.faults:
+            code = ExitCode.USAGE
+        if end.reason is not Reason.FINISHED:
+            yield _Finding(code, end.detail)
+        for fault in end.faults:
+            yield _Finding(code, str(fault))
+    for agent, fin in facts.fins.items():
+        if fin.reason:
+            yield _Finding(ExitCode.PASSED, f"agent {agent} ended early: {fin.reason}")
+
+
+def _of_data(completeness: Completeness, merge: Merge) -> Iterator[_Finding]:
+    for wrong in check_invariant(merge):
+        yield _Finding(ExitCode.BUG, f"the merged counts do not add up: {wrong}")
+    for agent in completeness.agents:
+        if not agent.is_complete:
+            yield _Finding(ExitCode.INCOMPLETE, agent.text)
+
+
+def _of_validity(validity: Validity) -> Iterator[_Finding]:
+    code = ExitCode.INVALID if validity.verdict == "invalid" else ExitCode.PASSED
+    for reason in validity.reasons:
+        yield _Finding(code, reason)
+
+
+def _of_slos(slos: tuple[SloResult, ...]) -> Iterator[_Finding]:
+    for slo in slos:
+        whose = f" of {slo.journey}" if slo.journey else ""
+        if slo.verdict == "failed":
+            text = f"SLO {slo.objective}{whose} failed: {_observed(slo)} of {format_count(slo.count)} that were due"
+            yield _Finding(ExitCode.FAILED, text)
+        elif slo.verdict == "inconclusive":
+            why = "data are missing" if slo.count else "there are no data for it"
+            yield _Finding(ExitCode.INCOMPLETE, f"SLO {slo.objective}{whose} is inconclusive: {why}")
+
+
+def _observed(slo: SloResult) -> str:
+    if slo.unit == "ratio" and isinstance(slo.observed, float):
+        return f"observed {format_ratio(slo.observed)}"
+    value = number_text(slo.observed) if isinstance(slo.observed, float) else slo.observed
+    return f"observed {value} {slo.unit}"
+
+
+def _of_counts(merge: Merge, completeness: Completeness, *, was_stopped: bool) -> Iterator[_Finding]:
+    counters = merge.counters()
+    if faults := _script_faults(counters.script_faults, counters.iterations_finished):
+        yield _Finding(ExitCode.USAGE, faults)
+    if completeness.is_complete:  # otherwise what is missing may have succeeded
+        succeeded = counters.requests_finished - counters.requests_errors
+        iterations_ok = counters.iterations_finished - counters.iterations_errors
+        if counters.requests_finished and not succeeded:
+            yield _Finding(ExitCode.FAILED, f"none of {format_count(counters.requests_finished)} requests succeeded")
+        elif not counters.requests_finished and not iterations_ok and not was_stopped:
+            yield _Finding(ExitCode.FAILED, "nothing was measured: no request and no iteration succeeded")
+    started = counters.requests_started
+    if started and (share := counters.requests_pool_limited / started) > POOL_LIMITED_ABOVE:
+        yield _Finding(
+            ExitCode.PASSED,
+            f"{format_ratio(share)} of the requests are pool-limited: iterations waited for a free user, so these"
+            " request times are not the target's alone; add users (max_users)",
+        )

@@ -1,0 +1,260 @@
+"""What a run comes to: completeness is proved, reasons are sentences, precedence is the table's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from loadgen.errors import ExitCode, Fault
+from loadgen.measure.merge import Merge
+from loadgen.measure.objective import Objective
+from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen_controller.assign import Assignment
+from loadgen_controller.run import End, Reason
+from loadgen_controller.verdict import Facts, Verdict, judge, too_many_script_faults
+from tests.support.recording import Recording
+
+ASSIGNMENT = Assignment(("a", "b"), ("eu", "us"), (3.0, 1.0))
+P95 = Objective(kind="percentile", text="p(95) < 300ms", limit=300 * NS_PER_MS, q=95)
+FINISHED = End(Reason.FINISHED, "every agent has finished and delivered")
+PLAN = ArrivalProfile((Stage(40, 40, 10 * NS_PER_S),))
+
+
+def recordings(seconds: Mapping[str, int] | None = None, **what: float | str) -> dict[str, Recording]:
+    found = {agent: Recording(agent) for agent in ASSIGNMENT.agents}
+    for agent, recording in found.items():
+        for _ in range((seconds or {}).get(agent, 10)):
+            recording.interval(30 if agent == "a" else 10, **what)  # type: ignore[arg-type]
+    return found
+
+
+def merged(found: Mapping[str, Recording]) -> Merge:
+    merge = Merge()
+    for agent, recording in found.items():
+        for delta in recording.deltas:
+            merge.accept(ASSIGNMENT.region(agent), delta)
+    return merge
+
+
+def facts(found: Mapping[str, Recording], *ends: End, without_fin: str = "") -> Facts:
+    return Facts(
+        ends=ends or (FINISHED,),
+        objectives=(P95,),
+        profile=PLAN,
+        journeys=("shop",),
+        assignment=ASSIGNMENT,
+        epochs=dict.fromkeys(ASSIGNMENT.agents, 1),
+        fins={agent: recording.fin() for agent, recording in found.items() if agent != without_fin},
+        has_started=True,
+        load_ns=10 * NS_PER_S,
+    )
+
+
+def verdict(found: Mapping[str, Recording], *ends: End, without_fin: str = "") -> Verdict:
+    return judge(facts(found, *ends, without_fin=without_fin), merged(found))
+
+
+def test_run_that_kept_its_slos_has_passed() -> None:
+    found = verdict(recordings())
+    assert (found.result, found.exit_code, found.reasons) == ("passed", ExitCode.PASSED, ())
+    assert found.completeness.is_complete
+    assert [slo.verdict for slo in found.slos] == ["passed"]
+
+
+def test_run_that_broke_an_slo_has_failed_and_says_by_how_much() -> None:
+    found = verdict(recordings(ms=400))
+    assert (found.result, found.exit_code) == ("failed", ExitCode.FAILED)
+    assert found.reasons[0].startswith("SLO p(95) < 300ms of shop failed: observed 400")
+    assert found.reasons[0].endswith("of 400 that were due")
+
+
+def test_killed_agent_makes_the_run_incomplete_and_names_the_missing_seconds() -> None:
+    recorded = recordings({"b": 6})
+    found = judge(
+        replace(facts(recorded, without_fin="b"), lost={"b": "its process exited with signal 9"}), merged(recorded)
+    )
+    assert (found.result, found.exit_code) == ("incomplete", ExitCode.INCOMPLETE)
+    assert (
+        found.reasons[0]
+        == "agent b (us): no data from 6.0 s to 10.0 s (4.0 s, 10.0 % of the load): its process exited with signal 9"
+    )
+    assert found.completeness.missing_share == pytest.approx(0.1)
+    assert [slo.verdict for slo in found.slos] == ["inconclusive"], "10 % are missing and 5 % may be bad"
+
+
+def test_slo_that_the_missing_share_could_not_have_saved_has_failed() -> None:
+    found = verdict(recordings({"b": 6}, ms=400), without_fin="b")
+    assert found.exit_code is ExitCode.FAILED
+    assert any("agent b" in reason for reason in found.reasons), "all reasons are listed"
+
+
+def test_missing_share_is_that_of_the_planned_load_not_of_the_time() -> None:
+    recorded = recordings({"b": 5})
+    ramp = ArrivalProfile((Stage(0, 80, 10 * NS_PER_S),))
+    found = judge(replace(facts(recorded, without_fin="b"), profile=ramp), merged(recorded))
+    assert found.completeness.missing_share == pytest.approx(0.25 * 0.75)
+    users = UserProfile((Stage(10, 10, 10 * NS_PER_S),))
+    found = judge(replace(facts(recorded, without_fin="b"), profile=users), merged(recorded))
+    assert found.completeness.missing_share == pytest.approx(0.25 * 0.5)
+
+
+def test_missing_share_of_a_counted_load_is_what_was_never_done() -> None:
+    recorded = recordings({"b": 5})
+    counted = replace(facts(recorded, without_fin="b"), profile=IterationProfile(400, 4), load_ns=None)
+    found = judge(counted, merged(recorded)).completeness
+    assert found.missing_share == pytest.approx(0.25 - 50 / 400)
+    assert found.agents[1].missing_s == 5.0
+
+
+def test_agent_that_never_sent_anything_misses_its_whole_share() -> None:
+    found = verdict(recordings({"b": 0}), without_fin="b").completeness
+    assert (found.agents[1].missing_s, found.missing_share) == (10.0, 0.25)
+
+
+def test_iterations_whose_end_was_never_told_are_missing() -> None:
+    recorded = recordings()
+    recorded["b"].interval(0, open_ended=4)
+    found = verdict(recorded, without_fin="b").completeness
+    assert not found.is_complete
+    assert found.agents[1].missing_s == 0
+    assert found.missing_share == pytest.approx(4 / 400)
+    assert found.agents[1].text == "agent b (us): it never said that it has finished"
+
+
+def test_agent_whose_last_delta_is_missing_is_incomplete() -> None:
+    recorded = recordings()
+    said = facts(recorded)
+    recorded["b"].deltas.pop()
+    found = judge(said, merged(recorded))
+    assert found.exit_code is ExitCode.INCOMPLETE
+    assert "9 of 10 deltas were merged" in found.reasons[0]
+
+
+def test_agent_whose_totals_differ_is_incomplete_although_all_deltas_are_here() -> None:
+    recorded = recordings()
+    said = facts(recorded)
+    fin = said.fins["a"]
+    said.fins["a"] = replace(fin, totals=replace(fin.totals, requests_finished=301), recorded=fin.recorded + 1)
+    found = judge(said, merged(recorded))
+    assert found.exit_code is ExitCode.INCOMPLETE
+    assert "requests_finished 301 said and 300 merged" in found.reasons[0]
+    assert "values" in found.reasons[0]
+
+
+def test_agent_that_finished_in_another_epoch_is_incomplete() -> None:
+    recorded = recordings()
+    said = facts(recorded)
+    said.fins["a"] = replace(said.fins["a"], epoch=2)
+    assert judge(said, merged(recorded)).exit_code is ExitCode.INCOMPLETE
+
+
+@pytest.mark.parametrize(("unfit", "result"), [(0, "valid"), (1, "suspect"), (3, "invalid")])
+def test_unfit_seconds_decide_validity(unfit: int, result: str) -> None:
+    found = {agent: Recording(agent) for agent in ASSIGNMENT.agents}
+    for recording in found.values():
+        for k in range(10):
+            recording.interval(10, unfit="lag p99 31 ms is above 2.00 ms" if k < unfit else "")
+    judged = verdict(found)
+    assert judged.validity.verdict == result
+    assert judged.exit_code is (ExitCode.INVALID if result == "invalid" else ExitCode.PASSED)
+    assert bool(judged.reasons) == bool(unfit)
+    if unfit == 3:
+        assert "unfit to measure in 3 of 10 intervals (30.0 %): lag p99 31 ms is above 2.00 ms" in judged.reasons[0]
+
+
+def test_unfit_agent_weighs_as_much_as_its_share() -> None:
+    found = recordings({"b": 0})
+    for _ in range(10):
+        found["b"].interval(10, unfit="lag")
+    validity = verdict(found).validity
+    assert (validity.verdict, validity.unfit_share) == ("invalid", 0.25)
+
+
+def test_run_in_which_no_request_succeeded_has_failed_without_any_slo() -> None:
+    recorded = recordings(outcome="refused")
+    found = judge(replace(facts(recorded), objectives=()), merged(recorded))
+    assert (found.exit_code, found.reasons) == (ExitCode.FAILED, ("none of 400 requests succeeded",))
+
+
+def test_run_that_measured_nothing_has_failed() -> None:
+    recorded = {agent: Recording(agent) for agent in ASSIGNMENT.agents}
+    found = judge(replace(facts(recorded), objectives=()), merged(recorded))
+    assert found.exit_code is ExitCode.FAILED
+
+
+def test_slo_without_data_never_passes() -> None:
+    recorded = recordings()
+    found = judge(replace(facts(recorded), journeys=("shop", "search")), merged(recorded))
+    assert found.exit_code is ExitCode.INCOMPLETE
+    assert found.reasons == ("SLO p(95) < 300ms of search is inconclusive: there are no data for it",)
+
+
+def test_pool_limited_run_says_add_users_and_still_passes() -> None:
+    found = verdict(recordings(pool_limited=1))
+    assert found.exit_code is ExitCode.PASSED
+    assert "add users" in found.reasons[0]
+
+
+def test_script_faults_are_the_scenarios_fault() -> None:
+    recorded = recordings(script_faults=1)
+    found = verdict(recorded)
+    assert (found.result, found.exit_code) == ("error", ExitCode.USAGE)
+    assert found.reasons[0] == "the scenario itself raised in 20 of 400 iterations (5.00 %, more than 0.10 %)"
+    assert too_many_script_faults(merged(recorded)) == found.reasons[0]
+    assert too_many_script_faults(merged(recordings({"a": 5, "b": 4}, script_faults=1))) == ""
+
+
+def test_interrupted_run_is_judged_by_what_it_measured() -> None:
+    stopped = End(Reason.STOPPED, "interrupted")
+    assert verdict(recordings(), stopped).result == "interrupted"
+    assert verdict(recordings(), stopped).exit_code is ExitCode.INTERRUPTED
+    assert verdict(recordings(ms=400), stopped).exit_code is ExitCode.FAILED
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (End(Reason.TOO_FEW_AGENTS, "0 of 2 agents joined"), ExitCode.FLEET),
+        (End(Reason.NOT_READY, "not ready: b"), ExitCode.FLEET),
+        (End(Reason.REFUSED, "agent b cannot take part: bundle"), ExitCode.FLEET),
+        (End(Reason.REFUSED, "agent b", ("b",), (Fault("s.py", 3, "no module named x"),)), ExitCode.USAGE),
+        (End(Reason.SET_UP_FAILED, "set-up failed"), ExitCode.USAGE),
+        (End(Reason.STOPPED, "interrupted"), ExitCode.INTERRUPTED),
+        (End(Reason.STORAGE_FAILED, "no space left"), ExitCode.FLEET),
+    ],
+)
+def test_run_that_never_started_ends_with_its_reason(end: End, code: ExitCode) -> None:
+    found = judge(Facts((end,), (P95,), PLAN), Merge())
+    assert (found.exit_code, found.reasons[0], found.slos) == (code, end.detail, ())
+
+
+def test_every_reason_to_end_has_an_exit_code() -> None:
+    for reason in Reason:
+        judge(Facts((End(reason, "text"),), (), PLAN), Merge())
+
+
+def test_the_gravest_finding_decides_and_all_are_listed() -> None:
+    recorded = recordings({"b": 6}, ms=400, unfit="lag")
+    ends = (End(Reason.STOPPED, "interrupted"), End(Reason.STORAGE_FAILED, "no space left"))
+    said = replace(facts(recorded, *ends, without_fin="b"), bug="IllegalTransition")
+    found = judge(said, merged(recorded))
+    assert found.exit_code is ExitCode.BUG
+    kinds = ["IllegalTransition", "no space left", "unfit", "unfit", "SLO", "agent b", "interrupted"]
+    assert [kind in reason for kind, reason in zip(kinds, found.reasons, strict=True)] == [True] * 7
+
+
+def test_counts_that_do_not_add_up_are_our_bug() -> None:
+    recorded = recordings()
+    recorded["a"].deltas[-1].counters.requests_finished += 1
+    found = verdict(recorded)
+    assert (found.result, found.exit_code) == ("error", ExitCode.BUG)
+
+
+def test_facts_go_through_json_unchanged() -> None:
+    recorded = recordings({"b": 6})
+    said = facts(recorded, End(Reason.REFUSED, "no", ("b",), (Fault("s.py", 3, "x"),)), without_fin="b")
+    assert msgspec.json.decode(msgspec.json.encode(said), type=Facts) == said
