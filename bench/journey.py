@@ -43,7 +43,7 @@ def measure(*, seconds: float = 5, turns: int = 5) -> Section:
         HOW.format(seconds=seconds, turns=turns, target=TARGET_CORE, attacker=ATTACKER_CORE),
         ["", "CPU µs/request: least", "median", "× wrk, least", "× wrk, median", "requests/s, median"],
         rows,
-        f"Journey / wrk = {ratio:.2f} (medians). Budget of this stage {BUDGET:g}: {held}; the design's: {DESIGN_BUDGET:g}.",
+        f"Journey / wrk = {ratio:.2f} (medians). Budget {BUDGET:g} for now: {held}; {DESIGN_BUDGET:g} in the end.",
     )
 
 

@@ -10,8 +10,8 @@ from bench.report import Section
 from tests.support.target import running_target
 
 HOW = """\
-wrk with 64 connections on core {attacker}, {seconds:g} s, GET /products/sku-0003; the shop on core {target}. CPU is the \
-shop's, user and system."""
+wrk with 64 connections on core {attacker}, {seconds:g} s, GET /products/sku-0003; the shop on core {target}. CPU is \
+the shop's, user and system."""
 
 
 def measure(*, seconds: float = 4) -> Section:
