@@ -181,9 +181,9 @@ def iterations(n: int | None = None, *, users: int = 1) -> Iterations:
     faults = []
     if n is None:
         faults.append(origin.fault("how many iterations?", "iterations(1000, users=10)"))
-    for value, what in ((n, "iterations"), (users, "users")):
+    for value, what in ((n, "iterations"), (users, "users"))[n is None :]:
         try:
-            if value is not None and _count(value, what) == 0:
+            if _count(value, what) == 0:
                 raise ValueError(f"a load of 0 {what} has nothing to do")
         except ValueError as error:
             faults.append(origin.fault(str(error)))

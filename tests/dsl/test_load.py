@@ -1,0 +1,187 @@
+"""What a plan says of its load, and what is wrong with it, with file and line."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.dsl.load import Executor, arrivals, iterations, users
+from loadgen.errors import ScenarioError
+from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
+from loadgen.units import NS_PER_S
+
+S = NS_PER_S
+
+
+def line() -> int:
+    """The line that calls this."""
+    frame = inspect.currentframe()
+    assert frame is not None
+    assert frame.f_back is not None
+    return frame.f_back.f_lineno
+
+
+def open_(*parts: tuple[float, float, float]) -> ArrivalProfile:
+    return ArrivalProfile(tuple(Stage(float(a), float(b), round(s * S)) for a, b, s in parts))
+
+
+def closed(*parts: tuple[float, float, float]) -> UserProfile:
+    return UserProfile(tuple(Stage(float(a), float(b), round(s * S)) for a, b, s in parts))
+
+
+@pytest.mark.parametrize(
+    ("load", "profile"),
+    [
+        (arrivals("50/s").hold("1m"), open_((50, 50, 60))),
+        (arrivals(50).hold(60), open_((50, 50, 60))),
+        (arrivals("1000/h").hold("1h"), open_((1000 / 3600, 1000 / 3600, 3600))),
+        (arrivals().ramp(to="200/s", over="2m").hold("10m"), open_((0, 200, 120), (200, 200, 600))),
+        (arrivals("20/s").ramp(to="200/s", over="2m"), open_((20, 200, 120))),
+        (
+            arrivals("20/s").hold("1s").ramp(to=0, over="1s").hold("1s").ramp(to="5/s", over=0).hold("1s"),
+            open_((20, 20, 1), (20, 0, 1), (0, 0, 1), (0, 5, 0), (5, 5, 1)),
+        ),
+        (
+            arrivals().steps("50/s", by="50/s", every="1m", upto="400/s"),
+            open_(*((50 * k, 50 * k, 60) for k in range(1, 9))),
+        ),
+        (
+            arrivals().steps("0.1/s", by="0.1/s", every=1, upto="0.3/s"),
+            open_((0.1, 0.1, 1), (0.2, 0.2, 1), (0.3, 0.3, 1)),
+        ),
+        (arrivals().steps(50, by=100, every=1, upto=300), open_((50, 50, 1), (150, 150, 1), (250, 250, 1))),
+        (
+            arrivals().steps(30, by="-10/s", every=1, upto=10).hold(5),
+            open_((30, 30, 1), (20, 20, 1), (10, 10, 1), (10, 10, 5)),
+        ),
+        (users(64).hold("10s"), closed((64, 64, 10))),
+        (
+            users().ramp(to=500, over="1m").hold("5m").ramp(to=0, over="30s"),
+            closed((0, 500, 60), (500, 500, 300), (500, 0, 30)),
+        ),
+        (iterations(1000, users=10), IterationProfile(1000, 10)),
+        (iterations(7), IterationProfile(7, 1)),
+    ],
+)
+def test_a_load_reads_as_a_sentence(load: Executor, profile: object) -> None:
+    assert load.faults == ()
+    assert load.profile() == profile
+
+
+def test_a_load_is_a_value_that_later_calls_do_not_change() -> None:
+    base = arrivals("10/s").hold("1s")
+    longer = base.hold("1s")
+    assert base.profile().duration_ns == S
+    assert longer.profile().duration_ns == 2 * S
+
+
+def test_a_load_is_checked_by_types() -> None:
+    load: ArrivalProfile = arrivals().ramp(to="1/s", over=1).hold(1).profile()
+    crowd: UserProfile = users().ramp(to=1, over=1).hold(1).profile()
+    assert load.total() == 2
+    assert crowd.peak == 1
+
+
+odd: Any = object()
+nan, inf = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("load", "says"),
+    [
+        (arrivals("fast").hold("1m"), '"fast" is no rate'),
+        (arrivals("-5/s").hold("1m"), "cannot be negative: -5/s"),
+        (arrivals(-5).hold("1m"), "cannot be negative: -5"),
+        (arrivals(nan).hold("1m"), "cannot be nan"),
+        (arrivals(inf).hold("1m"), "cannot be inf"),
+        (arrivals(10**400).hold("1m"), "a rate cannot be 1000"),
+        (arrivals("1000000000/s").hold(1), "beyond 1e+08/s"),
+        (arrivals(odd).hold("1m"), "is no rate"),
+        (arrivals(True).hold("1m"), "True is no rate"),
+        (arrivals("50/s"), "no duration"),
+        (arrivals(), "no duration"),
+        (arrivals().hold("1m"), "nothing to do"),
+        (arrivals("5/s").hold("0s"), "no duration"),
+        (arrivals("5/s").hold("soon"), '"soon" is no duration'),
+        (arrivals("5/s").hold(-1), "cannot be -1"),
+        (arrivals("5/s").hold(nan), "cannot be nan"),
+        (arrivals("5/s").hold(10**400), "366 days"),
+        (arrivals("5/s").hold(odd), "is no duration"),
+        (arrivals("5/s").hold("400d"), "366 days"),
+        (arrivals().ramp(to="-200/s", over="1m"), "cannot be negative: -200/s"),
+        (arrivals().ramp(to="200/s", over="0s"), "no duration"),
+        (arrivals().ramp(to="200/s", over="later"), '"later" is no duration'),
+        (arrivals().steps("50/s", by="50/s", every="0s", upto="400/s"), "no duration"),
+        (arrivals().steps("50/s", by="0/s", every="1m", upto="400/s"), "never come to 400/s"),
+        (arrivals().steps("50/s", by="-10/s", every="1m", upto="400/s"), "never come to 400/s"),
+        (arrivals().steps("1/s", by="0.001/s", every="1m", upto="400/s"), "more than 1,000"),
+        (users(-1).hold("1m"), "cannot be negative: -1"),
+        (users(2.5).hold("1m"), "2.5 is no number of users"),  # type: ignore[arg-type]
+        (users(10**9).hold("1m"), "beyond 10,000,000"),
+        (users(0).hold("1m"), "nothing to do"),
+        (users(5), "no duration"),
+        (users().ramp(to=-5, over="1m"), "cannot be negative: -5"),
+        (users().ramp(to="many", over="1m"), "'many' is no number of users"),  # type: ignore[arg-type]
+        (iterations(), "how many iterations"),
+        (iterations(0), "0 iterations has nothing to do"),
+        (iterations(-3), "cannot be negative: -3"),
+        (iterations(5, users=0), "0 users has nothing to do"),
+        (iterations(5, users=None), "None is no number of users"),  # type: ignore[arg-type]
+        (iterations(odd), "is no number of iterations"),
+        (iterations(1 << 60), "beyond"),
+    ],
+)
+def test_what_cannot_be_driven_is_a_fault_and_no_exception(load: Executor, says: str) -> None:
+    assert len(load.faults) == 1
+    assert says in load.faults[0].message
+    assert load.faults[0].file == __file__
+    with pytest.raises(ScenarioError, match=f"test_load.py:{load.faults[0].line}"):
+        load.profile()
+
+
+def test_each_fault_stands_at_the_line_that_says_it() -> None:
+    first = line() + 2
+    load = (
+        arrivals("much")
+        .ramp(to="-1/s", over="1m")
+        .hold("1m")
+        .hold("a while")
+    )  # fmt: skip
+    assert [fault.line - first for fault in load.faults] == [0, 1, 3]
+
+
+def test_a_fault_of_the_whole_stands_where_the_load_begins() -> None:
+    load, at = users(), line()
+    assert [fault.line for fault in load.hold("1m").faults] == [at]
+
+
+def test_two_faults_of_a_counted_load_are_both_told() -> None:
+    assert len(iterations(-1, users=-1).faults) == 2
+    assert len(iterations(users=0).faults) == 2
+
+
+def test_a_load_without_an_end_says_how_to_give_it_one() -> None:
+    assert arrivals("50/s").faults[0].hint == 'arrivals("50/s").hold("1m")'
+    assert users(5).faults[0].hint == 'users(5).hold("1m")'
+
+
+anything = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.from_regex(r"-?\d{1,3}/?[smhd]?")
+)
+
+
+@given(anything, anything, anything, anything)
+def test_no_argument_whatever_makes_a_load_raise(a: Any, b: Any, c: Any, d: Any) -> None:
+    loads: list[Executor] = [
+        arrivals(a).hold(b).ramp(to=c, over=d),
+        arrivals(d).steps(a, by=b, every=c, upto=d),
+        users(a).hold(b).ramp(to=c, over=d),
+        iterations(a, users=b),
+    ]
+    for load in loads:
+        if not load.faults:
+            assert load.profile().peak > 0
