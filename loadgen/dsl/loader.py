@@ -17,7 +17,9 @@ from __future__ import annotations
 import __future__
 
 import ast
+import inspect
 import itertools
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -143,9 +145,7 @@ def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Itera
     told = {(fault.file, fault.line) for fault in siblings.faults}
     missing: set[str] = set()
     """Names that a failed statement should have given."""
-    for statement in source.tree.body:
-        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
-            continue
+    for statement in _one_name_each(source.tree.body):
         try:
             whole = ast.Module([statement], [])
             exec(compile(whole, str(source.path), "exec", flags, dont_inherit=True), module.__dict__)  # noqa: S102
@@ -154,10 +154,26 @@ def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Itera
             missing |= _given_names(statement) - set(module.__dict__)
             if isinstance(error, ScenarioError):
                 yield from error.faults
-            elif not follows:
+            elif follows:
+                continue
+            else:
                 fault = _fault_of(error, source, siblings)
                 if (fault.file, fault.line) not in told:
                     yield fault
+
+
+def _one_name_each(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Imports of several names as several imports, so that one missing name does not take the others away."""
+    for statement in body:
+        match statement:
+            case ast.ImportFrom(module="__future__"):
+                continue
+            case ast.ImportFrom(module=module, names=names, level=level):
+                yield from (ast.copy_location(ast.ImportFrom(module, [name], level), statement) for name in names)
+            case ast.Import(names=names):
+                yield from (ast.copy_location(ast.Import([name]), statement) for name in names)
+            case _:
+                yield statement
 
 
 def _given_names(statement: ast.stmt) -> set[str]:
@@ -194,13 +210,12 @@ def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault
 
 def _suggestion(error: BaseException) -> str:
     """Python's own "Did you mean: 'slos'?", which is not part of the exception's text."""
-    last = traceback.TracebackException.from_exception(error).format_exception_only()
-    text = "".join(last).strip()
-    return (
-        "did you mean" + text.rpartition("Did you mean")[2].rstrip(". ").replace("'", '"').replace(":", "", 1)
-        if "Did you mean" in text
-        else ""
-    )
+    unexpected = re.fullmatch(r"Plan\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if unexpected:
+        return did_you_mean(unexpected[1], list(inspect.signature(Plan).parameters))
+    text = "".join(traceback.TracebackException.from_exception(error).format_exception_only())
+    found = re.search(r"Did you mean: '([^']*)'", text)
+    return f'did you mean "{found[1]}"?' if found else ""
 
 
 # -- checking -------------------------------------------------------------------------------------

@@ -1,0 +1,280 @@
+"""A scenario with all it needs as one archive, the same bytes each time; and its safe unpacking.
+
+A bundle is a plain tar of regular files: sorted by name, no owner, no times, one
+mode. So its sha256 names its content, and equal scenarios have equal bundles. The
+last line of defence is at the agent: nothing in an archive is believed, neither its
+sizes nor its names, and the files are written to a new folder beside the place and
+moved there when all of them are good.
+
+What a bundle never holds: links, files outside of the scenario's folder, and files
+that by their names hold secrets. A certificate authority that a plan names
+(`Plan(ca=...)`) may travel, when there is no private key in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from loadgen.errors import BundleError
+from loadgen.units import format_count
+
+if TYPE_CHECKING:
+    from loadgen.dsl.loader import Scenario
+
+__all__ = ["MAX_BYTES", "MAX_FILES", "Bundle", "pack", "pack_files", "unpack", "verify"]
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Of the archive, and of what is in it."""
+MAX_FILES = 10_000
+_MAX_NAME_BYTES = 1_024
+_MODE = 0o644
+_SECRET_NAMES = (
+    ".env",
+    ".env.*",
+    "*.env",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "*.jks",
+    "*.keystore",
+    "*.kdbx",
+    "id_rsa*",
+    "id_dsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
+    ".netrc",
+    ".pgpass",
+    ".git-credentials",
+    ".pypirc",
+    ".npmrc",
+    "credentials",
+    "credentials.*",
+)
+_SECRET_FOLDERS = (".aws", ".ssh", ".gnupg", ".kube", ".docker", ".azure", ".git")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """data: the tar. files: the names in it, sorted. scenario: the name of the scenario file in it."""
+
+    data: bytes
+    sha256: str
+    files: tuple[str, ...]
+    scenario: str
+
+    def __repr__(self) -> str:
+        size = f"{len(self.files)} files, {format_count(len(self.data))} bytes"
+        return f"<Bundle of {self.scenario}, {size}, {self.sha256[:12]}>"
+
+
+# -- packing --------------------------------------------------------------------------------------
+
+
+def pack(scenario: Scenario) -> Bundle:
+    """
+    Raises:
+        BundleError: a file that may not travel, too many of them, or too large.
+    """
+    certificates = {plan.ca for plan in scenario.plans.values() if plan.ca is not None}
+    return pack_files(scenario.path, scenario.files, certificates=certificates)
+
+
+def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[Path] = ()) -> Bundle:
+    """Pack the scenario file with others of its folder. `certificates`: those that travel though named like secrets."""
+    root = scenario.parent
+    allowed = {_inside(root, path) for path in certificates}
+    by_name = {_inside(root, path): path for path in (scenario, *files)}
+    if len(by_name) > MAX_FILES:
+        raise BundleError(f"the bundle has {format_count(len(by_name))} files, of at most {format_count(MAX_FILES)}")
+    archive = BytesIO()
+    size = 0
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, path in sorted(by_name.items()):
+            content = _content(root, name, path, is_certificate=name in allowed, most=MAX_BYTES - size)
+            size += len(content)
+            entry = tarfile.TarInfo(name)  # everything else is 0 or empty from the start
+            entry.size, entry.mode = len(content), _MODE
+            tar.addfile(entry, BytesIO(content))
+    data = archive.getvalue()
+    if len(data) > MAX_BYTES:
+        raise _too_large(len(data))
+    return Bundle(data, hashlib.sha256(data).hexdigest(), tuple(sorted(by_name)), _inside(root, scenario))
+
+
+def _inside(root: Path, path: Path) -> str:
+    """The name of a file in the bundle."""
+    absolute = Path(os.path.normpath(root.absolute() / path))
+    try:
+        return absolute.relative_to(os.path.normpath(root.absolute())).as_posix()
+    except ValueError:
+        raise BundleError(
+            f"{path} is not in the scenario's folder", hint=f"a bundle holds what is in {root}, or below"
+        ) from None
+
+
+def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: int) -> bytes:
+    """The bytes of a file that may travel."""
+    if not _is_plain(name):
+        raise BundleError(f"the name {ascii(name)} cannot travel", hint="rename it")
+    if not is_certificate and (why := _is_secret(name)):
+        raise BundleError(f"{name} may hold secrets ({why}), so it does not travel", hint="keep it at the agents")
+    _refuse_links(root, name)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{name} is no regular file", hint="a bundle holds only files")
+        if status.st_size > most:
+            raise _too_large(MAX_BYTES - most + status.st_size)
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{name} cannot be read: {error.strerror or error}") from error
+    if len(content) > most:  # it grew
+        raise _too_large(MAX_BYTES - most + len(content))
+    if is_certificate and b"PRIVATE KEY" in content:
+        raise BundleError(
+            f"{name} holds a private key, so it does not travel", hint="a CA file needs certificates only"
+        )
+    return content
+
+
+def _refuse_links(root: Path, name: str) -> None:
+    place = root
+    for part in PurePosixPath(name).parts:
+        place = place / part
+        if place.is_symlink():
+            raise BundleError(
+                f"{place.relative_to(root)} is a symbolic link, so it does not travel",
+                hint="put the file itself into the scenario's folder",
+            )
+
+
+def _is_secret(name: str) -> str:
+    """The pattern by which a name is one of a secret; empty when it is not."""
+    *folders, last = PurePosixPath(name.lower()).parts
+    for folder in folders:
+        if folder in _SECRET_FOLDERS:
+            return folder + "/"
+    return next((pattern for pattern in _SECRET_NAMES if fnmatch(last, pattern)), "")
+
+
+def _too_large(size: int) -> BundleError:
+    return BundleError(
+        f"the bundle has {format_count(size)} bytes or more, of at most {format_count(MAX_BYTES)}",
+        hint="keep large data out of the scenario's folder, or use fewer rows",
+    )
+
+
+# -- unpacking ------------------------------------------------------------------------------------
+
+
+def verify(data: bytes, sha256: str) -> None:
+    """
+    Raises:
+        BundleError: too large, or not the archive that `sha256` (hex) names.
+    """
+    if len(data) > MAX_BYTES:
+        raise _too_large(len(data))
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256.lower():
+        raise BundleError(f"the bundle's sha256 is {found[:12]}…, not {sha256[:12]}…", hint="fetch it again")
+
+
+def unpack(data: bytes, sha256: str, into: Path) -> tuple[Path, ...]:
+    """Verify a bundle and write its files to the folder `into`, which comes into being whole or not at all.
+
+    When `into` is there already, it is replaced.
+
+    Returns:
+        The files.
+    Raises:
+        BundleError: it does not verify, holds anything but regular files with plain relative names, each once, or more
+            than the caps allow; or it cannot be written.
+    """
+    verify(data, sha256)
+    try:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
+    except OSError as error:
+        raise BundleError(f"{into} cannot be written: {error.strerror or error}") from error
+    try:
+        names = [_write(staging, name, content) for name, content in _members(data)]
+        if into.exists():
+            shutil.rmtree(into)
+        staging.rename(into)
+    except OSError as error:
+        raise BundleError(f"{into} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return tuple(into / name for name in names)
+
+
+def _write(folder: Path, name: PurePosixPath, content: bytes) -> PurePosixPath:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:  # x: never through something that is there
+        file.write(content)
+    return name
+
+
+def _members(data: bytes) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Every file of an archive that is safe; raises at the first that is not.
+
+    No compressed archive is opened, so nothing in it can be larger than the archive itself.
+    """
+    seen: set[PurePosixPath] = set()
+    size = 0
+    try:
+        with tarfile.open(fileobj=BytesIO(data), mode="r:") as tar:
+            while (entry := tar.next()) is not None:
+                name = _safe_name(entry)
+                if name in seen:
+                    raise BundleError(f"unsafe bundle: {name} is in it twice")
+                seen.add(name)
+                size += entry.size
+                if len(seen) > MAX_FILES:
+                    raise BundleError(f"unsafe bundle: more than {format_count(MAX_FILES)} files")
+                if size > MAX_BYTES or not 0 <= entry.size <= len(data):
+                    raise BundleError(f"unsafe bundle: {name} says that it has {format_count(entry.size)} bytes")
+                file = tar.extractfile(entry)
+                content = b"" if file is None else file.read()
+                if len(content) != entry.size:
+                    raise BundleError(f"unsafe bundle: {name} is cut short")
+                yield name, content
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+        raise BundleError(f"unsafe bundle: no archive of ours: {error}") from error
+
+
+def _safe_name(entry: tarfile.TarInfo) -> PurePosixPath:
+    """The name of a regular file with a plain relative name."""
+    shown = ascii(entry.name[:100])
+    if not entry.isreg() or entry.issparse():
+        kind = "a link" if entry.issym() or entry.islnk() else "a folder" if entry.isdir() else "no regular file"
+        raise BundleError(f"unsafe bundle: {shown} is {kind}")
+    if not _is_plain(entry.name):
+        raise BundleError(f"unsafe bundle: the name {shown} is not a plain relative path")
+    return PurePosixPath(entry.name)
+
+
+def _is_plain(name: str) -> bool:
+    """A relative path as one would write it: no `..`, no doubled or trailing slash, nothing unprintable."""
+    path = PurePosixPath(name)
+    return (
+        bool(path.parts)
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and str(path) == name
+        and name.isprintable()
+        and len(name.encode("utf-8", "surrogatepass")) <= _MAX_NAME_BYTES
+    )
