@@ -127,7 +127,7 @@ def _inside(root: Path, path: Path) -> str:
 def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: int) -> bytes:
     """The bytes of a file that may travel."""
     if not _is_plain(name):
-        raise BundleError(f"the name {ascii(name)} cannot travel", hint="rename it")
+        raise BundleError(f"the name {name!a} cannot travel", hint="rename it")
     if not is_certificate and (why := _is_secret(name)):
         raise BundleError(f"{name} may hold secrets ({why}), so it does not travel", hint="keep it at the agents")
     _refuse_links(root, name)
