@@ -117,7 +117,6 @@ class Step:
         user = self._user
         meter = user.meter
         meter.settle()
-        step = meter.step or self._name
         if error is not None:
             outcome = outcome_of(error)
         elif meter.failed is not None and self._failed is None:
@@ -126,7 +125,7 @@ class Step:
             outcome = OK
         duration_ns = now_ns - self._entered_ns
         response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
-        meter.leave(self._outer, step, response_ns, duration_ns, outcome, is_bound(outcome))
+        meter.leave(self._outer, response_ns, duration_ns, outcome, is_bound(outcome))
 
 
 class Measure:

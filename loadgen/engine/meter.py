@@ -35,7 +35,7 @@ class Meter:
     The clients call, for each request: `settle()`, `request(name)`, and at the end `hold(sample)`.
     """
 
-    __slots__ = ("_held", "_named", "failed", "journey", "pool_limited", "recorder", "step", "warmup")
+    __slots__ = ("_held", "_place", "failed", "journey", "pool_limited", "recorder", "step", "warmup")
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -46,7 +46,7 @@ class Meter:
         self.failed: str | None = None
         """The first `http` error of this iteration that no `expect` accepted: it becomes the iteration's outcome."""
         self._held: Sample | None = None
-        self._named: dict[str, RequestSeries] = {}
+        self._place = recorder.place("", None, False)
 
     def begin(self, journey: str, *, warmup: bool, pool_limited: bool) -> None:
         """A new iteration begins; it waited for a free user if `pool_limited`."""
@@ -58,13 +58,12 @@ class Meter:
         """The user is now in `step` (full name, `a/b` when nested; None outside of steps)."""
         self.settle()
         self.step = step
-        self._named = self.recorder.named(self.journey, step, self.warmup)
+        self._place = self.recorder.place(self.journey, step, self.warmup)
 
-    def leave(
-        self, outer: str | None, step: str, response_ns: int, duration_ns: int, outcome: str, censored: bool
-    ) -> None:
-        """`step` ended with `outcome`, and the user is in `outer` again."""
-        series = self.recorder.step_series(self.journey, step, self.warmup)
+    def leave(self, outer: str | None, response_ns: int, duration_ns: int, outcome: str, censored: bool) -> None:
+        """HOT, once a step. The step that the user is in ended with `outcome`, and the user is in `outer` again."""
+        series = self._place.series
+        assert series is not None
         self.recorder.step(series, response_ns, duration_ns, outcome, censored)
         self.enter(outer)
 
@@ -74,12 +73,8 @@ class Meter:
         counters.requests_started += 1
         if self.pool_limited:
             counters.requests_pool_limited += 1
-        series = self._named.get(name)
-        if series is None:
-            series = self.recorder.request_series(self.journey, self.step, name, self.warmup)
-            if series.key.request == name:  # names beyond the cap are not kept: there may be millions
-                self._named[name] = series
-        return series
+        place = self._place
+        return place.names.get(name) or place.resolve(name)
 
     def hold(self, sample: Sample) -> None:
         """HOT. The request ended; its outcome may still be changed by an `expect`."""

@@ -20,7 +20,7 @@ from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
 from loadgen.measure.histogram import MAX_NS, SLOTS, slots_of_ns
 from loadgen.measure.series import OK, OTHER, Metric, SeriesKey
 
-__all__ = ["MAX_NAMES", "JourneySeries", "RawSink", "Recorder", "RequestSeries", "StepSeries"]
+__all__ = ["MAX_NAMES", "JourneySeries", "Place", "RawSink", "Recorder", "RequestSeries", "StepSeries"]
 
 MAX_NAMES = 500
 """Distinct request names of a journey's step; the rest go into `(other)`, and the run says so."""
@@ -111,6 +111,24 @@ class JourneySeries(_Series):
         super().__init__(key, ("response", "duration", "user_wait", "generator_lag"))
 
 
+class Place:
+    """A journey, or a step of one: its own series, and its request series by name."""
+
+    __slots__ = ("journey", "names", "recorder", "series", "step", "warmup")
+
+    def __init__(self, recorder: Recorder, journey: str, step: str | None, warmup: bool) -> None:
+        self.recorder, self.journey, self.step, self.warmup = recorder, journey, step, warmup
+        self.names: dict[str, RequestSeries] = {}
+        self.series = None if step is None else recorder.step_series(journey, step, warmup)
+
+    def resolve(self, name: str) -> RequestSeries:
+        """The series of a name that is not in `names` yet."""
+        series = self.recorder.request_series(self.journey, self.step, name, self.warmup)
+        if series.key.request == name:  # names beyond the cap are not kept: there may be millions
+            self.names[name] = series
+        return series
+
+
 class Recorder:
     """All series of one worker. Not thread-safe: one event loop records and flips."""
 
@@ -120,7 +138,7 @@ class Recorder:
         self._raw = raw
         self._series: dict[SeriesKey, _Series] = {}
         self._names: dict[tuple[str, str | None], int] = {}
-        self._places: dict[tuple[str, str | None, bool], dict[str, RequestSeries]] = {}
+        self._places: dict[tuple[str, str | None, bool], Place] = {}
         self._ids: dict[SeriesKey, int] = {}
         self._flipped = Counters()
         self._seq = 0
@@ -132,12 +150,11 @@ class Recorder:
 
     # -- resolving series: once a name, not once a request -----------------------------------
 
-    def named(self, journey: str, step: str | None, warmup: bool) -> dict[str, RequestSeries]:
-        """HOT, once a step: the cache of a place's request series by name, shared by all users."""
-        place = (journey, step, warmup)
-        found = self._places.get(place)
+    def place(self, journey: str, step: str | None, warmup: bool) -> Place:
+        """HOT, twice a step: where a user is, with the series that are already resolved there. Shared by all users."""
+        found = self._places.get((journey, step, warmup))
         if found is None:
-            found = self._places[place] = {}
+            found = self._places[journey, step, warmup] = Place(self, journey, step, warmup)
         return found
 
     def request_series(self, journey: str, step: str | None, name: str, warmup: bool = False) -> RequestSeries:
@@ -156,13 +173,17 @@ class Recorder:
 
     def step_series(self, journey: str, step: str, warmup: bool = False) -> StepSeries:
         key = SeriesKey("step", journey, step, None, OK, "response", warmup=warmup)
-        found = self._series.setdefault(key, StepSeries(key))
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = StepSeries(key)
         assert isinstance(found, StepSeries)
         return found
 
     def journey_series(self, journey: str, warmup: bool = False) -> JourneySeries:
         key = SeriesKey("journey", journey, None, None, OK, "response", warmup=warmup)
-        found = self._series.setdefault(key, JourneySeries(key))
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = JourneySeries(key)
         assert isinstance(found, JourneySeries)
         return found
 

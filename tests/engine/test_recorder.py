@@ -88,7 +88,7 @@ def test_names_beyond_the_cap_go_into_other_and_it_is_said_once() -> None:
     keys = recorder.flip(0, 1).new_series
     assert {k.request for k in keys} == {"GET /0", "GET /1", "GET /2", OTHER}
     assert len(recorder.take_notes()) == 1
-    assert len(recorder.named("j", None, False)) == 3  # a million names must not fill the memory
+    assert len(recorder.place("j", None, False).names) == 3  # a million names must not fill the memory
 
 
 def test_a_sample_is_recorded_once_with_what_the_first_expect_said() -> None:
