@@ -64,7 +64,7 @@ def exact(merge: Merge, kind: str = "request", **wanted: object) -> tuple[int, i
 # -- exactly once ---------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.sampled_from(sorted(REGIONS)), st.lists(st.lists(VALUES, max_size=5), min_size=1, max_size=2), min_size=1
@@ -114,7 +114,7 @@ def test_merged_is_bucket_by_bucket_the_sum_of_what_was_accepted(
     assert check_invariant(merge) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(VALUES, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_order_between_agents_does_not_matter(intervals, random) -> None:  # type: ignore[no-untyped-def]
     queues = [[agent.delta(values) for values in intervals] for agent in map(FakeAgent, REGIONS)]
@@ -213,7 +213,7 @@ def test_key_that_the_epoch_brought_before_is_refused() -> None:
         merge.accept("us", again)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=40), st.binary(max_size=40), st.integers(0, 2**64), st.integers(0, 2**64))
 def test_random_bytes_raise_wire_error_and_nothing_else(index: bytes, count: bytes, n: int, sum_ns: int) -> None:
     merge, agent = Merge(), FakeAgent("a")
@@ -253,7 +253,7 @@ def test_questions_sum_over_what_is_not_given() -> None:
     assert merge.rows(region="mars") == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 10**9), min_size=1, max_size=50), st.lists(st.integers(0, 10**9), min_size=1, max_size=50)
 )
