@@ -72,6 +72,8 @@ class Welcome:
 
     epoch: int
     lease_s: float
+    run_id: str = ""
+    """The run that this controller conducts: an agent still busy with another one drops that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,8 +261,15 @@ class Dealer:
     `on_message(data)` is called by `serve`, one message at a time.
     """
 
-    def __init__(self, controller: str, keys: AgentKeys, agent: str, on_message: Callable[[bytes], None]) -> None:
-        """Starts to connect to `controller` ("HOST:PORT").
+    def __init__(
+        self,
+        controller: str,
+        keys: AgentKeys,
+        agent: str,
+        on_message: Callable[[bytes], None],
+        on_connect: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Starts to connect to `controller` ("HOST:PORT"); `on_connect` is called for each connection that is made.
 
         Raises:
             UsageError: no such address, or no name for an agent.
@@ -270,7 +277,8 @@ class Dealer:
         host, port = parse_address(controller)
         self.trouble = f"no answer from {controller} yet"
         """Why there is no connection, in words; empty while there is one."""
-        self._controller, self._on_message = controller, on_message
+        self._controller = controller
+        self._on_message, self._on_connect = on_message, on_connect
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in _DEALER.items():
@@ -335,6 +343,7 @@ class Dealer:
         match event:
             case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.trouble = ""
+                self._on_connect()
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self.trouble = f"the controller at {self._controller} does not know our key"
             case zmq.EVENT_DISCONNECTED if not self.trouble:

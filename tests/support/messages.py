@@ -58,7 +58,7 @@ def deltas(draw: st.DrawFn) -> Delta:
 
 BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
     m.Hello: st.builds(m.Hello, TEXT, TEXT, U32, U32, I64, TEXT, U32, FLOAT, SEQ),
-    m.Welcome: st.builds(m.Welcome, U64, FLOAT),
+    m.Welcome: st.builds(m.Welcome, U64, FLOAT, TEXT),
     m.Rejected: st.builds(m.Rejected, TEXT),
     m.ClockPing: st.builds(m.ClockPing, I64),
     m.ClockPong: st.builds(m.ClockPong, I64, I64),

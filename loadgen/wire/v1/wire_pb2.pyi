@@ -127,12 +127,14 @@ class Hello(_message.Message):
     def __init__(self, agent: _Optional[str] = ..., region: _Optional[str] = ..., major: _Optional[int] = ..., minor: _Optional[int] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ..., cpus: _Optional[int] = ..., weight: _Optional[float] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("epoch", "lease_s")
+    __slots__ = ("epoch", "lease_s", "run_id")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LEASE_S_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     lease_s: float
-    def __init__(self, epoch: _Optional[int] = ..., lease_s: _Optional[float] = ...) -> None: ...
+    run_id: str
+    def __init__(self, epoch: _Optional[int] = ..., lease_s: _Optional[float] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class Rejected(_message.Message):
     __slots__ = ("reason",)

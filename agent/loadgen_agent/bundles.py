@@ -1,0 +1,120 @@
+"""Getting a run's bundle from the controller: in chunks, verified as a whole, unpacked into a private folder.
+
+`Fetch` says what to ask for and takes what comes; it neither sends nor waits.
+Nothing of a bundle is written, let alone imported, before its sha256 is right.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from loadgen.bundle import unpack
+from loadgen.errors import BundleError
+from loadgen.units import NS_PER_S
+from loadgen.wire.messages import BundleChunk, BundleRequest
+
+__all__ = ["AHEAD", "ASK_AGAIN_NS", "MAX_BUNDLE_BYTES", "Cache", "Fetch"]
+
+MAX_BUNDLE_BYTES = 64 << 20
+AHEAD = 10
+"""Chunks asked for and not here yet: keeps a long line busy, and other messages wait for at most these."""
+ASK_AGAIN_NS = 2 * NS_PER_S
+
+
+class Fetch:
+    """One bundle on its way.
+
+    The controller decides how long a chunk is; the first one tells. Until then one is asked for.
+    """
+
+    def __init__(self, sha256: str, size_bytes: int) -> None:
+        """
+        Raises:
+            BundleError: larger than any bundle may be.
+        """
+        if not 0 < size_bytes <= MAX_BUNDLE_BYTES:
+            raise BundleError(f"bundle of {size_bytes:,} bytes: the limit is {MAX_BUNDLE_BYTES:,}")
+        self.sha256, self.size_bytes = sha256, size_bytes
+        self._data = bytearray(size_bytes)
+        self._step: int | None = None
+        self._asked_ns: dict[int, int] = {}
+        """When, by offset, of what was asked for and is not here yet."""
+        self._missing = [0]
+        """Offsets never asked for, the nearest last."""
+
+    @property
+    def data(self) -> bytes | None:
+        """The whole bundle, not verified; None until it is here."""
+        return None if self._missing or self._asked_ns else bytes(self._data)
+
+    def requests(self, now_ns: int) -> list[BundleRequest]:
+        """What to ask for now: new chunks within the credit, and those that took too long."""
+        late = [offset for offset, asked_ns in self._asked_ns.items() if now_ns - asked_ns > ASK_AGAIN_NS]
+        while self._missing and len(self._asked_ns) < AHEAD:
+            offset = self._missing.pop()
+            self._asked_ns[offset] = now_ns
+            late.append(offset)
+        for offset in late:
+            self._asked_ns[offset] = now_ns
+        return [BundleRequest(self.sha256, offset) for offset in late]
+
+    def take(self, chunk: BundleChunk) -> None:
+        """What was not asked for, or comes twice, changes nothing.
+
+        Raises:
+            BundleError: a chunk that is empty or leads beyond the end.
+        """
+        if chunk.sha256 != self.sha256 or chunk.offset not in self._asked_ns:
+            return
+        end = chunk.offset + len(chunk.data)
+        if not chunk.data or end > self.size_bytes:
+            raise BundleError(f"chunk of {len(chunk.data)} bytes at {chunk.offset} of {self.size_bytes}")
+        if self._step is None:
+            self._step = len(chunk.data)
+            self._missing = list(range(self._step, self.size_bytes, self._step))[::-1]
+        if len(chunk.data) != min(self._step, self.size_bytes - chunk.offset):
+            raise BundleError(f"chunk of {len(chunk.data)} bytes after others of {self._step}")
+        self._data[chunk.offset : end] = chunk.data
+        del self._asked_ns[chunk.offset]
+
+
+class Cache:
+    """Unpacked bundles by sha256, in a folder that lives as long as the agent."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    def get(self, sha256: str) -> Path | None:
+        place = self._place(sha256)
+        return place if place is not None and place.is_dir() else None
+
+    def put(self, sha256: str, data: bytes) -> Path:
+        """Verify and unpack. Blocking.
+
+        Raises:
+            BundleError: not what `sha256` says, or not safe.
+            OSError: it cannot be written.
+        """
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="loadgen-agent-"))
+        # Only what was unpacked as a whole ever bears its name.
+        scratch = Path(tempfile.mkdtemp(dir=self._folder))
+        try:
+            unpack(data, sha256, scratch)
+            place = self._folder / sha256
+            if not place.exists():
+                scratch.rename(place)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return place
+
+    def clear(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _place(self, sha256: str) -> Path | None:
+        if self._folder is None or len(sha256) != 64 or not sha256.isalnum():
+            return None
+        return self._folder / sha256

@@ -1,0 +1,55 @@
+"""What an agent asks of its operating system; the only file here that knows which one it is."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+
+__all__ = ["cpu_count", "die_with_parent", "host_name", "raise_file_limit", "worker_environment"]
+
+_PR_SET_PDEATHSIG = 1
+
+_KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LOADGEN_CA_FILE", "LOADGEN_DEBUG_RAW")
+_KEPT_PREFIX = "PYTHON"
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies. Linux only.
+
+    Elsewhere, and in the instant before this call, the end of the socketpair has to do.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What scenario code may see of the agent's environment: how to run, and no secrets."""
+    return {name: value for name, value in environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)}
+
+
+def raise_file_limit() -> int:
+    """Every user needs a descriptor: take all that the hard limit allows. Returns the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS says "unlimited" and then refuses more than this.
+    wanted = hard if hard != resource.RLIM_INFINITY else 10_240 if sys.platform == "darwin" else 1 << 20
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft
+    return wanted
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def host_name() -> str:
+    return socket.gethostname()

@@ -1,0 +1,139 @@
+"""Deltas kept until the controller has them for good, and the Fin that closes the book.
+
+Go-back-N: at most `WINDOW` deltas are on their way; an acknowledgement covers
+everything up to its number; when none comes for a while, or the connection is
+new, everything from the first unacknowledged one is sent again. The controller
+takes them strictly in order, so each is merged exactly once.
+
+Pure: the clock is handed in (ns, monotonic), and what is due to be sent is
+returned. A delta's seq is the book's own, so that one book can later hold the
+sum of several workers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+from loadgen.measure.delta import Counters, Delta
+from loadgen.units import NS_PER_S
+from loadgen.wire.codec import encode
+from loadgen.wire.messages import Fin
+
+__all__ = ["FIN_AGAIN_NS", "STALLED_NS", "WINDOW", "Ledger"]
+
+WINDOW = 32
+"""Deltas under way at once: over 500 ms of round trip that is still more than 1 delta/s."""
+STALLED_NS = 2 * NS_PER_S
+"""Without progress for so long, a group commit and a round trip included: send from the first unacknowledged again."""
+FIN_AGAIN_NS = 1 * NS_PER_S
+
+
+class Ledger:
+    """The book of one run of one agent."""
+
+    def __init__(self, run_id: str, agent: str, epoch: int) -> None:
+        self._run_id, self._agent, self._epoch = run_id, agent, epoch
+        self._kept: deque[bytes] = deque()
+        """Encoded, seq `acked + 1` and on."""
+        self._sent = 0
+        """How many of `_kept` are under way."""
+        self._progress_ns = 0
+        """When the first of those under way was sent, or the last of them acknowledged."""
+        self._totals = Counters()
+        self._recorded = 0
+        self._next = 0
+        self._fin: Fin | None = None
+        self._fin_sent_ns: int | None = None
+
+    @property
+    def last_seq(self) -> int:
+        """Of all that were kept; -1 for none."""
+        return self._next - 1
+
+    @property
+    def acked(self) -> int:
+        return self._next - len(self._kept) - 1
+
+    @property
+    def sent(self) -> int:
+        return self.acked + self._sent
+
+    @property
+    def is_closed(self) -> bool:
+        return self._fin is not None
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Closed, and every delta acknowledged. The Fin goes on being sent until the controller says Bye."""
+        return self._fin is not None and not self._kept and self._fin_sent_ns is not None
+
+    @property
+    def unacked_bytes(self) -> int:
+        return sum(map(len, self._kept))
+
+    def keep(self, delta: Delta) -> None:
+        """The next delta, as the worker made it. After the book is closed it is too late: dropped.
+
+        Raises:
+            WireError: it cannot be sent, however often one tries.
+        """
+        if self._fin is not None:
+            return
+        relabelled = replace(delta, run_id=self._run_id, agent=self._agent, epoch=self._epoch, seq=self._next)
+        self._kept.append(encode(relabelled))
+        self._next += 1
+        self._totals += delta.counters
+        self._recorded += sum(stats.n for stats in delta.stats)
+
+    def close(self, fin: Fin | None, reason: str) -> None:
+        """What everything must add up to.
+
+        A worker that died left no totals of its own. Then they are those of its
+        deltas, and the reason says that what it did since the last one is unknown.
+        """
+        if self._fin is not None:
+            return
+        if fin is None:
+            fin = Fin(self._run_id, self._epoch, self.last_seq, self._totals, self._recorded, 0, reason)
+        elif fin.last_seq != self.last_seq:
+            lost = f"the worker sent {fin.last_seq + 1} deltas, {self.last_seq + 1} arrived"
+            reason = f"{reason}; {lost}" if reason else lost
+        self._fin = replace(fin, run_id=self._run_id, epoch=self._epoch, last_seq=self.last_seq, reason=reason)
+
+    def ack(self, epoch: int, seq: int, now_ns: int) -> None:
+        """Everything up to `seq` is durable. Late, repeated and impossible ones change nothing."""
+        if epoch != self._epoch or not self.acked < seq <= self.last_seq:
+            return
+        gone = seq - self.acked
+        for _ in range(gone):
+            self._kept.popleft()
+        self._sent = max(0, self._sent - gone)
+        self._progress_ns = now_ns
+
+    def send_again(self) -> None:
+        """The connection is new: what was under way may be lost."""
+        self._sent = 0
+        self._fin_sent_ns = None
+
+    def next_due(self, now_ns: int) -> bytes | None:
+        """What to send now; `was_sent` must be told if it could be. None: nothing, for now."""
+        if self._sent and now_ns - self._progress_ns > STALLED_NS:
+            self._sent = 0
+        if self._sent < min(len(self._kept), WINDOW):
+            return self._kept[self._sent]
+        # The Fin after the last delta: a controller that has it knows that nothing else comes.
+        if self._fin is None or self._sent < len(self._kept):
+            return None
+        if self._fin_sent_ns is not None and now_ns - self._fin_sent_ns < FIN_AGAIN_NS:
+            return None
+        return encode(self._fin)
+
+    def was_sent(self, now_ns: int) -> None:
+        """What `next_due` returned is on its way."""
+        if self._sent < len(self._kept):
+            if self._sent == 0:
+                self._progress_ns = now_ns
+            self._sent += 1
+        else:
+            self._fin_sent_ns = now_ns

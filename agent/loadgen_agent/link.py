@@ -1,0 +1,140 @@
+"""The agent's line to its controller: messages, whether it is alive, and how its clock stands to ours.
+
+Whatever comes from the controller is a sign of life. What cannot be read is
+counted and said at most once in 10 s; it never ends the agent.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from loadgen.errors import WireError
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire.codec import decode, encode
+from loadgen.wire.keys import AgentKeys
+from loadgen.wire.messages import ClockPing, ClockPong, Message
+from loadgen.wire.sockets import Dealer
+
+__all__ = ["ClockOffset", "Link"]
+
+log = logging.getLogger(__name__)
+
+_SAY_AGAIN_NS = 10 * NS_PER_S
+
+
+class ClockOffset:
+    """Controller's clock minus ours, from round trips: the shortest one is the least disturbed.
+
+    Off by at most half of that round trip; within 0.06 ms on an idle machine and
+    0.18 ms on a busy one, where the mean of all is off by 1 ms (RELIABILITY section 3).
+    """
+
+    PINGS = 16
+    AGAIN_NS = 200 * NS_PER_MS
+    """A ping without answer is given up after this."""
+
+    def __init__(self) -> None:
+        self.offset_ns = 0
+        self.round_trip_ns: int | None = None
+        self.pongs = 0
+        self._asked_ns: int | None = None
+
+    @property
+    def error_ns(self) -> int:
+        """How far off the offset may be."""
+        return (self.round_trip_ns or 0) // 2
+
+    @property
+    def is_measured(self) -> bool:
+        return self.pongs >= self.PINGS
+
+    def next_ping(self, now_ns: int) -> ClockPing | None:
+        """One at a time, until there were enough."""
+        waits = self._asked_ns is not None and now_ns - self._asked_ns < self.AGAIN_NS
+        if self.is_measured or waits:
+            return None
+        self._asked_ns = now_ns
+        return ClockPing(now_ns)
+
+    def pong(self, pong: ClockPong, now_ns: int) -> None:
+        if pong.agent_ns != self._asked_ns:  # late, or of a life before
+            return
+        self._asked_ns = None
+        self.pongs += 1
+        round_trip_ns = now_ns - pong.agent_ns
+        if self.round_trip_ns is None or round_trip_ns < self.round_trip_ns:
+            self.round_trip_ns = round_trip_ns
+            self.offset_ns = pong.controller_ns - (pong.agent_ns + now_ns) // 2
+
+    def to_own_ns(self, controller_ns: int) -> int:
+        return controller_ns - self.offset_ns
+
+
+class Link:
+    """`on_message(message)` for everything but clock pongs; `on_connect()` for each new connection."""
+
+    def __init__(
+        self,
+        controller: str,
+        keys: AgentKeys,
+        agent: str,
+        on_message: Callable[[Message], None],
+        on_connect: Callable[[], None],
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self.clock = ClockOffset()
+        self.unreadable = 0
+        self.heard_ns = clock_ns()
+        """When the controller last said anything; the beginning counts."""
+        self._now_ns, self._on_message = clock_ns, on_message
+        self._said_ns: int | None = None
+        self._dealer = Dealer(controller, keys, agent, self._on_data, on_connect)
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return self._dealer.trouble
+
+    async def serve(self) -> None:
+        await self._dealer.serve()
+
+    def send(self, message: Message) -> bool:
+        """Whether it is on its way."""
+        return self.send_encoded(encode(message))
+
+    def send_encoded(self, data: bytes) -> bool:
+        return self._dealer.send(data)
+
+    def measure_clock(self) -> None:
+        """Anew. The old estimate stands until the first answer is here."""
+        fresh = ClockOffset()
+        fresh.offset_ns = self.clock.offset_ns
+        self.clock = fresh
+        self.ping()
+
+    def ping(self) -> None:
+        """The next exchange of the measurement, if one is due."""
+        if (ping := self.clock.next_ping(self._now_ns())) is not None:
+            self.send(ping)
+
+    def close(self) -> None:
+        self._dealer.close(linger_ms=500)
+
+    def _on_data(self, data: bytes) -> None:
+        now_ns = self._now_ns()
+        try:
+            message = decode(data)
+        except WireError as error:
+            self.unreadable += 1
+            if self._said_ns is None or now_ns - self._said_ns > _SAY_AGAIN_NS:
+                self._said_ns = now_ns
+                log.warning("%d messages of the controller were unreadable, the last: %s", self.unreadable, error)
+            return
+        self.heard_ns = now_ns
+        if isinstance(message, ClockPong):
+            self.clock.pong(message, now_ns)
+            self.ping()
+        else:
+            self._on_message(message)
