@@ -119,7 +119,7 @@ async def try_journey(
             raise error
     return Trial(
         life.outcome,
-        str(raised[0]) if raised else "",
+        raised[0].detail if raised and isinstance(raised[0], IterationEnded) else "",
         tuple(recorder.requests),
         tuple(recorder.steps),
         tuple(network.requests),
