@@ -8,13 +8,11 @@ async def four(user: User) -> None:
     async with user.step("read"):
         await user.http.get("/", expect=200)
         reply = await user.http.get("/json", expect=200)
-        if reply.json()["ok"] is not True:
-            user.fail("not ok")
+        assert reply.json()["ok"] is True
     async with user.step("write"):
         await user.http.post("/json", json={"sku": "sku-0001", "quantity": 2}, expect=200)
         page = await user.http.get("/1k", expect=200)
-        if len(page.content) != 1024:
-            user.fail("not 1 KiB")
+        assert len(page.content) == 1024
 
 
 plan = Plan(target="http://127.0.0.1:1", load=users(64).hold("5s"), mix=four)
