@@ -290,6 +290,7 @@ class Recorder:
         """
         lags_ns: list[np.ndarray] = []
         responses_ns: list[np.ndarray] = []
+        by_key: dict[SeriesKey, list[np.ndarray]] = {}
         new: list[SeriesKey] = []
         parts: list[tuple[int, np.ndarray, np.ndarray]] = []
         stats: list[SeriesStats] = []
@@ -300,14 +301,18 @@ class Recorder:
             if key.kind == "journey" and key.metric in ("generator_lag", "response"):
                 (lags_ns if key.metric == "generator_lag" else responses_ns).append(values_ns)
             for part_key, part_ns in _split_overflow(key, values_ns):
-                series = self._ids.get(part_key)
-                if series is None:
-                    series = self._ids[part_key] = len(self._ids)
-                    new.append(part_key)
-                slots, counts = np.unique(slots_of_ns(part_ns), return_counts=True)
-                parts.append((series, slots, counts))
-                low, high = int(part_ns.min()), int(part_ns.max())
-                stats.append(SeriesStats(series, len(part_ns), int(part_ns.sum()), low, high))
+                by_key.setdefault(part_key, []).append(part_ns)
+        # What overflowed joins what was censored anyway: a series stands once in a delta.
+        for part_key, arrays in by_key.items():
+            part_ns = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+            series = self._ids.get(part_key)
+            if series is None:
+                series = self._ids[part_key] = len(self._ids)
+                new.append(part_key)
+            slots, counts = np.unique(slots_of_ns(part_ns), return_counts=True)
+            parts.append((series, slots, counts))
+            low, high = int(part_ns.min()), int(part_ns.max())
+            stats.append(SeriesStats(series, len(part_ns), int(part_ns.sum()), low, high))
         parts.sort(key=lambda part: part[0])
         stats.sort(key=lambda s: s.series)
         index = [slots.astype("<u4") + np.uint32(series * SLOTS) for series, slots, _ in parts]
