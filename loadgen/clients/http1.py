@@ -263,11 +263,11 @@ class Connection(asyncio.Protocol):
 
     def on_status(self, reason: bytes) -> None:
         if not self._complete:
-            self._reason = reason
+            self._reason += reason  # llhttp gives it piece by piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._final is None:  # else: trailers, which nobody reads
-            self._raw.append((name, value))
+            self._raw.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         parser = self._parser

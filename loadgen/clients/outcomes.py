@@ -63,10 +63,9 @@ _BY_ERRNO = {
 def connect_failure(error: OSError, where: str) -> RequestFailed:
     """The outcome of an error of the operating system or of TLS; `where` is HOST:PORT."""
     detail = f"{where}: {error.strerror or error}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return RequestFailed(TLS, f"{where}: {error.verify_message or error}")
     if isinstance(error, ssl.SSLError):
-        return RequestFailed(TLS, f"{where}: {error.reason or error}")
+        why = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
+        return RequestFailed(TLS, f"{where}: {why}")
     if isinstance(error, socket.gaierror):
         return RequestFailed(DNS, detail)
     if isinstance(error, TimeoutError):

@@ -71,7 +71,7 @@ async def scripted(
         seen.open_connections += 1
         number = seen.connections
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     request = await _read(reader, number)
                     seen.requests.append(request)
