@@ -235,6 +235,7 @@ class Plan:
         """Everything that is wrong with it, its load and its objectives; not its journeys' own faults."""
         found = [self._fault(wrong) for wrong in (*self._wrong, *self._find_wrong())]
         found += [fault for slo in self.slos for fault in slo.faults]
+        found += self._scopes_wrong()
         if _is_load(self.load):
             found += self.load.faults
         if not _is_url(self.target) and self.overrides.target is not None:
@@ -394,7 +395,6 @@ class Plan:
             if fn is not None:
                 yield from _once_wrong(argument, fn)
         yield from self._warmup_wrong()
-        yield from self._scopes_wrong()
 
     def _warmup_wrong(self) -> Iterator[_Wrong]:
         try:
@@ -409,18 +409,17 @@ class Plan:
                 "a shorter warm-up, or a longer load",
             )
 
-    def _scopes_wrong(self) -> Iterator[_Wrong]:
+    def _scopes_wrong(self) -> Iterator[Fault]:
         """Objectives on journeys and regions that the plan does not have. Steps are the loader's to check."""
         journeys = [one.name for one in self.journeys]
-        regions = list(self.regions)
-        for objective in [slo.objective for slo in self.slos]:
-            if objective is None:
+        for slo in self.slos:
+            if slo.objective is None:
                 continue
-            for what, name, there in (("journey", objective.journey, journeys), ("region", objective.region, regions)):
+            journey, region = slo.objective.journey, slo.objective.region
+            for what, name, there in (("journey", journey, journeys), ("region", region, list(self.regions))):
                 if name is not None and name not in there:
-                    yield _Wrong(
-                        "slos", f'{objective.text}: the plan has no {what} "{name}"', did_you_mean(name, there)
-                    )
+                    message = f'{slo.objective.text}: the plan has no {what} "{name}"'
+                    yield slo.origin.fault(message, did_you_mean(name, there))
 
     # -- overrides ----------------------------------------------------------------------------------
 

@@ -1,0 +1,5 @@
+"""Beside the faulty scenarios: fails when it is called."""
+
+
+def first_of(values: list[str]) -> str:
+    return values[0]
