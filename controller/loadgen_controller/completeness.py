@@ -1,7 +1,8 @@
 """Is all of it here? Proved from each agent's Fin, never assumed.
 
-An agent is complete when its Fin is here, every delta up to the Fin's last is
-merged, and what was merged adds up to the Fin's totals. For one that is not,
+An agent is complete when its Fin is here and does not say that it ended early,
+every delta up to the Fin's last is merged, and what was merged adds up to the
+Fin's totals. For one that is not,
 this module says which seconds are missing and how much of the planned load that is.
 """
 
@@ -121,7 +122,10 @@ def _wrong(epoch: Epoch | None, fin: Fin | None) -> str:
     ]
     if recorded != fin.recorded:
         unequal.append(f"values {fin.recorded:,} said and {recorded:,} merged")
-    return f"its totals do not add up: {', '.join(unequal)}" if unequal else ""
+    if unequal:
+        return f"its totals do not add up: {', '.join(unequal)}"
+    # What it sent is all here, and yet it did not do its share: its worker died, or it lost the controller.
+    return f"it ended early: {fin.reason}" if fin.reason else ""
 
 
 def _epoch(merge: Merge, agent: str, number: int) -> Epoch | None:

@@ -158,9 +158,6 @@ def _of_ends(facts: Facts) -> Iterator[_Finding]:
             yield _Finding(code, end.detail)
         for fault in end.faults:
             yield _Finding(code, str(fault))
-    for agent, fin in facts.fins.items():
-        if fin.reason:
-            yield _Finding(ExitCode.PASSED, f"agent {agent} ended early: {fin.reason}")
 
 
 def _of_data(completeness: Completeness, merge: Merge) -> Iterator[_Finding]:

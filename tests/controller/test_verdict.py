@@ -152,6 +152,15 @@ def test_agent_that_finished_in_another_epoch_is_incomplete() -> None:
     assert judge(said, merged(recorded)).exit_code is ExitCode.INCOMPLETE
 
 
+def test_agent_that_ended_early_did_not_do_its_share() -> None:
+    recorded = recordings({"b": 6})
+    said = facts(recorded)
+    said.fins["b"] = recorded["b"].fin("the worker was killed")
+    found = judge(said, merged(recorded))
+    assert found.exit_code is ExitCode.INCOMPLETE
+    assert found.reasons[0].endswith("10.0 % of the load): it ended early: the worker was killed")
+
+
 @pytest.mark.parametrize(("unfit", "result"), [(0, "valid"), (1, "suspect"), (3, "invalid")])
 def test_unfit_seconds_decide_validity(unfit: int, result: str) -> None:
     found = {agent: Recording(agent) for agent in ASSIGNMENT.agents}

@@ -1,0 +1,464 @@
+"""Conducts one run: the shell around `run.step` that performs its effects.
+
+It owns the socket, the merge and the run folder. Messages come in through
+`intake.py`, time through a tick of 50 ms, and both only ever step the run; what
+the step asks for is done here. It runs on one asyncio loop; only the disk is
+worked on in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from loadgen.errors import BugError, ExitCode, FleetError, StorageError
+from loadgen.measure.merge import Merge
+from loadgen.measure.rundir import RunDir, new_run_id
+from loadgen.units import NS_PER_S
+from loadgen.wire import codec
+from loadgen.wire.keys import ControllerKeys
+from loadgen.wire.messages import Bye, Message, Prepare, SetUp, StartAt, Stop, TearDown
+from loadgen.wire.sockets import Router
+from loadgen_controller.assign import assign, candidates
+from loadgen_controller.books import Books
+from loadgen_controller.fleet import Fleet
+from loadgen_controller.intake import Intake
+from loadgen_controller.journal import Journal, Place
+from loadgen_controller.order import Order
+from loadgen_controller.run import (
+    AgentLost,
+    AgentRefused,
+    AgentReturned,
+    Effect,
+    Event,
+    Phase,
+    Reason,
+    Run,
+    SendPrepare,
+    SendSetUp,
+    SendStart,
+    SendStop,
+    SendTearDown,
+    StopRequested,
+    StorageFailed,
+    Tick,
+    WindUp,
+    step,
+)
+from loadgen_controller.seal import Sealed, facts_of, manifest, seal
+from loadgen_controller.troubles import Troubles
+from loadgen_controller.verdict import Verdict, too_many_script_faults
+from loadgen_controller.view import AgentState, AgentView, ViewState
+
+__all__ = ["Conductor", "NoHosts", "Processes", "Result"]
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.05
+_HANDOVER_S = 2.0
+"""How long agent processes of ours may take to hear Bye and leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What `loadgen run` ends with."""
+
+    exit_code: ExitCode
+    summary: dict[str, object]
+    """As in summary.json, also where that could not be written."""
+    run_dir: Path
+    verdict: Verdict
+
+
+class Processes(Protocol):
+    """Agent processes that this controller starts itself."""
+
+    @property
+    def expected(self) -> Mapping[str, str]:
+        """Region by agent id."""
+
+    def start(self, address: str, logs: Path) -> None: ...
+
+    def exited(self) -> Mapping[str, str]:
+        """Those that have ended since the last call, and how."""
+
+    async def end(self, patience_s: float) -> None:
+        """Returns when none runs any more: those that do not leave within `patience_s` are ended."""
+
+
+class NoHosts:
+    """Agents were started elsewhere."""
+
+    expected: Mapping[str, str] = {}
+
+    def start(self, address: str, logs: Path) -> None:
+        pass
+
+    def exited(self) -> Mapping[str, str]:
+        return {}
+
+    async def end(self, patience_s: float) -> None:
+        pass
+
+
+class Conductor:
+    """One run, from listening to its sealed folder. Make it within the running loop.
+
+    Raises:
+        PortBusy, UsageError: it cannot listen there.
+        StorageError: no folder for the run.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        *,
+        runs_dir: Path,
+        keys: ControllerKeys,
+        listen: str = "127.0.0.1:0",
+        processes: Processes | None = None,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._order, self._clock = order, clock
+        self._processes: Processes = processes or NoHosts()
+        self._router = Router(listen, keys, self._on_message)
+        self._created_at = self._started_at = datetime.now(UTC)
+        try:
+            self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
+        except StorageError:
+            self._router.close()
+            raise
+        self._merge = Merge(order.spec.interval_ns)
+        self._fleet = Fleet()
+        self._books = Books(self._folder.run_id)
+        self._journal = Journal(self._folder, self._on_durable, self._on_storage_failed)
+        self._troubles = Troubles(self._on_trouble, clock)
+        self._intake = Intake(self, order, self._books, self._fleet, self._merge, self._journal, self._troubles, clock)
+        self._run = Run.begin(order.terms(), clock())
+        self._wake = asyncio.Event()
+        self._bug = ""
+
+    # -- for the command line -------------------------------------------------------------------
+
+    @property
+    def run_id(self) -> str:
+        return self._books.run_id
+
+    @property
+    def run_dir(self) -> Path:
+        return self._folder.path
+
+    @property
+    def address(self) -> str:
+        """Where agents reach it, with the real port."""
+        return self._router.address
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """What came in and was no use, by kind."""
+        return self._troubles.counts
+
+    async def conduct(self) -> Result:
+        """The whole run. Ends with a result, whatever happens; only a cancellation passes through."""
+        reading = asyncio.create_task(self._router.serve(), name="router")
+        writing = asyncio.create_task(self._journal.serve(), name="journal")
+        patience_s = 0.0
+        try:
+            try:
+                self._open()
+                await self._until_done(reading, writing)
+            except StorageError as error:
+                self._on_storage_failed(error)
+            except FleetError as error:
+                self._tell_quietly(StopRequested(error.message, now=True, reason=Reason.TOO_FEW_AGENTS))
+            except Exception as error:  # the last border: what was measured must be sealed all the same
+                log.exception("the conductor failed")
+                self._bug = error.message if isinstance(error, BugError) else f"{type(error).__name__}: {error}"
+            writing.cancel()
+            if self._run.phase is not Phase.DONE:
+                reading.cancel()  # else it would go on to merge while the folder is sealed
+            result = await self._wind_up()
+            patience_s = _HANDOVER_S
+            return result
+        finally:
+            reading.cancel()
+            writing.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+            await self._processes.end(patience_s)
+            self._router.close()
+            self._folder.close()
+
+    def request_stop(self, reason: str, now: bool = False) -> None:
+        """End the run early: let iterations finish, or with `now` cut them off. Safe to call again."""
+        self._tell_quietly(StopRequested(reason, now))
+
+    def view(self) -> ViewState:
+        run = self._run
+        ends = run.ends
+        return ViewState(
+            run_id=self.run_id,
+            phase=run.phase,
+            clock_ns=0 if run.t0_ns is None else self._clock() - run.t0_ns,
+            spec=self._order.spec,
+            merge=self._merge,
+            agents=tuple(self._agent_views()),
+            agents_wanted=self._order.agents,
+            is_embedded=self._order.placement == "embedded",
+            run_dir=self._folder.path,
+            notices=tuple(self._books.notices),
+            stop_reason=ends[-1].detail if ends else "",
+        )
+
+    # -- for the intake ---------------------------------------------------------------------------
+
+    @property
+    def run(self) -> Run:
+        return self._run
+
+    def tell(self, event: Event) -> None:
+        """Step the run and do what that asks for. Raises IllegalTransition."""
+        self._step(Tick(self._clock()))
+        self._step(event)
+
+    def send(self, identity: bytes, message: Message) -> bool:
+        return self._router.send(identity, codec.encode(message))
+
+    def greeted(self, agent: str) -> None:
+        """After a lost connection what was sent last may be lost too."""
+        if self._run.phase is Phase.PREPARING and agent not in self._run.ready:
+            self._say(agent, self._prepare_of(agent))
+
+    def beating(self, agent: str, phase: str) -> None:
+        """Whatever it should have heard of and has not, it hears again. Agents ignore repetitions."""
+        run = self._run
+        if agent not in run.live:
+            return
+        if phase == "idle" and run.phase is Phase.PREPARING:
+            self._say(agent, self._prepare_of(agent))
+        elif phase == "ready" and run.phase.has_load and run.t0_ns is not None:
+            self._say(agent, self._start_of(run.t0_ns))
+        elif phase == "running" and run.ends and run.phase in (Phase.DRAINING, Phase.FINISHING):
+            self._say(agent, Stop(self.run_id, run.ends[-1].detail, run.phase is Phase.FINISHING))
+
+    # -- the run ----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._folder.write_bundle(self._order.bundle)
+        self._write_manifest()
+        self._journal.event("listening", address=self.address, agents=self._order.agents)
+        logs = self._folder.path / "agents"
+        self._processes.start(self.address, logs)
+
+    async def _until_done(self, *tasks: asyncio.Task[None]) -> None:
+        while self._run.phase is not Phase.DONE:
+            for task in tasks:
+                if task.done():
+                    task.result()
+                    raise BugError(f"the {task.get_name()} ended before the run")
+            self._tick()
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _TICK_S)
+
+    def _tick(self) -> None:
+        now_ns = self._clock()
+        self._step(Tick(now_ns))
+        events: list[Event] = list(self._fleet.tick(now_ns))
+        for agent, how in self._processes.exited().items():
+            events += self._fleet.lose(agent, how)
+            if self._run.phase is Phase.WAITING:  # it will not come any more
+                text = f"agent {agent} did not start: {how}"
+                events.append(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
+        for event in events:
+            self.tell(event)
+        if self._run.phase in (Phase.STARTING, Phase.RUNNING) and (why := too_many_script_faults(self._merge)):
+            self.tell(StopRequested(why, reason=Reason.SCRIPT_FAULTS))
+
+    def _step(self, event: Event) -> None:
+        before = self._run
+        self._run, effects = step(before, event)
+        if not isinstance(event, Tick):
+            self._journal.event("event", name=type(event).__name__, event=event, phase=before.phase.value)
+            self._note(event)
+        if self._run.phase is not before.phase:
+            self._journal.event("phase", was=before.phase.value, phase=self._run.phase.value)
+            self._wake.set()
+        for end in self._run.ends[len(before.ends) :]:
+            self._journal.event("end", end=end)
+        for effect in effects:
+            self._perform(effect)
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case AgentLost(agent, text) | AgentRefused(agent, text):
+                self._books.lost[agent] = text
+                if agent in self._run.lost:
+                    self._books.notices.append(f"agent {agent} is lost: {text}")
+            case AgentReturned(agent):
+                self._books.lost.pop(agent, None)
+                self._books.notices.append(f"agent {agent} is back")
+
+    def _perform(self, effect: Effect) -> None:
+        run_id = self.run_id
+        match effect:
+            case SendPrepare(agents):
+                self._assign(agents)
+                for agent in agents:
+                    self._say(agent, self._prepare_of(agent))
+            case SendSetUp(agent):
+                self._say(agent, SetUp(run_id))
+            case SendStart(agents, t0_ns):
+                self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
+                for agent in agents:
+                    self._say(agent, self._start_of(t0_ns))
+            case SendStop(agents, text, now):
+                self._load_ends()
+                for agent in agents:
+                    self._say(agent, Stop(run_id, text, now))
+            case SendTearDown(agent):
+                self._say(agent, TearDown(run_id, self._books.shared_json))
+            case WindUp():
+                self._wake.set()
+
+    def _assign(self, agents: tuple[str, ...]) -> None:
+        books = self._books
+        members = [member for member in self._fleet if member.id in agents]
+        books.assignment = assign(self._order.spec.regions, candidates(members))
+        books.epochs = {member.id: member.epoch for member in members}
+        self._write_manifest()
+
+    def _load_ends(self) -> None:
+        """A stop before the planned end: what would have been due after it is not missing."""
+        run, duration_ns = self._run, self._order.spec.duration_ns
+        if run.t0_ns is None or self._books.load_ended_ns is not None or not run.ends:
+            return
+        ended_ns = max(0, self._clock() - run.t0_ns)
+        if duration_ns is None or ended_ns < duration_ns:
+            self._books.load_ended_ns = ended_ns
+
+    def _write_manifest(self) -> None:
+        self._folder.write_manifest(manifest(self._order, self._books, self._fleet, self._created_at))
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def _say(self, agent: str, message: Message) -> None:
+        member = self._fleet.get(agent)
+        if member is not None and not self.send(member.identity, message):
+            self._troubles.add("unsent", f"{type(message).__name__} to {agent}")  # its next heartbeat has it sent again
+
+    def _prepare_of(self, agent: str) -> Prepare:
+        order, assignment = self._order, self._books.assignment
+        assert assignment is not None
+        return Prepare(
+            run_id=self.run_id,
+            generation=assignment.generation,
+            bundle_sha256=order.bundle_sha256,
+            bundle_bytes=len(order.bundle),
+            scenario=order.scenario,
+            plan=order.plan,
+            overrides_json=order.overrides_json,
+            seed=order.seed,
+            index=assignment.index(agent),
+            weights=assignment.weights,
+            interval_ns=order.spec.interval_ns,
+        )
+
+    def _start_of(self, t0_ns: int) -> StartAt:
+        return StartAt(self.run_id, t0_ns, self._books.shared_json)
+
+    def _on_message(self, identity: bytes, agent: str, data: bytes) -> None:
+        self._intake.on_message(identity, agent, data)
+
+    def _on_durable(self, places: Iterable[Place]) -> None:
+        self._intake.on_durable(places)
+
+    def _on_storage_failed(self, error: StorageError) -> None:
+        self._journal.has_failed = True
+        self._tell_quietly(StorageFailed(f"{error.message} ({error.hint})" if error.hint else error.message))
+
+    def _on_trouble(self, kind: str, text: str, count: int) -> None:
+        log.warning("%s: %s", kind, text)
+        self._journal.event("trouble", trouble=kind, text=text, count=count)
+
+    def _tell_quietly(self, event: StopRequested | StorageFailed) -> None:
+        """These two fit every phase."""
+        self.tell(event)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    async def _wind_up(self) -> Result:
+        """Stop what still runs, seal the folder, let everybody go."""
+        if self._run.phase is not Phase.DONE:  # our own bug cut it short
+            for member in self._fleet:
+                self._say(member.id, Stop(self.run_id, "the controller failed", now=True))
+        await self._journal.commit()
+        now_ns = self._clock()
+        duration_s = 0.0 if self._run.t0_ns is None else max(0, now_ns - self._run.t0_ns) / NS_PER_S
+        if self._troubles.counts:
+            self._journal.event("troubles", counts=dict(self._troubles.counts))
+        sealed: Sealed = await asyncio.to_thread(
+            seal,
+            self._folder,
+            facts_of(self._run, self._order, self._books, self._bug),
+            self._merge,
+            self._order,
+            self._books,
+            {member.id: member.pid for member in self._fleet},
+            self._started_at,
+            duration_s,
+        )
+        self._dismiss()
+        verdict = sealed.verdict
+        return Result(verdict.exit_code, sealed.summary, self._folder.path, verdict)
+
+    def _dismiss(self) -> None:
+        leave = self._order.placement == "embedded"
+        for member in self._fleet:
+            self._say(member.id, Bye(self.run_id, leave))
+            if leave:
+                self._say(member.id, Bye("", leave))  # for one that took no part, or gave up
+
+    # -- the view ---------------------------------------------------------------------------------
+
+    def _agent_views(self) -> list[AgentView]:
+        now_ns = self._clock()
+        found: list[AgentView] = []
+        order = self._books.assignment.agents if self._books.assignment is not None else ()
+        members = {member.id: member for member in self._fleet}
+        for agent in dict.fromkeys((*order, *self._processes.expected, *sorted(members))):
+            member = members.get(agent)
+            if order and agent not in order:
+                continue
+            region = member.region if member is not None else self._processes.expected[agent]
+            note = self._books.lost.get(agent, "") if agent in self._run.lost else ""
+            silent_s = member.silent_s(now_ns) if member is not None else 0.0
+            found.append(AgentView(agent, region, self._state(agent, member is not None), silent_s, note))
+        return found
+
+    def _state(self, agent: str, is_here: bool) -> AgentState:
+        run = self._run
+        if not is_here:
+            return "expected"
+        if agent in run.lost:
+            return "lost"
+        if agent in run.merged:
+            return "finished"
+        match run.phase:
+            case Phase.WAITING:
+                return "registered"
+            case Phase.PREPARING:
+                return "ready" if agent in run.ready else "preparing"
+            case Phase.SETTING_UP | Phase.STARTING:
+                return "ready"
+            case Phase.RUNNING:
+                return "running"
+            case Phase.DRAINING | Phase.FINISHING:
+                return "draining"
+        return "finished"

@@ -1,0 +1,278 @@
+"""What agents say: read, checked, and turned into events of the run.
+
+Whatever a peer sends, nothing is raised from here because of it: what cannot be
+read, is about another run or agent, or does not fit the phase is counted and
+forgotten. A delta is merged and written first, and acknowledged by the journal
+when it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import isfinite
+from typing import Protocol
+
+from loadgen.errors import IllegalTransition, WireError
+from loadgen.measure.merge import Accepted, Merge
+from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
+from loadgen.wire import codec
+from loadgen.wire.messages import (
+    PROTOCOL_MAJOR,
+    PROTOCOL_MINOR,
+    Ack,
+    BundleChunk,
+    BundleRequest,
+    ClockPing,
+    ClockPong,
+    Delta,
+    Fin,
+    Heartbeat,
+    Hello,
+    Message,
+    Ready,
+    Refused,
+    Rejected,
+    SetUpDone,
+    TornDown,
+    Welcome,
+)
+from loadgen_controller.books import Books
+from loadgen_controller.fleet import Fleet
+from loadgen_controller.journal import Journal, Place
+from loadgen_controller.order import Order
+from loadgen_controller.run import (
+    AgentReady,
+    AgentRefused,
+    Event,
+    FinReceived,
+    Merged,
+    Phase,
+    Run,
+    SetUpEnded,
+    TearDownEnded,
+)
+from loadgen_controller.troubles import Troubles
+
+__all__ = ["CHUNK_BYTES", "LEASE_S", "Intake"]
+
+LEASE_S = 8.0
+"""An agent that is not acknowledged for so long stops its load; shorter than `fleet.LOST_AFTER_NS`."""
+CHUNK_BYTES = 64 * 1024
+_CLOCK_ERROR_NS = 100 * NS_PER_MS
+"""Above it the agent's start is only roughly at T0."""
+_AHEAD_NS = 5 * NS_PER_S
+"""A delta that ends further in the future than this is nonsense."""
+
+
+class Desk(Protocol):
+    """What the intake may do to the run."""
+
+    @property
+    def run(self) -> Run: ...
+
+    def tell(self, event: Event) -> None:
+        """Step the run. Raises IllegalTransition when the event does not fit its phase."""
+
+    def send(self, identity: bytes, message: Message) -> bool: ...
+
+    def greeted(self, agent: str) -> None:
+        """The agent has said Hello again: its connection was lost, and perhaps what was sent last."""
+
+    def beating(self, agent: str, phase: str) -> None:
+        """The agent says where it stands: what it should have heard of can be said again."""
+
+
+class Intake:
+    """Takes what the router delivers."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        order: Order,
+        books: Books,
+        fleet: Fleet,
+        merge: Merge,
+        journal: Journal,
+        troubles: Troubles,
+        clock: Callable[[], int],
+    ) -> None:
+        self._desk, self._order, self._books, self._fleet = desk, order, books, fleet
+        self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
+
+    def on_message(self, identity: bytes, agent: str, data: bytes) -> None:
+        """HOT, once a message: the peer's key may speak for `agent`."""
+        try:
+            message = codec.decode(data)
+        except WireError as error:
+            self._troubles.add("unreadable", f"from {agent}: {error}")
+            # Also the way in which one of another major version hears why it is not taken in.
+            if self._fleet.get(agent) is None:
+                self._desk.send(identity, Rejected(f"the controller cannot read it: {error}"))
+            return
+        try:
+            if isinstance(message, Hello):
+                self._hello(identity, agent, message)
+            else:
+                self._from_member(identity, agent, data, message)
+        except IllegalTransition:
+            self._troubles.add("unexpected", f"{type(message).__name__} of {agent} while {self._desk.run.phase.value}")
+        except WireError as error:
+            self._troubles.add("malformed", f"from {agent}: {error}")
+
+    def on_durable(self, places: Iterable[Place]) -> None:
+        """The journal has these on the disk, and all before them."""
+        for agent, epoch, seq in places:
+            self._books.durable[agent] = seq
+            self._acknowledge(agent, epoch)
+            self._settle(agent)
+
+    # -- registering --------------------------------------------------------------------------
+
+    def _hello(self, identity: bytes, agent: str, hello: Hello) -> None:
+        if reason := self._unwelcome(agent, hello):
+            self._troubles.add("rejected", f"{agent}: {reason}")
+            self._desk.send(identity, Rejected(reason))
+            return
+        events = self._fleet.hello(hello, identity, self._clock())
+        member = self._fleet.get(agent)
+        assert member is not None
+        self._desk.send(identity, Welcome(member.epoch, LEASE_S))
+        for event in events:
+            self._desk.tell(event)
+        if hello.region not in self._order.spec.regions:
+            self._books.notice(f"agent {agent} takes no part: the plan has no load in {hello.region}")
+        if not events:
+            self._desk.greeted(agent)
+
+    @staticmethod
+    def _unwelcome(agent: str, hello: Hello) -> str:
+        if hello.agent != agent:
+            return f"the key and connection are those of {agent}, not of {hello.agent}"
+        if hello.major != PROTOCOL_MAJOR:
+            return (
+                f"it speaks protocol {hello.major}.{hello.minor} and the controller {PROTOCOL_MAJOR}.{PROTOCOL_MINOR}:"
+                " run the same version of loadgen on both"
+            )
+        if not (isfinite(hello.weight) and hello.weight > 0):
+            return f"its weight is {hello.weight}, which is none"
+        return ""
+
+    # -- members ------------------------------------------------------------------------------
+
+    def _from_member(self, identity: bytes, agent: str, data: bytes, message: Message) -> None:
+        member = self._fleet.get(agent)
+        if member is None or member.identity != identity:
+            # One that was replaced by a newer process of its name, or that we never met.
+            self._troubles.add("stranger", f"{type(message).__name__} of {agent}, which is not registered")
+            return
+        if isinstance(message, ClockPing):  # first of all: each microsecond here is an error of its clock
+            self._desk.send(identity, ClockPong(message.agent_ns, self._clock()))
+        for event in self._fleet.heard(agent, self._clock()):
+            self._desk.tell(event)
+        match message:
+            case ClockPing():
+                return
+            case BundleRequest():
+                self._bundle(identity, agent, message)
+            case Heartbeat():
+                if message.run_id in ("", self._books.run_id):
+                    self._desk.beating(agent, message.phase)
+            case _ if getattr(message, "run_id", None) != self._books.run_id:
+                self._troubles.add("other run", f"{type(message).__name__} of {agent}")
+            case Delta():
+                self._delta(agent, data, message)
+            case Fin():
+                self._fin(agent, message)
+            case Ready():
+                self._ready(agent, message)
+            case Refused():
+                self._desk.tell(AgentRefused(agent, message.reason or "it gives no reason", message.faults))
+            case SetUpDone() | TornDown() if agent not in self._desk.run.live[:1]:
+                self._troubles.add("unexpected", f"{type(message).__name__} of {agent}, which was not asked")
+            case SetUpDone():
+                self._books.shared_json = message.value_json or b"null"
+                self._desk.tell(SetUpEnded(message.error))
+            case TornDown():
+                self._desk.tell(TearDownEnded(message.error))
+            case _:
+                self._troubles.add("unexpected", f"{type(message).__name__} of {agent} is not for a controller")
+
+    def _bundle(self, identity: bytes, agent: str, request: BundleRequest) -> None:
+        """One chunk for each request: the agent decides how many are on their way at a time."""
+        order = self._order
+        if request.sha256 != order.bundle_sha256 or not 0 <= request.offset < len(order.bundle):
+            self._troubles.add("malformed", f"{agent} asks for a bundle that is not that of this run")
+            return
+        data = order.bundle[request.offset : request.offset + CHUNK_BYTES]
+        self._desk.send(identity, BundleChunk(request.sha256, request.offset, data))
+
+    def _ready(self, agent: str, ready: Ready) -> None:
+        assignment = self._books.assignment
+        if assignment is None or ready.generation != assignment.generation:
+            self._troubles.add("other generation", f"Ready of {agent}")
+            return
+        if ready.bundle_sha256 != self._order.bundle_sha256:
+            self._desk.tell(AgentRefused(agent, "it has another bundle than the one that was sent"))
+            return
+        self._books.clock_errors_ns[agent] = ready.clock_error_ns
+        if ready.clock_error_ns > _CLOCK_ERROR_NS:
+            self._books.notice(f"agent {agent} knows our clock only within {format_duration(ready.clock_error_ns)}")
+        self._desk.tell(AgentReady(agent))
+
+    # -- data ---------------------------------------------------------------------------------
+
+    def _delta(self, agent: str, data: bytes, delta: Delta) -> None:
+        books, run = self._books, self._desk.run
+        if delta.agent != agent or books.epochs.get(agent) != delta.epoch or books.assignment is None:
+            self._troubles.add("other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}")
+            return
+        if run.t0_ns is None or run.phase is Phase.DONE:
+            self._troubles.add("unexpected", f"delta {delta.seq} of {agent} while {run.phase.value}")
+            return
+        if delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
+            raise WireError(f"delta {delta.seq} ends in the future, at {delta.end_ns} ns")
+        match self._merge.accept(books.assignment.region(agent), delta):
+            case Accepted.MERGED:
+                self._journal.append(data, (agent, delta.epoch, delta.seq))
+                for note in delta.health.notes:
+                    books.notice(f"{agent}: {note}")
+            case Accepted.DUPLICATE:  # our acknowledgement was lost, or is on its way
+                self._troubles.counts["duplicate"] += 1
+                self._acknowledge(agent, delta.epoch)
+            case Accepted.GAP:
+                self._troubles.add(
+                    "gap", f"delta {delta.seq} of {agent}, {self._merge.next_seq(agent, delta.epoch)} is next"
+                )
+                self._acknowledge(agent, delta.epoch)
+            case Accepted.OLD_EPOCH:
+                self._troubles.add("old epoch", f"delta {delta.seq} of {agent}")
+
+    def _acknowledge(self, agent: str, epoch: int) -> None:
+        """What is durable; the agent goes on from there."""
+        member, seq = self._fleet.get(agent), self._books.durable.get(agent, -1)
+        if member is not None and member.epoch == epoch:
+            self._desk.send(member.identity, Ack(self._books.run_id, epoch, seq))
+
+    def _fin(self, agent: str, fin: Fin) -> None:
+        if self._books.epochs.get(agent) != fin.epoch:
+            self._troubles.add("other agent", f"Fin of epoch {fin.epoch} from {agent}")
+            return
+        known = self._books.fins.get(agent)
+        if known is not None and known != fin:
+            self._troubles.add("malformed", f"{agent} finishes twice, and differently")
+            return
+        self._desk.tell(FinReceived(agent, fin.reason))
+        if known is None:
+            self._books.fins[agent] = fin
+            self._journal.event("fin", agent=agent, fin=fin)
+        self._settle(agent)
+
+    def _settle(self, agent: str) -> None:
+        """Is everything up to the agent's Fin on the disk?"""
+        fin = self._books.fins.get(agent)
+        if (
+            fin is not None
+            and self._books.durable.get(agent, -1) >= fin.last_seq
+            and agent not in self._desk.run.merged
+        ):
+            self._desk.tell(Merged(agent))

@@ -1,0 +1,40 @@
+"""What is to be run, as the command line hands it to the conductor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from loadgen.dsl.plan import PlanSpec
+from loadgen_controller.run import Terms
+
+__all__ = ["Order"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A plan and its bundle, checked; nothing in it is found wrong later but on an agent."""
+
+    spec: PlanSpec
+    bundle: bytes
+    bundle_sha256: str
+    scenario: str
+    """Path of the scenario file within the bundle."""
+    plan: str
+    """Its name in the scenario; empty: the only one."""
+    seed: int
+    agents: int
+    """How many to wait for, all regions together."""
+    placement: Literal["embedded", "fleet"] = "embedded"
+    overrides_json: bytes = b"{}"
+
+    def terms(self) -> Terms:
+        spec = self.spec
+        return Terms(
+            agents=self.agents,
+            regions=tuple(sorted(spec.regions)),
+            duration_ns=spec.duration_ns,
+            drain_ns=spec.drain_ns,
+            has_set_up=spec.has_set_up,
+            has_tear_down=spec.has_tear_down,
+        )

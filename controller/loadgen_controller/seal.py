@@ -1,0 +1,165 @@
+"""The end of a run: verdict, summary and log into the folder, as much of it as can be written."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+
+import msgspec
+
+from loadgen.errors import StorageError
+from loadgen.measure.delta import Delta
+from loadgen.measure.hlog import write_hlog
+from loadgen.measure.merge import Merge
+from loadgen.measure.rundir import RunDir, utc_text
+from loadgen.measure.summary import AgentFacts, RunFacts, build
+from loadgen.units import NS_PER_MS
+from loadgen.wire import codec
+from loadgen_controller.assign import Assignment
+from loadgen_controller.books import Books
+from loadgen_controller.fleet import Fleet
+from loadgen_controller.order import Order
+from loadgen_controller.run import End, Reason, Run
+from loadgen_controller.verdict import Facts, Verdict, judge
+
+__all__ = ["Sealed", "deltas_of", "facts_of", "manifest", "seal"]
+
+MANIFEST_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    facts: Facts
+    verdict: Verdict
+    summary: dict[str, object]
+
+
+def manifest(order: Order, books: Books, fleet: Fleet, created_at: datetime) -> dict[str, object]:
+    """What was asked for and who does it; secrets by name only, keys not at all."""
+    agents = [
+        {"id": m.id, "region": m.region, "epoch": m.epoch, "pid": m.pid, "host": m.host, "cpus": m.cpus}
+        for m in fleet
+        if m.id in books.epochs
+    ]
+    return {
+        "format": MANIFEST_FORMAT,
+        "run_id": books.run_id,
+        "created_at": utc_text(created_at),
+        "placement": order.placement,
+        "scenario": order.scenario,
+        "plan": order.plan,
+        "seed": order.seed,
+        "interval_ns": order.spec.interval_ns,
+        "overrides": msgspec.json.decode(order.overrides_json or b"{}"),
+        "bundle": {"sha256": order.bundle_sha256, "bytes": len(order.bundle)},
+        "spec": msgspec.to_builtins(order.spec, enc_hook=str),
+        "assignment": msgspec.to_builtins(books.assignment),
+        "agents": agents,
+        "versions": {"loadgen": version("loadgen"), "python": platform.python_version()},
+        "machine": {"system": platform.system(), "release": platform.release(), "arch": platform.machine()},
+    }
+
+
+def facts_of(run: Run, order: Order, books: Books, bug: str = "") -> Facts:
+    """What the verdict is made from, beside the deltas."""
+    spec = order.spec
+    load_ns = spec.duration_ns if books.load_ended_ns is None else books.load_ended_ns
+    return Facts(
+        ends=run.ends,
+        objectives=spec.slos,
+        profile=spec.profile,
+        journeys=tuple(journey.name for journey in spec.journeys if journey.weight > 0),
+        assignment=books.assignment,
+        epochs=books.epochs,
+        fins=books.fins,
+        lost={agent: text for agent, text in books.lost.items() if agent in run.lost},
+        has_started=run.t0_ns is not None,
+        load_ns=load_ns,
+        bug=bug,
+    )
+
+
+def deltas_of(folder: RunDir, assignment: Assignment) -> Iterator[tuple[str, Delta]]:
+    """(region, delta) in the order in which they were merged, read back from the folder."""
+    for record in folder.records():
+        delta = codec.decode(record)
+        if isinstance(delta, Delta):
+            yield assignment.region(delta.agent), delta
+
+
+def seal(
+    folder: RunDir,
+    facts: Facts,
+    merge: Merge,
+    order: Order,
+    books: Books,
+    pids: Mapping[str, int],
+    started_at: datetime,
+    duration_s: float,
+) -> Sealed:
+    """Judge the run and leave all of it behind; blocking. Storage that fails becomes one more reason."""
+    sealed = _sealed(facts, merge, order, books, pids, started_at, duration_s)
+    try:
+        if facts.assignment is not None and facts.has_started:
+            write_hlog(folder.hlog_path, deltas_of(folder, facts.assignment), started_at)
+        folder.event("facts", facts=facts)
+        folder.event("verdict", result=sealed.verdict.result, exit_code=int(sealed.verdict.exit_code))
+        folder.seal(sealed.summary)
+    except StorageError as error:
+        if any(end.reason is Reason.STORAGE_FAILED for end in facts.ends):
+            return sealed
+        facts = replace(facts, ends=(*facts.ends, End(Reason.STORAGE_FAILED, error.message)))
+        return seal(folder, facts, merge, order, books, pids, started_at, duration_s)  # a summary may still fit
+    return sealed
+
+
+def _sealed(
+    facts: Facts,
+    merge: Merge,
+    order: Order,
+    books: Books,
+    pids: Mapping[str, int],
+    started_at: datetime,
+    duration_s: float,
+) -> Sealed:
+    verdict = judge(facts, merge)
+    spec = order.spec
+    run = RunFacts(
+        run_id=books.run_id,
+        scenario=order.scenario,
+        plan=spec.name,
+        placement=order.placement,
+        started_at=started_at,
+        duration_s=duration_s,
+        result=verdict.result,
+        exit_code=int(verdict.exit_code),
+        reasons=verdict.reasons,
+        validity=verdict.validity.verdict,
+        validity_reasons=verdict.validity.reasons,
+        agents=tuple(_agents(verdict, books, pids)),
+        load=spec.load,
+        is_open=spec.is_open,
+        has_warmup=spec.warmup_ns > 0,
+        notes=tuple(books.notices),
+        extra={"missing_share": round(verdict.completeness.missing_share, 6)},
+    )
+    return Sealed(facts, verdict, build(run, merge, verdict.slos))
+
+
+def _agents(verdict: Verdict, books: Books, pids: Mapping[str, int]) -> Iterator[AgentFacts]:
+    for data in verdict.completeness.agents:
+        fin = books.fins.get(data.agent)
+        error_ns = books.clock_errors_ns.get(data.agent)
+        yield AgentFacts(
+            id=data.agent,
+            region=data.region,
+            complete=data.is_complete,
+            missing=data.text or None,
+            missing_s=data.missing_s,
+            pid=pids.get(data.agent),
+            clock_error_ms=None if error_ns is None else round(error_ns / NS_PER_MS, 3),
+            start_skew_ms=None if fin is None else round(fin.started_at_ns / NS_PER_MS, 3),
+        )

@@ -1,0 +1,30 @@
+"""What came in and was no use: counted by kind, told at a bounded rate, and survived."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from loadgen.units import NS_PER_S
+
+__all__ = ["Troubles"]
+
+_TOLD_EACH_NS = NS_PER_S
+
+
+class Troubles:
+    """Counts all; tells the first of a kind at once and later ones at most once a second, with how many."""
+
+    def __init__(self, tell: Callable[[str, str, int], None], clock: Callable[[], int]) -> None:
+        self.counts: Counter[str] = Counter()
+        self._tell, self._clock = tell, clock
+        self._told: dict[str, tuple[int, int]] = {}
+
+    def add(self, kind: str, text: str) -> None:
+        """`kind` is one of a few words of ours; `text` may quote the peer."""
+        self.counts[kind] += 1
+        now_ns = self._clock()
+        told_ns, told = self._told.get(kind, (None, 0))
+        if told_ns is None or now_ns - told_ns >= _TOLD_EACH_NS:
+            self._told[kind] = now_ns, self.counts[kind]
+            self._tell(kind, text[:500], self.counts[kind] - told)

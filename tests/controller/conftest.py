@@ -1,0 +1,129 @@
+"""A conductor on a real socket, agents by script, and a clock that can jump."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from loadgen.dsl.plan import JourneySpec, PlanSpec
+from loadgen.measure.objective import Objective
+from loadgen.profile import ArrivalProfile, Stage
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen_controller.conductor import Conductor, Result
+from loadgen_controller.order import Order
+from tests.support.fake_agent import FakeAgent
+from tests.support.wire import until
+
+BUNDLE = bytes(range(256)) * 700  # three chunks
+
+
+class JumpingClock:
+    """The machine's, plus what the test adds."""
+
+    def __init__(self) -> None:
+        self.ahead_ns = 0
+
+    def __call__(self) -> int:
+        return time.perf_counter_ns() + self.ahead_ns
+
+    def jump(self, seconds: float) -> None:
+        self.ahead_ns += round(seconds * NS_PER_S)
+
+
+def spec(**other: object) -> PlanSpec:
+    usual: dict[str, object] = {
+        "name": "plan",
+        "scenario": "shop.py",
+        "doc": "",
+        "target": "http://127.0.0.1:1",
+        "load": "arrivals: hold 20/s for 3s",
+        "profile": ArrivalProfile((Stage(20, 20, 3 * NS_PER_S),)),
+        "journeys": (JourneySpec(name="shop", weight=1.0),),
+        "slos": (Objective(kind="percentile", text="p(95) < 300ms", limit=300 * NS_PER_MS, q=95),),
+        "regions": {"eu": 0.5, "us": 0.5},
+        "duration_ns": 3 * NS_PER_S,
+        "total_arrivals": 60,
+        "peak": 20.0,
+        "max_users": None,
+        "max_lateness_ns": None,
+        "warmup_ns": 0,
+        "drain_ns": 5 * NS_PER_S,
+        "connect_timeout_ns": NS_PER_S,
+        "timeout_ns": NS_PER_S,
+        "seed": 7,
+    }
+    return PlanSpec(**(usual | other))  # type: ignore[arg-type]
+
+
+class Play:
+    """One run on stage: the conductor and those who speak to it."""
+
+    def __init__(self, runs_dir: Path, **other: object) -> None:
+        self.clock = JumpingClock()
+        own, pair = KeyPair.new(), KeyPair.new()
+        self.keys = AgentKeys(pair, own.public)
+        plan = spec(**other)
+        order = Order(
+            spec=plan,
+            bundle=BUNDLE,
+            bundle_sha256=hashlib.sha256(BUNDLE).hexdigest(),
+            scenario="shop.py",
+            plan="",
+            seed=7,
+            agents=len(plan.regions),
+            placement="fleet",
+        )
+        keys = ControllerKeys(own, {pair.public: "*"})
+        self.conductor = Conductor(order, runs_dir=runs_dir, keys=keys, clock=self.clock)
+        self.conducting = asyncio.create_task(self.conductor.conduct())
+        self._agents: list[FakeAgent] = []
+
+    def agent(self, agent: str, region: str, *, keys: AgentKeys | None = None, pid: int = 1) -> FakeAgent:
+        made = FakeAgent(self.conductor.address, keys or self.keys, agent, region, pid)
+        self._agents.append(made)
+        return made
+
+    def pair(self) -> tuple[FakeAgent, FakeAgent]:
+        return self.agent("a", "eu"), self.agent("b", "us")
+
+    async def started(self) -> tuple[FakeAgent, FakeAgent]:
+        """Two agents past T0."""
+        a, b = self.pair()
+        await asyncio.gather(a.start(), b.start())
+        self.clock.jump(1)
+        return a, b
+
+    async def result(self) -> Result:
+        async with asyncio.timeout(20):
+            return await self.conducting
+
+    async def trouble(self, kind: str) -> None:
+        """Until the conductor has counted one of the kind."""
+        await until(lambda: self.conductor.troubles.get(kind))
+
+    async def close(self) -> None:
+        self.conducting.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.conducting
+        for agent in self._agents:
+            await agent.close()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Callable[..., Play]]:
+    made: list[Play] = []
+
+    def make(**other: object) -> Play:
+        made.append(Play(tmp_path, **other))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.close()
