@@ -94,20 +94,15 @@ class Cache:
         """Verify and unpack. Blocking.
 
         Raises:
-            BundleError: not what `sha256` says, or not safe.
-            OSError: it cannot be written.
+            BundleError: not what `sha256` says, not safe, or it cannot be written.
         """
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="loadgen-agent-"))
-        # Only what was unpacked as a whole ever bears its name.
-        scratch = Path(tempfile.mkdtemp(dir=self._folder))
-        try:
-            unpack(data, sha256, scratch)
-            place = self._folder / sha256
-            if not place.exists():
-                scratch.rename(place)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            try:
+                self._folder = Path(tempfile.mkdtemp(prefix="loadgen-agent-"))
+            except OSError as exc:
+                raise BundleError(f"no place for a bundle: {exc.strerror}") from exc
+        place = self._folder / sha256
+        unpack(data, sha256, place)
         return place
 
     def clear(self) -> None:

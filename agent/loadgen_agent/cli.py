@@ -1,0 +1,125 @@
+"""`loadgen-agent`: join a controller, drive a share of its runs, hand over what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from loadgen.errors import LoadgenError
+from loadgen.wire.keys import check_agent_id, load_agent
+from loadgen_agent.host import host_name, raise_file_limit
+from loadgen_agent.lifecycle import Exit
+from loadgen_agent.supervisor import Supervisor, Terms
+
+__all__ = ["main"]
+
+log = logging.getLogger("loadgen.agent")
+
+_EXAMPLES = """\
+examples:
+  loadgen keys ./keys                                      once, where the controller runs
+  loadgen run checkout.py --listen 0.0.0.0:5557 --keys ./keys --wait 2
+  loadgen-agent --controller 10.0.0.7:5557 --region eu-west-1 --keys ./keys
+  loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --id us-1
+
+An agent only connects outward. It needs controller.pub and its own agents/NAME.key of
+the keys folder, and nothing else of it. The key NAME speaks for the agents NAME and NAME.more.
+
+SIGTERM or Ctrl-C stops the load, hands over what was measured and leaves; a second one cuts it off.
+
+exit codes:
+  0   the controller let it go, or it was told to leave and everything is handed over
+  2   the command line or the keys are wrong
+  5   it was not taken in, or the controller is gone and what was measured is not handed over
+  70  a bug of ours
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format=f"%(asctime)s agent {args.region}: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            ending = runner.run(_serve(args))
+    except LoadgenError as error:
+        sys.stderr.write(f"loadgen-agent: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        sys.exit(error.exit_code)
+    log.info("leaving: %s", ending.reason)
+    sys.exit(ending.code)
+
+
+async def _serve(args: argparse.Namespace) -> Exit:
+    keys = load_agent(args.keys, args.id)
+    agent = check_agent_id(args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}")
+    raise_file_limit()
+    hand_over_s = args.give_up if args.give_up is not None else 60.0 if args.with_parent else 1800.0
+    terms = Terms(
+        join_s=60.0 if args.with_parent else None,
+        hand_over_s=hand_over_s,
+        with_parent=args.with_parent,
+    )
+    supervisor = Supervisor(args.controller, args.region, agent, keys, terms)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.terminate, number.name)
+    log.info("agent %s for %s", agent, args.controller)
+    return await supervisor.run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="loadgen-agent",
+        description=(__doc__ or "").partition(": ")[2],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--controller", required=True, metavar="HOST:PORT", help="where `loadgen run --listen` listens")
+    parser.add_argument("--region", required=True, type=_region, help="label of the region that this agent stands for")
+    parser.add_argument("--keys", required=True, type=Path, metavar="DIR", help="folder made by `loadgen keys`")
+    parser.add_argument("--id", help="the agent's name, kept over restarts; default: its key's, with host and process")
+    parser.add_argument(
+        "--give-up",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long to try to hand over to a controller that is silent (default: 1800, with --with-parent 60)",
+    )
+    parser.add_argument("--with-parent", action="store_true", help="leave when the process that started it is gone")
+    parser.add_argument("--verbose", action="store_true", help="say more on standard error")
+    return parser
+
+
+def _region(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError("a region needs a name")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def _label(host: str) -> str:
+    """What of a host's name may stand in an agent's."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in host.split(".")[0])[:40]
+
+
+if __name__ == "__main__":
+    main()
