@@ -2,8 +2,9 @@
 
 A scenario imports `helpers.py` in its own folder by `import helpers`, here and on
 every agent. `sys.path` is left alone: a finder answers for those names only that
-the scenario's files import and that are in its folder, so a data file called
-`queue.py` cannot replace the standard library's for everybody else.
+the scenario's files import and that are in its folder, so a file there called
+`queue.py` cannot replace the standard library's for everybody else. Another, asked
+last, finds what is imported by names that are computed.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Siblings:
         """Top-level modules and packages in the scenario's folder that are imported."""
         self._replaced: dict[str, ModuleType] = {}
         self._before: set[str] = set()
+        self._last = _LastResort(self.root)
         self._follow(scenario, package="")
 
     # -- while the scenario is loaded and run ---------------------------------------------------
@@ -59,10 +61,12 @@ class Siblings:
             self._replaced[name] = sys.modules.pop(name)
             self._before.discard(name)
         sys.meta_path.insert(0, self)
+        sys.meta_path.append(self._last)
 
     def _deactivate(self) -> None:
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
+        for finder in (self, self._last):
+            if finder in sys.meta_path:
+                sys.meta_path.remove(finder)
         for name, module in list(sys.modules.items()):
             if name not in self._before and (name.partition(".")[0] in self.names or self._is_within(module)):
                 del sys.modules[name]
@@ -189,6 +193,18 @@ class Siblings:
             if name != "*" and not hasattr(module, name) and _find(f"{one.module}.{name}") is None and one.is_certain:
                 hint = did_you_mean(name, getattr(module, "__all__", dir(module)))
                 self.faults.append(Fault(str(source.path), one.line, f"{one.module} has no {name}", hint))
+
+
+class _LastResort:
+    """Finds modules in the scenario's folder that nobody else has: those imported by names that are computed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [str(self._root)]) if path is None else None
 
 
 def did_you_mean_module(name: str, root: Path) -> str:
