@@ -34,10 +34,14 @@ _NO_HEALTH = Health()
 
 
 class Watch:
-    """Turns the conductor's views into figures. Call it as often as the screen is drawn."""
+    """Turns the conductor's views into figures. Call it as often as the screen is drawn.
 
-    def __init__(self, view: Callable[[], ViewState]) -> None:
-        self._view = view
+    Args:
+        notices: what the command line has to say beside the conductor, e.g. that it drains.
+    """
+
+    def __init__(self, view: Callable[[], ViewState], notices: Callable[[], tuple[str, ...]] = tuple) -> None:
+        self._view, self._notices = view, notices
         self._seen: object = None
         self._tables: _Tables | None = None
 
@@ -77,7 +81,7 @@ class Watch:
             agents=tuple(_agents(state, window)),
             reported=len(window.agents) if window else 0,
             agents_wanted=state.agents_wanted,
-            notices=state.notices,
+            notices=(*state.notices, *self._notices()),
         )
 
 

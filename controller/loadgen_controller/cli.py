@@ -1,0 +1,163 @@
+"""The `loadgen` program: its commands, grouped, and what becomes of their errors.
+
+A command returns nothing or an exit code, and raises what is wrong; here and
+nowhere else that becomes lines on stderr and an exit code (table in
+`loadgen.errors`). `LOADGEN_DEBUG=1` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
+from loadgen_controller.commands import check, keys, new, run, runs, target
+
+__all__ = ["app", "main"]
+
+ORDER = ("run", "check", "new", "target", "runs", "keys")
+
+
+class Program(TyperGroup):
+    """Errors of every command end here, whoever called: the shell, or a test through `CliRunner`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order in which a person meets them; typer would put groups last."""
+        return [name for name in ORDER if name in self.commands]
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        code = self._exit_code(args, **options)
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+    def _exit_code(self, args: Sequence[str] | None, **options: Any) -> int:
+        try:
+            return int(super().main(args, standalone_mode=False, **options) or 0)
+        except (KeyboardInterrupt, typer.Abort):
+            tell("interrupted", "")
+            return ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            # The reader of our output has left (`loadgen runs | head`); nothing more can be said.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.INTERRUPTED
+        except Exception as exc:  # noqa: BLE001  the last border: everything becomes a line and an exit code
+            if os.environ.get("LOADGEN_DEBUG"):
+                traceback.print_exc()
+            return report(exc)
+
+
+def report(error: Exception) -> ExitCode:
+    """Say on stderr what is wrong, where, and what to do; several at once where there are several."""
+    errors = list(_flat(error))
+    for one in errors:
+        for message, hint in _lines(one):
+            tell(message, hint)
+    codes = {_code(one) for one in errors}
+    return next((code for code in EXIT_PRECEDENCE if code in codes), ExitCode.BUG)
+
+
+def tell(message: str, hint: str) -> None:
+    typer.secho("error: ", err=True, fg="red", bold=True, nl=False)
+    typer.echo(message, err=True)
+    if hint:
+        typer.echo(f"  hint: {hint}", err=True)
+
+
+def _flat(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _flat(inner)
+    else:
+        yield error
+
+
+def _lines(error: Exception) -> Iterator[tuple[str, str]]:
+    if isinstance(error, ScenarioError):
+        for fault in error.faults:
+            where = f"{fault.file}:{fault.line}" if fault.line else fault.file
+            yield f"{where}: {fault.message}", fault.hint
+    elif isinstance(error, LoadgenError) and error.exit_code is not ExitCode.BUG:
+        yield error.message, error.hint
+    elif _is_parser_error(error):
+        yield _of_parser(error)
+    else:
+        what = error.message if isinstance(error, LoadgenError) else f"{type(error).__name__}: {error}"
+        yield (
+            f"this is a bug of loadgen: {what}",
+            "please report it with the command and the run folder; LOADGEN_DEBUG=1 shows the traceback",
+        )
+
+
+def _code(error: Exception) -> ExitCode:
+    if isinstance(error, LoadgenError):
+        return error.exit_code
+    return ExitCode.USAGE if _is_parser_error(error) else ExitCode.BUG
+
+
+def _is_parser_error(error: Exception) -> bool:
+    """An option that does not exist, an argument that is missing. Typer keeps its own copy of click."""
+    return hasattr(error, "format_message") and getattr(error, "exit_code", None) == 2
+
+
+def _of_parser(error: Any) -> tuple[str, str]:
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "loadgen"
+    return message[:1].lower() + message[1:], f"{path} --help shows what there is"
+
+
+app = typer.Typer(
+    cls=Program,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Distributed load generator: scenarios in typed async Python, exact global percentiles during the run.",
+    epilog="Exit codes: 0 passed, 1 failed, 2 usage or scenario, 3 incomplete, 4 invalid, 5 fleet, 70 bug,"
+    " 130 interrupted.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"loadgen {version('loadgen')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    pass
+
+
+def _prose(doc: str | None) -> str:
+    """A docstring with each paragraph in one line: the terminal breaks it where it is wide."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (doc or "").split("\n\n"))
+
+
+for panel, command in (("Run", run), ("Run", check), ("Run", new), ("Run", target), ("Fleet", keys)):
+    app.command(command.NAME, help=_prose(command.main.__doc__), rich_help_panel=panel, epilog=command.EXAMPLES)(
+        command.main
+    )
+app.add_typer(runs.app, name="runs", rich_help_panel="Look")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of `loadgen`."""
+    app(args=None if argv is None else list(argv), prog_name="loadgen")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""`loadgen new`: a scenario to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.errors import StorageError, UsageError
+
+NAME = "new"
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen new browse
+
+loadgen new scenarios/browse.py"""
+
+SCENARIO = '''"""{title}: a first scenario, for the demo shop of `loadgen target`."""
+
+from loadgen import Plan, User, arrivals, error_ratio, journey, p
+
+
+@journey  # what one user does, once
+async def {name}(user: User) -> None:
+    async with user.step("home"):  # a named, timed part
+        await user.http.get("/", expect=200)  # anything but 200 is an error
+    await user.think(1, 3)  # a pause of 1 to 3 s: in no response time
+    async with user.step("product"):
+        await user.http.get("/products/sku-0001", name="/products/{{sku}}", expect=200)
+
+
+plan = Plan(
+    target="http://127.0.0.1:8080",
+    load=arrivals("10/s").hold("20s"),  # 10 new users a second, however slow the target gets
+    mix={name},
+    slos=[p(95) < "300ms", error_ratio() < "1%"],
+)
+'''
+
+
+def main(
+    name: Annotated[str, typer.Argument(help="Name of the scenario, or path of its file.")],
+) -> None:
+    """Write a commented scenario of 20 lines, which runs against the demo shop.
+
+    An existing file is never overwritten.
+    """
+    path = Path(name if name.endswith(".py") else f"{name}.py")
+    journey = path.stem.replace("-", "_").lower()
+    if not journey.isidentifier():
+        raise UsageError(f"{path.stem!r} is no name for a journey", hint="use letters, digits and '_', a letter first")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(SCENARIO.format(title=path.stem.replace("_", " ").capitalize(), name=journey))
+    except FileExistsError:
+        raise UsageError(f"{path} is there already", hint="choose another name; nothing was changed") from None
+    except OSError as exc:
+        raise StorageError(f"cannot write {path}: {exc.strerror or exc}") from exc
+    typer.echo(f"wrote {path}. Now, in two terminals:\n  loadgen target --port 8080\n  loadgen run {path}")

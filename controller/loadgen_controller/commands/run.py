@@ -1,0 +1,264 @@
+"""`loadgen run`: a scenario, from all its regions, with its figures on screen while it is going on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from loadgen.bundle import pack
+from loadgen.dsl.loader import Scenario, load, split_plan
+from loadgen.dsl.plan import Overrides
+from loadgen.errors import BundleError, Fault, ScenarioError
+from loadgen.measure.rundir import replace_file
+from loadgen.report.reading import read
+from loadgen.report.tables import final_report
+from loadgen.wire.keys import ControllerKeys, load_controller
+from loadgen_controller.conductor import Conductor, Processes, Result
+from loadgen_controller.embedded import EmbeddedAgents
+from loadgen_controller.guard import check_target
+from loadgen_controller.live import show
+from loadgen_controller.options import Wrongs, overrides_of, parse_endpoint
+from loadgen_controller.order import Order
+from loadgen_controller.printed import print_report
+from loadgen_controller.watch import Watch
+
+NAME = "run"
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen run scenarios/checkout.py --target http://127.0.0.1:8080
+
+loadgen run scenarios/search_mix.py:spike --rate 300/s --duration 1m
+
+loadgen run checkout.py --regions us-east-1=2,eu-west-1=1 --agents-per-region 2
+
+loadgen run checkout.py --listen 0.0.0.0:5700 --keys keys --wait 6
+
+loadgen run checkout.py --quiet --json result.json"""
+
+DRAINING = "draining; Ctrl-C again stops at once"
+
+
+def main(
+    file: Annotated[str, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, and which of its plans.")],
+    target: Annotated[str | None, typer.Option(metavar="URL", help="Instead of the plan's target.")] = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Scale arrivals so that their peak is this: 200/s.")
+    ] = None,
+    users: Annotated[str | None, typer.Option(metavar="N", help="Scale users so that their peak is this.")] = None,
+    duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stretch the load to last this long: 2m.")
+    ] = None,
+    regions: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Pick from the plan's regions; a=1,b=2 replaces them.")
+    ] = None,
+    agents_per_region: Annotated[
+        int | None, typer.Option(min=1, max=64, metavar="N", help="Agent processes of each region, on this machine.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("-P", metavar="NAME=VALUE", help="Set a param() of the scenario; repeat it.")
+    ] = None,
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run's folder is made.")] = Path("runs"),
+    json_path: Annotated[
+        Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary there; - is stdout.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only the final result.")] = False,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Wait there for agents that were started elsewhere.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys`.")] = None,
+    wait: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Agents to wait for with --listen (one a region, if not given).")
+    ] = None,
+    i_may_load: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")
+    ] = None,
+) -> int:
+    """Run a scenario, and show the true global percentiles while it is going on.
+
+    Without --listen the agents are processes on this machine, one for each region, and regions are marked "simulated".
+    Rates are iterations per second; the requests that follow are a result. Ctrl-C drains and keeps everything; a
+    second one stops at once.
+    """
+    wrongs = Wrongs()
+    overrides = overrides_of(
+        wrongs, target=target, rate=rate, users=users, duration=duration, regions=regions, params=param or ()
+    )
+    _check_placement(wrongs, listen, keys, wait, agents_per_region)
+    if json_path is not None and not json_path.parent.is_dir():
+        wrongs.add(f"--json: there is no folder {json_path.parent}")
+    fleet_keys = wrongs.catch(lambda: load_controller(keys)) if keys is not None and listen is not None else None
+    scenario = wrongs.catch(lambda: _load(file, overrides))
+    if scenario is not None:
+        wrongs.catch(lambda: check_target(scenario.plan.target, i_may_load or ()))
+    order = wrongs.catch(lambda: _order(scenario, agents_per_region or 1, wait, listen)) if scenario else None
+    wrongs.check()
+    assert order is not None
+    assert scenario is not None
+
+    to_stdout = str(json_path) == "-"
+    console = Console(highlight=False, stderr=to_stdout)
+    for warning in scenario.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    result = _run(order, runs_dir, listen, fleet_keys, agents_per_region or 1, None if quiet else console)
+    print_report(console, final_report(read(result.summary), result.run_dir))
+    if json_path is not None:
+        _write_json(json_path, result.summary)
+    return result.exit_code
+
+
+def _check_placement(
+    wrongs: Wrongs, listen: str | None, keys: Path | None, wait: int | None, agents_per_region: int | None
+) -> None:
+    """Options of a fleet and of this machine do not mix."""
+    if listen is not None:
+        wrongs.parse("--listen", listen, parse_endpoint)
+        if keys is None:
+            wrongs.add("--listen needs --keys", "make them with `loadgen keys DIR`, then --keys DIR")
+        if agents_per_region is not None:
+            wrongs.add("--agents-per-region is for agents on this machine", "with --listen say --wait N")
+        return
+    for option, value in (("--keys", keys), ("--wait", wait)):
+        if value is not None:
+            wrongs.add(f"{option} is for agents that were started elsewhere", "add --listen HOST:PORT")
+
+
+def _load(file: str, overrides: Overrides) -> Scenario:
+    path, plan = split_plan(file)
+    return load(path, plan, overrides)
+
+
+def _order(scenario: Scenario, per_region: int, wait: int | None, listen: str | None) -> Order:
+    spec = scenario.plan.spec()
+    try:
+        bundle = pack(scenario)
+    except BundleError as error:
+        # At the agent this is the fleet's fault; here it is a file beside the scenario.
+        raise ScenarioError([Fault(str(scenario.path), 0, error.message, error.hint)]) from error
+    return Order(
+        spec=spec,
+        bundle=bundle.data,
+        bundle_sha256=bundle.sha256,
+        scenario=bundle.scenario,
+        plan=scenario.plan.name,
+        seed=spec.seed if spec.seed is not None else secrets.randbelow(2**32),
+        agents=len(spec.regions) * per_region if listen is None else wait or len(spec.regions),
+        placement="embedded" if listen is None else "fleet",
+        overrides_json=scenario.plan.overrides.to_json(),
+    )
+
+
+def _run(
+    order: Order,
+    runs_dir: Path,
+    listen: str | None,
+    keys: ControllerKeys | None,
+    per_region: int,
+    console: Console | None,
+) -> Result:
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(_conduct(order, runs_dir, listen, keys, per_region, console))
+
+
+async def _conduct(
+    order: Order,
+    runs_dir: Path,
+    listen: str | None,
+    keys: ControllerKeys | None,
+    per_region: int,
+    console: Console | None,
+) -> Result:
+    processes: Processes | None = None
+    if keys is None:
+        agents = EmbeddedAgents(order.spec.regions, per_region)
+        processes, keys = agents, agents.keys
+    try:
+        conductor = Conductor(order, runs_dir=runs_dir, keys=keys, listen=listen or "127.0.0.1:0", processes=processes)
+    except BaseException:
+        if processes is not None:
+            await processes.end(0)
+        raise
+    if console is not None and listen is not None:
+        console.print(f"listening on {conductor.address} for {order.agents} agents", soft_wrap=True)
+    stop = Stopping(conductor.request_stop)
+    with stop.on_signals(asyncio.get_running_loop()):
+        async with _shown(conductor, stop, console):
+            return await conductor.conduct()
+
+
+@contextlib.asynccontextmanager
+async def _shown(conductor: Conductor, stop: Stopping, console: Console | None) -> AsyncIterator[None]:
+    """The live view beside the run. Its failure is a bug to report, and never the end of the run."""
+    if console is None:
+        yield
+        return
+    showing = asyncio.create_task(show(Watch(conductor.view, lambda: stop.notices), console), name="live view")
+    try:
+        yield
+    finally:
+        showing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await showing
+
+
+class Stopping:
+    """What Ctrl-C means: the first drains, the second stops at once. SIGTERM is a first Ctrl-C."""
+
+    def __init__(self, request_stop: Callable[[str, bool], None]) -> None:
+        self._request_stop = request_stop
+        self._asked = False
+        self.notices: tuple[str, ...] = ()
+
+    def interrupt(self) -> None:
+        if self._asked:
+            self._request_stop("stopped at once by a second Ctrl-C", True)
+            self.notices = ("stopping at once",)
+        else:
+            self._drain("interrupted by Ctrl-C")
+
+    def terminate(self) -> None:
+        if not self._asked:
+            self._drain("terminated (SIGTERM)")
+
+    def _drain(self, reason: str) -> None:
+        self._asked = True
+        self._request_stop(reason, False)
+        self.notices = (DRAINING,)
+
+    @contextlib.contextmanager
+    def on_signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Take SIGINT and SIGTERM while within."""
+        handlers = {signal.SIGINT: self.interrupt, signal.SIGTERM: self.terminate}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not on every platform
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def _write_json(path: Path, summary: dict[str, object]) -> None:
+    data = json.dumps(summary, indent=2) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(data)
+        return
+    replace_file(path, data.encode())

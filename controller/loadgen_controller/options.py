@@ -1,0 +1,127 @@
+"""What stands on a command line, into values. Everything that is wrong is collected, and raised at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from loadgen.dsl.plan import Overrides, parse_regions
+from loadgen.errors import LoadgenError, UsageError
+from loadgen.units import NS_PER_S, parse_duration, parse_rate
+
+__all__ = ["Wrongs", "overrides_of", "parse_endpoint", "parse_params"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Wrongs:
+    """Collects errors of ours, so that a person sees them all and not one a try."""
+
+    found: list[LoadgenError] = field(default_factory=list)
+
+    def add(self, message: str, hint: str = "") -> None:
+        self.found.append(UsageError(message, hint=hint))
+
+    def parse(self, option: str, text: str | None, parser: Callable[[str], T]) -> T | None:
+        """What `parser` makes of an option's text; its ValueError is noted."""
+        if text is None:
+            return None
+        try:
+            return parser(text)
+        except ValueError as wrong:
+            self.add(f"{option}: {wrong}")
+            return None
+
+    def catch(self, action: Callable[[], T]) -> T | None:
+        """The action's value, or None where it raised an error of ours, which is noted."""
+        try:
+            return action()
+        except LoadgenError as error:
+            self.found.append(error)
+            return None
+
+    def check(self) -> None:
+        """Raise what was found: itself if it is one, a group if there are several."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise ExceptionGroup("several things are wrong", self.found)
+
+
+def overrides_of(
+    wrongs: Wrongs,
+    *,
+    target: str | None,
+    rate: str | None,
+    users: str | None,
+    duration: str | None,
+    regions: str | None,
+    params: Iterable[str],
+) -> Overrides:
+    """What the options change of the plan; what does not parse is among `wrongs` and left as the plan has it."""
+    if rate is not None and users is not None:
+        wrongs.add("--rate and --users: a load has either a rate or users", "--rate is for arrivals, --users for users")
+    peak_of: Literal["", "rate", "users"] = "rate" if rate is not None else "users" if users is not None else ""
+    peak = wrongs.parse("--rate", rate, _rate) if rate is not None else wrongs.parse("--users", users, _users)
+    duration_ns = wrongs.parse("--duration", duration, _duration)
+    return Overrides(
+        target=target,
+        peak=peak,
+        peak_of=peak_of if peak is not None else "",
+        duration_s=None if duration_ns is None else duration_ns / NS_PER_S,
+        regions=wrongs.parse("--regions", regions, parse_regions) or {},
+        params=parse_params(wrongs, params),
+    )
+
+
+def _rate(text: str) -> float:
+    rate = parse_rate(text)
+    if rate <= 0:
+        raise ValueError(f'"{text}" is no rate to drive; it must be above 0')
+    return rate
+
+
+def _users(text: str) -> float:
+    try:
+        users = int(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is no number of users; write 50') from None
+    if users < 1:
+        raise ValueError("at least one user is needed")
+    return users
+
+
+def _duration(text: str) -> int:
+    duration_ns = parse_duration(text)
+    if not duration_ns:
+        raise ValueError("a run takes some time")
+    return duration_ns
+
+
+def parse_params(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, str]:
+    """ "pool=8" -> {"pool": "8"}; a name that is there twice is an error, not a surprise."""
+    params: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            wrongs.add(f'-P: "{text}" is no parameter', "write -P name=value")
+        elif name.strip() in params:
+            wrongs.add(f"-P: {name.strip()} is there twice")
+        else:
+            params[name.strip()] = value
+    return params
+
+
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """ "0.0.0.0:5700" or "[::]:5700"; the host alone is not enough.
+
+    Raises:
+        ValueError: not an address with a port.
+    """
+    match = re.fullmatch(r"(?:\[(?P<v6>[0-9a-fA-F:.%]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>\d{1,5})", text)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError(f'"{text}" is no address; write HOST:PORT, e.g. 0.0.0.0:5700')
+    return match["v6"] or match["host"], int(match["port"])
