@@ -6,6 +6,8 @@ With names of sections only these are measured, and shown instead of written.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from bench import drive, journey, machine, pacing, record, share, target
 from bench.report import Section
+from tests.support.nginx import nginx_path
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SECTIONS: dict[str, Callable[[], Section]] = {
@@ -29,6 +32,9 @@ def main(names: list[str]) -> int:
     if unknown := set(names) - set(SECTIONS):
         sys.stderr.write(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}\n")
         return 2
+    if missing := _missing():
+        sys.stderr.write(f"the benchmarks need {missing}\n")
+        return 2
     load_before = machine.load_now()
     parts = []
     for name in names or SECTIONS:
@@ -40,6 +46,16 @@ def main(names: list[str]) -> int:
         RESULTS.write_text("\n".join([_opening(load_before), *parts]), encoding="utf-8")
         sys.stderr.write(f"wrote {RESULTS}\n")
     return 0
+
+
+def _missing() -> str:
+    """What this machine lacks, or ""."""
+    programs = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
+    if nginx_path() is None:
+        programs.append("nginx")
+    if (os.cpu_count() or 1) < 2:
+        programs.append("a second core")
+    return ", ".join(programs)
 
 
 def _opening(load_before: str) -> str:

@@ -21,8 +21,8 @@ def facts() -> list[tuple[str, str]]:
         ("system", f"{_distribution()}, Linux {platform.release()}"),
         ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("packages", ", ".join(f"{name} {version(name)}" for name in _PACKAGES)),
-        ("nginx", _said("/usr/sbin/nginx", "-v")),
-        ("wrk", _said("wrk", "-v").partition("Copyright")[0].strip()),
+        ("nginx", _said("/usr/sbin/nginx", "-v").rpartition("/")[2]),
+        ("wrk", _said("wrk", "-v").partition("[")[0].removeprefix("wrk").strip()),
         ("commit", _said("git", "describe", "--always", "--dirty")),
     ]
 
