@@ -227,7 +227,7 @@ class Plan:
         if self.overrides.peak is not None:
             profile = profile.scaled_to(self.overrides.peak)
         if self.overrides.duration_s is not None:
-            profile = profile.lasting(parse_duration(self.overrides.duration_s))
+            profile = _lasting(profile, self.overrides.duration_s)
         return profile
 
     @property
@@ -467,11 +467,9 @@ class Plan:
             yield from (Fault(option, 0, fault.message, fault.hint) for fault in error.faults)
         try:
             if overrides.duration_s is not None:
-                profile.lasting(parse_duration(overrides.duration_s))
+                _lasting(profile, overrides.duration_s)
         except ProfileError as error:
             yield from (Fault("--duration", 0, fault.message, fault.hint) for fault in error.faults)
-        except (ValueError, OverflowError) as error:
-            yield Fault("--duration", 0, str(error))
 
 
 def rows_needed(plan: Plan) -> Iterator[tuple[Journey[Any], int]]:
@@ -529,6 +527,14 @@ def _once_wrong(argument: str, fn: object) -> Iterator[_Wrong]:
         yield _Wrong(
             argument, f"{argument}: {name} gets the user and nothing else", f"write `async def {name}(user: User)`"
         )
+
+
+def _lasting(profile: Profile, duration_s: float) -> Profile:
+    try:
+        duration_ns = parse_duration(duration_s)
+    except ValueError as error:
+        raise ProfileError(str(error)) from None
+    return profile.lasting(duration_ns)
 
 
 def _is_load(load: object) -> bool:

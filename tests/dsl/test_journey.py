@@ -1,0 +1,190 @@
+"""`@journey`: what it makes, what it refuses, and what mypy says of it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from loadgen import User, feed, journey
+from loadgen.dsl.journey import Journey
+
+ROWS = feed.rows(["a", "b"])
+
+
+def test_a_bare_journey_keeps_its_function_and_name() -> None:
+    @journey
+    async def browse(user: User) -> None:
+        """Looks around."""
+
+    assert (browse.name, browse.feed, browse.faults, browse.__doc__) == ("browse", None, (), "Looks around.")
+    assert browse.fn.__name__ == "browse"
+
+
+def test_a_journey_with_data_keeps_its_feed_and_may_have_another_name() -> None:
+    @journey(data=ROWS, name="shop")
+    async def buy(user: User, row: str) -> None: ...
+
+    assert (buy.name, buy.feed, buy.faults) == ("shop", ROWS, ())
+
+
+def test_a_journey_knows_where_it_is_written() -> None:
+    @journey
+    async def browse(user: User) -> None: ...
+
+    assert browse.origin.file == __file__
+    assert browse.origin.line == browse.fn.__code__.co_firstlineno
+
+
+def not_async(user: User) -> None: ...
+
+
+async def yields(user: User) -> Any:
+    yield
+
+
+async def takes_nothing() -> None: ...
+
+
+async def takes_a_row(user: User, row: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "data", "message"),
+    [
+        (not_async, None, "journey not_async is not async"),
+        (yields, None, "journey yields yields"),
+        (takes_nothing, None, "journey takes_nothing does not take what it is given"),
+        (takes_a_row, None, "it has no data, so it gets (user)"),
+        (takes_nothing, ROWS, "it has data, so it gets (user, row)"),
+        (3, None, "3 is no function"),
+    ],
+)
+def test_what_cannot_be_a_journey_is_a_fault_and_never_raises(fn: Any, data: Any, message: str) -> None:
+    one: Journey[Any] = journey(data=data)(fn)
+    assert message in one.faults[0].message
+    assert one.faults[0].file == __file__
+
+
+def test_set_up_and_tear_down_are_kept_and_checked() -> None:
+    @journey
+    async def browse(user: User) -> None: ...
+
+    @browse.set_up
+    async def begin(user: User) -> None: ...
+
+    @browse.tear_down
+    async def end(user: User) -> None: ...
+
+    assert (browse.set_up_fn, browse.tear_down_fn, browse.faults) == (begin, end, ())
+    browse.set_up(not_async)  # type: ignore[arg-type]
+    assert [fault.message for fault in browse.faults] == ["browse has two set-ups", "set-up not_async is not async"]
+
+
+# -- types --------------------------------------------------------------------------------------------
+
+TYPED = """
+from dataclasses import dataclass
+from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, param, reply, users
+
+@dataclass(frozen=True)
+class Shopper:
+    email: str
+
+@dataclass(frozen=True)
+class Order:
+    number: int
+
+SHOPPERS = feed.csv("shoppers.csv", Shopper).unique()
+
+@journey
+async def browse(user: User) -> None:
+    async with user.step("login"):
+        reply = await user.http.post("/login", json={"a": 1}, expect=201)
+        token: str = reply.expect(status=200).pick("$.token", str)
+        user.http.headers["Authorization"] = token
+        count: int = reply.pick("$.token", str)  # E: Incompatible types in assignment
+    await user.think(1, 3)
+
+@journey(data=SHOPPERS)
+async def buy(user: User, shopper: Shopper) -> None: ...
+
+@journey(data=feed.jsonl("orders.jsonl", Order).shuffle(seed=1), name="order")
+async def order(user: User, row: Order) -> None:
+    row.nummer  # E: "Order" has no attribute "nummer"; maybe "number"?
+
+@journey(data=SHOPPERS)  # E: has incompatible type
+async def wrong_row(user: User, row: Order) -> None: ...
+
+@journey(data=SHOPPERS)  # E: has incompatible type
+async def no_row(user: User) -> None: ...
+
+@journey  # E: Argument 1 to "journey" has incompatible type
+async def no_feed(user: User, row: Order) -> None: ...
+
+@journey  # E: expected "Callable[[User], Coroutine[Any, Any, None]]"
+def not_async(user: User) -> None: ...
+
+@browse.set_up
+async def begin(user: User) -> None: ...
+
+@buy.set_up
+async def begin_buying(user: User, shopper: Shopper) -> None: ...
+
+@buy.tear_down  # E: Argument 1 to "tear_down" of "Journey" has incompatible type
+async def end(user: User, shopper: Order) -> None: ...
+
+async def shop(user: User) -> dict[str, str]:
+    return {}
+
+plan = Plan(
+    target="https://shop.example",
+    load=arrivals().ramp(to="200/s", over="2m").hold("10m"),
+    mix={browse: 1.0, buy: 2, order: 3},
+    slos=[p(95) < "300ms", p(99, step="login", journey=buy) < "800ms", error_ratio() < "0.1%", error_ratio() < 0.01],
+    regions={"us-east-1": 0.6, "eu-west-1": 0.4},
+    set_up=shop,
+    warmup="30s",
+)
+Plan("http://x", users(3).hold("1s"), browse, [p(95) > "1s"])  # E: Unsupported
+Plan("http://x", iterations(3), browse, [p(95) < 300])  # E: Unsupported operand types for <
+Plan("http://x", "50/s", browse)  # E: Argument 2 to "Plan"
+Plan("http://x", users(3).hold("1s"), {len: 1})  # E: Dict entry 0
+Plan("http://x", users(3).hold("1s"), browse, slo=[])  # E: Unexpected keyword argument "slo"
+Plan("http://x", users(3).hold("1s"), browse, set_up=len)  # E: Argument "set_up"
+pool: int = param("pool", int, default=4)
+name: int = param("name", str)  # E: Incompatible types in assignment
+
+async def test_it() -> None:
+    trial = await buy.trial(Shopper("a"), replies={"POST /login": reply(200, json={"token": "t"})})
+    outcome: str = trial.outcome
+    await browse.trial(replies={})
+    await buy.trial(Order(1), replies={})  # E: incompatible type "Order"; expected "Shopper"
+    await buy.trial(replies={})  # E: Missing positional argument "row"
+"""
+
+
+def test_what_a_user_writes_is_checked_by_mypy_strict(tmp_path: Path) -> None:
+    """One run of mypy: lines marked `# E: text` have that error, and no others have any."""
+    path = tmp_path / "typed.py"
+    path.write_text(dedent(TYPED))
+    root = Path(__file__).parent.parent.parent
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--hide-error-context", "--no-pretty",
+         "--show-error-codes", "--follow-imports=silent", "--config-file=", str(path)],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    lines = path.read_text().splitlines()
+    wanted = {n: line.partition("# E: ")[2] for n, line in enumerate(lines, 1) if "# E: " in line}
+    errors: dict[int, str] = {}
+    for message in found.stdout.splitlines():
+        match = re.match(r".*typed\.py:(\d+): error: (.*)", message)
+        if match:
+            errors[int(match[1])] = errors.get(int(match[1]), "") + match[2]
+    assert set(errors) == set(wanted), found.stdout + found.stderr
+    assert {n: text for n, text in wanted.items() if text not in errors[n]} == {}, found.stdout

@@ -1,0 +1,223 @@
+"""Plans: what they take, what is wrong with them, and what of them travels as a value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, users
+from loadgen.dsl.plan import Overrides, PlanSpec, parse_regions, rows_needed
+from loadgen.errors import ScenarioError
+from loadgen.units import NS_PER_S
+
+ROWS = feed.rows(["a", "b"]).unique()
+
+
+@journey
+async def browse(user: User) -> None: ...
+
+
+@journey(data=ROWS)
+async def buy(user: User, row: str) -> None: ...
+
+
+@journey(data=ROWS)
+async def give(user: User, row: str) -> None: ...
+
+
+def make(**changes: Any) -> Plan:
+    usual: dict[str, Any] = {
+        "target": "https://shop.example",
+        "load": arrivals("50/s").hold("10s"),
+        "mix": {browse: 3, buy: 1},
+        "slos": [p(95) < "300ms", error_ratio() < "1%"],
+        "regions": {"us": 0.6, "eu": 0.4},
+    }
+    return Plan(**(usual | changes))
+
+
+def messages(plan: Plan) -> list[str]:
+    return [fault.message for fault in plan.faults]
+
+
+def test_a_plan_as_a_value_says_all_that_a_controller_needs() -> None:
+    spec = make(warmup="2s", seed=7, max_users=20).spec()
+    assert spec.load == "arrivals: hold 50/s for 10s"
+    assert [(j.name, j.weight, j.data) for j in spec.journeys] == [("browse", 0.75, None), ("buy", 0.25, "rows")]
+    assert (spec.duration_ns, spec.total_arrivals, spec.peak, spec.is_open) == (10 * NS_PER_S, 500, 50, True)
+    assert (spec.warmup_ns, spec.seed, spec.max_users, spec.drain_ns) == (2 * NS_PER_S, 7, 20, 30 * NS_PER_S)
+    assert [o.text for o in spec.slos] == ["p(95) < 300ms", "error_ratio() < 1%"]
+
+
+@pytest.mark.parametrize("load", [arrivals("5/s").hold("1s"), users(3).hold("1s"), iterations(9, users=2)])
+def test_a_spec_survives_json(load: Any) -> None:
+    spec = make(load=load).spec()
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
+
+
+def test_a_single_journey_is_a_mix_and_regions_may_be_names() -> None:
+    spec = make(mix=browse, regions=["us", "eu"]).spec()
+    assert [(j.name, j.weight) for j in spec.journeys] == [("browse", 1.0)]
+    assert spec.regions == {"us": 1.0, "eu": 1.0}
+
+
+def test_the_spec_of_a_plan_with_faults_is_refused_with_all_of_them() -> None:
+    with pytest.raises(ScenarioError) as raised:
+        make(target="", max_users=0).spec()
+    assert len(raised.value.faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "shop.example"}, "target: 'shop.example' is no http or https URL"),
+        ({"target": "ftp://shop.example"}, "target: 'ftp://shop.example' is no http or https URL"),
+        ({"target": "http://"}, "target: 'http://' is no URL: no host and port"),
+        ({"target": "http://a b"}, "target: 'http://a b' is no URL: no host and port"),
+        ({"target": "http://x:99999"}, "target: 'http://x:99999' is no URL: Port out of range 0-65535"),
+        ({"target": "http://me:secret@x"}, "target: it holds credentials, which would be kept with the results"),
+        ({"target": "http://x/?a=b"}, "target: 'http://x/?a=b' has a query or fragment; it is the base of all paths"),
+        ({"target": None}, "target: None is no URL"),
+        ({"load": "50/s"}, "load: '50/s' is no load"),
+        ({"load": arrivals().ramp(to="-5/s", over="1s")}, "a rate cannot be negative: -5/s"),
+        ({"mix": {}}, "mix: no journey"),
+        ({"mix": {browse: 0, buy: 0}}, "mix: all weights are 0"),
+        ({"mix": {browse: -1, buy: 1}}, "mix: the weight of browse is negative: -1"),
+        ({"mix": {browse: "1"}}, "mix: the weight of browse is '1'"),
+        ({"mix": {browse: float("nan")}}, "mix: the weight of browse is nan"),
+        ({"mix": len}, "mix: len is no journey"),
+        ({"mix": {"browse": 1}}, "mix: 'browse' is no journey"),
+        ({"regions": {}}, "regions: no region"),
+        ({"regions": {"us": -1, "eu": 1}}, "regions: the weight of us is negative: -1"),
+        ({"regions": {3: 1}}, "regions: 3 is no name of a region"),
+        ({"slos": [True]}, "slos: True is no objective"),
+        ({"slos": [p(95, journey="by") < "1s"]}, 'p(95, journey="by") < 1s: the plan has no journey "by"'),
+        ({"slos": [p(95, region="uk") < "1s"]}, 'p(95, region="uk") < 1s: the plan has no region "uk"'),
+        ({"max_users": 0}, "max_users: 0"),
+        ({"max_users": 1.5}, "max_users: 1.5"),
+        ({"seed": "x"}, "seed: 'x' is no whole number"),
+        ({"timeout": 0}, "timeout: 0 leaves a request no time"),
+        ({"ca": "none.crt"}, "ca: no file none.crt"),
+        ({"set_up": len}, "set_up: len is no async function"),
+        ({"tear_down": buy.fn}, "tear_down: buy gets the user and nothing else"),
+        (
+            {"warmup": "10s"},
+            "warmup: 10.0 s is not shorter than the load, 10.0 s: nothing would be left to measure",
+        ),
+    ],
+)
+def test_one_thing_wrong_is_one_fault(changes: dict[str, Any], message: str) -> None:
+    plan = make(**changes)
+    assert messages(plan) == [message]
+    assert plan.faults[0].file == __file__
+
+
+def test_a_duration_that_is_none_is_a_fault() -> None:
+    assert messages(make(drain="soon"))[0].startswith('drain: "soon" is no duration')
+
+
+def test_two_journeys_of_one_name_are_a_fault() -> None:
+    @journey(name="buy")
+    async def other(user: User) -> None: ...
+
+    assert messages(make(mix={buy: 1, other: 1})) == ['mix: two journeys are named "buy"']
+
+
+arguments = [
+    "target",
+    "load",
+    "mix",
+    "slos",
+    "regions",
+    "max_users",
+    "warmup",
+    "max_lateness",
+    "drain",
+    "set_up",
+    "seed",
+]
+nonsense = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers()),
+    st.dictionaries(st.one_of(st.text(), st.integers()), st.one_of(st.integers(), st.floats(), st.text())),
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(arguments), nonsense))
+def test_no_plan_raises(changes: dict[str, Any]) -> None:
+    plan = make(**changes)
+    if not plan.faults:
+        plan.spec()
+
+
+# -- overrides ----------------------------------------------------------------------------------------
+
+
+def test_overrides_survive_json_and_nothing_is_no_override() -> None:
+    overrides = Overrides(target="http://x", peak=3, peak_of="rate", regions={"a": None, "b": 2}, params={"x": "1"})
+    assert Overrides.from_json(overrides.to_json()) == overrides
+    assert Overrides.from_json(b"") == Overrides()
+    with pytest.raises(ValueError, match="peak"):
+        Overrides.from_json(b'{"peak": "fast"}')
+
+
+def test_peak_and_duration_scale_the_load() -> None:
+    plan = make(load=arrivals().ramp(to="10/s", over="10s").hold("10s"))
+    profile = plan.with_overrides(Overrides(peak=20, peak_of="rate", duration_s=40)).profile
+    assert (profile.peak, profile.duration_ns) == (20, 40 * NS_PER_S)
+    assert plan.profile.peak == 10
+
+
+@pytest.mark.parametrize(
+    ("load", "overrides", "message"),
+    [
+        (arrivals("5/s").hold("1s"), Overrides(peak=3, peak_of="users"), "the load is said in arrivals"),
+        (users(3).hold("1s"), Overrides(peak=3, peak_of="rate"), "the load is said in users"),
+        (iterations(3), Overrides(duration_s=3), "a load of 3 iterations has no duration"),
+        (arrivals("5/s").hold("1s"), Overrides(peak=-1), "a load cannot be scaled to a rate of -1"),
+        (arrivals("5/s").hold("1s"), Overrides(duration_s=0), "a load cannot last 0 ns"),
+        (arrivals("5/s").hold("1s"), Overrides(duration_s=-1), "a duration cannot be -1"),
+        (arrivals("5/s").hold("1s"), Overrides(regions={"uk": None}), 'the plan has no region "uk"'),
+        (arrivals("5/s").hold("1s"), Overrides(regions={"uk": -1.0}), "the weight of uk is -1"),
+        (arrivals("5/s").hold("1s"), Overrides(regions={"uk": 0.0}), "all weights are 0"),
+        (arrivals("5/s").hold("1s"), Overrides(target="x"), "target: 'x' is no http or https URL"),
+    ],
+)
+def test_an_override_that_does_not_fit_is_a_fault_of_its_option(load: Any, overrides: Overrides, message: str) -> None:
+    plan = make(load=load).with_overrides(overrides)
+    (fault,) = plan.faults
+    assert fault.message.startswith(message)
+    assert fault.file.startswith("--") or fault.file == "peak"
+
+
+def test_regions_are_picked_or_replaced() -> None:
+    assert parse_regions("us") == {"us": None}
+    assert parse_regions(" a=1 , b = 2.5") == {"a": 1, "b": 2.5}
+    assert make().with_overrides(Overrides(regions=parse_regions("eu"))).regions == {"eu": 0.4}
+    assert make().with_overrides(Overrides(regions=parse_regions("a=1,b=2"))).regions == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("text", ["", "a,", "a=x", "a,a", "=1"])
+def test_regions_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_regions(text)
+
+
+# -- rows -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("load", "mix", "needed"),
+    [
+        (arrivals("50/s").hold("10s"), {browse: 3, buy: 1}, [("buy", 125)]),
+        (arrivals("50/s").hold("10s"), {buy: 3, give: 1}, [("buy", 500)]),  # they share the feed, so its rows
+        (users(7).hold("1s"), {buy: 1}, [("buy", 7)]),
+        (iterations(12, users=3), {browse: 1, buy: 1}, [("buy", 6)]),
+        (iterations(12, users=3), {browse: 1}, []),
+    ],
+)
+def test_rows_that_a_plan_needs(load: Any, mix: Any, needed: list[tuple[str, int]]) -> None:
+    assert [(one.name, n) for one, n in rows_needed(make(load=load, mix=mix))] == needed
