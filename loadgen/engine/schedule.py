@@ -15,7 +15,7 @@ from loadgen.profile import ArrivalProfile, IterationProfile, UserProfile
 __all__ = ["BLOCK", "Block", "due_times", "own_iterations", "own_spans"]
 
 BLOCK = 1_000
-"""Arrivals computed at once: about 150 µs, which no pacing notices, and 0.15 µs an arrival."""
+"""Arrivals computed at once: about 70 µs, which no pacing notices, and 0.07 µs an arrival, lists included."""
 
 
 class Block(NamedTuple):

@@ -20,11 +20,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
-from math import ceil, gcd, isfinite, lcm
+from math import ceil, fsum, gcd, isfinite, lcm
 
 import numpy as np
-
-from loadgen.profile import exact
 
 __all__ = ["MAX_PERIOD", "RowIndex", "Share", "order", "whole_weights"]
 
@@ -44,18 +42,20 @@ def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
     if not weights or not all(isfinite(w) and w >= 0 for w in weights) or not any(weights):
         raise ValueError(f"weights {tuple(weights)} cannot be shared by: at least one above 0, none below")
     cap = max(MAX_PERIOD, len(weights))
-    whole = sum(map(exact, weights))
-    shares = [exact(w) / whole for w in weights]
+    most = max(weights)
+    total = fsum(w / most for w in weights)
+    # In floats: exact fractions of thousands of measured weights have denominators of thousands of digits.
+    shares = [Fraction(w / most / total) for w in weights]
     simple = [share.limit_denominator(cap) for share in shares]
-    period = lcm(*(s.denominator for s in simple))
     # Weights such as 1/3 or 0.6/7 arrive as floats that are off by 1e-17, hence "the same" and not "equal".
     is_same = all(abs(a - b) <= b / 10**12 for a, b in zip(simple, shares, strict=True))
-    if sum(simple) == 1 and period <= cap and is_same:
-        counts = [int(s * period) for s in simple]
-        return tuple(counts), False
+    is_same = is_same and all(bool(s) == bool(w) for s, w in zip(simple, weights, strict=True))  # 5e-324 beside 1
+    period = lcm(*{s.denominator for s in simple}) if is_same else 0
+    if 0 < period <= cap and sum(simple) == 1:
+        return tuple(int(s * period) for s in simple), False
     parts = [share * cap for share in shares]
-    counts = [max(int(part), 1) if part else 0 for part in parts]
-    by_rest = sorted((i for i, part in enumerate(parts) if part), key=lambda i: (counts[i] - parts[i], i))
+    counts = [max(int(part), 1) if w else 0 for part, w in zip(parts, weights, strict=True)]
+    by_rest = sorted((i for i, w in enumerate(weights) if w), key=lambda i: (counts[i] - parts[i], i))
     for i in by_rest[: max(0, cap - sum(counts))]:
         counts[i] += 1
     common = gcd(*counts)
@@ -70,7 +70,7 @@ def order(weights: Sequence[float]) -> np.ndarray:
 
     Source: R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): of those
     whose part has grown by enough, the one whose deadline is next. His bound is 1 - 1/(2m - 2).
-    Cost: O(period · log m); 1 ms for 100 agents of equal weight.
+    Cost: O(period · log m); 8 ms for 100 agents of unequal weight (period 1,000), 0.3 s for 5,000.
     """
     counts, _ = whole_weights(weights)
     if set(counts) == {1}:

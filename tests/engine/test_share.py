@@ -70,6 +70,16 @@ def test_weights_that_never_repeat_are_rounded_and_say_so() -> None:
     assert not Share.of(0, [3, 1], [1]).is_rounded
 
 
+def test_weights_of_any_size_and_number_are_shared_by() -> None:
+    assert whole_weights([1e308, 1e308, 5e-324]) == ((500, 500, 1), True)
+    assert whole_weights([1e-300, 3e-300]) == ((1, 3), False)
+    measured = np.random.default_rng(1).random(5_000).tolist()
+    counts, is_rounded = whole_weights(measured)
+    assert is_rounded
+    assert min(counts) == 1
+    assert len(order(measured)) == sum(counts) < 10_000
+
+
 def test_whoever_has_a_weight_has_a_turn() -> None:
     counts, is_rounded = whole_weights([1e-9, 1, 1])
     assert is_rounded
