@@ -68,7 +68,7 @@ class Feed(Generic[Row]):
     _opened: list[Rows[Row]] = field(default_factory=list, init=False, repr=False)
 
     def unique(self, *, when_out: Literal["stop", "cycle"] = "stop") -> Feed[Row]:
-        """No row twice in the whole fleet.
+        """No row twice in the whole fleet. Journeys that are given this same value share its rows.
 
         when_out: "stop" ends each further iteration as a fault of the scenario, and the loader says beforehand
             how many rows are missing; "cycle" starts again when all have been used.
