@@ -1,0 +1,163 @@
+"""Trials: a journey once, on canned replies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+
+from loadgen import ScenarioError, User, feed, journey, reply
+from loadgen.dsl.loader import load
+from loadgen.errors import ExpectFailed, UsageError
+
+SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"
+
+
+@dataclass(frozen=True)
+class Shopper:
+    email: str
+    sku: str
+
+
+@journey(data=feed.rows([Shopper("x", "y")]))
+async def checkout(user: User, shopper: Shopper) -> None:
+    async with user.step("login"):
+        login = await user.http.post("/login", json={"email": shopper.email})
+        user.http.headers["Authorization"] = "Bearer " + login.expect(status=200).pick("$.token", str)
+    await user.think(60, 90)
+    async with user.step("cart"), user.step("add"):
+        await user.http.post("/cart", json={"sku": shopper.sku}, expect=201)
+
+
+GOOD = {"POST /login": reply(200, json={"token": "t1"}), "POST /cart": reply(201)}
+SHOPPER = Shopper("a@shop.example", "sku-1")
+
+
+async def test_a_trial_tells_outcome_requests_and_steps_in_order() -> None:
+    trial = await checkout.trial(SHOPPER, replies=GOOD)
+    assert trial.outcome == "ok"
+    assert [(r.name, r.step, r.outcome) for r in trial.requests] == [
+        ("POST /login", "login", "ok"),
+        ("POST /cart", "cart/add", "ok"),
+    ]
+    assert [(s.name, s.outcome) for s in trial.steps] == [("login", "ok"), ("cart/add", "ok"), ("cart", "ok")]
+    assert all(r.response_ns > 0 for r in trial.requests)
+
+
+async def test_a_trial_keeps_what_was_sent() -> None:
+    trial = await checkout.trial(SHOPPER, replies=GOOD)
+    assert [str(sent) for sent in trial.sent] == ["POST /login", "POST /cart"]
+    assert trial.sent[0].json() == {"email": "a@shop.example"}
+    assert trial.sent[1].headers["authorization"] == "Bearer t1"
+
+
+async def test_thinking_takes_no_time_and_is_not_response_time() -> None:
+    began_s = perf_counter()
+    trial = await checkout.trial(SHOPPER, replies=GOOD)
+    assert perf_counter() - began_s < 30
+    assert 60 <= trial.thought_s <= 90
+    assert trial.response_ns < 30e9
+
+
+async def test_chance_follows_the_seed() -> None:
+    thought = [(await checkout.trial(SHOPPER, replies=GOOD, seed=seed)).thought_s for seed in (1, 1, 2)]
+    assert thought[0] == thought[1] != thought[2]
+
+
+async def test_a_failure_of_the_target_is_the_outcome() -> None:
+    trial = await checkout.trial(SHOPPER, replies=GOOD | {"POST /cart": reply(409, text="sold out")})
+    assert trial.outcome == "expect status"
+    assert "409 instead of 201" in trial.detail
+    assert [(s.name, s.outcome) for s in trial.steps][1:] == [("cart/add", "expect status"), ("cart", "expect status")]
+    assert [r.outcome for r in trial.requests] == ["ok", "expect status"]
+
+
+async def test_a_pick_that_finds_nothing_is_the_outcome() -> None:
+    trial = await checkout.trial(SHOPPER, replies=GOOD | {"POST /login": reply(200, json={})})
+    assert trial.outcome == "pick $.token"
+
+
+async def test_replies_in_a_list_are_given_in_turn() -> None:
+    @journey
+    async def poll(user: User) -> None:
+        for _ in range(2):
+            await user.http.get("/job", expect=200)
+
+    trial = await poll.trial(replies={"GET /job": [reply(200), reply(503)]})
+    assert [r.outcome for r in trial.requests] == ["ok", "expect status"]
+
+
+async def test_a_failure_that_the_journey_catches_is_not_its_outcome() -> None:
+    @journey
+    async def careful(user: User) -> None:
+        try:
+            await user.http.get("/", expect=200)
+        except ExpectFailed:
+            await user.http.get("/again", expect=200)
+
+    trial = await careful.trial(replies={"GET /": 503, "GET /again": 200})
+    assert trial.outcome == "ok"
+
+
+async def test_a_fault_of_the_journeys_own_code_is_raised_as_it_is() -> None:
+    @journey
+    async def wrong(user: User) -> None:
+        dict[str, str]()["sku"]
+
+    with pytest.raises(KeyError, match="sku"):
+        await wrong.trial(replies={})
+
+
+async def test_a_request_without_a_canned_reply_says_which_there_are() -> None:
+    with pytest.raises(UsageError, match="no reply is canned for POST /cart") as raised:
+        await checkout.trial(SHOPPER, replies={"POST /login": GOOD["POST /login"]})
+    assert raised.value.hint == "there are replies for POST /login"
+
+
+async def test_set_up_and_tear_down_are_run_around_it() -> None:
+    lived: list[str] = []
+
+    @journey
+    async def browse(user: User) -> None:
+        lived.append(f"journey {user.shared['shop']}")
+
+    @browse.set_up
+    async def begin(user: User) -> None:
+        lived.append("set up")
+        await user.http.get("/begin", expect=200)
+
+    @browse.tear_down
+    async def end(user: User) -> None:
+        lived.append("torn down")
+
+    trial = await browse.trial(replies={"GET /begin": 200}, shared={"shop": 7})
+    assert (trial.outcome, lived) == ("ok", ["set up", "journey 7", "torn down"])
+
+
+async def test_a_row_is_given_to_a_journey_with_data_and_to_no_other() -> None:
+    @journey
+    async def browse(user: User) -> None: ...
+
+    with pytest.raises(UsageError, match="browse takes no data"):
+        await browse.trial(3, replies={})  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="checkout takes a row"):
+        await checkout.trial(None, replies={})  # type: ignore[arg-type]
+
+
+async def test_a_journey_with_faults_is_not_tried() -> None:
+    @journey  # type: ignore[arg-type]
+    def browse(user: User) -> None: ...
+
+    with pytest.raises(ScenarioError, match="browse is not async"):
+        await browse.trial(replies={})
+
+
+async def test_the_checkout_of_the_demo_shop_can_be_tried() -> None:
+    (one,) = load(SCENARIOS / "checkout.py").journeys
+    row = type("Row", (), {"email": "a@shop.example", "password": "secret", "sku": "sku-1"})()
+    page = reply(200, html='<form><input name="csrf" value="c7"></form>')
+    trial = await one.trial(row, replies=GOOD | {"GET /products/{sku}": page})
+    assert trial.outcome == "ok"
+    assert trial.sent[-1].json() == {"sku": "sku-1", "csrf": "c7"}
