@@ -62,6 +62,8 @@ __all__ = ["Conductor", "NoHosts", "Processes", "Result"]
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.05
+_BYE_S = 0.1
+"""How long the last messages may take to be with the kernel."""
 _HANDOVER_S = 2.0
 """How long agent processes of ours may take to hear Bye and leave."""
 
@@ -414,16 +416,18 @@ class Conductor:
             self._started_at,
             duration_s,
         )
-        self._dismiss()
+        await self._dismiss()
         verdict = sealed.verdict
         return Result(verdict.exit_code, sealed.summary, self._folder.path, verdict)
 
-    def _dismiss(self) -> None:
+    async def _dismiss(self) -> None:
         leave = self._order.placement == "embedded"
         for member in self._fleet:
             self._say(member.id, Bye(self.run_id, leave))
             if leave:
                 self._say(member.id, Bye("", leave))  # for one that took no part, or gave up
+        # A ROUTER that is closed at once drops what it has just taken, in spite of LINGER (measured: each time).
+        await asyncio.sleep(_BYE_S)
 
     # -- the view ---------------------------------------------------------------------------------
 

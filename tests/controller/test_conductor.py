@@ -1,0 +1,514 @@
+"""A run over real sockets, with agents by script and a clock that jumps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from loadgen.errors import ExitCode, Fault, StorageError
+from loadgen.measure.rundir import RunDir
+from loadgen.units import NS_PER_S
+from loadgen.wire.codec import decode, encode
+from loadgen.wire.keys import AgentKeys, KeyPair
+from loadgen.wire.messages import (
+    Ack,
+    BundleRequest,
+    Bye,
+    ClockPing,
+    ClockPong,
+    Delta,
+    Prepare,
+    Ready,
+    Refused,
+    Rejected,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Stop,
+    TearDown,
+    TornDown,
+)
+from loadgen_controller.conductor import Result
+from loadgen_controller.reread import reread
+from loadgen_controller.run import Phase
+from tests.controller.conftest import BUNDLE, Play
+from tests.support.fake_agent import FakeAgent
+from tests.support.wire import until
+
+Stage = Callable[..., Play]
+
+
+def events(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (result.run_dir / "events.jsonl").read_text().splitlines()]
+
+
+async def finish(*agents: FakeAgent, seconds: int = 3, **what: object) -> None:
+    for agent in agents:
+        for _ in range(seconds - len(agent.recording.deltas)):
+            agent.recording.interval(**what)  # type: ignore[arg-type]
+        await agent.deliver()
+        await agent.finish()
+
+
+# -- the good way ------------------------------------------------------------------------------
+
+
+async def test_two_agents_run_to_the_end_and_every_count_is_kept(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    await finish(a, b)
+    result = await play.result()
+    assert (result.exit_code, result.summary["result"]) == (ExitCode.PASSED, "passed")
+    requests = result.summary["requests"]
+    assert isinstance(requests, dict)
+    assert requests["finished"] == 60
+    assert await a.next(Bye) == Bye(play.conductor.run_id, leave=False)
+    assert {path.name for path in result.run_dir.iterdir()} == {
+        "manifest.json",
+        "bundle.tar",
+        "deltas.log",
+        "events.jsonl",
+        "summary.json",
+        "histograms.hlog",
+    }
+    assert (result.run_dir / "bundle.tar").read_bytes() == BUNDLE
+
+
+async def test_all_agents_get_one_start_and_their_exact_place(stage: Stage) -> None:
+    play = stage(regions={"eu": 0.75, "us": 0.25})
+    a, b = play.pair()
+    prepares = await asyncio.gather(a.get_ready(), b.get_ready())
+    assert [(p.index, p.weights) for p in prepares] == [(0, (3.0, 1.0)), (1, (3.0, 1.0))]
+    starts = await asyncio.gather(a.next(StartAt), b.next(StartAt))
+    assert starts[0] == starts[1]
+    assert 0 < starts[0].t0_ns - play.clock() <= 0.7 * NS_PER_S
+
+
+async def test_the_bundle_comes_in_chunks(stage: Stage) -> None:
+    play = stage()
+    a, b = play.pair()
+    await asyncio.gather(a.get_ready(), b.join())
+    prepare = Prepare("", 1, play.conductor._order.bundle_sha256, len(BUNDLE), "", "", b"", 0, 0, (), 0)
+    assert await a.fetch(prepare) == BUNDLE
+    await a.send(BundleRequest("0" * 64, 0))
+    await a.send(BundleRequest(prepare.bundle_sha256, len(BUNDLE)))
+    await until(lambda: play.conductor.troubles.get("malformed") == 2)
+
+
+async def test_clock_pings_are_answered_with_our_clock(stage: Stage) -> None:
+    play = stage()
+    a, _ = play.pair()
+    await a.join()
+    before_ns = play.clock()
+    await a.send(ClockPing(4711))
+    pong = await a.next(ClockPong)
+    assert pong.agent_ns == 4711
+    assert before_ns <= pong.controller_ns <= play.clock()
+
+
+async def test_set_up_runs_in_one_agent_and_its_value_goes_to_all(stage: Stage) -> None:
+    play = stage(has_set_up=True, has_tear_down=True)
+    a, b = play.pair()
+    await asyncio.gather(a.get_ready(), b.get_ready())
+    await a.next(SetUp)
+    await b.send(SetUpDone(play.conductor.run_id, b'"not asked"'))
+    await play.trouble("unexpected")
+    await a.send(SetUpDone(play.conductor.run_id, b'{"token": 7}'))
+    starts = await asyncio.gather(a.next(StartAt), b.next(StartAt))
+    assert {start.shared_json for start in starts} == {b'{"token": 7}'}
+    play.clock.jump(1)
+    await finish(a, b)
+    assert (await a.next(TearDown)).shared_json == b'{"token": 7}'
+    await a.send(TornDown(play.conductor.run_id))
+    assert (await play.result()).exit_code is ExitCode.PASSED
+    assert not any(isinstance(message, SetUp | TearDown) for message in b.heard)
+
+
+async def test_view_tells_phase_agents_and_data(stage: Stage) -> None:
+    play = stage()
+    assert (play.conductor.view().phase, play.conductor.view().agents) == (Phase.WAITING, ())
+    a, _ = await play.started()
+    await until(lambda: play.conductor.view().phase is Phase.RUNNING)
+    a.recording.interval()
+    await a.deliver()
+    await a.acknowledged(0)
+    view = play.conductor.view()
+    assert [(agent.id, agent.region, agent.state) for agent in view.agents] == [
+        ("a", "eu", "running"),
+        ("b", "us", "running"),
+    ]
+    assert view.merge.counters().requests_finished == 10
+    assert view.clock_ns > 0
+
+
+async def test_the_folder_alone_gives_the_same_verdict_again(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    await finish(a)
+    b.recording.interval()
+    await b.deliver()
+    await b.acknowledged(0)
+    play.conductor.request_stop("interrupted")
+    play.conductor.request_stop("interrupted again", now=True)
+    play.clock.jump(6)
+    result = await play.result()
+    assert result.exit_code is ExitCode.INCOMPLETE
+    assert reread(RunDir.open(result.run_dir)) == result.verdict
+
+
+# -- data, exactly once ------------------------------------------------------------------------
+
+
+async def test_delta_is_acknowledged_when_it_is_on_the_disk(stage: Stage) -> None:
+    play = stage()
+    a, _ = await play.started()
+    delta = a.recording.interval()
+    await a.deliver()
+    await a.acknowledged(0)
+    folder = RunDir.open(play.conductor.run_dir)
+    assert [decode(record) for record in folder.records()] == [delta]
+
+
+async def test_duplicate_delta_is_merged_once_and_acknowledged_again(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    a.recording.interval()
+    await a.deliver(0)
+    await a.next(Ack)
+    await a.deliver(0)
+    assert await a.next(Ack) == Ack(play.conductor.run_id, 1, 0)
+    await finish(a, b)
+    result = await play.result()
+    assert result.exit_code is ExitCode.PASSED
+    assert result.verdict.completeness.is_complete
+
+
+async def test_delta_after_a_gap_waits_for_the_missing_one(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    for _ in range(3):
+        a.recording.interval()
+    await a.deliver(0, 2)
+    await play.trouble("gap")
+    await a.acknowledged(0)
+    await a.deliver(1, 2)
+    await a.acknowledged(2)
+    await finish(a, b)
+    assert (await play.result()).exit_code is ExitCode.PASSED
+
+
+async def test_fin_before_the_last_delta_ends_nothing(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    await finish(b)
+    for _ in range(3):
+        a.recording.interval()
+    await a.deliver(0)
+    await a.finish()
+    await until(lambda: play.conductor.view().phase is Phase.FINISHING)
+    await a.deliver(1, 2)
+    await a.finish()  # an agent repeats it until Bye
+    assert (await play.result()).exit_code is ExitCode.PASSED
+
+
+async def test_totals_that_differ_make_the_run_incomplete(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    await finish(b)
+    for _ in range(3):
+        a.recording.interval()
+    await a.deliver()
+    await a.finish(recorded=a.recording.recorded + 1)
+    result = await play.result()
+    assert result.exit_code is ExitCode.INCOMPLETE
+    assert "do not add up" in result.verdict.reasons[0]
+
+
+# -- agents that go ----------------------------------------------------------------------------
+
+
+async def test_agent_that_vanishes_is_lost_after_10_s_and_the_run_goes_on(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    b.recording.interval()
+    await b.deliver()
+    await b.acknowledged(0)
+    for _ in range(11):
+        play.clock.jump(0.9)
+        await a.beat()
+        await asyncio.sleep(0.06)  # a tick must see each of the jumps, else it was the controller that slept
+    await until(lambda: play.conductor.run.lost == frozenset({"b"}))
+    assert play.conductor.view().agents[1].state == "lost"
+    assert play.conductor.view().notices[-1].startswith("agent b is lost: silent for 10.")
+    await finish(a)
+    result = await play.result()
+    assert (result.exit_code, result.summary["result"]) == (ExitCode.INCOMPLETE, "incomplete")
+    assert "agent b (us): no data from 1.0 s to 3.0 s (2.0 s, 33.3 % of the load): silent" in result.verdict.reasons[0]
+
+
+async def test_agent_that_restarts_during_the_load_is_not_merged_twice(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    b.recording.interval()
+    await b.deliver()
+    await b.acknowledged(0)
+    restarted = play.agent("b", "us", pid=2)
+    assert (await restarted.join()).epoch == 2
+    restarted.recording.run_id, restarted.recording.epoch = play.conductor.run_id, 2
+    restarted.recording.interval()
+    await restarted.deliver()
+    await play.trouble("other agent")
+    await b.deliver()
+    await play.trouble("stranger")
+    await finish(a)
+    result = await play.result()
+    assert result.exit_code is ExitCode.INCOMPLETE
+    assert "its process 1 was replaced by 2" in result.verdict.reasons[0]
+
+
+async def test_agent_that_says_hello_again_keeps_its_epoch_and_hears_again_what_it_missed(stage: Stage) -> None:
+    play = stage()
+    a, b = play.pair()
+    await asyncio.gather(a.join(), b.join())
+    await a.next(Prepare)
+    assert (await a.join()).epoch == 1
+    prepare = await a.next(Prepare)
+    for agent in (a, b):
+        await agent.send(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256))
+    await a.next(StartAt)
+    a.recording.run_id = prepare.run_id
+    await a.beat("ready")
+    await a.next(StartAt)
+
+
+async def test_run_whose_agents_all_vanish_ends_as_a_failure_of_the_fleet(stage: Stage) -> None:
+    play = stage(regions={"eu": 1.0})
+    a = play.agent("a", "eu")
+    await a.start()
+    for _ in range(15):
+        play.clock.jump(0.9)
+        await asyncio.sleep(0.06)
+    result = await play.result()
+    assert result.exit_code is ExitCode.FLEET
+    assert any("no agent is left" in reason for reason in result.verdict.reasons)
+
+
+# -- ends --------------------------------------------------------------------------------------
+
+
+async def test_stop_drains_and_keeps_what_was_measured(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    a.recording.interval(), b.recording.interval()
+    play.conductor.request_stop("interrupted")
+    assert await a.stopped() == Stop(play.conductor.run_id, "interrupted", now=False)
+    await asyncio.gather(a.deliver(), b.deliver())
+    await asyncio.gather(a.finish(), b.finish())
+    result = await play.result()
+    assert (result.exit_code, result.summary["result"]) == (ExitCode.INTERRUPTED, "interrupted")
+    requests = result.summary["requests"]
+    assert isinstance(requests, dict)
+    assert requests["finished"] == 20
+
+
+async def test_second_stop_cuts_off_and_does_not_wait_for_the_deaf(stage: Stage) -> None:
+    play = stage()
+    a, _ = await play.started()
+    a.recording.interval()
+    await a.deliver()
+    await a.acknowledged(0)
+    play.conductor.request_stop("interrupted")
+    play.conductor.request_stop("interrupted again", now=True)
+    assert (await a.next(Stop, lambda stop: stop.now)).reason == "interrupted again"
+    await a.beat("running")
+    await a.next(Stop, lambda stop: stop.now)  # said again to one that seems not to have heard
+    play.clock.jump(5)
+    result = await play.result()
+    assert result.exit_code is ExitCode.INCOMPLETE
+    requests = result.summary["requests"]
+    assert isinstance(requests, dict)
+    assert requests["finished"] == 10
+
+
+async def test_run_that_nobody_joins_ends_with_the_names_of_the_empty_regions(stage: Stage) -> None:
+    play = stage()
+    play.clock.jump(121)
+    result = await play.result()
+    assert result.exit_code is ExitCode.FLEET
+    assert result.verdict.reasons == ("0 of 2 agents joined within 120 s; none in eu, us",)
+    assert (result.run_dir / "summary.json").exists()
+
+
+async def test_agent_that_is_never_ready_is_named(stage: Stage) -> None:
+    play = stage()
+    a, b = play.pair()
+    await asyncio.gather(a.get_ready(), b.join())
+    await b.next(Prepare)
+    for _ in range(3):
+        play.clock.jump(60)
+        await asyncio.sleep(0.06)
+    result = await play.result()
+    assert result.exit_code is ExitCode.FLEET
+    assert "not ready within 120 s: b" in result.verdict.reasons[0]
+    await a.next(Bye)
+
+
+async def test_faults_on_an_agent_are_faults_of_the_scenario(stage: Stage) -> None:
+    play = stage()
+    a, b = play.pair()
+    await asyncio.gather(a.join(), b.join())
+    fault = Fault("shop.py", 3, "no module named faker")
+    await a.send(Refused(play.conductor.run_id, "the scenario has faults on this agent", (fault,)))
+    result = await play.result()
+    assert result.exit_code is ExitCode.USAGE
+    assert "shop.py:3: no module named faker" in result.verdict.reasons
+
+
+async def test_scenario_that_raises_too_often_stops_the_run(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    a.recording.interval(20, script_faults=15)
+    await a.deliver()
+    assert "the scenario itself raised in 15 of 20 iterations" in (await a.stopped()).reason
+    await asyncio.gather(a.finish(), b.finish())
+    assert (await play.result()).exit_code is ExitCode.USAGE
+
+
+async def test_disk_that_is_full_stops_the_load_and_nothing_more_is_acknowledged(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = stage()
+    a, _ = await play.started()
+    a.recording.interval(), a.recording.interval()
+    await a.deliver(0)
+    await a.acknowledged(0)
+
+    def full(*_: object) -> None:
+        raise StorageError("cannot write deltas.log: No space left on device", hint="make space")
+
+    monkeypatch.setattr(RunDir, "sync", full)
+    await a.deliver(1)
+    stop = await a.stopped()
+    assert stop.now
+    assert "No space left on device" in stop.reason
+    result = await play.result()
+    assert (result.exit_code, result.summary["result"]) == (ExitCode.FLEET, "error")
+    assert "No space left" in result.verdict.reasons[0]
+    assert a.acked == 0
+    monkeypatch.undo()
+    assert len(list(RunDir.open(result.run_dir).records())) == 1
+
+
+async def test_bug_of_ours_ends_the_run_with_70_and_keeps_what_was_measured(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = stage()
+    a, _ = await play.started()
+    a.recording.interval()
+    await a.deliver()
+    await a.acknowledged(0)
+    monkeypatch.setattr(play.conductor._fleet, "tick", lambda _now_ns: 1 / 0)
+    result = await play.result()
+    assert result.exit_code is ExitCode.BUG
+    assert result.verdict.reasons[0].startswith("ZeroDivisionError")
+    assert (await a.stopped()).now
+    assert (result.run_dir / "summary.json").exists()
+
+
+# -- peers that are not as they should be -------------------------------------------------------
+
+
+async def test_peer_with_a_wrong_key_is_not_heard(stage: Stage) -> None:
+    play = stage()
+    wrong = play.agent("a", "eu", keys=AgentKeys(KeyPair.new(), play.keys.controller))
+    await until(lambda: "does not know our key" in wrong.trouble)
+    assert play.conductor.view().agents == ()
+    a, b = await play.started()
+    await finish(a, b)
+    assert (await play.result()).exit_code is ExitCode.PASSED
+
+
+async def test_peer_of_another_major_version_is_refused_by_name(stage: Stage) -> None:
+    play = stage()
+    old = play.agent("a", "eu")
+    await old.send(old.hello(major=99))
+    assert "it speaks protocol 99.0 and the controller 1.0" in (await old.next(Rejected)).reason
+
+
+async def test_message_of_another_major_version_is_refused_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = stage()
+    old = play.agent("a", "eu")
+    monkeypatch.setattr("loadgen.wire.messages.PROTOCOL_MAJOR", 9)
+    data = encode(old.hello())
+    monkeypatch.undo()
+    await old.send_bytes(data)
+    assert "message of protocol 9.0, we speak 1.0" in (await old.next(Rejected)).reason
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [({"agent": "b"}, "not of b"), ({"weight": 0.0}, "weight"), ({"weight": -1.0}, "weight")],
+)
+async def test_agent_that_is_not_what_it_says_is_rejected(stage: Stage, other: dict[str, object], reason: str) -> None:
+    play = stage()
+    a = play.agent("a", "eu")
+    await a.send(a.hello(**other))
+    assert reason in (await a.next(Rejected)).reason
+
+
+async def test_random_bytes_and_nonsense_are_counted_and_survived(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    for n in range(50):
+        await a.send_bytes(bytes((n * k) % 256 for k in range(n)))
+    await a.send(Bye("", leave=True))  # not for a controller
+    await a.send(Ready("another run", 1, "x"))
+    await a.send(Ready(play.conductor.run_id, 99, "x"))
+    await a.send(TornDown(play.conductor.run_id))
+    good = a.recording.interval()
+    bad: list[Delta] = [
+        replace(good, agent="b"),
+        replace(good, epoch=7),
+        replace(good, run_id="another"),
+        replace(good, index=good.index[::-1]),
+        replace(good, count=good.count[:-4]),
+        replace(good, end_ns=10**18),
+        replace(good, stats=()),
+    ]
+    for delta in bad:
+        await a.send(delta)
+    await finish(a, b)
+    result = await play.result()
+    assert result.exit_code is ExitCode.PASSED
+    counts = play.conductor.troubles
+    assert counts["unreadable"] >= 50
+    assert (counts["other run"], counts["other generation"], counts["other agent"]) == (3, 1, 2)
+    assert counts["unexpected"] == 1
+    told = [event for event in events(result) if event["kind"] == "trouble" and event["trouble"] == "unreadable"]
+    assert len(told) < 5, "told at a bounded rate"
+    assert next(event for event in events(result) if event["kind"] == "troubles")["counts"] == counts
+
+
+async def test_agent_of_a_region_that_the_plan_does_not_have_takes_no_part(stage: Stage) -> None:
+    play = stage()
+    stray = play.agent("x", "mars")
+    await stray.join()
+    a, b = await play.started()
+    await finish(a, b)
+    result = await play.result()
+    assert result.exit_code is ExitCode.PASSED
+    assert "agent x takes no part: the plan has no load in mars" in play.conductor.view().notices
+    assert [agent.agent for agent in result.verdict.completeness.agents] == ["a", "b"]
+
+
+async def test_stranger_is_not_answered(stage: Stage) -> None:
+    play = stage()
+    a = play.agent("a", "eu")
+    await a.beat("running")
+    await a.send(ClockPing(1))
+    await until(lambda: play.conductor.troubles.get("stranger") == 2)
+    assert a.heard == []
