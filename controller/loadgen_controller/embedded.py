@@ -92,7 +92,7 @@ class EmbeddedAgents:
         self, agent: str, region: str, address: str, environment: dict[str, str], output: IO[bytes]
     ) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "loadgen_agent.cli", "--controller", address, "--region", region]
-        command += ["--keys", str(self._folder), "--id", agent]
+        command += ["--keys", str(self._folder), "--id", agent, "--with-parent"]
         try:
             return subprocess.Popen(
                 command,

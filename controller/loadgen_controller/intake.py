@@ -136,7 +136,7 @@ class Intake:
         events = self._fleet.hello(hello, identity, self._clock())
         member = self._fleet.get(agent)
         assert member is not None
-        self._desk.send(identity, Welcome(member.epoch, LEASE_S))
+        self._desk.send(identity, Welcome(member.epoch, LEASE_S, self._books.run_id))
         for event in events:
             self._desk.tell(event)
         if hello.region not in self._order.spec.regions:
