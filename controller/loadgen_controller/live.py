@@ -8,7 +8,7 @@ From 150 columns on, the last window stands beside the whole run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -109,13 +109,13 @@ class Screen:
 def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     slos, errors, agents, notices = len(f.slos), min(len(f.errors), 1), len(f.agents), min(len(f.notices), 2)
     fixed = 3 + 1 + 2 * len(f.journeys)
-    _, parts, regions, slos, agents, errors, notices = fit(
+    _, parts, slos, regions, agents, errors, notices = fit(
         height,
         [
             (fixed, fixed),
             (len(f.parts), 2),
-            (len(f.regions), 1),
-            (slos, 2),
+            (slos, 3),
+            (len(f.regions), 2),
             (agents, 1),
             (errors, 1),
             (notices, 1),
@@ -126,9 +126,9 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     for row in f.journeys:
         table.add_row(_name(row.name, "bold", " last " + f"{f.last_s:g} s"), *_cells(row.last))
         table.add_row(_name("  whole run" + (" (warm-up)" if f.is_warmup else ""), "bold"), *_cells(row.run))
-    for row in _cut(f.regions, regions):
+    for row in _cut(table, f.regions, regions):
         table.add_row(_name(row.name, "cyan"), *_cells(row.run))
-    for row in _cut(f.parts, parts):
+    for row in _cut(table, f.parts, parts):
         table.add_row(_name(row.name), *_cells(row.run))
     yield table
     yield from _slos(f.slos, slos, width)
@@ -152,9 +152,9 @@ def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     table = _table(width, ("response, ms", last, *names, " │", run, *names))
     for row in f.journeys:
         table.add_row(_name(row.name, "bold"), *_cells(row.last), " │", *_cells(row.run))
-    for row in _cut(f.regions, regions):
+    for row in _cut(table, f.regions, regions):
         table.add_row(_name(row.name, "cyan"), *_cells(row.last), " │", *_cells(row.run))
-    for row in _cut(f.parts, parts):
+    for row in _cut(table, f.parts, parts):
         table.add_row(_name(row.name), *_cells(row.last), " │", *_cells(row.run))
     yield table
     yield Text()
@@ -247,11 +247,13 @@ def _cells(cells: Cells) -> tuple[str, ...]:
     return (_n(cells), *cells.text())
 
 
-def _cut(rows: Sequence[Row], room: int) -> Sequence[Row]:
+def _cut(table: Table, rows: Sequence[Row], room: int) -> Iterator[Row]:
+    """The rows that have room; a last line says how many have none."""
     if len(rows) <= room:
-        return rows
-    left_out = len(rows) - max(room - 1, 0)
-    return (*rows[: max(room - 1, 0)], Row(f"... and {left_out} more", Cells(), Cells()))
+        yield from rows
+    elif room:
+        yield from rows[: room - 1]
+        table.add_row(Text(f"... and {len(rows) - room + 1} more", style="dim"))
 
 
 def _slos(slos: Sequence[SloRow], room: int, width: int) -> Iterable[Text]:

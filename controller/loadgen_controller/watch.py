@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from loadgen.dsl.plan import PlanSpec
 from loadgen.measure.delta import Counters, Health
 from loadgen.measure.histogram import percentiles
 from loadgen.measure.merge import Measured, Merge, Window
@@ -31,6 +32,8 @@ from loadgen_controller.view import ViewState
 __all__ = ["Watch"]
 
 _NO_HEALTH = Health()
+_PARTS = 10
+"""Of a window, for the mean of its planned rate: exact within a ramp, within 5 % where it jumps."""
 
 
 class Watch:
@@ -59,12 +62,12 @@ class Watch:
         profile = state.spec.profile
         return Figures(
             run_id=state.run_id,
-            plan=state.spec.name,
+            plan=_title(state.spec),
             phase=state.phase.value,
             clock_s=clock_ns / NS_PER_S,
             duration_s=state.spec.duration_ns / NS_PER_S if state.spec.duration_ns else None,
             is_warmup=is_warmup,
-            offered_per_s=profile.rate_at(clock_ns) if isinstance(profile, ArrivalProfile) else None,
+            offered_per_s=_offered(profile, window, clock_ns),
             level=_level(profile, clock_ns),
             last_s=(window.end_ns - window.start_ns) / NS_PER_S if window else 0.0,
             last_n=window.k if window else -1,
@@ -83,6 +86,22 @@ class Watch:
             agents_wanted=state.agents_wanted,
             notices=(*state.notices, *self._notices()),
         )
+
+
+def _title(spec: PlanSpec) -> str:
+    """ "checkout", or "checkout:spike" where the plan has a name of its own."""
+    scenario = spec.scenario.removesuffix(".py")
+    return scenario if spec.name in ("", "plan") else f"{scenario}:{spec.name}"
+
+
+def _offered(profile: Profile, window: Window | None, clock_ns: int) -> float | None:
+    """Iterations/s as planned over the last window, so that it can be held against what was started in it."""
+    if not isinstance(profile, ArrivalProfile):
+        return None
+    if window is None:
+        return profile.rate_at(clock_ns)
+    length = (window.end_ns - window.start_ns) // _PARTS
+    return sum(profile.rate_at(window.start_ns + length * k + length // 2) for k in range(_PARTS)) / _PARTS
 
 
 def _level(profile: Profile, clock_ns: int) -> int | None:

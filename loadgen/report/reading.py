@@ -83,6 +83,19 @@ class Agent(msgspec.Struct, frozen=True):
     missing: str | None = None
 
 
+class Load(msgspec.Struct, frozen=True):
+    text: str = ""
+    open: bool = True
+
+
+class PoolLimited(msgspec.Struct, frozen=True):
+    """Requests that were asked in iterations that had to wait for a free user."""
+
+    requests: int = 0
+    share: float = 0.0
+    add_users: bool = False
+
+
 class Summary(msgspec.Struct, frozen=True):
     format: int
     run_id: str
@@ -100,6 +113,9 @@ class Summary(msgspec.Struct, frozen=True):
     slos: tuple[Slo, ...] = ()
     series: tuple[Series, ...] = ()
     agents: tuple[Agent, ...] = ()
+    load: Load = msgspec.field(default_factory=Load)
+    pool_limited: PoolLimited = msgspec.field(default_factory=PoolLimited)
+    notes: tuple[str, ...] = ()
 
     @property
     def is_embedded(self) -> bool:

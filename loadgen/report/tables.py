@@ -64,12 +64,19 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
 
 def headline(summary: Summary) -> str:
     """The result in one sentence, with the exit code and why."""
-    n, held = len(summary.slos), sum(s.verdict == "passed" for s in summary.slos)
-    reasons = "; ".join(r.rstrip(".") for r in summary.reasons)
-    if summary.result == "passed" and not reasons:
+    fit = {reason.rstrip(".") for reason in summary.validity.reasons}
+    reasons = _reasons(summary)
+    # What concerns fitness has a line of its own; it is repeated only where nothing else is the reason.
+    said = "; ".join([r for r in reasons if r not in fit] or reasons) or "no reason was given"
+    if summary.result == "passed":
+        n, held = len(summary.slos), sum(s.verdict == "passed" for s in summary.slos)
         of = f"{_count(summary.iterations.due, 'iteration')} in {format_duration(summary.duration_s * NS_PER_S)}"
-        reasons = f"{held} of {_count(n, 'objective')} held over {of}" if n else f"no objectives were set; {of}"
-    return f"{summary.result.upper()} (exit code {summary.exit_code}): {reasons or 'no reason was given'}."
+        said = f"{held} of {_count(n, 'objective')} held over {of}" if n else f"no objectives were set; {of}"
+    return f"{summary.result.upper()} (exit code {summary.exit_code}): {said}."
+
+
+def _reasons(summary: Summary) -> list[str]:
+    return [reason.rstrip(".") for reason in summary.reasons]
 
 
 def _lines(summary: Summary) -> Iterator[str]:
@@ -86,8 +93,16 @@ def _lines(summary: Summary) -> Iterator[str]:
     verdict = {"valid": "was fit to measure", "invalid": "was not fit to measure"}.get(
         summary.validity.verdict, "may not have been fit to measure"
     )
-    why = "; ".join(summary.validity.reasons)
+    why = "; ".join(summary.validity.reasons).rstrip(".")
     yield f"The generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
+    if summary.result == "passed":
+        yield from (f"Note: {reason}." for reason in _reasons(summary) if reason not in why)
+    if not summary.load.open:
+        yield "Closed load: the rate followed the target."
+    if summary.pool_limited.add_users:
+        share = format_ratio(summary.pool_limited.share)
+        yield f"Pool-limited: {share} of the requests came from iterations that had waited for a free user; add users."
+    yield from (f"Note: {note.rstrip('.')}." for note in summary.notes)
 
 
 def _foot(summary: Summary, run_dir: Path | None) -> Iterator[str]:

@@ -77,7 +77,7 @@ def main(
     ] = None,
     keys: Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys`.")] = None,
     wait: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Agents to wait for with --listen (one a region, if not given).")
+        int | None, typer.Option(min=1, metavar="N", help="Agents to wait for with --listen; else one a region.")
     ] = None,
     i_may_load: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")
