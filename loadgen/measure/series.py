@@ -31,7 +31,7 @@ class SeriesKey:
     step: str | None
     """Nested steps are `a/b`; None for a journey and for a request outside of steps."""
     request: str | None
-    """The request's name, e.g. `GET /products/{sku}`; None for journeys and steps."""
+    """`GET /products` by default, or the `name=` of the call; None for journeys and steps."""
     outcome: str
     metric: Metric
     censored: bool = False
