@@ -5,6 +5,7 @@ Looked at in docs/, README.md and CHANGELOG.md, within backticks and outside of 
 - `path/file.py:name` and `path/file.py:Class.method`: the file, and the name in it (by its syntax tree);
 - `path/file.ext` with a folder that the project has: the file;
 - `module.name` of a module of ours, also dotted in full: the name in it;
+- `user.name`, `user.http.name`, `reply.name`: what a journey holds in its hand, so the name in that class;
 - `loadgen COMMAND`: the command; `--option` anywhere: an option of some command.
 - relative links to files.
 """
@@ -23,6 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"loadgen": "loadgen", "loadgen_controller": "controller", "loadgen_agent": "agent"}
 """Package -> the folder of it, or around it."""
 FOLDERS = ("loadgen", "controller", "agent", "proto", "scenarios", "tests", "tools", "bench", "docs", ".ci")
+
+IN_HAND = {
+    "user": ("loadgen/dsl/user.py", "User"),
+    "user.http": ("loadgen/clients/http.py", "HttpClient"),
+    "reply": ("loadgen/clients/reply.py", "Reply"),
+}
 
 _CODE_BLOCK = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _BACKTICKED = re.compile(r"`([^`\n]+)`")
@@ -91,6 +98,10 @@ def wrong(code: str) -> str:
 def wrong_dotted(module: str, name: str) -> str:
     """`histogram.Histogram`, `loadgen.measure.histogram.Histogram`, `loadgen_controller.run`."""
     whole = f"{module}.{name}"
+    holder, _, rest = whole.rpartition(".")
+    if holder in IN_HAND:
+        file, kind = IN_HAND[holder]
+        return "" if has_name(ROOT / file, f"{kind}.{rest}") else f"{holder} has no {rest}"
     if whole.split(".")[0] in PACKAGES and whole in modules():
         return ""
     if module.split(".")[0] in PACKAGES:
@@ -134,6 +145,8 @@ def _names(statement: ast.stmt) -> set[str]:
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return {name}
+        case ast.Assign(targets=[ast.Name(id="__slots__")], value=ast.Tuple(elts=slots)):
+            return {slot.value for slot in slots if isinstance(slot, ast.Constant) and isinstance(slot.value, str)}
         case ast.Assign(targets=targets):
             return {t.id for t in targets if isinstance(t, ast.Name)}
         case ast.AnnAssign(target=ast.Name(id=name)):

@@ -144,7 +144,9 @@ def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     notices = min(len(f.notices), 3)
     below = max(len(f.slos) + 1, len(f.agents) + 1, min(len(f.errors), 6) + 1)
     room = height - 4 - notices
-    above, below = fit(room, [(2 + len(f.journeys) + len(f.regions) + len(f.parts), 6), (below + 1, 3)])
+    wanted = 2 + len(f.journeys) + len(f.regions) + len(f.parts)
+    least = 2 + len(f.journeys) + min(len(f.regions), 1) + min(len(f.parts), 1)
+    above, below = fit(room, [(wanted, least), (below + 1, 3)])
     parts, regions = fit(above - 2 - len(f.journeys), [(len(f.parts), 1), (len(f.regions), 1)])
     last = f"last {f.last_s:g} s"
     names = _names()

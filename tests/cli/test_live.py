@@ -1,0 +1,155 @@
+"""The live view, drawn into memory."""
+
+from __future__ import annotations
+
+import asyncio
+from io import StringIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from loadgen_controller.figures import Cells, Figures
+from loadgen_controller.live import Screen, fit, line, show
+from tests.support.figures import agent, figures, row
+
+
+def drawn(f: Figures, width: int = 80, height: int = 24) -> list[str]:
+    console = Console(file=StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(Screen(f))
+    return capture.get().splitlines()
+
+
+def test_everything_has_its_place_on_80_by_24() -> None:
+    lines = drawn(figures())
+
+    assert len(lines) <= 24
+    assert all(len(text.rstrip()) <= 80 for text in lines)
+    text = "\n".join(lines)
+    for part in (
+        "running 0:12 of 0:20",
+        "3 of 3 agents reported",
+        "offered 200/s  achieved 199/s",
+        "users 66, 15 busy, 0 waiting",
+        "p50     p90     p95     p99   p99.9",
+        "last 1 s",
+        "whole run",
+        "2,388",
+        "> 435",
+        "us-east-1 (simulated)",
+        "add to cart",
+        "POST /cart",
+        '✘ p(99, step="add to cart") < 40ms  53.9 ms of 2,390  35 % above',
+        "http 503 12 · timeout 3",
+        "● us-east-1-1 running  22 users  cpu 31 %",
+    ):
+        assert part in text, part
+
+
+def test_last_window_stands_beside_the_whole_run_where_it_is_wide() -> None:
+    lines = drawn(figures(), 200, 50)
+
+    (checkout,) = (text for text in lines if text.startswith("checkout  ") and "│" in text)
+    assert "199" in checkout.split("│")[0]
+    assert "2,388" in checkout.split("│")[1]
+    assert any("objectives" in text and "agents" in text and "errors" in text for text in lines)
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(0, 12),
+    st.integers(0, 40),
+    st.integers(0, 12),
+    st.sampled_from([(80, 24), (100, 30), (150, 24), (200, 50)]),
+)
+def test_no_run_outgrows_the_screen(
+    journeys: int, regions: int, parts: int, agents: int, size: tuple[int, int]
+) -> None:
+    f = figures(
+        journeys=tuple(row(f"journey {n}", 100, 5) for n in range(journeys)),
+        regions=tuple(row(f"region {n}", 100, 5) for n in range(regions)),
+        parts=tuple(row(f"  step {n}", 100, 5) for n in range(parts)),
+        agents=tuple(agent(f"r{n}") for n in range(agents)),
+        slos=figures().slos * journeys,
+        notices=("an agent was lost", "a line blocked the loop"),
+    )
+
+    lines = drawn(f, *size)
+
+    assert len(lines) <= size[1]
+    assert all(len(text.rstrip()) <= size[0] for text in lines)
+
+
+def test_what_has_no_room_is_counted() -> None:
+    f = figures(parts=tuple(row(f"  step {n}", 100, 5) for n in range(40)))
+
+    (cut,) = (text for text in drawn(f) if "more" in text and "and" in text)
+
+    shown = sum(text.startswith("  step ") for text in drawn(f))
+    assert f"{40 - shown} more" in cut
+
+
+def test_lost_agent_comes_first_and_says_why() -> None:
+    lost = agent("eu-west-1", state="lost", note="silent for 10.0 s", reported=False)
+    f = figures(agents=(agent("us-east-1"), lost), reported=1, agents_wanted=2)
+
+    lines = [text for text in drawn(f, 120) if text.startswith(("●", "○"))]
+
+    assert lines[0].startswith("○ eu-west-1-1 lost")
+    assert "silent for 10.0 s" in lines[0]
+    assert "1 of 2 agents reported" in drawn(f, 120)[0]
+
+
+def test_before_the_first_window_there_are_agents_and_no_figures() -> None:
+    f = figures(last_s=0.0, phase="preparing", journeys=(), regions=(), parts=(), slos=(), errors=(), clock_s=0.0)
+
+    text = "\n".join(drawn(f))
+
+    assert "3 of 3 agents registered" in text
+    assert "achieved -" in text
+
+
+def test_window_is_one_line_where_there_is_no_terminal() -> None:
+    assert line(figures()) == (
+        "0:11 +1 s, 3 of 3 agents reported, 199/s of 200/s iterations, 602/s requests,"
+        " checkout: last p95 157 ms p99 250 ms of 199, run p95 157 ms p99 250 ms of 2,388, errors 15 iterations"
+    )
+
+
+async def test_plain_output_has_each_window_once_and_each_notice_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen_controller.live.REFRESH_S", 0)
+    looks = [figures(last_n=n // 2, notices=("agent eu is lost",)) for n in range(6)]
+    out = StringIO()
+    ended = asyncio.Event()
+
+    def look() -> Figures:
+        if not looks:
+            ended.set()
+            return figures(last_n=2, notices=("agent eu is lost",))
+        return looks.pop(0)
+
+    showing = asyncio.create_task(show(look, Console(file=out, width=80)))
+    await ended.wait()
+    showing.cancel()
+    await asyncio.gather(showing, return_exceptions=True)
+
+    lines = out.getvalue().splitlines()
+    assert sum(text.startswith(("0:00 +1", "0:01 +1", "0:02 +1")) for text in lines) == 3
+    assert lines.count("note: agent eu is lost") == 1
+
+
+@given(st.integers(0, 60), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5)), max_size=7))
+def test_fit_never_gives_more_than_wanted_nor_takes_what_is_least(room: int, wishes: list[tuple[int, int]]) -> None:
+    given_rows = fit(room, wishes)
+
+    for got, (wanted, least) in zip(given_rows, wishes, strict=True):
+        assert min(wanted, least) <= got <= wanted
+    if sum(given_rows) > room:
+        assert given_rows == [min(wanted, least) for wanted, least in wishes]
+
+
+def test_bound_is_shown_as_a_bound() -> None:
+    assert row("x", 10, 100, bound=True).run.text()[-1] == "> 610"
+    assert Cells().text() == ("-",) * 5

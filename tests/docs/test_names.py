@@ -1,0 +1,62 @@
+"""The docs name what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.docs_names import ROOT, check, pages, wrong
+
+
+def test_everything_that_the_docs_name_is_there() -> None:
+    missing = [str(m) for page in pages(ROOT) for m in check(page.read_text(), page.relative_to(ROOT))]
+
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "loadgen/errors.py:UsageError",
+        "loadgen/measure/merge.py:Merge.accept",
+        "histogram.Histogram",
+        "loadgen.measure.histogram.Histogram.percentile_us",
+        "loadgen_controller.run",
+        "loadgen run FILE --rate 50/s",
+        "tests/test_layout.py",
+        "user.think",
+        "user.http",
+        "user.http.get",
+        "reply.status_code",
+        "p(95) < 300ms",
+    ],
+)
+def test_name_that_is_there_passes(code: str) -> None:
+    assert wrong(code) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("loadgen/errors.py:Nothing", "loadgen/errors.py has no Nothing"),
+        ("loadgen/measure/merge.py:Merge.nothing", "loadgen/measure/merge.py has no Merge.nothing"),
+        ("loadgen/nothing.py:f", "no such file"),
+        ("histogram.Nothing", "histogram has no Nothing"),
+        ("loadgen.nothing.f", "no module loadgen.nothing"),
+        ("tests/nothing.py", "no such file"),
+        ("user.fly", "user has no fly"),
+        ("loadgen fly", "no command fly"),
+        ("loadgen run FILE --fly", "no option --fly"),
+    ],
+)
+def test_name_that_is_not_there_is_said(code: str, why: str) -> None:
+    assert wrong(code) == why
+
+
+def test_fault_has_page_and_line_and_code_blocks_are_left_out() -> None:
+    text = "one\n```\n`histogram.Nothing`\n```\nsee `histogram.Nothing` and [page](nowhere.md)\n"
+
+    found = [(m.line, m.text) for m in check(text, Path("docs/page.md"))]
+
+    assert found == [(5, "nowhere.md"), (5, "histogram.Nothing")]

@@ -1,0 +1,80 @@
+"""What the folders promise: one importer for each heavy dependency, no packages that break others."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {
+    "loadgen": ROOT / "loadgen",
+    "loadgen_controller": ROOT / "controller/loadgen_controller",
+    "loadgen_agent": ROOT / "agent/loadgen_agent",
+}
+
+IMPORTERS = {
+    "hdrh": {"loadgen/measure/histogram.py"},
+    "google": {"loadgen/wire/codec.py"},
+    "zmq": {"loadgen/wire/sockets.py"},
+    "httptools": {"loadgen/clients/http1.py", "loadgen/target/server.py"},
+    "psutil": {"loadgen/engine/selfcheck.py"},
+    "httpx": {"loadgen/clients/"},
+    "typer": {"controller/loadgen_controller/"},
+    "rich": {"controller/loadgen_controller/"},
+    "uvloop": {
+        "controller/loadgen_controller/commands/run.py",
+        "agent/loadgen_agent/cli.py",
+        "agent/loadgen_agent/worker.py",
+        "loadgen/target/program.py",
+    },
+}
+"""A path that ends in `/` is a folder. uvloop belongs to the programs' mains; the demo shop is a server of its own."""
+
+NEVER = ("pickle", "cloudpickle", "marshal", "shelve", "dill")
+
+
+def sources() -> list[Path]:
+    return [path for folder in PACKAGES.values() for path in folder.rglob("*.py") if "/wire/v1/" not in str(path)]
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of all modules that the file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("dependency", IMPORTERS)
+def test_each_heavy_dependency_is_imported_in_its_one_place(dependency: str) -> None:
+    places = {str(path.relative_to(ROOT)) for path in sources() if dependency in imported(path)}
+
+    allowed = IMPORTERS[dependency]
+    strangers = {
+        p for p in places if p not in allowed and not any(a.endswith("/") and p.startswith(a) for a in allowed)
+    }
+    assert not strangers
+
+
+def test_nothing_imports_what_runs_code_from_data() -> None:
+    assert not {str(p.relative_to(ROOT)): n for p in sources() for n in NEVER if n in imported(p)}
+
+
+@pytest.mark.parametrize("folder", ["controller", "agent", "proto"])
+def test_component_folders_are_no_packages(folder: str) -> None:
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_typing_marker_ships_with_each_package(package: str) -> None:
+    assert (PACKAGES[package] / "py.typed").is_file()
+
+
+def test_every_module_says_what_it_is_about() -> None:
+    silent = [str(p.relative_to(ROOT)) for p in sources() if not ast.get_docstring(ast.parse(p.read_text()))]
+    assert not silent
