@@ -4,7 +4,7 @@ from loadgen.clients.canned import CannedNetwork, reply
 from loadgen.clients.http import HttpClient
 from loadgen.clients.network import Network, TcpNetwork, tls_context
 from loadgen.clients.pool import ConnectionPool
-from loadgen.clients.reply import Reply
+from loadgen.clients.replies import Reply
 from loadgen.clients.timeouts import Timeouts
 
 __all__ = [

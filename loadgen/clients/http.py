@@ -44,7 +44,7 @@ from loadgen.clients.prepare import (
     timeouts_of,
 )
 from loadgen.clients.redirects import FOLLOWED, BadRedirect, redirected
-from loadgen.clients.reply import Reply
+from loadgen.clients.replies import Reply
 from loadgen.clients.routes import Route, routes_of
 from loadgen.clients.timeouts import Timeouts
 from loadgen.engine.meter import Meter
@@ -264,6 +264,7 @@ class HttpClient:
             if status >= 400 and not (accept and status in accept):
                 reply.outcome = http_outcome(status)
             elif status in FOLLOWED and (self.follow_redirects if follow is None else follow):
+                meter.hold(reply)
                 return await self._follow(reply, name, expect, timeouts, deadline_ns, accept)
         meter.hold(reply)
         if expect is not None:
@@ -353,7 +354,7 @@ class HttpClient:
         deadline_ns: int,
         accept: Container[int] | None,
     ) -> Reply:
-        """Follow the redirects of `reply`; its last hop is the answer."""
+        """Follow the redirects of `reply`, which is held; the last hop is the answer."""
         history: list[Reply] = []
         while reply.has_redirect_location:
             try:
@@ -363,21 +364,19 @@ class HttpClient:
                 route, data = prepare_from(self._routes, request, self._cookies)
             except BadRedirect as error:
                 raise self._redirect_failed(reply, PROTOCOL, str(error)) from error
-            self._meter.hold(reply)
             history.append(reply)
             hop = f"{name} (hop {len(history) + 1})" if name else None
             reply = await self._send(
                 route, data, hop, None, timeouts=timeouts, deadline_ns=deadline_ns, accept=accept, follow=False
             )
             reply.history[:] = history
-        if not history:
-            self._meter.hold(reply)
         if expect is not None:
             reply.expect(expect)
         return reply
 
     def _redirect_failed(self, reply: Reply, outcome: str, detail: str) -> RequestFailed:
-        return self._failed(reply, RequestFailed(outcome, detail))
+        self._meter.settle_as(reply, outcome)
+        return RequestFailed(outcome, f"{reply.route.method} {reply.route.url}: {detail}")
 
     def _user_cookies(self) -> UserCookies:
         if self._cookies is None:

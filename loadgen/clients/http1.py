@@ -134,13 +134,21 @@ class Connection(asyncio.Protocol):
         return waiter
 
     def abort(self) -> None:
-        """Close at once. What is under way is abandoned without a word: the caller is cancelled or knows."""
+        """Close at once. Who waits for an answer is cancelled: it is cut off by us, and not a fault of the target."""
+        waits = self._exchange is not None
         self._exchange = None
         self._close()
+        if waits and not self._waiter.done():
+            self._waiter.cancel()
 
     def expire(self) -> None:
-        if self._exchange is not None:
-            self._fail(TIMEOUT, "no complete answer in time", self.deadline_ns)
+        """Censored at the deadline; what came after it, or was not even sent by then, does not count."""
+        exchange = self._exchange
+        if exchange is not None:
+            at_ns = max(self.deadline_ns, exchange.sent_ns)
+            if exchange.first_byte_ns > at_ns:
+                exchange.first_byte_ns = 0
+            self._fail(TIMEOUT, "no complete answer in time", at_ns)
 
     # -- what the loop calls ----------------------------------------------------------------
 
@@ -306,6 +314,9 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, exchange: Exchange, head: Head, reusable: bool, now_ns: int) -> None:
         """HOT. The whole response is there."""
+        if now_ns > self.deadline_ns:  # the wheel has not come round yet
+            self.expire()
+            return
         waiter = self._waiter
         exchange.head, exchange.done_ns = head, now_ns
         self._exchange = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 import msgspec
 
 if TYPE_CHECKING:
-    from loadgen.clients.reply import Reply
+    from loadgen.clients.replies import Reply
 
 __all__ = ["Missing", "pick_from"]
 

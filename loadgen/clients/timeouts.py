@@ -7,8 +7,9 @@ round, the connection is idle (it leaves the wheel), or has a later deadline (it
 moves on), or is late (it fails). With time-outs of 60 s a busy connection is
 looked at once a minute.
 
-A time-out fires up to 8.4 ms late, never early, and its sample is censored at
-the deadline itself. Times are `perf_counter_ns`.
+A time-out fires up to 8.4 ms late, never early; its sample is censored at the
+deadline itself, and an answer that comes in between is late all the same.
+Times are `perf_counter_ns`.
 """
 
 from __future__ import annotations

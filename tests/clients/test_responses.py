@@ -347,12 +347,14 @@ async def test_json_of_what_is_no_json_is_a_value_error() -> None:
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
 async def test_a_body_over_the_limit_ends_as_too_large(head: bytes) -> None:
     for _ in range(2):  # the second time the head is known
-        async with scripted([head, *[b"x" * 500] * 10, CLOSE]) as server:
-            async with client_of(server.url, limit_bytes=1000) as client:
-                with pytest.raises(RequestFailed) as failure:
-                    await client.get("/")
-                assert failure.value.outcome == "body too large"
-                assert len(client._pool) == 0
+        async with (
+            scripted([head, *[b"x" * 500] * 10, CLOSE]) as server,
+            client_of(server.url, limit_bytes=1000) as client,
+        ):
+            with pytest.raises(RequestFailed) as failure:
+                await client.get("/")
+            assert failure.value.outcome == "body too large"
+            assert len(client._pool) == 0
 
 
 async def test_a_body_of_exactly_the_limit_is_fine() -> None:
