@@ -26,10 +26,11 @@ PACKAGES = {"loadgen": "loadgen", "loadgen_controller": "controller", "loadgen_a
 FOLDERS = ("loadgen", "controller", "agent", "proto", "scenarios", "tests", "tools", "bench", "docs", ".ci")
 
 IN_HAND = {
-    "user": ("loadgen/dsl/user.py", "User"),
-    "user.http": ("loadgen/clients/http.py", "HttpClient"),
-    "reply": ("loadgen/clients/reply.py", "Reply"),
+    "user": "User",
+    "user.http": "HttpClient",
+    "reply": "Reply",
 }
+LANGUAGE = ("loadgen.dsl.", "loadgen.clients.")
 
 _CODE_BLOCK = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _BACKTICKED = re.compile(r"`([^`\n]+)`")
@@ -100,8 +101,9 @@ def wrong_dotted(module: str, name: str) -> str:
     whole = f"{module}.{name}"
     holder, _, rest = whole.rpartition(".")
     if holder in IN_HAND:
-        file, kind = IN_HAND[holder]
-        return "" if has_name(ROOT / file, f"{kind}.{rest}") else f"{holder} has no {rest}"
+        name = f"{IN_HAND[holder]}.{rest}"
+        there = any(has_name(path, name) for known, path in modules().items() if known.startswith(LANGUAGE))
+        return "" if there else f"{holder} has no {rest}"
     if whole.split(".")[0] in PACKAGES and whole in modules():
         return ""
     if module.split(".")[0] in PACKAGES:

@@ -38,29 +38,29 @@ def _default(context: typer.Context, runs_dir: RunsDir = RUNS) -> None:
 
 @app.command("list", epilog="[bold]Example[/bold]\n\nloadgen runs list --runs-dir /var/runs")
 def list_(runs_dir: RunsDir = RUNS) -> None:
-    """List the runs, newest first."""
+    """List the runs, newest first. A run's name begins with when it started, UTC."""
     paths = list_runs(runs_dir)
     if not paths:
         typer.echo(f"no runs in {runs_dir}")
         return
-    head = ("run", "result", "started", "took", "iterations", "errors", "agents")
-    Console(highlight=False).print(as_rich(Table("", head, tuple(_rows(paths)), words=3)))
+    head = ("run", "result", "took", "iterations", "errors", "agents")
+    Console(highlight=False).print(as_rich(Table("", head, tuple(_rows(paths)), words=2)))
 
 
 def _rows(paths: list[Path]) -> Iterator[tuple[str, ...]]:
     for path in paths:
         if not (path / "summary.json").exists():
-            yield path.name, "not ended", *("-",) * 5
+            yield path.name, "not ended", *("-",) * 4
             continue
         try:
             s = read(path / "summary.json")
         except LoadgenError as unreadable:
-            yield path.name, unreadable.message, *("-",) * 5
+            yield path.name, unreadable.message, *("-",) * 4
             continue
-        agents = f"{sum(a.complete for a in s.agents)} of {len(s.agents)}"
+        agents = f"{sum(a.complete for a in s.agents)}/{len(s.agents)}"
         took = format_duration(s.duration_s * NS_PER_S)
         errors = format_count(s.requests.errors)
-        yield path.name, s.result, s.started_at[:19] + "Z", took, format_count(s.iterations.started), errors, agents
+        yield path.name, s.result, took, format_count(s.iterations.started), errors, agents
 
 
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs show last\n\nloadgen runs show 20261124-170312")

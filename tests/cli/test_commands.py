@@ -1,0 +1,260 @@
+"""The commands through typer's runner: what they print, and what they exit with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loadgen.errors import BugError, FleetError, UsageError
+from loadgen_controller import cli
+from tests.report.test_tables import summary
+
+FAULTY = """
+from loadgen import Plan, arrivals, journey, p
+
+@journey
+def not_async(user):
+    pass
+
+plan = Plan(target="nonsense", load=arrivals("10/s").hold("1s"), mix=not_async)
+"""
+
+
+def loadgen(*args: str | Path) -> Result:
+    return CliRunner().invoke(cli.app, [str(a) for a in args])
+
+
+@pytest.fixture
+def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert loadgen("new", "first").exit_code == 0
+    return tmp_path / "first.py"
+
+
+# -- help and faults of the command line ------------------------------------------------------
+
+
+def test_help_is_grouped_and_in_the_order_of_use() -> None:
+    text = loadgen("--help").output
+
+    places = [text.index(f"─ {panel} ─") for panel in ("Run", "Look", "Fleet")]
+    assert places == sorted(places)
+    assert "Exit codes" in text
+
+
+@pytest.mark.parametrize("command", cli.ORDER)
+def test_every_command_has_help_with_examples(command: str) -> None:
+    result = loadgen(command, "--help")
+
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"loadgen {command}" in result.output
+
+
+def test_version_is_told() -> None:
+    assert loadgen("--version").output.startswith("loadgen 0.")
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (("fly",), "no such command 'fly'"),
+        (("run",), "missing argument"),
+        (("run", "x.py", "--fly"), "no such option: --fly"),
+        (("run", "x.py", "--wait", "none"), "invalid value for '--wait'"),
+    ],
+)
+def test_what_the_parser_finds_is_an_error_line_with_a_hint(args: tuple[str, ...], what: str) -> None:
+    result = loadgen(*args)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert what in result.stderr
+    assert "--help shows what there is" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "faulty.py"
+    path.write_text(FAULTY)
+
+    result = loadgen(
+        "run", path, "--rate", "fast", "--duration", "0s", "--regions", "a,,b", "-P", "pool", "--wait", "3",
+        "--json", tmp_path / "none" / "x.json",
+    )  # fmt: skip
+
+    assert result.exit_code == 2
+    for what in (
+        '--rate: "fast" is no rate',
+        "--duration: a run takes some time",
+        '--regions: "a,,b" names no region',
+        '-P: "pool" is no parameter',
+        "--wait is for agents that were started elsewhere",
+        "--json: there is no folder",
+        "faulty.py:4",
+        "not_async is not async",
+        "target: 'nonsense' is no",
+    ):
+        assert what in result.stderr, what
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (("--rate", "10/s", "--users", "5"), "--rate and --users"),
+        (("--rate", "-1/s"), "must be above 0"),
+        (("--users", "many"), '"many" is no number of users'),
+        (("--users", "5"), "the load is said in arrivals"),
+        (("--regions", "mars"), 'the plan has no region "mars"'),
+        (("-P", "x=1", "-P", "x=2"), "x is there twice"),
+        (("--listen", "5700", "--keys", "keys"), "--listen: "),
+        (("--listen", "127.0.0.1:0"), "--listen needs --keys"),
+        (("--listen", "127.0.0.1:0", "--keys", "none"), "none"),
+        (("--listen", "127.0.0.1:0", "--agents-per-region", "2"), "--agents-per-region is for agents on this machine"),
+        (("--keys", "keys"), "--keys is for agents that were started elsewhere"),
+        (("--target", "shop.example"), "is no http or https URL"),
+        (("--target", "http://8.8.8.8"), "--i-may-load 8.8.8.8"),
+        (("--target", "http://169.254.169.254", "--i-may-load", "169.254.169.254"), "never a target"),
+    ],
+)
+def test_usage_fault_ends_with_2_before_anything_starts(scenario: Path, args: tuple[str, ...], what: str) -> None:
+    result = loadgen("run", scenario, *args)
+
+    assert result.exit_code == 2
+    assert what in result.stderr
+    assert not (scenario.parent / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_file_that_is_not_there_is_said(command: str, tmp_path: Path) -> None:
+    result = loadgen(command, tmp_path / "none.py")
+
+    assert result.exit_code == 2
+    assert "none.py: no such file" in result.stderr
+
+
+# -- errors -----------------------------------------------------------------------------------
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Result:
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("loadgen_controller.commands.keys.make_keys", fail)
+    return loadgen("keys", "keys")
+
+
+def test_bug_is_70_and_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (KeyError("x"), BugError("a broken invariant")):
+        result = failing(monkeypatch, error)
+
+        assert result.exit_code == 70
+        assert "this is a bug of loadgen" in result.stderr
+        assert "please report" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_debug_switch_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOADGEN_DEBUG", "1")
+
+    assert "Traceback" in failing(monkeypatch, KeyError("x")).stderr
+
+
+def test_group_of_errors_is_told_one_by_one_and_exits_with_the_gravest(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = failing(monkeypatch, ExceptionGroup("both", [FleetError("the wire broke"), UsageError("wrong option")]))
+
+    assert result.exit_code == 2
+    assert "error: the wire broke" in result.stderr
+    assert "error: wrong option" in result.stderr
+
+
+def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert failing(monkeypatch, KeyboardInterrupt()).exit_code == 130
+
+
+# -- the small commands -------------------------------------------------------------------------
+
+
+def test_new_scenario_has_20_lines_and_loads(scenario: Path) -> None:
+    from loadgen.dsl.loader import load
+
+    text = scenario.read_text()
+    assert len([line for line in text.splitlines() if line.strip()]) <= 20
+    assert load(scenario).journeys[0].name == "first"
+
+
+def test_new_never_overwrites(scenario: Path) -> None:
+    before = scenario.read_text()
+
+    result = loadgen("new", "first")
+
+    assert result.exit_code == 2
+    assert "is there already" in result.stderr
+    assert scenario.read_text() == before
+
+
+def test_new_refuses_what_cannot_be_a_journey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert loadgen("new", "1st").exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_keys_are_made_once(tmp_path: Path) -> None:
+    first = loadgen("keys", tmp_path / "keys", "--agent", "eu", "--agent", "us")
+    again = loadgen("keys", tmp_path / "keys", "--agent", "eu", "--agent", "us")
+
+    assert first.exit_code == again.exit_code == 0
+    assert sorted(p.name for p in (tmp_path / "keys/agents").glob("*.key")) == ["eu.key", "us.key"]
+    assert "all keys are there already" in again.output
+
+
+def test_target_refuses_what_makes_no_sense() -> None:
+    result = loadgen("target", "--every", "5s")
+
+    assert result.exit_code == 2
+    assert "--stall" in result.stderr
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for run_id, result in (("20261124-170312-checkout-a1b2", "passed"), ("20261124-180000-checkout-ffff", "failed")):
+        folder = tmp_path / "runs" / run_id
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+        (folder / "summary.json").write_text(json.dumps(summary(run_id=run_id, result=result)))
+    (tmp_path / "runs/20261125-000000-torn").mkdir()
+    (tmp_path / "runs/20261125-000000-torn/manifest.json").write_text("{}")
+    return tmp_path / "runs"
+
+
+def test_runs_are_listed_newest_first(runs: Path) -> None:
+    for args in (("runs", "--runs-dir", runs), ("runs", "list", "--runs-dir", runs)):
+        lines = loadgen(*args).output.splitlines()[2:]
+
+        assert [line.split()[1] for line in lines] == ["not", "failed", "passed"]
+
+
+def test_no_runs_is_no_error(tmp_path: Path) -> None:
+    result = loadgen("runs", "--runs-dir", tmp_path)
+
+    assert result.exit_code == 0
+    assert "no runs in" in result.output
+
+
+def test_run_is_shown_again(runs: Path) -> None:
+    for run in ("20261124-170312-checkout-a1b2", "20261124-17"):
+        assert "PASSED (exit code 0): 2 of 2 objectives held" in loadgen("runs", "show", run, "--runs-dir", runs).output
+
+
+@pytest.mark.parametrize(("run", "what"), [("2026", "3 runs begin"), ("1999", "no run 1999"), ("last", "no summary")])
+def test_run_that_cannot_be_shown_says_why(runs: Path, run: str, what: str) -> None:
+    result = loadgen("runs", "show", run, "--runs-dir", runs)
+
+    assert result.exit_code == 2
+    assert what in result.stderr

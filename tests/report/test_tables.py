@@ -1,0 +1,251 @@
+"""The final table in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen.errors import StorageError
+from loadgen.report.reading import read
+from loadgen.report.tables import Report, final_report, headline, milliseconds
+
+
+def series(kind: str, step: str | None, request: str | None, **more: Any) -> dict[str, Any]:
+    times = {"mean": 20.0, "p50": 12.5, "p90": 30.0, "p95": 44.2, "p99": 80.0, "p99.9": 1234.5, "max": 1300.0}
+    made = {
+        "kind": kind,
+        "journey": "checkout",
+        "step": step,
+        "request": request,
+        "outcome": "*",
+        "region": "*",
+        "count": 4000,
+        "censored": 0,
+        "response_ms": times,
+        "service_ms": None,
+    }
+    return made | more
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    """A run that passed, as DESIGN has its summary.json; with a key that this reader does not know."""
+    made: dict[str, Any] = {
+        "format": 1,
+        "run_id": "20261124-170312-checkout-a1b2",
+        "scenario": "checkout.py",
+        "plan": "plan",
+        "placement": "embedded",
+        "started_at": "2026-11-24T17:03:12.000Z",
+        "duration_s": 20.0,
+        "result": "passed",
+        "exit_code": 0,
+        "reasons": [],
+        "validity": {"verdict": "valid", "reasons": []},
+        "requests": {"started": 12000, "finished": 12000, "errors": 3},
+        "iterations": {"due": 4000, "started": 4000, "finished": 4000, "missed": 0, "cut_off": 0},
+        "slos": [
+            {
+                "objective": "p(95) < 300ms",
+                "observed": 44.2,
+                "unit": "ms",
+                "count": 4000,
+                "low": 41.0,
+                "high": 47.5,
+                "verdict": "passed",
+            },
+            {
+                "objective": "error_ratio() < 1%",
+                "observed": 0.0005,
+                "unit": "ratio",
+                "count": 4000,
+                "low": None,
+                "high": None,
+                "verdict": "passed",
+            },
+        ],
+        "series": [
+            series("journey", None, None),
+            series("journey", None, None, region="us-east-1", count=2400),
+            series("journey", None, None, region="eu-west-1", count=1600),
+            series("step", "login", None),
+            series("step", "cart", None),
+            series("step", "cart/pay", None),
+            series("request", "login", "POST /login"),
+            series("request", "cart/pay", "POST /pay"),
+            series("request", None, "GET /"),
+            series("request", "login", "POST /login", outcome="ok", count=3997),
+            series("request", "login", "POST /login", outcome="http 503", count=3),
+        ],
+        "agents": [
+            {"id": "us-east-1", "region": "us-east-1", "complete": True, "requests": 7200},
+            {"id": "eu-west-1", "region": "eu-west-1", "complete": True, "requests": 4800},
+        ],
+        "new_key": {"of a later": "version"},
+    }
+    return made | changes
+
+
+def report(**changes: Any) -> Report:
+    return final_report(read(summary(**changes)), Path("runs/x"))
+
+
+def table(of: Report, title: str) -> tuple[tuple[str, ...], ...]:
+    (found,) = (t for t in of.tables if t.title.startswith(title))
+    return found.rows
+
+
+def test_run_that_passed_says_so_in_one_sentence() -> None:
+    assert report().headline == "PASSED (exit code 0): 2 of 2 objectives held over 4,000 iterations in 20.0 s."
+
+
+def test_run_without_objectives_does_not_claim_any() -> None:
+    assert report(slos=[]).headline.endswith(": no objectives were set; 4,000 iterations in 20.0 s.")
+
+
+def test_run_that_failed_gives_every_reason() -> None:
+    made = report(result="failed", exit_code=1, reasons=["p(95) < 300ms: 412 ms of 4,000.", "agent eu is lost"])
+
+    assert made.headline == "FAILED (exit code 1): p(95) < 300ms: 412 ms of 4,000; agent eu is lost."
+
+
+def test_fitness_is_told_once() -> None:
+    why = "agent us was unfit in 2 of 6 intervals."
+    made = report(
+        result="interrupted",
+        exit_code=130,
+        reasons=["interrupted by Ctrl-C", why],
+        validity={"verdict": "suspect", "reasons": [why]},
+    )
+
+    assert made.headline == "INTERRUPTED (exit code 130): interrupted by Ctrl-C."
+    assert sum("2 of 6 intervals" in text for text in (made.headline, *made.lines)) == 1
+
+
+def test_invalid_run_gives_its_unfitness_as_the_reason() -> None:
+    why = "agent us was unfit in 4 of 6 intervals"
+    made = report(result="invalid", exit_code=4, reasons=[why], validity={"verdict": "invalid", "reasons": [why]})
+
+    assert made.headline == f"INVALID (exit code 4): {why}."
+
+
+def test_every_percentile_has_its_count_and_the_tree_of_steps() -> None:
+    rows = table(report(), "Response time, ms, all regions")
+
+    assert [row[0] for row in rows] == [
+        "checkout",
+        "  login",
+        "    POST /login",
+        "  cart",
+        "    pay",
+        "      POST /pay",
+        "  GET /",
+    ]
+    assert rows[0][1:] == ("4,000", "12.5", "30.0", "44.2", "80.0", "1,234", "1,300")
+
+
+def test_censored_values_get_a_column_and_a_word() -> None:
+    late = series("journey", None, None, censored=12, response_ms={"p50": 12.5, "p99": "> 60000.0", "max": "> 60000.0"})
+    (found,) = (t for t in report(series=[late]).tables if t.title.startswith("Response time, ms, all"))
+
+    assert found.columns[2] == "bounds"
+    assert found.rows[0][2] == "12"
+    assert found.rows[0][-1] == "> 60,000"
+    assert "longer than was seen" in found.note
+
+
+def test_regions_of_embedded_agents_are_called_simulated() -> None:
+    assert table(report(), "Response time of journeys by region")[0][0] == "eu-west-1 (simulated)"
+    assert table(report(placement="fleet"), "Response time of journeys by region")[0][0] == "eu-west-1"
+
+
+def test_objective_shows_interval_unit_count_and_verdict() -> None:
+    assert table(report(), "Objectives") == (
+        ("p(95) < 300ms", "passed", "44.2 ms", "41.0 ms to 47.5 ms", "4,000"),
+        ("error_ratio() < 1%", "passed", "0.050 %", "-", "4,000"),
+    )
+
+
+def test_errors_are_named_with_their_count() -> None:
+    assert table(report(), "Errors") == (("http 503", "request POST /login", "3"),)
+
+
+def test_incomplete_agent_is_named_with_what_is_missing() -> None:
+    agents = [
+        {"id": "us", "region": "us-east-1", "complete": True, "requests": 1, "missing": None},
+        {"id": "eu", "region": "eu-west-1", "complete": False, "requests": 1, "missing": "no data from 12 s on"},
+    ]
+
+    assert report(agents=agents).foot == (
+        "Agents: 1 of 2 complete.",
+        "  eu (eu-west-1 (simulated)): no data from 12 s on.",
+        "Run folder: runs/x",
+    )
+
+
+def test_closed_load_and_a_small_pool_are_said() -> None:
+    lines = report(
+        load={"text": "users", "open": False}, pool_limited={"requests": 300, "share": 0.025, "add_users": True}
+    ).lines
+
+    assert "Closed load: the rate followed the target." in lines
+    assert any(line.startswith("Pool-limited: 2.50 % of the requests") for line in lines)
+
+
+def test_run_without_anything_measured_can_be_told() -> None:
+    made = report(result="error", exit_code=5, reasons=["no agent came"], series=[], slos=[], agents=[])
+
+    assert made.tables == ()
+    assert made.foot[0] == "Agents: 0 of 0 complete."
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (0.0, "0.00"),
+        (1.234, "1.23"),
+        (9.996, "10.0"),
+        (99.96, "100"),
+        (1234.5, "1,234"),
+        ("> 1234.5", "> 1,234"),
+        ("?", "?"),
+        (None, "-"),
+    ],
+)
+def test_milliseconds(figure: float | str | None, text: str) -> None:
+    assert milliseconds(figure) == text
+
+
+def test_summary_is_read_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps(summary()))
+
+    assert read(path) == read(summary())
+    assert headline(read(path)).startswith("PASSED")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "cannot read"),
+        (b"{", "cannot read"),
+        (b"[]", "cannot read"),
+        (b"\xff\xfe", "cannot read"),
+        (b'{"format": 1}', "missing required field"),
+        (b'{"format": 2}', "knows up to 1"),
+    ],
+)
+def test_what_is_no_summary_is_an_error_that_names_the_file(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "summary.json"
+    path.write_bytes(content)
+
+    with pytest.raises(StorageError, match=why) as raised:
+        read(path)
+    assert "summary.json" in raised.value.message
+
+
+def test_missing_summary_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="No such file"):
+        read(tmp_path / "summary.json")
