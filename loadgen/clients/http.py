@@ -280,7 +280,7 @@ class HttpClient:
         except RequestFailed as failure:
             reply.done_ns = perf_counter_ns()
             if failure.outcome == TIMEOUT:  # censored at its deadline, not at when we noticed
-                reply.done_ns = min(reply.done_ns, opening_ns + timeouts.connect_ns, deadline_ns)
+                reply.done_ns = max(reply.asked_ns, min(reply.done_ns, opening_ns + timeouts.connect_ns, deadline_ns))
             raise self._failed(reply, failure) from failure.__cause__
         try:
             await connection.send(data, reply, route.is_head, deadline_ns)

@@ -402,3 +402,15 @@ def test_a_ca_file_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
 async def test_a_pool_says_what_it_holds() -> None:
     pool = ConnectionPool(TcpNetwork())
     assert repr(pool) == "<ConnectionPool 0 open, 0 idle, 0 stale retries>"
+
+
+async def test_a_hop_whose_call_is_late_already_takes_no_negative_time() -> None:
+    async with scripted(ok(b"x")) as server, client_of(server.url) as client:
+        reply = await client.get("/")
+        with pytest.raises(RequestFailed, match="timeout"):
+            await client._send(client._gets["/x"], b"", None, None, deadline_ns=reply.asked_ns)
+        assert rows_of(client)[-1].response_ns >= 0
+        client._pool.close_idle()
+        with pytest.raises(RequestFailed, match="timeout"):
+            await client._send(client._gets["/x"], b"", None, None, deadline_ns=reply.asked_ns)
+        assert rows_of(client)[-1].response_ns == 0
