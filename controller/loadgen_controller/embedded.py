@@ -26,6 +26,7 @@ from loadgen.wire.keys import ControllerKeys, throw_away
 
 __all__ = ["EmbeddedAgents", "agent_ids", "clean_environment"]
 
+AGENT_MODULE = "loadgen_agent.cli"
 _KILL_AFTER_S = 3.0
 _KEPT = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|PYTHON(UTF8|DONTWRITEBYTECODE|WARNINGS)"
@@ -91,7 +92,7 @@ class EmbeddedAgents:
     def _start(
         self, agent: str, region: str, address: str, environment: dict[str, str], output: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "loadgen_agent.cli", "--controller", address, "--region", region]
+        command = [sys.executable, "-m", AGENT_MODULE, "--controller", address, "--region", region]
         command += ["--keys", str(self._folder), "--id", agent, "--with-parent"]
         try:
             return subprocess.Popen(
