@@ -1,0 +1,99 @@
+"""The program: what it refuses, with which exit code, and that a real one joins and leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadgen.wire.keys import load_controller, make_keys
+from loadgen.wire.messages import Bye, Hello, Rejected
+from loadgen_agent.cli import main
+from tests.support.fake_controller import FakeController
+from tests.support.wire import serving, until
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "loadgen-agent --controller 10.0.0.7:5557" in text
+    assert "exit codes:" in text
+
+
+def test_wrong_arguments_and_keys_end_with_2_and_say_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = ["--region", "eu", "--keys", str(tmp_path)]
+    assert "--controller" in refused(capsys, *usual)
+    assert "loadgen keys" in refused(capsys, *usual, "--controller", "127.0.0.1:1")
+    make_keys(tmp_path, ("eu",))
+    assert "no address" in refused(capsys, *usual, "--controller", "nonsense")
+    assert "no name for an agent" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--id", "a/b")
+    assert "needs a name" in refused(capsys, "--region", " ", *usual[2:], "--controller", "127.0.0.1:1")
+    assert "no number of seconds" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--give-up", "nan")
+    (tmp_path / "agents" / "eu.key").chmod(0o644)
+    assert "chmod 600" in refused(capsys, *usual, "--controller", "127.0.0.1:1")
+
+
+async def spawn(controller: FakeController, keys: Path, *more: str) -> asyncio.subprocess.Process:
+    argv = ["--controller", controller.address, "--region", "eu-west-1", "--keys", str(keys), *more]
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "loadgen_agent.cli", *argv, stderr=subprocess.PIPE
+    )
+
+
+@pytest.mark.parametrize("how", ["bye", "rejected", "sigterm"])
+async def test_a_real_agent_joins_and_leaves_with_the_right_code(tmp_path: Path, how: str) -> None:
+    make_keys(tmp_path, ("eu",))
+    controller = FakeController(load_controller(tmp_path))
+    async with serving(controller):
+        agent = await spawn(controller, tmp_path)
+        hello = await controller.hear(Hello)
+        assert hello.agent.startswith("eu.")
+        assert (hello.region, hello.pid, hello.epoch) == ("eu-west-1", agent.pid, -1)
+        match how:
+            case "bye":
+                controller.say(Bye("", leave=True))
+            case "rejected":
+                controller.say(Rejected("not today"))
+            case _:
+                agent.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            _, said = await agent.communicate()
+    assert agent.returncode == (5 if how == "rejected" else 0)
+    assert b"leaving:" in said
+
+
+async def test_an_agent_whose_parent_is_gone_leaves(tmp_path: Path) -> None:
+    make_keys(tmp_path, ("eu",))
+    controller = FakeController(load_controller(tmp_path))
+    argv = ["--controller", controller.address, "--region", "eu", "--keys", str(tmp_path), "--with-parent"]
+    command = [sys.executable, "-m", "loadgen_agent.cli", *argv]
+    parent = f"import subprocess, time; subprocess.Popen({command!r}, start_new_session=True); time.sleep(60)"
+    async with serving(controller):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", parent, stderr=subprocess.PIPE)
+        hello = await controller.hear(Hello)
+        process.kill()
+        await process.wait()
+        await until(lambda: not Path(f"/proc/{hello.pid}/cmdline").exists() or is_zombie(hello.pid))
+
+
+def is_zombie(pid: int) -> bool:
+    """Dead, and not reaped by whoever inherited it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

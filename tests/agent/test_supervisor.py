@@ -1,0 +1,348 @@
+"""A whole agent: real sockets, a real worker process that behaves as its plan says, a controller by script."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from loadgen.bundle import Bundle, pack_files
+from loadgen.errors import ExitCode, Fault
+from loadgen.wire.messages import (
+    BundleRequest,
+    Bye,
+    Fin,
+    Heartbeat,
+    Hello,
+    Ready,
+    Refused,
+    Rejected,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Stop,
+    TearDown,
+    TornDown,
+)
+from loadgen_agent import supervisor as module
+from loadgen_agent.lifecycle import Exit, Phase
+from loadgen_agent.supervisor import Supervisor, Terms
+from tests.support import fake_worker
+from tests.support.fake_controller import FakeController
+from tests.support.wire import key_ring, serving, until
+
+WORKER = (sys.executable, str(Path(fake_worker.__file__)))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    scenario = tmp_path / "s.py"
+    scenario.write_text("# a scenario\n" * 500)
+    return pack_files(scenario, [scenario])
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds in life takes tenths here."""
+    monkeypatch.setattr(module, "HEARTBEAT_NS", 100_000_000)
+    monkeypatch.setattr(module, "WORKER_SILENT_NS", 400_000_000)
+    monkeypatch.setattr(module, "GRACE_NS", 400_000_000)
+    monkeypatch.setattr(module, "CUT_NS", 300_000_000)
+    monkeypatch.setattr(module, "FAREWELL_NS", 200_000_000)
+    monkeypatch.setattr("loadgen_agent.ledger.STALLED_NS", 150_000_000)
+    monkeypatch.setattr("loadgen_agent.ledger.FIN_AGAIN_NS", 100_000_000)
+
+
+class Stage:
+    """One agent and its controller."""
+
+    def __init__(self, bundle: Bundle, terms: Terms) -> None:
+        controller_keys, agents = key_ring("eu")
+        self.controller = FakeController(controller_keys, bundle=bundle.data, sha256=bundle.sha256)
+        self.agent = Supervisor(self.controller.address, "eu-west-1", "eu", agents["eu"], terms, WORKER)
+        self.running = asyncio.create_task(self.agent.run())
+
+    async def ending(self, within_s: float = 10.0) -> Exit:
+        async with asyncio.timeout(within_s):
+            return await self.running
+
+
+@asynccontextmanager
+async def stage(bundle: Bundle, terms: Terms = Terms()) -> AsyncIterator[Stage]:  # noqa: B008
+    scene = Stage(bundle, terms)
+    try:
+        async with serving(scene.controller):
+            yield scene
+    finally:
+        scene.running.cancel()
+        await asyncio.gather(scene.running, return_exceptions=True)
+
+
+async def test_a_run_from_hello_to_bye_is_complete(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("six")
+        fin = await s.controller.hear(Fin)
+        assert (fin.run_id, fin.epoch, fin.last_seq, fin.reason) == ("r1", 1, 5, "")
+        await until(s.controller.is_complete)
+        assert {(d.agent, d.epoch, d.run_id) for d in s.controller.taken} == {("eu", 1, "r1")}
+        assert s.controller.of(Hello)[0].pid == os.getpid()
+        ready = s.controller.of(Ready)[0]
+        assert 0 < ready.clock_error_ns < 100_000_000
+        await s.controller.bye()
+        assert (await s.ending()).code is ExitCode.PASSED
+
+
+async def test_every_delta_is_taken_once_though_most_acknowledgements_are_lost(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        s.controller.drops_ack = lambda number: number % 12 != 0  # the next one comes after the stall is noticed
+        await s.controller.start("steady")
+        await until(lambda: len(s.controller.taken) >= 40)
+        s.controller.say(Stop("r1", "enough"))
+        await until(s.controller.is_complete)
+        assert [d.seq for d in s.controller.taken] == list(range(len(s.controller.taken)))
+        assert s.controller.arrived > len(s.controller.taken)
+        s.controller.drops_ack = lambda number: False
+        await until(lambda: s.controller.of(Heartbeat)[-1].last_seq_acked == len(s.controller.taken) - 1)
+
+
+async def test_the_fin_is_sent_again_until_bye(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("six")
+        await until(lambda: len(s.controller.of(Fin)) >= 3)
+        assert len(set(map(str, s.controller.of(Fin)))) == 1
+        await s.controller.bye()
+        await s.ending()
+
+
+async def test_nothing_is_lost_while_the_controllers_socket_is_closed_and_opened_again(bundle: Bundle) -> None:
+    scene = Stage(bundle, Terms())
+    async with serving(scene.controller):
+        await scene.controller.start("steady")
+        await until(lambda: len(scene.controller.taken) >= 5)
+    await asyncio.sleep(0.3)
+    again = scene.controller.again()
+    async with serving(again):
+        await until(lambda: again.identity, 15)
+        await until(lambda: len(again.taken) >= 30)
+        assert again.of(Hello)[-1].epoch == 1
+        again.say(Stop("r1", "enough"))
+        await until(again.is_complete)
+        await again.bye()
+        assert (await scene.ending()).code is ExitCode.PASSED
+
+
+async def test_a_controller_of_another_run_ends_the_load_of_the_old_one(bundle: Bundle) -> None:
+    scene = Stage(bundle, Terms())
+    async with serving(scene.controller):
+        await scene.controller.start("steady")
+        await until(lambda: scene.controller.taken)
+    other = scene.controller.again()
+    other.run_id = "r2"
+    other.heard, other.taken = [], []
+    async with serving(other):
+        await other.hear(Heartbeat, lambda beat: beat.phase == "idle", 15)
+        other.say(other.prepare("six", "r2"))
+        await other.hear(Ready)
+        other.say(StartAt("r2", 0))
+        await other.hear(Fin, lambda fin: fin.run_id == "r2")
+        other.say(Bye("r2", leave=True))
+        assert (await scene.ending()).code is ExitCode.PASSED
+
+
+async def test_a_bundle_that_is_not_what_its_sha256_says_is_refused(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        s.controller.sha256 = hashlib.sha256(b"another").hexdigest()
+        await s.controller.hear(Hello)
+        s.controller.say(s.controller.prepare("six"))
+        refused = await s.controller.hear(Refused)
+        assert "sha256" in refused.reason
+        assert s.controller.of(BundleRequest)
+        await until(lambda: s.agent.phase is Phase.IDLE)
+        assert not s.controller.of(Ready)
+
+
+async def test_faults_of_the_scenario_reach_the_controller_and_the_agent_stays(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.hear(Hello)
+        s.controller.say(s.controller.prepare("refuses"))
+        refused = await s.controller.hear(Refused)
+        assert refused.faults == (Fault("s.py", 3, "no such column"),)
+        await until(lambda: s.agent.phase is Phase.IDLE)
+
+
+async def test_a_worker_that_cannot_be_started_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "WORKER", ("/nonexistent/python",))
+    async with stage(bundle) as s:
+        await s.controller.hear(Hello)
+        s.controller.say(s.controller.prepare("six"))
+        assert "cannot be started" in (await s.controller.hear(Refused)).reason
+
+
+async def test_a_worker_killed_while_ready_is_refused(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.hear(Hello)
+        s.controller.say(s.controller.prepare("steady"))
+        await s.controller.hear(Ready)
+        assert s.agent._child is not None
+        os.kill(s.agent._child.pid, signal.SIGKILL)
+        assert "killed by SIGKILL" in (await s.controller.hear(Refused)).reason
+
+
+async def test_a_worker_killed_under_load_leaves_a_fin_with_the_reason_and_what_it_had_sent(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("steady")
+        await until(lambda: len(s.controller.taken) >= 5)
+        assert s.agent._child is not None
+        os.kill(s.agent._child.pid, signal.SIGKILL)
+        fin = await s.controller.hear(Fin)
+        assert fin.reason == "the worker was killed by SIGKILL"
+        await until(s.controller.is_complete)
+
+
+@pytest.mark.parametrize(("plan", "why"), [("dies", "exit code 3"), ("garbles", "cannot be read")])
+async def test_a_worker_that_ends_or_talks_nonsense_leaves_a_fin_with_the_reason(
+    bundle: Bundle, plan: str, why: str
+) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start(plan)
+        assert why in (await s.controller.hear(Fin)).reason
+        await until(s.controller.is_complete)
+
+
+async def test_a_blocked_worker_is_reported_and_killed_when_it_does_not_stop(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("blocks")
+        beat = await s.controller.hear(Heartbeat, lambda beat: beat.note != "")
+        assert "blocks its loop" in beat.note
+        assert beat.phase == "running"
+        s.controller.say(Stop("r1", "enough", now=True))
+        fin = await s.controller.hear(Fin)
+        assert "did not stop when it was told to" in fin.reason
+        await until(s.controller.is_complete)
+        await s.controller.bye()
+        assert (await s.ending()).code is ExitCode.PASSED
+
+
+async def test_a_blocked_worker_alone_does_not_look_like_a_lost_controller(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        s.controller.lease_s = 0.8
+        await s.controller.start("blocks")
+        await asyncio.sleep(1.6)
+        assert s.agent.phase is Phase.RUNNING
+
+
+async def test_without_its_controller_an_agent_stops_its_load_and_in_the_end_itself(bundle: Bundle) -> None:
+    async with stage(bundle, Terms(hand_over_s=1.5)) as s:
+        s.controller.lease_s = 0.6
+        await s.controller.start("steady")
+        await until(lambda: s.controller.taken)
+        s.controller.is_mute = True
+        await until(lambda: s.agent.phase is Phase.FINISHED)
+        fin = await s.controller.hear(Fin)
+        assert "nothing heard of the controller" in fin.reason
+        ending = await s.ending()
+        assert ending.code is ExitCode.FLEET
+        assert "not handed over" in ending.reason
+
+
+async def test_a_controller_that_comes_back_within_the_time_gets_everything(bundle: Bundle) -> None:
+    async with stage(bundle, Terms(hand_over_s=20)) as s:
+        s.controller.lease_s = 0.6
+        await s.controller.start("steady")
+        await until(lambda: s.controller.taken)
+        s.controller.is_mute = True
+        await until(lambda: s.agent.phase is Phase.FINISHED)
+        s.controller.is_mute = False
+        await until(s.controller.is_complete)
+        await s.controller.bye()
+        assert (await s.ending()).code is ExitCode.PASSED
+
+
+async def test_sigterm_stops_hands_over_and_leaves(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("steady")
+        await until(lambda: len(s.controller.taken) >= 3)
+        s.agent.terminate("SIGTERM")
+        ending = await s.ending()
+        assert (ending.code, ending.reason) == (ExitCode.PASSED, "SIGTERM")
+        assert s.controller.is_complete()
+        assert s.controller.of(Fin)[-1].reason == "SIGTERM"
+
+
+async def test_sigterm_with_a_worker_that_does_not_listen_ends_all_the_same(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("blocks")
+        await until(lambda: len(s.controller.taken) >= 3)
+        s.agent.terminate("SIGTERM")
+        assert (await s.ending()).code is ExitCode.PASSED
+        assert s.controller.is_complete()
+
+
+async def test_set_up_and_tear_down_go_to_the_worker_and_its_environment_holds_no_secret(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-7731")
+    async with stage(bundle) as s:
+        await s.controller.hear(Hello)
+        s.controller.say(s.controller.prepare("six"))
+        await s.controller.hear(Ready)
+        s.controller.say(SetUp("r1"))
+        environ = json.loads((await s.controller.hear(SetUpDone)).value_json)
+        assert "PATH" in environ
+        assert "canary-7731" not in environ.values()
+        s.controller.say(StartAt("r1", 0))
+        await s.controller.hear(Fin)
+        s.controller.say(TearDown("r1"))
+        await s.controller.hear(TornDown)
+
+
+async def test_an_agent_that_is_rejected_says_why(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        s.controller.is_mute = True
+        await s.controller.hear(Hello)
+        s.controller.say(Rejected("it speaks protocol 9.0"))
+        ending = await s.ending()
+        assert ending.code is ExitCode.FLEET
+        assert "protocol 9.0" in ending.reason
+
+
+async def test_an_agent_that_nobody_takes_in_gives_up_in_time(bundle: Bundle) -> None:
+    async with stage(bundle, Terms(join_s=0.3)) as s:
+        s.controller.is_mute = True
+        ending = await s.ending()
+        assert (ending.code, ending.reason) == (
+            ExitCode.FLEET,
+            "not taken in within 0 s: the controller does not answer",
+        )
+
+
+async def test_unreadable_messages_are_counted_and_survived(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.hear(Hello)
+        for junk in (b"", b"junk", os.urandom(1000)):
+            s.controller.router.send(s.controller.identity, junk)
+        await until(lambda: s.agent._link.unreadable == 3)
+        s.controller.say(s.controller.prepare("six"))
+        await s.controller.hear(Ready)
+
+
+async def test_no_worker_and_no_folder_is_left_behind(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("steady")
+        await until(lambda: s.controller.taken)
+        assert s.agent._child is not None
+        pid, folder = s.agent._child.pid, s.agent._cache.get(bundle.sha256)
+        assert folder is not None
+        await s.controller.bye()  # in the middle of the load
+        await s.ending()
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        assert not folder.exists()

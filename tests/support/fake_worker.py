@@ -1,0 +1,115 @@
+"""A worker by script, as a process of its own: `Prepare.plan` says how it behaves.
+
+steady   a delta each 20 ms until Stop, then Fin
+six      six deltas, then Fin
+refuses  Refused instead of Ready
+dies     exits with code 3 after three deltas
+blocks   three deltas, then its loop hangs and hears nothing
+garbles  sends what is no message after two deltas
+tells    as steady; its set-up's value is its environment
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import time
+from dataclasses import replace
+
+from loadgen.errors import Fault
+from loadgen.measure.delta import Counters, Delta, SeriesStats
+from loadgen.wire.frames import FrameStream
+from loadgen.wire.messages import (
+    Bye,
+    Fin,
+    Heartbeat,
+    Prepare,
+    Ready,
+    Refused,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Stop,
+    TearDown,
+    TornDown,
+)
+
+PERIOD_S = 0.02
+
+
+class Worker:
+    def __init__(self, stream: FrameStream) -> None:
+        self.stream = stream
+        self.prepare: Prepare | None = None
+        self.stopped = asyncio.Event()
+        self.totals = Counters()
+        self.recorded = 0
+        self.seq = 0
+
+    def measure(self) -> None:
+        counters = Counters(requests_started=self.seq + 1, requests_finished=self.seq + 1)
+        stats = (SeriesStats(0, self.seq + 1, 1, 1, 1),)
+        self.stream.write(Delta("", 0, self.seq, self.seq, self.seq + 1, stats=stats, counters=counters))
+        self.totals += counters
+        self.recorded += self.seq + 1
+        self.seq += 1
+
+    async def run(self, start: StartAt) -> None:
+        assert self.prepare is not None
+        late_ns = time.perf_counter_ns() - start.t0_ns
+        plan = self.prepare.plan
+        while not self.stopped.is_set() and not (plan == "six" and self.seq == 6):
+            self.measure()
+            await asyncio.sleep(PERIOD_S)
+            if plan == "dies" and self.seq == 3:
+                await self.stream.drain()
+                os._exit(3)
+            if plan == "blocks" and self.seq == 3:
+                time.sleep(60)
+            if plan == "garbles" and self.seq == 2:
+                self.stream._writer.write(b"\3\0\0\0abc")
+        self.stream.write(Fin(start.run_id, 0, self.seq - 1, self.totals, self.recorded, late_ns))
+
+    async def serve(self) -> None:
+        beating = asyncio.create_task(self.beat())
+        running = None
+        while (message := await self.stream.read()) is not None:
+            match message:
+                case Prepare():
+                    self.prepare = replace(message)
+                    if message.plan == "refuses":
+                        fault = Fault("s.py", 3, "no such column")
+                        self.stream.write(Refused(message.run_id, "the scenario has faults", (fault,)))
+                    else:
+                        self.stream.write(Ready(message.run_id, message.generation, message.bundle_sha256))
+                case SetUp(run_id):
+                    self.stream.write(SetUpDone(run_id, json.dumps(dict(os.environ)).encode()))
+                case StartAt():
+                    running = asyncio.create_task(self.run(message))
+                case Stop():
+                    self.stopped.set()
+                case TearDown(run_id):
+                    self.stream.write(TornDown(run_id))
+                case Bye():
+                    break
+        beating.cancel()
+        del running
+
+    async def beat(self) -> None:
+        while True:
+            self.stream.write(Heartbeat("", "running"))
+            await asyncio.sleep(0.05)
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--region", required=True)
+    args = parser.parse_args()
+    await Worker(await FrameStream.inherit(args.fd)).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
