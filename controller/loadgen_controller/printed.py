@@ -51,7 +51,7 @@ def as_rich(table: Table) -> RichTable:
     )
     for n, column in enumerate(table.columns):
         if n < table.words:
-            drawn.add_column(column, overflow="fold" if n == 0 else "ellipsis", min_width=8)
+            drawn.add_column(column, overflow="fold" if n == 0 else "ellipsis", no_wrap=n > 0, min_width=8)
         else:
             drawn.add_column(column, justify="right", no_wrap=True)
     for row in table.rows:
