@@ -47,7 +47,7 @@ def as_rich(table: Table) -> RichTable:
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
     )
     for n, column in enumerate(table.columns):
         if n < table.words:
