@@ -38,7 +38,7 @@ _from_json = msgspec.json.Decoder().decode
 
 
 class Reply:
-    """The answer to one request. HOT: made once a request, budget 0.4 µs (bench/http.py).
+    """The answer to one request. HOT: made once a request, budget 0.4 µs (bench/client.py).
 
     Times are `perf_counter_ns`, of this request alone; after redirects, `history` holds the replies of the
     hops before it, each a row of its own, and `call_elapsed` is the time of all.
