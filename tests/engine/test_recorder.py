@@ -11,26 +11,15 @@ from hypothesis import strategies as st
 from loadgen.engine.meter import Meter
 from loadgen.engine.recorder import Recorder, RequestSeries
 from loadgen.measure.delta import Delta
-from loadgen.measure.histogram import MAX_NS, SLOTS, slots_of_ns
-from loadgen.measure.series import OK, OTHER, SeriesKey
+from loadgen.measure.histogram import MAX_NS, slots_of_ns
+from loadgen.measure.series import OK, OTHER
+from tests.support.counts import counts_of
 
 
 class FakeReply:
     def __init__(self, series: RequestSeries, asked_ns: int, done_ns: int, outcome: str = OK) -> None:
         self.series, self.asked_ns, self.sent_ns, self.done_ns = series, asked_ns, asked_ns, done_ns
         self.first_byte_ns, self.outcome, self.size_bytes = done_ns, outcome, 10
-
-
-def counts_of(deltas: list[Delta]) -> Counter[tuple[SeriesKey, int]]:
-    """(series, slot) -> count, added up over deltas."""
-    keys: list[SeriesKey] = []
-    total: Counter[tuple[SeriesKey, int]] = Counter()
-    for delta in deltas:
-        keys.extend(delta.new_series)
-        index, count = np.frombuffer(delta.index, "<u4"), np.frombuffer(delta.count, "<u4")
-        for i, c in zip(index.tolist(), count.tolist(), strict=True):
-            total[keys[i // SLOTS], i % SLOTS] += c
-    return total
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, MAX_NS), st.booleans()), max_size=60))
