@@ -31,6 +31,7 @@ IN_HAND = {
     "reply": "Reply",
 }
 LANGUAGE = ("loadgen.dsl.", "loadgen.clients.")
+EXTENSIONS = {"json", "jsonl", "tar", "log", "hlog", "key", "pub", "py", "md", "csv", "html", "proto", "toml", "lock"}
 
 _CODE_BLOCK = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _BACKTICKED = re.compile(r"`([^`\n]+)`")
@@ -91,7 +92,7 @@ def wrong(code: str) -> str:
         return f"no command {command[1]}"
     if code.startswith(("-", "loadgen ")):
         return next((f"no option {o}" for o in _OPTION.findall(code) if o not in options()), "")
-    if dotted := _DOTTED.fullmatch(code):
+    if (dotted := _DOTTED.fullmatch(code)) and dotted[2] not in EXTENSIONS:
         return wrong_dotted(dotted[1], dotted[2])
     return ""
 
