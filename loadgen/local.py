@@ -237,7 +237,7 @@ class Drive:
 
 
 def _bind(plan: Plan) -> list[BoundJourney]:
-    """The plan's journeys with their rows: by the arrival's place among those that use the feed, or by user if closed."""
+    """The plan's journeys with their rows: by the arrival's place among those that use the feed; if closed, by user."""
     bound: list[BoundJourney] = []
     for journey in plan.journeys:
         row: Callable[[int], Any] | None = None
