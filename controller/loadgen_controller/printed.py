@@ -9,7 +9,7 @@ from rich.text import Text
 
 from loadgen.report.tables import Report, Table
 
-__all__ = ["STYLES", "as_rich", "print_report"]
+__all__ = ["STYLES", "print_report", "print_table"]
 
 STYLES = {
     "passed": "green",
@@ -31,7 +31,7 @@ def print_report(console: Console, report: Report) -> None:
         console.print(Text(line))
     for table in report.tables:
         console.print()
-        console.print(as_rich(table))
+        print_table(console, table)
         if table.note:
             console.print(Text(table.note, style="dim"))
     console.print()
@@ -39,11 +39,15 @@ def print_report(console: Console, report: Report) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def as_rich(table: Table) -> RichTable:
+def print_table(console: Console, table: Table) -> None:
+    """Its title stands apart, since a table's own title is broken at the table's width."""
+    if table.title:
+        console.print(Text(table.title, style="bold"))
+    console.print(_as_rich(table))
+
+
+def _as_rich(table: Table) -> RichTable:
     drawn = RichTable(
-        title=table.title or None,
-        title_style="bold",
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
 
 from loadgen.report.reading import Agent, Figure, Percentiles, Series, Slo, Summary
@@ -99,7 +100,7 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield from (f"Note: {reason}." for reason in _reasons(summary) if reason not in why)
     if not summary.load.open:
         yield "Closed load: the rate followed the target."
-    if summary.pool_limited.add_users:
+    if summary.pool_limited.add_users and not any("pool-limited" in reason for reason in summary.reasons):
         share = format_ratio(summary.pool_limited.share)
         yield f"Pool-limited: {share} of the requests came from iterations that had waited for a free user; add users."
     yield from (f"Note: {note.rstrip('.')}." for note in summary.notes)
@@ -216,18 +217,26 @@ def indent(kind: str, step: str | None, name: str) -> str:
 
 
 def milliseconds(figure: Figure) -> str:
-    """Four digits at most below a second, whole ms above; "> 1,234" for a bound."""
+    """Three digits at least, whole ms from 100 on. A bound ("> 1,234") is never rounded up: it would not be true."""
     if figure is None:
         return PLACEHOLDER
     if isinstance(figure, str):
         sign, _, number = figure.partition(" ")
         try:
-            return f"{sign} {milliseconds(float(number))}"
+            bound = float(number)
         except ValueError:
             return figure
-    if figure >= 1000:
-        return f"{figure:,.0f}"
-    return f"{figure:.0f}" if figure >= 99.95 else f"{figure:.1f}" if figure >= 9.995 else f"{figure:.2f}"
+        scale = 10 ** _decimals(bound)
+        return f"{sign} {_fixed(floor(bound * scale) / scale)}"
+    return _fixed(figure)
+
+
+def _fixed(ms: float) -> str:
+    return f"{ms:,.{_decimals(ms)}f}"
+
+
+def _decimals(ms: float) -> int:
+    return 0 if ms >= 99.95 else 1 if ms >= 9.995 else 2
 
 
 def _count(n: int, noun: str) -> str:

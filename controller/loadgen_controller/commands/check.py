@@ -17,7 +17,7 @@ from loadgen.report.tables import Table
 from loadgen.units import format_count, format_duration
 from loadgen_controller.guard import check_target
 from loadgen_controller.options import Wrongs, overrides_of
-from loadgen_controller.printed import as_rich
+from loadgen_controller.printed import print_table
 from loadgen_controller.rehearsal import Rehearsed, rehearse
 
 NAME = "check"
@@ -63,7 +63,7 @@ async def _check(scenario: Scenario, console: Console) -> int:
     failed = 0
     async for done in rehearse(scenario):
         failed += not done.has_passed
-        console.print(as_rich(Table(done.journey, _HEAD, tuple(_rows(done)), words=4)))
+        print_table(console, Table(done.journey, _HEAD, tuple(_rows(done)), words=4))
         word = "ok" if done.has_passed else f"failed: {done.outcome}"
         line = f"{done.journey}: {word} after {_count(len(done.requests))} in {format_duration(done.response_ns)}"
         console.print(Text(line, style="green" if done.has_passed else "bold red"), soft_wrap=True)

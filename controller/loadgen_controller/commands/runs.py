@@ -14,7 +14,7 @@ from loadgen.measure.rundir import list_runs
 from loadgen.report.reading import read
 from loadgen.report.tables import Table, final_report
 from loadgen.units import NS_PER_S, format_count, format_duration
-from loadgen_controller.printed import as_rich, print_report
+from loadgen_controller.printed import print_report, print_table
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -44,7 +44,7 @@ def list_(runs_dir: RunsDir = RUNS) -> None:
         typer.echo(f"no runs in {runs_dir}")
         return
     head = ("run", "result", "took", "iterations", "errors", "agents")
-    Console(highlight=False).print(as_rich(Table("", head, tuple(_rows(paths)), words=2)))
+    print_table(Console(highlight=False), Table("", head, tuple(_rows(paths)), words=2))
 
 
 def _rows(paths: list[Path]) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,209 @@
+"""Figures out of a merge: the same numbers that the summary will have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loadgen.dsl.plan import JourneySpec, PlanSpec
+from loadgen.measure.delta import Health
+from loadgen.measure.merge import Merge
+from loadgen.measure.objective import Objective
+from loadgen.measure.series import SeriesKey
+from loadgen.profile import ArrivalProfile, Profile, Stage, UserProfile
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen_controller.run import Phase
+from loadgen_controller.view import AgentState, AgentView, ViewState
+from loadgen_controller.watch import Watch
+from tests.support.deltas import FakeAgent, Values, journey_key, request_key
+
+RAMP = ArrivalProfile((Stage(0, 40, 4 * NS_PER_S), Stage(40, 40, 16 * NS_PER_S)))
+STEP = SeriesKey("step", "checkout", "browse", None, "ok", "response")
+
+
+def spec(profile: Profile = RAMP, *, warmup_ns: int = 0, slos: tuple[Objective, ...] = ()) -> PlanSpec:
+    return PlanSpec(
+        name="plan",
+        scenario="checkout.py",
+        doc="",
+        target="http://127.0.0.1:1",
+        load=profile.describe(),
+        profile=profile,
+        journeys=(JourneySpec(name="checkout", weight=1.0),),
+        slos=slos,
+        regions={"eu": 1.0, "us": 1.0},
+        duration_ns=profile.duration_ns,
+        total_arrivals=None,
+        peak=float(profile.peak),
+        max_users=None,
+        max_lateness_ns=None,
+        warmup_ns=warmup_ns,
+        drain_ns=0,
+        connect_timeout_ns=NS_PER_S,
+        timeout_ns=NS_PER_S,
+        seed=1,
+    )
+
+
+@dataclass
+class FakeRun:
+    """Two agents in two regions, and what the conductor would show of them."""
+
+    plan: PlanSpec = field(default_factory=spec)
+    merge: Merge = field(default_factory=Merge)
+    clock_ns: int = 0
+    us_state: AgentState = "running"
+    us: FakeAgent = field(default_factory=lambda: FakeAgent("us-1"))
+    eu: FakeAgent = field(default_factory=lambda: FakeAgent("eu-1"))
+
+    def second(self, us: Values | None, eu: Values | None, health: Health | None = None) -> None:
+        """What both measured in the next second; None: nothing came."""
+        for agent, region, values in ((self.us, "us", us), (self.eu, "eu", eu)):
+            if values is not None:
+                self.merge.accept(region, agent.delta(values, health=health))
+        self.clock_ns += NS_PER_S
+
+    def view(self) -> ViewState:
+        agents = (AgentView("us-1", "us", self.us_state), AgentView("eu-1", "eu", "running"))
+        return ViewState("run", Phase.RUNNING, self.clock_ns, self.plan, self.merge, agents, 2, True, Path("runs/run"))
+
+
+def ms(*values: float) -> list[int]:
+    return [round(v * NS_PER_MS) for v in values]
+
+
+def test_percentiles_are_those_of_all_agents_together() -> None:
+    run = FakeRun()
+    run.second({journey_key(): ms(*range(1, 51))}, {journey_key(): ms(*range(51, 101))})
+
+    f = Watch(run.view)()
+
+    (row,) = f.journeys
+    assert row.run.count == row.last.count == 100
+    assert row.run.text() == ("50.0", "90.0", "95.0", "99.0", "100")
+    assert [(r.name, r.run.count, r.run.text()[0]) for r in f.regions] == [
+        ("eu (simulated)", 50, "75.0"),
+        ("us (simulated)", 50, "25.0"),
+    ]
+    assert f.reported_text == "2 of 2 agents reported"
+
+
+def test_last_window_is_apart_from_the_whole_run() -> None:
+    run = FakeRun()
+    run.second({journey_key(): ms(10, 10)}, {journey_key(): ms(10, 10)})
+    run.second({journey_key(): ms(90)}, {journey_key(): ms(90)})
+
+    (row,) = Watch(run.view)().journeys
+
+    assert (row.last.count, row.last.text()[0]) == (2, "90.0")
+    assert (row.run.count, row.run.text()[0]) == (6, "10.0")
+
+
+def test_steps_are_followed_by_their_requests() -> None:
+    run = FakeRun()
+    run.second({journey_key(): ms(9), request_key("GET /"): ms(4), STEP: ms(5), request_key(step=None): ms(1)}, {})
+
+    assert [r.name for r in Watch(run.view)().parts] == ["  browse", "    GET /", "  GET /"]
+
+
+def test_time_outs_make_a_percentile_a_bound() -> None:
+    run = FakeRun()
+    run.second({journey_key(): ms(10), journey_key(outcome="timeout", censored=True): ms(1000)}, {})
+
+    f = Watch(run.view)()
+
+    assert f.journeys[0].run.text()[-1] == "> 999"
+    assert f.errors == (("timeout", 1),)
+
+
+def test_offered_rate_is_that_of_the_window_whose_starts_are_shown() -> None:
+    run = FakeRun()
+    assert Watch(run.view)().offered_per_s == 0.0
+
+    run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
+    run.clock_ns += NS_PER_S  # the present is further up the ramp than what was reported
+
+    assert Watch(run.view)().offered_per_s == 5.0
+
+
+def test_closed_load_shows_users_and_no_rate() -> None:
+    run = FakeRun(spec(UserProfile((Stage(8, 8, 10 * NS_PER_S),))))
+    run.clock_ns = NS_PER_S
+
+    f = Watch(run.view)()
+
+    assert f.offered_per_s is None
+    assert f.level == 8
+
+
+def test_agent_that_is_late_is_counted_as_not_reported() -> None:
+    run = FakeRun()
+    run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
+    for _ in range(3):
+        run.second({journey_key(): ms(1)}, None)
+
+    f = Watch(run.view)()
+
+    assert f.last_n == 1
+    assert f.reported_text == "1 of 2 agents reported"
+    assert [a.has_reported for a in f.agents] == [True, False]
+
+
+def test_lost_agent_is_not_waited_for() -> None:
+    run = FakeRun(us_state="lost")
+    run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
+    run.second(None, {journey_key(): ms(1)})
+
+    f = Watch(run.view)()
+
+    assert f.last_n == 1
+    assert f.reported_text == "1 of 2 agents reported"
+
+
+def test_warm_up_is_shown_while_it_lasts_and_judged_by_nothing() -> None:
+    slo = Objective(kind="percentile", text="p(95) < 300ms", q=95, limit=300 * NS_PER_MS)
+    run = FakeRun(spec(warmup_ns=2 * NS_PER_S, slos=(slo,)))
+    run.second({journey_key(warmup=True): ms(900)}, {journey_key(warmup=True): ms(900)})
+    watch = Watch(run.view)
+
+    assert watch().is_warmup
+    assert watch().journeys[0].run.count == 2
+    assert watch().slos == ()
+
+    run.second({}, {})
+    run.second({journey_key(): ms(10)}, {journey_key(): ms(10)})
+
+    f = watch()
+    assert not f.is_warmup
+    assert f.journeys[0].run.count == 2
+    assert [(s.verdict, s.observed, s.count, s.margin) for s in f.slos] == [("passed", "10.0 ms", 2, "97 % below")]
+
+
+def test_objective_without_data_is_inconclusive() -> None:
+    slo = Objective(kind="error_ratio", text="error_ratio() < 1%", limit=0.01)
+
+    (row,) = Watch(FakeRun(spec(slos=(slo,))).view)().slos
+
+    assert (row.verdict, row.observed, row.margin) == ("inconclusive", "-", "")
+
+
+def test_health_and_counts_are_those_of_the_last_window() -> None:
+    run = FakeRun()
+    run.second({journey_key(): ms(1)}, {journey_key(): ms(1)}, Health(users=4, in_flight=2, waiting=1))
+
+    f = Watch(run.view, lambda: ("draining",))()
+
+    assert (f.users, f.in_flight, f.waiting) == (8, 4, 2)
+    assert f.notices == ("draining",)
+
+
+def test_tables_are_not_computed_again_while_nothing_changes() -> None:
+    run = FakeRun()
+    run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
+    watch = Watch(run.view)
+
+    first, second = watch(), watch()
+    assert first.journeys is second.journeys
+
+    run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
+    assert watch().journeys is not first.journeys
