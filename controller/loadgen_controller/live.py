@@ -311,8 +311,10 @@ def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
         text.append(f"{agent.id} ", style="bold")
         if agent.region.removesuffix(" (simulated)") not in agent.id:
             text.append(f"{agent.region} ", style="cyan")
-        text.append(agent.state, style=style).append(f"  {_health(agent.health)}", style="dim")
-        if agent.silent_s >= 2 and agent.state != "finished":
+        text.append(agent.state, style=style)
+        if agent.has_reported:
+            text.append(f"  {_health(agent.health)}", style="dim")
+        if agent.silent_s >= 2 and agent.state not in ("finished", "lost"):
             text.append(f"  silent {agent.silent_s:.0f} s", style="yellow")
         if trouble := agent.note or "; ".join(agent.health.unfit):
             text.append(f"  {trouble}", style=style)

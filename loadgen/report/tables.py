@@ -64,23 +64,31 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
 
 
 def headline(summary: Summary) -> str:
-    """The result in one sentence, with the exit code and why."""
-    fit = {reason.rstrip(".") for reason in summary.validity.reasons}
-    reasons = _reasons(summary)
-    # What concerns fitness has a line of its own; it is repeated only where nothing else is the reason.
-    said = "; ".join([r for r in reasons if r not in fit] or reasons) or "no reason was given"
-    if summary.result == "passed":
-        n, held = len(summary.slos), sum(s.verdict == "passed" for s in summary.slos)
-        of = f"{_count(summary.iterations.due, 'iteration')} in {format_duration(summary.duration_s * NS_PER_S)}"
-        said = f"{held} of {_count(n, 'objective')} held over {of}" if n else f"no objectives were set; {of}"
+    """The result in one sentence, with the exit code and why; of many reasons the first, and how many more follow."""
+    said = _held(summary)
+    if summary.result != "passed":
+        first, *others = _deciding(summary)
+        more = f"; and {_count(len(others), 'more reason')}, below" if others[1:] else "".join(f"; {o}" for o in others)
+        said = first + more
     return f"{summary.result.upper()} (exit code {summary.exit_code}): {said}."
 
 
-def _reasons(summary: Summary) -> list[str]:
-    return [reason.rstrip(".") for reason in summary.reasons]
+def _held(summary: Summary) -> str:
+    n, held = len(summary.slos), sum(s.verdict == "passed" for s in summary.slos)
+    of = f"{_count(summary.iterations.due, 'iteration')} in {format_duration(summary.duration_s * NS_PER_S)}"
+    return f"{held} of {_count(n, 'objective')} held over {of}" if n else f"no objectives were set; {of}"
+
+
+def _deciding(summary: Summary) -> list[str]:
+    """The reasons; those of fitness, which has a line of its own, only where there is no other."""
+    fit = {reason.rstrip(".") for reason in summary.validity.reasons}
+    reasons = [reason.rstrip(".") for reason in summary.reasons]
+    return [r for r in reasons if r not in fit] or reasons or ["no reason was given"]
 
 
 def _lines(summary: Summary) -> Iterator[str]:
+    if summary.result != "passed" and len(reasons := _deciding(summary)) > 2:
+        yield from (f"- {reason}." for reason in reasons[1:])
     i, r = summary.iterations, summary.requests
     yield (
         f"Iterations: {format_count(i.due)} due, {format_count(i.started)} started,"
@@ -96,22 +104,25 @@ def _lines(summary: Summary) -> Iterator[str]:
     )
     why = "; ".join(summary.validity.reasons).rstrip(".")
     yield f"The generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
-    if summary.result == "passed":
-        yield from (f"Note: {reason}." for reason in _reasons(summary) if reason not in why)
+    if summary.result == "passed" and summary.reasons:
+        yield from (f"Note: {reason}." for reason in _deciding(summary) if reason not in why)
     if not summary.load.open:
         yield "Closed load: the rate followed the target."
     if summary.pool_limited.add_users and not any("pool-limited" in reason for reason in summary.reasons):
         share = format_ratio(summary.pool_limited.share)
         yield f"Pool-limited: {share} of the requests came from iterations that had waited for a free user; add users."
-    yield from (f"Note: {note.rstrip('.')}." for note in summary.notes)
+    told = " ".join((*summary.reasons, why))
+    for note in summary.notes:
+        if (note.partition(": ")[2] or note) not in told:
+            yield f"Note: {note.rstrip('.')}."
 
 
 def _foot(summary: Summary, run_dir: Path | None) -> Iterator[str]:
     yield agents_line(summary.agents)
     for agent in summary.agents:
-        if not agent.complete:
-            missing = agent.missing or "what it had measured and not sent is missing"
-            yield f"  {agent.id} ({region_label(agent.region, summary.is_embedded)}): {missing}."
+        missing = (agent.missing or f"{agent.id}: what it had measured and not handed over is missing").rstrip(".")
+        if not agent.complete and not any(missing in reason for reason in summary.reasons):
+            yield f"  {missing}."
     if run_dir is not None:
         yield f"Run folder: {run_dir}"
 

@@ -37,7 +37,7 @@ def test_everything_has_its_place_on_80_by_24() -> None:
         "last 1 s",
         "whole run",
         "2,388",
-        "> 435",
+        "> 434",
         "us-east-1 (simulated)",
         "add to cart",
         "POST /cart",
@@ -99,6 +99,7 @@ def test_lost_agent_comes_first_and_says_why() -> None:
 
     assert lines[0].startswith("○ eu-west-1-1 lost")
     assert "silent for 10.0 s" in lines[0]
+    assert "cpu" not in lines[0]
     assert "1 of 2 agents reported" in drawn(f, 120)[0]
 
 

@@ -111,6 +111,25 @@ def test_run_that_failed_gives_every_reason() -> None:
     assert made.headline == "FAILED (exit code 1): p(95) < 300ms: 412 ms of 4,000; agent eu is lost."
 
 
+def test_many_reasons_are_a_list_and_told_once() -> None:
+    made = report(
+        result="incomplete",
+        exit_code=3,
+        reasons=["agent eu: no data from 4 s to 14 s: killed", "p(95) is inconclusive", "p(99) is inconclusive"],
+        notes=["agent eu is lost: killed", "garbage collection paused"],
+        agents=[
+            {"id": "eu", "region": "eu", "complete": False, "missing": "agent eu: no data from 4 s to 14 s: killed"}
+        ],
+    )
+
+    assert made.headline == (
+        "INCOMPLETE (exit code 3): agent eu: no data from 4 s to 14 s: killed; and 2 more reasons, below."
+    )
+    assert made.lines[:2] == ("- p(95) is inconclusive.", "- p(99) is inconclusive.")
+    assert [line for line in made.lines if line.startswith("Note")] == ["Note: garbage collection paused."]
+    assert made.foot == ("Agents: 0 of 1 complete.", "Run folder: runs/x")
+
+
 def test_fitness_is_told_once() -> None:
     why = "agent us was unfit in 2 of 6 intervals."
     made = report(
@@ -175,12 +194,18 @@ def test_errors_are_named_with_their_count() -> None:
 def test_incomplete_agent_is_named_with_what_is_missing() -> None:
     agents = [
         {"id": "us", "region": "us-east-1", "complete": True, "requests": 1, "missing": None},
-        {"id": "eu", "region": "eu-west-1", "complete": False, "requests": 1, "missing": "no data from 12 s on"},
+        {
+            "id": "eu",
+            "region": "eu-west-1",
+            "complete": False,
+            "requests": 1,
+            "missing": "agent eu: no data from 12 s on",
+        },
     ]
 
     assert report(agents=agents).foot == (
         "Agents: 1 of 2 complete.",
-        "  eu (eu-west-1 (simulated)): no data from 12 s on.",
+        "  agent eu: no data from 12 s on.",
         "Run folder: runs/x",
     )
 
