@@ -138,6 +138,13 @@ def test_file_that_is_not_there_is_said(command: str, tmp_path: Path) -> None:
     assert "none.py: no such file" in result.stderr
 
 
+def test_url_instead_of_a_file_gets_a_hint() -> None:
+    result = loadgen("run", "http://127.0.0.1:8080")
+
+    assert result.exit_code == 2
+    assert "is a URL and no scenario" in result.stderr
+
+
 # -- errors -----------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from loadgen.bundle import pack
 from loadgen.dsl.loader import Scenario, load, split_plan
 from loadgen.dsl.plan import Overrides
-from loadgen.errors import BundleError, Fault, ScenarioError
+from loadgen.errors import BundleError, Fault, ScenarioError, UsageError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
 from loadgen.report.tables import final_report
@@ -133,6 +133,8 @@ def _check_placement(
 
 
 def _load(file: str, overrides: Overrides) -> Scenario:
+    if "://" in file:
+        raise UsageError(f"{file} is a URL and no scenario", hint="loadgen new NAME writes one; then --target URL")
     path, plan = split_plan(file)
     return load(path, plan, overrides)
 
