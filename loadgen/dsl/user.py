@@ -125,7 +125,7 @@ class Step:
             outcome = OK
         duration_ns = now_ns - self._entered_ns
         response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
-        meter.leave(self._outer, response_ns, duration_ns, outcome, is_bound(outcome))
+        meter.leave(self._outer, response_ns, duration_ns, outcome, outcome is not OK and is_bound(outcome))
 
 
 class Measure:

@@ -56,7 +56,8 @@ class Meter:
 
     def enter(self, step: str | None) -> None:
         """The user is now in `step` (full name, `a/b` when nested; None outside of steps)."""
-        self.settle()
+        if self._held is not None:
+            self.settle()
         self.step = step
         self._place = self.recorder.place(self.journey, step, self.warmup)
 
@@ -65,7 +66,8 @@ class Meter:
         series = self._place.series
         assert series is not None
         self.recorder.step(series, response_ns, duration_ns, outcome, censored)
-        self.enter(outer)
+        self.step = outer
+        self._place = self.recorder.place(self.journey, outer, self.warmup)
 
     def request(self, name: str) -> RequestSeries:
         """HOT. A request named `name` is asked for: counts it as started and gives its series."""

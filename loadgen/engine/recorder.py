@@ -12,7 +12,7 @@ times are ns of `perf_counter_ns`; nothing here reads a clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -25,8 +25,10 @@ __all__ = ["MAX_NAMES", "JourneySeries", "Place", "RawSink", "Recorder", "Reques
 MAX_NAMES = 500
 """Distinct request names of a journey's step; the rest go into `(other)`, and the run says so."""
 
-TIMEOUT = "timeout"
+TIMEOUT: Final = "timeout"
 """The one outcome of a request that is censored: the truth is longer than what was waited."""
+CUT_OFF: Final = "cut off"
+MISSED: Final = "missed"
 
 
 class RawSink(Protocol):
@@ -35,65 +37,54 @@ class RawSink(Protocol):
     def keep(self, key: SeriesKey, values_ns: np.ndarray) -> None: ...
 
 
-class Lists:
-    """The values of one outcome of one series, a list for each metric of its kind."""
+class Series:
+    """A series over all its outcomes: a list of values for each metric of its kind.
 
-    __slots__ = ("by_metric", "keys")
+    Those of the outcome ok are at hand; those of others come into being when first seen.
+    """
 
-    def __init__(self, keys: tuple[SeriesKey, ...]) -> None:
-        self.keys = keys
-        self.by_metric: tuple[list[int], ...] = tuple([] for _ in keys)
-
-    def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
-        full, self.by_metric = self.by_metric, tuple([] for _ in self.keys)
-        return zip(self.keys, full, strict=True)
-
-
-class _Series:
-    """A series over all its outcomes; those other than ok come into being when first seen."""
-
-    __slots__ = ("key", "metrics", "others")
+    __slots__ = ("key", "metrics", "ok", "others")
 
     def __init__(self, key: SeriesKey, metrics: tuple[Metric, ...]) -> None:
         self.key, self.metrics = key, metrics
-        self.others: dict[tuple[str, bool], Lists] = {}
+        self.ok: tuple[list[int], ...] = tuple([] for _ in metrics)
+        """In the order of `metrics`; swapped for empty lists by a flip, so never kept."""
+        self.others: dict[tuple[str, bool], tuple[list[int], ...]] = {}
 
-    def lists(self, outcome: str, censored: bool) -> Lists:
-        """The lists of an outcome; the censored flag goes on the response and duration metrics only."""
+    def of(self, outcome: str, censored: bool) -> tuple[list[int], ...]:
+        """The lists of an outcome. censored: response, service and duration are lower bounds."""
+        if outcome == OK and not censored:
+            return self.ok
         found = self.others.get((outcome, censored))
         if found is None:
-            found = self.others[outcome, censored] = Lists(tuple(self._key(outcome, m, censored) for m in self.metrics))
+            found = self.others[outcome, censored] = tuple([] for _ in self.metrics)
         return found
+
+    def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
+        """What was recorded since the last swap, a list for each histogram."""
+        full, self.ok = self.ok, tuple([] for _ in self.metrics)
+        others, self.others = self.others, {}
+        for (outcome, censored), lists in {(OK, False): full, **others}.items():
+            for metric, values in zip(self.metrics, lists, strict=True):
+                if values:
+                    yield self._key(outcome, metric, censored), values
 
     def _key(self, outcome: str, metric: Metric, censored: bool) -> SeriesKey:
         k = self.key
-        is_bound = censored and metric in ("response", "service", "duration")
+        is_bound = censored and (metric in ("response", "service", "duration") or outcome == MISSED)
         return SeriesKey(k.kind, k.journey, k.step, k.request, outcome, metric, is_bound, k.warmup, k.tags)
 
-    def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
-        for lists in self.others.values():
-            yield from lists.swap()
 
-
-class RequestSeries(_Series):
+class RequestSeries(Series):
     """What the client holds for each (journey, step, name): resolved once, then two appends a request."""
 
-    __slots__ = ("response", "service")
+    __slots__ = ()
 
     def __init__(self, key: SeriesKey) -> None:
         super().__init__(key, ("response", "service"))
-        self.response: list[int] = []
-        self.service: list[int] = []
-
-    def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
-        response, self.response = self.response, []
-        service, self.service = self.service, []
-        yield self._key(OK, "response", False), response
-        yield self._key(OK, "service", False), service
-        yield from super().swap()
 
 
-class StepSeries(_Series):
+class StepSeries(Series):
     """response: without think; duration: with it."""
 
     __slots__ = ()
@@ -102,7 +93,7 @@ class StepSeries(_Series):
         super().__init__(key, ("response", "duration"))
 
 
-class JourneySeries(_Series):
+class JourneySeries(Series):
     """Metrics in the order of `Recorder.iteration`'s arguments."""
 
     __slots__ = ()
@@ -136,7 +127,7 @@ class Recorder:
         self.counters = Counters()
         self._max_names = max_names
         self._raw = raw
-        self._series: dict[SeriesKey, _Series] = {}
+        self._series: dict[SeriesKey, Series] = {}
         self._names: dict[tuple[str, str | None], int] = {}
         self._places: dict[tuple[str, str | None, bool], Place] = {}
         self._ids: dict[SeriesKey, int] = {}
@@ -209,19 +200,18 @@ class Recorder:
         counters.requests_finished += 1
         counters.bytes_received += size_bytes
         if outcome is OK:
-            series.response.append(done_ns - asked_ns)
-            series.service.append(done_ns - sent_ns)
-            return
-        if outcome != OK:
-            counters.requests_errors += 1
-        response, service = series.lists(outcome, outcome == TIMEOUT).by_metric
+            response, service = series.ok
+        else:
+            if outcome != OK:
+                counters.requests_errors += 1
+            response, service = series.of(outcome, outcome == TIMEOUT)
         response.append(done_ns - asked_ns)
         if sent_ns:
             service.append(done_ns - sent_ns)
 
     def step(self, series: StepSeries, response_ns: int, duration_ns: int, outcome: str, censored: bool) -> None:
         """HOT, once a step. `censored`: it was stopped, or ended by a time-out, so the truth is longer."""
-        response, duration = series.lists(outcome, censored).by_metric
+        response, duration = series.ok if outcome is OK else series.of(outcome, censored)
         response.append(response_ns)
         duration.append(duration_ns)
 
@@ -251,12 +241,12 @@ class Recorder:
     ) -> None:
         """An iteration that the drain stopped: censored at what it had taken by then."""
         self.counters.iterations_cut_off += 1
-        self._iteration(series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, "cut off", True)
+        self._iteration(series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True)
 
     def missed(self, series: JourneySeries, late_ns: int) -> None:
         """An iteration that was due and never started: censored at how late it was when given up."""
         self.counters.iterations_missed += 1
-        self._iteration(series, late_ns, late_ns, late_ns, None, "missed", True)
+        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True)
 
     def _iteration(
         self,
@@ -268,7 +258,7 @@ class Recorder:
         outcome: str,
         censored: bool,
     ) -> None:
-        response, duration, user_wait, generator_lag = series.lists(outcome, censored).by_metric
+        response, duration, user_wait, generator_lag = series.of(outcome, censored)
         response.append(response_ns)
         duration.append(duration_ns)
         if user_wait_ns is not None:
@@ -341,9 +331,7 @@ class Recorder:
 
     def _swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
         for series in self._series.values():
-            for key, values in series.swap():
-                if values:
-                    yield key, values
+            yield from series.swap()
 
 
 def _p99(values: list[np.ndarray]) -> int | None:
