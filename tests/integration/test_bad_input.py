@@ -1,0 +1,192 @@
+"""What can be wrong with a target, a scenario or a place: a clear end, a clear exit code, nothing lost."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.support.badserver import Badness, bad_server_thread, refusing_url
+from tests.support.run import DATA, Finished, loadgen
+from tests.support.target import running_target
+
+FAULTY = DATA.parent / "faulty"
+ONE = ("run", f"{DATA}/one_get.py:impatient", "--quiet", "--target")
+
+
+def only_outcome(run: Finished) -> str:
+    outcomes = {
+        row["outcome"]
+        for row in run.summary["series"]
+        if row["kind"] == "request" and row["region"] == "*" and row["outcome"] != "*"
+    }
+    assert len(outcomes) == 1, outcomes
+    return str(outcomes.pop())
+
+
+def failed_as(run: Finished, outcome: str) -> None:
+    """It failed, with or without objectives; each iteration is counted, with that outcome."""
+    assert run.exit_code == 1, run.out + run.err
+    summary = run.summary
+    assert summary["result"] == "failed"
+    assert "none of 20 requests succeeded" in summary["reasons"]
+    assert only_outcome(run) == outcome
+    assert summary["requests"]["errors"] == summary["requests"]["finished"] == summary["iterations"]["due"] == 20
+
+
+def test_a_target_that_refuses_is_a_failed_run(tmp_path: Path) -> None:
+    with refusing_url() as url:
+        failed_as(loadgen(*ONE, url, runs_dir=tmp_path), "refused")
+
+
+@pytest.mark.parametrize(
+    ("badness", "outcome"),
+    [
+        ("reset", "reset"),
+        ("hang", "timeout"),
+        ("garbage", "protocol"),
+        ("bad chunk", "protocol"),
+        ("endless header", "protocol"),
+    ],
+)
+def test_a_target_that_misbehaves_is_a_failed_run_and_says_how(badness: Badness, outcome: str, tmp_path: Path) -> None:
+    with bad_server_thread(badness) as url:
+        run = loadgen(*ONE, url, runs_dir=tmp_path)
+    failed_as(run, outcome)
+    if outcome == "timeout":
+        row = run.row("request", request="GET /")
+        assert row["censored"] == 20
+        assert row["response_ms"]["p50"] == "> 1000.0"
+
+
+def test_an_endless_body_ends_at_its_cap_or_its_time_and_not_in_memory(tmp_path: Path) -> None:
+    with bad_server_thread("endless body") as url:
+        run = loadgen(*ONE, url, runs_dir=tmp_path)
+    assert run.exit_code == 1
+    assert only_outcome(run) in ("body too large", "timeout")
+
+
+@contextmanager
+def tls_target(certificate: trustme.LeafCert) -> Iterator[str]:
+    """Answers nothing: the handshake is all that is asked of it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        over = threading.Event()
+
+        def serve() -> None:
+            while not over.is_set():
+                try:
+                    connection, _ = listener.accept()
+                    connection.settimeout(5)
+                    context.wrap_socket(connection, server_side=True).close()
+                except OSError:
+                    continue
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_a_certificate_of_a_stranger_is_refused(tmp_path: Path) -> None:
+    with tls_target(trustme.CA().issue_cert("127.0.0.1")) as url:
+        failed_as(loadgen(*ONE, url, runs_dir=tmp_path), "tls")
+
+
+def test_a_scenario_that_blocks_the_loop_is_named_with_file_and_line(tmp_path: Path) -> None:
+    with running_target("--no-latency") as target:
+        run = loadgen("run", str(FAULTY / "blocks_the_loop.py"), "--target", target.url, runs_dir=tmp_path)
+    assert run.exit_code == 4, run.out
+    assert "blocks_the_loop.py:11 (browse) blocked the event loop" in run.out
+    assert any("blocks_the_loop.py:11" in note for note in run.summary["notes"])
+
+
+def test_a_run_set_up_that_raises_ends_the_run_with_file_and_line(tmp_path: Path) -> None:
+    with running_target("--no-latency") as target:
+        run = loadgen("run", str(FAULTY / "set_up_raises.py"), "--target", target.url, runs_dir=tmp_path)
+        assert target.stats()["requests"] == 0
+    assert run.exit_code == 2, run.out
+    assert "set_up_raises.py:12" in run.out + run.err
+    assert "KeyError" in run.out + run.err
+
+
+def test_a_journey_that_always_raises_is_a_fault_of_the_scenario_and_not_of_the_target(tmp_path: Path) -> None:
+    with running_target("--no-latency") as target:
+        run = loadgen("run", f"{DATA}/raises.py", "--target", target.url, runs_dir=tmp_path)
+    assert run.exit_code == 2, run.out
+    assert "raises.py:9" in run.out
+    assert "KeyError: 'sku'" in run.out
+    assert run.summary["iterations"]["due"] < 1000  # stopped early
+
+
+def test_a_scenario_that_exits_when_imported_starts_nothing(tmp_path: Path) -> None:
+    run = loadgen("run", str(FAULTY / "exits.py"), runs_dir=tmp_path)
+    assert run.exit_code == 2
+    assert "exits.py" in run.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_folder_that_cannot_be_made_is_said_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with running_target("--no-latency") as target:
+        run = loadgen(*ONE, target.url, runs_dir=tmp_path / "file")
+        assert target.stats()["requests"] == 0
+    assert run.exit_code == 5
+    assert "file" in run.err
+    assert "Traceback" not in run.err
+
+
+def test_a_busy_port_is_said_with_a_way_out(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    assert loadgen("keys", str(keys), runs_dir=tmp_path).exit_code == 0
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        listen = ("--listen", f"127.0.0.1:{port}", "--keys", str(keys), "--wait", "1")
+        run = loadgen(*ONE, "http://127.0.0.1:1", *listen, runs_dir=tmp_path / "runs")
+    assert run.exit_code == 5
+    assert str(port) in run.err
+    assert "Traceback" not in run.err
+
+
+def test_a_fleet_of_agents_that_were_started_elsewhere_drives_the_run(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    names = ["us", "eu", "ap"]
+    made = loadgen("keys", str(keys), *[a for name in names for a in ("--agent", name)], runs_dir=tmp_path)
+    assert made.exit_code == 0, made.err
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    regions = ["us-east-1", "eu-west-1", "ap-south-1"]
+    agent = [sys.executable, "-m", "loadgen_agent.cli", "--controller", f"127.0.0.1:{port}", "--keys", str(keys)]
+    agents = [
+        subprocess.Popen([*agent, "--region", region, "--id", name], stderr=subprocess.DEVNULL)
+        for region, name in zip(regions, names, strict=True)
+    ]
+    try:
+        with running_target("--no-latency") as target:
+            listen = ("--listen", f"127.0.0.1:{port}", "--keys", str(keys), "--wait", "3")
+            run = loadgen(
+                "run", f"{DATA}/one_get.py", "--quiet", "--target", target.url, *listen, runs_dir=tmp_path / "runs"
+            )
+            served = target.stats()["requests"]
+        assert run.exit_code in (0, 4), run.out + run.err  # 4: a busy machine was not fit
+        assert run.summary["placement"] == "fleet"
+        assert served == run.summary["requests"]["finished"] == 1000
+        assert {a["id"]: a["requests"] for a in run.summary["agents"]} == {"us": 500, "eu": 300, "ap": 200}
+    finally:
+        for process in agents:
+            process.terminate()
+        for process in agents:
+            process.wait(20)

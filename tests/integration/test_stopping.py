@@ -1,0 +1,118 @@
+"""A run that is stopped, or loses an agent, keeps what it measured and says what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.run import DATA, run_folder, started
+from tests.support.target import running_target
+
+LONG = ("run", f"{DATA}/slow_journeys.py", "--duration", "60s")
+
+
+def wait_for(process: subprocess.Popen[str], pattern: str, within_s: float = 30) -> str:
+    """Read on until a line matches."""
+    assert process.stdout is not None
+    deadline, seen = time.monotonic() + within_s, []
+    while time.monotonic() < deadline and (line := process.stdout.readline()):
+        seen.append(line)
+        if re.search(pattern, line):
+            return line
+    raise AssertionError(f"no {pattern!r} in:\n{''.join(seen)}")
+
+
+def end_of(process: subprocess.Popen[str], runs: Path) -> tuple[int, str, dict[str, Any]]:
+    out, _ = process.communicate(timeout=60)
+    return process.returncode, out, json.loads((run_folder(runs) / "summary.json").read_text())
+
+
+def adds_up(summary: dict[str, Any]) -> bool:
+    i = summary["iterations"]
+    rows = [r for r in summary["series"] if r["kind"] == "request" and r["region"] == "*" and r["outcome"] != "*"]
+    return bool(
+        i["due"] == i["finished"] + i["missed"] + i["cut_off"]
+        and sum(r["count"] for r in rows) == summary["requests"]["finished"]
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_drains_and_everything_is_kept(stop: signal.Signals, tmp_path: Path) -> None:
+    with running_target("--no-latency") as target, started(*LONG, "--target", target.url, runs_dir=tmp_path) as run:
+        wait_for(run, r"\+1 s, 2 of 2 agents reported")
+        run.send_signal(stop)
+        code, out, summary = end_of(run, tmp_path)
+        served = target.stats()["requests"]
+    assert code == 130, out
+    assert summary["result"] == "interrupted"
+    assert summary["iterations"]["cut_off"] == 0
+    assert adds_up(summary)
+    assert summary["requests"]["finished"] == served > 0
+    assert {a["complete"] for a in summary["agents"]} == {True}
+
+
+def test_a_second_ctrl_c_stops_at_once_and_still_keeps_what_was_measured(tmp_path: Path) -> None:
+    with running_target("--no-latency") as target, started(*LONG, "--target", target.url, runs_dir=tmp_path) as run:
+        wait_for(run, r"\+1 s, 2 of 2 agents reported")
+        run.send_signal(signal.SIGINT)
+        wait_for(run, "draining")
+        run.send_signal(signal.SIGINT)
+        code, out, summary = end_of(run, tmp_path)
+    assert code == 130, out
+    assert summary["iterations"]["cut_off"] > 0
+    assert adds_up(summary)
+
+
+def agent_pid(runs: Path, region: str) -> int:
+    manifest = json.loads((run_folder(runs) / "manifest.json").read_text())
+    return next(int(a["pid"]) for a in manifest["agents"] if a["region"] == region)
+
+
+def test_a_killed_agent_makes_the_run_incomplete_with_its_name_and_the_missing_seconds(tmp_path: Path) -> None:
+    args = ("run", f"{DATA}/one_get.py", "--duration", "8s", "--rate", "50/s")
+    with running_target("--no-latency") as target, started(*args, "--target", target.url, runs_dir=tmp_path) as run:
+        wait_for(run, r"^0:03 ")
+        os.kill(agent_pid(tmp_path, "eu-west-1"), signal.SIGKILL)
+        code, out, summary = end_of(run, tmp_path)
+        served = target.stats()["requests"]
+    assert code == 3, out
+    assert summary["result"] == "incomplete"
+    reason = next(r for r in summary["reasons"] if "eu-west-1" in r)
+    assert re.search(r"\d(\.\d)? s", reason)
+    lost = next(a for a in summary["agents"] if a["region"] == "eu-west-1")
+    assert not lost["complete"]
+    assert lost["missing_s"] >= 3
+    assert lost["requests"] >= 15  # what was acknowledged before it died is kept
+    others = [a for a in summary["agents"] if a is not lost]
+    assert all(a["complete"] for a in others)
+    assert sum(a["requests"] for a in others) == 280  # 0.5 + 0.2 of 400
+    assert summary["requests"]["finished"] <= served
+    assert {s["verdict"] for s in summary["slos"]} == {"inconclusive"}
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_agents_do_not_outlive_a_killed_controller(tmp_path: Path) -> None:
+    with running_target("--no-latency") as target, started(*LONG, "--target", target.url, runs_dir=tmp_path) as run:
+        wait_for(run, r"\+1 s, 2 of 2 agents reported")
+        pids = [agent_pid(tmp_path, region) for region in ("us-east-1", "eu-west-1")]
+        run.kill()
+        run.wait()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not all(map(is_gone, pids)):
+            time.sleep(0.1)
+    assert all(map(is_gone, pids))
