@@ -1,24 +1,14 @@
-"""The run's clock: ns since T0, and a way to wait for an absolute time on it.
-
-Timers of uvloop are whole milliseconds and may fire up to 1 ms early, which
-would leave the choice between spinning (a core at 100 %) and being late by up
-to a millisecond. On Linux a timerfd waits with the kernel's own precision:
-measured at 2,000 wake-ups/s 46 µs late in the median at 41 µs of CPU each,
-against 500 µs of CPU each for spinning. Elsewhere the loop's timer has to do.
-"""
+"""The run's clock: ns since T0, and ways to wait for an absolute time on it."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
-import sys
 from time import perf_counter_ns
 from typing import Protocol
 
-__all__ = ["Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
+from loadgen.engine.alarm import new_alarm
 
-_LONGEST_NAP_NS = 3600 * 1_000_000_000
+__all__ = ["Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
 
 
 class Clock(Protocol):
@@ -33,60 +23,6 @@ class Clock(Protocol):
     def close(self) -> None: ...
 
 
-class _LoopTimer:
-    """Waits with the loop's own timers; portable, late by up to a millisecond."""
-
-    async def nap(self, until_ns: int) -> None:
-        await asyncio.sleep(max(0.001, (until_ns - perf_counter_ns()) / 1e9))
-
-    def close(self) -> None: ...
-
-
-class _Timespec(ctypes.Structure):
-    _fields_ = (
-        ("interval_s", ctypes.c_long),
-        ("interval_ns", ctypes.c_long),
-        ("value_s", ctypes.c_long),
-        ("value_ns", ctypes.c_long),
-    )
-
-
-class _TimerFd:
-    """One Linux timerfd on CLOCK_MONOTONIC, which is what `perf_counter_ns` reads there.
-
-    `os.timerfd_create` comes with Python 3.13 only, hence ctypes. One waiter at a time.
-    """
-
-    def __init__(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._settime = libc.timerfd_settime
-        self._fd = libc.timerfd_create(1, os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_create")
-        self._spec = _Timespec()
-        self._waiter: asyncio.Future[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._fd, self._fired)
-
-    async def nap(self, until_ns: int) -> None:
-        self._waiter = self._loop.create_future()
-        self._spec.value_s, self._spec.value_ns = divmod(max(until_ns, 1), 1_000_000_000)
-        self._settime(self._fd, 1, ctypes.byref(self._spec), None)
-        await self._waiter
-
-    def _fired(self) -> None:
-        try:
-            os.read(self._fd, 8)
-        except BlockingIOError:
-            return
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def close(self) -> None:
-        self._loop.remove_reader(self._fd)
-        os.close(self._fd)
-
-
 class MonotonicClock:
     """The real clock. Made within a running loop; `sleep_until` serves one waiter at a time (the pacing task).
 
@@ -96,18 +32,25 @@ class MonotonicClock:
 
     def __init__(self, t0_ns: int) -> None:
         self.t0_ns = t0_ns
-        self._timer: _TimerFd | _LoopTimer = _TimerFd() if sys.platform == "linux" else _LoopTimer()
+        self._alarm = new_alarm(self._ring)
+        self._waiter: asyncio.Future[None] | None = None
 
     def elapsed_ns(self) -> int:
         return perf_counter_ns() - self.t0_ns
 
     async def sleep_until(self, at_ns: int) -> None:
         until_ns = self.t0_ns + at_ns
-        while (now_ns := perf_counter_ns()) < until_ns:
-            await self._timer.nap(min(until_ns, now_ns + _LONGEST_NAP_NS))
+        while perf_counter_ns() < until_ns:
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._alarm.set(until_ns)
+            await self._waiter
 
     def close(self) -> None:
-        self._timer.close()
+        self._alarm.close()
+
+    def _ring(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 async def sleep_to(clock: Clock, at_ns: int) -> None:

@@ -24,8 +24,8 @@ from typing import Any, cast
 import httptools
 import msgspec
 
+from loadgen.engine.alarm import new_alarm
 from loadgen.errors import PortBusy, UsageError
-from loadgen.target.alarm import new_alarm
 from loadgen.target.config import LATENCIES, SLOW_START_FACTOR, TargetConfig
 from loadgen.target.draws import Draws
 from loadgen.target.shop import Answer, Request, Shop, answer

@@ -1,0 +1,70 @@
+"""How old a request is when it is in the global percentiles on screen, and how closely agents start together."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+from bench.report import Section
+from tests.support.target import running_target
+
+SCENARIO = Path(__file__).parents[1] / "scenarios" / "checkout.py"
+BUDGET_S = 2.0
+SKEW_BUDGET_MS = 20.0
+TURNS = 3
+HOW = """\
+`loadgen run scenarios/checkout.py` embedded, three regions, three agent processes, interval 1 s, its output read \
+through a pipe; {turns} runs of 20 s, agents, controller and shop together on this machine. *Oldest* is the age of a \
+request that ended right at the start of a window when the line with that window's percentiles was read; *newest* \
+that of one that ended at its end. *Start skew*: how long after T0 an agent began, the latest of the three."""
+_LINE = re.compile(r"(\d+):(\d\d) \+1 s, 3 of 3 agents reported, .*p95")
+
+
+def measure() -> Section:
+    ages_s: list[float] = []
+    skews_ms: list[float] = []
+    for _ in range(TURNS):
+        ages, skew = _one_run()
+        ages_s += ages
+        skews_ms.append(skew)
+    ages_s.sort()
+    worst, middle = ages_s[-1], ages_s[len(ages_s) // 2]
+    held = worst <= BUDGET_S and max(skews_ms) <= SKEW_BUDGET_MS
+    return Section(
+        "From a request's end to the screen",
+        HOW.format(turns=TURNS),
+        ["windows", "oldest: median", "oldest: max", "newest: median", "newest: max", "start skew, max of a run"],
+        [
+            [
+                f"{len(ages_s)}",
+                f"{middle:.2f} s",
+                f"{worst:.2f} s",
+                f"{middle - 1:.2f} s",
+                f"{worst - 1:.2f} s",
+                ", ".join(f"{skew:.1f} ms" for skew in skews_ms),
+            ]
+        ],
+        f"Budget (oldest at most {BUDGET_S:g} s, start skew at most {SKEW_BUDGET_MS:g} ms): "
+        f"{'held' if held else 'NOT HELD'}.",
+    )
+
+
+def _one_run() -> tuple[list[float], float]:
+    """Age in s of the oldest request of each window when its line came; start skew of the latest agent in ms."""
+    seen: list[tuple[float, int]] = []
+    with tempfile.TemporaryDirectory() as runs, running_target() as shop:
+        command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(SCENARIO), "--target", shop.url]
+        with subprocess.Popen([*command, "--runs-dir", runs], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if match := _LINE.match(line):
+                    seen.append((time.time(), int(match[1]) * 60 + int(match[2])))
+        summary = json.loads(next(Path(runs).glob("*/summary.json")).read_text())
+    t0_s = datetime.fromisoformat(summary["started_at"]).timestamp()
+    return [at - t0_s - k for at, k in seen], max(agent["start_skew_ms"] for agent in summary["agents"])
