@@ -364,12 +364,16 @@ class Supervisor:
         self._link.ping()
         self._ask_for_chunks()
         self._pump()
-        if self._terms.with_parent and os.getppid() != self._parent and not self._agent.is_leaving:
+        if self._is_orphan and not self._agent.is_leaving:
             self.terminate("the process that started this agent is gone")
         if self._agent.phase.has_load:
             self._watch_load(now_ns)
         elif self._agent.phase in (Phase.JOINING, Phase.FINISHED):
             self._watch_waiting(now_ns)
+
+    @property
+    def _is_orphan(self) -> bool:
+        return self._terms.with_parent and os.getppid() != self._parent
 
     def _say_hello(self) -> None:
         """Until it is answered: with each connection, then once a second."""
@@ -438,6 +442,8 @@ class Supervisor:
         if is_leaving and now_ns - self._handed_ns > FAREWELL_NS:
             self._event(HandedOver())
         limit_s = min(self._terms.hand_over_s, LEAVING_S) if is_leaving else self._terms.hand_over_s
+        if self._is_orphan:
+            limit_s = 0.0  # its controller was the process that is gone, keys and port with it
         silent_ns = now_ns - self._link.heard_ns
         if self._agent.phase is Phase.FINISHED and silent_ns > limit_s * NS_PER_S:
             lost = f"{ledger.last_seq - ledger.acked} deltas" if ledger is not None else "nothing"
