@@ -133,9 +133,10 @@ def test_a_journey_that_always_raises_is_a_fault_of_the_scenario_and_not_of_the_
 
 
 def test_a_scenario_that_exits_when_imported_starts_nothing(tmp_path: Path) -> None:
-    run = loadgen("run", str(FAULTY / "exits.py"), runs_dir=tmp_path)
+    run = loadgen("run", f"{DATA}/exits.py", runs_dir=tmp_path)
     assert run.exit_code == 2
-    assert "exits.py" in run.err
+    assert "exits.py:5" in run.err
+    assert "sys.exit" in run.err
     assert not any(tmp_path.iterdir())
 
 
