@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from loadgen.measure.series import SeriesKey
 
 __all__ = ["RAW_VARIABLE", "RawFile", "read_raw"]
@@ -29,8 +27,8 @@ class RawFile:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / f"{region}-{os.getpid()}.jsonl").open("a", encoding="utf-8")
 
-    def keep(self, key: SeriesKey, values_ns: np.ndarray) -> None:
-        self._file.write(json.dumps({"key": asdict(key), "values_ns": values_ns.tolist()}) + "\n")
+    def keep(self, key: SeriesKey, values_ns: list[int]) -> None:
+        self._file.write(json.dumps({"key": asdict(key), "values_ns": values_ns}) + "\n")
         self._file.flush()
 
 
