@@ -399,10 +399,11 @@ class Supervisor:
             self._link.send(ClockPing(now_ns))
 
     def _note(self, now_ns: int) -> str:
-        silent_ns = now_ns - self._worker_heard_ns
-        if not self._agent.phase.has_load or silent_ns < WORKER_SILENT_NS:
+        if not self._agent.phase.has_load or now_ns - self._worker_heard_ns < WORKER_SILENT_NS:
             return ""
-        return f"the worker has been silent for {silent_ns / NS_PER_S:.0f} s: the scenario blocks its loop"
+        return (
+            f"the worker has been silent for more than {WORKER_SILENT_NS // NS_PER_S} s: the scenario blocks its loop"
+        )
 
     def _pump(self) -> None:
         """Send what is due, as far as the line takes it."""

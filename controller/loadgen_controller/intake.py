@@ -176,6 +176,8 @@ class Intake:
                 self._bundle(identity, agent, message)
             case Heartbeat():
                 if message.run_id in ("", self._books.run_id):
+                    if message.note:
+                        self._books.notice(f"{agent}: {message.note}")
                     self._desk.beating(agent, message.phase)
             case _ if getattr(message, "run_id", None) != self._books.run_id:
                 self._troubles.add("other run", f"{type(message).__name__} of {agent}")

@@ -250,7 +250,7 @@ def _read_key(key: pb.SeriesKey) -> SeriesKey:
 
 
 class _DeltaKind(_Kind):
-    """HOT on the controller, once an agent and second: the statistics travel as columns (bench/wire.py)."""
+    """HOT on the controller, once an agent and second: the statistics travel as columns."""
 
     def __init__(self) -> None:
         super().__init__(pb.TYPE_DELTA, Delta, pb.Delta)

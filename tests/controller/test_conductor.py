@@ -21,6 +21,7 @@ from loadgen.wire.messages import (
     ClockPing,
     ClockPong,
     Delta,
+    Heartbeat,
     Prepare,
     Ready,
     Refused,
@@ -185,6 +186,19 @@ async def test_duplicate_delta_is_merged_once_and_acknowledged_again(stage: Stag
     result = await play.result()
     assert result.exit_code is ExitCode.PASSED
     assert result.verdict.completeness.is_complete
+
+
+async def test_what_an_agent_says_with_its_heartbeat_is_shown_and_kept(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    for _ in range(2):
+        await a.send(Heartbeat(play.conductor.run_id, "running", note="the worker has been silent for more than 5 s"))
+    await finish(a, b)
+    notes = (await play.result()).summary["notes"]
+    assert isinstance(notes, list)
+    assert [note for note in notes if "silent for more than 5 s" in note] == [
+        "a: the worker has been silent for more than 5 s"
+    ]
 
 
 async def test_delta_after_a_gap_waits_for_the_missing_one(stage: Stage) -> None:
