@@ -60,7 +60,9 @@ _HINTS: Final = {
 def storage_error(path: Path, exc: OSError, *, doing: str = "write") -> StorageError:
     """The one translation of what a file system says: which file, why, and what to do."""
     why = exc.strerror or str(exc)
-    return StorageError(f"cannot {doing} {path}: {why}", hint=_HINTS.get(exc.errno or 0, ""))
+    is_missing_parent = exc.errno == errno.ENOENT and doing == "write"
+    hint = "choose another folder with --runs-dir" if is_missing_parent else _HINTS.get(exc.errno or 0, "")
+    return StorageError(f"cannot {doing} {path}: {why}", hint=hint)
 
 
 def utc_text(at: datetime) -> str:
