@@ -20,6 +20,9 @@ __all__ = ["INVALID_ABOVE", "SUSPECT_ABOVE", "Validity", "judge_fitness"]
 SUSPECT_ABOVE = 0.05
 INVALID_ABOVE = 0.20
 """Of the seconds. Settings: with them a wrong p99 is caught and an ordinary laptop is spared (DESIGN 6.4)."""
+SUSPECT_FROM = 2
+INVALID_FROM = 3
+"""Unfit intervals of one agent: fewer are chance, however short the run. In one of 3 s a single one is 33 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,9 @@ def judge_fitness(assignment: Assignment, merge: Merge) -> Validity:
     unfit = sum(assignment.share(agent) * fitness.unfit / fitness.intervals for agent, fitness in found)
     share = unfit / weight if weight else 0.0
     verdict: Literal["valid", "suspect", "invalid"] = "valid"
-    if share > SUSPECT_ABOVE:
-        verdict = "invalid" if share > INVALID_ABOVE else "suspect"
+    most = max((fitness.unfit for _, fitness in found), default=0)
+    if share > SUSPECT_ABOVE and most >= SUSPECT_FROM:
+        verdict = "invalid" if share > INVALID_ABOVE and most >= INVALID_FROM else "suspect"
     # One unfit agent among very many spoils little, yet whoever reads its region should know.
     worst = sorted(found, key=lambda pair: -pair[1].unfit / pair[1].intervals)
     reasons = tuple(

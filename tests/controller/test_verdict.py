@@ -161,7 +161,7 @@ def test_agent_that_ended_early_did_not_do_its_share() -> None:
     assert found.reasons[0].endswith("10.0 % of the load): it ended early: the worker was killed")
 
 
-@pytest.mark.parametrize(("unfit", "result"), [(0, "valid"), (1, "suspect"), (3, "invalid")])
+@pytest.mark.parametrize(("unfit", "result"), [(0, "valid"), (1, "valid"), (2, "suspect"), (3, "invalid")])
 def test_unfit_seconds_decide_validity(unfit: int, result: str) -> None:
     found = {agent: Recording(agent) for agent in ASSIGNMENT.agents}
     for recording in found.values():
@@ -173,6 +173,17 @@ def test_unfit_seconds_decide_validity(unfit: int, result: str) -> None:
     assert bool(judged.reasons) == bool(unfit)
     if unfit == 3:
         assert "unfit to measure in 3 of 10 intervals (30.0 %): lag p99 31 ms is above 2.00 ms" in judged.reasons[0]
+
+
+@pytest.mark.parametrize(("unfit", "result"), [(1, "valid"), (2, "suspect"), (3, "invalid")])
+def test_one_unfit_second_of_a_short_run_is_chance_and_three_are_not(unfit: int, result: str) -> None:
+    found = {agent: Recording(agent) for agent in ASSIGNMENT.agents}
+    for recording in found.values():
+        for k in range(3):
+            recording.interval(10, unfit="lag" if k < unfit else "")
+    judged = verdict(found)
+    assert judged.validity.verdict == result
+    assert judged.reasons  # said all the same
 
 
 def test_unfit_agent_weighs_as_much_as_its_share() -> None:
