@@ -137,12 +137,17 @@ class Drive:
             self._stop_now.set()
 
     async def run(self, t0_ns: int) -> Totals:
-        """Drive the share from T0 (on `perf_counter_ns`), drain, and return what it all adds up to."""
+        """Drive the share from T0 (on `perf_counter_ns`), drain, and return what it all adds up to.
+
+        Raises:
+            Exception: whatever `emit` or the folding raised; the load is stopped at once then.
+        """
         gc.collect()
         gc.freeze()  # the scenario and the libraries live as long as the worker: not worth a look each time
         clock = MonotonicClock(t0_ns)
         self._self_check.start()
         intervals = asyncio.create_task(self._intervals(clock))
+        intervals.add_done_callback(lambda _: self.stop(now=True))  # it ends by itself only when it failed
         try:
             driving = asyncio.create_task(self._drive(clock, t0_ns))
             await sleep_or_stop(clock, 0, self._stop)
@@ -151,10 +156,13 @@ class Drive:
             await self._drain(driving)
         finally:
             intervals.cancel()
+            await asyncio.wait([intervals])
             self._self_check.stop()
             await self._pool.close()
-            self._flip(max(clock.elapsed_ns(), self._flipped_ns + 1))
             clock.close()
+        if not intervals.cancelled():
+            intervals.result()
+        self._flip(max(clock.elapsed_ns(), self._flipped_ns + 1))
         return Totals(self._last_seq, self._totals, self._recorded, skew_ns)
 
     async def _drive(self, clock: MonotonicClock, t0_ns: int) -> None:

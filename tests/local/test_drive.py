@@ -1,0 +1,94 @@
+"""One share of a plan in this process: from T0 to the totals that its deltas add up to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import reduce
+from operator import add
+from pathlib import Path
+from time import perf_counter_ns
+
+import pytest
+
+from loadgen.dsl.loader import load
+from loadgen.dsl.plan import Overrides
+from loadgen.local import Drive, Totals
+from loadgen.measure.delta import Counters, Delta
+from loadgen.measure.merge import Merge
+from loadgen.target import TargetConfig, serve
+from tests.support.scenarios import HEAD, write
+
+MS = 1_000_000
+
+
+async def drive(
+    folder: Path, plan: str, *, emit: Callable[[Delta], None], stop_s: float | None = None, now: bool = False
+) -> Totals:
+    """Run `plan` (the arguments of Plan after the target) against the demo shop, which answers at once."""
+    async with serve(TargetConfig(latency=False)) as shop:
+        path = write(folder, HEAD + f'plan = Plan(target="http://127.0.0.1:1", mix=browse, {plan})\n')
+        one = Drive(load(path, overrides=Overrides(target=shop.url)), seed=7, interval_ns=100 * MS, emit=emit)
+        if stop_s is not None:
+            asyncio.get_running_loop().call_later(stop_s, lambda: one.stop(now=now))
+        totals = await one.run(perf_counter_ns() + 20 * MS)
+        assert shop.stats()["requests"] == totals.counters.requests_started
+        return totals
+
+
+def counters_of(deltas: list[Delta]) -> Counters:
+    return reduce(add, (delta.counters for delta in deltas), Counters())
+
+
+@pytest.mark.parametrize(
+    ("plan", "due"),
+    [
+        ('load=arrivals("100/s").hold("500ms")', 50),
+        ('load=arrivals().ramp(to="200/s", over="400ms")', 40),
+        ("load=iterations(30, users=4)", 30),
+        ('load=users(3).hold("300ms")', None),
+    ],
+)
+async def test_the_deltas_add_up_to_the_totals(plan: str, due: int | None, tmp_path: Path) -> None:
+    deltas: list[Delta] = []
+    totals = await drive(tmp_path, plan, emit=deltas.append)
+    assert counters_of(deltas) == totals.counters
+    assert totals.recorded == sum(stats.n for delta in deltas for stats in delta.stats)
+    assert [delta.seq for delta in deltas] == list(range(totals.last_seq + 1))
+    assert [a.end_ns for a in deltas[:-1]] == [b.start_ns for b in deltas[1:]]
+    assert totals.counters.iterations_due == totals.counters.iterations_finished
+    assert due is None or totals.counters.iterations_due == due
+
+
+async def test_what_is_due_in_the_warm_up_is_counted_and_has_rows_of_its_own(tmp_path: Path) -> None:
+    merge = Merge(100 * MS)
+
+    def take(delta: Delta) -> None:
+        merge.accept("local", delta)
+
+    totals = await drive(tmp_path, 'load=arrivals("100/s").hold("500ms"), warmup="200ms"', emit=take)
+    assert totals.counters.requests_finished == 50
+    measured, warm = (merge.select("journey", warmup=warmup)[0].total for warmup in (False, True))
+    assert (measured, warm) == (30, 20)
+
+
+async def test_a_stop_lets_what_runs_finish_and_starts_nothing_more(tmp_path: Path) -> None:
+    deltas: list[Delta] = []
+    totals = await drive(tmp_path, 'load=arrivals("100/s").hold("60s")', emit=deltas.append, stop_s=0.3)
+    c = totals.counters
+    assert 10 < c.iterations_due < 60
+    assert c.iterations_due == c.iterations_finished
+    assert c.iterations_cut_off == 0
+
+
+async def test_a_stop_before_t0_starts_nothing(tmp_path: Path) -> None:
+    totals = await drive(tmp_path, 'load=arrivals("100/s").hold("60s")', emit=lambda _: None, stop_s=0)
+    assert totals.counters == Counters()
+
+
+async def test_deltas_that_cannot_be_given_away_end_the_drive_with_that_error(tmp_path: Path) -> None:
+    def refuse(delta: Delta) -> None:
+        raise ConnectionError("nobody takes them")
+
+    with pytest.raises(ConnectionError, match="nobody takes them"):
+        await asyncio.wait_for(drive(tmp_path, 'load=arrivals("100/s").hold("60s")', emit=refuse), timeout=10)
