@@ -53,7 +53,7 @@ def test_the_first_signal_drains_and_everything_is_kept(stop: signal.Signals, tm
         code, out, summary = end_of(run, tmp_path)
         served = target.stats()["requests"]
     assert ends_with(code, summary, 130), out
-    assert any("interrupted" in reason for reason in summary["reasons"])
+    assert any(("Ctrl-C" if stop == signal.SIGINT else "SIGTERM") in reason for reason in summary["reasons"])
     assert summary["iterations"]["cut_off"] == 0
     assert adds_up(summary)
     assert summary["requests"]["finished"] == served > 0
