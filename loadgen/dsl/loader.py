@@ -202,19 +202,20 @@ def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault
     if isinstance(error, SystemExit):
         message = f"it calls sys.exit({'' if error.code is None else repr(error.code)}) when it is loaded"
         return Fault(file, line, message, "a scenario is loaded by every agent: it only says what to do")
-    hint = ""
+    text, hint = str(error), ""
     if isinstance(error, NameError | AttributeError | TypeError | ImportError):
-        hint = _suggestion(error)
-    return Fault(file, line, f"{type(error).__name__}: {error}".removesuffix(": "), hint)
+        text = re.sub(r"\. Did you mean '[^']*'\?$", "", text)  # from 3.13 on some texts say it themselves
+        hint = _suggestion(error, text)
+    return Fault(file, line, f"{type(error).__name__}: {text}".removesuffix(": "), hint)
 
 
-def _suggestion(error: BaseException) -> str:
-    """Python's own "Did you mean: 'slos'?", which is not part of the exception's text."""
-    unexpected = re.fullmatch(r"Plan\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+def _suggestion(error: BaseException, text: str) -> str:
+    """Python's own "Did you mean: 'slos'?", which is mostly not part of the exception's text."""
+    unexpected = re.fullmatch(r"Plan\.__init__\(\) got an unexpected keyword argument '(\w+)'", text)
     if unexpected:
         return did_you_mean(unexpected[1], list(inspect.signature(Plan).parameters))
-    text = "".join(traceback.TracebackException.from_exception(error).format_exception_only())
-    found = re.search(r"Did you mean: '([^']*)'", text)
+    shown = "".join(traceback.TracebackException.from_exception(error).format_exception_only())
+    found = re.search(r"Did you mean:? '([^']*)'", shown)
     return f'did you mean "{found[1]}"?' if found else ""
 
 
