@@ -21,6 +21,7 @@ from typing import NoReturn
 import uvloop
 
 from loadgen.dsl.loader import load
+from loadgen.dsl.outcome import fault_text
 from loadgen.dsl.plan import Overrides
 from loadgen.errors import LoadgenError, ScenarioError
 from loadgen.local import Drive
@@ -117,7 +118,7 @@ class Worker:
         try:
             value = json.dumps(await self._drive.set_up()).encode()
         except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which aborts the run
-            return SetUpDone(message.run_id, b"null", describe(error))
+            return SetUpDone(message.run_id, b"null", fault_text(error))
         return SetUpDone(message.run_id, value)
 
     async def _tear_down(self, message: TearDown) -> Message:
@@ -126,7 +127,7 @@ class Worker:
                 self._drive.shared = json.loads(message.shared_json)
                 await self._drive.tear_down()
         except Exception as error:  # noqa: BLE001  # scenario code: told to the controller
-            return TornDown(message.run_id, describe(error))
+            return TornDown(message.run_id, fault_text(error))
         return TornDown(message.run_id)
 
     async def _run(self, start: StartAt) -> None:
@@ -138,7 +139,7 @@ class Worker:
             totals = await self._drive.run(start.t0_ns)
         except Exception as error:  # ours: the supervisor must hear of it, not wait for ever
             log.exception("the drive failed")
-            self._stream.write(Refused(start.run_id, f"worker failed: {describe(error)}"))
+            self._stream.write(Refused(start.run_id, f"worker failed: {fault_text(error)}"))
             return
         self._phase = "done"
         self._stream.write(
@@ -151,15 +152,6 @@ class Worker:
             run_id = self._prepare.run_id if self._prepare is not None else ""
             self._stream.write(Heartbeat(run_id, self._phase))
             await asyncio.sleep(_HEARTBEAT_S)
-
-
-def describe(error: BaseException) -> str:
-    """ "shop.py:12: KeyError: 'id'": where scenario code raised, and what."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}: " if trace is not None else ""
-    return f"{where}{type(error).__name__}: {error}"
 
 
 def main(argv: list[str] | None = None) -> NoReturn:

@@ -7,10 +7,8 @@ and the first row of each feed. Thinking is cut short: it is no test of patience
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
@@ -19,6 +17,7 @@ from loadgen.dsl.feed import open_feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.loader import Scenario
+from loadgen.dsl.outcome import fault_text
 from loadgen.dsl.plan import Plan
 from loadgen.dsl.user import User
 from loadgen.engine.meter import Meter
@@ -142,7 +141,7 @@ class _Bench:
         try:
             value = await fn(user)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the scenario's code may raise anything
-            outcome, detail = "failed", _where(error)
+            outcome, detail = "failed", fault_text(error)
         finally:
             meter.settle()
             await user.http.close()
@@ -152,9 +151,3 @@ class _Bench:
 
 async def _short_sleep(wait_s: float) -> None:
     await asyncio.sleep(min(wait_s, LONGEST_THINK_S))
-
-
-def _where(error: BaseException) -> str:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/loadgen" not in f.filename]
-    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: " if frames else ""
-    return f"{where}{type(error).__name__}: {error}"

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Final
 
 from loadgen.errors import RequestFailed
+from loadgen.measure.series import TIMEOUT
 
 __all__ = [
     "DNS",
@@ -34,8 +35,6 @@ __all__ = [
 REFUSED: Final = "refused"
 RESET: Final = "reset"
 """The connection was reset, or closed before a byte of the answer came."""
-TIMEOUT: Final = "timeout"
-"""To connect, or in all; the sample is censored at the deadline."""
 DNS: Final = "dns"
 TLS: Final = "tls"
 UNREACHABLE: Final = "unreachable"

@@ -7,13 +7,12 @@ raises becomes the iteration's outcome.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
 
-from loadgen.dsl.outcome import is_bound, outcome_of
+from loadgen.dsl.outcome import fault_text, is_bound, outcome_of
 from loadgen.dsl.user import User
 from loadgen.engine.users import Arrival
 from loadgen.errors import IterationEnded
@@ -139,12 +138,5 @@ class JourneyLife:
         outcome = outcome_of(error)
         if outcome.startswith("script "):
             self._user.meter.recorder.counters.script_faults += 1
-            self._report(_where(error))
+            self._report(fault_text(error))
         return outcome
-
-
-def _where(error: BaseException) -> str:
-    """ "checkout.py:14 in checkout: KeyError: 'sku'": the innermost frame outside of the library."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/loadgen/" not in f.filename]
-    where = f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno} in {frames[-1].name}: " if frames else ""
-    return f"{where}{type(error).__name__}: {error}"

@@ -14,23 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from operator import itemgetter
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
 from loadgen.measure.histogram import MAX_NS, SLOTS, slots_of_ns
-from loadgen.measure.series import OK, OTHER, Metric, SeriesKey
+from loadgen.measure.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, Metric, SeriesKey
 
 __all__ = ["MAX_NAMES", "JourneySeries", "Place", "RawSink", "Recorder", "RequestSeries", "StepSeries"]
 
 MAX_NAMES = 500
 """Distinct request names of a journey's step; the rest go into `(other)`, and the run says so."""
-
-TIMEOUT: Final = "timeout"
-"""The one outcome of a request that is censored: the truth is longer than what was waited."""
-CUT_OFF: Final = "cut off"
-MISSED: Final = "missed"
 
 
 class RawSink(Protocol):

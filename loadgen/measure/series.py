@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["OK", "OTHER", "Kind", "Metric", "SeriesKey"]
+__all__ = ["CUT_OFF", "MISSED", "OK", "OTHER", "TIMEOUT", "Kind", "Metric", "SeriesKey"]
 
 Kind = Literal["journey", "step", "request"]
 Metric = Literal["response", "service", "duration", "user_wait", "generator_lag"]
@@ -18,6 +18,12 @@ Metric = Literal["response", "service", "duration", "user_wait", "generator_lag"
 
 OK: Final = "ok"
 """The outcome of what went right; every other outcome names what went wrong."""
+TIMEOUT: Final = "timeout"
+"""Waited for in vain: censored at its deadline, since the truth is longer."""
+CUT_OFF: Final = "cut off"
+"""Stopped by the drain: censored, too."""
+MISSED: Final = "missed"
+"""Due and never started: censored at how late it was."""
 OTHER: Final = "(other)"
 """Stands for all names beyond the cap on distinct names."""
 
