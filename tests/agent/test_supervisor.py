@@ -292,8 +292,9 @@ async def test_set_up_and_tear_down_go_to_the_worker_and_its_environment_holds_n
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-7731")
     async with stage(bundle) as s:
         await s.controller.hear(Hello)
-        s.controller.say(s.controller.prepare("six"))
-        await s.controller.hear(Ready)
+        prepare = s.controller.prepare("six")
+        s.controller.say(prepare)
+        assert (await s.controller.hear(Ready)).bundle_sha256 == prepare.bundle_sha256
         s.controller.say(SetUp("r1"))
         environ = json.loads((await s.controller.hear(SetUpDone)).value_json)
         assert "PATH" in environ

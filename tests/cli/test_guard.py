@@ -14,7 +14,14 @@ def check(url: str, *addresses: str, named: tuple[str, ...] = ()) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "fd00::1", "::ffff:127.0.0.1"])
 def test_own_addresses_may_be_loaded(address: str) -> None:
-    check("http://shop.internal:8080", address)
+    asked: list[str] = []
+
+    def resolve(host: str) -> tuple[str, ...]:
+        asked.append(host)
+        return (address,)
+
+    check_target("http://shop.internal:8080", (), resolve=resolve)
+    assert asked == ["shop.internal"]  # and it was let through
 
 
 def test_public_host_has_to_be_named() -> None:
@@ -48,4 +55,11 @@ def test_host_that_does_not_resolve_has_to_be_named() -> None:
 
 
 def test_what_is_no_url_is_left_to_the_plan() -> None:
-    check("nonsense")
+    asked: list[str] = []
+
+    def resolve(host: str) -> tuple[str, ...]:
+        asked.append(host)
+        return ()
+
+    check_target("nonsense", (), resolve=resolve)
+    assert asked == []

@@ -58,6 +58,7 @@ async def test_commits_by_itself_soon_after_the_first_delta(kept: Kept) -> None:
     async with asyncio.timeout(5):
         while not kept.durable:
             await asyncio.sleep(0.01)
+    assert kept.durable == [[("a", 1, 0)]]
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving

@@ -254,7 +254,9 @@ def test_run_that_never_started_ends_with_its_reason(end: End, code: ExitCode) -
 
 def test_every_reason_to_end_has_an_exit_code() -> None:
     for reason in Reason:
-        judge(Facts((End(reason, "text"),), (), PLAN), Merge())
+        found = judge(Facts((End(reason, "text"),), (), PLAN), Merge())
+        assert (found.exit_code is ExitCode.PASSED) is (reason is Reason.FINISHED)
+        assert found.reasons == (() if reason is Reason.FINISHED else ("text",))
 
 
 def test_the_gravest_finding_decides_and_all_are_listed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from loadgen.clients import CannedNetwork, ConnectionPool, HttpClient, Timeouts
@@ -125,6 +126,17 @@ async def test_a_fault_of_the_script_is_told_apart_and_named_with_its_line() -> 
     assert bench.recorder.counters.script_faults == 3
     assert "test_life.py" in bench.said[0]
     assert "KeyError: 'sku'" in bench.said[0]
+
+
+async def test_a_fault_is_named_with_its_line_also_in_a_folder_named_loadgen(tmp_path: Path) -> None:
+    file = tmp_path / "loadgen" / "shop.py"
+    file.parent.mkdir()
+    file.write_text("import json\n\nasync def j(user):\n    json.loads('no')\n")
+    scope: dict[str, Any] = {"__name__": "shop"}
+    exec(compile(file.read_text(), str(file), "exec"), scope)
+    bench = Bench(bound(scope["j"]))
+    assert (await bench.run()).outcome == "script JSONDecodeError"
+    assert bench.said[0].startswith("shop.py:4 in j: JSONDecodeError: ")  # the scenario's line, not json's
 
 
 async def test_a_journey_that_calls_sys_exit_does_not_end_the_worker() -> None:

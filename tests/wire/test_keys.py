@@ -72,8 +72,9 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_key_that_belongs_to_another_user_is_fine_for_root(tmp_path: Path) -> None:
     make_keys(tmp_path)
+    before = load_controller(tmp_path)
     os.chown(tmp_path / "controller.key", 12345, 12345)
-    load_controller(tmp_path)
+    assert load_controller(tmp_path) == before
 
 
 def test_missing_and_broken_key_files_say_what_to_do(tmp_path: Path) -> None:
