@@ -22,7 +22,7 @@ import msgspec
 import uvloop
 
 from loadgen.dsl.loader import load
-from loadgen.dsl.plan import Overrides
+from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.measure.delta import Delta
 from loadgen.measure.merge import Merge

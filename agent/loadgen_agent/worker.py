@@ -22,7 +22,7 @@ import uvloop
 
 from loadgen.dsl.loader import load
 from loadgen.dsl.outcome import fault_text
-from loadgen.dsl.plan import Overrides
+from loadgen.dsl.spec import Overrides
 from loadgen.errors import LoadgenError, ScenarioError
 from loadgen.local import Drive
 from loadgen.wire.frames import FrameStream

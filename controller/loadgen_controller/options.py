@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from loadgen.dsl.plan import Overrides, parse_regions
+from loadgen.dsl.spec import Overrides, parse_regions
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
 

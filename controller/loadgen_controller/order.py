@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from loadgen.dsl.plan import PlanSpec
+from loadgen.dsl.spec import PlanSpec
 from loadgen_controller.run import Terms
 
 __all__ = ["Order"]

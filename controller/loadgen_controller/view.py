@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from loadgen.dsl.plan import PlanSpec
+    from loadgen.dsl.spec import PlanSpec
     from loadgen.measure.merge import Merge
     from loadgen_controller.run import Phase
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from loadgen.dsl.plan import PlanSpec
+from loadgen.dsl.spec import PlanSpec
 from loadgen.measure.delta import Counters, Health
 from loadgen.measure.histogram import percentiles
 from loadgen.measure.merge import Measured, Merge, Window

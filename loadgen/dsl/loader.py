@@ -32,10 +32,11 @@ from loadgen.dsl.feed import Feed, open_feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.origin import Origin
 from loadgen.dsl.param import Params, params_given
-from loadgen.dsl.plan import Overrides, Plan, did_you_mean, rows_needed
+from loadgen.dsl.plan import Plan, did_you_mean, rows_needed
 from loadgen.dsl.siblings import Siblings
 from loadgen.dsl.slo import Slo
 from loadgen.dsl.source import Source, StepName, read_source
+from loadgen.dsl.spec import Overrides
 from loadgen.engine.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
 

@@ -1,9 +1,7 @@
 """A plan: which journeys, under which load, against which target, from which regions, with which objectives.
 
-A `Plan` is what the scenario builds; it holds functions and never raises. A
-`PlanSpec` is its declarative part, as a value: all that a controller, a view or
-a manifest needs to know, without any of the scenario's code. `Overrides` are what
-the command line changes; they travel to the agents, who apply them to the same plan.
+A `Plan` is what the scenario builds; it holds functions and never raises. Its
+declarative part, which travels, is `spec.py`'s.
 """
 
 from __future__ import annotations
@@ -15,122 +13,23 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import msgspec
 
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.load import Arrivals, Executor, Iterations, Users
 from loadgen.dsl.origin import here
 from loadgen.dsl.slo import Slo
+from loadgen.dsl.spec import JourneySpec, Overrides, PlanSpec
 from loadgen.engine.share import RowIndex
 from loadgen.errors import Fault, ProfileError, ScenarioError
-from loadgen.measure.objective import Objective
 from loadgen.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.units import NS_PER_S, format_duration, parse_duration
 
 if TYPE_CHECKING:
     from loadgen.dsl.user import User
 
-__all__ = ["JourneySpec", "Overrides", "Plan", "PlanSpec", "parse_regions", "rows_needed"]
-
-
-class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the command line changes of a plan. None and empty: as the plan says."""
-
-    target: str | None = None
-    peak: float | None = None
-    """The load is scaled so that its highest rate or number of users is this."""
-    peak_of: Literal["", "rate", "users"] = ""
-    """What the peak was given as (`--rate` or `--users`); it must be what the load is about. Empty: whatever it is."""
-    duration_s: float | None = None
-    """The load's stages are stretched so that they last this long in all."""
-    regions: dict[str, float | None] = {}
-    """Instead of the plan's: name -> weight. None: the weight that the plan gives the region."""
-    params: dict[str, str] = {}
-    """`-P name=value`, for `param()`."""
-
-    @classmethod
-    def from_json(cls, data: bytes | str) -> Self:
-        """
-        Raises:
-            ValueError: not the JSON of overrides.
-        """
-        return msgspec.json.decode(data or b"{}", type=cls)
-
-    def to_json(self) -> bytes:
-        return msgspec.json.encode(self)
-
-
-def parse_regions(text: str) -> dict[str, float | None]:
-    """The regions of `--regions`: "a,b" picks from the plan's, "a=1,b=2" replaces them.
-
-    Raises:
-        ValueError: an empty name, a weight that is no number, a region twice.
-    """
-    regions: dict[str, float | None] = {}
-    for part in text.split(","):
-        name, has_weight, weight = (piece.strip() for piece in part.partition("="))
-        if not name:
-            raise ValueError(f'"{text}" names no region; write "us-east-1,eu-west-1" or "us-east-1=2,eu-west-1=1"')
-        if name in regions:
-            raise ValueError(f'region "{name}" is there twice')
-        try:
-            regions[name] = float(weight) if has_weight else None
-        except ValueError:
-            raise ValueError(f'"{weight}" is no weight of region "{name}"; write {name}=2') from None
-    return regions
-
-
-class JourneySpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One journey of a plan."""
-
-    name: str
-    weight: float
-    """Its part of the mix, 0 to 1; the weights of a plan sum to 1."""
-    data: str | None = None
-    """The file that its rows come from, "rows" where they stand in the scenario, or None."""
-
-
-class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The declarative part of a plan, for manifest, controller and view. Times in ns, rates in 1/s."""
-
-    name: str
-    scenario: str
-    """The file's name."""
-    doc: str
-    """The first line of the scenario's docstring."""
-    target: str
-    load: str
-    """In words: "arrivals: ramp 0 to 200/s in 2m, hold 200/s for 10m"."""
-    profile: Profile
-    journeys: tuple[JourneySpec, ...]
-    slos: tuple[Objective, ...]
-    regions: dict[str, float]
-    """Name -> weight, relative; only those above 0."""
-    duration_ns: int | None
-    """Of the load, without drain; None where the target decides (counted loads)."""
-    total_arrivals: int | None
-    """Iterations that will be due; None for closed loads."""
-    peak: float
-    """The highest rate (open) or number of users."""
-    max_users: int | None
-    max_lateness_ns: int | None
-    warmup_ns: int
-    drain_ns: int
-    connect_timeout_ns: int
-    timeout_ns: int
-    seed: int | None
-    """None: each run draws one."""
-    interval_ns: int = NS_PER_S
-    has_set_up: bool = False
-    has_tear_down: bool = False
-    params: dict[str, Any] = {}
-
-    @property
-    def is_open(self) -> bool:
-        return isinstance(self.profile, ArrivalProfile)
+__all__ = ["Plan", "did_you_mean", "rows_needed"]
 
 
 @dataclass(frozen=True, slots=True)

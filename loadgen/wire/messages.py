@@ -106,7 +106,7 @@ class Prepare:
     """Path of the scenario file within the bundle."""
     plan: str
     overrides_json: bytes
-    """`loadgen.dsl.plan.Overrides` as JSON: target, peak, duration, regions, params."""
+    """`loadgen.dsl.spec.Overrides` as JSON: target, peak, duration, regions, params."""
     seed: int
     index: int
     """This agent's place in `weights`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadgen.dsl.plan import JourneySpec, PlanSpec
+from loadgen.dsl.spec import JourneySpec, PlanSpec
 from loadgen.measure.delta import Health
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.dsl.plan import JourneySpec, PlanSpec
+from loadgen.dsl.spec import JourneySpec, PlanSpec
 from loadgen.measure.objective import Objective
 from loadgen.profile import ArrivalProfile, Stage
 from loadgen.units import NS_PER_MS, NS_PER_S

@@ -13,7 +13,7 @@ import pytest
 
 from loadgen.bundle import pack
 from loadgen.dsl.loader import load
-from loadgen.dsl.plan import Overrides
+from loadgen.dsl.spec import Overrides
 from loadgen.errors import ExitCode
 from loadgen.measure.rundir import RunDir
 from loadgen_controller.conductor import Conductor

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.dsl.loader import load, split_plan
-from loadgen.dsl.plan import Overrides
+from loadgen.dsl.spec import Overrides
 from tests.support.scenarios import HEAD, browse_with, told, write
 
 # -- plans ------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, users
-from loadgen.dsl.plan import Overrides, PlanSpec, parse_regions, rows_needed
+from loadgen.dsl.plan import rows_needed
+from loadgen.dsl.spec import Overrides, PlanSpec, parse_regions
 from loadgen.errors import ScenarioError
 from loadgen.units import NS_PER_S
 

@@ -12,7 +12,7 @@ from time import perf_counter_ns
 import pytest
 
 from loadgen.dsl.loader import load
-from loadgen.dsl.plan import Overrides
+from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive, Totals
 from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.merge import Merge

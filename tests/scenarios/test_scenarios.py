@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from loadgen.dsl.loader import load
-from loadgen.dsl.plan import Overrides
+from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.histogram import Histogram

@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from loadgen.dsl.loader import load
-from loadgen.dsl.plan import Overrides
+from loadgen.dsl.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = ["FAULTY", "HEAD", "browse_with", "faults_of", "told", "write"]

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from loadgen.bundle import pack
 from loadgen.dsl.loader import Scenario, load, split_plan
-from loadgen.dsl.plan import Overrides
+from loadgen.dsl.spec import Overrides
 from loadgen.errors import BundleError, Fault, ScenarioError, UsageError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
