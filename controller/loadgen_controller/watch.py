@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from loadgen.dsl.spec import PlanSpec
 from loadgen.measure.delta import Counters, Health
 from loadgen.measure.histogram import percentiles
-from loadgen.measure.merge import Measured, Merge, Window
-from loadgen.measure.merge import Row as Named
+from loadgen.measure.measured import Measured, Window
+from loadgen.measure.measured import Row as Named
+from loadgen.measure.merge import Merge
 from loadgen.measure.objective import SloResult, evaluate
 from loadgen.measure.series import OK
 from loadgen.profile import ArrivalProfile, Profile, UserProfile

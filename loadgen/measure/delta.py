@@ -9,10 +9,11 @@ Counters add up over intervals, agents and regions; health does not.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Final
 
 from loadgen.measure.series import SeriesKey
 
-__all__ = ["Counters", "Delta", "Health", "SeriesStats"]
+__all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats"]
 
 
 @dataclass(slots=True)
@@ -44,6 +45,9 @@ class Counters:
 
     def copy(self) -> Counters:
         return self + Counters()
+
+
+COUNTER_NAMES: Final = tuple(f.name for f in fields(Counters))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Adds the deltas of all agents up, each exactly once, and answers for what was measured.
+"""Adds the deltas of all agents up, each exactly once.
 
 Only counts are merged, never percentiles, so a percentile asked of the merge is
 the one of all values of the fleet. A delta is (agent, epoch, seq): it is merged
@@ -10,38 +10,30 @@ Nothing here does I/O or reads a clock; times are on the run's clock, 0 = T0.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from operator import attrgetter
-from typing import Final, get_args
+from typing import Final
 
 import numpy as np
 
 from loadgen.errors import WireError
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
-from loadgen.measure.histogram import MAX_NS, SLOTS, Counts, Histogram
-from loadgen.measure.series import OK, Kind, Metric, SeriesKey
-from loadgen.measure.store import Stats, Store
+from loadgen.measure.delta import COUNTER_NAMES, Counters, Delta, Health
+from loadgen.measure.histogram import SLOTS, Counts
+from loadgen.measure.measured import ALL, Catalogue, Measured, Window, add_all, add_up
+from loadgen.measure.series import Kind
+from loadgen.measure.store import Store
+from loadgen.measure.wellformed import Wellformed, check_delta
 from loadgen.units import NS_PER_S
 
-__all__ = ["ALL", "Accepted", "Epoch", "Fitness", "Measured", "Merge", "Row", "Window", "check_invariant"]
+__all__ = ["Accepted", "Epoch", "Fitness", "Merge", "check_invariant"]
 
-ALL: Final = "*"
-"""As a region or an outcome: the sum over all of them."""
 KEPT_WINDOWS: Final = 30
 _LEAST_WINDOWS: Final = 3
 _WINDOW_BYTES: Final = 96 << 20
 """With very many series fewer windows are kept, so that the controller stays within its memory."""
 _PATIENCE_NS: Final = NS_PER_S * 3 // 2
 """An interval that ended longer ago is shown although not every agent has reported it."""
-_MAX_SERIES: Final = (1 << 32) // SLOTS
-"""Series of one agent that the u32 index can hold: 182,361."""
-
-_COUNTER_NAMES: Final = tuple(f.name for f in fields(Counters))
-_counter_values = attrgetter(*_COUNTER_NAMES)
-_KINDS: Final = frozenset(get_args(Kind))
-_METRICS: Final = frozenset(get_args(Metric))
 
 
 class Accepted(Enum):
@@ -51,17 +43,6 @@ class Accepted(Enum):
     DUPLICATE = "duplicate"
     GAP = "gap"
     OLD_EPOCH = "old epoch"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Row:
-    """What is shown as one row: a journey, a step or a request, over its outcomes and tags."""
-
-    kind: Kind
-    journey: str
-    step: str | None = None
-    """None: exactly the request outside of steps, not "any step"."""
-    request: str | None = None
 
 
 @dataclass(slots=True)
@@ -111,7 +92,7 @@ class Epoch:
         """Sum of the bucket counts of requests' response times: one for each finished request."""
         self.spans: list[tuple[int, int]] = []
         """What time is covered by merged deltas, [start, end) in ns; adjacent ones are one."""
-        self._counters = [0] * len(_COUNTER_NAMES)
+        self._counters = [0] * len(COUNTER_NAMES)
         self._numbers: Counts = np.zeros(0, dtype=np.int64)
 
     def __repr__(self) -> str:
@@ -125,225 +106,6 @@ class Epoch:
         """How much of [start, end) no merged delta covers."""
         covered = sum(max(0, min(end, end_ns) - max(start, start_ns)) for start, end in self.spans)
         return max(0, end_ns - start_ns - covered)
-
-
-_Group = tuple[Kind, str, str | None, str | None, Metric, bool]
-
-
-class Catalogue:
-    """Which number stands for which (region, series); numbers are given once and never change."""
-
-    __slots__ = ("_cache", "groups", "names", "numbers")
-
-    def __init__(self) -> None:
-        self.numbers: dict[tuple[str, SeriesKey], int] = {}
-        self.names: list[tuple[str, SeriesKey]] = []
-        self.groups: dict[_Group, list[int]] = {}
-        """Series that differ only in outcome, censoring, tags and region."""
-        self._cache: dict[tuple[object, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
-
-    def number(self, region: str, key: SeriesKey) -> int:
-        found = self.numbers.get((region, key))
-        if found is None:
-            found = self.numbers[region, key] = len(self.names)
-            self.names.append((region, key))
-            group = (key.kind, key.journey, key.step, key.request, key.metric, key.warmup)
-            self.groups.setdefault(group, []).append(found)
-            self._cache.clear()
-        return found
-
-    def find(
-        self,
-        kind: Kind,
-        journey: str | None,
-        step: str | None,
-        request: str | None,
-        outcome: str,
-        metric: Metric,
-        region: str,
-        warmup: bool,
-        exact: bool,
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Numbers of the observed and of the censored series. `exact`: None means none, otherwise any."""
-        wanted = (kind, journey, step, request, outcome, metric, region, warmup, exact)
-        found = self._cache.get(wanted)
-        if found is None:
-            if exact:
-                assert journey is not None
-                numbers: Iterable[int] = self.groups.get((kind, journey, step, request, metric, warmup), ())
-            else:
-                numbers = (
-                    number
-                    for group, members in self.groups.items()
-                    if group[0] == kind
-                    and group[4] == metric
-                    and group[5] == warmup
-                    and journey in (None, group[1])
-                    and step in (None, group[2])
-                    and request in (None, group[3])
-                    for number in members
-                )
-            observed: list[int] = []
-            censored: list[int] = []
-            for number in numbers:
-                of_region, key = self.names[number]
-                if region in (ALL, of_region) and outcome in (ALL, key.outcome):
-                    (censored if key.censored else observed).append(number)
-            found = self._cache[wanted] = (tuple(observed), tuple(censored))
-        return found
-
-
-class Measured:
-    """What can be asked of measurements, alike of the whole run and of one interval."""
-
-    __slots__ = ("_by_region", "_catalogue", "_store")
-
-    def __init__(self, catalogue: Catalogue, store: Store) -> None:
-        self._catalogue = catalogue
-        self._store = store
-        self._by_region: dict[str, list[int]] = {}
-
-    def regions(self) -> tuple[str, ...]:
-        """Regions that reported, sorted."""
-        return tuple(sorted(self._by_region))
-
-    def counters(self, region: str = ALL) -> Counters:
-        """Exact counts of a region, or of all."""
-        return Counters(*_sums(v for name, v in self._by_region.items() if region in (ALL, name)))
-
-    def keys(self, region: str = ALL) -> list[SeriesKey]:
-        """Series that have values, in the order in which they were first seen."""
-        names = self._catalogue.names
-        found = (names[n][1] for n in range(len(names)) if region in (ALL, names[n][0]) and self._store.count((n,)))
-        return list(dict.fromkeys(found))
-
-    def histogram(self, key: SeriesKey, region: str = ALL) -> Histogram | None:
-        """One series, of a region or summed over all; None when it has no values."""
-        regions = self.regions() if region == ALL else (region,)
-        numbers = [n for r in regions if (n := self._catalogue.numbers.get((r, key))) is not None]
-        return self._store.histogram(numbers) if self._store.count(numbers) else None
-
-    def select(
-        self,
-        kind: Kind,
-        journey: str | None = None,
-        step: str | None = None,
-        request: str | None = None,
-        outcome: str = ALL,
-        metric: Metric = "response",
-        region: str = ALL,
-        warmup: bool = False,
-    ) -> tuple[Histogram, Histogram]:
-        """Observed and censored values, summed over what is not given (a step of None is any step)."""
-        observed, censored = self._catalogue.find(
-            kind, journey, step, request, outcome, metric, region, warmup, exact=False
-        )
-        return self._store.histogram(observed), self._store.histogram(censored)
-
-    def select_row(
-        self, row: Row, outcome: str = ALL, metric: Metric = "response", region: str = ALL, warmup: bool = False
-    ) -> tuple[Histogram, Histogram]:
-        """Observed and censored values of exactly this row: a step of None is outside of steps."""
-        observed, censored = self._find_row(row, outcome, metric, region, warmup)
-        return self._store.histogram(observed), self._store.histogram(censored)
-
-    def count(
-        self,
-        kind: Kind,
-        journey: str | None = None,
-        step: str | None = None,
-        request: str | None = None,
-        outcome: str = ALL,
-        region: str = ALL,
-        warmup: bool = False,
-    ) -> int:
-        """How many response times, censored ones included. Cheap: no histogram is built."""
-        observed, censored = self._catalogue.find(
-            kind, journey, step, request, outcome, "response", region, warmup, exact=False
-        )
-        return self._store.count(observed) + self._store.count(censored)
-
-    def rows(self, kind: Kind | None = None, region: str = ALL, warmup: bool = False) -> list[Row]:
-        """Rows that have response times, in the order in which they were first seen."""
-        found: list[Row] = []
-        for (of_kind, journey, step, request, metric, is_warmup), numbers in self._catalogue.groups.items():
-            if kind not in (None, of_kind) or metric != "response" or is_warmup != warmup:
-                continue
-            names = self._catalogue.names
-            if self._store.count(n for n in numbers if region in (ALL, names[n][0])):
-                found.append(Row(of_kind, journey, step, request))
-        return found
-
-    def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
-        """Response times of the row by outcome, `ok` first, then by count."""
-        return self._outcomes(self._find_row(row, ALL, "response", region, warmup))
-
-    def outcomes(
-        self,
-        kind: Kind,
-        journey: str | None = None,
-        step: str | None = None,
-        request: str | None = None,
-        region: str = ALL,
-        warmup: bool = False,
-    ) -> dict[str, int]:
-        """Response times by outcome, summed over what is not given; `ok` first, then by count."""
-        return self._outcomes(
-            self._catalogue.find(kind, journey, step, request, ALL, "response", region, warmup, exact=False)
-        )
-
-    def _find_row(
-        self, row: Row, outcome: str, metric: Metric, region: str, warmup: bool
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return self._catalogue.find(
-            row.kind, row.journey, row.step, row.request, outcome, metric, region, warmup, exact=True
-        )
-
-    def _outcomes(self, found: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for number in (*found[0], *found[1]):
-            if values := self._store.count((number,)):
-                outcome = self._catalogue.names[number][1].outcome
-                counts[outcome] = counts.get(outcome, 0) + values
-        return dict(sorted(counts.items(), key=lambda item: (item[0] != OK, -item[1], item[0])))
-
-    def _add(self, region: str, checked: _Checked, index: Counts, stats: Stats) -> None:
-        self._store.add(index, checked.counts, stats)
-        sums = self._by_region.get(region)
-        self._by_region[region] = _sum(sums, checked.counters) if sums is not None else list(checked.counters)
-
-
-class Window(Measured):
-    """One interval of all agents. Mutable until all have reported it."""
-
-    __slots__ = ("end_ns", "health", "k", "start_ns")
-
-    def __init__(self, catalogue: Catalogue, store: Store, k: int, interval_ns: int) -> None:
-        super().__init__(catalogue, store)
-        self.k = k
-        self.start_ns, self.end_ns = k * interval_ns, (k + 1) * interval_ns
-        self.health: dict[str, Health] = {}
-        """Of each agent that has reported the interval."""
-
-    def __repr__(self) -> str:
-        return f"<Window {self.k}: {len(self.health)} agents reported>"
-
-    @property
-    def agents(self) -> Collection[str]:
-        """Those that have reported it."""
-        return self.health.keys()
-
-    @property
-    def users(self) -> int:
-        return sum(h.users for h in self.health.values())
-
-    @property
-    def in_flight(self) -> int:
-        return sum(h.in_flight for h in self.health.values())
-
-    @property
-    def waiting(self) -> int:
-        return sum(h.waiting for h in self.health.values())
 
 
 class Merge(Measured):
@@ -385,7 +147,7 @@ class Merge(Measured):
         if delta.seq != expected:
             return Accepted.DUPLICATE if delta.seq < expected else Accepted.GAP
         epoch = epochs.get(delta.epoch) or Epoch(delta.agent, delta.epoch, region)
-        checked = _check(delta, len(epoch._numbers))
+        checked = check_delta(delta, len(epoch._numbers))
         known = {self._catalogue.numbers.get((region, key), key) for key in delta.new_series}
         if len(known) != len(delta.new_series) or not known.isdisjoint(epoch._numbers.tolist()):
             raise WireError(f"delta {delta.seq} of {delta.agent} brings a series that it brought before")
@@ -395,7 +157,7 @@ class Merge(Measured):
         self._merge(region, delta, epoch, checked)
         return Accepted.MERGED
 
-    def _merge(self, region: str, delta: Delta, epoch: Epoch, checked: _Checked) -> None:
+    def _merge(self, region: str, delta: Delta, epoch: Epoch, checked: Wellformed) -> None:
         if delta.new_series:
             new = [self._catalogue.number(region, key) for key in delta.new_series]
             epoch._numbers = np.concatenate((epoch._numbers, np.array(new, dtype=np.int64)))
@@ -411,7 +173,7 @@ class Merge(Measured):
             for number, n in zip(stats.series.tolist(), stats.n.tolist(), strict=True)
             if (key := names[number][1]).kind == "request" and key.metric == "response"
         )
-        epoch._counters = _sum(epoch._counters, checked.counters)
+        epoch._counters = add_up(epoch._counters, checked.counters)
         _cover(epoch.spans, delta.start_ns, delta.end_ns)
         self.fitness.setdefault(delta.agent, Fitness()).add(delta.health)
         first, last = self._intervals(delta)
@@ -468,7 +230,7 @@ class Merge(Measured):
         """Exact counts: of all, of a region, of an agent over its epochs, or of what an agent did in a region."""
         if agent is None:
             return super().counters(region)
-        return Counters(*_sums(e._counters for e in self.epochs(agent) if region in (ALL, e.region)))
+        return Counters(*add_all(e._counters for e in self.epochs(agent) if region in (ALL, e.region)))
 
     def window(self, k: int) -> Window | None:
         """The interval [k L, (k + 1) L), while it is kept."""
@@ -494,66 +256,6 @@ class Merge(Measured):
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """A delta that was found well-formed. Series are still the agent's own ids."""
-
-    pair_series: Counts
-    slots: Counts
-    counts: Counts
-    stats: Stats
-    counters: tuple[int, ...]
-
-
-def _check(delta: Delta, known: int) -> _Checked:
-    """Raises WireError unless all that the delta says of itself is true."""
-    name = f"delta {delta.seq} of {delta.agent}"
-    if len(delta.index) != len(delta.count) or len(delta.index) % 4:
-        raise WireError(f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts")
-    if not 0 <= delta.start_ns <= delta.end_ns:
-        raise WireError(f"{name} is of an impossible interval: {delta.start_ns} to {delta.end_ns} ns")
-    known += len(delta.new_series)
-    if known > _MAX_SERIES:
-        raise WireError(f"{name} would be the agent's {known:,} series, more than {_MAX_SERIES:,}")
-    for key in delta.new_series:
-        if key.kind not in _KINDS or key.metric not in _METRICS:
-            raise WireError(f"{name} brings an unknown kind of series: {key.kind} {key.metric}")
-    counters: tuple[int, ...] = _counter_values(delta.counters)
-    if min(counters) < 0:
-        raise WireError(f"{name} counts backwards: {delta.counters}")
-
-    index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
-    counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
-    pair_series = index // SLOTS
-    if len(index):
-        if (index[1:] <= index[:-1]).any():
-            raise WireError(f"{name} has indices that do not increase")
-        if int(pair_series[-1]) >= known:
-            raise WireError(f"{name} is of series {int(pair_series[-1])}, and {known} are known")
-        if not counts.all():
-            raise WireError(f"{name} has a count of 0")
-        starts = np.concatenate(([0], np.flatnonzero(pair_series[1:] != pair_series[:-1]) + 1))
-        series, sums = pair_series[starts], np.add.reduceat(counts, starts)
-    else:
-        series = sums = index
-    stats = _stats(name, delta.stats)
-    if not np.array_equal(series, stats.series) or not np.array_equal(sums, stats.n):
-        raise WireError(f"{name} has sums that are not those of its counts")
-    return _Checked(pair_series, index - pair_series * SLOTS, counts, stats, counters)
-
-
-def _stats(name: str, stats: tuple[SeriesStats, ...]) -> Stats:
-    for s in stats:
-        if not 0 <= s.min_ns <= s.max_ns <= MAX_NS or not 0 < s.n * s.min_ns + 1 <= s.sum_ns + 1 <= s.n * s.max_ns + 1:
-            raise WireError(f"{name} has impossible sums: {s}")
-    rows = sorted((s.series, s.n, *divmod(s.sum_ns, 1_000), s.min_ns, s.max_ns) for s in stats)
-    try:
-        columns = np.array(rows, dtype=np.int64).reshape(-1, 6).T
-    except OverflowError:
-        raise WireError(f"{name} has sums beyond all measure") from None
-    return Stats(*columns)
-
-
 def _cover(spans: list[tuple[int, int]], start_ns: int, end_ns: int) -> None:
     if spans and spans[-1][0] <= start_ns <= spans[-1][1]:
         spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
@@ -565,17 +267,6 @@ def _together(before: Health, health: Health) -> Health:
     """Two parts of one interval: the later state, and what was wrong in either."""
     unfit, notes = dict.fromkeys((*before.unfit, *health.unfit)), dict.fromkeys((*before.notes, *health.notes))
     return replace(health, unfit=tuple(unfit), notes=tuple(notes))
-
-
-def _sum(a: Iterable[int], b: Iterable[int]) -> list[int]:
-    return [x + y for x, y in zip(a, b, strict=True)]
-
-
-def _sums(rows: Iterable[list[int]]) -> Iterator[int]:
-    total = [0] * len(_COUNTER_NAMES)
-    for row in rows:
-        total = _sum(total, row)
-    return iter(total)
 
 
 def check_invariant(merge: Merge) -> list[str]:
@@ -604,7 +295,7 @@ def check_invariant(merge: Merge) -> list[str]:
         same(f"iterations{where}", ("in histograms", in_buckets("journey", region)), ("counted", ended))
     total = merge.counters()
     by_agent = [merge.counters(agent=agent) for agent in merge.agents()]
-    for name in _COUNTER_NAMES:
+    for name in COUNTER_NAMES:
         same(name, ("over regions", getattr(total, name)), ("over agents", sum(getattr(c, name) for c in by_agent)))
     for agent in merge.agents():
         values = sum(epoch.request_values for epoch in merge.epochs(agent))

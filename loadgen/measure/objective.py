@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from loadgen.measure.histogram import Histogram
-from loadgen.measure.merge import ALL, Measured
+from loadgen.measure.measured import ALL, Measured
 from loadgen.measure.series import OK, Kind
 from loadgen.units import NS_PER_MS, NS_PER_US
 

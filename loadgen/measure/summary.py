@@ -19,7 +19,8 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.measure.histogram import Histogram, Value, mean_us, percentiles
-from loadgen.measure.merge import ALL, Measured, Merge, Row
+from loadgen.measure.measured import ALL, Measured, Row
+from loadgen.measure.merge import Merge
 from loadgen.measure.objective import SloResult, number_text
 from loadgen.measure.rundir import utc_text
 from loadgen.measure.series import Kind, Metric

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from loadgen.errors import WireError
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
 from loadgen.measure.histogram import MAX_NS, SLOTS, Histogram, percentile
-from loadgen.measure.merge import Accepted, Merge, Row, Window, check_invariant
+from loadgen.measure.measured import Row, Window
+from loadgen.measure.merge import Accepted, Merge, check_invariant
 from loadgen.measure.series import SeriesKey
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, counters_of, journey_key, request_key

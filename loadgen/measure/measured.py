@@ -1,0 +1,264 @@
+"""What can be asked of measurements, alike of the whole run and of one of its intervals.
+
+Percentiles, counts and outcomes by row and region come from histograms that were
+added up. Who adds them up, and that each delta counts once, is `merge.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from loadgen.measure.delta import COUNTER_NAMES, Counters, Health
+from loadgen.measure.histogram import Counts, Histogram
+from loadgen.measure.series import OK, Kind, Metric, SeriesKey
+from loadgen.measure.store import Stats, Store
+from loadgen.measure.wellformed import Wellformed
+
+__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "add_all", "add_up"]
+
+ALL: Final = "*"
+"""As a region or an outcome: the sum over all of them."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Row:
+    """What is shown as one row: a journey, a step or a request, over its outcomes and tags."""
+
+    kind: Kind
+    journey: str
+    step: str | None = None
+    """None: exactly the request outside of steps, not "any step"."""
+    request: str | None = None
+
+
+_Group = tuple[Kind, str, str | None, str | None, Metric, bool]
+
+
+class Catalogue:
+    """Which number stands for which (region, series); numbers are given once and never change."""
+
+    __slots__ = ("_cache", "groups", "names", "numbers")
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[str, SeriesKey], int] = {}
+        self.names: list[tuple[str, SeriesKey]] = []
+        self.groups: dict[_Group, list[int]] = {}
+        """Series that differ only in outcome, censoring, tags and region."""
+        self._cache: dict[tuple[object, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
+
+    def number(self, region: str, key: SeriesKey) -> int:
+        found = self.numbers.get((region, key))
+        if found is None:
+            found = self.numbers[region, key] = len(self.names)
+            self.names.append((region, key))
+            group = (key.kind, key.journey, key.step, key.request, key.metric, key.warmup)
+            self.groups.setdefault(group, []).append(found)
+            self._cache.clear()
+        return found
+
+    def find(
+        self,
+        kind: Kind,
+        journey: str | None,
+        step: str | None,
+        request: str | None,
+        outcome: str,
+        metric: Metric,
+        region: str,
+        warmup: bool,
+        exact: bool,
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Numbers of the observed and of the censored series. `exact`: None means none, otherwise any."""
+        wanted = (kind, journey, step, request, outcome, metric, region, warmup, exact)
+        found = self._cache.get(wanted)
+        if found is None:
+            if exact:
+                assert journey is not None
+                numbers: Iterable[int] = self.groups.get((kind, journey, step, request, metric, warmup), ())
+            else:
+                numbers = (
+                    number
+                    for group, members in self.groups.items()
+                    if group[0] == kind
+                    and group[4] == metric
+                    and group[5] == warmup
+                    and journey in (None, group[1])
+                    and step in (None, group[2])
+                    and request in (None, group[3])
+                    for number in members
+                )
+            observed: list[int] = []
+            censored: list[int] = []
+            for number in numbers:
+                of_region, key = self.names[number]
+                if region in (ALL, of_region) and outcome in (ALL, key.outcome):
+                    (censored if key.censored else observed).append(number)
+            found = self._cache[wanted] = (tuple(observed), tuple(censored))
+        return found
+
+
+class Measured:
+    """What can be asked of measurements, alike of the whole run and of one interval."""
+
+    __slots__ = ("_by_region", "_catalogue", "_store")
+
+    def __init__(self, catalogue: Catalogue, store: Store) -> None:
+        self._catalogue = catalogue
+        self._store = store
+        self._by_region: dict[str, list[int]] = {}
+
+    def regions(self) -> tuple[str, ...]:
+        """Regions that reported, sorted."""
+        return tuple(sorted(self._by_region))
+
+    def counters(self, region: str = ALL) -> Counters:
+        """Exact counts of a region, or of all."""
+        return Counters(*add_all(v for name, v in self._by_region.items() if region in (ALL, name)))
+
+    def keys(self, region: str = ALL) -> list[SeriesKey]:
+        """Series that have values, in the order in which they were first seen."""
+        names = self._catalogue.names
+        found = (names[n][1] for n in range(len(names)) if region in (ALL, names[n][0]) and self._store.count((n,)))
+        return list(dict.fromkeys(found))
+
+    def histogram(self, key: SeriesKey, region: str = ALL) -> Histogram | None:
+        """One series, of a region or summed over all; None when it has no values."""
+        regions = self.regions() if region == ALL else (region,)
+        numbers = [n for r in regions if (n := self._catalogue.numbers.get((r, key))) is not None]
+        return self._store.histogram(numbers) if self._store.count(numbers) else None
+
+    def select(
+        self,
+        kind: Kind,
+        journey: str | None = None,
+        step: str | None = None,
+        request: str | None = None,
+        outcome: str = ALL,
+        metric: Metric = "response",
+        region: str = ALL,
+        warmup: bool = False,
+    ) -> tuple[Histogram, Histogram]:
+        """Observed and censored values, summed over what is not given (a step of None is any step)."""
+        observed, censored = self._catalogue.find(
+            kind, journey, step, request, outcome, metric, region, warmup, exact=False
+        )
+        return self._store.histogram(observed), self._store.histogram(censored)
+
+    def select_row(
+        self, row: Row, outcome: str = ALL, metric: Metric = "response", region: str = ALL, warmup: bool = False
+    ) -> tuple[Histogram, Histogram]:
+        """Observed and censored values of exactly this row: a step of None is outside of steps."""
+        observed, censored = self._find_row(row, outcome, metric, region, warmup)
+        return self._store.histogram(observed), self._store.histogram(censored)
+
+    def count(
+        self,
+        kind: Kind,
+        journey: str | None = None,
+        step: str | None = None,
+        request: str | None = None,
+        outcome: str = ALL,
+        region: str = ALL,
+        warmup: bool = False,
+    ) -> int:
+        """How many response times, censored ones included. Cheap: no histogram is built."""
+        observed, censored = self._catalogue.find(
+            kind, journey, step, request, outcome, "response", region, warmup, exact=False
+        )
+        return self._store.count(observed) + self._store.count(censored)
+
+    def rows(self, kind: Kind | None = None, region: str = ALL, warmup: bool = False) -> list[Row]:
+        """Rows that have response times, in the order in which they were first seen."""
+        found: list[Row] = []
+        for (of_kind, journey, step, request, metric, is_warmup), numbers in self._catalogue.groups.items():
+            if kind not in (None, of_kind) or metric != "response" or is_warmup != warmup:
+                continue
+            names = self._catalogue.names
+            if self._store.count(n for n in numbers if region in (ALL, names[n][0])):
+                found.append(Row(of_kind, journey, step, request))
+        return found
+
+    def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
+        """Response times of the row by outcome, `ok` first, then by count."""
+        return self._outcomes(self._find_row(row, ALL, "response", region, warmup))
+
+    def outcomes(
+        self,
+        kind: Kind,
+        journey: str | None = None,
+        step: str | None = None,
+        request: str | None = None,
+        region: str = ALL,
+        warmup: bool = False,
+    ) -> dict[str, int]:
+        """Response times by outcome, summed over what is not given; `ok` first, then by count."""
+        return self._outcomes(
+            self._catalogue.find(kind, journey, step, request, ALL, "response", region, warmup, exact=False)
+        )
+
+    def _find_row(
+        self, row: Row, outcome: str, metric: Metric, region: str, warmup: bool
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self._catalogue.find(
+            row.kind, row.journey, row.step, row.request, outcome, metric, region, warmup, exact=True
+        )
+
+    def _outcomes(self, found: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for number in (*found[0], *found[1]):
+            if values := self._store.count((number,)):
+                outcome = self._catalogue.names[number][1].outcome
+                counts[outcome] = counts.get(outcome, 0) + values
+        return dict(sorted(counts.items(), key=lambda item: (item[0] != OK, -item[1], item[0])))
+
+    def _add(self, region: str, checked: Wellformed, index: Counts, stats: Stats) -> None:
+        self._store.add(index, checked.counts, stats)
+        sums = self._by_region.get(region)
+        self._by_region[region] = add_up(sums, checked.counters) if sums is not None else list(checked.counters)
+
+
+class Window(Measured):
+    """One interval of all agents. Mutable until all have reported it."""
+
+    __slots__ = ("end_ns", "health", "k", "start_ns")
+
+    def __init__(self, catalogue: Catalogue, store: Store, k: int, interval_ns: int) -> None:
+        super().__init__(catalogue, store)
+        self.k = k
+        self.start_ns, self.end_ns = k * interval_ns, (k + 1) * interval_ns
+        self.health: dict[str, Health] = {}
+        """Of each agent that has reported the interval."""
+
+    def __repr__(self) -> str:
+        return f"<Window {self.k}: {len(self.health)} agents reported>"
+
+    @property
+    def agents(self) -> Collection[str]:
+        """Those that have reported it."""
+        return self.health.keys()
+
+    @property
+    def users(self) -> int:
+        return sum(h.users for h in self.health.values())
+
+    @property
+    def in_flight(self) -> int:
+        return sum(h.in_flight for h in self.health.values())
+
+    @property
+    def waiting(self) -> int:
+        return sum(h.waiting for h in self.health.values())
+
+
+def add_up(a: Iterable[int], b: Iterable[int]) -> list[int]:
+    """Counters as lists, in the order of COUNTER_NAMES: quicker than as values, and this is once a delta."""
+    return [x + y for x, y in zip(a, b, strict=True)]
+
+
+def add_all(rows: Iterable[list[int]]) -> Iterator[int]:
+    total = [0] * len(COUNTER_NAMES)
+    for row in rows:
+        total = add_up(total, row)
+    return iter(total)

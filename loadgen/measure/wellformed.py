@@ -1,0 +1,88 @@
+"""Is a delta what it says it is? Asked before anything of it is merged.
+
+Everything in a delta came over the wire. What contradicts itself is refused as a
+whole: lengths, order, unknown series, sums that are not those of the counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, get_args
+
+import numpy as np
+
+from loadgen.errors import WireError
+from loadgen.measure.delta import COUNTER_NAMES, Delta, SeriesStats
+from loadgen.measure.histogram import MAX_NS, SLOTS, Counts
+from loadgen.measure.series import Kind, Metric
+from loadgen.measure.store import Stats
+
+__all__ = ["MAX_SERIES", "Wellformed", "check_delta"]
+
+MAX_SERIES: Final = (1 << 32) // SLOTS
+"""Series of one agent that the u32 index can hold: 182,361."""
+
+_counter_values = attrgetter(*COUNTER_NAMES)
+_KINDS: Final = frozenset(get_args(Kind))
+_METRICS: Final = frozenset(get_args(Metric))
+
+
+@dataclass(frozen=True, slots=True)
+class Wellformed:
+    """A delta that was found well-formed. Series are still the agent's own ids."""
+
+    pair_series: Counts
+    slots: Counts
+    counts: Counts
+    stats: Stats
+    counters: tuple[int, ...]
+
+
+def check_delta(delta: Delta, known: int) -> Wellformed:
+    """Raises WireError unless all that the delta says of itself is true."""
+    name = f"delta {delta.seq} of {delta.agent}"
+    if len(delta.index) != len(delta.count) or len(delta.index) % 4:
+        raise WireError(f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts")
+    if not 0 <= delta.start_ns <= delta.end_ns:
+        raise WireError(f"{name} is of an impossible interval: {delta.start_ns} to {delta.end_ns} ns")
+    known += len(delta.new_series)
+    if known > MAX_SERIES:
+        raise WireError(f"{name} would be the agent's {known:,} series, more than {MAX_SERIES:,}")
+    for key in delta.new_series:
+        if key.kind not in _KINDS or key.metric not in _METRICS:
+            raise WireError(f"{name} brings an unknown kind of series: {key.kind} {key.metric}")
+    counters: tuple[int, ...] = _counter_values(delta.counters)
+    if min(counters) < 0:
+        raise WireError(f"{name} counts backwards: {delta.counters}")
+
+    index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
+    counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
+    pair_series = index // SLOTS
+    if len(index):
+        if (index[1:] <= index[:-1]).any():
+            raise WireError(f"{name} has indices that do not increase")
+        if int(pair_series[-1]) >= known:
+            raise WireError(f"{name} is of series {int(pair_series[-1])}, and {known} are known")
+        if not counts.all():
+            raise WireError(f"{name} has a count of 0")
+        starts = np.concatenate(([0], np.flatnonzero(pair_series[1:] != pair_series[:-1]) + 1))
+        series, sums = pair_series[starts], np.add.reduceat(counts, starts)
+    else:
+        series = sums = index
+    stats = _stats(name, delta.stats)
+    if not np.array_equal(series, stats.series) or not np.array_equal(sums, stats.n):
+        raise WireError(f"{name} has sums that are not those of its counts")
+    return Wellformed(pair_series, index - pair_series * SLOTS, counts, stats, counters)
+
+
+def _stats(name: str, stats: tuple[SeriesStats, ...]) -> Stats:
+    for s in stats:
+        if not 0 <= s.min_ns <= s.max_ns <= MAX_NS or not 0 < s.n * s.min_ns + 1 <= s.sum_ns + 1 <= s.n * s.max_ns + 1:
+            raise WireError(f"{name} has impossible sums: {s}")
+    rows = sorted((s.series, s.n, *divmod(s.sum_ns, 1_000), s.min_ns, s.max_ns) for s in stats)
+    try:
+        columns = np.array(rows, dtype=np.int64).reshape(-1, 6).T
+    except OverflowError:
+        raise WireError(f"{name} has sums beyond all measure") from None
+    return Stats(*columns)
