@@ -14,6 +14,7 @@ all of it at once. Rates are of iterations; the requests that follow are a resul
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -40,7 +41,7 @@ MAX_STEPS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Staged:
+class _Staged(ABC):
     """Stages said one after the other. Faults stand at the lines that said them."""
 
     origin: Origin
@@ -64,8 +65,8 @@ class _Staged:
             return tuple(replace(fault, file=self.origin.file, line=self.origin.line) for fault in error.faults)
         return ()
 
-    def _built(self) -> Profile:
-        raise NotImplementedError
+    @abstractmethod
+    def _built(self) -> Profile: ...
 
     def _held(self, level: float, duration: str | float) -> Stage:
         duration_ns = _duration(duration)
