@@ -142,6 +142,7 @@ class Drive:
         Raises:
             Exception: whatever `emit` or the folding raised; the load is stopped at once then.
         """
+        self._recorder.t0_ns = t0_ns
         gc.collect()
         gc.freeze()  # the scenario and the libraries live as long as the worker: not worth a look each time
         clock = MonotonicClock(t0_ns)

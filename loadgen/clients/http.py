@@ -21,6 +21,7 @@ each read; content is text or bytes, no iterators yet.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Container, Coroutine
 from time import perf_counter_ns
 from typing import Any, Final, Unpack
@@ -239,7 +240,10 @@ class HttpClient:
         meter = self._meter
         meter.settle()
         asked_ns = perf_counter_ns()
-        reply = Reply(meter, route, data, meter.request(name or route.name), asked_ns)
+        series = meter.request(name or route.name)
+        reply = Reply(meter, route, data, series, asked_ns)
+        if series.watch is not None:
+            series.watch.begun(asked_ns)
         if timeouts is None:
             timeouts = self._timeouts
         if not deadline_ns:
@@ -255,6 +259,7 @@ class HttpClient:
                 await self._send_fresh(reply, data, timeouts, deadline_ns)
             except BaseException:  # cancelled: nobody reads the answer, so the connection is of no use
                 connection.abort()
+                self._gone(reply)
                 raise
         else:
             await self._send_fresh(reply, data, timeouts, deadline_ns)
@@ -279,6 +284,9 @@ class HttpClient:
         opening_ns = perf_counter_ns()
         try:
             connection = await self._pool.open(route.origin, timeouts.connect_ns, deadline_ns)
+        except asyncio.CancelledError:
+            self._gone(reply)
+            raise
         except RequestFailed as failure:
             reply.done_ns = perf_counter_ns()
             if failure.outcome == TIMEOUT:  # censored at its deadline, not at when we noticed
@@ -290,7 +298,14 @@ class HttpClient:
             raise self._failed(reply, failure) from failure.__cause__
         except BaseException:
             connection.abort()
+            self._gone(reply)
             raise
+
+    @staticmethod
+    def _gone(reply: Reply) -> None:
+        """It was cancelled: who watches for what is overdue need not wait for it."""
+        if reply.series.watch is not None:
+            reply.series.watch.gone(reply.asked_ns)
 
     def _is_stale(self, failure: RequestFailed, reply: Reply, connection: Connection) -> bool:
         """True when the request may be sent again: the target closed a kept connection and answered nothing."""

@@ -162,9 +162,17 @@ class _Notes(Recorder):
         self.requests.append(TrialRequest(key.request or "", key.step, outcome, done_ns - asked_ns))
         super().request(series, asked_ns, sent_ns, first_byte_ns, done_ns, outcome, size_bytes, trace)
 
-    def step(self, series: StepSeries, response_ns: int, duration_ns: int, outcome: str, censored: bool) -> None:
+    def step(
+        self,
+        series: StepSeries,
+        response_ns: int,
+        duration_ns: int,
+        outcome: str,
+        censored: bool,
+        entered_ns: int = 0,
+    ) -> None:
         self.steps.append(TrialStep(series.key.step or "", outcome, response_ns))
-        super().step(series, response_ns, duration_ns, outcome, censored)
+        super().step(series, response_ns, duration_ns, outcome, censored, entered_ns)
 
 
 def _watched(fn: Callable[..., Any], raised: list[BaseException]) -> Callable[..., Any]:

@@ -109,6 +109,8 @@ class Step:
         self._outer, self._failed, self._idle_ns = meter.step, meter.failed, user.idle_ns
         meter.enter(self._name if meter.step is None else f"{meter.step}/{self._name}")
         self._entered_ns = perf_counter_ns()
+        if (watch := meter.watch) is not None:
+            watch.begun(self._entered_ns, self._idle)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -125,7 +127,12 @@ class Step:
             outcome = OK
         duration_ns = now_ns - self._entered_ns
         response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
-        meter.leave(self._outer, response_ns, duration_ns, outcome, outcome is not OK and is_bound(outcome))
+        is_censored = outcome is not OK and is_bound(outcome)
+        meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
+
+    def _idle(self, now_ns: int) -> int:
+        """Think time since the step was entered."""
+        return self._user.idle_until(now_ns) - self._idle_ns
 
 
 class Measure:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from loadgen.engine.recorder import Recorder, RequestSeries
+from loadgen.engine.recorder import Recorder, RequestSeries, Watch
 from loadgen.measure.series import OK
 
 __all__ = ["Meter", "Sample"]
@@ -35,11 +35,13 @@ class Meter:
     The clients call, for each request: `settle()`, `request(name)`, and at the end `hold(sample)`.
     """
 
-    __slots__ = ("_held", "_place", "failed", "journey", "pool_limited", "recorder", "step", "warmup")
+    __slots__ = ("_held", "_place", "failed", "journey", "load", "n", "pool_limited", "recorder", "step", "warmup")
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.journey = ""
+        self.load, self.n = 0, 0
+        """Which arrival of which of the plan's loads this iteration is."""
         self.step: str | None = None
         self.warmup = False
         self.pool_limited = False
@@ -48,9 +50,10 @@ class Meter:
         self._held: Sample | None = None
         self._place = recorder.place("", None, False)
 
-    def begin(self, journey: str, *, warmup: bool, pool_limited: bool) -> None:
-        """A new iteration begins; it waited for a free user if `pool_limited`."""
+    def begin(self, journey: str, *, warmup: bool, pool_limited: bool, n: int = 0, load: int = 0) -> None:
+        """Iteration `n` of load `load` begins; it waited for a free user if `pool_limited`."""
         self.settle()
+        self.n, self.load = n, load
         self.journey, self.warmup, self.pool_limited, self.failed = journey, warmup, pool_limited, None
         self.enter(None)
 
@@ -61,11 +64,25 @@ class Meter:
         self.step = step
         self._place = self.recorder.place(self.journey, step, self.warmup)
 
-    def leave(self, outer: str | None, response_ns: int, duration_ns: int, outcome: str, censored: bool) -> None:
+    @property
+    def watch(self) -> Watch | None:
+        """Of the step that the user is in."""
+        series = self._place.series
+        return series.watch if series is not None else None
+
+    def leave(
+        self,
+        outer: str | None,
+        response_ns: int,
+        duration_ns: int,
+        outcome: str,
+        censored: bool,
+        entered_ns: int = 0,
+    ) -> None:
         """HOT, once a step. The step that the user is in ended with `outcome`, and the user is in `outer` again."""
         series = self._place.series
         assert series is not None
-        self.recorder.step(series, response_ns, duration_ns, outcome, censored)
+        self.recorder.step(series, response_ns, duration_ns, outcome, censored, entered_ns)
         self.step = outer
         self._place = self.recorder.place(self.journey, outer, self.warmup)
 

@@ -18,11 +18,25 @@ from typing import Protocol
 
 import numpy as np
 
+from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.due import DueCounts
 from loadgen.measure.histogram import MAX_NS, SLOTS, slots_of_ns
 from loadgen.measure.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, Metric, SeriesKey
 
-__all__ = ["MAX_NAMES", "JourneySeries", "Place", "RawSink", "Recorder", "RequestSeries", "StepSeries"]
+__all__ = [
+    "MAX_NAMES",
+    "CustomSource",
+    "JourneySeries",
+    "Place",
+    "RawSink",
+    "Recorder",
+    "RequestSeries",
+    "StepSeries",
+    "TrendSeries",
+    "Watch",
+    "Watches",
+]
 
 MAX_NAMES = 500
 """Distinct request names of a journey's step; the rest go into `(other)`, and the run says so."""
@@ -34,16 +48,48 @@ class RawSink(Protocol):
     def keep(self, key: SeriesKey, values_ns: list[int]) -> None: ...
 
 
+class Watch(Protocol):
+    """Sees each single value of a series that an objective over a sliding window is about (engine/watch.py).
+
+    Times are `perf_counter_ns`. What has begun is told apart by when it did, so two of the same instant are two.
+    """
+
+    def begun(self, at_ns: int, idle_ns: Callable[[int], int] | None = None) -> None:
+        """`idle_ns` (now -> ns): think time since then, which is no response time."""
+
+    def ended(self, at_ns: int, response_ns: int, outcome: str) -> None: ...
+
+    def gone(self, at_ns: int) -> None:
+        """It was cancelled and has no outcome."""
+
+
+class Watches(Protocol):
+    """All that is watched by one worker."""
+
+    def of(self, key: SeriesKey) -> Watch | None:
+        """Asked once for each new series."""
+
+    def take(self, now_ns: int) -> tuple[DueCounts, ...]:
+        """What was seen since the last call, and what is overdue now (`perf_counter_ns`)."""
+
+
+class CustomSource(Protocol):
+    """A custom metric that adds up by itself: counter, gauge, rate (dsl/metric.py)."""
+
+    def take(self) -> CustomStats | None:
+        """Since the last call; None when nothing was recorded."""
+
+
 class Series:
     """A series over all its outcomes: a list of values for each metric of its kind.
 
     Those of the outcome ok are at hand; those of others come into being when first seen.
     """
 
-    __slots__ = ("key", "metrics", "ok", "others")
+    __slots__ = ("key", "metrics", "ok", "others", "watch")
 
-    def __init__(self, key: SeriesKey, metrics: tuple[Metric, ...]) -> None:
-        self.key, self.metrics = key, metrics
+    def __init__(self, key: SeriesKey, metrics: tuple[Metric, ...], watch: Watch | None = None) -> None:
+        self.key, self.metrics, self.watch = key, metrics, watch
         self.ok: tuple[list[int], ...] = tuple([] for _ in metrics)
         """In the order of `metrics`; swapped for empty lists by a flip, so never kept."""
         self.others: dict[tuple[str, bool], tuple[list[int], ...]] = {}
@@ -77,8 +123,8 @@ class RequestSeries(Series):
 
     __slots__ = ()
 
-    def __init__(self, key: SeriesKey) -> None:
-        super().__init__(key, ("response", "service"))
+    def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
+        super().__init__(key, ("response", "service"), watch)
 
 
 class StepSeries(Series):
@@ -86,8 +132,8 @@ class StepSeries(Series):
 
     __slots__ = ()
 
-    def __init__(self, key: SeriesKey) -> None:
-        super().__init__(key, ("response", "duration"))
+    def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
+        super().__init__(key, ("response", "duration"), watch)
 
 
 class JourneySeries(Series):
@@ -95,8 +141,21 @@ class JourneySeries(Series):
 
     __slots__ = ()
 
+    def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
+        super().__init__(key, ("response", "duration", "user_wait", "generator_lag"), watch)
+
+
+class TrendSeries(Series):
+    """A custom metric that is a distribution. 1 µs of a value stands for the trend's resolution."""
+
+    __slots__ = ()
+
     def __init__(self, key: SeriesKey) -> None:
-        super().__init__(key, ("response", "duration", "user_wait", "generator_lag"))
+        super().__init__(key, ("value",))
+
+    def add(self, value_ns: int) -> None:
+        """0 or more; what is beyond the histogram's hour is censored there."""
+        self.ok[0].append(value_ns)
 
 
 class Place:
@@ -120,7 +179,9 @@ class Place:
 class Recorder:
     """All series of one worker. Not thread-safe: one event loop records and flips."""
 
-    def __init__(self, *, max_names: int = MAX_NAMES, raw: RawSink | None = None) -> None:
+    def __init__(
+        self, *, max_names: int = MAX_NAMES, raw: RawSink | None = None, watches: Watches | None = None
+    ) -> None:
         self.counters = Counters()
         self._max_names = max_names
         self._raw = raw
@@ -131,6 +192,10 @@ class Recorder:
         self._flipped = Counters()
         self._seq = 0
         self._notes: dict[str, None] = {}
+        self._watches = watches
+        self.customs: list[CustomSource] = []
+        self.t0_ns = 0
+        """T0 on `perf_counter_ns`; the drive sets it."""
 
     def note(self, text: str) -> None:
         """Say something about this interval to the person who watches; said once each."""
@@ -155,7 +220,7 @@ class Recorder:
                     self.note(f"more than {self._max_names} request names in {step or journey}: the rest is in {OTHER}")
                     return self.request_series(journey, step, OTHER)
                 self._names[journey, step] = used + 1
-            found = self._series[key] = RequestSeries(key)
+            found = self._series[key] = RequestSeries(key, self._watch(key))
         assert isinstance(found, RequestSeries)
         return found
 
@@ -163,7 +228,7 @@ class Recorder:
         key = SeriesKey("step", journey, step, None, OK, "response", warmup=warmup)
         found = self._series.get(key)
         if found is None:
-            found = self._series[key] = StepSeries(key)
+            found = self._series[key] = StepSeries(key, self._watch(key))
         assert isinstance(found, StepSeries)
         return found
 
@@ -171,9 +236,20 @@ class Recorder:
         key = SeriesKey("journey", journey, None, None, OK, "response", warmup=warmup)
         found = self._series.get(key)
         if found is None:
-            found = self._series[key] = JourneySeries(key)
+            found = self._series[key] = JourneySeries(key, self._watch(key))
         assert isinstance(found, JourneySeries)
         return found
+
+    def trend_series(self, name: str) -> TrendSeries:
+        key = SeriesKey("trend", "", None, name, OK, "value")
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = TrendSeries(key)
+        assert isinstance(found, TrendSeries)
+        return found
+
+    def _watch(self, key: SeriesKey) -> Watch | None:
+        return self._watches.of(key) if self._watches is not None and not key.warmup else None
 
     # -- recording --------------------------------------------------------------------------
 
@@ -205,12 +281,24 @@ class Recorder:
         response.append(done_ns - asked_ns)
         if sent_ns:
             service.append(done_ns - sent_ns)
+        if series.watch is not None:
+            series.watch.ended(asked_ns, done_ns - asked_ns, outcome)
 
-    def step(self, series: StepSeries, response_ns: int, duration_ns: int, outcome: str, censored: bool) -> None:
+    def step(
+        self,
+        series: StepSeries,
+        response_ns: int,
+        duration_ns: int,
+        outcome: str,
+        censored: bool,
+        entered_ns: int = 0,
+    ) -> None:
         """HOT, once a step. `censored`: it was stopped, or ended by a time-out, so the truth is longer."""
         response, duration = series.ok if outcome is OK else series.of(outcome, censored)
         response.append(response_ns)
         duration.append(duration_ns)
+        if series.watch is not None:
+            series.watch.ended(entered_ns, response_ns, outcome)
 
     def iteration(
         self,
@@ -221,12 +309,16 @@ class Recorder:
         generator_lag_ns: int | None,
         outcome: str,
         censored: bool,
+        due_ns: int = 0,
     ) -> None:
-        """HOT, once an iteration; counts it as finished. The waits are None in closed loads, which have no due."""
+        """HOT, once an iteration; counts it as finished. The waits are None in closed loads, which have no due.
+
+        due_ns: its intended start, or in closed loads when its user was ready (`perf_counter_ns`).
+        """
         self.counters.iterations_finished += 1
         if outcome != OK:
             self.counters.iterations_errors += 1
-        self._iteration(series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored)
+        self._iteration(series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored, due_ns)
 
     def cut_off(
         self,
@@ -235,15 +327,16 @@ class Recorder:
         duration_ns: int,
         user_wait_ns: int | None,
         generator_lag_ns: int | None,
+        due_ns: int = 0,
     ) -> None:
         """An iteration that the drain stopped: censored at what it had taken by then."""
         self.counters.iterations_cut_off += 1
-        self._iteration(series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True)
+        self._iteration(series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns)
 
-    def missed(self, series: JourneySeries, late_ns: int) -> None:
+    def missed(self, series: JourneySeries, late_ns: int, due_ns: int = 0) -> None:
         """An iteration that was due and never started: censored at how late it was when given up."""
         self.counters.iterations_missed += 1
-        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True)
+        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns)
 
     def _iteration(
         self,
@@ -254,6 +347,7 @@ class Recorder:
         generator_lag_ns: int | None,
         outcome: str,
         censored: bool,
+        due_ns: int,
     ) -> None:
         response, duration, user_wait, generator_lag = series.of(outcome, censored)
         response.append(response_ns)
@@ -262,6 +356,8 @@ class Recorder:
             user_wait.append(user_wait_ns)
         if generator_lag_ns is not None:
             generator_lag.append(generator_lag_ns)
+        if series.watch is not None:
+            series.watch.ended(due_ns, response_ns, outcome)
 
     # -- once an interval -------------------------------------------------------------------
 
@@ -311,6 +407,8 @@ class Recorder:
             stats=stats,
             counters=counters,
             health=health(_p99(lags_ns), _p99(responses_ns) or 0) if health else Health(),
+            due=self._watches.take(self.t0_ns + end_ns) if self._watches is not None else (),
+            custom=tuple(taken for source in self.customs if (taken := source.take()) is not None),
         )
 
     def _id(self, key: SeriesKey, new: list[SeriesKey]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter_ns
 from typing import Protocol
 
@@ -55,13 +55,15 @@ class Life(Protocol):
 class Slot:
     """A place for one user at a time: a life, a long-lived task, and the iteration that is running."""
 
-    __slots__ = ("arrival", "free_ns", "life", "task", "wake")
+    __slots__ = ("arrival", "free_ns", "life", "ready_ns", "task", "wake")
 
     def __init__(self, life: Life) -> None:
         self.life = life
         self.arrival: Arrival | None = None
         self.free_ns = 0
         """When a user was free for the arrival: its due time, or later when it had to wait."""
+        self.ready_ns = 0
+        """When the iteration was begun: in closed loads, where response times start."""
         self.wake: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -176,7 +178,7 @@ class UserPool:
             late_ns = perf_counter_ns() - (arrival.due_ns or 0)
             if late_ns <= self._max_lateness_ns:
                 return arrival
-            self._recorder.missed(self._journey(arrival), late_ns)
+            self._recorder.missed(self._journey(arrival), late_ns, arrival.due_ns or 0)
         return None
 
     # -- one iteration ------------------------------------------------------------------------
@@ -188,7 +190,7 @@ class UserPool:
         life.begun_ns = life.ended_ns = life.idle_ns = life.set_up_ns = 0
         counters.iterations_started += 1
         waited = slot.free_ns > (arrival.due_ns or slot.free_ns)
-        ready_ns = perf_counter_ns()
+        ready_ns = slot.ready_ns = perf_counter_ns()
         await life.iterate(arrival, pool_limited=waited)
         end_ns = life.ended_ns or perf_counter_ns()
         if slot.arrival is None:  # it was cut off while it ran
@@ -206,7 +208,7 @@ class UserPool:
         duration_ns = end_ns - start_ns
         response_ns = duration_ns - life.idle_ns
         self._recorder.iteration(
-            self._journey(arrival), response_ns, duration_ns, wait_ns, lag_ns, life.outcome, life.censored
+            self._journey(arrival), response_ns, duration_ns, wait_ns, lag_ns, life.outcome, life.censored, start_ns
         )
 
     def _journey(self, arrival: Arrival) -> JourneySeries:
@@ -219,6 +221,21 @@ class UserPool:
     def _tell_idle(self) -> None:
         if self._busy == 0 and not self._waiting:
             self._idle.set()
+
+    def in_flight_since(self, now_ns: int) -> Iterator[tuple[int, int, int]]:
+        """(journey index, due or ready time, think time so far) of all that runs or waits and is measured.
+
+        Cost: 0.3 µs a user; asked once an interval, where an objective over a window needs it.
+        """
+        for slot in self._slots:
+            arrival = slot.arrival
+            if arrival is None or arrival.warmup:
+                continue
+            start_ns = arrival.due_ns if arrival.due_ns is not None else slot.ready_ns
+            yield arrival.journey, start_ns, slot.life.idle_until(now_ns)
+        for arrival in self._waiting:
+            if not arrival.warmup:
+                yield arrival.journey, arrival.due_ns or now_ns, 0
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -233,7 +250,7 @@ class UserPool:
         now_ns = perf_counter_ns()
         while self._waiting:
             arrival = self._waiting.popleft()
-            self._recorder.missed(self._journey(arrival), now_ns - (arrival.due_ns or now_ns))
+            self._recorder.missed(self._journey(arrival), now_ns - (arrival.due_ns or now_ns), arrival.due_ns or 0)
         self._tell_idle()
 
     def cut_off(self) -> None:
@@ -255,6 +272,7 @@ class UserPool:
                 now_ns - start_ns,
                 free_ns - start_ns if is_open else None,
                 begun_ns - free_ns if is_open else None,
+                start_ns,
             )
             self._done()
             if slot.task is not None:

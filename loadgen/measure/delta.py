@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from loadgen.measure.custom import CustomStats
+from loadgen.measure.due import DueCounts
+from loadgen.measure.exemplar import Exemplar, Failure
 from loadgen.measure.series import SeriesKey
 
 __all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats"]
@@ -69,6 +72,22 @@ class Health:
     cpu_share: float = 0.0
     """CPU time of the worker / wall time of the interval."""
     rss_bytes: int = 0
+    steal_share: float = 0.0
+    """Of the machine's CPU time in the interval, what its host gave to others."""
+    gc_max_us: int = 0
+    """The longest pause for garbage collection."""
+    fds: int = 0
+    """File descriptors open, and how many may be."""
+    fd_limit: int = 0
+    ports: int = 0
+    """Local ports in use towards the busiest remote address, and how many there are; 0 where it is not known."""
+    port_limit: int = 0
+    memory_free_bytes: int = 0
+    """Of the machine, or of the group that limits us."""
+    unacked: int = 0
+    """Deltas that the agent holds and the controller has not acknowledged."""
+    oldest_ms: int = 0
+    """Age of the oldest iteration in flight."""
     unfit: tuple[str, ...] = ()
     """Why this second of this worker cannot be trusted; empty when it can."""
     notes: tuple[str, ...] = ()
@@ -107,3 +126,7 @@ class Delta:
     counters: Counters = field(default_factory=Counters)
     health: Health = field(default_factory=Health)
     run_id: str = ""
+    due: tuple[DueCounts, ...] = ()
+    custom: tuple[CustomStats, ...] = ()
+    exemplars: tuple[Exemplar, ...] = ()
+    failures: tuple[Failure, ...] = ()

@@ -18,7 +18,9 @@ from typing import Final
 import numpy as np
 
 from loadgen.errors import WireError
+from loadgen.measure.custom import CustomTable
 from loadgen.measure.delta import COUNTER_NAMES, Counters, Delta, Health
+from loadgen.measure.due import DueTable
 from loadgen.measure.histogram import SLOTS, Counts
 from loadgen.measure.measured import ALL, Catalogue, Measured, Window, add_all, add_up
 from loadgen.measure.series import Kind
@@ -111,13 +113,15 @@ class Epoch:
 class Merge(Measured):
     """All of a run. Not thread-safe: one loop accepts and asks."""
 
-    __slots__ = ("_epochs", "_latest", "_windows", "fitness", "interval_ns")
+    __slots__ = ("_epochs", "_latest", "_windows", "custom", "due", "fitness", "interval_ns")
 
     def __init__(self, interval_ns: int = NS_PER_S) -> None:
         super().__init__(Catalogue(), Store())
         self.interval_ns = interval_ns
         self.fitness: dict[str, Fitness] = {}
         """By agent, over its epochs."""
+        self.due = DueTable()
+        self.custom = CustomTable()
         self._epochs: dict[str, dict[int, Epoch]] = {}
         self._windows: dict[int, Window] = {}
         self._latest: int = -1
@@ -176,6 +180,8 @@ class Merge(Measured):
         epoch._counters = add_up(epoch._counters, checked.counters)
         _cover(epoch.spans, delta.start_ns, delta.end_ns)
         self.fitness.setdefault(delta.agent, Fitness()).add(delta.health)
+        self.due.add(delta.agent, delta.due)
+        self.custom.add(region, delta.agent, delta.custom)
         first, last = self._intervals(delta)
         for k in range(max(first, last - KEPT_WINDOWS), last + 1):
             window = self._window(k)

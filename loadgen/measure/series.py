@@ -12,9 +12,10 @@ from typing import Final, Literal
 
 __all__ = ["CUT_OFF", "MISSED", "OK", "OTHER", "TIMEOUT", "Kind", "Metric", "SeriesKey"]
 
-Kind = Literal["journey", "step", "request"]
-Metric = Literal["response", "service", "duration", "user_wait", "generator_lag"]
-"""journey: response, duration, user_wait, generator_lag; step: response, duration; request: response, service."""
+Kind = Literal["journey", "step", "request", "trend"]
+Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value"]
+"""journey: response, duration, user_wait, generator_lag; step: response, duration; request: response, service; trend (a
+custom metric, its name in `request`): value, where 1 µs stands for the trend's resolution."""
 
 OK: Final = "ok"
 """The outcome of what went right; every other outcome names what went wrong."""

@@ -13,7 +13,10 @@ from typing import Final, get_args
 import numpy as np
 
 from loadgen.errors import WireError
+from loadgen.measure.custom import check_custom
 from loadgen.measure.delta import COUNTER_NAMES, Delta, SeriesStats
+from loadgen.measure.due import check_due
+from loadgen.measure.exemplar import check_exemplars
 from loadgen.measure.histogram import MAX_NS, SLOTS, Counts
 from loadgen.measure.series import Kind, Metric
 from loadgen.measure.store import Stats
@@ -55,6 +58,9 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     counters: tuple[int, ...] = _counter_values(delta.counters)
     if min(counters) < 0:
         raise WireError(f"{name} counts backwards: {delta.counters}")
+    check_due(name, delta.due)
+    check_custom(name, delta.custom)
+    check_exemplars(name, delta.exemplars, delta.failures)
 
     index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
     counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)

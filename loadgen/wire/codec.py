@@ -24,7 +24,10 @@ from google.protobuf.message import DecodeError, EncodeError
 from google.protobuf.message import Message as Proto
 
 from loadgen.errors import Fault, WireError
+from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.due import DueCounts
+from loadgen.measure.exemplar import Exemplar, Failure
 from loadgen.measure.series import Kind, Metric, SeriesKey
 from loadgen.wire import messages as m
 from loadgen.wire.v1 import wire_pb2 as pb
@@ -209,15 +212,26 @@ _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
 _COUNTERS = _Kind(pb.TYPE_UNSPECIFIED, Counters, pb.Counters)
 _HEALTH = _Kind(pb.TYPE_UNSPECIFIED, Health, pb.Health, {"unfit": (_texts, tuple), "notes": (_texts, tuple)})
 
+_DUE = _Kind(pb.TYPE_UNSPECIFIED, DueCounts, pb.DueCounts)
+_CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats)
+_EXEMPLAR = _Kind(pb.TYPE_UNSPECIFIED, Exemplar, pb.Exemplar)
+_FAILURE = _Kind(pb.TYPE_UNSPECIFIED, Failure, pb.Failure)
+
 _METRICS: Mapping[Metric, pb.Metric] = {
     "response": pb.METRIC_RESPONSE,
     "service": pb.METRIC_SERVICE,
     "duration": pb.METRIC_DURATION,
     "user_wait": pb.METRIC_USER_WAIT,
     "generator_lag": pb.METRIC_GENERATOR_LAG,
+    "value": pb.METRIC_VALUE,
 }
 _METRIC_NAMES: Mapping[int, Metric] = {number: name for name, number in _METRICS.items()}
-_KINDS: Mapping[Kind, pb.Kind] = {"journey": pb.KIND_JOURNEY, "step": pb.KIND_STEP, "request": pb.KIND_REQUEST}
+_KINDS: Mapping[Kind, pb.Kind] = {
+    "journey": pb.KIND_JOURNEY,
+    "step": pb.KIND_STEP,
+    "request": pb.KIND_REQUEST,
+    "trend": pb.KIND_TREND,
+}
 _KIND_NAMES: Mapping[int, Kind] = {number: name for name, number in _KINDS.items()}
 
 
@@ -275,6 +289,10 @@ class _DeltaKind(_Kind):
             counters=_COUNTERS.write(delta.counters),  # type: ignore[arg-type]
             health=_HEALTH.write(delta.health),  # type: ignore[arg-type]
             run_id=_text(delta.run_id),
+            due=list(map(_DUE.write, delta.due)),  # type: ignore[arg-type]
+            custom=list(map(_CUSTOM.write, delta.custom)),  # type: ignore[arg-type]
+            exemplars=list(map(_EXEMPLAR.write, delta.exemplars)),  # type: ignore[arg-type]
+            failures=list(map(_FAILURE.write, delta.failures)),  # type: ignore[arg-type]
         )
 
     def read(self, proto: Any) -> Any:
@@ -296,6 +314,10 @@ class _DeltaKind(_Kind):
             counters=_COUNTERS.read(delta.counters),
             health=_HEALTH.read(delta.health),
             run_id=delta.run_id,
+            due=tuple(map(_DUE.read, delta.due)),
+            custom=tuple(map(_CUSTOM.read, delta.custom)),
+            exemplars=tuple(map(_EXEMPLAR.read, delta.exemplars)),
+            failures=tuple(map(_FAILURE.read, delta.failures)),
         )
 
 

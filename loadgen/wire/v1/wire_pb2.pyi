@@ -42,6 +42,7 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KIND_JOURNEY: _ClassVar[Kind]
     KIND_STEP: _ClassVar[Kind]
     KIND_REQUEST: _ClassVar[Kind]
+    KIND_TREND: _ClassVar[Kind]
 
 class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +52,7 @@ class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRIC_DURATION: _ClassVar[Metric]
     METRIC_USER_WAIT: _ClassVar[Metric]
     METRIC_GENERATOR_LAG: _ClassVar[Metric]
+    METRIC_VALUE: _ClassVar[Metric]
 ENCODING_PLAIN: Encoding
 ENCODING_ZSTD: Encoding
 TYPE_UNSPECIFIED: Type
@@ -79,12 +81,14 @@ KIND_UNSPECIFIED: Kind
 KIND_JOURNEY: Kind
 KIND_STEP: Kind
 KIND_REQUEST: Kind
+KIND_TREND: Kind
 METRIC_UNSPECIFIED: Metric
 METRIC_RESPONSE: Metric
 METRIC_SERVICE: Metric
 METRIC_DURATION: Metric
 METRIC_USER_WAIT: Metric
 METRIC_GENERATOR_LAG: Metric
+METRIC_VALUE: Metric
 
 class Envelope(_message.Message):
     __slots__ = ("major", "minor", "type", "encoding", "crc32", "length", "payload")
@@ -335,7 +339,7 @@ class Counters(_message.Message):
     def __init__(self, requests_started: _Optional[int] = ..., requests_finished: _Optional[int] = ..., requests_errors: _Optional[int] = ..., requests_pool_limited: _Optional[int] = ..., iterations_due: _Optional[int] = ..., iterations_started: _Optional[int] = ..., iterations_finished: _Optional[int] = ..., iterations_missed: _Optional[int] = ..., iterations_cut_off: _Optional[int] = ..., iterations_errors: _Optional[int] = ..., script_faults: _Optional[int] = ..., bytes_received: _Optional[int] = ...) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes")
+    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes", "steal_share", "gc_max_us", "fds", "fd_limit", "ports", "port_limit", "memory_free_bytes", "unacked", "oldest_ms")
     USERS_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -348,6 +352,15 @@ class Health(_message.Message):
     RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     UNFIT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
+    STEAL_SHARE_FIELD_NUMBER: _ClassVar[int]
+    GC_MAX_US_FIELD_NUMBER: _ClassVar[int]
+    FDS_FIELD_NUMBER: _ClassVar[int]
+    FD_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    PORT_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UNACKED_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_MS_FIELD_NUMBER: _ClassVar[int]
     users: int
     in_flight: int
     waiting: int
@@ -360,10 +373,115 @@ class Health(_message.Message):
     rss_bytes: int
     unfit: _containers.RepeatedScalarFieldContainer[str]
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    steal_share: float
+    gc_max_us: int
+    fds: int
+    fd_limit: int
+    ports: int
+    port_limit: int
+    memory_free_bytes: int
+    unacked: int
+    oldest_ms: int
+    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ...) -> None: ...
+
+class DueCounts(_message.Message):
+    __slots__ = ("objective", "journey", "k", "good", "bad", "overdue")
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    GOOD_FIELD_NUMBER: _ClassVar[int]
+    BAD_FIELD_NUMBER: _ClassVar[int]
+    OVERDUE_FIELD_NUMBER: _ClassVar[int]
+    objective: int
+    journey: str
+    k: int
+    good: int
+    bad: int
+    overdue: int
+    def __init__(self, objective: _Optional[int] = ..., journey: _Optional[str] = ..., k: _Optional[int] = ..., good: _Optional[int] = ..., bad: _Optional[int] = ..., overdue: _Optional[int] = ...) -> None: ...
+
+class CustomStats(_message.Message):
+    __slots__ = ("name", "kind", "n", "total", "low", "high", "last")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: str
+    n: int
+    total: int
+    low: float
+    high: float
+    last: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., n: _Optional[int] = ..., total: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., last: _Optional[float] = ...) -> None: ...
+
+class Exemplar(_message.Message):
+    __slots__ = ("journey", "step", "request", "outcome", "why", "load", "n", "at_ns", "response_ns", "service_ns", "trace", "warmup")
+    JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_NS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_NS_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_FIELD_NUMBER: _ClassVar[int]
+    journey: str
+    step: str
+    request: str
+    outcome: str
+    why: str
+    load: int
+    n: int
+    at_ns: int
+    response_ns: int
+    service_ns: int
+    trace: str
+    warmup: bool
+    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., why: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., service_ns: _Optional[int] = ..., trace: _Optional[str] = ..., warmup: bool = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("journey", "step", "request", "outcome", "load", "n", "at_ns", "response_ns", "detail", "where", "traceback", "row", "sent", "received", "trace")
+    JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_NS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    TRACEBACK_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    SENT_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    journey: str
+    step: str
+    request: str
+    outcome: str
+    load: int
+    n: int
+    at_ns: int
+    response_ns: int
+    detail: str
+    where: str
+    traceback: str
+    row: str
+    sent: str
+    received: str
+    trace: str
+    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., detail: _Optional[str] = ..., where: _Optional[str] = ..., traceback: _Optional[str] = ..., row: _Optional[str] = ..., sent: _Optional[str] = ..., received: _Optional[str] = ..., trace: _Optional[str] = ...) -> None: ...
 
 class Delta(_message.Message):
-    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id")
+    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id", "exemplars", "failures", "due", "custom")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -380,6 +498,10 @@ class Delta(_message.Message):
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    EXEMPLARS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    DUE_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_FIELD_NUMBER: _ClassVar[int]
     agent: str
     epoch: int
     seq: int
@@ -396,7 +518,11 @@ class Delta(_message.Message):
     counters: Counters
     health: Health
     run_id: str
-    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ...) -> None: ...
+    exemplars: _containers.RepeatedCompositeFieldContainer[Exemplar]
+    failures: _containers.RepeatedCompositeFieldContainer[Failure]
+    due: _containers.RepeatedCompositeFieldContainer[DueCounts]
+    custom: _containers.RepeatedCompositeFieldContainer[CustomStats]
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("run_id", "epoch", "seq")
