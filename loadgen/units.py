@@ -98,7 +98,7 @@ def parse_ratio(text: str | float) -> float:
         value = Decimal(stripped[:-1]) / 100 if stripped.endswith("%") else Decimal(stripped)
     except ArithmeticError:
         raise ValueError(f'"{text}" is no ratio; write "0.1%" or 0.001') from None
-    if not 0 <= value <= 1:
+    if not value.is_finite() or not 0 <= value <= 1:
         raise ValueError(f'"{text}" is outside 0 to 100 %')
     return float(value)
 
