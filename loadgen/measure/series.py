@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["CUT_OFF", "MISSED", "OK", "OTHER", "TIMEOUT", "Kind", "Metric", "SeriesKey"]
+__all__ = ["CUT_OFF", "MISSED", "OK", "OTHER", "SKIPPED", "TIMEOUT", "Kind", "Metric", "SeriesKey"]
 
 Kind = Literal["journey", "step", "request", "trend"]
 Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value"]
@@ -25,6 +25,8 @@ CUT_OFF: Final = "cut off"
 """Stopped by the drain: censored, too."""
 MISSED: Final = "missed"
 """Due and never started: censored at how late it was."""
+SKIPPED: Final = "skipped"
+"""The journey chose not to go on (`user.skip`): neither good nor bad, shown with its count."""
 OTHER: Final = "(other)"
 """Stands for all names beyond the cap on distinct names."""
 
