@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from loadgen.engine.share import Share
+from loadgen.engine.share import RandomMix, Share
 from loadgen.profile import ArrivalProfile, IterationProfile, UserProfile
 
 __all__ = ["BLOCK", "Block", "due_times", "own_iterations", "own_spans"]
@@ -29,15 +29,19 @@ class Block(NamedTuple):
     """Index in the mix."""
 
 
-def due_times(profile: ArrivalProfile, share: Share) -> Iterator[Block]:
-    """All our arrivals of an open load, in blocks."""
+def due_times(profile: ArrivalProfile, share: Share, chance: RandomMix | None = None) -> Iterator[Block]:
+    """All our arrivals of an open load, in blocks. `chance` draws their journeys instead of the share's order."""
     own = share.count_below(profile.total())
     for first in range(0, own, BLOCK):
         n, journey = share.block(first, min(BLOCK, own - first))
+        if chance is not None:
+            journey = chance.journeys(n)
         yield Block(profile.due_ns(n).tolist(), n.tolist(), journey.tolist())
 
 
-def own_iterations(profile: IterationProfile, share: Share) -> Iterator[tuple[int, int]]:
+def own_iterations(
+    profile: IterationProfile, share: Share, chance: RandomMix | None = None
+) -> Iterator[tuple[int, int]]:
     """Our iterations of a counted load: (index in the fleet's iterations, journey).
 
     Shared by the users that each agent has; see `Share.for_iterations`.
@@ -46,6 +50,8 @@ def own_iterations(profile: IterationProfile, share: Share) -> Iterator[tuple[in
     own = ours.count_below(profile.total())
     for first in range(0, own, BLOCK):
         n, journey = ours.block(first, min(BLOCK, own - first))
+        if chance is not None:
+            journey = chance.journeys(n)
         yield from zip(n.tolist(), journey.tolist(), strict=True)
 
 

@@ -24,7 +24,7 @@ from math import ceil, fsum, gcd, isfinite, lcm
 
 import numpy as np
 
-__all__ = ["MAX_PERIOD", "RowIndex", "Share", "order", "whole_weights"]
+__all__ = ["MAX_PERIOD", "RandomMix", "RowIndex", "Share", "order", "whole_weights"]
 
 MAX_PERIOD = 1_000
 """Weights that would repeat only after more than this are rounded to it: an error of at most 0.1 % of the load."""
@@ -228,3 +228,36 @@ class RowIndex:
 
     __call__ = below
     """HOT, once an iteration. Of an arrival that takes a row: which (from 0), as many took one before it."""
+
+
+class RandomMix:
+    """The journey of each arrival by chance: a plan that says `random=True`. Each n is drawn by itself.
+
+    The draw depends on the seed, the load and n alone, so it is the same on any number of agents.
+
+    Args:
+        seed: of the run.
+        load: index of the load within the plan.
+        weights: of its journeys.
+    Source: the finaliser of SplitMix64 (Steele, Lea, Flood 2014) over n, as a hash.
+    """
+
+    __slots__ = ("_ends", "_key")
+
+    def __init__(self, seed: int, load: int, weights: Sequence[float]) -> None:
+        self._key = np.uint64((seed * 0x9E3779B97F4A7C15 + load * 0xBF58476D1CE4E5B9 + 1) % (1 << 64))
+        shares = np.cumsum(np.array(weights, dtype=np.float64))
+        self._ends = shares / shares[-1]
+
+    def journeys(self, n: np.ndarray) -> np.ndarray:
+        """Of arrivals n, (count,) int64: their journeys, (count,) int64."""
+        with np.errstate(over="ignore"):
+            z = n.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + self._key
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            z ^= z >> np.uint64(31)
+        uniform = (z >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+        return np.searchsorted(self._ends, uniform, side="right").astype(np.int64)
+
+    def journey(self, n: int) -> int:
+        return int(self.journeys(np.array([n], dtype=np.int64))[0])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.share import MAX_PERIOD, RowIndex, Share, order, whole_weights
+from loadgen.engine.share import MAX_PERIOD, RandomMix, RowIndex, Share, order, whole_weights
 
 weights = st.one_of(
     st.lists(st.integers(1, 20).map(float), min_size=1, max_size=9),
@@ -254,3 +254,32 @@ def test_the_readers_of_a_feed_use_it_up_row_by_row(mix: list[float], data: st.D
     reading = [n for n in range(500) if int(turns[n % len(turns)]) in readers]
     assert [row_of(n) for n in reading] == list(range(len(reading)))
     assert row_of.below(500) == len(reading)
+
+
+# -- a mix by chance ------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 2**32), load=st.integers(0, 5), cut=st.integers(0, 500))
+def test_a_random_mix_draws_each_arrival_by_itself(seed: int, load: int, cut: int) -> None:
+    mix = RandomMix(seed, load, [3, 1, 0])
+    n = np.arange(500)
+    whole = mix.journeys(n)
+    parts = np.concatenate([mix.journeys(n[:cut]), mix.journeys(n[cut:])])
+    assert np.array_equal(whole, parts)
+    assert mix.journey(cut) == mix.journeys(np.array([cut]))[0]
+
+
+def test_a_random_mix_has_its_weights_and_no_memory() -> None:
+    drawn = RandomMix(7, 0, [3, 1, 0]).journeys(np.arange(100_000))
+    counts = np.bincount(drawn, minlength=3)
+    assert counts[2] == 0
+    assert abs(counts[0] - 75_000) < 4 * (100_000 * 0.75 * 0.25) ** 0.5
+    pairs = np.mean((drawn[1:] == 0) & (drawn[:-1] == 0))
+    assert abs(pairs - 0.75**2) < 0.01
+
+
+def test_other_seeds_and_loads_draw_otherwise() -> None:
+    n = np.arange(1_000)
+    first = RandomMix(7, 0, [1, 1]).journeys(n)
+    assert not np.array_equal(first, RandomMix(8, 0, [1, 1]).journeys(n))
+    assert not np.array_equal(first, RandomMix(7, 1, [1, 1]).journeys(n))
