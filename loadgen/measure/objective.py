@@ -46,6 +46,10 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     request: str | None = None
     region: str | None = None
     """None: over all regions together."""
+    window_ns: int = 0
+    """How long its sliding windows are; 0: it is over the whole run."""
+    abort: bool = False
+    """The first window that breaks it stops the run."""
 
 
 class SloResult(msgspec.Struct, frozen=True, kw_only=True):
