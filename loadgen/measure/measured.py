@@ -16,10 +16,14 @@ from loadgen.measure.series import OK, Kind, Metric, SeriesKey
 from loadgen.measure.store import Stats, Store
 from loadgen.measure.wellformed import Wellformed
 
-__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "add_all", "add_up"]
+__all__ = ["ALL", "Catalogue", "Measured", "Row", "Tags", "Window", "add_all", "add_up"]
 
 ALL: Final = "*"
 """As a region or an outcome: the sum over all of them."""
+
+
+Tags = tuple[tuple[str, str], ...]
+"""(name, value) of each."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,9 +73,13 @@ class Catalogue:
         region: str,
         warmup: bool,
         exact: bool,
+        tags: Tags | None = None,
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Numbers of the observed and of the censored series. `exact`: None means none, otherwise any."""
-        wanted = (kind, journey, step, request, outcome, metric, region, warmup, exact)
+        """Numbers of the observed and of the censored series. `exact`: None means none, otherwise any.
+
+        tags: those that a series must have, perhaps beside others; None: whatever it has.
+        """
+        wanted = (kind, journey, step, request, outcome, metric, region, warmup, exact, tags)
         found = self._cache.get(wanted)
         if found is None:
             if exact:
@@ -93,6 +101,8 @@ class Catalogue:
             censored: list[int] = []
             for number in numbers:
                 of_region, key = self.names[number]
+                if tags is not None and not set(tags) <= set(key.tags):
+                    continue
                 if region in (ALL, of_region) and outcome in (ALL, key.outcome):
                     (censored if key.censored else observed).append(number)
             found = self._cache[wanted] = (tuple(observed), tuple(censored))
@@ -147,10 +157,19 @@ class Measured:
         return self._store.histogram(observed), self._store.histogram(censored)
 
     def select_row(
-        self, row: Row, outcome: str = ALL, metric: Metric = "response", region: str = ALL, warmup: bool = False
+        self,
+        row: Row,
+        outcome: str = ALL,
+        metric: Metric = "response",
+        region: str = ALL,
+        warmup: bool = False,
+        tags: Tags | None = None,
     ) -> tuple[Histogram, Histogram]:
-        """Observed and censored values of exactly this row: a step of None is outside of steps."""
-        observed, censored = self._find_row(row, outcome, metric, region, warmup)
+        """Observed and censored values of exactly this row: a step of None is outside of steps.
+
+        tags: only of the series that have these, e.g. (("x-cache", "hit"),).
+        """
+        observed, censored = self._find_row(row, outcome, metric, region, warmup, tags)
         return self._store.histogram(observed), self._store.histogram(censored)
 
     def count(
@@ -180,6 +199,16 @@ class Measured:
                 found.append(Row(of_kind, journey, step, request))
         return found
 
+    def row_tags(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, dict[str, int]]:
+        """By which tags the row is split: name -> value -> response times; empty for most rows."""
+        found: dict[str, dict[str, int]] = {}
+        for number in (n for part in self._find_row(row, ALL, "response", region, warmup) for n in part):
+            if values := self._store.count((number,)):
+                for name, value in self._catalogue.names[number][1].tags:
+                    by_value = found.setdefault(name, {})
+                    by_value[value] = by_value.get(value, 0) + values
+        return found
+
     def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
         """Response times of the row by outcome, `ok` first, then by count."""
         return self._outcomes(self._find_row(row, ALL, "response", region, warmup))
@@ -199,10 +228,10 @@ class Measured:
         )
 
     def _find_row(
-        self, row: Row, outcome: str, metric: Metric, region: str, warmup: bool
+        self, row: Row, outcome: str, metric: Metric, region: str, warmup: bool, tags: Tags | None = None
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return self._catalogue.find(
-            row.kind, row.journey, row.step, row.request, outcome, metric, region, warmup, exact=True
+            row.kind, row.journey, row.step, row.request, outcome, metric, region, warmup, exact=True, tags=tags
         )
 
     def _outcomes(self, found: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, int]:

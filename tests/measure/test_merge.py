@@ -439,3 +439,15 @@ def test_every_counter_is_carried() -> None:
     merge = Merge()
     merge.accept("us", replace(FakeAgent("a").delta({}), counters=wanted))
     assert merge.counters() == wanted
+
+
+def test_a_row_can_be_asked_for_by_its_tags() -> None:
+    hit = replace(request_key(), tags=(("load", "spike"), ("x-cache", "hit")))
+    miss = replace(request_key(), tags=(("load", "spike"), ("x-cache", "miss")))
+    merge = Merge()
+    merge.accept("eu", FakeAgent("a").delta({hit: [1_000_000] * 3, miss: [9_000_000], request_key(): [5_000_000]}))
+    (row,) = merge.rows("request")
+    assert merge.row_tags(row) == {"load": {"spike": 4}, "x-cache": {"hit": 3, "miss": 1}}
+    assert merge.select_row(row)[0].total == 5
+    assert merge.select_row(row, tags=(("x-cache", "hit"),))[0].total == 3
+    assert merge.select_row(row, tags=(("load", "spike"),))[0].total == 4
