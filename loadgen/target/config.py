@@ -46,6 +46,11 @@ LATENCIES: Mapping[str, LogNormal] = MappingProxyType(
         "/cart": LogNormal(15 * NS_PER_MS, 0.50),
         "/checkout": LogNormal(40 * NS_PER_MS, 0.60),
         "/search": LogNormal(20 * NS_PER_MS, 0.70),
+        "/oauth/token": LogNormal(10 * NS_PER_MS, 0.40),
+        "/api/orders": LogNormal(8 * NS_PER_MS, 0.40),
+        "/graphql": LogNormal(12 * NS_PER_MS, 0.50),
+        "/uploads/{id}": LogNormal(20 * NS_PER_MS, 0.50),
+        "/jobs/{id}": LogNormal(4 * NS_PER_MS, 0.30),
     }
 )
 """By path; what has none (`/stats`, unknown paths, bad requests) is answered at once."""

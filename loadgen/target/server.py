@@ -26,9 +26,11 @@ import msgspec
 
 from loadgen.engine.alarm import new_alarm
 from loadgen.errors import PortBusy, UsageError
+from loadgen.target.answers import Answer, Request, answer
+from loadgen.target.api import MAX_UPLOAD_BYTES
 from loadgen.target.config import LATENCIES, SLOW_START_FACTOR, TargetConfig
 from loadgen.target.draws import Draws
-from loadgen.target.shop import Answer, Request, Shop, answer
+from loadgen.target.shop import Shop
 from loadgen.target.stats import Stats
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Target", "serve"]
@@ -309,7 +311,8 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        if self._body_bytes <= MAX_BODY_BYTES:
+        most = MAX_UPLOAD_BYTES if self._url.startswith(b"/uploads/") else MAX_BODY_BYTES
+        if self._body_bytes <= most:
             self._body.append(body)
         elif not self._is_closing:
             self._refuse(_BODY_TOO_LARGE)

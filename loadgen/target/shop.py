@@ -1,8 +1,8 @@
 """What the demo shop sells and answers. No I/O, no clock: a request goes in, an answer comes out.
 
-It keeps no state beyond two counters: a token proves that it was given by this
-shop, a csrf value that it was read from the product's page. So memory does not
-grow with the load, and any number of users can be anyone.
+It keeps no state beyond two counters and the searches it remembers: a token proves
+that it was given by this shop, a csrf value that it was read from the product's
+page. So memory does not grow with the load, and any number of users can be anyone.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from http import HTTPStatus
-from typing import Any, Final
+from time import monotonic
+from typing import Final
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-__all__ = ["OTHER_ROUTE", "PRODUCTS", "Answer", "Request", "Shop", "answer"]
+from loadgen.target.answers import HTML, Answer, Request, answer, json_answer, wrong
+from loadgen.target.api import Api
+
+__all__ = ["OTHER_ROUTE", "PRODUCTS", "Shop"]
 
 PRODUCTS: Final = 200
 """How many there are: sku-0001 to sku-0200."""
@@ -30,40 +33,6 @@ _WORDS = (
     ("cotton", "wool", "steel", "oak", "paper"),
     ("shirt", "lamp", "chair", "bag", "mug"),
 )
-_HTML: Final = b"text/html; charset=utf-8"
-_JSON: Final = b"application/json"
-
-
-class Answer:
-    """An answer ready to be written: the head up to, and without, the blank line that ends it."""
-
-    __slots__ = ("body", "head", "status")
-
-    def __init__(self, status: int, head: bytes, body: bytes) -> None:
-        self.status, self.head, self.body = status, head, body
-
-
-def answer(status: int, body: bytes = b"", kind: bytes = _JSON, more: bytes = b"") -> Answer:
-    """`more`: further header lines, each with its line end."""
-    head = b"HTTP/1.1 %d %s\r\nServer: loadgen-shop\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n"
-    return Answer(status, head % (status, HTTPStatus(status).phrase.encode(), kind, more, len(body)), body)
-
-
-def _json(status: int, value: Any, more: bytes = b"") -> Answer:
-    return answer(status, msgspec.json.encode(value), _JSON, more)
-
-
-def _wrong(status: int, text: str, more: bytes = b"") -> Answer:
-    return _json(status, {"error": text}, more)
-
-
-class Request:
-    """What the handlers see of a request."""
-
-    __slots__ = ("body", "method", "path", "query", "token")
-
-    def __init__(self, method: str, path: str, query: str, token: str, body: bytes) -> None:
-        self.method, self.path, self.query, self.token, self.body = method, path, query, token, body
 
 
 class _Login(msgspec.Struct):
@@ -89,25 +58,28 @@ def _catalogue() -> tuple[Product, ...]:
     return tuple(Product(f"sku-{n:04}", names[n - 1], 500 + n * 37 % 9500) for n in range(1, PRODUCTS + 1))
 
 
+_PATTERNS: Final = {"products": "/products/{sku}", "uploads": "/uploads/{id}", "jobs": "/jobs/{id}"}
+
 Handler = Callable[[Request], Answer]
 
 
 class Shop:
     """The routes. `seed` makes the tokens and csrf values of one shop differ from those of another."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, now_s: Callable[[], float] = monotonic) -> None:
         self._key = seed.to_bytes(16, "little", signed=True)
         self._logins = 0
         self._orders = 0
         self.products = _catalogue()
         self._csrf = {p.sku: self._proof("csrf", p.sku) for p in self.products}
         self._pages = {p.sku: self._page(p) for p in self.products}
-        self._home = answer(200, self._home_html(), _HTML)
-        self._list = _json(200, self.products)
+        self._home = answer(200, self._home_html(), HTML)
+        self._list = json_answer(200, self.products)
         self._search = lru_cache(maxsize=4096)(self._hits)
-        self._no_product = _wrong(404, "no such product")
-        self._unauthorised = _wrong(401, "log in first", b"WWW-Authenticate: Bearer\r\n")
+        self._no_product = wrong(404, "no such product")
+        self._unauthorised = wrong(401, "log in first", b"WWW-Authenticate: Bearer\r\n")
         self._routes: dict[str, Mapping[str, Handler]] = {
+            **Api(self._proof, now_s).routes,
             "/": {"GET": lambda _: self._home},
             "/login": {"POST": self._login},
             "/products": {"GET": lambda _: self._list},
@@ -116,19 +88,17 @@ class Shop:
             "/checkout": {"POST": self._checkout},
             "/search": {"GET": self._searched},
         }
-        self._not_found = _wrong(404, "no such page")
+        self._not_found = wrong(404, "no such page")
         self._not_allowed = {
-            route: _wrong(405, "no such method here", f"Allow: {', '.join(self._methods(route))}\r\n".encode())
+            route: wrong(405, "no such method here", f"Allow: {', '.join(self._methods(route))}\r\n".encode())
             for route in self._routes
         }
 
     def route(self, path: str) -> str:
         """The path's pattern, e.g. `/products/{sku}`; `(other)` for what the shop does not have."""
         if path in self._routes:
-            return path if path != "/products/{sku}" else OTHER_ROUTE
-        if path.startswith("/products/") and path.count("/") == 2:
-            return "/products/{sku}"
-        return OTHER_ROUTE
+            return path if "{" not in path else OTHER_ROUTE
+        return _PATTERNS.get(path[1:].partition("/")[0], OTHER_ROUTE) if path.count("/") == 2 else OTHER_ROUTE
 
     def handle(self, route: str, request: Request) -> Answer:
         """The answer; to HEAD that of GET, whose body the server leaves out."""
@@ -146,13 +116,13 @@ class Shop:
     def _login(self, request: Request) -> Answer:
         try:
             login = _read_login(request.body)
-        except msgspec.MsgspecError as wrong:
-            return _wrong(400, str(wrong))
+        except msgspec.MsgspecError as error:
+            return wrong(400, str(error))
         if not login.email or login.password in ("", WRONG_PASSWORD):
-            return _wrong(401, "wrong e-mail or password")
+            return wrong(401, "wrong e-mail or password")
         self._logins += 1
         number = str(self._logins)
-        return _json(200, {"token": f"{number}.{self._proof('token', number)}"})
+        return json_answer(200, {"token": f"{number}.{self._proof('token', number)}"})
 
     def _product(self, request: Request) -> Answer:
         return self._pages.get(unquote(request.path[len("/products/") :]), self._no_product)
@@ -162,27 +132,30 @@ class Shop:
             return self._unauthorised
         try:
             line = _read_cart_line(request.body)
-        except msgspec.MsgspecError as wrong:
-            return _wrong(400, str(wrong))
+        except msgspec.MsgspecError as error:
+            return wrong(400, str(error))
         csrf = self._csrf.get(line.sku)
         if csrf is None:
             return self._no_product
         if line.csrf != csrf:
-            return _wrong(403, "the csrf value is not that of the product's page")
-        return _json(201, {"sku": line.sku, "quantity": line.quantity})
+            return wrong(403, "the csrf value is not that of the product's page")
+        return json_answer(201, {"sku": line.sku, "quantity": line.quantity})
 
     def _checkout(self, request: Request) -> Answer:
         if not self._is_ours(request.token):
             return self._unauthorised
         self._orders += 1
-        return _json(201, {"order": self._orders})
+        return json_answer(201, {"order": self._orders})
 
     def _searched(self, request: Request) -> Answer:
         asked = parse_qs(request.query).get("q", [""])[0]
-        return self._search(asked.lower()[:200])
+        known = self._search.cache_info().hits
+        found = self._search(asked.lower()[:200])
+        is_hit = self._search.cache_info().hits > known
+        return Answer(found.status, found.head + (_HIT if is_hit else _MISS), found.body)
 
     def _hits(self, asked: str) -> Answer:
-        return _json(200, {"q": asked, "hits": [p for p in self.products if asked in p.name] if asked else []})
+        return json_answer(200, {"q": asked, "hits": [p for p in self.products if asked in p.name] if asked else []})
 
     # -- proofs and pages ------------------------------------------------------------------------
 
@@ -201,7 +174,7 @@ class Shop:
             f'<input type="hidden" name="csrf" value="{self._csrf[product.sku]}">'
             "<button>Add to cart</button></form></body></html>"
         )
-        return answer(200, html.encode(), _HTML)
+        return answer(200, html.encode(), HTML)
 
     def _home_html(self) -> bytes:
         links = "".join(f'<li><a href="/products/{p.sku}">{p.name}</a></li>' for p in self.products[:20])
@@ -212,5 +185,7 @@ class Shop:
         ).encode()
 
 
+_HIT: Final = b"X-Cache: hit\r\n"
+_MISS: Final = b"X-Cache: miss\r\n"
 _read_login = msgspec.json.Decoder(_Login).decode
 _read_cart_line = msgspec.json.Decoder(_CartLine).decode

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from loadgen.target.shop import OTHER_ROUTE, PRODUCTS, Answer, Request, Shop
+from loadgen.target.answers import Answer, Request
+from loadgen.target.shop import OTHER_ROUTE, PRODUCTS, Shop
 
 
 def ask(shop: Shop, method: str, path: str, *, query: str = "", token: str = "", body: Any = b"") -> Answer:
