@@ -11,15 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Final
 
 from loadgen.measure.delta import Counters
 from loadgen.measure.merge import Epoch, Merge
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage
+from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, UserProfile
 from loadgen.units import NS_PER_S, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
 
-__all__ = ["AgentData", "Completeness", "account"]
+__all__ = ["AgentData", "Completeness", "Loads", "account"]
+
+Loads = Sequence[tuple[int, Profile]]
+"""Of each load of the plan, when it begins (ns after T0) and its profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def account(
     epochs: Mapping[str, int],
     fins: Mapping[str, Fin],
     lost: Mapping[str, str],
-    profile: Profile,
+    loads: Loads,
     load_ns: int | None,
     merge: Merge,
 ) -> Completeness:
@@ -72,7 +76,7 @@ def account(
     end_ns = load_ns if load_ns is not None else max((_covered_ns(e) for e in found.values()), default=0)
     return Completeness(
         tuple(
-            _agent(agent, assignment, found[agent], fins.get(agent), lost.get(agent, ""), profile, end_ns, merge)
+            _agent(agent, assignment, found[agent], fins.get(agent), lost.get(agent, ""), loads, end_ns, merge)
             for agent in assignment.agents
         )
     )
@@ -84,7 +88,7 @@ def _agent(
     epoch: Epoch | None,
     fin: Fin | None,
     lost: str,
-    profile: Profile,
+    loads: Loads,
     end_ns: int,
     merge: Merge,
 ) -> AgentData:
@@ -94,7 +98,7 @@ def _agent(
         return AgentData(agent, region, True, 0.0, 0.0, "")
     gaps = tuple(_gaps(epoch.spans if epoch is not None else (), end_ns))
     missing_s = sum(end - start for start, end in gaps) / NS_PER_S
-    missing_share = _missing_share(share, epoch, profile, gaps, end_ns, merge)
+    missing_share = _missing_share(share, epoch, loads, gaps, end_ns, merge)
     when = ", ".join(f"{start / NS_PER_S:.1f} s to {end / NS_PER_S:.1f} s" for start, end in gaps)
     text = f"agent {agent} ({region}): "
     text += f"no data from {when} ({missing_s:.1f} s, {format_ratio(missing_share)} of the load)" if when else wrong
@@ -150,22 +154,42 @@ def _gaps(spans: Sequence[tuple[int, int]], end_ns: int) -> Iterator[tuple[int, 
 def _missing_share(
     share: float,
     epoch: Epoch | None,
-    profile: Profile,
+    loads: Loads,
     gaps: Sequence[tuple[int, int]],
     end_ns: int,
     merge: Merge,
 ) -> float:
-    """The agent's share of what was planned within its gaps, and of what it began and never told the end of."""
+    """The agent's share of what was planned within its gaps, and of what it began and never told the end of.
+
+    Iterations and user-seconds cannot be added up: of a plan that has both, the greater share counts.
+    """
     counters = epoch.counters if epoch is not None else Counters()
     open_ended = counters.iterations_started - counters.iterations_finished - counters.iterations_cut_off
-    if isinstance(profile, IterationProfile):
+    if all(isinstance(profile, IterationProfile) for _, profile in loads):
         ended = counters.iterations_finished + counters.iterations_cut_off
-        return min(share, max(0.0, share - ended / profile.iterations))
-    whole = _area(profile.stages, end_ns)
-    in_gaps = sum(_area(profile.stages, end) - _area(profile.stages, start) for start, end in gaps)
-    missing = share * in_gaps / whole if whole else 0.0
-    begun = whole if isinstance(profile, ArrivalProfile) else merge.counters().iterations_started
-    return min(share, missing + (max(0, open_ended) / begun if begun else 0.0))
+        planned = sum(profile.total() for _, profile in loads if isinstance(profile, IterationProfile))
+        return min(share, max(0.0, share - ended / planned))
+    in_gaps = max(_part_in(gaps, [one for one in loads if isinstance(one[1], kind)], end_ns) for kind in _TIMED)
+    arrivals = [one for one in loads if isinstance(one[1], ArrivalProfile)]
+    begun = _areas(arrivals, end_ns) if len(arrivals) == len(loads) else merge.counters().iterations_started
+    return min(share, share * in_gaps + (max(0, open_ended) / begun if begun else 0.0))
+
+
+_TIMED: Final = (ArrivalProfile, UserProfile)
+
+
+def _part_in(gaps: Sequence[tuple[int, int]], loads: Loads, end_ns: int) -> float:
+    """Of what these loads planned up to `end_ns`, the part that falls into the gaps."""
+    whole = _areas(loads, end_ns)
+    return sum(_areas(loads, end) - _areas(loads, start) for start, end in gaps) / whole if whole else 0.0
+
+
+def _areas(loads: Loads, until_ns: int) -> float:
+    return sum(
+        _area(profile.stages, until_ns - after_ns)
+        for after_ns, profile in loads
+        if not isinstance(profile, IterationProfile)
+    )
 
 
 def _area(stages: Sequence[Stage], until_ns: int) -> float:

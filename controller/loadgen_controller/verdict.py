@@ -110,7 +110,7 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
     findings = [*_of_ends(facts)]
     if facts.has_started and facts.assignment is not None:
         completeness = account(
-            facts.assignment, facts.epochs, facts.fins, facts.lost, facts.profile, facts.load_ns, merge
+            facts.assignment, facts.epochs, facts.fins, facts.lost, ((0, facts.profile),), facts.load_ns, merge
         )
         validity = judge_fitness(facts.assignment, merge)
         slos = _slos(facts, merge, completeness)
