@@ -19,7 +19,7 @@ IMPORTERS = {
     "google": {"loadgen/wire/codec.py"},
     "zmq": {"loadgen/wire/sockets.py"},
     "httptools": {"loadgen/clients/http1.py", "loadgen/target/server.py"},
-    "psutil": {"loadgen/engine/selfcheck.py"},
+    "psutil": {"loadgen/engine/probe.py"},
     "httpx": {"loadgen/clients/"},
     "typer": {"controller/loadgen_controller/"},
     "rich": {"controller/loadgen_controller/"},

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
+from types import ModuleType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from loadgen.engine.selfcheck import SelfCheck, unfit_reason
+from loadgen.engine.probe import Look
+from loadgen.engine.selfcheck import Seen, SelfCheck, _p99, unfit_reasons
 
 MS = 1_000_000
+WELL = Look(
+    cpu_share=0.6, fds=900, fd_limit=1000, ports=20_000, port_limit=28_232, memory_free_bytes=1 << 30, steal_share=0.02
+)
 
 
 @pytest.mark.parametrize(
@@ -20,34 +32,153 @@ MS = 1_000_000
 def test_a_second_is_unfit_when_lag_p99_exceeds_2_ms_and_a_tenth_of_the_response_p99(
     lag_ms: float, response_ms: float, fit: bool
 ) -> None:
-    assert (unfit_reason(round(lag_ms * MS), round(response_ms * MS)) == "") is fit
+    seen = Seen(lag_p99_ns=round(lag_ms * MS), response_p99_ns=round(response_ms * MS))
+    assert (unfit_reasons(seen) == ()) is fit
 
 
-async def test_a_scenario_that_blocks_the_loop_is_named_with_file_and_line(tmp_path: Path) -> None:
-    (tmp_path / "blocker.py").write_text("import time\n\ndef nap():\n    time.sleep(0.5)\n")
+def test_a_target_that_collapses_makes_nothing_unfit() -> None:
+    assert unfit_reasons(Seen(lag_p99_ns=1 * MS, response_p99_ns=60_000 * MS, look=WELL)) == ()
+
+
+@pytest.mark.parametrize(
+    ("look", "text"),
+    [
+        (replace(WELL, steal_share=0.08), "the machine's host took 8.0 % of its CPU time (steal)"),
+        (replace(WELL, fds=951), "951 of 1,000 file descriptors are open"),
+        (replace(WELL, ports=25_500), "25,500 of 28,232 local ports are in use towards one address"),
+        (replace(WELL, memory_free_bytes=30 << 20), "only 30 MiB of memory are free"),
+    ],
+)
+def test_what_the_machine_lacks_is_a_reason_of_its_own(look: Look, text: str) -> None:
+    assert unfit_reasons(Seen(look=WELL)) == ()
+    assert [reason.replace("8.00", "8.0") for reason in unfit_reasons(Seen(look=look))] == [text]
+
+
+def test_what_is_not_known_is_no_reason() -> None:
+    assert unfit_reasons(Seen(look=Look(fds=10, ports=10))) == ()
+    assert unfit_reasons(Seen(look=Look(fds=10, fd_limit=-1))) == ()  # no limit at all
+
+
+def test_requests_without_a_descriptor_or_a_port_are_our_fault() -> None:
+    assert unfit_reasons(Seen(own_faults=3)) == ("3 requests had no file descriptor or no local port",)
+
+
+def test_a_busy_core_and_its_neighbours_explain_a_lag_and_are_no_faults_alone() -> None:
+    look = Look(cpu_share=0.99, starved_share=0.3, throttled_share=0.1)
+    assert unfit_reasons(Seen(look=look)) == ()
+    lag, *why = unfit_reasons(Seen(lag_p99_ns=41 * MS, look=look))
+    assert lag == "lag p99 41.0 ms is above 2.00 ms"
+    assert ["busy" in why[0], "other programs" in why[1], "CPU limit" in why[2]] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("total_ms", "longest_ms", "response_ms", "fit"),
+    [(9, 9, 5, True), (12, 9, 5, False), (30, 1, 5, True), (30, 9, 200, True)],
+)
+def test_pauses_count_when_they_are_longer_than_the_allowed_lag_and_1_percent_of_the_time(
+    total_ms: int, longest_ms: int, response_ms: int, fit: bool
+) -> None:
+    seen = Seen(gc_total_ns=total_ms * MS, gc_max_ns=longest_ms * MS, response_p99_ns=response_ms * MS)
+    assert (unfit_reasons(seen) == ()) is fit
+
+
+@given(st.integers(0, 10**10), st.integers(0, 10**10), st.integers(0, 10**10))
+def test_a_slower_target_never_makes_a_second_less_fit(lag_ns: int, response_ns: int, more_ns: int) -> None:
+    def fit(response: int) -> bool:
+        return not unfit_reasons(
+            Seen(lag_p99_ns=lag_ns, gc_max_ns=lag_ns, gc_total_ns=lag_ns, response_p99_ns=response)
+        )
+
+    assert fit(response_ns + more_ns) or not fit(response_ns)
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=300))
+def test_p99_of_lags_is_exceeded_by_1_percent_and_at_least_one(lags: list[int]) -> None:
+    found = _p99(sorted(lags))
+    if len(lags) > 1:
+        assert sum(lag > found for lag in lags) <= max(1, len(lags) // 100)
+        assert sum(lag >= found for lag in lags) > max(1, len(lags) // 100)
+
+
+SOURCE = """\
+import time
+
+def nap():
+    time.sleep(0.5)
+
+def spin(until):
+    while time.perf_counter() < until:
+        sum(range(1000))
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> ModuleType:
+    (tmp_path / "blocker.py").write_text(SOURCE)
     spec = importlib.util.spec_from_file_location("blocker", tmp_path / "blocker.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    check = SelfCheck(tmp_path, lambda: (1, 1, 0))
+    return module
+
+
+@contextmanager
+def watching(folder: Path, **more: object) -> Iterator[SelfCheck]:
+    check = SelfCheck(folder, lambda: (1, 1, 0), **more)  # type: ignore[arg-type]
     check.start()
-    await asyncio.sleep(0.05)
-    module.nap()
-    await asyncio.sleep(0.05)
-    health = check.health(None, 0, ())
-    check.stop()
+    try:
+        yield check
+    finally:
+        check.stop()
+
+
+async def test_a_scenario_that_blocks_the_loop_is_named_with_file_and_line(
+    tmp_path: Path, scenario: ModuleType
+) -> None:
+    with watching(tmp_path) as check:
+        await asyncio.sleep(0.05)
+        scenario.nap()
+        await asyncio.sleep(0.05)
+        health = check.health(None, 0, ())
     assert any("blocker.py:4 (nap) blocked the event loop" in note for note in health.notes)
     assert health.unfit
     assert health.loop_lag_max_us > 200_000
+    assert health.loop_lag_p99_us > 200_000  # the ticks that the pause swallowed count
+
+
+async def test_a_line_that_holds_the_loop_in_short_turns_is_named_where_there_was_a_lag(
+    tmp_path: Path, scenario: ModuleType
+) -> None:
+    with watching(tmp_path) as check:
+        until = perf_counter() + 0.6
+        while perf_counter() < until:
+            scenario.spin(perf_counter() + 0.04)
+            await asyncio.sleep(0)
+        health = check.health(None, 0, ())
+    assert health.unfit
+    assert any("blocker.py:" in note and "(spin) held the event loop for" in note for note in health.notes)
 
 
 async def test_a_loop_that_waits_for_a_slow_target_is_fit(tmp_path: Path) -> None:
-    check = SelfCheck(tmp_path, lambda: (1, 1, 0))
-    check.start()
-    await asyncio.sleep(0.3)
-    health = check.health(0, 300 * MS, ("a note",))
-    check.stop()
+    with watching(tmp_path) as check:
+        await asyncio.sleep(0.3)
+        health = check.health(0, 300 * MS, ("a note",))
     assert health.unfit == ()
     assert health.notes == ("a note",)
     assert health.rss_bytes > 1_000_000
+
+
+async def test_health_has_what_the_system_says_and_what_is_in_flight(tmp_path: Path) -> None:
+    faults = [2]
+    with watching(tmp_path, own_faults=lambda: faults[0], oldest_ns=lambda: 31_000 * MS, unacked=lambda: 4) as check:
+        faults[0] = 5
+        gc.collect()
+        health = check.health(None, 300 * MS, ())
+        again = check.health(None, 300 * MS, ())
+    assert (health.oldest_ms, health.unacked) == (31_000, 4)
+    assert health.gc_max_us > 0
+    assert health.fds > 0
+    assert health.memory_free_bytes > 0
+    assert "3 requests had no file descriptor or no local port" in health.unfit
+    assert again.unfit == ()
