@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from loadgen.engine.recorder import Recorder, RequestSeries, Watch
+from loadgen.engine.recorder import Place, Recorder, RequestSeries, Tags, Watch
 from loadgen.measure.series import OK
 
 __all__ = ["Meter", "Sample"]
@@ -35,10 +35,24 @@ class Meter:
     The clients call, for each request: `settle()`, `request(name)`, and at the end `hold(sample)`.
     """
 
-    __slots__ = ("_held", "_place", "failed", "journey", "load", "n", "pool_limited", "recorder", "step", "warmup")
+    __slots__ = (
+        "_held",
+        "_place",
+        "failed",
+        "journey",
+        "load",
+        "n",
+        "pool_limited",
+        "recorder",
+        "step",
+        "tags",
+        "warmup",
+    )
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, tags: Tags = ()) -> None:
         self.recorder = recorder
+        self.tags = tags
+        """Of the load that the user belongs to: part of every key."""
         self.journey = ""
         self.load, self.n = 0, 0
         """Which arrival of which of the plan's loads this iteration is."""
@@ -48,7 +62,7 @@ class Meter:
         self.failed: str | None = None
         """The first `http` error of this iteration that no `expect` accepted: it becomes the iteration's outcome."""
         self._held: Sample | None = None
-        self._place = recorder.place("", None, False)
+        self._place = recorder.place("", None, False, tags)
 
     def begin(self, journey: str, *, warmup: bool, pool_limited: bool, n: int = 0, load: int = 0) -> None:
         """Iteration `n` of load `load` begins; it waited for a free user if `pool_limited`."""
@@ -62,7 +76,7 @@ class Meter:
         if self._held is not None:
             self.settle()
         self.step = step
-        self._place = self.recorder.place(self.journey, step, self.warmup)
+        self._place = self.recorder.place(self.journey, step, self.warmup, self.tags)
 
     @property
     def watch(self) -> Watch | None:
@@ -84,7 +98,7 @@ class Meter:
         assert series is not None
         self.recorder.step(series, response_ns, duration_ns, outcome, censored, entered_ns)
         self.step = outer
-        self._place = self.recorder.place(self.journey, outer, self.warmup)
+        self._place = self.recorder.place(self.journey, outer, self.warmup, self.tags)
 
     def request(self, name: str) -> RequestSeries:
         """HOT. A request named `name` is asked for: counts it as started and gives its series."""
@@ -94,6 +108,11 @@ class Meter:
             counters.requests_pool_limited += 1
         place = self._place
         return place.names.get(name) or place.resolve(name)
+
+    @property
+    def place(self) -> Place:
+        """Where the user is."""
+        return self._place
 
     def hold(self, sample: Sample) -> None:
         """HOT. The request ended; its outcome may still be changed by an `expect`."""

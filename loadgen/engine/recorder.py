@@ -26,6 +26,7 @@ from loadgen.measure.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, Metric, 
 
 __all__ = [
     "MAX_NAMES",
+    "MAX_TAGGED",
     "CustomSource",
     "JourneySeries",
     "Place",
@@ -40,6 +41,11 @@ __all__ = [
 
 MAX_NAMES = 500
 """Distinct request names of a journey's step; the rest go into `(other)`, and the run says so."""
+MAX_TAGGED = 20
+"""Distinct tags (values of response headers) of a request's series; the rest go into `(other)`, and the run says so."""
+_TAG_LENGTH = 100
+
+Tags = tuple[tuple[str, str], ...]
 
 
 class RawSink(Protocol):
@@ -121,10 +127,19 @@ class Series:
 class RequestSeries(Series):
     """What the client holds for each (journey, step, name): resolved once, then two appends a request."""
 
-    __slots__ = ()
+    __slots__ = ("place", "tagged")
 
     def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
         super().__init__(key, ("response", "service"), watch)
+        self.place: Place | None = None
+        """Where it was resolved; None for one that was asked of the recorder itself."""
+        self.tagged = 0
+        """How many series it is split into by tags of responses."""
+
+    def split(self, tags: Tags) -> RequestSeries:
+        """Of the same request, the series of the responses with these tags: for a reply whose headers have come."""
+        place, name = self.place, self.key.request
+        return self if place is None or name is None else place.tagged(name, tags)
 
 
 class StepSeries(Series):
@@ -159,21 +174,38 @@ class TrendSeries(Series):
 
 
 class Place:
-    """A journey, or a step of one: its own series, and its request series by name."""
+    """A journey, or a step of one, in one load: its own series, and its request series by name.
 
-    __slots__ = ("journey", "names", "recorder", "series", "step", "warmup")
+    tags: those of the load, part of every key that is recorded here.
+    """
 
-    def __init__(self, recorder: Recorder, journey: str, step: str | None, warmup: bool) -> None:
-        self.recorder, self.journey, self.step, self.warmup = recorder, journey, step, warmup
+    __slots__ = ("_tagged", "journey", "names", "recorder", "series", "step", "tags", "warmup")
+
+    def __init__(self, recorder: Recorder, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> None:
+        self.recorder, self.journey, self.step, self.warmup, self.tags = recorder, journey, step, warmup, tags
         self.names: dict[str, RequestSeries] = {}
-        self.series = None if step is None else recorder.step_series(journey, step, warmup)
+        self._tagged: dict[tuple[RequestSeries, Tags], RequestSeries] = {}
+        self.series = None if step is None else recorder.step_series(journey, step, warmup, tags)
 
     def resolve(self, name: str) -> RequestSeries:
         """The series of a name that is not in `names` yet."""
-        series = self.recorder.request_series(self.journey, self.step, name, self.warmup)
+        series = self.recorder.request_series(self.journey, self.step, name, self.warmup, self.tags)
+        series.place = self
         if series.key.request == name:  # names beyond the cap are not kept: there may be millions
             self.names[name] = series
         return series
+
+    def tagged(self, name: str, tags: Tags) -> RequestSeries:
+        """HOT where the plan has tags, once a request. The series of a name, split by response headers `tags`."""
+        series = self.names.get(name) or self.resolve(name)
+        return self._tagged.get((series, tags)) or self._split(series, tags)
+
+    def _split(self, series: RequestSeries, tags: Tags) -> RequestSeries:
+        known = tuple((name, value[:_TAG_LENGTH]) for name, value in tags)
+        found = self.recorder.tagged_series(series, known)
+        if found.key.tags[len(self.tags) :] == tags:  # values beyond the cap are not kept
+            self._tagged[series, tags] = found
+        return found
 
 
 class Recorder:
@@ -186,8 +218,8 @@ class Recorder:
         self._max_names = max_names
         self._raw = raw
         self._series: dict[SeriesKey, Series] = {}
-        self._names: dict[tuple[str, str | None], int] = {}
-        self._places: dict[tuple[str, str | None, bool], Place] = {}
+        self._names: dict[tuple[str, str | None, Tags], int] = {}
+        self._places: dict[tuple[str, str | None, bool, Tags], Place] = {}
         self._ids: dict[SeriesKey, int] = {}
         self._flipped = Counters()
         self._seq = 0
@@ -203,37 +235,60 @@ class Recorder:
 
     # -- resolving series: once a name, not once a request -----------------------------------
 
-    def place(self, journey: str, step: str | None, warmup: bool) -> Place:
-        """HOT, twice a step: where a user is, with the series that are already resolved there. Shared by all users."""
-        found = self._places.get((journey, step, warmup))
+    def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> Place:
+        """HOT, twice a step: where a user is, with the series that are already resolved there. Shared by all users.
+
+        tags: the load's.
+        """
+        found = self._places.get((journey, step, warmup, tags))
         if found is None:
-            found = self._places[journey, step, warmup] = Place(self, journey, step, warmup)
+            found = self._places[journey, step, warmup, tags] = Place(self, journey, step, warmup, tags)
         return found
 
-    def request_series(self, journey: str, step: str | None, name: str, warmup: bool = False) -> RequestSeries:
-        key = SeriesKey("request", journey, step, name, OK, "response", warmup=warmup)
+    def request_series(
+        self, journey: str, step: str | None, name: str, warmup: bool = False, tags: Tags = ()
+    ) -> RequestSeries:
+        key = SeriesKey("request", journey, step, name, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
             if not warmup:
-                used = self._names.get((journey, step), 0)
+                used = self._names.get((journey, step, tags), 0)
                 if used >= self._max_names and name != OTHER:
                     self.note(f"more than {self._max_names} request names in {step or journey}: the rest is in {OTHER}")
-                    return self.request_series(journey, step, OTHER)
-                self._names[journey, step] = used + 1
+                    return self.request_series(journey, step, OTHER, tags=tags)
+                self._names[journey, step, tags] = used + 1
             found = self._series[key] = RequestSeries(key, self._watch(key))
         assert isinstance(found, RequestSeries)
         return found
 
-    def step_series(self, journey: str, step: str, warmup: bool = False) -> StepSeries:
-        key = SeriesKey("step", journey, step, None, OK, "response", warmup=warmup)
+    def tagged_series(self, series: RequestSeries, tags: Tags) -> RequestSeries:
+        """A part of a request's series: its responses with these tags. All parts are watched as the one that they are.
+
+        The whole is the sum of its parts, so a report has to add them up; `series` itself counts what had no response.
+        """
+        key = replace(series.key, tags=(*series.key.tags, *tags))
+        found = self._series.get(key)
+        if found is None:
+            if series.tagged >= MAX_TAGGED and any(value != OTHER for _, value in tags):
+                names = ", ".join(name for name, _ in tags)
+                self.note(f"more than {MAX_TAGGED} values of {names} for {series.key.request}: the rest is in {OTHER}")
+                return self.tagged_series(series, tuple((name, OTHER) for name, _ in tags))
+            series.tagged += 1
+            found = self._series[key] = RequestSeries(key, series.watch)
+            found.place = series.place
+        assert isinstance(found, RequestSeries)
+        return found
+
+    def step_series(self, journey: str, step: str, warmup: bool = False, tags: Tags = ()) -> StepSeries:
+        key = SeriesKey("step", journey, step, None, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
             found = self._series[key] = StepSeries(key, self._watch(key))
         assert isinstance(found, StepSeries)
         return found
 
-    def journey_series(self, journey: str, warmup: bool = False) -> JourneySeries:
-        key = SeriesKey("journey", journey, None, None, OK, "response", warmup=warmup)
+    def journey_series(self, journey: str, warmup: bool = False, tags: Tags = ()) -> JourneySeries:
+        key = SeriesKey("journey", journey, None, None, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
             found = self._series[key] = JourneySeries(key, self._watch(key))

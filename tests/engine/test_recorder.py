@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import Recorder, RequestSeries
+from loadgen.engine.recorder import MAX_TAGGED, Recorder, RequestSeries
 from loadgen.measure.delta import Delta
 from loadgen.measure.histogram import MAX_NS, slots_of_ns
 from loadgen.measure.series import OK, OTHER
@@ -126,3 +126,62 @@ def test_warm_up_has_series_of_its_own_and_counts_in_the_counters() -> None:
     delta = recorder.flip(0, 1)
     assert [k.warmup for k in delta.new_series if k.metric == "response"].count(True) == 1
     assert delta.counters.requests_finished == 2
+
+
+LOAD = (("load", "spike"),)
+
+
+def test_two_loads_of_a_journey_have_series_of_their_own() -> None:
+    recorder = Recorder()
+    for meter in (Meter(recorder), Meter(recorder, LOAD)):
+        meter.begin("j", warmup=False, pool_limited=False)
+        meter.enter("s")
+        meter.hold(FakeReply(meter.request("GET /"), 0, 1000))
+        meter.settle()
+        meter.leave(None, 1, 1, OK, False)
+        recorder.iteration(recorder.journey_series("j", tags=meter.tags), 1, 1, None, None, OK, False)
+    keys = [k for k in recorder.flip(0, 1).new_series if k.metric == "response"]
+    assert sorted((k.kind, k.tags) for k in keys) == sorted(
+        (kind, tags) for kind in ("journey", "step", "request") for tags in ((), LOAD)
+    )
+
+
+def test_a_series_is_split_by_what_the_response_said_and_keeps_the_tags_of_its_load() -> None:
+    recorder = Recorder()
+    meter = Meter(recorder, LOAD)
+    meter.begin("j", warmup=False, pool_limited=False)
+    for cache in ("hit", "miss", "hit"):
+        series = meter.request("GET /")
+        meter.hold(FakeReply(series.split((("x-cache", cache),)), 0, 1000))
+    meter.settle()
+    delta = recorder.flip(0, 1)
+    found = {
+        delta.new_series[s.series].tags: s.n for s in delta.stats if delta.new_series[s.series].metric == "response"
+    }
+    assert found == {(*LOAD, ("x-cache", "hit")): 2, (*LOAD, ("x-cache", "miss")): 1}
+    assert series.place is not None
+    assert series.place.tagged("GET /", (("x-cache", "hit"),)) is series.split((("x-cache", "hit"),))
+
+
+def test_a_header_with_a_new_value_each_time_does_not_fill_the_memory() -> None:
+    recorder = Recorder()
+    meter = Meter(recorder)
+    meter.begin("j", warmup=False, pool_limited=False)
+    for n in range(1000):
+        meter.hold(FakeReply(meter.request("GET /").split((("x-request-id", f"{n}" * 300),)), 0, 1000))
+    meter.settle()
+    tags = {k.tags for k in recorder.flip(0, 1).new_series}
+    assert len(tags) == MAX_TAGGED + 1
+    assert (("x-request-id", OTHER),) in tags
+    assert max(len(value) for ((_, value),) in tags) == 100
+    assert len(recorder.take_notes()) == 1
+
+
+def test_names_beyond_the_cap_keep_the_tags_of_their_load() -> None:
+    recorder = Recorder(max_names=1)
+    meter = Meter(recorder, LOAD)
+    meter.begin("j", warmup=False, pool_limited=False)
+    for n in range(3):
+        meter.hold(FakeReply(meter.request(f"GET /{n}"), 0, 1000))
+    meter.settle()
+    assert {(k.request, k.tags) for k in recorder.flip(0, 1).new_series} == {("GET /0", LOAD), (OTHER, LOAD)}
