@@ -1,16 +1,39 @@
-"""Request bodies and query strings, as httpx encodes them, quicker where that is easy."""
+"""Request bodies and query strings, as httpx encodes them, quicker where that is easy.
+
+A body is bytes where it is in memory anyway, else an `Upload`, which is sent
+piece by piece. What the client hands about as the bytes of a request is then a
+`StreamedRequest`: the bytes of its head, with the upload beside it.
+"""
 
 from __future__ import annotations
 
+import io
 import json as _json
-from collections.abc import Mapping
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from inspect import isasyncgen, isgenerator
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import httpx
 import msgspec
 
-__all__ = ["FORM", "JSON", "encode_form", "encode_json", "encode_multipart", "encode_query"]
+from loadgen.clients.files import PIECE_BYTES, Source
+
+__all__ = [
+    "FORM",
+    "JSON",
+    "Body",
+    "Content",
+    "StreamedRequest",
+    "Upload",
+    "encode_content",
+    "encode_form",
+    "encode_json",
+    "encode_multipart",
+    "encode_query",
+]
 
 JSON: Final = b"Content-Type: application/json\r\n"
 FORM: Final = b"Content-Type: application/x-www-form-urlencoded\r\n"
@@ -46,19 +69,228 @@ def _is_same(value: Any) -> bool:
     return kind in _SAME
 
 
+# -- bodies that are sent piece by piece ----------------------------------------------------------
+
+_SMALL_BYTES: Final = 32 * 1024
+"""A source up to this length is sent as bytes, in one write with the head."""
+
+Content = str | bytes | Iterable[bytes] | AsyncIterable[bytes]
+"""What `content=` takes: text, bytes, `file()`, `blob()`, open files, (async) iterables and generators."""
+
+
+class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that is sent piece by piece.
+
+    length: in bytes; None where nobody knows it before the end: then it goes in chunks.
+    is_chunked: how it is framed; also of a known length where the caller's headers say so.
+    can_repeat: it can be sent once more: after a redirect, for an auth flow, on another connection.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Iterable[bytes] | AsyncIterable[bytes]],
+        length: int | None,
+        *,
+        can_repeat: bool = True,
+        is_chunked: bool | None = None,
+    ) -> None:
+        self._begin, self.length = begin, length
+        self.can_repeat = can_repeat
+        self.is_chunked = length is None if is_chunked is None else is_chunked
+        self._is_begun = False
+
+    def framed_as(self, *, is_chunked: bool, length: int | None) -> Upload:
+        """The same body, framed as the caller's headers say."""
+        return Upload(self._again, length, can_repeat=self.can_repeat, is_chunked=is_chunked)
+
+    async def framed(self) -> AsyncGenerator[bytes, None]:
+        """What goes on the wire after the head; pieces without bytes are left out.
+
+        Raises:
+            ValueError: it is shorter or longer than its length.
+            TypeError: a piece is no bytes.
+            httpx.StreamConsumed: it was sent before, and cannot be sent again.
+        """
+        sent = 0
+        async with aclosing(self.__aiter__()) as pieces:
+            async for piece in pieces:
+                if not isinstance(piece, bytes | bytearray | memoryview):
+                    raise TypeError(f"the pieces of a body are bytes, not {type(piece).__name__}")
+                data = bytes(piece)
+                if not data:
+                    continue  # a chunk without bytes would be the last
+                sent += len(data)
+                if self.is_chunked:
+                    yield b"%x\r\n%b\r\n" % (len(data), data)
+                elif self.length is not None and sent > self.length:
+                    raise ValueError(f"the body is longer than the {self.length} bytes that its Content-Length says")
+                else:
+                    yield data
+        if self.is_chunked:
+            yield b"0\r\n\r\n"
+        elif sent != self.length:
+            raise ValueError(f"the body has {sent} bytes, and its Content-Length says {self.length}")
+
+    def _again(self) -> Iterable[bytes] | AsyncIterable[bytes]:
+        if self._is_begun and not self.can_repeat:
+            raise httpx.StreamConsumed
+        self._is_begun = True
+        return self._begin()
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        pieces = self._again()
+        try:
+            if isinstance(pieces, AsyncIterable):
+                async for piece in pieces:
+                    yield piece
+            else:
+                for piece in pieces:
+                    yield piece
+        finally:
+            if isasyncgen(pieces):
+                await pieces.aclose()
+            elif isgenerator(pieces):
+                pieces.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        pieces = self._again()
+        if isinstance(pieces, AsyncIterable):
+            raise RuntimeError("an async body cannot be read at once")
+        yield from pieces
+
+    def __repr__(self) -> str:
+        return f"<Upload of {'unknown length' if self.length is None else f'{self.length} bytes'}>"
+
+
+Body = bytes | Upload
+
+
+class StreamedRequest(bytes):
+    """The head of a request, with its empty line; `upload` follows. wants_stream: so is its answer to be read.
+
+    An upload of None is an empty one, or stands in the bytes already.
+    """
+
+    upload: Upload | None = None
+    wants_stream: bool = False
+
+    @classmethod
+    def of(cls, data: bytes, upload: Upload | None = None, *, wants_stream: bool = False) -> StreamedRequest:
+        request = cls(data)
+        request.upload = getattr(data, "upload", None) if upload is None else upload
+        request.wants_stream = wants_stream
+        return request
+
+
+def encode_content(content: object) -> Body:
+    """A body of text, bytes or pieces, as httpx takes it; unlike httpx's async client also of sync iterables.
+
+    Raises:
+        TypeError: none of these.
+    """
+    if isinstance(content, str):
+        return content.encode("utf-8")
+    if isinstance(content, bytes | bytearray | memoryview):
+        return bytes(content)
+    if isinstance(content, Source):
+        size = content.size_bytes
+        return bytes(content) if size <= _SMALL_BYTES else Upload(lambda: content, size)
+    if hasattr(content, "read") and isinstance(content, Iterable):
+        return _of_file(content)
+    if hasattr(content, "aread") and isinstance(content, AsyncIterable):
+        return Upload(lambda: _read_async(content), None, can_repeat=False)
+    if isinstance(content, Iterable | AsyncIterable) and not isinstance(content, Mapping):
+        is_once = isinstance(content, Iterator | AsyncIterator)
+        return Upload(lambda: content, None, can_repeat=not is_once)
+    raise TypeError(f"content is text, bytes, file(), blob() or an iterable of bytes, not {type(content).__name__}")
+
+
+def _of_file(file: Any) -> Upload:
+    """An open file, from where it stands; its length as httpx finds it."""
+    if isinstance(file, io.TextIOBase):
+        raise TypeError('content of a file that is open for text: open it as "rb"')
+    try:
+        start = file.tell()
+        length = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+    except (AttributeError, OSError):
+        return Upload(lambda: _read(file, None), None, can_repeat=False)
+    return Upload(lambda: _read(file, start), length)
+
+
+def _read(file: Any, start: int | None) -> Iterator[bytes]:
+    if start is not None:
+        file.seek(start)
+    while piece := file.read(PIECE_BYTES):
+        yield piece
+
+
+async def _read_async(file: Any) -> AsyncIterator[bytes]:
+    while piece := await file.aread(PIECE_BYTES):
+        yield piece
+
+
+# -- forms ----------------------------------------------------------------------------------------
+
+
 def encode_form(data: Mapping[str, Any]) -> bytes:
-    """`a=1&b=2`, lists as repeated keys, None as nothing, booleans in lower case."""
+    """`a=1&b=2`, lists as repeated keys, None as nothing, booleans in lower case.
+
+    Raises:
+        TypeError: a file() or blob(), which goes into `files=`.
+    """
     pairs: list[tuple[str, str]] = []
     for key, value in data.items():
         for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, Source):
+                raise TypeError(f"{key}: {item!r} in a form without files; write files={{{key!r}: ...}}")
             pairs.append((key, _text(item)))
     return urlencode(pairs).encode("utf-8")
 
 
-def encode_multipart(data: Mapping[str, Any] | None, files: Any) -> tuple[bytes, bytes]:
-    """Body and header line of a form with files, by httpx itself."""
-    request = httpx.Request("POST", "http://multipart.invalid", data=data, files=files)
-    return request.read(), b"Content-Type: " + request.headers["content-type"].encode("ascii") + b"\r\n"
+def encode_multipart(data: Mapping[str, Any] | None, files: Any, content_type: str | None = None) -> tuple[Body, bytes]:
+    """Body and header line of a form with files, by httpx itself.
+
+    Bytes where all of it is in memory, otherwise sent piece by piece, with a Content-Length where every part
+    has one. content_type: the caller's own, with the boundary to use.
+    """
+    fields, is_streamed = _fields(data, files)
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    request = httpx.Request("POST", "http://multipart.invalid", data=fields[0], files=fields[1], headers=headers)
+    line = b"Content-Type: " + request.headers["content-type"].encode("ascii") + b"\r\n"
+    if not is_streamed:
+        return request.read(), line
+    stream = request.stream
+    assert isinstance(stream, httpx.SyncByteStream)
+    length = request.headers.get("content-length")
+    return Upload(lambda: stream, None if length is None else int(length), can_repeat=length is not None), line
+
+
+def _fields(data: Mapping[str, Any] | None, files: Any) -> tuple[tuple[dict[str, Any] | None, Any], bool]:
+    """`data` and `files` for httpx, with readers for sources; and whether any part is not in memory."""
+    given = list(files.items() if isinstance(files, Mapping) else files)
+    parts = [(name, _readable(value)) for name, value in given]
+    is_streamed = any(not isinstance(_file_of(value), str | bytes) for _, value in parts)
+    plain = dict(data or {})
+    items = [(k, item) for k, v in plain.items() for item in (v if isinstance(v, list | tuple) else (v,))]
+    if any(isinstance(item, Source) for _, item in items):
+        # httpx takes no files in `data`; a file without a name has the same bytes as a field
+        as_parts = [
+            (k, (None, item.reader() if isinstance(item, Source) else item if isinstance(item, bytes) else _text(item)))
+            for k, item in items
+        ]
+        return (None, as_parts + parts), True
+    return (plain or None, parts), is_streamed
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, tuple) and len(value) > 1 and isinstance(value[1], Source):
+        return (value[0], value[1].reader(), *value[2:])
+    return value.reader() if isinstance(value, Source) else value
+
+
+def _file_of(value: Any) -> Any:
+    return value[1] if isinstance(value, tuple) and len(value) > 1 else value
 
 
 def encode_query(params: Any) -> str:

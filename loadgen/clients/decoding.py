@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from typing import Final
 
-__all__ = ["DecodingError", "decode"]
+__all__ = ["DecodingError", "Unpacker", "decode"]
+
+_STEP_BYTES: Final = 64 * 1024
+"""At most this much is unpacked at once, whatever the packed bytes say."""
 
 
 class DecodingError(ValueError):
@@ -37,3 +42,66 @@ def _inflate(body: bytes, window_bits: int, limit_bytes: int) -> bytes:
     if not unpacker.eof:
         raise DecodingError("the compressed body ends in the middle")
     return data
+
+
+class Unpacker:
+    """Undoes Content-Encoding while the body comes in. Gives at most 64 KiB at a time, so a bomb takes no memory."""
+
+    def __init__(self, encodings: str) -> None:
+        known = [e.strip().lower() for e in encodings.split(",")]
+        self._layers = [_Layer(is_gzip=e != "deflate") for e in reversed(known) if e in ("gzip", "x-gzip", "deflate")]
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The next packed bytes.
+
+        Raises:
+            DecodingError: the body is not what its Content-Encoding says.
+        """
+        return self._through(data, 0)
+
+    def finish(self) -> None:
+        """The body is at its end.
+
+        Raises:
+            DecodingError: in the middle of what was packed.
+        """
+        if any(layer.is_begun and not layer.is_over for layer in self._layers):
+            raise DecodingError("the compressed body ends in the middle")
+
+    def _through(self, data: bytes, at: int) -> Iterator[bytes]:
+        if at == len(self._layers):
+            if data:
+                yield data
+            return
+        for part in self._layers[at].feed(data):
+            yield from self._through(part, at + 1)
+
+
+class _Layer:
+    """One Content-Encoding."""
+
+    def __init__(self, *, is_gzip: bool) -> None:
+        self._is_gzip = is_gzip
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16 if is_gzip else zlib.MAX_WBITS)
+        self.is_begun = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._inflater.eof
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            try:
+                part = self._inflater.decompress(data, _STEP_BYTES)
+            except zlib.error as error:
+                if self._is_gzip or self.is_begun:
+                    raise DecodingError(str(error)) from error
+                self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # what many servers mean by deflate
+                self.is_begun = True
+                continue
+            self.is_begun = True
+            data = self._inflater.unconsumed_tail
+            if part:
+                yield part
+            if self._inflater.eof:
+                return

@@ -16,7 +16,7 @@ is sent once more, on a fresh connection, if its method is idempotent. It stays
 one row, whose time holds both; the pool counts it and the run says so.
 
 Differences from httpx, on purpose: `timeout` is for the whole call, not for
-each read; content is text or bytes, no iterators yet.
+each read; `content=` also takes sync iterators.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any, Final, Unpack
 
 import httpx
 
-from loadgen.clients.body import JSON, encode_json
+from loadgen.clients.body import JSON, StreamedRequest, encode_json
 from loadgen.clients.cookies import UserCookies
 from loadgen.clients.headers import UserHeaders
 from loadgen.clients.http1 import Connection
@@ -39,6 +39,7 @@ from loadgen.clients.prepare import (
     BodyOptions,
     Options,
     auth_of,
+    can_repeat,
     prepare,
     prepare_from,
     request_of,
@@ -47,6 +48,7 @@ from loadgen.clients.prepare import (
 from loadgen.clients.redirects import FOLLOWED, BadRedirect, redirected
 from loadgen.clients.replies import Reply
 from loadgen.clients.routes import Route, routes_of
+from loadgen.clients.streams import ReplyStream, StreamedReply
 from loadgen.clients.timeouts import Timeouts
 from loadgen.engine.meter import Meter
 from loadgen.errors import RequestFailed
@@ -208,6 +210,12 @@ class HttpClient:
     ) -> Coroutine[Any, Any, Reply]:
         return self._call(method.upper(), url, name, expect, options)
 
+    def stream(
+        self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
+    ) -> ReplyStream:
+        """An answer that is read while it comes: `async with user.http.stream("GET", "/events") as reply:`."""
+        return ReplyStream(self._call(method.upper(), url, name, None, options, streamed=True), expect)
+
     # -- the way of one request -------------------------------------------------------------
 
     def _begin(self, route: Route) -> bytes | None:
@@ -235,13 +243,18 @@ class HttpClient:
         deadline_ns: int = 0,
         accept: Container[int] | None = None,
         follow: bool | None = None,
+        streamed: bool = False,
     ) -> Reply:
         """HOT. One request on the wire, and its hops if it is redirected. deadline_ns: 0 means by `timeouts`."""
         meter = self._meter
         meter.settle()
         asked_ns = perf_counter_ns()
         series = meter.request(name or route.name)
-        reply = Reply(meter, route, data, series, asked_ns)
+        if streamed:
+            data = StreamedRequest.of(data, wants_stream=True)
+            reply: Reply = StreamedReply(meter, route, data, series, asked_ns)
+        else:
+            reply = Reply(meter, route, data, series, asked_ns)
         if series.watch is not None:
             series.watch.begun(asked_ns)
         if timeouts is None:
@@ -271,9 +284,13 @@ class HttpClient:
             if status >= 400 and not (accept and status in accept):
                 reply.outcome = http_outcome(status)
             elif status in FOLLOWED and (self.follow_redirects if follow is None else follow):
-                meter.hold(reply)
-                return await self._follow(reply, name, expect, timeouts, deadline_ns, accept)
-        meter.hold(reply)
+                if isinstance(reply, StreamedReply):
+                    await reply.skip()
+                else:
+                    meter.hold(reply)
+                return await self._follow(reply, name, expect, timeouts, deadline_ns, accept, streamed)
+        if not streamed:  # else it is held at its end
+            meter.hold(reply)
         if expect is not None:
             reply.expect(expect)
         return reply
@@ -311,6 +328,8 @@ class HttpClient:
         """True when the request may be sent again: the target closed a kept connection and answered nothing."""
         if failure.outcome != RESET or reply.size_bytes or not connection.requests or not reply.route.is_idempotent:
             return False
+        if not can_repeat(reply._sent):
+            return False
         self._pool.stale_retries += 1
         self._meter.recorder.note(STALE_NOTE)
         return True
@@ -332,8 +351,10 @@ class HttpClient:
         expect: _Status,
         options: AllOptions | BodyOptions | Options,
         json: Any = None,
+        *,
+        streamed: bool = False,
     ) -> Reply:
-        """A request with options."""
+        """A request with options. streamed: it is done with the head of its answer."""
         route, data = prepare(self._routes, self._headers, self._cookies, method, url, options, json)
         timeouts = timeouts_of(options, self._timeouts)
         accept = options.get("accept")
@@ -342,7 +363,9 @@ class HttpClient:
             follow = self.follow_redirects
         auth = auth_of(options, url)
         if auth is None:
-            return await self._send(route, data, name, expect, timeouts=timeouts, accept=accept, follow=follow)
+            return await self._send(
+                route, data, name, expect, timeouts=timeouts, accept=accept, follow=follow, streamed=streamed
+            )
         deadline_ns = perf_counter_ns() + timeouts.total_ns
         flow = auth.async_auth_flow(request_of(route, data))
         request = await anext(flow)
@@ -350,12 +373,24 @@ class HttpClient:
             while True:
                 route, data = prepare_from(self._routes, request)
                 reply = await self._send(
-                    route, data, name, None, timeouts=timeouts, deadline_ns=deadline_ns, accept=accept, follow=follow
+                    route,
+                    data,
+                    name,
+                    None,
+                    timeouts=timeouts,
+                    deadline_ns=deadline_ns,
+                    accept=accept,
+                    follow=follow,
+                    streamed=streamed,
                 )
+                if isinstance(reply, StreamedReply) and auth.requires_response_body:
+                    await reply.aread()
                 try:
                     request = await flow.asend(reply.as_httpx())
                 except StopAsyncIteration:
                     break
+                if isinstance(reply, StreamedReply):
+                    await reply.skip()
         finally:
             await flow.aclose()
         if expect is not None:
@@ -370,6 +405,7 @@ class HttpClient:
         timeouts: Timeouts,
         deadline_ns: int,
         accept: Container[int] | None,
+        streamed: bool = False,
     ) -> Reply:
         """Follow the redirects of `reply`, which is held; the last hop is the answer."""
         history: list[Reply] = []
@@ -384,8 +420,18 @@ class HttpClient:
             history.append(reply)
             hop = f"{name} (hop {len(history) + 1})" if name else None
             reply = await self._send(
-                route, data, hop, None, timeouts=timeouts, deadline_ns=deadline_ns, accept=accept, follow=False
+                route,
+                data,
+                hop,
+                None,
+                timeouts=timeouts,
+                deadline_ns=deadline_ns,
+                accept=accept,
+                follow=False,
+                streamed=streamed,
             )
+            if isinstance(reply, StreamedReply) and reply.has_redirect_location:
+                await reply.skip()
             reply.history[:] = history
         if expect is not None:
             reply.expect(expect)

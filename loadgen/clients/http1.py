@@ -5,6 +5,11 @@ No pipelining, no policy: who opens, keeps and retries is `pool.py` and
 answers take the short way: the whole response in one read, its head known (see
 `heads.py`), its length given. Everything else goes through llhttp.
 
+A body that is an `Upload` is sent no faster than the target takes it, and no
+further than to an answer: who is told 413 in the middle has said enough. An
+answer that is read as a stream is handed on piece by piece, and reading stops
+while its reader has enough.
+
 A connection that saw anything odd (bytes nobody asked for, a body that goes on,
 an answer before the request was written) answers its request if it can and is
 then closed, never reused.
@@ -13,17 +18,20 @@ then closed, never reused.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from contextlib import aclosing, suppress
 from time import perf_counter_ns
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import httptools
 
+from loadgen.clients.body import StreamedRequest, Upload
 from loadgen.clients.heads import HEADS, Head, RawHeaders, keep_head
 from loadgen.clients.outcomes import PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
 from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
 
-__all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Exchange"]
+__all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Exchange", "Sink"]
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 MAX_HEAD_BYTES: Final = 256 * 1024
@@ -31,8 +39,11 @@ MAX_HEAD_BYTES: Final = 256 * 1024
 _MANY_BYTES: Final = 32 * 1024
 """From this on a request may not be written at once, so its answer can come too early."""
 
-_START, _COUNT, _PARSE = 0, 1, 2
-"""Nothing of the response is there; its body is counted; llhttp has it."""
+_BREATH_BYTES: Final = 256 * 1024
+"""So much is sent before others have their turn, however fast the target reads."""
+
+_START, _COUNT, _PARSE, _STREAM = 0, 1, 2, 3
+"""Nothing of the response is there; its body is counted; llhttp has it; llhttp has it and each piece is handed on."""
 
 
 class Exchange(Protocol):
@@ -47,6 +58,27 @@ class Exchange(Protocol):
     """As it came: still encoded."""
 
 
+class Sink(Exchange, Protocol):
+    """An exchange whose answer is read as a stream: `send` is done with the head, `done_ns` is the last byte's."""
+
+    source: Connection
+
+    def took_head(self, head: Head) -> None: ...
+
+    def took(self, data: bytes, now_ns: int) -> bool:
+        """The next piece of the body. True when that is enough for now: `Connection.resume` asks for more."""
+        ...
+
+    def ended(self) -> None:
+        """The whole answer was there; the connection is another's."""
+
+    def broke(self, failure: RequestFailed) -> None:
+        """In the middle of the body."""
+
+    def cut(self) -> None:
+        """We closed the connection."""
+
+
 class Connection(asyncio.Protocol):
     """HOT. `send` writes a request and gives a future that is done when the whole response is there.
 
@@ -57,12 +89,14 @@ class Connection(asyncio.Protocol):
         "_chunks",
         "_closed_as",
         "_complete",
+        "_drained",
         "_exchange",
         "_extra",
         "_final",
         "_have",
         "_head_only",
         "_is_large",
+        "_is_sending",
         "_key",
         "_limit_bytes",
         "_loop",
@@ -71,6 +105,7 @@ class Connection(asyncio.Protocol):
         "_phase",
         "_raw",
         "_reason",
+        "_sink",
         "_transport",
         "_waiter",
         "_wheel",
@@ -110,14 +145,23 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._have = 0
         self._final: Head | None = None
-        self._complete = self._extra = self._head_only = self._is_large = False
+        self._complete = self._extra = self._head_only = self._is_large = self._is_sending = False
+        self._sink: Sink | None = None
+        self._drained: asyncio.Future[None] | None = None
+        """While the transport has enough to write: done when it wants more."""
         self._key: bytes | None = None
         self._closed_as = (RESET, f"{where} closed the connection")
 
     # -- what the client calls --------------------------------------------------------------
 
-    def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> asyncio.Future[None]:
-        """Write a request. head_only: the method is HEAD. deadline_ns: NEVER_NS for none."""
+    def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
+        """Write a request. head_only: the method is HEAD. deadline_ns: NEVER_NS for none.
+
+        Of a StreamedRequest the caller's own task sends the body; what the body's code raises is raised here, and
+        then the request is still under way. If the answer is wanted as a stream, `exchange` is a Sink.
+        """
+        if type(data) is not bytes:
+            return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
         self._exchange = exchange
         self._head_only = head_only
         self._is_large = len(data) > _MANY_BYTES
@@ -137,9 +181,12 @@ class Connection(asyncio.Protocol):
         """Close at once. Who waits for an answer is cancelled: it is cut off by us, and not a fault of the target."""
         waits = self._exchange is not None
         self._exchange = None
+        sink, self._sink = self._sink, None
         self._close()
         if waits and not self._waiter.done():
             self._waiter.cancel()
+        elif sink is not None:
+            sink.cut()
 
     def expire(self) -> None:
         """Censored at the deadline; what came after it, or was not even sent by then, does not count."""
@@ -149,6 +196,77 @@ class Connection(asyncio.Protocol):
             if exchange.first_byte_ns > at_ns:
                 exchange.first_byte_ns = 0
             self._fail(TIMEOUT, "no complete answer in time", at_ns)
+
+    # -- bodies and answers that are streams ------------------------------------------------
+
+    async def _send_streamed(
+        self, request: StreamedRequest, exchange: Exchange, head_only: bool, deadline_ns: int
+    ) -> None:
+        waiter = cast("asyncio.Future[None]", self.send(bytes(request), exchange, head_only, deadline_ns))
+        if not waiter.done():
+            if request.wants_stream:
+                sink = self._sink = cast("Sink", exchange)
+                sink.source = self
+                self._phase = _STREAM
+                self._final = None
+            if request.upload is not None:
+                try:
+                    await self._push(request.upload, waiter)
+                except BaseException:
+                    if waiter.done() and not waiter.cancelled():
+                        waiter.exception()  # it failed, too: asyncio complains of what nobody looks at
+                    raise
+        await waiter
+
+    async def _push(self, upload: Upload, waiter: asyncio.Future[None]) -> None:
+        """Send a body until it ends or there is an answer, or a failure: also while its own code is waiting."""
+        self._is_large = self._is_sending = True
+        answered = asyncio.timeout(None)
+
+        def stop(_: object) -> None:
+            with suppress(RuntimeError):  # it was at its end just now
+                answered.reschedule(self._loop.time())
+
+        waiter.add_done_callback(stop)
+        try:
+            async with answered, aclosing(upload.framed()) as pieces:
+                left, unseen = (-1 if upload.is_chunked else upload.length or 0), 0
+                async for piece in pieces:
+                    if waiter.done():
+                        return
+                    self._transport.write(piece)
+                    left -= len(piece)
+                    unseen += len(piece)
+                    if not left:
+                        self._is_sending = False
+                    if self._drained is not None:
+                        await self._drained
+                        unseen = 0
+                    elif unseen > _BREATH_BYTES:
+                        await asyncio.sleep(0)
+                        unseen = 0
+                self._is_sending = False
+        except TimeoutError:
+            if not answered.expired():
+                raise
+        except RequestFailed as failure:  # of another request, from which the body comes
+            if not waiter.done():
+                self._fail(failure.outcome, f"while its body was sent: {failure.detail}")
+        finally:
+            waiter.remove_done_callback(stop)
+
+    def resume(self) -> None:
+        """The sink wants more."""
+        if not self.is_closed:
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self._drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
 
     # -- what the loop calls ----------------------------------------------------------------
 
@@ -200,14 +318,18 @@ class Connection(asyncio.Protocol):
         if phase == _PARSE:
             self._key = None
             self._feed(exchange, data, now_ns)
-        else:
+        elif phase == _COUNT:
             self._count(exchange, data, now_ns)
+        else:
+            self._hand_on(exchange, data, now_ns)
 
     def eof_received(self) -> None:
         """The target closed its side; the transport closes ours after this."""
         exchange, head = self._exchange, self._final
         if exchange is None:
             self._close()
+        elif self._sink is not None and head is not None and head.length is None and self._ends_with_eof(head):
+            self._finish_stream(self._sink, False, perf_counter_ns())
         elif self._phase == _PARSE and head is not None and head.length is None and self._ends_with_eof(head):
             exchange.body = b"".join(self._chunks)
             self._finish(exchange, head, False, perf_counter_ns())
@@ -255,18 +377,8 @@ class Connection(asyncio.Protocol):
     def _feed(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
         if self._phase == _START:
             self._phase = _PARSE
-            self._raw, self._chunks, self._have, self._final = [], [], 0, None
-            self._complete = self._extra = False
-        parser = self._parser
-        if parser is None:
-            parser = self._parser = httptools.HttpResponseParser(self)
-        broken = ""
-        try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            broken = "an upgrade that nobody asked for"
-        except httptools.HttpParserError as error:
-            broken = str(error) or type(error).__name__
+            self._begin_parsing()
+        broken = self._parse(data)
         head = self._final
         if head is not None and (self._complete or self._head_only):
             if not self._complete or broken or self._extra:
@@ -281,6 +393,51 @@ class Connection(asyncio.Protocol):
             self._too_large()
         elif head is None and exchange.size_bytes > MAX_HEAD_BYTES:
             self._fail(PROTOCOL, f"more than {MAX_HEAD_BYTES} bytes of headers")
+
+    def _hand_on(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
+        """As `_feed`, for an answer that is read as a stream."""
+        sink = self._sink
+        assert sink is not None
+        if not exchange.first_byte_ns:
+            exchange.first_byte_ns = now_ns
+            self._begin_parsing()
+        was_ahead = self._final is None
+        broken = self._parse(data)
+        head, chunks = self._final, self._chunks
+        if head is not None and was_ahead and not broken and not self._waiter.done():
+            sink.took_head(head)
+            self._waiter.set_result(None)
+        is_full = False
+        if chunks:
+            self._chunks = []
+            is_full = sink.took(b"".join(chunks), now_ns)
+        if head is not None and (self._complete or self._head_only):
+            if not self._complete or broken or self._extra:
+                self._parser = None
+            self._finish_stream(sink, head.keep_alive and not broken and not self._extra, now_ns)
+        elif broken:
+            self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {broken}")
+        elif head is None and exchange.size_bytes > MAX_HEAD_BYTES:
+            self._fail(PROTOCOL, f"more than {MAX_HEAD_BYTES} bytes of headers")
+        elif is_full:
+            self._transport.pause_reading()
+
+    def _begin_parsing(self) -> None:
+        self._raw, self._chunks, self._have, self._final = [], [], 0, None
+        self._complete = self._extra = False
+
+    def _parse(self, data: bytes) -> str:
+        """What is wrong with it; empty when nothing is."""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpResponseParser(self)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return "an upgrade that nobody asked for"
+        except httptools.HttpParserError as error:
+            return str(error) or type(error).__name__
+        return ""
 
     def on_status(self, reason: bytes) -> None:
         if not self._complete:
@@ -338,22 +495,39 @@ class Connection(asyncio.Protocol):
         if waiter.done():  # cancelled, and its task has not run yet
             self._close()
             return
-        if reusable and not (self._is_large and self._transport.get_write_buffer_size()):
+        if reusable and not (self._is_large and (self._is_sending or self._transport.get_write_buffer_size())):
             self.stack.append(self)
         else:
             self._close()
         waiter.set_result(None)
+
+    def _finish_stream(self, sink: Sink, reusable: bool, now_ns: int) -> None:
+        if now_ns > self.deadline_ns:
+            self.expire()
+            return
+        sink.done_ns = now_ns
+        self._exchange = self._sink = None
+        self.deadline_ns = 0
+        self.requests += 1
+        if reusable and not (self._is_large and (self._is_sending or self._transport.get_write_buffer_size())):
+            self.stack.append(self)
+        else:
+            self._close()
+        sink.ended()
 
     def _too_large(self) -> None:
         self._fail(TOO_LARGE, f"more than {self._limit_bytes} bytes")
 
     def _fail(self, outcome: str, detail: str, at_ns: int | None = None) -> None:
         exchange, self._exchange = self._exchange, None
+        sink, self._sink = self._sink, None
         assert exchange is not None
         exchange.done_ns = perf_counter_ns() if at_ns is None else at_ns
         self._close()
         if not self._waiter.done():
             self._waiter.set_exception(RequestFailed(outcome, detail))
+        elif sink is not None:
+            sink.broke(RequestFailed(outcome, detail))
 
     def _close(self) -> None:
         if self.is_closed:
@@ -363,6 +537,7 @@ class Connection(asyncio.Protocol):
         self._wheel.forget(self)
         self._parser = None  # it refers back to us
         self._chunks = []
+        self.resume_writing()  # nobody waits for what will not be written
         self._lost(self)
         self._transport.abort()
 

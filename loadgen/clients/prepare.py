@@ -7,7 +7,19 @@ from typing import Any, Final, TypedDict
 
 import httpx
 
-from loadgen.clients.body import FORM, JSON, encode_form, encode_json, encode_multipart, encode_query
+from loadgen.clients.body import (
+    FORM,
+    JSON,
+    Body,
+    Content,
+    StreamedRequest,
+    Upload,
+    encode_content,
+    encode_form,
+    encode_json,
+    encode_multipart,
+    encode_query,
+)
 from loadgen.clients.cookies import UserCookies
 from loadgen.clients.headers import UserHeaders, header_lines, with_call_headers
 from loadgen.clients.redirects import BadRedirect
@@ -20,6 +32,7 @@ __all__ = [
     "BodyOptions",
     "Options",
     "auth_of",
+    "can_repeat",
     "prepare",
     "prepare_from",
     "request_of",
@@ -28,6 +41,7 @@ __all__ = [
 
 _HAS_LENGTH: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods that say `Content-Length: 0` where they have no body."""
+_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 
 
 class Options(TypedDict, total=False):
@@ -53,9 +67,12 @@ class Options(TypedDict, total=False):
 class BodyOptions(Options, total=False):
     """What requests with a body take beside `json`."""
 
-    content: str | bytes | None
+    content: Content | None
+    """Text, bytes, `file()`, `blob()`, an open file, or an iterable or async iterable of bytes: the last two go
+    in chunks (Transfer-Encoding), no faster than the target takes them."""
     data: Any
     files: Any
+    """As httpx's, also with `file()` and `blob()`; what is not in memory is read while it is sent."""
 
 
 class AllOptions(BodyOptions, total=False):
@@ -77,7 +94,8 @@ def prepare(
 
     Raises:
         ValueError: no URL, no method, a header that would be two, JSON with NaN.
-        TypeError: content that is neither text nor bytes, a JSON value that JSON has not.
+        TypeError: content that is no body, a JSON value that JSON has not.
+        UsageError: a file() that cannot be read.
     """
     route = _route(routes, method, url, options.get("params"))
     lines, merged = with_call_headers(headers, options.get("headers"))
@@ -86,14 +104,19 @@ def prepare(
     if "host" in given:
         head = route.line + header_lines([(b"Host", given["host"].encode("ascii"))])
     cookie = b"" if "cookie" in given else _cookie_line(cookies, options.get("cookies"), route.url)
-    body, body_type = _body(options, options.get("json") if json is None else json)
+    own_type = None if merged is None else merged.get("content-type")
+    body, body_type = _body(options, options.get("json") if json is None else json, own_type)
     parts = [head, lines, cookie]
-    if "content-length" not in given and "transfer-encoding" not in given and (body or method in _HAS_LENGTH):
+    if "content-length" in given or "transfer-encoding" in given:
+        body = _framed(body, given)
+    elif isinstance(body, Upload):
+        parts.append(_CHUNKED if body.length is None else b"Content-Length: %d\r\n" % body.length)
+    elif body or method in _HAS_LENGTH:
         parts.append(b"Content-Length: %d\r\n" % len(body))
-    if "content-type" not in given:
+    if own_type is None:
         parts.append(body_type)
-    parts += (b"\r\n", body)
-    return route, b"".join(parts)
+    parts.append(b"\r\n")
+    return route, _joined(parts, body)
 
 
 def prepare_from(routes: Routes, request: httpx.Request, cookies: UserCookies | None = None) -> tuple[Route, bytes]:
@@ -108,7 +131,10 @@ def prepare_from(routes: Routes, request: httpx.Request, cookies: UserCookies | 
         raise BadRedirect(str(error)) from error
     lines = header_lines(request.headers.raw)
     cookie = b"" if cookies is None else cookies.header_line(route.url)
-    return route, b"".join((route.line, lines, cookie, b"\r\n", request.read()))
+    body = request.stream if isinstance(request.stream, Upload) else request.read()
+    if not isinstance(body, Upload) and "transfer-encoding" in request.headers:
+        body = _framed(body, request.headers)
+    return route, _joined([route.line, lines, cookie, b"\r\n"], body)
 
 
 def request_of(route: Route, data: bytes) -> httpx.Request:
@@ -116,7 +142,15 @@ def request_of(route: Route, data: bytes) -> httpx.Request:
     head, _, body = data.partition(b"\r\n\r\n")
     lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
     headers = [(name, value) for name, _, value in lines]
+    if isinstance(data, StreamedRequest) and data.upload is not None:
+        return httpx.Request(route.method, route.url, headers=headers, stream=data.upload)
     return httpx.Request(route.method, route.url, headers=headers, content=body or None)
+
+
+def can_repeat(data: bytes) -> bool:
+    """False when the body of a request was sent and is gone."""
+    upload = getattr(data, "upload", None)
+    return upload is None or bool(upload.can_repeat)
 
 
 def timeouts_of(options: Any, default: Timeouts) -> Timeouts:
@@ -174,21 +208,35 @@ def _cookie_line(cookies: UserCookies | None, call: Any, url: str) -> bytes:
     return b"" if cookies is None else cookies.header_line(url)
 
 
-def _body(options: Any, json: Any) -> tuple[bytes, bytes]:
-    """The body and its Content-Type line, chosen in httpx's order."""
+def _body(options: Any, json: Any, content_type: str | None) -> tuple[Body, bytes]:
+    """The body and its Content-Type line, chosen in httpx's order. content_type: the caller's, if it has one."""
     content, data = options.get("content"), options.get("data")
     if data is not None and not isinstance(data, Mapping):
         content = data  # as requests had it, and httpx takes
     if content is not None:
-        if isinstance(content, str):
-            return content.encode("utf-8"), b""
-        if isinstance(content, bytes | bytearray | memoryview):
-            return bytes(content), b""
-        raise TypeError(f"content is text or bytes, not {type(content).__name__}")
+        return encode_content(content), b""
     if options.get("files"):
-        return encode_multipart(data, options["files"])
+        return encode_multipart(data, options["files"], content_type)
     if data:
         return encode_form(data), FORM
     if json is not None:
         return encode_json(json), JSON
     return b"", b""
+
+
+def _framed(body: Body, headers: Any) -> Body:
+    """The body as the caller's own headers frame it."""
+    if "transfer-encoding" in headers:
+        if isinstance(body, Upload):
+            return body.framed_as(is_chunked=True, length=body.length)
+        return Upload(lambda: (body,), len(body), is_chunked=True)
+    if isinstance(body, Upload):
+        return body.framed_as(is_chunked=False, length=int(headers["content-length"]))
+    return body
+
+
+def _joined(parts: list[bytes], body: Body) -> bytes:
+    if isinstance(body, Upload):
+        return StreamedRequest.of(b"".join(parts), body)
+    parts.append(body)
+    return b"".join(parts)

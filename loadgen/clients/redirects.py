@@ -11,6 +11,8 @@ from typing import Final
 
 import httpx
 
+from loadgen.clients.body import Upload
+
 __all__ = ["FOLLOWED", "BadRedirect", "redirected"]
 
 FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
@@ -34,12 +36,15 @@ def redirected(request: httpx.Request, status: int, location: str) -> httpx.Requ
         if not _is_upgrade(request.url, url):
             headers.pop("Authorization", None)
         headers["Host"] = url.netloc.decode("ascii")
-    content: bytes | None = request.read()
+    upload = request.stream if isinstance(request.stream, Upload) else None
+    content: bytes | None = request.read() if upload is None else None
     if method != request.method and method == "GET":
-        content = None
+        content = upload = None
         headers.pop("Content-Length", None)
         headers.pop("Transfer-Encoding", None)
     headers.pop("Cookie", None)
+    if upload is not None:
+        return httpx.Request(method, url, headers=headers, stream=upload)
     return httpx.Request(method, url, headers=headers, content=content or None)
 
 
