@@ -3,6 +3,8 @@
     p(95) < "300ms"                        of what was due, at least 95 % ended ok within 300 ms; each journey by itself
     p(99, step="add to cart") < "800ms"    the same of a step; `request=`, `journey=` and `region=` narrow it further
     error_ratio() < "0.1%"                 per iteration
+    p(95, window="1m") < "300ms"           in each minute: the windows slide by one interval, by when things were due
+    error_ratio(window="30s", abort=True) < "5%"    the first window that breaks it stops the run
 
 The comparison builds the objective. Nothing here raises: a comparison that makes
 no sense is a fault at its line. How an objective is judged is in
@@ -12,17 +14,20 @@ no sense is a fault at its line. How an objective is judged is in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Never, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypedDict
 
 from loadgen.dsl.origin import Origin, here
 from loadgen.errors import Fault
 from loadgen.measure.objective import Objective
-from loadgen.units import parse_duration, parse_ratio
+from loadgen.units import NS_PER_S, format_duration, parse_duration, parse_ratio
 
 if TYPE_CHECKING:
     from loadgen.dsl.journey import Journey
 
 __all__ = ["Slo", "error_ratio", "p"]
+
+_LEAST_WINDOW_NS: Final = NS_PER_S
+"""The interval in which agents count what was due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,17 @@ class _Scope(TypedDict):
     region: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Over what it is judged, and what comes of a break."""
+
+    window_ns: int = 0
+    abort: bool = False
+    said: tuple[str, ...] = ()
+    """As it stands in texts."""
+    faults: tuple[Fault, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Measured:
     """What an objective is about, before it is compared with a limit."""
@@ -55,6 +71,7 @@ class _Measured:
     """As it was written, for texts: `p(99, step="add to cart")`."""
     q: float
     scope: _Scope
+    window: _Window
     faults: tuple[Fault, ...]
 
     def _below(self, limit: object) -> Slo:
@@ -73,6 +90,8 @@ class _Measured:
                 q=self.q,
                 limit=value,
                 text=text,
+                window_ns=self.window.window_ns,
+                abort=self.window.abort,
                 **self.scope,
             ),
         )
@@ -152,11 +171,18 @@ def p(
     step: str | None = None,
     request: str | None = None,
     region: str | None = None,
+    window: str | float | None = None,
+    abort: bool = False,
 ) -> Percentile:
     """The q-th percentile (percent: `p(95)`, `p(99.9)`) of response times, over everything that was due.
 
     Without `step` and `request`: of each journey by itself. `request` is the request's name, as in
     `GET /products/{sku}`; nested steps are `outer/inner`.
+
+    Args:
+        window: it has to hold in each window of that length ("1m"), by when things were due; what is in flight and
+            older than the limit is bad already. None: over the whole run.
+        abort: the first window that breaks it stops the run, which has then failed.
     """
     origin = here()
     faults = []
@@ -165,8 +191,9 @@ def p(
     elif q < 1:
         faults.append(origin.fault(f"p({q:g}): percentiles are in percent", f"write p({q * 100:g})"))
     scope, wrong = _scope(origin, "p", journey, step, request, region)
-    said = f"p({', '.join([f'{q:g}' if isinstance(q, int | float) else repr(q), *_said(scope)])})"
-    return Percentile(origin, "percentile", said, q, scope, (*faults, *wrong))
+    over = _window(origin, "p", window, abort)
+    said = f"p({', '.join([f'{q:g}' if isinstance(q, int | float) else repr(q), *_said(scope), *over.said])})"
+    return Percentile(origin, "percentile", said, q, scope, over, (*faults, *wrong, *over.faults))
 
 
 def error_ratio(
@@ -175,11 +202,18 @@ def error_ratio(
     step: str | None = None,
     request: str | None = None,
     region: str | None = None,
+    window: str | float | None = None,
+    abort: bool = False,
 ) -> ErrorRatio:
-    """The share of iterations that did not end ok: failed, timed out, missed, cut off. Or of a step, or request."""
+    """The share of iterations that did not end ok: failed, timed out, missed, cut off. Or of a step, or request.
+
+    `window` and `abort` are those of `p`.
+    """
     origin = here()
     scope, wrong = _scope(origin, "error_ratio", journey, step, request, region)
-    return ErrorRatio(origin, "error_ratio", f"error_ratio({', '.join(_said(scope))})", 0.0, scope, wrong)
+    over = _window(origin, "error_ratio", window, abort)
+    said = f"error_ratio({', '.join((*_said(scope), *over.said))})"
+    return ErrorRatio(origin, "error_ratio", said, 0.0, scope, over, (*wrong, *over.faults))
 
 
 def _scope(
@@ -205,3 +239,32 @@ def _scope(
 
 def _said(scope: _Scope) -> list[str]:
     return [f'{key}="{value}"' for key, value in scope.items() if value is not None]
+
+
+def _window(origin: Origin, what: str, window: object, abort: object) -> _Window:
+    """The window and what is wrong with it."""
+    if not isinstance(abort, bool):
+        return _Window(faults=(origin.fault(f"{what}(abort={abort!r}): abort is True or False", "write abort=True"),))
+    if window is None:
+        if not abort:
+            return _Window()
+        fault = origin.fault(
+            f"{what}(abort=True) without a window: over the whole run it is decided only at its end",
+            f'say over how long it has to be broken: window="1m", as in {what}(..., window="1m", abort=True)',
+        )
+        return _Window(faults=(fault,))
+    try:
+        if isinstance(window, bool) or not isinstance(window, str | int | float):
+            raise ValueError(f"{window!r} is no duration")
+        window_ns = parse_duration(window)
+        if window_ns == 0:
+            raise ValueError("nothing is due in no time")
+        if window_ns < _LEAST_WINDOW_NS:
+            least = format_duration(_LEAST_WINDOW_NS)
+            raise ValueError(f"what is due is counted by intervals of {least}, so that is the shortest window")
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, OverflowError):
+            error = ValueError("no run is that long")
+        return _Window(faults=(origin.fault(f"{what}(window={window!r}): {error}", 'write window="1m"'),))
+    text = window.strip() if isinstance(window, str) else f"{window:g}s"
+    return _Window(window_ns, abort, (f'window="{text}"',))

@@ -2,26 +2,39 @@
 
 A histogram holds what *ended* in an interval. An objective over a window asks of
 what was *due* in it: ended ok within the limit (good), ended otherwise or later
-(bad), or is still in flight and older than the limit already (overdue: bad now,
-whatever it will end as). Agents count by objective, journey and due interval.
+(bad), is still in flight and older than the limit already (overdue: bad now,
+whatever it will end as), or in flight and younger (undecided: it can still become
+good). Agents count by objective, journey and due interval.
 
-Good and bad add up. Overdue is a snapshot: what an agent says last replaces all
-that it said before.
+Good and bad add up. Overdue and undecided are a snapshot: what an agent says last
+replaces all that it said before. Of an agent that is lost the last snapshot
+stands: what was overdue was bad already, and what was undecided may have become good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from loadgen.errors import WireError
 
-__all__ = ["MAX_DUE_ROWS", "DueCounts", "DueTable", "Tally", "check_due"]
+__all__ = ["BAD", "GOOD", "MAX_DUE_ROWS", "OVERDUE", "UNDECIDED", "Due", "DueCounts", "DueTable", "check_due"]
 
 MAX_DUE_ROWS: Final = 20_000
 """Of one delta. After 60 s without an answer at 50 objectives they are 3,000."""
 _MAX_K: Final = 1 << 32
+_MAX_COUNT: Final = 1 << 40
+"""Of one row; 2^23 such rows of one interval still add up."""
+
+GOOD, BAD, OVERDUE, UNDECIDED = range(4)
+"""Rows of `DueTable.counts`."""
+
+_CHUNK: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,71 +54,97 @@ class DueCounts:
     overdue: int = 0
 
 
-@dataclass(slots=True)
-class Tally:
-    """Of one due interval, over all agents of a scope."""
+@dataclass(frozen=True, slots=True)
+class Due(DueCounts):
+    """With what is in flight and not older than the limit."""
 
-    good: int = 0
-    bad: int = 0
-    overdue: int = 0
-
-    @property
-    def decided(self) -> int:
-        return self.good + self.bad + self.overdue
-
-    @property
-    def missed(self) -> int:
-        """Bad, or overdue and so bad already."""
-        return self.bad + self.overdue
+    undecided: int = 0
 
 
-@dataclass(slots=True)
+class _Row:
+    """Counts of one objective and journey by interval, in chunks: an interval far off costs one chunk, not a range."""
+
+    __slots__ = ("_chunks", "end")
+
+    def __init__(self) -> None:
+        self._chunks: dict[int, array[int]] = {}
+        self.end = 0
+        """Behind the last interval of which anything was told."""
+
+    def add(self, k: int, good: int, bad: int, overdue: int, undecided: int) -> None:
+        of, at = divmod(k, _CHUNK)
+        chunk = self._chunks.get(of)
+        if chunk is None:
+            chunk = self._chunks[of] = array("q", bytes(8 * 4 * _CHUNK))
+        if good:
+            chunk[at] += good
+        if bad:
+            chunk[BAD * _CHUNK + at] += bad
+        if overdue:
+            chunk[OVERDUE * _CHUNK + at] += overdue
+        if undecided:
+            chunk[UNDECIDED * _CHUNK + at] += undecided
+        if k >= self.end:
+            self.end = k + 1
+
+    def counts(self, first: int, end: int) -> npt.NDArray[np.int64]:
+        found = np.zeros((4, max(0, end - first)), dtype=np.int64)
+        for of, chunk in self._chunks.items():
+            start, stop = max(first, of * _CHUNK), min(end, (of + 1) * _CHUNK)
+            if start < stop:
+                columns = np.frombuffer(chunk, dtype=np.int64).reshape(4, _CHUNK)
+                found[:, start - first : stop - first] = columns[:, start - of * _CHUNK : stop - of * _CHUNK]
+        return found
+
+
 class DueTable:
     """All of a run, by (objective, journey) and due interval.
 
-    Cost: a dictionary entry for each objective, journey and interval: 2 MB an hour and objective.
+    Cost: 8 KiB for each objective, journey and 256 intervals: 115 KiB an hour at intervals of 1 s.
     """
 
-    _rows: dict[tuple[int, str], dict[int, Tally]] = field(default_factory=dict)
-    _overdue: dict[str, tuple[DueCounts, ...]] = field(default_factory=dict)
-    """The last snapshot of each agent."""
+    __slots__ = ("_rows", "_snapshots")
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[int, str], _Row] = {}
+        self._snapshots: dict[str, tuple[DueCounts, ...]] = {}
+        """What each agent last said to be in flight."""
 
     def add(self, agent: str, counts: Iterable[DueCounts]) -> None:
-        """One delta's counts; `agent`'s earlier snapshot of what is overdue is void."""
-        for old in self._overdue.pop(agent, ()):
-            self._tally(old).overdue -= old.overdue
+        """One delta's counts; `agent`'s earlier snapshot of what is in flight is void."""
+        for old in self._snapshots.pop(agent, ()):
+            self._row(old).add(old.k, 0, 0, -old.overdue, -_undecided(old))
         snapshot = []
         for one in counts:
-            tally = self._tally(one)
-            tally.good += one.good
-            tally.bad += one.bad
-            tally.overdue += one.overdue
-            if one.overdue:
+            undecided = _undecided(one)
+            self._row(one).add(one.k, one.good, one.bad, one.overdue, undecided)
+            if one.overdue or undecided:
                 snapshot.append(one)
         if snapshot:
-            self._overdue[agent] = tuple(snapshot)
-
-    def forget_overdue(self, agent: str) -> None:
-        """The agent is lost: what it had in flight will never be told, and is missing, not bad."""
-        self.add(agent, ())
+            self._snapshots[agent] = tuple(snapshot)
 
     def journeys(self, objective: int) -> list[str]:
         """Journeys of which the objective has counts, in the order in which they came."""
         return [journey for of, journey in self._rows if of == objective]
 
-    def tallies(self, objective: int, journey: str) -> dict[int, Tally]:
-        """By due interval; those in which nothing was due are absent."""
-        return self._rows.get((objective, journey), {})
+    def end(self, objective: int) -> int:
+        """Behind the last interval of which the objective has counts; 0 where it has none."""
+        return max((row.end for (of, _), row in self._rows.items() if of == objective), default=0)
 
-    def _tally(self, one: DueCounts) -> Tally:
-        row = self._rows.setdefault((one.objective, one.journey), {})
-        found = row.get(one.k)
+    def counts(self, objective: int, journey: str, first: int, end: int) -> npt.NDArray[np.int64]:
+        """(4, end - first) counts of the intervals [first, end): GOOD, BAD, OVERDUE, UNDECIDED."""
+        row = self._rows.get((objective, journey))
+        return row.counts(first, end) if row is not None else np.zeros((4, max(0, end - first)), dtype=np.int64)
+
+    def _row(self, one: DueCounts) -> _Row:
+        found = self._rows.get((one.objective, one.journey))
         if found is None:
-            found = row[one.k] = Tally()
+            found = self._rows[one.objective, one.journey] = _Row()
         return found
 
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        return iter(self._rows)
+
+def _undecided(one: DueCounts) -> int:
+    return one.undecided if isinstance(one, Due) else 0
 
 
 def check_due(name: str, counts: tuple[DueCounts, ...]) -> None:
@@ -113,5 +152,6 @@ def check_due(name: str, counts: tuple[DueCounts, ...]) -> None:
     if len(counts) > MAX_DUE_ROWS:
         raise WireError(f"{name} brings {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}")
     for one in counts:
-        if not 0 <= one.k < _MAX_K or min(one.objective, one.good, one.bad, one.overdue) < 0:
+        said = (one.good, one.bad, one.overdue, _undecided(one))
+        if not 0 <= one.k < _MAX_K or one.objective < 0 or min(said) < 0 or max(said) > _MAX_COUNT:
             raise WireError(f"{name} has impossible counts of what was due: {one}")
