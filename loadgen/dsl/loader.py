@@ -30,9 +30,11 @@ from typing import Any
 
 from loadgen.dsl.feed import Feed, open_feed
 from loadgen.dsl.journey import Journey
+from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.origin import Origin
 from loadgen.dsl.param import Params, params_given
 from loadgen.dsl.plan import Plan, did_you_mean, rows_needed
+from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.siblings import Siblings
 from loadgen.dsl.slo import Slo
 from loadgen.dsl.source import Source, StepName, read_source
@@ -52,6 +54,8 @@ class Scenario:
     journeys: all of the file, whether the plan uses them or not.
     plan: with the overrides; `plans` are as they were written.
     files: what has to be there to load it elsewhere, all within the folder of `path`.
+    metrics: custom ones, in the order of their declarations.
+    secrets: the names of those that it asks for.
     """
 
     path: Path
@@ -60,6 +64,8 @@ class Scenario:
     plan: Plan
     files: frozenset[Path]
     warnings: tuple[Fault, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @property
     def root(self) -> Path:
@@ -74,11 +80,18 @@ def split_plan(text: str) -> tuple[Path, str | None]:
     return Path(text), None
 
 
-def load(path: Path | str, plan_name: str | None = None, overrides: Overrides | None = None) -> Scenario:
+def load(
+    path: Path | str,
+    plan_name: str | None = None,
+    overrides: Overrides | None = None,
+    *,
+    check_secrets: bool = False,
+) -> Scenario:
     """Read, run and check a scenario.
 
     Args:
         plan_name: the variable that holds the plan; None: the one named `plan`, or the only one.
+        check_secrets: it is about to run here, so a secret that is not given here is a fault.
 
     Raises:
         ScenarioError: with everything that is wrong.
@@ -86,11 +99,14 @@ def load(path: Path | str, plan_name: str | None = None, overrides: Overrides | 
     source = _read(Path(path))
     overrides = overrides or Overrides()
     siblings = Siblings(source)
-    with params_given(overrides.params) as params:
+    given = overrides.env_params | overrides.params
+    with params_given(given, overrides.params) as params, metrics_declared() as metrics, secrets_asked() as secrets:
         module, broken = _run(source, siblings)
-    loaded = _Loaded(source, siblings, module, params)
+    loaded = _Loaded(source, siblings, module, params, metrics, secrets)
     loaded.faults += broken
     plan = loaded.choose(plan_name, overrides, is_broken=bool(loaded.faults))
+    if check_secrets:
+        loaded.check_secrets()
     loaded.check(plan)
     if loaded.faults:
         raise ScenarioError(map(_shown, loaded.faults))
@@ -102,6 +118,8 @@ def load(path: Path | str, plan_name: str | None = None, overrides: Overrides | 
         plan,
         frozenset(loaded.files),
         tuple(sorted(set(map(_shown, (*loaded.warnings, *plan.warnings))))),
+        loaded.metrics,
+        tuple(loaded.secrets),
     )
 
 
@@ -226,9 +244,20 @@ def _suggestion(error: BaseException, text: str) -> str:
 class _Loaded:
     """What a scenario's module holds, and everything found out about it."""
 
-    def __init__(self, source: Source, siblings: Siblings, module: ModuleType, params: Params) -> None:
+    def __init__(
+        self,
+        source: Source,
+        siblings: Siblings,
+        module: ModuleType,
+        params: Params,
+        metrics: Declared,
+        secrets: AskedSecrets,
+    ) -> None:
         self.source, self.siblings, self.params = source, siblings, params
-        self.faults: list[Fault] = [*siblings.faults, *params.faults]
+        self.faults: list[Fault] = [*siblings.faults, *params.faults, *metrics.faults, *secrets.faults]
+        self.metrics = tuple(metrics.metrics.values())
+        self.secrets = dict(sorted({**self._secrets_written(), **secrets.origins}.items()))
+        """Name -> where it is asked for."""
         self.warnings: list[Fault] = list(siblings.warnings)
         self.plans: dict[str, Plan] = {}
         self.files = siblings.files()
@@ -239,6 +268,7 @@ class _Loaded:
             elif isinstance(value, Plan) and all(value is not plan for plan in self.plans.values()):
                 self.plans[name] = value
                 value.name, value.params = name, params.values
+                value.metrics, value.secrets = self.metrics, tuple(self.secrets)
                 value.doc = (module.__doc__ or "").partition("\n")[0]
                 if value.origin.file == str(source.path):
                     value.lines = source.argument_lines(value.origin.line)
@@ -278,9 +308,21 @@ class _Loaded:
         if chosen is not None:
             self._check_rows(chosen)
             self._warn_of_rounded(chosen)
-        for name in sorted(set(self.params.given) - set(self.params.asked)):
+        for name in sorted(self.params.required - set(self.params.asked)):
             hint = did_you_mean(name, self.params.asked) or "the scenario has no param(...)"
             self.faults.append(Fault(f"-P {name}={self.params.given[name]}", 0, f'no param "{name}"', hint))
+
+    def check_secrets(self) -> None:
+        self.faults += missing_secrets(self.secrets, self.secrets)
+
+    def _secrets_written(self) -> dict[str, Origin]:
+        """Those that journeys ask for only when they run."""
+        return {
+            name: Origin(str(path), line)
+            for path, source in self.siblings.sources.items()
+            for name, line in source.texts_given("secret")
+            if name_is_good(name)
+        }
 
     def _check_feed(self, feed: Feed[Any]) -> None:
         try:

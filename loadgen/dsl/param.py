@@ -7,7 +7,7 @@ asked for, is a fault that the loader reports.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -25,8 +25,10 @@ _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 class Params:
     """The settings that were given, those that were asked for, and what is wrong with them."""
 
-    def __init__(self, given: Mapping[str, str]) -> None:
+    def __init__(self, given: Mapping[str, str], required: Iterable[str] | None = None) -> None:
         self.given = dict(given)
+        self.required = set(given if required is None else required)
+        """Those that are a fault unless they are asked for."""
         self.asked: dict[str, tuple[type, Any, Origin]] = {}
         """name -> (type, value, where it was asked for first)."""
         self.faults: list[Fault] = []
@@ -41,9 +43,9 @@ _params: ContextVar[Params | None] = ContextVar("loadgen_params", default=None)
 
 
 @contextmanager
-def params_given(given: Mapping[str, str]) -> Iterator[Params]:
-    """Within it, `param` reads `given`."""
-    params = Params(given)
+def params_given(given: Mapping[str, str], required: Iterable[str] | None = None) -> Iterator[Params]:
+    """Within it, `param` reads `given`. required: those of them that have to be asked for; None: all."""
+    params = Params(given, required)
     token = _params.set(params)
     try:
         yield params

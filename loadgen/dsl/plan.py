@@ -1,74 +1,94 @@
-"""A plan: which journeys, under which load, against which target, from which regions, with which objectives.
+"""A plan: which journeys, under which loads, against which targets, from which regions, with which objectives.
 
 A `Plan` is what the scenario builds; it holds functions and never raises. Its
-declarative part, which travels, is `spec.py`'s.
+declarative part, which travels, is `spec.py`'s; its loads are `lanes.py`'s.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import replace
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from loadgen.clients.pool import Connections
+from loadgen.clients.tracing import Trace
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.load import Arrivals, Executor, Iterations, Users
+from loadgen.dsl.lanes import (
+    MAX_LOADS,
+    Lane,
+    Load,
+    Wrong,
+    is_executor,
+    max_users_wrong,
+    names_wrong,
+    read_mix,
+    read_weights,
+    rows_used,
+    scaled,
+    stretched,
+)
+from loadgen.dsl.load import Executor
+from loadgen.dsl.metric import Metric
 from loadgen.dsl.origin import here
 from loadgen.dsl.slo import Slo
-from loadgen.dsl.spec import JourneySpec, Overrides, PlanSpec
-from loadgen.engine.share import RowIndex
+from loadgen.dsl.spec import JourneySpec, LaneSpec, Overrides, PlanSpec, TraceSpec, highest_sum
 from loadgen.errors import Fault, ProfileError, ScenarioError
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
+from loadgen.profile import ArrivalProfile, Profile, UserProfile
 from loadgen.units import NS_PER_S, format_duration, parse_duration
 
 if TYPE_CHECKING:
     from loadgen.dsl.user import User
 
-__all__ = ["Plan", "did_you_mean", "rows_needed"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Wrong:
-    """One thing wrong with a plan, and in which of its arguments."""
-
-    argument: str
-    message: str
-    hint: str = ""
+__all__ = ["Lane", "Load", "Plan", "did_you_mean", "rows_needed"]
 
 
 class Plan:
     """What is run.
 
     Args:
-        target: "https://shop.example", the base of all paths.
+        target: "https://shop.example", the base of all paths; or the name of one of `targets`.
         load: `arrivals(...)`, `users(...)` or `iterations(...)`.
         mix: a journey, or {journey: weight}; the weights are relative.
-        slos: objectives over the whole run (after the warm-up), as in `p(95) < "300ms"`.
+        loads: several `Load(...)`, instead of `load` and `mix`.
+        targets: {"api": url, "login": url}, for `user.to("login")`. Paths without another go to the first.
+        slos: objectives over the whole run (after the warm-up) or in windows, as in `p(95) < "300ms"`.
         regions: {name: weight}, or names of equal weight. A name is a free label.
+        random: the journeys of a mix are drawn for each arrival, instead of taking exact turns.
         max_users: the most users at a time in open loads; what is due then waits, and says so. None: as many as needed.
-        warmup: what is due in the load's first "30s" is kept out of series and objectives.
+        warmup: what is due in the load's first "30s" is kept out of series and objectives. "auto": it is found
+            after the run, from what was measured.
         max_lateness: an iteration that waited longer for a free user is missed. None: it is started however late.
         drain: how long iterations may take to finish after the load.
         set_up, tear_down: once a run, in one worker, before the start and after the end. The JSON value that set_up
             returns is `user.shared` everywhere.
         seed: of all chance; the same seed makes the same run. None: drawn for each run.
+        connections: "kept" by the user's slot, "fresh" in each iteration, or "shared:50", one pool of at most 50
+            for all users of a worker.
         connect_timeout, timeout: of a request, to connect and in all.
         ca: a PEM file with certificates to trust beside the usual ones, beside the scenario.
+        tags: ["header:x-cache"] splits series by a header of the answers.
+        trace: "1%" of the iterations ask to be traced; `Trace(...)` says in which formats.
+        owner, labels: who is asked about it, and whatever else a house wants to know; in the manifest.
     """
 
     def __init__(
         self,
-        target: str,
-        load: Executor,
-        mix: Journey[Any] | Mapping[Journey[Any], float],
+        target: str | None = None,
+        load: Executor | None = None,
+        mix: Journey[Any] | Mapping[Journey[Any], float] | None = None,
         slos: Iterable[Slo] = (),
         regions: Mapping[str, float] | Sequence[str] = ("local",),
         *,
+        loads: Iterable[Load] = (),
+        targets: Mapping[str, str] | None = None,
+        random: bool = False,
         max_users: int | None = None,
         warmup: str | float | None = None,
         max_lateness: str | float | None = None,
@@ -76,37 +96,61 @@ class Plan:
         set_up: Callable[[User], Coroutine[Any, Any, Any]] | None = None,
         tear_down: Callable[[User], Coroutine[Any, Any, Any]] | None = None,
         seed: int | None = None,
+        connections: Connections | str = "kept",
         connect_timeout: str | float = "10s",
         timeout: str | float = "60s",
         ca: str | Path | None = None,
+        tags: Iterable[str] = (),
+        trace: Trace | str | None = None,
+        owner: str = "",
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self.origin = here()
         self.name = "plan"
         """The name of the variable that holds it; the loader fills it in."""
         self.doc = ""
         self.params: dict[str, Any] = {}
+        self.metrics: tuple[Metric, ...] = ()
+        self.secrets: tuple[str, ...] = ()
+        """Of the scenario, like `params`; the loader fills them in."""
         self.lines: dict[str, int] = {}
         """Where each argument is written; the loader fills it in, so that faults name the very line."""
         self.overrides = Overrides()
         self.warnings: tuple[Fault, ...] = ()
         """What a person should know of and that does not stop the run."""
-        self._wrong: list[_Wrong] = []
+        self._wrong: list[Wrong] = []
         self._overridden: list[Fault] = []
-        self.target = target
-        self.load = load
-        self.journeys: tuple[Journey[Any], ...]
-        self.weights: tuple[float, ...]
-        self._read_mix(mix)
+        self.load, self.random = load, bool(random)
+        self.loads: tuple[Load, ...] = ()
+        self.journeys: tuple[Journey[Any], ...] = ()
+        """All of all loads, each once."""
+        self.weights: tuple[float, ...] = ()
+        """Of `mix`; of several loads, the journeys' weights in the first."""
+        self.targets: dict[str, str] = {}
+        """By name; a single one has the name ""."""
+        self.target: Any = ""
+        """The base of paths without another; a URL, unless it is among the faults."""
+        self.target_name = ""
+        self._read_loads(load, mix, loads)
+        self._read_targets(target, targets)
         self._read_slos(slos)
-        self.regions: dict[str, float] = self._weights("regions", "region", _by_name(regions))
+        self.regions: dict[str, float] = read_weights("regions", "region", _by_name(regions), self._wrong)
         self.max_users = max_users
-        self.warmup_ns = self._duration("warmup", warmup) or 0
+        self.warmup_is_found = warmup == "auto"
+        """The warm-up is found after the run; `warmup_ns` is 0 then."""
+        self.warmup_ns = (0 if self.warmup_is_found else self._duration("warmup", warmup)) or 0
         self.max_lateness_ns = self._duration("max_lateness", max_lateness)
         self.drain_ns = self._duration("drain", drain) or 0
         self.connect_timeout_ns = self._time_limit("connect_timeout", connect_timeout, 10)
         self.timeout_ns = self._time_limit("timeout", timeout, 60)
         self.set_up, self.tear_down = set_up, tear_down
         self.seed = seed
+        self.connections = self._read_connections(connections)
+        self.tags = self._read_tags(tags)
+        """Names of response headers, in lower case."""
+        self.trace = self._read_trace(trace)
+        self.owner = self._text("owner", owner)
+        self.labels = self._read_labels(labels)
         self.ca: Path | None = None
         if ca is not None:
             self._read_ca(ca)
@@ -114,29 +158,59 @@ class Plan:
     # -- what it is ---------------------------------------------------------------------------
 
     @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """Its loads with the overrides, in order.
+
+        Raises:
+            ScenarioError: a load has faults, or the overrides do not fit.
+        """
+        lanes = self._written()
+        if self.overrides.peak is not None:
+            lanes = scaled(lanes, self.overrides.peak, self.overrides.peak_of)
+        if self.overrides.duration_s is not None:
+            lanes = stretched(lanes, _override_ns(self.overrides.duration_s))
+        return lanes
+
+    @property
     def profile(self) -> Profile:
-        """The load with the overrides.
+        """The (first) load with the overrides.
 
         Raises:
             ScenarioError: the load has faults, or the overrides do not fit it.
         """
-        if not _is_load(self.load):
-            raise ScenarioError([self.origin.fault("no load")])
-        profile: Profile = self.load.profile()
-        if self.overrides.peak is not None:
-            profile = profile.scaled_to(self.overrides.peak)
-        if self.overrides.duration_s is not None:
-            profile = _lasting(profile, self.overrides.duration_s)
-        return profile
+        return self.lanes[0].profile
+
+    @property
+    def duration_ns(self) -> int | None:
+        """Until the last load ends; None where the target decides. Raises what `lanes` raises."""
+        ends_ns = [lane.end_ns for lane in self.lanes]
+        known = [end_ns for end_ns in ends_ns if end_ns is not None]
+        return max(known) if len(known) == len(ends_ns) else None
+
+    def row_offset(self, lane: int, journey: Journey[Any]) -> int:
+        """Which row of its feed is the first that a journey takes in a lane: as many as the lanes before take.
+
+        So no row of a unique feed is used twice where lanes share it. Lanes before that take rows without a
+        known end count with one for each of their users; of a unique feed they are a fault.
+
+        Raises:
+            ScenarioError: a load has faults.
+        """
+        if journey.feed is None:
+            return 0
+        return sum(_rows_counted(before, journey) for before in self.lanes[:lane])
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Everything that is wrong with it, its load and its objectives; not its journeys' own faults."""
+        """Everything that is wrong with it, its loads and its objectives; not its journeys' own faults."""
         found = [self._fault(wrong) for wrong in (*self._wrong, *self._find_wrong())]
         found += [fault for slo in self.slos for fault in slo.faults]
         found += self._scopes_wrong()
-        if _is_load(self.load):
+        found += [fault for one in self.loads for fault in one.faults]
+        if self.load is not None and is_executor(self.load):
             found += self.load.faults
+        found += self._windows_wrong()
+        found += self._rows_wrong()
         if not _is_url(self.target) and self.overrides.target is not None:
             found.append(Fault("--target", 0, *_url_wrong(self.target)))
         return tuple(sorted({*found, *self._overridden, *self._overrides_wrong()}))
@@ -145,9 +219,8 @@ class Plan:
         """The plan with what the command line changes; what does not fit it is among the faults."""
         plan = copy(self)
         plan.overrides = overrides
-        plan._overridden, plan.warnings = [], self.warnings
-        if overrides.target is not None:
-            plan.target = overrides.target
+        plan._overridden, plan.warnings, plan.targets = [], self.warnings, dict(self.targets)
+        plan._aim(overrides)
         if overrides.regions:
             plan.regions = plan._chosen_regions(overrides.regions)
             plan._leave_out_slos_of(set(self.regions) - set(plan.regions))
@@ -160,8 +233,11 @@ class Plan:
         """
         if self.faults:
             raise ScenarioError(self.faults)
-        profile = self.profile
-        whole = sum(self.weights)
+        lanes = self.lanes
+        profile = lanes[0].profile
+        is_rate = isinstance(profile, ArrivalProfile)
+        alike = [(lane.after_ns, lane.profile) for lane in lanes if isinstance(lane.profile, ArrivalProfile) is is_rate]
+        most = [lane.max_users for lane in lanes]
         return PlanSpec(
             name=self.name,
             scenario=Path(self.origin.file).name,
@@ -169,16 +245,13 @@ class Plan:
             target=self.target,
             load=profile.describe(),
             profile=profile,
-            journeys=tuple(
-                JourneySpec(name=j.name, weight=weight / whole, data=_data_name(j))
-                for j, weight in zip(self.journeys, self.weights, strict=True)
-            ),
+            journeys=_journeys_spec(lanes),
             slos=tuple(slo.objective for slo in self.slos if slo.objective is not None),
             regions={name: weight for name, weight in self.regions.items() if weight > 0},
-            duration_ns=profile.duration_ns,
-            total_arrivals=None if isinstance(profile, UserProfile) else profile.total(),
-            peak=float(profile.peak),
-            max_users=self.max_users,
+            duration_ns=self.duration_ns,
+            total_arrivals=_total(lanes),
+            peak=float(profile.peak) if len(lanes) == 1 else highest_sum(alike),
+            max_users=sum(n for n in most if n is not None) if None not in most else None,
             max_lateness_ns=self.max_lateness_ns,
             warmup_ns=self.warmup_ns,
             drain_ns=self.drain_ns,
@@ -188,6 +261,20 @@ class Plan:
             has_set_up=self.set_up is not None,
             has_tear_down=self.tear_down is not None,
             params=self.params,
+            lanes=tuple(_lane_spec(lane) for lane in lanes),
+            targets=self.targets,
+            connections=str(self.connections),
+            tags=self.tags,
+            trace=None
+            if self.trace is None
+            else TraceSpec(sample=self.trace.sample, formats=self.trace.formats, link=self.trace.link),
+            warmup_is_found=self.warmup_is_found,
+            random=self.random,
+            metrics=tuple(metric.spec for metric in self.metrics),
+            secrets=self.secrets,
+            environment=self.overrides.env,
+            owner=self.owner,
+            labels=self.labels,
         )
 
     def __repr__(self) -> str:
@@ -195,57 +282,140 @@ class Plan:
 
     # -- reading the arguments ------------------------------------------------------------------
 
-    def _read_mix(self, mix: object) -> None:
-        """`journeys` and `weights`, in the order of the mix. A weight of 0 leaves its journey in, without load."""
-        given: dict[Journey[Any], Any] = {}
-        for one, weight in mix.items() if isinstance(mix, Mapping) else [(mix, 1.0)]:
-            if isinstance(one, Journey):
-                given[one] = weight
-            else:
-                name = getattr(one, "__name__", repr(one))
-                self._wrong.append(_Wrong("mix", f"mix: {name} is no journey", _no_journey_hint(one, name)))
-        if not given and self._wrong:
-            self.journeys, self.weights = (), ()
+    def _written(self) -> tuple[Lane, ...]:
+        """The loads as the scenario says them."""
+        faults = [fault for one in self.loads for fault in one.faults]
+        if faults or not (self.loads or is_executor(self.load)):
+            raise ScenarioError(faults or [self.origin.fault("no load")])
+        if self.loads:
+            return tuple(one.lane(self.max_users, random=self.random) for one in self.loads)
+        assert self.load is not None
+        lane = Lane("", self.journeys, self.weights, self.load.profile(), 0, self.max_users, self.random)
+        return (lane,)
+
+    def _read_loads(self, load: object, mix: object, loads: object) -> None:
+        given = list(loads) if isinstance(loads, Iterable) and not isinstance(loads, str | Mapping) else [loads]
+        for one in given:
+            if not isinstance(one, Load):
+                hint = 'write loads=[Load(browse, arrivals("50/s").hold("1m"))]'
+                self._wrong.append(Wrong("loads", f"loads: {one!r} is no Load", hint))
+        self.loads = tuple(one for one in given if isinstance(one, Load))
+        if not given:
+            self.journeys, self.weights = read_mix(mix, self._wrong)
+            if load is None or not is_executor(load):
+                message = "load: nothing says how much load" if load is None else f"load: {load!r} is no load"
+                self._wrong.append(Wrong("load", message, 'write arrivals("50/s").hold("1m")'))
             return
-        names = [one.name for one in given]
+        for argument, value in (("load", load), ("mix", mix)):
+            if value is not None:
+                message = f"{argument}: a plan has either load and mix, or loads"
+                self._wrong.append(Wrong(argument, message, "put it into a Load(mix, load) of loads"))
+        self.load = None
+        self.journeys = tuple(dict.fromkeys(journey for one in self.loads for journey in one.journeys))
+        if self.loads:
+            first = dict(zip(self.loads[0].journeys, self.loads[0].weights, strict=True))
+            self.weights = tuple(first.get(journey, 0.0) for journey in self.journeys)
+        if len({id(one) for journeys in self.loads for one in journeys.journeys}) > 1:
+            self._wrong += [replace(wrong, argument="loads") for wrong in names_wrong(self.journeys)]
+        names = [one.name for one in self.loads if one.name]
         for twice in sorted({name for name in names if names.count(name) > 1}):
             self._wrong.append(
-                _Wrong("mix", f'mix: two journeys are named "{twice}"', 'give one of them @journey(name="...")')
+                Wrong(
+                    "loads", f'loads: two loads are named "{twice}"', "their rows could not be told apart: rename one"
+                )
             )
-        self.journeys = tuple(given)
-        weights = self._weights("mix", "journey", [(one.name, weight) for one, weight in given.items()])
-        self.weights = tuple(weights.get(one.name, 0.0) for one in self.journeys)
+        if len(self.loads) > MAX_LOADS:
+            message = f"loads: {len(self.loads):,} loads are more than {MAX_LOADS}"
+            self._wrong.append(Wrong("loads", message, "one load with .steps() or .ramp() says many levels"))
+
+    def _read_targets(self, target: object, targets: object) -> None:
+        """A name among `targets`, or a URL beside them, or alone."""
+        named: dict[str, str] = {}
+        if targets is not None and (not isinstance(targets, Mapping) or not targets):
+            self._wrong.append(Wrong("targets", f"targets: {targets!r}", 'write {"api": "https://api.example"}'))
+        for name, url in targets.items() if isinstance(targets, Mapping) else ():
+            message, hint = _url_wrong(url)
+            if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+                hint = "letters, digits, _, - and ."
+                self._wrong.append(Wrong("targets", f"targets: {name!r} is no name of a target", hint))
+            elif message:
+                self._wrong.append(Wrong("targets", f'targets: "{name}": {message.removeprefix("target: ")}', hint))
+            else:
+                named[name] = url
+        if isinstance(target, str) and target in named:
+            self.target_name, self.target, self.targets = target, named[target], named
+        elif target is None and isinstance(targets, Mapping) and targets:
+            self.target_name = next(iter(named), "")
+            self.target, self.targets = named.get(self.target_name), named
+        elif named and isinstance(target, str) and "://" not in target:
+            there = did_you_mean(target, named)
+            self._wrong.append(Wrong("target", f'target: there is no "{target}" in targets', there))
+            self.target, self.targets = next(iter(named.values())), named
+        else:
+            self.target, self.targets = target, {"": target if isinstance(target, str) else ""} | named
 
     def _read_slos(self, slos: object) -> None:
         given = list(slos) if isinstance(slos, Iterable) and not isinstance(slos, str) else [slos]
         for one in given:
             if not isinstance(one, Slo):
                 self._wrong.append(
-                    _Wrong("slos", f"slos: {one!r} is no objective", 'write p(95) < "300ms" or error_ratio() < "0.1%"')
+                    Wrong("slos", f"slos: {one!r} is no objective", 'write p(95) < "300ms" or error_ratio() < "0.1%"')
                 )
         self.slos: tuple[Slo, ...] = tuple(one for one in given if isinstance(one, Slo))
 
-    def _weights(self, argument: str, what: str, pairs: list[tuple[Any, Any]]) -> dict[str, float]:
-        """The weights that make sense by name; what does not is noted."""
-        good: dict[str, float] = {}
-        before = len(self._wrong)
-        for name, weight in pairs:
-            if not isinstance(name, str) or not name.strip():
-                self._wrong.append(_Wrong(argument, f"{argument}: {name!r} is no name of a {what}"))
-            elif isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
-                self._wrong.append(
-                    _Wrong(argument, f"{argument}: the weight of {name} is {weight!r}", "write a number")
-                )
-            elif weight < 0:
-                self._wrong.append(
-                    _Wrong(argument, f"{argument}: the weight of {name} is negative: {weight:g}", "0 gives it no load")
-                )
+    def _read_tags(self, tags: object) -> tuple[str, ...]:
+        given = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | Mapping) else [tags]
+        names: dict[str, None] = {}
+        for one in given:
+            kind, _, name = one.partition(":") if isinstance(one, str) else ("", "", "")
+            if kind.strip() != "header" or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name.strip(), re.ASCII):
+                hint = f'write "header:{one}"' if isinstance(one, str) and ":" not in one and one else ""
+                hint = hint or 'write tags=["header:x-cache"], the name of a header of the answers'
+                self._wrong.append(Wrong("tags", f"tags: {one!r} is no tag", hint))
             else:
-                good[name] = float(weight)
-        if len(self._wrong) == before and not any(good.values()):
-            message = f"{argument}: all weights are 0" if good else f"{argument}: no {what}"
-            self._wrong.append(_Wrong(argument, message, "at least one has to be above 0"))
-        return good
+                names[name.strip().lower()] = None
+        return tuple(names)
+
+    def _read_trace(self, trace: object) -> Trace | None:
+        if trace is None:
+            return None
+        try:
+            if isinstance(trace, Trace):
+                return trace.checked()
+            if isinstance(trace, str):
+                return Trace.parse(trace)
+            raise ValueError(f"{trace!r} says nothing about tracing")
+        except ValueError as error:
+            self._wrong.append(Wrong("trace", f"trace: {error}", 'write trace="1%", or trace=Trace(sample=0.01)'))
+            return None
+
+    def _read_connections(self, connections: object) -> Connections:
+        try:
+            if isinstance(connections, Connections):
+                return connections
+            if isinstance(connections, str):
+                return Connections.parse(connections)
+            raise ValueError(f"{connections!r} is no policy")
+        except ValueError as error:
+            hint = 'write "kept", "fresh" or "shared:50"'
+            self._wrong.append(Wrong("connections", f"connections: {error}", hint))
+            return Connections("kept")
+
+    def _read_labels(self, labels: object) -> dict[str, str]:
+        if labels is None:
+            return {}
+        pairs = list(labels.items()) if isinstance(labels, Mapping) else [(labels, None)]
+        for name, value in pairs:
+            if not isinstance(name, str) or not isinstance(value, str):
+                hint = 'texts, as in labels={"service": "checkout"}'
+                self._wrong.append(Wrong("labels", f"labels: {name!r}: {value!r} is no label", hint))
+        return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+
+    def _text(self, argument: str, value: object) -> str:
+        if isinstance(value, str):
+            return value.strip()
+        self._wrong.append(Wrong(argument, f"{argument}: {value!r} is no text", f'write {argument}="..."'))
+        return ""
 
     def _duration(self, argument: str, value: object) -> int | None:
         if value is None:
@@ -255,58 +425,91 @@ class Plan:
                 raise ValueError(f'{value!r} is no duration; write "30s"')
             return parse_duration(value)
         except (ValueError, OverflowError) as error:
-            self._wrong.append(_Wrong(argument, f"{argument}: {error}"))
+            self._wrong.append(Wrong(argument, f"{argument}: {error}", f'write {argument}="30s"'))
             return None
 
     def _time_limit(self, argument: str, value: object, default_s: int) -> int:
         limit_ns = self._duration(argument, value)
         if limit_ns == 0:
-            self._wrong.append(_Wrong(argument, f"{argument}: 0 leaves a request no time", f'write "{default_s}s"'))
+            self._wrong.append(Wrong(argument, f"{argument}: 0 leaves a request no time", f'write "{default_s}s"'))
         return limit_ns or default_s * NS_PER_S
 
     def _read_ca(self, ca: object) -> None:
         if not isinstance(ca, str | Path):
-            self._wrong.append(_Wrong("ca", f"ca: {ca!r} is no path of a file"))
+            self._wrong.append(Wrong("ca", f"ca: {ca!r} is no path of a file", 'write ca="ca.pem"'))
             return
         self.ca = Path(self.origin.file).parent / ca
         if not self.ca.is_file():
-            self._wrong.append(_Wrong("ca", f"ca: no file {ca}", f"it is looked for in {self.ca.parent}"))
+            self._wrong.append(Wrong("ca", f"ca: no file {ca}", f"it is looked for in {self.ca.parent}"))
 
     # -- what is wrong ----------------------------------------------------------------------------
 
-    def _fault(self, wrong: _Wrong) -> Fault:
+    def _fault(self, wrong: Wrong) -> Fault:
         line = self.lines.get(wrong.argument, self.origin.line)
         return Fault(self.origin.file, line, wrong.message, wrong.hint)
 
-    def _find_wrong(self) -> Iterator[_Wrong]:
-        if self.overrides.target is None and not _is_url(self.target):
+    def _find_wrong(self) -> Iterator[Wrong]:
+        if self.overrides.target is None and not _is_url(self.target) and not self._are_targets_wrong():
             message, hint = _url_wrong(self.target)
-            yield _Wrong("target", message, hint)
-        if not _is_load(self.load):
-            yield _Wrong("load", f"load: {self.load!r} is no load", 'write arrivals("50/s").hold("1m")')
-        if self.max_users is not None and (
-            isinstance(self.max_users, bool) or not isinstance(self.max_users, int) or self.max_users < 1
-        ):
-            yield _Wrong("max_users", f"max_users: {self.max_users!r}", "a whole number, at least 1; None sets no cap")
+            yield Wrong("target", message, hint)
+        yield from max_users_wrong(self.max_users)
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int)):
-            yield _Wrong("seed", f"seed: {self.seed!r} is no whole number")
+            yield Wrong("seed", f"seed: {self.seed!r} is no whole number", "write seed=7; None draws one for each run")
         for argument, fn in (("set_up", self.set_up), ("tear_down", self.tear_down)):
             if fn is not None:
                 yield from _once_wrong(argument, fn)
         yield from self._warmup_wrong()
 
-    def _warmup_wrong(self) -> Iterator[_Wrong]:
+    def _are_targets_wrong(self) -> bool:
+        return any(wrong.argument == "targets" for wrong in self._wrong)
+
+    def _known_duration_ns(self) -> int | None:
+        """None also where the loads have faults, which are told elsewhere."""
         try:
-            duration_ns = self.profile.duration_ns
+            return self.duration_ns
         except ScenarioError:
-            return
+            return None
+
+    def _warmup_wrong(self) -> Iterator[Wrong]:
+        duration_ns = self._known_duration_ns()
         if duration_ns is not None and self.warmup_ns >= duration_ns:
-            yield _Wrong(
+            yield Wrong(
                 "warmup",
                 f"warmup: {format_duration(self.warmup_ns)} is not shorter than the load, "
                 f"{format_duration(duration_ns)}: nothing would be left to measure",
                 "a shorter warm-up, or a longer load",
             )
+
+    def _windows_wrong(self) -> Iterator[Fault]:
+        """Windows that no part of the run is long enough for."""
+        duration_ns = self._known_duration_ns()
+        for slo in self.slos:
+            if slo.objective is None or duration_ns is None or self.warmup_ns >= duration_ns:
+                continue
+            measured_ns = duration_ns - self.warmup_ns
+            if slo.objective.window_ns > measured_ns:
+                after = " after the warm-up" if self.warmup_ns else ""
+                yield slo.origin.fault(
+                    f"{slo.objective.text}: the window is longer than the load{after}, {format_duration(measured_ns)}",
+                    "a shorter window, or a longer load",
+                )
+
+    def _rows_wrong(self) -> Iterator[Fault]:
+        """A unique feed of which one lane takes rows without a known end, and a later one others."""
+        try:
+            lanes = self.lanes
+        except ScenarioError:
+            return
+        for later, lane in enumerate(lanes):
+            for journey in lane.journeys:
+                feed = journey.feed
+                if feed is None or not feed.is_unique:
+                    continue
+                if any(rows_used(before, feed) is None for before in lanes[:later]):
+                    message = (
+                        f"{journey.name}: it shares a unique feed with a closed load that takes a row each iteration"
+                    )
+                    yield journey.origin.fault(message, "give one of the loads a feed of its own")
 
     def _scopes_wrong(self) -> Iterator[Fault]:
         """Objectives on journeys and regions that the plan does not have. Steps are the loader's to check."""
@@ -347,26 +550,45 @@ class Plan:
         )
         self.slos = kept
 
+    def _aim(self, overrides: Overrides) -> None:
+        """Change the targets. Those of an environment that the plan does not have serve other scenarios."""
+        option = f"[env.{overrides.env}]" if overrides.env else "--targets"
+        for name, url in overrides.targets.items():
+            message, hint = _url_wrong(url)
+            if message:
+                self._overridden.append(Fault(option, 0, message, hint))
+            elif name in self.targets:
+                self.targets[name] = url
+            else:
+                self._warn("targets", f'{option} has a target "{name}" that the plan has not')
+        kept = [name for name in self.targets if name and name not in overrides.targets]
+        if overrides.target is not None:
+            self.targets[self.target_name] = overrides.target
+            kept = [name for name in kept if name != self.target_name]
+        self.target = self.targets.get(self.target_name) or self.target
+        if (overrides.targets or overrides.env) and kept:
+            for name in kept:
+                self._warn("targets", f'{option} has no target "{name}": it stays {self.targets[name]}')
+
+    def _warn(self, argument: str, message: str) -> None:
+        self.warnings += (self._fault(Wrong(argument, message)),)
+
     def _overrides_wrong(self) -> Iterator[Fault]:
-        overrides, load = self.overrides, self.load
-        if not _is_load(load) or load.faults:
+        overrides = self.overrides
+        try:
+            lanes = self._written()
+        except ScenarioError:
             return
         option = {"rate": "--rate", "users": "--users"}.get(overrides.peak_of, "peak")
-        is_rate = isinstance(load, Arrivals)
-        if overrides.peak is not None and overrides.peak_of == ("users" if is_rate else "rate"):
-            has = "arrivals, which have a rate" if is_rate else "users, and the rate follows the target"
-            hint = "--rate 50/s" if is_rate else "--users 50"
-            yield Fault(option, 0, f"the load is said in {has}", hint)
-            return
-        profile: Profile = load.profile()
         try:
             if overrides.peak is not None:
-                profile = profile.scaled_to(overrides.peak)
+                lanes = scaled(lanes, overrides.peak, overrides.peak_of)
         except ProfileError as error:
             yield from (Fault(option, 0, fault.message, fault.hint) for fault in error.faults)
+            return
         try:
             if overrides.duration_s is not None:
-                _lasting(profile, overrides.duration_s)
+                stretched(lanes, _override_ns(overrides.duration_s))
         except ProfileError as error:
             yield from (Fault("--duration", 0, fault.message, fault.hint) for fault in error.faults)
 
@@ -374,20 +596,64 @@ class Plan:
 def rows_needed(plan: Plan) -> Iterator[tuple[Journey[Any], int]]:
     """How many rows each feed of the plan needs, with the first journey that takes them.
 
-    Journeys that share a feed share its rows. In closed loads a row is a person's, so it takes as many as users.
+    Journeys that share a feed share its rows, and so do loads. In closed loads a row is a person's, so it takes
+    as many as users; where each iteration takes one, at least as many.
 
     Raises:
         ScenarioError: the load has faults.
     """
-    profile = plan.profile
-    for first, one in enumerate(plan.journeys):
-        readers = [i for i, other in enumerate(plan.journeys) if other.feed is one.feed]
-        if one.feed is None or readers[0] != first:
-            continue
-        if isinstance(profile, ArrivalProfile | IterationProfile):
-            yield one, one.feed.needs_rows(RowIndex(plan.weights, readers).below(profile.total()))
-        else:
-            yield one, one.feed.needs_rows(profile.peak)
+    lanes = plan.lanes
+    told: set[int] = set()
+    for one in plan.journeys:
+        if one.feed is not None and id(one.feed) not in told:
+            told.add(id(one.feed))
+            yield one, one.feed.needs_rows(sum(_rows_counted(lane, one) for lane in lanes))
+
+
+def _rows_counted(lane: Lane, journey: Journey[Any]) -> int:
+    assert journey.feed is not None
+    used = rows_used(lane, journey.feed)
+    if used is not None:
+        return used
+    assert isinstance(lane.profile, UserProfile)
+    return lane.profile.peak
+
+
+def _journeys_spec(lanes: Sequence[Lane]) -> tuple[JourneySpec, ...]:
+    """All journeys of all lanes; a lane counts by its arrivals, or where they are not known all lanes alike."""
+    totals = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
+    sizes = [1 if None in totals else total or 0 for total in totals]
+    weights: dict[Journey[Any], float] = {}
+    for lane, size in zip(lanes, sizes, strict=True):
+        for journey, weight in zip(lane.journeys, lane.weights, strict=True):
+            part = weight / sum(lane.weights) * (size / sum(sizes))
+            weights[journey] = weights.get(journey, 0.0) + part
+    return tuple(JourneySpec(name=one.name, weight=weight, data=_data_name(one)) for one, weight in weights.items())
+
+
+def _lane_spec(lane: Lane) -> LaneSpec:
+    return LaneSpec(
+        name=lane.name,
+        load=lane.profile.describe(),
+        journeys=_journeys_spec([lane]),
+        profile=lane.profile,
+        after_ns=lane.after_ns,
+        max_users=lane.max_users,
+        random=lane.random,
+    )
+
+
+def _total(lanes: Iterable[Lane]) -> int | None:
+    """Iterations that will be due; None where a lane is closed."""
+    totals = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
+    return None if None in totals else sum(total or 0 for total in totals)
+
+
+def _override_ns(duration_s: float) -> int:
+    try:
+        return parse_duration(duration_s)
+    except ValueError as error:
+        raise ProfileError(str(error)) from None
 
 
 def did_you_mean(name: str, there: Iterable[str]) -> str:
@@ -409,35 +675,17 @@ def _by_name(regions: object) -> list[tuple[Any, Any]]:
     return [(regions, 1.0)]
 
 
-def _no_journey_hint(one: object, name: str) -> str:
-    if isinstance(one, str):
-        return "name the function itself, without quotes"
-    return f"decorate it: @journey, above `async def {name}`" if callable(one) else "a function with @journey above it"
-
-
-def _once_wrong(argument: str, fn: object) -> Iterator[_Wrong]:
+def _once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
     name = getattr(fn, "__name__", repr(fn))
     if not inspect.iscoroutinefunction(fn):
-        yield _Wrong(argument, f"{argument}: {name} is no async function", f"write `async def {name}(user: User)`")
+        yield Wrong(argument, f"{argument}: {name} is no async function", f"write `async def {name}(user: User)`")
         return
     try:
         inspect.signature(fn).bind(None)
     except TypeError:
-        yield _Wrong(
+        yield Wrong(
             argument, f"{argument}: {name} gets the user and nothing else", f"write `async def {name}(user: User)`"
         )
-
-
-def _lasting(profile: Profile, duration_s: float) -> Profile:
-    try:
-        duration_ns = parse_duration(duration_s)
-    except ValueError as error:
-        raise ProfileError(str(error)) from None
-    return profile.lasting(duration_ns)
-
-
-def _is_load(load: object) -> bool:
-    return isinstance(load, Arrivals | Users | Iterations)
 
 
 def _is_url(target: object) -> bool:

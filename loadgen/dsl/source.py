@@ -75,6 +75,14 @@ class Source:
                 return {name: value.lineno for name, value in (by_place | by_name).items()}
         return {}
 
+    def texts_given(self, function: str) -> Iterator[tuple[str, int]]:
+        """The literal first arguments of all calls of a function by this name, with their lines."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call) and _last_name(node.func) == function:
+                for first in node.args[:1]:
+                    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                        yield first.value, node.lineno
+
     def _steps_of(self, body: Sequence[ast.AST], outer: tuple[StepName, ...]) -> Iterator[StepName]:
         for node in body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):

@@ -7,21 +7,27 @@ them to the same plan. Both are values, and go through JSON unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any, Literal, Self
 
 import msgspec
 
+from loadgen.measure.custom import MetricSpec
 from loadgen.measure.objective import Objective
-from loadgen.profile import ArrivalProfile, Profile
+from loadgen.profile import ArrivalProfile, IterationProfile, Profile, exact
 from loadgen.units import NS_PER_S
 
-__all__ = ["JourneySpec", "Overrides", "PlanSpec", "parse_regions"]
+__all__ = ["JourneySpec", "LaneSpec", "Overrides", "PlanSpec", "TraceSpec", "highest_sum", "parse_regions"]
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the command line changes of a plan. None and empty: as the plan says."""
 
     target: str | None = None
+    """Instead of the plan's `target`, or of the one of its `targets` that paths without another go to."""
+    targets: dict[str, str] = {}
+    """Instead of the plan's targets of these names; other names are left out, with a warning."""
     peak: float | None = None
     """The load is scaled so that its highest rate or number of users is this."""
     peak_of: Literal["", "rate", "users"] = ""
@@ -32,6 +38,12 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Instead of the plan's: name -> weight. None: the weight that the plan gives the region."""
     params: dict[str, str] = {}
     """`-P name=value`, for `param()`."""
+    env: str = ""
+    """The environment of `loadgen.toml` that was chosen with `--env`; its values are in the other fields."""
+    env_params: dict[str, str] = {}
+    """Its params. They serve several scenarios, so one that is not asked for is no fault."""
+    allow: tuple[str, ...] = ()
+    """Hosts that it allows to be loaded. For the command line; workers do not look at it."""
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
@@ -75,8 +87,37 @@ class JourneySpec(msgspec.Struct, frozen=True, kw_only=True):
     """The file that its rows come from, "rows" where they stand in the scenario, or None."""
 
 
+class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One load of a plan: its own journeys, from its own beginning."""
+
+    name: str
+    """Empty where the plan gives it none."""
+    load: str
+    """In words."""
+    journeys: tuple[JourneySpec, ...]
+    """Weights of a lane sum to 1."""
+    profile: Profile
+    """Its times count from `after_ns`."""
+    after_ns: int = 0
+    max_users: int | None = None
+    random: bool = False
+
+
+class TraceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Which requests carry a trace, and where it can be looked at."""
+
+    sample: float
+    """0 to 1, of iterations."""
+    formats: tuple[str, ...] = ("w3c",)
+    link: str = ""
+    """With {trace_id} in it; or empty."""
+
+
 class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The declarative part of a plan, for manifest, controller and view. Times in ns, rates in 1/s."""
+    """The declarative part of a plan, for manifest, controller and view. Times in ns, rates in 1/s.
+
+    Of a plan with several loads, `profile` and `load` are the first one's; the others are in `lanes`.
+    """
 
     name: str
     scenario: str
@@ -88,15 +129,16 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """In words: "arrivals: ramp 0 to 200/s in 2m, hold 200/s for 10m"."""
     profile: Profile
     journeys: tuple[JourneySpec, ...]
+    """All of all loads."""
     slos: tuple[Objective, ...]
     regions: dict[str, float]
     """Name -> weight, relative; only those above 0."""
     duration_ns: int | None
-    """Of the load, without drain; None where the target decides (counted loads)."""
+    """Until the last load ends, without drain; None where the target decides (counted loads)."""
     total_arrivals: int | None
-    """Iterations that will be due; None for closed loads."""
+    """Iterations that will be due, of all loads; None where one of them is closed."""
     peak: float
-    """The highest rate (open) or number of users."""
+    """The highest rate (open) or number of users, of all loads of the first one's kind together."""
     max_users: int | None
     max_lateness_ns: int | None
     warmup_ns: int
@@ -109,7 +151,89 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     has_set_up: bool = False
     has_tear_down: bool = False
     params: dict[str, Any] = {}
+    lanes: tuple[LaneSpec, ...] = ()
+    """One for each load; empty in specs of before there were several."""
+    targets: dict[str, str] = {}
+    """By name; a single one has the name ""."""
+    connections: str = "kept"
+    """As in the plan: "kept", "fresh" or "shared:50"."""
+    tags: tuple[str, ...] = ()
+    """Response headers that series are split by, in lower case."""
+    trace: TraceSpec | None = None
+    warmup_is_found: bool = False
+    """The warm-up is found after the run, from what was measured; `warmup_ns` is 0 then."""
+    random: bool = False
+    """The journeys of a mix are drawn, instead of taking turns."""
+    metrics: tuple[MetricSpec, ...] = ()
+    secrets: tuple[str, ...] = ()
+    """Their names; the values never leave the agents."""
+    environment: str = ""
+    """Of `loadgen.toml`, where one was chosen."""
+    owner: str = ""
+    labels: dict[str, str] = {}
 
     @property
     def is_open(self) -> bool:
-        return isinstance(self.profile, ArrivalProfile)
+        """All its loads are open."""
+        return all(isinstance(profile, ArrivalProfile) for _, profile in self._parts())
+
+    def rate_at(self, t_ns: int) -> float:
+        """Iterations/s that are due at `t_ns`, of all open loads together."""
+        return sum(
+            profile.rate_at(t_ns - after_ns)
+            for after_ns, profile in self._parts()
+            if isinstance(profile, ArrivalProfile)
+        )
+
+    def level_at(self, t_ns: int) -> int:
+        """Users that are there at `t_ns`, of all closed loads and of counted ones, which have no known end."""
+        return sum(
+            (profile.users if t_ns >= after_ns else 0)
+            if isinstance(profile, IterationProfile)
+            else profile.level_at(t_ns - after_ns)
+            for after_ns, profile in self._parts()
+            if not isinstance(profile, ArrivalProfile)
+        )
+
+    def _parts(self) -> list[tuple[int, Profile]]:
+        return [(lane.after_ns, lane.profile) for lane in self.lanes] or [(0, self.profile)]
+
+
+def highest_sum(parts: Iterable[tuple[int, Profile]]) -> float:
+    """The highest sum of loads that begin at (ns): rates if they are open, else users. Exact, as `exact` is.
+
+    The sum is linear between the stages' edges, so it is highest just before or just after one of them.
+    """
+    pieces: list[tuple[int, int | None, Fraction, Fraction]] = []  # from, to, value at either end
+    for after_ns, profile in parts:
+        if isinstance(profile, IterationProfile):
+            pieces.append((after_ns, None, Fraction(profile.users), Fraction(profile.users)))
+            continue
+        for stage in profile.stages:
+            if stage.duration_ns:
+                end_ns = after_ns + stage.duration_ns
+                pieces.append((after_ns, end_ns, exact(stage.start), exact(stage.end)))
+                after_ns = end_ns
+    edges = {edge for first, last, _, _ in pieces for edge in (first, last) if edge is not None}
+    sums = [
+        sum((_value(piece, edge) for piece in pieces if _covers(piece, edge, before=before)), Fraction(0))
+        for edge in edges
+        for before in (True, False)
+    ]
+    return float(max(sums, default=Fraction(0)))
+
+
+_Piece = tuple[int, int | None, Fraction, Fraction]
+
+
+def _covers(piece: _Piece, t_ns: int, *, before: bool) -> bool:
+    """It holds just before or just after `t_ns`."""
+    first, last = piece[0], piece[1]
+    if before:
+        return first < t_ns and (last is None or t_ns <= last)
+    return first <= t_ns and (last is None or t_ns < last)
+
+
+def _value(piece: _Piece, t_ns: int) -> Fraction:
+    first, last, start, end = piece
+    return start if last is None else start + (end - start) * Fraction(t_ns - first, last - first)
