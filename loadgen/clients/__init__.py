@@ -3,18 +3,27 @@
 from loadgen.clients.canned import CannedNetwork, reply
 from loadgen.clients.http import HttpClient
 from loadgen.clients.network import Network, TcpNetwork, tls_context
-from loadgen.clients.pool import ConnectionPool
+from loadgen.clients.outcomes import OWN_FAULTS, generator_faults
+from loadgen.clients.pool import ConnectionPool, Connections, SharedPool, pool_for
 from loadgen.clients.replies import Reply
 from loadgen.clients.timeouts import Timeouts
+from loadgen.clients.tracing import Trace, Tracer
 
 __all__ = [
+    "OWN_FAULTS",
     "CannedNetwork",
     "ConnectionPool",
+    "Connections",
     "HttpClient",
     "Network",
     "Reply",
+    "SharedPool",
     "TcpNetwork",
     "Timeouts",
+    "Trace",
+    "Tracer",
+    "generator_faults",
+    "pool_for",
     "reply",
     "tls_context",
 ]

@@ -21,7 +21,6 @@ each read; `content=` also takes sync iterators.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Container, Coroutine
 from time import perf_counter_ns
 from typing import Any, Final, Unpack
@@ -30,10 +29,11 @@ import httpx
 
 from loadgen.clients.body import JSON, StreamedRequest, encode_json
 from loadgen.clients.cookies import UserCookies
+from loadgen.clients.graphql import Gql
 from loadgen.clients.headers import UserHeaders
 from loadgen.clients.http1 import Connection
-from loadgen.clients.outcomes import PROTOCOL, REDIRECTS, RESET, TIMEOUT, http_outcome
-from loadgen.clients.pool import ConnectionPool
+from loadgen.clients.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
+from loadgen.clients.pool import ConnectionPool, NoConnectionInTime
 from loadgen.clients.prepare import (
     AllOptions,
     BodyOptions,
@@ -49,9 +49,12 @@ from loadgen.clients.redirects import FOLLOWED, BadRedirect, redirected
 from loadgen.clients.replies import Reply
 from loadgen.clients.routes import Route, routes_of
 from loadgen.clients.streams import ReplyStream, StreamedReply
+from loadgen.clients.tagging import tags_of
 from loadgen.clients.timeouts import Timeouts
+from loadgen.clients.tracing import Tracer
 from loadgen.engine.meter import Meter
 from loadgen.errors import RequestFailed
+from loadgen.measure.series import OK
 
 __all__ = ["MAX_REDIRECTS", "HttpClient"]
 
@@ -61,13 +64,17 @@ STALE_NOTE: Final = "the target had closed kept connections: requests on them we
 _JSON_END: Final = b"\r\n" + JSON + b"\r\n"
 _JSON_ENDS: Final = tuple(b"Content-Length: %d%b" % (length, _JSON_END) for length in range(512))
 """Ready for the sizes that most bodies have: saves 0.3 µs of formatting."""
+_CHALLENGES: Final = frozenset({401, 407})
+"""Answered by an auth flow with another request, they are no errors."""
 _Status = int | Container[int] | None
 
 
 class HttpClient:
     """The HTTP of one user. `headers` go with each request; `cookies` behave as a browser's.
 
-    follow_redirects: False as in httpx, until set. base_url: the target.
+    follow_redirects: False as in httpx, until set. base_url: the target. Several clients may share a pool: each
+    has headers and cookies of its own, as for the several targets of one person. tags: response headers, in lower
+    case, by whose values rows are split. tracer: writes trace headers (tracing.py).
     """
 
     __slots__ = (
@@ -78,7 +85,9 @@ class HttpClient:
         "_pool",
         "_posts",
         "_routes",
+        "_tags",
         "_timeouts",
+        "_tracer",
         "follow_redirects",
     )
 
@@ -90,8 +99,11 @@ class HttpClient:
         timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
         *,
         follow_redirects: bool = False,
+        tags: tuple[str, ...] = (),
+        tracer: Tracer | None = None,
     ) -> None:
         self._meter, self._pool, self._timeouts = meter, pool, timeouts
+        self._tags, self._tracer = tags, tracer
         self._routes = routes = routes_of(base_url)
         self._gets, self._posts = routes.of("GET"), routes.of("POST")
         self.follow_redirects = follow_redirects
@@ -105,8 +117,8 @@ class HttpClient:
         self._cookies: UserCookies | None = None
 
     async def close(self) -> None:
-        """Close all connections, also those in use."""
-        self._pool.close()
+        """This person is gone: close all its connections, also those in use. Those of a shared pool stay."""
+        self._pool.leave()
 
     @property
     def base_url(self) -> httpx.URL:
@@ -156,8 +168,8 @@ class HttpClient:
         expect: _Status = None,
         **options: Unpack[BodyOptions],
     ) -> Coroutine[Any, Any, Reply]:
-        """HOT with `json`."""
-        if not options and json is not None:
+        """HOT with `json`. `json=gql(...)` is a GraphQL request (`graphql.py`)."""
+        if not options and json is not None and type(json) is not Gql:
             route = self._posts[url]
             bare = self._headers is None and self._cookies is None
             begin = route.bare if bare else self._begin(route)
@@ -244,17 +256,26 @@ class HttpClient:
         accept: Container[int] | None = None,
         follow: bool | None = None,
         streamed: bool = False,
+        trace: str = "",
     ) -> Reply:
-        """HOT. One request on the wire, and its hops if it is redirected. deadline_ns: 0 means by `timeouts`."""
+        """HOT. One request on the wire, and its hops if it is redirected.
+
+        timeouts: None comes from the plain way only. deadline_ns: 0 means by `timeouts`. trace: that it belongs to.
+        """
         meter = self._meter
         meter.settle()
         asked_ns = perf_counter_ns()
         series = meter.request(name or route.name)
+        untraced = data
+        if self._tracer is not None:
+            data, trace = self._traced(self._tracer, route, data, trace, is_plain=timeouts is None)
         if streamed:
             data = StreamedRequest.of(data, wants_stream=True)
             reply: Reply = StreamedReply(meter, route, data, series, asked_ns)
         else:
             reply = Reply(meter, route, data, series, asked_ns)
+        if trace:
+            reply.trace = trace
         if series.watch is not None:
             series.watch.begun(asked_ns)
         if timeouts is None:
@@ -271,12 +292,13 @@ class HttpClient:
                     raise self._failed(reply, failure) from failure.__cause__
                 await self._send_fresh(reply, data, timeouts, deadline_ns)
             except BaseException:  # cancelled: nobody reads the answer, so the connection is of no use
-                connection.abort()
-                self._gone(reply)
+                self._give_up(reply, connection)
                 raise
         else:
             await self._send_fresh(reply, data, timeouts, deadline_ns)
         head = reply.head
+        if self._tags:
+            reply.series = series.split(tags_of(head, self._tags))
         status = reply.status_code = head.status
         if status >= 300 or head.sets_cookie:
             if head.sets_cookie:
@@ -288,7 +310,7 @@ class HttpClient:
                     await reply.skip()
                 else:
                     meter.hold(reply)
-                return await self._follow(reply, name, expect, timeouts, deadline_ns, accept, streamed)
+                return await self._follow(reply, untraced, name, expect, timeouts, deadline_ns, accept, streamed)
         if not streamed:  # else it is held at its end
             meter.hold(reply)
         if expect is not None:
@@ -296,33 +318,58 @@ class HttpClient:
         return reply
 
     async def _send_fresh(self, reply: Reply, data: bytes, timeouts: Timeouts, deadline_ns: int) -> None:
-        """Open a connection and send on it."""
+        """Send on a connection that the pool opens; a shared pool may also give one that was kept."""
         route = reply.route
-        opening_ns = perf_counter_ns()
-        try:
-            connection = await self._pool.open(route.origin, timeouts.connect_ns, deadline_ns)
-        except asyncio.CancelledError:
-            self._gone(reply)
-            raise
-        except RequestFailed as failure:
-            reply.done_ns = perf_counter_ns()
-            if failure.outcome == TIMEOUT:  # censored at its deadline, not at when we noticed
-                reply.done_ns = max(reply.asked_ns, min(reply.done_ns, opening_ns + timeouts.connect_ns, deadline_ns))
-            raise self._failed(reply, failure) from failure.__cause__
-        try:
-            await connection.send(data, reply, route.is_head, deadline_ns)
-        except RequestFailed as failure:
-            raise self._failed(reply, failure) from failure.__cause__
-        except BaseException:
+        while True:
+            try:
+                connection = await self._pool.open(route.origin, timeouts.connect_ns, deadline_ns)
+            except RequestFailed as failure:
+                reply.done_ns = perf_counter_ns()
+                if isinstance(failure, NoConnectionInTime):  # censored at its deadline, not at when we noticed
+                    reply.done_ns = max(reply.asked_ns, reply.sent_ns, failure.at_ns)
+                raise self._failed(reply, failure) from failure.__cause__
+            except BaseException:
+                self._gone(reply)
+                raise
+            try:
+                await connection.send(data, reply, route.is_head, deadline_ns)
+            except RequestFailed as failure:
+                if self._is_stale(failure, reply, connection):
+                    continue
+                raise self._failed(reply, failure) from failure.__cause__
+            except BaseException:
+                self._give_up(reply, connection)
+                raise
+            return
+
+    def _give_up(self, reply: Reply, connection: Connection) -> None:
+        """It was cancelled. If its answer had just come, the connection may be serving another request by now."""
+        if connection._exchange is reply:
             connection.abort()
-            self._gone(reply)
-            raise
+        self._gone(reply)
 
     @staticmethod
     def _gone(reply: Reply) -> None:
         """It was cancelled: who watches for what is overdue need not wait for it."""
         if reply.series.watch is not None:
             reply.series.watch.gone(reply.asked_ns)
+
+    def _traced(self, tracer: Tracer, route: Route, data: bytes, trace: str, *, is_plain: bool) -> tuple[bytes, str]:
+        """The request with its trace headers, after Host, and its trace id; unless the scenario gave it one.
+
+        is_plain: its headers are only the user's.
+        """
+        headers = self._headers
+        if not is_plain or (headers is not None and not tracer.header_names.isdisjoint(headers.names)):
+            theirs = tracer.theirs(data)
+            if theirs is not None:
+                return data, theirs
+        lines, trace = tracer.lines(trace)
+        at = len(route.head) if data.startswith(route.head) else len(route.line)
+        traced = b"".join((data[:at], lines, data[at:]))
+        if isinstance(data, StreamedRequest):
+            traced = StreamedRequest.of(traced, data.upload, wants_stream=data.wants_stream)
+        return traced, trace
 
     def _is_stale(self, failure: RequestFailed, reply: Reply, connection: Connection) -> bool:
         """True when the request may be sent again: the target closed a kept connection and answered nothing."""
@@ -337,6 +384,7 @@ class HttpClient:
     def _failed(self, reply: Reply, failure: RequestFailed) -> RequestFailed:
         """The target gave no answer: record that, and give what to raise."""
         reply.outcome = failure.outcome
+        count_own_fault(failure.outcome)
         self._meter.hold(reply)
         self._meter.settle()
         return RequestFailed(failure.outcome, f"{reply.route.method} {reply.route.url}: {failure.detail}")
@@ -355,6 +403,13 @@ class HttpClient:
         streamed: bool = False,
     ) -> Reply:
         """A request with options. streamed: it is done with the head of its answer."""
+        json = options.get("json") if json is None else json
+        operation = json if isinstance(json, Gql) else None
+        if operation is not None:
+            operation.ready()
+            name, json = name or operation.row, dict(operation)
+            if operation.note:
+                self._meter.recorder.note(operation.note)
         route, data = prepare(self._routes, self._headers, self._cookies, method, url, options, json)
         timeouts = timeouts_of(options, self._timeouts)
         accept = options.get("accept")
@@ -363,19 +418,44 @@ class HttpClient:
             follow = self.follow_redirects
         auth = auth_of(options, url)
         if auth is None:
-            return await self._send(
+            reply = await self._send(
                 route, data, name, expect, timeouts=timeouts, accept=accept, follow=follow, streamed=streamed
             )
+        else:
+            reply = await self._send_with(
+                auth, route, data, name, timeouts=timeouts, accept=accept, follow=follow, streamed=streamed
+            )
+            if expect is not None:
+                reply.expect(expect)
+        if operation is not None and not streamed:
+            operation.judge(reply)
+        return reply
+
+    async def _send_with(
+        self,
+        auth: httpx.Auth,
+        route: Route,
+        data: bytes,
+        name: str | None,
+        *,
+        timeouts: Timeouts,
+        accept: Container[int] | None,
+        follow: bool,
+        streamed: bool,
+    ) -> Reply:
+        """The requests of an auth flow, each a row; the last one's answer."""
+        asked = route
         deadline_ns = perf_counter_ns() + timeouts.total_ns
         flow = auth.async_auth_flow(request_of(route, data))
         request = await anext(flow)
         try:
             while True:
                 route, data = prepare_from(self._routes, request)
+                is_asked = route.url == asked.url and route.method == asked.method
                 reply = await self._send(
                     route,
                     data,
-                    name,
+                    name or asked.name if is_asked else None,  # a token that is fetched meanwhile has its own
                     None,
                     timeouts=timeouts,
                     deadline_ns=deadline_ns,
@@ -388,18 +468,18 @@ class HttpClient:
                 try:
                     request = await flow.asend(reply.as_httpx())
                 except StopAsyncIteration:
-                    break
+                    return reply
+                if reply.status_code in _CHALLENGES:
+                    reply.outcome = OK  # the flow has an answer to it; it is not recorded yet
                 if isinstance(reply, StreamedReply):
                     await reply.skip()
         finally:
             await flow.aclose()
-        if expect is not None:
-            reply.expect(expect)
-        return reply
 
     async def _follow(
         self,
         reply: Reply,
+        data: bytes,
         name: str | None,
         expect: _Status,
         timeouts: Timeouts,
@@ -407,11 +487,11 @@ class HttpClient:
         accept: Container[int] | None,
         streamed: bool = False,
     ) -> Reply:
-        """Follow the redirects of `reply`, which is held; the last hop is the answer."""
+        """Follow the redirects of `reply`, which is held; the last hop is the answer. data: sent, but for tracing."""
         history: list[Reply] = []
         while reply.has_redirect_location:
             try:
-                request = redirected(reply.request, reply.status_code, reply.headers["location"])
+                request = redirected(request_of(reply.route, data), reply.status_code, reply.headers["location"])
                 if len(history) == MAX_REDIRECTS:
                     raise self._redirect_failed(reply, REDIRECTS, f"more than {MAX_REDIRECTS}")
                 route, data = prepare_from(self._routes, request, self._cookies)
@@ -429,6 +509,7 @@ class HttpClient:
                 accept=accept,
                 follow=False,
                 streamed=streamed,
+                trace=reply.trace,
             )
             if isinstance(reply, StreamedReply) and reply.has_redirect_location:
                 await reply.skip()

@@ -20,6 +20,7 @@ __all__ = [
     "DNS",
     "NO_FILES",
     "NO_PORT",
+    "OWN_FAULTS",
     "PROTOCOL",
     "REDIRECTS",
     "REFUSED",
@@ -29,6 +30,8 @@ __all__ = [
     "TOO_LARGE",
     "UNREACHABLE",
     "connect_failure",
+    "count_own_fault",
+    "generator_faults",
     "http_outcome",
 ]
 
@@ -44,6 +47,10 @@ TOO_LARGE: Final = "body too large"
 REDIRECTS: Final = "too many redirects"
 NO_PORT: Final = "no local port"
 NO_FILES: Final = "no file descriptors"
+OWN_FAULTS: Final = frozenset({NO_PORT, NO_FILES})
+"""The generator's: a run that has them was not fit to measure."""
+
+_own_faults = 0
 
 _BY_ERRNO = {
     errno.ECONNREFUSED: REFUSED,
@@ -78,3 +85,15 @@ def connect_failure(error: OSError, where: str) -> RequestFailed:
 def http_outcome(status: int) -> str:
     """ "http 503"."""
     return f"http {status}"
+
+
+def count_own_fault(outcome: str) -> None:
+    """A request ended with this: counts it if it was our own doing."""
+    global _own_faults
+    if outcome in OWN_FAULTS:
+        _own_faults += 1
+
+
+def generator_faults() -> int:
+    """How many requests of this process failed by our own doing, since it began."""
+    return _own_faults

@@ -59,6 +59,7 @@ class Reply:
         "series",
         "size_bytes",
         "status_code",
+        "trace",
     )
 
     def __init__(self, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int) -> None:
@@ -71,6 +72,8 @@ class Reply:
         self.first_byte_ns = 0
         self.done_ns = 0
         self.outcome: str = OK
+        self.trace = ""
+        """32 hex digits where the plan traces requests, or the scenario itself."""
         self.size_bytes = 0
         """Received in all: heads and body as they came."""
         self.head: Head
