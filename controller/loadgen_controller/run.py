@@ -71,6 +71,8 @@ class Reason(Enum):
     """Every agent did its share and all of it was merged, or is accounted for as lost."""
     STOPPED = "stopped"
     """Somebody asked for it."""
+    SLO_BREACHED = "slo breached"
+    """An objective that says so (`abort=True`) was broken while the run went on."""
     SCRIPT_FAULTS = "script faults"
     """The scenario raised in too many iterations."""
     TOO_FEW_AGENTS = "too few agents"

@@ -13,12 +13,13 @@ from typing import Literal
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode
 from loadgen.measure.merge import Merge, check_invariant
-from loadgen.measure.objective import Objective, SloResult, evaluate, number_text
+from loadgen.measure.objective import Objective, SloResult, describe, evaluate_all
 from loadgen.profile import Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
 from loadgen_controller.completeness import Completeness, account
+from loadgen_controller.gaps import gaps_of
 from loadgen_controller.run import End, Reason
 from loadgen_controller.validity import Validity, judge_fitness
 
@@ -50,6 +51,7 @@ _RESULTS: dict[ExitCode, Outcome] = {
 _CODES = {
     Reason.FINISHED: ExitCode.PASSED,
     Reason.STOPPED: ExitCode.INTERRUPTED,
+    Reason.SLO_BREACHED: ExitCode.FAILED,
     Reason.SCRIPT_FAULTS: ExitCode.USAGE,
     Reason.SET_UP_FAILED: ExitCode.USAGE,
     Reason.TEAR_DOWN_FAILED: ExitCode.USAGE,
@@ -81,6 +83,8 @@ class Facts:
     has_started: bool = False
     load_ns: int | None = None
     """From T0 to the end of the load as planned, or as it was stopped; None: ended by count."""
+    warmup_ns: int = 0
+    """From T0 to the end of the warm-up, stated or found: windows of objectives begin after it."""
     bug: str = ""
     """Not empty: we went wrong, and how."""
 
@@ -143,8 +147,20 @@ def _script_faults(faults: int, finished: int) -> str:
 
 
 def _slos(facts: Facts, merge: Merge, completeness: Completeness) -> tuple[SloResult, ...]:
-    complete, missing = completeness.is_complete, completeness.missing_share
-    return tuple(result for o in facts.objectives for result in evaluate(o, merge, complete, missing, facts.journeys))
+    assert facts.assignment is not None
+    missing = [agent.agent for agent in completeness.agents if not agent.is_complete]
+    told_ns = [stop_ns for agent in merge.agents() for epoch in merge.epochs(agent) for _, stop_ns in epoch.spans]
+    end_ns = facts.load_ns if facts.load_ns is not None else max(told_ns, default=0)
+    return evaluate_all(
+        facts.objectives,
+        merge,
+        completeness.is_complete,
+        completeness.missing_share,
+        facts.journeys,
+        from_ns=facts.warmup_ns,
+        end_ns=facts.load_ns,
+        gaps=gaps_of(facts.assignment, merge, missing, end_ns),
+    )
 
 
 def _of_ends(facts: Facts) -> Iterator[_Finding]:
@@ -178,18 +194,9 @@ def _of_slos(slos: tuple[SloResult, ...]) -> Iterator[_Finding]:
     for slo in slos:
         whose = f" of {slo.journey}" if slo.journey else ""
         if slo.verdict == "failed":
-            text = f"SLO {slo.objective}{whose} failed: {_observed(slo)} of {format_count(slo.count)} that were due"
-            yield _Finding(ExitCode.FAILED, text)
+            yield _Finding(ExitCode.FAILED, f"SLO {slo.objective}{whose} failed: {describe(slo)}")
         elif slo.verdict == "inconclusive":
-            why = "data are missing" if slo.count else "there are no data for it"
-            yield _Finding(ExitCode.INCOMPLETE, f"SLO {slo.objective}{whose} is inconclusive: {why}")
-
-
-def _observed(slo: SloResult) -> str:
-    if slo.unit == "ratio" and isinstance(slo.observed, float):
-        return f"observed {format_ratio(slo.observed)}"
-    value = number_text(slo.observed) if isinstance(slo.observed, float) else slo.observed
-    return f"observed {value} {slo.unit}"
+            yield _Finding(ExitCode.INCOMPLETE, f"SLO {slo.objective}{whose} is inconclusive: {describe(slo)}")
 
 
 def _of_counts(merge: Merge, completeness: Completeness, *, was_stopped: bool) -> Iterator[_Finding]:

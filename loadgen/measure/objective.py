@@ -42,6 +42,7 @@ __all__ = [
     "is_judged",
     "number_text",
     "span_text",
+    "time_text",
 ]
 
 SloVerdict = Literal["passed", "failed", "inconclusive"]
@@ -436,10 +437,11 @@ def _observed_text(result: SloResult) -> str:
 
 def span_text(start_s: float, length_s: float) -> str:
     """ "2:10 to 3:10", from T0."""
-    return f"{_clock(start_s)} to {_clock(start_s + length_s)}"
+    return f"{time_text(start_s)} to {time_text(start_s + length_s)}"
 
 
-def _clock(at_s: float) -> str:
+def time_text(at_s: float) -> str:
+    """ "2:10", "1:02:10", "0:02.5": minutes and seconds from T0, with tenths where it is not whole."""
     tenths = round(at_s * 10)
     seconds, tenth = divmod(tenths, 10)
     hours, minutes = seconds // 3600, seconds // 60 % 60

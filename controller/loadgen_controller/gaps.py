@@ -1,0 +1,30 @@
+"""Which parts of a run an agent told nothing of, for windows that may lack what it did there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from loadgen.measure.merge import Merge
+from loadgen.measure.objective import Gap
+from loadgen_controller.assign import Assignment
+
+__all__ = ["gaps_of"]
+
+
+def gaps_of(assignment: Assignment, merge: Merge, agents: Iterable[str], end_ns: int) -> tuple[Gap, ...]:
+    """What of [0, end_ns) no delta of each of `agents` covers, with the agent's share of the load."""
+    whole = sum(assignment.weights)
+    by_region: dict[str, float] = {}
+    for region, weight in zip(assignment.regions, assignment.weights, strict=True):
+        by_region[region] = by_region.get(region, 0.0) + weight
+    found: list[Gap] = []
+    for agent in agents:
+        at = assignment.index(agent)
+        region, weight = assignment.regions[at], assignment.weights[at]
+        spans = sorted(span for epoch in merge.epochs(agent) for span in epoch.spans)
+        told_ns = 0
+        for start_ns, stop_ns in (*spans, (end_ns, end_ns)):
+            if told_ns < min(start_ns, end_ns):
+                found.append(Gap(told_ns, min(start_ns, end_ns), region, weight / whole, weight / by_region[region]))
+            told_ns = max(told_ns, stop_ns)
+    return tuple(found)
