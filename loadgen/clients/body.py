@@ -140,11 +140,11 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         pieces = self._again()
         try:
-            if isinstance(pieces, AsyncIterable):
-                async for piece in pieces:
+            if isinstance(pieces, Iterable):
+                for piece in pieces:
                     yield piece
             else:
-                for piece in pieces:
+                async for piece in pieces:
                     yield piece
         finally:
             if isasyncgen(pieces):
@@ -154,7 +154,7 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         pieces = self._again()
-        if isinstance(pieces, AsyncIterable):
+        if not isinstance(pieces, Iterable):
             raise RuntimeError("an async body cannot be read at once")
         yield from pieces
 

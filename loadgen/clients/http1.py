@@ -18,6 +18,7 @@ then closed, never reused.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable
 from contextlib import aclosing, suppress
 from time import perf_counter_ns
@@ -106,6 +107,7 @@ class Connection(asyncio.Protocol):
         "_raw",
         "_reason",
         "_sink",
+        "_spare",
         "_transport",
         "_waiter",
         "_wheel",
@@ -147,6 +149,8 @@ class Connection(asyncio.Protocol):
         self._final: Head | None = None
         self._complete = self._extra = self._head_only = self._is_large = self._is_sending = False
         self._sink: Sink | None = None
+        self._spare: socket.socket | None = None
+        """The same socket, while a body is sent: see `_rescue`."""
         self._drained: asyncio.Future[None] | None = None
         """While the transport has enough to write: done when it wants more."""
         self._key: bytes | None = None
@@ -221,6 +225,7 @@ class Connection(asyncio.Protocol):
     async def _push(self, upload: Upload, waiter: asyncio.Future[None]) -> None:
         """Send a body until it ends or there is an answer, or a failure: also while its own code is waiting."""
         self._is_large = self._is_sending = True
+        self._spare = self._same_socket()
         answered = asyncio.timeout(None)
 
         def stop(_: object) -> None:
@@ -254,6 +259,35 @@ class Connection(asyncio.Protocol):
                 self._fail(failure.outcome, f"while its body was sent: {failure.detail}")
         finally:
             waiter.remove_done_callback(stop)
+            if self._spare is not None:
+                self._spare.close()
+                self._spare = None
+
+    def _same_socket(self) -> socket.socket | None:
+        """Costs 3 µs. None with TLS, whose bytes only the transport can read, and where there is no socket."""
+        own = self._transport.get_extra_info("socket")
+        if own is None or self._transport.get_extra_info("ssl_object") is not None:
+            return None
+        try:
+            return socket.fromfd(own.fileno(), own.family, own.type)
+        except OSError:  # no descriptor to spare
+            return None
+
+    def _rescue(self) -> None:
+        """Writing failed. Read what the target said before.
+
+        Who answers 413 and closes sends a reset after the answer; the next write fails, and then the loop
+        closes the transport without looking at what has come in.
+        """
+        spare = self._spare
+        while spare is not None and self._exchange is not None:
+            try:
+                data = spare.recv(_BREATH_BYTES, socket.MSG_DONTWAIT)
+            except OSError:
+                return
+            if not data:
+                return
+            self.data_received(data)
 
     def resume(self) -> None:
         """The sink wants more."""
@@ -339,6 +373,8 @@ class Connection(asyncio.Protocol):
             self._fail(PROTOCOL, f"{self.where} closed the connection after {exchange.size_bytes} bytes of the answer")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._spare is not None:
+            self._rescue()
         if self._exchange is not None:
             if exc is None:
                 self.eof_received()
