@@ -13,7 +13,7 @@ from loadgen.measure.histogram import Value
 from loadgen.report.tables import milliseconds
 from loadgen.units import format_ratio
 
-__all__ = ["QUANTILES", "AgentRow", "Cells", "Figures", "Row", "SloRow", "margin_text", "value_text"]
+__all__ = ["QUANTILES", "AgentRow", "Cells", "Figures", "Row", "SloRow", "budget_text", "margin_text", "value_text"]
 
 QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -35,6 +35,8 @@ class Row:
     """Set in by its depth."""
     last: Cells
     run: Cells
+    is_unfit: bool = False
+    """An agent that is in `last` was not fit to measure then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class SloRow:
     count: int
     margin: str
     """How far from the limit: "62 % below", "8 % above"; empty where there are no data."""
+    budget: str = ""
+    """How much of the error budget is used: "41 % of budget"; empty where that is not known."""
+    window: str = ""
+    """Over windows: which is the worst, and how many broke it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,9 @@ class AgentRow:
     silent_s: float
     health: Health
     note: str
+    unfit: int = 0
+    """Of its `intervals` so far, how many cannot be trusted."""
+    intervals: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,16 @@ class Figures:
     reported: int
     agents_wanted: int
     notices: tuple[str, ...]
+    unfit: tuple[str, ...] = ()
+    """Agents that were not fit to measure in the last window, each with its reasons."""
+    counted: tuple[str, ...] = ()
+    """The scenario's own metrics, each as one part of a line: checks first."""
+
+    @property
+    def pool_limited_share(self) -> float:
+        """Of the requests of the run that were started, those of iterations that had waited for a free user."""
+        started = self.total.requests_started
+        return self.total.requests_pool_limited / started if started else 0.0
 
     @property
     def achieved_per_s(self) -> float | None:
@@ -126,3 +145,10 @@ def margin_text(margin: float | None) -> str:
     share = abs(margin)
     percent = f"{share * 100:.0f} %" if share >= 0.1 else format_ratio(share)
     return f"{percent} {'below' if margin > 0 else 'above'}"
+
+
+def budget_text(used: float | None) -> str:
+    """Share of the error budget that is used: "41 % of budget", "12x the budget"; empty where it is not known."""
+    if used is None:
+        return ""
+    return f"{used:.3g}x the budget" if used >= 10 else f"{used * 100:.0f} % of budget"

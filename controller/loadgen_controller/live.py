@@ -17,9 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from loadgen.measure.delta import Health
-from loadgen.units import format_count, format_rate
+from loadgen.units import format_count, format_rate, format_ratio
 from loadgen_controller.figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
 from loadgen_controller.printed import STYLES
+from loadgen_controller.verdict import POOL_LIMITED_ABOVE
 
 __all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]
 
@@ -79,6 +80,13 @@ def line(f: Figures) -> str:
         parts.append(f"{row.name}: last p95 {_ms(row.last, 95)} p99 {_ms(row.last, 99)} of {_n(row.last)}")
         parts.append(f"run p95 {_ms(row.run, 95)} p99 {_ms(row.run, 99)} of {_n(row.run)}")
     parts.append(f"errors {format_count(f.total.iterations_errors)} iterations")
+    if f.pool_limited_share > POOL_LIMITED_ABOVE:
+        parts.append(f"pool-limited {format_ratio(f.pool_limited_share)} of requests")
+    parts += f.counted[:1]
+    for slo in f.slos:
+        if slo.verdict == "failed":
+            parts.append(f"failing: {slo.objective}, {slo.budget}" if slo.budget else f"failing: {slo.objective}")
+    parts += [f"unfit: {text}" for text in f.unfit]
     return ", ".join(parts)
 
 
@@ -109,10 +117,11 @@ class Screen:
 def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     slos, errors, agents, notices = len(f.slos), min(len(f.errors), 1), len(f.agents), min(len(f.notices), 2)
     fixed = 3 + 1 + 2 * len(f.journeys)
-    _, parts, slos, regions, agents, errors, notices = fit(
+    _, counted, parts, slos, regions, agents, errors, notices = fit(
         height,
         [
             (fixed, fixed),
+            (min(len(f.counted), 1), 0),
             (len(f.parts), 2),
             (slos, 3),
             (len(f.regions), 2),
@@ -124,7 +133,7 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     yield from _head(f, width)
     table = _table(width, ("response, ms", "count", *_names()))
     for row in f.journeys:
-        table.add_row(_name(row.name, "bold", " last " + f"{f.last_s:g} s"), *_cells(row.last))
+        table.add_row(_name(row.name, "bold", f" last {f.last_s:g} s", is_unfit=row.is_unfit), *_cells(row.last))
         table.add_row(_name("  whole run" + (" (warm-up)" if f.is_warmup else ""), "bold"), *_cells(row.run))
     for row in _cut(table, f.regions, regions):
         table.add_row(_name(row.name, "cyan"), *_cells(row.run))
@@ -132,6 +141,8 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
         table.add_row(_name(row.name), *_cells(row.run))
     yield table
     yield from _slos(f.slos, slos, width)
+    if counted:
+        yield _counted(f, width)
     if errors:
         yield _errors(f, width)
     yield from _agents(f, agents, width)
@@ -141,9 +152,9 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
 def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     yield from _head(f, width)
     yield Text()
-    notices = min(len(f.notices), 3)
+    notices, counted = min(len(f.notices), 3), min(len(f.counted), 1)
     below = max(len(f.slos) + 1, len(f.agents) + 1, min(len(f.errors), 6) + 1)
-    room = height - 4 - notices
+    room = height - 4 - notices - counted
     wanted = 2 + len(f.journeys) + len(f.regions) + len(f.parts)
     least = 2 + len(f.journeys) + min(len(f.regions), 1) + min(len(f.parts), 1)
     above, below = fit(room, [(wanted, least), (below + 1, 3)])
@@ -153,9 +164,9 @@ def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     run = "warm-up" if f.is_warmup else "whole run"
     table = _table(width, ("response, ms", last, *names, " │", run, *names))
     for row in f.journeys:
-        table.add_row(_name(row.name, "bold"), *_cells(row.last), " │", *_cells(row.run))
+        table.add_row(_name(row.name, "bold", is_unfit=row.is_unfit), *_cells(row.last), " │", *_cells(row.run))
     for row in _cut(table, f.regions, regions):
-        table.add_row(_name(row.name, "cyan"), *_cells(row.last), " │", *_cells(row.run))
+        table.add_row(_name(row.name, "cyan", is_unfit=row.is_unfit), *_cells(row.last), " │", *_cells(row.run))
     for row in _cut(table, f.parts, parts):
         table.add_row(_name(row.name), *_cells(row.last), " │", *_cells(row.run))
     yield table
@@ -170,6 +181,8 @@ def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
         _stack("errors", _error_lines(f, below - 1, third), third),
     )
     yield beside
+    if counted:
+        yield _counted(f, width)
     yield from _notices(f.notices, notices, width)
 
 
@@ -193,7 +206,10 @@ def fit(room: int, wishes: Sequence[tuple[int, int]]) -> list[int]:
 def _head(f: Figures, width: int) -> Iterable[Table | Text]:
     title = Text(f"{f.plan}  ", style="bold", no_wrap=True, overflow="ellipsis").append(f.run_id, style="dim")
     whole = all(a.has_reported for a in f.agents) or not f.last_s
-    yield _pair(title, Text(f.reported_text, style="green" if whole else "bold yellow"), width)
+    reported = Text(f.reported_text, style="green" if whole else "bold yellow")
+    if f.pool_limited_share > POOL_LIMITED_ABOVE:
+        reported = Text(f"pool-limited {format_ratio(f.pool_limited_share)}  ", style="bold yellow") + reported
+    yield _pair(title, reported, width)
 
     phase = "warm-up" if f.is_warmup and f.phase == "running" else f.phase
     clock = _clock(f.clock_s) + (f" of {_clock(f.duration_s)}" if f.duration_s else "")
@@ -241,8 +257,10 @@ def _names() -> tuple[str, ...]:
     return tuple(f"p{q:g}" for q in QUANTILES)
 
 
-def _name(text: str, style: str = "", more: str = "") -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis").append(more, style="not bold")
+def _name(text: str, style: str = "", more: str = "", *, is_unfit: bool = False) -> Text:
+    """`is_unfit` marks the last window: the generator was not fit to measure in it."""
+    name = Text(text, style=style, no_wrap=True, overflow="ellipsis").append(more, style="not bold")
+    return name.append(" unfit", style="bold yellow") if is_unfit else name
 
 
 def _cells(cells: Cells) -> tuple[str, ...]:
@@ -265,7 +283,10 @@ def _slos(slos: Sequence[SloRow], room: int, width: int) -> Iterable[Text]:
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{MARKS.get(slo.verdict, '?')} ", style=STYLES.get(slo.verdict, ""))
         text.append(slo.objective).append(f"  {slo.observed}", style="bold").append(f" of {format_count(slo.count)}")
-        text.append(f"  {slo.margin}", style=STYLES.get(slo.verdict, ""))
+        text.append(
+            "".join(f"  {part}" for part in (slo.margin, slo.budget) if part), style=STYLES.get(slo.verdict, "")
+        )
+        text.append(f"  {slo.window}" if slo.window else "", style="dim")
         text.truncate(width, overflow="ellipsis")
         yield text
     if len(shown) < len(slos) and room:
@@ -277,6 +298,16 @@ def _errors(f: Figures, width: int) -> Text:
     text = Text("errors ", style="dim", no_wrap=True)
     for n, (outcome, count) in enumerate(f.errors):
         text.append(" · " if n else "", style="dim").append(f"{outcome} {format_count(count)}", style="red")
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def _counted(f: Figures, width: int) -> Text:
+    """The scenario's own metrics in one line."""
+    text = Text("counted ", style="dim", no_wrap=True)
+    for n, part in enumerate(f.counted):
+        text.append(" · " if n else "", style="dim")
+        text.append(part, style="yellow" if "failed)" in part else "default")
     text.truncate(width, overflow="ellipsis")
     return text
 
@@ -314,6 +345,8 @@ def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
         text.append(agent.state, style=style)
         if agent.has_reported:
             text.append(f"  {_health(agent.health)}", style="dim")
+        if agent.unfit:
+            text.append(f"  unfit {format_count(agent.unfit)} of {format_count(agent.intervals)}", style="yellow")
         if agent.silent_s >= 2 and agent.state not in ("finished", "lost"):
             text.append(f"  silent {agent.silent_s:.0f} s", style="yellow")
         if trouble := agent.note or "; ".join(agent.health.unfit):

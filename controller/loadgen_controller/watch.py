@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from loadgen.dsl.spec import PlanSpec
+from loadgen.measure.custom import CustomTable
 from loadgen.measure.delta import Counters, Health
 from loadgen.measure.histogram import percentiles
-from loadgen.measure.measured import Measured, Window
+from loadgen.measure.measured import ALL, Measured, Window
 from loadgen.measure.measured import Row as Named
 from loadgen.measure.merge import Merge
-from loadgen.measure.objective import SloResult, evaluate
+from loadgen.measure.objective import SloResult, evaluate_all, span_text
 from loadgen.measure.series import OK
-from loadgen.profile import ArrivalProfile, Profile, UserProfile
 from loadgen.report.tables import indent, observed_text, region_label
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen_controller.figures import (
     QUANTILES,
     AgentRow,
@@ -26,6 +26,7 @@ from loadgen_controller.figures import (
     Figures,
     Row,
     SloRow,
+    budget_text,
     margin_text,
 )
 from loadgen_controller.view import ViewState
@@ -60,7 +61,6 @@ class Watch:
         if self._tables is None or seen != self._seen:
             self._seen, self._tables = seen, _Tables(state, window, is_warmup)
         t = self._tables
-        profile = state.spec.profile
         return Figures(
             run_id=state.run_id,
             plan=_title(state.spec),
@@ -68,8 +68,8 @@ class Watch:
             clock_s=clock_ns / NS_PER_S,
             duration_s=state.spec.duration_ns / NS_PER_S if state.spec.duration_ns else None,
             is_warmup=is_warmup,
-            offered_per_s=_offered(profile, window, clock_ns),
-            level=_level(profile, clock_ns),
+            offered_per_s=_offered(state.spec, window, clock_ns),
+            level=None if state.spec.is_open else state.spec.level_at(clock_ns),
             last_s=(window.end_ns - window.start_ns) / NS_PER_S if window else 0.0,
             last_n=window.k if window else -1,
             last=window.counters() if window else Counters(),
@@ -86,6 +86,8 @@ class Watch:
             reported=len(window.agents) if window else 0,
             agents_wanted=state.agents_wanted,
             notices=(*state.notices, *self._notices()),
+            unfit=tuple(_unfit(state, window)),
+            counted=t.counted,
         )
 
 
@@ -95,20 +97,17 @@ def _title(spec: PlanSpec) -> str:
     return scenario if spec.name in ("", "plan") else f"{scenario}:{spec.name}"
 
 
-def _offered(profile: Profile, window: Window | None, clock_ns: int) -> float | None:
-    """Iterations/s as planned over the last window, so that it can be held against what was started in it."""
-    if not isinstance(profile, ArrivalProfile):
+def _offered(spec: PlanSpec, window: Window | None, clock_ns: int) -> float | None:
+    """Iterations/s of all loads as planned over the last window, to be held against what was started in it.
+
+    None where a load has no rate of its own.
+    """
+    if not spec.is_open:
         return None
     if window is None:
-        return profile.rate_at(clock_ns)
+        return spec.rate_at(clock_ns)
     length = (window.end_ns - window.start_ns) // _PARTS
-    return sum(profile.rate_at(window.start_ns + length * k + length // 2) for k in range(_PARTS)) / _PARTS
-
-
-def _level(profile: Profile, clock_ns: int) -> int | None:
-    if isinstance(profile, ArrivalProfile):
-        return None
-    return profile.level_at(clock_ns) if isinstance(profile, UserProfile) else profile.peak
+    return sum(spec.rate_at(window.start_ns + length * k + length // 2) for k in range(_PARTS)) / _PARTS
 
 
 class _Tables:
@@ -116,10 +115,13 @@ class _Tables:
 
     def __init__(self, state: ViewState, window: Window | None, is_warmup: bool) -> None:
         merge = state.merge
+        unfit = {a.region for a in state.agents if window and a.id in window.health and window.health[a.id].unfit}
 
-        def row(name: str, of: Named, region: str = "*") -> Row:
+        def row(name: str, of: Named, region: str = ALL) -> Row:
             last = _cells(window, of, region, is_warmup) if window else Cells()
-            return Row(name, last, _cells(merge, of, region, is_warmup))
+            return Row(
+                name, last, _cells(merge, of, region, is_warmup), bool(unfit) if region == "*" else region in unfit
+            )
 
         rows = merge.rows(warmup=is_warmup)
         journeys = [r for r in rows if r.kind == "journey"]
@@ -132,9 +134,16 @@ class _Tables:
         self.parts = tuple(row(name, r) for name, r in _parts(rows, len(journeys) > 1))
         self.errors = tuple(_errors(merge, is_warmup))
         names = [j.name for j in state.spec.journeys]
-        results = [] if is_warmup else [r for o in state.spec.slos for r in evaluate(o, merge, journeys=names)]
+        results = () if is_warmup else _results(state, window, names)
         several = len({r.journey for r in results}) > 1
         self.slos = tuple(_slo(r, several) for r in results)
+        self.counted = tuple(_counted(state.spec, merge.custom))
+
+
+def _results(state: ViewState, window: Window | None, journeys: list[str]) -> tuple[SloResult, ...]:
+    spec = state.spec
+    end_ns = window.end_ns if window else 0
+    return evaluate_all(spec.slos, state.merge, journeys=journeys, from_ns=spec.warmup_ns, end_ns=end_ns, is_over=False)
 
 
 def _cells(of: Measured, row: Named, region: str, is_warmup: bool) -> Cells:
@@ -144,7 +153,7 @@ def _cells(of: Measured, row: Named, region: str, is_warmup: bool) -> Cells:
 
 def _parts(rows: list[Named], with_journey: bool) -> Iterator[tuple[str, Named]]:
     """Steps, each followed by its requests; of several journeys, the outermost bear its name."""
-    parts = [r for r in rows if r.kind != "journey"]
+    parts = [r for r in rows if r.kind in ("step", "request")]
     for journey in dict.fromkeys(r.journey for r in parts):
         own = [r for r in parts if r.journey == journey]
         for step in dict.fromkeys(r.step for r in own):
@@ -169,18 +178,66 @@ def _errors(merge: Merge, is_warmup: bool) -> Iterator[tuple[str, int]]:
 
 def _slo(result: SloResult, several: bool) -> SloRow:
     name = result.objective + (f" [{result.journey}]" if several and result.journey else "")
+    is_windowed = result.window_s is not None
     return SloRow(
         name,
         result.verdict,
-        observed_text(result.observed, result.unit),
+        observed_text(result.observed, "ratio" if is_windowed else result.unit) + (" bad" if is_windowed else ""),
         result.count,
-        margin_text(result.margin),
+        "" if is_windowed else margin_text(result.margin),
+        budget_text(result.budget),
+        _worst_window(result),
     )
+
+
+def _worst_window(result: SloResult) -> str:
+    """ "worst window 2:10 to 3:10", and how many of them broke it."""
+    if result.window_s is None or result.worst_window_s is None:
+        return ""
+    text = f"worst window {span_text(result.worst_window_s, result.window_s)}"
+    broke = f", {format_count(result.windows_failed)} of {format_count(result.windows)} broke it"
+    return text + (broke if result.windows_failed else "")
+
+
+_CHECK = "check: "
+"""What the names of checks begin with; they are rates like all others."""
+
+
+def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
+    """The scenario's own metrics, checks first and summed up, with the one that failed most."""
+    found = [stats for name in custom.names() if (stats := custom.of(name)) is not None and stats.n]
+    checks = [stats for stats in found if stats.kind == "rate" and stats.name.startswith(_CHECK)]
+    if checks:
+        held = sum(stats.total == stats.n for stats in checks)
+        text = f"checks {held} of {len(checks)} ok"
+        if held < len(checks):
+            worst = min(checks, key=lambda stats: stats.total / stats.n)
+            failed = f"{format_count(worst.n - worst.total)} of {format_count(worst.n)}"
+            text += f" ({worst.name.removeprefix(_CHECK)}: {failed} failed)"
+        yield text
+    units = {metric.name: metric.unit for metric in spec.metrics}
+    for stats in found:
+        if stats in checks:
+            continue
+        if stats.kind == "rate":
+            yield f"{stats.name} {format_ratio(stats.total / stats.n)} of {format_count(stats.n)}"
+        else:
+            value = format_count(stats.total) if stats.kind == "counter" else f"{stats.last:,.6g}"
+            yield f"{stats.name} {value} {units.get(stats.name, '')}".rstrip()
+
+
+def _unfit(state: ViewState, window: Window | None) -> Iterator[str]:
+    """Who was not fit in the last window, and why."""
+    for agent in state.agents:
+        health = window.health.get(agent.id) if window else None
+        if health is not None and health.unfit:
+            yield f"{agent.id}: {'; '.join(health.unfit)}"
 
 
 def _agents(state: ViewState, window: Window | None) -> Iterator[AgentRow]:
     for agent in state.agents:
         health = window.health.get(agent.id) if window else None
+        fitness = state.merge.fitness.get(agent.id)
         yield AgentRow(
             agent.id,
             region_label(agent.region, state.is_embedded),
@@ -189,4 +246,6 @@ def _agents(state: ViewState, window: Window | None) -> Iterator[AgentRow]:
             agent.silent_s,
             health or _NO_HEALTH,
             agent.note,
+            fitness.unfit if fitness else 0,
+            fitness.intervals if fitness else 0,
         )

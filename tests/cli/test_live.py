@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from loadgen_controller.figures import Cells, Figures
+from loadgen_controller.figures import Cells, Figures, SloRow, budget_text
 from loadgen_controller.live import Screen, fit, line, show
 from tests.support.figures import agent, figures, row
 
@@ -74,6 +75,7 @@ def test_no_run_outgrows_the_screen(
         agents=tuple(agent(f"r{n}") for n in range(agents)),
         slos=figures().slos * journeys,
         notices=("an agent was lost", "a line blocked the loop"),
+        counted=("checks 3 of 4 ok",),
     )
 
     lines = drawn(f, *size)
@@ -113,10 +115,79 @@ def test_before_the_first_window_there_are_agents_and_no_figures() -> None:
 
 
 def test_window_is_one_line_where_there_is_no_terminal() -> None:
-    assert line(figures()) == (
+    assert line(figures(slos=figures().slos[:1])) == (
         "0:11 +1 s, 3 of 3 agents reported, 199/s of 200/s iterations, 602/s requests,"
         " checkout: last p95 157 ms p99 250 ms of 199, run p95 157 ms p99 250 ms of 2,388, errors 15 iterations"
     )
+
+
+def test_line_says_what_is_wrong_with_its_window_and_what_is_failing() -> None:
+    f = figures(
+        unfit=("us-east-1-1: lag p99 41.0 ms is above 2.00 ms", "eu-west-1-1: 3 requests had no local port"),
+        counted=("checks 3 of 4 ok (has price: 6 of 240 failed)", "orders 1,200"),
+        total=replace(figures().total, requests_started=7200, requests_pool_limited=360),
+    )
+
+    assert line(f).endswith(
+        ", errors 15 iterations, pool-limited 5.00 % of requests, checks 3 of 4 ok (has price: 6 of 240 failed),"
+        ' failing: p(99, step="add to cart") < 40ms, unfit: us-east-1-1: lag p99 41.0 ms is above 2.00 ms,'
+        " unfit: eu-west-1-1: 3 requests had no local port"
+    )
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+def test_unfit_second_is_marked_where_its_figures_stand(size: tuple[int, int]) -> None:
+    us = agent("us-east-1")
+    us = replace(us, health=replace(us.health, unfit=("lag p99 41.0 ms is above 2.00 ms",)), unfit=3, intervals=12)
+    f = figures(
+        journeys=(replace(figures().journeys[0], is_unfit=True),),
+        regions=(replace(row("us-east-1", 796, 71), is_unfit=True), row("eu-west-1", 796, 71)),
+        agents=(us, agent("eu-west-1")),
+    )
+
+    lines = drawn(f, *size)
+
+    (marked,) = (text for text in lines if text.startswith("checkout ") and " unfit " in text)
+    assert "199" in marked
+    (of_agent,) = (text for text in lines if "us-east-1-1" in text)
+    assert "unfit 3 of 12" in of_agent
+    assert any(text.startswith("us-east-1 unfit") for text in lines) is (size[0] > 150)
+    assert not any("eu-west-1 unfit" in text for text in lines)
+
+
+def test_windowed_objective_shows_its_worst_window_and_budget() -> None:
+    slo = SloRow(
+        'p(95, window="1m") < 300ms', "failed", "8.10 % bad", 1200, "", "162 % of budget", "worst window 0:05 to 1:05"
+    )
+
+    (shown,) = (text for text in drawn(figures(slos=(slo,)), 120) if "window=" in text)
+
+    assert shown.rstrip().endswith("8.10 % bad of 1,200  162 % of budget  worst window 0:05 to 1:05")
+
+
+def test_what_the_scenario_counts_has_a_line_where_there_is_room() -> None:
+    f = figures(counted=("checks 3 of 4 ok (has price: 6 of 240 failed)", "orders 1,200"))
+
+    assert any(
+        "counted checks 3 of 4 ok (has price: 6 of 240 failed) · orders 1,200" in text for text in drawn(f, 90, 40)
+    )
+    assert not any("counted" in text for text in drawn(f, 80, 12))
+
+
+def test_pool_limited_run_says_so_in_its_first_line() -> None:
+    total = replace(figures().total, requests_started=7200, requests_pool_limited=360)
+    assert "pool-limited 5.00 %" in drawn(figures(total=total))[0]
+    assert "pool-limited" not in drawn(figures())[0]
+
+
+def test_budget_is_told_as_a_share_or_a_multiple() -> None:
+    assert [budget_text(used) for used in (None, 0.0, 0.412, 1.62, 31.4)] == [
+        "",
+        "0 % of budget",
+        "41 % of budget",
+        "162 % of budget",
+        "31.4x the budget",
+    ]
 
 
 async def test_plain_output_has_each_window_once_and_each_notice_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from loadgen.dsl.spec import JourneySpec, PlanSpec
+import msgspec
+import pytest
+
+from loadgen.dsl.spec import JourneySpec, LaneSpec, PlanSpec
+from loadgen.measure.custom import CustomStats, MetricSpec
 from loadgen.measure.delta import Health
+from loadgen.measure.due import DueCounts
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective
 from loadgen.measure.series import SeriesKey
@@ -195,6 +200,85 @@ def test_health_and_counts_are_those_of_the_last_window() -> None:
 
     assert (f.users, f.in_flight, f.waiting) == (8, 4, 2)
     assert f.notices == ("draining",)
+
+
+def test_unfit_agent_marks_the_rows_that_it_is_in() -> None:
+    run = FakeRun()
+    reason = "lag p99 41.0 ms is above 2.00 ms"
+    run.merge.accept("us", run.us.delta({journey_key(): ms(1)}, health=Health(unfit=(reason,))))
+    run.merge.accept("eu", run.eu.delta({journey_key(): ms(1)}))
+    run.clock_ns = NS_PER_S
+
+    f = Watch(run.view)()
+
+    assert [row.is_unfit for row in f.journeys] == [True]
+    assert [(row.name, row.is_unfit) for row in f.regions] == [("eu (simulated)", False), ("us (simulated)", True)]
+    assert f.unfit == (f"us-1: {reason}",)
+    assert [(agent.unfit, agent.intervals) for agent in f.agents] == [(1, 1), (0, 1)]
+
+    run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
+
+    f = Watch(run.view)()
+    assert f.unfit == ()
+    assert not f.journeys[0].is_unfit
+    assert f.agents[0].unfit == 1
+
+
+def test_offered_rate_is_the_sum_of_all_loads() -> None:
+    lanes = tuple(
+        LaneSpec(
+            name=name, load="", journeys=(JourneySpec(name="checkout", weight=1.0),), profile=profile, after_ns=after
+        )
+        for name, profile, after in (
+            ("", ArrivalProfile((Stage(10, 10, 20 * NS_PER_S),)), 0),
+            ("spike", ArrivalProfile((Stage(90, 90, 5 * NS_PER_S),)), NS_PER_S),
+        )
+    )
+    run = FakeRun(msgspec.structs.replace(spec(), lanes=lanes))
+    run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
+    assert Watch(run.view)().offered_per_s == pytest.approx(10)
+    run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
+    assert Watch(run.view)().offered_per_s == pytest.approx(100)
+
+
+def test_windowed_objective_is_judged_over_its_worst_window_while_the_run_goes_on() -> None:
+    slo = Objective(
+        kind="percentile", text='p(95, window="2s") < 300ms', q=95, limit=300 * NS_PER_MS, window_ns=2 * NS_PER_S
+    )
+    run = FakeRun(spec(slos=(slo,)))
+    assert [(s.verdict, s.window) for s in Watch(run.view)().slos] == [("inconclusive", "")]
+
+    for k, bad in enumerate((0, 0, 60)):
+        due = (DueCounts(0, "checkout", k, good=100 - bad, bad=bad),)
+        run.merge.accept("us", replace(run.us.delta({journey_key(): ms(1)}), due=due))
+        run.merge.accept("eu", run.eu.delta({journey_key(): ms(1)}))
+        run.clock_ns += NS_PER_S
+
+    (row,) = Watch(run.view)().slos
+    assert (row.verdict, row.observed, row.count) == ("failed", "30.0 % bad", 200)
+    assert row.budget == "600 % of budget"
+    assert row.window.startswith("worst window 0:01 to 0:03, 1 of ")
+
+
+def test_checks_are_summed_up_and_counters_shown_with_their_unit() -> None:
+    metrics = (MetricSpec(name="orders", kind="counter"), MetricSpec(name="stock", kind="gauge", unit="items"))
+    run = FakeRun(msgspec.structs.replace(spec(), metrics=metrics))
+    custom = (
+        CustomStats("check: has price", "rate", n=240, total=234),
+        CustomStats("check: has name", "rate", n=240, total=240),
+        CustomStats("cache hits", "rate", n=100, total=81),
+        CustomStats("orders", "counter", n=5, total=1200),
+        CustomStats("stock", "gauge", n=5, low=1, high=9, last=3),
+    )
+    run.merge.accept("us", replace(run.us.delta({journey_key(): ms(1)}), custom=custom))
+    run.merge.accept("eu", run.eu.delta({journey_key(): ms(1)}))
+
+    assert Watch(run.view)().counted == (
+        "checks 1 of 2 ok (has price: 6 of 240 failed)",
+        "cache hits 81.0 % of 100",
+        "orders 1,200",
+        "stock 3 items",
+    )
 
 
 def test_tables_are_not_computed_again_while_nothing_changes() -> None:
