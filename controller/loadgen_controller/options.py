@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeVar
 
+from loadgen.dsl.environment import merged, read_environment
 from loadgen.dsl.spec import Overrides, parse_regions
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
@@ -60,14 +62,23 @@ def overrides_of(
     duration: str | None,
     regions: str | None,
     params: Iterable[str],
+    env: str | None = None,
+    scenario: Path | None = None,
 ) -> Overrides:
-    """What the options change of the plan; what does not parse is among `wrongs` and left as the plan has it."""
+    """What the options change of the plan; what does not parse is among `wrongs` and left as the plan has it.
+
+    env: of the `loadgen.toml` that belongs to `scenario` (its file); the other options beat it. The hosts that it
+        allows are in `Overrides.allow`.
+    """
     if rate is not None and users is not None:
         wrongs.add("--rate and --users: a load has either a rate or users", "--rate is for arrivals, --users for users")
     peak_of: Literal["", "rate", "users"] = "rate" if rate is not None else "users" if users is not None else ""
     peak = wrongs.parse("--rate", rate, _rate) if rate is not None else wrongs.parse("--users", users, _users)
     duration_ns = wrongs.parse("--duration", duration, _duration)
-    return Overrides(
+    environment = None
+    if env is not None:
+        environment = wrongs.catch(lambda: read_environment(scenario or Path("scenario.py"), env))
+    options = Overrides(
         target=target,
         peak=peak,
         peak_of=peak_of if peak is not None else "",
@@ -75,6 +86,7 @@ def overrides_of(
         regions=wrongs.parse("--regions", regions, parse_regions) or {},
         params=parse_params(wrongs, params),
     )
+    return merged(environment, options)
 
 
 def _rate(text: str) -> float:

@@ -46,7 +46,7 @@ from loadgen.units import NS_PER_S, format_duration, parse_duration
 if TYPE_CHECKING:
     from loadgen.dsl.user import User
 
-__all__ = ["Lane", "Load", "Plan", "did_you_mean", "rows_needed"]
+__all__ = ["Lane", "Load", "Plan", "did_you_mean", "rows_needed", "url_wrong"]
 
 
 class Plan:
@@ -212,7 +212,7 @@ class Plan:
         found += self._windows_wrong()
         found += self._rows_wrong()
         if not _is_url(self.target) and self.overrides.target is not None:
-            found.append(Fault("--target", 0, *_url_wrong(self.target)))
+            found.append(Fault("--target", 0, *url_wrong(self.target)))
         return tuple(sorted({*found, *self._overridden, *self._overrides_wrong()}))
 
     def with_overrides(self, overrides: Overrides) -> Plan:
@@ -334,7 +334,7 @@ class Plan:
         if targets is not None and (not isinstance(targets, Mapping) or not targets):
             self._wrong.append(Wrong("targets", f"targets: {targets!r}", 'write {"api": "https://api.example"}'))
         for name, url in targets.items() if isinstance(targets, Mapping) else ():
-            message, hint = _url_wrong(url)
+            message, hint = url_wrong(url)
             if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
                 hint = "letters, digits, _, - and ."
                 self._wrong.append(Wrong("targets", f"targets: {name!r} is no name of a target", hint))
@@ -450,7 +450,7 @@ class Plan:
 
     def _find_wrong(self) -> Iterator[Wrong]:
         if self.overrides.target is None and not _is_url(self.target) and not self._are_targets_wrong():
-            message, hint = _url_wrong(self.target)
+            message, hint = url_wrong(self.target)
             yield Wrong("target", message, hint)
         yield from max_users_wrong(self.max_users)
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int)):
@@ -554,7 +554,7 @@ class Plan:
         """Change the targets. Those of an environment that the plan does not have serve other scenarios."""
         option = f"[env.{overrides.env}]" if overrides.env else "--targets"
         for name, url in overrides.targets.items():
-            message, hint = _url_wrong(url)
+            message, hint = url_wrong(url)
             if message:
                 self._overridden.append(Fault(option, 0, message, hint))
             elif name in self.targets:
@@ -689,10 +689,10 @@ def _once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
 
 
 def _is_url(target: object) -> bool:
-    return not _url_wrong(target)[0]
+    return not url_wrong(target)[0]
 
 
-def _url_wrong(target: object) -> tuple[str, str]:
+def url_wrong(target: object) -> tuple[str, str]:
     """What is wrong with a target, and the hint; ("", "") when it is fine."""
     hint = 'write "https://shop.example" or "http://127.0.0.1:8080"'
     if not isinstance(target, str):

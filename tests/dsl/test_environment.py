@@ -1,0 +1,189 @@
+"""`loadgen.toml`: environments become overrides, and everything wrong in the file is told at once, by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.dsl.environment import Policy, find_settings, merged, read_environment, read_settings
+from loadgen.dsl.loader import load
+from loadgen.dsl.spec import Overrides
+from loadgen.errors import ScenarioError
+from loadgen_controller.options import Wrongs, overrides_of
+from tests.support.scenarios import browse_with
+
+STAGING = """
+[env.staging]
+target = "https://staging.shop.example"
+regions = { eu = 1, us = 3 }
+allow = ["staging.shop.example"]
+params = { pool = 8, fast = true, name = "x" }
+
+[env.prod]
+targets = { api = "https://api.example", login = "https://login.example" }
+regions = ["eu", "us"]
+
+[policy]
+slos = true
+tags = ["service"]
+max_rate = 500
+"""
+
+
+def settings_with(folder: Path, text: str) -> Path:
+    path = folder / "loadgen.toml"
+    path.write_text(text)
+    return path
+
+
+def wrong_in(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ScenarioError) as raised:
+        read_settings(settings_with(folder, text))
+    return [f"{fault.line} {fault.message} | {fault.hint}" for fault in raised.value.faults]
+
+
+def test_an_environment_is_overrides(tmp_path: Path) -> None:
+    settings_with(tmp_path, STAGING)
+    staging = read_environment(tmp_path / "scenario.py", "staging")
+    assert staging.allow == ("staging.shop.example",)
+    assert staging.overrides == Overrides(
+        target="https://staging.shop.example",
+        regions={"eu": 1, "us": 3},
+        env="staging",
+        env_params={"pool": "8", "fast": "true", "name": "x"},
+        allow=("staging.shop.example",),
+    )
+    assert Overrides.from_json(staging.overrides.to_json()) == staging.overrides
+
+
+def test_a_policy_is_typed_and_regions_may_be_names(tmp_path: Path) -> None:
+    settings = read_settings(settings_with(tmp_path, STAGING))
+    assert settings.policy == Policy(slos=True, tags=("service",), max_rate=500)
+    assert settings.environments["prod"].overrides.regions == {"eu": 1.0, "us": 1.0}
+    assert read_settings(None).environments == {}
+
+
+def test_the_file_is_looked_for_above_up_to_the_repository(tmp_path: Path) -> None:
+    inner = tmp_path / "repository" / "scenarios"
+    inner.mkdir(parents=True)
+    settings_with(tmp_path, "")
+    assert find_settings(inner / "scenario.py") == tmp_path / "loadgen.toml"
+    (tmp_path / "repository" / ".git").mkdir()
+    assert find_settings(inner / "scenario.py") is None
+    settings_with(tmp_path / "repository", "")
+    assert find_settings(inner / "scenario.py") == tmp_path / "repository" / "loadgen.toml"
+
+
+def test_every_fault_of_the_file_is_told_with_its_line(tmp_path: Path) -> None:
+    text = """[env.staging]
+target = "staging.shop.example"
+targts = { api = "https://a.example" }
+allow = ["https://shop.example/"]
+
+[env.prod]
+regions = { eu = -1 }
+params = { "a b" = 1 }
+target = 3
+
+[polcy]
+slos = true
+
+[policy]
+slos = "yes"
+max_rate = -1
+"""
+    assert wrong_in(tmp_path, text) == [
+        "2 target: 'staging.shop.example' is no http or https URL | write \"http://staging.shop.example\"",
+        '3 unknown key "env.staging.targts" | did you mean "targets"?',
+        "4 allow: 'https://shop.example/' is no host | a name or an address, as in \"shop.example\"",
+        "7 the weight of eu is -1 | 0 or more",
+        "8 params: 'a b' is no name of a param | as in param(name, ...)",
+        '9 target: expected str | null, got int | target = "https://staging.shop.example"',
+        '11 unknown key "polcy" | did you mean "policy"?',
+        "15 slos: expected bool, got str | write slos = true",
+        "16 policy: a rate of -1 | iterations/s, above 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[env.a\n", "1 no TOML: "),
+        ("x = 1\n", '1 unknown key "x"'),
+        ("env = 3\n", "1 env is no table"),
+        ("[env]\na = 3\n", "2 env.a is no table"),
+        ("policy = 1\n", "1 policy is no table"),
+        ("[env.a]\nregions = {eu = 0}\n", "2 regions: all weights are 0"),
+        ("env.a.target = 'x'\n", "1 target: 'x' is no http or https URL"),
+    ],
+)
+def test_a_file_with_one_fault(tmp_path: Path, text: str, told: str) -> None:
+    (line,) = wrong_in(tmp_path, text)
+    assert line.startswith(told)
+
+
+@given(st.text(alphabet='[]env.=ab"{}\n 1,policy', max_size=60))
+def test_no_text_crashes_the_reading(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = settings_with(tmp_path_factory.getbasetemp(), text)
+    try:
+        read_settings(path)
+    except ScenarioError as error:
+        assert error.faults
+
+
+def test_an_environment_that_is_not_there_is_told_with_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    for text, told in (
+        (None, "no loadgen.toml beside scenario.py or in a folder above"),
+        (STAGING, 'no environment "stagin"'),
+    ):
+        if text is not None:
+            settings_with(tmp_path, text)
+        with pytest.raises(ScenarioError) as raised:
+            read_environment(tmp_path / "scenario.py", "stagin")
+        assert raised.value.faults[0].message == told
+    assert raised.value.faults[0].hint == 'did you mean "staging"?'
+
+
+def options(path: Path, **given: object) -> Overrides:
+    wrongs = Wrongs()
+    usual: dict[str, object] = dict.fromkeys(("target", "rate", "users", "duration", "regions"))
+    overrides = overrides_of(wrongs, **(usual | {"params": (), "scenario": path} | given))  # type: ignore[arg-type]
+    wrongs.check()
+    return overrides
+
+
+def test_the_command_line_beats_the_file(tmp_path: Path) -> None:
+    settings_with(tmp_path, STAGING)
+    path = tmp_path / "scenario.py"
+    chosen = options(path, env="staging", target="http://x", regions="us", params=["pool=9"], rate="7/s")
+    assert (chosen.target, chosen.regions, chosen.peak) == ("http://x", {"us": 3}, 7)
+    assert (chosen.params, chosen.env_params["pool"], chosen.env) == ({"pool": "9"}, "8", "staging")
+    assert options(path, env="staging").target == "https://staging.shop.example"
+    assert options(path) == Overrides() == merged(None, Overrides())
+    with pytest.raises(ScenarioError, match='no environment "stage"'):
+        options(path, env="stage")
+
+
+def test_params_of_an_environment_serve_several_scenarios(tmp_path: Path) -> None:
+    path = browse_with(tmp_path, load='arrivals(param("pool", int, default=4)).hold("10s")')
+    settings_with(tmp_path, STAGING)
+    spec = load(path, None, options(path, env="staging")).plan.spec()
+    assert (spec.total_arrivals, spec.environment, spec.params) == (80, "staging", {"pool": 8})
+    assert load(path, None, options(path, env="staging", params=["pool=2"])).plan.spec().total_arrivals == 20
+
+
+def test_a_target_that_the_environment_leaves_as_it_was_is_told(tmp_path: Path) -> None:
+    targets = 'targets={"api": "https://api.shop.example", "pay": "https://pay.shop.example"}'
+    path = browse_with(tmp_path, target="None", **{"regions": "['eu', 'us'], " + targets})
+    settings_with(tmp_path, STAGING)
+    scenario = load(path, None, options(path, env="prod"))
+    assert scenario.plan.spec().targets == {"api": "https://api.example", "pay": "https://pay.shop.example"}
+    assert scenario.plan.target == "https://api.example"
+    assert sorted(warning.message for warning in scenario.warnings) == [
+        '[env.prod] has a target "login" that the plan has not',
+        '[env.prod] has no target "pay": it stays https://pay.shop.example',
+    ]
