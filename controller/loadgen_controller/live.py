@@ -327,7 +327,7 @@ def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
         return
     ordered = sorted(f.agents, key=lambda a: (a.state != "lost", not _is_troubled(a)))
     if len(ordered) > room:
-        worst = max(f.agents, key=lambda a: a.health.generator_lag_p99_us)
+        worst = max(f.agents, key=lambda a: _lag_us(a.health))
         troubled = [a.id for a in ordered if _is_troubled(a)]
         summary = Text(f"{len(f.agents)} agents, ", no_wrap=True)
         summary.append(f"trouble: {', '.join(troubled)}" if troubled else "all well", style="red" if troubled else "")
@@ -343,14 +343,14 @@ def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
         if agent.region.removesuffix(" (simulated)") not in agent.id:
             text.append(f"{agent.region} ", style="cyan")
         text.append(agent.state, style=style)
-        if agent.has_reported:
-            text.append(f"  {_health(agent.health)}", style="dim")
         if agent.unfit:
             text.append(f"  unfit {format_count(agent.unfit)} of {format_count(agent.intervals)}", style="yellow")
-        if agent.silent_s >= 2 and agent.state not in ("finished", "lost"):
-            text.append(f"  silent {agent.silent_s:.0f} s", style="yellow")
         if trouble := agent.note or "; ".join(agent.health.unfit):
             text.append(f"  {trouble}", style=style)
+        if agent.silent_s >= 2 and agent.state not in ("finished", "lost"):
+            text.append(f"  silent {agent.silent_s:.0f} s", style="yellow")
+        if agent.has_reported:
+            text.append(f"  {_health(agent.health)}", style="dim")
         text.truncate(width, overflow="ellipsis")
         yield text
 
@@ -359,9 +359,14 @@ def _is_troubled(agent: AgentRow) -> bool:
     return agent.state == "lost" or bool(agent.note or agent.health.unfit)
 
 
+def _lag_us(h: Health) -> int:
+    """The one that decides whether it is fit."""
+    return max(h.generator_lag_p99_us, h.loop_lag_p99_us)
+
+
 def _health(h: Health) -> str:
     return (
-        f"{format_count(h.users)} users  cpu {h.cpu_share * 100:.0f} %  lag p99 {h.generator_lag_p99_us / 1000:.1f} ms"
+        f"{format_count(h.users)} users  cpu {h.cpu_share * 100:.0f} %  lag p99 {_lag_us(h) / 1000:.1f} ms"
         f"  {h.rss_bytes / 2**20:.0f} MiB"
     )
 
