@@ -163,16 +163,16 @@ def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...],
             wrong.append(Wrong("mix", f"mix: {name} is no journey", _no_journey_hint(one, name)))
     if not given and len(wrong) > told:
         return (), ()
-    wrong += names_wrong(given)
+    wrong += names_wrong("mix", given)
     weights = read_weights("mix", "journey", [(one.name, weight) for one, weight in given.items()], wrong)
     return tuple(given), tuple(weights.get(one.name, 0.0) for one in given)
 
 
-def names_wrong(journeys: Iterable[Journey[Any]]) -> Iterable[Wrong]:
+def names_wrong(argument: str, journeys: Iterable[Journey[Any]]) -> Iterable[Wrong]:
     """Two journeys with one name would be one row."""
     names = [one.name for one in journeys]
     for twice in sorted({name for name in names if names.count(name) > 1}):
-        yield Wrong("mix", f'mix: two journeys are named "{twice}"', 'give one of them @journey(name="...")')
+        yield Wrong(argument, f'{argument}: two journeys are named "{twice}"', 'give one of them @journey(name="...")')
 
 
 def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wrong: list[Wrong]) -> dict[str, float]:

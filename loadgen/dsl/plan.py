@@ -10,7 +10,6 @@ import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
@@ -315,8 +314,8 @@ class Plan:
         if self.loads:
             first = dict(zip(self.loads[0].journeys, self.loads[0].weights, strict=True))
             self.weights = tuple(first.get(journey, 0.0) for journey in self.journeys)
-        if len({id(one) for journeys in self.loads for one in journeys.journeys}) > 1:
-            self._wrong += [replace(wrong, argument="loads") for wrong in names_wrong(self.journeys)]
+        own = {wrong.message for one in self.loads for wrong in names_wrong("loads", one.journeys)}
+        self._wrong += [wrong for wrong in names_wrong("loads", self.journeys) if wrong.message not in own]
         names = [one.name for one in self.loads if one.name]
         for twice in sorted({name for name in names if names.count(name) > 1}):
             self._wrong.append(
