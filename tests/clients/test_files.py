@@ -239,7 +239,7 @@ async def test_pieces_are_bytes() -> None:
         with pytest.raises(TypeError, match="open for text"), io.StringIO("a") as text:
             await client.post("/x", content=text)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="not dict"):
-            await client.post("/x", content={"a": b"b"})  # type: ignore[arg-type]
+            await client.post("/x", content={"a": b"b"})  # type: ignore[dict-item]
 
 
 @given(cuts=st.lists(st.binary(max_size=70), max_size=20), chunked=st.booleans())
