@@ -5,9 +5,9 @@ share may be bad. What is undecided or missing is counted as good, so a window
 that is broken stays broken whatever becomes of them. The other way round nothing
 is promised: only the end of a run says which windows held.
 
-A window of few events decides little: where not even one of them may be bad, one
-bad event is chance. It counts as if good ones filled it up to the least number of
-which one may be bad; so it is broken by what would break that many, and never kept.
+A window of few events decides little: where one bad event is more than the budget,
+it may be chance. Such a window counts as if good ones filled it up to the least number
+of which one may be bad; so it is broken by what would break that many, and never kept.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ class Budget:
 
     @cached_property
     def least(self) -> int:
+        """The count from which on a window is judged: one bad event is no more than the budget. 1 where it is 0."""
+        return -(-self.allowed.denominator // self.allowed.numerator) if self.allowed else 1
+
+    @cached_property
+    def room(self) -> int:
         """The smallest count of which one may be bad; 1 where none ever may be."""
-        if not self.allowed:
-            return 1
-        whole = 1 / self.allowed
-        return whole.numerator // whole.denominator + 1 if self.is_strict else -(-whole.numerator // whole.denominator)
+        return self.allowed.denominator // self.allowed.numerator + 1 if self.is_strict else self.least
 
     def is_kept(self, bad: int | Fraction, count: int | Fraction) -> bool:
         most = count * self.allowed
@@ -108,7 +110,8 @@ def slide(counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.floa
     good, bad, overdue, undecided = _sums(counts, width)
     bad = bad + overdue
     due = good + bad + undecided
-    could_be = np.maximum(due if missing is None else due + _missing(due, missing, width), budget.least)
+    could_be = due if missing is None else due + _missing(due, missing, width)
+    could_be = np.where(could_be < budget.least, budget.room, could_be)
     broken = budget.broken(bad, could_be)
     judged = (due >= budget.least) | broken
     numbers = full, int(judged.sum()), int(broken.sum()), int(due.max())

@@ -81,15 +81,19 @@ def broken_windows(events: Sequence[Event], objective: Objective, first: int, en
         within = [e for e in within if e.outcome != "skipped" and not e.outcome.startswith("script ")]
         if objective.kind == "percentile":
             bad = sum(e.outcome != OK or e.response_ns > objective.limit for e in within)
-            least = min(n for n in range(1, 10_000) if Fraction(str(objective.q)) <= Fraction(100 * (n - 1), n))
-            is_broken = Fraction(100 * (max(least, len(within)) - bad), max(least, len(within))) < Fraction(
-                str(objective.q)
-            )
         else:
             bad = sum(e.outcome != OK for e in within)
-            limit = Fraction(str(objective.limit))
-            least = min(n for n in range(1, 10_000) if Fraction(1, n) < limit)
-            is_broken = bad > 0 and Fraction(bad, max(least, len(within))) >= limit
-        if is_broken:
+        least, room = LEAST[objective.q]
+        if _is_broken(objective, bad, len(within) if len(within) >= least else room):
             found.append((start, bad, len(within)))
     return found
+
+
+LEAST = {50: (2, 2), 75: (4, 4), 90: (10, 10), 99: (100, 100), 100: (1, 1), 0: (4, 4)}
+"""By percentile, and by 0 for a ratio of 0.3: from which count on a window is judged, as how many a smaller counts."""
+
+
+def _is_broken(objective: Objective, bad: int, count: int) -> bool:
+    if objective.kind == "error_ratio":
+        return bad > 0 and Fraction(bad, count) >= Fraction("0.3")
+    return bad > 0 and Fraction(100 * (count - bad), count) < objective.q
