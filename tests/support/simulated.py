@@ -1,0 +1,67 @@
+"""Runs made of numbers: response times by interval, through the same deltas and merges as those of a real run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+
+import numpy as np
+
+from loadgen.measure.batches import Batches, read_batches
+from loadgen.measure.delta import Counters, Delta, SeriesStats
+from loadgen.measure.histogram import slots_of_ns
+from loadgen.measure.measured import Row
+from loadgen.measure.series import OK, SeriesKey
+from loadgen.units import NS_PER_S
+
+__all__ = ["JOURNEY", "ROW", "ar1", "batches_of", "deltas_of", "wilson"]
+
+JOURNEY = SeriesKey("journey", "shop", None, None, OK, "response")
+ROW = Row("journey", "shop")
+
+
+def ar1(rng: np.random.Generator, length: int, phi: float, sd: float) -> np.ndarray:
+    """A stationary AR(1) process, (length,), with this standard deviation."""
+    innovations = rng.normal(0, sd * sqrt(1 - phi * phi), length)
+    out = np.empty(length)
+    out[0] = rng.normal(0, sd)
+    for i in range(1, length):
+        out[i] = phi * out[i - 1] + innovations[i]
+    return out
+
+
+def deltas_of(intervals_ns: Sequence[np.ndarray], interval_ns: int = NS_PER_S) -> Iterator[tuple[str, Delta]]:
+    """One agent's deltas of one journey's response times, ns, by the interval in which they ended."""
+    for k, ns in enumerate(intervals_ns):
+        slots, counts = np.unique(slots_of_ns(ns), return_counts=True)
+        stats = (SeriesStats(0, len(ns), int(ns.sum()), int(ns.min()), int(ns.max())),) if len(ns) else ()
+        yield (
+            "us",
+            Delta(
+                agent="a",
+                epoch=1,
+                seq=k,
+                start_ns=k * interval_ns,
+                end_ns=(k + 1) * interval_ns,
+                new_series=() if k else (JOURNEY,),
+                index=slots.astype("<u4").tobytes(),
+                count=counts.astype("<u4").tobytes(),
+                stats=stats,
+                counters=Counters(iterations_due=len(ns), iterations_started=len(ns), iterations_finished=len(ns)),
+            ),
+        )
+
+
+def batches_of(intervals_ns: Sequence[np.ndarray], interval_ns: int = NS_PER_S, *, start: int = 0) -> Batches:
+    """The batches of such a run; the first `start` intervals are its warm-up."""
+    ends = len(intervals_ns) * interval_ns
+    return read_batches(deltas_of(intervals_ns, interval_ns), start * interval_ns, ends, interval_ns, recount=start > 0)
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share: of the coverage that a simulation found."""
+    z = 1.96
+    share = hits / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return centre - half, centre + half
