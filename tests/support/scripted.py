@@ -11,12 +11,25 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from loadgen.clients import ConnectionPool, HttpClient, TcpNetwork, Timeouts
+from loadgen.clients import ConnectionPool, HttpClient, Reply, TcpNetwork, Timeouts, Tracer
 from loadgen.clients.network import Network
-from loadgen.engine.meter import Meter
+from loadgen.engine.meter import Meter, Sample
 from loadgen.engine.recorder import Recorder, RequestSeries
 
-__all__ = ["CLOSE", "HANG", "RESET", "Received", "Row", "Rows", "Scripted", "client_of", "ok", "rows_of", "scripted"]
+__all__ = [
+    "CLOSE",
+    "HANG",
+    "RESET",
+    "Received",
+    "Row",
+    "Rows",
+    "Scripted",
+    "client_of",
+    "ok",
+    "rows_of",
+    "samples_of",
+    "scripted",
+]
 
 CLOSE: Final = "close"
 RESET: Final = "reset"
@@ -158,11 +171,24 @@ class Rows(Recorder):
         outcome: str,
         size_bytes: int,
         trace: str | None = None,
-    ) -> None:
+    ) -> bool:
         assert not sent_ns or asked_ns <= sent_ns <= done_ns
         assert not first_byte_ns or sent_ns <= first_byte_ns <= done_ns
         self.rows.append(Row(series.key.request, outcome, done_ns - asked_ns, bool(sent_ns), size_bytes))
-        super().request(series, asked_ns, sent_ns, first_byte_ns, done_ns, outcome, size_bytes, trace)
+        return super().request(series, asked_ns, sent_ns, first_byte_ns, done_ns, outcome, size_bytes, trace)
+
+
+class _Keeping(Meter):
+    """A meter that keeps what it was given to hold."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(recorder)
+        self.samples: list[Reply] = []
+
+    def hold(self, sample: Sample) -> None:
+        assert isinstance(sample, Reply)
+        self.samples.append(sample)
+        super().hold(sample)
 
 
 @contextlib.asynccontextmanager
@@ -174,12 +200,16 @@ async def client_of(
     timeouts: Timeouts | None = None,
     limit_bytes: int = 64 * 1024 * 1024,
     rows: Rows | None = None,
+    pool: ConnectionPool | None = None,
+    tags: tuple[str, ...] = (),
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[HttpClient]:
     """A client of one user; its rows are at `rows_of(client)`."""
-    meter = Meter(rows if rows is not None else Rows())
+    meter = _Keeping(rows if rows is not None else Rows())
     meter.begin("journey", warmup=False, pool_limited=False)
-    pool = ConnectionPool(network or TcpNetwork(), tls, limit_bytes=limit_bytes)
-    client = HttpClient(meter, pool, url, timeouts or Timeouts())
+    if pool is None:
+        pool = ConnectionPool(network or TcpNetwork(), tls, limit_bytes=limit_bytes)
+    client = HttpClient(meter, pool, url, timeouts or Timeouts(), tags=tags, tracer=tracer)
     try:
         yield client
     finally:
@@ -193,3 +223,9 @@ def rows_of(client: HttpClient) -> list[Row]:
     recorder = client._meter.recorder
     assert isinstance(recorder, Rows)
     return recorder.rows
+
+
+def samples_of(client: HttpClient) -> list[Reply]:
+    """The sample of each request that ended, also of those that failed."""
+    assert isinstance(client._meter, _Keeping)
+    return client._meter.samples
