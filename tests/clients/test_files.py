@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -14,10 +15,11 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.clients import Timeouts
+from loadgen.clients import HttpClient, Timeouts, tls_context
 from loadgen.clients.body import StreamedRequest, Upload, encode_content, encode_multipart
 from loadgen.clients.files import PIECE_BYTES, Blob, FileBody, Source
 from loadgen.dsl.payload import blob, file
@@ -560,6 +562,66 @@ async def test_what_the_bodys_own_code_raises_is_raised_by_the_call() -> None:
             await client.post("/x", content=late())
         assert not rows_of(client)
         assert len(client._pool) == 0
+
+
+async def test_a_body_can_come_from_a_stream_and_what_breaks_there_is_the_outcome_of_both() -> None:
+    def answer(request: Received) -> Any:
+        if request.target == "/broken":
+            return [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", CLOSE]
+        return ok(request.body or b"d" * 100_000)
+
+    async with scripted(answer) as server, client_of(server.url) as client:
+        async with client.stream("GET", "/source") as source:
+            reply = await client.post("/sink", content=source.aiter_bytes())
+            assert reply.content == b"d" * 100_000
+        with pytest.raises(RequestFailed, match=r"while its body was sent: GET .*/broken") as failure:
+            await _relay(client)
+        assert failure.value.outcome == "protocol"
+        found = [(row.name, row.outcome) for row in rows_of(client)]
+        assert found == [
+            ("GET /source", "ok"),
+            ("POST /sink", "ok"),
+            ("GET /broken", "protocol"),
+            ("POST /sink", "protocol"),
+        ]
+
+
+async def _relay(client: HttpClient) -> None:
+    async with client.stream("GET", "/broken") as source:
+        await client.post("/sink", content=source.aiter_bytes())
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+async def test_bodies_and_streams_go_through_tls(authority: trustme.CA, tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    def answer(request: Received) -> Any:
+        return ok(request.body) if request.target == "/echo" else echo_of(request)
+
+    async with scripted(answer, context) as server, client_of(server.url, tls=tls_context(ca_file)) as client:
+        reply = await client.post("/x", content=Blob(BIG), expect=200)
+        assert reply.text == sha(bytes(Blob(BIG)))
+        assert (await client.post("/x", content=pieces(b"ab", b"cd"))).text == sha(b"abcd")
+        async with client.stream("POST", "/echo", content=Blob(BIG)) as streamed:
+            assert sum([len(piece) async for piece in streamed.aiter_bytes()]) == BIG
+        assert server.connections == 1
+
+
+async def test_an_upload_needs_no_second_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_files(*given: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    async with scripted(echo_of) as server, client_of(server.url) as client:
+        await client.get("/")
+        monkeypatch.setattr(socket, "fromfd", no_files)
+        assert (await client.post("/x", content=Blob(100_000))).text == sha(bytes(Blob(100_000)))
 
 
 # -- sent again ---------------------------------------------------------------------------------------
