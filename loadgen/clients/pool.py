@@ -354,7 +354,7 @@ def pool_for(
 ) -> ConnectionPool:
     """The pool of one user slot. shared: the worker's, where there is one; else a new one, to be handed on."""
     if connections.policy == "shared":
-        return shared or SharedPool(connections.limit, network, ssl)
+        return SharedPool(connections.limit, network, ssl) if shared is None else shared
     return ConnectionPool(network, ssl)
 
 
