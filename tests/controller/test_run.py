@@ -206,6 +206,16 @@ def test_first_stop_drains_and_the_second_cuts_off() -> None:
     assert reasons(run) == [Reason.STOPPED, Reason.STOPPED, Reason.OVERDUE]
 
 
+def test_broken_objective_stops_the_load_and_lets_iterations_finish() -> None:
+    why = "stopped at 0:02: SLO p(95) is broken"
+    run, effects = drive(running(), at(running(), 2), StopRequested(why, reason=Reason.SLO_BREACHED))
+    assert (run.phase, effects) == (Phase.DRAINING, [SendStop((A, B), why, now=False)])
+    run, effects = drive(run, StopRequested(why, reason=Reason.SLO_BREACHED))
+    assert effects == [], "it is ending already"
+    run, _ = drive(run, FinReceived(A), Merged(A), FinReceived(B), Merged(B))
+    assert (run.phase, reasons(run)) == (Phase.DONE, [Reason.SLO_BREACHED, Reason.FINISHED])
+
+
 def test_stop_close_to_the_planned_end_does_not_prolong_the_run() -> None:
     run = running()
     run, _ = drive(run, at(run, 9.9), StopRequested("interrupted"))

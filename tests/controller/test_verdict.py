@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from loadgen.errors import ExitCode, Fault
+from loadgen.measure.due import Due
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective
 from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
@@ -20,6 +21,14 @@ from tests.support.recording import Recording
 
 ASSIGNMENT = Assignment(("a", "b"), ("eu", "us"), (3.0, 1.0))
 P95 = Objective(kind="percentile", text="p(95) < 300ms", limit=300 * NS_PER_MS, q=95)
+WINDOWED = Objective(
+    kind="percentile",
+    text='p(95, window="3s") < 300ms',
+    limit=300 * NS_PER_MS,
+    q=95,
+    window_ns=3 * NS_PER_S,
+    abort=True,
+)
 FINISHED = End(Reason.FINISHED, "every agent has finished and delivered")
 PLAN = ArrivalProfile((Stage(40, 40, 10 * NS_PER_S),))
 
@@ -70,6 +79,76 @@ def test_run_that_broke_an_slo_has_failed_and_says_by_how_much() -> None:
     assert (found.result, found.exit_code) == ("failed", ExitCode.FAILED)
     assert found.reasons[0].startswith("SLO p(95) < 300ms of shop failed: observed 400")
     assert found.reasons[0].endswith("of 400 that were due")
+
+
+def windowed(found: Mapping[str, Recording], bad: Mapping[int, int], good: int = 20) -> tuple[Facts, Merge]:
+    """Each agent tells of `good` in each of its intervals, and of `bad` by interval."""
+    for recording in found.values():
+        for k, delta in enumerate(recording.deltas):
+            recording.deltas[k] = replace(delta, due=(Due(0, "shop", k, good=good, bad=bad.get(k, 0)),))
+    return replace(facts(found), objectives=(WINDOWED,)), merged(found)
+
+
+def test_window_that_was_broken_is_told_in_a_sentence() -> None:
+    found = judge(*windowed(recordings(), {4: 10}))
+    assert (found.result, found.exit_code) == ("failed", ExitCode.FAILED)
+    assert found.reasons == (
+        'SLO p(95, window="3s") < 300ms of shop failed: worst window 0:02 to 0:05: 85.7 % of 140 ended ok within'
+        " 300 ms (needs 95 %); 3 of 8 windows broke it",
+    )
+    assert (found.slos[0].budget, found.slos[0].windows_failed) == (2.8571, 3)
+
+
+def test_windows_that_were_kept_pass() -> None:
+    found = judge(*windowed(recordings(), {4: 1}))
+    assert (found.result, found.reasons, found.slos[0].windows) == ("passed", (), 8)
+
+
+def test_windows_begin_after_the_warm_up() -> None:
+    said, merge = windowed(recordings(), {1: 20})
+    assert judge(said, merge).result == "failed"
+    assert judge(replace(said, warmup_ns=2 * NS_PER_S), merge).result == "passed"
+
+
+def test_window_longer_than_the_run_decides_nothing() -> None:
+    said, merge = windowed(recordings(), {})
+    found = judge(replace(said, load_ns=2 * NS_PER_S), merge)
+    assert (found.result, found.exit_code) == ("incomplete", ExitCode.INCOMPLETE)
+    assert found.reasons == (
+        'SLO p(95, window="3s") < 300ms of shop is inconclusive: the run ended before the first window of 3.00 s was'
+        " full",
+    )
+
+
+def test_windows_of_too_few_decide_nothing_and_say_so() -> None:
+    found = judge(*windowed(recordings(), {}, good=2))
+    assert found.reasons[0].endswith("too few samples: a window of 3.00 s needs 20, the fullest has 12")
+
+
+@pytest.mark.parametrize(("bad", "code"), [(0, ExitCode.INCOMPLETE), (8, ExitCode.INCOMPLETE), (11, ExitCode.FAILED)])
+def test_window_that_lacks_an_agents_data_has_failed_only_if_those_could_not_have_saved_it(
+    bad: int, code: ExitCode
+) -> None:
+    """Agent b has a quarter of the load, so a third of what was told is missing: 8 of 148 are 5.4 %, of 198 4.0 %."""
+    recorded = recordings({"b": 3})
+    said, _ = windowed(recorded, {})
+    recorded["a"].deltas[6] = replace(recorded["a"].deltas[6], due=(Due(0, "shop", 6, good=100, bad=bad),))
+    lost = replace(said, lost={"b": "killed"}, fins={"a": said.fins["a"]})
+    found = judge(lost, merged(recorded))
+    assert found.exit_code is code
+    assert any("agent b" in reason for reason in found.reasons)
+
+
+def test_run_that_a_broken_objective_stopped_has_failed_and_says_so_first() -> None:
+    why = 'stopped at 0:05: SLO p(95, window="3s") < 300ms of shop is broken'
+    said, merge = windowed(recordings(), {4: 10})
+    found = judge(replace(said, ends=(End(Reason.SLO_BREACHED, why), FINISHED)), merge)
+    assert (found.result, found.exit_code, found.reasons[0]) == ("failed", ExitCode.FAILED, why)
+
+
+def test_outage_is_a_failed_run_and_not_an_invalid_one() -> None:
+    found = judge(*windowed(recordings(outcome="refused"), dict.fromkeys(range(10), 20), good=0))
+    assert (found.result, found.exit_code, found.validity.verdict) == ("failed", ExitCode.FAILED, "valid")
 
 
 def test_killed_agent_makes_the_run_incomplete_and_names_the_missing_seconds() -> None:

@@ -48,6 +48,19 @@ def test_an_error_ratio_below_a_share(limit: str | float, text: str) -> None:
     assert found.text == f'error_ratio(request="GET /") < {text}'
 
 
+def test_an_objective_over_windows_says_so_in_its_text() -> None:
+    found = objective(p(95, step="pay", window="1m", abort=True) < "300ms")
+    assert found.text == 'p(95, step="pay", window="1m") < 300ms'
+    assert (found.window_ns, found.abort, found.step) == (60 * NS_PER_S, True, "pay")
+    ratio = objective(error_ratio(journey=checkout, region="eu", window=30) < "5%")
+    assert ratio.text == 'error_ratio(journey="checkout", region="eu", window="30s") < 5%'
+    assert (ratio.window_ns, ratio.abort) == (30 * NS_PER_S, False)
+
+
+def test_without_a_window_it_is_over_the_whole_run() -> None:
+    assert objective(p(95) < "1s").window_ns == 0
+
+
 def test_an_objective_survives_json() -> None:
     found = objective(p(99, step="a/b") < "1s")
     assert msgspec.json.decode(msgspec.json.encode(found), type=Objective) == found
@@ -78,6 +91,16 @@ RATIO: Any = error_ratio
         (lambda: P(float("nan")) < "1s", "above 0 and at most 100"),
         (lambda: P(95, step=3) < "1s", "a step is named by text"),
         (lambda: P(95, region="") < "1s", "a region is named by text"),
+        (lambda: P(95, abort=True) < "1s", "abort=True) without a window"),
+        (lambda: P(95, window="1m", abort=1) < "1s", "abort is True or False"),
+        (lambda: P(95, window="0s") < "1s", "nothing is due in no time"),
+        (lambda: P(95, window="500ms") < "1s", "counted by intervals of 1.00 s"),
+        (lambda: P(95, window="soon") < "1s", '"soon" is no duration'),
+        (lambda: P(95, window=-1) < "1s", "a duration cannot be -1"),
+        (lambda: P(95, window=True) < "1s", "True is no duration"),
+        (lambda: P(95, window=1e300) < "1s", "no run is that long"),
+        (lambda: RATIO(window=[1]) < "1%", "[1] is no duration"),
+        (lambda: RATIO(abort=True) < "1%", "abort=True) without a window"),
         (lambda: RATIO() < 2, "outside 0 to 100 %"),
         (lambda: RATIO() < 0, "no ratio is below 0"),
         (lambda: RATIO() < "300ms", "no ratio"),
@@ -102,6 +125,6 @@ def test_a_fault_has_the_line_of_the_comparison_within_a_list() -> None:
 
 @given(st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers())))
 def test_no_comparison_raises(limit: Any) -> None:
-    for measured in (P(95), RATIO()):
+    for measured in (P(95), RATIO(), P(95, window=limit), RATIO(window=limit, abort=limit)):
         for slo in (measured < limit, measured > limit, measured <= limit, measured >= limit):
             assert (slo.objective is None) == bool(slo.faults)
