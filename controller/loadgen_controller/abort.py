@@ -76,7 +76,8 @@ def breached(
 class Aborts:
     """Asks that of a run that goes on, once for each interval that is complete.
 
-    Cost: 10 µs a call where nothing is new, then `evaluate` for each objective with `abort=True` (timeit).
+    Cost with 100 agents: 9 µs a call where nothing is new, otherwise 0.3 ms beside `evaluate` for each objective with
+    `abort=True` (timeit, least of 5).
     """
 
     def __init__(

@@ -189,7 +189,8 @@ def evaluate(
     have saved it; otherwise inconclusive. A window that is broken while the run goes on
     stays so, except where what was overdue ends as nobody's fault (skipped, or a fault of the script).
 
-    Cost: over the run 0.1 ms a journey; over windows 0.15 ms a journey after an hour (timeit).
+    Cost: a journey 0.17 ms, over the run as over windows after an hour; over windows after a day 11 ms (timeit, least
+    of 7, intervals of 1 s).
 
     Args:
         merge: the whole run, or one interval of it (for objectives over the whole run).

@@ -106,7 +106,12 @@ def test_only_objectives_that_say_so_stop_a_run() -> None:
 def test_it_is_asked_again_only_when_an_interval_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     fleet, aborts = Fleet(), Aborts([P95], ["shop"])
     asked: list[int] = []
-    monkeypatch.setattr("loadgen_controller.abort.breached", lambda o, m, end_ns, *_, **__: asked.append(end_ns) or ())
+
+    def ask(_objectives: object, _merge: object, end_ns: int, *_: object, **__: object) -> tuple[()]:
+        asked.append(end_ns)
+        return ()
+
+    monkeypatch.setattr("loadgen_controller.abort.breached", ask)
     for k in range(3):
         fleet.good("a", [k])
         fleet.good("b", [k])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,12 +22,16 @@ T0 = 7_000 * NS_PER_S
 S, MS = NS_PER_S, NS_PER_MS
 
 
-def p95(**scope: str | None) -> Objective:
-    return Objective(kind="percentile", q=95, limit=300 * MS, text="p", window_ns=60 * S, **scope)
+P95 = Objective(kind="percentile", q=95, limit=300 * MS, text="p", window_ns=60 * S)
+ERRORS = Objective(kind="error_ratio", limit=0.05, text="e", window_ns=30 * S)
 
 
-def errors(**scope: str | None) -> Objective:
-    return Objective(kind="error_ratio", limit=0.05, text="e", window_ns=30 * S, **scope)
+def p95(**scope: str) -> Objective:
+    return msgspec.structs.replace(P95, **scope)
+
+
+def errors(**scope: str) -> Objective:
+    return msgspec.structs.replace(ERRORS, **scope)
 
 
 def key(

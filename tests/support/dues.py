@@ -89,7 +89,7 @@ def broken_windows(events: Sequence[Event], objective: Objective, first: int, en
     return found
 
 
-LEAST = {50: (2, 2), 75: (4, 4), 90: (10, 10), 99: (100, 100), 100: (1, 1), 0: (4, 4)}
+LEAST: dict[float, tuple[int, int]] = {50: (2, 2), 75: (4, 4), 90: (10, 10), 99: (100, 100), 100: (1, 1), 0: (4, 4)}
 """By percentile, and by 0 for a ratio of 0.3: from which count on a window is judged, as how many a smaller counts."""
 
 
