@@ -326,7 +326,12 @@ class _Loaded:
 
     def _check_feed(self, feed: Feed[Any]) -> None:
         try:
-            open_feed(feed)
+            rows = open_feed(feed)
+            if rows.unchecked:
+                name = feed.path.name if feed.path is not None else "the feed"
+                message = f"{name}: the structure of its {len(rows):,} rows was checked, and the types of some"
+                hint = "a row that does not fit ends its iteration as a fault of the scenario"
+                self.warnings.append(feed.origin.fault(message, hint))
         except ScenarioError as error:
             self.faults += error.faults
         if feed.path is not None and self._travels(feed.path, feed.origin):
