@@ -455,7 +455,7 @@ class HttpClient:
                 reply = await self._send(
                     route,
                     data,
-                    name or asked.name if is_asked else None,  # a token that is fetched meanwhile has its own
+                    name if is_asked else None,  # a token that is fetched meanwhile goes by its own
                     None,
                     timeouts=timeouts,
                     deadline_ns=deadline_ns,
@@ -469,6 +469,10 @@ class HttpClient:
                     request = await flow.asend(reply.as_httpx())
                 except StopAsyncIteration:
                     return reply
+                except BaseException as error:
+                    if isinstance(reply, StreamedReply):  # nobody else has it yet
+                        await reply.aclose() if isinstance(error, Exception) else reply.abandon()
+                    raise
                 if reply.status_code in _CHALLENGES:
                     reply.outcome = OK  # the flow has an answer to it; it is not recorded yet
                 if isinstance(reply, StreamedReply):
