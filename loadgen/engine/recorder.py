@@ -1,7 +1,7 @@
 """Records what happened: ints appended to lists, folded into sparse histograms once an interval.
 
-A request costs some 160 ns, and folding 80 ns a value (one series) to 220 ns (300
-series of 20 values each), where `record_value` of the hdrhistogram package costs
+A request costs some 180 ns (20 of them for exemplars: two comparisons), and
+folding 80 ns a value (one series) to 220 ns (300 series of 20 values each), where `record_value` of the hdrhistogram package costs
 790 ns a value and silently drops what is out of range (bench/record.py).
 
 A flip swaps the active lists for empty ones and folds the old: nothing is
@@ -18,10 +18,14 @@ from typing import Protocol
 
 import numpy as np
 
+from loadgen.engine.exemplars import MAX_KEPT, Exemplars, Picks
+from loadgen.engine.failures import FailureBook
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
 from loadgen.measure.due import DueCounts
+from loadgen.measure.exemplar import Exemplar
 from loadgen.measure.histogram import MAX_NS, SLOTS, slots_of_ns
+from loadgen.measure.redact import Redactor
 from loadgen.measure.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, Metric, SeriesKey
 
 __all__ = [
@@ -92,9 +96,14 @@ class Series:
     Those of the outcome ok are at hand; those of others come into being when first seen.
     """
 
-    __slots__ = ("key", "metrics", "ok", "others", "watch")
+    __slots__ = ("bar_ns", "key", "metrics", "ok", "others", "pick_at", "picks", "watch")
 
     def __init__(self, key: SeriesKey, metrics: tuple[Metric, ...], watch: Watch | None = None) -> None:
+        self.bar_ns = -1
+        """Above it a response time is the longest of this interval."""
+        self.pick_at = 1
+        """Which of the ok ones of this interval is picked at random next, from 1."""
+        self.picks: Picks | None = None
         self.key, self.metrics, self.watch = key, metrics, watch
         self.ok: tuple[list[int], ...] = tuple([] for _ in metrics)
         """In the order of `metrics`; swapped for empty lists by a flip, so never kept."""
@@ -209,10 +218,19 @@ class Place:
 
 
 class Recorder:
-    """All series of one worker. Not thread-safe: one event loop records and flips."""
+    """All series of one worker. Not thread-safe: one event loop records and flips.
+
+    max_exemplars: of one delta; 0: none. redactor: what takes secrets out of failures before they are kept.
+    """
 
     def __init__(
-        self, *, max_names: int = MAX_NAMES, raw: RawSink | None = None, watches: Watches | None = None
+        self,
+        *,
+        max_names: int = MAX_NAMES,
+        raw: RawSink | None = None,
+        watches: Watches | None = None,
+        max_exemplars: int = MAX_KEPT,
+        redactor: Redactor | None = None,
     ) -> None:
         self.counters = Counters()
         self._max_names = max_names
@@ -226,6 +244,9 @@ class Recorder:
         self._notes: dict[str, None] = {}
         self._watches = watches
         self.customs: list[CustomSource] = []
+        self.exemplars = Exemplars(max_exemplars)
+        self.failures = FailureBook(redactor)
+        self._said: dict[str, int] = {}
         self.t0_ns = 0
         """T0 on `perf_counter_ns`; the drive sets it."""
 
@@ -318,26 +339,35 @@ class Recorder:
         outcome: str,
         size_bytes: int,
         trace: str | None = None,
-    ) -> None:
+    ) -> bool:
         """HOT, once a request: budget 0.3 µs (bench/record.py). Every client ends here.
 
         response = done - asked, service = done - sent. A request that never was sent
-        has sent_ns 0 and no service time. `first_byte_ns` and `trace` are taken now and used by exemplars later.
+        has sent_ns 0 and no service time. `first_byte_ns` and `trace` are taken now for reports to come.
+
+        Returns:
+            True: it failed, is the slowest of the interval so far, or was picked at random: worth an exemplar, which
+            the meter then hands to `exemplars`. For the many that are not, that costs two comparisons of ints.
         """
         counters = self.counters
         counters.requests_finished += 1
         counters.bytes_received += size_bytes
+        response_ns = done_ns - asked_ns
         if outcome is OK:
             response, service = series.ok
+            response.append(response_ns)
+            is_notable = response_ns > series.bar_ns or len(response) == series.pick_at
         else:
             if outcome != OK:
                 counters.requests_errors += 1
             response, service = series.of(outcome, outcome == TIMEOUT)
-        response.append(done_ns - asked_ns)
+            response.append(response_ns)
+            is_notable = True
         if sent_ns:
             service.append(done_ns - sent_ns)
         if series.watch is not None:
-            series.watch.ended(asked_ns, done_ns - asked_ns, outcome)
+            series.watch.ended(asked_ns, response_ns, outcome)
+        return is_notable
 
     def step(
         self,
@@ -365,15 +395,20 @@ class Recorder:
         outcome: str,
         censored: bool,
         due_ns: int = 0,
+        n: int = 0,
+        load: int = 0,
     ) -> None:
         """HOT, once an iteration; counts it as finished. The waits are None in closed loads, which have no due.
 
         due_ns: its intended start, or in closed loads when its user was ready (`perf_counter_ns`).
+        n, load: which arrival of which load.
         """
         self.counters.iterations_finished += 1
         if outcome != OK:
             self.counters.iterations_errors += 1
-        self._iteration(series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored, due_ns)
+        self._iteration(
+            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored, due_ns, n, load
+        )
 
     def cut_off(
         self,
@@ -383,15 +418,19 @@ class Recorder:
         user_wait_ns: int | None,
         generator_lag_ns: int | None,
         due_ns: int = 0,
+        n: int = 0,
+        load: int = 0,
     ) -> None:
         """An iteration that the drain stopped: censored at what it had taken by then."""
         self.counters.iterations_cut_off += 1
-        self._iteration(series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns)
+        self._iteration(
+            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns, n, load
+        )
 
     def missed(self, series: JourneySeries, late_ns: int, due_ns: int = 0) -> None:
         """An iteration that was due and never started: censored at how late it was when given up."""
         self.counters.iterations_missed += 1
-        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns)
+        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns, 0, 0)
 
     def _iteration(
         self,
@@ -403,6 +442,8 @@ class Recorder:
         outcome: str,
         censored: bool,
         due_ns: int,
+        n: int,
+        load: int,
     ) -> None:
         response, duration, user_wait, generator_lag = series.of(outcome, censored)
         response.append(response_ns)
@@ -413,6 +454,8 @@ class Recorder:
             generator_lag.append(generator_lag_ns)
         if series.watch is not None:
             series.watch.ended(due_ns, response_ns, outcome)
+        if outcome != OK or response_ns > series.bar_ns or len(response) == series.pick_at:
+            self.exemplars.saw(series, outcome, due_ns, response_ns, 0, n, load, "")
 
     # -- once an interval -------------------------------------------------------------------
 
@@ -464,7 +507,18 @@ class Recorder:
             health=health(_p99(lags_ns), _p99(responses_ns) or 0) if health else Health(),
             due=self._watches.take(self.t0_ns + end_ns) if self._watches is not None else (),
             custom=tuple(taken for source in self.customs if (taken := source.take()) is not None),
+            exemplars=self._take_exemplars(),
+            failures=self.failures.take(self.t0_ns, self.t0_ns + end_ns),
         )
+
+    def _take_exemplars(self) -> tuple[Exemplar, ...]:
+        taken = self.exemplars.take(self.t0_ns)
+        for what, left_out in (("exemplars", self.exemplars.left_out), ("failures", self.failures.left_out)):
+            power = len(str(left_out)) if left_out else 0
+            if power > self._said.get(what, 0):  # at 1, 10, 100, ...: not each second
+                self._said[what] = power
+                self.note(f"{left_out:,} {what} left out: there were too many at a time to keep")
+        return taken
 
     def _id(self, key: SeriesKey, new: list[SeriesKey]) -> int:
         """The id of a series; one that has none yet gets the next, and goes to `new`."""
