@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from loadgen.clients.files import PIECE_BYTES, Source
+from loadgen.clients.files import PIECE_BYTES, Source, SourceReader
 
 __all__ = [
     "FORM",
@@ -194,7 +194,7 @@ def encode_content(content: object) -> Body:
         return bytes(content)
     if isinstance(content, Source):
         size = content.size_bytes
-        return bytes(content) if size <= _SMALL_BYTES else Upload(lambda: content, size)
+        return bytes(content) if size <= _SMALL_BYTES else Upload(lambda: iter(content), size)
     if hasattr(content, "read") and isinstance(content, Iterable):
         return _of_file(content)
     if hasattr(content, "aread") and isinstance(content, AsyncIterable):
@@ -254,23 +254,32 @@ def encode_multipart(data: Mapping[str, Any] | None, files: Any, content_type: s
     Bytes where all of it is in memory, otherwise sent piece by piece, with a Content-Length where every part
     has one. content_type: the caller's own, with the boundary to use.
     """
-    fields, is_streamed = _fields(data, files)
+    fields, parts = _parts(data, files)
     headers = {} if content_type is None else {"Content-Type": content_type}
-    request = httpx.Request("POST", "http://multipart.invalid", data=fields[0], files=fields[1], headers=headers)
+    request = httpx.Request("POST", "http://multipart.invalid", data=fields, files=parts, headers=headers)
     line = b"Content-Type: " + request.headers["content-type"].encode("ascii") + b"\r\n"
-    if not is_streamed:
+    contents = [_content_of(value) for _, value in parts]
+    if all(isinstance(content, str | bytes) for content in contents):
         return request.read(), line
     stream = request.stream
     assert isinstance(stream, httpx.SyncByteStream)
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield from stream
+        finally:
+            for content in contents:
+                if isinstance(content, SourceReader):
+                    content.close()
+
     length = request.headers.get("content-length")
-    return Upload(lambda: stream, None if length is None else int(length), can_repeat=length is not None), line
+    return Upload(pieces, None if length is None else int(length), can_repeat=length is not None), line
 
 
-def _fields(data: Mapping[str, Any] | None, files: Any) -> tuple[tuple[dict[str, Any] | None, Any], bool]:
-    """`data` and `files` for httpx, with readers for sources; and whether any part is not in memory."""
-    given = list(files.items() if isinstance(files, Mapping) else files)
+def _parts(data: Mapping[str, Any] | None, files: Any) -> tuple[dict[str, Any] | None, list[tuple[str, Any]]]:
+    """`data` and `files` for httpx, with readers for sources."""
+    given = files.items() if isinstance(files, Mapping) else files
     parts = [(name, _readable(value)) for name, value in given]
-    is_streamed = any(not isinstance(_file_of(value), str | bytes) for _, value in parts)
     plain = dict(data or {})
     items = [(k, item) for k, v in plain.items() for item in (v if isinstance(v, list | tuple) else (v,))]
     if any(isinstance(item, Source) for _, item in items):
@@ -279,8 +288,8 @@ def _fields(data: Mapping[str, Any] | None, files: Any) -> tuple[tuple[dict[str,
             (k, (None, item.reader() if isinstance(item, Source) else item if isinstance(item, bytes) else _text(item)))
             for k, item in items
         ]
-        return (None, as_parts + parts), True
-    return (plain or None, parts), is_streamed
+        return None, as_parts + parts
+    return plain or None, parts
 
 
 def _readable(value: Any) -> Any:
@@ -289,7 +298,7 @@ def _readable(value: Any) -> Any:
     return value.reader() if isinstance(value, Source) else value
 
 
-def _file_of(value: Any) -> Any:
+def _content_of(value: Any) -> Any:
     return value[1] if isinstance(value, tuple) and len(value) > 1 else value
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from loadgen.errors import UsageError
 from loadgen.units import format_count
 
-__all__ = ["PIECE_BYTES", "Blob", "FileBody", "Source"]
+__all__ = ["PIECE_BYTES", "Blob", "FileBody", "Source", "SourceReader"]
 
 PIECE_BYTES: Final = 64 * 1024
 """As httpx cuts files."""

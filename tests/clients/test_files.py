@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import io
 import socket
 import ssl
 import struct
 import threading
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -324,6 +326,25 @@ def test_a_form_with_a_file_or_a_blob_has_the_bytes_of_httpx_with_an_open_file(t
             wanted = form_of_httpx(data, {"a": theirs, "b": b"after"})
             assert sent(body) == (wanted, len(wanted))
             assert sent(body) == (wanted, len(wanted)), "it can be sent again"
+
+
+def test_what_was_opened_is_closed_also_when_the_sending_stops(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(bytes(Blob(1_000_000)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        form, _ = encode_multipart(None, {"a": FileBody(path)}, BOUNDARY)
+        plain = encode_content(FileBody(path))
+        for body in (form, plain):
+            assert isinstance(body, Upload)
+            pieces = iter(body)
+            assert len(next(pieces)) < 100_000
+            next(pieces, None)
+            del pieces
+            gc.collect()
+            assert not [
+                link for link in Path("/proc/self/fd").iterdir() if link.is_symlink() and link.resolve() == path
+            ]
 
 
 def test_a_source_among_the_fields_of_a_form_is_a_field() -> None:
