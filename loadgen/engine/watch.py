@@ -10,15 +10,19 @@ Of an error ratio T is infinite: nothing is overdue, and what ends ok is good.
 
 Iterations in flight are asked of the pool of users. Steps and requests in flight
 are those that have begun and neither ended nor gone, told apart by when they began.
+What is gone, because it was cancelled, has no outcome: it is bad where it had taken
+longer than T by then (else a stop at the end would turn what was overdue into nothing),
+and otherwise neither.
 
-All times are `perf_counter_ns`; nothing here reads a clock.
+All times are `perf_counter_ns`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final
+from time import perf_counter_ns
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +41,16 @@ _FAR: Final = 1 << 17
 _NONE: Final = np.zeros(0, dtype=np.int64)
 
 
+class _Ended(NamedTuple):
+    """When each had begun. ok_ns: their response times; gone_ns: how long they had taken when they were cancelled."""
+
+    ok: Ints
+    ok_ns: Ints
+    bad: Ints
+    gone: Ints
+    gone_ns: Ints
+
+
 class Series:
     """All series of one journey that the same objectives are about. See `loadgen.engine.recorder.Watch`.
 
@@ -46,16 +60,32 @@ class Series:
     objectives, by value.
     """
 
-    __slots__ = ("_begun", "_idle", "_void", "bad", "journey", "limits", "ok", "ok_ns", "open", "open_idle")
+    __slots__ = (
+        "_bad",
+        "_begun",
+        "_clock",
+        "_gone",
+        "_gone_ns",
+        "_idle",
+        "_ok",
+        "_ok_ns",
+        "_void",
+        "journey",
+        "limits",
+        "open",
+        "open_idle",
+    )
 
-    def __init__(self, journey: str, limits: tuple[tuple[int, int], ...]) -> None:
+    def __init__(self, journey: str, limits: tuple[tuple[int, int], ...], clock: Callable[[], int]) -> None:
+        self._clock = clock
         self.journey = journey
         self.limits = limits
         """(index of the objective, T in ns)."""
-        self.ok: list[int] = []
-        """When what ended ok had begun, and its response times."""
-        self.ok_ns: list[int] = []
-        self.bad: list[int] = []
+        self._ok: list[int] = []
+        self._ok_ns: list[int] = []
+        self._bad: list[int] = []
+        self._gone: list[int] = []
+        self._gone_ns: list[int] = []
         self._void: list[int] = []
         self._begun: list[int] = []
         self._idle: list[Idle] = []
@@ -69,27 +99,27 @@ class Series:
 
     def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
         if outcome is OK or outcome == OK:
-            self.ok.append(at_ns)
-            self.ok_ns.append(response_ns)
+            self._ok.append(at_ns)
+            self._ok_ns.append(response_ns)
         elif is_judged(outcome):
-            self.bad.append(at_ns)
+            self._bad.append(at_ns)
         else:
             self._void.append(at_ns)
 
     def gone(self, at_ns: int) -> None:
-        self._void.append(at_ns)
+        self._gone.append(at_ns)
+        self._gone_ns.append(self._clock() - at_ns)
 
-    def take(self) -> tuple[Ints, Ints, Ints]:
-        """When what ended ok had begun and its response times; when what ended badly had. Brings `open` up to date."""
-        ok, ok_ns, bad, void = self.ok, self.ok_ns, self.bad, self._void
-        self.ok, self.ok_ns, self.bad, self._void = [], [], [], []
-        ended_ok, ended_bad = _ints(ok), _ints(bad)
-        begun, idle = self._begun, self._idle
+    def take(self) -> _Ended:
+        """What ended since the last call. Brings `open` up to date."""
+        ended = _Ended(_ints(self._ok), _ints(self._ok_ns), _ints(self._bad), _ints(self._gone), _ints(self._gone_ns))
+        begun, idle, void = self._begun, self._idle, self._void
+        self._ok, self._ok_ns, self._bad, self._gone, self._gone_ns, self._void = [], [], [], [], [], []
         if begun or len(self.open):
             self._begun, self._idle = [], []
-            ended = np.concatenate((ended_ok, ended_bad, _ints(void)))
-            self._remain(np.concatenate((self.open, _ints(begun))), self.open_idle + idle, ended)
-        return ended_ok, _ints(ok_ns), ended_bad
+            closed = np.concatenate((ended.ok, ended.bad, ended.gone, _ints(void)))
+            self._remain(np.concatenate((self.open, _ints(begun))), self.open_idle + idle, closed)
+        return ended
 
     def _remain(self, begun: Ints, idle: list[Idle], ended: Ints) -> None:
         """What has begun less what has ended. Of those that began in the same ns the later are taken to remain."""
@@ -124,10 +154,11 @@ class Watches:
         interval_ns: int,
         region: str,
         in_flight: Callable[[int], Iterable[tuple[int, int, int]]] | None = None,
+        clock: Callable[[], int] = perf_counter_ns,
     ) -> None:
         self.t0_ns = 0
         """T0; the drive sets it."""
-        self._interval_ns, self._in_flight = interval_ns, in_flight
+        self._interval_ns, self._in_flight, self._clock = interval_ns, in_flight, clock
         self._objectives = [
             (index, one) for index, one in enumerate(objectives) if one.window_ns and one.region in (None, region)
         ]
@@ -144,7 +175,7 @@ class Watches:
             return None
         found = self._series.get((key.journey, limits))
         if found is None:
-            found = self._series[key.journey, limits] = Series(key.journey, limits)
+            found = self._series[key.journey, limits] = Series(key.journey, limits, self._clock)
         return found
 
     def _limits(self, key: SeriesKey) -> tuple[tuple[int, int], ...]:
@@ -166,8 +197,7 @@ class Watches:
         counts = _Counts(self.t0_ns, self._interval_ns)
         counts.add(self._carried)
         for series in self._series.values():
-            ok, ok_ns, bad = series.take()
-            counts.add_ended(series.journey, series.limits, ok, ok_ns, bad)
+            counts.add_ended(series.journey, series.limits, series.take())
             if len(series.open):
                 age_ns = now_ns - series.open - series.idle(now_ns)
                 counts.add_open(series.journey, series.limits, series.open, age_ns)
@@ -189,18 +219,18 @@ class _Counts:
         self._t0_ns, self._interval_ns = t0_ns, interval_ns
         self._sums: dict[tuple[int, str, int], list[int]] = {}
 
-    def add_ended(
-        self, journey: str, limits: tuple[tuple[int, int], ...], ok_at: Ints, ok_ns: Ints, bad_at: Ints
-    ) -> None:
-        if len(ok_at) + len(bad_at) == 0:
+    def add_ended(self, journey: str, limits: tuple[tuple[int, int], ...], ended: _Ended) -> None:
+        if len(ended.ok) + len(ended.bad) + len(ended.gone) == 0:
             return
-        ok, bad = self._intervals(ok_at), self._intervals(bad_at)
-        of_ok, of_bad = dict(_counted(ok)), dict(_counted(bad))
+        ok, bad, gone = self._intervals(ended.ok), self._intervals(ended.bad), self._intervals(ended.gone)
+        all_ok, all_bad = dict(_counted(ok)), dict(_counted(bad))
         for objective, limit_ns in limits:
-            late = dict(_counted(ok[ok_ns > limit_ns])) if limit_ns < _NEVER else {}
-            for k in of_ok.keys() | of_bad.keys():
+            late = dict(_counted(ok[ended.ok_ns > limit_ns]))
+            overdue = dict(_counted(gone[ended.gone_ns > limit_ns])) if len(gone) else {}
+            for k in all_ok.keys() | all_bad.keys() | overdue.keys():
                 slow = late.get(k, 0)
-                self._add(objective, journey, k, of_ok.get(k, 0) - slow, of_bad.get(k, 0) + slow, 0, 0)
+                good = all_ok.get(k, 0) - slow
+                self._add(objective, journey, k, good, all_bad.get(k, 0) + slow + overdue.get(k, 0), 0, 0)
 
     def add_open(self, journey: str, limits: tuple[tuple[int, int], ...], start: Ints, age_ns: Ints) -> None:
         if not len(start):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -47,8 +47,13 @@ def key(
 STEP, GET = key("step", step="pay"), key("request", step="pay", request="GET /x")
 
 
-def watching(*objectives: Objective, flying: Sequence[tuple[int, int, int]] = (), region: str = "eu") -> Watches:
-    watches = Watches(objectives, ["shop", "search"], S, region, lambda now_ns: iter(flying))
+def watching(
+    *objectives: Objective,
+    flying: Sequence[tuple[int, int, int]] = (),
+    region: str = "eu",
+    clock: Callable[[], int] = lambda: T0,
+) -> Watches:
+    watches = Watches(objectives, ["shop", "search"], S, region, lambda now_ns: iter(flying), clock)
     watches.t0_ns = T0
     return watches
 
@@ -139,6 +144,16 @@ def test_a_request_is_in_flight_until_it_ends_or_is_gone() -> None:
     assert watches.take(T0 + 62 * S) == ()
 
 
+def test_what_was_cancelled_is_bad_if_it_was_overdue_and_otherwise_neither() -> None:
+    """Else the drain that ends a run would take back what it was stopped for."""
+    watches = watching(p95(request="GET /x"), errors(request="GET /x"), clock=lambda: T0 + 400 * MS)
+    seen = the_watch(watches, GET)
+    for at_ns in (T0, T0 + 100 * MS - 1, T0 + 100 * MS):
+        seen.begun(at_ns)
+        seen.gone(at_ns)
+    assert watches.take(T0 + S) == (Due(0, "shop", 0, bad=2),)
+
+
 def test_two_that_began_in_the_same_ns_are_two() -> None:
     watches = watching(p95(request="GET /x"))
     seen = the_watch(watches, GET)
@@ -179,7 +194,8 @@ def test_whenever_it_is_asked_everything_is_told_once_and_what_is_open_is_in_fli
     calls: list[tuple[int, int, str]], asked_at: set[int]
 ) -> None:
     """Times in ms. What ended before it is asked is good or bad, what began and did not is in flight."""
-    watches = watching(p95(request="GET /x"))
+    now = 0
+    watches = watching(p95(request="GET /x"), clock=lambda: T0 + now * MS)
     seen = the_watch(watches, GET)
     edges = [(at, 0, n) for n, (at, _, _) in enumerate(calls)]
     edges += [(at + took, 1, n) for n, (at, took, _) in enumerate(calls)]
@@ -204,7 +220,7 @@ def test_whenever_it_is_asked_everything_is_told_once_and_what_is_open_is_in_fli
             assert sum(row.overdue for row in rows) == late
             assert sum(row.undecided for row in rows if isinstance(row, Due)) == len(open_now) - late
     good = sum(outcome == OK and took <= 300 for _, took, outcome in calls)
-    ended = sum(outcome != "gone" for *_, outcome in calls)
+    ended = sum(outcome != "gone" or took > 300 for _, took, outcome in calls)
     assert (told["good"], told["bad"]) == (good, ended - good)
 
 
