@@ -36,7 +36,7 @@ def print_report(console: Console, report: Report) -> None:
             console.print(Text(table.note, style="dim"))
     console.print()
     for line in report.foot:
-        console.print(Text(line), soft_wrap=line.startswith("Run folder"))  # a path is copied, so it is not broken
+        console.print(Text(line), soft_wrap=line.startswith(("Run folder", "What failed")))  # copied, so not broken
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -15,7 +15,7 @@ rho may be, and for no less than 0.1: runs that look independent by chance are t
 
 An answer may also be
 - "too short": the batches are too short for the autocorrelation, rho above 0.2 (for an AR(1) that is 2 integrated
-  autocorrelation times a batch; the rule of thumb of 3 has 0.094), or 0.3 for the percentile's own exceedances,
+  autocorrelation times a batch; the rule of thumb of 3 has 0.094), or 0.35 for the percentile's own exceedances,
   which are noisier; or there are fewer than 20 intervals, in which nothing can be seen.
   A load that is not steady (a ramp) is "too short", too: its percentiles are of no one state.
 - "too few samples": fewer than 10 values are expected beyond the percentile, so p99 needs 1,000 values and
@@ -73,7 +73,7 @@ T_QUANTILE: Final = 2.776
 """Student's t, two-sided 95 %, 4 degrees of freedom."""
 LEAST_RHO: Final = 0.1
 HIGHEST_RHO: Final = 0.2
-HIGHEST_RHO_OF_TAIL: Final = 0.3
+HIGHEST_RHO_OF_TAIL: Final = 0.35
 LEAST_INTERVALS: Final = 20
 BEYOND: Final = 10
 """Values expected beyond a percentile, for an interval of it."""

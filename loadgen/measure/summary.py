@@ -6,11 +6,18 @@ and SLOs only of what was due after the warm-up, which has rows of its own.
 Rows: for each region and for "*" (all), for each outcome and for "*" (all), so
 every finished request is in exactly one request row of its region that names an
 outcome. Times are ms; "> 1234.5" where only a lower bound is known.
+
+Beside the percentiles of a row over all outcomes, and of what ended ok, stand their 95 % intervals
+(`measure/batches.py`): [low, high], or why there is none.
+
+`tagged` has the rows once more, split by the values of a tag; `loads` by the
+load that they were due in, where a plan has several. `custom` are the metrics of
+the scenario's own, over the whole run, the warm-up included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import floor
@@ -18,12 +25,14 @@ from typing import Final, Literal
 
 import msgspec
 
+from loadgen.measure.batches import Batches
+from loadgen.measure.custom import CustomStats, MetricSpec
 from loadgen.measure.histogram import Histogram, Value, mean_us, percentiles
-from loadgen.measure.measured import ALL, Measured, Row
+from loadgen.measure.measured import ALL, Measured, Row, Tags
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import SloResult, number_text
 from loadgen.measure.rundir import utc_text
-from loadgen.measure.series import Kind, Metric
+from loadgen.measure.series import OK, SKIPPED, Kind, Metric
 
 __all__ = [
     "FORMAT",
@@ -41,6 +50,10 @@ FORMAT: Final = 1
 PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 POOL_LIMITED_SHARE: Final = 0.01
 """Above this share of requests that were asked while all users were busy, a run says "add users"."""
+
+LOAD_TAG: Final = "load"
+"""The tag that says in which of a plan's loads something was due."""
+_WITH_INTERVALS: Final = {name: q for name, q in PERCENTILES.items() if q < 100}
 
 Figure = float | str | None
 Result = Literal["passed", "failed", "incomplete", "invalid", "interrupted", "error"]
@@ -91,14 +104,26 @@ class RunFacts:
     is_open: bool = True
     """False: a closed load, whose rate followed the target."""
     has_warmup: bool = False
+    warmup_s: float = 0.0
+    """Its length."""
+    warmup_found: str = ""
+    """Where it was found after the run: why it was cut there, or why nothing was. Empty: the plan stated it."""
+    metrics: tuple[MetricSpec, ...] = ()
+    """The scenario's own, for their units; others (checks) have none."""
     notes: tuple[str, ...] = ()
     """What a person should know beside the reasons."""
     extra: dict[str, object] = field(default_factory=dict)
     """Further top-level keys; none may be one of ours."""
 
 
-def build(facts: RunFacts, merge: Merge, slos: Sequence[SloResult] = ()) -> dict[str, object]:
-    """The whole of summary.json, as plain values."""
+def build(
+    facts: RunFacts, merge: Merge, slos: Sequence[SloResult] = (), batches: Batches | None = None
+) -> dict[str, object]:
+    """The whole of summary.json, as plain values.
+
+    Args:
+        batches: of the same deltas; without them no row has intervals. They may be the merge itself.
+    """
     counters = merge.counters()
     limited = counters.requests_pool_limited
     share = limited / counters.requests_started if counters.requests_started else 0.0
@@ -128,29 +153,50 @@ def build(facts: RunFacts, merge: Merge, slos: Sequence[SloResult] = ()) -> dict
             "missed": counters.iterations_missed,
             "cut_off": counters.iterations_cut_off,
             "errors": counters.iterations_errors,
+            "skipped": sum(merge.outcomes("journey", warmup=w).get(SKIPPED, 0) for w in (False, True)),
             "script_faults": counters.script_faults,
         },
         "pool_limited": {"requests": limited, "share": round(share, 6), "add_users": share > POOL_LIMITED_SHARE},
         "slos": [msgspec.to_builtins(slo) for slo in slos],
-        "series": list(rows(merge)),
-        "warmup": {"series": list(rows(merge, warmup=True))} if facts.has_warmup else None,
+        "series": list(rows(merge, batches=batches)),
+        "tagged": list(_tagged(merge)),
+        "loads": list(_loads(merge)),
+        "custom": list(_custom(merge, facts.metrics)),
+        "warmup": _warmup(facts, merge) if facts.has_warmup or facts.warmup_found else None,
         "agents": [_agent(agent, merge) for agent in facts.agents],
         "notes": list(facts.notes),
     }
     return built | {key: value for key, value in facts.extra.items() if key not in built}
 
 
-def rows(merge: Measured, *, warmup: bool = False) -> Iterator[dict[str, object]]:
+def rows(merge: Measured, *, warmup: bool = False, batches: Batches | None = None) -> Iterator[dict[str, object]]:
     """All rows of figures, global ones first; within a region journeys, steps, requests as they were first seen.
 
-    Cost: about 0.2 ms a row.
+    Cost: about 0.2 ms a row; with intervals that of `Batches.intervals` for two rows of each name and region.
     """
-    order: list[Kind] = ["journey", "step", "request"]
     for region in (ALL, *merge.regions()):
-        found = sorted(merge.rows(region=region, warmup=warmup), key=lambda row: order.index(row.kind))
-        for row in found:
+        for row in _in_order(merge.rows(region=region, warmup=warmup)):
             for outcome in (ALL, *merge.row_outcomes(row, region, warmup)):
-                yield _row(merge, row, outcome, region, warmup)
+                built = _row(merge, row, outcome, region, warmup)
+                yield built | _intervals(batches, row, outcome, region)
+
+
+def _in_order(found: Iterable[Row]) -> list[Row]:
+    order: list[Kind] = ["journey", "step", "request"]
+    return sorted(found, key=lambda row: order.index(row.kind))
+
+
+def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> dict[str, object]:
+    """`response_ci_ms`, by percentile [low, high] or why there is none, and `interval`, what they are from."""
+    if batches is None or outcome not in (ALL, OK):
+        return {"response_ci_ms": None, "interval": None}
+    found = batches.intervals(row, tuple(_WITH_INTERVALS.values()), outcome, region)
+    ends = {
+        name: interval.why or [interval.low, interval.high]
+        for name, interval in zip(_WITH_INTERVALS, found, strict=True)
+    }
+    whys = [interval.why for interval in found if interval.why]
+    return {"response_ci_ms": ends, "interval": batches.text if len(whys) < len(found) else whys[0]}
 
 
 def figures(observed: Histogram, censored: Histogram | None = None) -> dict[str, Figure] | None:
@@ -171,8 +217,10 @@ def figure(value: Value | None) -> Figure:
     return round(value.ms, 3)
 
 
-def _row(merge: Measured, row: Row, outcome: str, region: str, warmup: bool) -> dict[str, object]:
-    observed, censored = merge.select_row(row, outcome, "response", region, warmup)
+def _row(
+    merge: Measured, row: Row, outcome: str, region: str, warmup: bool, tags: Tags | None = None
+) -> dict[str, object]:
+    observed, censored = merge.select_row(row, outcome, "response", region, warmup, tags)
     built: dict[str, object] = {
         "kind": row.kind,
         "journey": row.journey,
@@ -186,7 +234,83 @@ def _row(merge: Measured, row: Row, outcome: str, region: str, warmup: bool) -> 
         "service_ms": None,
     }
     for name, metric in _METRICS[row.kind].items():
-        built[name] = figures(*merge.select_row(row, outcome, metric, region, warmup))
+        built[name] = figures(*merge.select_row(row, outcome, metric, region, warmup, tags))
+    return built
+
+
+def _warmup(facts: RunFacts, merge: Measured) -> dict[str, object]:
+    return {
+        "cut_s": round(facts.warmup_s, 3),
+        "how": "found" if facts.warmup_found else "stated",
+        "why": facts.warmup_found,
+        "series": list(rows(merge, warmup=True)),
+    }
+
+
+def _tagged(merge: Measured) -> Iterator[dict[str, object]]:
+    """Rows over all regions and outcomes, for each value of each tag but the load, most frequent first."""
+    for row in _in_order(merge.rows()):
+        for name, values in merge.row_tags(row).items():
+            for value in sorted(values, key=lambda value: -values[value]) if name != LOAD_TAG else ():
+                yield _row(merge, row, ALL, ALL, False, ((name, value),)) | {"tags": {name: value}}
+
+
+def _loads(merge: Measured) -> Iterator[dict[str, object]]:
+    """For each load of a plan that has several its rows over all regions and outcomes."""
+    by_load: dict[str, list[dict[str, object]]] = {}
+    for row in _in_order(merge.rows()):
+        for load in merge.row_tags(row).get(LOAD_TAG, ()):
+            by_load.setdefault(load, []).append(_row(merge, row, ALL, ALL, False, ((LOAD_TAG, load),)))
+    for load, series in by_load.items():
+        yield {"load": load, "series": series}
+
+
+def _custom(merge: Merge, metrics: Sequence[MetricSpec]) -> Iterator[dict[str, object]]:
+    """Each metric over all regions, then by region where there are several; declared ones first."""
+    specs = {spec.name: spec for spec in metrics}
+    keys = merge.keys()
+    trends = dict.fromkeys(key.request or "" for key in keys if key.kind == "trend")
+    names = dict.fromkeys((*specs, *trends, *merge.custom.names()))
+    regions = merge.regions()
+    for name in names:
+        for region in (ALL, *(regions if len(regions) > 1 else ())):
+            spec = specs.get(name)
+            is_trend = name in trends or (spec is not None and spec.kind == "trend")
+            built = _trend(merge, name, region, spec) if is_trend else _added_up(merge.custom.of(name, region), spec)
+            if built is not None:
+                yield {"name": name, "region": region, "unit": spec.unit if spec else ""} | built
+
+
+def _trend(merge: Measured, name: str, region: str, spec: MetricSpec | None) -> dict[str, object]:
+    """Its percentiles in its own unit: what is 1 µs elsewhere is its resolution here."""
+    values = Histogram()
+    for warmup in (False, True):
+        for part in merge.select("trend", request=name, metric="value", region=region, warmup=warmup):
+            values.add_histogram(part)
+    resolution = spec.resolution if spec is not None else MetricSpec(name=name, kind="trend").resolution
+    mean = mean_us(values)
+    found: dict[str, object] = {"kind": "trend", "n": values.total, "values": None}
+    if mean is not None:
+        at = {
+            q: value
+            for q, value in zip(PERCENTILES, percentiles(values, None, tuple(PERCENTILES.values())), strict=True)
+        }
+        found["values"] = {
+            q: float(f"{value.us * resolution:.6g}") for q, value in {"mean": mean, **at}.items() if value is not None
+        }
+    return found
+
+
+def _added_up(stats: CustomStats | None, spec: MetricSpec | None) -> dict[str, object] | None:
+    if stats is None:
+        return None if spec is None else {"kind": spec.kind, "n": 0}
+    built: dict[str, object] = {"kind": stats.kind, "n": stats.n}
+    if stats.kind == "counter":
+        built["total"] = stats.total
+    elif stats.kind == "rate":
+        built |= {"hits": stats.total, "ratio": round(stats.total / stats.n, 9) if stats.n else None}
+    else:
+        built |= {"low": stats.low, "high": stats.high, "last": stats.last}
     return built
 
 

@@ -9,13 +9,29 @@ import msgspec
 
 from loadgen.errors import StorageError
 
-__all__ = ["FORMAT", "Agent", "Iterations", "Percentiles", "Requests", "Series", "Slo", "Summary", "Validity", "read"]
+__all__ = [
+    "FORMAT",
+    "Agent",
+    "Custom",
+    "Iterations",
+    "LoadRows",
+    "Percentiles",
+    "Requests",
+    "Series",
+    "Slo",
+    "Summary",
+    "Validity",
+    "Warmup",
+    "read",
+]
 
 FORMAT = 1
 """The newest format of `summary.json` that is understood; older ones are, too."""
 
 Figure = float | str | None
 """A number, "> 1234.5" where only a lower bound is known, or None where there is nothing."""
+Ends = tuple[float, float] | str
+"""Of an interval, or why there is none: "too short", "too few samples", "censored"."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -43,6 +59,43 @@ class Series(msgspec.Struct, frozen=True):
     censored: int = 0
     response_ms: Percentiles | None = None
     service_ms: Percentiles | None = None
+    response_ci_ms: dict[str, Ends] | None = None
+    """95 % intervals by percentile: "p50" ... "p99.9"."""
+    interval: str | None = None
+    """What they are from: "5 batches of 24.0 s"; or why there is none at all."""
+    tags: dict[str, str] = {}
+
+
+class LoadRows(msgspec.Struct, frozen=True):
+    """What was due in one load of a plan that has several."""
+
+    load: str
+    series: tuple[Series, ...] = ()
+
+
+class Custom(msgspec.Struct, frozen=True):
+    """One of the scenario's own metrics; which fields it has depends on its kind."""
+
+    name: str
+    kind: str
+    region: str = "*"
+    unit: str = ""
+    n: int = 0
+    total: int | None = None
+    hits: int | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    last: float | None = None
+    values: dict[str, float] | None = None
+    """Of a trend: "mean", "p50" ... in its unit."""
+
+
+class Warmup(msgspec.Struct, frozen=True):
+    cut_s: float = 0.0
+    how: str = "stated"
+    why: str = ""
+    series: tuple[Series, ...] = ()
 
 
 class Slo(msgspec.Struct, frozen=True):
@@ -54,6 +107,16 @@ class Slo(msgspec.Struct, frozen=True):
     low: Figure = None
     high: Figure = None
     journey: str | None = None
+    step: str | None = None
+    request: str | None = None
+    region: str | None = None
+    budget: float | None = None
+    """Share of the error budget that is used; above 1 it is broken."""
+    window_s: float | None = None
+    windows: int = 0
+    windows_failed: int = 0
+    worst_window_s: float | None = None
+    reason: str = ""
 
 
 class Validity(msgspec.Struct, frozen=True):
@@ -73,6 +136,8 @@ class Iterations(msgspec.Struct, frozen=True):
     finished: int = 0
     missed: int = 0
     cut_off: int = 0
+    errors: int = 0
+    skipped: int = 0
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -112,6 +177,10 @@ class Summary(msgspec.Struct, frozen=True):
     iterations: Iterations = msgspec.field(default_factory=Iterations)
     slos: tuple[Slo, ...] = ()
     series: tuple[Series, ...] = ()
+    tagged: tuple[Series, ...] = ()
+    loads: tuple[LoadRows, ...] = ()
+    custom: tuple[Custom, ...] = ()
+    warmup: Warmup | None = None
     agents: tuple[Agent, ...] = ()
     load: Load = msgspec.field(default_factory=Load)
     pool_limited: PoolLimited = msgspec.field(default_factory=PoolLimited)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 
-from loadgen.report.reading import Agent, Figure, Percentiles, Series, Slo, Summary
+from loadgen.report.reading import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
 
 __all__ = [
@@ -27,6 +27,12 @@ __all__ = [
 ]
 
 PLACEHOLDER = "-"
+CHECK = "check: "
+"""Rates of this prefix are the checks of a scenario."""
+FEW_ROWS = 15
+"""More rows than these have their intervals in the summary only, but for journeys."""
+FEW_VALUES = 6
+"""Of a tag; the rest is in the summary."""
 KINDS = ("journey", "step", "request")
 
 
@@ -53,7 +59,17 @@ class Report:
 
 def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
     """Everything that a person should see at the end of a run, most important first."""
-    tables = (slo_table(summary), response_table(summary), region_table(summary), error_table(summary))
+    tables = (
+        slo_table(summary),
+        response_table(summary),
+        interval_table(summary),
+        region_table(summary),
+        load_table(summary),
+        *tag_tables(summary),
+        check_table(summary),
+        custom_table(summary),
+        error_table(summary),
+    )
     return Report(
         headline=headline(summary),
         result=summary.result,
@@ -90,9 +106,11 @@ def _lines(summary: Summary) -> Iterator[str]:
     if summary.result != "passed" and len(reasons := _deciding(summary)) > 2:
         yield from (f"- {reason}." for reason in reasons[1:])
     i, r = summary.iterations, summary.requests
+    skipped = f", {format_count(i.skipped)} of them skipped" if i.skipped else ""
     yield (
         f"Iterations: {format_count(i.due)} due, {format_count(i.started)} started,"
-        f" {format_count(i.finished)} finished, {format_count(i.missed)} missed, {format_count(i.cut_off)} cut off."
+        f" {format_count(i.finished)} finished{skipped}, {format_count(i.missed)} missed,"
+        f" {format_count(i.cut_off)} cut off."
     )
     share = f" ({format_ratio(r.errors / r.finished)})" if r.finished else ""
     yield (
@@ -108,6 +126,8 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield from (f"Note: {reason}." for reason in _deciding(summary) if reason not in why)
     if not summary.load.open:
         yield "Closed load: the rate followed the target."
+    yield from _warmup(summary)
+    yield from _no_intervals(summary)
     if summary.pool_limited.add_users and not any("pool-limited" in reason for reason in summary.reasons):
         share = format_ratio(summary.pool_limited.share)
         yield f"Pool-limited: {share} of the requests came from iterations that had waited for a free user; add users."
@@ -115,6 +135,29 @@ def _lines(summary: Summary) -> Iterator[str]:
     for note in summary.notes:
         if (note.partition(": ")[2] or note) not in told:
             yield f"Note: {note.rstrip('.')}."
+
+
+def _warmup(summary: Summary) -> Iterator[str]:
+    warmup = summary.warmup
+    if warmup is not None and warmup.how == "found":
+        yield f"Warm-up, looked for after the run: {warmup.why}."
+    elif warmup is not None and warmup.cut_s:
+        yield f"Warm-up: what was due in the first {format_duration(warmup.cut_s * NS_PER_S)} is not in the tables."
+
+
+_WHY = {
+    "too short": "the run is too short for how alike neighbouring seconds are, or its load is not steady",
+    "too few samples": "too few samples",
+    "censored": "too many values are only bounds",
+}
+
+
+def _no_intervals(summary: Summary) -> Iterator[str]:
+    """Why there is not a single interval; elsewhere it stands in the cell."""
+    whys = [s.interval for s in _with_intervals(summary)]
+    if whys and all(why in _WHY for why in whys):
+        told = "; ".join(dict.fromkeys(_WHY[why] for why in whys if why is not None))
+        yield f"No 95 % intervals: {told}."
 
 
 def _foot(summary: Summary, run_dir: Path | None) -> Iterator[str]:
@@ -125,6 +168,8 @@ def _foot(summary: Summary, run_dir: Path | None) -> Iterator[str]:
             yield f"  {missing}."
     if run_dir is not None:
         yield f"Run folder: {run_dir}"
+        if summary.requests.errors or summary.iterations.errors:
+            yield f"What failed, with what was sent and answered: loadgen failures {run_dir}"
 
 
 def agents_line(agents: tuple[Agent, ...]) -> str:
@@ -138,24 +183,61 @@ def region_label(region: str, is_embedded: bool) -> str:
 
 
 def slo_table(summary: Summary) -> Table:
-    names = {s.journey for s in summary.slos if s.journey}
+    """Objectives with their 95 % intervals; of those over windows what the worst one observed, and when it was."""
+    has_budget = any(slo.budget is not None for slo in summary.slos)
     rows = [
         (
-            slo.objective + (f" [{slo.journey}]" if slo.journey and len(names) > 1 else ""),
+            _objective(slo, summary),
             slo.verdict,
             observed_text(slo.observed, slo.unit),
-            _interval(slo),
+            _interval(slo, summary),
+            *([budget_text(slo.budget)] if has_budget else []),
             format_count(slo.count),
         )
         for slo in summary.slos
     ]
-    return Table("Objectives", ("objective", "verdict", "observed", "interval", "count"), tuple(rows), words=2)
+    head = ("objective", "verdict", "observed", "95 % interval", *(("budget",) if has_budget else ()), "count")
+    notes = [note for slo in summary.slos for note in _windows(slo, summary)]
+    if has_budget:
+        notes.append("budget: how much of what may be bad was bad; above 100 % the objective is broken.")
+    return Table("Objectives", head, tuple(rows), words=2, note="\n".join(notes))
 
 
-def _interval(slo: Slo) -> str:
-    if slo.low is None or slo.high is None:
+def _objective(slo: Slo, summary: Summary) -> str:
+    several = len({s.journey for s in summary.slos if s.journey}) > 1
+    return slo.objective + (f" [{slo.journey}]" if slo.journey and several else "")
+
+
+def _interval(slo: Slo, summary: Summary) -> str:
+    if slo.low is not None and slo.high is not None:
+        if slo.unit == "ratio" and not isinstance(slo.low, str) and not isinstance(slo.high, str):
+            return f"{format_ratio(slo.low)} to {format_ratio(slo.high)}"
+        return f"{milliseconds(slo.low)} to {milliseconds(slo.high)} {slo.unit}"
+    if slo.window_s is not None or slo.observed is None:
         return PLACEHOLDER
-    return f"{observed_text(slo.low, slo.unit)} to {observed_text(slo.high, slo.unit)}"
+    kind = "request" if slo.request else "step" if slo.step else "journey"
+    for s in summary.series:
+        names = (s.kind, s.journey, s.outcome, s.region)
+        if names == (kind, slo.journey, "*", slo.region or "*") and slo.step in (None, s.step) and s.interval in _WHY:
+            return s.interval or PLACEHOLDER
+    return PLACEHOLDER
+
+
+def _windows(slo: Slo, summary: Summary) -> Iterator[str]:
+    """Of an objective over windows: how many broke it, and the worst."""
+    if slo.window_s is not None:
+        worst = (
+            f"; the worst, observed above, began at {slo.worst_window_s:,.0f} s"
+            if slo.worst_window_s is not None
+            else ""
+        )
+        length = format_duration(slo.window_s * NS_PER_S)
+        windows = f"{format_count(slo.windows_failed)} of {_count(slo.windows, 'window')} of {length} broken"
+        yield f"{_objective(slo, summary)}: {windows}{worst}."
+
+
+def budget_text(budget: float | None) -> str:
+    return PLACEHOLDER if budget is None else f"{budget * 100:,.0f} %"
 
 
 def observed_text(figure: Figure, unit: str) -> str:
@@ -179,6 +261,116 @@ def response_table(summary: Summary) -> Table:
         cells.append((label(s), *counts, *map(milliseconds, (p.p50, p.p90, p.p95, p.p99, p.p99_9, p.max))))
     note = "bounds: time-outs, missed and cut off; they took longer than was seen." if has_bounds else ""
     return Table("Response time, ms, all regions", head, tuple(cells), note=note)
+
+
+def interval_table(summary: Summary) -> Table:
+    """Percentiles with the ends of their 95 % intervals, or why there is none; without any it is empty."""
+    rows = _with_intervals(summary)
+    if all(s.interval in _WHY for s in rows):
+        return Table("", (), ())
+    shown = ("p50", "p95", "p99")
+    cells = []
+    for s in _as_tree(rows):
+        at = s.response_ms or Percentiles()
+        ends = s.response_ci_ms or {}
+        values = (at.p50, at.p95, at.p99)
+        cells.append((label(s), *(with_ends(v, ends.get(q)) for q, v in zip(shown, values, strict=True))))
+    note = "From " + ", ".join(dict.fromkeys(s.interval for s in rows if s.interval and s.interval not in _WHY)) + "."
+    if len(rows) < sum(s.response_ci_ms is not None for s in _everywhere(summary)):
+        note += " Those of steps and requests are in summary.json."
+    return Table("95 % intervals of response time, ms", ("", *shown), tuple(cells), note=note)
+
+
+def _with_intervals(summary: Summary) -> list[Series]:
+    rows = [s for s in _everywhere(summary) if s.response_ci_ms is not None]
+    return rows if len(rows) <= FEW_ROWS else [s for s in rows if s.kind == "journey"]
+
+
+def _everywhere(summary: Summary) -> list[Series]:
+    return [s for s in summary.series if s.region == "*" and s.outcome == "*"]
+
+
+def with_ends(value: Figure, ends: Ends | None) -> str:
+    """ "312 [298, 327]", "312 (too short)", or only the value where nothing is known of its interval."""
+    if ends is None or value is None:
+        return milliseconds(value)
+    if isinstance(ends, str):
+        return milliseconds(value) if ends == "censored" else f"{milliseconds(value)} ({ends})"
+    return f"{milliseconds(value)} [{milliseconds(ends[0])}, {milliseconds(ends[1])}]"
+
+
+def load_table(summary: Summary) -> Table:
+    """The journeys of each of several loads."""
+    cells = []
+    for load in summary.loads:
+        for s in load.series:
+            if s.kind == "journey":
+                cells.append((load.load, s.journey, format_count(s.count), *_three(s)))
+    columns = ("load", "journey", "count", "p50", "p95", "p99")
+    return Table("Response time of journeys by load, ms", columns, tuple(cells), words=2)
+
+
+def tag_tables(summary: Summary) -> Iterator[Table]:
+    """For each tag the rows that it splits, by value."""
+    for tag in dict.fromkeys(name for s in summary.tagged for name in s.tags):
+        rows = [s for s in summary.tagged if tag in s.tags]
+        cells, left_out = [], 0
+        for name in dict.fromkeys((s.journey, s.step, s.request) for s in rows):
+            own = [s for s in rows if (s.journey, s.step, s.request) == name]
+            left_out += max(0, len(own) - FEW_VALUES)
+            for s in own[:FEW_VALUES]:
+                cells.append((s.request or s.step or s.journey, s.tags[tag], format_count(s.count), *_three(s)))
+        note = f"{_count(left_out, 'rarer value')} more in summary.json." if left_out else ""
+        columns = ("of", tag.removeprefix("header:"), "count", "p50", "p95", "p99")
+        yield Table(f"Response time split by {columns[1]}, ms", columns, tuple(cells), words=2, note=note)
+
+
+def _three(s: Series) -> tuple[str, str, str]:
+    p = s.response_ms or Percentiles()
+    return milliseconds(p.p50), milliseconds(p.p95), milliseconds(p.p99)
+
+
+def check_table(summary: Summary) -> Table:
+    """What `user.check` counted, the worst first."""
+    checks = [c for c in summary.custom if c.region == "*" and c.kind == "rate" and c.name.startswith(CHECK)]
+    cells = [
+        (
+            c.name.removeprefix(CHECK),
+            PLACEHOLDER if c.ratio is None else format_ratio(c.ratio),
+            format_count(c.n - (c.hits or 0)),
+            format_count(c.n),
+        )
+        for c in sorted(checks, key=lambda c: (1.0 if c.ratio is None else c.ratio, c.name))
+    ]
+    return Table("Checks", ("check", "held", "failed", "count"), tuple(cells))
+
+
+def custom_table(summary: Summary) -> Table:
+    """The scenario's own metrics, over all regions."""
+    own = [c for c in summary.custom if c.region == "*" and not c.name.startswith(CHECK)]
+    cells = [(c.name, c.kind, custom_text(c), format_count(c.n)) for c in own]
+    return Table("The scenario's own metrics", ("metric", "kind", "value", "count"), tuple(cells), words=3)
+
+
+def custom_text(custom: Custom) -> str:
+    """What a metric came to, with its unit."""
+    unit = f" {custom.unit}" if custom.unit else ""
+    if custom.kind == "counter" and custom.total is not None:
+        return f"{format_count(custom.total)}{unit}"
+    if custom.kind == "rate" and custom.ratio is not None:
+        return f"{format_ratio(custom.ratio)} ({format_count(custom.hits or 0)})"
+    if custom.kind == "gauge" and custom.n:
+        return f"{_number(custom.low)} to {_number(custom.high)}, last {_number(custom.last)}{unit}"
+    if custom.values is not None:
+        return ", ".join(f"{q} {_number(custom.values.get(q))}" for q in ("p50", "p95", "p99")) + unit
+    return PLACEHOLDER
+
+
+def _number(value: float | None) -> str:
+    """Four digits, without an exponent below a million million."""
+    if value is None:
+        return PLACEHOLDER
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def region_table(summary: Summary) -> Table:

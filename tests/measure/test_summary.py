@@ -6,17 +6,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.measure.batches import Batches
+from loadgen.measure.custom import CustomStats, MetricSpec
 from loadgen.measure.delta import Health
 from loadgen.measure.histogram import Histogram, Value
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective, evaluate
 from loadgen.measure.series import SeriesKey
 from loadgen.measure.summary import AgentFacts, RunFacts, build, figure, figures
-from loadgen.units import NS_PER_MS
+from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key
 
 FACTS = RunFacts(
@@ -191,6 +194,104 @@ def test_run_without_a_single_request_has_a_summary() -> None:
     summary = build(FACTS, Merge())
     assert summary["series"] == []
     assert summary["pool_limited"] == {"requests": 0, "share": 0.0, "add_users": False}
+
+
+def as_read(summary: dict[str, object]) -> dict[str, Any]:
+    return msgspec.json.decode(msgspec.json.encode(summary), type=dict[str, Any])
+
+
+def test_rows_over_all_and_over_ok_have_intervals_or_why_there_is_none() -> None:
+    rng = np.random.default_rng(1)
+    agent, batches = FakeAgent("a"), Batches(0, 100 * NS_PER_S)
+    for _ in range(100):
+        batches.accept("us", agent.delta({journey_key(): rng.integers(10**7, 2 * 10**7, 40).tolist()}))
+    agent_late = FakeAgent("b")
+    batches.accept("us", agent_late.delta({journey_key(outcome="http 503"): [5]}))
+    summary = as_read(build(FACTS, batches, batches=batches))
+    (everything,) = rows_of(summary, kind="journey", region="*", outcome="*")
+    low, high = everything["response_ci_ms"]["p95"]
+    assert low < 19.5 < high
+    assert low <= everything["response_ms"]["p95"] <= high
+    assert everything["response_ci_ms"].keys() == {"p50", "p90", "p95", "p99", "p99.9"}
+    assert everything["response_ci_ms"]["p99.9"] == "too few samples"
+    assert everything["interval"] == "5 batches of 20.0 s"
+    (failed,) = rows_of(summary, kind="journey", region="*", outcome="http 503")
+    assert (failed["response_ci_ms"], failed["interval"]) == (None, None)
+    (ok,) = rows_of(summary, kind="journey", region="us", outcome="ok")
+    assert ok["interval"] == "5 batches of 20.0 s"
+
+
+def test_run_that_is_too_short_for_intervals_says_so_in_each_row() -> None:
+    batches = Batches(0, 10 * NS_PER_S)
+    agent = FakeAgent("a")
+    for _ in range(10):
+        batches.accept("us", agent.delta({journey_key(): [10**7] * 40}))
+    (row, *_) = as_read(build(FACTS, batches, batches=batches))["series"]
+    assert row["interval"] == "too short"
+    assert row["response_ci_ms"]["p50"] == "too short"
+
+
+def test_without_batches_the_keys_are_there_and_empty() -> None:
+    assert all((row["response_ci_ms"], row["interval"]) == (None, None) for row in built()["series"])
+
+
+def test_warm_up_tells_its_length_and_how_it_is_known() -> None:
+    stated = built(replace(FACTS, has_warmup=True, warmup_s=30))["warmup"]
+    assert (stated["cut_s"], stated["how"], stated["why"]) == (30, "stated", "")
+    nothing = built(replace(FACTS, warmup_found="nothing was cut: steady"))["warmup"]
+    assert (nothing["cut_s"], nothing["how"], nothing["why"]) == (0, "found", "nothing was cut: steady")
+
+
+def test_tags_split_rows_and_loads_have_rows_of_their_own() -> None:
+    agent, merge = FakeAgent("a"), Merge()
+    hit = replace(request_key(), tags=(("load", "base"), ("x-cache", "hit")))
+    miss = replace(request_key(), tags=(("load", "spike"), ("x-cache", "miss")))
+    journey = replace(journey_key(), tags=(("load", "spike"),))
+    merge.accept("us", agent.delta({hit: [10**6] * 5, miss: [10**7] * 3, journey: [10**7] * 2}))
+    summary = as_read(build(FACTS, merge))
+    assert [(r["request"], r["tags"], r["count"]) for r in summary["tagged"]] == [
+        ("GET /", {"x-cache": "hit"}, 5),
+        ("GET /", {"x-cache": "miss"}, 3),
+    ]
+    assert summary["tagged"][0]["response_ms"]["max"] == pytest.approx(1, rel=0.001)
+    by_load = {load["load"]: [(r["kind"], r["count"]) for r in load["series"]] for load in summary["loads"]}
+    assert by_load == {"spike": [("journey", 2), ("request", 3)], "base": [("request", 5)]}
+    (row,) = rows_of(summary, kind="request", region="*", outcome="*")
+    assert row["count"] == 8
+
+
+def test_skipped_iterations_are_counted() -> None:
+    agent, merge = FakeAgent("a"), Merge()
+    merge.accept("us", agent.delta({journey_key(outcome="skipped"): [1] * 3, journey_key(): [1]}))
+    assert as_read(build(FACTS, merge))["iterations"]["skipped"] == 3
+
+
+def test_own_metrics_are_added_up_over_regions_in_their_units() -> None:
+    merge = Merge()
+    basket = SeriesKey("trend", "", None, "basket", "ok", "value")
+    for name, region in (("a", "us"), ("b", "eu")):
+        delta = FakeAgent(name).delta({basket: [1_999 * 1_000, 4_000 * 1_000]})  # 19.99 and 40 EUR
+        own = (
+            CustomStats("orders", "counter", n=2, total=5),
+            CustomStats("stock", "gauge", n=1, low=1.5, high=3.0, last=2.0),
+            CustomStats("check: full", "rate", n=4, total=3),
+        )
+        merge.accept(region, replace(delta, custom=own))
+    specs = (
+        MetricSpec(name="basket", kind="trend", unit="EUR", resolution=0.01),
+        MetricSpec(name="orders", kind="counter", unit="orders"),
+        MetricSpec(name="unused", kind="gauge"),
+    )
+    custom = as_read(build(replace(FACTS, metrics=specs), merge))["custom"]
+    everywhere = {c["name"]: c for c in custom if c["region"] == "*"}
+    assert everywhere["orders"] | {"total": 10, "n": 4, "unit": "orders", "kind": "counter"} == everywhere["orders"]
+    assert (everywhere["check: full"]["hits"], everywhere["check: full"]["ratio"]) == (6, 0.75)
+    assert (everywhere["stock"]["low"], everywhere["stock"]["high"]) == (1.5, 3.0)
+    assert everywhere["unused"] == {"name": "unused", "region": "*", "unit": "", "kind": "gauge", "n": 0}
+    assert everywhere["basket"]["n"] == 4
+    assert everywhere["basket"]["values"]["p50"] == pytest.approx(19.99, rel=0.001)
+    assert everywhere["basket"]["values"]["mean"] == pytest.approx(29.995, rel=1e-6)
+    assert [c["n"] for c in custom if c["name"] == "orders"] == [4, 2, 2]
 
 
 def test_extra_keys_cannot_replace_ours() -> None:

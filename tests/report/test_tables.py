@@ -127,7 +127,7 @@ def test_many_reasons_are_a_list_and_told_once() -> None:
     )
     assert made.lines[:2] == ("- p(95) is inconclusive.", "- p(99) is inconclusive.")
     assert [line for line in made.lines if line.startswith("Note")] == ["Note: garbage collection paused."]
-    assert made.foot == ("Agents: 0 of 1 complete.", "Run folder: runs/x")
+    assert made.foot[:2] == ("Agents: 0 of 1 complete.", "Run folder: runs/x")
 
 
 def test_fitness_is_told_once() -> None:
@@ -182,7 +182,7 @@ def test_regions_of_embedded_agents_are_called_simulated() -> None:
 
 def test_objective_shows_interval_unit_count_and_verdict() -> None:
     assert table(report(), "Objectives") == (
-        ("p(95) < 300ms", "passed", "44.2 ms", "41.0 ms to 47.5 ms", "4,000"),
+        ("p(95) < 300ms", "passed", "44.2 ms", "41.0 to 47.5 ms", "4,000"),
         ("error_ratio() < 1%", "passed", "0.050 %", "-", "4,000"),
     )
 
@@ -203,10 +203,157 @@ def test_incomplete_agent_is_named_with_what_is_missing() -> None:
         },
     ]
 
-    assert report(agents=agents).foot == (
+    assert report(agents=agents).foot[:3] == (
         "Agents: 1 of 2 complete.",
         "  agent eu: no data from 12 s on.",
         "Run folder: runs/x",
+    )
+
+
+def test_command_that_shows_what_failed_is_named_where_anything_did() -> None:
+    hint = "What failed, with what was sent and answered: loadgen failures runs/x"
+    assert report().foot[-1] == hint
+    assert hint not in report(requests={"started": 9, "finished": 9, "errors": 0}).foot
+    no_request = {"due": 9, "started": 9, "finished": 9, "missed": 0, "cut_off": 0, "errors": 1}
+    assert hint in report(requests={}, iterations=no_request).foot
+
+
+# -- intervals ------------------------------------------------------------------------------------
+
+CI = {"p50": [12.1, 13.0], "p90": [29.0, 31.0], "p95": [43.0, 46.0], "p99": "too few samples", "p99.9": "censored"}
+
+
+def with_ci(kind: str = "journey", step: str | None = None, request: str | None = None, **more: Any) -> dict[str, Any]:
+    return series(kind, step, request, response_ci_ms=CI, interval="5 batches of 24.0 s") | more
+
+
+def test_percentiles_stand_with_the_ends_of_their_intervals() -> None:
+    made = report(series=[with_ci(), with_ci("step", "login")])
+
+    (found,) = (t for t in made.tables if t.title.startswith("95 %"))
+    assert found.rows == (
+        ("checkout", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]", "80.0 (too few samples)"),
+        ("  login", "12.5 [12.1, 13.0]", "44.2 [43.0, 46.0]", "80.0 (too few samples)"),
+    )
+    assert found.note == "From 5 batches of 24.0 s."
+
+
+def test_of_many_rows_only_the_journeys_have_their_intervals_shown_and_it_is_said() -> None:
+    made = report(series=[with_ci(), *(with_ci("request", None, f"GET /{n}") for n in range(20))])
+
+    (found,) = (t for t in made.tables if t.title.startswith("95 %"))
+    assert [row[0] for row in found.rows] == ["checkout"]
+    assert found.note.endswith("Those of steps and requests are in summary.json.")
+
+
+def test_run_without_any_interval_says_why_in_a_line_and_has_no_table() -> None:
+    short = dict.fromkeys(CI, "too short")
+    made = report(
+        series=[with_ci(response_ci_ms=short, interval="too short")],
+        slos=[{"objective": "p(95) < 300ms", "observed": 44.2, "unit": "ms", "count": 9, "verdict": "passed"}],
+    )
+
+    assert not [t for t in made.tables if t.title.startswith("95 %")]
+    assert any(line.startswith("No 95 % intervals: the run is too short") for line in made.lines)
+
+
+def test_objective_without_an_interval_says_why() -> None:
+    slo = {"objective": "p(95) < 300ms", "observed": 44.2, "unit": "ms", "count": 9, "verdict": "passed"}
+    made = report(series=[with_ci(interval="too short")], slos=[slo | {"journey": "checkout"}])
+
+    assert table(made, "Objectives")[0][3] == "too short"
+
+
+def test_older_summary_without_intervals_says_nothing_of_them() -> None:
+    made = report()
+    assert not [t for t in made.tables if t.title.startswith("95 %")]
+    assert not [line for line in made.lines if "intervals" in line]
+
+
+def test_objective_over_windows_tells_how_many_broke_it_and_where_the_worst_was() -> None:
+    slo = {
+        "objective": "p(95, window=1m) < 300ms",
+        "verdict": "failed",
+        "observed": 0.12,
+        "unit": "ratio",
+        "count": 1200,
+        "budget": 2.4,
+        "window_s": 60.0,
+        "windows": 541,
+        "windows_failed": 31,
+        "worst_window_s": 412.0,
+    }
+    (found,) = (t for t in report(slos=[slo]).tables if t.title == "Objectives")
+
+    assert found.columns[4] == "budget"
+    assert found.rows == (("p(95, window=1m) < 300ms", "failed", "12.0 %", "-", "240 %", "1,200"),)
+    assert found.note.startswith(
+        "p(95, window=1m) < 300ms: 31 of 541 windows of 1m broken; the worst, observed above, began at 412 s."
+    )
+
+
+# -- warm-up, loads, tags, own metrics --------------------------------------------------------------
+
+
+def test_warm_up_is_told_with_how_long_it_was_or_why_it_was_cut() -> None:
+    stated = report(warmup={"cut_s": 30.0, "how": "stated", "why": "", "series": []}).lines
+    assert "Warm-up: what was due in the first 30.0 s is not in the tables." in stated
+    why = "until 30.0 s response times were 129 % longer than after it (MSER-5)"
+    found = report(warmup={"cut_s": 30.0, "how": "found", "why": why, "series": []}).lines
+    assert f"Warm-up, looked for after the run: {why}." in found
+    assert not [line for line in report(warmup=None).lines if "Warm-up" in line]
+
+
+def test_skipped_iterations_are_told_where_there_are_any() -> None:
+    counts = {"due": 9, "started": 9, "finished": 9, "missed": 0, "cut_off": 0, "skipped": 4}
+    assert any("9 finished, 4 of them skipped, 0 missed" in line for line in report(iterations=counts).lines)
+    assert not any("skipped" in line for line in report().lines)
+
+
+def test_rows_are_split_by_the_values_of_a_tag() -> None:
+    tagged = [
+        series("request", None, "GET /products", count=90, tags={"x-cache": "hit"}),
+        series("request", None, "GET /products", count=10, tags={"x-cache": "miss"}),
+        *(series("request", None, "GET /", count=1, tags={"x-node": f"n{n}"}) for n in range(8)),
+    ]
+    made = report(tagged=tagged)
+
+    assert table(made, "Response time split by x-cache, ms") == (
+        ("GET /products", "hit", "90", "12.5", "44.2", "80.0"),
+        ("GET /products", "miss", "10", "12.5", "44.2", "80.0"),
+    )
+    (nodes,) = (t for t in made.tables if "x-node" in t.title)
+    assert len(nodes.rows) == 6
+    assert nodes.note == "2 rarer values more in summary.json."
+
+
+def test_several_loads_have_their_journeys_apart() -> None:
+    loads = [{"load": "spike", "series": [series("journey", None, None, count=7), series("step", "login", None)]}]
+    assert table(report(loads=loads), "Response time of journeys by load") == (
+        ("spike", "checkout", "7", "12.5", "44.2", "80.0"),
+    )
+
+
+def test_checks_and_own_metrics_have_their_values_with_unit_and_count() -> None:
+    custom = [
+        {"name": "check: cart is full", "kind": "rate", "region": "*", "n": 200, "hits": 190, "ratio": 0.95},
+        {"name": "check: logged in", "kind": "rate", "region": "*", "n": 200, "hits": 200, "ratio": 1.0},
+        {"name": "orders", "kind": "counter", "region": "*", "unit": "orders", "n": 40, "total": 81},
+        {"name": "orders", "kind": "counter", "region": "us", "unit": "orders", "n": 20, "total": 41},
+        {"name": "cache hits", "kind": "rate", "region": "*", "n": 1000, "hits": 998, "ratio": 0.998},
+        {"name": "stock", "kind": "gauge", "region": "*", "unit": "items", "n": 3, "low": 1.5, "high": 40.0, "last": 7},
+        {"name": "basket", "kind": "trend", "region": "*", "unit": "EUR", "n": 9, "values": {"p50": 12.34, "p95": 1e3}},
+        {"name": "never", "kind": "trend", "region": "*", "unit": "EUR", "n": 0, "values": None},
+    ]
+    made = report(custom=custom)
+
+    assert table(made, "Checks") == (("cart is full", "95.00 %", "10", "200"), ("logged in", "100.00 %", "0", "200"))
+    assert table(made, "The scenario's own metrics") == (
+        ("orders", "counter", "81 orders", "40"),
+        ("cache hits", "rate", "99.80 % (998)", "1,000"),
+        ("stock", "gauge", "1.5 to 40, last 7 items", "3"),
+        ("basket", "trend", "p50 12.34, p95 1,000, p99 - EUR", "9"),
+        ("never", "trend", "-", "0"),
     )
 
 
