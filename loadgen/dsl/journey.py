@@ -9,6 +9,9 @@
     @checkout.set_up                  # once a person, before its first iteration; tear_down when the person leaves
     async def _(user: User, shopper: Shopper) -> None: ...
 
+    @journey(state=Session)           # user.state is a Session, made once a person and kept for its life
+    async def search(user: UserWith[Session]) -> None: ...
+
 The decorator never raises: what is wrong is kept in `faults`, with its line.
 """
 
@@ -16,25 +19,33 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
 from loadgen.dsl.origin import Origin, here
 from loadgen.errors import Fault
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from loadgen.dsl.feed import Feed
     from loadgen.dsl.trial import Trial
-    from loadgen.dsl.user import User
+    from loadgen.dsl.user import User, UserWith
 
-__all__ = ["Journey", "journey"]
+__all__ = ["Each", "Journey", "journey"]
 
 Row = TypeVar("Row")
+S = TypeVar("S")
+Each = Literal["user", "iteration"]
+"""Whose a data row is in a closed load. In open and counted loads each iteration is another person's anyway."""
+EACH: Final = ("user", "iteration")
 
 
 class Journey(Generic[Row]):
     """What `@journey` makes of a function. `Row` is the type of its data row; None: it takes no data.
 
     feed: where the rows come from, or None.
+    state: makes a person's state, or None.
+    each: in closed loads, whether a row is the user's or the iteration's.
     set_up_fn, tear_down_fn: once a person, with the journey's arguments; or None.
     """
 
@@ -45,11 +56,15 @@ class Journey(Generic[Row]):
         *,
         feed: Feed[Row] | None = None,
         name: str | None = None,
+        state: Callable[[], Any] | None = None,
+        each: Each = "user",
     ) -> None:
         self.fn = fn
         self.origin = origin
         self.feed = feed
         self.name = str(name if name is not None else getattr(fn, "__name__", "journey"))
+        self.state = state
+        self.each: Each = each
         self.set_up_fn: Callable[..., Awaitable[None]] | None = None
         self.tear_down_fn: Callable[..., Awaitable[None]] | None = None
         self._said: list[Fault] = []
@@ -57,6 +72,8 @@ class Journey(Generic[Row]):
         self.__wrapped__ = fn
         self._check_name(name)
         self._check(fn, "journey", origin)
+        self._check_state(state)
+        self._check_each(each)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -65,12 +82,12 @@ class Journey(Generic[Row]):
 
     @overload
     def set_up(
-        self: Journey[None], fn: Callable[[User], Coroutine[Any, Any, None]]
-    ) -> Callable[[User], Coroutine[Any, Any, None]]: ...
+        self: Journey[None], fn: Callable[[UserWith[Any]], Coroutine[Any, Any, None]]
+    ) -> Callable[[UserWith[Any]], Coroutine[Any, Any, None]]: ...
     @overload
     def set_up(
-        self, fn: Callable[[User, Row], Coroutine[Any, Any, None]]
-    ) -> Callable[[User, Row], Coroutine[Any, Any, None]]: ...
+        self, fn: Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]
+    ) -> Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]: ...
     def set_up(self, fn: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
         """Decorates what a person does once, before the first iteration. Not response time."""
         self._once(self.set_up_fn, fn, "set-up")
@@ -79,12 +96,12 @@ class Journey(Generic[Row]):
 
     @overload
     def tear_down(
-        self: Journey[None], fn: Callable[[User], Coroutine[Any, Any, None]]
-    ) -> Callable[[User], Coroutine[Any, Any, None]]: ...
+        self: Journey[None], fn: Callable[[UserWith[Any]], Coroutine[Any, Any, None]]
+    ) -> Callable[[UserWith[Any]], Coroutine[Any, Any, None]]: ...
     @overload
     def tear_down(
-        self, fn: Callable[[User, Row], Coroutine[Any, Any, None]]
-    ) -> Callable[[User, Row], Coroutine[Any, Any, None]]: ...
+        self, fn: Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]
+    ) -> Callable[[UserWith[Any], Row], Coroutine[Any, Any, None]]: ...
     def tear_down(self, fn: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
         """Decorates what a person does once, after the last iteration."""
         self._once(self.tear_down_fn, fn, "tear-down")
@@ -93,18 +110,35 @@ class Journey(Generic[Row]):
 
     @overload
     async def trial(
-        self: Journey[None], row: None = None, *, replies: Mapping[str, Any], seed: int = 0, shared: Any = None
+        self: Journey[None],
+        row: None = None,
+        *,
+        replies: Mapping[str, Any],
+        seed: int = 0,
+        shared: Any = None,
+        now: datetime | None = None,
     ) -> Trial: ...
     @overload
-    async def trial(self, row: Row, *, replies: Mapping[str, Any], seed: int = 0, shared: Any = None) -> Trial: ...
-    async def trial(self, row: Any = None, *, replies: Any, seed: int = 0, shared: Any = None) -> Trial:
+    async def trial(
+        self,
+        row: Row,
+        *,
+        replies: Mapping[str, Any],
+        seed: int = 0,
+        shared: Any = None,
+        now: datetime | None = None,
+    ) -> Trial: ...
+    async def trial(
+        self, row: Any = None, *, replies: Any, seed: int = 0, shared: Any = None, now: datetime | None = None
+    ) -> Trial:
         """Run the journey once on canned replies: no network, and thinking takes no time.
 
         `replies` maps "METHOD /path" to `reply(200, json={...})`, or to a list of replies that are given in turn.
+        `now`: what `user.now()` begins with.
         """
         from loadgen.dsl.trial import try_journey
 
-        return await try_journey(self, row, replies, seed=seed, shared=shared)
+        return await try_journey(self, row, replies, seed=seed, shared=shared, now=now)
 
     def _once(self, before: object, fn: Callable[..., Awaitable[None]], what: str) -> None:
         origin = here()
@@ -115,6 +149,47 @@ class Journey(Generic[Row]):
     def _check_name(self, name: object) -> None:
         if not self.name or (name is not None and not isinstance(name, str)):
             self._said.append(self.origin.fault(f"{name!r} is no name of a journey", 'write name="checkout"'))
+
+    def _check_state(self, state: object) -> None:
+        if state is None:
+            return
+        name = getattr(state, "__name__", repr(state))
+        if not callable(state):
+            self._said.append(
+                self.origin.fault(
+                    f"state={state!r} of {self.name} makes nothing: it is a {type(state).__name__}",
+                    f"give what makes one for each person: a class, `state={type(state).__name__}`, or a function",
+                )
+            )
+            return
+        if inspect.iscoroutinefunction(state):
+            self._said.append(
+                self.origin.fault(
+                    f"state={name} of {self.name} is async", "make it a plain function, and await in set_up"
+                )
+            )
+            return
+        try:
+            inspect.signature(state).bind()
+        except TypeError as error:
+            self._said.append(
+                self.origin.fault(
+                    f"state={name} of {self.name} cannot be called without arguments: {error}",
+                    f"give its fields defaults, or write `state=lambda: {name}(...)`",
+                )
+            )
+        except ValueError:
+            pass  # a builtin without a signature
+
+    def _check_each(self, each: object) -> None:
+        if each not in EACH:
+            self._said.append(
+                self.origin.fault(f"each={each!r} of {self.name} is unknown", 'write each="user" or each="iteration"')
+            )
+        elif each != "user" and self.feed is None:
+            self._said.append(
+                self.origin.fault(f'each="{each}" of {self.name} deals no rows: it has no data', "give it data=feed...")
+            )
 
     def _check(self, fn: object, what: str, origin: Origin) -> None:
         name = getattr(fn, "__name__", repr(fn))
@@ -145,16 +220,35 @@ class Journey(Generic[Row]):
 def journey(fn: Callable[[User], Coroutine[Any, Any, None]], /) -> Journey[None]: ...
 @overload
 def journey(
-    *, data: Feed[Row], name: str | None = None
+    *, data: Feed[Row], state: Callable[[], S], name: str | None = None, each: Each = "user"
+) -> Callable[[Callable[[UserWith[S], Row], Coroutine[Any, Any, None]]], Journey[Row]]: ...
+@overload
+def journey(
+    *, data: Feed[Row], name: str | None = None, each: Each = "user"
 ) -> Callable[[Callable[[User, Row], Coroutine[Any, Any, None]]], Journey[Row]]: ...
 @overload
+def journey(
+    *, state: Callable[[], S], name: str | None = None
+) -> Callable[[Callable[[UserWith[S]], Coroutine[Any, Any, None]]], Journey[None]]: ...
+@overload
 def journey(*, name: str | None = None) -> Callable[[Callable[[User], Coroutine[Any, Any, None]]], Journey[None]]: ...
-def journey(fn: Any = None, /, *, data: Any = None, name: str | None = None) -> Any:
-    """Make a journey of an async function. `data`: a feed, whose row is the function's second argument."""
+def journey(
+    fn: Any = None, /, *, data: Any = None, state: Any = None, name: str | None = None, each: Any = "user"
+) -> Any:
+    """Make a journey of an async function.
+
+    Args:
+        data: a feed, whose row is the function's second argument.
+        state: makes the person's state, without arguments: a class or a function. The journey that reads it is
+            written `async def j(user: UserWith[Session])`, and then `user.state` is a Session to mypy, too. Journeys
+            that name the same `state` share it within one person. A fresh person (each iteration of an open load)
+            has a fresh one.
+        each: in closed loads a row is the "user"'s for the whole load, or another one each "iteration".
+    """
     if fn is not None:
         return Journey[Any](fn, here())
 
     def decorate(fn: Callable[..., Coroutine[Any, Any, None]]) -> Journey[Any]:
-        return Journey[Any](fn, here(), feed=data, name=name)
+        return Journey[Any](fn, here(), feed=data, name=name, state=state, each=each)
 
     return decorate

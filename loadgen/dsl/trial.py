@@ -12,26 +12,37 @@
     assert trial.sent[-1].json() == {"sku": "sku-1", "csrf": "c"}
 
 It goes the way of a real run: the same client down to the bytes, the same steps,
-the same recording. There is no network and thinking takes no time. A target's
-failure is an outcome; a fault of the journey's own code is raised as it is.
+the same recording. There is no network, and thinking, pacing and polling take no
+time: the clock jumps, and `user.now()` with it. A target's failure is an outcome; a
+fault of the journey's own code is raised as it is. What a run would note (a task
+that was left running, a call that was never awaited) is in `notes`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import wraps
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from loadgen.clients import CannedNetwork, ConnectionPool, HttpClient
-from loadgen.dsl.life import BoundJourney, JourneyLife
-from loadgen.dsl.user import User
+from loadgen.dsl.chance import Distribution
+from loadgen.dsl.life import BoundJourney
+from loadgen.dsl.metric import Metric
+from loadgen.dsl.outcome import traceback_of, where_of
+from loadgen.dsl.people import People, Ways
+from loadgen.dsl.tally import Tally
+from loadgen.dsl.user import UserWith
 from loadgen.engine.meter import Meter
 from loadgen.engine.recorder import Recorder, RequestSeries, StepSeries
 from loadgen.engine.users import Arrival
 from loadgen.errors import IterationEnded, ScenarioError, UsageError
+from loadgen.measure.series import SKIPPED
 
 if TYPE_CHECKING:
     from loadgen.clients.canned import CannedRequest
@@ -67,9 +78,11 @@ class TrialStep:
 class Trial:
     """How it went.
 
-    outcome: "ok", or how the iteration ended: "expect status", "http 503" ...; `detail` says more.
+    outcome: "ok", or how the iteration ended: "expect status", "http 503" ...; `detail` says more, `where` names the
+    line ("checkout.py:14 in checkout") and `traceback` the scenario's frames.
     requests, steps: as recorded, in the order in which they ended. sent: what went out, down to headers and body.
-    thought_s: think time that a real user would have taken.
+    thought_s: think time that a real user would have taken. checks: of each name, how often it was so, of how often.
+    metrics: values of the custom metrics of the journey's module. notes: what a run would have said.
     """
 
     outcome: str
@@ -79,10 +92,27 @@ class Trial:
     sent: tuple[CannedRequest, ...]
     thought_s: float
     response_ns: int
+    where: str = ""
+    traceback: str = ""
+    checks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    skipped_cycles: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> bool:
+        """The journey chose not to go on: `user.skip`."""
+        return self.outcome == SKIPPED
 
 
 async def try_journey(
-    one: Journey[Any], row: Any, replies: Mapping[str, Any], *, seed: int = 0, shared: Any = None
+    one: Journey[Any],
+    row: Any,
+    replies: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    shared: Any = None,
+    now: datetime | None = None,
 ) -> Trial:
     """See `Journey.trial`.
 
@@ -97,10 +127,8 @@ async def try_journey(
         raise UsageError(f"{one.name} takes {'no data' if one.feed is None else 'a row'}", hint=_call_hint(one))
     recorder = _Notes()
     network = CannedNetwork(replies)
-    slept = _JumpingSleep()
-    meter = Meter(recorder)
-    pool = ConnectionPool(network, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    user = User(HttpClient(meter, pool, _TARGET), meter, seed=seed, shared=shared, sleep=slept)
+    clock = _JumpingClock(now)
+    people = _TrialPeople(network, clock, seed, shared)
     raised: list[BaseException] = []
     bound = BoundJourney(
         one.name,
@@ -108,8 +136,11 @@ async def try_journey(
         (lambda n: row) if one.feed is not None else None,
         _watched(one.set_up_fn, raised) if one.set_up_fn is not None else None,
         _watched(one.tear_down_fn, raised) if one.tear_down_fn is not None else None,
+        one.state,
     )
-    life = JourneyLife(user, [bound], fresh=True, report=lambda text: None)
+    metrics = _metrics_of(one, recorder)
+    notes: list[str] = []
+    life = people.life(recorder, [bound], fresh=False, report=notes.append)
     try:
         await life.iterate(Arrival(perf_counter_ns(), 0, 0, False), pool_limited=False)
     finally:
@@ -117,26 +148,74 @@ async def try_journey(
     for error in raised:
         if not isinstance(error, IterationEnded):
             raise error
+    ended = next((error for error in raised if isinstance(error, IterationEnded)), None)
+    tally = Tally.of(recorder)
     return Trial(
         life.outcome,
-        raised[0].detail if raised and isinstance(raised[0], IterationEnded) else "",
+        ended.detail if ended is not None else "",
         tuple(recorder.requests),
         tuple(recorder.steps),
         tuple(network.requests),
-        slept.slept_s,
+        clock.thought_ns / 1e9,
         life.ended_ns - life.begun_ns - life.idle_ns if life.begun_ns else 0,
+        where_of(ended) if ended is not None else "",
+        traceback_of(ended) if ended is not None else "",
+        {name: (count.hits, count.tries) for name, count in tally.checks.items()},
+        {metric.name: metric.values[before:] for metric, before in metrics},
+        tally.cycles.hits if tally.cycles is not None else 0,
+        (*notes, *recorder.take_notes()),
     )
 
 
-class _JumpingSleep:
-    """Sleeps in no time and adds up how long it would have been."""
+class _JumpingClock:
+    """Sleeps in no time, and is later by as much."""
 
-    def __init__(self) -> None:
-        self.slept_s = 0.0
+    def __init__(self, begin: datetime | None) -> None:
+        self._begin = begin if begin is not None else datetime.now(UTC)
+        self._from_ns = perf_counter_ns()
+        self.jumped_ns = 0
+        self.thought_ns = 0
 
-    async def __call__(self, wait_s: float) -> None:
-        self.slept_s += wait_s
+    async def sleep(self, wait_s: float) -> None:
+        self.jumped_ns += round(wait_s * 1e9)
         await asyncio.sleep(0)
+
+    def elapsed_ns(self) -> int:
+        return perf_counter_ns() + self.jumped_ns
+
+    def now(self) -> datetime:
+        return self._begin + timedelta(microseconds=(self.elapsed_ns() - self._from_ns) / 1000)
+
+
+class _TrialUser(UserWith[Any]):
+    """A user whose thinking is added up."""
+
+    trial_clock: _JumpingClock
+
+    async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
+        before_ns = self.trial_clock.jumped_ns
+        await super().think(low, high)
+        self.trial_clock.thought_ns += self.trial_clock.jumped_ns - before_ns
+
+
+class _TrialPeople(People):
+    """Any target's name will do, and all are answered by the same replies."""
+
+    def __init__(self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any) -> None:
+        super().__init__(
+            Ways({"": _TARGET}),
+            network,
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            seed=seed,
+            shared=shared,
+            sleep=clock.sleep,
+            clock=clock.elapsed_ns,
+            now=clock.now,
+        )
+        self.user_class = type("User", (_TrialUser,), {"trial_clock": clock})
+
+    def open_client(self, meter: Meter, pool: ConnectionPool, target: str) -> HttpClient:
+        return self._client(meter, pool, f"http://{re.sub(r'[^a-z0-9-]', '-', target.lower())}.trial.example")
 
 
 class _Notes(Recorder):
@@ -157,10 +236,10 @@ class _Notes(Recorder):
         outcome: str,
         size_bytes: int,
         trace: str | None = None,
-    ) -> None:
+    ) -> bool:
         key = series.key
         self.requests.append(TrialRequest(key.request or "", key.step, outcome, done_ns - asked_ns))
-        super().request(series, asked_ns, sent_ns, first_byte_ns, done_ns, outcome, size_bytes, trace)
+        return super().request(series, asked_ns, sent_ns, first_byte_ns, done_ns, outcome, size_bytes, trace)
 
     def step(
         self,
@@ -178,6 +257,7 @@ class _Notes(Recorder):
 def _watched(fn: Callable[..., Any], raised: list[BaseException]) -> Callable[..., Any]:
     """The function, and a note of what it raised: a life turns all of it into outcomes."""
 
+    @wraps(fn)
     async def watched(*args: Any) -> None:
         try:
             await fn(*args)
@@ -186,6 +266,15 @@ def _watched(fn: Callable[..., Any], raised: list[BaseException]) -> Callable[..
             raise
 
     return watched
+
+
+def _metrics_of(one: Journey[Any], recorder: Recorder) -> list[tuple[Metric, int]]:
+    """The custom metrics of the journey's module, begun anew, and of each how many values it has already."""
+    found = {id(it): it for it in getattr(one.fn, "__globals__", {}).values() if isinstance(it, Metric)}
+    for metric in found.values():
+        if metric.kind != "trend":  # a trend that is bound keeps no values
+            metric.bind(recorder)
+    return [(metric, len(metric.values) if metric.kind == "trend" else 0) for metric in found.values()]
 
 
 def _call_hint(one: Journey[Any]) -> str:

@@ -1,0 +1,164 @@
+"""Makes people: users with the clients, connections and seeds that a plan gives them.
+
+One `People` a worker. A run, a rehearsal and a trial differ in the network and the
+clocks that they give it, and in nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as _ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from functools import partial
+from random import Random
+from time import perf_counter_ns
+from typing import Any
+
+from loadgen.clients import (
+    ConnectionPool,
+    Connections,
+    HttpClient,
+    Network,
+    SharedPool,
+    Timeouts,
+    Trace,
+    Tracer,
+    pool_for,
+)
+from loadgen.dsl.life import BoundJourney, JourneyLife
+from loadgen.dsl.user import User, UserWith, utc_now
+from loadgen.engine.meter import Meter
+from loadgen.engine.recorder import Recorder, Tags
+from loadgen.errors import UsageError
+
+__all__ = ["People", "Ways"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How people reach what is tested.
+
+    targets: base URLs by name; a single one has the name "". target: the name of `user.http`'s; None: the first.
+    tags: response headers, in lower case, by which rows are split.
+    """
+
+    targets: Mapping[str, str]
+    target: str | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    connections: Connections = field(default_factory=Connections)
+    tags: tuple[str, ...] = ()
+    trace: Trace | None = None
+    follow_redirects: bool = False
+
+    @property
+    def url(self) -> str:
+        """Of `user.http`."""
+        return self.targets[self.target] if self.target is not None else next(iter(self.targets.values()))
+
+
+class People:
+    """See the module. Made within a running loop where connections are shared.
+
+    Args:
+        shared: the JSON value of the plan's set-up.
+        sleep, clock, now: time; see `User`.
+    """
+
+    user_class: type[UserWith[Any]] = UserWith
+    meter_class: type[Meter] = Meter
+
+    def __init__(
+        self,
+        ways: Ways,
+        network: Network,
+        ssl: _ssl.SSLContext | None,
+        *,
+        seed: int,
+        shared: Any = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], int] = perf_counter_ns,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.ways = ways
+        self.shared = shared
+        self._network, self._ssl, self._seed = network, ssl, seed
+        self._sleep, self._clock, self._now = sleep, clock, now
+        self._url = ways.url
+        # Not seeded by the run: its workers would all write the same trace ids.
+        self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
+        self._shared_pool: SharedPool | None = None
+        if ways.connections.policy == "shared":
+            self._shared_pool = SharedPool(ways.connections.limit, network, ssl)
+
+    def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
+        """One more person. load: the index of the plan's load that it belongs to; tags: of that load."""
+        return self._user(recorder, load, tags, self._pool())
+
+    def life(
+        self,
+        recorder: Recorder,
+        journeys: Sequence[BoundJourney],
+        *,
+        fresh: bool,
+        report: Callable[[str], None],
+        load: int = 0,
+        tags: Tags = (),
+    ) -> JourneyLife:
+        """One more person, ready to iterate. fresh, report: see `JourneyLife`."""
+        pool = self._pool()
+        user = self._user(recorder, load, tags, pool)
+        close_idle = pool.close_idle if self.ways.connections.policy == "fresh" else None
+        return JourneyLife(user, journeys, fresh=fresh, report=report, load=load, close_idle=close_idle)
+
+    def close(self) -> None:
+        """Close the connections that all share, where they do; each person's own are closed with the person."""
+        if self._shared_pool is not None:
+            self._shared_pool.close()
+
+    def open_client(self, meter: Meter, pool: ConnectionPool, target: str) -> HttpClient:
+        """The HTTP client for a target, by name.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        url = self.ways.targets.get(target)
+        if url is None:
+            names = [f'"{name}"' for name in self.ways.targets if name]
+            near = get_close_matches(target, self.ways.targets, n=1)
+            there = f"there are {', '.join(names)}" if names else 'give the plan targets={"api": ..., "login": ...}'
+            raise UsageError(
+                f'there is no target "{target}"', hint=f'did you mean "{near[0]}"?' if near and near[0] else there
+            )
+        return self._client(meter, pool, url)
+
+    def _pool(self) -> ConnectionPool:
+        return pool_for(self.ways.connections, self._network, self._ssl, self._shared_pool)
+
+    def _client(self, meter: Meter, pool: ConnectionPool, url: str) -> HttpClient:
+        ways = self.ways
+        return HttpClient(
+            meter,
+            pool,
+            url,
+            ways.timeouts,
+            follow_redirects=ways.follow_redirects,
+            tags=ways.tags,
+            tracer=self._tracer,
+        )
+
+    def _user(self, recorder: Recorder, load: int, tags: Tags, pool: ConnectionPool) -> User:
+        meter = self.meter_class(recorder, tags)
+        meter.load = load
+        return self.user_class(
+            self._client(meter, pool, self._url),
+            meter,
+            seed=self._seed,
+            shared=self.shared,
+            sleep=self._sleep,
+            clock=self._clock,
+            now=self._now,
+            open_client=partial(self.open_client, meter, pool),
+        )
