@@ -74,7 +74,8 @@ class HttpClient:
 
     follow_redirects: False as in httpx, until set. base_url: the target. Several clients may share a pool: each
     has headers and cookies of its own, as for the several targets of one person. tags: response headers, in lower
-    case, by whose values rows are split. tracer: writes trace headers (tracing.py).
+    case, by whose values rows are split. tracer: writes trace headers (tracing.py). target: its name, where a
+    person has several: rows without a name of their own are then `GET target:/path`, or unlike things were one.
     """
 
     __slots__ = (
@@ -101,10 +102,11 @@ class HttpClient:
         follow_redirects: bool = False,
         tags: tuple[str, ...] = (),
         tracer: Tracer | None = None,
+        target: str = "",
     ) -> None:
         self._meter, self._pool, self._timeouts = meter, pool, timeouts
         self._tags, self._tracer = tags, tracer
-        self._routes = routes = routes_of(base_url)
+        self._routes = routes = routes_of(base_url, target)
         self._gets, self._posts = routes.of("GET"), routes.of("POST")
         self.follow_redirects = follow_redirects
         self.reset()

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from errno import EADDRNOTAVAIL
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from socket import SOCK_STREAM
+from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM, gaierror, socket
 from typing import Protocol
 
 import httpx
 
 from loadgen.clients.http1 import Connection
-from loadgen.clients.outcomes import DNS, connect_failure
+from loadgen.clients.outcomes import DNS, NO_PORT, OWN_FAULTS, UNREACHABLE, connect_failure
 from loadgen.errors import RequestFailed, UsageError
 
 __all__ = ["Network", "TcpNetwork", "tls_context"]
@@ -51,7 +52,7 @@ class TcpNetwork:
         factory: Callable[[], Connection],
     ) -> tuple[asyncio.BaseTransport, Connection]:
         loop = asyncio.get_running_loop()
-        failure: RequestFailed | None = None
+        failures: list[RequestFailed] = []
         # Address by address, by ourselves: the loops fold several errors into one text without an errno.
         for address in await _addresses(loop, host, port):
             try:
@@ -60,9 +61,34 @@ class TcpNetwork:
                 )
             except OSError as error:
                 failure = connect_failure(error, f"{host}:{port}")
+                if failure.outcome == NO_PORT and not _has_source(address, port):
+                    failure = RequestFailed(UNREACHABLE, failure.detail)
                 failure.__cause__ = error
-        assert failure is not None
-        raise failure
+                failures.append(failure)
+        raise _telling(failures)
+
+
+def _telling(failures: list[RequestFailed]) -> RequestFailed:
+    """Of the failures at each address of a host, the one that says why: ours, else the last of one that is there."""
+
+    def rank(failure: RequestFailed) -> int:
+        return 2 if failure.outcome in OWN_FAULTS else int(failure.outcome != UNREACHABLE)
+
+    return max(reversed(failures), key=rank)
+
+
+def _has_source(address: str, port: int) -> bool:
+    """False where this machine has no address to reach it from, as `::1` without IPv6.
+
+    The system says EADDRNOTAVAIL to that too, and not only when its ports are used up. To "connect" a datagram
+    socket sends nothing and needs an address only.
+    """
+    try:
+        with socket(AF_INET6 if ":" in address else AF_INET, SOCK_DGRAM) as probe:
+            probe.connect((address, port))
+    except OSError as error:
+        return error.errno != EADDRNOTAVAIL
+    return True
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[str]:
@@ -71,6 +97,10 @@ async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> l
     try:
         found = await loop.getaddrinfo(host, port, type=SOCK_STREAM)
     except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and not isinstance(error, gaierror):
+            failure = connect_failure(error, host)  # the system's own: no descriptors left for asking
+            if failure.outcome in OWN_FAULTS:
+                raise failure from error
         raise RequestFailed(DNS, f"{host}: {getattr(error, 'strerror', None) or error}") from error
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     if not addresses:

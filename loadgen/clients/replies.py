@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json as _json
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, TypeVar, overload
@@ -91,12 +91,14 @@ class Reply:
         *,
         json: Any = None,
         text: str | re.Pattern[str] | None = None,
+        header: Mapping[str, str | re.Pattern[str]] | None = None,
         max_ms: float | None = None,
     ) -> Reply:
         """Say what the right answer is; returns the reply itself, so that `pick` can follow.
 
         status: the only right one, or those in a set or range. json: is equal; of objects only the keys
-        given are compared. text: occurs in the body, or the pattern does. max_ms: of the request's response time.
+        given are compared. text: occurs in the body, or the pattern does. header: each is there and equal, or the
+        pattern occurs in it. max_ms: of the request's response time.
 
         Raises:
             ExpectFailed: `expect status`, `expect json` ...; the request's outcome is the same.
@@ -110,6 +112,11 @@ class Reply:
             found = text in self.text if isinstance(text, str) else text.search(self.text)
             if not found:
                 raise self._failed("expect text", f"no {_short(text)} in {self._excerpt()}")
+        if header is not None:
+            for name, wanted in header.items():
+                got = self.headers.get(name)
+                if got is None or not (got == wanted if isinstance(wanted, str) else wanted.search(got)):
+                    raise self._failed("expect header", f"{name} is {_short(got)}, not {_short(wanted)}")
         if max_ms is not None and self.done_ns - self.asked_ns > max_ms * NS_PER_MS:
             raise self._failed("expect time", f"{(self.done_ns - self.asked_ns) / NS_PER_MS:.1f} ms > {max_ms} ms")
         if status is not None:

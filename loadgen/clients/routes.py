@@ -65,9 +65,9 @@ class _Table(dict[str, Route]):
 
 
 class Routes:
-    """All routes of one target."""
+    """All routes of one target. name: of one of a plan's several targets; it stands in the names of rows."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, name: str = "") -> None:
         url = httpx.URL(base_url)
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError(f'"{base_url}" is no target; write "https://shop.example" or "http://127.0.0.1:8080"')
@@ -78,6 +78,7 @@ class Routes:
         self._path = path.rstrip(b"/") if b"?" not in path else b""
         self._plain_base = b"?" not in path and not url.userinfo and not url.fragment
         self._prefix = f"{url.scheme}://{url.netloc.decode('ascii')}"
+        self._before_path = f"{name}:" if name else ""
         self._tables: dict[str, _Table] = {}
 
     def of(self, method: str) -> _Table:
@@ -107,7 +108,7 @@ class Routes:
             and not _BAD_ESCAPE.search(url)
         ):
             raw_path = self._path + url.encode("ascii")
-            name = f"{method} {raw_path.partition(b'?')[0].decode('ascii')}"
+            name = f"{method} {self._before_path}{raw_path.partition(b'?')[0].decode('ascii')}"
             return Route(method, self._origin, self._netloc, raw_path, self._prefix + raw_path.decode("ascii"), name)
         return self.make_from(method, self.merge(url))
 
@@ -125,7 +126,8 @@ class Routes:
         """A route to an absolute URL, not kept."""
         origin = _origin(url)
         path = url.raw_path.partition(b"?")[0].decode("ascii")
-        name = f"{method} {path}" if origin is self._origin else f"{method} {origin.scheme}://{origin.where}{path}"
+        before = self._before_path if origin is self._origin else f"{origin.scheme}://{origin.where}"
+        name = f"{method} {before}{path}"
         return Route(method, origin, url.netloc, url.raw_path, str(url), name)
 
 
@@ -136,6 +138,6 @@ def _origin(url: httpx.URL) -> Origin:
 
 
 @lru_cache(maxsize=64)
-def routes_of(base_url: str) -> Routes:
+def routes_of(base_url: str, name: str = "") -> Routes:
     """The routes of a target, shared by all clients of it in this process."""
-    return Routes(base_url)
+    return Routes(base_url, name)

@@ -85,6 +85,7 @@ async def test_a_pick_after_a_good_expect_can_still_fail_the_request() -> None:
 async def test_every_expectation_has_its_outcome() -> None:
     async with client_of(URL, network=_shop()) as client:
         good = await client.get("/json")
+        assert good.expect(header={"Content-Type": re.compile("json$"), "content-length": "78"}) is good
         assert good.expect(json={"token": "abc"}, text="abc", max_ms=60_000, status=range(200, 300)) is good
         good.expect(json={"items": [{"sku": "a"}, {"sku": "b"}]}, text=re.compile(r'"n": ?\d+'))
         for arguments, outcome in (
@@ -93,6 +94,8 @@ async def test_every_expectation_has_its_outcome() -> None:
             ({"text": "xyz"}, "expect text"),
             ({"text": re.compile("^x")}, "expect text"),
             ({"max_ms": 0}, "expect time"),
+            ({"header": {"content-type": "text/html"}}, "expect header"),
+            ({"header": {"Content-Type": "application/json", "etag": re.compile(".")}}, "expect header"),
             ({"status": {201, 202}}, "expect status"),
         ):
             answer = await client.get("/json")
