@@ -31,13 +31,14 @@ from typing import Any
 from loadgen.dsl.feed import Feed, open_feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
+from loadgen.dsl.mistakes import mistakes, request_names
 from loadgen.dsl.origin import Origin
 from loadgen.dsl.param import Params, params_given
 from loadgen.dsl.plan import Plan, did_you_mean, rows_needed
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.siblings import Siblings
 from loadgen.dsl.slo import Slo
-from loadgen.dsl.source import Source, StepName, read_source
+from loadgen.dsl.source import Source, StepName, read_source, syntax_fault
 from loadgen.dsl.spec import Overrides
 from loadgen.engine.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
@@ -215,9 +216,7 @@ def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault
         if Path(frame.filename) in siblings.sources:
             file, line = frame.filename, frame.lineno or 0
     if isinstance(error, SyntaxError):
-        return Fault(
-            error.filename or file, error.lineno or line, f"syntax error: {error.msg}", (error.text or "").strip()
-        )
+        return syntax_fault(error.filename or file, error)
     if isinstance(error, SystemExit):
         message = f"it calls sys.exit({'' if error.code is None else repr(error.code)}) when it is loaded"
         return Fault(file, line, message, "a scenario is loaded by every agent: it only says what to do")
@@ -298,6 +297,10 @@ class _Loaded:
 
     def check(self, chosen: Plan | None) -> None:
         """Everything that can be wrong with what was loaded. `chosen` is checked with its overrides."""
+        for source in self.siblings.sources.values():
+            wrong, doubtful = mistakes(source)
+            self.faults += wrong
+            self.warnings += doubtful
         for one in self.journeys:
             self.faults += one.faults
         feeds = {id(one.feed): one.feed for one in self.journeys if one.feed is not None}
@@ -355,6 +358,7 @@ class _Loaded:
             self.files.add(plan.ca)
         for slo in plan.slos:
             self._check_step(plan, slo)
+            self._check_request(slo)
 
     # -- steps that objectives name ---------------------------------------------------------------
 
@@ -376,6 +380,26 @@ class _Loaded:
         ends = [name for name in names if name.endswith("/" + objective.step)]
         hint = did_you_mean(ends[0] if ends else objective.step, names) or "there are no steps"
         self.faults.append(slo.origin.fault(f'{objective.text}: {has} step "{objective.step}"', hint))
+
+    def _check_request(self, slo: Slo) -> None:
+        """A request of this name is sent somewhere in the files, as far as reading them can tell."""
+        if slo.objective is None or slo.objective.request is None:
+            return
+        name = re.sub(r" \(hop \d+\)$", "", slo.objective.request)
+        names = [one for source in self.siblings.sources.values() for one in request_names(source)]
+        if any(re.fullmatch(one.pattern, name) and not one.is_computed for one in names):
+            return
+        text = f'{slo.objective.text}: no request "{slo.objective.request}"'
+        fitting = [one for one in names if re.fullmatch(one.pattern, name)]
+        if "{" in name and fitting and not any(one.is_given for one in fitting):
+            hint = f'name it where it is sent: name="{name}"'
+            self.faults.append(slo.origin.fault(f"{text}: its rows are named by the path that is sent", hint))
+        elif not names or any(one.is_computed for one in names):
+            hint = "without data it is inconclusive, never passed"
+            self.warnings.append(slo.origin.fault(f"{text} by this name; some names are computed", hint))
+        else:
+            there = dict.fromkeys(one.text for one in names)
+            self.faults.append(slo.origin.fault(f"{text}", did_you_mean(slo.objective.request, there)))
 
     def _steps(self, journeys: Iterable[Journey[Any]]) -> tuple[list[StepName], list[StepName]]:
         """The steps of the journeys' own functions, and those of all functions that are no journey's."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["Import", "Source", "StepName", "read_source"]
+__all__ = ["Import", "Source", "StepName", "read_source", "syntax_fault"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,11 @@ class Source:
                     if isinstance(first, ast.Constant) and isinstance(first.value, str):
                         yield first.value, node.lineno
 
+    def text_of(self, node: ast.expr) -> tuple[str, str]:
+        """Of an expression that is a text: a regular expression, and for people, with `{...}` for what is computed."""
+        pattern, text, _ = self._name(node)
+        return pattern, text
+
     def _steps_of(self, body: Sequence[ast.AST], outer: tuple[StepName, ...]) -> Iterator[StepName]:
         for node in body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
@@ -137,11 +142,19 @@ def read_source(path: Path) -> Source:
     try:
         tree = ast.parse(data, filename=str(path))
     except SyntaxError as error:  # also a wrong or missing encoding declaration
-        shown = (error.text or "").strip()
-        raise ScenarioError([Fault(str(path), error.lineno or 0, f"syntax error: {error.msg}", shown)]) from None
+        raise ScenarioError([syntax_fault(str(path), error)]) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ScenarioError([Fault(str(path), 0, f"no Python: {error or type(error).__name__}")]) from None
     return Source(path, data.decode("utf-8", "replace"), tree)
+
+
+def syntax_fault(file: str, error: SyntaxError) -> Fault:
+    """At its line, which the hint shows."""
+    shown = (error.text or "").strip()
+    hint = f"mend this line, or the one before it: {shown}" if shown else "Python cannot read it"
+    if "outside async function" in error.msg or "outside function" in error.msg:
+        hint = "journeys, and helpers that await, are async: write `async def`"
+    return Fault(file, error.lineno or 0, f"syntax error: {error.msg}", hint)
 
 
 def _imports(body: Sequence[ast.AST], is_certain: bool) -> Iterator[Import]:

@@ -80,9 +80,13 @@ def test_a_module_that_exits_or_raises_is_a_fault_and_the_rest_is_still_looked_a
     ]
 
 
-@pytest.mark.parametrize("name", ["blocks_the_loop", "set_up_raises"])
-def test_what_only_fails_in_a_run_loads(name: str) -> None:
-    assert load(FAULTY / f"{name}.py").warnings == ()
+def test_what_only_fails_in_a_run_loads() -> None:
+    assert load(FAULTY / "set_up_raises.py").warnings == ()
+
+
+def test_what_blocks_the_loop_loads_with_a_warning() -> None:
+    (warning,) = load(FAULTY / "blocks_the_loop.py").warnings
+    assert (warning.line, warning.message.partition(":")[0]) == (11, "time.sleep(...) blocks the event loop")
 
 
 def test_a_scenario_error_ends_with_the_exit_code_of_usage() -> None:
