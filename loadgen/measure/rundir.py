@@ -6,7 +6,8 @@
     events.jsonl      every decision, with its times
     summary.json      figures, verdict and reasons
     histograms.hlog   HdrHistogram V2, for any HdrHistogram tool
-    failures/ report.html
+    failures/         the first failures of each kind, whole: a JSON file each
+    report.html
 
 `deltas.log` is 8 bytes of magic and records of: length u32, CRC-32 of the
 payload u32, both little endian, payload. A record that was torn by a crash or
@@ -34,9 +35,9 @@ from typing import Final
 
 import msgspec
 
-from loadgen.errors import StorageError
+from loadgen.errors import StorageError, UsageError
 
-__all__ = ["RunDir", "list_runs", "new_run_id", "replace_file", "storage_error", "utc_text"]
+__all__ = ["RunDir", "find_run", "list_runs", "new_run_id", "replace_file", "storage_error", "utc_text"]
 
 _MAGIC: Final = b"lgdelta1"
 _HEAD: Final = struct.Struct("<II")
@@ -85,6 +86,28 @@ def list_runs(runs_dir: Path) -> list[Path]:
     except OSError as exc:
         raise storage_error(runs_dir, exc, doing="read") from exc
     return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def find_run(run: str, runs_dir: Path) -> Path:
+    """The folder of one run. run: its id, how that begins, "last" for the newest, or a path.
+
+    Raises:
+        UsageError: there is none, or more than one.
+        StorageError: the folder of runs cannot be read.
+    """
+    given = Path(run)
+    if (given / "manifest.json").is_file() and (len(given.parts) > 1 or run in (".", "..")):
+        return given
+    paths = list_runs(runs_dir)
+    if run == "last":
+        found = paths[:1]
+    else:
+        found = [path for path in paths if path.name == run] or [p for p in paths if run and p.name.startswith(run)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{len(found)} runs begin with {run}", hint=", ".join(path.name for path in found[:5]))
+    raise UsageError(f"no run {run} in {runs_dir}", hint="loadgen runs lists what there is; --runs-dir says where")
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -211,6 +234,11 @@ class RunDir:
     def hlog_path(self) -> Path:
         return self.path / "histograms.hlog"
 
+    @property
+    def failures_path(self) -> Path:
+        """The folder of those that are kept whole; it is there when something failed."""
+        return self.path / "failures"
+
     def write_manifest(self, manifest: Mapping[str, object]) -> None:
         replace_file(self.manifest_path, _pretty(manifest))
 
@@ -222,6 +250,26 @@ class RunDir:
 
     def read_summary(self) -> dict[str, object]:
         return _read_json(self.summary_path)
+
+    def read_events(self) -> Iterator[dict[str, object]]:
+        """Lines of events.jsonl, oldest first; none where there is no such file. A torn last line is left out.
+
+        Raises:
+            StorageError: it cannot be read, or a line before the last is no JSON.
+        """
+        try:
+            with self.events_path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    if not line.endswith(b"\n"):
+                        return
+                    try:
+                        yield msgspec.json.decode(line, type=dict[str, object])
+                    except msgspec.DecodeError as exc:
+                        raise StorageError(f"cannot read {self.events_path}: line {number}: {exc}") from exc
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise storage_error(self.events_path, exc, doing="read") from exc
 
     # -- the log ----------------------------------------------------------------------------
 
