@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from loadgen.clients.pool import Connections
-from loadgen.clients.tracing import Trace
+from loadgen.clients import Connections, Timeouts, Trace
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.lanes import (
     MAX_LOADS,
@@ -36,6 +35,7 @@ from loadgen.dsl.lanes import (
 from loadgen.dsl.load import Executor
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.origin import here
+from loadgen.dsl.people import Ways
 from loadgen.dsl.slo import Slo
 from loadgen.dsl.spec import JourneySpec, LaneSpec, Overrides, PlanSpec, TraceSpec, highest_sum
 from loadgen.errors import Fault, ProfileError, ScenarioError
@@ -185,6 +185,17 @@ class Plan:
         ends_ns = [lane.end_ns for lane in self.lanes]
         known = [end_ns for end_ns in ends_ns if end_ns is not None]
         return max(known) if len(known) == len(ends_ns) else None
+
+    def ways(self) -> Ways:
+        """How its people reach what is tested."""
+        return Ways(
+            self.targets,
+            self.target_name,
+            Timeouts(connect_ns=self.connect_timeout_ns, total_ns=self.timeout_ns),
+            self.connections,
+            self.tags,
+            self.trace,
+        )
 
     def row_offset(self, lane: int, journey: Journey[Any]) -> int:
         """Which row of its feed is the first that a journey takes in a lane: as many as the lanes before take.

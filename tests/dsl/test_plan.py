@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, users
+from loadgen.clients import Connections, Trace
 from loadgen.dsl.plan import rows_needed
-from loadgen.dsl.spec import Overrides, PlanSpec, parse_regions
+from loadgen.dsl.spec import Overrides, PlanSpec, TraceSpec, parse_regions
 from loadgen.errors import ScenarioError
 from loadgen.units import NS_PER_S
 
@@ -140,6 +141,13 @@ arguments = [
     "drain",
     "set_up",
     "seed",
+    "loads",
+    "targets",
+    "connections",
+    "tags",
+    "trace",
+    "owner",
+    "labels",
 ]
 nonsense = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers()),
@@ -222,3 +230,86 @@ def test_regions_that_make_no_sense_are_refused(text: str) -> None:
 )
 def test_rows_that_a_plan_needs(load: Any, mix: Any, needed: list[tuple[str, int]]) -> None:
     assert [(one.name, n) for one, n in rows_needed(make(load=load, mix=mix))] == needed
+
+
+# -- targets, connections, tags, traces ----------------------------------------------------------------
+
+TARGETS = {"api": "https://api.example", "login": "https://login.example"}
+
+
+def test_a_single_target_has_no_name() -> None:
+    plan = make()
+    assert (plan.targets, plan.target, plan.target_name) == ({"": "https://shop.example"}, "https://shop.example", "")
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "names"),
+    [(None, "api", ["api", "login"]), ("login", "login", ["api", "login"]), ("http://x", "", ["", "api", "login"])],
+)
+def test_of_several_targets_the_first_or_the_named_one_is_meant(target: Any, name: str, names: list[str]) -> None:
+    plan = make(target=target, targets=TARGETS)
+    assert (plan.faults, plan.target_name, list(plan.targets)) == ((), name, names)
+    assert plan.target == plan.targets[name] == plan.spec().target == plan.ways().url
+    assert plan.with_overrides(Overrides(target="http://y")).targets[name] == "http://y"
+    assert plan.with_overrides(Overrides(targets={"login": "http://y"})).targets["login"] == "http://y"
+    assert plan.targets.get("login") == "https://login.example"
+
+
+def test_how_people_reach_the_target() -> None:
+    plan = make(connections="shared:50", tags=["header:X-Cache", "header:x-cache"], trace="1%", timeout="5s")
+    ways = plan.ways()
+    assert (ways.connections, ways.tags, ways.timeouts.total_ns) == (
+        Connections("shared", 50),
+        ("x-cache",),
+        5 * NS_PER_S,
+    )
+    assert ways.trace == Trace(0.01)
+    spec = plan.spec()
+    assert (spec.connections, spec.tags, spec.trace) == ("shared:50", ("x-cache",), TraceSpec(sample=0.01))
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
+
+
+def test_a_warm_up_that_is_to_be_found_keeps_nothing_out() -> None:
+    spec = make(warmup="auto", owner=" shop team ", labels={"service": "cart"}).spec()
+    assert (spec.warmup_is_found, spec.warmup_ns, spec.owner, spec.labels) == (
+        True,
+        0,
+        "shop team",
+        {"service": "cart"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": None, "targets": {}}, "targets: {}"),
+        ({"target": None, "targets": ["http://x"]}, "targets: ['http://x']"),
+        ({"target": None, "targets": {"a b": "http://x"}}, "targets: 'a b' is no name of a target"),
+        ({"target": None, "targets": {"api": "x"}}, "targets: \"api\": 'x' is no http or https URL"),
+        ({"target": "logn", "targets": TARGETS}, 'target: there is no "logn" in targets'),
+        ({"connections": "shared"}, "connections: connections are"),
+        ({"connections": 3}, "connections: 3 is no policy"),
+        ({"tags": ["x-cache"]}, "tags: 'x-cache' is no tag"),
+        ({"tags": ["header:x cache"]}, "tags: 'header:x cache' is no tag"),
+        ({"trace": "all"}, 'trace: "all" is no share'),
+        ({"trace": 0.1}, "trace: 0.1 says nothing about tracing"),
+        ({"trace": Trace(sample=2)}, "trace: sample is a share from 0 to 1"),
+        ({"owner": 3}, "owner: 3 is no text"),
+        ({"labels": {"a": 1}}, "labels: 'a': 1 is no label"),
+        ({"labels": 3}, "labels: 3: None is no label"),
+        ({"load": None}, "load: nothing says how much load"),
+        ({"mix": None}, "mix: None is no journey"),
+        (
+            {"slos": [p(95, window="11s") < "1s"]},
+            'p(95, window="11s") < 1s: the window is longer than the load, 10.0 s',
+        ),
+        (
+            {"slos": [p(95, window="9s") < "1s"], "warmup": "2s"},
+            'p(95, window="9s") < 1s: the window is longer than the load after the warm-up, 8.00 s',
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_to_write(changes: dict[str, Any], message: str) -> None:
+    (fault,) = make(**changes).faults
+    assert fault.message.startswith(message)
+    assert fault.hint
