@@ -181,7 +181,9 @@ def p(
 
     Args:
         window: it has to hold in each window of that length ("1m"), by when things were due; what is in flight and
-            older than the limit is bad already. None: over the whole run.
+            older than the limit is bad already. A window in which too little was due to tell (for p(95) fewer than
+            20, for p(99) fewer than 100) keeps nothing and is broken only by more than one that was bad.
+            None: over the whole run.
         abort: the first window that breaks it stops the run, which has then failed.
     """
     origin = here()
