@@ -1,32 +1,58 @@
 """loadgen: scenarios in typed async Python, exact global percentiles while the run is going on."""
 
 from loadgen.clients.canned import reply
+from loadgen.clients.graphql import gql
+from loadgen.clients.tracing import Trace
 from loadgen.dsl import feed
+from loadgen.dsl.chance import empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.dsl.journey import Journey, journey
+from loadgen.dsl.lanes import Load
 from loadgen.dsl.load import arrivals, iterations, users
+from loadgen.dsl.metric import counter, gauge, rate, trend
 from loadgen.dsl.param import param
+from loadgen.dsl.payload import blob, file
 from loadgen.dsl.plan import Plan
+from loadgen.dsl.secret import secret
 from loadgen.dsl.slo import error_ratio, p
 from loadgen.dsl.trial import Trial
-from loadgen.dsl.user import User
+from loadgen.dsl.user import User, UserWith
 from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
+from loadgen.report.opened import open_run
 
 __all__ = [
     "ExpectFailed",
     "IterationEnded",
     "Journey",
+    "Load",
     "Plan",
     "RequestFailed",
     "ScenarioError",
+    "Trace",
     "Trial",
     "User",
+    "UserWith",
     "arrivals",
+    "blob",
+    "counter",
+    "empirical",
     "error_ratio",
+    "exponential",
     "feed",
+    "file",
+    "fixed",
+    "gauge",
+    "gql",
     "iterations",
     "journey",
+    "lognormal",
+    "normal",
+    "open_run",
     "p",
     "param",
+    "rate",
     "reply",
+    "secret",
+    "trend",
+    "uniform",
     "users",
 ]

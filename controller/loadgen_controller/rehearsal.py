@@ -1,7 +1,9 @@
-"""Runs each journey once for real, and keeps every request it made: what `loadgen check` shows.
+"""Runs journeys once for real, and keeps every request they made: what `loadgen check` shows.
 
-It goes the way of a run (same client, same steps, same outcomes) with one user
-and the first row of each feed. Thinking is cut short: it is no test of patience.
+It goes the way of a run (same people, same client, same steps, same outcomes) with
+one user and thinking cut short: it is no test of patience. An iteration of an
+earlier run can be run again: the same journey, row, random numbers and traits
+follow from the run's seed, the load and the arrival's number alone.
 """
 
 from __future__ import annotations
@@ -10,22 +12,27 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, ClassVar
 
-from loadgen.clients import ConnectionPool, HttpClient, TcpNetwork, Timeouts, tls_context
-from loadgen.dsl.feed import open_feed
-from loadgen.dsl.journey import Journey
+from loadgen.clients import TcpNetwork, tls_context
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.loader import Scenario
 from loadgen.dsl.outcome import fault_text
-from loadgen.dsl.plan import Plan
-from loadgen.dsl.user import User
+from loadgen.dsl.people import People
+from loadgen.dsl.secret import secret_values
 from loadgen.engine.meter import Meter
 from loadgen.engine.recorder import Recorder
+from loadgen.engine.share import RandomMix, Share
 from loadgen.engine.users import Arrival
-from loadgen.measure.series import OK
+from loadgen.errors import UsageError
+from loadgen.lane import bind, ways_of
+from loadgen.measure.exemplar import Failure
+from loadgen.measure.redact import Redactor
+from loadgen.measure.series import OK, SKIPPED
+from loadgen.profile import ArrivalProfile, UserProfile
+from loadgen.units import format_count
 
-__all__ = ["LONGEST_THINK_S", "Rehearsed", "Seen", "rehearse"]
+__all__ = ["LONGEST_THINK_S", "Rehearsed", "Seen", "rehearse", "rehearse_arrival"]
 
 LONGEST_THINK_S = 0.1
 
@@ -57,20 +64,85 @@ class Rehearsed:
     requests: tuple[Seen, ...]
     response_ns: int
     """Without think time."""
+    thought_s: float = 0.0
+    """Think time that a real user would have taken."""
+    failures: tuple[Failure, ...] = ()
+    """What failed, whole and redacted."""
+    row: Any = None
 
     @property
     def has_passed(self) -> bool:
-        return self.outcome == OK
+        return self.outcome in (OK, SKIPPED)
+
+
+async def rehearse(scenario: Scenario) -> AsyncIterator[Rehearsed]:
+    """The plan's set-up, each of its journeys once, its tear-down. Only a set-up that fails ends the rest."""
+    plan = scenario.plan
+    stage = _Stage(scenario, plan.seed or 0)
+    if plan.set_up is not None:
+        done = await stage.once(plan.set_up, "(set-up)")
+        yield done
+        if not done.has_passed:
+            return
+    seen: set[str] = set()
+    for load, lane in enumerate(plan.lanes):
+        for journey, bound in enumerate(bind(plan, load)):
+            if bound.name not in seen:
+                seen.add(bound.name)
+                is_open = isinstance(lane.profile, ArrivalProfile)
+                yield await stage.iterate(bound, load, Arrival(None, 0, journey, False), is_fresh=is_open)
+    if plan.tear_down is not None:
+        yield await stage.once(plan.tear_down, "(tear-down)")
+
+
+async def rehearse_arrival(scenario: Scenario, seed: int, load: int, n: int) -> AsyncIterator[Rehearsed]:
+    """Iteration `n` of a load of a run with this seed, again; with the plan's set-up and tear-down around it.
+
+    Raises:
+        UsageError: the plan has no such load or arrival.
+    """
+    plan = scenario.plan
+    arrival = _arrival(scenario, seed, load, n)
+    stage = _Stage(scenario, seed)
+    if plan.set_up is not None:
+        done = await stage.once(plan.set_up, "(set-up)")
+        yield done
+        if not done.has_passed:
+            return
+    bound = bind(plan, load)[arrival.journey]
+    is_open = isinstance(plan.lanes[load].profile, ArrivalProfile)
+    yield await stage.iterate(bound, load, arrival, is_fresh=is_open)
+    if plan.tear_down is not None:
+        yield await stage.once(plan.tear_down, "(tear-down)")
+
+
+def _arrival(scenario: Scenario, seed: int, load: int, n: int) -> Arrival:
+    lanes = scenario.plan.lanes
+    if not 0 <= load < len(lanes):
+        raise UsageError(f"the plan has no load {load}", hint=f"it has {len(lanes)}, counted from 0")
+    lane = lanes[load]
+    if isinstance(lane.profile, UserProfile):
+        user, i = n >> 32, n & 0xFFFFFFFF
+        if not 0 <= user < lane.profile.peak:
+            raise UsageError(f"the load has no user {user}", hint="of a closed load: USER.I, as in 12.3")
+        share = Share.of(0, [1.0], lane.weights)
+        journey = RandomMix(seed, load, lane.weights).journey(n) if lane.random else share.journey_of(user, i)
+        return Arrival(None, n, journey, False, row=user)
+    if not 0 <= n < lane.profile.total():
+        raise UsageError(
+            f"the load has no arrival {format_count(n)}", hint=f"it has {format_count(lane.profile.total())}, from 0"
+        )
+    if lane.random:
+        return Arrival(None, n, RandomMix(seed, load, lane.weights).journey(n), False)
+    order = Share.of(0, [1.0], lane.weights).journeys
+    return Arrival(None, n, int(order[n % len(order)]), False)
 
 
 class _SeeingMeter(Meter):
     """A meter that also keeps what it settles."""
 
-    __slots__ = ("seen",)
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__(recorder)
-        self.seen: list[Seen] = []
+    __slots__ = ()
+    seen: ClassVar[list[Seen]] = []
 
     def settle(self) -> None:
         held: Any = self._held
@@ -90,64 +162,65 @@ class _SeeingMeter(Meter):
             )
 
 
-async def rehearse(scenario: Scenario) -> AsyncIterator[Rehearsed]:
-    """The plan's set-up, each of its journeys once, its tear-down. Only a set-up that fails ends the rest."""
-    plan = scenario.plan
-    bench = _Bench(plan)
-    shared: Any = None
-    if plan.set_up is not None:
-        done, shared = await bench.once(plan.set_up, "(set-up)", None)
-        yield done
-        if not done.has_passed:
-            return
-    for one in plan.journeys:
-        yield await bench.journey(one, shared)
-    if plan.tear_down is not None:
-        done, _ = await bench.once(plan.tear_down, "(tear-down)", shared)
-        yield done
+class _Stage:
+    """One plan's people, with a recorder that keeps what it is told."""
 
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        plan = scenario.plan
+        self._people = People(ways_of(plan), TcpNetwork(), tls_context(plan.ca), seed=seed, sleep=self._sleep)
+        self._seen: list[Seen] = []
+        self._people.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), "seen": self._seen})
+        self._redactor = Redactor(lambda: secret_values().values())
+        self._thought_s = 0.0
 
-class _Bench:
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._ssl = tls_context(plan.ca)
-        self._network = TcpNetwork()
-        self._timeouts = Timeouts(connect_ns=plan.connect_timeout_ns, total_ns=plan.timeout_ns)
+    def _take_seen(self) -> tuple[Seen, ...]:
+        seen = tuple(self._seen)
+        self._seen.clear()
+        return seen
 
-    def _user(self, shared: Any) -> tuple[User, _SeeingMeter]:
-        meter = _SeeingMeter(Recorder())
-        http = HttpClient(meter, ConnectionPool(self._network, self._ssl), self._plan.target, self._timeouts)
-        return User(http, meter, seed=self._plan.seed or 0, shared=shared, sleep=_short_sleep), meter
-
-    async def journey(self, one: Journey[Any], shared: Any) -> Rehearsed:
-        user, meter = self._user(shared)
+    async def iterate(self, bound: BoundJourney, load: int, arrival: Arrival, *, is_fresh: bool) -> Rehearsed:
         said: list[str] = []
-        row = open_feed(one.feed).row if one.feed is not None else None
-        bound = BoundJourney(one.name, one.fn, row, one.set_up_fn, one.tear_down_fn)
-        life = JourneyLife(user, [bound], fresh=False, report=said.append)
+        recorder = Recorder(redactor=self._redactor)
+        self._thought_s = 0.0
+        life: JourneyLife = self._people.life(recorder, [bound], fresh=False, report=said.append, load=load)
+        alone = Arrival(None, arrival.n, 0, False, row=arrival.row)
         began_ns = perf_counter_ns()
-        await life.iterate(Arrival(None, 0, 0, False), pool_limited=False)
-        outcome, took_ns = life.outcome, life.ended_ns - (life.begun_ns or began_ns)
+        await life.iterate(alone, pool_limited=False)
+        outcome, took_ns, idle_ns = life.outcome, life.ended_ns - (life.begun_ns or began_ns), life.idle_ns
         await life.close()
         if outcome == OK and said:
             outcome = "tear-down failed"
-        return Rehearsed(one.name, outcome, "; ".join(said), tuple(meter.seen), took_ns - user.idle_ns)
+        recorder.failures.finish()
+        row = None if bound.row is None else bound.row(arrival.n if bound.each else arrival.row)
+        return Rehearsed(
+            bound.name,
+            outcome,
+            "; ".join(said),
+            self._take_seen(),
+            max(0, took_ns - idle_ns),
+            self._thought_s,
+            recorder.failures.take(began_ns, perf_counter_ns()),
+            row,
+        )
 
-    async def once(self, fn: Any, name: str, shared: Any) -> tuple[Rehearsed, Any]:
-        user, meter = self._user(shared)
-        meter.begin(name, warmup=False, pool_limited=False)
+    async def once(self, fn: Any, name: str) -> Rehearsed:
+        self._thought_s = 0.0
+        user = self._people.user(Recorder())
+        user.meter.begin(name, warmup=False, pool_limited=False)
         began_ns = perf_counter_ns()
-        value, outcome, detail = None, OK, ""
+        outcome, detail = OK, ""
         try:
             value = await fn(user)
+            if name == "(set-up)":
+                self._people.shared = value
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the scenario's code may raise anything
             outcome, detail = "failed", fault_text(error)
         finally:
-            meter.settle()
+            user.meter.settle()
             await user.http.close()
         took_ns = perf_counter_ns() - began_ns - user.idle_ns
-        return Rehearsed(name, outcome, detail, tuple(meter.seen), took_ns), value
+        return Rehearsed(name, outcome, detail, self._take_seen(), took_ns, self._thought_s)
 
-
-async def _short_sleep(wait_s: float) -> None:
-    await asyncio.sleep(min(wait_s, LONGEST_THINK_S))
+    async def _sleep(self, wait_s: float) -> None:
+        self._thought_s += wait_s
+        await asyncio.sleep(min(wait_s, LONGEST_THINK_S))

@@ -76,6 +76,7 @@ class UserPool:
         series: the journey series by journey index, for (measured, warm-up).
         max_users: the cap; an arrival that finds all of them busy waits, its clock running from due.
         max_lateness_ns: an arrival that waited longer than this is missed; None: it is started however late.
+        load: which of the plan's loads it is.
     """
 
     def __init__(
@@ -86,7 +87,9 @@ class UserPool:
         *,
         max_users: int,
         max_lateness_ns: int | None = None,
+        load: int = 0,
     ) -> None:
+        self._load = load
         self._new_life = new_life
         self._recorder = recorder
         self._series = series
@@ -208,7 +211,16 @@ class UserPool:
         duration_ns = end_ns - start_ns
         response_ns = duration_ns - life.idle_ns
         self._recorder.iteration(
-            self._journey(arrival), response_ns, duration_ns, wait_ns, lag_ns, life.outcome, life.censored, start_ns
+            self._journey(arrival),
+            response_ns,
+            duration_ns,
+            wait_ns,
+            lag_ns,
+            life.outcome,
+            life.censored,
+            start_ns,
+            arrival.n,
+            self._load,
         )
 
     def _journey(self, arrival: Arrival) -> JourneySeries:
@@ -237,6 +249,16 @@ class UserPool:
             if not arrival.warmup:
                 yield arrival.journey, arrival.due_ns or now_ns, 0
 
+    def oldest_ns(self) -> int | None:
+        """Due or ready time of the oldest iteration that runs or waits; None while there is none."""
+        starts = [
+            arrival.due_ns if arrival.due_ns is not None else slot.ready_ns
+            for slot in self._slots
+            if (arrival := slot.arrival) is not None
+        ]
+        starts += [arrival.due_ns for arrival in self._waiting if arrival.due_ns is not None]
+        return min(starts, default=None)
+
     # -- the end ------------------------------------------------------------------------------
 
     async def drained(self) -> None:
@@ -250,7 +272,8 @@ class UserPool:
         now_ns = perf_counter_ns()
         while self._waiting:
             arrival = self._waiting.popleft()
-            self._recorder.missed(self._journey(arrival), now_ns - (arrival.due_ns or now_ns), arrival.due_ns or 0)
+            due_ns = arrival.due_ns or now_ns
+            self._recorder.missed(self._journey(arrival), now_ns - due_ns, due_ns)
         self._tell_idle()
 
     def cut_off(self) -> None:
@@ -273,6 +296,8 @@ class UserPool:
                 free_ns - start_ns if is_open else None,
                 begun_ns - free_ns if is_open else None,
                 start_ns,
+                arrival.n,
+                self._load,
             )
             self._done()
             if slot.task is not None:

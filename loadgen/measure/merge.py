@@ -11,7 +11,7 @@ Nothing here does I/O or reads a clock; times are on the run's clock, 0 = T0.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Final
 
@@ -21,6 +21,7 @@ from loadgen.errors import WireError
 from loadgen.measure.custom import CustomTable
 from loadgen.measure.delta import COUNTER_NAMES, Counters, Delta, Health
 from loadgen.measure.due import DueTable
+from loadgen.measure.fitness import Fitness
 from loadgen.measure.histogram import SLOTS, Counts
 from loadgen.measure.measured import ALL, Catalogue, Measured, Window, add_all, add_up
 from loadgen.measure.series import Kind
@@ -28,7 +29,7 @@ from loadgen.measure.store import Store
 from loadgen.measure.wellformed import Wellformed, check_delta
 from loadgen.units import NS_PER_S
 
-__all__ = ["Accepted", "Epoch", "Fitness", "Merge", "check_invariant"]
+__all__ = ["Accepted", "Epoch", "Merge", "check_invariant"]
 
 KEPT_WINDOWS: Final = 30
 _LEAST_WINDOWS: Final = 3
@@ -45,39 +46,6 @@ class Accepted(Enum):
     DUPLICATE = "duplicate"
     GAP = "gap"
     OLD_EPOCH = "old epoch"
-
-
-@dataclass(slots=True)
-class Fitness:
-    """How an agent's generator did over the whole run."""
-
-    intervals: int = 0
-    unfit: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    """Why intervals were unfit, and how many; figures within a reason vary, so at most 20 are told apart."""
-    notes: dict[str, None] = field(default_factory=dict)
-    """What else was noted, once each, oldest first; at most 100."""
-    cpu_share_max: float = 0.0
-    rss_bytes_max: int = 0
-    loop_lag_max_us: int = 0
-    generator_lag_p99_max_us: int = 0
-    users_max: int = 0
-
-    def add(self, health: Health) -> None:
-        self.intervals += 1
-        if health.unfit:
-            self.unfit += 1
-            for reason in health.unfit:
-                if reason in self.reasons or len(self.reasons) < 20:
-                    self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        for note in health.notes:
-            if len(self.notes) < 100:
-                self.notes[note] = None
-        self.cpu_share_max = max(self.cpu_share_max, health.cpu_share)
-        self.rss_bytes_max = max(self.rss_bytes_max, health.rss_bytes)
-        self.loop_lag_max_us = max(self.loop_lag_max_us, health.loop_lag_max_us)
-        self.generator_lag_p99_max_us = max(self.generator_lag_p99_max_us, health.generator_lag_p99_us)
-        self.users_max = max(self.users_max, health.users)
 
 
 class Epoch:
@@ -179,7 +147,8 @@ class Merge(Measured):
         )
         epoch._counters = add_up(epoch._counters, checked.counters)
         _cover(epoch.spans, delta.start_ns, delta.end_ns)
-        self.fitness.setdefault(delta.agent, Fitness()).add(delta.health)
+        fitness = self.fitness.setdefault(delta.agent, Fitness())
+        fitness.add(delta.health, delta.counters, delta.start_ns, delta.end_ns)
         self.due.add(delta.agent, delta.due)
         self.custom.add(region, delta.agent, delta.custom)
         first, last = self._intervals(delta)

@@ -1,9 +1,11 @@
-"""`loadgen check`: does the scenario work at all? Each journey once, each request shown."""
+"""`loadgen check`: does the scenario work at all? Each journey once, each request shown; or one iteration of a run."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,66 +13,152 @@ from rich.console import Console
 from rich.text import Text
 
 from loadgen.bundle import pack
-from loadgen.dsl.loader import Scenario, load, split_plan
-from loadgen.errors import ExitCode
+from loadgen.dsl.environment import find_settings, read_settings
+from loadgen.dsl.loader import Scenario
+from loadgen.errors import ExitCode, UsageError
+from loadgen.measure.exemplar import Failure
 from loadgen.report.tables import Table
 from loadgen.units import format_count, format_duration
-from loadgen_controller.guard import check_target
-from loadgen_controller.options import Wrongs, overrides_of
+from loadgen_controller.again import Earlier, arrival_of, arrival_text, earlier_run
+from loadgen_controller.options import Wrongs
+from loadgen_controller.policy import violations
 from loadgen_controller.printed import print_table
-from loadgen_controller.rehearsal import Rehearsed, rehearse
+from loadgen_controller.rehearsal import Rehearsed, rehearse, rehearse_arrival
+from loadgen_controller.scenario import AllowOption, EnvOption, ParamOption, TargetOption, load_scenario
 
 NAME = "check"
 EXAMPLES = """[bold]Examples[/bold]
 
 loadgen check scenarios/checkout.py --target http://127.0.0.1:8080
 
-loadgen check scenarios/search_mix.py:spike"""
+loadgen check scenarios/search_mix.py:spike --env staging
+
+loadgen check --arrival 4711 --from last
+
+loadgen check scenarios/checkout.py --arrival 4711 --from runs/20261124T101500Z-checkout-3f2a
+
+loadgen check scenarios/checkout.py --policy"""
 
 
 def main(
-    file: Annotated[str, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, and which of its plans.")],
-    target: Annotated[str | None, typer.Option(metavar="URL", help="Instead of the plan's target.")] = None,
-    param: Annotated[
-        list[str] | None, typer.Option("-P", metavar="NAME=VALUE", help="Set a param() of the scenario; repeat it.")
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, and which of its plans.")
     ] = None,
-    i_may_load: Annotated[
-        list[str] | None, typer.Option(metavar="HOST", help="A public host that you may send requests to.")
+    target: TargetOption = None,
+    param: ParamOption = None,
+    env: EnvOption = None,
+    i_may_load: AllowOption = None,
+    arrival: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Run this iteration of an earlier run again (closed: USER.I)."),
     ] = None,
+    from_run: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="The run of --arrival: its id, its folder, or last.")
+    ] = None,
+    load: Annotated[str | None, typer.Option(metavar="NAME", help="Which of the plan's loads --arrival is of.")] = None,
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where --from looks for runs.")] = Path("runs"),
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Hold it against [policy] of loadgen.toml instead; nothing is sent.")
+    ] = False,
 ) -> int:
     """Run each journey of a plan once, for real, and show every request: step, status, outcome, times.
 
-    One user, the first row of each feed, and think times of at most 100 ms. Nothing is kept. The exit code is 1 when a
-    journey fails, 2 when the scenario is wrong.
+    One user, the first row of each feed, and think times of at most 100 ms. Nothing is kept. With --arrival and --from
+    one iteration of an earlier run is run again, with its row and its random numbers; without FILE it is the scenario
+    as it was then. With --policy nothing is run: the scenario is held against the house's standard in loadgen.toml.
+
+    The exit code is 1 when a journey fails or the standard is not kept, 2 when the scenario is wrong.
     """
     wrongs = Wrongs()
-    overrides = overrides_of(
-        wrongs, target=target, rate=None, users=None, duration=None, regions=None, params=param or ()
-    )
-    path, plan = split_plan(file)
-    scenario = wrongs.catch(lambda: load(path, plan, overrides))
-    if scenario is not None:
-        wrongs.catch(lambda: check_target(scenario.plan.target, i_may_load or ()))
+    if (arrival is None) != (from_run is None):
+        wrongs.add("--arrival and --from belong together", "loadgen check --arrival 4711 --from last")
+    elif file is None and arrival is None:
+        wrongs.add("no scenario", "loadgen check FILE, or loadgen check --arrival N --from RUN")
+    if load is not None and arrival is None:
+        wrongs.add("--load is for --arrival: it says which load the arrival is of")
+    if policy and arrival is not None:
+        wrongs.add("--policy runs nothing, so there is no --arrival")
     wrongs.check()
-    assert scenario is not None
-    for warning in scenario.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    pack(scenario)  # what cannot travel to an agent is found here, and not at the first run
-    return asyncio.run(_check(scenario, Console(highlight=False)))
+    console = Console(highlight=False)
+    with ExitStack() as stack:
+        earlier = None
+        if arrival is not None and from_run is not None:
+            earlier = stack.enter_context(earlier_run(from_run, runs_dir))
+            file = file or earlier.file
+        assert file is not None
+        scenario = load_scenario(
+            wrongs,
+            file,
+            target=target,
+            params=param or (),
+            env=env,
+            allowed=i_may_load or (),
+            is_sending=not policy,
+            base=earlier.overrides if earlier is not None else None,
+        )
+        if policy:
+            return _policy(scenario, console)
+        pack(scenario)  # what cannot travel to an agent is found here, and not at the first run
+        if earlier is None or arrival is None:
+            return asyncio.run(_check(rehearse(scenario), console))
+        return asyncio.run(_check(_again(scenario, earlier, arrival, load), console, is_whole=True))
 
 
-async def _check(scenario: Scenario, console: Console) -> int:
+def _again(scenario: Scenario, earlier: Earlier, arrival: str, load: str | None) -> AsyncIterator[Rehearsed]:
+    names = [lane.name for lane in scenario.plan.lanes]
+    if load is not None and load not in names:
+        raise UsageError(f'the plan has no load "{load}"', hint="it has " + ", ".join(n or "(no name)" for n in names))
+    index = names.index(load) if load is not None else 0
+    return rehearse_arrival(scenario, earlier.seed, index, arrival_of(arrival))
+
+
+def _policy(scenario: Scenario, console: Console) -> int:
+    settings = read_settings(find_settings(scenario.path))
+    if settings.policy is None:
+        raise UsageError(
+            "there is no house standard",
+            hint="write [policy] into loadgen.toml beside the scenario or above it: slos = true, names = true",
+        )
+    found = violations(scenario, settings.policy)
+    for fault in sorted(found):
+        console.print(Text(str(fault)), soft_wrap=True)
+    kept = "keeps to" if not found else f"does not keep to {format_count(len(found))} point(s) of"
+    where = settings.path.name if settings.path is not None else "loadgen.toml"
+    console.print(
+        Text(f"{scenario.path.name}: {kept} the standard in {where}", style="green" if not found else "bold red"),
+        soft_wrap=True,
+    )
+    return ExitCode.FAILED if found else ExitCode.PASSED
+
+
+async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_whole: bool = False) -> int:
+    """is_whole: show row and failures whole, since that is what it is run for."""
     failed = 0
-    async for done in rehearse(scenario):
+    async for done in rehearsed:
         failed += not done.has_passed
         print_table(console, Table(done.journey, _HEAD, tuple(_rows(done)), words=4))
-        word = "ok" if done.has_passed else f"failed: {done.outcome}"
+        word = done.outcome if done.has_passed else f"failed: {done.outcome}"
         line = f"{done.journey}: {word} after {_count(len(done.requests))} in {format_duration(done.response_ns)}"
         console.print(Text(line, style="green" if done.has_passed else "bold red"), soft_wrap=True)
         if done.detail:
             console.print(Text(f"  {done.detail}"), soft_wrap=True)
+        for failure in done.failures:
+            for text in _shown(failure, is_whole=is_whole):
+                console.print(Text(text), soft_wrap=True)
         console.print()
     return ExitCode.FAILED if failed else ExitCode.PASSED
+
+
+def _shown(failure: Failure, *, is_whole: bool) -> Iterator[str]:
+    """Of a failure: what was expected and where; whole: also what went over the wire."""
+    if failure.where or failure.detail:
+        yield f"  {': '.join(text for text in (failure.where, failure.detail) if text)}"
+    if not is_whole:
+        return
+    yield f"  iteration {arrival_text(failure.n)}"
+    for title, text in (("row", failure.row), ("sent", failure.sent), ("received", failure.received)):
+        if text:
+            yield f"\n  {title}:\n" + "\n".join(f"    {line}" for line in text.splitlines())
 
 
 _HEAD = ("request", "step", "status", "outcome", "response", "service", "bytes")

@@ -1,0 +1,105 @@
+"""`loadgen plan`: what a run would do and need, before it is run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated
+
+import msgspec
+import typer
+
+from loadgen.dsl.feed import open_feed
+from loadgen.dsl.loader import Scenario
+from loadgen.dsl.plan import rows_needed
+from loadgen.errors import ExitCode
+from loadgen.units import NS_PER_S
+from loadgen_controller.forecast import RowsOf, Tried, forecast, lines
+from loadgen_controller.options import Wrongs
+from loadgen_controller.rehearsal import rehearse
+from loadgen_controller.scenario import AllowOption, EnvOption, FileArgument, ParamOption, TargetOption, load_scenario
+
+NAME = "plan"
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen plan scenarios/checkout.py
+
+loadgen plan scenarios/checkout.py --rate 300/s --duration 30m --no-trial > checkout.plan
+
+loadgen plan scenarios/search_mix.py:spike --json"""
+
+
+def main(
+    file: FileArgument,
+    target: TargetOption = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Scale arrivals so that their peak is this: 200/s.")
+    ] = None,
+    users: Annotated[str | None, typer.Option(metavar="N", help="Scale users so that their peak is this.")] = None,
+    duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stretch the load to last this long: 2m.")
+    ] = None,
+    regions: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Pick from the plan's regions; a=1,b=2 replaces them.")
+    ] = None,
+    param: ParamOption = None,
+    env: EnvOption = None,
+    i_may_load: AllowOption = None,
+    trial: Annotated[
+        bool, typer.Option("--trial/--no-trial", help="Run each journey once, to estimate requests and users.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+) -> int:
+    """Show what a run would do and need: iterations, requests, users, rows, agents, and what change it could detect.
+
+    Each journey is run once against the target, for an estimate of requests and of users by Little's law. Without the
+    trial everything follows from the plan alone, line by line, so that the text can be kept and compared in a review.
+    The exit code is 1 when a journey fails in the trial, 2 when the scenario is wrong or rows are missing.
+    """
+    wrongs = Wrongs()
+    scenario = load_scenario(
+        wrongs,
+        file,
+        target=target,
+        rate=rate,
+        users=users,
+        duration=duration,
+        regions=regions,
+        params=param or (),
+        env=env,
+        allowed=i_may_load or (),
+        is_sending=trial,
+    )
+    tried, failed = asyncio.run(_try(scenario)) if trial else ((), ())
+    spec = scenario.plan.spec()
+    found = forecast(spec, () if failed else tried)
+    if as_json:
+        facts = msgspec.to_builtins(found) | {"rows": [msgspec.to_builtins(one) for one in _rows(scenario)]}
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        for line in lines(spec, found, tuple(_rows(scenario)), () if failed else tried):
+            typer.echo(line)
+    for text in failed:
+        typer.echo(f"trial      {text}: no estimate; see loadgen check {file}", err=as_json)
+    return ExitCode.FAILED if failed else ExitCode.PASSED
+
+
+async def _try(scenario: Scenario) -> tuple[tuple[Tried, ...], tuple[str, ...]]:
+    """One iteration of each journey; and what failed."""
+    tried: list[Tried] = []
+    failed: list[str] = []
+    async for done in rehearse(scenario):
+        if not done.has_passed:
+            failed.append(f"{done.journey} failed: {done.outcome}")
+        if not done.journey.startswith("("):
+            tried.append(Tried(done.journey, len(done.requests), done.response_ns / NS_PER_S, done.thought_s))
+    return tuple(tried), tuple(failed)
+
+
+def _rows(scenario: Scenario) -> list[RowsOf]:
+    found = []
+    for journey, needed in rows_needed(scenario.plan):
+        assert journey.feed is not None
+        name = journey.feed.path.name if journey.feed.path is not None else "rows"
+        found.append(RowsOf(journey.name, name, needed, len(open_feed(journey.feed))))
+    return found

@@ -1,0 +1,101 @@
+"""Does a scenario keep to the house's standard? What `[policy]` in loadgen.toml asks for, held against it.
+
+    names = true         a request whose URL is computed has a `name=`, so that it is one row and not thousands
+    slos = true          every journey of the plan has an objective
+    think = true         every journey of a closed load thinks or keeps a pace: else it is a tight loop, not a person
+    owner = true         the plan says whom to ask: owner="team@shop.example"
+    tags = ["service"]   labels that the plan must have
+    max_rate = "500/s"   the most iterations a second, of all loads together
+
+All that does not hold is found at once, each with file and line.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from loadgen.dsl.environment import Policy
+from loadgen.dsl.journey import Journey
+from loadgen.dsl.loader import Scenario
+from loadgen.dsl.plan import Plan
+from loadgen.dsl.source import read_source
+from loadgen.errors import Fault
+from loadgen.profile import ArrivalProfile
+from loadgen.units import format_rate
+
+__all__ = ["violations"]
+
+_METHODS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request", "stream"})
+
+
+def violations(scenario: Scenario, policy: Policy) -> list[Fault]:
+    """What the scenario and its chosen plan do not keep; empty when all is kept."""
+    plan = scenario.plan
+    found: list[Fault] = []
+    if policy.names:
+        found += [fault for path in sorted(scenario.files) if path.suffix == ".py" for fault in _unnamed(path)]
+    if policy.slos:
+        found += _without_slo(plan)
+    if policy.think:
+        found += _without_think(plan)
+    if policy.owner and not plan.owner:
+        found.append(plan.origin.fault("policy: the plan has no owner", 'add owner="team@shop.example" to the Plan'))
+    for name in policy.tags:
+        if not plan.labels.get(name):
+            hint = f'add labels={{"{name}": "..."}} to the Plan'
+            found.append(plan.origin.fault(f'policy: the plan has no label "{name}"', hint))
+    spec = plan.spec()
+    if policy.max_rate is not None and spec.is_open and spec.peak > policy.max_rate:
+        message = f"policy: the load's peak of {format_rate(spec.peak)} is above {format_rate(policy.max_rate)}"
+        found.append(plan.origin.fault(message, f"run with --rate {policy.max_rate:g}/s, or ask for a higher limit"))
+    return found
+
+
+def _unnamed(path: Path) -> Iterator[Fault]:
+    """Calls such as `user.http.get(f"/products/{sku}")` without `name=`."""
+    for node in ast.walk(read_source(path).tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if node.func.attr not in _METHODS or not _is_client(node.func.value):
+            continue
+        at = 1 if node.func.attr in ("request", "stream") else 0
+        url = node.args[at] if len(node.args) > at else next((k.value for k in node.keywords if k.arg == "url"), None)
+        is_computed = url is not None and not isinstance(url, ast.Constant)
+        if is_computed and not any(keyword.arg in ("name", None) for keyword in node.keywords):
+            shown = ast.unparse(url) if url is not None else ""
+            message = f"policy: the request of {shown} has no name, so each URL would be a row of its own"
+            yield Fault(str(path), node.lineno, message, 'add name="/products/{sku}"')
+
+
+def _is_client(node: ast.expr) -> bool:
+    """`user.http`, `user.to("login")`."""
+    if isinstance(node, ast.Call):
+        node = node.func
+    return isinstance(node, ast.Attribute) and node.attr in ("http", "to")
+
+
+def _without_slo(plan: Plan) -> Iterator[Fault]:
+    objectives = [slo.objective for slo in plan.slos if slo.objective is not None]
+    for journey in plan.journeys:
+        if not any(o.journey in (None, journey.name) and not (o.step or o.request) for o in objectives):
+            yield plan.origin.fault(
+                f"policy: journey {journey.name} has no objective", 'add slos=[p(95) < "300ms", error_ratio() < "1%"]'
+            )
+
+
+def _without_think(plan: Plan) -> Iterator[Fault]:
+    closed = {one for lane in plan.lanes if not isinstance(lane.profile, ArrivalProfile) for one in lane.journeys}
+    for journey in plan.journeys:
+        if journey in closed and not _thinks(journey):
+            yield journey.origin.fault(
+                f"policy: {journey.name} runs in a closed load and neither thinks nor keeps a pace",
+                'add `await user.think(1, 3)` or `await user.pace("10s")`',
+            )
+
+
+def _thinks(journey: Journey[object]) -> bool:
+    """Somewhere in its own code; what helpers do is not looked into."""
+    code = getattr(journey.fn, "__code__", None)
+    return code is not None and not {"think", "pace"}.isdisjoint(code.co_names)

@@ -1,0 +1,101 @@
+"""A scenario as a command is given it: the options that several commands share, and loading with all that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+import typer
+
+from loadgen.dsl.loader import Scenario, load, split_plan
+from loadgen.dsl.spec import Overrides
+from loadgen_controller.guard import check_target
+from loadgen_controller.options import Wrongs, overrides_of
+
+__all__ = [
+    "AllowOption",
+    "EnvOption",
+    "FileArgument",
+    "ParamOption",
+    "TargetOption",
+    "check_targets",
+    "load_scenario",
+]
+
+FileArgument = Annotated[str, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, and which of its plans.")]
+TargetOption = Annotated[str | None, typer.Option(metavar="URL", help="Instead of the plan's target.")]
+ParamOption = Annotated[
+    list[str] | None, typer.Option("-P", metavar="NAME=VALUE", help="Set a param() of the scenario; repeat it.")
+]
+EnvOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="An environment of loadgen.toml: targets, regions.")
+]
+AllowOption = Annotated[
+    list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")
+]
+
+
+def load_scenario(
+    wrongs: Wrongs,
+    file: str,
+    *,
+    target: str | None = None,
+    rate: str | None = None,
+    users: str | None = None,
+    duration: str | None = None,
+    regions: str | None = None,
+    params: Iterable[str] = (),
+    env: str | None = None,
+    allowed: Iterable[str] = (),
+    is_sending: bool = True,
+    needs_secrets: bool = True,
+    base: Overrides | None = None,
+) -> Scenario:
+    """The scenario and its chosen plan, with its warnings on stderr.
+
+    Args:
+        is_sending: requests will be sent from here or from agents: the targets are checked.
+        needs_secrets: they have to be there, on this machine.
+        base: of an earlier run, which the options change further.
+
+    Raises:
+        everything that is wrong with options, scenario and targets, at once.
+    """
+    path, plan = split_plan(file)
+    overrides = overrides_of(
+        wrongs,
+        target=target,
+        rate=rate,
+        users=users,
+        duration=duration,
+        regions=regions,
+        params=params,
+        env=env,
+        scenario=path,
+    )
+    if base is not None:
+        overrides = _on_top(overrides, base)
+    scenario = wrongs.catch(lambda: load(path, plan, overrides, check_secrets=is_sending and needs_secrets))
+    if scenario is not None and is_sending:
+        check_targets(wrongs, scenario, (*allowed, *overrides.allow))
+    wrongs.check()
+    assert scenario is not None
+    for warning in scenario.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return scenario
+
+
+def _on_top(overrides: Overrides, base: Overrides) -> Overrides:
+    """What `overrides` leaves as the plan has it is as in `base`."""
+    usual = Overrides()
+    given = {name: getattr(overrides, name) for name in overrides.__struct_fields__}
+    changed = {name: value for name, value in given.items() if value != getattr(usual, name)}
+    return msgspec.structs.replace(base, **changed)
+
+
+def check_targets(wrongs: Wrongs, scenario: Scenario, allowed: Iterable[str]) -> None:
+    """May all of the plan's targets be loaded?"""
+    named = tuple(allowed)
+    for url in dict.fromkeys((scenario.plan.target, *scenario.plan.targets.values())):
+        wrongs.catch(lambda url=url: check_target(url, named))  # type: ignore[misc]

@@ -1,0 +1,180 @@
+"""One load of a plan as one worker drives it: its share, its users, its pace.
+
+A plan has one load or several, each with its own beginning. They share the
+recorder, the connections' settings and the drain; everything else is a lane's
+own, so that what is exact for one load is exact for each of several.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from loadgen.clients import Timeouts
+from loadgen.dsl.feed import open_feed
+from loadgen.dsl.lanes import Lane
+from loadgen.dsl.life import BoundJourney
+from loadgen.dsl.people import Ways
+from loadgen.dsl.plan import Plan
+from loadgen.engine.clock import MonotonicClock, sleep_or_stop
+from loadgen.engine.executor import drive_arrivals, drive_iterations, drive_users
+from loadgen.engine.recorder import Recorder
+from loadgen.engine.schedule import due_times, own_iterations, own_spans
+from loadgen.engine.share import RandomMix, RowIndex, Share
+from loadgen.engine.users import Life, UserPool
+from loadgen.profile import ArrivalProfile, UserProfile
+
+__all__ = ["MAX_USERS", "LaneDrive", "bind", "ways_of"]
+
+MAX_USERS = 10_000
+"""Users of one load and worker where nothing sets `max_users`."""
+
+
+class LaneDrive:
+    """One load from its beginning to the end of its starts; the drain is the drive's.
+
+    Args:
+        load: index of the lane within the plan.
+        index, weights: this worker's place among all workers of the fleet, and their shares.
+        new_life: makes the scenario's side of one more user of this lane.
+        warmup_ns: of the plan, from T0.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        load: int,
+        *,
+        index: int,
+        weights: Sequence[float],
+        seed: int,
+        recorder: Recorder,
+        new_life: Callable[[], Life],
+        warmup_ns: int,
+        max_lateness_ns: int | None,
+    ) -> None:
+        self.name = lane.name
+        self.journeys = tuple(one.name for one in lane.journeys)
+        self._profile = lane.profile
+        self._after_ns = lane.after_ns
+        self._warmup_ns = warmup_ns - lane.after_ns
+        self._new_life = new_life
+        # Drawn by chance, arrivals are dealt as if there were one journey: which it is follows from n.
+        self._chance = RandomMix(seed, load, lane.weights) if lane.random else None
+        self._share = Share.of(index, weights, [1.0] if lane.random else lane.weights)
+        tags = (("load", lane.name),) if lane.name else ()
+        measured, warm = (
+            [recorder.journey_series(name, warmup, tags) for name in self.journeys] for warmup in (False, True)
+        )
+        most = MAX_USERS if lane.max_users is None else max(1, len(self._share.owns_users(lane.max_users)))
+        self.pool = UserPool(
+            new_life, recorder, (measured, warm), max_users=most, max_lateness_ns=max_lateness_ns, load=load
+        )
+        self._clock: MonotonicClock | None = None
+        self.start_skew_ns = 0
+        """How long after its beginning the load was really begun."""
+
+    @property
+    def is_open(self) -> bool:
+        return isinstance(self._profile, ArrivalProfile)
+
+    async def run(self, t0_ns: int, stop: asyncio.Event) -> asyncio.Task[None]:
+        """Start what is due until the planned end, or until `stop`; then the task that still drives, for `end`.
+
+        t0_ns: T0 of the plan on `perf_counter_ns`.
+        """
+        # One clock a lane: its alarm serves one waiter.
+        clock = self._clock = MonotonicClock(t0_ns + self._after_ns)
+        driving = asyncio.create_task(self._drive(clock, stop))
+        await sleep_or_stop(clock, 0, stop)
+        self.start_skew_ns = clock.elapsed_ns()
+        end_ns = self._profile.duration_ns
+        if end_ns is not None:
+            await sleep_or_stop(clock, end_ns, stop)
+        else:
+            stopped = asyncio.ensure_future(stop.wait())
+            await asyncio.wait([driving, stopped], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+        if driving.done():
+            driving.result()
+        return driving
+
+    async def close(self) -> None:
+        """End the users, with their connections."""
+        await self.pool.close()
+        if self._clock is not None:
+            self._clock.close()
+
+    async def _drive(self, clock: MonotonicClock, stop: asyncio.Event) -> None:
+        profile, share, pool, chance = self._profile, self._share, self.pool, self._chance
+        if isinstance(profile, ArrivalProfile):
+            blocks = due_times(profile, share, chance)
+            await drive_arrivals(blocks, clock, clock.t0_ns, pool, stop, self._warmup_ns)
+        elif isinstance(profile, UserProfile):
+            spans = own_spans(profile, share)
+            journey_of = share.journey_of if chance is None else _drawn(chance)
+            await drive_users(spans, journey_of, self._new_life, clock, pool, stop, self._warmup_ns)
+        else:
+            users = len(share.owns_users(profile.users))
+            own = own_iterations(profile, share, chance)
+            await drive_iterations(own, users, self._new_life, clock, pool, stop, self._warmup_ns)
+
+
+def bind(plan: Plan, load: int) -> list[BoundJourney]:
+    """A lane's journeys with their rows at hand.
+
+    A row is the arrival's place among those that use the feed; in closed loads the user's, or with
+    `each="iteration"` a stripe by user: user, user + users, ... Rows of a lane stand behind those of the lanes before.
+    """
+    lane = plan.lanes[load]
+    bound: list[BoundJourney] = []
+    for journey in lane.journeys:
+        row: Callable[[int], Any] | None = None
+        if journey.feed is not None:
+            first = plan.row_offset(load, journey)
+            row = open_feed(journey.feed).row
+            if isinstance(lane.profile, UserProfile):
+                if journey.each == "iteration":
+                    row = _striped(row, lane.profile.peak, first)
+                elif first:
+                    row = _from(row, first)
+            elif not lane.random:
+                readers = [i for i, other in enumerate(lane.journeys) if other.feed is journey.feed]
+                row = _indexed(row, RowIndex(lane.weights, readers), first)
+            elif first:
+                row = _from(row, first)
+        each = isinstance(lane.profile, UserProfile) and journey.each == "iteration"
+        bound.append(
+            BoundJourney(journey.name, journey.fn, row, journey.set_up_fn, journey.tear_down_fn, journey.state, each)
+        )
+    return bound
+
+
+def ways_of(plan: Plan) -> Ways:
+    """How the plan's people reach its targets."""
+    return Ways(
+        targets=plan.targets,
+        target=next((name for name, url in plan.targets.items() if url == plan.target), None),
+        timeouts=Timeouts(connect_ns=plan.connect_timeout_ns, total_ns=plan.timeout_ns),
+        connections=plan.connections,
+        tags=plan.tags,
+        trace=plan.trace,
+    )
+
+
+def _drawn(chance: RandomMix) -> Callable[[int, int], int]:
+    return lambda user, i: chance.journey((user << 32) + i)
+
+
+def _indexed(row: Callable[[int], Any], index: RowIndex, first: int) -> Callable[[int], Any]:
+    return lambda n: row(first + index(n))
+
+
+def _from(row: Callable[[int], Any], first: int) -> Callable[[int], Any]:
+    return lambda n: row(first + n)
+
+
+def _striped(row: Callable[[int], Any], users: int, first: int) -> Callable[[int], Any]:
+    """Of n = (user << 32) + i, the user's i-th iteration."""
+    return lambda n: row(first + (n >> 32) + (n & 0xFFFFFFFF) * users)

@@ -1,0 +1,104 @@
+"""What a plan will need is arithmetic, held against counting and simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadgen.dsl.loader import load
+from loadgen.dsl.spec import PlanSpec
+from loadgen.engine.share import Share
+from loadgen_controller.forecast import Forecast, RowsOf, Tried, detectable, forecast, lines
+from tests.support.scenarios import write
+
+SOURCE = """
+from loadgen import Load, Plan, User, arrivals, journey, p, users
+
+
+@journey
+async def browse(user: User) -> None:
+    await user.http.get("/")
+
+
+@journey
+async def buy(user: User) -> None:
+    await user.http.get("/")
+
+
+plan = Plan(target="http://127.0.0.1:1", {load}, slos=[p(95) < "300ms"], regions={{"us": 0.6, "eu": 0.4}})
+"""
+
+
+def spec_of(folder: Path, load_text: str) -> PlanSpec:
+    return load(write(folder, SOURCE.format(load=load_text))).plan.spec()
+
+
+def test_iterations_of_each_journey_are_those_that_the_agents_will_start(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, 'load=arrivals("7/s").hold("11s"), mix={browse: 2, buy: 1}')
+    share = Share.of(0, [1.0], [2, 1])
+    _, journeys = share.block(0, 77)
+    assert forecast(spec).by_journey == {"browse": int((journeys == 0).sum()), "buy": int((journeys == 1).sum())}
+    assert forecast(spec).iterations == 77
+
+
+def test_users_follow_from_littles_law(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, 'load=arrivals("40/s").hold("10s"), mix={browse: 3, buy: 1}')
+    tried = [Tried("browse", 2, 0.5, 1.5), Tried("buy", 6, 1.0, 3.0)]
+    found = forecast(spec, tried)
+    assert found.users == 40 * (0.75 * 2 + 0.25 * 4)
+    assert found.peak_requests_per_s == 40 * (0.75 * 2 + 0.25 * 6)
+    assert found.requests == 300 * 2 + 100 * 6
+
+
+def test_the_rate_of_a_closed_load_follows_the_target(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, 'load=users(30).hold("10s"), mix=browse')
+    found = forecast(spec, [Tried("browse", 2, 0.5, 1.0)])
+    assert (found.users, found.peak_per_s, found.peak_requests_per_s) == (30, 20, 40)
+    assert forecast(spec).peak_per_s is None
+
+
+def test_several_loads_add_up(tmp_path: Path) -> None:
+    loads = 'Load(browse, arrivals("10/s").hold("10s")), Load(buy, arrivals("20/s").hold("2s"), after="4s", name="spike")'
+    spec = spec_of(tmp_path, f"loads=[{loads}]")
+    found = forecast(spec)
+    assert (found.iterations, found.by_journey, found.peak_per_s) == (140, {"browse": 100, "buy": 40}, 30)
+    text = "\n".join(lines(spec, found, []))
+    assert "spike: " in text
+    assert "after 4.00 s" in text
+
+
+def test_without_a_trial_the_text_is_the_same_each_time(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, 'load=arrivals("40/s").hold("10s"), mix=browse')
+    first, second = (list(lines(spec, forecast(spec), [RowsOf("browse", "rows.csv", 400, 300)])) for _ in range(2))
+    assert first == second
+    assert "rows       rows.csv: 400 needed, 300 there: 100 MISSING" in first
+    assert str(tmp_path) not in "\n".join(first)
+
+
+def test_shares_of_regions_bring_agents(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, 'load=arrivals("10000/s").hold("10s"), mix=browse')
+    found: Forecast = forecast(spec, [Tried("browse", 4, 0.1, 0.0)])
+    assert found.agents == {"us": 3, "eu": 2}
+
+
+@pytest.mark.parametrize(("q", "n"), [(50, 400), (95, 2_000), (99, 5_000)])
+def test_the_change_that_is_detectable_is_detected_in_four_of_five_pairs_of_runs(q: float, n: int) -> None:
+    change = detectable(q, n)
+    assert change is not None
+    random = np.random.default_rng(11)
+
+    def log_quantiles(shift: float) -> np.ndarray:
+        values = random.normal(0, 0.5, size=(1_000, n)) + random.normal(shift, np.log(1.02), size=(1_000, 1))
+        return np.quantile(values, q / 100, axis=1)
+
+    null = log_quantiles(0) - log_quantiles(0)
+    critical = np.quantile(np.abs(null), 0.95)
+    found = np.abs(log_quantiles(np.log(1 + change)) - log_quantiles(0)) > critical
+    assert 0.74 <= found.mean() <= 0.86
+
+
+def test_too_few_values_detect_nothing() -> None:
+    assert detectable(99.9, 9_000) is None
+    assert detectable(95, 2_000) is not None
