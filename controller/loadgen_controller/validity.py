@@ -81,7 +81,7 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
     reasons = []
     for agent in worst[:_TOLD]:
         what_to_do = ""
-        if agent.region not in advice:
+        if agent.region not in advice and agent.fitness.unfit >= SUSPECT_FROM:  # what is chance needs no remedy
             same = [a for a in found if a.region == agent.region]
             advice[agent.region] = _advice(agent, same, planned_per_s)
             what_to_do = f"; {advice[agent.region]}"
