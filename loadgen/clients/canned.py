@@ -159,12 +159,33 @@ def _take_request(sent: bytearray) -> CannedRequest | None:
     pairs = [line.partition(":") for line in lines]
     headers = {name.lower(): value.strip() for name, _, value in pairs}
     begin = end + 4
-    size = begin + int(headers.get("content-length", "0"))
-    if len(sent) < size:
-        return None
-    body = bytes(sent[begin:size])
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        found = _chunked(sent, begin)
+        if found is None:
+            return None
+        body, size = found
+    else:
+        size = begin + int(headers.get("content-length", "0"))
+        if len(sent) < size:
+            return None
+        body = bytes(sent[begin:size])
     del sent[:size]
     return CannedRequest(method, target, headers, body)
+
+
+def _chunked(sent: bytearray, at: int) -> tuple[bytes, int] | None:
+    """A body that came in chunks from `at` on, and where it ends; None when it has not ended."""
+    parts = []
+    while (line_end := sent.find(b"\r\n", at)) >= 0:
+        size = int(sent[at:line_end], 16)
+        begin = line_end + 2
+        at = begin + size + 2
+        if len(sent) < at:
+            return None
+        if not size:
+            return b"".join(parts), at
+        parts.append(bytes(sent[begin : begin + size]))
+    return None
 
 
 def _pattern(key: str) -> re.Pattern[str]:

@@ -8,6 +8,7 @@ things at once gets ten connections.
 `SharedPool` is a whole worker's, as a service's client library has one: at most n
 connections, over all origins, and whoever asks when all are taken waits in order of
 asking. That wait is part of the request's response time (blocked), and of no service time.
+It costs 1 µs a request more than a pool of one's own, measured as in `tagging.py`.
 
 Which of them a plan uses is its `Connections`, and stands in the report: it changes what is measured.
 """
