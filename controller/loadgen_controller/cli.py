@@ -18,11 +18,11 @@ import typer
 from typer.core import TyperGroup
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
-from loadgen_controller.commands import check, keys, new, run, runs, target
+from loadgen_controller.commands import check, keys, new, plan, run, runs, target
 
 __all__ = ["app", "main"]
 
-ORDER = ("run", "check", "new", "target", "runs", "keys")
+ORDER = ("run", "check", "plan", "new", "target", "runs", "failures", "keys")
 
 
 class Program(TyperGroup):
@@ -147,7 +147,15 @@ def _prose(doc: str | None) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in (doc or "").split("\n\n"))
 
 
-for panel, command in (("Run", run), ("Run", check), ("Run", new), ("Run", target), ("Fleet", keys)):
+COMMANDS = (
+    ("Run", run),
+    ("Run", check),
+    ("Run", plan),
+    ("Run", new),
+    ("Run", target),
+    ("Fleet", keys),
+)
+for panel, command in COMMANDS:
     app.command(command.NAME, help=_prose(command.main.__doc__), rich_help_panel=panel, epilog=command.EXAMPLES)(
         command.main
     )

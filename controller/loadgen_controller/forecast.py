@@ -157,7 +157,7 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
     for feed in rows:
         enough = "enough" if feed.there >= feed.needed else f"{format_count(feed.needed - feed.there)} MISSING"
         there = f"{format_count(feed.needed)} needed, {format_count(feed.there)} there"
-        yield _line("rows", f"{feed.data}: {there}: {enough}")
+        yield _line("rows", f"{feed.journey}: {feed.data}: {there}: {enough}")
     for slo in spec.slos:
         yield _line("objective", slo.text)
     yield from _detects(spec, found)
@@ -207,8 +207,9 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
 
 
 def _detects(spec: PlanSpec, found: Forecast) -> Iterator[str]:
+    of_journeys = [slo for slo in spec.slos if slo.q and slo.step is None and slo.request is None]
     for journey, n in found.by_journey.items():
-        for q in sorted({slo.q for slo in spec.slos if slo.q and slo.journey in (None, journey)} or {95.0}):
+        for q in sorted({slo.q for slo in of_journeys if slo.journey in (None, journey)} or {95.0}):
             change = detectable(q, n)
             said = "too few iterations for it" if change is None else f"a change of {format_ratio(change)} or more"
             yield _line("detects", f"{journey} p{q:g}: {said}")

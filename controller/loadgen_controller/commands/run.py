@@ -1,4 +1,4 @@
-"""`loadgen run`: a scenario, from all its regions, with its figures on screen while it is going on."""
+"""`loadgen run`: a scenario, or one URL, from all its regions, with its figures on screen while it is going on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import json
 import secrets
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,20 +19,20 @@ import typer
 from rich.console import Console
 
 from loadgen.bundle import pack
-from loadgen.dsl.loader import Scenario, load, split_plan
-from loadgen.dsl.spec import Overrides
-from loadgen.errors import BundleError, Fault, ScenarioError, UsageError
+from loadgen.dsl.loader import Scenario
+from loadgen.errors import BundleError, Fault, ScenarioError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
 from loadgen.report.tables import final_report
 from loadgen.wire.keys import ControllerKeys, load_controller
 from loadgen_controller.conductor import Conductor, Processes, Result
 from loadgen_controller.embedded import EmbeddedAgents
-from loadgen_controller.guard import check_target
 from loadgen_controller.live import show
-from loadgen_controller.options import Wrongs, overrides_of, parse_endpoint
+from loadgen_controller.options import Wrongs, parse_endpoint
 from loadgen_controller.order import Order
 from loadgen_controller.printed import print_report
+from loadgen_controller.quick import is_url, write_scenario
+from loadgen_controller.scenario import AllowOption, EnvOption, ParamOption, TargetOption, load_scenario
 from loadgen_controller.watch import Watch
 
 NAME = "run"
@@ -38,6 +41,10 @@ EXAMPLES = """[bold]Examples[/bold]
 loadgen run scenarios/checkout.py --target http://127.0.0.1:8080
 
 loadgen run scenarios/search_mix.py:spike --rate 300/s --duration 1m
+
+loadgen run http://127.0.0.1:8080/ --rate 50/s --duration 30s
+
+loadgen run scenarios/checkout.py --env staging
 
 loadgen run checkout.py --regions us-east-1=2,eu-west-1=1 --agents-per-region 2
 
@@ -49,8 +56,10 @@ DRAINING = "draining; Ctrl-C again stops at once"
 
 
 def main(
-    file: Annotated[str, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, and which of its plans.")],
-    target: Annotated[str | None, typer.Option(metavar="URL", help="Instead of the plan's target.")] = None,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE[:PLAN]|URL", help="The scenario, and which of its plans; or a URL to get.")
+    ],
+    target: TargetOption = None,
     rate: Annotated[
         str | None, typer.Option(metavar="RATE", help="Scale arrivals so that their peak is this: 200/s.")
     ] = None,
@@ -64,9 +73,7 @@ def main(
     agents_per_region: Annotated[
         int | None, typer.Option(min=1, max=64, metavar="N", help="Agent processes of each region, on this machine.")
     ] = None,
-    param: Annotated[
-        list[str] | None, typer.Option("-P", metavar="NAME=VALUE", help="Set a param() of the scenario; repeat it.")
-    ] = None,
+    param: ParamOption = None,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run's folder is made.")] = Path("runs"),
     json_path: Annotated[
         Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary there; - is stdout.")
@@ -79,41 +86,89 @@ def main(
     wait: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Agents to wait for with --listen; else one a region.")
     ] = None,
-    i_may_load: Annotated[
-        list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")
-    ] = None,
+    env: EnvOption = None,
+    i_may_load: AllowOption = None,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
 
     Without --listen the agents are processes on this machine, one for each region, and regions are marked "simulated".
-    Rates are iterations per second; the requests that follow are a result. Ctrl-C drains and keeps everything; a
-    second one stops at once.
+    Rates are iterations per second; the requests that follow are a result. A URL needs no scenario: it is got at
+    --rate, or by --users. Ctrl-C drains and keeps everything; a second one stops at once.
     """
     wrongs = Wrongs()
-    overrides = overrides_of(
-        wrongs, target=target, rate=rate, users=users, duration=duration, regions=regions, params=param or ()
-    )
     _check_placement(wrongs, listen, keys, wait, agents_per_region)
     if json_path is not None and not json_path.parent.is_dir():
         wrongs.add(f"--json: there is no folder {json_path.parent}")
-    fleet_keys = wrongs.catch(lambda: load_controller(keys)) if keys is not None and listen is not None else None
-    scenario = wrongs.catch(lambda: _load(file, overrides))
-    if scenario is not None:
-        wrongs.catch(lambda: check_target(scenario.plan.target, i_may_load or ()))
-    order = wrongs.catch(lambda: _order(scenario, agents_per_region or 1, wait, listen)) if scenario else None
-    wrongs.check()
-    assert order is not None
-    assert scenario is not None
+    placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1)
+    with ExitStack() as stack:
+        if is_url(file):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-url-")))
+            file = _of_url(wrongs, file, folder, rate, users, target)
+        placement.read_keys(wrongs)
+        scenario = load_scenario(
+            wrongs,
+            file,
+            target=target,
+            rate=rate,
+            users=users,
+            duration=duration,
+            regions=regions,
+            params=param or (),
+            env=env,
+            allowed=i_may_load or (),
+            needs_secrets=listen is None,
+        )
+        return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet)
 
+
+@dataclass(slots=True)
+class Placement:
+    """Where a run takes place: agents on this machine, or those that come to `listen`."""
+
+    runs_dir: Path
+    listen: str | None = None
+    keys_dir: Path | None = None
+    wait: int | None = None
+    per_region: int = 1
+    keys: ControllerKeys | None = None
+
+    def read_keys(self, wrongs: Wrongs) -> None:
+        if self.keys_dir is not None and self.listen is not None:
+            folder = self.keys_dir
+            self.keys = wrongs.catch(lambda: load_controller(folder))
+
+
+def run_scenario(
+    scenario: Scenario,
+    placement: Placement,
+    *,
+    seed: int | None = None,
+    json_path: Path | None = None,
+    is_quiet: bool = False,
+) -> int:
+    """The whole of `loadgen run`, from a scenario that was checked to the exit code.
+
+    seed: of an earlier run, to be run again; None: the plan's, or a new one.
+    """
+    order = _order(scenario, placement, seed)
     to_stdout = str(json_path) == "-"
     console = Console(highlight=False, stderr=to_stdout)
-    for warning in scenario.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    result = _run(order, runs_dir, listen, fleet_keys, agents_per_region or 1, None if quiet else console)
+    result = _run(order, placement, None if is_quiet else console)
     print_report(console, final_report(read(result.summary), result.run_dir))
     if json_path is not None:
         _write_json(json_path, result.summary)
     return result.exit_code
+
+
+def _of_url(wrongs: Wrongs, url: str, folder: Path, rate: str | None, users: str | None, target: str | None) -> str:
+    """A scenario for the URL; its load is what the options say."""
+    if rate is None and users is None:
+        wrongs.add("how many requests a second?", f"loadgen run {url} --rate 50/s --duration 30s")
+    if target is not None:
+        wrongs.add("--target beside a URL: which of the two is it?", "the URL alone")
+    written = wrongs.catch(lambda: write_scenario(url, folder, has_users=users is not None))
+    wrongs.check()
+    return str(written)
 
 
 def _check_placement(
@@ -132,14 +187,7 @@ def _check_placement(
             wrongs.add(f"{option} is for agents that were started elsewhere", "add --listen HOST:PORT")
 
 
-def _load(file: str, overrides: Overrides) -> Scenario:
-    if "://" in file:
-        raise UsageError(f"{file} is a URL and no scenario", hint="loadgen new NAME writes one; then --target URL")
-    path, plan = split_plan(file)
-    return load(path, plan, overrides)
-
-
-def _order(scenario: Scenario, per_region: int, wait: int | None, listen: str | None) -> Order:
+def _order(scenario: Scenario, placement: Placement, seed: int | None) -> Order:
     spec = scenario.plan.spec()
     try:
         bundle = pack(scenario)
@@ -152,39 +200,28 @@ def _order(scenario: Scenario, per_region: int, wait: int | None, listen: str | 
         bundle_sha256=bundle.sha256,
         scenario=bundle.scenario,
         plan=scenario.plan.name,
-        seed=spec.seed if spec.seed is not None else secrets.randbelow(2**32),
-        agents=len(spec.regions) * per_region if listen is None else wait or len(spec.regions),
-        placement="embedded" if listen is None else "fleet",
+        seed=next(n for n in (seed, spec.seed, secrets.randbelow(2**32)) if n is not None),
+        agents=placement.wait or len(spec.regions) * (placement.per_region if placement.listen is None else 1),
+        placement="embedded" if placement.listen is None else "fleet",
         overrides_json=scenario.plan.overrides.to_json(),
     )
 
 
-def _run(
-    order: Order,
-    runs_dir: Path,
-    listen: str | None,
-    keys: ControllerKeys | None,
-    per_region: int,
-    console: Console | None,
-) -> Result:
+def _run(order: Order, placement: Placement, console: Console | None) -> Result:
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        return runner.run(_conduct(order, runs_dir, listen, keys, per_region, console))
+        return runner.run(_conduct(order, placement, console))
 
 
-async def _conduct(
-    order: Order,
-    runs_dir: Path,
-    listen: str | None,
-    keys: ControllerKeys | None,
-    per_region: int,
-    console: Console | None,
-) -> Result:
+async def _conduct(order: Order, placement: Placement, console: Console | None) -> Result:
+    keys, listen = placement.keys, placement.listen
     processes: Processes | None = None
     if keys is None:
-        agents = EmbeddedAgents(order.spec.regions, per_region)
+        agents = EmbeddedAgents(order.spec.regions, placement.per_region)
         processes, keys = agents, agents.keys
     try:
-        conductor = Conductor(order, runs_dir=runs_dir, keys=keys, listen=listen or "127.0.0.1:0", processes=processes)
+        conductor = Conductor(
+            order, runs_dir=placement.runs_dir, keys=keys, listen=listen or "127.0.0.1:0", processes=processes
+        )
     except BaseException:
         if processes is not None:
             await processes.end(0)
