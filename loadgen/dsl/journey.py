@@ -157,7 +157,7 @@ class Journey(Generic[Row]):
         if not callable(state):
             self._said.append(
                 self.origin.fault(
-                    f"state={state!r} of {self.name} makes nothing: it is a {type(state).__name__}",
+                    f"state={state!r} of {self.name} makes nothing: it is of type {type(state).__name__}",
                     f"give what makes one for each person: a class, `state={type(state).__name__}`, or a function",
                 )
             )

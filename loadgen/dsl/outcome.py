@@ -8,7 +8,10 @@ well stand in a folder named loadgen.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
+import re
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -122,6 +125,8 @@ def advice(error: BaseException) -> str:
             return hint
     if isinstance(error, AttributeError | NameError):
         return _did_you_mean(error)
+    if isinstance(error, TypeError) and (call := _CALL.match(text)):
+        return _signature(call[1], call[2])
     return ""
 
 
@@ -160,6 +165,7 @@ _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
         "",
         "put the file beside the scenario and name it from there: nothing else travels",
     ),
+    (ValueError, "a duration cannot be", 'think times, paces and time-outs are 0 or more: seconds, or text as "500ms"'),
     (ModuleNotFoundError, "", "put the module beside the scenario, or install it where the agents run"),
     (RuntimeError, "asyncio.run() cannot be called", "a journey runs in a loop already: `await` it"),
     (RuntimeError, "loop is already running", "a journey runs in a loop already: `await` it"),
@@ -173,6 +179,27 @@ _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
         "nobody stopped this iteration: the journey raised it, or awaited a task that was cancelled",
     ),
 )
+
+
+_CALL: Final = re.compile(r"(\w+)\.(\w+)\(\) (?:got an unexpected|missing|takes|got multiple)")
+_WORDS: Final = {
+    "User": "loadgen.dsl.user",
+    "UserWith": "loadgen.dsl.user",
+    "HttpClient": "loadgen.clients.http",
+    "Reply": "loadgen.clients.replies",
+}
+"""Where the classes are whose methods a journey calls."""
+
+
+def _signature(kind: str, method: str) -> str:
+    """ "it is think(low, high=None)"."""
+    module = sys.modules.get(_WORDS.get(kind, ""))
+    function = getattr(getattr(module, kind, None), method, None)
+    if function is None:
+        return ""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    plain = [one.replace(annotation=inspect.Parameter.empty) for one in parameters]
+    return f"it is {method}{inspect.Signature(plain)}"
 
 
 def _did_you_mean(error: AttributeError | NameError) -> str:

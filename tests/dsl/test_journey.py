@@ -86,10 +86,65 @@ def test_set_up_and_tear_down_are_kept_and_checked() -> None:
     assert [fault.message for fault in browse.faults] == ["browse has two set-ups", "set-up not_async is not async"]
 
 
+@pytest.mark.parametrize(
+    ("state", "message", "hint"),
+    [
+        (3, "state=3 of browse makes nothing: it is of type int", "`state=int`"),
+        ({}, "state={} of browse makes nothing: it is of type dict", "`state=dict`"),
+        (not_async, "state=not_async of browse cannot be called without arguments", "state=lambda: not_async(...)"),
+        (takes_nothing, "state=takes_nothing of browse is async", "await in set_up"),
+    ],
+)
+def test_a_state_that_makes_nothing_is_a_fault_with_its_line_and_never_raises(
+    state: Any, message: str, hint: str
+) -> None:
+    async def browse(user: User) -> None: ...
+
+    one: Journey[None] = journey(state=state)(browse)
+    (fault,) = one.faults
+    assert message in fault.message
+    assert hint in fault.hint
+    assert (fault.file, one.state) == (__file__, state)
+
+
+def test_a_class_or_a_function_makes_a_state() -> None:
+    class Session: ...
+
+    async def browse(user: User) -> None: ...
+
+    for state in (Session, dict, lambda: Session()):
+        one: Journey[None] = journey(state=state)(browse)
+        assert (one.state, one.faults) == (state, ())
+
+
+def test_a_row_is_dealt_to_each_user_or_each_iteration() -> None:
+    async def buy(user: User, row: str) -> None: ...
+
+    assert journey(data=ROWS)(buy).each == "user"
+    one = journey(data=ROWS, each="iteration")(buy)
+    assert (one.each, one.faults) == ("iteration", ())
+    bad: Any = "request"
+    (fault,) = journey(data=ROWS, each=bad)(buy).faults
+    assert (fault.message, fault.hint) == (
+        "each='request' of buy is unknown",
+        'write each="user" or each="iteration"',
+    )
+
+
+def test_each_without_data_is_a_fault() -> None:
+    async def browse(user: User) -> None: ...
+
+    bad: Any = {"each": "iteration"}
+    one: Journey[None] = journey(**bad)(browse)
+    assert [fault.message for fault in one.faults] == ['each="iteration" of browse deals no rows: it has no data']
+
+
 # -- types --------------------------------------------------------------------------------------------
 
 TYPED = """
 from dataclasses import dataclass
+from loadgen.dsl.chance import lognormal
+from loadgen.dsl.user import UserWith
 from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, param, reply, users
 
 @dataclass(frozen=True)
@@ -138,6 +193,56 @@ async def begin_buying(user: User, shopper: Shopper) -> None: ...
 
 @buy.tear_down  # E: Argument 1 to "tear_down" of "Journey" has incompatible type
 async def end(user: User, shopper: Order) -> None: ...
+
+@dataclass
+class Session:
+    token: str = ""
+
+@journey(state=Session)
+async def stateful(user: UserWith[Session]) -> None:
+    user.state.token = "x"
+    user.state.tokn  # E: "Session" has no attribute "tokn"; maybe "token"?
+    user.state = "x"  # E: Incompatible types in assignment
+
+@journey(state=Session, data=SHOPPERS, each="iteration")
+async def stateful_with_row(user: UserWith[Session], shopper: Shopper) -> None:
+    token: str = user.state.token + shopper.email
+
+@journey(state=Session)
+async def does_not_read_it(user: User) -> None:
+    user.state  # E: "User" has no attribute "state"
+
+@journey(state=Session)  # E: has incompatible type
+async def wrong_state(user: UserWith[Order]) -> None: ...
+
+@journey  # E: Argument 1 to "journey" has incompatible type
+async def no_state(user: UserWith[Session]) -> None: ...
+
+@journey(data=SHOPPERS, each="hour")  # E: No overload variant
+async def wrong_each(user: User, shopper: Shopper) -> None: ...
+
+@stateful.set_up
+async def log_in(user: UserWith[Session]) -> None:
+    user.state.token = "x"
+
+@stateful_with_row.tear_down
+async def log_out(user: UserWith[Session], shopper: Shopper) -> None: ...
+
+@journey
+async def words(user: User) -> None:
+    await user.think(lognormal(1.4, 0.8) * user.trait("speed", lognormal(0, 0.3)))
+    await user.think("soon", 3, 4)  # E: Too many arguments
+    await user.pace("10s")
+    answer = await user.poll(lambda: user.http.get("/job"), until=lambda r: r.json()["done"], name="job")
+    state: int = answer.pick("$.state", str)  # E: Incompatible types in assignment
+    a, b = await user.gather(user.http.get("/"), user.to("login").get("/"))
+    a.expect(status=200)
+    b.expct(status=200)  # E: "Reply" has no attribute "expct"; maybe "expect"?
+    is_ok: bool = user.check("has stock", a.text)
+    at: str = user.now()  # E: Incompatible types in assignment
+    if not is_ok:
+        user.skip()
+    user.fail("import failed")
 
 async def shop(user: User) -> dict[str, str]:
     return {}

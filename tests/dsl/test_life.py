@@ -242,3 +242,55 @@ async def test_anything_awaited_can_be_measured_as_a_request() -> None:
         ("request", None, "sign token", "ok"): 1,
         ("request", None, "fails", "script ValueError"): 1,
     }
+
+
+async def test_a_row_is_the_persons_or_with_each_the_iterations() -> None:
+    rows: list[int] = []
+
+    async def j(user: User, row: int) -> None:
+        rows.append(row)
+
+    for each in (False, True):
+        bench = Bench(bound(j, row=lambda index: index * 10, each=each), fresh=False)
+        for n in (100, 101):
+            await bench.life.iterate(Arrival(None, n, 0, False, row=3), pool_limited=False)
+    assert rows == [30, 30, 1000, 1010]
+
+
+async def test_a_life_that_is_stopped_by_its_owner_lets_that_through_and_counts_no_fault() -> None:
+    async def j(user: User) -> None:
+        await asyncio.sleep(3600)
+
+    bench = Bench(bound(j))
+    task = asyncio.create_task(bench.run())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert (bench.said, bench.recorder.counters.script_faults) == ([], 0)
+
+
+async def test_a_group_of_exceptions_is_the_outcome_of_what_is_in_it() -> None:
+    async def failing(user: User) -> None:
+        await user.http.get("/missing", expect=200)
+
+    async def j(user: User) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(failing(user))
+            group.create_task(failing(user))
+
+    bench = Bench(bound(j))
+    assert (await bench.run()).outcome == "expect status"
+    assert bench.said == []
+
+
+async def test_idle_connections_are_closed_before_each_iteration_where_the_plan_wants_fresh_ones() -> None:
+    closed: list[int] = []
+
+    async def j(user: User) -> None: ...
+
+    user = Bench(bound(j)).user
+    life = JourneyLife(user, [bound(j)], fresh=True, report=print, close_idle=lambda: closed.append(1))
+    for n in range(3):
+        await life.iterate(Arrival(None, n, 0, False), pool_limited=False)
+    assert closed == [1, 1, 1]

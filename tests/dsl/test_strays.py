@@ -275,7 +275,7 @@ async def test_a_journey_that_fails_at_once_in_a_closed_load_is_told_too() -> No
         user.fail("at once")
 
     bench = Bench(bound(j), fresh=False)
-    await bench.run(3)
+    await bench.run(20)
     assert "awaited nothing" in bench.said[0]
 
 

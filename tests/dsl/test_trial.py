@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
@@ -10,6 +12,8 @@ import pytest
 
 from loadgen import ScenarioError, User, feed, journey, reply
 from loadgen.dsl.loader import load
+from loadgen.dsl.metric import counter, gauge, trend
+from loadgen.dsl.user import UserWith
 from loadgen.errors import ExpectFailed, UsageError
 
 SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"
@@ -152,6 +156,132 @@ async def test_a_journey_with_faults_is_not_tried() -> None:
 
     with pytest.raises(ScenarioError, match="browse is not async"):
         await browse.trial(replies={})
+
+
+# -- the rest of the language ---------------------------------------------------------------------------
+
+
+async def test_a_trials_clock_jumps_and_now_with_it() -> None:
+    seen: list[datetime] = []
+
+    @journey
+    async def waits(user: User) -> None:
+        seen.append(user.now())
+        await user.think("1h")
+        seen.append(user.now())
+        await user.pace("2h")
+        seen.append(user.now())
+
+    noon = datetime(2026, 3, 4, 12, tzinfo=UTC)
+    trial = await waits.trial(replies={}, now=noon)
+    assert (trial.outcome, trial.thought_s) == ("ok", 3600)  # pacing is no thinking
+    assert [round((at - noon).total_seconds()) for at in seen] == [0, 3600, 7200]
+    assert trial.skipped_cycles == 0
+
+
+async def test_a_poll_takes_no_time_and_its_wait_is_what_it_would_have_been() -> None:
+    @journey
+    async def imports(user: User) -> None:
+        done = await user.poll(
+            lambda: user.http.get("/job"), until=lambda r: r.pick("$.state") == "done", every="5s", name="import"
+        )
+        done.expect(json={"rows": 7})
+
+    states = [reply(json={"state": "busy"}), reply(json={"state": "busy"}), reply(json={"state": "done", "rows": 7})]
+    trial = await imports.trial(replies={"GET /job": states})
+    assert trial.outcome == "ok"
+    assert [r.name for r in trial.requests] == ["import (poll)"] * 3 + ["import"]
+    assert trial.requests[-1].response_ns == pytest.approx(10e9, rel=0.1)
+    assert trial.thought_s == 0
+    never = await imports.trial(replies={"GET /job": {"state": "busy"}})
+    assert (never.outcome, never.detail) == ("timeout", "import: not so after 2m and 24 polls")
+
+
+async def test_a_trial_tells_checks_skips_and_where_it_failed() -> None:
+    @journey
+    async def looks(user: User) -> None:
+        answer = await user.http.get("/stock")
+        left = answer.expect(status=200).pick("$.left", int)
+        if not user.check("in stock", left):
+            user.skip("sold out")
+        user.check("in stock", left > 1)
+        user.fail("order not placed")
+
+    gone = await looks.trial(replies={"GET /stock": {"left": 0}})
+    assert (gone.outcome, gone.skipped, gone.detail) == ("skipped", True, "sold out")
+    assert gone.checks == {"in stock": (0, 1)}
+    last = await looks.trial(replies={"GET /stock": {"left": 1}})
+    assert (last.outcome, last.skipped) == ("fail: order not placed", False)
+    assert last.checks == {"in stock": (1, 2)}
+    line = looks.fn.__code__.co_firstlineno + 7
+    assert last.where == f"test_trial.py:{line} in looks"
+    assert 'user.fail("order not placed")' in last.traceback
+    broken = await looks.trial(replies={"GET /stock": 503})
+    assert "503 instead of 200" in broken.detail
+    assert broken.where == f"test_trial.py:{line - 4} in looks"
+
+
+orders, basket, stock = counter("orders"), trend("basket", unit="EUR"), gauge("stock")
+
+
+@journey
+async def counts(user: User) -> None:
+    orders.add(2)
+    basket.add(41.5)
+    stock.set(3)
+
+
+async def test_a_trial_tells_the_values_of_its_own_metrics_only() -> None:
+    for _ in range(2):
+        trial = await counts.trial(replies={})
+        assert trial.metrics == {"orders": (2,), "basket": (41.5,), "stock": (3, 3, 3)}
+
+
+@dataclass
+class Session:
+    token: str = ""
+
+
+async def test_a_journey_with_a_state_has_a_fresh_one_in_each_trial() -> None:
+    @journey(state=Session)
+    async def logs_in(user: UserWith[Session]) -> None:
+        assert user.state.token == "set up"
+        user.state.token = "logged in"
+
+    @logs_in.set_up
+    async def begin(user: UserWith[Session]) -> None:
+        assert user.state.token == ""
+        user.state.token = "set up"
+
+    for _ in range(2):
+        assert (await logs_in.trial(replies={})).outcome == "ok"
+
+
+async def test_every_target_of_a_trial_has_the_same_replies() -> None:
+    @journey
+    async def asks(user: User) -> None:
+        await user.to("The API").get("/", expect=200)
+
+    trial = await asks.trial(replies={"GET /": 200})
+    assert trial.sent[0].headers["host"] == "the-api.trial.example"
+
+
+async def test_a_trial_says_what_a_run_would_note() -> None:
+    @journey
+    async def leaks(user: User) -> None:
+        asyncio.create_task(asyncio.sleep(3600))  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    (note,) = (await leaks.trial(replies={})).notes
+    assert note.startswith(f"test_trial.py:{leaks.fn.__code__.co_firstlineno + 2} in leaks: a task was still running")
+
+
+async def test_a_trial_of_a_faulty_state_is_none() -> None:
+    @journey(state=3)  # type: ignore[call-overload]
+    async def wrong(user: User) -> None: ...
+
+    with pytest.raises(ScenarioError, match="state=3 of wrong makes nothing"):
+        await wrong.trial(replies={})
 
 
 async def test_the_checkout_of_the_demo_shop_can_be_tried() -> None:

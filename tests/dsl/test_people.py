@@ -1,0 +1,102 @@
+"""People: users as a plan's ways make them."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from loadgen.clients import CannedNetwork, Connections, Timeouts, Trace
+from loadgen.clients.canned import reply
+from loadgen.dsl.people import People, Ways
+from loadgen.dsl.user import User, UserWith
+from loadgen.engine.recorder import Recorder
+from tests.support.lives import Bench, bound
+
+WAYS = Ways({"api": "http://api.test/v1", "login": "http://login.test"})
+
+
+def test_the_first_target_is_the_users_own_unless_another_is_named() -> None:
+    assert WAYS.url == "http://api.test/v1"
+    assert Ways(WAYS.targets, target="login").url == "http://login.test"
+    with pytest.raises(FrozenInstanceError):
+        WAYS.target = "api"  # type: ignore[misc]
+
+
+async def test_people_have_the_plans_seed_load_tags_and_shared_value() -> None:
+    people = People(WAYS, CannedNetwork({}), None, seed=3, shared={"shop": 7})
+    user = people.user(Recorder(), load=2, tags=(("load", "spike"),))
+    assert isinstance(user, UserWith)
+    assert (user.shared, user.meter.load, user.meter.tags) == ({"shop": 7}, 2, (("load", "spike"),))
+    assert str(user.http.base_url).startswith("http://api.test/v1")
+    people.shared = 8  # the plan's set-up has returned
+    assert people.user(Recorder()).shared == 8
+    assert user.random.random() != people.user(Recorder()).random.random()  # of another load
+
+
+async def test_the_ways_reach_the_clients_of_every_target() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def answer(request: object) -> bytes:
+        headers = getattr(request, "headers", {})
+        seen.append((headers["host"], "traceparent" in headers))
+        return reply(302, headers={"Location": "/there", "X-Cache": "HIT"})
+
+    network = CannedNetwork({"GET /": answer, "GET /v1/": answer, "GET /there": reply(200)})
+    ways = Ways(
+        WAYS.targets,
+        timeouts=Timeouts(total_ns=5_000_000_000),
+        tags=("x-cache",),
+        trace=Trace(sample=1),
+        follow_redirects=True,
+    )
+    recorder = Recorder()
+    user = People(ways, network, None, seed=1).user(recorder)
+    assert (await user.http.get("/")).status_code == 200
+    assert (await user.to("login").get("/")).status_code == 200
+    user.meter.settle()
+    assert seen == [("api.test", True), ("login.test", True)]
+    tags = {key.tags for key in recorder.flip(0, 1).new_series}
+    assert (("x-cache", "HIT"),) in tags
+
+
+async def test_a_shared_pool_stays_open_when_one_of_its_people_leaves() -> None:
+    network = CannedNetwork({"GET /": 200})
+    ways = Ways({"": "http://shop.test"}, connections=Connections.parse("shared:2"))
+    people = People(ways, network, None, seed=1)
+
+    async def j(user: User) -> None:
+        await user.http.get("/", expect=200)
+
+    lives = [people.life(Recorder(), [bound(j)], fresh=False, report=lambda _: None) for _ in range(3)]
+    for life in lives:
+        await life._user.http.get("/")
+        await life.close()
+    assert network.connections == 1
+    people.close()
+
+
+async def test_two_people_of_one_worker_do_not_write_the_same_trace_ids() -> None:
+    seen: list[str] = []
+
+    def answer(request: object) -> bytes:
+        seen.append(getattr(request, "headers", {})["traceparent"])
+        return reply(200)
+
+    network = CannedNetwork({"GET /": answer})
+    ways = Ways({"": "http://shop.test"}, trace=Trace())
+    for _ in range(2):  # two workers with the same seed
+        people = People(ways, network, None, seed=1)
+        for _ in range(2):
+            await people.user(Recorder()).http.get("/")
+    assert len({trace.split("-")[1] for trace in seen}) == 4
+
+
+async def test_an_iteration_tells_the_meter_which_arrival_of_which_load_it_is() -> None:
+    seen: list[tuple[int, int]] = []
+
+    async def j(user: User) -> None:
+        seen.append((user.meter.n, user.meter.load))
+
+    await Bench(bound(j), load=3).run(2, first=41)
+    assert seen == [(41, 3), (42, 3)]
