@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import httpx
 
+from loadgen.clients.headers import header_lines
+
 __all__ = ["UserCookies"]
 
 _MAX_KEPT: Final = 64
@@ -47,7 +49,13 @@ class UserCookies(httpx.Cookies):
             self.update(cookies)
 
     def header_line(self, url: str) -> bytes:
-        """ "Cookie: a=b" and CRLF for a request to `url`, or nothing."""
+        """ "Cookie: a=b" and CRLF for a request to `url`, or nothing.
+
+        What a target sets in other letters than ASCII goes back as UTF-8, where httpx fails.
+
+        Raises:
+            ValueError: a cookie of the scenario's own with CR, LF or NUL in it.
+        """
         rendered = self.jar.rendered
         line = rendered.get(url)
         if line is not None and rendered and time.time() < self._until_s:
@@ -55,9 +63,9 @@ class UserCookies(httpx.Cookies):
         if len(rendered) >= _MAX_KEPT or time.time() >= self._until_s:
             rendered.clear()
         request = httpx.Request("GET", url)
+        request.headers.encoding = "utf-8"
         self.set_cookie_header(request)  # drops what has expired
-        value = request.headers.get("cookie")
-        line = b"" if value is None else b"Cookie: " + value.encode("latin-1") + b"\r\n"
+        line = header_lines((b"Cookie", value) for name, value in request.headers.raw if name.lower() == b"cookie")
         self._until_s = min((c.expires for c in self.jar if c.expires is not None), default=float("inf"))
         rendered[url] = line
         return line

@@ -240,3 +240,25 @@ async def test_requests_at_once_do_not_mix_up_their_replies() -> None:
             assert [r.text for r in replies] == [f"/{n}" for n in range(20)]
         assert server.connections == 20
         assert len(rows_of(client)) == 100
+
+
+@pytest.mark.parametrize(
+    ("value", "back"), [("é".encode(), "é".encode()), (b"\x80", b"\xc2\x80"), (b"a b,c", b"a b,c")]
+)
+async def test_a_cookie_in_other_letters_goes_back_and_is_no_fault_of_the_scenario(value: bytes, back: bytes) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=" + value + b"\r\nContent-Length: 0\r\n\r\n"
+    async with scripted(answer) as server, client_of(server.url) as client:
+        for _ in range(2):
+            await client.get("/")
+        await client.post("/", content=b"x", follow_redirects=True)
+        sent = [(request.header("cookie") or "").encode("latin-1") for request in server.requests]
+        assert sent == [b"", b"a=" + back, b"a=" + back]
+        assert [row.outcome for row in rows_of(client)] == ["ok"] * 3
+
+
+async def test_a_cookie_of_the_scenarios_own_cannot_be_a_second_header() -> None:
+    async with scripted(ok()) as server, client_of(server.url) as client:
+        client.cookies.set("a", "b\r\nX-Evil: 1")
+        with pytest.raises(ValueError, match="neither CR, LF nor NUL"):
+            await client.get("/")
+        assert not server.requests
