@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -112,7 +113,8 @@ def test_a_class_or_a_function_makes_a_state() -> None:
 
     async def browse(user: User) -> None: ...
 
-    for state in (Session, dict, lambda: Session()):
+    states: list[Callable[[], Any]] = [Session, dict, lambda: Session()]
+    for state in states:
         one: Journey[None] = journey(state=state)(browse)
         assert (one.state, one.faults) == (state, ())
 
@@ -134,8 +136,8 @@ def test_a_row_is_dealt_to_each_user_or_each_iteration() -> None:
 def test_each_without_data_is_a_fault() -> None:
     async def browse(user: User) -> None: ...
 
-    bad: Any = {"each": "iteration"}
-    one: Journey[None] = journey(**bad)(browse)
+    decorate: Any = journey
+    one: Journey[None] = decorate(each="iteration")(browse)
     assert [fault.message for fault in one.faults] == ['each="iteration" of browse deals no rows: it has no data']
 
 

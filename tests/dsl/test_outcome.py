@@ -13,6 +13,7 @@ import pytest
 from loadgen.dsl.outcome import cause_of, fault_text, outcome_of, traceback_of, where_of
 from loadgen.dsl.user import User
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
+from loadgen.measure.exemplar import Failure
 from tests.support.lives import Bench, bound
 
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine")
@@ -217,7 +218,7 @@ def test_of_a_group_a_fault_of_the_scenario_counts_before_a_failure_of_the_targe
 
 
 async def test_what_a_person_needs_to_see_why_goes_to_the_meter() -> None:
-    told: list[tuple[Any, ...]] = []
+    told: list[Failure] = []
 
     async def j(user: User, row: object) -> None:
         (await user.http.get("/missing")).expect(status=200)

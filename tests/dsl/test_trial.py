@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pytest
 
-from loadgen import ScenarioError, User, feed, journey, reply
+from loadgen import Journey, ScenarioError, User, feed, journey, reply
 from loadgen.dsl.loader import load
 from loadgen.dsl.metric import counter, gauge, trend
 from loadgen.dsl.user import UserWith
@@ -277,9 +278,10 @@ async def test_a_trial_says_what_a_run_would_note() -> None:
 
 
 async def test_a_trial_of_a_faulty_state_is_none() -> None:
-    @journey(state=3)  # type: ignore[call-overload]
-    async def wrong(user: User) -> None: ...
+    async def j(user: User) -> None: ...
 
+    bad: Any = 3
+    wrong: Journey[None] = journey(state=bad, name="wrong")(j)
     with pytest.raises(ScenarioError, match="state=3 of wrong makes nothing"):
         await wrong.trial(replies={})
 
