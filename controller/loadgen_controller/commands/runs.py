@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from loadgen.errors import LoadgenError, UsageError
-from loadgen.measure.rundir import list_runs
+from loadgen.measure.rundir import RunDir, find_run, list_runs
 from loadgen.report.reading import read
 from loadgen.report.tables import Table, final_report
 from loadgen.units import NS_PER_S, format_count, format_duration
+from loadgen_controller.again import earlier_run
+from loadgen_controller.commands.run import Placement, run_scenario
+from loadgen_controller.options import Wrongs, parse_endpoint
 from loadgen_controller.printed import print_report, print_table
+from loadgen_controller.scenario import AllowOption, load_scenario
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -22,11 +27,18 @@ loadgen runs
 
 loadgen runs show 20261124-170312-checkout-a1b2
 
-loadgen runs show last"""
+loadgen runs show last
 
-app = typer.Typer(help="List the runs of this folder, or show one again.", epilog=EXAMPLES, rich_markup_mode="rich")
+loadgen runs rerun last"""
+
+app = typer.Typer(
+    help="List the runs of this folder, show one again, or run it again.", epilog=EXAMPLES, rich_markup_mode="rich"
+)
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the run folders are.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The run, how its name begins, its folder, or `last`: the newest.")
+]
 RUNS = Path("runs")
 
 
@@ -65,25 +77,64 @@ def _rows(paths: list[Path]) -> Iterator[tuple[str, ...]]:
 
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs show last\n\nloadgen runs show 20261124-170312")
 def show(
-    run: Annotated[str, typer.Argument(metavar="ID", help="The run, or how its name begins; `last`: the newest.")],
+    run: RunArgument,
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Show the final table of one run again."""
-    path = _find(run, runs_dir)
+    path = find_run(run, runs_dir)
     if not (path / "summary.json").exists():
         raise UsageError(f"{path} has no summary", hint="the run is still going on, or was ended by force")
     print_report(Console(highlight=False), final_report(read(path / "summary.json"), path))
 
 
-def _find(run: str, runs_dir: Path) -> Path:
-    paths = list_runs(runs_dir)
-    found = (
-        paths[:1]
-        if run == "last"
-        else [p for p in paths if p.name == run] or [p for p in paths if p.name.startswith(run)]
-    )
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"{len(found)} runs begin with {run}", hint=", ".join(p.name for p in found[:5]))
-    raise UsageError(f"no run {run} in {runs_dir}", hint="loadgen runs lists what there is")
+@app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs rerun last\n\nloadgen runs rerun 20261124-170312 --quiet")
+def rerun(
+    run: RunArgument,
+    runs_dir: RunsDir = RUNS,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary there; - is stdout.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only the final result.")] = False,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Wait there for agents that were started elsewhere.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys`.")] = None,
+    i_may_load: AllowOption = None,
+) -> int:
+    """Run it again: the scenario as it was then, its overrides, regions, agents and seed; so the same arrivals.
+
+    Everything comes from the run's folder. Secrets are not in it, and have to be given again.
+    """
+    wrongs = Wrongs()
+    if listen is not None:
+        wrongs.parse("--listen", listen, parse_endpoint)
+    if (listen is None) != (keys is None):
+        wrongs.add("--listen and --keys belong together", "make keys with `loadgen keys DIR`, then --keys DIR")
+    with earlier_run(run, runs_dir) as earlier:
+        manifest = RunDir.open(find_run(run, runs_dir)).read_manifest()
+        if manifest.get("placement") == "fleet" and listen is None:
+            wrongs.add(
+                f"{earlier.run_id} ran on a fleet", "say where its agents come to: --listen HOST:PORT --keys DIR"
+            )
+        if earlier.version != version("loadgen"):
+            made_by = f"loadgen {earlier.version}" if earlier.version else "an unknown version of loadgen"
+            typer.echo(
+                f"warning: {earlier.run_id} was made by {made_by}, this is {version('loadgen')}: "
+                "what differs may be our doing",
+                err=True,
+            )
+        agents, regions = _shares(manifest)
+        placement = Placement(
+            runs_dir, listen, keys, agents if listen is not None else None, max(1, agents // max(1, regions))
+        )
+        placement.read_keys(wrongs)
+        scenario = load_scenario(
+            wrongs, earlier.file, allowed=i_may_load or (), needs_secrets=listen is None, base=earlier.overrides
+        )
+        return run_scenario(scenario, placement, seed=earlier.seed, json_path=json_path, is_quiet=quiet)
+
+
+def _shares(manifest: Mapping[str, Any]) -> tuple[int, int]:
+    """How many agents and regions took part."""
+    assignment = manifest.get("assignment") or {}
+    return len(assignment.get("agents", ())), len(set(assignment.get("regions", ())))

@@ -1,0 +1,251 @@
+"""`loadgen failures`: why did it fail? Which kinds and how many; the first of each whole, with the exchange."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from loadgen.errors import UsageError
+from loadgen.measure.exemplar import KeptFailure
+from loadgen.measure.rundir import find_run
+from loadgen.measure.series import OK, SKIPPED
+from loadgen.report.opened import Run, open_run
+from loadgen.report.tables import Table
+from loadgen.units import NS_PER_S, format_count, format_duration
+from loadgen_controller.again import arrival_of, arrival_text
+from loadgen_controller.printed import print_table
+
+NAME = "failures"
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen failures last
+
+loadgen failures last 3
+
+loadgen failures 20261124-170312 --request "POST /cart" --outcome "http 503"
+
+loadgen failures last --json"""
+
+_KINDS: Final = 20
+_DETAIL: Final = 160
+_ITERATION: Final = "(iteration)"
+_Kind = tuple[str, str, str]
+"""Outcome, request or "(iteration)", journey."""
+_CONTROLS: Final = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
+
+
+def main(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, how it begins, `last`, or its folder.")],
+    number: Annotated[
+        int | None, typer.Argument(metavar="[NUMBER]", min=1, help="Show this one whole: head, body, row, traceback.")
+    ] = None,
+    request: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only of requests whose name has this in it.")
+    ] = None,
+    outcome: Annotated[str | None, typer.Option(metavar="TEXT", help="Only outcomes that have this in them.")] = None,
+    arrival: Annotated[str | None, typer.Option(metavar="N", help="Only of this iteration (closed: USER.I).")] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="List at most so many.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout, each whole.")] = False,
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are.")] = Path("runs"),
+) -> None:
+    """Show what failed in a run: the kinds with their counts, and the first failures of each, numbered.
+
+    With a NUMBER that failure is shown whole: what was expected, the scenario's line, the data row, and the exchange
+    with head and body. Secrets were taken out by the agent that saw it. Of each request and outcome an agent keeps the
+    first five; all failures are counted.
+    """
+    opened = open_run(find_run(run, runs_dir))
+    wanted_n = None if arrival is None else arrival_of(arrival)
+    found = [
+        kept
+        for kept in opened.failures
+        if (request is None or request.lower() in kept.failure.request.lower())
+        and (outcome is None or outcome.lower() in kept.failure.outcome.lower())
+        and wanted_n in (None, kept.failure.n)
+    ]
+    if number is not None:
+        found = [_numbered(opened, number)]
+    if as_json:
+        typer.echo(json.dumps([_as_json(kept) for kept in found[: None if number else limit]], indent=2))
+        return
+    console = Console(highlight=False)
+    again = _named(run, opened, runs_dir)
+    lines = _whole(opened, found[0], again) if number is not None else _listed(opened, found, again, limit)
+    for line in lines:
+        if isinstance(line, Table):
+            print_table(console, line)
+        else:
+            console.print(line, soft_wrap=True)
+
+
+def _named(given: str, run: Run, runs_dir: Path) -> tuple[str, str]:
+    """The run as a command takes it tomorrow, too, when it is not the last any more; and the option that finds it."""
+    if run.path.parent != runs_dir:
+        return quote(given), ""  # it was given as a path
+    return run.path.name, "" if str(runs_dir) == "runs" else f" --runs-dir {quote(str(runs_dir))}"
+
+
+def _numbered(run: Run, number: int) -> KeptFailure:
+    for kept in run.failures:
+        if kept.number == number:
+            return kept
+    have = f"it has 1 to {len(run.failures)}" if run.failures else "nothing failed, or nothing was kept"
+    raise UsageError(f"no failure {number} in {run.id}", hint=have)
+
+
+# -- the list -------------------------------------------------------------------------------------
+
+
+def _listed(run: Run, found: Sequence[KeptFailure], name: tuple[str, str], limit: int) -> Iterator[Text | Table]:
+    kinds = list(_kinds(run))
+    numbers: dict[_Kind, list[int]] = {}
+    ranked = []
+    for kept in found:
+        of_kind = numbers.setdefault(_kind(kept), [])
+        ranked.append((len(of_kind), kept.number, kept))
+        of_kind.append(kept.number)
+    if kinds:
+        rows = tuple((*kind, _some(numbers.get(kind, ())), format_count(count)) for count, kind in kinds[:_KINDS])
+        yield Table("What failed", ("outcome", "of", "journey", "kept whole", "count"), rows, words=4)
+        if len(kinds) > _KINDS:
+            yield Text(f"and {format_count(len(kinds) - _KINDS)} more kinds, in summary.json", style="dim")
+        yield Text()
+    if not found:
+        yield Text(_why_none(run, is_any=bool(kinds)))
+        return
+    shown = [kept for _, _, kept in sorted(ranked, key=lambda one: one[:2])[:limit]]  # of each kind one, then the next
+    yield Text("Kept whole: the first of each kind before the others", style="bold")
+    width = len(str(max(kept.number for kept in shown)))
+    for kept in shown:
+        yield from _entry(kept, width)
+    if len(found) > limit:
+        yield Text(f"and {format_count(len(found) - limit)} more: --limit, --request, --outcome", style="dim")
+    first = shown[0]
+    yield Text()
+    yield _hint("One of them whole, with the body:", f"loadgen failures {name[0]} {first.number}{name[1]}")
+    yield _hint("Its iteration again:", _again(run, first, name))
+
+
+def _some(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:4])) + ("..." if len(numbers) > 4 else "") if numbers else "-"
+
+
+def _kind(kept: KeptFailure) -> _Kind:
+    failure = kept.failure
+    return _clean(failure.outcome), _clean(failure.request or _ITERATION), _clean(failure.journey)
+
+
+def _entry(kept: KeptFailure, width: int) -> Iterator[Text]:
+    outcome, request, journey = _kind(kept)
+    failure = kept.failure
+    what = Text.assemble((f"{kept.number:>{width}}  ", "bold"), (outcome, "red"), f": {request}, journey {journey}")
+    when = f"at {format_duration(max(0, failure.at_ns))} after {format_duration(failure.response_ns)}"
+    yield what + Text(f", arrival {arrival_text(failure.n)}, {_clean(kept.region)}, {when}")
+    if detail := " ".join(_clean(failure.detail or failure.where).split()):
+        yield Text(f"{' ' * width}  {detail if len(detail) <= _DETAIL else detail[: _DETAIL - 3] + '...'}", style="dim")
+
+
+def _why_none(run: Run, *, is_any: bool) -> str:
+    if run.failures:
+        return f"none of the {format_count(len(run.failures))} failures that are kept is like that"
+    return "no failure was kept whole" if is_any else "nothing failed"
+
+
+def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
+    """How many of each, the most frequent first; of the measured part."""
+    counts: dict[_Kind, int] = {}
+    if run.summary is not None:
+        found: Iterator[tuple[str, str | None, str, str, int]] = (
+            (row.kind, row.request, row.outcome, row.journey, row.count)
+            for row in run.summary.series
+            if row.region == "*" and row.outcome != "*"
+        )
+    else:
+        merge = run.merge
+        found = (
+            (key.kind, key.request, key.outcome, key.journey, histogram.total)
+            for key in merge.keys()  # noqa: SIM118  # no mapping
+            if key.metric == "response" and not key.warmup and (histogram := merge.histogram(key)) is not None
+        )
+    for kind, request, outcome, journey, count in found:
+        if kind in ("request", "journey") and outcome not in (OK, SKIPPED):
+            of = (_clean(outcome), _clean(request or _ITERATION), _clean(journey))
+            counts[of] = counts.get(of, 0) + count
+    for of, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        yield count, of
+
+
+# -- one of them ----------------------------------------------------------------------------------
+
+
+def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[Text]:
+    failure = kept.failure
+    yield Text(
+        f"{kept.number} of {len(run.failures)}: {_clean(failure.request or 'iteration')}: {_clean(failure.outcome)}",
+        style="bold red",
+    )
+    place = f"journey {failure.journey}" + (f", step {failure.step}" if failure.step else "")
+    load = _load_name(run, failure.load)
+    yield Text(_clean(f"{place}; arrival {arrival_text(failure.n)}{f' of load {load}' if load else ''}"))
+    took = f"after {format_duration(failure.response_ns)}"
+    yield Text(_clean(f"agent {kept.agent} in {kept.region}; at {failure.at_ns / NS_PER_S:.3f} s, {took}"))
+    if failure.trace:
+        yield Text(_clean(f"trace {failure.trace}{_trace_link(run, failure.trace)}"))
+    if failure.detail:
+        yield Text()
+        yield Text(_clean(failure.detail), style="bold")
+    if failure.where:
+        yield Text(_clean(f"at {failure.where}"))
+    for title, text in (
+        ("Row", failure.row),
+        ("Traceback", failure.traceback),
+        ("Sent" if failure.request else "Sent last before it", failure.sent),
+        ("Received", failure.received),
+    ):
+        if text:
+            yield Text()
+            yield Text(title, style="bold cyan")
+            yield Text("\n".join(f"  {line}" for line in _clean(text).rstrip("\n").split("\n")))
+    if failure.sent and not failure.received:
+        yield Text("\nNo answer was received.", style="bold cyan")
+    yield Text()
+    yield _hint("This iteration again:", _again(run, kept, name))
+
+
+def _again(run: Run, kept: KeptFailure, name: tuple[str, str]) -> str:
+    load = _load_name(run, kept.failure.load)
+    option = f" --load {quote(load)}" if load else ""
+    return f"loadgen check --arrival {arrival_text(kept.failure.n)} --from {name[0]}{option}{name[1]}"
+
+
+def _load_name(run: Run, load: int) -> str:
+    lanes: Any = run.manifest.get("spec", {}).get("lanes") or ()
+    return str(lanes[load].get("name", "")) if 0 <= load < len(lanes) else ""
+
+
+def _trace_link(run: Run, trace: str) -> str:
+    spec: Any = run.manifest.get("spec", {}).get("trace")
+    link = spec.get("link", "") if isinstance(spec, dict) else ""
+    return f": {link.replace('{trace_id}', trace)}" if link else ""
+
+
+def _hint(what: str, command: str) -> Text:
+    return Text.assemble((what, "dim"), " ", command)
+
+
+def _clean(text: str) -> str:
+    """What a target or an agent says must not steer the terminal."""
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
+
+
+def _as_json(kept: KeptFailure) -> dict[str, Any]:
+    failure: dict[str, Any] = msgspec.to_builtins(kept.failure)
+    return {"number": kept.number, "agent": kept.agent, "region": kept.region, **failure}
