@@ -96,7 +96,6 @@ class JourneyLife:
         self._is_abandoned = False
         self._strays: list[Stray] | None = None
         self._kept: list[Stray] | None = None
-        self._forgotten: dict[str, None] = {}
         self._tries = 0 if fresh else _TRIES
         self._turned = False
         self.begun_ns = self.ended_ns = self.set_up_ns = 0
@@ -296,27 +295,33 @@ class JourneyLife:
                     "cancelled; `await` it, or run calls beside each other with `await user.gather(...)`"
                 )
 
-    def forgot(self, where: str, what: str) -> None:
-        if not where:
-            self._forgotten[what] = None
+    def forgot(self, name: str, where: str, source: str) -> None:
+        journey = self._journey
+        if journey is None:
             return
-        self._forgotten.clear()
-        is_call = "http." in what or ".post(" in what or ".get(" in what
+        forgotten, key = Tally.of(self._user.meter.recorder).forgotten, (journey.name, name)
+        if not where:
+            # The line of a coroutine that was kept in a variable is known when it happens again.
+            if key not in forgotten:
+                forgotten[key] = (
+                    f"{_defined(journey.fn)}: in journey {journey.name} a call of {name} was never awaited, so nothing "
+                    "came of it; write `await` before it"
+                )
+            return
+        forgotten[key] = ""
+        is_call = "http." in source or ".post(" in source or ".get(" in source
         self._report(
-            f"{where}: `{what}` was never awaited, so {'nothing was sent' if is_call else 'it never ran'}; "
+            f"{where}: `{source}` was never awaited, so {'nothing was sent' if is_call else 'it never ran'}; "
             "write `await` before it"
         )
 
     def _say_forgotten(self) -> None:
-        """The line of a coroutine that was kept in a variable is known when it happens again; or else never."""
-        forgotten, self._forgotten = self._forgotten, {}
-        journey = self._journey
-        for what in forgotten:
-            if journey is not None:
-                self._report(
-                    f"{_defined(journey.fn)}: in journey {journey.name} a call of {what} was never awaited, so nothing "
-                    "came of it; write `await` before it"
-                )
+        """Those whose line nobody has found."""
+        forgotten = Tally.of(self._user.meter.recorder).forgotten
+        for key, text in forgotten.items():
+            if text:
+                forgotten[key] = ""
+                self._report(text)
 
     def _look_whether_it_awaits(self, journey: BoundJourney) -> None:
         """A short iteration of a closed load: it awaited nothing if the loop has not turned since the one before."""

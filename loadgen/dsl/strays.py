@@ -53,8 +53,8 @@ class Owner(Protocol):
 
     def started(self, stray: Stray) -> None: ...
 
-    def forgot(self, where: str, what: str) -> None:
-        """A coroutine was never awaited. where: "" where no line is known (yet)."""
+    def forgot(self, name: str, where: str, source: str) -> None:
+        """A coroutine named `name` was never awaited. where, source: its line; "" where none is known (yet)."""
 
 
 _owning: dict[CodeType, bool] = {}
@@ -200,11 +200,11 @@ def _forgot(name: str, text: str, filename: str, lineno: int) -> None:
         # It was dropped at the end of its function, and by now nobody knows where it was made. The next will tell.
         if not sys.get_coroutine_origin_tracking_depth():
             sys.set_coroutine_origin_tracking_depth(_DEPTH)
-        owner.forgot("", name)
+        owner.forgot(name, "", "")
         return
     source = linecache.getline(filename, lineno).partition("  #")[0].strip()
     where = f"{Path(filename).name}:{lineno}" + (f" in {function}" if function else "")
-    owner.forgot(where, source or name)
+    owner.forgot(name, where, source or name)
 
 
 _HERE: Final = f"{Path(__file__).parent.parent}{os.sep}"

@@ -57,6 +57,8 @@ class Tally:
         self._recorder = ref(recorder)  # not held: it is the key under which this tally is kept
         self.checks: dict[str, Count] = {}
         """By name."""
+        self.forgotten: dict[tuple[str, str], str] = {}
+        """Coroutines that nobody awaited, by journey and name; what to say of those whose line is not known (yet)."""
         self.cycles: Count | None = None
         """Skipped by `user.pace`; None: none."""
         self._reasons: dict[str, str] = {}

@@ -166,9 +166,9 @@ async def test_a_task_of_somebody_else_is_left_alone() -> None:
 # -- coroutines that nobody awaited -----------------------------------------------------------------------
 
 
-async def lost(j: Any, times: int = 1, *, collect: bool = False) -> Bench:
+async def lost(j: Any, times: int = 1, *, collect: bool = False, recorder: Recorder | None = None) -> Bench:
     """A bench made where warnings are shown to pytest: it is the last to be shown them, as in a worker."""
-    bench = Bench(bound(j))
+    bench = Bench(bound(j), recorder=recorder)
     await bench.run(times)
     if collect:
         gc.collect()
@@ -215,6 +215,19 @@ async def test_a_coroutine_that_was_kept_in_a_variable_is_told_with_its_line_whe
     assert len(bench.said) == 1
     assert f"test_strays.py:{j.__code__.co_firstlineno + 1} in j: `answer = user.http.get" in bench.said[0]
     assert sys.get_coroutine_origin_tracking_depth() == 0
+
+
+async def test_what_one_person_was_told_the_line_of_is_not_told_again_without_it_by_another() -> None:
+    async def j(user: User) -> None:
+        answer = user.http.get("/")  # noqa: F841
+        await asyncio.sleep(0)
+
+    recorder = Recorder()
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        first, second = await lost(j, recorder=recorder), await lost(j, recorder=recorder)
+    await first.life.close()
+    await second.life.close()
+    assert (len(first.said), len(second.said)) == (0, 1)
 
 
 async def test_one_that_happens_once_only_is_told_with_the_journeys_line() -> None:
