@@ -26,6 +26,7 @@ from loadgen.wire import codec
 from loadgen.wire.keys import ControllerKeys
 from loadgen.wire.messages import Bye, Message, Prepare, SetUp, StartAt, Stop, TearDown
 from loadgen.wire.sockets import Router
+from loadgen_controller.abort import Aborts
 from loadgen_controller.assign import assign, candidates
 from loadgen_controller.books import Books
 from loadgen_controller.fleet import Fleet
@@ -144,6 +145,9 @@ class Conductor:
         self._troubles = Troubles(self._on_trouble, clock)
         self._intake = Intake(self, order, self._books, self._fleet, self._merge, self._journal, self._troubles, clock)
         self._run = Run.begin(order.terms(), clock())
+        spec = order.spec
+        journeys = [journey.name for journey in spec.journeys]
+        self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
         self._wake = asyncio.Event()
         self._bug = ""
 
@@ -282,6 +286,11 @@ class Conductor:
             self.tell(event)
         if self._run.phase in (Phase.STARTING, Phase.RUNNING) and (why := too_many_script_faults(self._merge)):
             self.tell(StopRequested(why, reason=Reason.SCRIPT_FAULTS))
+        run = self._run
+        if run.phase is Phase.RUNNING and run.t0_ns is not None:
+            done = run.merged | run.fins
+            if why := self._aborts.check(self._merge, self._books.assignment, run.live, done, now_ns - run.t0_ns):
+                self.tell(StopRequested(why, reason=Reason.SLO_BREACHED))
 
     def _step(self, event: Event) -> None:
         before = self._run

@@ -79,6 +79,9 @@ def facts_of(run: Run, order: Order, books: Books, bug: str = "") -> Facts:
         has_started=run.t0_ns is not None,
         load_ns=load_ns,
         bug=bug,
+        warmup_ns=spec.warmup_ns,
+        first_ns=spec.lanes[0].after_ns if spec.lanes else 0,
+        more_loads=tuple((lane.after_ns, lane.profile) for lane in spec.lanes[1:]),
     )
 
 

@@ -18,7 +18,7 @@ from loadgen.profile import Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
-from loadgen_controller.completeness import Completeness, account
+from loadgen_controller.completeness import Completeness, Loads, account
 from loadgen_controller.gaps import gaps_of
 from loadgen_controller.run import End, Reason
 from loadgen_controller.validity import Validity, judge_fitness
@@ -72,6 +72,7 @@ class Facts:
     ends: tuple[End, ...]
     objectives: tuple[Objective, ...]
     profile: Profile
+    """Of the plan's first load."""
     journeys: tuple[str, ...] = ()
     """Of the plan: one without data passes no objective."""
     assignment: Assignment | None = None
@@ -87,6 +88,14 @@ class Facts:
     """From T0 to the end of the warm-up, stated or found: windows of objectives begin after it."""
     bug: str = ""
     """Not empty: we went wrong, and how."""
+    first_ns: int = 0
+    """When the first load begins, from T0."""
+    more_loads: tuple[tuple[int, Profile], ...] = ()
+    """Of each further load, when it begins (ns from T0) and its profile."""
+
+    @property
+    def loads(self) -> Loads:
+        return ((self.first_ns, self.profile), *self.more_loads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,7 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
     findings = [*_of_ends(facts)]
     if facts.has_started and facts.assignment is not None:
         completeness = account(
-            facts.assignment, facts.epochs, facts.fins, facts.lost, ((0, facts.profile),), facts.load_ns, merge
+            facts.assignment, facts.epochs, facts.fins, facts.lost, facts.loads, facts.load_ns, merge
         )
         validity = judge_fitness(facts.assignment, merge)
         slos = _slos(facts, merge, completeness)

@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.measure.due import MAX_DUE_ROWS, Due, DueCounts
+from loadgen.measure.due import MAX_DUE_ROWS, DueCounts
 from loadgen.measure.objective import Objective, is_judged
 from loadgen.measure.series import OK, SeriesKey
 
@@ -249,7 +249,7 @@ class _Counts:
 
     def __iter__(self) -> Iterator[DueCounts]:
         for (objective, journey, k), sums in sorted(self._sums.items()):
-            yield Due(objective, journey, k, *sums)
+            yield DueCounts(objective, journey, k, *sums)
 
     def _add(self, objective: int, journey: str, k: int, *counts: int) -> None:
         found = self._sums.setdefault((objective, journey, k), [0, 0, 0, 0])

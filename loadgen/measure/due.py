@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from loadgen.errors import WireError
 
-__all__ = ["BAD", "GOOD", "MAX_DUE_ROWS", "OVERDUE", "UNDECIDED", "Due", "DueCounts", "DueTable", "check_due"]
+__all__ = ["BAD", "GOOD", "MAX_DUE_ROWS", "OVERDUE", "UNDECIDED", "DueCounts", "DueTable", "check_due"]
 
 MAX_DUE_ROWS: Final = 20_000
 """Of one delta. After 60 s without an answer at 50 objectives they are 3,000."""
@@ -43,7 +43,7 @@ class DueCounts:
 
     objective: index in the plan's `slos`. journey: its name; "" where the objective is of no journey alone.
     k: the interval of the due time, [k L, (k + 1) L) from T0. good, bad: ended since the last delta.
-    overdue: in flight at the end of the delta's interval and older than the limit.
+    overdue: in flight at the end of the delta's interval and older than the limit. undecided: in flight and not older.
     """
 
     objective: int
@@ -52,12 +52,6 @@ class DueCounts:
     good: int = 0
     bad: int = 0
     overdue: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Due(DueCounts):
-    """With what is in flight and not older than the limit."""
-
     undecided: int = 0
 
 
@@ -113,12 +107,11 @@ class DueTable:
     def add(self, agent: str, counts: Iterable[DueCounts]) -> None:
         """One delta's counts; `agent`'s earlier snapshot of what is in flight is void."""
         for old in self._snapshots.pop(agent, ()):
-            self._row(old).add(old.k, 0, 0, -old.overdue, -_undecided(old))
+            self._row(old).add(old.k, 0, 0, -old.overdue, -old.undecided)
         snapshot = []
         for one in counts:
-            undecided = _undecided(one)
-            self._row(one).add(one.k, one.good, one.bad, one.overdue, undecided)
-            if one.overdue or undecided:
+            self._row(one).add(one.k, one.good, one.bad, one.overdue, one.undecided)
+            if one.overdue or one.undecided:
                 snapshot.append(one)
         if snapshot:
             self._snapshots[agent] = tuple(snapshot)
@@ -143,15 +136,11 @@ class DueTable:
         return found
 
 
-def _undecided(one: DueCounts) -> int:
-    return one.undecided if isinstance(one, Due) else 0
-
-
 def check_due(name: str, counts: tuple[DueCounts, ...]) -> None:
     """Raises WireError unless the counts of delta `name` can be true."""
     if len(counts) > MAX_DUE_ROWS:
         raise WireError(f"{name} brings {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}")
     for one in counts:
-        said = (one.good, one.bad, one.overdue, _undecided(one))
+        said = (one.good, one.bad, one.overdue, one.undecided)
         if not 0 <= one.k < _MAX_K or one.objective < 0 or min(said) < 0 or max(said) > _MAX_COUNT:
             raise WireError(f"{name} has impossible counts of what was due: {one}")

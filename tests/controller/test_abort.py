@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.due import Due
+from loadgen.measure.due import DueCounts
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective, evaluate
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -39,13 +39,13 @@ class Fleet:
         self.merge = Merge()
         self.agents = {name: FakeAgent(name) for name in ASSIGNMENT.agents}
 
-    def report(self, agent: str, *rows: Due) -> None:
+    def report(self, agent: str, *rows: DueCounts) -> None:
         delta = replace(self.agents[agent].delta({}), due=rows)
         self.merge.accept(ASSIGNMENT.region(agent), delta)
 
     def good(self, agent: str, intervals: Sequence[int], each: int = 20) -> None:
         for k in intervals:
-            self.report(agent, Due(0, "shop", k, good=each))
+            self.report(agent, DueCounts(0, "shop", k, good=each))
 
 
 def check(aborts: Aborts, fleet: Fleet, clock_s: float, finished: Sequence[str] = ()) -> str:
@@ -63,7 +63,7 @@ def test_the_reason_says_which_objective_when_and_that_it_stopped() -> None:
     fleet, aborts = Fleet(), Aborts([P95], ["shop"])
     for agent in ASSIGNMENT.agents:
         fleet.good(agent, range(4))
-        fleet.report(agent, Due(0, "shop", 4, good=10, bad=6, overdue=4))
+        fleet.report(agent, DueCounts(0, "shop", 4, good=10, bad=6, overdue=4))
     assert check(aborts, fleet, 5.2) == (
         'stopped at 0:05: SLO p(95, window="3s") < 300ms of shop is broken: worst window 0:02 to 0:05: 83.3 % of 120'
         " ended ok within 300 ms (needs 95 %); 1 of 3 windows broke it"
@@ -74,9 +74,9 @@ def test_an_interval_counts_when_every_live_agent_has_reported_it() -> None:
     fleet, aborts = Fleet(), Aborts([P95], ["shop"])
     for agent in ASSIGNMENT.agents:
         fleet.good(agent, range(3))
-    fleet.report("a", Due(0, "shop", 3, bad=50))
+    fleet.report("a", DueCounts(0, "shop", 3, bad=50))
     assert check(aborts, fleet, 4.1) == ""
-    fleet.report("b", Due(0, "shop", 3, good=20))
+    fleet.report("b", DueCounts(0, "shop", 3, good=20))
     assert "is broken" in check(aborts, fleet, 4.2)
 
 
@@ -85,7 +85,7 @@ def test_an_agent_that_is_late_is_not_waited_for_and_counts_as_good() -> None:
     for fleet, bad in ((few, 5), (many, 50)):
         for agent in ASSIGNMENT.agents:
             fleet.good(agent, range(2))
-        fleet.report("a", Due(0, "shop", 2, good=10, bad=bad))
+        fleet.report("a", DueCounts(0, "shop", 2, good=10, bad=bad))
     assert check(Aborts([P95], ["shop"]), many, 3.1) == "", "agent b may still come"
     assert "is broken" in check(Aborts([P95], ["shop"]), many, 4.6)
     rows = evaluate(P95, few.merge, index=0, end_ns=3 * S)
@@ -98,7 +98,7 @@ def test_only_objectives_that_say_so_stop_a_run() -> None:
     only_told = msgspec.structs.replace(P95, abort=False)
     for agent in ASSIGNMENT.agents:
         for k in range(4):
-            fleet.report(agent, Due(0, "shop", k, bad=20), Due(1, "shop", k, bad=20))
+            fleet.report(agent, DueCounts(0, "shop", k, bad=20), DueCounts(1, "shop", k, bad=20))
     assert check(Aborts([only_told], ["shop"]), fleet, 4.2) == ""
     assert len(breached([only_told, P95], fleet.merge, 4 * S, ["shop"], load_ns=10 * S)) == 1
 
@@ -123,9 +123,9 @@ def test_it_is_asked_again_only_when_an_interval_is_complete(monkeypatch: pytest
 def test_windows_reach_neither_into_the_warm_up_nor_behind_the_load() -> None:
     fleet = Fleet()
     for agent in ASSIGNMENT.agents:
-        fleet.report(agent, Due(0, "shop", 0, bad=20))
+        fleet.report(agent, DueCounts(0, "shop", 0, bad=20))
         fleet.good(agent, range(1, 5))
-        fleet.report(agent, Due(0, "shop", 5, bad=20))
+        fleet.report(agent, DueCounts(0, "shop", 5, bad=20))
     assert "is broken" in check(Aborts([P95], ["shop"]), fleet, 6.1)
     assert check(Aborts([P95], ["shop"], from_ns=S, load_ns=5 * S), fleet, 6.1) == ""
 
@@ -134,7 +134,7 @@ def test_an_agent_that_has_finished_is_neither_waited_for_nor_missing() -> None:
     fleet, aborts = Fleet(), Aborts([P95], ["shop"])
     fleet.good("b", range(2))
     fleet.good("a", range(3))
-    fleet.report("a", Due(0, "shop", 3, good=10, bad=5))
+    fleet.report("a", DueCounts(0, "shop", 3, good=10, bad=5))
     assert "is broken" in check(aborts, fleet, 4.1, finished=["b"])
 
 

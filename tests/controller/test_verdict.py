@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from loadgen.errors import ExitCode, Fault
-from loadgen.measure.due import Due
+from loadgen.measure.due import DueCounts
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective
 from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
@@ -85,7 +85,7 @@ def windowed(found: Mapping[str, Recording], bad: Mapping[int, int], good: int =
     """Each agent tells of `good` in each of its intervals, and of `bad` by interval."""
     for recording in found.values():
         for k, delta in enumerate(recording.deltas):
-            recording.deltas[k] = replace(delta, due=(Due(0, "shop", k, good=good, bad=bad.get(k, 0)),))
+            recording.deltas[k] = replace(delta, due=(DueCounts(0, "shop", k, good=good, bad=bad.get(k, 0)),))
     return replace(facts(found), objectives=(WINDOWED,)), merged(found)
 
 
@@ -132,7 +132,7 @@ def test_window_that_lacks_an_agents_data_has_failed_only_if_those_could_not_hav
     """Agent b has a quarter of the load, so a third of what was told is missing: 8 of 148 are 5.4 %, of 198 4.0 %."""
     recorded = recordings({"b": 3})
     said, _ = windowed(recorded, {})
-    recorded["a"].deltas[6] = replace(recorded["a"].deltas[6], due=(Due(0, "shop", 6, good=100, bad=bad),))
+    recorded["a"].deltas[6] = replace(recorded["a"].deltas[6], due=(DueCounts(0, "shop", 6, good=100, bad=bad),))
     lost = replace(said, lost={"b": "killed"}, fins={"a": said.fins["a"]})
     found = judge(lost, merged(recorded))
     assert found.exit_code is code

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loadgen.engine import watch
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.watch import Watches
-from loadgen.measure.due import Due, DueCounts, check_due
+from loadgen.measure.due import DueCounts, check_due
 from loadgen.measure.objective import Objective
 from loadgen.measure.series import OK, Kind, SeriesKey
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -100,10 +100,10 @@ def test_good_ended_ok_within_the_limit_to_the_ns_and_counts_by_when_it_was_due(
     seen.ended(T0 + S - 1, 300 * MS + 1, OK)
     seen.ended(T0 + S, 1, "http 503")
     assert watches.take(T0 + 2 * S) == (
-        Due(0, "shop", 0, good=1, bad=1),
-        Due(0, "shop", 1, bad=1),
-        Due(1, "shop", 0, good=2),
-        Due(1, "shop", 1, bad=1),
+        DueCounts(0, "shop", 0, good=1, bad=1),
+        DueCounts(0, "shop", 1, bad=1),
+        DueCounts(1, "shop", 0, good=2),
+        DueCounts(1, "shop", 1, bad=1),
     )
     assert watches.take(T0 + 3 * S) == ()
 
@@ -121,11 +121,11 @@ def test_iterations_in_flight_are_overdue_when_older_than_the_limit_without_thei
     flying = [(0, T0, 0), (0, T0 + S, 0), (0, T0, 2 * S), (0, T0 + 1_700 * MS, 0), (1, T0 + 1_700 * MS - 1, 0)]
     watches = watching(p95(), errors(journey="shop"), flying=flying)
     assert watches.take(T0 + 2 * S) == (
-        Due(0, "search", 1, overdue=1),
-        Due(0, "shop", 0, overdue=1, undecided=1),
-        Due(0, "shop", 1, overdue=1, undecided=1),
-        Due(1, "shop", 0, undecided=2),
-        Due(1, "shop", 1, undecided=2),
+        DueCounts(0, "search", 1, overdue=1),
+        DueCounts(0, "shop", 0, overdue=1, undecided=1),
+        DueCounts(0, "shop", 1, overdue=1, undecided=1),
+        DueCounts(1, "shop", 0, undecided=2),
+        DueCounts(1, "shop", 1, undecided=2),
     )
 
 
@@ -134,13 +134,13 @@ def test_a_request_is_in_flight_until_it_ends_or_is_gone() -> None:
     seen = the_watch(watches, GET)
     for at_ns in (1, 2, 3):
         seen.begun(T0 + at_ns)
-    assert watches.take(T0 + 200 * MS) == (Due(0, "shop", 0, undecided=3),)
-    assert watches.take(T0 + S) == (Due(0, "shop", 0, overdue=3),)
+    assert watches.take(T0 + 200 * MS) == (DueCounts(0, "shop", 0, undecided=3),)
+    assert watches.take(T0 + S) == (DueCounts(0, "shop", 0, overdue=3),)
     seen.ended(T0 + 2, 1_500 * MS, OK)
     seen.gone(T0 + 1)
-    assert watches.take(T0 + 2 * S) == (Due(0, "shop", 0, bad=1, overdue=1),)
+    assert watches.take(T0 + 2 * S) == (DueCounts(0, "shop", 0, bad=1, overdue=1),)
     seen.ended(T0 + 3, 60 * S, "timeout")
-    assert watches.take(T0 + 61 * S) == (Due(0, "shop", 0, bad=1),)
+    assert watches.take(T0 + 61 * S) == (DueCounts(0, "shop", 0, bad=1),)
     assert watches.take(T0 + 62 * S) == ()
 
 
@@ -151,7 +151,7 @@ def test_what_was_cancelled_is_bad_if_it_was_overdue_and_otherwise_neither() -> 
     for at_ns in (T0, T0 + 100 * MS - 1, T0 + 100 * MS):
         seen.begun(at_ns)
         seen.gone(at_ns)
-    assert watches.take(T0 + S) == (Due(0, "shop", 0, bad=2),)
+    assert watches.take(T0 + S) == (DueCounts(0, "shop", 0, bad=2),)
 
 
 def test_two_that_began_in_the_same_ns_are_two() -> None:
@@ -160,7 +160,7 @@ def test_two_that_began_in_the_same_ns_are_two() -> None:
     seen.begun(T0)
     seen.begun(T0)
     seen.ended(T0, 1, OK)
-    assert watches.take(T0 + S) == (Due(0, "shop", 0, good=1, overdue=1),)
+    assert watches.take(T0 + S) == (DueCounts(0, "shop", 0, good=1, overdue=1),)
 
 
 def test_a_step_in_flight_is_as_old_as_its_time_without_think() -> None:
@@ -168,22 +168,22 @@ def test_a_step_in_flight_is_as_old_as_its_time_without_think() -> None:
     seen = the_watch(watches, STEP)
     seen.begun(T0, lambda now_ns: now_ns - T0 - 100 * MS)
     seen.begun(T0 + 1, lambda now_ns: 0)
-    assert watches.take(T0 + S) == (Due(0, "shop", 0, overdue=1, undecided=1),)
+    assert watches.take(T0 + S) == (DueCounts(0, "shop", 0, overdue=1, undecided=1),)
     seen.ended(T0 + 1, 2 * S, OK)
-    assert watches.take(T0 + 3 * S) == (Due(0, "shop", 0, bad=1, undecided=1),)
+    assert watches.take(T0 + 3 * S) == (DueCounts(0, "shop", 0, bad=1, undecided=1),)
 
 
 def test_what_is_due_before_t0_is_of_the_first_interval() -> None:
     watches = watching(p95())
     the_watch(watches, key()).ended(T0 - 5, 1, OK)
-    assert watches.take(T0 + S) == (Due(0, "shop", 0, good=1),)
+    assert watches.take(T0 + S) == (DueCounts(0, "shop", 0, good=1),)
 
 
 def test_series_of_one_objective_add_up_by_journey() -> None:
     watches = watching(p95(request="GET /x"))
     for one in (GET, key("request", request="GET /x"), key("request", journey="search", request="GET /x")):
         the_watch(watches, one).ended(T0, 1, OK)
-    assert watches.take(T0 + S) == (Due(0, "search", 0, good=1), Due(0, "shop", 0, good=2))
+    assert watches.take(T0 + S) == (DueCounts(0, "search", 0, good=1), DueCounts(0, "shop", 0, good=2))
 
 
 CALLS = st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 4_000), st.sampled_from([OK, "reset", "gone"])))
@@ -218,7 +218,7 @@ def test_whenever_it_is_asked_everything_is_told_once_and_what_is_open_is_in_fli
             told.update(good=sum(row.good for row in rows), bad=sum(row.bad for row in rows))
             late = sum(now - at > 300 for at in open_now.values())
             assert sum(row.overdue for row in rows) == late
-            assert sum(row.undecided for row in rows if isinstance(row, Due)) == len(open_now) - late
+            assert sum(row.undecided for row in rows) == len(open_now) - late
     good = sum(outcome == OK and took <= 300 for _, took, outcome in calls)
     ended = sum(outcome != "gone" or took > 300 for _, took, outcome in calls)
     assert (told["good"], told["bad"]) == (good, ended - good)
@@ -249,7 +249,7 @@ def test_a_recorder_tells_of_its_iterations_steps_and_requests() -> None:
     asked_ns = T0 + 5
     recorder.request(recorder.request_series("shop", None, "GET /x"), asked_ns, 0, 0, asked_ns + 300 * MS, OK, 1)
     assert recorder.flip(0, S).due == (
-        Due(0, "shop", 0, good=1, bad=2),
-        Due(1, "shop", 0, bad=1),
-        Due(2, "shop", 0, good=1),
+        DueCounts(0, "shop", 0, good=1, bad=2),
+        DueCounts(1, "shop", 0, bad=1),
+        DueCounts(2, "shop", 0, good=1),
     )

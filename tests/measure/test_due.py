@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import WireError
-from loadgen.measure.due import BAD, GOOD, MAX_DUE_ROWS, OVERDUE, UNDECIDED, Due, DueCounts, DueTable, check_due
+from loadgen.measure.due import BAD, GOOD, MAX_DUE_ROWS, OVERDUE, UNDECIDED, DueCounts, DueTable, check_due
 
 KS = st.sampled_from([0, 1, 2, 255, 256, 257, 1_000])
 ROWS = st.builds(
-    Due,
+    DueCounts,
     objective=st.integers(0, 1),
     journey=st.sampled_from(["shop", "search"]),
     k=KS,
@@ -38,7 +38,7 @@ def sums(table: DueTable) -> Counter[tuple[int, str, int, int]]:
 
 @given(DELTAS)
 def test_what_ended_adds_up_and_what_is_in_flight_is_each_agents_last_word(
-    deltas: list[tuple[str, list[Due]]],
+    deltas: list[tuple[str, list[DueCounts]]],
 ) -> None:
     table = DueTable()
     expected: Counter[tuple[int, str, int, int]] = Counter()
@@ -55,10 +55,10 @@ def test_what_ended_adds_up_and_what_is_in_flight_is_each_agents_last_word(
 
 
 @given(st.lists(ROWS, max_size=12), st.randoms(use_true_random=False))
-def test_it_does_not_matter_which_agent_tells_of_what(rows: list[Due], random: object) -> None:
+def test_it_does_not_matter_which_agent_tells_of_what(rows: list[DueCounts], random: object) -> None:
     together, apart = DueTable(), DueTable()
     together.add("a", rows)
-    parts: dict[str, list[Due]] = {agent: [] for agent in "abc"}
+    parts: dict[str, list[DueCounts]] = {agent: [] for agent in "abc"}
     for row in rows:
         parts[random.choice("abc")].append(row)  # type: ignore[attr-defined]
     for agent, of_agent in parts.items():
@@ -68,8 +68,8 @@ def test_it_does_not_matter_which_agent_tells_of_what(rows: list[Due], random: o
 
 def test_an_empty_delta_says_that_nothing_is_in_flight_any_more() -> None:
     table = DueTable()
-    table.add("a", [Due(0, "shop", 3, overdue=4, undecided=2)])
-    table.add("b", [Due(0, "shop", 3, overdue=1)])
+    table.add("a", [DueCounts(0, "shop", 3, overdue=4, undecided=2)])
+    table.add("b", [DueCounts(0, "shop", 3, overdue=1)])
     table.add("a", [])
     assert table.counts(0, "shop", 3, 4).T.tolist() == [[0, 0, 1, 0]]
 
@@ -97,7 +97,7 @@ def test_an_interval_far_off_costs_no_more_than_a_near_one() -> None:
         DueCounts(-1, "shop", 0, good=1),
         DueCounts(0, "shop", 0, bad=-1),
         DueCounts(0, "shop", 0, good=1 << 62),
-        Due(0, "shop", 0, undecided=-1),
+        DueCounts(0, "shop", 0, undecided=-1),
     ],
     ids=str,
 )

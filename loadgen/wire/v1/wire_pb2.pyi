@@ -385,20 +385,22 @@ class Health(_message.Message):
     def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ...) -> None: ...
 
 class DueCounts(_message.Message):
-    __slots__ = ("objective", "journey", "k", "good", "bad", "overdue")
+    __slots__ = ("objective", "journey", "k", "good", "bad", "overdue", "undecided")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     JOURNEY_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     GOOD_FIELD_NUMBER: _ClassVar[int]
     BAD_FIELD_NUMBER: _ClassVar[int]
     OVERDUE_FIELD_NUMBER: _ClassVar[int]
+    UNDECIDED_FIELD_NUMBER: _ClassVar[int]
     objective: int
     journey: str
     k: int
     good: int
     bad: int
     overdue: int
-    def __init__(self, objective: _Optional[int] = ..., journey: _Optional[str] = ..., k: _Optional[int] = ..., good: _Optional[int] = ..., bad: _Optional[int] = ..., overdue: _Optional[int] = ...) -> None: ...
+    undecided: int
+    def __init__(self, objective: _Optional[int] = ..., journey: _Optional[str] = ..., k: _Optional[int] = ..., good: _Optional[int] = ..., bad: _Optional[int] = ..., overdue: _Optional[int] = ..., undecided: _Optional[int] = ...) -> None: ...
 
 class CustomStats(_message.Message):
     __slots__ = ("name", "kind", "n", "total", "low", "high", "last")

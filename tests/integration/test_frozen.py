@@ -1,0 +1,96 @@
+"""A target that freezes breaks its objective while it is frozen, and the run that says so has failed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from time import time
+
+import pytest
+
+from tests.support.run import ends_with, loadgen
+
+SCENARIO = """
+from loadgen import Plan, User, arrivals, journey, p
+
+
+@journey
+async def shop(user: User) -> None:
+    await user.http.get("/x")
+
+
+plan = Plan(
+    target="{url}",
+    load=arrivals("50/s").hold("40s"),
+    mix=shop,
+    drain="1s",
+    slos=[p(95, window="5s", abort=True) < "300ms"],
+)
+"""
+
+
+class Freezing:
+    """Answers at once until `after_s` after its first request; then it reads and says nothing."""
+
+    def __init__(self, after_s: float) -> None:
+        self.url = ""
+        self.frozen_at = 0.0
+        """Unix time."""
+        self._after_s = after_s
+
+    async def serve(self, ready: threading.Event, done: asyncio.Event) -> None:
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        ready.set()
+        async with server:
+            await done.wait()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                self.frozen_at = self.frozen_at or time() + self._after_s
+                if time() >= self.frozen_at:
+                    await reader.read()
+                    return
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@contextmanager
+def freezing(after_s: float) -> Iterator[Freezing]:
+    target, ready, done, loop = Freezing(after_s), threading.Event(), asyncio.Event(), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(target.serve(ready, done),))
+    thread.start()
+    ready.wait(5)
+    try:
+        yield target
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(5)
+
+
+@pytest.mark.parametrize("after_s", [6.2, 6.8])
+def test_frozen_target_breaks_a_windowed_slo_within_2_s_and_stops_the_run(after_s: float, tmp_path: Path) -> None:
+    with freezing(after_s) as target:
+        scenario = tmp_path / "frozen.py"
+        scenario.write_text(SCENARIO.format(url=target.url))
+        run = loadgen("run", str(scenario), runs_dir=tmp_path / "runs")
+    events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
+    stopped = next(event for event in events if event["kind"] == "end")
+    assert stopped["end"]["reason"] == "slo breached"
+    late_s = datetime.fromisoformat(stopped["at"]).timestamp() - target.frozen_at
+    assert 0 < late_s <= 2
+    assert run.summary["duration_s"] < 20
+    (slo,) = run.summary["slos"]
+    assert (slo["verdict"], slo["unit"]) == ("failed", "ratio")
+    assert slo["budget"] > 1
+    assert ends_with(run.exit_code, run.summary, 1)
+    assert any("stopped at 0:0" in reason for reason in run.summary["reasons"])
