@@ -175,7 +175,7 @@ def _take_request(sent: bytearray) -> CannedRequest | None:
 
 def _chunked(sent: bytearray, at: int) -> tuple[bytes, int] | None:
     """A body that came in chunks from `at` on, and where it ends; None when it has not ended."""
-    parts = []
+    parts: list[bytes] = []
     while (line_end := sent.find(b"\r\n", at)) >= 0:
         size = int(sent[at:line_end], 16)
         begin = line_end + 2
