@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 from loadgen.dsl.feed import Feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.load import Arrivals, Executor, Iterations, Users
-from loadgen.dsl.origin import here
+from loadgen.dsl.origin import Origin, here
 from loadgen.dsl.spec import highest_sum
 from loadgen.engine.share import RowIndex
 from loadgen.errors import Fault, ProfileError
@@ -48,11 +48,13 @@ MAX_LOADS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """One thing wrong with a plan or a load, and in which of its arguments."""
+    """One thing wrong with a plan or a load, and in which of its arguments ("slos[1]": the second element)."""
 
     argument: str
     message: str
     hint: str = ""
+    origin: Origin | None = None
+    """Where it is written, if that is not the argument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +101,14 @@ class Load:
         max_users: int | None = None,
     ) -> None:
         self.origin = here()
-        self.load, self.name, self.max_users = load, name, max_users
+        given: object = name
+        self.load, self.max_users = load, max_users
+        self.name = given if isinstance(given, str) else ""
         self._wrong: list[Wrong] = []
         self.journeys, self.weights = read_mix(mix, self._wrong)
         self.after_ns = self._after(after)
-        if not isinstance(name, str):
-            self._wrong.append(Wrong("name", f"name: {name!r} is no name of a load", 'write name="spike"'))
-            self.name = ""
+        if not isinstance(given, str):
+            self._wrong.append(Wrong("name", f"name: {given!r} is no name of a load", 'write name="spike"'))
         if not is_executor(load):
             self._wrong.append(Wrong("load", f"load: {load!r} is no load", 'write arrivals("50/s").hold("1m")'))
         self._wrong += max_users_wrong(max_users)

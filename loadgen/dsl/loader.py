@@ -17,17 +17,27 @@ from __future__ import annotations
 import __future__
 
 import ast
+import builtins
 import inspect
 import itertools
+import os
 import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import loadgen.dsl.feed as feed_module
+import loadgen.dsl.journey as journey_module
+import loadgen.dsl.load as load_module
+import loadgen.dsl.metric as metric_module
+import loadgen.dsl.plan as plan_module
+import loadgen.dsl.slo as slo_module
+from loadgen.dsl import lanes
 from loadgen.dsl.feed import Feed, open_feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
@@ -224,17 +234,70 @@ def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault
     if isinstance(error, NameError | AttributeError | TypeError | ImportError):
         text = re.sub(r"\. Did you mean '[^']*'\?$", "", text)  # from 3.13 on some texts say it themselves
         hint = _suggestion(error, text)
-    return Fault(file, line, f"{type(error).__name__}: {text}".removesuffix(": "), hint)
+        text = re.sub(r" \(/[^)]*\)$", "", text)  # where a module was found: no path belongs into a message
+        unexpected = _UNEXPECTED.search(text)
+        if unexpected and file == str(source.path):
+            line = source.keyword_line(line, unexpected["argument"])
+    return Fault(file, line, f"{type(error).__name__}: {text}".removesuffix(": "), hint or _advice(error, text))
+
+
+_UNEXPECTED = re.compile(
+    r"(?:(?P<owner>\w+)\.)?(?P<function>\w+)\(\) got an unexpected keyword argument '(?P<argument>\w+)'"
+)
+_OS = ("<frozen os>", os.__file__)
+"""Where `os.environ[...]` raises."""
+_MISSING = re.compile(
+    r"(?P<function>\w+)\(\) missing \d+ required (?:keyword-only|positional) arguments?: (?P<names>.*)"
+)
 
 
 def _suggestion(error: BaseException, text: str) -> str:
-    """Python's own "Did you mean: 'slos'?", which is mostly not part of the exception's text."""
-    unexpected = re.fullmatch(r"Plan\.__init__\(\) got an unexpected keyword argument '(\w+)'", text)
-    if unexpected:
-        return did_you_mean(unexpected[1], list(inspect.signature(Plan).parameters))
-    shown = "".join(traceback.TracebackException.from_exception(error).format_exception_only())
-    found = re.search(r"Did you mean:? '([^']*)'", shown)
-    return f'did you mean "{found[1]}"?' if found else ""
+    """The neighbour of a misspelt name. Python's own "Did you mean" is not part of the text, or not always."""
+    unexpected = _UNEXPECTED.fullmatch(text)
+    if unexpected and (parameters := _parameters(unexpected["owner"], unexpected["function"])):
+        return did_you_mean(unexpected["argument"], parameters)
+    not_there = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", text)
+    if not_there and not_there[2] in sys.modules:
+        return did_you_mean(not_there[1], [one for one in dir(sys.modules[not_there[2]]) if not one.startswith("_")])
+    name = getattr(error, "name", None)
+    if not isinstance(name, str) or not isinstance(error, NameError | AttributeError):
+        return ""
+    close = get_close_matches(name, _names_at(error), n=1, cutoff=0.6)
+    return f'did you mean "{close[0]}"?' if close else ""
+
+
+def _names_at(error: NameError | AttributeError) -> list[str]:
+    """What could have been meant: of the object, or where the name was looked for."""
+    if isinstance(error, AttributeError):
+        return [one for one in dir(error.obj) if not one.startswith("_")]
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [*frames[-1].f_locals, *frames[-1].f_globals, *dir(builtins)] if frames else []
+
+
+def _parameters(owner: str | None, function: str) -> list[str]:
+    """Of a function of the language, or of a method of what it makes."""
+    for module in (plan_module, lanes, load_module, slo_module, feed_module, journey_module, metric_module):
+        found = getattr(module, owner or function, None)
+        if owner is not None and function != "__init__":
+            found = getattr(found, function, None)
+        if callable(found):
+            return [name for name in inspect.signature(found).parameters if name != "self"]
+    return []
+
+
+def _advice(error: BaseException, text: str) -> str:
+    """What to do about an exception of a scenario that is loaded."""
+    missing = _MISSING.search(text)
+    if missing:
+        names = re.findall(r"'(\w+)'", missing["names"])
+        return f"write {missing['function'].removeprefix('__')}({', '.join(f'{name}=...' for name in names)})"
+    if text == "'Journey' object is not callable":
+        return "name the journey itself, without ()"
+    if isinstance(error, KeyError) and traceback.extract_tb(error.__traceback__)[-1].filename in _OS:
+        return f'write param({text}, str), given by -P, or secret("..."): agents have another environment'
+    if isinstance(error, NameError):
+        return "import or define it above this line"
+    return "this line runs whenever the scenario is loaded, here and by every agent: it must not fail"
 
 
 # -- checking -------------------------------------------------------------------------------------
@@ -297,8 +360,9 @@ class _Loaded:
 
     def check(self, chosen: Plan | None) -> None:
         """Everything that can be wrong with what was loaded. `chosen` is checked with its overrides."""
+        targets = {name for plan in self.plans.values() for name in plan.targets}
         for source in self.siblings.sources.values():
-            wrong, doubtful = mistakes(source)
+            wrong, doubtful = mistakes(source, targets if self.plans else None)
             self.faults += wrong
             self.warnings += doubtful
         for one in self.journeys:

@@ -3,6 +3,8 @@
     user.http.get("/")                          nothing awaits it, so nothing is sent         fault
     user.http.get("/").expect(status=200)       the same                                      fault
     with user.step("login"): ...                a step is entered with `async with`           fault
+    user.htp.get("/")                           there is no such thing                        fault
+    user.to("logn").get("/")                    the plan has no such target                   fault
     orders = counter(f"orders {i}")             in a journey: a metric that nobody records    fault
     time.sleep(1), requests.get(...)            all users of the worker stand still           warning
     asyncio.sleep(1)                            counts as the target's response time          warning
@@ -15,10 +17,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from loadgen.clients import HttpClient
+from loadgen.clients.prepare import AllOptions
+from loadgen.dsl.plan import did_you_mean
 from loadgen.dsl.source import Source
+from loadgen.dsl.user import UserWith
 from loadgen.errors import Fault
 
 __all__ = ["RequestName", "mistakes", "request_names"]
@@ -54,12 +60,17 @@ _BLOCKING = {
     "input": "a scenario runs by itself: use param(...) or a feed",
 }
 
+_OF_USER = frozenset(dir(UserWith))
+_OF_CLIENT = frozenset(dir(HttpClient))
+"""Both are slotted, so what is not there now never will be."""
+_OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect"}
+
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def mistakes(source: Source) -> tuple[list[Fault], list[Fault]]:
-    """Faults and warnings of one file."""
-    reading = _Reading(source)
+def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
+    """Faults and warnings of one file. targets: the names that some plan has; None: not known."""
+    reading = _Reading(source, targets)
     for node in ast.walk(source.tree):
         if isinstance(node, ast.AsyncFunctionDef):
             reading.function(node)
@@ -67,7 +78,8 @@ def mistakes(source: Source) -> tuple[list[Fault], list[Fault]]:
 
 
 class _Reading:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, targets: Collection[str] | None) -> None:
+        self._targets = targets
         self._file, self._tree = str(source.path), source.tree
         self._parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
         self._imported = dict(_imported(source.tree))
@@ -77,15 +89,46 @@ class _Reading:
     def function(self, fn: ast.AsyncFunctionDef) -> None:
         clients = _Clients(fn)
         for node in _own_nodes(fn):
+            if isinstance(node, ast.Attribute):
+                self._check_attribute(clients, node)
             if not isinstance(node, ast.Call):
                 continue
             kind = clients.kind(node)
             if kind == "awaited":
                 self._check_awaited(fn, node)
+                if clients.is_client(node.func):
+                    self._check_options(node)
             elif kind == "entered":
                 self._check_entered(node)
+            elif kind == "target":
+                self._check_target(node)
             self._check_blocking(node)
             self._check_metric(fn, node)
+
+    def _check_attribute(self, clients: _Clients, node: ast.Attribute) -> None:
+        kind = clients.kind_of_value(node.value)
+        known = _OF_USER if kind == "user" else _OF_CLIENT if kind == "client" else None
+        if known is None or node.attr in known:
+            return
+        hint = did_you_mean(node.attr, sorted(name for name in known if not name.startswith("_")))
+        if kind == "user" and isinstance(node.ctx, ast.Store):
+            hint = "what a person keeps is in its state: @journey(state=Session)"
+        self._fault(node, f"{_shown(node.value)} has no {node.attr}", hint)
+
+    def _check_options(self, call: ast.Call) -> None:
+        for keyword in call.keywords:
+            if keyword.arg is not None and keyword.arg not in _OPTIONS:
+                hint = did_you_mean(keyword.arg, sorted(_OPTIONS))
+                self._fault(keyword.value, f"{_shown(call.func)}(...) has no argument {keyword.arg}", hint)
+
+    def _check_target(self, call: ast.Call) -> None:
+        if self._targets is None or not call.args or not isinstance(call.args[0], ast.Constant):
+            return
+        name = call.args[0].value
+        if name not in self._targets:
+            there = [one for one in self._targets if one]
+            hint = did_you_mean(str(name), there) or 'write Plan(targets={"api": "https://api.example"})'
+            self._fault(call, f"no plan of this file has a target {name!r}", hint)
 
     def _check_awaited(self, fn: ast.AsyncFunctionDef, call: ast.Call) -> None:
         parent, what = self._parents.get(call), _shown(call.func)
@@ -173,15 +216,24 @@ class _Clients:
                 self._clients |= {target.id for target in node.targets if isinstance(target, ast.Name)}
 
     def kind(self, call: ast.Call) -> str:
-        """ "awaited", "entered" or ""."""
+        """ "awaited", "entered", "target" or ""."""
         func = call.func
         if not isinstance(func, ast.Attribute):
             return ""
         if self._is_user(func.value):
-            return "awaited" if func.attr in _AWAITED else "entered" if func.attr in _ENTERED else ""
+            by_name = {"to": "target"} | dict.fromkeys(_AWAITED, "awaited") | dict.fromkeys(_ENTERED, "entered")
+            return by_name.get(func.attr, "")
         if self._is_client(func.value):
             return "awaited" if func.attr in _VERBS else "entered" if func.attr == "stream" else ""
         return ""
+
+    def is_client(self, func: ast.expr) -> bool:
+        """It is a method of an HTTP client."""
+        return isinstance(func, ast.Attribute) and self._is_client(func.value)
+
+    def kind_of_value(self, node: ast.expr) -> str:
+        """ "user", "client" or ""."""
+        return "user" if self._is_user(node) else "client" if self._is_client(node) else ""
 
     def _is_user(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Name) and node.id in self._users

@@ -64,10 +64,17 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
     if kind not in (bool, int, float, str):
         params.faults.append(origin.fault(f'param("{name}") of type {kind!r}', "int, float, str or bool"))
         return value
+    if default is not None and not _is_a(default, kind):
+        hint = f"write default={kind.__name__}(...) or another type"
+        params.faults.append(origin.fault(f'param("{name}", {kind.__name__}) has the default {default!r}', hint))
+        value = default = kind()
     before = params.asked.get(name)
     if before is not None and before[0] is not kind:
         params.faults.append(
-            origin.fault(f'param("{name}") is {kind.__name__} here and {before[0].__name__} at {before[2]}')
+            origin.fault(
+                f'param("{name}") is {kind.__name__} here and {before[0].__name__} at {before[2]}',
+                "one name is one setting: give both one type",
+            )
         )
     text = params.given.get(name)
     if text is not None:
@@ -84,6 +91,13 @@ def param(name: str, kind: type[T], *, default: T | None = None) -> T:
     if before is None:
         params.asked[name] = kind, value, origin
     return value
+
+
+def _is_a(value: object, kind: type) -> bool:
+    """An int is also a float; a bool is only a bool."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _read(text: str, kind: type[T]) -> T:

@@ -34,7 +34,7 @@ from loadgen.dsl.lanes import (
 )
 from loadgen.dsl.load import Executor
 from loadgen.dsl.metric import Metric
-from loadgen.dsl.origin import here
+from loadgen.dsl.origin import Origin, here
 from loadgen.dsl.people import Ways
 from loadgen.dsl.slo import Slo
 from loadgen.dsl.spec import JourneySpec, LaneSpec, Overrides, PlanSpec, TraceSpec, highest_sum
@@ -305,10 +305,10 @@ class Plan:
 
     def _read_loads(self, load: object, mix: object, loads: object) -> None:
         given = list(loads) if isinstance(loads, Iterable) and not isinstance(loads, str | Mapping) else [loads]
-        for one in given:
+        for i, one in enumerate(given):
             if not isinstance(one, Load):
                 hint = 'write loads=[Load(browse, arrivals("50/s").hold("1m"))]'
-                self._wrong.append(Wrong("loads", f"loads: {one!r} is no Load", hint))
+                self._wrong.append(Wrong(f"loads[{i}]", f"loads: {one!r} is no Load", hint))
         self.loads = tuple(one for one in given if isinstance(one, Load))
         if not given:
             self.journeys, self.weights = read_mix(mix, self._wrong)
@@ -316,10 +316,9 @@ class Plan:
                 message = "load: nothing says how much load" if load is None else f"load: {load!r} is no load"
                 self._wrong.append(Wrong("load", message, 'write arrivals("50/s").hold("1m")'))
             return
-        for argument, value in (("load", load), ("mix", mix)):
-            if value is not None:
-                message = f"{argument}: a plan has either load and mix, or loads"
-                self._wrong.append(Wrong(argument, message, "put it into a Load(mix, load) of loads"))
+        if load is not None or mix is not None:
+            message = "loads: a plan has either load and mix, or loads"
+            self._wrong.append(Wrong("loads", message, "put load and mix into a Load(mix, load) of loads"))
         self.load = None
         self.journeys = tuple(dict.fromkeys(journey for one in self.loads for journey in one.journeys))
         if self.loads:
@@ -366,11 +365,10 @@ class Plan:
 
     def _read_slos(self, slos: object) -> None:
         given = list(slos) if isinstance(slos, Iterable) and not isinstance(slos, str) else [slos]
-        for one in given:
+        for i, one in enumerate(given):
             if not isinstance(one, Slo):
-                self._wrong.append(
-                    Wrong("slos", f"slos: {one!r} is no objective", 'write p(95) < "300ms" or error_ratio() < "0.1%"')
-                )
+                hint = 'write p(95) < "300ms" or error_ratio() < "0.1%"'
+                self._wrong.append(Wrong(f"slos[{i}]", f"slos: {one!r} is no objective", hint))
         self.slos: tuple[Slo, ...] = tuple(one for one in given if isinstance(one, Slo))
 
     def _read_tags(self, tags: object) -> tuple[str, ...]:
@@ -455,8 +453,10 @@ class Plan:
     # -- what is wrong ----------------------------------------------------------------------------
 
     def _fault(self, wrong: Wrong) -> Fault:
-        line = self.lines.get(wrong.argument, self.origin.line)
-        return Fault(self.origin.file, line, wrong.message, wrong.hint)
+        if wrong.origin is not None:
+            return wrong.origin.fault(wrong.message, wrong.hint)
+        whole = self.lines.get(wrong.argument.partition("[")[0], self.origin.line)
+        return Fault(self.origin.file, self.lines.get(wrong.argument, whole), wrong.message, wrong.hint)
 
     def _find_wrong(self) -> Iterator[Wrong]:
         if self.overrides.target is None and not _is_url(self.target) and not self._are_targets_wrong():
@@ -687,15 +687,16 @@ def _by_name(regions: object) -> list[tuple[Any, Any]]:
 
 def _once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
     name = getattr(fn, "__name__", repr(fn))
+    hint = f"write `async def {name}(user: User)`"
+    code = getattr(fn, "__code__", None)
+    origin = None if code is None else Origin(code.co_filename, code.co_firstlineno)
     if not inspect.iscoroutinefunction(fn):
-        yield Wrong(argument, f"{argument}: {name} is no async function", f"write `async def {name}(user: User)`")
+        yield Wrong(argument, f"{argument}: {name} is no async function", hint, origin)
         return
     try:
         inspect.signature(fn).bind(None)
     except TypeError:
-        yield Wrong(
-            argument, f"{argument}: {name} gets the user and nothing else", f"write `async def {name}(user: User)`"
-        )
+        yield Wrong(argument, f"{argument}: {name} gets the user and nothing else", hint, origin)
 
 
 def _is_url(target: object) -> bool:

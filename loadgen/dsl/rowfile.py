@@ -359,6 +359,11 @@ def schema_faults(schema: object, origin: Origin) -> list[Fault]:
 def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line: int, faults: _Faults) -> bool:
     """Tell each column that is missing or there twice."""
     columns = _columns(schema)
+    other = _other_delimiter(header, delimiter)
+    if other and any(column.is_required and column.name not in header for column in columns):
+        hint = f"is the file separated by {other!r}? Then say delimiter={other!r}"
+        faults.add(line, f'one column for {schema.__name__}: "{header[0]}"', hint)
+        return False
     is_good = True
     for column in columns:
         if column.name in header or not column.is_required:
@@ -368,17 +373,14 @@ def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line
             continue
         is_good = False
         there = ", ".join(f'"{name}"' for name in header)
-        faults.add(
-            line, f'no column "{column.name}" for {schema.__name__}: {there}', _hint(column.name, header, delimiter)
-        )
+        faults.add(line, f'no column "{column.name}" for {schema.__name__}: {there}', _closest(column.name, header))
     return is_good
 
 
-def _hint(name: str, header: Sequence[str], delimiter: str) -> str:
-    for other in (";", "\t", "|", ","):
-        if other != delimiter and len(header) == 1 and other in header[0]:
-            return f"is the file separated by {other!r}? Then say delimiter={other!r}"
-    return _closest(name, header)
+def _other_delimiter(header: Sequence[str], delimiter: str) -> str:
+    """What the file seems to be separated by instead; "" where it does not."""
+    others = (";", "\t", "|", ",")
+    return next((one for one in others if one != delimiter and len(header) == 1 and one in header[0]), "")
 
 
 def _closest(name: str, there: Iterable[str]) -> str:

@@ -93,8 +93,8 @@ def _pieces(data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def _records(data: np.ndarray, edges: list[np.ndarray]) -> tuple[Records, np.ndarray]:
     """The records that are not empty, and which of all those are."""
-    kind = np.uint32 if len(data) < 1 << 32 else np.int64
-    whole = np.concatenate([np.zeros(1, dtype=np.int64), *edges]).astype(kind)
+    kind: type = np.uint32 if len(data) < 1 << 32 else np.int64
+    whole: np.ndarray = np.concatenate([np.zeros(1, dtype=np.int64), *edges]).astype(kind)
     starts, ends = whole[:-1], whole[1:]
     is_kept = (ends - starts > 2) | ((data[starts] != _NEWLINE) & (data[starts] != _RETURN))
     if not is_kept.all():

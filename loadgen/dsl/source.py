@@ -67,12 +67,19 @@ class Source:
         return {_first_line(fn): tuple(self._steps_of(fn.body, ())) for fn in functions}
 
     def argument_lines(self, line: int) -> dict[str, int]:
-        """Where the arguments of the `Plan(` at `line` stand, by name."""
+        """Where the arguments of the `Plan(` at `line` stand, by name, and the elements of lists: "slos[1]"."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call) and node.lineno == line and _last_name(node.func) == "Plan":
                 by_place = dict(zip(("target", "load", "mix", "slos", "regions"), node.args, strict=False))
                 by_name = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
-                return {name: value.lineno for name, value in (by_place | by_name).items()}
+                given = by_place | by_name
+                elements = {
+                    f"{name}[{i}]": element.lineno
+                    for name, value in given.items()
+                    if isinstance(value, ast.List | ast.Tuple)
+                    for i, element in enumerate(value.elts)
+                }
+                return {name: value.lineno for name, value in given.items()} | elements
         return {}
 
     def texts_given(self, function: str) -> Iterator[tuple[str, int]]:
@@ -87,6 +94,16 @@ class Source:
         """Of an expression that is a text: a regular expression, and for people, with `{...}` for what is computed."""
         pattern, text, _ = self._name(node)
         return pattern, text
+
+    def keyword_line(self, line: int, name: str) -> int:
+        """Where the argument `name` of a call that begins at `line`, or holds it, stands; `line` when there is none."""
+        calls = [
+            node
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Call) and node.lineno <= line <= (node.end_lineno or node.lineno)
+        ]
+        lines = [keyword.value.lineno for call in calls for keyword in call.keywords if keyword.arg == name]
+        return min(lines, default=line, key=lambda one: abs(one - line))
 
     def _steps_of(self, body: Sequence[ast.AST], outer: tuple[StepName, ...]) -> Iterator[StepName]:
         for node in body:

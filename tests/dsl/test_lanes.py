@@ -167,8 +167,8 @@ def test_a_drawn_mix_has_a_row_for_each_arrival() -> None:
         ([Load(len, arrivals(5).hold(1))], {}, ["mix: len is no journey"]),  # type: ignore[arg-type]
         ([Load(browse, arrivals("-5/s").hold(1))], {}, ["a rate cannot be negative: -5/s"]),
         ([browse], {}, [f"loads: {browse!r} is no Load"]),
-        ([base()], {"load": arrivals(5).hold(1)}, ["load: a plan has either load and mix, or loads"]),
-        ([base()], {"mix": browse}, ["mix: a plan has either load and mix, or loads"]),
+        ([base()], {"load": arrivals(5).hold(1)}, ["loads: a plan has either load and mix, or loads"]),
+        ([base()], {"mix": browse}, ["loads: a plan has either load and mix, or loads"]),
         ([], {"mix": browse}, ["load: nothing says how much load"]),
         (
             [base()],
