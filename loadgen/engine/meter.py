@@ -131,6 +131,11 @@ class Meter:
         return self._place
 
     @property
+    def last(self) -> Sample | None:
+        """The last sample of this iteration: what a wait (`user.poll`) can show that has no exchange of its own."""
+        return self._sample
+
+    @property
     def _held(self) -> Sample | None:
         """The sample that is not settled yet."""
         return self._sample if self._is_held else None

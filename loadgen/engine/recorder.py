@@ -494,6 +494,7 @@ class Recorder:
         counters = self.counters - self._flipped
         self._flipped = self.counters.copy()
         seq, self._seq = self._seq, self._seq + 1
+        exemplars = self._take_exemplars()  # before health, which takes the notes
         return Delta(
             agent="",
             epoch=0,
@@ -508,7 +509,7 @@ class Recorder:
             health=health(_p99(lags_ns), _p99(responses_ns) or 0) if health else Health(),
             due=self._watches.take(self.t0_ns + end_ns) if self._watches is not None else (),
             custom=tuple(taken for source in self.customs if (taken := source.take()) is not None),
-            exemplars=self._take_exemplars(),
+            exemplars=exemplars,
             failures=self.failures.take(self.t0_ns, self.t0_ns + end_ns),
         )
 

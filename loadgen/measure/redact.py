@@ -79,6 +79,9 @@ _LOOKS: Final = tuple(
     )
 )
 """What is a secret by its looks, and the words (in lower case) without one of which there is no need to look."""
+_CUT: Final = re.compile(r"\n<cut: \d+ of \d+ bytes>| \.\.\.")
+"""How clients/exchange.py and replies.py say that a text goes on: there a secret may stand in part."""
+_SHORTEST_PART: Final = 3
 _SHORTEST_SECRET: Final = 4
 """Shorter ones are only taken out where they stand alone: a PIN "1" would make stars of every figure."""
 
@@ -118,11 +121,12 @@ def _lower(text: str) -> str:
 class Redactor:
     """Takes secrets out. `secrets` gives the values known by now; asked each time, since they are resolved lazily."""
 
-    __slots__ = ("_compiled", "_known", "_secrets")
+    __slots__ = ("_compiled", "_forms", "_known", "_secrets")
 
     def __init__(self, secrets: Callable[[], Iterable[str]] = tuple) -> None:
         self._secrets = secrets
         self._known: tuple[str, ...] = ()
+        self._forms: tuple[str, ...] = ()
         self._compiled: re.Pattern[str] | None = None
 
     def text(self, text: str) -> str:
@@ -143,7 +147,21 @@ class Redactor:
     def known(self, text: str) -> str:
         """Only the values of the scenario's secrets are taken out: for names, which should stay readable."""
         pattern = self._pattern()
-        return text if pattern is None else pattern.sub("****", text)
+        if pattern is None:
+            return text
+        text = pattern.sub("****", text)
+        return self._without_parts(text) if "<cut: " in text or " ..." in text else text
+
+    def _without_parts(self, text: str) -> str:
+        """The beginning of a secret that was cut off is taken out, too."""
+        done: list[str] = []
+        at = 0
+        for cut in _CUT.finditer(text):
+            before = text[at : cut.start()]
+            part = max((_overlap(before, form) for form in self._forms), default=0)
+            done += before[: len(before) - part], "****" if part else "", cut[0]
+            at = cut.end()
+        return "".join((*done, text[at:]))
 
     def row(self, row: object) -> str:
         """A data row as JSON: values of columns that are named like secrets are masked. "" for no row.
@@ -159,7 +177,8 @@ class Redactor:
         if known != self._known:
             self._known = known
             forms = {form for value in known if value for form in _written(value)}
-            parts = [_one(form) for form in sorted(forms, key=len, reverse=True)]
+            self._forms = tuple(sorted(forms, key=len, reverse=True))
+            parts = [_one(form) for form in self._forms]
             self._compiled = re.compile("|".join(parts)) if parts else None
         return self._compiled
 
@@ -174,6 +193,14 @@ def _written(value: str) -> Iterable[str]:
     yield quote_plus(value)
     yield repr(value)[1:-1]
     yield value.encode("utf-8", "replace").decode("latin-1")
+
+
+def _overlap(text: str, form: str) -> int:
+    """How many characters of the beginning of `form` the text ends with; 0 where they are too few to tell."""
+    for length in range(min(len(text), len(form) - 1), _SHORTEST_PART - 1, -1):
+        if text.endswith(form[:length]):
+            return length
+    return 0
 
 
 def _one(form: str) -> str:

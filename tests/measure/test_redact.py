@@ -126,6 +126,12 @@ def test_no_known_secret_survives_anywhere(value: str, where: str) -> None:
         assert written not in redactor.text(where.format(written))
 
 
+@given(values, st.integers(3, 60), st.sampled_from(["\n<cut: 4096 of 9000 bytes>", " ...'"]))
+def test_no_part_of_a_known_secret_survives_where_the_text_is_cut(value: str, kept: int, mark: str) -> None:
+    text = f"the answer was {value[: min(kept, len(value) - 1)]}{mark}"
+    assert Redactor(lambda: ["other", value]).text(text) == f"the answer was ****{mark}"
+
+
 @given(canaries.filter(lambda c: not set("/?#") & set(c)))
 def test_no_user_or_password_of_a_url_survives(canary: str) -> None:
     for text in (f"GET https://{canary}@shop/", f"at https://me:{canary}@shop:80/x", f"http://{canary}:pw@[::1]/"):
