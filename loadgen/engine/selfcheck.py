@@ -3,7 +3,8 @@
 Only the generator's own faults count (DESIGN 6.4). An interval is unfit when
 
 - its lag p99 is above the larger of 2 ms and 10 % of the p99 of the journeys'
-  response times that ended in it, of all outcomes, warm-up included;
+  response times that ended in it, of all outcomes, warm-up included; above 1 ms
+  instead of 2 where the generator lag was so in the interval before as well;
 - garbage collection paused the worker for longer than that at once, and for more than 1 % of the interval;
 - the host of the machine took more than 5 % of its CPU time (steal);
 - requests failed for want of a descriptor or a local port, or 95 % of the
@@ -14,6 +15,11 @@ The lag is the generator lag or the event loop's, whichever is larger: the first
 is exact but has few values at low rates, and says nothing of how late replies are
 read. Lag p99 is what 1 % of the values exceed and at least one: one pause of a
 few milliseconds a second spoils no p99. A slow target makes nothing unfit.
+Held against the packets (tests/integration/test_packets.py): with a scenario that
+computes for 1, 2 and 4 ms beside a target that answers in 0.1 ms, the p99 of its
+requests was wrong by 1.0, 2.0 and 4.0 ms, and the generator lag p99 of most seconds
+0.9 to 1.3, 1.8 to 2.5 and 3.9 to 6.8 ms. So 2 ms alone would let an error of 1 ms
+pass, while on a busy machine single seconds are above 1 ms by chance.
 
 What explains a lag is said beside it: a busy core, other programs on it, a CPU
 limit. Lines of the scenario that hold the loop are found by a thread that looks,
@@ -38,9 +44,11 @@ from loadgen.engine.probe import Look, Probe
 from loadgen.measure.delta import Health
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
 
-__all__ = ["BLOCKED_NS", "LAG_FLOOR_NS", "LAG_SHARE", "Seen", "SelfCheck", "unfit_reasons"]
+__all__ = ["BLOCKED_NS", "LAG_FLOOR_NS", "LASTING_LAG_FLOOR_NS", "LAG_SHARE", "Seen", "SelfCheck", "unfit_reasons"]
 
 LAG_FLOOR_NS: Final = 2 * NS_PER_MS
+LASTING_LAG_FLOOR_NS: Final = 1 * NS_PER_MS
+"""Of the generator lag, in two intervals in a row: where timers are exact, which they are on Linux."""
 LAG_SHARE: Final = 0.10
 GC_SHARE: Final = 0.01
 """Of the interval: what is paused for less can be in no p99."""
@@ -58,12 +66,14 @@ BLOCKED_NS: Final = 200 * NS_PER_MS
 HELD_SHARE: Final = 0.25
 _LEAST_LOOKS: Final = 4
 """A line of the scenario that is found running in so many of the looks is named where there was a lag."""
-_TICK_NS: Final = 10 * NS_PER_MS
+_TICK_NS: Final = 9_700_000
+"""No divisor of a round rate's period: ticks in step with 100 arrivals/s would see each of them, or none."""
 _LATE_NS: Final = _TICK_NS * 3 // 2
 """Since the loop turned last. Before that there is nothing to look for."""
 _LOOK_S: Final = 0.05
 _COUNT_EVERY: Final = 100
 """Looks between two of what is dear to count: 5 s."""
+_HAS_EXACT_TIMERS: Final = sys.platform == "linux"
 _OURS: Final = str(Path(__file__).parents[1])
 
 
@@ -72,6 +82,8 @@ class Seen:
     """Of one interval of one worker: what decides whether it was fit."""
 
     lag_p99_ns: int = 0
+    lasting_lag_ns: int = 0
+    """The generator lag p99 of this interval or the one before, whichever is less."""
     response_p99_ns: int = 0
     """0 when nothing ended."""
     interval_ns: int = NS_PER_S
@@ -86,13 +98,27 @@ class Seen:
         """The lag p99 that spoils nothing."""
         return max(LAG_FLOOR_NS, round(LAG_SHARE * self.response_p99_ns))
 
+    @property
+    def allowed_lasting_ns(self) -> int:
+        return max(LASTING_LAG_FLOOR_NS, round(LAG_SHARE * self.response_p99_ns))
+
+    @property
+    def lag_text(self) -> str:
+        """What is wrong with the lag; empty when nothing is."""
+        if self.lag_p99_ns > self.allowed_ns:
+            return f"lag p99 {format_duration(self.lag_p99_ns)} is above {format_duration(self.allowed_ns)}"
+        if self.lasting_lag_ns > self.allowed_lasting_ns:
+            allowed = format_duration(self.allowed_lasting_ns)
+            return f"lag p99 {format_duration(self.lag_p99_ns)} is above {allowed} for the second time in a row"
+        return ""
+
 
 def unfit_reasons(seen: Seen) -> tuple[str, ...]:
     """Why an interval cannot be trusted, most telling first; empty when it can. What explains a lag follows it."""
     reasons = []
     look, allowed_ns = seen.look, seen.allowed_ns
-    if seen.lag_p99_ns > allowed_ns:
-        reasons.append(f"lag p99 {format_duration(seen.lag_p99_ns)} is above {format_duration(allowed_ns)}")
+    if seen.lag_text:
+        reasons.append(seen.lag_text)
         if look.cpu_share > BUSY_SHARE:
             reasons.append(f"its core was busy for {format_ratio(min(1.0, look.cpu_share))} of the time")
         if look.starved_share > STARVED_SHARE:
@@ -141,6 +167,7 @@ class SelfCheck:
         self._users, self._own_faults, self._oldest_ns, self._unacked = users, own_faults, oldest_ns, unacked
         self._probe = probe or Probe()
         self._faults_before = 0
+        self._lag_before_ns = 0
         self._lags_ns: list[int] = []
         self._gc_pauses_ns: list[int] = []
         self._gc_began_ns = 0
@@ -183,8 +210,11 @@ class SelfCheck:
         new_faults, self._faults_before = faults - self._faults_before, faults
         look = self._probe.look()
         loop_p99_ns = _p99(lags)
+        lag_before_ns = self._lag_before_ns
+        lag_ns = self._lag_before_ns = generator_lag_p99_ns or 0
         seen = Seen(
-            lag_p99_ns=max(loop_p99_ns, generator_lag_p99_ns or 0),
+            lag_p99_ns=max(loop_p99_ns, lag_ns),
+            lasting_lag_ns=min(lag_ns, lag_before_ns) if _HAS_EXACT_TIMERS else 0,
             response_p99_ns=response_p99_ns,
             interval_ns=interval_ns,
             gc_total_ns=sum(pauses),
@@ -223,7 +253,7 @@ class SelfCheck:
         held, self._held = self._held, Counter()
         looks, self._looks = self._looks, 0
         said = [f"{where} blocked the event loop for {format_duration(ns)}" for where, ns in blocked.items()]
-        if seen.lag_p99_ns > seen.allowed_ns and looks >= _LEAST_LOOKS:
+        if seen.lag_text and looks >= _LEAST_LOOKS:
             said += [
                 f"{where} held the event loop for {format_ratio(times / looks)} of the time"
                 for where, times in held.most_common(3)
@@ -232,7 +262,7 @@ class SelfCheck:
         return said
 
     def _tick(self) -> None:
-        """Asks to be called every 10 ms; how late that is, is the loop's lag (resolution 1 ms under uvloop).
+        """Asks to be called every 9.7 ms; how late that is, is the loop's lag (resolution 1 ms under uvloop).
 
         A loop that stands still for 95 ms misses nine more ticks, which would have been late by
         85, 75 ... ms: they count too, or the worst pauses would be the rarest values.

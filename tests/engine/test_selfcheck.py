@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib.util
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +34,15 @@ def test_a_second_is_unfit_when_lag_p99_exceeds_2_ms_and_a_tenth_of_the_response
     lag_ms: float, response_ms: float, fit: bool
 ) -> None:
     seen = Seen(lag_p99_ns=round(lag_ms * MS), response_p99_ns=round(response_ms * MS))
+    assert (unfit_reasons(seen) == ()) is fit
+
+
+@pytest.mark.parametrize(
+    ("lag_ms", "lasting_ms", "response_ms", "fit"),
+    [(1.5, 0.4, 2, True), (1.5, 1.2, 2, False), (0.9, 0.9, 2, True), (1.5, 1.2, 20, True)],
+)
+def test_a_lag_that_lasts_is_unfit_from_1_ms(lag_ms: float, lasting_ms: float, response_ms: int, fit: bool) -> None:
+    seen = Seen(lag_p99_ns=round(lag_ms * MS), lasting_lag_ns=round(lasting_ms * MS), response_p99_ns=response_ms * MS)
     assert (unfit_reasons(seen) == ()) is fit
 
 
@@ -167,6 +177,19 @@ async def test_a_loop_that_waits_for_a_slow_target_is_fit(tmp_path: Path) -> Non
     assert health.unfit == ()
     assert health.notes == ("a note",)
     assert health.rss_bytes > 1_000_000
+
+
+async def test_a_lag_lasts_when_the_interval_before_had_it_too(tmp_path: Path) -> None:
+    with watching(tmp_path) as check:
+        lags = [round(ms * MS) for ms in (0.2, 1.5, 1.4, 0.3, 1.6)]
+        unfit = [check.health(lag, 2 * MS, ()).unfit for lag in lags]
+    assert [any("second time in a row" in reason for reason in reasons) for reasons in unfit] == [
+        False,
+        False,
+        sys.platform == "linux",
+        False,
+        False,
+    ]
 
 
 async def test_health_has_what_the_system_says_and_what_is_in_flight(tmp_path: Path) -> None:
