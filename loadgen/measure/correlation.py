@@ -7,7 +7,7 @@ of neighbouring batches. It cannot be seen in five batches, so it comes from the
 series of short intervals, modelled as a slow part that decays exponentially (an
 AR(1) process) under white noise (each interval has but a few values), as the
 mean of rho over all decay times and noise shares on a grid, weighted by Whittle's
-likelihood (so the posterior mean with a flat prior; its .85 quantile is given, too).
+likelihood (so the posterior mean with a flat prior; its .8 quantile is given, too).
 
 For an AR(1) without noise and batches of 3 integrated autocorrelation times,
 which is the rule of thumb, rho is 0.094. An estimate of the autocorrelation time
@@ -29,7 +29,7 @@ __all__ = ["Rho", "neighbours_rho"]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 _DECAYS: Final = 22
-_UPPER: Final = 0.85
+_UPPER: Final = 0.8
 _SHARES: Final = np.array([0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1])
 """Of the slow part in the variance; narrow near 1, where little noise decides whether the decay is seen at all."""
 
@@ -39,7 +39,7 @@ class Rho(NamedTuple):
 
     mean: float
     upper: float
-    """Not less than what is true with 85 %, as far as the series tells."""
+    """Not less than what is true with 80 %, as far as the series tells."""
 
 
 def neighbours_rho(series: Floats, batches: int) -> Rho:

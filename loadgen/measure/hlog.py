@@ -4,6 +4,9 @@ One line for each series and 10 s, values in µs, times relative to the run's
 start. The tag is the series: `kind=request&journey=...`, each value
 percent-encoded, since commas and spaces break readers. The package's log writer
 writes no tags, so the lines are ours around its `encode()`; its reader reads them.
+
+A trend (`kind=trend`, a metric of the scenario's own) has its multiples of the resolution where others have µs.
+A warm-up that was found after the run is not marked here: the lines are as the agents measured.
 """
 
 from __future__ import annotations
@@ -163,7 +166,9 @@ def _parts(delta: Delta) -> Iterator[tuple[int, Counts, Counts]]:
 
 def _head(file: TextIO, start_wall: datetime) -> None:
     start_s = start_wall.timestamp()
-    file.write("#[loadgen: values are microseconds, tags are percent-encoded series]\n")
+    file.write(
+        "#[loadgen: values are microseconds (of a trend: multiples of its resolution), tags are percent-encoded series]\n"
+    )
     file.write("#[Histogram log format version 1.3]\n")
     file.write(f"#[BaseTime: {start_s:.3f} (seconds since epoch)]\n")
     file.write(f"#[StartTime: {start_s:.3f} (seconds since epoch), {utc_text(start_wall)}]\n")

@@ -1,6 +1,7 @@
 """Any HdrHistogram tool opens a run, and we open what others wrote."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,12 +59,12 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 @given(
     st.builds(
         SeriesKey,
-        kind=st.sampled_from(["journey", "step", "request"]),
-        journey=TEXT,
+        kind=st.sampled_from(["journey", "step", "request", "trend"]),
+        journey=st.just("") | TEXT,
         step=st.none() | TEXT,
         request=st.none() | TEXT,
         outcome=TEXT,
-        metric=st.sampled_from(["response", "service"]),
+        metric=st.sampled_from(["response", "service", "value"]),
         censored=st.booleans(),
         warmup=st.booleans(),
         tags=st.dictionaries(TEXT, TEXT, max_size=2).map(lambda d: tuple(d.items())),
@@ -126,6 +127,15 @@ def test_one_line_stands_for_a_series_and_ten_seconds(tmp_path: Path) -> None:
         (0.0, 10.0, 20),
         (10.0, 10.0, 20),
     ]
+
+
+def test_trend_and_tagged_series_have_lines_of_their_own(tmp_path: Path) -> None:
+    trend = SeriesKey("trend", "", None, "basket, EUR", "ok", "value")
+    hit = replace(request_key(), tags=(("x-cache", "hit, stale"), ("load", "spike")))
+    write_hlog(tmp_path / "h.hlog", [("eu", FakeAgent("a").delta({trend: [1_999_000], hit: [5_000_000]}))], START)
+    lines = {key_of(line.tag or "")[1]: line.histogram for line in read_hlog(tmp_path / "h.hlog")}
+    assert lines.keys() == {trend, hit}
+    assert lines[trend].percentile_us(50) == 1_999  # of 0.01 EUR: 19.99 EUR
 
 
 def test_what_comes_very_late_is_not_lost(tmp_path: Path) -> None:
