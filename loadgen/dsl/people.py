@@ -64,11 +64,12 @@ class People:
 
     Args:
         shared: the JSON value of the plan's set-up.
-        sleep, clock, now: time; see `User`.
+        sleep, wait, clock, now: time; see `User`.
     """
 
     user_class: type[UserWith[Any]] = UserWith
     meter_class: type[Meter] = Meter
+    """For who wants to see more than is recorded: a subclass of People may name another."""
 
     def __init__(
         self,
@@ -79,13 +80,14 @@ class People:
         seed: int,
         shared: Any = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        wait: Callable[[float], Awaitable[None]] | None = None,
         clock: Callable[[], int] = perf_counter_ns,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ways = ways
         self.shared = shared
         self._network, self._ssl, self._seed = network, ssl, seed
-        self._sleep, self._clock, self._now = sleep, clock, now
+        self._sleep, self._wait, self._clock, self._now = sleep, wait, clock, now
         self._url = ways.url
         # Not seeded by the run: its workers would all write the same trace ids.
         self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
@@ -158,6 +160,7 @@ class People:
             seed=self._seed,
             shared=self.shared,
             sleep=self._sleep,
+            wait=self._wait,
             clock=self._clock,
             now=self._now,
             open_client=partial(self.open_client, meter, pool),

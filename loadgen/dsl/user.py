@@ -56,7 +56,8 @@ class User:
     shared: the JSON value that the plan's set-up returned, the same for all users of the fleet.
 
     Args:
-        sleep, clock, now: time; a trial gives its own, which jump. clock: ns, as `perf_counter_ns`.
+        sleep, wait, clock, now: time; a trial gives its own, which jump. sleep: for what is idle (think, pace); wait:
+            between polls; the same unless given. clock: ns, as `perf_counter_ns`.
         open_client: makes the HTTP client of another of the plan's targets; raises UsageError where there is none.
     """
 
@@ -75,6 +76,7 @@ class User:
         "_sleep",
         "_state",
         "_traits",
+        "_wait",
         "began_ns",
         "clients",
         "ended_ns",
@@ -94,6 +96,7 @@ class User:
         seed: int,
         shared: Any = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        wait: Callable[[float], Awaitable[None]] | None = None,
         clock: Callable[[], int] = perf_counter_ns,
         now: Callable[[], datetime] = utc_now,
         open_client: Callable[[str], HttpClient] | None = None,
@@ -120,6 +123,7 @@ class User:
         """Made by `client`, by what made them."""
         self._state: Any = None
         self._sleep, self._clock, self._now = sleep, clock, now
+        self._wait = sleep if wait is None else wait
         self._open_client = open_client
 
     # -- where time goes ----------------------------------------------------------------------
@@ -197,7 +201,10 @@ class User:
             Tally.of(self.meter.recorder).skipped_cycles(skipped)
         self._pace_due_ns = due_ns
         self._idle_since_ns = perf_counter_ns()
-        await self._wait_until(due_ns)
+        for _ in range(3):  # a timer may fire early; and a rehearsal cuts idle times short, so not until it is due
+            if (left_ns := due_ns - self._clock()) <= 0:
+                break
+            await self._sleep(left_ns / NS_PER_S)
         self.idle_ns += perf_counter_ns() - self._idle_since_ns
         self._idle_since_ns = 0
 
@@ -270,7 +277,7 @@ class User:
 
     def draw(self, of: Distribution) -> float:
         """A number of this iteration: `draw(exponential(3))`. The same as `of.draw(user.random)`."""
-        return of.draw(self.random)
+        return _distribution("draw", of).draw(self.random)
 
     def trait(self, name: str, of: Distribution) -> float:
         """What this person is like: drawn when first asked for, and the same for the person's life.
@@ -287,7 +294,7 @@ class User:
         value = kept[1].get(name)
         if value is None:
             seed = f"{self._seed} {self.meter.load} {self._person} {name}"
-            value = kept[1][name] = of.draw(Random(seed))  # noqa: S311  # no secret depends on it
+            value = kept[1][name] = _distribution("trait", of).draw(Random(seed))  # noqa: S311  # no secret depends on it
         return value
 
     def now(self) -> datetime:
@@ -407,7 +414,14 @@ class User:
                     f"one person with {MAX_CLIENTS} clients: the factory is made anew each time",
                     hint="give user.client a class or a function of the module, no lambda",
                 )
-            clients[factory] = factory(self)
+            client = factory(self)
+            if inspect.iscoroutine(client):
+                client.close()
+                raise UsageError(
+                    f"user.client: {getattr(factory, '__name__', factory)} is async",
+                    hint="make the client in a plain function or class, and connect in a method that is awaited",
+                )
+            clients[factory] = client
         made: T = clients[factory]
         return made
 
@@ -451,7 +465,7 @@ class User:
 
     async def _wait_until(self, at_ns: int) -> None:
         while (left_ns := at_ns - self._clock()) > 0:  # a timer may fire early
-            await self._sleep(left_ns / NS_PER_S)
+            await self._wait(left_ns / NS_PER_S)
 
     def __repr__(self) -> str:
         return f"<User in iteration {self._n} of {self.meter.journey or 'no journey'}, step {self.meter.step}>"
@@ -564,6 +578,14 @@ class Measure:
     def gone(self) -> None:
         if self.series.watch is not None:
             self.series.watch.gone(self.asked_ns)
+
+
+def _distribution(word: str, of: object) -> Distribution:
+    if not isinstance(of, Distribution):
+        raise UsageError(
+            f"{word} takes a distribution, not {of!r}", hint="write lognormal(0, .3), uniform(1, 3), fixed(2)"
+        )
+    return of
 
 
 def _seed_of(seed: int, load: int, n: int) -> int:

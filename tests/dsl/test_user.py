@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from loadgen.clients import CannedNetwork
 from loadgen.clients.canned import reply
 from loadgen.dsl.chance import empirical, lognormal, uniform
+from loadgen.dsl.people import People, Ways
 from loadgen.dsl.user import User, UserWith
 from loadgen.engine.recorder import Recorder
+from loadgen.engine.users import Arrival
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
-from tests.support.lives import REPLIES, Bench, bound
+from tests.support.lives import REPLIES, Bench, JumpTime, bound
 
 MS = 1_000_000
 
@@ -55,6 +58,26 @@ def _correlation(a: list[float], b: list[float]) -> float:
     mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
     of = [(x - mean_a, y - mean_b) for x, y in zip(a, b, strict=True)]
     return float(sum(x * y for x, y in of) / (sum(x * x for x, _ in of) * sum(y * y for _, y in of)) ** 0.5)
+
+
+async def test_what_is_no_distribution_says_what_is() -> None:
+    async def traits(user: User) -> None:
+        user.trait("speed", 3)  # type: ignore[arg-type]
+
+    async def draws(user: User) -> None:
+        user.draw((1, 3))  # type: ignore[arg-type]
+
+    async def thinks(user: User) -> None:
+        await user.think((1, 3))  # type: ignore[arg-type]
+
+    for fn, said in (
+        (traits, "trait takes a distribution, not 3; write lognormal(0, .3)"),
+        (draws, "draw takes a distribution, not (1, 3)"),
+        (thinks, 'durations are seconds, 2, or text, "500ms"'),
+    ):
+        bench = Bench(bound(fn))
+        await bench.run()
+        assert said in bench.said[0]
 
 
 @pytest.mark.parametrize("wrong", [uniform(3, 1), empirical([])])
@@ -717,6 +740,45 @@ async def test_a_third_partys_client_is_made_once_a_person_and_closed_with_it() 
     await fresh.run(3)
     assert Redis.made == 4
     assert fresh.rows() == {("request", None, "GET key", "ok"): 3}
+
+
+async def test_a_factory_that_is_async_says_so() -> None:
+    async def connect(user: User) -> str:
+        return "connected"
+
+    async def j(user: User) -> None:
+        await user.client(connect)
+
+    bench = Bench(bound(j))
+    await bench.run()
+    assert "user.client: connect is async; make the client in a plain function" in bench.said[0]
+
+
+async def test_a_rehearsal_cuts_idle_times_short_and_waits_between_polls() -> None:
+    slept, waited = JumpTime(), JumpTime()
+
+    async def short(wait_s: float) -> None:
+        await slept.sleep(0)
+
+    async def j(user: User) -> None:
+        await user.think(60)
+        await user.poll(lambda: user.http.get("/job"), until=is_done, every="5s", name="job")
+        await user.pace("1h")
+
+    people = People(
+        Ways({"": "http://shop.test"}),
+        CannedNetwork(JOB),
+        None,
+        seed=1,
+        sleep=short,
+        wait=waited.sleep,
+        clock=waited.clock,
+    )
+    life = people.life(Recorder(), [bound(j)], fresh=False, report=print)
+    await life.iterate(Arrival(None, 0, 0, False), pool_limited=False)
+    assert life.outcome == "ok"
+    assert [round(s) for s in waited.slept_s] == [5, 5]
+    assert len(slept.slept_s) == 4  # the think, and the pace that does not insist
 
 
 async def test_a_factory_that_is_another_one_each_time_is_told() -> None:
