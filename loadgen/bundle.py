@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BYTES", "MAX_FILES", "Bundle", "pack", "pack_files", "unpack", "verify"]
 
-MAX_BYTES = 64 * 1024 * 1024
-"""Of the archive, and of what is in it."""
+MAX_BYTES = 256 * 1024 * 1024
+"""Of the archive, and of what is in it: a feed of 10,000,000 rows of 25 bytes. Packing holds it in memory twice."""
 MAX_FILES = 10_000
 _MAX_NAME_BYTES = 1_024
 _MODE = 0o644

@@ -49,11 +49,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`[policy]`: what `loadgen check --policy` asks of a scenario. All of it is off unless it is set."""
 
     names: bool = False
-    """Requests to a computed path have a name, and steps a literal one."""
+    """A request whose URL is computed has a name."""
     slos: bool = False
-    """A plan has an objective."""
+    """Each journey has an objective."""
     think: bool = False
-    """Each journey thinks, or keeps a pace."""
+    """Each journey of a closed load thinks, or keeps a pace."""
     owner: bool = False
     """A plan says who owns it."""
     tags: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ The schema is a dataclass or a `msgspec.Struct`. The header and every row are
 checked when the feed is opened: all faults with file and line. After that the
 file stays in memory as it is (1,000,000 rows of 46 bytes: 62 MB) and a row is
 made when it is used, in 2 to 3 µs: each user has an instance of its own, and one
-who changes it does not change another's. Files beyond 64 MiB are mapped, and only
+who changes it does not change another's. Files beyond 16 MiB are mapped, and only
 some of their rows are checked, which the loader says (see `rowfile.py`).
 """
 

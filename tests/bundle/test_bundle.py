@@ -136,7 +136,7 @@ def test_a_file_over_the_limit_is_not_even_read(tmp_path: Path) -> None:
     scenario, _ = folder_with(tmp_path)
     with (tmp_path / "huge.csv").open("wb") as file:
         file.truncate(bundle.MAX_BYTES + 1)  # a hole, no bytes on disk
-    with pytest.raises(BundleError, match="of at most 67,108,864"):
+    with pytest.raises(BundleError, match="of at most 268,435,456"):
         pack_files(scenario, [tmp_path / "huge.csv"])
 
 
