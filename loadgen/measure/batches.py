@@ -31,7 +31,7 @@ Sources: batch means: A. M. Law, "Simulation Modeling and Analysis", ch. 9; t qu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from typing import Final, Literal
@@ -47,7 +47,7 @@ from loadgen.measure.merge import Epoch
 from loadgen.measure.objective import Objective, SloResult, is_judged
 from loadgen.measure.series import OK, Kind
 from loadgen.measure.store import Stats, Store
-from loadgen.measure.warmup import LOG_US, Recount
+from loadgen.measure.warmup import LOG_US, Cut, Recount, found_cut
 from loadgen.measure.wellformed import Wellformed
 from loadgen.units import NS_PER_S
 
@@ -60,6 +60,7 @@ __all__ = [
     "Interval",
     "Why",
     "read_batches",
+    "recounted",
     "with_intervals",
 ]
 
@@ -370,6 +371,30 @@ def read_batches(
     batches = Batches(start_ns, end_ns, interval_ns, recount=recount)
     batches.read(deltas)
     return batches
+
+
+def recounted(
+    deltas: Callable[[], Iterable[tuple[str, Delta]]],
+    *,
+    end_ns: int | None,
+    interval_ns: int = NS_PER_S,
+    warmup_ns: int = 0,
+    is_found: bool = False,
+) -> tuple[Batches, Cut | None]:
+    """The batches of a run that is over, and where its warm-up was cut if that was to be found.
+
+    Args:
+        deltas: gives all of (region, delta) each time it is called, in the order in which they were merged.
+        end_ns: of the load; None where the target decided: when the last delta ended.
+        warmup_ns: as the plan states it.
+        is_found: the plan says `warmup="auto"`; then the batches are the merge that counts, without the warm-up.
+    Cost: a pass over the deltas, a second one where the warm-up or the end is to be found.
+    """
+    if end_ns is None:
+        end_ns = max((delta.end_ns for _, delta in deltas()), default=0)
+    cut = found_cut(deltas(), end_ns, interval_ns) if is_found else None
+    start_ns = warmup_ns if cut is None else cut.cut_ns
+    return read_batches(deltas(), start_ns, end_ns, interval_ns, recount=cut is not None), cut
 
 
 def with_intervals(

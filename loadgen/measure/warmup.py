@@ -35,7 +35,7 @@ from loadgen.measure.store import Stats
 from loadgen.measure.wellformed import Wellformed
 from loadgen.units import NS_PER_S, format_duration
 
-__all__ = ["LOG_US", "Cut", "Levels", "Recount", "find_cut"]
+__all__ = ["LOG_US", "Cut", "Levels", "Recount", "find_cut", "found_cut"]
 
 LOG_US: Final = np.log((lowest_us(np.arange(SLOTS)) + highest_us(np.arange(SLOTS))) / 2 + 0.5)
 """Natural logarithm of the middle of each slot, µs; half a µs up, so that 0 has one."""
@@ -100,6 +100,19 @@ class Levels:
         with np.errstate(invalid="ignore"):
             levels: np.ndarray = np.where(n > 0, deviation / n, np.nan)
         return levels
+
+
+def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
+    """Where the warm-up of a run ended.
+
+    Args:
+        deltas: (region, delta) in the order in which they were merged; each once.
+        end_ns: of the load; what ends in the drain is not looked at.
+    """
+    levels = Levels(interval_ns)
+    for _, delta in deltas:
+        levels.add(delta)
+    return find_cut(levels.series(end_ns), interval_ns)
 
 
 def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.measure.batches import recounted
 from loadgen.measure.due import DueCounts
 from loadgen.measure.merge import Merge, check_invariant
 from loadgen.measure.series import SeriesKey
@@ -108,6 +109,23 @@ def test_cut_of_a_whole_simulated_run_is_found_from_its_deltas() -> None:
     assert (measured.total, warm.total) == ((120 - warm_s) * 200, warm_s * 200)
     assert measured.percentile_us(50) == pytest.approx(10_000, rel=0.05)
     assert 20_000 < warm.percentile_us(50) < 31_000
+
+
+def test_run_is_recounted_from_where_its_warm_up_was_found() -> None:
+    rng = np.random.default_rng(4)
+    slow = 1 + 2 * (np.arange(200) < 30)
+    runs = [(10e6 * factor * np.exp(rng.normal(0, 0.3, 200))).astype(np.int64) for factor in slow]
+    batches, cut = recounted(lambda: deltas_of(runs), end_ns=200 * NS_PER_S, is_found=True)
+    assert cut is not None
+    assert 30 * NS_PER_S <= cut.cut_ns <= 45 * NS_PER_S
+    assert (batches.start_ns, batches.end_ns) == (cut.cut_ns, 200 * NS_PER_S)
+    assert batches.count("journey", warmup=True) == cut.cut_ns // NS_PER_S * 200
+    assert batches.interval(ROW, 95).why == ""
+
+    stated, none = recounted(lambda: deltas_of(runs), end_ns=None, warmup_ns=10 * NS_PER_S)
+    assert none is None
+    assert (stated.start_ns, stated.end_ns) == (10 * NS_PER_S, 200 * NS_PER_S)
+    assert stated.count("journey") == 200 * 200  # the agents mark what is due in a stated warm-up
 
 
 def test_recount_of_nothing_is_the_merge() -> None:
