@@ -15,7 +15,8 @@ __all__ = ["cpu_count", "die_with_parent", "host_name", "raise_file_limit", "wor
 _PR_SET_PDEATHSIG = 1
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LOADGEN_CA_FILE", "LOADGEN_DEBUG_RAW")
-_KEPT_PREFIX = "PYTHON"
+_KEPT_PREFIXES = ("PYTHON", "LOADGEN_SECRET")
+"""Secrets of the scenario's own are given to an agent for its workers: LOADGEN_SECRET_<NAME>, LOADGEN_SECRETS_DIR."""
 
 
 def die_with_parent() -> None:
@@ -28,8 +29,8 @@ def die_with_parent() -> None:
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What scenario code may see of the agent's environment: how to run, and no secrets."""
-    return {name: value for name, value in environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)}
+    """What scenario code may see of the agent's environment: how to run, and no secrets but its own."""
+    return {name: value for name, value in environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
 
 
 def raise_file_limit() -> int:

@@ -80,7 +80,10 @@ class Ledger:
         """
         if self._fin is not None:
             return
-        relabelled = replace(delta, run_id=self._run_id, agent=self._agent, epoch=self._epoch, seq=self._next)
+        health = replace(delta.health, unacked=len(self._kept))
+        relabelled = replace(
+            delta, run_id=self._run_id, agent=self._agent, epoch=self._epoch, seq=self._next, health=health
+        )
         self._kept.append(encode(relabelled))
         self._next += 1
         self._totals += delta.counters

@@ -15,6 +15,7 @@ import json
 import logging
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,9 +23,11 @@ import uvloop
 
 from loadgen.dsl.loader import load
 from loadgen.dsl.outcome import fault_text
+from loadgen.dsl.secret import secret_values
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import LoadgenError, ScenarioError
 from loadgen.local import Drive
+from loadgen.measure.redact import Redactor
 from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import (
     Bye,
@@ -42,12 +45,15 @@ from loadgen.wire.messages import (
     TornDown,
 )
 from loadgen_agent.host import die_with_parent
+from loadgen_agent.hushed import hush
 
 __all__ = ["Worker", "main"]
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 1.0
+_REDACTOR = Redactor(lambda: secret_values().values())
+"""Takes the scenario's secrets out of what leaves this process as text."""
 
 
 class Worker:
@@ -95,7 +101,8 @@ class Worker:
         self._prepare = prepare
         try:
             overrides = Overrides.from_json(prepare.overrides_json)
-            scenario = load(Path(prepare.bundle_dir) / prepare.scenario, prepare.plan or None, overrides)
+            path = Path(prepare.bundle_dir) / prepare.scenario
+            scenario = load(path, prepare.plan or None, overrides, check_secrets=True)
             self._drive = Drive(
                 scenario,
                 index=prepare.index,
@@ -106,9 +113,10 @@ class Worker:
                 region=self._region,
             )
         except ScenarioError as error:
-            return Refused(prepare.run_id, "the scenario has faults on this agent", error.faults)
+            faults = tuple(replace(fault, message=_REDACTOR.known(fault.message)) for fault in error.faults)
+            return Refused(prepare.run_id, "the scenario has faults on this agent", faults)
         except (LoadgenError, OSError, ValueError) as error:
-            return Refused(prepare.run_id, f"{type(error).__name__}: {error}")
+            return Refused(prepare.run_id, _REDACTOR.known(f"{type(error).__name__}: {error}"))
         self._phase = "ready"
         return Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256)
 
@@ -118,7 +126,7 @@ class Worker:
         try:
             value = json.dumps(await self._drive.set_up()).encode()
         except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which aborts the run
-            return SetUpDone(message.run_id, b"null", fault_text(error))
+            return SetUpDone(message.run_id, b"null", _REDACTOR.known(fault_text(error)))
         return SetUpDone(message.run_id, value)
 
     async def _tear_down(self, message: TearDown) -> Message:
@@ -127,7 +135,7 @@ class Worker:
                 self._drive.shared = json.loads(message.shared_json)
                 await self._drive.tear_down()
         except Exception as error:  # noqa: BLE001  # scenario code: told to the controller
-            return TornDown(message.run_id, fault_text(error))
+            return TornDown(message.run_id, _REDACTOR.known(fault_text(error)))
         return TornDown(message.run_id)
 
     async def _run(self, start: StartAt) -> None:
@@ -139,7 +147,7 @@ class Worker:
             totals = await self._drive.run(start.t0_ns)
         except Exception as error:  # ours: the supervisor must hear of it, not wait for ever
             log.exception("the drive failed")
-            self._stream.write(Refused(start.run_id, f"worker failed: {fault_text(error)}"))
+            self._stream.write(Refused(start.run_id, _REDACTOR.known(f"worker failed: {fault_text(error)}")))
             return
         self._phase = "done"
         self._stream.write(
@@ -161,6 +169,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     parser.add_argument("--region", required=True)
     args = parser.parse_args(argv)
     die_with_parent()
+    hush(_REDACTOR.known)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
     logging.basicConfig(level=logging.INFO, format=f"worker {args.region}: %(message)s")
 

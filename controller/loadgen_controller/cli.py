@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
-from loadgen_controller.commands import check, keys, new, plan, run, runs, target
+from loadgen_controller.commands import check, failures, keys, new, plan, run, runs, target
 
 __all__ = ["app", "main"]
 
@@ -153,6 +153,7 @@ COMMANDS = (
     ("Run", plan),
     ("Run", new),
     ("Run", target),
+    ("Look", failures),
     ("Fleet", keys),
 )
 for panel, command in COMMANDS:

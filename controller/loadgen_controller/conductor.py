@@ -29,6 +29,7 @@ from loadgen.wire.sockets import Router
 from loadgen_controller.abort import Aborts
 from loadgen_controller.assign import assign, candidates
 from loadgen_controller.books import Books
+from loadgen_controller.failures import FailureFolder
 from loadgen_controller.fleet import Fleet
 from loadgen_controller.intake import Intake
 from loadgen_controller.journal import Journal, Place
@@ -143,7 +144,18 @@ class Conductor:
         self._books = Books(self._folder.run_id)
         self._journal = Journal(self._folder, self._on_durable, self._on_storage_failed)
         self._troubles = Troubles(self._on_trouble, clock)
-        self._intake = Intake(self, order, self._books, self._fleet, self._merge, self._journal, self._troubles, clock)
+        self._failures = FailureFolder(self._folder.path / "failures", self._books.notice)
+        self._intake = Intake(
+            self,
+            order,
+            self._books,
+            self._fleet,
+            self._merge,
+            self._journal,
+            self._troubles,
+            clock,
+            self._failures.write,
+        )
         self._run = Run.begin(order.terms(), clock())
         spec = order.spec
         journeys = [journey.name for journey in spec.journeys]
@@ -410,6 +422,7 @@ class Conductor:
             for member in self._fleet:
                 self._say(member.id, Stop(self.run_id, "the controller failed", now=True))
         await self._journal.commit()
+        await asyncio.to_thread(self._failures.close)
         now_ns = self._clock()
         duration_s = 0.0 if self._run.t0_ns is None else max(0, now_ns - self._run.t0_ns) / NS_PER_S
         if self._troubles.counts:

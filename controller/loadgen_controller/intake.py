@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Protocol
 
 from loadgen.errors import IllegalTransition, WireError
+from loadgen.measure.exemplar import Failure
 from loadgen.measure.merge import Accepted, Merge
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 from loadgen.wire import codec
@@ -95,7 +96,9 @@ class Intake:
         journal: Journal,
         troubles: Troubles,
         clock: Callable[[], int],
+        keep_failures: Callable[[str, str, Iterable[Failure]], None],
     ) -> None:
+        self._keep_failures = keep_failures
         self._desk, self._order, self._books, self._fleet = desk, order, books, fleet
         self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
 
@@ -236,6 +239,8 @@ class Intake:
         match self._merge.accept(books.assignment.region(agent), delta):
             case Accepted.MERGED:
                 self._journal.append(data, (agent, delta.epoch, delta.seq))
+                if delta.failures:
+                    self._keep_failures(agent, books.assignment.region(agent), delta.failures)
                 for note in delta.health.notes:
                     books.notice(f"{agent}: {note}")
             case Accepted.DUPLICATE:  # our acknowledgement was lost, or is on its way

@@ -21,6 +21,7 @@ from loadgen.errors import WireError
 from loadgen.measure.custom import CustomTable
 from loadgen.measure.delta import COUNTER_NAMES, Counters, Delta, Health
 from loadgen.measure.due import DueTable
+from loadgen.measure.exemplar import ExemplarTable
 from loadgen.measure.fitness import Fitness
 from loadgen.measure.histogram import SLOTS, Counts
 from loadgen.measure.measured import ALL, Catalogue, Measured, Window, add_all, add_up
@@ -81,7 +82,7 @@ class Epoch:
 class Merge(Measured):
     """All of a run. Not thread-safe: one loop accepts and asks."""
 
-    __slots__ = ("_epochs", "_latest", "_windows", "custom", "due", "fitness", "interval_ns")
+    __slots__ = ("_epochs", "_latest", "_windows", "custom", "due", "exemplars", "fitness", "interval_ns")
 
     def __init__(self, interval_ns: int = NS_PER_S) -> None:
         super().__init__(Catalogue(), Store())
@@ -90,6 +91,7 @@ class Merge(Measured):
         """By agent, over its epochs."""
         self.due = DueTable()
         self.custom = CustomTable()
+        self.exemplars = ExemplarTable()
         self._epochs: dict[str, dict[int, Epoch]] = {}
         self._windows: dict[int, Window] = {}
         self._latest: int = -1
@@ -151,6 +153,7 @@ class Merge(Measured):
         fitness.add(delta.health, delta.counters, delta.start_ns, delta.end_ns)
         self.due.add(delta.agent, delta.due)
         self.custom.add(region, delta.agent, delta.custom)
+        self.exemplars.add(region, delta.agent, delta.exemplars)
         first, last = self._intervals(delta)
         for k in range(max(first, last - KEPT_WINDOWS), last + 1):
             window = self._window(k)
