@@ -166,8 +166,7 @@ def _parts(delta: Delta) -> Iterator[tuple[int, Counts, Counts]]:
 
 def _head(file: TextIO, start_wall: datetime) -> None:
     start_s = start_wall.timestamp()
-    file.write("#[loadgen: values are microseconds, tags are percent-encoded series]\n")
-    file.write("#[loadgen: of kind=trend values are multiples of its resolution]\n")
+    file.write("#[loadgen: values are microseconds, of a trend its resolution; tags are percent-encoded series]\n")
     file.write("#[Histogram log format version 1.3]\n")
     file.write(f"#[BaseTime: {start_s:.3f} (seconds since epoch)]\n")
     file.write(f"#[StartTime: {start_s:.3f} (seconds since epoch), {utc_text(start_wall)}]\n")
