@@ -44,7 +44,7 @@ from loadgen.engine.probe import Look, Probe
 from loadgen.measure.delta import Health
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
 
-__all__ = ["BLOCKED_NS", "LAG_FLOOR_NS", "LASTING_LAG_FLOOR_NS", "LAG_SHARE", "Seen", "SelfCheck", "unfit_reasons"]
+__all__ = ["BLOCKED_NS", "LAG_FLOOR_NS", "LAG_SHARE", "LASTING_LAG_FLOOR_NS", "Seen", "SelfCheck", "unfit_reasons"]
 
 LAG_FLOOR_NS: Final = 2 * NS_PER_MS
 LASTING_LAG_FLOOR_NS: Final = 1 * NS_PER_MS

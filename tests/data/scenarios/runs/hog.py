@@ -21,3 +21,11 @@ async def hog(user: User) -> None:
 
 
 plan = Plan(target="http://127.0.0.1:1", load=arrivals("100/s").hold("5s"), mix=hog)
+
+
+@journey
+async def one(user: User) -> None:
+    await user.http.get("/", expect=200)
+
+
+steady = Plan(target="http://127.0.0.1:1", load=arrivals("1000/s").hold("5s"), mix=one, warmup="1s")
