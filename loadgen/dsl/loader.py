@@ -484,6 +484,7 @@ class _Loaded:
     def _check_rows(self, plan: Plan) -> None:
         if plan.faults:
             return
+        self._warn_of_unknown_rows(plan)
         for one, needed in rows_needed(plan):
             assert one.feed is not None
             try:
@@ -498,6 +499,18 @@ class _Loaded:
                         'more rows, a smaller load, or .unique(when_out="cycle") to start again',
                     )
                 )
+
+    def _warn_of_unknown_rows(self, plan: Plan) -> None:
+        """Unique rows that a closed load takes one an iteration: how many the target allows is not known."""
+        feeds = {id(one.feed): one.feed for one in plan.journeys if one.feed is not None}
+        for feed in feeds.values():
+            if not feed.is_unique or feed.when_out != "stop" or feed.faults:
+                continue
+            if any(lanes.rows_used(lane, feed) is None for lane in plan.lanes):
+                message = (
+                    "a closed load takes a unique row each iteration: when they are used up, iterations are faults"
+                )
+                self.warnings.append(feed.origin.fault(message, 'say .unique(when_out="cycle"), or have rows to spare'))
 
     def _warn_of_rounded(self, plan: Plan) -> None:
         for argument, weights in (("mix", plan.weights), ("regions", tuple(plan.regions.values()))):

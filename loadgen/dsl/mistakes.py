@@ -5,6 +5,7 @@
     with user.step("login"): ...                a step is entered with `async with`           fault
     user.htp.get("/")                           there is no such thing                        fault
     user.to("logn").get("/")                    the plan has no such target                   fault
+    f"Bearer {token}" of a secret               is "Bearer ****"                              fault
     orders = counter(f"orders {i}")             in a journey: a metric that nobody records    fault
     time.sleep(1), requests.get(...)            all users of the worker stand still           warning
     asyncio.sleep(1)                            counts as the target's response time          warning
@@ -71,6 +72,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 def mistakes(source: Source, targets: Collection[str] | None = None) -> tuple[list[Fault], list[Fault]]:
     """Faults and warnings of one file. targets: the names that some plan has; None: not known."""
     reading = _Reading(source, targets)
+    reading.secrets()
     for node in ast.walk(source.tree):
         if isinstance(node, ast.AsyncFunctionDef):
             reading.function(node)
@@ -85,6 +87,28 @@ class _Reading:
         self._imported = dict(_imported(source.tree))
         self.faults: list[Fault] = []
         self.warnings: list[Fault] = []
+
+    def secrets(self) -> None:
+        """Those that are put into a text without being revealed."""
+        names = {
+            target.id
+            for node in self._tree.body
+            if isinstance(node, ast.Assign) and self._is_secret(node.value)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.FormattedValue) and (
+                self._is_secret(node.value) or (isinstance(node.value, ast.Name) and node.value.id in names)
+            ):
+                what = _shown(node.value)
+                self._fault(node.value, f"{{{what}}} in a text is ****, not the secret", f"write {{{what}.reveal()}}")
+
+    def _is_secret(self, node: ast.expr) -> bool:
+        if not isinstance(node, ast.Call):
+            return False
+        name = self._dotted(node.func)
+        return name.startswith("loadgen.") and name.endswith(".secret")
 
     def function(self, fn: ast.AsyncFunctionDef) -> None:
         clients = _Clients(fn)

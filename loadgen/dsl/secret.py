@@ -56,9 +56,16 @@ class Secret:
     def reveal(self) -> str:
         """Its value, to be put into a request. The first time it is looked for.
 
+        While a scenario is loaded it is a fault, and the value ****: what a plan holds travels.
+
         Raises:
             ScenarioError: it was not given on this machine.
         """
+        asked = _asked.get()
+        if asked is not None:
+            message = f'secret "{self._name}" is revealed while the scenario is loaded, and a plan would carry it along'
+            asked.faults.append(here().fault(message, "keep the secret itself, and reveal it in a journey"))
+            return _HIDDEN
         found = _find(self._name)
         if found is None:
             raise ScenarioError([_missing(self._name, self._origin)])

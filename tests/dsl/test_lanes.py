@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import Plan, User, arrivals, feed, iterations, journey, p, users
+from loadgen.dsl.loader import load
 from loadgen.dsl.plan import Load, rows_needed
 from loadgen.dsl.spec import Overrides, PlanSpec, highest_sum
 from loadgen.errors import ScenarioError
 from loadgen.profile import ArrivalProfile, Stage
 from loadgen.units import NS_PER_S
+from tests.support.scenarios import browse_with
 
 S = NS_PER_S
 ROWS = feed.rows(list(range(1000))).unique()
@@ -147,6 +150,30 @@ def test_rows_of_a_shared_feed_are_dealt_lane_by_lane() -> None:
     assert plan.row_offset(2, give) == 32
     assert plan.row_offset(2, browse) == 0
     assert [(one.name, n) for one, n in rows_needed(plan)] == [("buy", 44)]
+
+
+def test_rows_of_each_iteration_of_a_closed_load_have_no_known_end(tmp_path: Path) -> None:
+    feed_of_all = 'feed.rows(["a", "b"]).unique()'
+    path = browse_with(tmp_path, load="users(2).hold('1s')", mix="buy")
+    text = path.read_text().replace(
+        "plan = ",
+        f"""@journey(data={feed_of_all}, each="iteration")
+async def buy(user: User, row: str) -> None:
+    await user.http.get("/")
+
+plan = """,
+    )
+    path.write_text(text)
+    (warning,) = load(path).warnings
+    assert warning.message.startswith("a closed load takes a unique row each iteration")
+
+    path.write_text(
+        text.replace("load=users(2).hold('1s')", "loads=[L(buy, users(2).hold(1)), L(buy, users(2).hold(1))]")
+        .replace("    mix=buy,\n", "")
+        .replace("from loadgen", "from loadgen.dsl.plan import Load as L\nfrom loadgen")
+    )
+    with pytest.raises(ScenarioError, match="buy: it shares a unique feed with a closed load"):
+        load(path)
 
 
 def test_a_drawn_mix_has_a_row_for_each_arrival() -> None:

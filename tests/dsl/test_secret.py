@@ -99,3 +99,23 @@ def test_a_secret_with_an_impossible_name_is_a_fault(tmp_path: Path) -> None:
     path.write_text(path.read_text() + '\nfrom loadgen.dsl.secret import secret\ntoken = secret("../etc")\n')
     with pytest.raises(ScenarioError, match="is no name of a secret"):
         load(path)
+
+
+@pytest.mark.parametrize("text", ['f"Bearer {token}"', "f'Bearer {secret(\"early\")}'"])
+def test_a_secret_in_a_text_is_a_fault_since_it_would_be_sent_as_stars(tmp_path: Path, text: str) -> None:
+    path = with_secrets(tmp_path)
+    path.write_text(path.read_text() + f"HEADERS = {{'Authorization': {text}}}\n")
+    with pytest.raises(ScenarioError, match=r"in a text is \*\*\*\*, not the secret\n +write .*\.reveal\(\)\}"):
+        load(path)
+
+
+def test_a_secret_that_is_revealed_while_loading_is_a_fault_and_stays_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOADGEN_SECRET_EARLY", CANARY)
+    path = with_secrets(tmp_path)
+    path.write_text(path.read_text() + 'assert token.reveal() == "****"\n')
+    with pytest.raises(ScenarioError) as raised:
+        load(path)
+    (fault,) = raised.value.faults
+    assert (fault.line, fault.hint) == (17, "keep the secret itself, and reveal it in a journey")
