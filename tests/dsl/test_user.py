@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen.clients import CannedNetwork
 from loadgen.clients.canned import reply
 from loadgen.dsl.chance import empirical, lognormal, uniform
 from loadgen.dsl.people import People, Ways
 from loadgen.dsl.user import User, UserWith
-from loadgen.engine.recorder import Recorder
+from loadgen.engine.recorder import Recorder, Watch
 from loadgen.engine.users import Arrival
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
+from loadgen.measure.series import SeriesKey
 from tests.support.lives import REPLIES, Bench, JumpTime, bound
 
 MS = 1_000_000
@@ -214,6 +219,29 @@ async def test_pace_in_an_open_load_is_noted_once_with_its_line() -> None:
     assert "user.pace in an open load only keeps the user busy" in note
 
 
+@given(st.lists(st.floats(0, 60), min_size=1, max_size=12))
+def test_whatever_iterations_take_cycles_begin_on_the_grid_and_all_skipped_ones_are_counted(took: list[float]) -> None:
+    begun: list[float] = []
+    bench: Bench
+
+    async def j(user: User) -> None:
+        begun.append(bench.time.jumped_ns / 1e9)
+        bench.time.work(took[len(begun) - 1])
+        await user.pace(10)
+
+    async def run() -> None:
+        nonlocal bench
+        bench = Bench(bound(j), fresh=False)
+        await bench.run(len(took))
+
+    asyncio.run(run())
+    cycles = [round(at / 10) for at in [*begun, bench.time.jumped_ns / 1e9]]
+    assert [at / 10 for at in begun] == pytest.approx(cycles[:-1], abs=0.02)
+    assert all(later > earlier for earlier, later in pairwise(cycles))
+    skipped = sum(total for _, total in bench.counted().values())
+    assert skipped == cycles[-1] - len(took)
+
+
 @pytest.mark.parametrize(("every", "outcome"), [(0, "script UsageError"), ("soon", "script ValueError")])
 async def test_a_pace_that_is_none_is_a_fault(every: Any, outcome: str) -> None:
     async def j(user: User) -> None:
@@ -345,6 +373,70 @@ async def test_a_poll_that_is_cut_off_has_no_row_and_leaves_the_user_in_its_plac
     await asyncio.wait([task])
     assert bench.rows() == {}
     assert bench.recorder.counters.requests_started == 1
+
+
+async def test_where_not_there_yet_is_a_404_the_call_says_so() -> None:
+    async def j(user: User) -> None:
+        await user.poll(
+            lambda: user.http.get("/order", accept={200, 404}), until=lambda r: r.status_code == 200, name="order"
+        )
+
+    bench = Bench(bound(j), replies={"GET /order": [404, 404, 200]})
+    assert (await bench.run()).outcome == "ok"
+    assert bench.rows() == {("request", None, "order (poll)", "ok"): 3, ("request", None, "order", "ok"): 1}
+
+
+class Seen:
+    """A watch and all watches: what begins, ends and is gone, by name."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.open: set[tuple[str, int]] = set()
+
+    def of(self, key: SeriesKey) -> Watch | None:
+        return _Watch(self, key.request or key.kind)
+
+    def take(self, now_ns: int) -> tuple[()]:
+        return ()
+
+
+class _Watch:
+    def __init__(self, seen: Seen, name: str) -> None:
+        self.seen, self.name = seen, name
+
+    def begun(self, at_ns: int, idle_ns: Any = None) -> None:
+        self.seen.open.add((self.name, at_ns))
+
+    def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
+        self.seen.open.remove((self.name, at_ns))
+        self.seen.told.append((self.name, outcome))
+
+    def gone(self, at_ns: int) -> None:
+        self.seen.open.remove((self.name, at_ns))
+        self.seen.told.append((self.name, "gone"))
+
+
+async def test_what_is_watched_begins_and_ends_once_also_when_it_is_polled_or_measured() -> None:
+    async def j(user: User) -> None:
+        await user.poll(lambda: user.http.get("/job"), until=is_done, name="job")
+        async with user.measure("sign"):
+            pass
+        await user.gather(user.http.get("/job"), user.poll(lambda: asyncio.sleep(3600), until=bool, name="hangs"))
+
+    seen = Seen()
+    bench = Bench(bound(j), replies=JOB, recorder=Recorder(watches=seen))
+    task = asyncio.create_task(bench.run())
+    await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.wait([task])
+    assert seen.open == set()
+    assert Counter(seen.told) == {
+        ("job (poll)", "ok"): 3,
+        ("job", "ok"): 1,
+        ("sign", "ok"): 1,
+        ("GET /job", "ok"): 1,
+        ("hangs", "gone"): 1,
+    }
 
 
 @pytest.mark.parametrize("until", [3, "async"])
@@ -609,6 +701,32 @@ async def test_gather_gives_all_answers_in_order_and_keeps_steps_apart() -> None
         ("request", "page", "GET /json", "ok"): 1,
     }
     assert len(bench.network.requests) == 6
+
+
+async def test_gathers_and_polls_nest_in_each_other() -> None:
+    async def leaf(user: User, name: str) -> str:
+        async with user.step(name):
+            await user.http.get("/")
+            await asyncio.sleep(0)
+            await user.http.get("/")
+        return name
+
+    async def branch(user: User, name: str) -> tuple[str, ...]:
+        async with user.step(name):
+            return await user.gather(leaf(user, "x"), leaf(user, "y"))
+
+    async def polled(user: User) -> str:
+        return await user.poll(lambda: leaf(user, "poll"), until=bool, name="job")
+
+    async def j(user: User) -> None:
+        assert await user.gather(branch(user, "a"), branch(user, "b"), polled(user)) == (("x", "y"), ("x", "y"), "poll")
+        await user.http.get("/")
+
+    bench = Bench(bound(j))
+    assert (await bench.run()).outcome == "ok", bench.said
+    requests = {key[1:3]: n for key, n in bench.rows().items() if key[0] == "request"}
+    steps = {f"{a}/{b}" for a in "ab" for b in "xy"} | {"poll"}
+    assert requests == {(step, "GET /"): 2 for step in steps} | {(None, "job"): 1, (None, "GET /"): 1}
 
 
 async def test_an_expect_within_gather_decides_its_own_sample() -> None:
