@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.clients import HttpClient, Timeouts
+from loadgen.clients import CannedNetwork, HttpClient, Timeouts
 from loadgen.clients.decoding import DecodingError, Unpacker, decode
+from loadgen.clients.files import Blob
 from loadgen.clients.streams import MAX_EVENTS, StreamedReply, _Lines
 from loadgen.errors import ExpectFailed, RequestFailed
 from tests.support.badserver import Badness, bad_server
@@ -533,3 +534,17 @@ async def test_a_stale_connection_is_replaced() -> None:
             await asyncio.sleep(0.001)
         async with client.stream("GET", "/") as reply:
             assert await reply.aread() == b"2"
+
+
+async def test_canned_replies_can_be_read_as_streams_and_take_bodies_in_pieces() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"ab"
+        yield b"cd"
+
+    network = CannedNetwork({"GET /lines": "one\ntwo\n" * 100_000, "POST /upload": 201})
+    async with client_of("http://shop.example", network=network) as client:
+        async with client.stream("GET", "/lines") as reply:
+            assert len([line async for line in reply.aiter_lines()]) == 200_000
+        await client.post("/upload", content=pieces(), expect=201)
+        await client.post("/upload", content=Blob(100_000), expect=201)
+        assert [request.body for request in network.requests] == [b"", b"abcd", bytes(Blob(100_000))]
