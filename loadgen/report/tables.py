@@ -31,6 +31,8 @@ CHECK = "check: "
 """Rates of this prefix are the checks of a scenario."""
 FEW_ROWS = 15
 """More rows than these have their intervals in the summary only, but for journeys."""
+WIDE = 22
+"""A wider cell of the intervals would not let three of them and a name stand in 80 columns."""
 FEW_VALUES = 6
 """Of a tag; the rest is in the summary."""
 KINDS = ("journey", "step", "request")
@@ -269,12 +271,15 @@ def interval_table(summary: Summary) -> Table:
     if all(s.interval in _WHY for s in rows):
         return Table("", (), ())
     shown = ("p50", "p95", "p99")
-    cells = []
+    found = []
     for s in _as_tree(rows):
         at = s.response_ms or Percentiles()
         ends = s.response_ci_ms or {}
         values = (at.p50, at.p95, at.p99)
-        cells.append((label(s), *(with_ends(v, ends.get(q)) for q, v in zip(shown, values, strict=True))))
+        found.append((label(s), [(v, ends.get(q)) for q, v in zip(shown, values, strict=True)]))
+    cells = [(name, *(with_ends(*cell) for cell in row)) for name, row in found]
+    if max(len(cell) for _, *row in cells for cell in row) > WIDE:  # the percentiles stand in the table above
+        cells = [(name, *(with_ends(None, ends) for _, ends in row)) for name, row in found]
     note = "From " + ", ".join(dict.fromkeys(s.interval for s in rows if s.interval and s.interval not in _WHY)) + "."
     if len(rows) < sum(s.response_ci_ms is not None for s in _everywhere(summary)):
         note += " Those of steps and requests are in summary.json."
@@ -291,12 +296,13 @@ def _everywhere(summary: Summary) -> list[Series]:
 
 
 def with_ends(value: Figure, ends: Ends | None) -> str:
-    """ "312 [298, 327]", "312 (too short)", or only the value where nothing is known of its interval."""
-    if ends is None or value is None:
+    """ "312 [298, 327]", "312 (too short)", or without the value; only the value where nothing is known of the ends."""
+    if ends is None or (value is not None and ends == "censored"):
         return milliseconds(value)
     if isinstance(ends, str):
-        return milliseconds(value) if ends == "censored" else f"{milliseconds(value)} ({ends})"
-    return f"{milliseconds(value)} [{milliseconds(ends[0])}, {milliseconds(ends[1])}]"
+        return ends if value is None else f"{milliseconds(value)} ({ends})"
+    low, high = map(milliseconds, ends)
+    return f"{low} to {high}" if value is None else f"{milliseconds(value)} [{low}, {high}]"
 
 
 def load_table(summary: Summary) -> Table:
@@ -319,10 +325,14 @@ def tag_tables(summary: Summary) -> Iterator[Table]:
             own = [s for s in rows if (s.journey, s.step, s.request) == name]
             left_out += max(0, len(own) - FEW_VALUES)
             for s in own[:FEW_VALUES]:
-                cells.append((s.request or s.step or s.journey, s.tags[tag], format_count(s.count), *_three(s)))
+                cells.append((s.request or s.step or s.journey, _short(s.tags[tag]), format_count(s.count), *_three(s)))
         note = f"{_count(left_out, 'rarer value')} more in summary.json." if left_out else ""
         columns = ("of", tag.removeprefix("header:"), "count", "p50", "p95", "p99")
         yield Table(f"Response time split by {columns[1]}, ms", columns, tuple(cells), words=2, note=note)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WIDE else text[: WIDE - 1] + "…"
 
 
 def _three(s: Series) -> tuple[str, str, str]:

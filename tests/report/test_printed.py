@@ -1,0 +1,84 @@
+"""A whole report on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from loadgen_controller.printed import print_report
+from tests.report.test_tables import CI, report, series, summary, with_ci
+
+
+def drawn(**changes: Any) -> list[str]:
+    out = StringIO()
+    print_report(Console(width=80, file=out, force_terminal=False), report(**changes))
+    return out.getvalue().splitlines()
+
+
+def wide() -> dict[str, Any]:
+    """Long names, large numbers, every table."""
+    large = {"p50": 12_345.0, "p90": 23_456.0, "p95": 34_567.0, "p99": 45_678.0, "p99.9": 56_789.0, "max": "> 60000.0"}
+    ends = CI | {"p50": [12_000.0, 12_900.0], "p95": [34_000.0, 35_100.0], "p99": [44_000.5, 47_000.0]}
+    name = "GET /api/v1/customers/{id}/orders/{order}/positions"
+    windowed = {"window_s": 60.0, "windows": 541, "windows_failed": 31, "worst_window_s": 412.0, "budget": 2.4}
+    return {
+        "series": [
+            with_ci(response_ms=large, response_ci_ms=ends, count=12_345_678, censored=1_234),
+            with_ci("request", "login", name, response_ms=large, response_ci_ms=ends),
+            series("request", "login", name, outcome="fail: import failed after three tries of an hour", count=9),
+        ],
+        "slos": [
+            {
+                "objective": 'p(99.9, window="1m", journey="checkout") < 1500ms',
+                "verdict": "inconclusive",
+                "observed": 0.1234,
+                "unit": "ratio",
+                "count": 12_345_678,
+            }
+            | windowed,
+            summary()["slos"][0] | {"observed": 34_567.0, "low": 34_000.0, "high": 35_100.0, "count": 12_345_678},
+        ],
+        "tagged": [series("request", "login", name, tags={"x-cache": "Hit from cloudfront, stale while revalidated"})],
+        "loads": [{"load": "spike after two minutes", "series": [series("journey", None, None)]}],
+        "custom": [
+            {
+                "name": "check: " + "the cart holds what was put in",
+                "kind": "rate",
+                "n": 2_000,
+                "hits": 1,
+                "ratio": 5e-4,
+            },
+            {"name": "basket", "kind": "trend", "unit": "EUR", "n": 9_999, "values": large | {"max": 1.0}},
+            {
+                "name": "stock of all goods",
+                "kind": "gauge",
+                "unit": "items",
+                "n": 3,
+                "low": 1e5,
+                "high": 1e6,
+                "last": 7,
+            },
+        ],
+        "warmup": {"cut_s": 30.0, "how": "found", "why": "until 30.0 s response times were 12 % longer (MSER-5)"},
+    }
+
+
+def test_no_line_of_a_report_is_longer_than_80_columns() -> None:
+    lines = [line.rstrip() for line in drawn(**wide())]
+    assert max(map(len, lines)) <= 80
+
+
+def test_no_figure_of_a_report_is_shortened() -> None:
+    text = "\n".join(drawn(**wide()))
+    for figure in (
+        "12,345,678",
+        "34,000 to 35,100 ms",
+        "34,000 to 35,100 ",
+        "44,000 to 47,000",
+        "> 60,000",
+        "12.3 %",
+        "240 %",
+    ):
+        assert figure in text
