@@ -79,7 +79,7 @@ class Tally:
                 self._note(f"more than {len(self.checks)} names of user.check: the rest is in {OTHER}; {_VARIES}")
                 self.check(OTHER, ok)
                 return
-            count = self.checks[name] = self._counted(f"check: {name}", "rate")
+            count = self.checks[name] = self._counted(f"check: {self._known(name)}", "rate")
         count.add(1 if ok else 0)
 
     def skipped_cycles(self, cycles: int) -> None:
@@ -94,7 +94,7 @@ class Tally:
             if len(self._reasons) >= MAX_REASONS:
                 self._note(f"more than {MAX_REASONS} reasons of user.fail: the rest is fail: {OTHER}; {_VARIES}")
                 return f"fail: {OTHER}"
-            text = " ".join(reason.split())
+            text = self._known(" ".join(reason.split()))
             short = text if len(text) <= MAX_REASON_LENGTH else text[: MAX_REASON_LENGTH - 4] + " ..."
             outcome = self._reasons[reason] = f"fail: {short or '(no reason)'}"
         return outcome
@@ -111,6 +111,11 @@ class Tally:
         recorder = self._recorder()
         counted = len(recorder.customs) if recorder is not None else 0
         return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 2
+
+    def _known(self, text: str) -> str:
+        """Without the scenario's secrets: a name leaves the worker."""
+        recorder = self._recorder()
+        return text if recorder is None else recorder.redactor.known(text)
 
     def _note(self, text: str) -> None:
         recorder = self._recorder()

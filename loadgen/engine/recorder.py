@@ -199,7 +199,8 @@ class Place:
 
     def resolve(self, name: str) -> RequestSeries:
         """The series of a name that is not in `names` yet."""
-        series = self.recorder.request_series(self.journey, self.step, name, self.warmup, self.tags)
+        known = self.recorder.redactor.known(name)
+        series = self.recorder.request_series(self.journey, self.step, known, self.warmup, self.tags)
         series.place = self
         if series.key.request == name:  # names beyond the cap are not kept: there may be millions
             self.names[name] = series
@@ -221,7 +222,7 @@ class Place:
 class Recorder:
     """All series of one worker. Not thread-safe: one event loop records and flips.
 
-    max_exemplars: of one delta; 0: none. redactor: what takes secrets out of failures before they are kept.
+    max_exemplars: of one delta; 0: none. redactor: what takes secrets out of names and failures.
     """
 
     def __init__(
@@ -246,7 +247,8 @@ class Recorder:
         self._watches = watches
         self.customs: list[CustomSource] = []
         self.exemplars = Exemplars(max_exemplars)
-        self.failures = FailureBook(redactor)
+        self.redactor = redactor or Redactor()
+        self.failures = FailureBook(self.redactor)
         self._said: dict[str, int] = {}
         self.t0_ns = 0
         """T0 on `perf_counter_ns`; the drive sets it."""
@@ -264,7 +266,8 @@ class Recorder:
         """
         found = self._places.get((journey, step, warmup, tags))
         if found is None:
-            found = self._places[journey, step, warmup, tags] = Place(self, journey, step, warmup, tags)
+            known = None if step is None else self.redactor.known(step)
+            found = self._places[journey, step, warmup, tags] = Place(self, journey, known, warmup, tags)
         return found
 
     def request_series(
