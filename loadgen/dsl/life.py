@@ -243,8 +243,13 @@ class JourneyLife:
         outcome = "script CancelledError" if is_own else outcome_of(error)
         if outcome.startswith("script "):
             self._user.meter.recorder.counters.script_faults += 1
-            self._report(fault_text(error))
+            self._report(fault_text(error) if outcome != ROWS_RAN_OUT else self._rows_ran_out())
         return outcome
+
+    def _rows_ran_out(self) -> str:
+        journey = self._journey
+        where = f"{_defined(journey.fn)}: journey {journey.name}" if journey is not None else "the journey"
+        return f"{where} has used up the rows of its feed; add rows, or leave out `.unique()` so that they repeat"
 
     def _is_stopped(self, error: BaseException) -> bool:
         """True when `error` is the engine's stop, and nothing that the journey did."""

@@ -173,8 +173,8 @@ class User:
         Waits until `every` after the previous cycle was due (the first: after the iteration's first line). An
         iteration that overran its cycle skips to the next one that is still to come; what it skipped is counted as
         `pace: skipped cycles`, and there is never a burst. The wait is idle: duration, no response time. A person that
-        was away (a load that goes down and up again) begins anew. The plan's `drain` must be longer than `every`, or the
-        last iterations are cut off while they wait.
+        was away (a load that goes down and up again) begins anew. The plan's `drain` must be longer than `every`, or
+        the last iterations are cut off while they wait.
 
         Raises:
             ValueError: no duration.

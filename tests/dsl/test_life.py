@@ -226,7 +226,12 @@ async def test_rows_that_ran_out_are_a_fault_of_the_scenario() -> None:
     async def j(user: User, row: object) -> None:
         raise AssertionError("not reached")
 
-    assert (await Bench(bound(j, row=lambda n: None)).run()).outcome == "script rows ran out"
+    bench = Bench(bound(j, row=lambda n: None))
+    assert (await bench.run()).outcome == "script rows ran out"
+    assert bench.said == [
+        f"test_life.py:{j.__code__.co_firstlineno}: journey j has used up the rows of its feed; add rows, or leave out "
+        "`.unique()` so that they repeat"
+    ]
 
 
 async def test_anything_awaited_can_be_measured_as_a_request() -> None:
