@@ -29,6 +29,8 @@ MAX_KEPT: Final = 200
 _FAILED: Final = 2
 _RANDOM: Final = 2
 _NEVER: Final = 1 << 62
+_LONGEST: Final = 500
+"""Characters of a name: a delta has to be sent, whatever a scenario calls its requests."""
 
 Picked = tuple[str, int, int, int, int, int, str]
 """outcome, at_ns, response_ns, service_ns, n, load, trace."""
@@ -144,10 +146,10 @@ def _exemplar(series: Series, picked: Picked, why: Literal["slowest", "failed", 
     key = series.key
     outcome, at_ns, response_ns, service_ns, n, load, trace = picked
     return Exemplar(
-        journey=key.journey,
-        step=key.step or "",
-        request=key.request or "",
-        outcome=outcome,
+        journey=key.journey[:_LONGEST],
+        step=(key.step or "")[:_LONGEST],
+        request=(key.request or "")[:_LONGEST],
+        outcome=outcome[:_LONGEST],
         why=why,
         load=load,
         n=n,

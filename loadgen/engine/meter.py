@@ -234,7 +234,7 @@ class Meter:
             row: the data row; redacted by the names of its columns.
 
         Texts may be functions: they are called only where the failure is kept, which is rare.
-        Cost where nothing is kept: 0.5 µs.
+        Cost where nothing is kept: 1.3 µs with the settling of the request that failed.
         """
         self.settle()
         book, drafts = self.recorder.failures, self._drafts or []

@@ -254,7 +254,10 @@ def _value_of(text: str, start: int, end: int) -> tuple[int, int] | None:
     if quoted is not None:
         return at, _end(_BARE_VALUE, text, at)
     if "=" in separator[0] or separator[0].strip().lower() == "%3d":
-        return at, _end(_FORM_VALUE, text, at)
+        stop = _end(_FORM_VALUE, text, at)
+        while stop > at and text[stop - 1] in ":,;." and text[stop : stop + 1] in ("", " ", "\n", "\r"):
+            stop -= 1  # of the sentence: "POST /cart?session=...: 401 instead of 201"
+        return at, stop
     return None  # prose: "no session: try again"
 
 

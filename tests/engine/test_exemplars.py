@@ -257,6 +257,63 @@ def test_a_failure_that_the_journey_caught_is_kept_with_its_row() -> None:
     assert (second.outcome, second.detail, second.row) == ("timeout", "no answer", '{"sku": 1}')
 
 
+EVENTS = st.lists(
+    st.one_of(
+        st.sampled_from(["begin", "flip"]),
+        st.tuples(st.just("request"), st.sampled_from([OK, "http 503", "timeout"])),
+        st.tuples(
+            st.just("end"), st.sampled_from(["http 503", "timeout", "fail: x", "script KeyError", "set-up timeout"])
+        ),
+    ),
+    max_size=20,
+)
+
+
+@given(EVENTS)
+def test_whatever_happens_each_failure_leaves_once_with_its_own_arrival(events: list[str | tuple[str, str]]) -> None:
+    recorder = Recorder()
+    meter = meter_of(recorder, 0)
+    n = 0
+    seen: Counter[tuple[str, str, int]] = Counter()
+    failures: list[Failure] = []
+    for at, event in enumerate(events):
+        match event:
+            case "begin":
+                n += 1
+                meter.begin("shop", warmup=False, pool_limited=False, n=n)
+            case "flip":
+                failures += recorder.flip(at, at + 1).failures
+            case ("request", outcome):
+                asked(meter, 10, outcome, at_ns=at)
+                if outcome != OK:
+                    seen["GET /cart", outcome, n] += 1
+            case ("end", outcome):
+                is_of_request = seen["GET /cart", outcome.removeprefix("set-up "), n] > 0
+                meter.end_iteration(outcome, "detail")
+                if not is_of_request:
+                    seen["", outcome, n] += 1
+                n += 1
+                meter.begin("shop", warmup=False, pool_limited=False, n=n)
+    recorder.failures.finish()
+    failures += recorder.flip(len(events), len(events) + 1).failures
+    left = Counter((failure.request, failure.outcome, failure.n) for failure in failures)
+    assert left <= seen
+    kinds = Counter[tuple[str, str]]()
+    for (request, outcome, _), count in seen.items():
+        kinds[request, outcome] += count
+    kept = Counter((failure.request, failure.outcome) for failure in failures)
+    assert kept == {kind: min(count, FIRST) for kind, count in kinds.items()}
+
+
+def test_names_of_any_length_can_be_sent() -> None:
+    recorder = Recorder()
+    meter = meter_of(recorder)
+    for n in range(300):
+        meter.hold(Reply(meter.request(f"GET /{n}" + "x" * 9_000), 0, 10))
+    meter.settle()
+    assert sum(len(repr(one)) for one in recorder.flip(0, 1).exemplars) < 300_000
+
+
 def test_a_failure_waits_for_the_end_of_its_iteration_but_not_for_ever() -> None:
     recorder = Recorder()
     meter = meter_of(recorder)

@@ -168,6 +168,10 @@ def test_html_and_xml_are_covered() -> None:
     )
 
 
+def test_a_sentence_around_a_url_stays_whole() -> None:
+    assert redact("POST /cart?session=QZX: 401 instead of 201") == "POST /cart?session=****: 401 instead of 201"
+
+
 def test_a_header_that_goes_on_in_the_next_line_is_masked_whole() -> None:
     assert redact("Cookie: a=QZX;\r\n b=QZX\r\nHost: shop") == "Cookie: ****\r\nHost: shop"
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.errors import ExitCode, StorageError
+from loadgen.errors import ExitCode, StorageError, UsageError
 from loadgen.measure import rundir
-from loadgen.measure.rundir import RunDir, list_runs, new_run_id, utc_text
+from loadgen.measure.rundir import RunDir, find_run, list_runs, new_run_id, utc_text
 
 NOW = datetime(2026, 11, 24, 17, 3, 12, 345_678, tzinfo=UTC)
 
@@ -359,3 +359,41 @@ def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
 
 def test_time_is_written_in_utc() -> None:
     assert utc_text(NOW.astimezone(timezone(timedelta(hours=-8)))) == "2026-11-24T17:03:12.345Z"
+
+
+def test_a_run_is_found_by_id_by_its_beginning_as_the_last_and_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs"
+    for name in ("20260101-000000-a-0000", "20260101-000000-b-0000"):
+        made = RunDir.create(runs, name)
+        made.write_manifest({})
+        made.close()
+    older, newer = sorted(runs.iterdir())
+    assert find_run(older.name, runs) == find_run("20260101-000000-a", runs) == older
+    assert find_run("last", runs) == newer
+    assert find_run(str(older), Path("elsewhere")) == older
+    assert find_run("runs/20260101-000000-a-0000", Path("elsewhere")) == Path("runs/20260101-000000-a-0000")
+    with pytest.raises(UsageError, match="2 runs begin with 2026") as caught:
+        find_run("2026", runs)
+    assert caught.value.hint == f"{newer.name}, {older.name}"
+    for name in ("", "x", "../x", "runs"):
+        with pytest.raises(UsageError, match="no run"):
+            find_run(name, runs)
+    with pytest.raises(UsageError, match="no run last"):
+        find_run("last", tmp_path / "nothing")
+
+
+def test_events_are_read_back_and_a_damaged_line_is_named(run_dir: RunDir) -> None:
+    assert list(run_dir.read_events()) == []
+    run_dir.event("one", agent="a")
+    run_dir.event("two")
+    run_dir.sync()
+    with run_dir.events_path.open("ab") as file:
+        file.write(b'{"kind":"torn')
+    assert [event["kind"] for event in run_dir.read_events()] == ["one", "two"]
+    with run_dir.events_path.open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(StorageError, match="line 3"):
+        list(run_dir.read_events())
