@@ -249,7 +249,9 @@ class JourneyLife:
     def _rows_ran_out(self) -> str:
         journey = self._journey
         where = f"{_defined(journey.fn)}: journey {journey.name}" if journey is not None else "the journey"
-        return f"{where} has used up the rows of its feed; add rows, or leave out `.unique()` so that they repeat"
+        return (
+            f'{where} has used up the rows of its feed; add rows, or write `.unique(when_out="cycle")` to begin again'
+        )
 
     def _is_stopped(self, error: BaseException) -> bool:
         """True when `error` is the engine's stop, and nothing that the journey did."""
