@@ -7,6 +7,7 @@ import msgspec
 from loadgen.errors import StorageError
 from loadgen.measure.merge import Merge
 from loadgen.measure.rundir import RunDir, storage_error
+from loadgen.measure.warmup import Recount
 from loadgen_controller.seal import deltas_of
 from loadgen_controller.verdict import Facts, Verdict, judge
 
@@ -40,7 +41,7 @@ def read_facts(folder: RunDir) -> Facts:
 
 def read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
     """All deltas of the folder, merged anew."""
-    merge = Merge(interval_ns)
+    merge = Recount(interval_ns, facts.warmup_ns) if facts.warmup_found else Merge(interval_ns)
     if facts.assignment is not None:
         for region, delta in deltas_of(folder, facts.assignment):
             merge.accept(region, delta)

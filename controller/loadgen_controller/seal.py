@@ -10,13 +10,16 @@ from importlib.metadata import version
 
 import msgspec
 
+from loadgen.dsl.spec import LaneSpec
 from loadgen.errors import StorageError
+from loadgen.measure.batches import Batches, recounted, with_intervals
 from loadgen.measure.delta import Delta
 from loadgen.measure.hlog import write_hlog
 from loadgen.measure.merge import Merge
 from loadgen.measure.rundir import RunDir, utc_text
 from loadgen.measure.summary import AgentFacts, RunFacts, build
-from loadgen.units import NS_PER_MS
+from loadgen.measure.warmup import Cut
+from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 from loadgen.wire import codec
 from loadgen_controller.assign import Assignment
 from loadgen_controller.books import Books
@@ -104,7 +107,10 @@ def seal(
     duration_s: float,
 ) -> Sealed:
     """Judge the run and leave all of it behind; blocking. Storage that fails becomes one more reason."""
-    sealed = _sealed(facts, merge, order, books, pids, started_at, duration_s)
+    batches, cut = _recounted(folder, facts, order)
+    if cut is not None and batches is not None:
+        facts, merge = replace(facts, warmup_ns=cut.cut_ns, warmup_found=cut.why), batches
+    sealed = _sealed(facts, merge, batches, order, books, pids, started_at, duration_s)
     try:
         if facts.assignment is not None and facts.has_started:
             write_hlog(folder.hlog_path, deltas_of(folder, facts.assignment), started_at)
@@ -119,9 +125,30 @@ def seal(
     return sealed
 
 
+def _recounted(folder: RunDir, facts: Facts, order: Order) -> tuple[Batches | None, Cut | None]:
+    """The run counted again from its log: in batches, for intervals, and from the end of a warm-up that is to be found.
+
+    Nothing where nothing was measured, or where the log cannot be read: then figures have no intervals.
+    """
+    assignment, spec = facts.assignment, order.spec
+    if assignment is None or not facts.has_started:
+        return None, None
+    try:
+        return recounted(
+            lambda: deltas_of(folder, assignment),
+            end_ns=facts.load_ns,
+            interval_ns=spec.interval_ns,
+            warmup_ns=spec.warmup_ns,
+            is_found=spec.warmup_is_found,
+        )
+    except StorageError:
+        return None, None
+
+
 def _sealed(
     facts: Facts,
     merge: Merge,
+    batches: Batches | None,
     order: Order,
     books: Books,
     pids: Mapping[str, int],
@@ -143,13 +170,23 @@ def _sealed(
         validity=verdict.validity.verdict,
         validity_reasons=verdict.validity.reasons,
         agents=tuple(_agents(verdict, books, pids)),
-        load=spec.load,
+        load="; ".join(_load_text(lane) for lane in spec.lanes) or spec.load,
         is_open=spec.is_open,
-        has_warmup=spec.warmup_ns > 0,
+        has_warmup=facts.warmup_ns > 0,
+        warmup_s=facts.warmup_ns / NS_PER_S,
+        warmup_found=facts.warmup_found,
+        metrics=spec.metrics,
         notes=tuple(books.notices),
         extra={"missing_share": round(verdict.completeness.missing_share, 6)},
     )
-    return Sealed(facts, verdict, build(run, merge, verdict.slos))
+    slos = verdict.slos if batches is None else with_intervals(verdict.slos, facts.objectives, batches)
+    return Sealed(facts, verdict, build(run, merge, slos, batches))
+
+
+def _load_text(lane: LaneSpec) -> str:
+    """ "spike: arrivals: hold 200/s for 1m, after 2m"."""
+    name = f"{lane.name}: " if lane.name else ""
+    return f"{name}{lane.load}" + (f", after {format_duration(lane.after_ns)}" if lane.after_ns else "")
 
 
 def _agents(verdict: Verdict, books: Books, pids: Mapping[str, int]) -> Iterator[AgentFacts]:

@@ -86,6 +86,8 @@ class Facts:
     """From T0 to the end of the load as planned, or as it was stopped; None: ended by count."""
     warmup_ns: int = 0
     """From T0 to the end of the warm-up, stated or found: windows of objectives begin after it."""
+    warmup_found: str = ""
+    """Why the warm-up was cut there, where it was to be found; empty: the plan stated it."""
     bug: str = ""
     """Not empty: we went wrong, and how."""
     first_ns: int = 0
