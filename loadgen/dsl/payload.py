@@ -6,23 +6,26 @@
     await user.http.put(url, content=blob("5MB", seed=user.random.randrange(1000)))
 
 They never raise: they keep the place where they were made and what is wrong with
-them, and the loader collects those of a module. What is first named within a
-journey, the loader cannot see: such a file does not travel. See `clients/files.py`
-for how they are sent.
+them, and the loader collects those that are made while the scenario is loaded
+(`bodies_made`), wherever they are kept. What is first named within a journey, the
+loader cannot see: such a file does not travel. See `clients/files.py` for how they
+are sent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from loadgen.clients.files import Blob, FileBody
 from loadgen.dsl.origin import Origin, here
 from loadgen.errors import Fault, ScenarioError
 from loadgen.units import parse_size
 
-__all__ = ["ScenarioBlob", "ScenarioFile", "blob", "file"]
+__all__ = ["ScenarioBlob", "ScenarioFile", "blob", "bodies_made", "file"]
 
 
 class ScenarioFile(FileBody):
@@ -65,6 +68,28 @@ class ScenarioBlob(Blob):
         return part
 
 
+Body = TypeVar("Body", ScenarioFile, ScenarioBlob)
+_made: list[ScenarioFile | ScenarioBlob] | None = None
+"""While a scenario is loaded."""
+
+
+@contextmanager
+def bodies_made() -> Iterator[list[ScenarioFile | ScenarioBlob]]:
+    """Collects each `file()` and `blob()` that is called within the block, in order."""
+    global _made
+    before, _made = _made, []
+    try:
+        yield _made
+    finally:
+        _made = before
+
+
+def _note(body: Body) -> Body:
+    if _made is not None:
+        _made.append(body)
+    return body
+
+
 def file(path: str | PathLike[str]) -> ScenarioFile:
     """A file beside the scenario, to be sent: `content=file(...)`, `files={"photo": file(...)}`.
 
@@ -74,14 +99,14 @@ def file(path: str | PathLike[str]) -> ScenarioFile:
     origin = here()
     given: object = path
     if not isinstance(given, str | PathLike) or not fspath(given):
-        return ScenarioFile(Path(), origin, (origin.fault(f"{given!r} is no path of a file"),))
+        return _note(ScenarioFile(Path(), origin, (origin.fault(f"{given!r} is no path of a file"),)))
     place = Path(origin.file).parent / fspath(given)
     faults: tuple[Fault, ...] = ()
     if place.is_dir():
         faults = (origin.fault(f"{place.name} is a folder", "file(...) is one file"),)
     elif not place.is_file():
         faults = (origin.fault(f"no file {fspath(given)!r}", f"paths are seen from {place.parent.name or '.'}/"),)
-    return ScenarioFile(place, origin, faults)
+    return _note(ScenarioFile(place, origin, faults))
 
 
 def blob(size: str | int, *, seed: int = 0) -> ScenarioBlob:
@@ -105,7 +130,7 @@ def blob(size: str | int, *, seed: int = 0) -> ScenarioBlob:
     if not isinstance(kind, int) or isinstance(kind, bool):
         faults.append(origin.fault(f"seed={kind!r} is no whole number"))
         seed = 0
-    return ScenarioBlob(size_bytes, seed, origin, tuple(faults))
+    return _note(ScenarioBlob(size_bytes, seed, origin, tuple(faults)))
 
 
 def _refuse(faults: tuple[Fault, ...]) -> None:

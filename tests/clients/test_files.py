@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from loadgen.clients import HttpClient, Timeouts, tls_context
 from loadgen.clients.body import StreamedRequest, Upload, encode_content, encode_multipart
 from loadgen.clients.files import PIECE_BYTES, Blob, FileBody, Source
-from loadgen.dsl.payload import blob, file
+from loadgen.dsl.payload import blob, bodies_made, file
 from loadgen.errors import RequestFailed, ScenarioError, UsageError
 from tests.support.scripted import CLOSE, HANG, Received, client_of, ok, rows_of, scripted
 
@@ -130,6 +130,16 @@ def test_file_and_blob_never_raise_and_keep_what_is_wrong_and_where(tmp_path: Pa
         assert fault.line > 100
         with pytest.raises(ScenarioError, match=message):
             encode_content(made)
+
+
+def test_what_is_made_while_a_scenario_is_loaded_is_collected_wherever_it_is_kept() -> None:
+    with bodies_made() as made:
+        kept = {"a": [file("a.bin"), blob(7)]}
+        assert file(Path(__file__).name)[1:5] is not None  # parts are of a file that is collected already
+    assert made[:2] == kept["a"]
+    assert len(made) == 3
+    blob(8)
+    assert len(made) == 3
 
 
 def test_a_file_is_found_beside_the_file_that_names_it() -> None:
