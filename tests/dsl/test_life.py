@@ -229,8 +229,8 @@ async def test_rows_that_ran_out_are_a_fault_of_the_scenario() -> None:
     bench = Bench(bound(j, row=lambda n: None))
     assert (await bench.run()).outcome == "script rows ran out"
     assert bench.said == [
-        f"test_life.py:{j.__code__.co_firstlineno}: journey j has used up the rows of its feed; add rows, or leave out "
-        "`.unique()` so that they repeat"
+        f"test_life.py:{j.__code__.co_firstlineno}: journey j has used up the rows of its feed; add rows, or write "
+        '`.unique(when_out="cycle")` to begin again'
     ]
 
 

@@ -21,6 +21,7 @@ from loadgen.dsl.user import User, UserWith
 from loadgen.engine.recorder import Recorder, Watch
 from loadgen.engine.users import Arrival
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
+from loadgen.measure.redact import Redactor
 from loadgen.measure.series import SeriesKey
 from tests.support.lives import REPLIES, Bench, JumpTime, bound
 
@@ -496,6 +497,18 @@ async def test_the_bounds_are_a_workers_and_not_a_persons() -> None:
     for n in range(60):
         outcomes.add((await Bench(bound(j), recorder=recorder).run(first=n)).outcome)
     assert len(outcomes) == 51
+
+
+async def test_a_secret_in_a_reason_or_the_name_of_a_check_stays_here() -> None:
+    async def j(user: User) -> None:
+        user.check("logged in with s3cr3t-canary", True)
+        user.fail("no luck with s3cr3t-canary")
+
+    recorder = Recorder(redactor=Redactor(lambda: ["s3cr3t-canary"]))
+    bench = Bench(bound(j), recorder=recorder)
+    assert "s3cr3t" not in (await bench.run()).outcome
+    assert "s3cr3t" not in repr(bench.counted())
+    assert "s3cr3t" not in repr(bench.rows())
 
 
 async def test_skip_ends_the_iteration_and_is_no_error_of_anybody() -> None:
