@@ -138,11 +138,12 @@ def test_file_that_is_not_there_is_said(command: str, tmp_path: Path) -> None:
     assert "none.py: no such file" in result.stderr
 
 
-def test_url_instead_of_a_file_gets_a_hint() -> None:
+def test_a_url_alone_says_no_load() -> None:
     result = loadgen("run", "http://127.0.0.1:8080")
 
     assert result.exit_code == 2
-    assert "is a URL and no scenario" in result.stderr
+    assert "how many requests a second?" in result.stderr
+    assert "loadgen run http://127.0.0.1:8080 --rate 50/s --duration 30s" in result.stderr
 
 
 # -- errors -----------------------------------------------------------------------------------

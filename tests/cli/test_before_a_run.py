@@ -1,0 +1,178 @@
+"""What a person asks before a run: plan, check --policy, a URL without a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loadgen_controller.cli import app
+from tests.support.scenarios import write
+from tests.support.target import RunningTarget, running_target
+
+SCENARIO = """
+from dataclasses import dataclass
+
+from loadgen import Plan, User, arrivals, error_ratio, feed, journey, p, users
+
+
+@dataclass(frozen=True)
+class Row:
+    sku: str
+
+
+ROWS = feed.rows([Row("sku-0001"), Row("sku-0002")])
+
+
+@journey(data=ROWS.unique(when_out="cycle"))
+async def look(user: User, row: Row) -> None:
+    await user.http.get("/", expect=200)
+    await user.http.get(f"/products/{row.sku}", {name}expect=200)
+    {think}
+
+
+plan = Plan(target="http://127.0.0.1:1", load={load}, mix=look{more})
+"""
+
+
+def scenario(
+    folder: Path, *, name: str = "", think: str = "pass", load: str = 'arrivals("20/s").hold("5s")', more: str = ""
+) -> Path:
+    text = SCENARIO.replace("{name}", name).replace("{think}", think).replace("{load}", load).replace("{more}", more)
+    return write(folder, text)
+
+
+def loadgen(*args: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[RunningTarget]:
+    with running_target("--no-latency") as target:
+        yield target
+
+
+# -- plan -----------------------------------------------------------------------------------------
+
+
+def test_plan_sends_one_iteration_of_each_journey_and_no_more(shop: RunningTarget, tmp_path: Path) -> None:
+    shop.reset()
+    path = scenario(tmp_path, think='await user.think("3s")')
+    result = loadgen("plan", path, "--target", shop.url, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert shop.stats()["requests"] == 2
+    assert (found["iterations"], found["requests"], found["peak_requests_per_s"]) == (100, 200, 40)
+    assert 60 <= found["users"] <= 62, "20/s for 3 s of thinking and a few ms of response"
+    assert found["rows"] == [{"journey": "look", "data": "rows", "needed": 1, "there": 2}]
+
+
+def test_plan_without_a_trial_sends_nothing_and_can_be_compared(shop: RunningTarget, tmp_path: Path) -> None:
+    shop.reset()
+    args = ("plan", scenario(tmp_path), "--target", shop.url, "--no-trial")
+    first, second = loadgen(*args), loadgen(*args)
+    faster = loadgen(*args, "--rate", "40/s")
+    assert first.stdout == second.stdout
+    assert shop.stats()["requests"] == 0
+    before, after = (set(r.stdout.splitlines()) for r in (first, faster))
+    assert "iterations look: 100" in before - after
+    assert "iterations look: 200" in after - before
+
+
+def test_plan_says_which_journey_failed_in_the_trial(tmp_path: Path) -> None:
+    result = loadgen("plan", scenario(tmp_path))
+    assert result.exit_code == 1
+    assert "look failed: refused" in result.stdout
+    assert "requests and users: not known without a trial" in result.stdout
+
+
+# -- the house's standard -------------------------------------------------------------------------
+
+
+POLICY = """
+[policy]
+names = true
+slos = true
+think = true
+owner = true
+tags = ["service"]
+max_rate = 10
+"""
+
+
+def test_all_that_the_standard_asks_for_is_said_at_once_with_its_line(shop: RunningTarget, tmp_path: Path) -> None:
+    (tmp_path / "loadgen.toml").write_text(POLICY)
+    result = loadgen("check", scenario(tmp_path), "--policy")
+    assert result.exit_code == 1
+    for text in (
+        "scenario.py:18",
+        'add name="/products/{sku}"',
+        "journey look has no objective",
+        "the plan has no owner",
+        'no label "service"',
+        "peak of 20.0/s is above 10.0/s",
+        "does not keep to 5 point(s)",
+    ):
+        assert text in result.stdout
+
+
+def test_a_closed_load_that_never_pauses_is_no_person(tmp_path: Path) -> None:
+    (tmp_path / "loadgen.toml").write_text("[policy]\nthink = true\n")
+    tight = loadgen("check", scenario(tmp_path, load='users(5).hold("5s")'), "--policy")
+    paced = loadgen("check", scenario(tmp_path, load='users(5).hold("5s")', think="await user.think(1)"), "--policy")
+    assert "look runs in a closed load and neither thinks nor keeps a pace" in tight.stdout
+    assert (tight.exit_code, paced.exit_code) == (1, 0)
+
+
+def test_a_scenario_that_keeps_to_the_standard_passes(tmp_path: Path) -> None:
+    (tmp_path / "loadgen.toml").write_text(POLICY.replace("max_rate = 10", "max_rate = 50"))
+    more = ', slos=[p(95) < "300ms"], owner="shop@example.org", labels={"service": "shop"}'
+    result = loadgen("check", scenario(tmp_path, name='name="/products/{sku}", ', more=more), "--policy")
+    assert result.exit_code == 0, result.stdout
+    assert "keeps to the standard in loadgen.toml" in result.stdout
+
+
+def test_without_a_standard_there_is_nothing_to_keep_to(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()  # the search for loadgen.toml ends here
+    result = loadgen("check", scenario(tmp_path), "--policy")
+    assert result.exit_code == 2
+    assert "there is no house standard" in result.stderr
+
+
+# -- one iteration again, one URL -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--arrival", "3"), "--arrival and --from belong together"),
+        (("--arrival", "x", "--from", "last"), "no run"),
+        ((), "no scenario"),
+        (("--load", "spike"), "--load is for --arrival"),
+    ],
+)
+def test_what_does_not_go_together_is_said(args: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    result = loadgen("check", *args, "--runs-dir", tmp_path)
+    assert result.exit_code in (2, 5)
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://", "no host"),
+        ("http://user:secret@127.0.0.1/", "holds credentials"),
+        ("http://127.0.0.1:99999/", "is no URL"),
+        ("http://169.254.169.254/", "link-local"),
+        ("http://8.8.8.8/", "is public"),
+    ],
+)
+def test_urls_that_cannot_be_loaded_are_refused(url: str, message: str, tmp_path: Path) -> None:
+    result = loadgen("run", url, "--rate", "5/s", "--duration", "1s", "--runs-dir", tmp_path / "runs")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "secret" not in result.stderr
+    assert not (tmp_path / "runs").exists()
