@@ -1,7 +1,8 @@
-"""The scenarios that ship are run for real, each for a second: what they report is what the shop counted."""
+"""The scenarios that ship are run for real, each for a second or a few: what they report is what the shop counted."""
 
 from __future__ import annotations
 
+import ast
 import csv
 import runpy
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.chance import fixed
+from loadgen.dsl.loader import Scenario, load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.histogram import Histogram
+from loadgen.measure.measured import Row
 from loadgen.measure.merge import Merge
 from loadgen.profile import ArrivalProfile
 from loadgen.units import NS_PER_MS
@@ -34,9 +37,18 @@ def shop() -> Iterator[RunningTarget]:
 
 
 async def run(name: str, shop: RunningTarget, plan: str = "plan", **overrides: Any) -> tuple[Counters, Merge]:
-    """Drive all of a plan in this process, for a second unless said otherwise."""
+    """Drive all of a plan in this process, for a second unless said otherwise.
+
+    The overrides come after the loader: a run this short has windows of objectives that are longer than itself.
+    """
+    scenario = load(SCENARIOS / name, plan, Overrides(target=shop.url))
+    return await drive(scenario, shop, **overrides)
+
+
+async def drive(scenario: Scenario, shop: RunningTarget, **overrides: Any) -> tuple[Counters, Merge]:
     shop.reset()
-    scenario = load(SCENARIOS / name, plan, Overrides(target=shop.url, **{"duration_s": 1, **overrides}))
+    short = scenario.plan.with_overrides(Overrides(target=shop.url, **{"duration_s": 1, **overrides}))
+    scenario = replace(scenario, plan=short)
     deltas: list[Delta] = []
     totals = await Drive(scenario, seed=7, emit=deltas.append).run(perf_counter_ns() + 50 * NS_PER_MS)
     merge = Merge()
@@ -93,6 +105,73 @@ async def test_search_mix_shares_its_arrivals_exactly(shop: RunningTarget, plan:
     assert stats["by_route"]["GET /search"] == finished["search"]
     assert stats["by_route"]["GET /"] == finished["browse"]
     assert stats["by_route"]["POST /checkout"] == finished["buy"]
+
+
+async def test_oauth_orders_reads_every_page_and_refreshes_each_token_that_expires(shop: RunningTarget) -> None:
+    counters, merge = await run("oauth_orders.py", shop, peak=4, duration_s=6)
+    stats = shop.stats()
+    pages, tokens = "GET /api/orders", "POST /oauth/token"
+    expired = stats["by_status"]["401"]
+
+    assert counters.iterations_errors == counters.requests_errors == counters.script_faults == 0
+    assert stats["requests"] == counters.requests_finished
+    assert stats["by_route"][pages] == merge.count("request", request=pages)
+    assert stats["by_route"][tokens] == merge.count("request", request=tokens)
+    assert stats["by_route"][tokens] == 4 + expired  # one login a user, and a refresh after each 401
+    assert expired >= 4
+    assert stats["by_route"][pages] == 3 * counters.iterations_finished + expired > 3 * 4
+
+
+async def test_graphql_import_has_one_sample_for_the_wait_and_the_polls_apart(shop: RunningTarget) -> None:
+    counters, merge = await run("graphql_import.py", shop, peak=10)
+    stats = shop.stats()
+    wait, _ = merge.select("request", request="import job", metric="response")
+
+    assert counters.iterations_due == counters.iterations_finished == 10
+    assert counters.iterations_errors == counters.requests_errors == counters.script_faults == 0
+    assert merge.count("request", request="gql CreateImport") == stats["by_route"]["POST /graphql"] == 10
+    assert merge.count("request", request="/uploads/{id}") == stats["by_route"]["PUT /uploads/{id}"] == 10
+    assert merge.count("request", request="import job") == wait.total == 10
+    assert merge.count("request", request="import job (poll)") == stats["by_route"]["GET /jobs/{id}"] > 3 * 10
+    assert 0.75e6 <= wait.percentile_us(0) <= wait.percentile_us(100) < 2e6  # a job takes 1 s from its upload
+
+
+async def test_mixed_traffic_has_its_spike_its_cache_hits_and_its_own_metrics_apart() -> None:
+    scenario = load(SCENARIOS / "mixed_traffic.py")
+    scenario.plan.journeys[0].fn.__globals__["THINK"] = fixed(0.05)  # who thinks for 20 s would have to be waited for
+    with running_target() as shop:  # one that was not searched before
+        counters, merge = await drive(scenario, shop, peak=80, duration_s=5)
+        stats = shop.stats()
+    searches = Row("request", "search", None, "GET /search")
+    by_tag = merge.row_tags(searches)
+    journeys = merge.row_tags(Row("journey", "search"))
+    finds = merge.custom.of("searches that find something")
+    orders = merge.custom.of("orders")
+    assert finds is not None
+    assert orders is not None
+    begun = [window.k for window in merge.windows() if window.row_tags(Row("journey", "search")).get("load")]
+
+    assert counters.iterations_errors == counters.requests_errors == counters.script_faults == 0
+    assert stats["requests"] == counters.requests_finished
+    assert stats["by_route"]["POST /checkout"] == merge.count("journey", journey="buy") == orders.total == 10
+    assert stats["by_route"]["GET /search"] == 2 * merge.count("journey", journey="search") == finds.n
+    assert 0 < finds.total < finds.n  # nobody sells pianos
+    assert by_tag["x-cache"] == {"hit": finds.n - 5, "miss": 5}  # five different words
+    assert journeys["load"]["spike"] == 30  # 60/s for 0.5 s
+    assert min(begun) == 2  # as 2 minutes of 5
+
+
+@pytest.mark.parametrize("name", ["oauth_orders.py", "graphql_import.py", "mixed_traffic.py"])
+def test_scenario_of_the_whole_language_has_at_most_25_lines_beside_imports_and_docstring(name: str) -> None:
+    text = (SCENARIOS / name).read_text()
+    tree = ast.parse(text)
+    apart: set[int] = set()
+    for node in (tree.body[0], *(n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom))):
+        apart.update(range(node.lineno, (node.end_lineno or 0) + 1))
+
+    lines = [line for number, line in enumerate(text.splitlines(), 1) if line.strip() and number not in apart]
+
+    assert len(lines) <= 25
 
 
 def test_checkout_has_a_row_for_each_of_its_arrivals() -> None:
