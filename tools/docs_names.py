@@ -175,8 +175,8 @@ def options() -> frozenset[str]:
     found = {"--help"}
     for path in sources:
         text = path.read_text(encoding="utf-8")
-        found.update(re.findall(r"\"(--[a-z][a-z-]+)\"", text))
-        for name in re.findall(r"^    (\w+): Annotated\[", text, re.MULTILINE):
+        found.update(o for said in re.findall(r"\"(--[a-z][a-z/-]+)\"", text) for o in said.split("/"))
+        for name in re.findall(r"^    (\w+): (?:Annotated\[|\w+Option\b)", text, re.MULTILINE):
             found.add("--" + name.replace("_", "-"))
     return frozenset(found)
 
