@@ -167,7 +167,9 @@ class _Stage:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         plan = scenario.plan
-        self._people = People(ways_of(plan), TcpNetwork(), tls_context(plan.ca), seed=seed, sleep=self._sleep)
+        self._people = People(
+            ways_of(plan), TcpNetwork(), tls_context(plan.ca), seed=seed, sleep=self._sleep, wait=asyncio.sleep
+        )
         self._seen: list[Seen] = []
         self._people.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), "seen": self._seen})
         self._redactor = Redactor(lambda: secret_values().values())
@@ -187,8 +189,10 @@ class _Stage:
         began_ns = perf_counter_ns()
         await life.iterate(alone, pool_limited=False)
         outcome, took_ns, idle_ns = life.outcome, life.ended_ns - (life.begun_ns or began_ns), life.idle_ns
+        faults, notes = recorder.counters.script_faults, len(said)
         await life.close()
-        if outcome == OK and said:
+        has_torn_down = not any(text.startswith("tear-down of ") for text in said[notes:])
+        if outcome == OK and (recorder.counters.script_faults > faults or not has_torn_down):
             outcome = "tear-down failed"
         recorder.failures.finish()
         row = None if bound.row is None else bound.row(arrival.n if bound.each else arrival.row)

@@ -49,6 +49,9 @@ class Life(Protocol):
     def idle_until(self, now_ns: int) -> int:
         """`idle_ns` with the think that is going on at `now_ns`."""
 
+    def resisted(self) -> None:
+        """The iteration was cancelled, and ended otherwise than by that."""
+
     async def close(self) -> None: ...
 
 
@@ -197,6 +200,7 @@ class UserPool:
         await life.iterate(arrival, pool_limited=waited)
         end_ns = life.ended_ns or perf_counter_ns()
         if slot.arrival is None:  # it was cut off while it ran
+            life.resisted()
             return
         slot.arrival = None
         self._done()

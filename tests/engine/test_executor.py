@@ -69,6 +69,8 @@ class QuickLife:
     def idle_until(self, now_ns: int) -> int:
         return 0
 
+    def resisted(self) -> None: ...
+
     async def close(self) -> None:
         self.closed = True
 

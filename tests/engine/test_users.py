@@ -36,6 +36,8 @@ class ScriptedLife:
     def idle_until(self, now_ns: int) -> int:
         return self.idle_ns
 
+    def resisted(self) -> None: ...
+
     async def close(self) -> None: ...
 
 
