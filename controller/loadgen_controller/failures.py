@@ -31,7 +31,7 @@ FORMAT: Final = 1
 class FailureFolder:
     """The folder of one run. Not thread-safe: one loop writes.
 
-    notice: told what a person should know, once each; called within `write` and `close`, never from another thread.
+    notice: told what a person should know; called within `write` and `close`, by the thread that calls those.
     """
 
     def __init__(self, path: Path, notice: Callable[[str], None]) -> None:
