@@ -200,7 +200,7 @@ def slo_table(summary: Summary) -> Table:
     ]
     head = ("objective", "verdict", "observed", "95 % interval", *(("budget",) if has_budget else ()), "count")
     notes = [note for slo in summary.slos for note in _windows(slo, summary)]
-    if has_budget:
+    if any(slo.budget for slo in summary.slos):
         notes.append("budget: how much of what may be bad was bad; above 100 % the objective is broken.")
     return Table("Objectives", head, tuple(rows), words=2, note="\n".join(notes))
 

@@ -17,7 +17,7 @@ import pytest
 from loadgen.units import NS_PER_S
 from tests.support.simulated import ROW, ar1, batches_of, wilson
 
-RUNS, SECONDS, VALUES, SIGMA = 1_000, 300, 100, 0.5
+RUNS, SECONDS, VALUES, SIGMA = 2_000, 300, 100, 0.5
 QS = (50.0, 95.0, 99.0)
 
 
@@ -50,13 +50,13 @@ def coverage(found: Counter[str]) -> tuple[float, str]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("phi", "sd"), [(0.0, 0.0), (0.9, 0.1), (0.9, 0.2)])
 def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_runs(phi: float, sd: float) -> None:
-    found = simulate(phi, sd, seed=1)
+    found = simulate(phi, sd, seed=21)
     told = {q: coverage(found[q]) for q in QS}
     covered = sum(found[q]["covered"] for q in QS)
     judged = covered + sum(found[q]["missed"] for q in QS)
     print(phi, sd, told, covered / judged)
     assert 0.93 <= covered / judged <= 0.97, told
-    # A single percentile over 1,000 runs has an error of its own: two standard errors are 0.014.
+    # A single percentile over 2,000 runs has an error of its own: two standard errors are 0.010.
     assert all(0.92 <= share <= 0.98 for share, _ in told.values()), told
     assert all(found[q]["too short"] <= RUNS * 0.35 for q in QS), told
 
@@ -64,7 +64,7 @@ def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_runs(phi: f
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_run_of_300_s_is_too_short_where_a_second_is_like_the_one_before_by_97_percent() -> None:
-    found = simulate(0.97, 0.1, seed=2)
+    found = simulate(0.97, 0.1, seed=22)
     print(found)
     assert all(found[q]["too short"] >= 0.9 * RUNS for q in QS), found
 
@@ -87,7 +87,7 @@ def queue(rng: np.random.Generator, measured_s: int, mu: float = 1_000.0, lam: f
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_intervals_of_the_p99_of_a_simulated_queue_cover_the_truth_in_93_to_97_percent_of_runs() -> None:
-    # The same as test_mm1.py does with real requests, but of a thousand runs and on any machine.
+    # The same as test_mm1.py does with real requests, but of two thousand runs and on any machine.
     rng = np.random.default_rng(3)
     truth_ms = log(100) / 200 * 1_000
     found: Counter[str] = Counter()
