@@ -38,12 +38,14 @@ import loadgen.dsl.metric as metric_module
 import loadgen.dsl.plan as plan_module
 import loadgen.dsl.slo as slo_module
 from loadgen.dsl import lanes
+from loadgen.dsl.chance import Distribution
 from loadgen.dsl.feed import Feed, open_feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.mistakes import mistakes, request_names
 from loadgen.dsl.origin import Origin
 from loadgen.dsl.param import Params, params_given
+from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plan import Plan, did_you_mean, rows_needed
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.siblings import Siblings
@@ -111,10 +113,16 @@ def load(
     overrides = overrides or Overrides()
     siblings = Siblings(source)
     given = overrides.env_params | overrides.params
-    with params_given(given, overrides.params) as params, metrics_declared() as metrics, secrets_asked() as secrets:
+    with (
+        params_given(given, overrides.params) as params,
+        metrics_declared() as metrics,
+        secrets_asked() as secrets,
+        bodies_made() as bodies,
+    ):
         module, broken = _run(source, siblings)
     loaded = _Loaded(source, siblings, module, params, metrics, secrets)
     loaded.faults += broken
+    loaded.take_bodies(bodies)
     plan = loaded.choose(plan_name, overrides, is_broken=bool(loaded.faults))
     if check_secrets:
         loaded.check_secrets()
@@ -327,6 +335,8 @@ class _Loaded:
         for name, value in vars(module).items():
             if isinstance(value, Journey):
                 journeys[id(value)] = value
+            elif isinstance(value, Distribution):
+                self.faults += value.faults
             elif isinstance(value, Plan) and all(value is not plan for plan in self.plans.values()):
                 self.plans[name] = value
                 value.name, value.params = name, params.values
@@ -390,6 +400,13 @@ class _Loaded:
             for name, line in source.texts_given("secret")
             if name_is_good(name)
         }
+
+    def take_bodies(self, bodies: Iterable[ScenarioFile | ScenarioBlob]) -> None:
+        """Files that requests send have to be there, and travel with the scenario."""
+        for body in bodies:
+            self.faults += body.faults
+            if isinstance(body, ScenarioFile) and not body.faults and self._travels(body.path, body.origin):
+                self.files.add(body.path)
 
     def _check_feed(self, feed: Feed[Any]) -> None:
         try:

@@ -369,3 +369,28 @@ def test_errors_that_only_follow_from_another_are_left_out(tmp_path: Path) -> No
 def test_weights_that_have_to_be_rounded_are_a_warning(tmp_path: Path) -> None:
     scenario = load(browse_with(tmp_path, regions='{"a": 0.123456, "b": 1}'))
     assert [w.line for w in scenario.warnings] == [13]
+
+
+# -- bodies and distributions ---------------------------------------------------------------------
+
+
+def test_files_that_requests_send_have_to_be_there_and_travel(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"jpeg")
+    text = HEAD + 'from loadgen import blob, file\nPHOTOS = [file("photo.jpg")]\nDATA = blob("5MB", seed=1)\n'
+    plan = 'plan = Plan(target="http://127.0.0.1:1", load=arrivals("1/s").hold("1s"), mix=browse)\n'
+    scenario = load(write(tmp_path, text + plan))
+    assert tmp_path / "photo.jpg" in scenario.files
+
+    wrong = text.replace("photo.jpg", "foto.jpg").replace("5MB", "much") + plan
+    told_ = told(write(tmp_path, wrong))
+    assert [line.partition(" ")[0] for line in told_] == ["scenario.py:10", "scenario.py:11"]
+    assert "foto.jpg" in told_[0]
+    assert "much" in told_[1]
+
+
+def test_a_distribution_that_is_none_is_told_before_anything_starts(tmp_path: Path) -> None:
+    text = HEAD + "from loadgen import lognormal\nPAUSE = lognormal(1, -2)\n"
+    plan = 'plan = Plan(target="http://127.0.0.1:1", load=arrivals("1/s").hold("1s"), mix=browse)\n'
+    (line,) = told(write(tmp_path, text + plan))
+    assert line.startswith("scenario.py:10 ")
+    assert "lognormal" in line
