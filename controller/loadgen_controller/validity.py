@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from loadgen.measure.fitness import Cause, Fitness, cause_of
+from loadgen.measure.fitness import Cause, Fitness
 from loadgen.measure.merge import Merge
 from loadgen.units import NS_PER_US, format_count, format_duration, format_rate, format_ratio
 from loadgen_controller.assign import Assignment
@@ -66,7 +66,7 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
     found = [
         _Agent(agent, assignment.region(agent), assignment.share(agent), fitness)
         for agent in assignment.agents
-        if (fitness := _fitness(merge, agent)) is not None and fitness.intervals
+        if (fitness := merge.fitness.get(agent)) is not None and fitness.intervals
     ]
     weight = sum(agent.share for agent in found)
     unfit = sum(agent.share * agent.unfit_share for agent in found)
@@ -92,19 +92,6 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
     if verdict != "valid" and not reasons:
         reasons = [f"the generator was unfit in {format_ratio(share)} of the time"]
     return Validity(verdict, share, tuple(reasons), tuple(advice.values()))
-
-
-def _fitness(merge: Merge, agent: str) -> Fitness | None:
-    """Goes when the merge itself holds `loadgen.measure.fitness.Fitness`: then `merge.fitness.get(agent)`."""
-    found: object = merge.fitness.get(agent)
-    if found is None or isinstance(found, Fitness):
-        return found
-    old = merge.fitness[agent]
-    made = Fitness(old.intervals, old.unfit, old.reasons, old.notes)
-    for reason, count in old.reasons.items():
-        made.causes[cause_of(reason)] += count
-        made.examples.setdefault(cause_of(reason), reason)
-    return made
 
 
 def _most_frequent(fitness: Fitness) -> str:

@@ -9,7 +9,6 @@ else: that is the lag which makes a second unfit.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from tests.support.nginx import RunningNginx, running_nginx
 from tests.support.pcap import Exchange, captured, exchanges
+from tests.support.quiet import undisturbed
 from tests.support.run import DATA, Finished, loadgen
 
 WITHIN_MS = 0.1
@@ -48,21 +48,6 @@ class Compared:
                 rank = max(0, int(q / 100 * len(times) + 0.5) - 1)  # HdrHistogram's rule
                 found[f"{metric} {name}"] = row[f"{metric}_ms"][name] - times[rank] / 1e6
         return found
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """What is started within goes before all other programs of the machine, where we may say so."""
-    if not hasattr(os, "sched_setscheduler"):
-        yield
-        return
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, *before)
 
 
 @contextlib.contextmanager
