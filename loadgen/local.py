@@ -26,6 +26,7 @@ from loadgen.dsl.people import People
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.user import User
 from loadgen.engine.clock import MonotonicClock, sleep_to
+from loadgen.engine.exemplars import kept_of_one
 from loadgen.engine.raw import RAW_VARIABLE, RawFile
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.selfcheck import SelfCheck
@@ -90,6 +91,7 @@ class Drive:
         self._recorder = Recorder(
             raw=RawFile(Path(raw), region) if raw else None,
             watches=self._watches if is_watching else None,
+            max_exemplars=kept_of_one(len(weights)),
             redactor=self.redactor,
         )
         for metric in scenario.metrics:
@@ -256,7 +258,7 @@ class Drive:
 
     def _say_fault(self, text: str) -> None:
         """Each fault of the scenario once, without secrets, and no more than 20 kinds."""
-        text = self.redactor.known(text)
+        text = self.redactor.text(text)
         if text not in self._faults_said and len(self._faults_said) < _FAULTS_SAID:
             self._faults_said.add(text)
             self._recorder.note(text)

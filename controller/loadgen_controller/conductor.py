@@ -21,7 +21,7 @@ from typing import Protocol
 from loadgen.errors import BugError, ExitCode, FleetError, StorageError
 from loadgen.measure.merge import Merge
 from loadgen.measure.rundir import RunDir, new_run_id
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_S, format_count
 from loadgen.wire import codec
 from loadgen.wire.keys import ControllerKeys
 from loadgen.wire.messages import Bye, Message, Prepare, SetUp, StartAt, Stop, TearDown
@@ -423,6 +423,9 @@ class Conductor:
                 self._say(member.id, Stop(self.run_id, "the controller failed", now=True))
         await self._journal.commit()
         await asyncio.to_thread(self._failures.close)
+        if self._failures.left_out:
+            kept, more = format_count(self._failures.kept), format_count(self._failures.left_out)
+            self._books.notice(f"{kept} failures are kept whole, {more} more of the same kinds are counted")
         now_ns = self._clock()
         duration_s = 0.0 if self._run.t0_ns is None else max(0, now_ns - self._run.t0_ns) / NS_PER_S
         if self._troubles.counts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -9,7 +11,7 @@ from rich.text import Text
 
 from loadgen.report.tables import Report, Table
 
-__all__ = ["STYLES", "print_report", "print_table"]
+__all__ = ["STYLES", "clean", "print_report", "print_table"]
 
 STYLES = {
     "passed": "green",
@@ -23,6 +25,14 @@ STYLES = {
     "suspect": "yellow",
     "interrupted": "yellow",
 }
+
+
+_CONTROLS: Final = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
+
+
+def clean(text: str) -> str:
+    """What a target or an agent says must not steer the terminal."""
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
 def print_report(console: Console, report: Report) -> None:

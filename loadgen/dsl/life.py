@@ -146,6 +146,8 @@ class JourneyLife:
         self.censored = is_bound(self.outcome)
         if self.outcome is not OK and self.outcome != SKIPPED:
             self._tell_failure(failure, args[1] if len(args) > 1 else None)
+        else:
+            user.meter.forget()
         if self._tries and self.ended_ns - self.begun_ns < AT_ONCE_NS:
             self._look_whether_it_awaits(journey)
         if self._fresh and (self._lived or user.clients or self._kept):

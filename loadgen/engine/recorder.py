@@ -21,6 +21,7 @@ import numpy as np
 
 from loadgen.engine.exemplars import MAX_KEPT, Exemplars, Picks
 from loadgen.engine.failures import FailureBook
+from loadgen.errors import UsageError
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
 from loadgen.measure.due import DueCounts
@@ -51,6 +52,10 @@ MAX_TAGGED = 20
 _TAG_LENGTH = 100
 
 Tags = tuple[tuple[str, str], ...]
+
+
+MAX_OUTCOMES = 50
+"""Of a series in one interval; the rest is `(other)`."""
 
 
 class RawSink(Protocol):
@@ -116,7 +121,9 @@ class Series:
             return self.ok
         found = self.others.get((outcome, censored))
         if found is None:
-            found = self.others[outcome, censored] = tuple([] for _ in self.metrics)
+            if len(self.others) >= MAX_OUTCOMES:  # e.g. picks whose paths are computed
+                outcome = OTHER
+            found = self.others.setdefault((outcome, censored), tuple([] for _ in self.metrics))
         return found
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
@@ -199,7 +206,7 @@ class Place:
 
     def resolve(self, name: str) -> RequestSeries:
         """The series of a name that is not in `names` yet."""
-        known = self.recorder.redactor.known(name)
+        known = self.recorder.redactor.known(_name(name, "request"))
         series = self.recorder.request_series(self.journey, self.step, known, self.warmup, self.tags)
         series.place = self
         if series.key.request == name:  # names beyond the cap are not kept: there may be millions
@@ -238,7 +245,7 @@ class Recorder:
         self._max_names = max_names
         self._raw = raw
         self._series: dict[SeriesKey, Series] = {}
-        self._names: dict[tuple[str, str | None, Tags], int] = {}
+        self._names: dict[tuple[str, str, str | None, Tags, bool], int] = {}
         self._places: dict[tuple[str, str | None, bool, Tags], Place] = {}
         self._ids: dict[SeriesKey, int] = {}
         self._flipped = Counters()
@@ -264,11 +271,25 @@ class Recorder:
 
         tags: the load's.
         """
-        found = self._places.get((journey, step, warmup, tags))
-        if found is None:
-            known = None if step is None else self.redactor.known(step)
-            found = self._places[journey, step, warmup, tags] = Place(self, journey, known, warmup, tags)
+        return self._places.get((journey, step, warmup, tags)) or self._new_place(journey, step, warmup, tags)
+
+    def _new_place(self, journey: str, step: str | None, warmup: bool, tags: Tags) -> Place:
+        known = step
+        if step is not None:
+            known = self.redactor.known(_name(step, "step"))
+            if known != OTHER and self._is_full((journey, None, tags, warmup), "step", journey):
+                return self.place(journey, OTHER, warmup, tags)  # not kept by its own name: there may be millions
+        found = self._places[journey, step, warmup, tags] = Place(self, journey, known, warmup, tags)
         return found
+
+    def _is_full(self, where: tuple[str, str | None, Tags, bool], what: str, shown: str) -> bool:
+        """Counts one more name there, unless there are too many already."""
+        used = self._names.get((what, *where), 0)
+        if used >= self._max_names:
+            self.note(f"more than {self._max_names} {what} names in {shown}: the rest is in {OTHER}")
+            return True
+        self._names[what, *where] = used + 1
+        return False
 
     def request_series(
         self, journey: str, step: str | None, name: str, warmup: bool = False, tags: Tags = ()
@@ -276,12 +297,8 @@ class Recorder:
         key = SeriesKey("request", journey, step, name, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
-            if not warmup:
-                used = self._names.get((journey, step, tags), 0)
-                if used >= self._max_names and name != OTHER:
-                    self.note(f"more than {self._max_names} request names in {step or journey}: the rest is in {OTHER}")
-                    return self.request_series(journey, step, OTHER, tags=tags)
-                self._names[journey, step, tags] = used + 1
+            if name != OTHER and self._is_full((journey, step, tags, warmup), "request", step or journey):
+                return self.request_series(journey, step, OTHER, warmup, tags)
             found = self._series[key] = RequestSeries(key, self._watch(key))
         assert isinstance(found, RequestSeries)
         return found
@@ -551,6 +568,16 @@ class Recorder:
         """What was noted since the last call."""
         notes, self._notes = tuple(self._notes), {}
         return notes
+
+
+def _name(name: object, what: str) -> str:
+    """
+    Raises:
+        UsageError: no text.
+    """
+    if not isinstance(name, str):
+        raise UsageError(f"{name!r} is no name of a {what}", hint='a name is text: "login"')
+    return name
 
 
 def _fold(of: np.ndarray, values_ns: np.ndarray) -> tuple[bytes, bytes, tuple[SeriesStats, ...]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import MAX_TAGGED, Recorder, RequestSeries
+from loadgen.engine.recorder import MAX_NAMES, MAX_TAGGED, Recorder, RequestSeries
+from loadgen.errors import UsageError
 from loadgen.measure.delta import Delta
 from loadgen.measure.histogram import MAX_NS, slots_of_ns
 from loadgen.measure.series import OK, OTHER
@@ -185,3 +188,44 @@ def test_names_beyond_the_cap_keep_the_tags_of_their_load() -> None:
         meter.hold(FakeReply(meter.request(f"GET /{n}"), 0, 1000))
     meter.settle()
     assert {(k.request, k.tags) for k in recorder.flip(0, 1).new_series} == {("GET /0", LOAD), (OTHER, LOAD)}
+
+
+# -- names without end ----------------------------------------------------------------------------
+
+
+def test_a_million_names_of_requests_and_steps_cost_five_hundred_series_and_lose_nothing() -> None:
+    recorder = Recorder()
+    for n in range(100_000):
+        warmup = n % 2 == 0
+        place = recorder.place("browse", f"step {n}" if n % 3 == 0 else None, warmup)
+        series = place.names.get(f"GET /{n}") or place.resolve(f"GET /{n}")
+        recorder.request(series, 0, 1, 2, 1_000_000, OK, 10)
+    assert len(recorder._places) <= 2 * (MAX_NAMES + 2)
+    assert len(recorder._series) <= 2 * (MAX_NAMES + 2) + 2 * (MAX_NAMES + 2) * (MAX_NAMES + 2)
+    delta = recorder.flip(0, 1_000_000_000)
+    assert sum(s.n for s in delta.stats) == 2 * 100_000
+    notes = recorder.take_notes()
+    assert any("step names in browse" in note for note in notes)
+    assert any("request names in browse" in note for note in notes)
+
+
+def test_outcomes_that_are_computed_are_capped_and_still_failures() -> None:
+    recorder = Recorder()
+    series = recorder.request_series("browse", None, "GET /")
+    for n in range(1_000):
+        recorder.request(series, 0, 1, 2, 1_000_000, f"pick $.items[{n}]", 10)
+    delta = recorder.flip(0, 1_000_000_000)
+    outcomes = {key.outcome for key in delta.new_series}
+    assert len(outcomes) <= 51
+    assert OTHER in outcomes
+    assert sum(s.n for s in delta.stats) == 2_000
+    assert delta.counters.requests_errors == 1_000
+
+
+@pytest.mark.parametrize("name", [7, b"GET /", ("a", "b")])
+def test_a_name_that_is_no_text_is_told(name: Any) -> None:
+    recorder = Recorder()
+    with pytest.raises(UsageError, match="is no name of a request"):
+        recorder.place("browse", None, False).resolve(name)
+    with pytest.raises(UsageError, match="is no name of a step"):
+        recorder.place("browse", name, False)

@@ -22,7 +22,7 @@ from loadgen.units import format_count, format_duration
 from loadgen_controller.again import Earlier, arrival_of, arrival_text, earlier_run
 from loadgen_controller.options import Wrongs
 from loadgen_controller.policy import violations
-from loadgen_controller.printed import print_table
+from loadgen_controller.printed import clean, print_table
 from loadgen_controller.rehearsal import Rehearsed, rehearse, rehearse_arrival
 from loadgen_controller.scenario import AllowOption, EnvOption, ParamOption, TargetOption, load_scenario
 
@@ -144,7 +144,7 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
             console.print(Text(f"  {done.detail}"), soft_wrap=True)
         for failure in done.failures:
             for text in _shown(failure, is_whole=is_whole):
-                console.print(Text(text), soft_wrap=True)
+                console.print(Text(clean(text)), soft_wrap=True)
         console.print()
     return ExitCode.FAILED if failed else ExitCode.PASSED
 

@@ -21,7 +21,7 @@ from loadgen.report.opened import Run, open_run
 from loadgen.report.tables import Table
 from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.again import arrival_of, arrival_text
-from loadgen_controller.printed import print_table
+from loadgen_controller.printed import clean, print_table
 
 NAME = "failures"
 EXAMPLES = """[bold]Examples[/bold]
@@ -39,7 +39,6 @@ _DETAIL: Final = 160
 _ITERATION: Final = "(iteration)"
 _Kind = tuple[str, str, str]
 """Outcome, request or "(iteration)", journey."""
-_CONTROLS: Final = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
 
 
 def main(
@@ -140,7 +139,7 @@ def _some(numbers: Sequence[int]) -> str:
 
 def _kind(kept: KeptFailure) -> _Kind:
     failure = kept.failure
-    return _clean(failure.outcome), _clean(failure.request or _ITERATION), _clean(failure.journey)
+    return clean(failure.outcome), clean(failure.request or _ITERATION), clean(failure.journey)
 
 
 def _entry(kept: KeptFailure, width: int) -> Iterator[Text]:
@@ -148,8 +147,8 @@ def _entry(kept: KeptFailure, width: int) -> Iterator[Text]:
     failure = kept.failure
     what = Text.assemble((f"{kept.number:>{width}}  ", "bold"), (outcome, "red"), f": {request}, journey {journey}")
     when = f"at {format_duration(max(0, failure.at_ns))} after {format_duration(failure.response_ns)}"
-    yield what + Text(f", arrival {arrival_text(failure.n)}, {_clean(kept.region)}, {when}")
-    if detail := " ".join(_clean(failure.detail or failure.where).split()):
+    yield what + Text(f", arrival {arrival_text(failure.n)}, {clean(kept.region)}, {when}")
+    if detail := " ".join(clean(failure.detail or failure.where).split()):
         yield Text(f"{' ' * width}  {detail if len(detail) <= _DETAIL else detail[: _DETAIL - 3] + '...'}", style="dim")
 
 
@@ -177,7 +176,7 @@ def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
         )
     for kind, request, outcome, journey, count in found:
         if kind in ("request", "journey") and outcome not in (OK, SKIPPED):
-            of = (_clean(outcome), _clean(request or _ITERATION), _clean(journey))
+            of = (clean(outcome), clean(request or _ITERATION), clean(journey))
             counts[of] = counts.get(of, 0) + count
     for of, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         yield count, of
@@ -189,21 +188,21 @@ def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
 def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[Text]:
     failure = kept.failure
     yield Text(
-        f"{kept.number} of {len(run.failures)}: {_clean(failure.request or 'iteration')}: {_clean(failure.outcome)}",
+        f"{kept.number} of {len(run.failures)}: {clean(failure.request or 'iteration')}: {clean(failure.outcome)}",
         style="bold red",
     )
     place = f"journey {failure.journey}" + (f", step {failure.step}" if failure.step else "")
     load = _load_name(run, failure.load)
-    yield Text(_clean(f"{place}; arrival {arrival_text(failure.n)}{f' of load {load}' if load else ''}"))
+    yield Text(clean(f"{place}; arrival {arrival_text(failure.n)}{f' of load {load}' if load else ''}"))
     took = f"after {format_duration(failure.response_ns)}"
-    yield Text(_clean(f"agent {kept.agent} in {kept.region}; at {failure.at_ns / NS_PER_S:.3f} s, {took}"))
+    yield Text(clean(f"agent {kept.agent} in {kept.region}; at {failure.at_ns / NS_PER_S:.3f} s, {took}"))
     if failure.trace:
-        yield Text(_clean(f"trace {failure.trace}{_trace_link(run, failure.trace)}"))
+        yield Text(clean(f"trace {failure.trace}{_trace_link(run, failure.trace)}"))
     if failure.detail:
         yield Text()
-        yield Text(_clean(failure.detail), style="bold")
+        yield Text(clean(failure.detail), style="bold")
     if failure.where:
-        yield Text(_clean(f"at {failure.where}"))
+        yield Text(clean(f"at {failure.where}"))
     for title, text in (
         ("Row", failure.row),
         ("Traceback", failure.traceback),
@@ -213,7 +212,7 @@ def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[Text]
         if text:
             yield Text()
             yield Text(title, style="bold cyan")
-            yield Text("\n".join(f"  {line}" for line in _clean(text).rstrip("\n").split("\n")))
+            yield Text("\n".join(f"  {line}" for line in clean(text).rstrip("\n").split("\n")))
     if failure.sent and not failure.received:
         yield Text("\nNo answer was received.", style="bold cyan")
     yield Text()
@@ -239,11 +238,6 @@ def _trace_link(run: Run, trace: str) -> str:
 
 def _hint(what: str, command: str) -> Text:
     return Text.assemble((what, "dim"), " ", command)
-
-
-def _clean(text: str) -> str:
-    """What a target or an agent says must not steer the terminal."""
-    return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
 def _as_json(kept: KeptFailure) -> dict[str, Any]:
