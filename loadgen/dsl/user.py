@@ -27,6 +27,7 @@ from loadgen.dsl.origin import here
 from loadgen.dsl.outcome import is_bound, outcome_of
 from loadgen.dsl.strays import owns
 from loadgen.dsl.tally import Tally
+from loadgen.engine.failures import exchange_of
 from loadgen.engine.meter import Meter
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.series import OK, SKIPPED, TIMEOUT
@@ -251,6 +252,7 @@ class User:
                     if limit.expired():
                         break
                     raise
+                sample.last = answer
                 if is_so:
                     sample.end(self._clock(), OK)
                     return answer
@@ -546,10 +548,23 @@ class Step:
 class Measure:
     """See `User.measure`. It is its own sample."""
 
-    __slots__ = ("_name", "_user", "asked_ns", "done_ns", "first_byte_ns", "outcome", "sent_ns", "series", "size_bytes")
+    __slots__ = (
+        "_name",
+        "_user",
+        "asked_ns",
+        "done_ns",
+        "first_byte_ns",
+        "last",
+        "outcome",
+        "sent_ns",
+        "series",
+        "size_bytes",
+    )
 
     def __init__(self, user: User, name: str) -> None:
         self._user, self._name = user, name
+        self.last: object = None
+        """Of a poll, the last answer: what a failure shows."""
 
     async def __aenter__(self) -> None:
         self._user.meter.settle()
@@ -579,6 +594,10 @@ class Measure:
     def gone(self) -> None:
         if self.series.watch is not None:
             self.series.watch.gone(self.asked_ns)
+
+    def exchange(self) -> tuple[str, str]:
+        """What was sent and received last, as text."""
+        return exchange_of(self.last) or ("", "")
 
 
 def _distribution(word: str, of: object) -> Distribution:

@@ -311,6 +311,18 @@ async def test_a_poll_that_never_ends_is_stopped_by_its_time_out_and_censored_at
     assert bench.said == []
 
 
+async def test_a_poll_that_timed_out_shows_its_last_answer() -> None:
+    async def j(user: User) -> None:
+        await user.poll(lambda: user.http.get("/never"), until=is_done, every="7s", timeout="20s", name="job")
+
+    bench = Bench(bound(j), replies=JOB)
+    await bench.run()
+    (failure,) = bench.recorder.failures.take(0, bench.time.clock())
+    assert (failure.request, failure.outcome) == ("job", "timeout")
+    assert "GET /never" in failure.sent
+    assert "waiting" in failure.received
+
+
 async def test_the_time_out_of_a_poll_also_stops_a_call_that_hangs() -> None:
     async def hang() -> str:
         await asyncio.sleep(3600)
