@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from loadgen.dsl.spec import highest_sum
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode
 from loadgen.measure.merge import Merge, check_invariant
 from loadgen.measure.objective import Objective, SloResult, describe, evaluate_all
-from loadgen.profile import Profile
+from loadgen.profile import ArrivalProfile, Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
@@ -127,7 +128,7 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
         completeness = account(
             facts.assignment, facts.epochs, facts.fins, facts.lost, facts.loads, facts.load_ns, merge
         )
-        validity = judge_fitness(facts.assignment, merge)
+        validity = judge_fitness(facts.assignment, merge, _planned_per_s(facts.loads))
         slos = _slos(facts, merge, completeness)
         findings += _of_data(completeness, merge)
         findings += _of_validity(validity)
@@ -138,6 +139,11 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
     code = findings[0].code if findings else ExitCode.PASSED
     reasons = tuple(dict.fromkeys(finding.text for finding in findings))
     return Verdict(_RESULTS.get(code, "error"), code, reasons, validity, completeness, slos)
+
+
+def _planned_per_s(loads: Loads) -> float | None:
+    """The highest rate of iterations that was planned; None where no load is open."""
+    return highest_sum((at, profile) for at, profile in loads if isinstance(profile, ArrivalProfile)) or None
 
 
 def too_many_script_faults(merge: Merge) -> str:

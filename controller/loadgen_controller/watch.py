@@ -143,6 +143,8 @@ class _Tables:
 def _results(state: ViewState, window: Window | None, journeys: list[str]) -> tuple[SloResult, ...]:
     spec = state.spec
     end_ns = window.end_ns if window else 0
+    if spec.duration_ns is not None:
+        end_ns = min(end_ns, spec.duration_ns)  # nothing is due in the drain
     return evaluate_all(spec.slos, state.merge, journeys=journeys, from_ns=spec.warmup_ns, end_ns=end_ns, is_over=False)
 
 
