@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import drive, journey, machine, pacing, record, screen, share, stall, target
+from bench import alarms, drive, journey, machine, pacing, record, screen, share, stall, target
 from bench.report import Section
 from tests.support.nginx import nginx_path
 
@@ -27,6 +27,7 @@ SECTIONS: dict[str, Callable[[], Section]] = {
     "screen": screen.measure,
     "target": target.measure,
     "stall": stall.measure,
+    "alarms": alarms.measure,
 }
 
 
