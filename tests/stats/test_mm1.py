@@ -1,16 +1,18 @@
 """Against theory: whole runs of ours against real M/M/1 queues, whose p99 is known exactly.
 
-mu = 1,000/s, lambda = 800/s: utilisation 0.8, p99 = ln(100) / 200 s = 23.03 ms, which is far above
-what timers and loopback add (some 0.3 ms, which is 1 %; the interval is about 30 % to each side). The queue forgets
-within 1 / (mu (1 - sqrt(0.8))^2) = 0.09 s, so a run of 40 s is a short one of 440 such times, and one of 2 s is warm.
-Ten runs go on at once, each with a drive and a server of its own; a server costs no CPU while it "serves". 21 rounds
-take 15 minutes, on two cores that have nothing else to do.
+mu = 250/s, lambda = 200/s: utilisation 0.8, p99 = ln(100) / 50 s = 92.1 ms, which is far above
+what timers, loopback and a busy core add (about 1 ms, which is 1 %; the interval is about 30 % to each side). The queue
+forgets within 1 / (mu (1 - sqrt(0.8))^2) = 0.36 s, so a run of 160 s is a short one of 440 such times, and one of 5 s
+is warm. 30 runs go on at once, each with a drive and a server of its own; a server costs no CPU while it "serves".
+Seven rounds take 21 minutes at 6,000 requests/s, on two cores that have nothing else to do. (With times a quarter as
+long and ten runs at once the 1 ms was 4 %; with 42 at once one process is more than busy.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from collections import Counter
 from functools import cached_property
 from math import log
@@ -27,15 +29,15 @@ from loadgen.local import Drive
 from loadgen.measure.batches import Batches
 from loadgen.measure.measured import Row
 from loadgen.profile import ArrivalProfile
-from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.units import NS_PER_S
 from tests.support.mm1 import running_mm1
 from tests.support.simulated import wilson
 
-MU, LAMBDA = 1_000.0, 800.0
+MU, LAMBDA = 250.0, 200.0
 TRUE_P99_MS = log(100) / (MU - LAMBDA) * 1_000
-WARM_S, MEASURED_S = 2, 40
+WARM_S, MEASURED_S = 5, 160
 VISIT = Row("journey", "visit")
-INTERVAL_NS = 500 * NS_PER_MS
+INTERVAL_NS = NS_PER_S
 SCENARIO = f"""
 from loadgen import Plan, User, arrivals, journey
 
@@ -50,6 +52,7 @@ plan = Plan(
     mix=visit,
     load=arrivals("{LAMBDA:.0f}/s").hold("{WARM_S + MEASURED_S}s"),
     warmup="{WARM_S}s",
+    max_users=100,  # in a hundred million years more are in the queue; and no storm of connections after a stall
 )
 """
 
@@ -81,7 +84,7 @@ async def one_run(path: Path, url: str, seed: int) -> Batches:
     lane = drive._lanes[0]
     assert isinstance(lane._profile, ArrivalProfile)
     lane._profile = Poisson(lane._profile.stages, seed)
-    await drive.run(perf_counter_ns() + 2 * NS_PER_S)  # each of the ten collects garbage first
+    await drive.run(perf_counter_ns() + 10 * NS_PER_S)  # each of them collects garbage first
     return batches
 
 
@@ -92,7 +95,9 @@ async def runs_at_once(path: Path, urls: list[str], seed: int) -> list[Batches]:
 @pytest.mark.slow
 @pytest.mark.timeout(3_000)
 def test_p99_of_a_real_queue_is_inside_the_interval_in_93_to_97_percent_of_runs(tmp_path: Path) -> None:
-    rounds, at_once = 21, 10
+    rounds, at_once = 7, 30
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each run has some 60 connections, at both ends
     path = tmp_path / "visit.py"
     path.write_text(SCENARIO)
     found: Counter[str] = Counter()
@@ -119,6 +124,6 @@ def test_p99_of_a_real_queue_is_inside_the_interval_in_93_to_97_percent_of_runs(
         f" generator lag p99 {np.median(lags_ms):.2f} ms in the median; {os.cpu_count()} CPUs"
     )
     print(told)
-    assert np.median(lags_ms) < 2, f"the machine was too busy to measure: {told}"
+    assert np.median(lags_ms) < TRUE_P99_MS / 10, f"the machine was too busy to measure: {told}"
     assert judged >= 180, told
     assert 0.93 <= found["covered"] / judged <= 0.97, told
