@@ -226,11 +226,31 @@ class Drive:
         """Flip at the end of each interval. After a blocked loop one delta spans what was slept through."""
         while True:
             await sleep_to(clock, self._flipped_ns + self._interval_ns)
-            self._flip(clock.elapsed_ns() // self._interval_ns * self._interval_ns)
+            await self._flip_beside(clock.elapsed_ns() // self._interval_ns * self._interval_ns)
+
+    async def _flip_beside(self, end_ns: int) -> None:
+        """In parts, between which answers are read and arrivals started. What has begun is ended, come what may."""
+        parts = self._recorder.flip_in_parts(self._flipped_ns, end_ns, self._health)
+        stopped: asyncio.CancelledError | None = None
+        while True:
+            try:
+                next(parts)
+            except StopIteration as done:
+                self._hand_over(done.value)
+                break
+            if stopped is None:
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError as error:
+                    stopped = error
+        if stopped is not None:
+            raise stopped
 
     def _flip(self, end_ns: int) -> None:
-        delta = self._recorder.flip(self._flipped_ns, end_ns, self._health)
-        self._flipped_ns, self._last_seq = end_ns, delta.seq
+        self._hand_over(self._recorder.flip(self._flipped_ns, end_ns, self._health))
+
+    def _hand_over(self, delta: Delta) -> None:
+        self._flipped_ns, self._last_seq = delta.end_ns, delta.seq
         self._totals += delta.counters
         self._recorded += sum(stats.n for stats in delta.stats)
         self._emit(delta)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import MAX_NAMES, MAX_TAGGED, Recorder, RequestSeries
+from loadgen.engine.recorder import MAX_NAMES, MAX_TAGGED, PART, Recorder, RequestSeries
 from loadgen.errors import UsageError
 from loadgen.measure.delta import Delta
 from loadgen.measure.histogram import MAX_NS, slots_of_ns
@@ -229,3 +229,43 @@ def test_a_name_that_is_no_text_is_told(name: Any) -> None:
         recorder.place("browse", None, False).resolve(name)
     with pytest.raises(UsageError, match="is no name of a step"):
         recorder.place("browse", name, False)
+
+
+# -- folding in parts -----------------------------------------------------------------------------
+
+
+@given(
+    sizes=st.lists(st.integers(0, 3_000), min_size=1, max_size=8),
+    long=st.lists(st.integers(0, 7), max_size=4),
+    between=st.integers(0, 3),
+)
+def test_parts_are_the_whole_whatever_is_recorded_between_them(sizes: list[int], long: list[int], between: int) -> None:
+    def filled() -> tuple[Recorder, list[RequestSeries]]:
+        recorder = Recorder()
+        all_series = [recorder.request_series("browse", None, f"GET /{n}") for n in range(len(sizes))]
+        for n, (series, size) in enumerate(zip(all_series, sizes, strict=True)):
+            for i in range(size):
+                recorder.request(series, 0, 1, 2, 1_000 * (i + 1) + n, OK, 1)
+            for _ in range(long.count(n)):
+                recorder.request(series, 0, 1, 2, 2 * MAX_NS, "timeout", 1)  # there is a censored series already
+                recorder.request(series, 0, 1, 2, 2 * MAX_NS, "http 503", 1)  # and one comes to be in this part
+        return recorder, all_series
+
+    whole = filled()[0].flip(0, 10)
+    recorder, all_series = filled()
+    parts = recorder.flip_in_parts(0, 10)
+    count = 0
+    while True:
+        try:
+            next(parts)
+        except StopIteration as done:
+            delta: Delta = done.value
+            break
+        count += 1
+        for _ in range(between):
+            recorder.request(all_series[0], 0, 1, 2, 5_000, OK, 1)
+    assert counts_of([delta]) == counts_of([whole])
+    assert delta.counters == whole.counters
+    assert (np.diff(np.frombuffer(delta.index, dtype="<u4").astype(np.int64)) > 0).all()
+    assert count >= 1 + sum(sizes) * 2 // (2 * PART)
+    assert recorder.flip(10, 20).counters.requests_finished == count * between
