@@ -511,15 +511,16 @@ class Recorder:
         """
         new: list[SeriesKey] = []
         lists: list[tuple[int, list[int]]] = []
-        lags: list[list[int]] = []
-        responses: list[list[int]] = []
+        lags: dict[int, list[np.ndarray]] = {}
+        responses: dict[int, list[np.ndarray]] = {}
         for series in self._series.values():
             for key, values in series.swap():
                 if self._raw is not None:
                     self._raw.keep(key, values)
+                number = self._id(key, new)
                 if key.kind == "journey" and key.metric in ("generator_lag", "response"):
-                    (lags if key.metric == "generator_lag" else responses).append(values)
-                lists.append((self._id(key, new), values))
+                    (lags if key.metric == "generator_lag" else responses)[number] = []
+                lists.append((number, values))
         counters = self.counters - self._flipped
         self._flipped = self.counters.copy()
         seq, self._seq = self._seq, self._seq + 1
@@ -531,13 +532,19 @@ class Recorder:
         lists.sort(key=itemgetter(0))
         folded: list[Folded] = []
         for part in _parts(lists):
-            folded.append(self._fold(part, new))
+            of, values_ns = _arrays(part)
+            for number in {number for number, _ in part}:
+                if (kept := lags.get(number, responses.get(number))) is not None:
+                    kept.append(values_ns[of == number])
+            folded.append(_fold(*self._censor_overflow(of, values_ns, new)))
             yield
+            if len(folded) > 1 and folded[-2][0][-1] // SLOTS >= folded[-1][0][0] // SLOTS:
+                folded[-2:] = [_both(*folded[-2:])]
+                yield
         index, count, stats = _joined(folded)
         yield
-        lag_ns = _p99(list(chain.from_iterable(lags)))
-        yield
-        response_ns = _p99(list(chain.from_iterable(responses))) or 0
+        lag_ns = _p99(lags)
+        response_ns = _p99(responses) or 0
         yield
         return Delta(
             agent="",
@@ -573,15 +580,6 @@ class Recorder:
             found = self._ids[key] = len(self._ids)
             new.append(key)
         return found
-
-    def _fold(self, part: list[tuple[int, list[int]]], new: list[SeriesKey]) -> Folded:
-        """Series together, since numpy's overhead is paid by the call and not by the value."""
-        flat: list[int] = []
-        for _, values in part:
-            flat += values
-        values_ns = np.array(flat, dtype=np.int64)
-        of = np.repeat([series for series, _ in part], [len(values) for _, values in part])
-        return _fold(*self._censor_overflow(of, values_ns, new))
 
     def _censor_overflow(
         self, of: np.ndarray, values_ns: np.ndarray, new: list[SeriesKey]
@@ -634,8 +632,20 @@ def _parts(lists: list[tuple[int, list[int]]]) -> Iterator[list[tuple[int, list[
         yield part
 
 
+def _arrays(part: list[tuple[int, list[int]]]) -> tuple[np.ndarray, np.ndarray]:
+    """Series ids and times of all values of a part, in its order."""
+    flat: list[int] = []
+    for _, values in part:
+        flat += values
+    of = np.repeat([series for series, _ in part], [len(values) for _, values in part])
+    return of, np.array(flat, dtype=np.int64)
+
+
 def _fold(of: np.ndarray, values_ns: np.ndarray) -> Folded:
-    """Sparse counts and statistics. of, values_ns: (values,) int64, series id (in order) and time of each value."""
+    """Sparse counts and statistics. of, values_ns: (values,) int64, series id (in order) and time of each value.
+
+    Series are folded together, since numpy's overhead is paid by the call and not by the value.
+    """
     starts = np.flatnonzero(np.diff(of, prepend=-1))
     columns = (
         of[starts],
@@ -649,33 +659,37 @@ def _fold(of: np.ndarray, values_ns: np.ndarray) -> Folded:
     return index, count, stats
 
 
+def _both(a: Folded, b: Folded) -> Folded:
+    """Two parts that have series in common."""
+    index, place = np.unique(np.concatenate((a[0], b[0])), return_inverse=True)
+    count = np.bincount(place, np.concatenate((a[1], b[1])), len(index)).astype(np.int64)
+    by_series = {s.series: s for s in a[2]}
+    for s in b[2]:
+        had = by_series.get(s.series)
+        if had is not None:
+            least, most = min(had.min_ns, s.min_ns), max(had.max_ns, s.max_ns)
+            s = SeriesStats(s.series, had.n + s.n, had.sum_ns + s.sum_ns, least, most)
+        by_series[s.series] = s
+    return index, count, tuple(by_series[series] for series in sorted(by_series))
+
+
 def _joined(folded: list[Folded]) -> Folded:
-    """Parts one behind the other; a series that is in several is added up."""
+    """Parts of different series, one behind the other."""
     if not folded:
         none = np.zeros(0, dtype=np.int64)
         return none, none, ()
-    index = np.concatenate([part[0] for part in folded])
-    count = np.concatenate([part[1] for part in folded])
-    stats = tuple(chain.from_iterable(part[2] for part in folded))
-    if (np.diff(index) > 0).all():
-        return index, count, stats
-    whole, place = np.unique(index, return_inverse=True)
-    counts = np.zeros(len(whole), dtype=np.int64)
-    np.add.at(counts, place, count)
-    by_series: dict[int, SeriesStats] = {}
-    for s in stats:
-        had = by_series.get(s.series)
-        by_series[s.series] = s if had is None else _both(had, s)
-    return whole, counts, tuple(by_series[series] for series in sorted(by_series))
+    return (
+        np.concatenate([part[0] for part in folded]),
+        np.concatenate([part[1] for part in folded]),
+        tuple(chain.from_iterable(part[2] for part in folded)),
+    )
 
 
-def _both(a: SeriesStats, b: SeriesStats) -> SeriesStats:
-    return SeriesStats(a.series, a.n + b.n, a.sum_ns + b.sum_ns, min(a.min_ns, b.min_ns), max(a.max_ns, b.max_ns))
-
-
-def _p99(values_ns: list[int]) -> int | None:
+def _p99(by_series: dict[int, list[np.ndarray]]) -> int | None:
     """What 1 % of the values exceed, and at least one of them: of a few values the worst is chance and no p99."""
+    values_ns = [array for arrays in by_series.values() for array in arrays]
     if not values_ns:
         return None
-    rank = max(0, len(values_ns) - 1 - max(1, len(values_ns) // 100))
-    return int(np.partition(values_ns, rank)[rank])
+    whole = np.concatenate(values_ns)
+    rank = max(0, len(whole) - 1 - max(1, len(whole) // 100))
+    return int(np.partition(whole, rank)[rank])
