@@ -226,6 +226,7 @@ class Drive:
         """Flip at the end of each interval. After a blocked loop one delta spans what was slept through."""
         while True:
             await sleep_to(clock, self._flipped_ns + self._interval_ns)
+            await self._self_check.look()
             await self._flip_beside(clock.elapsed_ns() // self._interval_ns * self._interval_ns)
 
     async def _flip_beside(self, end_ns: int) -> None:

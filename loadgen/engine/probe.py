@@ -66,7 +66,7 @@ class Look:
 
 
 class Probe:
-    """Looks of one process. `look` is called on the loop's thread, which must be the main one; `count` in another.
+    """Looks of one process, whose loop must be on its main thread. Both calls may be made from other threads.
 
     Args:
         root: where `proc` and `sys` are; a test has its own.
