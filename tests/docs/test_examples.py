@@ -1,0 +1,318 @@
+"""Every example of the language reference and the tutorials is run against the demo shop, and every word has one.
+
+A block that has a plan is loaded as it stands, with the shop as its target; one
+that has none gets one. Its journeys are run once, as `loadgen check` does it, and
+must end ok unless the block says `# ends as: OUTCOME`. Lines that await stand in a
+journey, as do those after `# in a journey`. Tests in a block are run, and what
+`open_run` needs is a run of the shop made here.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import certifi
+import pytest
+
+import loadgen
+from loadgen import feed
+from loadgen.clients import HttpClient
+from loadgen.clients.prepare import AllOptions
+from loadgen.clients.replies import Reply
+from loadgen.clients.streams import StreamedReply
+from loadgen.dsl.environment import Policy, read_environment, read_settings
+from loadgen.dsl.feed import Feed
+from loadgen.dsl.load import Arrivals, Users
+from loadgen.dsl.loader import load
+from loadgen.dsl.spec import Overrides
+from loadgen_controller.commands.new import SCENARIO as NEW
+from loadgen_controller.rehearsal import rehearse
+from tests.support.target import RunningTarget, running_target
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (ROOT / "docs/language.md", *sorted((ROOT / "docs").glob("tutorial-*.md")))
+IN_A_JOURNEY = "# in a journey\n"
+
+PRELUDE = f"""
+import asyncio, re
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import timedelta
+import httpx, msgspec
+from loadgen import {", ".join(loadgen.__all__)}
+
+@dataclass
+class Shopper:
+    email: str
+    password: str
+    sku: str
+
+@dataclass
+class Order:
+    sku: str
+
+@journey
+async def browse(user: User) -> None:
+    async with user.step("list"):
+        async with user.step("first page"):
+            await user.http.get("/products/sku-0001", name="GET /products/{{sku}}", expect=200)
+
+@journey
+async def search(user: User) -> None:
+    await user.http.get("/search", params={{"q": "red"}}, expect=200)
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One example: its page, the line of its first line, its language and text."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+    @property
+    def module(self) -> str:
+        """Its text as a module: what awaits is put into a journey."""
+        top, _, body = self.text.rpartition(IN_A_JOURNEY)
+        if IN_A_JOURNEY not in self.text and not self._awaits:
+            top, body = self.text, ""
+        made = f"\n@journey\nasync def example(user: User) -> None:\n{textwrap.indent(body, '    ')}" if body else ""
+        return top + made
+
+    @property
+    def _awaits(self) -> bool:
+        try:
+            compile(self.text, str(self), "exec", dont_inherit=True)
+        except SyntaxError:
+            return True
+        return "user." in self.text and not re.search(r"^(async def|@journey)", self.text, re.MULTILINE)
+
+    @property
+    def ends_as(self) -> str:
+        said = re.search(r"^# ends as: (.*)$", self.text, re.MULTILINE)
+        return said[1].strip() if said else "ok"
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    for found in re.finditer(r"^```(\w+)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        yield Block(page, page.read_text()[: found.start(2)].count("\n") + 1, found[1], found[2])
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+EXAMPLES = [block for block in BLOCKS if block.language == "python"]
+SETTINGS = [block for block in BLOCKS if block.language == "toml"]
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[RunningTarget]:
+    with running_target() as target:
+        yield target
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the examples' files are, and their secret is given."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "shoppers.csv").write_text("email,password,sku\n" + "a@shop.example,p,sku-0001\n" * 3)
+    (data / "orders.jsonl").write_text('{"sku": "sku-0001"}\n')
+    (data / "photo.jpg").write_bytes(bytes(2000))
+    (data / "ca.pem").write_text(Path(certifi.where()).read_text())
+    monkeypatch.setenv("LOADGEN_SECRET_API_TOKEN", "canary-of-the-examples")
+    (tmp_path / "browse.py").write_text(NEW.format(title="Browse", name="browse"))
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def run_folder(shop: RunningTarget, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `last` is a run in which something failed."""
+    place = tmp_path_factory.mktemp("looking-back")
+    command = [sys.executable, "-m", "loadgen_controller.cli", "run", f"{shop.url}/no/such/page"]
+    subprocess.run([*command, "--rate", "10/s", "--duration", "2s", "--quiet"], cwd=place, check=False, timeout=60)
+    return place
+
+
+def journeys_in(tree: ast.Module) -> list[str]:
+    """The names of the functions that `@journey` decorates."""
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.AsyncFunctionDef)
+        and any(ast.unparse(one).split("(")[0] == "journey" for one in node.decorator_list)
+    ]
+
+
+def overrides_for(tree: ast.Module, url: str) -> Overrides:
+    """All targets that the plan names, aimed at the shop."""
+    named = [
+        key.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "targets" and isinstance(node.value, ast.Dict)
+        for key in node.value.keys
+        if isinstance(key, ast.Constant) and isinstance(key.value, str)
+    ]
+    return Overrides(targets=dict.fromkeys(named, url)) if named else Overrides(target=url)
+
+
+async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
+    """How each journey of the block ended; the plan's set-up and tear-down in brackets. What it said after a colon."""
+    tree = ast.parse(block.module)
+    text = PRELUDE + block.module
+    if "Plan(" not in block.module:
+        mix = ", ".join(f"{name}: 1" for name in journeys_in(tree) or ["browse"])
+        text += f'\nplan = Plan(target="{url}", load=iterations(1), mix={{{mix}}})\n'
+    path.write_text(text)
+    scenario = load(path, overrides=overrides_for(tree, url))
+    module = sys.modules["example"] = ModuleType("example")  # where dataclasses look their names up
+    names = vars(module)
+    exec(compile(text, str(path), "exec"), names)
+    for node in tree.body:
+        if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant):
+            value = eval(compile(ast.Expression(node.value), str(path), "eval"), names)
+            assert not getattr(value, "faults", ()), ast.unparse(node)
+        if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            await names[node.name]()
+    return {one.journey: one.outcome + (f" ({one.detail})" if one.detail else "") async for one in rehearse(scenario)}
+
+
+@pytest.mark.parametrize("block", [b for b in EXAMPLES if "open_run(" not in b.text], ids=str)
+async def test_example_runs(block: Block, shop: RunningTarget, folder: Path) -> None:
+    outcomes = await outcomes_of(block, folder / "example.py", shop.url)
+
+    assert outcomes
+    assert all(said.split(" (")[0] == block.ends_as for said in outcomes.values()), outcomes
+
+
+@pytest.mark.parametrize("block", [b for b in EXAMPLES if "open_run(" in b.text], ids=str)
+def test_example_looks_back(block: Block, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run_folder)
+
+    exec(compile(PRELUDE + block.text, str(block), "exec"), {})
+
+
+@pytest.mark.parametrize("block", SETTINGS, ids=str)
+def test_settings_are_read_and_keep_no_unknown_key(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "loadgen.toml").write_text(block.text)
+
+    settings = read_settings(tmp_path / "loadgen.toml")
+
+    for name in settings.environments:
+        assert read_environment(tmp_path / "shop.py", name).name == name
+    assert settings.environments or settings.policy
+
+
+# -- every word has an example --------------------------------------------------------------------
+
+TREES = [ast.parse(block.module) for block in EXAMPLES]
+NODES = [node for tree in TREES for node in ast.walk(tree)]
+NAMES = {node.id for node in NODES if isinstance(node, ast.Name)}
+ATTRIBUTES = {node.attr for node in NODES if isinstance(node, ast.Attribute)}
+
+
+def of(holder: str) -> set[str]:
+    """The attributes that examples use of what is written as `holder`."""
+    return {n.attr for n in NODES if isinstance(n, ast.Attribute) and ast.unparse(n.value) == holder}
+
+
+def arguments_of(*functions: str) -> set[str]:
+    """The keywords with which examples call any of these."""
+    calls = (n for n in NODES if isinstance(n, ast.Call) and ast.unparse(n.func).rsplit(".", 1)[-1] in functions)
+    return {keyword.arg or "" for call in calls for keyword in call.keywords}
+
+
+def public(*kinds: type) -> set[str]:
+    return {name for kind in kinds for name in dir(kind) if not name.startswith("_")}
+
+
+def keywords(function: Any) -> set[str]:
+    found = inspect.signature(function).parameters.values()
+    return {one.name for one in found if one.kind is one.KEYWORD_ONLY}
+
+
+OF_THE_ENGINE = {
+    "User": "meter idle_ns began_ns ended_ns is_fresh owner clients idle_until begin renew take_state close_clients",
+    "HttpClient": "reset close",
+    "Reply": "abandon body head outcome route series exchange",
+    "StreamedReply": "ended broke cut took took_head skip source aclose close",
+}
+"""What the engine uses of what a journey holds: no words of the language."""
+AS_HTTPX = {
+    *("charset_encoding", "extensions", "has_redirect_location", "is_closed", "is_informational"),
+    *("is_stream_consumed", "read", "aread", "close", "aclose"),
+    *("iter_bytes", "iter_text", "iter_lines", "aiter_raw", "aiter_text"),
+}
+"""Of httpx's response, for code that was written for it; the page names them as httpx's."""
+
+
+def test_every_public_name_has_an_example() -> None:
+    assert set(loadgen.__all__) <= NAMES
+
+
+def test_every_word_of_a_user_has_an_example() -> None:
+    words = public(loadgen.User, loadgen.UserWith) - set(OF_THE_ENGINE["User"].split())
+
+    assert not words - of("user") - of("self.user")
+
+
+def test_every_method_of_the_http_client_has_an_example() -> None:
+    words = public(HttpClient) - set(OF_THE_ENGINE["HttpClient"].split())
+
+    assert not words - of("user.http")
+
+
+def test_every_word_of_a_reply_has_an_example_unless_it_is_only_httpxs() -> None:
+    engine = {word for kind in ("Reply", "StreamedReply") for word in OF_THE_ENGINE[kind].split()}
+
+    assert not public(Reply, StreamedReply) - engine - AS_HTTPX - ATTRIBUTES
+
+
+def test_every_argument_has_an_example() -> None:
+    methods = ("get", "post", "put", "patch", "delete", "head", "options", "request", "stream")
+    plan = set(inspect.signature(loadgen.Plan).parameters)
+
+    assert plan <= arguments_of("Plan")
+    assert keywords(loadgen.Load) <= arguments_of("Load")
+    assert keywords(loadgen.journey) <= arguments_of("journey")
+    assert keywords(loadgen.p) | keywords(loadgen.error_ratio) <= arguments_of("p", "error_ratio")
+    assert keywords(loadgen.gql) <= arguments_of("gql")
+    assert keywords(loadgen.User.poll) <= arguments_of("poll")
+    assert keywords(Reply.expect) | {"status"} <= arguments_of("expect")
+    assert set(AllOptions.__annotations__) | {"json", "name", "expect"} <= arguments_of(*methods)
+    assert set(inspect.signature(loadgen.Trace).parameters) <= arguments_of("Trace")
+    assert keywords(loadgen.counter) | keywords(loadgen.trend) <= arguments_of("counter", "gauge", "trend")
+    assert keywords(feed.csv) | keywords(Feed.shuffle) | keywords(Feed.unique) <= arguments_of(
+        "csv", "shuffle", "random", "unique"
+    )
+
+
+def test_every_way_to_say_a_load_and_its_data_has_an_example() -> None:
+    assert {"hold", "ramp", "steps"} <= public(Arrivals, Users) & ATTRIBUTES
+    assert {"unique", "cycle", "shuffle", "random", "csv", "jsonl", "rows"} <= ATTRIBUTES
+    assert {"add", "set", "reveal", "trial", "set_up", "tear_down", "failures", "windows", "histograms"} <= ATTRIBUTES
+
+
+def test_every_key_of_the_settings_has_an_example() -> None:
+    text = "\n".join(block.text for block in SETTINGS)
+
+    assert all(re.search(rf"\b{key}\b\s*=", text) for key in Policy.__struct_fields__)
+    assert all(re.search(rf"\b{key}\b\s*=", text) for key in ("target", "targets", "regions", "allow", "params"))
+
+
+def test_pages_have_examples() -> None:
+    assert len(EXAMPLES) > 50
