@@ -10,14 +10,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from loadgen.bundle import unpack
+from loadgen.bundle import MAX_BYTES, unpack
 from loadgen.errors import BundleError
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import BundleChunk, BundleRequest
 
-__all__ = ["AHEAD", "ASK_AGAIN_NS", "MAX_BUNDLE_BYTES", "Cache", "Fetch"]
+__all__ = ["AHEAD", "ASK_AGAIN_NS", "Cache", "Fetch"]
 
-MAX_BUNDLE_BYTES = 64 << 20
 AHEAD = 10
 """Chunks asked for and not here yet: keeps a long line busy, and other messages wait for at most these."""
 ASK_AGAIN_NS = 2 * NS_PER_S
@@ -34,8 +33,8 @@ class Fetch:
         Raises:
             BundleError: larger than any bundle may be.
         """
-        if not 0 < size_bytes <= MAX_BUNDLE_BYTES:
-            raise BundleError(f"bundle of {size_bytes:,} bytes: the limit is {MAX_BUNDLE_BYTES:,}")
+        if not 0 < size_bytes <= MAX_BYTES:
+            raise BundleError(f"bundle of {size_bytes:,} bytes: the limit is {MAX_BYTES:,}")
         self.sha256, self.size_bytes = sha256, size_bytes
         self._data = bytearray(size_bytes)
         self._step: int | None = None

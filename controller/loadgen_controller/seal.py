@@ -169,6 +169,7 @@ def _sealed(
         reasons=verdict.reasons,
         validity=verdict.validity.verdict,
         validity_reasons=verdict.validity.reasons,
+        validity_advice=verdict.validity.advice,
         agents=tuple(_agents(verdict, books, pids)),
         load="; ".join(_load_text(lane) for lane in spec.lanes) or spec.load,
         is_open=spec.is_open,

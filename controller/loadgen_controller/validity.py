@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from loadgen.measure.fitness import Cause, Fitness
+from loadgen.measure.fitness import Cause, Fitness, spans_text
 from loadgen.measure.merge import Merge
 from loadgen.units import NS_PER_US, format_count, format_duration, format_rate, format_ratio
 from loadgen_controller.assign import Assignment
@@ -85,9 +85,10 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
             same = [a for a in found if a.region == agent.region]
             advice[agent.region] = _advice(agent, same, planned_per_s)
             what_to_do = f"; {advice[agent.region]}"
+        when = spans_text(agent.fitness.unfit_spans_ns)
         reasons.append(
             f"agent {agent.id} was unfit to measure in {agent.fitness.unfit} of {agent.fitness.intervals} intervals"
-            f" ({format_ratio(agent.unfit_share)}): {_most_frequent(agent.fitness)}{what_to_do}"
+            f" ({format_ratio(agent.unfit_share)}{f', {when}' if when else ''}): {_most_frequent(agent.fitness)}{what_to_do}"
         )
     if verdict != "valid" and not reasons:
         reasons = [f"the generator was unfit in {format_ratio(share)} of the time"]

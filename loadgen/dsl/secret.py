@@ -162,5 +162,5 @@ def _from_folder(name: str) -> str | None:
 
 def _missing(name: str, origin: Origin | None) -> Fault:
     where = origin or Origin("secrets", 0)
-    hint = f"set {variable_of(name)}, or put it into a file {name} in the folder of --secrets ({SECRETS_DIR})"
+    hint = f"set {variable_of(name)}, or put it into a file {name} in the folder that {SECRETS_DIR} names"
     return where.fault(f'secret "{name}" was not given', hint)

@@ -98,6 +98,8 @@ class RunFacts:
     reasons: tuple[str, ...] = ()
     validity: Literal["valid", "suspect", "invalid"] = "valid"
     validity_reasons: tuple[str, ...] = ()
+    validity_advice: tuple[str, ...] = ()
+    """What to do about it, by region."""
     agents: tuple[AgentFacts, ...] = ()
     load: str = ""
     """The load in words."""
@@ -138,7 +140,11 @@ def build(
         "result": facts.result,
         "exit_code": facts.exit_code,
         "reasons": list(facts.reasons),
-        "validity": {"verdict": facts.validity, "reasons": list(facts.validity_reasons)},
+        "validity": {
+            "verdict": facts.validity,
+            "reasons": list(facts.validity_reasons),
+            "advice": list(facts.validity_advice),
+        },
         "load": {"text": facts.load, "open": facts.is_open},
         "requests": {
             "started": counters.requests_started,
@@ -334,4 +340,5 @@ def _agent(agent: AgentFacts, merge: Merge) -> dict[str, object]:
         "start_skew_ms": agent.start_skew_ms,
         "unfit_intervals": fitness.unfit if fitness else 0,
         "intervals": fitness.intervals if fitness else 0,
+        "unfit_s": [list(span) for span in fitness.unfit_spans] if fitness else [],
     }

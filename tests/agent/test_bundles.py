@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.bundle import pack_files
+from loadgen.bundle import MAX_BYTES, pack_files
 from loadgen.errors import BundleError
 from loadgen.wire.messages import BundleChunk, BundleRequest
-from loadgen_agent.bundles import AHEAD, ASK_AGAIN_NS, MAX_BUNDLE_BYTES, Cache, Fetch
+from loadgen_agent.bundles import AHEAD, ASK_AGAIN_NS, Cache, Fetch
 
 
 def answer(request: BundleRequest, data: bytes, chunk: int) -> BundleChunk:
@@ -70,7 +70,7 @@ def test_a_chunk_of_another_length_than_the_first_is_an_error() -> None:
         fetch.take(BundleChunk("sha", 10, bytes(9)))
 
 
-@pytest.mark.parametrize("size", [0, -1, MAX_BUNDLE_BYTES + 1])
+@pytest.mark.parametrize("size", [0, -1, MAX_BYTES + 1])
 def test_a_bundle_over_the_limit_is_not_even_asked_for(size: int) -> None:
     with pytest.raises(BundleError, match="limit"):
         Fetch("sha", size)

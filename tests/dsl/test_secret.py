@@ -62,7 +62,7 @@ def test_a_secret_that_was_not_given_says_how_to_give_it() -> None:
     (fault,) = raised.value.faults
     assert (fault.file, fault.message) == (__file__, 'secret "not-given" was not given')
     assert "LOADGEN_SECRET_NOT_GIVEN" in fault.hint
-    assert "--secrets" in fault.hint
+    assert "LOADGEN_SECRETS_DIR" in fault.hint
 
 
 def with_secrets(folder: Path) -> Path:

@@ -93,7 +93,7 @@ def test_every_promised_key_is_there() -> None:
         "agents",
     }
     assert (summary["format"], summary["started_at"], summary["duration_s"]) == (1, "2026-11-24T17:03:12.000Z", 20.123)
-    assert summary["validity"] == {"verdict": "valid", "reasons": []}
+    assert summary["validity"] == {"verdict": "valid", "reasons": [], "advice": []}
     assert summary["requests"].keys() >= {"started", "finished", "errors"}
     assert summary["iterations"].keys() >= {"due", "started", "finished", "missed", "cut_off"}
     (slo,) = summary["slos"]
