@@ -2,6 +2,7 @@
 
 from loadgen.clients.canned import reply
 from loadgen.clients.graphql import gql
+from loadgen.clients.replies import Reply
 from loadgen.clients.tracing import Trace
 from loadgen.dsl import feed
 from loadgen.dsl.chance import empirical, exponential, fixed, lognormal, normal, uniform
@@ -25,6 +26,7 @@ __all__ = [
     "Journey",
     "Load",
     "Plan",
+    "Reply",
     "RequestFailed",
     "ScenarioError",
     "Trace",

@@ -5,7 +5,7 @@
     think = true         every journey of a closed load thinks or keeps a pace: else it is a tight loop, not a person
     owner = true         the plan says whom to ask: owner="team@shop.example"
     tags = ["service"]   labels that the plan must have
-    max_rate = "500/s"   the most iterations a second, of all loads together
+    max_rate = 500       the most iterations a second, of all loads together
 
 All that does not hold is found at once, each with file and line.
 """

@@ -85,10 +85,11 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
             same = [a for a in found if a.region == agent.region]
             advice[agent.region] = _advice(agent, same, planned_per_s)
             what_to_do = f"; {advice[agent.region]}"
-        when = spans_text(agent.fitness.unfit_spans_ns)
+        spans = spans_text(agent.fitness.unfit_spans_ns)
+        when = format_ratio(agent.unfit_share) + (f", {spans}" if spans else "")
         reasons.append(
             f"agent {agent.id} was unfit to measure in {agent.fitness.unfit} of {agent.fitness.intervals} intervals"
-            f" ({format_ratio(agent.unfit_share)}{f', {when}' if when else ''}): {_most_frequent(agent.fitness)}{what_to_do}"
+            f" ({when}): {_most_frequent(agent.fitness)}{what_to_do}"
         )
     if verdict != "valid" and not reasons:
         reasons = [f"the generator was unfit in {format_ratio(share)} of the time"]

@@ -234,6 +234,9 @@ class Plan:
         if overrides.regions:
             plan.regions = plan._chosen_regions(overrides.regions)
             plan._leave_out_slos_of(set(self.regions) - set(plan.regions))
+        if overrides.duration_s is not None:
+            before = self._windows_too_long()  # a fault of the plan itself stays one
+            plan._leave_out_windows([slo for slo in plan._windows_too_long() if slo not in before])
         return plan
 
     def spec(self) -> PlanSpec:
@@ -492,17 +495,30 @@ class Plan:
 
     def _windows_wrong(self) -> Iterator[Fault]:
         """Windows that no part of the run is long enough for."""
+        for slo in self._windows_too_long():
+            assert slo.objective is not None
+            after = " after the warm-up" if self.warmup_ns else ""
+            measured_ns = (self._known_duration_ns() or 0) - self.warmup_ns
+            yield slo.origin.fault(
+                f"{slo.objective.text}: the window is longer than the load{after}, {format_duration(measured_ns)}",
+                "a shorter window, or a longer load",
+            )
+
+    def _windows_too_long(self) -> tuple[Slo, ...]:
         duration_ns = self._known_duration_ns()
-        for slo in self.slos:
-            if slo.objective is None or duration_ns is None or self.warmup_ns >= duration_ns:
-                continue
-            measured_ns = duration_ns - self.warmup_ns
-            if slo.objective.window_ns > measured_ns:
-                after = " after the warm-up" if self.warmup_ns else ""
-                yield slo.origin.fault(
-                    f"{slo.objective.text}: the window is longer than the load{after}, {format_duration(measured_ns)}",
-                    "a shorter window, or a longer load",
-                )
+        if duration_ns is None or self.warmup_ns >= duration_ns:
+            return ()
+        measured_ns = duration_ns - self.warmup_ns
+        return tuple(slo for slo in self.slos if slo.objective is not None and slo.objective.window_ns > measured_ns)
+
+    def _leave_out_windows(self, those: Iterable[Slo]) -> None:
+        """A quick try with --duration has no room for a window that the whole run has room for; the person is told."""
+        self.warnings += tuple(
+            slo.origin.fault(f"{slo.objective.text} is left out: its window is longer than --duration")
+            for slo in those
+            if slo.objective is not None
+        )
+        self.slos = tuple(slo for slo in self.slos if slo not in those)
 
     def _rows_wrong(self) -> Iterator[Fault]:
         """A unique feed of which one lane takes rows without a known end, and a later one others."""

@@ -269,4 +269,5 @@ def _window(origin: Origin, what: str, window: object, abort: object) -> _Window
             error = ValueError("no run is that long")
         return _Window(faults=(origin.fault(f"{what}(window={window!r}): {error}", 'write window="1m"'),))
     text = window.strip() if isinstance(window, str) else f"{window:g}s"
-    return _Window(window_ns, abort, (f'window="{text}"',))
+    said = (f'window="{text}"', *(("abort=True",) if abort else ()))
+    return _Window(window_ns, abort, said)

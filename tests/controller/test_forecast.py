@@ -60,7 +60,9 @@ def test_the_rate_of_a_closed_load_follows_the_target(tmp_path: Path) -> None:
 
 
 def test_several_loads_add_up(tmp_path: Path) -> None:
-    loads = 'Load(browse, arrivals("10/s").hold("10s")), Load(buy, arrivals("20/s").hold("2s"), after="4s", name="spike")'
+    loads = (
+        'Load(browse, arrivals("10/s").hold("10s")), Load(buy, arrivals("20/s").hold("2s"), after="4s", name="spike")'
+    )
     spec = spec_of(tmp_path, f"loads=[{loads}]")
     found = forecast(spec)
     assert (found.iterations, found.by_journey, found.peak_per_s) == (140, {"browse": 100, "buy": 40}, 30)

@@ -65,7 +65,7 @@ def test_overload_asks_for_as_many_agents_as_the_fit_rate_says() -> None:
         "add 2 agents in eu: lag p99 41.0 ms at 3,100/s; an agent was fit up to 1,900/s, 4,500/s were planned for 1",
     )
     assert validity.reasons == (
-        f"agent eu-1 was unfit to measure in 5 of 10 intervals (50.0 %): {LAG}; {validity.advice[0]}",
+        f"agent eu-1 was unfit to measure in 5 of 10 intervals (50.0 %, 5 to 10 s): {LAG}; {validity.advice[0]}",
     )
 
 

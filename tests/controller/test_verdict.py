@@ -251,7 +251,10 @@ def test_unfit_seconds_decide_validity(unfit: int, result: str) -> None:
     assert judged.exit_code is (ExitCode.INVALID if result == "invalid" else ExitCode.PASSED)
     assert bool(judged.reasons) == bool(unfit)
     if unfit == 3:
-        assert "unfit to measure in 3 of 10 intervals (30.0 %): lag p99 31 ms is above 2.00 ms" in judged.reasons[0]
+        assert (
+            "unfit to measure in 3 of 10 intervals (30.0 %, 0 to 3 s): lag p99 31 ms is above 2.00 ms"
+            in judged.reasons[0]
+        )
 
 
 @pytest.mark.parametrize(("unfit", "result"), [(1, "valid"), (2, "suspect"), (3, "invalid")])

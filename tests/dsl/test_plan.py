@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, users
 from loadgen.clients import Connections, Trace
+from loadgen.dsl.loader import load
 from loadgen.dsl.plan import rows_needed
 from loadgen.dsl.spec import Overrides, PlanSpec, TraceSpec, parse_regions
 from loadgen.errors import ScenarioError
 from loadgen.units import NS_PER_S
+from tests.support.scenarios import browse_with, told
 
 ROWS = feed.rows(["a", "b"]).unique()
 
@@ -313,3 +316,15 @@ def test_what_is_wrong_is_told_with_what_to_write(changes: dict[str, Any], messa
     (fault,) = make(**changes).faults
     assert fault.message.startswith(message)
     assert fault.hint
+
+
+def test_a_quick_try_leaves_out_windows_that_are_longer_and_says_so(tmp_path: Path) -> None:
+    slos = '[p(95) < "1s", p(95, window="5s") < "1s"]'
+    path = browse_with(tmp_path, slos=slos)
+    whole = load(path).plan
+    assert len(whole.spec().slos) == 2
+    quick = load(path, overrides=Overrides(duration_s=2))
+    assert [one.text for one in quick.plan.spec().slos] == ["p(95) < 1s"]
+    assert any("is left out: its window is longer than --duration" in str(w) for w in quick.warnings)
+    too_long = told(browse_with(tmp_path, slos='[p(95, window="1m") < "1s"]'), overrides=Overrides(duration_s=2))
+    assert "the window is longer than the load" in too_long[0]

@@ -50,7 +50,7 @@ def test_an_error_ratio_below_a_share(limit: str | float, text: str) -> None:
 
 def test_an_objective_over_windows_says_so_in_its_text() -> None:
     found = objective(p(95, step="pay", window="1m", abort=True) < "300ms")
-    assert found.text == 'p(95, step="pay", window="1m") < 300ms'
+    assert found.text == 'p(95, step="pay", window="1m", abort=True) < 300ms'
     assert (found.window_ns, found.abort, found.step) == (60 * NS_PER_S, True, "pay")
     ratio = objective(error_ratio(journey=checkout, region="eu", window=30) < "5%")
     assert ratio.text == 'error_ratio(journey="checkout", region="eu", window="30s") < 5%'

@@ -27,7 +27,7 @@ QUANTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 RATE = "300/s"
 """Some 3 % of the answers, which come after 0.1 ms, then meet a journey that computes: enough to be the p99."""
 TURNS = 4
-"""A machine that has other things to do spoils single requests, and the p99.9 of 4,000 are four of them."""
+"""A machine that has other things to do spoils single requests, and the p99.9 of 20,000 are twenty of them."""
 
 
 @dataclass(frozen=True, slots=True)

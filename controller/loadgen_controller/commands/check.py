@@ -58,7 +58,7 @@ def main(
     load: Annotated[str | None, typer.Option(metavar="NAME", help="Which of the plan's loads --arrival is of.")] = None,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where --from looks for runs.")] = Path("runs"),
     policy: Annotated[
-        bool, typer.Option("--policy", help="Hold it against [policy] of loadgen.toml instead; nothing is sent.")
+        bool, typer.Option("--policy", help="Hold it against the policy in loadgen.toml instead; nothing is sent.")
     ] = False,
 ) -> int:
     """Run each journey of a plan once, for real, and show every request: step, status, outcome, times.
