@@ -1,8 +1,9 @@
-"""A scenario as a command is given it: the options that several commands share, and loading with all that is wrong."""
+"""What several commands share: their options, and loading a scenario with all that is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -15,16 +16,40 @@ from loadgen_controller.options import Wrongs, overrides_of
 
 __all__ = [
     "AllowOption",
+    "DurationOption",
     "EnvOption",
     "FileArgument",
+    "JsonOption",
+    "KeysOption",
+    "ListenOption",
     "ParamOption",
+    "QuietOption",
+    "RateOption",
+    "RegionsOption",
     "TargetOption",
+    "UsersOption",
     "check_targets",
     "load_scenario",
 ]
 
 FileArgument = Annotated[str, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, and which of its plans.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary there; - is stdout.")
+]
+KeysOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys`.")]
+ListenOption = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Wait there for agents that were started elsewhere.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the final result.")]
 TargetOption = Annotated[str | None, typer.Option(metavar="URL", help="Instead of the plan's target.")]
+RateOption = Annotated[
+    str | None, typer.Option(metavar="RATE", help="Scale arrivals so that their peak is this: 200/s.")
+]
+UsersOption = Annotated[str | None, typer.Option(metavar="N", help="Scale users so that their peak is this.")]
+DurationOption = Annotated[str | None, typer.Option(metavar="TIME", help="Stretch the load to last this long: 2m.")]
+RegionsOption = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Pick from the plan's regions; a=1,b=2 replaces them.")
+]
 ParamOption = Annotated[
     list[str] | None, typer.Option("-P", metavar="NAME=VALUE", help="Set a param() of the scenario; repeat it.")
 ]

@@ -17,7 +17,18 @@ from loadgen.units import NS_PER_S
 from loadgen_controller.forecast import RowsOf, Tried, forecast, lines
 from loadgen_controller.options import Wrongs
 from loadgen_controller.rehearsal import rehearse
-from loadgen_controller.scenario import AllowOption, EnvOption, FileArgument, ParamOption, TargetOption, load_scenario
+from loadgen_controller.scenario import (
+    AllowOption,
+    DurationOption,
+    EnvOption,
+    FileArgument,
+    ParamOption,
+    RateOption,
+    RegionsOption,
+    TargetOption,
+    UsersOption,
+    load_scenario,
+)
 
 NAME = "plan"
 EXAMPLES = """[bold]Examples[/bold]
@@ -32,16 +43,10 @@ loadgen plan scenarios/search_mix.py:spike --json"""
 def main(
     file: FileArgument,
     target: TargetOption = None,
-    rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Scale arrivals so that their peak is this: 200/s.")
-    ] = None,
-    users: Annotated[str | None, typer.Option(metavar="N", help="Scale users so that their peak is this.")] = None,
-    duration: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stretch the load to last this long: 2m.")
-    ] = None,
-    regions: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Pick from the plan's regions; a=1,b=2 replaces them.")
-    ] = None,
+    rate: RateOption = None,
+    users: UsersOption = None,
+    duration: DurationOption = None,
+    regions: RegionsOption = None,
     param: ParamOption = None,
     env: EnvOption = None,
     i_may_load: AllowOption = None,

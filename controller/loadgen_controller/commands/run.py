@@ -32,7 +32,21 @@ from loadgen_controller.options import Wrongs, parse_endpoint
 from loadgen_controller.order import Order
 from loadgen_controller.printed import print_report
 from loadgen_controller.quick import is_url, write_scenario
-from loadgen_controller.scenario import AllowOption, EnvOption, ParamOption, TargetOption, load_scenario
+from loadgen_controller.scenario import (
+    AllowOption,
+    DurationOption,
+    EnvOption,
+    JsonOption,
+    KeysOption,
+    ListenOption,
+    ParamOption,
+    QuietOption,
+    RateOption,
+    RegionsOption,
+    TargetOption,
+    UsersOption,
+    load_scenario,
+)
 from loadgen_controller.watch import Watch
 
 NAME = "run"
@@ -60,29 +74,19 @@ def main(
         str, typer.Argument(metavar="FILE[:PLAN]|URL", help="The scenario, and which of its plans; or a URL to get.")
     ],
     target: TargetOption = None,
-    rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Scale arrivals so that their peak is this: 200/s.")
-    ] = None,
-    users: Annotated[str | None, typer.Option(metavar="N", help="Scale users so that their peak is this.")] = None,
-    duration: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stretch the load to last this long: 2m.")
-    ] = None,
-    regions: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Pick from the plan's regions; a=1,b=2 replaces them.")
-    ] = None,
+    rate: RateOption = None,
+    users: UsersOption = None,
+    duration: DurationOption = None,
+    regions: RegionsOption = None,
     agents_per_region: Annotated[
         int | None, typer.Option(min=1, max=64, metavar="N", help="Agent processes of each region, on this machine.")
     ] = None,
     param: ParamOption = None,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run's folder is made.")] = Path("runs"),
-    json_path: Annotated[
-        Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary there; - is stdout.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only the final result.")] = False,
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Wait there for agents that were started elsewhere.")
-    ] = None,
-    keys: Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys`.")] = None,
+    json_path: JsonOption = None,
+    quiet: QuietOption = False,
+    listen: ListenOption = None,
+    keys: KeysOption = None,
     wait: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Agents to wait for with --listen; else one a region.")
     ] = None,

@@ -19,7 +19,14 @@ from loadgen_controller.again import earlier_run
 from loadgen_controller.commands.run import Placement, run_scenario
 from loadgen_controller.options import Wrongs, parse_endpoint
 from loadgen_controller.printed import print_report, print_table
-from loadgen_controller.scenario import AllowOption, load_scenario
+from loadgen_controller.scenario import (
+    AllowOption,
+    JsonOption,
+    KeysOption,
+    ListenOption,
+    QuietOption,
+    load_scenario,
+)
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -91,14 +98,10 @@ def show(
 def rerun(
     run: RunArgument,
     runs_dir: RunsDir = RUNS,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary there; - is stdout.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only the final result.")] = False,
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Wait there for agents that were started elsewhere.")
-    ] = None,
-    keys: Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys`.")] = None,
+    json_path: JsonOption = None,
+    quiet: QuietOption = False,
+    listen: ListenOption = None,
+    keys: KeysOption = None,
     i_may_load: AllowOption = None,
 ) -> int:
     """Run it again: the scenario as it was then, its overrides, regions, agents and seed; so the same arrivals.
