@@ -22,8 +22,15 @@ An answer may also be
   p99.9 10,000; or a batch has less than one.
 - "censored": in the run or in a batch the percentile falls among those of which only a bound is known.
 
-What is covered was simulated (tests/stats): nominal 95 % are 93 to 97 % for independent latencies, for a slow
-part with autocorrelation 0.9 from second to second in 300 s, and for the p99 of an M/M/1 queue at utilisation 0.8.
+What is covered by nominal 95 %, counted by tests/stats (2,000 runs each; "too short" are not among them):
+
+    independent latencies, 300 s                                 0.973 0.964 0.961 (p50 p95 p99);  5 % too short
+    a slow part, autocorrelation 0.9 from second to second       0.943 0.944 0.947;               20 to 25 % too short
+    the same with twice its spread (20 %)                        0.948 0.943 0.940;               10 to 11 % too short
+    autocorrelation 0.97                                         -                                91 to 92 % too short
+    p99 of an M/M/1 queue at 0.8, simulated                      0.941;                            5 % too short
+    the same, 200 runs with real requests                        0.938 (0.894 to 0.964);           4 % too short
+
 A single second has a count and no interval.
 
 Sources: batch means: A. M. Law, "Simulation Modeling and Analysis", ch. 9; t quantile: any table, .975 at 4 d.f.
