@@ -216,6 +216,7 @@ class Drive:
         await asyncio.wait(waits, timeout=self._plan.drain_ns / 1e9, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
         for lane in self._lanes:
             lane.pool.cut_off()
         await asyncio.wait(driving, timeout=1.0)

@@ -26,7 +26,7 @@ import os
 import resource
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
@@ -111,7 +111,7 @@ class Probe:
         else:
             self._ports_counted = 0
         if sys.platform == "linux" and not _size_of_fds(self._proc):
-            self._fds_counted = self._process.num_fds()
+            self._fds_counted = _or_0(self._process.num_fds)
 
     # -- sources ------------------------------------------------------------------------------
 
@@ -129,11 +129,13 @@ class Probe:
 
     def _rss_bytes(self) -> int:
         pages = _first_line(self._proc / "self/statm").split()
-        return int(pages[1]) * self._page_bytes if len(pages) > 1 else int(self._process.memory_info().rss)
+        if len(pages) > 1:
+            return int(pages[1]) * self._page_bytes
+        return _or_0(lambda: int(self._process.memory_info().rss))
 
     def _fds(self) -> int:
         if sys.platform != "linux":
-            return int(self._process.num_fds())
+            return _or_0(self._process.num_fds)
         return _size_of_fds(self._proc) or self._fds_counted
 
     def _ports(self) -> int:
@@ -145,9 +147,17 @@ class Probe:
     def _free_bytes(self) -> int:
         meminfo = _values(self._proc / "meminfo")
         if "MemAvailable:" not in meminfo:
-            return int(psutil.virtual_memory().available)
+            return _or_0(lambda: int(psutil.virtual_memory().available))
         free = meminfo["MemAvailable:"] * 1024
         return max(0, min([free, *(left for group in self._memory if (left := group.left_bytes()) is not None)]))
+
+
+def _or_0(ask: Callable[[], int]) -> int:
+    """0, not known, where it cannot be asked: without a descriptor left nothing can be read."""
+    try:
+        return ask()
+    except (OSError, psutil.Error):
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,3 +141,17 @@ def test_the_busiest_address_is_found_however_the_table_is_cut(remotes: list[str
     text = table(*remotes, listening=listening).encode()
     chunks = [text[at : at + cut] for at in range(0, len(text), cut)]
     assert busiest_remote(chunks) == max((remotes.count(r) for r in remotes), default=0)
+
+
+def test_without_a_descriptor_left_what_cannot_be_read_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = Probe()
+
+    def none_left(*_: object, **__: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("loadgen.engine.probe.os.open", none_left)
+    monkeypatch.setattr("psutil.virtual_memory", none_left)
+    monkeypatch.setattr("psutil.Process.memory_info", none_left)
+    look = probe.look()
+    assert (look.rss_bytes, look.memory_free_bytes) == (0, 0)
+    assert look.fd_limit > 0
