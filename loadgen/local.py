@@ -35,12 +35,14 @@ from loadgen.lane import LaneDrive, bind, ways_of
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.redact import Redactor
 from loadgen.profile import ArrivalProfile
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_MS, NS_PER_S
 
 __all__ = ["Drive", "Totals"]
 
 RUN_STEP = "(run set-up)"
 """Where the requests of a plan's set-up and tear-down are recorded; before T0 and after the end, so in no delta."""
+_FOLD_NS = 50 * NS_PER_MS
+"""For so long a fold lets others have their turns."""
 _FAULTS_SAID = 20
 """Kinds of faults of the scenario that are told; the rest are counted."""
 
@@ -227,11 +229,15 @@ class Drive:
         """Flip at the end of each interval. After a blocked loop one delta spans what was slept through."""
         while True:
             await sleep_to(clock, self._flipped_ns + self._interval_ns)
-            await self._self_check.look()
             await self._flip_beside(clock.elapsed_ns() // self._interval_ns * self._interval_ns)
 
     async def _flip_beside(self, end_ns: int) -> None:
-        """In parts, between which answers are read and arrivals started. What has begun is ended, come what may."""
+        """In parts, between which answers are read and arrivals started. What has begun is ended, come what may.
+
+        A loop that is blocked gets no further turns for it: else one fold would take as many blocks as it has parts.
+        """
+        began_ns = perf_counter_ns()
+        self._self_check.begin_look()
         parts = self._recorder.flip_in_parts(self._flipped_ns, end_ns, self._health)
         stopped: asyncio.CancelledError | None = None
         while True:
@@ -240,7 +246,7 @@ class Drive:
             except StopIteration as done:
                 self._hand_over(done.value)
                 break
-            if stopped is None:
+            if stopped is None and perf_counter_ns() - began_ns < _FOLD_NS:
                 try:
                     await asyncio.sleep(0)
                 except asyncio.CancelledError as error:

@@ -34,6 +34,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter_ns, sleep
@@ -166,7 +167,8 @@ class SelfCheck:
         self._folder = str(folder.resolve())
         self._users, self._own_faults, self._oldest_ns, self._unacked = users, own_faults, oldest_ns, unacked
         self._probe = probe or Probe()
-        self._looked: Look | None = None
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="selfcheck-look")
+        self._looking: Future[Look] | None = None
         self._faults_before = 0
         self._lag_before_ns = 0
         self._lags_ns: list[int] = []
@@ -196,14 +198,15 @@ class SelfCheck:
 
     def stop(self) -> None:
         self._is_over = True
+        self._threads.shutdown(wait=False)
         if self._timer is not None:
             self._timer.cancel()
         if self._on_gc in gc.callbacks:
             gc.callbacks.remove(self._on_gc)
 
-    async def look(self) -> None:
+    def begin_look(self) -> None:
         """Ask the operating system beside the loop, for the next `health`: 0.5 ms that would hold up answers."""
-        self._looked = await asyncio.to_thread(self._probe.look)
+        self._looking = self._threads.submit(self._probe.look)
 
     def health(self, generator_lag_p99_ns: int | None, response_p99_ns: int, notes: tuple[str, ...]) -> Health:
         """What was seen since the last call. `generator_lag_p99_ns` is None in closed loads."""
@@ -213,7 +216,8 @@ class SelfCheck:
         interval_ns, self._began_ns = max(1, now_ns - self._began_ns), now_ns
         faults = self._own_faults()
         new_faults, self._faults_before = faults - self._faults_before, faults
-        look, self._looked = self._looked or self._probe.look(), None
+        looking, self._looking = self._looking, None
+        look = looking.result() if looking is not None else self._probe.look()
         loop_p99_ns = _p99(lags)
         lag_before_ns = self._lag_before_ns
         lag_ns = self._lag_before_ns = generator_lag_p99_ns or 0
