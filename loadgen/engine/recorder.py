@@ -57,6 +57,8 @@ Tags = tuple[tuple[str, str], ...]
 
 PART = 1_000
 """Values that are folded at once while the loop has other things to do: 0.1 ms."""
+MOST_ALIKE = 16
+"""Parts of one series that are kept before they are added up."""
 MAX_OUTCOMES = 50
 """Of a series in one interval; the rest is `(other)`."""
 
@@ -531,16 +533,23 @@ class Recorder:
         yield
         lists.sort(key=itemgetter(0))
         folded: list[Folded] = []
+        alike: list[Folded] = []
+        """Parts that have series in common."""
         for part in _parts(lists):
             of, values_ns = _arrays(part)
             for number in {number for number, _ in part}:
                 if (kept := lags.get(number, responses.get(number))) is not None:
                     kept.append(values_ns[of == number])
-            folded.append(_fold(*self._censor_overflow(of, values_ns, new)))
+            one = _fold(*self._censor_overflow(of, values_ns, new))
+            if alike and max(part[0][-1] for part in alike) // SLOTS < one[0][0] // SLOTS:
+                folded.append(_together(alike))
+                alike = []
+            elif len(alike) == MOST_ALIKE:
+                alike = [_together(alike)]
+            alike.append(one)
             yield
-            if len(folded) > 1 and folded[-2][0][-1] // SLOTS >= folded[-1][0][0] // SLOTS:
-                folded[-2:] = [_both(*folded[-2:])]
-                yield
+        if alike:
+            folded.append(_together(alike))
         index, count, stats = _joined(folded)
         yield
         lag_ns = _p99(lags)
@@ -659,12 +668,14 @@ def _fold(of: np.ndarray, values_ns: np.ndarray) -> Folded:
     return index, count, stats
 
 
-def _both(a: Folded, b: Folded) -> Folded:
-    """Two parts that have series in common."""
-    index, place = np.unique(np.concatenate((a[0], b[0])), return_inverse=True)
-    count = np.bincount(place, np.concatenate((a[1], b[1])), len(index)).astype(np.int64)
-    by_series = {s.series: s for s in a[2]}
-    for s in b[2]:
+def _together(parts: list[Folded]) -> Folded:
+    """Parts that have series in common, added up."""
+    if len(parts) == 1:
+        return parts[0]
+    index, place = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
+    count = np.bincount(place, np.concatenate([part[1] for part in parts]), len(index)).astype(np.int64)
+    by_series: dict[int, SeriesStats] = {}
+    for s in chain.from_iterable(part[2] for part in parts):
         had = by_series.get(s.series)
         if had is not None:
             least, most = min(had.min_ns, s.min_ns), max(had.max_ns, s.max_ns)
