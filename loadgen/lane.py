@@ -11,11 +11,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from loadgen.clients import Timeouts
 from loadgen.dsl.feed import open_feed
 from loadgen.dsl.lanes import Lane
 from loadgen.dsl.life import BoundJourney
-from loadgen.dsl.people import Ways
 from loadgen.dsl.plan import Plan
 from loadgen.engine.clock import MonotonicClock, sleep_or_stop
 from loadgen.engine.executor import drive_arrivals, drive_iterations, drive_users
@@ -25,7 +23,7 @@ from loadgen.engine.share import RandomMix, RowIndex, Share
 from loadgen.engine.users import Life, UserPool
 from loadgen.profile import ArrivalProfile, UserProfile
 
-__all__ = ["MAX_USERS", "LaneDrive", "bind", "ways_of"]
+__all__ = ["MAX_USERS", "LaneDrive", "bind"]
 
 MAX_USERS = 10_000
 """Users of one load and worker where nothing sets `max_users`."""
@@ -149,18 +147,6 @@ def bind(plan: Plan, load: int) -> list[BoundJourney]:
             BoundJourney(journey.name, journey.fn, row, journey.set_up_fn, journey.tear_down_fn, journey.state, each)
         )
     return bound
-
-
-def ways_of(plan: Plan) -> Ways:
-    """How the plan's people reach its targets."""
-    return Ways(
-        targets=plan.targets,
-        target=next((name for name, url in plan.targets.items() if url == plan.target), None),
-        timeouts=Timeouts(connect_ns=plan.connect_timeout_ns, total_ns=plan.timeout_ns),
-        connections=plan.connections,
-        tags=plan.tags,
-        trace=plan.trace,
-    )
 
 
 def _drawn(chance: RandomMix) -> Callable[[int, int], int]:

@@ -31,7 +31,7 @@ from loadgen.engine.raw import RAW_VARIABLE, RawFile
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.selfcheck import SelfCheck
 from loadgen.engine.watch import Watches
-from loadgen.lane import LaneDrive, bind, ways_of
+from loadgen.lane import LaneDrive, bind
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.redact import Redactor
 from loadgen.profile import ArrivalProfile
@@ -98,7 +98,7 @@ class Drive:
         )
         for metric in scenario.metrics:
             metric.bind(self._recorder)
-        self._people = People(ways_of(plan), TcpNetwork(), tls_context(plan.ca), seed=seed, shared=shared)
+        self._people = People(plan.ways(), TcpNetwork(), tls_context(plan.ca), seed=seed, shared=shared)
         self._lanes = [
             LaneDrive(
                 lane,

@@ -25,7 +25,7 @@ from loadgen.engine.recorder import Recorder
 from loadgen.engine.share import RandomMix, Share
 from loadgen.engine.users import Arrival
 from loadgen.errors import UsageError
-from loadgen.lane import bind, ways_of
+from loadgen.lane import bind
 from loadgen.measure.exemplar import Failure
 from loadgen.measure.redact import Redactor
 from loadgen.measure.series import OK, SKIPPED
@@ -168,7 +168,7 @@ class _Stage:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         plan = scenario.plan
         self._people = People(
-            ways_of(plan), TcpNetwork(), tls_context(plan.ca), seed=seed, sleep=self._sleep, wait=asyncio.sleep
+            plan.ways(), TcpNetwork(), tls_context(plan.ca), seed=seed, sleep=self._sleep, wait=asyncio.sleep
         )
         self._seen: list[Seen] = []
         self._people.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), "seen": self._seen})

@@ -357,4 +357,6 @@ def _by_path(source: Source, method: ast.expr, url: ast.expr, call: ast.Call) ->
     pattern = re.sub(r"^https?://[^/]*", "(?:https?://[^/]*)?", pattern)
     # A target may have a path of its own, which goes before.
     prefix = "" if pattern.startswith("(?:") else "(?:/.*)?" if pattern.startswith("/") else "(?:/.*)?/?"
-    return RequestName(f"{method_pattern} {prefix}{pattern}", f"{method_text} {text}", is_computed, False)
+    # Of `user.to("login")` the rows are `GET login:/path`, unless that is the target of `user.http`.
+    target = r"(?:[^/ ]+:)?"
+    return RequestName(f"{method_pattern} {target}{prefix}{pattern}", f"{method_text} {text}", is_computed, False)

@@ -134,12 +134,13 @@ class People:
             raise UsageError(
                 f'there is no target "{target}"', hint=f'did you mean "{near[0]}"?' if near and near[0] else there
             )
-        return self._client(meter, pool, url)
+        # Rows of the others bear their target's name: `/x` of two targets is not one row.
+        return self._client(meter, pool, url, "" if url == self._url else target)
 
     def _pool(self) -> ConnectionPool:
         return pool_for(self.ways.connections, self._network, self._ssl, self._shared_pool)
 
-    def _client(self, meter: Meter, pool: ConnectionPool, url: str) -> HttpClient:
+    def _client(self, meter: Meter, pool: ConnectionPool, url: str, target: str = "") -> HttpClient:
         ways = self.ways
         return HttpClient(
             meter,
@@ -149,6 +150,7 @@ class People:
             follow_redirects=ways.follow_redirects,
             tags=ways.tags,
             tracer=self._tracer,
+            target=target,
         )
 
     def _user(self, recorder: Recorder, load: int, tags: Tags, pool: ConnectionPool) -> User:

@@ -100,3 +100,16 @@ async def test_an_iteration_tells_the_meter_which_arrival_of_which_load_it_is() 
 
     await Bench(bound(j), load=3).run(2, first=41)
     assert seen == [(41, 3), (42, 3)]
+
+
+async def test_one_path_of_two_targets_is_two_rows() -> None:
+    async def j(user: User) -> None:
+        await user.http.get("/")
+        await user.to("api").get("/")
+        await user.to("login").get("/")
+        await user.to("login").get("/", name="the login page")
+
+    bench = Bench(bound(j), targets={"api": "http://api.test", "login": "http://login.test"})
+    assert (await bench.run()).outcome == "ok"
+    requests = {row[2]: count for row, count in bench.rows().items() if row[0] == "request"}
+    assert requests == {"GET /": 2, "GET login:/": 1, "the login page": 1}
