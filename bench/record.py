@@ -9,7 +9,8 @@ from hdrh.histogram import HdrHistogram
 
 from bench.report import Section, cost_ns, spread
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import Recorder, RequestSeries
+from loadgen.engine.places import RequestSeries
+from loadgen.engine.recorder import Recorder
 from loadgen.measure.histogram import Histogram, slots_of_ns
 from loadgen.measure.series import OK
 

@@ -27,7 +27,7 @@ from loadgen.clients.prepare import request_of
 from loadgen.clients.redirects import redirected
 from loadgen.clients.routes import Route
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import RequestSeries
+from loadgen.engine.places import RequestSeries
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.series import OK
 from loadgen.units import NS_PER_MS

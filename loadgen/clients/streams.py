@@ -34,7 +34,7 @@ from loadgen.clients.outcomes import PROTOCOL, TOO_LARGE
 from loadgen.clients.replies import Reply
 from loadgen.clients.routes import Route
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import RequestSeries
+from loadgen.engine.places import RequestSeries
 from loadgen.errors import ExpectFailed, RequestFailed
 
 __all__ = ["MAX_EVENTS", "ReplyStream", "StreamedReply"]

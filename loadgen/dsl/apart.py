@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Generator
 from typing import Any, Generic, TypeVar
 
 from loadgen.engine.meter import Meter, Sample
-from loadgen.engine.recorder import Place, RequestSeries
+from loadgen.engine.places import Place, RequestSeries
 
 __all__ = ["Apart", "PollPlace"]
 

@@ -31,8 +31,9 @@ from loadgen.clients import (
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.user import User, UserWith, utc_now
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import Recorder, Tags
+from loadgen.engine.recorder import Recorder
 from loadgen.errors import UsageError
+from loadgen.measure.series import Tags
 
 __all__ = ["People", "Ways"]
 

@@ -39,7 +39,8 @@ from loadgen.dsl.people import People, Ways
 from loadgen.dsl.tally import Tally
 from loadgen.dsl.user import UserWith
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import Recorder, RequestSeries, StepSeries
+from loadgen.engine.places import RequestSeries, StepSeries
+from loadgen.engine.recorder import Recorder
 from loadgen.engine.users import Arrival
 from loadgen.errors import IterationEnded, ScenarioError, UsageError
 from loadgen.measure.series import SKIPPED

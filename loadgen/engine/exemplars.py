@@ -20,7 +20,7 @@ from loadgen.measure.exemplar import Exemplar
 from loadgen.measure.series import MISSED, OK, SKIPPED
 
 if TYPE_CHECKING:
-    from loadgen.engine.recorder import Series
+    from loadgen.engine.places import Series
 
 __all__ = ["MAX_KEPT", "Exemplars", "Picks", "kept_of_one"]
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from loadgen.engine.failures import Draft, Text, exchange_of
-from loadgen.engine.recorder import Place, Recorder, RequestSeries, Tags, Watch
+from loadgen.engine.places import Place, RequestSeries, Watch
+from loadgen.engine.recorder import Recorder
 from loadgen.measure.exemplar import Failure
-from loadgen.measure.series import OK
+from loadgen.measure.series import OK, Tags
 
 __all__ = ["Meter", "Sample"]
 

@@ -1,9 +1,6 @@
-"""Records what happened: ints appended to lists, folded into sparse histograms once an interval.
+"""Records what happened: ints appended to lists, and once an interval a delta of all of them (`fold.py`).
 
-A request costs some 180 ns (20 of them for exemplars: two comparisons), and
-folding 130 ns a value (one series) to 280 ns (300 series of 20 values each),
-where `record_value` of the hdrhistogram package costs 790 ns a value and silently
-drops what is out of range (bench/record.py).
+A request costs some 180 ns, 20 of them for exemplars: two comparisons (bench/record.py).
 
 A flip swaps the active lists for empty ones and folds the old: nothing is
 copied while a value is recorded, and nothing is lost or counted twice. All
@@ -12,55 +9,36 @@ times are ns of `perf_counter_ns`; nothing here reads a clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from itertools import chain
-from operator import itemgetter
 from typing import Protocol
 
-import numpy as np
-
-from loadgen.engine.exemplars import MAX_KEPT, Exemplars, Picks
+from loadgen.engine.exemplars import MAX_KEPT, Exemplars
 from loadgen.engine.failures import FailureBook
-from loadgen.errors import UsageError
+from loadgen.engine.fold import Fold, p99
+from loadgen.engine.places import (
+    JourneySeries,
+    Place,
+    RequestSeries,
+    Series,
+    StepSeries,
+    TrendSeries,
+    Watch,
+    Watches,
+    name_of,
+)
 from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
-from loadgen.measure.due import DueCounts
+from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.exemplar import Exemplar
-from loadgen.measure.histogram import MAX_NS, SLOTS, slots_of_ns
 from loadgen.measure.redact import Redactor
-from loadgen.measure.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, Metric, SeriesKey
+from loadgen.measure.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
 
-__all__ = [
-    "MAX_NAMES",
-    "MAX_TAGGED",
-    "CustomSource",
-    "JourneySeries",
-    "Place",
-    "RawSink",
-    "Recorder",
-    "RequestSeries",
-    "StepSeries",
-    "TrendSeries",
-    "Watch",
-    "Watches",
-]
+__all__ = ["MAX_NAMES", "MAX_TAGGED", "CustomSource", "RawSink", "Recorder"]
 
 MAX_NAMES = 500
 """Distinct request names of a journey's step; the rest go into `(other)`, and the run says so."""
 MAX_TAGGED = 20
 """Distinct tags (values of response headers) of a request's series; the rest go into `(other)`, and the run says so."""
-_TAG_LENGTH = 100
-
-Tags = tuple[tuple[str, str], ...]
-
-
-PART = 1_000
-"""Values that are folded at once while the loop has other things to do: 0.1 ms."""
-MOST_ALIKE = 16
-"""Parts of one series that are kept before they are added up."""
-MAX_OUTCOMES = 50
-"""Of a series in one interval; the rest is `(other)`."""
 
 
 class RawSink(Protocol):
@@ -69,166 +47,11 @@ class RawSink(Protocol):
     def keep(self, key: SeriesKey, values_ns: list[int]) -> None: ...
 
 
-class Watch(Protocol):
-    """Sees each single value of a series that an objective over a sliding window is about (engine/watch.py).
-
-    Times are `perf_counter_ns`. What has begun is told apart by when it did, so two of the same instant are two.
-    """
-
-    def begun(self, at_ns: int, idle_ns: Callable[[int], int] | None = None) -> None:
-        """`idle_ns` (now -> ns): think time since then, which is no response time."""
-
-    def ended(self, at_ns: int, response_ns: int, outcome: str) -> None: ...
-
-    def gone(self, at_ns: int) -> None:
-        """It was cancelled and has no outcome."""
-
-
-class Watches(Protocol):
-    """All that is watched by one worker."""
-
-    def of(self, key: SeriesKey) -> Watch | None:
-        """Asked once for each new series."""
-
-    def take(self, now_ns: int) -> tuple[DueCounts, ...]:
-        """What was seen since the last call, and what is overdue now (`perf_counter_ns`)."""
-
-
 class CustomSource(Protocol):
     """A custom metric that adds up by itself: counter, gauge, rate (dsl/metric.py)."""
 
     def take(self) -> CustomStats | None:
         """Since the last call; None when nothing was recorded."""
-
-
-class Series:
-    """A series over all its outcomes: a list of values for each metric of its kind.
-
-    Those of the outcome ok are at hand; those of others come into being when first seen.
-    """
-
-    __slots__ = ("bar_ns", "key", "metrics", "ok", "others", "pick_at", "picks", "watch")
-
-    def __init__(self, key: SeriesKey, metrics: tuple[Metric, ...], watch: Watch | None = None) -> None:
-        self.bar_ns = -1
-        """Above it a response time is the longest of this interval."""
-        self.pick_at = 1
-        """Which of the ok ones of this interval is picked at random next, from 1."""
-        self.picks: Picks | None = None
-        self.key, self.metrics, self.watch = key, metrics, watch
-        self.ok: tuple[list[int], ...] = tuple([] for _ in metrics)
-        """In the order of `metrics`; swapped for empty lists by a flip, so never kept."""
-        self.others: dict[tuple[str, bool], tuple[list[int], ...]] = {}
-
-    def of(self, outcome: str, censored: bool) -> tuple[list[int], ...]:
-        """The lists of an outcome. censored: response, service and duration are lower bounds."""
-        if outcome == OK and not censored:
-            return self.ok
-        found = self.others.get((outcome, censored))
-        if found is None:
-            if len(self.others) >= MAX_OUTCOMES:  # e.g. picks whose paths are computed
-                outcome = OTHER
-            found = self.others.setdefault((outcome, censored), tuple([] for _ in self.metrics))
-        return found
-
-    def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
-        """What was recorded since the last swap, a list for each histogram."""
-        full, self.ok = self.ok, tuple([] for _ in self.metrics)
-        others, self.others = self.others, {}
-        for (outcome, censored), lists in {(OK, False): full, **others}.items():
-            for metric, values in zip(self.metrics, lists, strict=True):
-                if values:
-                    yield self._key(outcome, metric, censored), values
-
-    def _key(self, outcome: str, metric: Metric, censored: bool) -> SeriesKey:
-        k = self.key
-        is_bound = censored and (metric in ("response", "service", "duration") or outcome == MISSED)
-        return SeriesKey(k.kind, k.journey, k.step, k.request, outcome, metric, is_bound, k.warmup, k.tags)
-
-
-class RequestSeries(Series):
-    """What the client holds for each (journey, step, name): resolved once, then two appends a request."""
-
-    __slots__ = ("place", "tagged")
-
-    def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
-        super().__init__(key, ("response", "service"), watch)
-        self.place: Place | None = None
-        """Where it was resolved; None for one that was asked of the recorder itself."""
-        self.tagged = 0
-        """How many series it is split into by tags of responses."""
-
-    def split(self, tags: Tags) -> RequestSeries:
-        """Of the same request, the series of the responses with these tags: for a reply whose headers have come."""
-        place, name = self.place, self.key.request
-        return self if place is None or name is None else place.tagged(name, tags)
-
-
-class StepSeries(Series):
-    """response: without think; duration: with it."""
-
-    __slots__ = ()
-
-    def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
-        super().__init__(key, ("response", "duration"), watch)
-
-
-class JourneySeries(Series):
-    """Metrics in the order of `Recorder.iteration`'s arguments."""
-
-    __slots__ = ()
-
-    def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
-        super().__init__(key, ("response", "duration", "user_wait", "generator_lag"), watch)
-
-
-class TrendSeries(Series):
-    """A custom metric that is a distribution. 1 µs of a value stands for the trend's resolution."""
-
-    __slots__ = ()
-
-    def __init__(self, key: SeriesKey) -> None:
-        super().__init__(key, ("value",))
-
-    def add(self, value_ns: int) -> None:
-        """0 or more; what is beyond the histogram's hour is censored there."""
-        self.ok[0].append(value_ns)
-
-
-class Place:
-    """A journey, or a step of one, in one load: its own series, and its request series by name.
-
-    tags: those of the load, part of every key that is recorded here.
-    """
-
-    __slots__ = ("_tagged", "journey", "names", "recorder", "series", "step", "tags", "warmup")
-
-    def __init__(self, recorder: Recorder, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> None:
-        self.recorder, self.journey, self.step, self.warmup, self.tags = recorder, journey, step, warmup, tags
-        self.names: dict[str, RequestSeries] = {}
-        self._tagged: dict[tuple[RequestSeries, Tags], RequestSeries] = {}
-        self.series = None if step is None else recorder.step_series(journey, step, warmup, tags)
-
-    def resolve(self, name: str) -> RequestSeries:
-        """The series of a name that is not in `names` yet."""
-        known = self.recorder.redactor.known(_name(name, "request"))
-        series = self.recorder.request_series(self.journey, self.step, known, self.warmup, self.tags)
-        series.place = self
-        if series.key.request == name:  # names beyond the cap are not kept: there may be millions
-            self.names[name] = series
-        return series
-
-    def tagged(self, name: str, tags: Tags) -> RequestSeries:
-        """HOT where the plan has tags, once a request. The series of a name, split by response headers `tags`."""
-        series = self.names.get(name) or self.resolve(name)
-        return self._tagged.get((series, tags)) or self._split(series, tags)
-
-    def _split(self, series: RequestSeries, tags: Tags) -> RequestSeries:
-        known = tuple((name, value[:_TAG_LENGTH]) for name, value in tags)
-        found = self.recorder.tagged_series(series, known)
-        if found.key.tags[len(self.tags) :] == tags:  # values beyond the cap are not kept
-            self._tagged[series, tags] = found
-        return found
 
 
 class Recorder:
@@ -281,7 +104,7 @@ class Recorder:
     def _new_place(self, journey: str, step: str | None, warmup: bool, tags: Tags) -> Place:
         known = step
         if step is not None:
-            known = self.redactor.known(_name(step, "step"))
+            known = self.redactor.known(name_of(step, "step"))
             if known != OTHER and self._is_full((journey, None, tags, warmup), "step", journey):
                 return self.place(journey, OTHER, warmup, tags)  # not kept by its own name: there may be millions
         found = self._places[journey, step, warmup, tags] = Place(self, journey, known, warmup, tags)
@@ -512,48 +335,29 @@ class Recorder:
         Cost: see bench/record.py.
         """
         new: list[SeriesKey] = []
-        lists: list[tuple[int, list[int]]] = []
-        lags: dict[int, list[np.ndarray]] = {}
-        responses: dict[int, list[np.ndarray]] = {}
+        values: list[tuple[int, list[int]]] = []
+        lags: list[int] = []
+        responses: list[int] = []
         for series in self._series.values():
-            for key, values in series.swap():
+            for key, taken in series.swap():
                 if self._raw is not None:
-                    self._raw.keep(key, values)
+                    self._raw.keep(key, taken)
                 number = self._id(key, new)
                 if key.kind == "journey" and key.metric in ("generator_lag", "response"):
-                    (lags if key.metric == "generator_lag" else responses)[number] = []
-                lists.append((number, values))
+                    (lags if key.metric == "generator_lag" else responses).append(number)
+                values.append((number, taken))
         counters = self.counters - self._flipped
         self._flipped = self.counters.copy()
         seq, self._seq = self._seq, self._seq + 1
         due = self._watches.take(self.t0_ns + end_ns) if self._watches is not None else ()
-        custom = tuple(taken for source in self.customs if (taken := source.take()) is not None)
+        custom = tuple(stats for source in self.customs if (stats := source.take()) is not None)
         exemplars = self._take_exemplars()  # before health, which takes the notes
         failures = self.failures.take(self.t0_ns, self.t0_ns + end_ns)
         yield
-        lists.sort(key=itemgetter(0))
-        folded: list[Folded] = []
-        alike: list[Folded] = []
-        """Parts that have series in common."""
-        for part in _parts(lists):
-            of, values_ns = _arrays(part)
-            for number in {number for number, _ in part}:
-                if (kept := lags.get(number, responses.get(number))) is not None:
-                    kept.append(values_ns[of == number])
-            one = _fold(*self._censor_overflow(of, values_ns, new))
-            if alike and max(part[0][-1] for part in alike) // SLOTS < one[0][0] // SLOTS:
-                folded.append(_together(alike))
-                alike = []
-            elif len(alike) == MOST_ALIKE:
-                alike = [_together(alike)]
-            alike.append(one)
+        fold = Fold(values, keep=[*lags, *responses], censored=lambda number: self._censored(number, new))
+        for _ in fold.parts():
             yield
-        if alike:
-            folded.append(_together(alike))
-        index, count, stats = _joined(folded)
-        yield
-        lag_ns = _p99(lags)
-        response_ns = _p99(responses) or 0
+        lag_ns, response_ns = p99(fold.kept(lags)), p99(fold.kept(responses)) or 0
         yield
         return Delta(
             agent="",
@@ -562,9 +366,9 @@ class Recorder:
             start_ns=start_ns,
             end_ns=end_ns,
             new_series=tuple(new),
-            index=index.astype("<u4").tobytes(),
-            count=count.astype("<u4").tobytes(),
-            stats=stats,
+            index=fold.index.astype("<u4").tobytes(),
+            count=fold.count.astype("<u4").tobytes(),
+            stats=fold.stats,
             counters=counters,
             health=health(lag_ns, response_ns) if health else Health(),
             due=due,
@@ -590,117 +394,12 @@ class Recorder:
             new.append(key)
         return found
 
-    def _censor_overflow(
-        self, of: np.ndarray, values_ns: np.ndarray, new: list[SeriesKey]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What is longer than the histogram's hour is censored there: counted apart, never dropped."""
-        over = np.flatnonzero(values_ns > MAX_NS)
-        if not len(over):
-            return of, values_ns
+    def _censored(self, number: int, new: list[SeriesKey]) -> int:
+        """The series that holds what of series `number` is beyond the histogram. Rare: nothing lasts an hour."""
         keys = list(self._ids)  # in the order of their ids
-        for at in over.tolist():
-            of[at] = self._id(replace(keys[of[at]], censored=True), new)
-        values_ns[over] = MAX_NS
-        by_series = np.argsort(of, kind="stable")
-        return of[by_series], values_ns[by_series]
+        return self._id(replace(keys[number], censored=True), new)
 
     def take_notes(self) -> tuple[str, ...]:
         """What was noted since the last call."""
         notes, self._notes = tuple(self._notes), {}
         return notes
-
-
-def _name(name: object, what: str) -> str:
-    """
-    Raises:
-        UsageError: no text.
-    """
-    if not isinstance(name, str):
-        raise UsageError(f"{name!r} is no name of a {what}", hint='a name is text: "login"')
-    return name
-
-
-Folded = tuple[np.ndarray, np.ndarray, tuple[SeriesStats, ...]]
-"""Index and count as in `Delta`, int64, and one SeriesStats for each series, by id."""
-
-
-def _parts(lists: list[tuple[int, list[int]]]) -> Iterator[list[tuple[int, list[int]]]]:
-    """At most `PART` values each, in their order; a series that is longer is in several."""
-    part: list[tuple[int, list[int]]] = []
-    room = PART
-    for series, values in lists:
-        at = 0
-        while at < len(values):
-            taken = values[at : at + room] if at or len(values) > room else values
-            part.append((series, taken))
-            at, room = at + len(taken), room - len(taken)
-            if not room:
-                yield part
-                part, room = [], PART
-    if part:
-        yield part
-
-
-def _arrays(part: list[tuple[int, list[int]]]) -> tuple[np.ndarray, np.ndarray]:
-    """Series ids and times of all values of a part, in its order."""
-    flat: list[int] = []
-    for _, values in part:
-        flat += values
-    of = np.repeat([series for series, _ in part], [len(values) for _, values in part])
-    return of, np.array(flat, dtype=np.int64)
-
-
-def _fold(of: np.ndarray, values_ns: np.ndarray) -> Folded:
-    """Sparse counts and statistics. of, values_ns: (values,) int64, series id (in order) and time of each value.
-
-    Series are folded together, since numpy's overhead is paid by the call and not by the value.
-    """
-    starts = np.flatnonzero(np.diff(of, prepend=-1))
-    columns = (
-        of[starts],
-        np.diff(starts, append=len(of)),
-        np.add.reduceat(values_ns, starts),
-        np.minimum.reduceat(values_ns, starts),
-        np.maximum.reduceat(values_ns, starts),
-    )
-    stats = tuple(map(SeriesStats, *(column.tolist() for column in columns)))
-    index, count = np.unique(of * SLOTS + slots_of_ns(values_ns), return_counts=True)
-    return index, count, stats
-
-
-def _together(parts: list[Folded]) -> Folded:
-    """Parts that have series in common, added up."""
-    if len(parts) == 1:
-        return parts[0]
-    index, place = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
-    count = np.bincount(place, np.concatenate([part[1] for part in parts]), len(index)).astype(np.int64)
-    by_series: dict[int, SeriesStats] = {}
-    for s in chain.from_iterable(part[2] for part in parts):
-        had = by_series.get(s.series)
-        if had is not None:
-            least, most = min(had.min_ns, s.min_ns), max(had.max_ns, s.max_ns)
-            s = SeriesStats(s.series, had.n + s.n, had.sum_ns + s.sum_ns, least, most)
-        by_series[s.series] = s
-    return index, count, tuple(by_series[series] for series in sorted(by_series))
-
-
-def _joined(folded: list[Folded]) -> Folded:
-    """Parts of different series, one behind the other."""
-    if not folded:
-        none = np.zeros(0, dtype=np.int64)
-        return none, none, ()
-    return (
-        np.concatenate([part[0] for part in folded]),
-        np.concatenate([part[1] for part in folded]),
-        tuple(chain.from_iterable(part[2] for part in folded)),
-    )
-
-
-def _p99(by_series: dict[int, list[np.ndarray]]) -> int | None:
-    """What 1 % of the values exceed, and at least one of them: of a few values the worst is chance and no p99."""
-    values_ns = [array for arrays in by_series.values() for array in arrays]
-    if not values_ns:
-        return None
-    whole = np.concatenate(values_ns)
-    rank = max(0, len(whole) - 1 - max(1, len(whole) // 100))
-    return int(np.partition(whole, rank)[rank])

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from time import perf_counter_ns
 from typing import Protocol
 
-from loadgen.engine.recorder import JourneySeries, Recorder
+from loadgen.engine.places import JourneySeries
+from loadgen.engine.recorder import Recorder
 
 __all__ = ["Arrival", "Life", "Slot", "UserPool"]
 

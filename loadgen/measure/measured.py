@@ -12,18 +12,14 @@ from typing import Final
 
 from loadgen.measure.delta import COUNTER_NAMES, Counters, Health
 from loadgen.measure.histogram import Counts, Histogram
-from loadgen.measure.series import OK, Kind, Metric, SeriesKey
+from loadgen.measure.series import OK, Kind, Metric, SeriesKey, Tags
 from loadgen.measure.store import Stats, Store
 from loadgen.measure.wellformed import Wellformed
 
-__all__ = ["ALL", "Catalogue", "Measured", "Row", "Tags", "Window", "add_all", "add_up"]
+__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "add_all", "add_up"]
 
 ALL: Final = "*"
 """As a region or an outcome: the sum over all of them."""
-
-
-Tags = tuple[tuple[str, str], ...]
-"""(name, value) of each."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["CUT_OFF", "MISSED", "OK", "OTHER", "SKIPPED", "TIMEOUT", "Kind", "Metric", "SeriesKey"]
+__all__ = ["CUT_OFF", "MISSED", "OK", "OTHER", "SKIPPED", "TIMEOUT", "Kind", "Metric", "SeriesKey", "Tags"]
 
 Kind = Literal["journey", "step", "request", "trend"]
 Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value"]
@@ -31,6 +31,10 @@ OTHER: Final = "(other)"
 """Stands for all names beyond the cap on distinct names."""
 
 
+Tags = tuple[tuple[str, str], ...]
+"""(name, value) of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesKey:
     """One histogram's name, the same on agent, wire, controller and in files."""
@@ -47,4 +51,4 @@ class SeriesKey:
     """True: each value is only a lower bound (time-out, missed, cut off): the truth is greater."""
     warmup: bool = False
     """True: due within the warm-up, so kept out of series and SLOs."""
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: Tags = ()

@@ -28,11 +28,11 @@ import msgspec
 from loadgen.measure.batches import Batches
 from loadgen.measure.custom import CustomStats, MetricSpec
 from loadgen.measure.histogram import Histogram, Value, mean_us, percentiles
-from loadgen.measure.measured import ALL, Measured, Row, Tags
+from loadgen.measure.measured import ALL, Measured, Row
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import SloResult, number_text
 from loadgen.measure.rundir import utc_text
-from loadgen.measure.series import OK, SKIPPED, Kind, Metric
+from loadgen.measure.series import OK, SKIPPED, Kind, Metric, Tags
 
 __all__ = [
     "FORMAT",

@@ -18,7 +18,8 @@ from loadgen.clients.canned import reply
 from loadgen.dsl.chance import empirical, lognormal, uniform
 from loadgen.dsl.people import People, Ways
 from loadgen.dsl.user import User, UserWith
-from loadgen.engine.recorder import Recorder, Watch
+from loadgen.engine.places import Watch
+from loadgen.engine.recorder import Recorder
 from loadgen.engine.users import Arrival
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.redact import Redactor

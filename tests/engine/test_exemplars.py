@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from loadgen.engine.exemplars import Exemplars, kept_of_one
 from loadgen.engine.failures import FIRST, MAX_A_RUN, FailureBook
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import Recorder, RequestSeries
+from loadgen.engine.places import RequestSeries
+from loadgen.engine.recorder import Recorder
 from loadgen.measure.delta import Delta
 from loadgen.measure.exemplar import MAX_FAILURES, Exemplar, Failure, check_exemplars
 from loadgen.measure.redact import Redactor

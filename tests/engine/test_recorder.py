@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.engine.fold import PART
 from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import MAX_NAMES, MAX_TAGGED, PART, Recorder, RequestSeries
+from loadgen.engine.places import RequestSeries
+from loadgen.engine.recorder import MAX_NAMES, MAX_TAGGED, Recorder
 from loadgen.errors import UsageError
 from loadgen.measure.delta import Delta
 from loadgen.measure.histogram import MAX_NS, slots_of_ns

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 from loadgen.clients import ConnectionPool, HttpClient, Reply, TcpNetwork, Timeouts, Tracer
 from loadgen.clients.network import Network
 from loadgen.engine.meter import Meter, Sample
-from loadgen.engine.recorder import Recorder, RequestSeries
+from loadgen.engine.places import RequestSeries
+from loadgen.engine.recorder import Recorder
 
 __all__ = [
     "CLOSE",
