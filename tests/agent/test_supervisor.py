@@ -332,7 +332,8 @@ async def test_unreadable_messages_are_counted_and_survived(bundle: Bundle) -> N
             s.controller.router.send(s.controller.identity, junk)
         await until(lambda: s.agent._link.unreadable == 3)
         s.controller.say(s.controller.prepare("six"))
-        await s.controller.hear(Ready)
+        ready = await s.controller.hear(Ready)
+    assert (ready.run_id, ready.bundle_sha256) == (s.controller.prepare("six").run_id, bundle.sha256)
 
 
 async def test_no_worker_and_no_folder_is_left_behind(bundle: Bundle) -> None:

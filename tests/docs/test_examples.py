@@ -35,6 +35,7 @@ from loadgen.dsl.feed import Feed
 from loadgen.dsl.load import Arrivals, Users
 from loadgen.dsl.loader import load
 from loadgen.dsl.spec import Overrides
+from loadgen.report.opened import Run
 from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.rehearsal import rehearse
 from tests.support.target import RunningTarget, running_target
@@ -203,7 +204,10 @@ async def test_example_runs(block: Block, shop: RunningTarget, folder: Path) -> 
 def test_example_looks_back(block: Block, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run_folder)
 
-    exec(compile(PRELUDE + block.text, str(block), "exec"), {})
+    names: dict[str, object] = {}
+    exec(compile(PRELUDE + block.text, str(block), "exec"), names)
+
+    assert any(isinstance(value, Run) and value.summary is not None for value in names.values())
 
 
 @pytest.mark.parametrize("block", SETTINGS, ids=str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from loadgen.dsl.environment import Policy, find_settings, merged, read_environment, read_settings
 from loadgen.dsl.loader import load
 from loadgen.dsl.spec import Overrides
-from loadgen.errors import ScenarioError
+from loadgen.errors import Fault, ScenarioError
 from loadgen_controller.options import Wrongs, overrides_of
 from tests.support.scenarios import browse_with
 
@@ -129,8 +128,14 @@ def test_a_file_with_one_fault(tmp_path: Path, text: str, told: str) -> None:
 @given(st.text(alphabet='[]env.=ab"{}\n 1,policy', max_size=60))
 def test_no_text_crashes_the_reading(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = settings_with(tmp_path_factory.getbasetemp(), text)
-    with suppress(ScenarioError):
-        read_settings(path)
+    read: Path | None = None
+    faults: tuple[Fault, ...] = ()
+    try:
+        read = read_settings(path).path
+    except ScenarioError as error:
+        faults = error.faults
+    assert (read == path) != bool(faults)
+    assert all(fault.file == str(path) and fault.message for fault in faults)
 
 
 def test_an_environment_that_is_not_there_is_told_with_its_neighbour(tmp_path: Path) -> None:
