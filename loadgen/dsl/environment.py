@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from loadgen.dsl.plan import did_you_mean, url_wrong
+from loadgen.dsl.arguments import did_you_mean, url_wrong
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
 

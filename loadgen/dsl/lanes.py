@@ -19,10 +19,11 @@ from fractions import Fraction
 from math import isfinite
 from typing import Any, Final, Literal
 
+from loadgen.dsl.arguments import Wrong, max_users_wrong, read_weights
 from loadgen.dsl.feed import Feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.load import Arrivals, Executor, Iterations, Users
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.origin import here
 from loadgen.dsl.spec import highest_sum
 from loadgen.engine.share import RowIndex
 from loadgen.errors import Fault, ProfileError
@@ -33,10 +34,9 @@ __all__ = [
     "MAX_LOADS",
     "Lane",
     "Load",
-    "Wrong",
     "is_executor",
+    "names_wrong",
     "read_mix",
-    "read_weights",
     "rows_used",
     "scaled",
     "stretched",
@@ -44,17 +44,6 @@ __all__ = [
 
 MAX_LOADS: Final = 50
 """Loads of a plan: each has users and connections of its own in every worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """One thing wrong with a plan or a load, and in which of its arguments ("slos[1]": the second element)."""
-
-    argument: str
-    message: str
-    hint: str = ""
-    origin: Origin | None = None
-    """Where it is written, if that is not the argument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +138,6 @@ def is_executor(load: object) -> bool:
     return isinstance(load, Arrivals | Users | Iterations)
 
 
-def max_users_wrong(max_users: object) -> Iterable[Wrong]:
-    if max_users is not None and (isinstance(max_users, bool) or not isinstance(max_users, int) or max_users < 1):
-        yield Wrong("max_users", f"max_users: {max_users!r}", "a whole number, at least 1; None sets no cap")
-
-
 def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...], tuple[float, ...]]:
     """Journeys and weights, in the order of the mix. A weight of 0 leaves its journey in, without load."""
     given: dict[Journey[Any], Any] = {}
@@ -176,27 +160,6 @@ def names_wrong(argument: str, journeys: Iterable[Journey[Any]]) -> Iterable[Wro
     names = [one.name for one in journeys]
     for twice in sorted({name for name in names if names.count(name) > 1}):
         yield Wrong(argument, f'{argument}: two journeys are named "{twice}"', 'give one of them @journey(name="...")')
-
-
-def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wrong: list[Wrong]) -> dict[str, float]:
-    """The weights that make sense by name; what does not is added to `wrong`."""
-    good: dict[str, float] = {}
-    before = len(wrong)
-    for name, weight in pairs:
-        if not isinstance(name, str) or not name.strip():
-            wrong.append(Wrong(argument, f"{argument}: {name!r} is no name of a {what}", f'write {{"{what}": 1}}'))
-        elif isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
-            wrong.append(Wrong(argument, f"{argument}: the weight of {name} is {weight!r}", "write a number"))
-        elif weight < 0:
-            wrong.append(
-                Wrong(argument, f"{argument}: the weight of {name} is negative: {weight:g}", "0 gives it no load")
-            )
-        else:
-            good[name] = float(weight)
-    if len(wrong) == before and not any(good.values()):
-        message = f"{argument}: all weights are 0" if good else f"{argument}: no {what}"
-        wrong.append(Wrong(argument, message, "at least one has to be above 0"))
-    return good
 
 
 def _no_journey_hint(one: object, name: str) -> str:
@@ -265,7 +228,7 @@ def rows_used(lane: Lane, feed: Feed[Any]) -> int | None:
     if not readers:
         return 0
     if isinstance(lane.profile, UserProfile):
-        each = any(getattr(lane.journeys[i], "each", "user") == "iteration" for i in readers)
+        each = any(lane.journeys[i].each == "iteration" for i in readers)
         return None if each else lane.profile.peak
     if lane.random:  # which journey an arrival takes is not known beforehand, so each has a row
         return lane.profile.total()

@@ -38,6 +38,7 @@ import loadgen.dsl.metric as metric_module
 import loadgen.dsl.plan as plan_module
 import loadgen.dsl.slo as slo_module
 from loadgen.dsl import lanes
+from loadgen.dsl.arguments import did_you_mean
 from loadgen.dsl.chance import Distribution
 from loadgen.dsl.feed import Feed, open_feed
 from loadgen.dsl.journey import Journey
@@ -46,7 +47,7 @@ from loadgen.dsl.mistakes import mistakes, request_names
 from loadgen.dsl.origin import Origin
 from loadgen.dsl.param import Params, params_given
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
-from loadgen.dsl.plan import Plan, did_you_mean, rows_needed
+from loadgen.dsl.plan import Plan, rows_needed
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.siblings import Siblings
 from loadgen.dsl.slo import Slo

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from loadgen.clients import HttpClient
 from loadgen.clients.prepare import AllOptions
-from loadgen.dsl.plan import did_you_mean
+from loadgen.dsl.arguments import did_you_mean
 from loadgen.dsl.source import Source
 from loadgen.dsl.user import UserWith
 from loadgen.errors import Fault

@@ -6,46 +6,47 @@ declarative part, which travels, is `spec.py`'s; its loads are `lanes.py`'s.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from loadgen.clients import Connections, Timeouts, Trace
-from loadgen.dsl.journey import Journey
-from loadgen.dsl.lanes import (
-    MAX_LOADS,
-    Lane,
-    Load,
+from loadgen.dsl.arguments import (
     Wrong,
-    is_executor,
+    by_name,
+    did_you_mean,
+    is_url,
     max_users_wrong,
-    names_wrong,
-    read_mix,
+    once_wrong,
+    read_connections,
+    read_duration,
+    read_labels,
+    read_tags,
+    read_text,
+    read_time_limit,
+    read_trace,
     read_weights,
-    rows_used,
-    scaled,
-    stretched,
+    url_wrong,
 )
+from loadgen.dsl.journey import Journey
+from loadgen.dsl.lanes import MAX_LOADS, Lane, Load, is_executor, names_wrong, read_mix, rows_used, scaled, stretched
 from loadgen.dsl.load import Executor
 from loadgen.dsl.metric import Metric
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.origin import here
 from loadgen.dsl.people import Ways
 from loadgen.dsl.slo import Slo
 from loadgen.dsl.spec import JourneySpec, LaneSpec, Overrides, PlanSpec, TraceSpec, highest_sum
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.profile import ArrivalProfile, Profile, UserProfile
-from loadgen.units import NS_PER_S, format_duration, parse_duration
+from loadgen.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from loadgen.dsl.user import User
 
-__all__ = ["Lane", "Load", "Plan", "did_you_mean", "rows_needed", "url_wrong"]
+__all__ = ["Plan", "rows_needed"]
 
 
 class Plan:
@@ -133,23 +134,23 @@ class Plan:
         self._read_loads(load, mix, loads)
         self._read_targets(target, targets)
         self._read_slos(slos)
-        self.regions: dict[str, float] = read_weights("regions", "region", _by_name(regions), self._wrong)
+        self.regions: dict[str, float] = read_weights("regions", "region", by_name(regions), self._wrong)
         self.max_users = max_users
         self.warmup_is_found = warmup == "auto"
         """The warm-up is found after the run; `warmup_ns` is 0 then."""
-        self.warmup_ns = (0 if self.warmup_is_found else self._duration("warmup", warmup)) or 0
-        self.max_lateness_ns = self._duration("max_lateness", max_lateness)
-        self.drain_ns = self._duration("drain", drain) or 0
-        self.connect_timeout_ns = self._time_limit("connect_timeout", connect_timeout, 10)
-        self.timeout_ns = self._time_limit("timeout", timeout, 60)
+        self.warmup_ns = (0 if self.warmup_is_found else read_duration("warmup", warmup, self._wrong)) or 0
+        self.max_lateness_ns = read_duration("max_lateness", max_lateness, self._wrong)
+        self.drain_ns = read_duration("drain", drain, self._wrong) or 0
+        self.connect_timeout_ns = read_time_limit("connect_timeout", connect_timeout, 10, self._wrong)
+        self.timeout_ns = read_time_limit("timeout", timeout, 60, self._wrong)
         self.set_up, self.tear_down = set_up, tear_down
         self.seed = seed
-        self.connections = self._read_connections(connections)
-        self.tags = self._read_tags(tags)
+        self.connections = read_connections(connections, self._wrong)
+        self.tags = read_tags(tags, self._wrong)
         """Names of response headers, in lower case."""
-        self.trace = self._read_trace(trace)
-        self.owner = self._text("owner", owner)
-        self.labels = self._read_labels(labels)
+        self.trace = read_trace(trace, self._wrong)
+        self.owner = read_text("owner", owner, self._wrong)
+        self.labels = read_labels(labels, self._wrong)
         self.ca: Path | None = None
         if ca is not None:
             self._read_ca(ca)
@@ -221,7 +222,7 @@ class Plan:
             found += self.load.faults
         found += self._windows_wrong()
         found += self._rows_wrong()
-        if not _is_url(self.target) and self.overrides.target is not None:
+        if not is_url(self.target) and self.overrides.target is not None:
             found.append(Fault("--target", 0, *url_wrong(self.target)))
         return tuple(sorted({*found, *self._overridden, *self._overrides_wrong()}))
 
@@ -233,10 +234,13 @@ class Plan:
         plan._aim(overrides)
         if overrides.regions:
             plan.regions = plan._chosen_regions(overrides.regions)
-            plan._leave_out_slos_of(set(self.regions) - set(plan.regions))
-        if overrides.duration_s is not None:
-            before = self._windows_too_long()  # a fault of the plan itself stays one
-            plan._leave_out_windows([slo for slo in plan._windows_too_long() if slo not in before])
+            gone = set(self.regions) - set(plan.regions)
+            those = [slo for slo in plan.slos if slo.objective is not None and slo.objective.region in gone]
+            plan._leave_out(those, "its region takes no part in this run")
+        if overrides.duration_s is not None:  # a quick try has no room for a window that the whole run has room for
+            faulty = self._windows_too_long()
+            those = [slo for slo in plan._windows_too_long() if slo not in faulty]
+            plan._leave_out(those, "its window is longer than --duration")
         return plan
 
     def spec(self) -> PlanSpec:
@@ -374,77 +378,6 @@ class Plan:
                 self._wrong.append(Wrong(f"slos[{i}]", f"slos: {one!r} is no objective", hint))
         self.slos: tuple[Slo, ...] = tuple(one for one in given if isinstance(one, Slo))
 
-    def _read_tags(self, tags: object) -> tuple[str, ...]:
-        given = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | Mapping) else [tags]
-        names: dict[str, None] = {}
-        for one in given:
-            kind, _, name = one.partition(":") if isinstance(one, str) else ("", "", "")
-            if kind.strip() != "header" or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name.strip(), re.ASCII):
-                hint = f'write "header:{one}"' if isinstance(one, str) and ":" not in one and one else ""
-                hint = hint or 'write tags=["header:x-cache"], the name of a header of the answers'
-                self._wrong.append(Wrong("tags", f"tags: {one!r} is no tag", hint))
-            else:
-                names[name.strip().lower()] = None
-        return tuple(names)
-
-    def _read_trace(self, trace: object) -> Trace | None:
-        if trace is None:
-            return None
-        try:
-            if isinstance(trace, Trace):
-                return trace.checked()
-            if isinstance(trace, str):
-                return Trace.parse(trace)
-            raise ValueError(f"{trace!r} says nothing about tracing")
-        except ValueError as error:
-            self._wrong.append(Wrong("trace", f"trace: {error}", 'write trace="1%", or trace=Trace(sample=0.01)'))
-            return None
-
-    def _read_connections(self, connections: object) -> Connections:
-        try:
-            if isinstance(connections, Connections):
-                return connections
-            if isinstance(connections, str):
-                return Connections.parse(connections)
-            raise ValueError(f"{connections!r} is no policy")
-        except ValueError as error:
-            hint = 'write "kept", "fresh" or "shared:50"'
-            self._wrong.append(Wrong("connections", f"connections: {error}", hint))
-            return Connections("kept")
-
-    def _read_labels(self, labels: object) -> dict[str, str]:
-        if labels is None:
-            return {}
-        pairs = list(labels.items()) if isinstance(labels, Mapping) else [(labels, None)]
-        for name, value in pairs:
-            if not isinstance(name, str) or not isinstance(value, str):
-                hint = 'texts, as in labels={"service": "checkout"}'
-                self._wrong.append(Wrong("labels", f"labels: {name!r}: {value!r} is no label", hint))
-        return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
-
-    def _text(self, argument: str, value: object) -> str:
-        if isinstance(value, str):
-            return value.strip()
-        self._wrong.append(Wrong(argument, f"{argument}: {value!r} is no text", f'write {argument}="..."'))
-        return ""
-
-    def _duration(self, argument: str, value: object) -> int | None:
-        if value is None:
-            return None
-        try:
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise ValueError(f'{value!r} is no duration; write "30s"')
-            return parse_duration(value)
-        except (ValueError, OverflowError) as error:
-            self._wrong.append(Wrong(argument, f"{argument}: {error}", f'write {argument}="30s"'))
-            return None
-
-    def _time_limit(self, argument: str, value: object, default_s: int) -> int:
-        limit_ns = self._duration(argument, value)
-        if limit_ns == 0:
-            self._wrong.append(Wrong(argument, f"{argument}: 0 leaves a request no time", f'write "{default_s}s"'))
-        return limit_ns or default_s * NS_PER_S
-
     def _read_ca(self, ca: object) -> None:
         if not isinstance(ca, str | Path):
             self._wrong.append(Wrong("ca", f"ca: {ca!r} is no path of a file", 'write ca="ca.pem"'))
@@ -462,7 +395,7 @@ class Plan:
         return Fault(self.origin.file, self.lines.get(wrong.argument, whole), wrong.message, wrong.hint)
 
     def _find_wrong(self) -> Iterator[Wrong]:
-        if self.overrides.target is None and not _is_url(self.target) and not self._are_targets_wrong():
+        if self.overrides.target is None and not is_url(self.target) and not self._are_targets_wrong():
             message, hint = url_wrong(self.target)
             yield Wrong("target", message, hint)
         yield from max_users_wrong(self.max_users)
@@ -470,7 +403,7 @@ class Plan:
             yield Wrong("seed", f"seed: {self.seed!r} is no whole number", "write seed=7; None draws one for each run")
         for argument, fn in (("set_up", self.set_up), ("tear_down", self.tear_down)):
             if fn is not None:
-                yield from _once_wrong(argument, fn)
+                yield from once_wrong(argument, fn)
         yield from self._warmup_wrong()
 
     def _are_targets_wrong(self) -> bool:
@@ -510,15 +443,6 @@ class Plan:
             return ()
         measured_ns = duration_ns - self.warmup_ns
         return tuple(slo for slo in self.slos if slo.objective is not None and slo.objective.window_ns > measured_ns)
-
-    def _leave_out_windows(self, those: Iterable[Slo]) -> None:
-        """A quick try with --duration has no room for a window that the whole run has room for; the person is told."""
-        self.warnings += tuple(
-            slo.origin.fault(f"{slo.objective.text} is left out: its window is longer than --duration")
-            for slo in those
-            if slo.objective is not None
-        )
-        self.slos = tuple(slo for slo in self.slos if slo not in those)
 
     def _rows_wrong(self) -> Iterator[Fault]:
         """A unique feed of which one lane takes rows without a known end, and a later one others."""
@@ -566,15 +490,13 @@ class Plan:
             self._overridden.append(Fault("--regions", 0, "all weights are 0", "at least one has to be above 0"))
         return chosen
 
-    def _leave_out_slos_of(self, regions: set[str]) -> None:
-        """An objective on a region that takes no part has no data and could never pass; the person is told."""
-        kept = tuple(s for s in self.slos if s.objective is None or s.objective.region not in regions)
+    def _leave_out(self, those: Iterable[Slo], why: str) -> None:
+        """Objectives that could have no data in this run, and so never pass; the person is told."""
+        gone = tuple(those)
         self.warnings += tuple(
-            s.origin.fault(f"{s.objective.text} is left out: its region takes no part in this run")
-            for s in self.slos
-            if s not in kept and s.objective is not None
+            slo.origin.fault(f"{slo.objective.text} is left out: {why}") for slo in gone if slo.objective is not None
         )
-        self.slos = kept
+        self.slos = tuple(slo for slo in self.slos if slo not in gone)
 
     def _aim(self, overrides: Overrides) -> None:
         """Change the targets. Those of an environment that the plan does not have serve other scenarios."""
@@ -680,67 +602,6 @@ def _override_ns(duration_s: float) -> int:
         return parse_duration(duration_s)
     except ValueError as error:
         raise ProfileError(str(error)) from None
-
-
-def did_you_mean(name: str, there: Iterable[str]) -> str:
-    """A hint: the name that is most like `name`, or all that there are."""
-    known = list(there)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f'did you mean "{close[0]}"?'
-    return "there is " + ", ".join(f'"{one}"' for one in known[:10]) if known else ""
-
-
-def _by_name(regions: object) -> list[tuple[Any, Any]]:
-    if isinstance(regions, Mapping):
-        return list(regions.items())
-    if isinstance(regions, str):
-        return [(regions, 1.0)]
-    if isinstance(regions, Iterable):
-        return [(name, 1.0) for name in regions]
-    return [(regions, 1.0)]
-
-
-def _once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
-    name = getattr(fn, "__name__", repr(fn))
-    hint = f"write `async def {name}(user: User)`"
-    code = getattr(fn, "__code__", None)
-    origin = None if code is None else Origin(code.co_filename, code.co_firstlineno)
-    if not inspect.iscoroutinefunction(fn):
-        yield Wrong(argument, f"{argument}: {name} is no async function", hint, origin)
-        return
-    try:
-        inspect.signature(fn).bind(None)
-    except TypeError:
-        yield Wrong(argument, f"{argument}: {name} gets the user and nothing else", hint, origin)
-
-
-def _is_url(target: object) -> bool:
-    return not url_wrong(target)[0]
-
-
-def url_wrong(target: object) -> tuple[str, str]:
-    """What is wrong with a target, and the hint; ("", "") when it is fine."""
-    hint = 'write "https://shop.example" or "http://127.0.0.1:8080"'
-    if not isinstance(target, str):
-        return f"target: {target!r} is no URL", hint
-    try:
-        url = urlsplit(target)
-        port = url.port
-    except ValueError as error:
-        return f"target: {target!r} is no URL: {error}", hint
-    if url.scheme not in ("http", "https"):
-        return (
-            f"target: {target!r} is no http or https URL",
-            f'write "http://{target}"' if "://" not in target and target else hint,
-        )
-    if not url.hostname or any(c.isspace() for c in target) or port == 0:
-        return f"target: {target!r} is no URL: no host and port", hint
-    if url.username is not None or url.password is not None:
-        return "target: it holds credentials, which would be kept with the results", "send them in a header"
-    if url.query or url.fragment:
-        return f"target: {target!r} has a query or fragment; it is the base of all paths", hint
-    return "", ""
 
 
 def _data_name(one: Journey[Any]) -> str | None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from loadgen import Plan, User, arrivals, error_ratio, feed, journey, p, param, users
 from loadgen.dsl.metric import counter, gauge
-from loadgen.dsl.plan import Load
+from loadgen.dsl.lanes import Load
 from loadgen.dsl.secret import secret
 
 from helpers import log_in
