@@ -17,17 +17,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from time import perf_counter_ns
-from types import TracebackType
 from typing import Any, Final, Generic, Never, TypeVar, overload
 
 from loadgen.clients import HttpClient
 from loadgen.dsl.apart import Apart, PollPlace
 from loadgen.dsl.chance import Distribution
 from loadgen.dsl.origin import here
-from loadgen.dsl.outcome import is_bound, outcome_of
+from loadgen.dsl.outcome import outcome_of
 from loadgen.dsl.strays import owns
 from loadgen.dsl.tally import Tally
-from loadgen.engine.failures import exchange_of
+from loadgen.dsl.timed import Measure, Step
 from loadgen.engine.meter import Meter
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.series import OK, SKIPPED, TIMEOUT
@@ -139,7 +138,7 @@ class User:
 
     def measure(self, name: str) -> Measure:
         """Time anything else that is awaited, as a request named `name`: `async with user.measure("sign"):`."""
-        return Measure(self, name)
+        return Measure(self.meter, name)
 
     async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
         """Pause as a person would: `think(2)`, `think("500ms")`, uniformly `think(1, 3)`, `think(lognormal(1.4, .8))`.
@@ -236,7 +235,7 @@ class User:
         meter.settle()
         every_ns, timeout_ns = parse_duration(every), parse_duration(timeout)
         polls = PollPlace(meter.place, f"{name} (poll)")
-        sample = Measure(self, name)
+        sample = Measure(self.meter, name)
         sample.begin(self._clock())
         deadline_ns = sample.asked_ns + timeout_ns
         count = 0
@@ -503,101 +502,6 @@ class UserWith(User, Generic[S]):
         self._state = value
         if self.owner is not None:
             self.owner.state_is(value)
-
-
-class Step:
-    """HOT, twice a step. See `User.step`."""
-
-    __slots__ = ("_entered_ns", "_failed", "_idle_ns", "_name", "_outer", "_user")
-
-    def __init__(self, user: User, name: str) -> None:
-        self._user, self._name = user, name
-
-    async def __aenter__(self) -> None:
-        user = self._user
-        meter = user.meter
-        self._outer, self._failed, self._idle_ns = meter.step, meter.failed, user.idle_ns
-        meter.enter(self._name if meter.step is None else f"{meter.step}/{self._name}")
-        self._entered_ns = perf_counter_ns()
-        if (watch := meter.watch) is not None:
-            watch.begun(self._entered_ns, self._idle)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        now_ns = perf_counter_ns()
-        user = self._user
-        meter = user.meter
-        meter.settle()
-        if error is not None:
-            outcome = outcome_of(error)
-        elif meter.failed is not None and self._failed is None:
-            outcome = meter.failed
-        else:
-            outcome = OK
-        duration_ns = now_ns - self._entered_ns
-        response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
-        is_censored = outcome is not OK and is_bound(outcome)
-        meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
-
-    def _idle(self, now_ns: int) -> int:
-        """Think time since the step was entered."""
-        return self._user.idle_until(now_ns) - self._idle_ns
-
-
-class Measure:
-    """See `User.measure`. It is its own sample."""
-
-    __slots__ = (
-        "_name",
-        "_user",
-        "asked_ns",
-        "done_ns",
-        "first_byte_ns",
-        "last",
-        "outcome",
-        "sent_ns",
-        "series",
-        "size_bytes",
-    )
-
-    def __init__(self, user: User, name: str) -> None:
-        self._user, self._name = user, name
-        self.last: object = None
-        """Of a poll, the last answer: what a failure shows."""
-
-    async def __aenter__(self) -> None:
-        self._user.meter.settle()
-        self.begin(perf_counter_ns())
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            self.gone()  # cut off in flight: started, never finished
-            return
-        self.end(perf_counter_ns(), OK if error is None else outcome_of(error))
-
-    def begin(self, asked_ns: int) -> None:
-        self.series = self._user.meter.request(self._name)
-        self.size_bytes = 0
-        self.asked_ns = self.sent_ns = asked_ns
-        if self.series.watch is not None:
-            self.series.watch.begun(asked_ns)
-
-    def end(self, done_ns: int, outcome: str) -> None:
-        self.first_byte_ns = self.done_ns = done_ns
-        self.outcome = outcome
-        self._user.meter.hold(self)
-        self._user.meter.settle()
-
-    def gone(self) -> None:
-        if self.series.watch is not None:
-            self.series.watch.gone(self.asked_ns)
-
-    def exchange(self) -> tuple[str, str]:
-        """What was sent and received last, as text."""
-        return exchange_of(self.last) or ("", "")
 
 
 def _distribution(word: str, of: object) -> Distribution:

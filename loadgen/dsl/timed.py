@@ -1,0 +1,117 @@
+"""The timed blocks of a journey: `async with user.step("login"):`, `async with user.measure("sign"):`.
+
+A step times a part of the journey, with requests and think time in it; a measure
+times one thing that is awaited, as a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from loadgen.dsl.outcome import is_bound, outcome_of
+from loadgen.engine.failures import exchange_of
+from loadgen.engine.meter import Meter
+from loadgen.measure.series import OK
+
+if TYPE_CHECKING:
+    from loadgen.dsl.user import User
+
+__all__ = ["Measure", "Step"]
+
+
+class Step:
+    """HOT, twice a step. See `User.step`."""
+
+    __slots__ = ("_entered_ns", "_failed", "_idle_ns", "_name", "_outer", "_user")
+
+    def __init__(self, user: User, name: str) -> None:
+        self._user, self._name = user, name
+
+    async def __aenter__(self) -> None:
+        user = self._user
+        meter = user.meter
+        self._outer, self._failed, self._idle_ns = meter.step, meter.failed, user.idle_ns
+        meter.enter(self._name if meter.step is None else f"{meter.step}/{self._name}")
+        self._entered_ns = perf_counter_ns()
+        if (watch := meter.watch) is not None:
+            watch.begun(self._entered_ns, self._idle)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        now_ns = perf_counter_ns()
+        user = self._user
+        meter = user.meter
+        meter.settle()
+        if error is not None:
+            outcome = outcome_of(error)
+        elif meter.failed is not None and self._failed is None:
+            outcome = meter.failed
+        else:
+            outcome = OK
+        duration_ns = now_ns - self._entered_ns
+        response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
+        is_censored = outcome is not OK and is_bound(outcome)
+        meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
+
+    def _idle(self, now_ns: int) -> int:
+        """Think time since the step was entered."""
+        return self._user.idle_until(now_ns) - self._idle_ns
+
+
+class Measure:
+    """See `User.measure`. It is its own sample."""
+
+    __slots__ = (
+        "_meter",
+        "_name",
+        "asked_ns",
+        "done_ns",
+        "first_byte_ns",
+        "last",
+        "outcome",
+        "sent_ns",
+        "series",
+        "size_bytes",
+    )
+
+    def __init__(self, meter: Meter, name: str) -> None:
+        self._meter, self._name = meter, name
+        self.last: object = None
+        """Of a poll, the last answer: what a failure shows."""
+
+    async def __aenter__(self) -> None:
+        self._meter.settle()
+        self.begin(perf_counter_ns())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            self.gone()  # cut off in flight: started, never finished
+            return
+        self.end(perf_counter_ns(), OK if error is None else outcome_of(error))
+
+    def begin(self, asked_ns: int) -> None:
+        self.series = self._meter.request(self._name)
+        self.size_bytes = 0
+        self.asked_ns = self.sent_ns = asked_ns
+        if self.series.watch is not None:
+            self.series.watch.begun(asked_ns)
+
+    def end(self, done_ns: int, outcome: str) -> None:
+        self.first_byte_ns = self.done_ns = done_ns
+        self.outcome = outcome
+        self._meter.hold(self)
+        self._meter.settle()
+
+    def gone(self) -> None:
+        if self.series.watch is not None:
+            self.series.watch.gone(self.asked_ns)
+
+    def exchange(self) -> tuple[str, str]:
+        """What was sent and received last, as text."""
+        return exchange_of(self.last) or ("", "")
