@@ -1,15 +1,34 @@
-"""Undoing Content-Encoding: gzip and deflate, bounded, so that a bomb cannot take the worker's memory."""
+"""Undoing Content-Encoding: gzip and deflate, bounded, so that a bomb cannot take the worker's memory.
+
+And what a target may call a charset.
+"""
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
-__all__ = ["DecodingError", "Unpacker", "decode"]
+__all__ = ["DecodingError", "Unpacker", "decode", "is_charset"]
 
 _STEP_BYTES: Final = 64 * 1024
 """At most this much is unpacked at once, whatever the packed bytes say."""
+
+
+_PYTHONS_OWN: Final = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+"""Codecs of text that are no charsets. What they do to other bytes differs from one Python to the next."""
+
+
+@lru_cache(maxsize=64)
+def is_charset(name: str) -> bool:
+    """Of what a target calls one: Python also knows "hex" and "punycode"."""
+    try:
+        b"ab".decode(name, errors="replace")
+    except (LookupError, UnicodeError):
+        return False
+    return codecs.lookup(name).name.replace("_", "-") not in _PYTHONS_OWN
 
 
 class DecodingError(ValueError):

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from loadgen.clients.body import StreamedRequest
-from loadgen.clients.decoding import DecodingError, decode
+from loadgen.clients.decoding import DecodingError, decode, is_charset
 from loadgen.clients.heads import Head
 
 __all__ = ["MAX_SHOWN_BYTES", "request_text", "response_text"]
@@ -73,13 +73,13 @@ def _body_text(body: bytes, kind: str) -> str:
 
 def _decoded(part: bytes, charset: str, is_cut: bool) -> str | None:
     """None where it is not of that charset. is_cut: its last character may be half of one."""
+    if not is_charset(charset):
+        return None
     for lost in range(4 if is_cut else 1):
         try:
             return part[: len(part) - lost].decode(charset)
         except UnicodeError:
             continue
-        except LookupError:
-            return None
     return None
 
 

@@ -11,13 +11,12 @@ import json as _json
 import re
 from collections.abc import Container, Iterator, Mapping
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 import httpx
 import msgspec
 
-from loadgen.clients.decoding import DecodingError, decode
+from loadgen.clients.decoding import DecodingError, decode, is_charset
 from loadgen.clients.exchange import request_text, response_text
 from loadgen.clients.heads import Head
 from loadgen.clients.http1 import MAX_BODY_BYTES
@@ -205,7 +204,7 @@ class Reply:
         if kind is None or b"charset" not in kind.lower():
             return "utf-8"
         encoding = self.as_httpx().encoding
-        return encoding if encoding is None or _is_charset(encoding) else "utf-8"
+        return encoding if encoding is None or is_charset(encoding) else "utf-8"
 
     @encoding.setter
     def encoding(self, value: str) -> None:
@@ -394,16 +393,6 @@ class Reply:
             return f"<Reply [{self.status_code} {self.reason_phrase}]>"
         except AttributeError:
             return f"<Reply [{self.outcome}]>"
-
-
-@lru_cache(maxsize=64)
-def _is_charset(name: str) -> bool:
-    """Of what a target calls one: Python also knows "hex" and "zlib", and codecs that decode nothing."""
-    try:
-        b"ab".decode(name, errors="replace")
-    except (LookupError, UnicodeError):
-        return False
-    return True
 
 
 def _contains(found: Any, wanted: Any) -> bool:
