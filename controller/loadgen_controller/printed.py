@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from rich import box
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from loadgen.report.tables import Report, Table
 
-__all__ = ["STYLES", "clean", "print_report", "print_table"]
+__all__ = ["STYLES", "Output", "clean", "print_report", "print_table"]
 
 STYLES = {
     "passed": "green",
@@ -25,6 +26,29 @@ STYLES = {
     "suspect": "yellow",
     "interrupted": "yellow",
 }
+
+
+PLAIN_WIDTH: Final = 120
+"""Columns where there is no terminal to ask, a log for instance, and no `COLUMNS`."""
+
+
+class Output(Console):
+    """Stdout, or stderr, of a command.
+
+    When its reader leaves (`loadgen run shop.py | head`), what is still to be said goes nowhere; the command goes on
+    and its exit code is what it found. Rich would end the program with 1, which means "failed" here.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(highlight=False, stderr=stderr)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = PLAIN_WIDTH
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())  # what is left in its buffer is written when Python ends
+        os.close(nowhere)
 
 
 _CONTROLS: Final = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}

@@ -72,6 +72,21 @@ def test_a_second_ctrl_c_stops_at_once_and_still_keeps_what_was_measured(tmp_pat
     assert adds_up(summary)
 
 
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)], ids=["with the view", "quiet"])
+def test_a_run_whose_reader_leaves_goes_on_to_its_verdict(quiet: tuple[str, ...], tmp_path: Path) -> None:
+    args = ("run", f"{DATA}/one_get.py", "--duration", "4s", "--rate", "20/s", *quiet)
+    with running_target("--no-latency") as target, started(*args, "--target", target.url, runs_dir=tmp_path) as run:
+        assert run.stdout is not None
+        if not quiet:
+            run.stdout.readline()
+        run.stdout.close()
+        code = run.wait(60)
+    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    assert ends_with(code, summary, 0)
+    assert summary["iterations"]["finished"] == summary["iterations"]["due"] == 80
+    assert adds_up(summary)
+
+
 def agent_pid(runs: Path, region: str) -> int:
     manifest = json.loads((run_folder(runs) / "manifest.json").read_text())
     return next(int(a["pid"]) for a in manifest["agents"] if a["region"] == region)

@@ -22,7 +22,7 @@ from loadgen.units import format_count, format_duration
 from loadgen_controller.again import Earlier, arrival_of, arrival_text, earlier_run
 from loadgen_controller.options import Wrongs
 from loadgen_controller.policy import violations
-from loadgen_controller.printed import clean, print_table
+from loadgen_controller.printed import Output, clean, print_table
 from loadgen_controller.rehearsal import Rehearsed, rehearse, rehearse_arrival
 from loadgen_controller.scenario import AllowOption, EnvOption, ParamOption, TargetOption, load_scenario
 
@@ -79,7 +79,7 @@ def main(
     if policy and arrival is not None:
         wrongs.add("--policy runs nothing, so there is no --arrival")
     wrongs.check()
-    console = Console(highlight=False)
+    console = Output()
     with ExitStack() as stack:
         earlier = None
         if arrival is not None and from_run is not None:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from loadgen.errors import UsageError
@@ -21,7 +20,7 @@ from loadgen.report.opened import Run, open_run
 from loadgen.report.tables import Table
 from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.again import arrival_of, arrival_text
-from loadgen_controller.printed import clean, print_table
+from loadgen_controller.printed import Output, clean, print_table
 
 NAME = "failures"
 EXAMPLES = """[bold]Examples[/bold]
@@ -75,7 +74,7 @@ def main(
     if as_json:
         typer.echo(json.dumps([_as_json(kept) for kept in found[: None if number else limit]], indent=2))
         return
-    console = Console(highlight=False)
+    console = Output()
     again = _named(run, opened, runs_dir)
     lines = _whole(opened, found[0], again) if number is not None else _listed(opened, found, again, limit)
     for line in lines:

@@ -30,7 +30,7 @@ from loadgen_controller.embedded import EmbeddedAgents
 from loadgen_controller.live import show
 from loadgen_controller.options import Wrongs, parse_endpoint
 from loadgen_controller.order import Order
-from loadgen_controller.printed import print_report
+from loadgen_controller.printed import Output, print_report
 from loadgen_controller.quick import is_url, write_scenario
 from loadgen_controller.scenario import (
     AllowOption,
@@ -156,7 +156,7 @@ def run_scenario(
     """
     order = _order(scenario, placement, seed)
     to_stdout = str(json_path) == "-"
-    console = Console(highlight=False, stderr=to_stdout)
+    console = Output(stderr=to_stdout)
     result = _run(order, placement, None if is_quiet else console)
     print_report(console, final_report(read(result.summary), result.run_dir))
     if json_path is not None:

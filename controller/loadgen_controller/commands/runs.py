@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.measure.rundir import RunDir, find_run, list_runs
@@ -18,7 +17,7 @@ from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.again import earlier_run
 from loadgen_controller.commands.run import Placement, run_scenario
 from loadgen_controller.options import Wrongs, parse_endpoint
-from loadgen_controller.printed import print_report, print_table
+from loadgen_controller.printed import Output, print_report, print_table
 from loadgen_controller.scenario import (
     AllowOption,
     JsonOption,
@@ -63,7 +62,7 @@ def list_(runs_dir: RunsDir = RUNS) -> None:
         typer.echo(f"no runs in {runs_dir}")
         return
     head = ("run", "result", "took", "iterations", "errors", "agents")
-    print_table(Console(highlight=False), Table("", head, tuple(_rows(paths)), words=2))
+    print_table(Output(), Table("", head, tuple(_rows(paths)), words=2))
 
 
 def _rows(paths: list[Path]) -> Iterator[tuple[str, ...]]:
@@ -91,7 +90,7 @@ def show(
     path = find_run(run, runs_dir)
     if not (path / "summary.json").exists():
         raise UsageError(f"{path} has no summary", hint="the run is still going on, or was ended by force")
-    print_report(Console(highlight=False), final_report(read(path / "summary.json"), path))
+    print_report(Output(), final_report(read(path / "summary.json"), path))
 
 
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs rerun last\n\nloadgen runs rerun 20261124-170312 --quiet")
