@@ -3,37 +3,68 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
+from threading import Timer
 from typing import Any
 
 import msgspec
 
 from bench.machine import pinned
 
-__all__ = ["ATTACKER_CORE", "TARGET_CORE", "run_python", "run_wrk"]
+__all__ = ["ATTACKER_CORE", "TARGET_CORE", "Ended", "run_python", "timed"]
 
 ATTACKER_CORE, TARGET_CORE = 0, 1
+FILES = 65_536
+"""Descriptors that a child may open, where the machine lets us: 10,000 users have as many connections."""
 
 
-def run_python(module: str, *arguments: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A program that has ended well. `cpu_s`: user and system, its own and that of children it waited for."""
+
+    said: str
+    cpu_s: float
+
+
+def timed(*command: str, timeout_s: float = 120, environment: dict[str, str] | None = None) -> Ended:
+    """Run a command on the attacker's core.
+
+    Raises:
+        RuntimeError: it did not end well, or not within `timeout_s`; with what it said.
+    """
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(
+            pinned(ATTACKER_CORE, *command),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+        alarm = Timer(timeout_s, process.kill)
+        alarm.start()
+        _, status, used = os.wait4(process.pid, 0)
+        alarm.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        said = out.read().decode(errors="replace")
+    if process.returncode:
+        raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{said[-2000:]}")
+    return Ended(said, used.ru_utime + used.ru_stime)
+
+
+def run_python(module: str, *arguments: str, timeout_s: float = 300) -> dict[str, Any]:
     """Run `python -m module` on the attacker's core; it prints its figures as JSON."""
     command = pinned(ATTACKER_CORE, sys.executable, "-m", module, *arguments)
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=timeout_s, preexec_fn=_more_files)
     figures: dict[str, Any] = msgspec.json.decode(done.stdout)
     return figures
 
 
-def run_wrk(url: str, seconds: float, *options: str, connections: int = 64) -> dict[str, float]:
-    """Run wrk with one thread on the attacker's core. CPU is of the whole process, user and system."""
-    command = pinned(ATTACKER_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", *options, url)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process.stdout:
-        said = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode or "Non-2xx" in said or "Socket errors" in said:
-        raise RuntimeError(f"wrk failed:\n{said}")
-    requests = int(said.partition(" requests in ")[0].split()[-1])
-    return {"cpu_s": used.ru_utime + used.ru_stime, "requests": requests, "took_s": seconds}
+def _more_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["facts", "load_now", "pinned"]
+from bench.peers import known
+from bench.peers import version as version_of
+
+__all__ = ["facts", "load_now", "pinned", "stamp"]
 
 _PACKAGES = ("uvloop", "httptools", "httpx", "numpy", "msgspec", "hdrhistogram")
 
@@ -17,14 +23,42 @@ _PACKAGES = ("uvloop", "httptools", "httpx", "numpy", "msgspec", "hdrhistogram")
 def facts() -> list[tuple[str, str]]:
     """What a reader needs to judge the figures."""
     return [
-        ("machine", f"{_cpu()}, {os.cpu_count()} cores, {_memory_gb():.1f} GB"),
+        ("machine", f"{_machine()}, {_memory_gb():.1f} GB"),
         ("system", f"{_distribution()}, Linux {platform.release()}"),
         ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("packages", ", ".join(f"{name} {version(name)}" for name in _PACKAGES)),
-        ("nginx", _said("/usr/sbin/nginx", "-v").rpartition("/")[2]),
-        ("wrk", _said("wrk", "-v").partition("[")[0].removeprefix("wrk").strip()),
-        ("commit", _said("git", "describe", "--always", "--dirty")),
     ]
+
+
+def stamp(command: str, tools: Sequence[str], load_before: str) -> str:
+    """One line: the command of a section, its run, the versions of what it was measured with, the machine."""
+    return ", ".join(
+        [
+            f"`{command}`",
+            f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            f"commit {_said('git', 'describe', '--always', '--dirty')}",
+            f"Python {platform.python_version()}",
+            *(f"{name} {tool_version(name)}" for name in tools),
+            _machine(),
+            f"load average before it {load_before}",
+        ]
+    )
+
+
+def tool_version(name: str) -> str:
+    """Of a program that a section is measured with, as far as it says."""
+    match name:
+        case "nginx":
+            return _said("/usr/sbin/nginx", "-v").rpartition("/")[2]
+        case "wrk":
+            return _said("wrk", "-v").partition("[")[0].removeprefix("wrk").strip().removeprefix("debian/")
+        case "hey":  # it has no word for it
+            return _said("dpkg-query", "-W", "-f", "${Version}", "hey") if shutil.which("hey") else "not installed"
+        case "h2load":
+            return _said("h2load", "--version").rpartition("/")[2]
+        case _:
+            found = known(name)
+            return version_of(found).split()[1].removeprefix("v") if found is not None else "not installed"
 
 
 def load_now() -> str:
@@ -42,15 +76,16 @@ def _said(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except OSError:
         return "not installed"
-    return (done.stdout + done.stderr).strip().splitlines()[0]
+    said = (done.stdout + done.stderr).strip().splitlines()
+    return said[0] if said else "unknown"
 
 
-def _cpu() -> str:
+def _machine() -> str:
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
         found = None
-    return found[1] if found else platform.processor() or platform.machine()
+    return f"{found[1] if found else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def _memory_gb() -> float:

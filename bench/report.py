@@ -1,12 +1,13 @@
-"""A section of RESULTS.md: what was measured, how, and the figures."""
+"""A section of RESULTS.md: what was measured, how, the figures, and from which run they are."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-__all__ = ["Section", "cost_ns", "spread"]
+__all__ = ["Section", "cost_ns", "held", "replaced", "skipped", "spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,16 +15,39 @@ class Section:
     title: str
     how: str
     """One paragraph: what was run, on which core, how often, what is counted."""
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
     verdict: str = ""
     """Beside which budget, and whether it is held."""
+    tools: Sequence[str] = ()
+    """Other programs that had a part in it; their versions are told."""
 
-    def markdown(self) -> str:
-        table = [_row(self.head), _row(["---"] * len(self.head)), *map(_row, self.rows)]
-        return "\n".join(
-            [f"## {self.title}", "", self.how, "", *table, "", *([self.verdict, ""] if self.verdict else [])]
-        )
+    def markdown(self, stamp: str = "") -> str:
+        """stamp: from which run it is."""
+        table = [_row(self.head), _row(["---"] * len(self.head)), *map(_row, self.rows)] if self.head else []
+        parts = [f"## {self.title}", stamp, self.how, "\n".join(table), self.verdict]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def skipped(title: str, why: str) -> Section:
+    return Section(title, f"Skipped: {why}.")
+
+
+def held(is_held: bool) -> str:
+    """As every verdict says it, so that it can be searched for."""
+    return "held" if is_held else "NOT HELD"
+
+
+def replaced(results: str, section: str) -> str:
+    """RESULTS.md with this section in the place of the one of the same title, or at the end."""
+    title = section.partition("\n")[0]
+    parts = re.split(r"^(?=## )", results, flags=re.M)
+    there = [part.partition("\n")[0] for part in parts]
+    if title not in there:
+        return results.rstrip("\n") + "\n\n" + section
+    at = there.index(title)
+    is_last = at == len(parts) - 1
+    return "".join([*parts[:at], section if is_last else section + "\n", *parts[at + 1 :]])
 
 
 def spread(values: Sequence[float], digits: int = 1) -> tuple[str, str]:

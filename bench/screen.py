@@ -26,10 +26,10 @@ that of one that ended at its end. *Start skew*: how long after T0 an agent bega
 _LINE = re.compile(r"(\d+):(\d\d) \+1 s, 3 of 3 agents reported, .*p95")
 
 
-def measure() -> Section:
+def measure(*, turns: int = TURNS) -> Section:
     ages_s: list[float] = []
     skews_ms: list[float] = []
-    for _ in range(TURNS):
+    for _ in range(turns):
         ages, skew = _one_run()
         ages_s += ages
         skews_ms.append(skew)
@@ -38,7 +38,7 @@ def measure() -> Section:
     held = worst <= BUDGET_S and max(skews_ms) <= SKEW_BUDGET_MS
     return Section(
         "From a request's end to the screen",
-        HOW.format(turns=TURNS),
+        HOW.format(turns=turns),
         ["windows", "oldest: median", "oldest: max", "newest: median", "newest: max", "start skew, max of a run"],
         [
             [

