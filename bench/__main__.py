@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import alarms, drive, journey, machine, pacing, record, screen, share, stall, target
+from bench import alarms, drive, get, http2, journey, machine, pacing, record, screen, share, stall, target, tls
 from bench.report import Section, replaced
 from tests.support.nginx import nginx_path
 
@@ -38,6 +38,9 @@ class Part:
 
 SECTIONS: dict[str, Part] = {
     "journey": Part(journey.measure, {"seconds": 1, "turns": 1}),
+    "get": Part(get.measure, {"seconds": 1, "turns": 1}),
+    "tls": Part(tls.measure, {"seconds": 1, "turns": 1}),
+    "http2": Part(http2.measure, {"seconds": 1, "turns": 1}),
     "pacing": Part(pacing.measure, {"seconds": 2}),
     "drive": Part(drive.measure),
     "record": Part(record.measure),

