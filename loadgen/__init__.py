@@ -3,6 +3,7 @@
 from loadgen.clients.canned import reply
 from loadgen.clients.graphql import gql
 from loadgen.clients.replies import Reply
+from loadgen.clients.settings import Http
 from loadgen.clients.tracing import Trace
 from loadgen.dsl import feed
 from loadgen.dsl.chance import empirical, exponential, fixed, lognormal, normal, uniform
@@ -22,6 +23,7 @@ from loadgen.report.opened import open_run
 
 __all__ = [
     "ExpectFailed",
+    "Http",
     "IterationEnded",
     "Journey",
     "Load",

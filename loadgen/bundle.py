@@ -7,8 +7,8 @@ sizes nor its names, and the files are written to a new folder beside the place 
 moved there when all of them are good.
 
 What a bundle never holds: links, files outside of the scenario's folder, and files
-that by their names hold secrets. A certificate authority that a plan names
-(`Plan(ca=...)`) may travel, when there is no private key in it.
+that by their names hold secrets. A certificate authority or a client's
+certificate that a plan names (`Plan(ca=...)`, `Http(cert=...)`) may travel, when there is no private key in it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def pack(scenario: Scenario) -> Bundle:
     Raises:
         BundleError: a file that may not travel, too many of them, or too large.
     """
-    certificates = {plan.ca for plan in scenario.plans.values() if plan.ca is not None}
+    certificates = {path for plan in scenario.plans.values() for path in plan.certificates}
     return pack_files(scenario.path, scenario.files, certificates=certificates)
 
 
@@ -144,7 +144,7 @@ def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: i
         raise _too_large(MAX_BYTES - most + len(content))
     if is_certificate and b"PRIVATE KEY" in content:
         raise BundleError(
-            f"{name} holds a private key, so it does not travel", hint="a CA file needs certificates only"
+            f"{name} holds a private key, so it does not travel", hint="it needs certificates only; a key is given by secret()"
         )
     return content
 

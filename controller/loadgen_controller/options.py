@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from loadgen.clients import parse_resolve
 from loadgen.dsl.environment import merged, read_environment
 from loadgen.dsl.spec import Overrides, parse_regions
 from loadgen.errors import LoadgenError, UsageError
@@ -64,6 +65,7 @@ def overrides_of(
     params: Iterable[str],
     env: str | None = None,
     scenario: Path | None = None,
+    resolve: Iterable[str] = (),
 ) -> Overrides:
     """What the options change of the plan; what does not parse is among `wrongs` and left as the plan has it.
 
@@ -85,8 +87,20 @@ def overrides_of(
         duration_s=None if duration_ns is None else duration_ns / NS_PER_S,
         regions=wrongs.parse("--regions", regions, parse_regions) or {},
         params=parse_params(wrongs, params),
+        resolve=_resolve(wrongs, resolve),
     )
     return merged(environment, options)
+
+
+def _resolve(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """ "shop.example:443:10.0.0.1"; of a place that is there several times all addresses."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        entry = wrongs.parse("--resolve", text, parse_resolve)
+        if entry is not None:
+            place, addresses = entry
+            found[place] = tuple(dict.fromkeys((*found.get(place, ()), *addresses)))
+    return found
 
 
 def _rate(text: str) -> float:

@@ -11,7 +11,7 @@ import typer
 
 from loadgen.dsl.loader import Scenario, load, split_plan
 from loadgen.dsl.spec import Overrides
-from loadgen_controller.guard import check_target
+from loadgen_controller.guard import check_target, check_ways
 from loadgen_controller.options import Wrongs, overrides_of
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "QuietOption",
     "RateOption",
     "RegionsOption",
+    "ResolveOption",
     "TargetOption",
     "UsersOption",
     "check_targets",
@@ -59,6 +60,10 @@ EnvOption = Annotated[
 AllowOption = Annotated[
     list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")
 ]
+ResolveOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST[:PORT]:ADDRESS", help="Addresses of a host, whatever DNS says; repeat it."),
+]
 
 
 def load_scenario(
@@ -72,6 +77,7 @@ def load_scenario(
     regions: str | None = None,
     params: Iterable[str] = (),
     env: str | None = None,
+    resolve: Iterable[str] = (),
     allowed: Iterable[str] = (),
     is_sending: bool = True,
     needs_secrets: bool = True,
@@ -98,6 +104,7 @@ def load_scenario(
         params=params,
         env=env,
         scenario=path,
+        resolve=resolve,
     )
     if base is not None:
         overrides = _on_top(overrides, base)
@@ -120,7 +127,8 @@ def _on_top(overrides: Overrides, base: Overrides) -> Overrides:
 
 
 def check_targets(wrongs: Wrongs, scenario: Scenario, allowed: Iterable[str]) -> None:
-    """May all of the plan's targets be loaded?"""
-    named = tuple(allowed)
+    """May all of the plan's targets be loaded, on the ways that it takes to them?"""
+    named, http = tuple(allowed), scenario.plan.http
+    wrongs.catch(lambda: check_ways(http, named))
     for url in dict.fromkeys((scenario.plan.target, *scenario.plan.targets.values())):
-        wrongs.catch(lambda url=url: check_target(url, named))  # type: ignore[misc]
+        wrongs.catch(lambda url=url: check_target(url, named, http=http))  # type: ignore[misc]

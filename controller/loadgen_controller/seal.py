@@ -177,7 +177,7 @@ def _sealed(
         warmup_s=facts.warmup_ns / NS_PER_S,
         warmup_found=facts.warmup_found,
         metrics=spec.metrics,
-        notes=tuple(books.notices),
+        notes=(*books.notices, *spec.notes),
         extra={"missing_share": round(verdict.completeness.missing_share, 6)},
     )
     slos = verdict.slos if batches is None else with_intervals(verdict.slos, facts.objectives, batches)

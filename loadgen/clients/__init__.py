@@ -6,6 +6,7 @@ from loadgen.clients.network import Network, TcpNetwork, tls_context
 from loadgen.clients.outcomes import OWN_FAULTS, generator_faults
 from loadgen.clients.pool import ConnectionPool, Connections, SharedPool, pool_for
 from loadgen.clients.replies import Reply
+from loadgen.clients.settings import Http, parse_resolve
 from loadgen.clients.timeouts import Timeouts
 from loadgen.clients.tracing import Trace, Tracer
 
@@ -14,6 +15,7 @@ __all__ = [
     "CannedNetwork",
     "ConnectionPool",
     "Connections",
+    "Http",
     "HttpClient",
     "Network",
     "Reply",
@@ -23,6 +25,7 @@ __all__ = [
     "Trace",
     "Tracer",
     "generator_faults",
+    "parse_resolve",
     "pool_for",
     "reply",
     "tls_context",

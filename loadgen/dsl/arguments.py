@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadgen.clients import Connections, Trace
+from loadgen.clients import Connections, Http, Trace
 from loadgen.dsl.origin import Origin
 from loadgen.units import NS_PER_S, parse_duration
 
@@ -28,6 +29,7 @@ __all__ = [
     "once_wrong",
     "read_connections",
     "read_duration",
+    "read_http",
     "read_labels",
     "read_tags",
     "read_text",
@@ -114,6 +116,18 @@ def read_connections(connections: object, wrong: list[Wrong]) -> Connections:
         hint = 'write "kept", "fresh" or "shared:50"'
         wrong.append(Wrong("connections", f"connections: {error}", hint))
         return Connections("kept")
+
+
+def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
+    """Its files are looked for in `folder`, the scenario's. The defaults where it has faults, each of which is told."""
+    if http is None:
+        return Http()
+    if not isinstance(http, Http):
+        wrong.append(Wrong("http", f"http: {http!r} is no Http", 'write http=Http(proxy="http://proxy.example:3128")'))
+        return Http()
+    faults = [Wrong("http", f"http: {message}", hint) for message, hint in http.wrongs(folder)]
+    wrong += faults
+    return Http() if faults else http.settled(folder)
 
 
 def read_labels(labels: object, wrong: list[Wrong]) -> dict[str, str]:

@@ -157,6 +157,7 @@ def merged(environment: Environment | None, overrides: Overrides) -> Overrides:
         env=base.env,
         env_params=base.env_params,
         allow=tuple(dict.fromkeys((*base.allow, *overrides.allow))),
+        resolve=overrides.resolve,
     )
 
 

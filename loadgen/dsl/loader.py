@@ -274,8 +274,9 @@ class _Loaded:
 
     def _check_plan(self, plan: Plan) -> None:
         self.faults += plan.faults
-        if plan.ca is not None and plan.ca.is_file() and self._travels(plan.ca, plan.origin):
-            self.files.add(plan.ca)
+        for path in plan.certificates:
+            if path.is_file() and self._travels(path, plan.origin):
+                self.files.add(path)
         for slo in plan.slos:
             self._check_step(plan, slo)
             self._check_request(slo)

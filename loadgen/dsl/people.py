@@ -20,6 +20,7 @@ from typing import Any
 from loadgen.clients import (
     ConnectionPool,
     Connections,
+    Http,
     HttpClient,
     Network,
     SharedPool,
@@ -53,6 +54,7 @@ class Ways:
     tags: tuple[str, ...] = ()
     trace: Trace | None = None
     follow_redirects: bool = False
+    http: Http = field(default_factory=Http)
 
     @property
     def url(self) -> str:

@@ -13,7 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadgen.clients import Connections, Timeouts, Trace
+from loadgen.clients import Connections, Http, Timeouts, Trace
 from loadgen.dsl.arguments import (
     Wrong,
     by_name,
@@ -23,6 +23,7 @@ from loadgen.dsl.arguments import (
     once_wrong,
     read_connections,
     read_duration,
+    read_http,
     read_labels,
     read_tags,
     read_text,
@@ -75,6 +76,7 @@ class Plan:
         ca: a PEM file with certificates to trust beside the usual ones, beside the scenario.
         tags: ["header:x-cache"] splits series by a header of the answers.
         trace: "1%" of the iterations ask to be traced; `Trace(...)` says in which formats.
+        http: `Http(...)`: proxy, client certificate, addresses, HTTP/2 and what else requests meet on their way.
         owner, labels: who is asked about it, and whatever else a house wants to know; in the manifest.
     """
 
@@ -102,6 +104,7 @@ class Plan:
         ca: str | Path | None = None,
         tags: Iterable[str] = (),
         trace: Trace | str | None = None,
+        http: Http | None = None,
         owner: str = "",
         labels: Mapping[str, str] | None = None,
     ) -> None:
@@ -149,6 +152,7 @@ class Plan:
         self.tags = read_tags(tags, self._wrong)
         """Names of response headers, in lower case."""
         self.trace = read_trace(trace, self._wrong)
+        self.http = read_http(http, self.folder, self._wrong)
         self.owner = read_text("owner", owner, self._wrong)
         self.labels = read_labels(labels, self._wrong)
         self.ca: Path | None = None
@@ -156,6 +160,17 @@ class Plan:
             self._read_ca(ca)
 
     # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """The scenario's: what it names by a relative path is looked for in it."""
+        return Path(self.origin.file).parent
+
+    @property
+    def certificates(self) -> tuple[Path, ...]:
+        """Files with certificates, and no keys, that travel with the scenario."""
+        client = self.http.certificate_in(self.folder)
+        return tuple(path for path in (self.ca, client) if path is not None)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -196,6 +211,7 @@ class Plan:
             self.connections,
             self.tags,
             self.trace,
+            http=self.http,
         )
 
     def row_offset(self, lane: int, journey: Journey[Any]) -> int:
@@ -232,6 +248,9 @@ class Plan:
         plan.overrides = overrides
         plan._overridden, plan.warnings, plan.targets = [], self.warnings, dict(self.targets)
         plan._aim(overrides)
+        if overrides.resolve:
+            plan.http = self.http.with_resolve(overrides.resolve)
+            plan._overridden += [Fault("--resolve", 0, *wrong) for wrong in plan.http.wrongs(self.folder)]
         if overrides.regions:
             plan.regions = plan._chosen_regions(overrides.regions)
             gone = set(self.regions) - set(plan.regions)
@@ -292,6 +311,8 @@ class Plan:
             environment=self.overrides.env,
             owner=self.owner,
             labels=self.labels,
+            http=self.http.as_json(self.folder),
+            notes=tuple(self.http.notes()),
         )
 
     def __repr__(self) -> str:
@@ -382,7 +403,7 @@ class Plan:
         if not isinstance(ca, str | Path):
             self._wrong.append(Wrong("ca", f"ca: {ca!r} is no path of a file", 'write ca="ca.pem"'))
             return
-        self.ca = Path(self.origin.file).parent / ca
+        self.ca = self.folder / ca
         if not self.ca.is_file():
             self._wrong.append(Wrong("ca", f"ca: no file {ca}", f"it is looked for in {self.ca.parent}"))
 

@@ -44,6 +44,8 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Its params. They serve several scenarios, so one that is not asked for is no fault."""
     allow: tuple[str, ...] = ()
     """Hosts that it allows to be loaded. For the command line; workers do not look at it."""
+    resolve: dict[str, tuple[str, ...]] = {}
+    """`--resolve`: addresses of "shop.example" or "shop.example:443", beside the plan's."""
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
@@ -171,6 +173,10 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Of `loadgen.toml`, where one was chosen."""
     owner: str = ""
     labels: dict[str, str] = {}
+    http: dict[str, Any] = {}
+    """Of the plan's `Http` what differs from the defaults; secrets by name."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures has to know of how they were measured."""
 
     @property
     def is_open(self) -> bool:

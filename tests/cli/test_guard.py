@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from loadgen import Http
 from loadgen.errors import UsageError
-from loadgen_controller.guard import check_target
+from loadgen_controller.guard import check_target, check_ways
 
 
 def check(url: str, *addresses: str, named: tuple[str, ...] = ()) -> None:
@@ -63,3 +64,48 @@ def test_what_is_no_url_is_left_to_the_plan() -> None:
 
     check_target("nonsense", (), resolve=resolve)
     assert asked == []
+
+
+def ways(http: Http, *addresses: str, named: tuple[str, ...] = ()) -> None:
+    check_ways(http, named, resolve=lambda host: addresses)
+
+
+def test_addresses_that_the_plan_gives_a_host_are_checked_as_addresses() -> None:
+    http = Http(resolve={"shop.example": ("10.0.0.1", "93.184.215.14")})
+
+    with pytest.raises(UsageError, match=r"shop\.example is sent to 93\.184\.215\.14, which is public") as raised:
+        ways(http, named=("shop.example",))  # that is not the host that was named
+    assert raised.value.hint.endswith("--i-may-load 93.184.215.14")
+    ways(http, named=("93.184.215.14",))
+    ways(Http(resolve={"shop.example": ("10.0.0.1", "fd00::1")}))
+
+
+def test_a_public_host_may_be_sent_to_an_address_of_one_s_own() -> None:
+    http = Http(resolve={"shop.example:443": ("127.0.0.1",)})
+
+    check_target("https://Shop.example/x", (), http=http, resolve=lambda host: ("93.184.215.14",))
+    with pytest.raises(UsageError, match="is public"):  # of its other ports DNS decides
+        check_target("http://shop.example/x", (), http=http, resolve=lambda host: ("93.184.215.14",))
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1%eth0", "::ffff:169.254.169.254"])
+def test_no_way_leads_to_link_local_addresses(address: str) -> None:
+    with pytest.raises(UsageError, match="never a target"):
+        ways(Http(resolve={"metadata": (address,)}), named=("metadata", address))
+    with pytest.raises(UsageError, match="never a target"):
+        ways(Http(proxy="http://metadata:80"), address, named=("metadata",))
+
+
+def test_a_public_proxy_has_to_be_named_and_so_does_a_public_target_behind_a_private_one() -> None:
+    http = Http(proxy="http://proxy.example:3128")
+    with pytest.raises(UsageError, match=r"proxy proxy\.example is public"):
+        ways(http, "93.184.215.14", named=("shop.example",))
+    ways(http, "93.184.215.14", named=("proxy.example",))
+    ways(http, "10.0.0.9")
+    with pytest.raises(UsageError, match=r"target shop\.example is public"):
+        check_target("https://shop.example", (), http=http, resolve=lambda host: ("93.184.215.14",))
+
+
+def test_a_unix_socket_does_not_hide_whom_it_is_asked_for() -> None:
+    with pytest.raises(UsageError, match="is public"):
+        check_target("https://shop.example", (), http=Http(uds="/run/p.sock"), resolve=lambda host: ("93.184.215.14",))

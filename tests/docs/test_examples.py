@@ -299,6 +299,7 @@ def test_every_argument_has_an_example() -> None:
     assert keywords(Reply.expect) | {"status"} <= arguments_of("expect")
     assert set(AllOptions.__annotations__) | {"json", "name", "expect"} <= arguments_of(*methods)
     assert set(inspect.signature(loadgen.Trace).parameters) <= arguments_of("Trace")
+    assert set(inspect.signature(loadgen.Http).parameters) <= arguments_of("Http")
     assert keywords(loadgen.counter) | keywords(loadgen.trend) <= arguments_of("counter", "gauge", "trend")
     assert keywords(feed.csv) | keywords(Feed.shuffle) | keywords(Feed.unique) <= arguments_of(
         "csv", "shuffle", "random", "unique"

@@ -24,7 +24,7 @@ from loadgen_controller.options import Wrongs
 from loadgen_controller.policy import violations
 from loadgen_controller.printed import Output, clean, print_table
 from loadgen_controller.rehearsal import Rehearsed, rehearse, rehearse_arrival
-from loadgen_controller.scenario import AllowOption, EnvOption, ParamOption, TargetOption, load_scenario
+from loadgen_controller.scenario import AllowOption, EnvOption, ParamOption, ResolveOption, TargetOption, load_scenario
 
 NAME = "check"
 EXAMPLES = """[bold]Examples[/bold]
@@ -47,6 +47,7 @@ def main(
     target: TargetOption = None,
     param: ParamOption = None,
     env: EnvOption = None,
+    resolve: ResolveOption = None,
     i_may_load: AllowOption = None,
     arrival: Annotated[
         str | None,
@@ -92,6 +93,7 @@ def main(
             target=target,
             params=param or (),
             env=env,
+            resolve=resolve or (),
             allowed=i_may_load or (),
             is_sending=not policy,
             base=earlier.overrides if earlier is not None else None,

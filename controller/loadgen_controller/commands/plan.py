@@ -25,6 +25,7 @@ from loadgen_controller.scenario import (
     ParamOption,
     RateOption,
     RegionsOption,
+    ResolveOption,
     TargetOption,
     UsersOption,
     load_scenario,
@@ -49,6 +50,7 @@ def main(
     regions: RegionsOption = None,
     param: ParamOption = None,
     env: EnvOption = None,
+    resolve: ResolveOption = None,
     i_may_load: AllowOption = None,
     trial: Annotated[
         bool, typer.Option("--trial/--no-trial", help="Run each journey once, to estimate requests and users.")
@@ -72,6 +74,7 @@ def main(
         regions=regions,
         params=param or (),
         env=env,
+        resolve=resolve or (),
         allowed=i_may_load or (),
         is_sending=trial,
     )

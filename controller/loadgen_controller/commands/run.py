@@ -43,6 +43,7 @@ from loadgen_controller.scenario import (
     QuietOption,
     RateOption,
     RegionsOption,
+    ResolveOption,
     TargetOption,
     UsersOption,
     load_scenario,
@@ -91,6 +92,7 @@ def main(
         int | None, typer.Option(min=1, metavar="N", help="Agents to wait for with --listen; else one a region.")
     ] = None,
     env: EnvOption = None,
+    resolve: ResolveOption = None,
     i_may_load: AllowOption = None,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
@@ -119,6 +121,7 @@ def main(
             regions=regions,
             params=param or (),
             env=env,
+            resolve=resolve or (),
             allowed=i_may_load or (),
             needs_secrets=listen is None,
         )

@@ -1,0 +1,195 @@
+"""A plan's `Http` says everything that is wrong with it at once, and never lets a private key travel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from loadgen import Http, Plan, arrivals, journey, secret
+from loadgen.clients import parse_resolve
+from loadgen.dsl.spec import Overrides, PlanSpec
+from loadgen.dsl.user import User
+from loadgen.units import NS_PER_S
+
+
+@journey
+async def browse(user: User) -> None:
+    await user.http.get("/")
+
+
+def plan_with(http: Any) -> Plan:
+    return Plan("http://127.0.0.1", arrivals("1/s").hold("10s"), browse, http=http)
+
+
+def told(http: Http) -> list[str]:
+    faults = plan_with(http).faults
+    assert all(fault.hint and fault.line for fault in faults)
+    return [fault.message for fault in faults]
+
+
+def test_the_defaults_say_nothing() -> None:
+    spec = plan_with(None).spec()
+
+    assert plan_with(Http()).http == plan_with(None).http == Http()
+    assert (spec.http, spec.notes) == ({}, ())
+
+
+def test_what_is_given_travels_and_is_told() -> None:
+    plan = plan_with(
+        Http(
+            proxy="http://10.0.0.9:3128",
+            proxy_auth=secret("proxy-login"),
+            no_proxy=["10.0.0.0/8"],
+            cert=secret("client-pem"),
+            verify=False,
+            sni="shop.example",
+            resolve={"Shop.example": "10.0.0.1", "api.example:443": ["10.0.0.2", "fd00::2"]},
+            dns_ttl="5s",
+        )
+    )
+    spec = plan.spec()
+
+    assert plan.ways().http == plan.http
+    assert plan.http.addresses_for("shop.example", 80) == ("10.0.0.1",)
+    assert plan.http.addresses_for("api.example", 443) == ("10.0.0.2", "fd00::2")
+    assert plan.http.addresses_for("api.example", 80) is None
+    assert plan.http.dns_ttl_ns == 5 * NS_PER_S
+    assert spec.http == {
+        "proxy": "http://10.0.0.9:3128",
+        "proxy_auth": 'secret("proxy-login")',
+        "no_proxy": ["10.0.0.0/8"],
+        "cert": 'secret("client-pem")',
+        "verify": False,
+        "sni": "shop.example",
+        "resolve": {"shop.example": ["10.0.0.1"], "api.example:443": ["10.0.0.2", "fd00::2"]},
+        "dns_ttl": "5s",
+    }
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
+    notes = "\n".join(spec.notes)
+    for word in ("not verified", "10.0.0.9:3128", "shop.example was 10.0.0.1", "client certificate", "5.00 s"):
+        assert word in notes
+
+
+@pytest.mark.parametrize(
+    ("http", "message"),
+    [
+        (Http(http2="yes"), "http: http2: 'yes'"),  # type: ignore[arg-type]
+        (Http(verify="no"), "http: verify: 'no'"),  # type: ignore[arg-type]
+        (Http(phases=1), "http: phases: 1"),  # type: ignore[arg-type]
+        (Http(proxy="proxy.example:3128"), "http: proxy: 'proxy.example:3128' is no URL of http"),
+        (Http(proxy="http://"), "http: proxy: 'http://' is no URL: no host and port"),
+        (Http(proxy="http://p:99999"), "http: proxy: 'http://p:99999' is no URL: Port out of range 0-65535"),
+        (Http(proxy="http://p/x"), "http: proxy: 'http://p/x' has a path; a proxy has none"),
+        (Http(proxy="socks5://p:1080"), "http: proxy: socks5 proxies are not spoken to"),
+        (Http(proxy="https://p:3128"), "http: proxy: https proxies are not spoken to"),
+        (Http(proxy=3128), "http: proxy: 3128 is no URL"),  # type: ignore[arg-type]
+        (Http(no_proxy=["10.0.0.0/8"]), "http: no_proxy: there is no proxy"),
+        (Http(proxy_auth=secret("login")), "http: proxy_auth: there is no proxy"),
+        (
+            Http(proxy="http://p", proxy_auth="me:pw"),  # type: ignore[arg-type]
+            "http: proxy_auth: it has to be a secret, so that it stands in no file",
+        ),
+        (Http(proxy="http://p", no_proxy=["http://x"]), "http: no_proxy: 'http://x' is no host"),
+        (Http(proxy="http://p", no_proxy=["10.0.0.0/33"]), "http: no_proxy: '10.0.0.0/33' is no host"),
+        (Http(proxy="http://p", no_proxy=[3]), "http: no_proxy: 3 is no host"),  # type: ignore[list-item]
+        (Http(sni="a b"), "http: sni: 'a b' is no name of a server"),
+        (Http(resolve={"a b": "10.0.0.1"}), "http: resolve: 'a b' is no host"),
+        (Http(resolve={"shop.example:0": "10.0.0.1"}), "http: resolve: 'shop.example:0' is no host"),
+        (Http(resolve={"shop.example": "api.example"}), "http: resolve: shop.example: 'api.example' is no address"),
+        (Http(resolve={"shop.example": []}), "http: resolve: shop.example: no address"),
+        (Http(resolve=["shop.example"]), "http: resolve: ['shop.example'] is no mapping"),  # type: ignore[arg-type]
+        (
+            Http(resolve={"shop.example": "10.0.0.1"}, ip="6"),
+            'http: resolve: shop.example: no address of IPv6, and ip="6" allows no others',
+        ),
+        (Http(ip="5"), "http: ip: '5'"),  # type: ignore[arg-type]
+        (Http(dns_ttl="soon"), "http: dns_ttl: 'soon' is no duration"),
+        (Http(dns_ttl=-1), "http: dns_ttl: -1 is no duration"),
+        (Http(uds="shop.sock"), "http: uds: 'shop.sock' is no absolute path"),
+        (Http(uds="/" + "x" * 107), "http: uds: the path has more than 107 bytes"),
+        (Http(uds="/run/a.sock", ip="4"), "http: uds: all connections go to the socket, so ip has no meaning"),
+        (Http(source=["eth0"]), "http: source: 'eth0' is no address"),
+        (Http(source=["10.0.0.1"], ip="6"), 'http: source: no address of IPv6, and ip="6" allows no others'),
+        (Http(retries=-1), "http: retries: -1"),
+        (Http(retries=True), "http: retries: True"),
+        (Http(max_body="lots"), "http: max_body: 'lots' is no size"),
+        (Http(max_body=0), "http: max_body: 0 is no size"),
+        (Http(cert="client.pem"), "http: cert: the private key in client.pem does not travel to the agents"),
+        (
+            Http(cert=("/etc/loadgen/client.pem", "client.key")),
+            "http: cert: the private key in client.key does not travel to the agents",
+        ),
+        (Http(cert=("client.pem", secret("client-key"))), "http: cert: no file client.pem"),
+        (Http(cert=3), "http: cert: it is a certificate and its key"),  # type: ignore[arg-type]
+        (Http(cert=("a", "b", "c")), "http: cert: it is a certificate and its key"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_wrong_is_told_with_what_to_write(http: Http, message: str) -> None:
+    assert told(http) == [message]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    assert len(told(Http(proxy="p", sni="", resolve={"x": "y"}, dns_ttl="z", uds="u", retries=99, max_body="m"))) == 9
+
+
+def test_what_is_no_http_is_refused() -> None:
+    (fault,) = plan_with({"proxy": "http://p"}).faults
+    assert fault.message == "http: {'proxy': 'http://p'} is no Http"
+
+
+def test_credentials_in_the_proxy_s_address_are_refused_and_not_repeated() -> None:
+    (fault,) = plan_with(Http(proxy="http://me:hunter2@p:3128")).faults
+
+    assert fault.message == "http: proxy: it holds credentials, which would travel and be kept"
+    assert "hunter2" not in fault.hint
+
+
+def test_a_key_beside_the_scenario_does_not_travel_under_its_absolute_path_either() -> None:
+    key = Path(__file__).with_name("client.key")
+    assert told(Http(cert=("/etc/loadgen/client.pem", key))) == [
+        f"http: cert: the private key in {key} does not travel to the agents"
+    ]
+
+
+def test_the_certificate_travels_and_its_key_does_not() -> None:
+    here = Path(__file__)  # any file: what is in it is looked at when it is loaded
+    plan = plan_with(Http(cert=(here.name, "/etc/loadgen/client.key")))
+
+    assert plan.certificates == (here,)
+    assert plan.spec().http == {"cert": [here.name, "/etc/loadgen/client.key"]}
+    assert plan_with(Http(cert=("/etc/loadgen/client.pem", secret("client-key")))).certificates == ()
+
+
+def test_the_command_line_beats_the_plan_s_addresses() -> None:
+    plan = plan_with(Http(resolve={"shop.example": "10.0.0.1", "api.example": "10.0.0.2"}))
+    changed = plan.with_overrides(Overrides(resolve={"shop.example": ("10.0.0.9",)}))
+
+    assert changed.http.resolve == {"shop.example": ("10.0.0.9",), "api.example": ("10.0.0.2",)}
+    assert plan.http.addresses_for("shop.example", 80) == ("10.0.0.1",)
+    (fault,) = plan_with(Http(uds="/run/a.sock")).with_overrides(Overrides(resolve={"a": ("10.0.0.1",)})).faults
+    assert (fault.file, fault.message.partition(",")[0]) == ("--resolve", "uds: all connections go to the socket")
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "addresses"),
+    [
+        ("shop.example:10.0.0.1", "shop.example", ("10.0.0.1",)),
+        ("Shop.example:443:10.0.0.1,10.0.0.2", "shop.example:443", ("10.0.0.1", "10.0.0.2")),
+        ("shop.example:443:[fd00::1],10.0.0.2", "shop.example:443", ("fd00::1", "10.0.0.2")),
+        ("shop.example:fd00::1", "shop.example", ("fd00::1",)),
+    ],
+)
+def test_resolve_is_written_as_curl_has_it(text: str, place: str, addresses: tuple[str, ...]) -> None:
+    assert parse_resolve(text) == (place, addresses)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "shop.example", "shop.example:443", "shop.example:0:10.0.0.1", "shop.example:70000:10.0.0.1", "a:443:b"],
+)
+def test_what_is_no_resolve_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write shop\.example:443:10\.0\.0\.1|is no port"):
+        parse_resolve(text)
