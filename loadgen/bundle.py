@@ -144,7 +144,8 @@ def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: i
         raise _too_large(MAX_BYTES - most + len(content))
     if is_certificate and b"PRIVATE KEY" in content:
         raise BundleError(
-            f"{name} holds a private key, so it does not travel", hint="it needs certificates only; a key is given by secret()"
+            f"{name} holds a private key, so it does not travel",
+            hint="it needs certificates only; a key is given by secret()",
         )
     return content
 
