@@ -21,6 +21,8 @@ IMPORTERS = {
     "httptools": {"loadgen/clients/http1.py", "loadgen/target/server.py"},
     "psutil": {"loadgen/engine/probe.py"},
     "httpx": {"loadgen/clients/"},
+    "brotli": {"loadgen/clients/decoding.py"},
+    "zstandard": {"loadgen/clients/decoding.py", "loadgen/wire/codec.py"},
     "typer": {"controller/loadgen_controller/"},
     "rich": {"controller/loadgen_controller/"},
     "uvloop": {

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import httpx
 
+from loadgen.clients.decoding import ACCEPTED
+
 __all__ = ["DEFAULT_LINES", "UserHeaders", "header_lines", "with_call_headers"]
 
 _DEFAULTS: Final = {
     "Accept": "*/*",
-    "Accept-Encoding": "gzip, deflate",
+    "Accept-Encoding": ACCEPTED,
     "Connection": "keep-alive",
     "User-Agent": "loadgen",
 }

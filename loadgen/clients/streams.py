@@ -43,6 +43,8 @@ MAX_EVENTS: Final = 10_000
 """So many times of a stream's pieces are kept, the first ones; `events` counts on."""
 _ENOUGH_BYTES: Final = 256 * 1024
 _HOP_BYTES: Final = 64 * 1024
+_BREATH_BYTES: Final = 4 * 1024 * 1024
+"""So much is unpacked before others have their turn: some 5 ms."""
 
 
 class StreamedReply(Reply):
@@ -193,11 +195,16 @@ class StreamedReply(Reply):
                 yield piece
             return
         encodings = b",".join(v for n, v in self.head.raw if n.lower() == b"content-encoding")
-        unpacker = Unpacker(encodings.decode("latin-1"))
         try:
+            unpacker = Unpacker(encodings.decode("latin-1"))
+            unseen = 0
             async for packed in self.aiter_raw():
                 for piece in unpacker.feed(packed):
                     yield piece
+                    unseen += len(piece)
+                    if unseen > _BREATH_BYTES:
+                        await asyncio.sleep(0)
+                        unseen = 0
             unpacker.finish()
         except DecodingError as error:
             raise self._break(RequestFailed(PROTOCOL, str(error))) from error

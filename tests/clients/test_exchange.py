@@ -25,8 +25,8 @@ async def test_an_exchange_is_request_and_response_with_heads_and_bodies() -> No
         request, response = samples_of(client)[0].exchange()
     host = server.url.removeprefix("http://")
     assert request == (
-        f"POST /cart HTTP/1.1\nHost: {host}\nAccept: */*\nAccept-Encoding: gzip, deflate\nConnection: keep-alive\n"
-        'User-Agent: loadgen\nContent-Length: 12\nContent-Type: application/json\n\n{"sku":"é"}'
+        f"POST /cart HTTP/1.1\nHost: {host}\nAccept: */*\nAccept-Encoding: gzip, deflate, br, zstd\n"
+        'Connection: keep-alive\nUser-Agent: loadgen\nContent-Length: 12\nContent-Type: application/json\n\n{"sku":"é"}'
     )
     assert response == (
         'HTTP/1.1 409 Conflict\nContent-Type: application/json\nX-Id: 7\nContent-Length: 20\n\n{"error":"sold out"}'
