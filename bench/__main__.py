@@ -19,7 +19,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import alarms, drive, get, http2, journey, machine, pacing, record, screen, share, stall, target, tls
+from bench import (
+    alarms,
+    drive,
+    get,
+    growth,
+    http2,
+    journey,
+    machine,
+    memory,
+    merge,
+    pacing,
+    record,
+    screen,
+    share,
+    stall,
+    target,
+    tls,
+)
 from bench.report import Section, replaced
 from tests.support.nginx import nginx_path
 
@@ -41,9 +58,12 @@ SECTIONS: dict[str, Part] = {
     "get": Part(get.measure, {"seconds": 1, "turns": 1}),
     "tls": Part(tls.measure, {"seconds": 1, "turns": 1}),
     "http2": Part(http2.measure, {"seconds": 1, "turns": 1}),
+    "memory": Part(memory.measure, {"users": (200,)}),
     "pacing": Part(pacing.measure, {"seconds": 2}),
+    "growth": Part(growth.measure, {"users": (8, 64), "names": (1, 500), "seconds": 2, "turns": 1, "skip": 1}),
     "drive": Part(drive.measure),
     "record": Part(record.measure),
+    "merge": Part(merge.measure, {"agents": 10, "seconds": 3}),
     "share": Part(share.measure),
     "screen": Part(screen.measure, {"turns": 1}),
     "target": Part(target.measure, {"seconds": 1}),

@@ -45,12 +45,12 @@ Attack = Callable[[], Turn] | str
 """One turn; or why the tool is left out."""
 
 
-def wrk(url: str, seconds: float, *options: str) -> Attack:
-    return _tool("wrk", lambda: run_wrk(url, seconds, *options))
+def wrk(url: str, seconds: float, *options: str, connections: int = USERS) -> Attack:
+    return _tool("wrk", lambda: run_wrk(url, seconds, *options, connections=connections))
 
 
-def run_wrk(url: str, seconds: float, *options: str) -> Turn:
-    ended = timed("wrk", "-t1", f"-c{USERS}", f"-d{seconds:g}s", *options, url)
+def run_wrk(url: str, seconds: float, *options: str, connections: int = USERS) -> Turn:
+    ended = timed("wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", *options, url)
     if "Non-2xx" in ended.said or "Socket errors" in ended.said:
         raise RuntimeError(f"wrk failed:\n{ended.said}")
     return Turn(ended.cpu_s, int(ended.said.partition(" requests in ")[0].split()[-1]), seconds)

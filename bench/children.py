@@ -43,6 +43,7 @@ def timed(*command: str, timeout_s: float = 120, environment: dict[str, str] | N
             stdout=out,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
+            preexec_fn=more_files,
         )
         alarm = Timer(timeout_s, process.kill)
         alarm.start()
@@ -67,13 +68,13 @@ def run_python(
         check=True,
         timeout=timeout_s,
         env={**os.environ, **(environment or {})},
-        preexec_fn=_more_files,
+        preexec_fn=more_files,
     )
     figures: dict[str, Any] = msgspec.json.decode(done.stdout)
     return figures
 
 
-def _more_files() -> None:
+def more_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

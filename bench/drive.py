@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import cast
 
+from bench.attackers import HERE
 from bench.children import ATTACKER_CORE, run_python
-from bench.pacing import SCENARIO
 from bench.report import Section, cost_ns, spread
 from loadgen.engine.executor import drive_arrivals
 from loadgen.engine.schedule import Block
@@ -53,7 +53,9 @@ def _drive() -> None:
 
 def measure() -> Section:
     alone = cost_ns(_drive, COUNT)
-    whole = [run_python("bench.worker", str(SCENARIO), "--rate", str(COUNT), "--duration", "1") for _ in range(3)]
+    whole = [
+        run_python("bench.worker", str(HERE / "nothing.py"), "--rate", str(COUNT), "--duration", "1") for _ in range(3)
+    ]
     return Section(
         "An iteration",
         HOW.format(count=COUNT, core=ATTACKER_CORE),

@@ -1,6 +1,6 @@
 """One GET of 1 KiB, its status checked: what hey and h2load can send as well."""
 
-from loadgen import Plan, User, journey, users
+from loadgen import Plan, User, arrivals, journey, users
 
 
 @journey
@@ -9,3 +9,4 @@ async def one(user: User) -> None:
 
 
 plan = Plan(target="http://127.0.0.1:1", load=users(64).hold("5s"), mix=one)
+due = Plan(target="http://127.0.0.1:1", load=arrivals("1000/s").hold("5s"), mix=one)

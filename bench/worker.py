@@ -4,7 +4,8 @@
 
 CPU is this process's own, user and system, from just before T0 to the end of
 the drain: without the start of Python and the loading of the scenario, with
-recording and the folding of each second.
+recording and the folding of each second. With `--skip 2` it begins at the end
+of the second second, so that thousands of new connections are not in it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import uvloop
 from loadgen.dsl.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
-from loadgen.measure.delta import Delta
+from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.merge import Merge
 from loadgen.units import NS_PER_S
 
@@ -39,14 +40,26 @@ def cpu_s() -> float:
 async def drive(options: argparse.Namespace) -> dict[str, Any]:
     peak = options.users if options.users is not None else options.rate
     overrides = Overrides(target=options.target, peak=peak, duration_s=options.duration)
-    scenario = load(Path(options.scenario), None, overrides)
+    scenario = load(Path(options.scenario), options.plan, overrides)
     deltas: list[Delta] = []
+    skipped = Counters()
+    t0_ns = began_ns = 0
+    before_s = 0.0
+
+    def emit(delta: Delta) -> None:
+        nonlocal before_s, began_ns, skipped
+        deltas.append(delta)
+        if delta.end_ns <= options.skip * NS_PER_S:
+            skipped += delta.counters
+            before_s, began_ns = cpu_s(), t0_ns + delta.end_ns
+
     gc.collect()
-    share = Drive(scenario, seed=1, emit=deltas.append)
-    before_s, began_ns = cpu_s(), perf_counter_ns()
-    totals = await share.run(perf_counter_ns() + LEAD_NS)
-    used_s, took_ns = cpu_s() - before_s, perf_counter_ns() - began_ns - LEAD_NS
-    counters = totals.counters
+    share = Drive(scenario, seed=1, emit=emit)
+    before_s = cpu_s()
+    t0_ns = began_ns = perf_counter_ns() + LEAD_NS
+    totals = await share.run(t0_ns)
+    used_s, took_ns = cpu_s() - before_s, perf_counter_ns() - began_ns
+    counters = totals.counters - skipped
     return {
         "cpu_s": used_s,
         "took_s": took_ns / NS_PER_S,
@@ -85,10 +98,12 @@ def worst_second(deltas: list[Delta], rate_per_s: float | None, duration_s: floa
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("scenario")
+    parser.add_argument("--plan")
     parser.add_argument("--target", default="http://127.0.0.1:1")
     parser.add_argument("--users", type=float)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--duration", type=float, required=True)
+    parser.add_argument("--skip", type=int, default=0)
     figures = uvloop.run(drive(parser.parse_args()))
     sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
 

@@ -1,0 +1,95 @@
+"""What the controller pays for the deltas of a fleet: unpacking them, adding them up, and asking for percentiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import process_time_ns
+from typing import ParamSpec
+
+import numpy as np
+
+from bench.report import Section, spread
+from loadgen.engine.recorder import Recorder
+from loadgen.measure.delta import Delta
+from loadgen.measure.merge import Accepted, Merge
+from loadgen.units import NS_PER_S
+from loadgen.wire.codec import decode, encode
+
+P = ParamSpec("P")
+NAMES, REQUESTS = 20, 100
+HOW = """\
+{agents} agents in three regions, each with {names} request names (response and service time) and {requests} requests \
+of each name a second, log-normal around 9 ms; {seconds} s of them, in this process, CPU time of it. *decode*: from \
+the bytes on the wire to a delta; *accept*: `Merge.accept`, the agent's first delta (which brings its series) apart; \
+*percentiles*: p50, p90, p95, p99 of each name over all regions, once a second. Journal, sockets and encryption are \
+not in it."""
+
+
+def measure(*, agents: int = 100, seconds: int = 10) -> Section:
+    merge = Merge()
+    first: list[float] = []
+    later: list[float] = []
+    unpacked: list[float] = []
+    asked: list[float] = []
+    fleet = [_deltas(agent, seconds) for agent in range(agents)]
+    for second in range(seconds):
+        packed = [encode(deltas[second]) for deltas in fleet]
+        received: list[Delta] = []
+        unpacked.append(_cpu_us(_decode, packed, received) / agents)
+        (later if second else first).append(_cpu_us(_accept, merge, received) / agents)
+        asked.append(_cpu_us(_ask, merge))
+    rows = [
+        ["decode, a delta", *spread(unpacked, 0)],
+        ["accept, an agent's first delta", *spread(first, 0)],
+        ["accept, a delta", *spread(later, 0)],
+        [f"percentiles of {NAMES} names", *spread(asked, 0)],
+    ]
+    busy = (sorted(unpacked)[len(unpacked) // 2] + sorted(later)[len(later) // 2]) * agents / 1e6
+    return Section(
+        "Adding up a fleet",
+        HOW.format(agents=agents, names=NAMES, requests=REQUESTS, seconds=seconds),
+        ["", "CPU µs: least", "median"],
+        rows,
+        f"{agents} agents a second: {busy:.1%} of a core for decode and accept.",
+    )
+
+
+def _deltas(agent: int, seconds: int) -> list[Delta]:
+    recorder = Recorder()
+    chance = np.random.default_rng(agent)
+    found = []
+    series = [recorder.request_series("checkout", "shop", f"GET /{n}") for n in range(NAMES)]
+    for second in range(seconds):
+        for row in series:
+            for ns in chance.lognormal(16, 0.7, REQUESTS).astype(np.int64).tolist():
+                recorder.counters.requests_started += 1
+                recorder.request(row, 0, 1000, 2000, ns, "ok", 100)
+        delta = recorder.flip(second * NS_PER_S, (second + 1) * NS_PER_S)
+        found.append(replace(delta, agent=f"agent-{agent}", epoch=1, run_id="bench"))
+    return found
+
+
+def _decode(packed: Sequence[bytes], into: list[Delta]) -> None:
+    for data in packed:
+        message = decode(data)
+        assert isinstance(message, Delta)
+        into.append(message)
+
+
+def _accept(merge: Merge, deltas: Sequence[Delta]) -> None:
+    for n, delta in enumerate(deltas):
+        assert merge.accept(f"region-{n % 3}", delta) is Accepted.MERGED
+
+
+def _ask(merge: Merge) -> None:
+    for n in range(NAMES):
+        observed, _ = merge.select("request", request=f"GET /{n}")
+        for q in (50, 90, 95, 99):
+            observed.percentile_us(q)
+
+
+def _cpu_us(work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> float:
+    began = process_time_ns()
+    work(*args, **kwargs)
+    return (process_time_ns() - began) / 1e3

@@ -1,0 +1,12 @@
+"""One request on a connection that is kept, then nothing for an hour: what an idle connected user takes up."""
+
+from loadgen import Plan, User, journey, users
+
+
+@journey
+async def idle(user: User) -> None:
+    await user.http.get("/", expect=200)
+    await user.think(3600)
+
+
+plan = Plan(target="http://127.0.0.1:1", load=users().ramp(to=100, over="4s").hold("1h"), mix=idle, drain="1s")
