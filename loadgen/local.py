@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from loadgen.clients import TcpNetwork, generator_faults, tls_context
+from loadgen.clients import generator_faults, network_of, tls_context
 from loadgen.dsl.loader import Scenario
 from loadgen.dsl.people import People
 from loadgen.dsl.secret import secret_values
@@ -98,7 +98,8 @@ class Drive:
         )
         for metric in scenario.metrics:
             metric.bind(self._recorder)
-        self._people = People(plan.ways(), TcpNetwork(), tls_context(plan.ca), seed=seed, shared=shared)
+        network = network_of(plan.http, self._recorder.note)
+        self._people = People(plan.ways(), network, tls_context(plan.ca, plan.http), seed=seed, shared=shared)
         self._lanes = [
             LaneDrive(
                 lane,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
-from loadgen.clients import TcpNetwork, tls_context
+from loadgen.clients import network_of, tls_context
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.loader import Scenario
 from loadgen.dsl.outcome import fault_text
@@ -167,9 +167,8 @@ class _Stage:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         plan = scenario.plan
-        self._people = People(
-            plan.ways(), TcpNetwork(), tls_context(plan.ca), seed=seed, sleep=self._sleep, wait=asyncio.sleep
-        )
+        network, context = network_of(plan.http), tls_context(plan.ca, plan.http)
+        self._people = People(plan.ways(), network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep)
         self._seen: list[Seen] = []
         self._people.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), "seen": self._seen})
         self._redactor = Redactor(lambda: secret_values().values())

@@ -1,13 +1,16 @@
 """Clients that send requests and measure them. HTTP/1.1 is the first; see docs/way-of-one-request.md."""
 
 from loadgen.clients.canned import CannedNetwork, reply
+from loadgen.clients.forward import Forward
 from loadgen.clients.http import HttpClient
-from loadgen.clients.network import Network, TcpNetwork, tls_context
+from loadgen.clients.network import Network, TcpNetwork
 from loadgen.clients.outcomes import OWN_FAULTS, generator_faults
 from loadgen.clients.pool import ConnectionPool, Connections, SharedPool, pool_for
+from loadgen.clients.proxy import network_of
 from loadgen.clients.replies import Reply
 from loadgen.clients.settings import Http, parse_resolve
 from loadgen.clients.timeouts import Timeouts
+from loadgen.clients.tls import tls_context
 from loadgen.clients.tracing import Trace, Tracer
 
 __all__ = [
@@ -15,6 +18,7 @@ __all__ = [
     "CannedNetwork",
     "ConnectionPool",
     "Connections",
+    "Forward",
     "Http",
     "HttpClient",
     "Network",
@@ -25,6 +29,7 @@ __all__ = [
     "Trace",
     "Tracer",
     "generator_faults",
+    "network_of",
     "parse_resolve",
     "pool_for",
     "reply",

@@ -29,6 +29,7 @@ import httpx
 
 from loadgen.clients.body import JSON, StreamedRequest, encode_json
 from loadgen.clients.cookies import UserCookies
+from loadgen.clients.forward import Forward
 from loadgen.clients.graphql import Gql
 from loadgen.clients.headers import UserHeaders
 from loadgen.clients.http1 import Connection
@@ -76,6 +77,7 @@ class HttpClient:
     has headers and cookies of its own, as for the several targets of one person. tags: response headers, in lower
     case, by whose values rows are split. tracer: writes trace headers (tracing.py). target: its name, where a
     person has several: rows without a name of their own are then `GET target:/path`, or unlike things were one.
+    forward: how requests are written for a proxy (forward.py).
     """
 
     __slots__ = (
@@ -103,10 +105,11 @@ class HttpClient:
         tags: tuple[str, ...] = (),
         tracer: Tracer | None = None,
         target: str = "",
+        forward: Forward | None = None,
     ) -> None:
         self._meter, self._pool, self._timeouts = meter, pool, timeouts
         self._tags, self._tracer = tags, tracer
-        self._routes = routes = routes_of(base_url, target)
+        self._routes = routes = routes_of(base_url, target, forward)
         self._gets, self._posts = routes.of("GET"), routes.of("POST")
         self.follow_redirects = follow_redirects
         self.reset()

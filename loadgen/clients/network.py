@@ -1,28 +1,49 @@
 """Where connections come from: the real network, or canned replies (`canned.py`).
 
 A `Network` has one method, so that tests feed bytes and trials need no target.
+`TcpNetwork` goes to the host's addresses (`dns.py`) or to a UNIX socket, from the
+machine's own addresses or from those of `Http.source`; `proxy.py` goes through a proxy.
 Errors of the operating system and of TLS become outcomes here, once.
+
+Where no connection to one address of a host comes about, the next is tried, and the run says so:
+a target of which a part is down is not quite the target. What answers and then breaks off (in
+TLS, say) has answered, and is an outcome.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from errno import EADDRNOTAVAIL
-from functools import lru_cache
 from ipaddress import ip_address
-from pathlib import Path
-from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM, gaierror, socket
-from typing import Protocol
+from time import monotonic
+from typing import Any, Final, Protocol, TypeVar
 
-import httpx
-
+from loadgen.clients.dns import Resolver, family_of
 from loadgen.clients.http1 import Connection
-from loadgen.clients.outcomes import DNS, NO_PORT, OWN_FAULTS, UNREACHABLE, connect_failure
+from loadgen.clients.outcomes import (
+    NO_PORT,
+    OWN_FAULTS,
+    REFUSED,
+    TIMEOUT,
+    UNREACHABLE,
+    connect_failure,
+)
+from loadgen.clients.settings import Http
 from loadgen.errors import RequestFailed, UsageError
 
-__all__ = ["Network", "TcpNetwork", "tls_context"]
+__all__ = ["Network", "TcpNetwork"]
+
+T = TypeVar("T")
+_BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
+"""Linux: bind the address only. Else each bind takes a port that no other connection can have, whatever its target."""
+_SWALLOWED_S: Final = 1.0
+"""An attempt that is given up after so long counts as one that failed."""
+_NEXT: Final = frozenset({REFUSED, UNREACHABLE, TIMEOUT, NO_PORT})
+"""No connection came about: another address may do."""
 
 
 class Network(Protocol):
@@ -41,7 +62,27 @@ class Network(Protocol):
 
 
 class TcpNetwork:
-    """The network of this machine, on the running loop (uvloop or asyncio)."""
+    """The network of this machine, on the running loop (uvloop or asyncio).
+
+    Args:
+        note: is told what a reader of the figures has to know.
+
+    Raises:
+        UsageError: an address of `Http.source` is none of this machine's.
+    """
+
+    def __init__(
+        self,
+        http: Http = Http(),  # noqa: B008  # frozen
+        *,
+        resolver: Resolver | None = None,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.resolver = resolver or Resolver(http)
+        self._uds = None if http.uds is None else str(http.uds)
+        self._sni = http.sni
+        self._sources = _Sources(http.source) if http.source else None
+        self._note = note
 
     async def connect(
         self,
@@ -52,20 +93,149 @@ class TcpNetwork:
         factory: Callable[[], Connection],
     ) -> tuple[asyncio.BaseTransport, Connection]:
         loop = asyncio.get_running_loop()
-        failures: list[RequestFailed] = []
-        # Address by address, by ourselves: the loops fold several errors into one text without an errno.
-        for address in await _addresses(loop, host, port):
+        options = _tls_options(tls, self._sni or server_hostname)
+        uds = self._uds
+        if uds is not None:
             try:
-                return await loop.create_connection(
-                    factory, address, port, ssl=tls, server_hostname=server_hostname if tls else None
-                )
+                return await loop.create_unix_connection(factory, uds, **options)
+            except OSError as error:
+                raise connect_failure(error, uds) from error
+        if self._sources is not None:
+            return await self.adopt(await self.open_socket(host, port), tls, server_hostname, factory, f"{host}:{port}")
+
+        async def go(address: str) -> tuple[asyncio.BaseTransport, Connection]:
+            return await loop.create_connection(factory, address, port, **options)
+
+        return await self._first(host, port, go)
+
+    async def open_socket(self, host: str, port: int) -> socket.socket:
+        """A connected socket that does not block, for what has to be said before the connection is one.
+
+        Raises:
+            RequestFailed: `dns`, `refused` ...
+        """
+
+        async def go(address: str) -> socket.socket:
+            if self._sources is None:
+                return await _connected(address, port, None)
+            return await self._sources.connected(address, port)
+
+        return await self._first(host, port, go)
+
+    async def adopt(
+        self,
+        sock: socket.socket,
+        tls: ssl.SSLContext | None,
+        server_hostname: str | None,
+        factory: Callable[[], Connection],
+        where: str,
+    ) -> tuple[asyncio.BaseTransport, Connection]:
+        """Make a connection of a socket that is connected; it is closed where that fails.
+
+        Raises:
+            RequestFailed: `tls`, `reset` ...
+        """
+        options = _tls_options(tls, self._sni or server_hostname)
+        try:
+            return await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
+        except OSError as error:
+            sock.close()
+            raise connect_failure(error, where) from error
+        except BaseException:
+            sock.close()
+            raise
+
+    async def _first(self, host: str, port: int, go: Callable[[str], Awaitable[T]]) -> T:
+        """What `go` makes of the first address to which there is a connection.
+
+        Address by address, by ourselves: the loops fold several errors into one text without an errno.
+        """
+        failures: list[RequestFailed] = []
+        addresses = await self.resolver.addresses(host, port)
+        for address in addresses:
+            begun_s = monotonic()
+            try:
+                made = await go(address)
             except OSError as error:
                 failure = connect_failure(error, f"{host}:{port}")
-                if failure.outcome == NO_PORT and not _has_source(address, port):
-                    failure = RequestFailed(UNREACHABLE, failure.detail)
+                if failure.outcome == NO_PORT:
+                    failure = _why_no_port(failure, address, port)
                 failure.__cause__ = error
+                if failure.outcome not in _NEXT:
+                    raise failure from error
                 failures.append(failure)
+                if failure.outcome not in OWN_FAULTS:
+                    self.resolver.failed(address, port)
+            except RequestFailed as failure:
+                failures.append(failure)
+            except asyncio.CancelledError:
+                if len(addresses) > 1 and monotonic() - begun_s >= _SWALLOWED_S:
+                    self.resolver.failed(address, port)
+                    self._say_failed(host, port, address, "no connection in time")
+                raise
+            else:
+                for one, failed in zip(addresses, failures, strict=False):
+                    self._say_failed(host, port, one, failed.outcome)
+                return made
         raise _telling(failures)
+
+    def _say_failed(self, host: str, port: int, address: str, outcome: str) -> None:
+        if not ip_address(address.partition("%")[0]).is_loopback:  # `localhost` on one family only is nobody's trouble
+            where = f"[{address}]" if ":" in address else address
+            self._note(f"{host} was not reached at {where}:{port} ({outcome}); its other addresses were used")
+
+
+class _Sources:
+    """Addresses to connect from, in turn for each address of a target: each pair has all ports of its own."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self._of = {
+            family: [one for one in sources if family_of(one) == family] for family in (socket.AF_INET, socket.AF_INET6)
+        }
+        self._turns: dict[str, int] = {}
+        for one in sources:
+            with socket.socket(family_of(one), socket.SOCK_STREAM) as probe:
+                try:
+                    probe.bind((one, 0))
+                except OSError as error:
+                    raise UsageError(
+                        f"source: {one} is no address of this machine: {error.strerror or error}",
+                        hint="give it to an interface (ip addr add), or leave it out of Http(source=...)",
+                    ) from error
+
+    async def connected(self, address: str, port: int) -> socket.socket:
+        """From the next source; where its ports to this address are used up, from the others."""
+        sources = self._of[family_of(address)]
+        if not sources:
+            raise RequestFailed(UNREACHABLE, f"{address}:{port}: no source address of its family")
+        turn = self._turns[address] = self._turns.get(address, -1) + 1
+        for n in range(len(sources)):
+            try:
+                return await _connected(address, port, sources[(turn + n) % len(sources)])
+            except OSError as error:
+                if error.errno != EADDRNOTAVAIL or n == len(sources) - 1:
+                    raise
+        raise AssertionError
+
+
+async def _connected(address: str, port: int, source: str | None) -> socket.socket:
+    sock = socket.socket(family_of(address), socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source is not None:
+            with suppress(OSError):  # not on every system
+                sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((source, 0))
+        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _tls_options(tls: ssl.SSLContext | None, server_hostname: str | None) -> dict[str, Any]:
+    return {} if tls is None else {"ssl": tls, "server_hostname": server_hostname}
 
 
 def _telling(failures: list[RequestFailed]) -> RequestFailed:
@@ -77,6 +247,12 @@ def _telling(failures: list[RequestFailed]) -> RequestFailed:
     return max(reversed(failures), key=rank)
 
 
+def _why_no_port(failure: RequestFailed, address: str, port: int) -> RequestFailed:
+    if not _has_source(address, port):
+        return RequestFailed(UNREACHABLE, failure.detail)
+    return RequestFailed(NO_PORT, f"{failure.detail}: all ports to it are in use; more addresses: Http(source=[...])")
+
+
 def _has_source(address: str, port: int) -> bool:
     """False where this machine has no address to reach it from, as `::1` without IPv6.
 
@@ -84,53 +260,8 @@ def _has_source(address: str, port: int) -> bool:
     socket sends nothing and needs an address only.
     """
     try:
-        with socket(AF_INET6 if ":" in address else AF_INET, SOCK_DGRAM) as probe:
+        with socket.socket(family_of(address), socket.SOCK_DGRAM) as probe:
             probe.connect((address, port))
     except OSError as error:
         return error.errno != EADDRNOTAVAIL
     return True
-
-
-async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[str]:
-    if _is_address(host):
-        return [host]
-    try:
-        found = await loop.getaddrinfo(host, port, type=SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        if isinstance(error, OSError) and not isinstance(error, gaierror):
-            failure = connect_failure(error, host)  # the system's own: no descriptors left for asking
-            if failure.outcome in OWN_FAULTS:
-                raise failure from error
-        raise RequestFailed(DNS, f"{host}: {getattr(error, 'strerror', None) or error}") from error
-    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-    if not addresses:
-        raise RequestFailed(DNS, f"{host}: no address")
-    return addresses
-
-
-@lru_cache(maxsize=1024)
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def tls_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
-    """Verification on, always; `ca_file` (PEM) is trusted beside the usual roots. Costs about 20 ms: make one.
-
-    Raises:
-        UsageError: the file is not there or holds no certificate.
-    """
-    context = httpx.create_ssl_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=str(ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(
-                f"cannot read certificates from {ca_file}: {error}",
-                hint="a CA file is PEM: -----BEGIN CERTIFICATE-----",
-            ) from error
-    return context

@@ -2,7 +2,8 @@
 
 The names are what a person reads in tables, so there are few of them, and each
 says whose doing it is: `no local port` and `no file descriptors` are the
-generator's, all others the target's or the network's.
+generator's, those that begin with `proxy` the proxy's (proxy.py), all others the
+target's or the network's.
 """
 
 from __future__ import annotations

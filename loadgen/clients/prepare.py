@@ -138,9 +138,9 @@ def prepare_from(routes: Routes, request: httpx.Request, cookies: UserCookies | 
 
 
 def request_of(route: Route, data: bytes) -> httpx.Request:
-    """The httpx.Request that `data` is."""
+    """The httpx.Request that `data` is; without what was written for a proxy alone."""
     head, _, body = data.partition(b"\r\n\r\n")
-    lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+    lines = [line.partition(b": ") for line in head[len(route.line) :].split(b"\r\n") if line]
     headers = [(name, value) for name, _, value in lines]
     if isinstance(data, StreamedRequest) and data.upload is not None:
         return httpx.Request(route.method, route.url, headers=headers, stream=data.upload)

@@ -14,6 +14,7 @@ from typing import Final
 
 import httpx
 
+from loadgen.clients.forward import Forward, request_line
 from loadgen.clients.headers import DEFAULT_LINES
 from loadgen.clients.pool import Origin, origin_of
 
@@ -34,11 +35,25 @@ class Route:
 
     __slots__ = ("bare", "head", "is_head", "is_idempotent", "line", "method", "name", "origin", "url", "whole")
 
-    def __init__(self, method: str, origin: Origin, netloc: bytes, raw_path: bytes, url: str, name: str) -> None:
+    def __init__(
+        self,
+        method: str,
+        origin: Origin,
+        netloc: bytes,
+        raw_path: bytes,
+        url: str,
+        name: str,
+        forward: Forward | None = None,
+    ) -> None:
         self.method, self.origin, self.url, self.name = method, origin, url, name
-        self.line = method.encode("ascii") + b" " + raw_path + b" HTTP/1.1\r\n"
+        verb = method.encode("ascii")
+        if forward is None:
+            self.line = request_line(verb, raw_path)
+        else:
+            self.line = forward.first_lines(verb, origin.scheme, origin.host, netloc, raw_path)
+        """The request line, and what is for a proxy alone."""
         self.head = self.line + b"Host: " + netloc + b"\r\n"
-        """The request line and the Host header."""
+        """The same with the Host header."""
         self.bare = self.head + DEFAULT_LINES
         self.whole = self.bare + b"\r\n"
         """All of a request without body, of a user without headers and cookies of their own."""
@@ -65,9 +80,12 @@ class _Table(dict[str, Route]):
 
 
 class Routes:
-    """All routes of one target. name: of one of a plan's several targets; it stands in the names of rows."""
+    """All routes of one target. name: of one of a plan's several targets; it stands in the names of rows.
 
-    def __init__(self, base_url: str, name: str = "") -> None:
+    forward: how requests are written for a proxy.
+    """
+
+    def __init__(self, base_url: str, name: str = "", forward: Forward | None = None) -> None:
         url = httpx.URL(base_url)
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError(f'"{base_url}" is no target; write "https://shop.example" or "http://127.0.0.1:8080"')
@@ -80,6 +98,7 @@ class Routes:
         self._prefix = f"{url.scheme}://{url.netloc.decode('ascii')}"
         self._before_path = f"{name}:" if name else ""
         self._tables: dict[str, _Table] = {}
+        self._forward = forward
 
     def of(self, method: str) -> _Table:
         """The routes of a method: `routes.of("GET")["/cart"]`.
@@ -109,7 +128,8 @@ class Routes:
         ):
             raw_path = self._path + url.encode("ascii")
             name = f"{method} {self._before_path}{raw_path.partition(b'?')[0].decode('ascii')}"
-            return Route(method, self._origin, self._netloc, raw_path, self._prefix + raw_path.decode("ascii"), name)
+            url = self._prefix + raw_path.decode("ascii")
+            return Route(method, self._origin, self._netloc, raw_path, url, name, self._forward)
         return self.make_from(method, self.merge(url))
 
     def merge(self, url: str | httpx.URL) -> httpx.URL:
@@ -128,7 +148,7 @@ class Routes:
         path = url.raw_path.partition(b"?")[0].decode("ascii")
         before = self._before_path if origin is self._origin else f"{origin.scheme}://{origin.where}"
         name = f"{method} {before}{path}"
-        return Route(method, origin, url.netloc, url.raw_path, str(url), name)
+        return Route(method, origin, url.netloc, url.raw_path, str(url), name, self._forward)
 
 
 def _origin(url: httpx.URL) -> Origin:
@@ -138,6 +158,6 @@ def _origin(url: httpx.URL) -> Origin:
 
 
 @lru_cache(maxsize=64)
-def routes_of(base_url: str, name: str = "") -> Routes:
+def routes_of(base_url: str, name: str = "", forward: Forward | None = None) -> Routes:
     """The routes of a target, shared by all clients of it in this process."""
-    return Routes(base_url, name)
+    return Routes(base_url, name, forward)

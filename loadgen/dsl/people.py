@@ -20,6 +20,7 @@ from typing import Any
 from loadgen.clients import (
     ConnectionPool,
     Connections,
+    Forward,
     Http,
     HttpClient,
     Network,
@@ -94,6 +95,7 @@ class People:
         self._url = ways.url
         # Not seeded by the run: its workers would all write the same trace ids.
         self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
+        self._forward = Forward.of(ways.http)
         self._shared_pool: SharedPool | None = None
         if ways.connections.policy == "shared":
             self._shared_pool = SharedPool(ways.connections.limit, network, ssl)
@@ -154,6 +156,7 @@ class People:
             tags=ways.tags,
             tracer=self._tracer,
             target=target,
+            forward=self._forward,
         )
 
     def _user(self, recorder: Recorder, load: int, tags: Tags, pool: ConnectionPool) -> User:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from loadgen.clients import ConnectionPool, HttpClient, Reply, TcpNetwork, Timeouts, Tracer
+from loadgen.clients import ConnectionPool, Forward, HttpClient, Reply, TcpNetwork, Timeouts, Tracer
 from loadgen.clients.network import Network
 from loadgen.engine.meter import Meter, Sample
 from loadgen.engine.places import RequestSeries
@@ -204,13 +204,14 @@ async def client_of(
     pool: ConnectionPool | None = None,
     tags: tuple[str, ...] = (),
     tracer: Tracer | None = None,
+    forward: Forward | None = None,
 ) -> AsyncIterator[HttpClient]:
     """A client of one user; its rows are at `rows_of(client)`."""
     meter = _Keeping(rows if rows is not None else Rows())
     meter.begin("journey", warmup=False, pool_limited=False)
     if pool is None:
         pool = ConnectionPool(network or TcpNetwork(), tls, limit_bytes=limit_bytes)
-    client = HttpClient(meter, pool, url, timeouts or Timeouts(), tags=tags, tracer=tracer)
+    client = HttpClient(meter, pool, url, timeouts or Timeouts(), tags=tags, tracer=tracer, forward=forward)
     try:
         yield client
     finally:
