@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadgen.clients.http1 import Connection
+from loadgen.clients.opening import Opening
 from loadgen.errors import UsageError
 
 __all__ = ["CannedNetwork", "CannedRequest", "reply"]
@@ -94,6 +95,7 @@ class CannedNetwork:
         tls: ssl.SSLContext | None,
         server_hostname: str | None,
         factory: Callable[[], Connection],
+        opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
         connection = factory()
         transport = _CannedTransport(self, connection, asyncio.get_running_loop())

@@ -110,6 +110,13 @@ class Resolver:
         answer.turn += 1
         return self._shunned_last(found[begin:] + found[:begin], port)
 
+    def knows(self, host: str, port: int) -> bool:
+        """`addresses` would answer at once."""
+        if self._from_settings(host, port) is not None or _is_address(host):
+            return True
+        answer = self._answers.get(host)
+        return answer is not None and answer.until_s > self._clock()
+
     def failed(self, address: str, port: int) -> None:
         """No connection to it: others are tried first for a while."""
         self._shunned[address, port] = self._clock() + SHUNNED_FOR_S

@@ -33,6 +33,7 @@ from loadgen.clients.forward import Forward
 from loadgen.clients.graphql import Gql
 from loadgen.clients.headers import UserHeaders
 from loadgen.clients.http1 import Connection
+from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.pool import ConnectionPool, NoConnectionInTime
 from loadgen.clients.prepare import (
@@ -326,9 +327,11 @@ class HttpClient:
         """Send on a connection that the pool opens; a shared pool may also give one that was kept."""
         route = reply.route
         while True:
+            opening = Opening()
             try:
-                connection = await self._pool.open(route.origin, timeouts.connect_ns, deadline_ns)
+                connection = await self._pool.open(route.origin, timeouts.connect_ns, deadline_ns, opening)
             except RequestFailed as failure:
+                reply.series.opened(opening.times, opening.failed_in(), failure.outcome)
                 reply.done_ns = perf_counter_ns()
                 if isinstance(failure, NoConnectionInTime):  # censored at its deadline, not at when we noticed
                     reply.done_ns = max(reply.asked_ns, reply.sent_ns, failure.at_ns)
@@ -336,6 +339,7 @@ class HttpClient:
             except BaseException:
                 self._gone(reply)
                 raise
+            reply.series.opened(opening.times)
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:

@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from loadgen.clients.dns import Resolver, family_of
 from loadgen.clients.http1 import Connection
+from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import (
     NO_PORT,
     OWN_FAULTS,
@@ -56,8 +57,12 @@ class Network(Protocol):
         tls: ssl.SSLContext | None,
         server_hostname: str | None,
         factory: Callable[[], Connection],
+        opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
-        """Raises RequestFailed: `dns`, `refused`, `tls` ... Time-outs are the caller's."""
+        """Raises RequestFailed: `dns`, `refused`, `tls` ... Time-outs are the caller's.
+
+        opening: is told when `dns`, `connect` and `tls` begin, and when all is over; not where it fails.
+        """
         ...
 
 
@@ -91,25 +96,53 @@ class TcpNetwork:
         tls: ssl.SSLContext | None,
         server_hostname: str | None,
         factory: Callable[[], Connection],
+        opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
         loop = asyncio.get_running_loop()
-        options = _tls_options(tls, self._sni or server_hostname)
-        uds = self._uds
-        if uds is not None:
+        if self._uds is not None:
+            made = await self._connect_uds(self._uds, tls, server_hostname, factory, opening)
+        elif self._sources is not None or tls is not None:  # in two steps: between them connect ends and TLS begins
+            sock = await self.open_socket(host, port, opening)
+            return await self.adopt(sock, tls, server_hostname, factory, f"{host}:{port}", opening)
+        else:
+
+            async def go(address: str) -> tuple[asyncio.BaseTransport, Connection]:
+                return await loop.create_connection(factory, address, port)
+
+            made = await self._first(host, port, go, opening)
+        opening.end()
+        return made
+
+    async def _connect_uds(
+        self,
+        path: str,
+        tls: ssl.SSLContext | None,
+        server_hostname: str | None,
+        factory: Callable[[], Connection],
+        opening: Opening,
+    ) -> tuple[asyncio.BaseTransport, Connection]:
+        loop = asyncio.get_running_loop()
+        opening.begin("connect")
+        try:
+            if tls is None:
+                return await loop.create_unix_connection(factory, path)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                return await loop.create_unix_connection(factory, uds, **options)
-            except OSError as error:
-                raise connect_failure(error, uds) from error
-        if self._sources is not None:
-            return await self.adopt(await self.open_socket(host, port), tls, server_hostname, factory, f"{host}:{port}")
+                sock.setblocking(False)
+                await loop.sock_connect(sock, path)
+                opening.begin("tls")
+                options = _tls_options(tls, self._sni or server_hostname)
+                return await loop.create_unix_connection(factory, sock=sock, **options)
+            except BaseException:
+                sock.close()
+                raise
+        except OSError as error:
+            raise connect_failure(error, path) from error
 
-        async def go(address: str) -> tuple[asyncio.BaseTransport, Connection]:
-            return await loop.create_connection(factory, address, port, **options)
-
-        return await self._first(host, port, go)
-
-    async def open_socket(self, host: str, port: int) -> socket.socket:
+    async def open_socket(self, host: str, port: int, opening: Opening) -> socket.socket:
         """A connected socket that does not block, for what has to be said before the connection is one.
+
+        `connect` is still under way: it is over with what is said.
 
         Raises:
             RequestFailed: `dns`, `refused` ...
@@ -120,7 +153,7 @@ class TcpNetwork:
                 return await _connected(address, port, None)
             return await self._sources.connected(address, port)
 
-        return await self._first(host, port, go)
+        return await self._first(host, port, go, opening)
 
     async def adopt(
         self,
@@ -129,6 +162,7 @@ class TcpNetwork:
         server_hostname: str | None,
         factory: Callable[[], Connection],
         where: str,
+        opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
         """Make a connection of a socket that is connected; it is closed where that fails.
 
@@ -136,8 +170,12 @@ class TcpNetwork:
             RequestFailed: `tls`, `reset` ...
         """
         options = _tls_options(tls, self._sni or server_hostname)
+        if tls is not None:
+            opening.begin("tls")
         try:
-            return await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
+            made = await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
+            opening.end()
+            return made
         except OSError as error:
             sock.close()
             raise connect_failure(error, where) from error
@@ -145,14 +183,17 @@ class TcpNetwork:
             sock.close()
             raise
 
-    async def _first(self, host: str, port: int, go: Callable[[str], Awaitable[T]]) -> T:
+    async def _first(self, host: str, port: int, go: Callable[[str], Awaitable[T]], opening: Opening) -> T:
         """What `go` makes of the first address to which there is a connection.
 
         Address by address, by ourselves: the loops fold several errors into one text without an errno.
         """
         failures: list[RequestFailed] = []
+        if not self.resolver.knows(host, port):
+            opening.begin("dns")
         addresses = await self.resolver.addresses(host, port)
         for address in addresses:
+            opening.begin("connect")
             begun_s = monotonic()
             try:
                 made = await go(address)

@@ -26,6 +26,7 @@ from typing import Final, Literal
 
 from loadgen.clients.http1 import MAX_BODY_BYTES, Connection
 from loadgen.clients.network import Network
+from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import TIMEOUT, TLS
 from loadgen.clients.timeouts import NEVER_NS, wheel_of
 from loadgen.errors import RequestFailed
@@ -128,15 +129,22 @@ class ConnectionPool:
         """Connections that are open, idle or not."""
         return len(self._open)
 
-    async def open(self, origin: Origin, connect_ns: int, deadline_ns: int = NEVER_NS) -> Connection:
+    async def open(
+        self, origin: Origin, connect_ns: int, deadline_ns: int = NEVER_NS, opening: Opening | None = None
+    ) -> Connection:
         """A new connection. May take `connect_ns`, and not longer than to `deadline_ns` (perf_counter_ns).
+
+        opening: takes down what it took, also where it fails.
 
         Raises:
             RequestFailed: `timeout`, `dns`, `refused`, `tls` ...
         """
-        return await self._connect(origin, self.idle.setdefault(origin, []), connect_ns, deadline_ns)
+        stack = self.idle.setdefault(origin, [])
+        return await self._connect(origin, stack, connect_ns, deadline_ns, opening or Opening())
 
-    async def _connect(self, origin: Origin, stack: list[Connection], connect_ns: int, deadline_ns: int) -> Connection:
+    async def _connect(
+        self, origin: Origin, stack: list[Connection], connect_ns: int, deadline_ns: int, opening: Opening
+    ) -> Connection:
         """Connect; the connection will put itself on `stack` whenever it is idle."""
         if origin.is_tls and self._ssl is None:
             raise RequestFailed(TLS, f"{origin.where}: no TLS context was given")
@@ -152,6 +160,7 @@ class ConnectionPool:
                     self._ssl if origin.is_tls else None,
                     origin.host,
                     lambda: Connection(loop, wheel, stack, self._forget, origin.where, self._limit_bytes),
+                    opening,
                 )
         except TimeoutError as error:
             raise _too_late(origin, left_ns, begun_ns) from error
@@ -215,7 +224,9 @@ class SharedPool(ConnectionPool):
         self._waiting: deque[tuple[Origin, asyncio.Future[Connection | None]]] = deque()
         """In order of asking. None is the permission to open one. While anybody waits, no place is free or idle."""
 
-    async def open(self, origin: Origin, connect_ns: int, deadline_ns: int = NEVER_NS) -> Connection:
+    async def open(
+        self, origin: Origin, connect_ns: int, deadline_ns: int = NEVER_NS, opening: Opening | None = None
+    ) -> Connection:
         """A connection that was kept, or a new one; waits for it up to `deadline_ns`, and connects in `connect_ns`.
 
         Raises:
@@ -224,18 +235,20 @@ class SharedPool(ConnectionPool):
         shelf = self._shelves.get(origin)
         if shelf is None:
             shelf = self._shelves[origin] = _Shelf(self, origin)
-        connection = await self._take(shelf, deadline_ns)
+        if opening is None:
+            opening = Opening()
+        connection = await self._take(shelf, deadline_ns, opening)
         if connection is not None:
             return connection
         try:
-            connection = await self._connect(origin, shelf, connect_ns, deadline_ns)
+            connection = await self._connect(origin, shelf, connect_ns, deadline_ns, opening)
         finally:
             self._coming -= 1
             if connection is None or connection.is_closed:
                 self._let_in()
         return connection
 
-    async def _take(self, shelf: _Shelf, deadline_ns: int) -> Connection | None:
+    async def _take(self, shelf: _Shelf, deadline_ns: int, opening: Opening) -> Connection | None:
         """A connection that was kept; None, counted as coming, where one may be opened."""
         is_first = False
         while True:
@@ -244,7 +257,9 @@ class SharedPool(ConnectionPool):
             if len(self._open) + self._coming < self.limit or self._close_other():
                 self._coming += 1
                 return None
+            opening.begin("blocked")
             connection = await self._wait(shelf, deadline_ns, is_first)
+            opening.end()
             if connection is None or not connection.is_closed:
                 return connection
             is_first = True  # it was closed since it was given, and its place was given to the next: be that one

@@ -20,6 +20,7 @@ from typing import Final
 from loadgen.clients.forward import Excepted, proxy_login
 from loadgen.clients.http1 import Connection
 from loadgen.clients.network import Network, TcpNetwork
+from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import OWN_FAULTS, PROTOCOL, RESET, TIMEOUT, connect_failure
 from loadgen.clients.settings import Http
 from loadgen.errors import RequestFailed
@@ -52,21 +53,23 @@ class ProxyNetwork:
         tls: ssl.SSLContext | None,
         server_hostname: str | None,
         factory: Callable[[], Connection],
+        opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
         if host in self._excepted:
-            return await self._direct.connect(host, port, tls, server_hostname, factory)
+            return await self._direct.connect(host, port, tls, server_hostname, factory, opening)
         if tls is None:
             try:
-                return await self._direct.connect(self._proxy, self._proxy_port, None, None, factory)
+                return await self._direct.connect(self._proxy, self._proxy_port, None, None, factory, opening)
             except RequestFailed as failure:
                 raise self._proxys(failure) from failure.__cause__
-        sock = await self._tunnel(host, port)
-        return await self._direct.adopt(sock, tls, server_hostname, factory, f"{host}:{port} through {self._where}")
+        sock = await self._tunnel(host, port, opening)
+        where = f"{host}:{port} through {self._where}"
+        return await self._direct.adopt(sock, tls, server_hostname, factory, where, opening)
 
-    async def _tunnel(self, host: str, port: int) -> socket.socket:
+    async def _tunnel(self, host: str, port: int, opening: Opening) -> socket.socket:
         """A socket that the proxy has connected with the target."""
         try:
-            sock = await self._direct.open_socket(self._proxy, self._proxy_port)
+            sock = await self._direct.open_socket(self._proxy, self._proxy_port, opening)
         except RequestFailed as failure:
             raise self._proxys(failure) from failure.__cause__
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -7,13 +7,13 @@ appended to and, once an interval, swapped for empty ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from loadgen.engine.exemplars import Picks
 from loadgen.errors import UsageError
 from loadgen.measure.due import DueCounts
-from loadgen.measure.series import MISSED, OK, OTHER, Metric, SeriesKey, Tags
+from loadgen.measure.series import MISSED, OK, OTHER, PHASES, TIMEOUT, Metric, Phase, SeriesKey, Tags
 
 if TYPE_CHECKING:
     from loadgen.engine.recorder import Recorder
@@ -108,14 +108,41 @@ class Series:
 class RequestSeries(Series):
     """What the client holds for each (journey, step, name): resolved once, then two appends a request."""
 
-    __slots__ = ("place", "tagged")
+    __slots__ = ("phases", "place", "tagged")
 
     def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
         super().__init__(key, ("response", "service"), watch)
+        self.phases: dict[tuple[Phase, str, bool], list[int]] = {}
+        """By outcome, and whether they are lower bounds; those that were had since the last swap."""
         self.place: Place | None = None
         """Where it was resolved; None for one that was asked of the recorder itself."""
         self.tagged = 0
         """How many series it is split into by tags of responses."""
+
+    def phase(self, phase: Phase, ns: int, outcome: str = OK) -> None:
+        """A request had this phase, and it ended so. Of a time-out it is a lower bound."""
+        key = (phase, outcome, outcome == TIMEOUT)
+        values = self.phases.get(key)
+        if values is None:
+            if len(self.phases) >= len(PHASES) * MAX_OUTCOMES:
+                key = (phase, OTHER, False)
+            values = self.phases.setdefault(key, [])
+        values.append(ns)
+
+    def opened(self, times: Mapping[Phase, int], failed: Phase | None = None, outcome: str = OK) -> None:
+        """A connection was opened for a request, or was to be: it failed in this phase, with this outcome.
+
+        What came before that phase is ok. What becomes of the request itself is not known here.
+        """
+        for phase, ns in times.items():
+            self.phase(phase, ns, outcome if phase == failed else OK)
+
+    def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
+        yield from super().swap()
+        k = self.key
+        phases, self.phases = self.phases, {}
+        for (phase, outcome, censored), values in phases.items():
+            yield SeriesKey(k.kind, k.journey, k.step, k.request, outcome, phase, censored, k.warmup, k.tags), values
 
     def split(self, tags: Tags) -> RequestSeries:
         """Of the same request, the series of the responses with these tags: for a reply whose headers have come."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from loadgen.measure.delta import COUNTER_NAMES, Counters, Health
 from loadgen.measure.histogram import Counts, Histogram
-from loadgen.measure.series import OK, Kind, Metric, SeriesKey, Tags
+from loadgen.measure.series import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
 from loadgen.measure.store import Stats, Store
 from loadgen.measure.wellformed import Wellformed
 
@@ -204,6 +204,14 @@ class Measured:
                     by_value = found.setdefault(name, {})
                     by_value[value] = by_value.get(value, 0) + values
         return found
+
+    def row_phases(self, row: Row, region: str = ALL, warmup: bool = False) -> list[Phase]:
+        """Phases that the requests of this row had, in their order."""
+        return [
+            phase
+            for phase in PHASES
+            if any(self._store.count(numbers) for numbers in self._find_row(row, ALL, phase, region, warmup))
+        ]
 
     def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
         """Response times of the row by outcome, `ok` first, then by count."""

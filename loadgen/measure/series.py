@@ -8,14 +8,33 @@ has one region, so the merge adds it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-__all__ = ["CUT_OFF", "MISSED", "OK", "OTHER", "SKIPPED", "TIMEOUT", "Kind", "Metric", "SeriesKey", "Tags"]
+__all__ = [
+    "CUT_OFF",
+    "MISSED",
+    "OK",
+    "OTHER",
+    "PHASES",
+    "SKIPPED",
+    "TIMEOUT",
+    "Kind",
+    "Metric",
+    "Phase",
+    "SeriesKey",
+    "Tags",
+]
 
 Kind = Literal["journey", "step", "request", "trend"]
-Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value"]
-"""journey: response, duration, user_wait, generator_lag; step: response, duration; request: response, service; trend (a
-custom metric, its name in `request`): value, where 1 µs stands for the trend's resolution."""
+Phase = Literal["blocked", "dns", "connect", "tls", "send", "wait", "receive"]
+"""Of a request, in their order. blocked: until a shared pool had a connection for it. wait: from its last byte
+written to the first of its answer."""
+Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value", Phase]
+"""journey: response, duration, user_wait, generator_lag; step: response, duration; request: response, service and the
+phases that it had; trend (a custom metric, its name in `request`): value, where 1 µs stands for the trend's
+resolution."""
+
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
 OK: Final = "ok"
 """The outcome of what went right; every other outcome names what went wrong."""

@@ -10,6 +10,9 @@ outcome. Times are ms; "> 1234.5" where only a lower bound is known.
 Beside the percentiles of a row over all outcomes, and of what ended ok, stand their 95 % intervals
 (`measure/batches.py`): [low, high], or why there is none.
 
+Rows of requests over all outcomes have `phases_ms`: blocked, dns, connect and tls of the connections that were opened
+for them, and send, wait and receive where the plan asks for them.
+
 `tagged` has the rows once more, split by the values of a tag; `loads` by the
 load that they were due in, where a plan has several. `custom` are the metrics of
 the scenario's own, over the whole run, the warm-up included.
@@ -245,7 +248,19 @@ def _row(
     }
     for name, metric in _METRICS[row.kind].items():
         built[name] = figures(*merge.select_row(row, outcome, metric, region, warmup, tags))
+    if row.kind == "request" and outcome == ALL and tags is None:
+        built["phases_ms"] = _phases(merge, row, region, warmup)
     return built
+
+
+def _phases(merge: Measured, row: Row, region: str, warmup: bool) -> dict[str, object]:
+    """Those that its requests had, each with its own count: connections are opened by few of them."""
+    found: dict[str, object] = {}
+    for phase in merge.row_phases(row, region, warmup):
+        observed, censored = merge.select_row(row, ALL, phase, region, warmup)
+        counts = {"count": observed.total + censored.total, "censored": censored.total}
+        found[phase] = counts | (figures(observed, censored) or {})
+    return found
 
 
 def _warmup(facts: RunFacts, merge: Measured) -> dict[str, object]:

@@ -62,7 +62,8 @@ def open_run(path: str | Path, runs_dir: str | Path = "runs") -> Run:
 class WindowRow:
     """One series in one window. Times of the window in s from T0; response and other times in ms.
 
-    metric: response, service, duration, user_wait, generator_lag or value. tags: "load=spike,x-cache=hit".
+    metric: response, service, duration, user_wait, generator_lag, value, or a phase (`blocked` ... `receive`).
+    tags: "load=spike,x-cache=hit".
     count: all values, censored ones included. Percentiles and `max_ms` are inf where censored values decide them;
     the mean is that of what was seen, so with censored values it is a lower bound.
     """

@@ -16,6 +16,7 @@ __all__ = [
     "Iterations",
     "LoadRows",
     "Percentiles",
+    "PhaseFigures",
     "Requests",
     "Series",
     "Slo",
@@ -46,6 +47,13 @@ class Percentiles(msgspec.Struct, frozen=True):
     max: Figure = None
 
 
+class PhaseFigures(Percentiles, frozen=True):
+    """One phase of a row's requests: of those that had it."""
+
+    count: int = 0
+    censored: int = 0
+
+
 class Series(msgspec.Struct, frozen=True):
     """One row of figures. `region` "*" is all regions, `outcome` "*" all outcomes."""
 
@@ -64,6 +72,8 @@ class Series(msgspec.Struct, frozen=True):
     interval: str | None = None
     """What they are from: "5 batches of 24.0 s"; or why there is none at all."""
     tags: dict[str, str] = {}
+    phases_ms: dict[str, PhaseFigures] | None = None
+    """Of a request over all outcomes: "blocked", "dns", "connect", "tls", "send", "wait", "receive"; those it had."""
 
 
 class LoadRows(msgspec.Struct, frozen=True):

@@ -68,6 +68,7 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
         region_table(summary),
         load_table(summary),
         *tag_tables(summary),
+        phase_table(summary),
         check_table(summary),
         custom_table(summary),
         error_table(summary),
@@ -329,6 +330,25 @@ def tag_tables(summary: Summary) -> Iterator[Table]:
         note = f"{_count(left_out, 'rarer value')} more in summary.json." if left_out else ""
         columns = ("of", tag.removeprefix("header:"), "count", "p50", "p95", "p99")
         yield Table(f"Response time split by {columns[1]}, ms", columns, tuple(cells), words=2, note=note)
+
+
+def phase_table(summary: Summary) -> Table:
+    """Where the time of requests went. Most open no connection, so each phase has a count of its own."""
+    rows = [s for s in _as_tree(_everywhere(summary)) if s.phases_ms]
+    cells = [
+        (
+            "/".join(filter(None, (s.step, s.request))),
+            phase,
+            format_count(p.count),
+            *map(milliseconds, (p.p50, p.p95, p.p99, p.max)),
+        )
+        for s in rows[:FEW_ROWS]
+        for phase, p in (s.phases_ms or {}).items()
+    ]
+    note = f"Those of {_count(len(rows) - FEW_ROWS, 'more request')} are in summary.json." if rows[FEW_ROWS:] else ""
+    return Table(
+        "Phases of requests, ms", ("request", "phase", "count", "p50", "p95", "p99", "max"), tuple(cells), 2, note
+    )
 
 
 def _short(text: str) -> str:

@@ -224,6 +224,13 @@ _METRICS: Mapping[Metric, pb.Metric] = {
     "user_wait": pb.METRIC_USER_WAIT,
     "generator_lag": pb.METRIC_GENERATOR_LAG,
     "value": pb.METRIC_VALUE,
+    "blocked": pb.METRIC_BLOCKED,
+    "dns": pb.METRIC_DNS,
+    "connect": pb.METRIC_CONNECT,
+    "tls": pb.METRIC_TLS,
+    "send": pb.METRIC_SEND,
+    "wait": pb.METRIC_WAIT,
+    "receive": pb.METRIC_RECEIVE,
 }
 _METRIC_NAMES: Mapping[int, Metric] = {number: name for name, number in _METRICS.items()}
 _KINDS: Mapping[Kind, pb.Kind] = {

@@ -46,7 +46,7 @@ __all__ = [
 
 PROTOCOL_MAJOR = 1
 """Peers of another major are refused by name; minors are compatible both ways."""
-PROTOCOL_MINOR = 0
+PROTOCOL_MINOR = 1
 
 
 @dataclass(frozen=True, slots=True)

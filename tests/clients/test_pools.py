@@ -13,6 +13,7 @@ import pytest
 from loadgen.clients import CannedNetwork, ConnectionPool, Connections, HttpClient, SharedPool, Timeouts, pool_for
 from loadgen.clients.http1 import Connection
 from loadgen.clients.network import TcpNetwork
+from loadgen.clients.opening import Opening
 from loadgen.engine.meter import Meter
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -38,7 +39,13 @@ class Gate:
         return [t for t in self.transports if t.asked and not t.is_aborted]
 
     async def connect(
-        self, host: str, port: int, tls: ssl.SSLContext | None, name: str | None, factory: Callable[[], Connection]
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        name: str | None,
+        factory: Callable[[], Connection],
+        opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
         await asyncio.sleep(0)
         if self.hold_connect is not None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from loadgen.clients import heads
 from loadgen.clients.http1 import Connection
 from loadgen.clients.network import Network
+from loadgen.clients.opening import Opening
 from loadgen.errors import RequestFailed
 from tests.support.scripted import CLOSE, client_of, ok, rows_of, scripted
 
@@ -49,7 +50,13 @@ class FedNetwork(Network):
         self.opened = 0
 
     async def connect(
-        self, host: str, port: int, tls: Any, server_hostname: str | None, factory: Callable[[], Connection]
+        self,
+        host: str,
+        port: int,
+        tls: Any,
+        server_hostname: str | None,
+        factory: Callable[[], Connection],
+        opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
         self.opened += 1
         connection = factory()

@@ -327,6 +327,22 @@ def test_rows_are_split_by_the_values_of_a_tag() -> None:
     assert nodes.note == "2 rarer values more in summary.json."
 
 
+def test_phases_stand_with_counts_of_their_own_and_bounds_are_called_bounds() -> None:
+    phases = {
+        "connect": {"count": 40, "censored": 0, "mean": 0.3, "p50": 0.25, "p95": 0.5, "p99": 1.25, "max": 3.0},
+        "wait": {"count": 4000, "censored": 3, "p50": 20.0, "p95": 40.0, "p99": "> 1000.5", "max": "> 1000.5"},
+    }
+    rows = [series("journey", None, None), series("request", "cart/pay", "POST /pay", phases_ms=phases)]
+    assert table(report(series=rows), "Phases of requests") == (
+        ("cart/pay/POST /pay", "connect", "40", "0.25", "0.50", "1.25", "3.00"),
+        ("cart/pay/POST /pay", "wait", "4,000", "20.0", "40.0", "> 1,000", "> 1,000"),
+    )
+    assert not [t for t in report().tables if t.title.startswith("Phases")]
+    many = [series("request", None, f"GET /{n}", phases_ms=phases) for n in range(17)]
+    (found,) = [t for t in report(series=many).tables if t.title.startswith("Phases")]
+    assert (len(found.rows), found.note) == (30, "Those of 2 more requests are in summary.json.")
+
+
 def test_several_loads_have_their_journeys_apart() -> None:
     loads = [{"load": "spike", "series": [series("journey", None, None, count=7), series("step", "login", None)]}]
     assert table(report(loads=loads), "Response time of journeys by load") == (

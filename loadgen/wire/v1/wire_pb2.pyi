@@ -53,6 +53,13 @@ class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRIC_USER_WAIT: _ClassVar[Metric]
     METRIC_GENERATOR_LAG: _ClassVar[Metric]
     METRIC_VALUE: _ClassVar[Metric]
+    METRIC_BLOCKED: _ClassVar[Metric]
+    METRIC_DNS: _ClassVar[Metric]
+    METRIC_CONNECT: _ClassVar[Metric]
+    METRIC_TLS: _ClassVar[Metric]
+    METRIC_SEND: _ClassVar[Metric]
+    METRIC_WAIT: _ClassVar[Metric]
+    METRIC_RECEIVE: _ClassVar[Metric]
 ENCODING_PLAIN: Encoding
 ENCODING_ZSTD: Encoding
 TYPE_UNSPECIFIED: Type
@@ -89,6 +96,13 @@ METRIC_DURATION: Metric
 METRIC_USER_WAIT: Metric
 METRIC_GENERATOR_LAG: Metric
 METRIC_VALUE: Metric
+METRIC_BLOCKED: Metric
+METRIC_DNS: Metric
+METRIC_CONNECT: Metric
+METRIC_TLS: Metric
+METRIC_SEND: Metric
+METRIC_WAIT: Metric
+METRIC_RECEIVE: Metric
 
 class Envelope(_message.Message):
     __slots__ = ("major", "minor", "type", "encoding", "crc32", "length", "payload")
