@@ -43,9 +43,9 @@ def _request() -> None:
 def _meter() -> None:
     meter = Meter(Recorder())
     meter.begin("checkout", warmup=False, pool_limited=False)
-    sample = _Sample(meter.request("POST /login"))
+    sample = _Sample(meter.ask("POST /login"))
     for _ in range(COUNT):
-        meter.request("POST /login")
+        meter.ask("POST /login")
         meter.hold(sample)
         meter.settle()
 

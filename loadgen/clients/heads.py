@@ -2,7 +2,8 @@
 
 A server answers the same request with the same head, byte by byte, for as long
 as its Date header stands: a second. So a head is parsed once (by llhttp, in
-`http1.py`), and found again by a lookup that costs 0.1 µs instead of 2. What a
+`http1.py`), and found again by a lookup that costs 0.2 µs instead of 2; and a
+route remembers its last one, which is told by a comparison of 0.04 µs. What a
 head means depends on nothing but its bytes; HEAD, which has no body whatever
 its head says, is the connection's business.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["HEADS", "MAX_CACHED_HEADS", "Head", "keep_head"]
+__all__ = ["HEADS", "MAX_CACHED_HEADS", "NO_ANSWER", "Answer", "Head", "keep_head"]
 
 MAX_CACHED_HEADS: Final = 512
 _MAX_CACHED_HEAD_BYTES: Final = 4096
@@ -22,7 +23,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 class Head:
     """Status line and headers of one response. Immutable by convention: it is shared between replies."""
 
-    __slots__ = ("http_version", "keep_alive", "length", "raw", "reason", "sets_cookie", "status", "zipped")
+    __slots__ = ("http_version", "is_plain", "keep_alive", "length", "raw", "reason", "sets_cookie", "status", "zipped")
 
     def __init__(self, status: int, reason: bytes, http_version: str, raw: RawHeaders, keep_alive: bool) -> None:
         self.status, self.reason, self.http_version = status, reason, http_version
@@ -44,6 +45,8 @@ class Head:
                     self.sets_cookie = True
                 case b"content-encoding":
                     self.zipped = value.strip().lower() not in (b"", b"identity")
+        self.is_plain = status < 300 and not self.sets_cookie
+        """Nothing is to be done about it: no redirect, error or cookie."""
         if status in (204, 304):
             length, is_chunked = 0, False
         self.length: int | None = None if is_chunked else length
@@ -61,8 +64,23 @@ class Head:
         return None
 
 
+class Answer:
+    """How a route was answered last: the next one is nearly always of the same head and size."""
+
+    __slots__ = ("begin", "head", "key", "size")
+
+    def __init__(self, key: bytes, head: Head, length: int) -> None:
+        self.key, self.head = key, head
+        self.begin = len(key)
+        """Of the body."""
+        self.size = self.begin + length
+
+
+NO_ANSWER: Final = Answer(b"", Head(0, b"", "1.1", [], False), -1)
+"""Fits none."""
+
 HEADS: dict[bytes, Head] = {}
-"""Heads by their bytes, without the empty line. Read on the hot path; written by `keep_head` only."""
+"""Heads by their bytes, with the empty line. Read on the hot path; written by `keep_head` only."""
 
 
 def keep_head(key: bytes, head: Head) -> None:

@@ -27,7 +27,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from loadgen.clients.body import StreamedRequest, Upload
-from loadgen.clients.heads import HEADS, Head, RawHeaders, keep_head
+from loadgen.clients.heads import HEADS, Answer, Head, RawHeaders, keep_head
 from loadgen.clients.outcomes import PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
 from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
@@ -57,6 +57,15 @@ class Exchange(Protocol):
     head: Head
     body: bytes
     """As it came: still encoded."""
+
+    @property
+    def route(self) -> Answered: ...
+
+
+class Answered(Protocol):
+    """What is asked for: remembers how it was answered last."""
+
+    answer: Answer
 
 
 class Sink(Exchange, Protocol):
@@ -157,6 +166,21 @@ class Connection(asyncio.Protocol):
         self._closed_as = (RESET, f"{where} closed the connection")
 
     # -- what the client calls --------------------------------------------------------------
+
+    def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
+        """HOT. `send` of a request whose bytes are all here, and not a HEAD: nothing else in it may be told apart."""
+        self._exchange = exchange
+        self._phase = _START
+        self.deadline_ns = deadline_ns
+        if deadline_ns < self.check_ns:
+            self._wheel.watch(self)
+        waiter = self._waiter = self._loop.create_future()
+        if self.is_closed:  # since it was taken from its stack
+            self._fail(*self._closed_as)
+            return waiter
+        exchange.sent_ns = perf_counter_ns()
+        self._transport.write(data)
+        return waiter
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
         """Write a request. head_only: the method is HEAD. deadline_ns: NEVER_NS for none.
@@ -320,33 +344,22 @@ class Connection(asyncio.Protocol):
         if phase == _START:
             exchange.first_byte_ns = now_ns
             size = exchange.size_bytes = len(data)
-            end = data.find(b"\r\n\r\n")
-            if end > 0:
-                head = HEADS.get(data[:end])
-                if head is not None:
-                    begin = end + 4
-                    length: int = 0 if self._head_only else head.length  # type: ignore[assignment]
-                    if size - begin != length:
-                        self._part(exchange, head, data[begin:], length, now_ns)
-                    elif head.keep_alive and not self._is_large and now_ns <= self.deadline_ns:
-                        # `_finish`, written out: nearly every answer ends here
-                        exchange.body = data[begin:]
-                        exchange.head, exchange.done_ns = head, now_ns
-                        self._exchange = None
-                        self.deadline_ns = 0
-                        self.requests += 1
-                        waiter = self._waiter
-                        if waiter.done():
-                            self._close()
-                            return
-                        self.stack.append(self)
-                        waiter.set_result(None)
-                    else:
-                        exchange.body = data[begin:]
-                        self._finish(exchange, head, head.keep_alive, now_ns)
+            answer = exchange.route.answer
+            if size == answer.size and data.startswith(answer.key) and now_ns <= self.deadline_ns:
+                # `_finish`, written out: nearly every answer ends here
+                exchange.body = data[answer.begin :]
+                exchange.head, exchange.done_ns = answer.head, now_ns
+                self._exchange = None
+                self.deadline_ns = 0
+                self.requests += 1
+                waiter = self._waiter
+                if waiter.done():
+                    self._close()
                     return
-                self._key = data[:end]
-            self._feed(exchange, data, now_ns)
+                self.stack.append(self)
+                waiter.set_result(None)
+            else:
+                self._begin(exchange, data, now_ns)
             return
         exchange.size_bytes += len(data)
         if phase == _PARSE:
@@ -385,7 +398,27 @@ class Connection(asyncio.Protocol):
                 self._fail(RESET, f"{self.where}: {exc}")
         self._close()
 
-    # -- the rest of a body of known length -------------------------------------------------
+    # -- a head that is known, and the rest of a body of known length ----------------------------
+
+    def _begin(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
+        """HOT where answers of one route differ. The first read of an answer that is not as the route's last one."""
+        begin = data.find(b"\r\n\r\n") + 4
+        if begin > 4:
+            key = data[:begin]
+            head = HEADS.get(key)
+            if head is not None:
+                length: int = 0 if self._head_only else head.length  # type: ignore[assignment]
+                rest = data[begin:]
+                if len(rest) != length:
+                    self._part(exchange, head, rest, length, now_ns)
+                    return
+                if head.keep_alive and not self._head_only:
+                    exchange.route.answer = Answer(key, head, length)
+                exchange.body = rest
+                self._finish(exchange, head, head.keep_alive, now_ns)
+                return
+            self._key = key
+        self._feed(exchange, data, now_ns)
 
     def _part(self, exchange: Exchange, head: Head, rest: bytes, length: int, now_ns: int) -> None:
         """The first read held the head and less of the body than there is, or more."""
@@ -531,10 +564,7 @@ class Connection(asyncio.Protocol):
         if waiter.done():  # cancelled, and its task has not run yet
             self._close()
             return
-        if reusable and not (self._is_large and (self._is_sending or self._transport.get_write_buffer_size())):
-            self.stack.append(self)
-        else:
-            self._close()
+        self._let_go(reusable)
         waiter.set_result(None)
 
     def _finish_stream(self, sink: Sink, reusable: bool, now_ns: int) -> None:
@@ -545,11 +575,16 @@ class Connection(asyncio.Protocol):
         self._exchange = self._sink = None
         self.deadline_ns = 0
         self.requests += 1
+        self._let_go(reusable)
+        sink.ended()
+
+    def _let_go(self, reusable: bool) -> None:
+        """The request is over. Whoever is on its stack is ready for `ask`: the next may be any request."""
         if reusable and not (self._is_large and (self._is_sending or self._transport.get_write_buffer_size())):
+            self._head_only = self._is_large = False
             self.stack.append(self)
         else:
             self._close()
-        sink.ended()
 
     def _too_large(self) -> None:
         self._fail(TOO_LARGE, f"more than {self._limit_bytes} bytes")

@@ -16,6 +16,7 @@ import httpx
 
 from loadgen.clients.forward import Forward, request_line
 from loadgen.clients.headers import DEFAULT_LINES
+from loadgen.clients.heads import NO_ANSWER
 from loadgen.clients.pool import Origin, origin_of
 
 __all__ = ["MAX_ROUTES", "Route", "Routes", "routes_of"]
@@ -31,9 +32,21 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
 class Route:
-    """One method and URL. Immutable."""
+    """One method and URL. Immutable but for `answer`, how it was answered last."""
 
-    __slots__ = ("bare", "head", "is_head", "is_idempotent", "line", "method", "name", "origin", "url", "whole")
+    __slots__ = (
+        "answer",
+        "bare",
+        "head",
+        "is_head",
+        "is_idempotent",
+        "line",
+        "method",
+        "name",
+        "origin",
+        "url",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -59,6 +72,7 @@ class Route:
         """All of a request without body, of a user without headers and cookies of their own."""
         self.is_head = method == "HEAD"
         self.is_idempotent = method in _IDEMPOTENT
+        self.answer = NO_ANSWER
 
     def __repr__(self) -> str:
         return f"<Route {self.method} {self.url}>"

@@ -96,7 +96,7 @@ class Measure:
         self.end(perf_counter_ns(), OK if error is None else outcome_of(error))
 
     def begin(self, asked_ns: int) -> None:
-        self.series = self._meter.request(self._name)
+        self.series = self._meter.ask(self._name)
         self.size_bytes = 0
         self.asked_ns = self.sent_ns = asked_ns
         if self.series.watch is not None:

@@ -39,7 +39,7 @@ class Sample(Protocol):
 class Meter:
     """Resolves series for the place the user is in, and holds at most one provisional sample.
 
-    The clients call, for each request: `settle()`, `request(name)`, and at the end `hold(sample)`.
+    The clients call, for each request: `ask(name)`, and at the end `hold(sample)`.
     """
 
     __slots__ = (
@@ -117,8 +117,10 @@ class Meter:
         self.step = outer
         self._place = self.recorder.place(self.journey, outer, self.warmup, self.tags)
 
-    def request(self, name: str) -> RequestSeries:
-        """HOT. A request named `name` is asked for: counts it as started and gives its series."""
+    def ask(self, name: str) -> RequestSeries:
+        """HOT. A request named `name` begins: what was held is settled, it is counted, and its series given."""
+        if self._is_held:
+            self.settle()
         counters = self.recorder.counters
         counters.requests_started += 1
         if self.pool_limited:

@@ -52,7 +52,7 @@ def meter_of(recorder: Recorder, n: int = 0, load: int = 0) -> Meter:
 
 
 def asked(meter: Meter, response_ns: int, outcome: str = OK, *, at_ns: int = 10, trace: str = "") -> Reply:
-    reply = Reply(meter.request("GET /cart"), at_ns, response_ns, outcome, trace)
+    reply = Reply(meter.ask("GET /cart"), at_ns, response_ns, outcome, trace)
     meter.hold(reply)
     meter.settle()
     return reply
@@ -100,7 +100,7 @@ def test_an_exemplar_says_which_arrival_of_which_load_with_its_trace_and_times()
     recorder.t0_ns = 1_000
     meter = meter_of(recorder, n=4711, load=2)
     meter.enter("browse")
-    reply = Reply(meter.request("GET /cart"), 1_500, 700, trace="a" * 32)
+    reply = Reply(meter.ask("GET /cart"), 1_500, 700, trace="a" * 32)
     meter.hold(reply)
     meter.settle()
     assert recorder.flip(0, 1).exemplars == (
@@ -147,8 +147,8 @@ def test_with_many_series_failures_go_first_then_the_slowest_and_it_is_said_how_
     meter = meter_of(recorder)
     for n in range(100):
         for response_ns in (10, 20, 30, 40):
-            meter.hold(Reply(meter.request(f"GET /{n}"), 0, response_ns))
-        meter.hold(Reply(meter.request(f"GET /{n}"), 0, 50, "http 503"))
+            meter.hold(Reply(meter.ask(f"GET /{n}"), 0, response_ns))
+        meter.hold(Reply(meter.ask(f"GET /{n}"), 0, 50, "http 503"))
     meter.settle()
     delta = recorder.flip(0, 1)
     assert len(delta.exemplars) == 150
@@ -310,7 +310,7 @@ def test_names_of_any_length_can_be_sent() -> None:
     recorder = Recorder()
     meter = meter_of(recorder)
     for n in range(300):
-        meter.hold(Reply(meter.request(f"GET /{n}" + "x" * 9_000), 0, 10))
+        meter.hold(Reply(meter.ask(f"GET /{n}" + "x" * 9_000), 0, 10))
     meter.settle()
     assert sum(len(repr(one)) for one in recorder.flip(0, 1).exemplars) < 300_000
 
@@ -343,7 +343,7 @@ def test_at_the_end_of_a_run_nothing_waits() -> None:
 def test_a_sample_without_an_exchange_is_kept_as_what_it_is() -> None:
     recorder = Recorder()
     meter = meter_of(recorder)
-    meter.hold(Bare(meter.request("sign"), "timeout"))
+    meter.hold(Bare(meter.ask("sign"), "timeout"))
     meter.end_iteration("timeout", "too slow")
     (failure,) = recorder.flip(0, 1).failures
     assert (failure.request, failure.sent, failure.detail) == ("sign", "", "too slow")
@@ -355,7 +355,7 @@ def test_any_number_of_kinds_is_bounded_and_said() -> None:
     for interval in range(60):
         for n in range(40):
             meter = meter_of(recorder)
-            meter.hold(Reply(meter.request(f"GET /{interval}"), 0, 10, f"http {n}"))
+            meter.hold(Reply(meter.ask(f"GET /{interval}"), 0, 10, f"http {n}"))
             meter.end_iteration(f"http {n}")
         failures = recorder.flip(interval, interval + 1).failures
         assert len(failures) <= MAX_FAILURES
@@ -384,7 +384,7 @@ def test_secrets_leave_neither_in_texts_nor_in_names(outcome: str) -> None:
     recorder = Recorder(redactor=Redactor(lambda: ["hunter2"]))
     meter = meter_of(recorder)
     meter.enter("login hunter2")
-    meter.hold(Reply(meter.request("GET /reset/hunter2"), 0, 10, "http 503"))
+    meter.hold(Reply(meter.ask("GET /reset/hunter2"), 0, 10, "http 503"))
     meter.settle()
     meter.end_iteration(outcome, "hunter2", "hunter2", "hunter2", {"a": "hunter2", "hunter2": 1})
     failures = recorder.flip(0, 1).failures

@@ -77,7 +77,7 @@ def test_names_beyond_the_cap_go_into_other_and_it_is_said_once() -> None:
     meter = Meter(recorder)
     meter.begin("j", warmup=False, pool_limited=False)
     for i in range(1000):
-        meter.hold(FakeReply(meter.request(f"GET /{i}"), 0, 1000))
+        meter.hold(FakeReply(meter.ask(f"GET /{i}"), 0, 1000))
     meter.settle()
     keys = recorder.flip(0, 1).new_series
     assert {k.request for k in keys} == {"GET /0", "GET /1", "GET /2", OTHER}
@@ -89,7 +89,7 @@ def test_a_sample_is_recorded_once_with_what_the_first_expect_said() -> None:
     recorder = Recorder()
     meter = Meter(recorder)
     meter.begin("j", warmup=False, pool_limited=False)
-    wrong = FakeReply(meter.request("GET /"), 0, 1000)
+    wrong = FakeReply(meter.ask("GET /"), 0, 1000)
     meter.hold(wrong)
     meter.settle_as(wrong, "expect status")
     meter.settle_as(wrong, OK)
@@ -104,7 +104,7 @@ def test_an_http_error_that_was_expected_is_ok() -> None:
     recorder = Recorder()
     meter = Meter(recorder)
     meter.begin("j", warmup=False, pool_limited=False)
-    reply = FakeReply(meter.request("GET /"), 0, 1000, "http 404")
+    reply = FakeReply(meter.ask("GET /"), 0, 1000, "http 404")
     meter.hold(reply)
     meter.settle_as(reply, OK)
     assert meter.failed is None
@@ -115,8 +115,8 @@ def test_an_http_error_that_nobody_looked_at_fails_the_iteration() -> None:
     recorder = Recorder()
     meter = Meter(recorder)
     meter.begin("j", warmup=False, pool_limited=False)
-    meter.hold(FakeReply(meter.request("GET /"), 0, 1000, "http 503"))
-    meter.hold(FakeReply(meter.request("GET /"), 0, 1000))
+    meter.hold(FakeReply(meter.ask("GET /"), 0, 1000, "http 503"))
+    meter.hold(FakeReply(meter.ask("GET /"), 0, 1000))
     meter.settle()
     assert meter.failed == "http 503"
 
@@ -126,7 +126,7 @@ def test_warm_up_has_series_of_its_own_and_counts_in_the_counters() -> None:
     meter = Meter(recorder)
     for warmup in (True, False):
         meter.begin("j", warmup=warmup, pool_limited=False)
-        meter.hold(FakeReply(meter.request("GET /"), 0, 1000))
+        meter.hold(FakeReply(meter.ask("GET /"), 0, 1000))
         meter.settle()
     delta = recorder.flip(0, 1)
     assert [k.warmup for k in delta.new_series if k.metric == "response"].count(True) == 1
@@ -141,7 +141,7 @@ def test_two_loads_of_a_journey_have_series_of_their_own() -> None:
     for meter in (Meter(recorder), Meter(recorder, LOAD)):
         meter.begin("j", warmup=False, pool_limited=False)
         meter.enter("s")
-        meter.hold(FakeReply(meter.request("GET /"), 0, 1000))
+        meter.hold(FakeReply(meter.ask("GET /"), 0, 1000))
         meter.settle()
         meter.leave(None, 1, 1, OK, False)
         recorder.iteration(recorder.journey_series("j", tags=meter.tags), 1, 1, None, None, OK, False)
@@ -156,7 +156,7 @@ def test_a_series_is_split_by_what_the_response_said_and_keeps_the_tags_of_its_l
     meter = Meter(recorder, LOAD)
     meter.begin("j", warmup=False, pool_limited=False)
     for cache in ("hit", "miss", "hit"):
-        series = meter.request("GET /")
+        series = meter.ask("GET /")
         meter.hold(FakeReply(series.split((("x-cache", cache),)), 0, 1000))
     meter.settle()
     delta = recorder.flip(0, 1)
@@ -173,7 +173,7 @@ def test_a_header_with_a_new_value_each_time_does_not_fill_the_memory() -> None:
     meter = Meter(recorder)
     meter.begin("j", warmup=False, pool_limited=False)
     for n in range(1000):
-        meter.hold(FakeReply(meter.request("GET /").split((("x-request-id", f"{n}" * 300),)), 0, 1000))
+        meter.hold(FakeReply(meter.ask("GET /").split((("x-request-id", f"{n}" * 300),)), 0, 1000))
     meter.settle()
     tags = {k.tags for k in recorder.flip(0, 1).new_series}
     assert len(tags) == MAX_TAGGED + 1
@@ -187,7 +187,7 @@ def test_names_beyond_the_cap_keep_the_tags_of_their_load() -> None:
     meter = Meter(recorder, LOAD)
     meter.begin("j", warmup=False, pool_limited=False)
     for n in range(3):
-        meter.hold(FakeReply(meter.request(f"GET /{n}"), 0, 1000))
+        meter.hold(FakeReply(meter.ask(f"GET /{n}"), 0, 1000))
     meter.settle()
     assert {(k.request, k.tags) for k in recorder.flip(0, 1).new_series} == {("GET /0", LOAD), (OTHER, LOAD)}
 
