@@ -194,7 +194,7 @@ class _Stage:
         if outcome == OK and (recorder.counters.script_faults > faults or not has_torn_down):
             outcome = "tear-down failed"
         recorder.failures.finish()
-        row = None if bound.row is None else bound.row(arrival.n if bound.each else arrival.row)
+        row = None if bound.row is None else bound.row(arrival.n if bound.each else arrival.person)
         return Rehearsed(
             bound.name,
             outcome,

@@ -32,7 +32,7 @@ from loadgen.clients.cookies import UserCookies
 from loadgen.clients.forward import Forward
 from loadgen.clients.graphql import Gql
 from loadgen.clients.headers import UserHeaders
-from loadgen.clients.http1 import Connection
+from loadgen.clients.http1 import MANY_BYTES, Connection
 from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.pool import ConnectionPool, NoConnectionInTime
@@ -186,8 +186,11 @@ class HttpClient:
             if begin is not None:
                 body = encode_json(json)
                 size = len(body)
-                end = _JSON_ENDS[size] if size < 512 else b"Content-Length: %d%b" % (size, _JSON_END)
-                return self._plain(route, begin + end + body, name, expect)
+                if size < 512:
+                    return self._plain(route, begin + _JSON_ENDS[size] + body, name, expect)
+                if size <= MANY_BYTES:
+                    data = b"%bContent-Length: %d%b%b" % (begin, size, _JSON_END, body)
+                    return self._plain(route, data, name, expect)
         return self._call("POST", url, name, expect, options, json)
 
     def put(

@@ -32,19 +32,20 @@ from loadgen.clients.outcomes import PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connec
 from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
 
-__all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Exchange", "Sink"]
+__all__ = ["MANY_BYTES", "MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Exchange", "Sink"]
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 MAX_HEAD_BYTES: Final = 256 * 1024
 """Of a response, with its interim (1xx) responses. llhttp has no limit of its own."""
-_MANY_BYTES: Final = 32 * 1024
+MANY_BYTES: Final = 32 * 1024
 """From this on a request may not be written at once, so its answer can come too early."""
 
 _BREATH_BYTES: Final = 256 * 1024
 """So much is sent before others have their turn, however fast the target reads."""
 
-_START, _COUNT, _PARSE, _STREAM = 0, 1, 2, 3
-"""Nothing of the response is there; its body is counted; llhttp has it; llhttp has it and each piece is handed on."""
+_START, _ODD, _COUNT, _PARSE, _STREAM = range(5)
+"""Nothing of the response is there; the same, of a HEAD or a request that may not be sent yet; its body is counted;
+llhttp has it; llhttp has it and each piece is handed on."""
 
 
 class Exchange(Protocol):
@@ -168,14 +169,13 @@ class Connection(asyncio.Protocol):
     # -- what the client calls --------------------------------------------------------------
 
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
-        """HOT. `send` of a request whose bytes are all here, and not a HEAD: nothing else in it may be told apart."""
+        """HOT. `send` of a request that is no HEAD, all of it here and small: at most MANY_BYTES of body."""
         self._exchange = exchange
-        self._phase = _START
         self.deadline_ns = deadline_ns
         if deadline_ns < self.check_ns:
             self._wheel.watch(self)
         waiter = self._waiter = self._loop.create_future()
-        if self.is_closed:  # since it was taken from its stack
+        if self.is_closed:  # since it was opened, or taken from its stack
             self._fail(*self._closed_as)
             return waiter
         exchange.sent_ns = perf_counter_ns()
@@ -190,20 +190,11 @@ class Connection(asyncio.Protocol):
         """
         if type(data) is not bytes:
             return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
-        self._exchange = exchange
         self._head_only = head_only
-        self._is_large = len(data) > _MANY_BYTES
-        self._phase = _START
-        self.deadline_ns = deadline_ns
-        if deadline_ns < self.check_ns:
-            self._wheel.watch(self)
-        waiter = self._waiter = self._loop.create_future()
-        if self.is_closed:  # between its opening and now
-            self._fail(*self._closed_as)
-            return waiter
-        exchange.sent_ns = perf_counter_ns()
-        self._transport.write(data)
-        return waiter
+        self._is_large = len(data) > MANY_BYTES
+        if head_only or self._is_large:
+            self._phase = _ODD
+        return self.ask(data, exchange, deadline_ns)
 
     def abort(self) -> None:
         """Close at once. Who waits for an answer is cancelled: it is cut off by us, and not a fault of the target."""
@@ -249,6 +240,8 @@ class Connection(asyncio.Protocol):
     async def _push(self, upload: Upload, waiter: asyncio.Future[None]) -> None:
         """Send a body until it ends or there is an answer, or a failure: also while its own code is waiting."""
         self._is_large = self._is_sending = True
+        if self._phase == _START:
+            self._phase = _ODD
         self._spare = self._same_socket()
         answered = asyncio.timeout(None)
 
@@ -362,7 +355,10 @@ class Connection(asyncio.Protocol):
                 self._begin(exchange, data, now_ns)
             return
         exchange.size_bytes += len(data)
-        if phase == _PARSE:
+        if phase == _ODD:
+            exchange.first_byte_ns = now_ns
+            self._begin(exchange, data, now_ns)
+        elif phase == _PARSE:
             self._key = None
             self._feed(exchange, data, now_ns)
         elif phase == _COUNT:
@@ -444,7 +440,7 @@ class Connection(asyncio.Protocol):
     # -- everything else: llhttp ------------------------------------------------------------
 
     def _feed(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
-        if self._phase == _START:
+        if self._phase != _PARSE:
             self._phase = _PARSE
             self._begin_parsing()
         broken = self._parse(data)
@@ -582,6 +578,7 @@ class Connection(asyncio.Protocol):
         """The request is over. Whoever is on its stack is ready for `ask`: the next may be any request."""
         if reusable and not (self._is_large and (self._is_sending or self._transport.get_write_buffer_size())):
             self._head_only = self._is_large = False
+            self._phase = _START
             self.stack.append(self)
         else:
             self._close()

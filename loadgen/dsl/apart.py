@@ -43,7 +43,7 @@ class Apart(Generic[T]):
     def __init__(self, meter: Meter, call: Awaitable[T], place: Place | None = None) -> None:
         self._meter = meter
         self._call = call
-        self._mine: _Mine = (meter.step, place if place is not None else meter.place, meter.failed, None, False)
+        self._mine: _Mine = (place if place is not None else meter.place, meter.failed, None, False)
 
     def __await__(self) -> Generator[Any, Any, T]:
         meter = self._meter
@@ -71,20 +71,20 @@ class Apart(Generic[T]):
                 error = thrown
 
 
-_Mine = tuple[str | None, Place, str | None, Sample | None, bool]
-"""Step, place, first error, last sample and whether it is held: what a meter knows of where its user is."""
+_Mine = tuple[Place, str | None, Sample | None, bool]
+"""Place, first error, last sample and whether it is held: what a meter knows of where its user is."""
 
 
 def _swap(meter: Meter, to: _Mine) -> _Mine:
-    before = (meter.step, meter._place, meter.failed, meter._sample, meter._is_held)
-    meter.step, meter._place, meter.failed, meter._sample, meter._is_held = to
+    before = (meter._place, meter.failed, meter._sample, meter._is_held)
+    meter._place, meter.failed, meter._sample, meter._is_held = to
     return before
 
 
 def _failing(others: _Mine, meter: Meter) -> _Mine:
     """The place around, which has failed if the call did."""
-    step, place, failed, sample, is_held = others
-    return step, place, failed if failed is not None else meter.failed, sample, is_held
+    place, failed, sample, is_held = others
+    return place, failed if failed is not None else meter.failed, sample, is_held
 
 
 async def _awaited(call: Awaitable[T]) -> T:

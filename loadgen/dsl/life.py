@@ -57,7 +57,7 @@ class BoundJourney:
     state: Callable[[], Any] | None = None
     """Makes a person's state; journeys with the same one share it."""
     each: bool = False
-    """True: `row` is asked by iteration (`Arrival.n`), not by person (`Arrival.row`)."""
+    """True: `row` is asked by iteration (`Arrival.n`), not by person (`Arrival.person`)."""
 
 
 class JourneyLife:
@@ -109,18 +109,19 @@ class JourneyLife:
     async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
         """HOT, once an iteration."""
         user = self._user
+        meter = user.meter
         journey = self._journey = self._journeys[arrival.journey]
         if self._fresh:
             user.renew()
         if self._close_idle is not None:
             self._close_idle()
-        user.meter.begin(journey.name, warmup=arrival.warmup, pool_limited=pool_limited, n=arrival.n, load=self._load)
+        meter.begin(journey.name, warmup=arrival.warmup, pool_limited=pool_limited, n=arrival.n, load=self._load)
         user.begin(arrival.n, arrival.row)
         args: tuple[Any, ...] = (user,)
         outcome, failure = OK, None
         try:
             if journey.row is not None:
-                if (row := journey.row(arrival.n if journey.each else arrival.row)) is None:
+                if (row := journey.row(arrival.n if journey.each else arrival.person)) is None:
                     raise IterationEnded(ROWS_RAN_OUT)
                 args = (user, row)
             if journey.state is not None:
@@ -140,14 +141,18 @@ class JourneyLife:
             outcome, failure = self._outcome(error), error
         user.ended_ns = self.ended_ns = perf_counter_ns()
         self._running = None
-        user.meter.settle()
+        meter.settle()
         self.idle_ns = user.idle_ns + self.set_up_ns
-        self.outcome = user.meter.failed or OK if outcome is OK else outcome
-        self.censored = is_bound(self.outcome)
-        if self.outcome is not OK and self.outcome != SKIPPED:
-            self._tell_failure(failure, args[1] if len(args) > 1 else None)
+        if outcome is OK and meter.failed is None:
+            self.outcome, self.censored = OK, False
+            meter.forget()
         else:
-            user.meter.forget()
+            self.outcome = meter.failed or OK if outcome is OK else outcome
+            self.censored = is_bound(self.outcome)
+            if self.outcome != SKIPPED:
+                self._tell_failure(failure, args[1] if len(args) > 1 else None)
+            else:
+                meter.forget()
         if self._tries and self.ended_ns - self.begun_ns < AT_ONCE_NS:
             self._look_whether_it_awaits(journey)
         if self._fresh and (self._lived or user.clients or self._kept):
@@ -181,13 +186,13 @@ class JourneyLife:
     async def _set_up(self, set_up: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
         began_ns = perf_counter_ns()
         meter = self._user.meter
-        meter.enter(SET_UP)
+        outer = meter.enter(SET_UP)
         try:
             await set_up(*args)
         except IterationEnded as ended:
             raise IterationEnded(f"set-up {ended.outcome}", ended.detail) from ended
         finally:
-            meter.enter(None)
+            meter.back(outer)
             self.set_up_ns = perf_counter_ns() - began_ns
         self._user.idle_ns = 0
 
@@ -225,7 +230,7 @@ class JourneyLife:
             tear_down = self._journeys[index].tear_down
             if tear_down is None:
                 continue
-            meter.enter(TEAR_DOWN)
+            outer = meter.enter(TEAR_DOWN)
             try:
                 await tear_down(*args)
             except asyncio.CancelledError:
@@ -235,7 +240,7 @@ class JourneyLife:
             except (Exception, SystemExit) as error:  # noqa: BLE001  # reported; the run goes on
                 self._outcome(error)
             finally:
-                meter.enter(None)
+                meter.back(outer)
 
     # -- how it went ----------------------------------------------------------------------------
 

@@ -33,11 +33,12 @@ class Step:
     async def __aenter__(self) -> None:
         user = self._user
         meter = user.meter
-        self._outer, self._failed, self._idle_ns = meter.step, meter.failed, user.idle_ns
-        meter.enter(self._name if meter.step is None else f"{meter.step}/{self._name}")
+        self._failed, self._idle_ns = meter.failed, user.idle_ns
+        self._outer = meter.enter(self._name)
         self._entered_ns = perf_counter_ns()
-        if (watch := meter.watch) is not None:
-            watch.begun(self._entered_ns, self._idle)
+        series = meter.place.series
+        if series is not None and series.watch is not None:
+            series.watch.begun(self._entered_ns, self._idle)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -46,14 +47,17 @@ class Step:
         user = self._user
         meter = user.meter
         meter.settle()
+        duration_ns = now_ns - self._entered_ns
+        response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
+        if error is None and meter.failed is self._failed:
+            meter.leave(self._outer, response_ns, duration_ns, OK, False, self._entered_ns)
+            return
         if error is not None:
             outcome = outcome_of(error)
         elif meter.failed is not None and self._failed is None:
             outcome = meter.failed
         else:
             outcome = OK
-        duration_ns = now_ns - self._entered_ns
-        response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
         is_censored = outcome is not OK and is_bound(outcome)
         meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
 

@@ -69,7 +69,8 @@ async def drive_users(
                 await sleep_or_stop(clock, start_ns, stop)
                 while not stop.is_set() and (now_ns := clock.elapsed_ns()) < end_ns:
                     arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
-                    await pool.run(slot, arrival)
+                    await pool.begin(slot, arrival)
+                    pool.end(slot, arrival)
                     done += 1
                     if not done % TURN:
                         await asyncio.sleep(0)
@@ -99,7 +100,9 @@ async def drive_iterations(
         done = 0
         try:
             for n, journey in own:
-                await pool.run(slot, Arrival(None, n, journey, clock.elapsed_ns() < warmup_ns))
+                arrival = Arrival(None, n, journey, clock.elapsed_ns() < warmup_ns)
+                await pool.begin(slot, arrival)
+                pool.end(slot, arrival)
                 if stop.is_set():
                     return
                 done += 1

@@ -1,4 +1,4 @@
-"""Folds lists of times into sparse histograms with numpy, a thousand values at a time.
+"""Folds lists of times into sparse histograms with numpy, two thousand values at a time.
 
 A value costs 130 ns (one series) to 280 ns (300 series of 20 values each), where
 `record_value` of the hdrhistogram package costs 790 ns and silently drops what is
@@ -20,7 +20,7 @@ from loadgen.measure.histogram import MAX_NS, SLOTS, Counts, slots_of_ns
 
 __all__ = ["PART", "Fold", "p99"]
 
-PART: Final = 1_000
+PART: Final = 2_000
 """Values of a part: 0.1 ms."""
 _MOST_ALIKE: Final = 16
 """Parts of one series that are kept before they are added up."""
@@ -89,17 +89,30 @@ class Fold:
             values_ns[over] = MAX_NS
             by_series = np.argsort(of, kind="stable")
             of, values_ns = of[by_series], values_ns[by_series]
-        starts = np.flatnonzero(np.diff(of, prepend=-1))
+        starts, lengths = _runs(of)
         columns = (
             of[starts],
-            np.diff(starts, append=len(of)),
+            lengths,
             np.add.reduceat(values_ns, starts),
             np.minimum.reduceat(values_ns, starts),
             np.maximum.reduceat(values_ns, starts),
         )
         stats = tuple(map(SeriesStats, *(column.tolist() for column in columns)))
-        index, count = np.unique(of * SLOTS + slots_of_ns(values_ns), return_counts=True)
-        return index, count, stats
+        keys = of * SLOTS + slots_of_ns(values_ns)
+        keys.sort()
+        firsts, count = _runs(keys)
+        return keys[firsts], count, stats
+
+
+def _runs(ordered: Counts) -> tuple[Counts, Counts]:
+    """Where each run of equal values begins, and its length. np.unique and np.diff do more, at 10 µs a call."""
+    is_first = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    starts = np.flatnonzero(is_first)
+    lengths = np.empty(len(starts), dtype=np.int64)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1:] = len(ordered) - starts[-1:]
+    return starts, lengths
 
 
 def _parts(values: Values) -> Iterator[Values]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from loadgen.engine.failures import Draft, Text, exchange_of
-from loadgen.engine.places import Place, RequestSeries, Watch
+from loadgen.engine.places import Place, RequestSeries
 from loadgen.engine.recorder import Recorder
 from loadgen.measure.exemplar import Failure
 from loadgen.measure.series import OK, Tags
@@ -45,6 +45,7 @@ class Meter:
     __slots__ = (
         "_drafts",
         "_failed_as",
+        "_home",
         "_is_held",
         "_place",
         "_sample",
@@ -54,7 +55,6 @@ class Meter:
         "n",
         "pool_limited",
         "recorder",
-        "step",
         "tags",
         "warmup",
     )
@@ -66,7 +66,6 @@ class Meter:
         self.journey = ""
         self.load, self.n = 0, 0
         """Which arrival of which of the plan's loads this iteration is."""
-        self.step: str | None = None
         self.warmup = False
         self.pool_limited = False
         self.failed: str | None = None
@@ -78,32 +77,32 @@ class Meter:
         """Failures of this iteration's requests that are kept and not complete."""
         self._failed_as: dict[str, None] | None = None
         """Outcomes of this iteration's requests that failed."""
-        self._place = recorder.place("", None, False, tags)
+        self._home = self._place = recorder.place("", None, False, tags)
 
     def begin(self, journey: str, *, warmup: bool, pool_limited: bool, n: int = 0, load: int = 0) -> None:
-        """Iteration `n` of load `load` begins; it waited for a free user if `pool_limited`."""
-        self.settle()
-        self.forget()
-        self.n, self.load = n, load
-        self.journey, self.warmup, self.pool_limited, self.failed = journey, warmup, pool_limited, None
-        self.enter(None)
-
-    def enter(self, step: str | None) -> None:
-        """The user is now in `step` (full name, `a/b` when nested; None outside of steps)."""
+        """HOT, once an iteration. `n` of load `load` begins; it waited for a free user if `pool_limited`."""
         if self._is_held:
             self.settle()
-        self.step = step
-        self._place = self.recorder.place(self.journey, step, self.warmup, self.tags)
+        if self._sample is not None:
+            self.forget()
+        self.n, self.load = n, load
+        self.pool_limited, self.failed = pool_limited, None
+        if journey != self.journey or warmup is not self.warmup:
+            self.journey, self.warmup = journey, warmup
+            self._home = self.recorder.place(journey, None, warmup, self.tags)
+        self._place = self._home
 
-    @property
-    def watch(self) -> Watch | None:
-        """Of the step that the user is in."""
-        series = self._place.series
-        return series.watch if series is not None else None
+    def enter(self, name: str) -> Place:
+        """HOT, once a step. The user is now in step `name` of where it was, which is given for `leave`."""
+        if self._is_held:
+            self.settle()
+        outer = self._place
+        self._place = outer.steps.get(name) or outer.inner(name)
+        return outer
 
     def leave(
         self,
-        outer: str | None,
+        outer: Place,
         response_ns: int,
         duration_ns: int,
         outcome: str,
@@ -114,8 +113,12 @@ class Meter:
         series = self._place.series
         assert series is not None
         self.recorder.step(series, response_ns, duration_ns, outcome, censored, entered_ns)
-        self.step = outer
-        self._place = self.recorder.place(self.journey, outer, self.warmup, self.tags)
+        self._place = outer
+
+    def back(self, outer: Place) -> None:
+        """The user is in `outer` again; what it was in is no step that is timed."""
+        self.settle()
+        self._place = outer
 
     def ask(self, name: str) -> RequestSeries:
         """HOT. A request named `name` begins: what was held is settled, it is counted, and its series given."""
@@ -132,6 +135,11 @@ class Meter:
     def place(self) -> Place:
         """Where the user is."""
         return self._place
+
+    @property
+    def step(self) -> str | None:
+        """The step that it is in: its full name, `a/b` when nested."""
+        return self._place.step
 
     @property
     def last(self) -> Sample | None:

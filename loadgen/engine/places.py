@@ -187,13 +187,23 @@ class Place:
     tags: those of the load, part of every key that is recorded here.
     """
 
-    __slots__ = ("_tagged", "journey", "names", "recorder", "series", "step", "tags", "warmup")
+    __slots__ = ("_tagged", "journey", "names", "recorder", "series", "step", "steps", "tags", "warmup")
 
     def __init__(self, recorder: Recorder, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> None:
         self.recorder, self.journey, self.step, self.warmup, self.tags = recorder, journey, step, warmup, tags
         self.names: dict[str, RequestSeries] = {}
+        self.steps: dict[str, Place] = {}
+        """The steps in it, by name."""
         self._tagged: dict[tuple[RequestSeries, Tags], RequestSeries] = {}
         self.series = None if step is None else recorder.step_series(journey, step, warmup, tags)
+
+    def inner(self, name: str) -> Place:
+        """The step `name` in it; full names of nested ones are `a/b`."""
+        full = name if self.step is None else f"{self.step}/{name}"
+        found = self if self.step == OTHER else self.recorder.place(self.journey, full, self.warmup, self.tags)
+        if found.step == full:  # names beyond the cap are not kept
+            self.steps[name] = found
+        return found
 
     def resolve(self, name: str) -> RequestSeries:
         """The series of a name that is not in `names` yet."""

@@ -95,10 +95,7 @@ class Recorder:
     # -- resolving series: once a name, not once a request -----------------------------------
 
     def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> Place:
-        """HOT, twice a step: where a user is, with the series that are already resolved there. Shared by all users.
-
-        tags: the load's.
-        """
+        """Where a user is, with the series that are already resolved there. Shared by all users. tags: the load's."""
         return self._places.get((journey, step, warmup, tags)) or self._new_place(journey, step, warmup, tags)
 
     def _new_place(self, journey: str, step: str | None, warmup: bool, tags: Tags) -> Place:

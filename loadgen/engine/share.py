@@ -110,6 +110,8 @@ class Share:
     """Order of the agents, one period."""
     journeys: np.ndarray
     """Order of the journeys, one period."""
+    turns: tuple[int, ...]
+    """The same, for who asks one at a time: a number out of an array costs five times as much."""
     is_rounded: bool
     """The agents' weights or the mix were rounded (see `whole_weights`)."""
     mix: tuple[float, ...]
@@ -147,6 +149,7 @@ class Share:
             index=index,
             agents=agents,
             journeys=journeys,
+            turns=tuple(journeys.tolist()),
             is_rounded=whole_weights(weights)[1] or whole_weights(mix)[1],
             mix=tuple(mix),
             period=rounds * len(journeys),
@@ -186,7 +189,8 @@ class Share:
         Each user goes round the order of the mix, starting one place after the user before. So each
         user has the mix over time, and the fleet has it at any time, from the first second on.
         """
-        return int(self.journeys[(user + i) % len(self.journeys)])
+        turns = self.turns
+        return turns[(user + i) % len(turns)]
 
     def _user_owners(self, users: int) -> np.ndarray:
         owners: np.ndarray = self.agents[np.arange(users) % len(self.agents)]

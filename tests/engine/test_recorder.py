@@ -140,10 +140,10 @@ def test_two_loads_of_a_journey_have_series_of_their_own() -> None:
     recorder = Recorder()
     for meter in (Meter(recorder), Meter(recorder, LOAD)):
         meter.begin("j", warmup=False, pool_limited=False)
-        meter.enter("s")
+        outer = meter.enter("s")
         meter.hold(FakeReply(meter.ask("GET /"), 0, 1000))
         meter.settle()
-        meter.leave(None, 1, 1, OK, False)
+        meter.leave(outer, 1, 1, OK, False)
         recorder.iteration(recorder.journey_series("j", tags=meter.tags), 1, 1, None, None, OK, False)
     keys = [k for k in recorder.flip(0, 1).new_series if k.metric == "response"]
     assert sorted((k.kind, k.tags) for k in keys) == sorted(
