@@ -182,6 +182,8 @@ def _heading(spec: PlanSpec) -> Iterator[str]:
         yield _line("param", f"{name} = {value}")
     for name in spec.secrets:
         yield _line("secret", name)
+    for name, value in spec.http.items():
+        yield _line("http", f"{name} = {value}")
 
 
 def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:

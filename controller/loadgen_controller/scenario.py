@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from loadgen.clients import Http, network_of, tls_context
 from loadgen.dsl.loader import Scenario, load, split_plan
 from loadgen.dsl.spec import Overrides
 from loadgen_controller.guard import check_target, check_ways
@@ -30,6 +31,7 @@ __all__ = [
     "TargetOption",
     "UsersOption",
     "check_targets",
+    "check_ways_here",
     "load_scenario",
 ]
 
@@ -111,6 +113,8 @@ def load_scenario(
     scenario = wrongs.catch(lambda: load(path, plan, overrides, check_secrets=is_sending and needs_secrets))
     if scenario is not None and is_sending:
         check_targets(wrongs, scenario, (*allowed, *overrides.allow))
+    if scenario is not None and is_sending and needs_secrets:
+        check_ways_here(wrongs, scenario)
     wrongs.check()
     assert scenario is not None
     for warning in scenario.warnings:
@@ -124,6 +128,14 @@ def _on_top(overrides: Overrides, base: Overrides) -> Overrides:
     given = {name: getattr(overrides, name) for name in overrides.__struct_fields__}
     changed = {name: value for name, value in given.items() if value != getattr(usual, name)}
     return msgspec.structs.replace(base, **changed)
+
+
+def check_ways_here(wrongs: Wrongs, scenario: Scenario) -> None:
+    """Is what the plan's `Http` names (certificates, source addresses, the proxy's login) on this machine?"""
+    plan = scenario.plan
+    if plan.http != Http():
+        wrongs.catch(lambda: network_of(plan.http))
+        wrongs.catch(lambda: tls_context(plan.ca, plan.http))
 
 
 def check_targets(wrongs: Wrongs, scenario: Scenario, allowed: Iterable[str]) -> None:

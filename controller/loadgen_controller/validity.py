@@ -136,7 +136,7 @@ def _of_machine(agent: _Agent) -> str:
         used = f"up to {format_count(fitness.ports_max)} of {format_count(fitness.port_limit)} local ports were in use"
         return (
             f'keep connections alive (connections="kept"), or spread {agent.region} over more machines or source'
-            f" addresses: {used} {where}"
+            f" addresses (Http(source=[...])): {used} {where}"
         )
     if _often(fitness, "memory"):
         took, left = fitness.rss_bytes_max / 2**20, fitness.memory_free_bytes_min / 2**20

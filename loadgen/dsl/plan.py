@@ -248,6 +248,8 @@ class Plan:
         plan.overrides = overrides
         plan._overridden, plan.warnings, plan.targets = [], self.warnings, dict(self.targets)
         plan._aim(overrides)
+        if not plan.http.verify:
+            plan._warn("http", "http: verify=False: any certificate will do, also one of somebody in between")
         if overrides.resolve:
             plan.http = self.http.with_resolve(overrides.resolve)
             plan._overridden += [Fault("--resolve", 0, *wrong) for wrong in plan.http.wrongs(self.folder)]

@@ -110,7 +110,7 @@ def test_a_line_that_blocked_the_loop_is_named_instead_of_agents() -> None:
         (
             "27,000 of 28,232 local ports are in use towards one address",
             {"ports": 27_000, "port_limit": 28_232},
-            'keep connections alive (connections="kept"), or spread eu over more machines or source addresses',
+            "spread eu over more machines or source addresses (Http(source=[...])): up to 27,000 of 28,232 local ports",
         ),
         (
             "12 requests had no file descriptor or no local port",

@@ -21,7 +21,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from loadgen import Plan, User, arrivals, error_ratio, feed, journey, p, param, users
+from loadgen import Http, Plan, User, arrivals, error_ratio, feed, journey, p, param, users
 from loadgen.dsl.metric import counter, gauge
 from loadgen.dsl.lanes import Load
 from loadgen.dsl.secret import secret
@@ -129,8 +129,8 @@ CASES = [
     Planted("a package that is not there", "import time", "import fakerr", "installed here and on the agents"),
     Planted(
         "a name of ours that is misspelt",
-        "import Plan, User, arrivals, error_ratio, feed, journey, p, param, users",
-        "import Plan, User, arrivals, error_ratio, feed, jorney, journey, p, param, users",
+        "import Http, Plan, User, arrivals, error_ratio, feed, journey, p, param, users",
+        "import Http, Plan, User, arrivals, error_ratio, feed, jorney, journey, p, param, users",
         'did you mean "journey"?',
     ),
     Planted(
@@ -191,6 +191,10 @@ CASES = [
     Planted("a certificate that is not there", "set_up=prepare", 'ca="ca.pem"', "it is looked for in"),
     Planted("a tag that is no header", "set_up=prepare", 'tags=["x-cache"]', 'write "header:x-cache"'),
     Planted("a share of traces that is none", "set_up=prepare", 'trace="some"', 'write trace="1%"'),
+    Planted("a proxy with a password", "set_up=prepare", 'http=Http(proxy="http://me:pw@p")', 'secret("proxy-login")'),
+    Planted(
+        "a private key that would travel", "set_up=prepare", 'http=Http(cert="client.pem")', 'secret("client-key")'
+    ),
     Planted("a policy of connections that is none", "set_up=prepare", 'connections="pooled"', '"shared:50"'),
     Planted("a setting without a value", "int, default=4)", "int)", "run with -P pool=..."),
     Planted("a setting of an impossible type", "int, default=4)", "list, default=[])", "int, float, str or bool"),
