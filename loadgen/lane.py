@@ -34,7 +34,8 @@ class LaneDrive:
 
     Args:
         load: index of the lane within the plan.
-        index, weights: this worker's place among all workers of the fleet, and their shares.
+        index, weights: this agent's place among all agents of the fleet, and their shares.
+        worker, workers: this worker's place among those of the agent.
         new_life: makes the scenario's side of one more user of this lane.
         warmup_ns: of the plan, from T0.
     """
@@ -46,6 +47,8 @@ class LaneDrive:
         *,
         index: int,
         weights: Sequence[float],
+        worker: int = 0,
+        workers: int = 1,
         seed: int,
         recorder: Recorder,
         new_life: Callable[[], Life],
@@ -60,12 +63,13 @@ class LaneDrive:
         self._new_life = new_life
         # Drawn by chance, arrivals are dealt as if there were one journey: which it is follows from n.
         self._chance = RandomMix(seed, load, lane.weights) if lane.random else None
-        self._share = Share.of(index, weights, [1.0] if lane.random else lane.weights)
+        mix = [1.0] if lane.random else lane.weights
+        self._share = Share.of(index, weights, mix, worker, workers, lane.max_users)
         tags = (("load", lane.name),) if lane.name else ()
         measured, warm = (
             [recorder.journey_series(name, warmup, tags) for name in self.journeys] for warmup in (False, True)
         )
-        most = MAX_USERS if lane.max_users is None else max(1, len(self._share.owns_users(lane.max_users)))
+        most = MAX_USERS if lane.max_users is None else self._share.most_users(lane.max_users)
         self.pool = UserPool(
             new_life, recorder, (measured, warm), max_users=most, max_lateness_ns=max_lateness_ns, load=load
         )

@@ -33,6 +33,7 @@ from loadgen.engine.selfcheck import SelfCheck
 from loadgen.engine.watch import Watches
 from loadgen.lane import LaneDrive, bind
 from loadgen.measure.delta import Counters, Delta, Health
+from loadgen.measure.exemplar import MAX_EXEMPLARS
 from loadgen.measure.redact import Redactor
 from loadgen.profile import ArrivalProfile
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -63,7 +64,8 @@ class Drive:
     """One share of a plan, from T0 to the end of the drain. Made within a running loop.
 
     Args:
-        index, weights: this worker's place among all workers of the fleet, and their shares.
+        index, weights: this agent's place among all agents of the fleet, and their shares.
+        worker, workers: this worker's place among those of its agent.
         emit: gets each interval's delta; must not block. Agent, epoch and run are not filled in.
         shared: the value that the plan's set-up returned.
         region: of the agent; objectives may be about some regions only.
@@ -75,6 +77,8 @@ class Drive:
         *,
         index: int = 0,
         weights: Sequence[float] = (1.0,),
+        worker: int = 0,
+        workers: int = 1,
         seed: int = 0,
         interval_ns: int = NS_PER_S,
         emit: Callable[[Delta], None],
@@ -93,7 +97,7 @@ class Drive:
         self._recorder = Recorder(
             raw=RawFile(Path(raw), region) if raw else None,
             watches=self._watches if is_watching else None,
-            max_exemplars=kept_of_one(len(weights)),
+            max_exemplars=min(kept_of_one(len(weights) * workers), MAX_EXEMPLARS // workers),
             redactor=self.redactor,
         )
         for metric in scenario.metrics:
@@ -106,6 +110,8 @@ class Drive:
                 load,
                 index=index,
                 weights=weights,
+                worker=worker,
+                workers=workers,
                 seed=seed,
                 recorder=self._recorder,
                 new_life=partial(

@@ -12,12 +12,16 @@ more than one arrival too many or too few.
     n        0  1  2  3  4  5  6  7     mix 3:1, agents 1:1
     journey  a  a  b  a  a  a  b  a
     agent    0  1  1  0  1  0  0  1     b in reverse order, so that the totals stay even
+
+The workers of an agent deal what is the agent's once more, journey by journey, by
+turns. An agent is right within 1 however many workers it has, so no agent
+needs to know how many another one has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import heappop, heappush
 from math import ceil, fsum, gcd, isfinite, lcm
@@ -26,6 +30,8 @@ import numpy as np
 
 __all__ = ["MAX_PERIOD", "RandomMix", "RowIndex", "Share", "order", "whole_weights"]
 
+_MOST_DEALT = 4_000_000
+"""Arrivals of one period that are dealt to workers; beyond it workers with fewer users take turns like the others."""
 MAX_PERIOD = 1_000
 """Weights that would repeat only after more than this are rounded to it: an error of at most 0.1 % of the load."""
 
@@ -103,7 +109,10 @@ def _release(period: int, d: int, count: int, k: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One agent's part of a load. Everything in it is computed at birth: O(period of mix · period of weights)."""
+    """One agent's part of a load, or that of one of its workers.
+
+    Everything in it is computed at birth: O(period of mix · period of weights · workers).
+    """
 
     index: int
     agents: np.ndarray
@@ -121,14 +130,39 @@ class Share:
     """Our arrivals in one period: (own,) int64, increasing."""
     own_journey: np.ndarray
     """Their journeys: (own,) int64."""
+    worker: int = 0
+    workers: int = 1
+    """Which of how many of the agent's workers it is."""
 
     @classmethod
-    def of(cls, index: int, weights: Sequence[float], mix: Sequence[float]) -> Share:
+    def of(
+        cls,
+        index: int,
+        weights: Sequence[float],
+        mix: Sequence[float],
+        worker: int = 0,
+        workers: int = 1,
+        max_users: int | None = None,
+    ) -> Share:
         """The share of agent `index` of those with `weights`, for journeys with the weights `mix`.
 
+        Args:
+            worker, workers: of an agent of several workers, which of them; they take the agent's arrivals by turns.
+            max_users: a cap on the fleet's users. A worker that has none of them then has no arrivals either.
+
         Raises:
-            ValueError: weights that nothing can be shared by, or an index that they do not have.
+            ValueError: weights that nothing can be shared by, or an index or worker that there is not.
         """
+        if not 0 <= worker < workers:
+            raise ValueError(f"worker {worker} is not one of {workers}")
+        share = replace(cls._of_agent(index, weights, mix), worker=worker, workers=workers)
+        if max_users is None:
+            return share._dealt([1] * workers)
+        # An agent always has one user, see `most_users`.
+        return share._dealt(_at_least_one(share._users_by_worker(max_users)))
+
+    @classmethod
+    def _of_agent(cls, index: int, weights: Sequence[float], mix: Sequence[float]) -> Share:
         if not 0 <= index < len(weights):
             raise ValueError(f"agent {index} is not one of {len(weights)}")
         agents, journeys = order(weights), order(mix)
@@ -157,6 +191,25 @@ class Share:
             own_journey=own_journey[by_n].astype(np.int64),
         )
 
+    def _dealt(self, weights: Sequence[int]) -> Share:
+        """Of the whole agent's arrivals, our worker's: of each journey its turns in the order of the workers' weights."""
+        if self.workers == 1:
+            return self
+        turns = order(weights)
+        counts = [int(c) for c in np.bincount(self.own_journey) if c]
+        rounds = lcm(*(_rounds(len(turns), c) for c in counts))
+        if rounds * len(self.own_n) > _MOST_DEALT and len(turns) > self.workers:
+            return self._dealt([min(weight, 1) for weight in weights])
+        n = (np.arange(rounds)[:, None] * self.period + self.own_n).ravel()
+        journey = np.tile(self.own_journey, rounds)
+        ours = np.zeros(len(n), dtype=bool)
+        for one in np.unique(self.own_journey).tolist():
+            places = np.flatnonzero(journey == one)
+            # Every other journey in reverse order, as agents take them: else worker 0 were the first in each.
+            dealt = np.resize(turns if one % 2 == 0 else turns[::-1], len(places))
+            ours[places[dealt == self.worker]] = True
+        return replace(self, period=rounds * self.period, own_n=n[ours], own_journey=journey[ours])
+
     def block(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Of our arrivals, those from the `first`-th on: (n in the fleet, journey), both (count,) int64.
 
@@ -174,14 +227,23 @@ class Share:
 
     def owns_users(self, users: int) -> tuple[int, ...]:
         """Of the fleet's users 0 to `users` - 1, ours. Also exact within 1 for any number of users."""
-        return tuple(np.flatnonzero(self._user_owners(users) == self.index).tolist())
+        return tuple(self._users_of_agent(users)[self.worker :: self.workers].tolist())
+
+    def most_users(self, max_users: int) -> int:
+        """How many users we may have at a time, where the fleet may have `max_users`.
+
+        0 only where we have no arrivals either: an agent has one user at least, since it has arrivals.
+        """
+        return _at_least_one(self._users_by_worker(max_users))[self.worker]
 
     def for_iterations(self, users: int) -> Share:
         """The share of a counted load: by the users that each agent has, so that no iteration falls to an
         agent without any, and users of all agents have the same number of iterations.
         """
         counts = np.bincount(self._user_owners(users), minlength=int(self.agents.max()) + 1)
-        return Share.of(self.index, _padded(counts.tolist(), self.index), self.mix)
+        ours = Share._of_agent(self.index, _padded(counts.tolist(), self.index), self.mix)
+        ours = replace(ours, worker=self.worker, workers=self.workers)
+        return ours._dealt(_at_least_one(self._users_by_worker(users)))
 
     def journey_of(self, user: int, i: int) -> int:
         """Closed loads: which journey user `user` of the fleet takes as its i-th iteration (from 0).
@@ -192,6 +254,14 @@ class Share:
         turns = self.turns
         return turns[(user + i) % len(turns)]
 
+    def _users_of_agent(self, users: int) -> np.ndarray:
+        found: np.ndarray = np.flatnonzero(self._user_owners(users) == self.index)
+        return found
+
+    def _users_by_worker(self, users: int) -> list[int]:
+        count = len(self._users_of_agent(users))
+        return [len(range(worker, count, self.workers)) for worker in range(self.workers)]
+
     def _user_owners(self, users: int) -> np.ndarray:
         owners: np.ndarray = self.agents[np.arange(users) % len(self.agents)]
         return owners
@@ -200,6 +270,10 @@ class Share:
 def _rounds(agents: int, arrivals: int) -> int:
     """How many periods of the mix until a journey with `arrivals` in each is at agent 0 again."""
     return agents // gcd(agents, arrivals)
+
+
+def _at_least_one(users: list[int]) -> list[int]:
+    return users if any(users) else [1, *users[1:]]
 
 
 def _padded(counts: Sequence[int], index: int) -> list[int]:

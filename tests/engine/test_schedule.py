@@ -46,6 +46,24 @@ def test_the_schedules_of_all_agents_together_are_the_profile(
     assert [seen[n][1] for n in range(len(seen))] == [int(turns[n % len(turns)]) for n in range(len(seen))]
 
 
+@settings(max_examples=60)
+@given(profiles, fleets, mixes, st.integers(1, 4), st.integers(0, 50 * S))
+def test_whoever_goes_on_from_a_time_has_exactly_what_is_due_from_then_on(
+    profile: ArrivalProfile, fleet: list[float], mix: list[float], workers: int, from_ns: int
+) -> None:
+    for worker in range(workers):
+        share = Share.of(0, fleet, mix, worker, workers)
+        whole = [own for block in due_times(profile, share) for own in zip(*block, strict=True)]
+        rest = [own for block in due_times(profile, share, from_ns=from_ns) for own in zip(*block, strict=True)]
+        assert rest == [own for own in whole if own[0] >= from_ns]
+
+
+def test_to_go_on_in_a_long_run_walks_through_nothing() -> None:
+    profile = ArrivalProfile((Stage(1e6, 1e6, 300 * 86_400 * S),))
+    first = next(due_times(profile, Share.of(0, [1, 1], [1], 1, 2), from_ns=200 * 86_400 * S))
+    assert first.due_ns[0] == 200 * 86_400 * S + 2_000
+
+
 def test_blocks_are_plain_lists_of_at_most_a_thousand() -> None:
     profile = ArrivalProfile((Stage(1000.0, 1000.0, 5 * S),))
     blocks = list(due_times(profile, Share.of(1, [1, 1], [1])))

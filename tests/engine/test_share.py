@@ -207,6 +207,112 @@ def test_an_index_that_is_not_there_is_refused() -> None:
             Share.of(index, [1, 1], [1])
 
 
+# -- workers of an agent --------------------------------------------------------------------------
+
+crews = st.integers(1, 5)
+
+
+@settings(max_examples=60)
+@given(weights, mixes, st.integers(0, 2000), st.data())
+def test_the_workers_of_all_agents_have_all_arrivals_once_each(
+    agents: list[float], mix: list[float], total: int, data: st.DataObject
+) -> None:
+    """Each agent has as many workers as it likes: none needs to know of another's."""
+    done: list[tuple[int, int]] = []
+    for whole in shares(agents, mix):
+        workers = data.draw(crews)
+        dealt: list[tuple[int, int]] = []
+        for worker in range(workers):
+            share = Share.of(whole.index, agents, mix, worker, workers)
+            n, journeys = share.block(0, share.count_below(total))
+            assert (np.diff(n) > 0).all()
+            dealt += zip(n.tolist(), journeys.tolist(), strict=True)
+        n, journeys = whole.block(0, whole.count_below(total))
+        assert sorted(dealt) == list(zip(n.tolist(), journeys.tolist(), strict=True))
+        done += dealt
+    assert sorted(n for n, _ in done) == list(range(total))
+
+
+@settings(max_examples=60)
+@given(weights, mixes, crews)
+def test_the_workers_of_an_agent_take_its_arrivals_of_each_journey_by_turns(
+    agents: list[float], mix: list[float], workers: int
+) -> None:
+    whole = Share.of(0, agents, mix)
+    n, journeys = whole.block(0, whole.count_below(2000))
+    owner = np.zeros(len(n), dtype=np.int64)
+    for worker in range(workers):
+        share = Share.of(0, agents, mix, worker, workers)
+        owner[np.isin(n, share.block(0, share.count_below(2000))[0])] = worker
+    for journey in range(len(mix)):
+        turns = owner[journeys == journey]
+        once = range(workers) if journey % 2 == 0 else range(workers)[::-1]
+        assert turns.tolist() == np.resize(list(once), len(turns)).tolist()
+
+
+def test_a_worker_alone_has_the_share_of_its_agent() -> None:
+    alone, whole = Share.of(1, [2, 1], [3, 1], 0, 1), Share.of(1, [2, 1], [3, 1])
+    assert (alone.period, alone.own_n.tolist()) == (whole.period, whole.own_n.tolist())
+
+
+def test_a_worker_that_is_not_there_is_refused() -> None:
+    for worker in (-1, 2):
+        with pytest.raises(ValueError, match="worker -?[0-9] is not one of 2"):
+            Share.of(0, [1, 1], [1], worker, 2)
+
+
+@given(weights, st.integers(0, 300), crews)
+def test_every_user_of_an_agent_has_one_worker_and_they_have_as_many_within_1(
+    agents: list[float], users: int, workers: int
+) -> None:
+    for whole in shares(agents, [1]):
+        owned = [Share.of(whole.index, agents, [1], worker, workers).owns_users(users) for worker in range(workers)]
+        assert sorted(user for own in owned for user in own) == list(whole.owns_users(users))
+        assert max(map(len, owned)) - min(map(len, owned)) <= 1
+
+
+@given(weights, mixes, crews, st.integers(1, 60))
+def test_a_cap_on_users_holds_over_the_workers_and_none_without_a_user_has_an_arrival(
+    agents: list[float], mix: list[float], workers: int, max_users: int
+) -> None:
+    for whole in shares(agents, mix):
+        done: list[int] = []
+        users = 0
+        for worker in range(workers):
+            share = Share.of(whole.index, agents, mix, worker, workers, max_users)
+            most = share.most_users(max_users)
+            n = share.block(0, share.count_below(1000))[0].tolist()
+            assert most or not n
+            done, users = done + n, users + most
+        assert sorted(done) == whole.block(0, whole.count_below(1000))[0].tolist()
+        assert users == max(1, len(whole.owns_users(max_users)))
+
+
+@settings(max_examples=60)
+@given(weights, mixes, crews, st.integers(1, 40), st.integers(1, 500))
+def test_iterations_of_a_counted_load_are_done_once_each_by_workers_with_users(
+    agents: list[float], mix: list[float], workers: int, users: int, total: int
+) -> None:
+    done: list[int] = []
+    for index in range(len(agents)):
+        for worker in range(workers):
+            share = Share.of(index, agents, mix, worker, workers)
+            counted = share.for_iterations(users)
+            n, _ = counted.block(0, counted.count_below(total))
+            assert share.owns_users(users) or not len(n)
+            done += n.tolist()
+    assert sorted(done) == list(range(total))
+
+
+def test_a_great_many_users_over_workers_cost_no_great_many_turns() -> None:
+    """Weights of 5,001 and 5,000 users, beside a mix and agents that repeat only after long."""
+    share = Share.of(0, [0.333, 0.667], [0.333, 0.667], 0, 2, 20_003)
+    assert len(share.own_n) < 5_000_000
+    other = Share.of(0, [0.333, 0.667], [0.333, 0.667], 1, 2, 20_003)
+    whole = Share.of(0, [0.333, 0.667], [0.333, 0.667])
+    assert share.count_below(10**9) + other.count_below(10**9) == whole.count_below(10**9)
+
+
 # -- users and counted loads ----------------------------------------------------------------------
 
 
