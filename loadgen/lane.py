@@ -58,6 +58,9 @@ class LaneDrive:
         self.name = lane.name
         self.journeys = tuple(one.name for one in lane.journeys)
         self._profile = lane.profile
+        self._from_ns = 0
+        self._is_taken_over = False
+        self._has_unique_rows = any(one.feed is not None and one.feed.is_unique for one in lane.journeys)
         self._after_ns = lane.after_ns
         self._warmup_ns = warmup_ns - lane.after_ns
         self._new_life = new_life
@@ -81,16 +84,37 @@ class LaneDrive:
     def is_open(self) -> bool:
         return isinstance(self._profile, ArrivalProfile)
 
-    async def run(self, t0_ns: int, stop: asyncio.Event) -> asyncio.Task[None]:
+    @property
+    def left_out(self) -> str:
+        """What another process cannot go on with where this one ended, and why; empty where it can.
+
+        What is due at a time is driven by whoever is there then. Which iterations of a counted load were begun, and
+        which rows users took, only the process knew.
+        """
+        profile = self._profile
+        if isinstance(profile, ArrivalProfile) or not self._share.owns_users(
+            profile.peak if isinstance(profile, UserProfile) else profile.users
+        ):
+            return ""
+        whose = f"of load {self.name}" if self.name else "of the load"
+        if not isinstance(profile, UserProfile):
+            return f"the rest {whose}'s iterations: which of them were begun is not known"
+        return f"the users {whose}: their rows must not be used again" if self._has_unique_rows else ""
+
+    async def run(self, t0_ns: int, stop: asyncio.Event, from_ns: int = 0) -> asyncio.Task[None]:
         """Start what is due until the planned end, or until `stop`; then the task that still drives, for `end`.
 
-        t0_ns: T0 of the plan on `perf_counter_ns`.
+        Args:
+            t0_ns: T0 of the plan on `perf_counter_ns`.
+            from_ns: from T0; above 0: another process drove this share before, and `left_out` of it is left out.
         """
+        self._from_ns = max(0, from_ns - self._after_ns)
+        self._is_taken_over = from_ns > 0
         # One clock a lane: its alarm serves one waiter.
         clock = self._clock = MonotonicClock(t0_ns + self._after_ns)
         driving = asyncio.create_task(self._drive(clock, stop))
-        await sleep_or_stop(clock, 0, stop)
-        self.start_skew_ns = clock.elapsed_ns()
+        await sleep_or_stop(clock, self._from_ns, stop)
+        self.start_skew_ns = clock.elapsed_ns() - self._from_ns
         end_ns = self._profile.duration_ns
         if end_ns is not None:
             await sleep_or_stop(clock, end_ns, stop)
@@ -110,11 +134,13 @@ class LaneDrive:
 
     async def _drive(self, clock: MonotonicClock, stop: asyncio.Event) -> None:
         profile, share, pool, chance = self._profile, self._share, self.pool, self._chance
+        if self._is_taken_over and self.left_out:
+            return
         if isinstance(profile, ArrivalProfile):
-            blocks = due_times(profile, share, chance)
+            blocks = due_times(profile, share, chance, self._from_ns)
             await drive_arrivals(blocks, clock, clock.t0_ns, pool, stop, self._warmup_ns)
         elif isinstance(profile, UserProfile):
-            spans = own_spans(profile, share)
+            spans = own_spans(profile, share, self._from_ns)
             journey_of = share.journey_of if chance is None else _drawn(chance)
             await drive_users(spans, journey_of, self._new_life, clock, pool, stop, self._warmup_ns)
         else:

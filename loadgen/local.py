@@ -177,13 +177,21 @@ class Drive:
         if now:
             self._stop_now.set()
 
-    async def run(self, t0_ns: int) -> Totals:
+    @property
+    def left_out(self) -> str:
+        """What of the share cannot be taken over from another process, and why; empty where all of it can."""
+        return "; ".join(dict.fromkeys(text for lane in self._lanes if (text := lane.left_out)))
+
+    async def run(self, t0_ns: int, from_ns: int = 0) -> Totals:
         """Drive the share from T0 (on `perf_counter_ns`), drain, and return what it all adds up to.
+
+        from_ns: from T0; above 0: another process drove it until then. What is due before is not ours.
 
         Raises:
             Exception: whatever `emit` or the folding raised; the load is stopped at once then.
         """
         self._recorder.t0_ns = self._watches.t0_ns = t0_ns
+        self._flipped_ns = from_ns // self._interval_ns * self._interval_ns
         gc.collect()
         gc.freeze()  # the scenario and the libraries live as long as the worker: not worth a look each time
         clock = MonotonicClock(t0_ns)
@@ -191,7 +199,7 @@ class Drive:
         intervals = asyncio.create_task(self._intervals(clock))
         intervals.add_done_callback(lambda _: self.stop(now=True))  # it ends by itself only when it failed
         try:
-            loads = [asyncio.create_task(lane.run(t0_ns, self._stop)) for lane in self._lanes]
+            loads = [asyncio.create_task(lane.run(t0_ns, self._stop, from_ns)) for lane in self._lanes]
             driving: list[asyncio.Task[None]] = list(await asyncio.gather(*loads))
             await self._drain(driving)
         finally:

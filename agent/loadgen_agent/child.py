@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import Bye, Message
-from loadgen_agent.host import worker_environment
+from loadgen_agent.host import pin, worker_environment
 
 __all__ = ["WORKER", "Child"]
 
@@ -32,16 +32,23 @@ class Child:
         self._process, self._stream = process, stream
 
     @classmethod
-    async def start(cls, command: Sequence[str], region: str) -> Child:
+    async def start(
+        cls, command: Sequence[str], region: str, worker: int | None = None, core: int | None = None
+    ) -> Child:
         """
+        Args:
+            worker: which of several it is.
+            core: to keep it on.
+
         Raises:
             OSError: it cannot be started.
         """
+        which = [] if worker is None else ["--worker", str(worker)]
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 process = subprocess.Popen(  # noqa: ASYNC220  # must be started by the thread whose death it shares
-                    [*command, "--fd", str(theirs.fileno()), "--region", region],
+                    [*command, "--fd", str(theirs.fileno()), "--region", region, *which],
                     pass_fds=[theirs.fileno()],
                     env=worker_environment(os.environ),
                     stdin=subprocess.DEVNULL,
@@ -49,6 +56,8 @@ class Child:
             except OSError:
                 ours.close()
                 raise
+        if core is not None:
+            pin(process.pid, core)
         return cls(process, await FrameStream.over(ours))
 
     @property
@@ -72,12 +81,12 @@ class Child:
             self._process.kill()
 
     async def how_it_ended(self) -> str:
-        """After `read` returned None."""
+        """After `read` returned None: "was killed by SIGKILL", "ended with exit code 3"."""
         await self._wait(_PATIENCE_S)
         code = self._process.wait()
         if code < 0:
-            return f"the worker was killed by {signal.Signals(-code).name}"
-        return f"the worker ended with exit code {code}"
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with exit code {code}"
 
     async def end(self) -> None:
         """Let it go, and see to it that it goes."""

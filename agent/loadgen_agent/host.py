@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -9,8 +10,11 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
-__all__ = ["cpu_count", "die_with_parent", "host_name", "raise_file_limit", "worker_environment"]
+from loadgen.engine.probe import cpu_limit
+
+__all__ = ["cores", "cpu_count", "die_with_parent", "host_name", "pin", "raise_file_limit", "worker_environment"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -47,9 +51,22 @@ def raise_file_limit() -> int:
     return wanted
 
 
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+def cores() -> tuple[int, ...]:
+    """The CPUs that this process may run on, by number."""
+    return tuple(sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else range(os.cpu_count() or 1))
+
+
+def cpu_count(root: Path = Path("/")) -> int:
+    """CPUs that this process may use: those that it may run on, and of a CPU limit the whole ones. At least 1."""
+    limit = cpu_limit(root)
+    return len(cores()) if limit is None else max(1, min(len(cores()), int(limit)))
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep a process on one CPU. Linux only; elsewhere, or where it is not allowed, the scheduler goes on choosing."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(pid, {core})
 
 
 def host_name() -> str:

@@ -7,6 +7,10 @@ keeps them, whatever the phase.
 The controller may repeat what it said, say it late, or be another one than
 before, so nothing that *it* says is illegal; what makes no sense is ignored. What
 our own parts say out of turn is a bug.
+
+An agent has one worker or several. They are one crew here, which is ready when
+all are, and whose Fin is the sum of theirs: how that comes, and what becomes of a
+worker that dies under load, is a table of its own in `crew.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ __all__ = [
     "CloseBooks",
     "ControllerLost",
     "Effect",
-    "EndWorker",
+    "EndWorkers",
     "Event",
     "Exit",
     "Fetch",
@@ -48,11 +52,11 @@ __all__ = [
     "HandedOver",
     "Phase",
     "SendAgain",
-    "StartWorker",
+    "StartWorkers",
     "Tell",
-    "TellWorker",
+    "TellWorkers",
     "Terminated",
-    "WorkerDied",
+    "WorkersLost",
     "step",
 ]
 
@@ -64,7 +68,7 @@ class Phase(Enum):
     FETCHING = "fetching"
     """The bundle."""
     LOADING = "loading"
-    """The worker reads the scenario and takes its share."""
+    """The workers read the scenario, and each takes its share."""
     READY = "ready"
     RUNNING = "running"
     STOPPING = "stopping"
@@ -98,7 +102,7 @@ class Agent:
         return self.prepare.run_id if self.prepare is not None else ""
 
 
-# -- events: what the controller and the worker say, and these ---------------------------------
+# -- events: what the controller and the workers say, and these --------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,8 @@ class BundleFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerDied:
-    """Its process or its stream ended unasked."""
+class WorkersLost:
+    """Before the start: the process of one of them ended unasked. Under load: of each, as often as it is replaced."""
 
     reason: str
 
@@ -154,7 +158,7 @@ Event = (
     | FromWorker
     | BundleHere
     | BundleFailed
-    | WorkerDied
+    | WorkersLost
     | ControllerLost
     | Terminated
     | HandedOver
@@ -176,7 +180,7 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
-class StartWorker:
+class StartWorkers:
     prepare: Prepare
 
 
@@ -188,18 +192,18 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
-class TellWorker:
-    message: Message
+class TellWorkers:
+    message: SetUp | StartAt | Stop | TearDown
 
 
 @dataclass(frozen=True, slots=True)
-class EndWorker:
-    """With its process, if there is one."""
+class EndWorkers:
+    """With their processes, if there are any."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseBooks:
-    """Nothing more will be measured: keep the Fin and send it until Bye. None: the worker left none."""
+    """Nothing more will be measured: keep the Fin and send it until Bye. None: the workers left none."""
 
     fin: Fin | None
     reason: str
@@ -216,7 +220,7 @@ class Exit:
     reason: str
 
 
-Effect = SendAgain | Fetch | StartWorker | Tell | TellWorker | EndWorker | CloseBooks | Forget | Exit
+Effect = SendAgain | Fetch | StartWorkers | Tell | TellWorkers | EndWorkers | CloseBooks | Forget | Exit
 Moved = tuple[Agent, tuple[Effect, ...]]
 
 
@@ -228,10 +232,10 @@ def step(agent: Agent, event: Event) -> Moved:
     Rejected       | -> gone (5), whatever was going on
     Prepare        | ignored   | -> fetching | another run or a higher generation:     | ignored     | ignored     | as fetching
                    |           |             | -> fetching; the same: ready again      |             |             |
-    SetUp          | ignored   | ignored     | ignored     | ignored     | to worker   | ignored     | ignored     | ignored
+    SetUp          | ignored   | ignored     | ignored     | ignored     | to workers  | ignored     | ignored     | ignored
     StartAt        | ignored   | ignored     | ignored     | ignored     | -> running  | ignored     | ignored     | ignored
-    Stop           | ignored   | ignored     | -> idle     | -> finished | -> finished | -> stopping | to worker   | ignored
-    TearDown       | ignored   | ignored     | ignored     | ignored     | to worker   | ignored     | ignored     | to worker
+    Stop           | ignored   | ignored     | -> idle     | -> finished | -> finished | -> stopping | to workers  | ignored
+    TearDown       | ignored   | ignored     | ignored     | ignored     | to workers  | ignored     | ignored     | to workers
     Bye            | leave: -> gone (0); otherwise the run is over: -> idle (joining: ignored)
     BundleHere     | illegal   | illegal     | -> loading  | illegal     | illegal     | illegal     | illegal     | illegal
     BundleFailed   | illegal   | illegal     | -> idle     | illegal     | illegal     | illegal     | illegal     | illegal
@@ -240,12 +244,13 @@ def step(agent: Agent, event: Event) -> Moved:
     SetUpDone,     | illegal   | illegal     | illegal     | illegal     | to          | to          | to          | to
     TornDown       |           |             |             |             | controller  | controller  | controller  | controller
     Fin            | illegal   | illegal     | illegal     | illegal     | illegal     | -> finished | -> finished | ignored
-    WorkerDied     | illegal   | illegal     | illegal     | -> idle     | -> idle     | -> finished | -> finished | noted
+    WorkersLost    | illegal   | illegal     | illegal     | -> idle     | -> idle     | -> finished | -> finished | noted
     ControllerLost | ignored   | ignored     | ignored     | ignored     | ignored     | -> stopping | stops now   | ignored
     Terminated     | -> gone(0)| -> gone (0) | -> gone (0) | -> gone (0) | -> gone (0) | -> stopping | now: at once| leaving; now: gone
     HandedOver     | ignored   | ignored     | ignored     | ignored     | ignored     | ignored     | ignored     | leaving: -> gone
     GaveUp         | -> gone(5)| ignored     | ignored     | ignored     | ignored     | ignored     | ignored     | -> gone (5)
 
+    Ready, Refused, SetUpDone, TornDown and Fin are what the crew says as one.
     A message that names another run is ignored, but for Prepare. Gone ignores everything.
     """  # noqa: E501
     if agent.phase is Phase.GONE:
@@ -253,11 +258,11 @@ def step(agent: Agent, event: Event) -> Moved:
     match event:
         case Welcome() | Rejected() | Prepare() | SetUp() | StartAt() | Stop() | TearDown() | Bye():
             return _heard_controller(agent, event)
-        case Ready() | Refused() | SetUpDone() | Fin() | TornDown() | WorkerDied():
+        case Ready() | Refused() | SetUpDone() | Fin() | TornDown() | WorkersLost():
             return _heard_worker(agent, event)
         case BundleHere(folder) if agent.phase is Phase.FETCHING and agent.prepare is not None:
             prepare = replace(agent.prepare, bundle_dir=folder)
-            return replace(agent, phase=Phase.LOADING), (StartWorker(prepare),)
+            return replace(agent, phase=Phase.LOADING), (StartWorkers(prepare),)
         case BundleFailed(reason) if agent.phase is Phase.FETCHING:
             return _refuse(agent, Refused(agent.run_id, reason))
         case BundleHere() | BundleFailed():
@@ -288,11 +293,11 @@ def _heard_controller(agent: Agent, event: FromController) -> Moved:
         return _go(agent, ExitCode.PASSED, "the controller needs us no more") if leaves else (agent, ())
     match event:
         case SetUp() if agent.phase is Phase.READY:
-            return agent, (TellWorker(event),)
+            return agent, (TellWorkers(event),)
         case TearDown() if agent.phase in (Phase.READY, Phase.FINISHED):
-            return agent, (TellWorker(event),)
+            return agent, (TellWorkers(event),)
         case StartAt() if agent.phase is Phase.READY:
-            return replace(agent, phase=Phase.RUNNING), (TellWorker(event),)
+            return replace(agent, phase=Phase.RUNNING), (TellWorkers(event),)
         case Stop(reason=reason, now=now):
             return _stop(agent, reason, now, by_controller=True)
         case Bye(leave=leave):
@@ -302,23 +307,23 @@ def _heard_controller(agent: Agent, event: FromController) -> Moved:
     return agent, ()
 
 
-def _heard_worker(agent: Agent, event: FromWorker | WorkerDied) -> Moved:
+def _heard_worker(agent: Agent, event: FromWorker | WorkersLost) -> Moved:
     match agent.phase, event:
         case Phase.LOADING, Ready():
             return replace(agent, phase=Phase.READY), (Tell(event),)
         case ((Phase.LOADING | Phase.READY), Refused()):
             return _refuse(agent, event)
-        case ((Phase.LOADING | Phase.READY), WorkerDied(reason)):
+        case ((Phase.LOADING | Phase.READY), WorkersLost(reason)):
             return _refuse(agent, Refused(agent.run_id, reason))
         case ((Phase.RUNNING | Phase.STOPPING), Refused(reason=reason)):
             return _close(agent, None, reason)
-        case ((Phase.RUNNING | Phase.STOPPING), WorkerDied(reason)):
+        case ((Phase.RUNNING | Phase.STOPPING), WorkersLost(reason)):
             return _close(agent, None, reason)
         case ((Phase.RUNNING | Phase.STOPPING), Fin(reason=reason)):
             return _close(agent, event, agent.reason or reason)
         case Phase.FINISHED, Refused():
             return agent, (Tell(event),)
-        case Phase.FINISHED, (Fin() | WorkerDied()):
+        case Phase.FINISHED, (Fin() | WorkersLost()):
             return agent, ()
         case ((Phase.READY | Phase.RUNNING | Phase.STOPPING | Phase.FINISHED), (SetUpDone() | TornDown())):
             return agent, (Tell(event),)
@@ -362,7 +367,7 @@ def _stop(agent: Agent, reason: str, now: bool = False, *, by_controller: bool =
             now = now or (agent.phase is Phase.STOPPING and not by_controller)
             kept = agent.reason or ("" if by_controller else reason)
             stopping = replace(agent, phase=Phase.STOPPING, reason=kept)
-            return stopping, (TellWorker(Stop(agent.run_id, reason, now)),)
+            return stopping, (TellWorkers(Stop(agent.run_id, reason, now)),)
     return agent, ()
 
 
@@ -383,7 +388,7 @@ def _terminated(agent: Agent, reason: str, now: bool) -> Moved:
 def _close(agent: Agent, fin: Fin | None, reason: str) -> Moved:
     """The load is over. A worker that left no Fin is ended; one that did may still have to tear down."""
     finished = replace(agent, phase=Phase.FINISHED, reason=reason)
-    return finished, (*(() if fin is not None else (EndWorker(),)), CloseBooks(fin, reason))
+    return finished, (*(() if fin is not None else (EndWorkers(),)), CloseBooks(fin, reason))
 
 
 def _refuse(agent: Agent, refused: Refused) -> Moved:
@@ -394,8 +399,8 @@ def _refuse(agent: Agent, refused: Refused) -> Moved:
 def _forget(agent: Agent) -> Moved:
     if agent.prepare is None:
         return replace(agent, phase=Phase.IDLE), ()
-    return replace(agent, phase=Phase.IDLE, prepare=None, reason=""), (EndWorker(), Forget())
+    return replace(agent, phase=Phase.IDLE, prepare=None, reason=""), (EndWorkers(), Forget())
 
 
 def _go(agent: Agent, code: ExitCode, reason: str) -> Moved:
-    return replace(agent, phase=Phase.GONE, exit_code=code), (EndWorker(), Exit(code, reason))
+    return replace(agent, phase=Phase.GONE, exit_code=code), (EndWorkers(), Exit(code, reason))

@@ -1,9 +1,9 @@
 """The agent: the shell around `lifecycle.step` that performs its effects.
 
-It holds the line to the controller and one worker process, and hands messages
+It holds the line to the controller and the workers (`workers.py`), and hands messages
 from one to the other: deltas through the ledger, everything else through the
 lifecycle. It runs none of the scenario's code, so it goes on breathing when that
-blocks its loop: it is the supervisor that keeps the dead-man switch.
+blocks a loop: it is the supervisor that keeps the dead-man switch.
 
 All times are ns of `perf_counter_ns`, which on one machine is one clock for all processes.
 """
@@ -18,7 +18,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loadgen.errors import BundleError, WireError
+from loadgen.errors import BundleError
 from loadgen.units import NS_PER_S
 from loadgen.wire.keys import AgentKeys
 from loadgen.wire.messages import (
@@ -29,24 +29,21 @@ from loadgen.wire.messages import (
     Bye,
     ClockPing,
     Delta,
-    Fin,
     Heartbeat,
     Hello,
     Message,
     Prepare,
     Ready,
-    Refused,
     Rejected,
     SetUp,
-    SetUpDone,
     StartAt,
     Stop,
     TearDown,
-    TornDown,
     Welcome,
 )
 from loadgen_agent.bundles import Cache, Fetch
-from loadgen_agent.child import WORKER, Child
+from loadgen_agent.child import WORKER
+from loadgen_agent.crew import AllLost
 from loadgen_agent.host import cpu_count, host_name
 from loadgen_agent.ledger import Ledger
 from loadgen_agent.lifecycle import (
@@ -56,7 +53,7 @@ from loadgen_agent.lifecycle import (
     CloseBooks,
     ControllerLost,
     Effect,
-    EndWorker,
+    EndWorkers,
     Event,
     Exit,
     Forget,
@@ -64,15 +61,16 @@ from loadgen_agent.lifecycle import (
     HandedOver,
     Phase,
     SendAgain,
-    StartWorker,
+    StartWorkers,
     Tell,
-    TellWorker,
+    TellWorkers,
     Terminated,
-    WorkerDied,
+    WorkersLost,
     step,
 )
 from loadgen_agent.lifecycle import Fetch as FetchBundle
 from loadgen_agent.link import Link
+from loadgen_agent.workers import Answers, Crewing, Workers
 
 __all__ = ["Supervisor", "Terms"]
 
@@ -83,9 +81,9 @@ HEARTBEAT_NS = 1 * NS_PER_S
 WORKER_SILENT_NS = 5 * NS_PER_S
 """A running worker's heartbeat comes from its scenario's loop; without one for so long, the loop is blocked."""
 GRACE_NS = 5 * NS_PER_S
-"""To drain, for a worker that is stopped by us and not by the controller."""
+"""To drain, for workers that are stopped by us and not by the controller."""
 CUT_NS = 3 * NS_PER_S
-"""For the Fin of a worker that was told to cut off; less than the controller waits after a stop at once."""
+"""For the Fin of workers that were told to cut off; less than the controller waits after a stop at once."""
 FAREWELL_NS = 2 * NS_PER_S
 """An agent that leaves by itself waits for so long for the Bye after its last word."""
 LEAVING_S = 20.0
@@ -116,35 +114,33 @@ class Supervisor:
         keys: AgentKeys,
         terms: Terms = Terms(),  # a frozen value
         worker: Sequence[str] = WORKER,
+        crewing: Crewing = Crewing(),  # noqa: B008  # a frozen value
     ) -> None:
         """
         Raises:
             UsageError: no such address, or no name for an agent.
         """
-        self._region, self._id, self._terms, self._worker = region, agent, terms, worker
+        self._region, self._id, self._terms = region, agent, terms
+        self._command, self._crewing = worker, crewing
         self._parent = os.getppid()
         self._agent = Agent()
         self._lease_ns = 8 * NS_PER_S
         self._ledger: Ledger | None = None
         self._fetch: Fetch | None = None
         self._cache = Cache()
-        self._child: Child | None = None
-        self._kill_reason = ""
-        """Why we killed the worker, where we did."""
+        self._workers: Workers | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
-        self._working: asyncio.Task[None] | None = None
         self._unpacking: asyncio.Task[None] | None = None
         now_ns = time.perf_counter_ns()
         self._began_ns = now_ns
         self._hello_ns: int | None = None
         """When the last Hello was sent that is not answered; None: none is needed."""
         self._handed_ns = self._heartbeat_ns = self._said_ns = now_ns
-        self._worker_heard_ns = now_ns
         self._stopping_ns: int | None = None
-        """Since when the worker has been told to stop by us, not by the controller."""
+        """Since when the workers have been told to stop by us, not by the controller."""
         self._cut_ns: int | None = None
-        """Since when it has been told to cut off."""
+        """Since when they have been told to cut off."""
         self._done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._link = Link(controller, keys, agent, self._on_message, self._say_hello)
 
@@ -172,7 +168,7 @@ class Supervisor:
                     task.result()
             return self._done.result()
         finally:
-            self._end_worker()
+            self._end_workers()
             for task in (*lasting, *self._tasks):
                 task.cancel()
             await asyncio.gather(*lasting, *self._tasks, *self._endings, return_exceptions=True)
@@ -197,22 +193,6 @@ class Supervisor:
             case _:
                 log.warning("an agent has no use for %s", type(message).__name__)
 
-    def _on_worker(self, message: Message) -> None:
-        self._worker_heard_ns = time.perf_counter_ns()
-        match message:
-            case Delta():
-                if self._ledger is not None:
-                    self._ledger.keep(message)
-                    self._pump()
-            case Heartbeat():
-                pass
-            case Ready():
-                self._event(replace(message, clock_error_ns=self._link.clock.error_ns))
-            case Refused() | SetUpDone() | Fin() | TornDown():
-                self._event(message)
-            case _:
-                log.warning("a supervisor has no use for %s", type(message).__name__)
-
     def _event(self, event: Event) -> None:
         before = self._agent
         self._agent, effects = step(before, event)
@@ -233,15 +213,14 @@ class Supervisor:
                     self._pump()
             case FetchBundle(prepare):
                 self._begin_fetch(prepare)
-            case StartWorker(prepare):
-                self._ledger = Ledger(prepare.run_id, self._id, self._agent.epoch)
-                self._working = self._task(self._work(prepare))
+            case StartWorkers(prepare):
+                self._begin_work(prepare)
             case Tell(message):
                 self._link.send(message)
-            case TellWorker(message):
-                self._tell_worker(message)
-            case EndWorker():
-                self._end_worker()
+            case TellWorkers(message):
+                self._tell_workers(message)
+            case EndWorkers():
+                self._end_workers()
             case CloseBooks(fin, reason):
                 self._stopping_ns = self._cut_ns = None
                 if self._ledger is not None:
@@ -255,18 +234,17 @@ class Supervisor:
                 if not self._done.done():
                     self._done.set_result(effect)
 
-    def _tell_worker(self, message: Message) -> None:
+    def _tell_workers(self, message: SetUp | StartAt | Stop | TearDown) -> None:
         now_ns = time.perf_counter_ns()
         match message:
             case StartAt(t0_ns=t0_ns):
-                self._worker_heard_ns = now_ns
                 message = replace(message, t0_ns=self._link.clock.to_own_ns(t0_ns))
             case Stop(now=True) if self._cut_ns is None:
                 self._cut_ns = now_ns
             case Stop() if self._agent.reason and self._stopping_ns is None:
                 self._stopping_ns = now_ns
-        if self._child is not None:
-            self._child.write(message)
+        if self._workers is not None:
+            self._workers.tell(message)
 
     def _begin_fetch(self, prepare: Prepare) -> None:
         if (folder := self._cache.get(prepare.bundle_sha256)) is not None:
@@ -308,46 +286,42 @@ class Supervisor:
         else:
             self._event(BundleHere(str(folder)))
 
-    # -- the worker ----------------------------------------------------------------------------
+    # -- the workers ---------------------------------------------------------------------------
 
-    async def _work(self, prepare: Prepare) -> None:
-        """One worker, from its start to its end. Once `_working` is another task, nobody listens to this one's."""
-        this = asyncio.current_task()
-        try:
-            child = await Child.start(self._worker, self._region)
-        except OSError as error:
-            if self._working is this:
-                self._event(WorkerDied(f"the worker cannot be started: {error.strerror}"))
-            return
-        if self._working is not this:
-            await child.end()
-            return
-        self._child, self._kill_reason = child, ""
-        log.info("worker is process %d", child.pid)
-        child.write(prepare)
-        try:
-            while self._working is this and (message := await child.read()) is not None:
-                if self._working is this:
-                    self._on_worker(message)
-            reason = await child.how_it_ended() if self._working is this else ""
-        except WireError as error:
-            reason = f"the worker said what cannot be read or sent: {error.message}"
-        if self._working is this:
-            self._event(WorkerDied(self._kill_reason or reason))
+    def _begin_work(self, prepare: Prepare) -> None:
+        self._ledger = Ledger(prepare.run_id, self._id, self._agent.epoch)
+        self._workers = Workers(
+            prepare,
+            self._crewing,
+            self._command,
+            self._region,
+            on_delta=self._on_delta,
+            on_event=self._on_crew,
+            spawn=self._task,
+        )
+        self._workers.begin()
 
-    def _end_worker(self) -> None:
-        self._working = None
-        if self._child is not None:
-            child, self._child = self._child, None
-            ending = asyncio.create_task(child.end())
+    def _on_delta(self, delta: Delta) -> None:
+        if self._ledger is not None:
+            self._ledger.keep(delta)
+            self._pump()
+
+    def _on_crew(self, message: Answers) -> None:
+        match message:
+            case Ready():
+                self._event(replace(message, clock_error_ns=self._link.clock.error_ns, left_out=""))
+            case AllLost(reason):
+                self._event(WorkersLost(reason))
+            case _:
+                self._event(message)
+
+    def _end_workers(self) -> None:
+        if self._workers is not None:
+            workers, self._workers = self._workers, None
+            workers.end()
+            ending = asyncio.create_task(workers.gone())
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
-
-    def _kill_worker(self, reason: str) -> None:
-        if self._child is not None and not self._kill_reason:
-            log.warning("killing the worker: %s", reason)
-            self._kill_reason = reason
-            self._child.kill()
 
     # -- what time brings ----------------------------------------------------------------------
 
@@ -399,11 +373,14 @@ class Supervisor:
             self._link.send(ClockPing(now_ns))
 
     def _note(self, now_ns: int) -> str:
-        if not self._agent.phase.has_load or now_ns - self._worker_heard_ns < WORKER_SILENT_NS:
+        workers = self._workers
+        if workers is None or not self._agent.phase.has_load:
             return ""
-        return (
-            f"the worker has been silent for more than {WORKER_SILENT_NS // NS_PER_S} s: the scenario blocks its loop"
-        )
+        names = [workers.name(worker) for worker in workers.silent(now_ns, WORKER_SILENT_NS)]
+        if not names:
+            return ""
+        have = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'}"
+        return f"{have} been silent for more than {WORKER_SILENT_NS // NS_PER_S} s: the scenario blocks its loop"
 
     def _pump(self) -> None:
         """Send what is due, as far as the line takes it."""
@@ -416,16 +393,25 @@ class Supervisor:
 
     def _watch_load(self, now_ns: int) -> None:
         """The dead-man switch, and workers that do not stop."""
+        workers = self._workers
+        if workers is None:
+            return
         silent_ns = now_ns - self._link.heard_ns
         is_told = self._stopping_ns is not None or self._cut_ns is not None
         if silent_ns > self._lease_ns and not is_told:
             self._event(ControllerLost(silent_ns / NS_PER_S))
         if self._stopping_ns is not None and self._cut_ns is None and now_ns - self._stopping_ns > GRACE_NS:
-            self._tell_worker(Stop(self._agent.run_id, self._agent.reason, now=True))
+            self._tell_workers(Stop(self._agent.run_id, self._agent.reason, now=True))
         if self._cut_ns is not None and now_ns - self._cut_ns > CUT_NS:
-            self._kill_worker("the worker did not stop when it was told to; its loop is blocked")
-        if self._agent.phase is Phase.STOPPING and now_ns - self._worker_heard_ns > self._lease_ns:
-            self._kill_worker("the worker was silent while it was to stop; its loop is blocked")
+            self._kill(workers.owing(), "did not stop when it was told to; its loop is blocked")
+        if self._agent.phase is Phase.STOPPING:
+            late = workers.silent(now_ns, self._lease_ns)
+            self._kill(late, "was silent while it was to stop; its loop is blocked")
+
+    def _kill(self, late: Sequence[int], why: str) -> None:
+        if self._workers is not None:
+            for worker in late:
+                self._workers.kill(worker, why)
 
     def _watch_waiting(self, now_ns: int) -> None:
         """For a controller that takes us in, or takes what was measured."""

@@ -107,6 +107,8 @@ class Worker:
                 scenario,
                 index=prepare.index,
                 weights=prepare.weights,
+                worker=prepare.worker,
+                workers=max(1, prepare.workers),
                 seed=prepare.seed,
                 interval_ns=prepare.interval_ns,
                 emit=self._stream.write,
@@ -118,7 +120,8 @@ class Worker:
         except (LoadgenError, OSError, ValueError) as error:
             return Refused(prepare.run_id, _REDACTOR.known(f"{type(error).__name__}: {error}"))
         self._phase = "ready"
-        return Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256)
+        left_out = self._drive.left_out if prepare.life else ""
+        return Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, left_out=left_out)
 
     async def _set_up(self, message: SetUp) -> Message:
         if self._drive is None:
@@ -144,7 +147,7 @@ class Worker:
         self._drive.shared = json.loads(start.shared_json)
         self._phase = "running"
         try:
-            totals = await self._drive.run(start.t0_ns)
+            totals = await self._drive.run(start.t0_ns, start.from_ns)
         except Exception as error:  # ours: the supervisor must hear of it, not wait for ever
             log.exception("the drive failed")
             self._stream.write(Refused(start.run_id, _REDACTOR.known(f"worker failed: {fault_text(error)}")))
@@ -167,11 +170,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(prog="loadgen-worker", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--region", required=True)
+    parser.add_argument("--worker", type=int, help="which of several, for the log")
     args = parser.parse_args(argv)
     die_with_parent()
     hush(_REDACTOR.known)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
-    logging.basicConfig(level=logging.INFO, format=f"worker {args.region}: %(message)s")
+    name = "worker" if args.worker is None else f"worker {args.worker} of"
+    logging.basicConfig(level=logging.INFO, format=f"{name} {args.region}: %(message)s")
 
     async def serve() -> None:
         await Worker(await FrameStream.inherit(args.fd), args.region).serve()

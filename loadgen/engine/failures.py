@@ -18,7 +18,7 @@ from typing import Any, Final
 from loadgen.measure.exemplar import MAX_FAILURE_BYTES, MAX_FAILURES, Failure
 from loadgen.measure.redact import Redactor
 
-__all__ = ["FIRST", "MAX_A_RUN", "Draft", "Exchange", "FailureBook", "Text", "exchange_of"]
+__all__ = ["FIRST", "MAX_A_RUN", "Draft", "Exchange", "FailureBook", "Text", "exchange_of", "size_bytes"]
 
 FIRST: Final = 5
 """Of each journey, request and outcome, a worker."""
@@ -117,16 +117,16 @@ class FailureBook:
             return ()
         taken: list[Failure] = []
         left: list[Draft] = []
-        size_bytes = 0
+        total_bytes = 0
         for draft in self._drafts:
             if not draft.is_complete and now_ns - draft.at_ns - draft.failure.response_ns < _PATIENCE_NS:
                 left.append(draft)
                 continue
             failure = draft.failure
-            size_bytes += _size_bytes(failure)
-            if len(taken) == MAX_FAILURES or size_bytes > _MAX_DELTA_BYTES:
+            total_bytes += size_bytes(failure)
+            if len(taken) == MAX_FAILURES or total_bytes > _MAX_DELTA_BYTES:
                 left.append(draft)
-                size_bytes = _MAX_DELTA_BYTES  # those behind it stay behind it
+                total_bytes = _MAX_DELTA_BYTES  # those behind it stay behind it
                 continue
             taken.append(replace(failure, at_ns=draft.at_ns - t0_ns))
         self._drafts = left
@@ -157,6 +157,7 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 40]} ... ({len(text) - most + 40:,} characters more)"
 
 
-def _size_bytes(failure: Failure) -> int:
+def size_bytes(failure: Failure) -> int:
+    """Of its texts, as they travel."""
     texts = (failure.detail, failure.where, failure.traceback, failure.row, failure.sent, failure.received)
     return 1_000 + sum(len(text.encode()) for text in texts)

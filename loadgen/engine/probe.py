@@ -36,7 +36,7 @@ import psutil
 
 from loadgen.units import NS_PER_US
 
-__all__ = ["Look", "Probe", "busiest_remote", "memory_limits"]
+__all__ = ["Look", "Probe", "busiest_remote", "cpu_limit", "memory_limits"]
 
 _CLOSE_AT: Final = 0.5
 """Of the local ports, used by all sockets together: from here on those of each remote address are counted."""
@@ -252,6 +252,19 @@ def _cpu_stat(root: Path) -> Path | None:
         if "throttled_usec" in values or "throttled_time" in values:
             return folder / "cpu.stat"
     return None
+
+
+def cpu_limit(root: Path = Path("/")) -> float | None:
+    """How many CPUs' time our group may use: the least of its own limit and those above it. None: no limit is known."""
+    found: list[float] = []
+    for folder, is_v2 in _groups(root, "cpu"):
+        if is_v2:
+            quota, _, period = _first_line(folder / "cpu.max").partition(" ")
+        else:
+            quota, period = _first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us")
+        if quota.strip().isdigit() and period.strip().isdigit() and int(period):
+            found.append(int(quota) / int(period))
+    return min(found, default=None)
 
 
 def _throttled_ns(path: Path) -> int:

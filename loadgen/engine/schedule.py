@@ -68,6 +68,11 @@ def own_iterations(
         yield from zip(n.tolist(), journey.tolist(), strict=True)
 
 
-def own_spans(profile: UserProfile, share: Share) -> list[tuple[int, tuple[tuple[int, int], ...]]]:
-    """Our users of a closed load: (index in the fleet's users, when it is there)."""
-    return [(user, profile.spans(user)) for user in share.owns_users(profile.peak)]
+def own_spans(profile: UserProfile, share: Share, from_ns: int = 0) -> list[tuple[int, tuple[tuple[int, int], ...]]]:
+    """Our users of a closed load: (index in the fleet's users, when it is there). Not before `from_ns`."""
+    found = []
+    for user in share.owns_users(profile.peak):
+        spans = tuple((max(start, from_ns), end) for start, end in profile.spans(user) if end > from_ns)
+        if spans:
+            found.append((user, spans))
+    return found

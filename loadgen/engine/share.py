@@ -192,7 +192,7 @@ class Share:
         )
 
     def _dealt(self, weights: Sequence[int]) -> Share:
-        """Of the whole agent's arrivals, our worker's: of each journey its turns in the order of the workers' weights."""
+        """Of the whole agent's arrivals, our worker's: of each journey its turns, by the workers' weights."""
         if self.workers == 1:
             return self
         turns = order(weights)

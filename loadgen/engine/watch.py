@@ -31,7 +31,7 @@ from loadgen.measure.due import MAX_DUE_ROWS, DueCounts
 from loadgen.measure.objective import Objective, is_judged
 from loadgen.measure.series import OK, SeriesKey
 
-__all__ = ["Series", "Watches"]
+__all__ = ["Series", "Watches", "within_limit"]
 
 Ints = npt.NDArray[np.int64]
 Idle = Callable[[int], int] | None
@@ -206,7 +206,7 @@ class Watches:
             for at, name, limits in self._iterations:
                 start = flying[flying[:, 0] == at]
                 counts.add_open(name, limits, start[:, 1], now_ns - start[:, 1] - start[:, 2])
-        rows, self._carried = _within_limit(list(counts))
+        rows, self._carried = within_limit(list(counts))
         return rows
 
 
@@ -261,7 +261,7 @@ class _Counts:
         return np.maximum((at_ns - self._t0_ns) // self._interval_ns, 0)
 
 
-def _within_limit(rows: list[DueCounts]) -> tuple[tuple[DueCounts, ...], tuple[DueCounts, ...]]:
+def within_limit(rows: list[DueCounts]) -> tuple[tuple[DueCounts, ...], tuple[DueCounts, ...]]:
     """What fits a delta, and what has to wait for the next.
 
     What ended must not be lost, so it goes first; then what is in flight, the newest first. What of that has no place

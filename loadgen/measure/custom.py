@@ -17,7 +17,16 @@ import msgspec
 
 from loadgen.errors import WireError
 
-__all__ = ["CUSTOM_KINDS", "MAX_CUSTOM", "CustomKind", "CustomStats", "CustomTable", "MetricSpec", "check_custom"]
+__all__ = [
+    "CUSTOM_KINDS",
+    "MAX_CUSTOM",
+    "CustomKind",
+    "CustomStats",
+    "CustomTable",
+    "MetricSpec",
+    "check_custom",
+    "sum_custom",
+]
 
 CustomKind = Literal["counter", "gauge", "rate", "trend"]
 CUSTOM_KINDS: Final = ("counter", "gauge", "rate", "trend")
@@ -61,7 +70,7 @@ class CustomTable:
         for one in stats:
             key = (region, agent, one.name)
             before = self._rows.get(key)
-            self._rows[key] = one if before is None else _sum(before, one)
+            self._rows[key] = one if before is None else sum_custom(before, one)
 
     def names(self) -> list[str]:
         return list(dict.fromkeys(name for _, _, name in self._rows))
@@ -74,7 +83,7 @@ class CustomTable:
         found: CustomStats | None = None
         for (where, _, of), stats in self._rows.items():
             if of == name and region in ("*", where):
-                found = stats if found is None else _sum(found, stats, last=found.last + stats.last)
+                found = stats if found is None else sum_custom(found, stats, last=found.last + stats.last)
         return found
 
 
@@ -89,7 +98,8 @@ def check_custom(name: str, stats: tuple[CustomStats, ...]) -> None:
             raise WireError(f"{name} has a rate of more hits than tries: {one}")
 
 
-def _sum(a: CustomStats, b: CustomStats, last: float | None = None) -> CustomStats:
+def sum_custom(a: CustomStats, b: CustomStats, last: float | None = None) -> CustomStats:
+    """Of one metric; `b` is the later, unless `last` says what the last value is."""
     if not a.n or not b.n:
         return a if not b.n else b
     return CustomStats(

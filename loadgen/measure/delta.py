@@ -14,9 +14,10 @@ from typing import Final
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import Exemplar, Failure
+from loadgen.measure.loss import Loss
 from loadgen.measure.series import SeriesKey
 
-__all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats"]
+__all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats", "WorkerHealth"]
 
 
 @dataclass(slots=True)
@@ -95,6 +96,16 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """How fit one worker of an agent was in one interval."""
+
+    worker: int
+    """From 0."""
+    iterations_started: int = 0
+    health: Health = field(default_factory=Health)
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesStats:
     """Of one series in one interval; n equals the sum of the series' bucket counts."""
 
@@ -130,3 +141,7 @@ class Delta:
     custom: tuple[CustomStats, ...] = ()
     exemplars: tuple[Exemplar, ...] = ()
     failures: tuple[Failure, ...] = ()
+    workers: tuple[WorkerHealth, ...] = ()
+    """Of an agent of several workers, each by itself; `health` is then that of all together."""
+    losses: tuple[Loss, ...] = ()
+    """Workers that died, and those of which it is known by now who went on."""

@@ -18,13 +18,17 @@ from loadgen.measure.delta import COUNTER_NAMES, Delta, SeriesStats
 from loadgen.measure.due import check_due
 from loadgen.measure.exemplar import check_exemplars
 from loadgen.measure.histogram import MAX_NS, SLOTS, Counts
+from loadgen.measure.loss import check_losses
 from loadgen.measure.series import Kind, Metric
 from loadgen.measure.store import Stats
 
-__all__ = ["MAX_SERIES", "Wellformed", "check_delta"]
+__all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_delta"]
 
 MAX_SERIES: Final = (1 << 32) // SLOTS
 """Series of one agent that the u32 index can hold: 182,361."""
+
+MAX_WORKERS: Final = 1_024
+"""Of one agent."""
 
 _counter_values = attrgetter(*COUNTER_NAMES)
 _KINDS: Final = frozenset(get_args(Kind))
@@ -61,6 +65,9 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     check_due(name, delta.due)
     check_custom(name, delta.custom)
     check_exemplars(name, delta.exemplars, delta.failures)
+    check_losses(name, delta.losses)
+    if len(delta.workers) > MAX_WORKERS or any(one.iterations_started < 0 for one in delta.workers):
+        raise WireError(f"{name} is of impossible workers")
 
     index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
     counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)

@@ -25,9 +25,10 @@ from google.protobuf.message import Message as Proto
 
 from loadgen.errors import Fault, WireError
 from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import Exemplar, Failure
+from loadgen.measure.loss import Loss
 from loadgen.measure.series import Kind, Metric, SeriesKey
 from loadgen.wire import messages as m
 from loadgen.wire.v1 import wire_pb2 as pb
@@ -212,6 +213,8 @@ _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
 _COUNTERS = _Kind(pb.TYPE_UNSPECIFIED, Counters, pb.Counters)
 _HEALTH = _Kind(pb.TYPE_UNSPECIFIED, Health, pb.Health, {"unfit": (_texts, tuple), "notes": (_texts, tuple)})
 
+_WORKER = _Kind(pb.TYPE_UNSPECIFIED, WorkerHealth, pb.WorkerHealth, {"health": (_HEALTH.write, _HEALTH.read)})
+_LOSS = _Kind(pb.TYPE_UNSPECIFIED, Loss, pb.Loss)
 _DUE = _Kind(pb.TYPE_UNSPECIFIED, DueCounts, pb.DueCounts)
 _CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats)
 _EXEMPLAR = _Kind(pb.TYPE_UNSPECIFIED, Exemplar, pb.Exemplar)
@@ -300,6 +303,8 @@ class _DeltaKind(_Kind):
             custom=list(map(_CUSTOM.write, delta.custom)),  # type: ignore[arg-type]
             exemplars=list(map(_EXEMPLAR.write, delta.exemplars)),  # type: ignore[arg-type]
             failures=list(map(_FAILURE.write, delta.failures)),  # type: ignore[arg-type]
+            workers=list(map(_WORKER.write, delta.workers)),  # type: ignore[arg-type]
+            losses=list(map(_LOSS.write, delta.losses)),  # type: ignore[arg-type]
         )
 
     def read(self, proto: Any) -> Any:
@@ -325,6 +330,8 @@ class _DeltaKind(_Kind):
             custom=tuple(map(_CUSTOM.read, delta.custom)),
             exemplars=tuple(map(_EXEMPLAR.read, delta.exemplars)),
             failures=tuple(map(_FAILURE.read, delta.failures)),
+            workers=tuple(map(_WORKER.read, delta.workers)),
+            losses=tuple(map(_LOSS.read, delta.losses)),
         )
 
 

@@ -115,6 +115,11 @@ class Prepare:
     interval_ns: int
     bundle_dir: str = ""
     """Supervisor to worker only: where the bundle was unpacked."""
+    worker: int = 0
+    workers: int = 1
+    """Supervisor to worker only: which of the agent's workers it is."""
+    life: int = 0
+    """Supervisor to worker only: how many processes have had this place before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,8 @@ class Ready:
     bundle_sha256: str
     clock_error_ns: int = 0
     """Half of the smallest round trip: how far off the agent's idea of the controller's clock may be."""
+    left_out: str = ""
+    """Worker to supervisor only: what it cannot take over of the worker before it, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,8 @@ class StartAt:
     t0_ns: int
     shared_json: bytes = b"null"
     """The value of the plan's set-up, for `user.shared`."""
+    from_ns: int = 0
+    """Supervisor to worker only: take over from here on, from T0. What is due before it is not yours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from loadgen_agent.lifecycle import (
     CloseBooks,
     ControllerLost,
     Effect,
-    EndWorker,
+    EndWorkers,
     Event,
     Exit,
     Fetch,
@@ -38,11 +38,11 @@ from loadgen_agent.lifecycle import (
     HandedOver,
     Phase,
     SendAgain,
-    StartWorker,
+    StartWorkers,
     Tell,
-    TellWorker,
+    TellWorkers,
     Terminated,
-    WorkerDied,
+    WorkersLost,
     step,
 )
 
@@ -77,7 +77,7 @@ EVENTS: tuple[Event, ...] = (
     SetUpDone("r1", b"null"),
     FIN,
     TornDown("r1"),
-    WorkerDied("killed"),
+    WorkersLost("killed"),
     ControllerLost(8.1),
     Terminated("SIGTERM"),
     Terminated("SIGTERM", now=True),
@@ -108,7 +108,7 @@ def test_every_phase_answers_every_event(phase: Phase, event: Event, is_leaving:
         agent, effects = step(at(phase, is_leaving=is_leaving), event)
     except IllegalTransition:
         # Nothing that the controller or the world does may be illegal: only our own parts can be out of turn.
-        assert isinstance(event, BundleHere | BundleFailed | Ready | Refused | SetUpDone | Fin | TornDown | WorkerDied)
+        assert isinstance(event, BundleHere | BundleFailed | Ready | Refused | SetUpDone | Fin | TornDown | WorkersLost)
         return
     assert (agent.phase is Phase.GONE) == (phase is Phase.GONE or any(isinstance(e, Exit) for e in effects))
     assert (agent.prepare is not None) or agent.phase in (Phase.JOINING, Phase.IDLE, Phase.GONE)
@@ -128,11 +128,11 @@ def test_a_whole_life() -> None:
     assert effects == [
         SendAgain(),
         Fetch(PREPARE),
-        StartWorker(replace(PREPARE, bundle_dir="/b")),
+        StartWorkers(replace(PREPARE, bundle_dir="/b")),
         Tell(Ready("r1", 1, "sha")),
-        TellWorker(START),
+        TellWorkers(START),
         CloseBooks(FIN, ""),
-        EndWorker(),
+        EndWorkers(),
         Exit(ExitCode.PASSED, "the controller needs us no more"),
     ]
 
@@ -140,14 +140,14 @@ def test_a_whole_life() -> None:
 def test_an_agent_of_a_fleet_is_idle_after_a_run_and_takes_the_next() -> None:
     agent, effects = walk(at(Phase.FINISHED), Bye("r1"), OTHER)
     assert agent.phase is Phase.FETCHING
-    assert effects == [EndWorker(), Forget(), Fetch(OTHER)]
+    assert effects == [EndWorkers(), Forget(), Fetch(OTHER)]
 
 
 def test_prepare_of_a_newer_generation_begins_anew_and_of_an_older_one_is_ignored() -> None:
     newer = replace(PREPARE, generation=2)
     agent, effects = step(at(Phase.READY), newer)
     assert (agent.phase, agent.prepare) == (Phase.FETCHING, newer)
-    assert effects == (EndWorker(), Forget(), Fetch(newer))
+    assert effects == (EndWorkers(), Forget(), Fetch(newer))
     assert step(replace(at(Phase.READY), prepare=newer), PREPARE)[1] == ()
 
 
@@ -167,21 +167,21 @@ def test_a_bundle_that_does_not_verify_is_refused_and_the_agent_is_free_again() 
 
 
 def test_a_worker_that_dies_before_the_start_is_refused_and_later_closes_the_books() -> None:
-    assert step(at(Phase.READY), WorkerDied("killed"))[1][0] == Tell(Refused("r1", "killed"))
-    agent, effects = step(at(Phase.RUNNING), WorkerDied("killed"))
-    assert (agent.phase, effects) == (Phase.FINISHED, (EndWorker(), CloseBooks(None, "killed")))
+    assert step(at(Phase.READY), WorkersLost("killed"))[1][0] == Tell(Refused("r1", "killed"))
+    agent, effects = step(at(Phase.RUNNING), WorkersLost("killed"))
+    assert (agent.phase, effects) == (Phase.FINISHED, (EndWorkers(), CloseBooks(None, "killed")))
 
 
 def test_a_stop_that_the_controller_asked_for_is_no_early_end() -> None:
     agent, effects = walk(at(Phase.RUNNING), Stop("r1", "the run is over"), FIN)
-    assert effects == [TellWorker(Stop("r1", "the run is over")), CloseBooks(FIN, "")]
+    assert effects == [TellWorkers(Stop("r1", "the run is over")), CloseBooks(FIN, "")]
     assert not agent.is_leaving
 
 
 def test_a_silent_controller_stops_the_load_and_the_fin_says_so() -> None:
     agent, effects = walk(at(Phase.RUNNING), ControllerLost(8.1), FIN)
     why = "nothing heard of the controller for 8.1 s"
-    assert effects == [TellWorker(Stop("r1", why)), CloseBooks(FIN, why)]
+    assert effects == [TellWorkers(Stop("r1", why)), CloseBooks(FIN, why)]
     assert agent.phase is Phase.FINISHED
     assert walk(agent, GaveUp("silent for 60 s"))[1][-1] == Exit(ExitCode.FLEET, "silent for 60 s")
 
@@ -195,15 +195,15 @@ def test_a_controller_that_knows_nothing_of_the_run_ends_it() -> None:
     for welcome in (Welcome(2, 8.0), Welcome(1, 8.0, "r2")):
         agent, effects = step(at(Phase.RUNNING), welcome)
         assert (agent.phase, agent.epoch) == (Phase.IDLE, welcome.epoch)
-        assert effects == (EndWorker(), Forget(), SendAgain())
+        assert effects == (EndWorkers(), Forget(), SendAgain())
 
 
 def test_sigterm_under_load_stops_hands_over_and_leaves_with_0() -> None:
     agent, effects = walk(at(Phase.RUNNING), Terminated("SIGTERM"), FIN, HandedOver())
     assert effects == [
-        TellWorker(Stop("r1", "SIGTERM")),
+        TellWorkers(Stop("r1", "SIGTERM")),
         CloseBooks(FIN, "SIGTERM"),
-        EndWorker(),
+        EndWorkers(),
         Exit(ExitCode.PASSED, "SIGTERM"),
     ]
     assert agent.phase is Phase.GONE
@@ -211,7 +211,7 @@ def test_sigterm_under_load_stops_hands_over_and_leaves_with_0() -> None:
 
 def test_a_second_sigterm_cuts_off_and_a_third_leaves_at_once() -> None:
     agent, effects = walk(at(Phase.RUNNING), Terminated("SIGTERM"), Terminated("SIGTERM", now=True))
-    assert effects[-1] == TellWorker(Stop("r1", "SIGTERM", now=True))
+    assert effects[-1] == TellWorkers(Stop("r1", "SIGTERM", now=True))
     _, effects = walk(agent, FIN, Terminated("SIGTERM", now=True))
     assert isinstance(effects[-1], Exit)
     assert effects[-1].code is ExitCode.FLEET
@@ -219,7 +219,7 @@ def test_a_second_sigterm_cuts_off_and_a_third_leaves_at_once() -> None:
 
 def test_sigterm_before_the_start_tells_the_controller() -> None:
     _, effects = step(at(Phase.READY), Terminated("SIGTERM"))
-    assert effects == (Tell(Refused("r1", "SIGTERM")), EndWorker(), Exit(ExitCode.PASSED, "SIGTERM"))
+    assert effects == (Tell(Refused("r1", "SIGTERM")), EndWorkers(), Exit(ExitCode.PASSED, "SIGTERM"))
 
 
 def test_a_bye_for_agents_that_took_no_part_ends_them() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from loadgen.bundle import Bundle, pack_files
 from loadgen.errors import ExitCode, Fault
+from loadgen.measure.loss import NOBODY, Loss
 from loadgen.wire.messages import (
     BundleRequest,
     Bye,
@@ -35,6 +36,7 @@ from loadgen.wire.messages import (
 from loadgen_agent import supervisor as module
 from loadgen_agent.lifecycle import Exit, Phase
 from loadgen_agent.supervisor import Supervisor, Terms
+from loadgen_agent.workers import Crewing
 from tests.support import fake_worker
 from tests.support.fake_controller import FakeController
 from tests.support.wire import key_ring, serving, until
@@ -64,11 +66,20 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 class Stage:
     """One agent and its controller."""
 
-    def __init__(self, bundle: Bundle, terms: Terms) -> None:
+    def __init__(self, bundle: Bundle, terms: Terms, crewing: Crewing) -> None:
         controller_keys, agents = key_ring("eu")
         self.controller = FakeController(controller_keys, bundle=bundle.data, sha256=bundle.sha256)
-        self.agent = Supervisor(self.controller.address, "eu-west-1", "eu", agents["eu"], terms, WORKER)
+        self.agent = Supervisor(self.controller.address, "eu-west-1", "eu", agents["eu"], terms, WORKER, crewing)
         self.running = asyncio.create_task(self.agent.run())
+
+    def pid(self, worker: int = 0) -> int:
+        assert self.agent._workers is not None
+        pid = self.agent._workers.pids[worker]
+        assert pid is not None
+        return pid
+
+    def losses(self) -> list[Loss]:
+        return [loss for delta in self.controller.taken for loss in delta.losses]
 
     async def ending(self, within_s: float = 10.0) -> Exit:
         async with asyncio.timeout(within_s):
@@ -76,8 +87,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(bundle: Bundle, terms: Terms = Terms()) -> AsyncIterator[Stage]:  # noqa: B008
-    scene = Stage(bundle, terms)
+async def stage(
+    bundle: Bundle,
+    terms: Terms = Terms(),  # noqa: B008
+    crewing: Crewing = Crewing(),  # noqa: B008
+) -> AsyncIterator[Stage]:
+    scene = Stage(bundle, terms, crewing)
     try:
         async with serving(scene.controller):
             yield scene
@@ -123,7 +138,7 @@ async def test_the_fin_is_sent_again_until_bye(bundle: Bundle) -> None:
 
 
 async def test_nothing_is_lost_while_the_controllers_socket_is_closed_and_opened_again(bundle: Bundle) -> None:
-    scene = Stage(bundle, Terms())
+    scene = Stage(bundle, Terms(), Crewing())
     async with serving(scene.controller):
         await scene.controller.start("steady")
         await until(lambda: len(scene.controller.taken) >= 5)
@@ -140,7 +155,7 @@ async def test_nothing_is_lost_while_the_controllers_socket_is_closed_and_opened
 
 
 async def test_a_controller_of_another_run_ends_the_load_of_the_old_one(bundle: Bundle) -> None:
-    scene = Stage(bundle, Terms())
+    scene = Stage(bundle, Terms(), Crewing())
     async with serving(scene.controller):
         await scene.controller.start("steady")
         await until(lambda: scene.controller.taken)
@@ -191,19 +206,66 @@ async def test_a_worker_killed_while_ready_is_refused(bundle: Bundle) -> None:
         await s.controller.hear(Hello)
         s.controller.say(s.controller.prepare("steady"))
         await s.controller.hear(Ready)
-        assert s.agent._child is not None
-        os.kill(s.agent._child.pid, signal.SIGKILL)
+        os.kill(s.pid(), signal.SIGKILL)
         assert "killed by SIGKILL" in (await s.controller.hear(Refused)).reason
 
 
-async def test_a_worker_killed_under_load_leaves_a_fin_with_the_reason_and_what_it_had_sent(bundle: Bundle) -> None:
+async def test_a_worker_killed_under_load_is_said_and_another_goes_on_with_its_share(bundle: Bundle) -> None:
     async with stage(bundle) as s:
         await s.controller.start("steady")
         await until(lambda: len(s.controller.taken) >= 5)
-        assert s.agent._child is not None
-        os.kill(s.agent._child.pid, signal.SIGKILL)
+        first = s.pid()
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: len(s.losses()) >= 2)
+        told, again = s.losses()[:2]
+        assert told.cause == again.cause == "the worker was killed by SIGKILL"
+        assert (told.place, told.resumed_ns) == (again.place, NOBODY)
+        assert again.resumed_ns > told.died_ns
+        before = len(s.controller.taken)
+        await until(lambda: len(s.controller.taken) >= before + 5)
+        assert s.pid() != first
+        s.controller.say(Stop("r1", "enough"))
+        await until(s.controller.is_complete)
+        assert s.controller.of(Fin)[0].reason == ""
+
+
+async def test_a_place_whose_processes_die_three_times_is_given_up_and_the_fin_says_why(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("steady")
+        for life in range(3):
+            at = len(s.controller.taken)
+            await until(lambda at=at: len(s.controller.taken) >= at + 3)  # type: ignore[misc]
+            os.kill(s.pid(), signal.SIGKILL)
+            await until(lambda life=life: len({one.died_ns for one in s.losses()}) > life)  # type: ignore[misc]
         fin = await s.controller.hear(Fin)
         assert fin.reason == "the worker was killed by SIGKILL"
+        await until(s.controller.is_complete)
+
+
+async def test_several_workers_are_one_agent_and_one_of_them_that_dies_is_made_up_for(bundle: Bundle) -> None:
+    async with stage(bundle, crewing=Crewing(2)) as s:
+        await s.controller.start("steady")
+        await until(lambda: len(s.controller.taken) >= 10)
+        assert [len(s.controller.of(kind)) for kind in (Ready, Fin)] == [1, 0]
+        os.kill(s.pid(1), signal.SIGKILL)
+        await until(lambda: any(one.resumed_ns != NOBODY for one in s.losses()))
+        assert {(one.worker, one.workers, one.cause) for one in s.losses()} == {
+            (1, 2, "worker 1 was killed by SIGKILL")
+        }
+        s.controller.say(Stop("r1", "enough"))
+        await until(s.controller.is_complete)
+        assert [d.seq for d in s.controller.taken] == list(range(len(s.controller.taken)))
+        assert {one.worker for d in s.controller.taken for one in d.workers} == {0, 1}
+
+
+async def test_a_worker_of_several_that_blocks_is_named(bundle: Bundle) -> None:
+    async with stage(bundle, crewing=Crewing(2)) as s:
+        await s.controller.start("blocks")
+        beat = await s.controller.hear(Heartbeat, lambda beat: "worker 0, worker 1" in beat.note)
+        assert "blocks its loop" in beat.note
+        s.controller.say(Stop("r1", "enough", now=True))
+        fin = await s.controller.hear(Fin)
+        assert "did not stop when it was told to" in fin.reason
         await until(s.controller.is_complete)
 
 
@@ -340,8 +402,7 @@ async def test_no_worker_and_no_folder_is_left_behind(bundle: Bundle) -> None:
     async with stage(bundle) as s:
         await s.controller.start("steady")
         await until(lambda: s.controller.taken)
-        assert s.agent._child is not None
-        pid, folder = s.agent._child.pid, s.agent._cache.get(bundle.sha256)
+        pid, folder = s.pid(), s.agent._cache.get(bundle.sha256)
         assert folder is not None
         await s.controller.bye()  # in the middle of the load
         await s.ending()

@@ -4,6 +4,7 @@ steady   a delta each 20 ms until Stop, then Fin
 six      six deltas, then Fin
 refuses  Refused instead of Ready
 dies     exits with code 3 after three deltas
+dies at first  as dies, but the process that takes its place is steady
 blocks   three deltas, then its loop hangs and hears nothing
 garbles  sends what is no message after two deltas
 tells    as steady; its set-up's value is its environment
@@ -20,6 +21,7 @@ from dataclasses import replace
 
 from loadgen.errors import Fault
 from loadgen.measure.delta import Counters, Delta, SeriesStats
+from loadgen.measure.series import SeriesKey
 from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import (
     Bye,
@@ -37,6 +39,7 @@ from loadgen.wire.messages import (
 )
 
 PERIOD_S = 0.02
+KEY = SeriesKey("request", "j", None, "GET /", "ok", "response")
 
 
 class Worker:
@@ -47,11 +50,14 @@ class Worker:
         self.totals = Counters()
         self.recorded = 0
         self.seq = 0
+        self.from_ns = 0
 
     def measure(self) -> None:
         counters = Counters(requests_started=self.seq + 1, requests_finished=self.seq + 1)
+        new = () if self.seq else (KEY,)
         stats = (SeriesStats(0, self.seq + 1, 1, 1, 1),)
-        self.stream.write(Delta("", 0, self.seq, self.seq, self.seq + 1, stats=stats, counters=counters))
+        at = self.from_ns + self.seq
+        self.stream.write(Delta("", 0, self.seq, at, at + 1, stats=stats, counters=counters, new_series=new))
         self.totals += counters
         self.recorded += self.seq + 1
         self.seq += 1
@@ -59,7 +65,10 @@ class Worker:
     async def run(self, start: StartAt) -> None:
         assert self.prepare is not None
         late_ns = time.perf_counter_ns() - start.t0_ns
+        self.from_ns = start.from_ns
         plan = self.prepare.plan
+        if plan == "dies at first":
+            plan = "steady" if self.prepare.life else "dies"
         while not self.stopped.is_set() and not (plan == "six" and self.seq == 6):
             self.measure()
             await asyncio.sleep(PERIOD_S)
@@ -107,6 +116,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--region", required=True)
+    parser.add_argument("--worker")
     args = parser.parse_args()
     await Worker(await FrameStream.inherit(args.fd)).serve()
 

@@ -175,7 +175,7 @@ class ClockPong(_message.Message):
     def __init__(self, agent_ns: _Optional[int] = ..., controller_ns: _Optional[int] = ...) -> None: ...
 
 class Prepare(_message.Message):
-    __slots__ = ("run_id", "generation", "bundle_sha256", "bundle_bytes", "scenario", "plan", "overrides_json", "seed", "index", "weights", "interval_ns", "bundle_dir")
+    __slots__ = ("run_id", "generation", "bundle_sha256", "bundle_bytes", "scenario", "plan", "overrides_json", "seed", "index", "weights", "interval_ns", "bundle_dir", "worker", "workers", "life")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -188,6 +188,9 @@ class Prepare(_message.Message):
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIR_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    LIFE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     generation: int
     bundle_sha256: str
@@ -200,7 +203,10 @@ class Prepare(_message.Message):
     weights: _containers.RepeatedScalarFieldContainer[float]
     interval_ns: int
     bundle_dir: str
-    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., overrides_json: _Optional[bytes] = ..., seed: _Optional[int] = ..., index: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ..., interval_ns: _Optional[int] = ..., bundle_dir: _Optional[str] = ...) -> None: ...
+    worker: int
+    workers: int
+    life: int
+    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., overrides_json: _Optional[bytes] = ..., seed: _Optional[int] = ..., index: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ..., interval_ns: _Optional[int] = ..., bundle_dir: _Optional[str] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ..., life: _Optional[int] = ...) -> None: ...
 
 class BundleRequest(_message.Message):
     __slots__ = ("sha256", "offset")
@@ -221,16 +227,18 @@ class BundleChunk(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Ready(_message.Message):
-    __slots__ = ("run_id", "generation", "bundle_sha256", "clock_error_ns")
+    __slots__ = ("run_id", "generation", "bundle_sha256", "clock_error_ns", "left_out")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
     CLOCK_ERROR_NS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     generation: int
     bundle_sha256: str
     clock_error_ns: int
-    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., clock_error_ns: _Optional[int] = ...) -> None: ...
+    left_out: str
+    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., clock_error_ns: _Optional[int] = ..., left_out: _Optional[str] = ...) -> None: ...
 
 class Fault(_message.Message):
     __slots__ = ("file", "line", "message", "hint")
@@ -271,14 +279,16 @@ class SetUpDone(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., value_json: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
 
 class StartAt(_message.Message):
-    __slots__ = ("run_id", "t0_ns", "shared_json")
+    __slots__ = ("run_id", "t0_ns", "shared_json", "from_ns")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     T0_NS_FIELD_NUMBER: _ClassVar[int]
     SHARED_JSON_FIELD_NUMBER: _ClassVar[int]
+    FROM_NS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     t0_ns: int
     shared_json: bytes
-    def __init__(self, run_id: _Optional[str] = ..., t0_ns: _Optional[int] = ..., shared_json: _Optional[bytes] = ...) -> None: ...
+    from_ns: int
+    def __init__(self, run_id: _Optional[str] = ..., t0_ns: _Optional[int] = ..., shared_json: _Optional[bytes] = ..., from_ns: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("run_id", "phase", "last_seq_sent", "last_seq_acked", "note")
@@ -496,8 +506,38 @@ class Failure(_message.Message):
     trace: str
     def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., detail: _Optional[str] = ..., where: _Optional[str] = ..., traceback: _Optional[str] = ..., row: _Optional[str] = ..., sent: _Optional[str] = ..., received: _Optional[str] = ..., trace: _Optional[str] = ...) -> None: ...
 
+class WorkerHealth(_message.Message):
+    __slots__ = ("worker", "iterations_started", "health")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_STARTED_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    worker: int
+    iterations_started: int
+    health: Health
+    def __init__(self, worker: _Optional[int] = ..., iterations_started: _Optional[int] = ..., health: _Optional[_Union[Health, _Mapping]] = ...) -> None: ...
+
+class Loss(_message.Message):
+    __slots__ = ("worker", "workers", "died_ns", "told_ns", "resumed_ns", "in_flight", "cause", "left_out")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    DIED_NS_FIELD_NUMBER: _ClassVar[int]
+    TOLD_NS_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_NS_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    worker: int
+    workers: int
+    died_ns: int
+    told_ns: int
+    resumed_ns: int
+    in_flight: int
+    cause: str
+    left_out: str
+    def __init__(self, worker: _Optional[int] = ..., workers: _Optional[int] = ..., died_ns: _Optional[int] = ..., told_ns: _Optional[int] = ..., resumed_ns: _Optional[int] = ..., in_flight: _Optional[int] = ..., cause: _Optional[str] = ..., left_out: _Optional[str] = ...) -> None: ...
+
 class Delta(_message.Message):
-    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id", "exemplars", "failures", "due", "custom")
+    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id", "exemplars", "failures", "due", "custom", "workers", "losses")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -518,6 +558,8 @@ class Delta(_message.Message):
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     DUE_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
     agent: str
     epoch: int
     seq: int
@@ -538,7 +580,9 @@ class Delta(_message.Message):
     failures: _containers.RepeatedCompositeFieldContainer[Failure]
     due: _containers.RepeatedCompositeFieldContainer[DueCounts]
     custom: _containers.RepeatedCompositeFieldContainer[CustomStats]
-    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ...) -> None: ...
+    workers: _containers.RepeatedCompositeFieldContainer[WorkerHealth]
+    losses: _containers.RepeatedCompositeFieldContainer[Loss]
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerHealth, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("run_id", "epoch", "seq")

@@ -1,0 +1,282 @@
+"""The workers of an agent as a pure function: what each of them says in, what all of them together say out.
+
+The agent's life (`lifecycle.py`) knows one crew, which is ready, finishes or
+fails as a whole. Here is how that comes from several processes, and what becomes
+of one that dies under load: another takes its place, up to `LIVES` in all.
+
+Nothing here reads a clock, sends, or starts a process; `supervisor.py` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from loadgen.errors import IllegalTransition
+from loadgen.wire.messages import Fin, Message, Ready, Refused, SetUp, SetUpDone, StartAt, Stop, TearDown, TornDown
+
+__all__ = [
+    "LIVES",
+    "AllLost",
+    "Answer",
+    "Begin",
+    "Crew",
+    "Died",
+    "Drop",
+    "Effect",
+    "Ended",
+    "Event",
+    "Finished",
+    "Hand",
+    "Lost",
+    "Resume",
+    "Said",
+    "Stage",
+    "TellOne",
+    "Told",
+    "step",
+]
+
+LIVES = 3
+"""Processes that a worker's place has at most: what kills three of them would kill the next."""
+
+
+class Stage(Enum):
+    LOADING = "loading"
+    READY = "ready"
+    RUNNING = "running"
+    COMING = "coming"
+    """Another process loads, to take the place of one that died."""
+    DONE = "done"
+    LOST = "lost"
+
+    @property
+    def owes(self) -> bool:
+        """Whether a Fin is to be waited for."""
+        return self in (Stage.RUNNING, Stage.COMING)
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """A worker's place."""
+
+    stage: Stage = Stage.LOADING
+    life: int = 0
+    """Which of the processes that had this place, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    hands: tuple[Hand, ...]
+    is_stopping: bool = False
+    reason: str = ""
+    """Why the last one died."""
+
+    @classmethod
+    def of(cls, workers: int) -> Crew:
+        return cls((Hand(),) * workers)
+
+
+# -- events ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """By the process that has the place now."""
+
+    worker: int
+    message: Ready | Refused | SetUpDone | Fin | TornDown
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """Its process or its stream ended unasked."""
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """To all of them, by the agent."""
+
+    message: SetUp | StartAt | Stop | TearDown
+
+
+Event = Said | Died | Told
+
+
+# -- effects -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Start a process for the place."""
+
+    worker: int
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
+class TellOne:
+    worker: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The process is ready to take over: tell it from when."""
+
+    worker: int
+    left_out: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The process died under load, with what it had not told."""
+
+    worker: int
+    reason: str
+    is_replaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The process has told everything."""
+
+    worker: int
+    fin: Fin
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """End the place's process, if there is one."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the crew says as one."""
+
+    message: Ready | Refused | SetUpDone | TornDown
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Nobody drives any more, and somebody did to the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllLost:
+    """Nobody is left: before the start the first that died, under load all of them, each as often as it may."""
+
+    reason: str
+
+
+Effect = Begin | TellOne | Resume | Lost | Ended | Drop | Answer | Finished | AllLost
+Moved = tuple[Crew, tuple[Effect, ...]]
+
+
+def step(crew: Crew, event: Event) -> Moved:
+    """What one worker says changes its place, and now and then what the crew says.
+
+    event       | loading        | ready         | running        | coming          | done          | lost
+    Ready       | -> ready; the  | illegal       | illegal        | -> running, it  | illegal       | illegal
+                | last: answered |               |                | is told T0; when|               |
+                |                |               |                | stopping: lost  |               |
+    Refused     | answered       | answered      | as Died        | as Died         | answered      | illegal
+    SetUpDone   | illegal        | answered      | answered       | illegal         | illegal       | illegal
+    TornDown    | illegal        | answered      | illegal        | illegal         | answered      | illegal
+    Fin         | illegal        | illegal       | -> done        | illegal         | illegal       | illegal
+    Died        | all lost       | all lost      | -> coming; in its last life, or when    | noted         | illegal
+                |                |               | stopping: -> lost                       |               |
+    SetUp       | to worker 0; its value goes to all with StartAt
+    StartAt     | illegal        | -> running    | ignored
+    Stop        | to each that runs; nobody is replaced from here on
+    TearDown    | to the first that is ready or done; nobody: answered with that
+
+    When the last place that owes a Fin is done or lost, the crew has finished; where all are lost, it is lost.
+    """
+    match event:
+        case Told(message):
+            return _told(crew, message)
+        case Said(worker, message):
+            return _said(crew, worker, message)
+        case Died(worker, reason):
+            return _died(crew, event, worker, reason)
+
+
+def _told(crew: Crew, message: SetUp | StartAt | Stop | TearDown) -> Moved:
+    match message:
+        case SetUp():
+            return crew, (TellOne(0, message),)
+        case StartAt():
+            ready = [worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.READY]
+            hands = tuple(replace(h, stage=Stage.RUNNING) if h.stage is Stage.READY else h for h in crew.hands)
+            return replace(crew, hands=hands), tuple(TellOne(worker, message) for worker in ready)
+        case Stop():
+            running = [worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.RUNNING]
+            return replace(crew, is_stopping=True), tuple(TellOne(worker, message) for worker in running)
+    able = (Stage.READY, Stage.DONE)
+    first = next((worker for worker, hand in enumerate(crew.hands) if hand.stage in able), None)
+    if first is None:
+        return crew, (Answer(TornDown(message.run_id, "no worker is left to run the plan's tear-down")),)
+    return crew, (TellOne(first, message),)
+
+
+def _said(crew: Crew, worker: int, message: Ready | Refused | SetUpDone | Fin | TornDown) -> Moved:
+    stage = crew.hands[worker].stage
+    match stage, message:
+        case Stage.LOADING, Ready():
+            crew = _moved(crew, worker, Stage.READY)
+            is_last = all(hand.stage is Stage.READY for hand in crew.hands)
+            return crew, (Answer(message),) if is_last else ()
+        case Stage.COMING, Ready(left_out=left_out):
+            if crew.is_stopping:
+                return _settled(_moved(crew, worker, Stage.LOST), Drop(worker))
+            return _moved(crew, worker, Stage.RUNNING), (Resume(worker, left_out),)
+        case ((Stage.LOADING | Stage.READY | Stage.DONE), Refused()):
+            return crew, (Answer(message),)
+        case ((Stage.RUNNING | Stage.COMING), Refused(reason=reason)):
+            return _died(crew, Said(worker, message), worker, reason)
+        case ((Stage.READY | Stage.RUNNING), SetUpDone()):
+            return crew, (Answer(message),)
+        case ((Stage.READY | Stage.DONE), TornDown()):
+            return crew, (Answer(message),)
+        case Stage.RUNNING, Fin():
+            return _settled(_moved(crew, worker, Stage.DONE), Ended(worker, message))
+    raise IllegalTransition(crew, Said(worker, message))
+
+
+def _died(crew: Crew, event: Event, worker: int, reason: str) -> Moved:
+    hand = crew.hands[worker]
+    crew = replace(crew, reason=reason)
+    match hand.stage:
+        case Stage.LOADING | Stage.READY:
+            return crew, (AllLost(reason),)
+        case Stage.DONE:
+            return crew, ()
+        case Stage.LOST:
+            raise IllegalTransition(crew, event)
+    life = hand.life + 1
+    if crew.is_stopping or life == LIVES:
+        return _settled(_moved(crew, worker, Stage.LOST), Drop(worker), Lost(worker, reason, False))
+    crew = _moved(crew, worker, Stage.COMING, life)
+    return crew, (Drop(worker), Lost(worker, reason, True), Begin(worker, life))
+
+
+def _settled(crew: Crew, *effects: Effect) -> Moved:
+    """After a place is done or lost: is anybody left to wait for?"""
+    if any(hand.stage.owes for hand in crew.hands):
+        return crew, effects
+    if all(hand.stage is Stage.LOST for hand in crew.hands):
+        return crew, (*effects, AllLost(crew.reason))
+    return crew, (*effects, Finished())
+
+
+def _moved(crew: Crew, worker: int, stage: Stage, life: int | None = None) -> Crew:
+    hands = list(crew.hands)
+    hand = hands[worker]
+    hands[worker] = Hand(stage, hand.life if life is None else life)
+    return replace(crew, hands=tuple(hands))

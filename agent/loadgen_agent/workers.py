@@ -1,0 +1,290 @@
+"""The worker processes of one run: the shell around `crew.step`, with what they measured going through `add_up.py`.
+
+It starts and ends the processes and hands their messages on. What the crew says
+as one goes to `on_event`, which is the agent's life; the agent's deltas go to `on_delta`.
+
+All times are ns of `perf_counter_ns`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+
+from loadgen.errors import WireError
+from loadgen.measure.delta import Delta
+from loadgen.measure.loss import NOBODY, Loss
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire.messages import (
+    Fin,
+    Heartbeat,
+    Message,
+    Prepare,
+    Ready,
+    Refused,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Stop,
+    TearDown,
+    TornDown,
+)
+from loadgen_agent.add_up import AddUp
+from loadgen_agent.child import Child
+from loadgen_agent.crew import (
+    AllLost,
+    Answer,
+    Begin,
+    Crew,
+    Died,
+    Drop,
+    Effect,
+    Ended,
+    Event,
+    Finished,
+    Lost,
+    Resume,
+    Said,
+    Stage,
+    TellOne,
+    Told,
+    step,
+)
+
+__all__ = ["Answers", "Crewing", "Workers"]
+
+log = logging.getLogger(__name__)
+
+RESUME_NS = 50 * NS_PER_MS
+"""From telling a process to take over until it does, so that what is due then is on time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crewing:
+    """How an agent's workers are to be."""
+
+    workers: int = 1
+    cores: tuple[int, ...] = ()
+    """To keep each on one of them, in turn. Empty: the operating system spreads them."""
+
+
+Answers = Ready | Refused | SetUpDone | TornDown | Fin | AllLost
+"""What the crew says as one."""
+
+
+class _Place:
+    """A worker's place, and the process that has it."""
+
+    def __init__(self) -> None:
+        self.child: Child | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.heard_ns = time.perf_counter_ns()
+        self.kill_reason = ""
+        """Why we killed it, where we did."""
+
+
+class Workers:
+    """Of one run. Make it within the running loop; `begin`, and in the end `end`."""
+
+    def __init__(
+        self,
+        prepare: Prepare,
+        crews: Crewing,
+        command: Sequence[str],
+        region: str,
+        *,
+        on_delta: Callable[[Delta], None],
+        on_event: Callable[[Answers], None],
+        spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
+    ) -> None:
+        self._prepare, self._crews, self._command, self._region = prepare, crews, command, region
+        self._on_delta, self._on_event, self._spawn = on_delta, on_event, spawn
+        self._crew = Crew.of(crews.workers)
+        self._places = [_Place() for _ in range(crews.workers)]
+        self._add_up = AddUp(crews.workers)
+        self._losses: dict[int, Loss] = {}
+        """Of places whose process is not replaced yet."""
+        self._start: StartAt | None = None
+        self._is_over = False
+        self._endings: set[asyncio.Task[None]] = set()
+
+    @property
+    def pids(self) -> tuple[int | None, ...]:
+        """By worker; None where no process runs."""
+        return tuple(place.child.pid if place.child is not None else None for place in self._places)
+
+    def begin(self) -> None:
+        for worker in range(self._crews.workers):
+            self._begin(worker, 0)
+
+    def tell(self, message: SetUp | StartAt | Stop | TearDown) -> None:
+        """All of them. StartAt is on our own clock."""
+        if isinstance(message, StartAt) and self._start is None:
+            self._start = message
+            for worker, place in enumerate(self._places):
+                self._add_up.begin(worker)
+                place.heard_ns = time.perf_counter_ns()
+        self._step(Told(message))
+
+    def silent(self, now_ns: int, for_ns: int) -> list[int]:
+        """Workers that owe their last word and said nothing for so long: the scenario blocks their loop."""
+        return [
+            worker
+            for worker, (place, hand) in enumerate(zip(self._places, self._crew.hands, strict=True))
+            if hand.stage is Stage.RUNNING and now_ns - place.heard_ns > for_ns
+        ]
+
+    def owing(self) -> list[int]:
+        """Workers that have not said their last word."""
+        return [worker for worker, hand in enumerate(self._crew.hands) if hand.stage.owes]
+
+    def kill(self, worker: int, why: str) -> None:
+        """At once; what it says then is that it "worker 1 `why`"."""
+        place = self._places[worker]
+        if place.child is not None and not place.kill_reason:
+            place.kill_reason = f"{self.name(worker)} {why}"
+            log.warning("killing it: %s", place.kill_reason)
+            place.child.kill()
+
+    def name(self, worker: int) -> str:
+        """ "worker 1", or "the worker" of an agent that has one."""
+        return f"worker {worker}" if self._crews.workers > 1 else "the worker"
+
+    def end(self) -> None:
+        """All processes, and nobody listens to them any more."""
+        self._is_over = True
+        for worker in range(self._crews.workers):
+            self._drop(worker)
+
+    async def gone(self) -> None:
+        """Return when every process that was ended is."""
+        await asyncio.gather(*self._endings, return_exceptions=True)
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def _begin(self, worker: int, life: int) -> None:
+        place = self._places[worker]
+        place.kill_reason, place.heard_ns = "", time.perf_counter_ns()
+        place.task = self._spawn(self._work(worker, life))
+
+    async def _work(self, worker: int, life: int) -> None:
+        """One process, from its start to its end. Once its place has another task, nobody listens to it."""
+        place, this = self._places[worker], asyncio.current_task()
+        several, cores = self._crews.workers > 1, self._crews.cores
+        core = cores[worker % len(cores)] if cores else None
+        try:
+            child = await Child.start(self._command, self._region, worker if several else None, core)
+        except OSError as error:
+            if place.task is this:
+                self._step(Died(worker, f"{self.name(worker)} cannot be started: {error.strerror}"))
+            return
+        if place.task is not this:
+            await child.end()
+            return
+        place.child = child
+        log.info("%s is process %d", self.name(worker), child.pid)
+        child.write(replace(self._prepare, worker=worker, workers=self._crews.workers, life=life))
+        reason = ""
+        try:
+            while place.task is this and (message := await child.read()) is not None:
+                if place.task is this:
+                    self._hear(worker, message)
+        except WireError as error:
+            reason = f"{self.name(worker)} said what cannot be read or sent: {error.message}"
+        if place.task is this:
+            died_ns = time.perf_counter_ns()
+            reason = reason or f"{self.name(worker)} {await child.how_it_ended()}"
+            if place.task is this:
+                self._step(Died(worker, place.kill_reason or reason), died_ns)
+
+    def _drop(self, worker: int) -> None:
+        place = self._places[worker]
+        place.task = None
+        if place.child is not None:
+            child, place.child = place.child, None
+            ending = asyncio.create_task(child.end())
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    # -- what comes in --------------------------------------------------------------------------
+
+    def _hear(self, worker: int, message: Message) -> None:
+        self._places[worker].heard_ns = time.perf_counter_ns()
+        match message:
+            case Delta():
+                self._give(self._add_up.take(worker, message))
+            case Heartbeat():
+                pass
+            case Ready() | Refused() | SetUpDone() | Fin() | TornDown():
+                self._step(Said(worker, message))
+            case _:
+                log.warning("a supervisor has no use for %s", type(message).__name__)
+
+    def _give(self, deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            self._on_delta(delta)
+
+    def _step(self, event: Event, died_ns: int | None = None) -> None:
+        self._crew, effects = step(self._crew, event)
+        for effect in effects:
+            if self._is_over:
+                return
+            self._perform(effect, time.perf_counter_ns() if died_ns is None else died_ns)
+
+    def _perform(self, effect: Effect, at_ns: int) -> None:
+        match effect:
+            case Begin(worker, life):
+                self._begin(worker, life)
+            case TellOne(worker, message):
+                if (child := self._places[worker].child) is not None:
+                    child.write(message)
+            case Drop(worker):
+                self._drop(worker)
+            case Ended(worker, fin):
+                self._give(self._add_up.end(worker, fin))
+            case Lost(worker, reason, is_replaced):
+                self._lose(worker, reason, at_ns, is_replaced)
+            case Resume(worker, left_out):
+                self._resume(worker, left_out)
+            case Answer(message):
+                self._on_event(message)
+            case Finished():
+                self._give(self._add_up.rest())
+                self._on_event(self._add_up.fin(self._prepare.run_id))
+            case AllLost():
+                self._give(self._add_up.rest())
+                self._on_event(effect)
+
+    # -- one that died --------------------------------------------------------------------------
+
+    def _lose(self, worker: int, reason: str, at_ns: int, is_replaced: bool) -> None:
+        """Said at once: with what it had told last, or as a delta of no time."""
+        log.warning("%s%s", reason, "; another process takes its place" if is_replaced else "")
+        if self._start is None:
+            return
+        died_ns = at_ns - self._start.t0_ns
+        told_ns, in_flight = self._add_up.told_ns(worker), self._add_up.in_flight(worker)
+        if (known := self._losses.get(worker)) is not None:  # it died before it had taken over
+            self._losses[worker] = replace(known, cause=f"{known.cause}, then {reason}"[:2_000])
+        elif died_ns > 0:  # before T0 it had done nothing
+            workers = self._crews.workers
+            self._losses[worker] = Loss(worker, workers, died_ns, min(told_ns, died_ns), NOBODY, in_flight, reason)
+        if worker in self._losses:
+            self._add_up.lose(self._losses[worker])
+        self._give([*self._add_up.end(worker), *self._add_up.tell()])
+
+    def _resume(self, worker: int, left_out: str) -> None:
+        """From now on, and not from when the other died: what was due meanwhile would come all at once."""
+        start, child = self._start, self._places[worker].child
+        if start is None or child is None:
+            return
+        from_ns = max(0, time.perf_counter_ns() - start.t0_ns + RESUME_NS)
+        interval_ns = self._prepare.interval_ns
+        self._add_up.begin(worker, from_ns // interval_ns * interval_ns)
+        child.write(replace(start, from_ns=from_ns))
+        log.info("%s goes on %.1f s after the start", self.name(worker), from_ns / NS_PER_S)
+        if (loss := self._losses.pop(worker, None)) is not None:
+            self._add_up.lose(replace(loss, resumed_ns=from_ns, left_out=left_out))

@@ -1,0 +1,55 @@
+"""What is lost with a worker that dies, as a value: nobody knows what it did after it last told.
+
+Times are on the run's clock, ns from T0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from loadgen.errors import WireError
+
+__all__ = ["MAX_LOSSES", "NOBODY", "Loss", "check_losses"]
+
+NOBODY: Final = -1
+MAX_LOSSES: Final = 1_000
+"""Of one delta."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One process that had the place of a worker, and died under load. Told at once, and again when it is replaced.
+
+    worker, workers: which of the agent's, from 0, and how many there are.
+    died_ns: when the supervisor saw it.
+    told_ns: the end of the last interval that it told of.
+    resumed_ns: from when another process drives its share; NOBODY: none does, or not yet.
+    in_flight: iterations that it had begun by `told_ns`, and never told the end of.
+    left_out: what the process after it could not take over, and why; empty where it took over everything.
+    """
+
+    worker: int
+    workers: int
+    died_ns: int
+    told_ns: int
+    resumed_ns: int
+    in_flight: int
+    cause: str
+    left_out: str = ""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What tells it from other losses of its agent."""
+        return self.worker, self.died_ns
+
+
+def check_losses(name: str, losses: Iterable[Loss]) -> None:
+    """Raises WireError unless those of delta `name` can be true."""
+    for count, one in enumerate(losses):
+        if count >= MAX_LOSSES:
+            raise WireError(f"{name} brings more than {MAX_LOSSES:,} losses")
+        is_odd = not 0 <= one.worker < one.workers or one.in_flight < 0 or one.told_ns < 0 or one.died_ns < 0
+        if is_odd or (one.resumed_ns != NOBODY and one.resumed_ns < one.told_ns) or len(one.cause) > 2_000:
+            raise WireError(f"{name} tells of an impossible loss: {one}")
