@@ -15,9 +15,10 @@ import uvloop
 
 from loadgen.errors import LoadgenError
 from loadgen.wire.keys import check_agent_id, load_agent
-from loadgen_agent.host import host_name, raise_file_limit
+from loadgen_agent.host import cores, cpu_count, host_name, raise_file_limit
 from loadgen_agent.lifecycle import Exit
 from loadgen_agent.supervisor import Supervisor, Terms
+from loadgen_agent.workers import MAX_WORKERS, Crewing
 
 __all__ = ["main"]
 
@@ -29,6 +30,7 @@ examples:
   loadgen run checkout.py --listen 0.0.0.0:5557 --keys ./keys --wait 2
   loadgen-agent --controller 10.0.0.7:5557 --region eu-west-1 --keys ./keys
   loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --id us-1
+  loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --workers 4 --pin
 
 An agent only connects outward. It needs controller.pub and its own agents/NAME.key of
 the keys folder, and nothing else of it. The key NAME speaks for the agents NAME and NAME.more.
@@ -70,11 +72,13 @@ async def _serve(args: argparse.Namespace) -> Exit:
         hand_over_s=hand_over_s,
         with_parent=args.with_parent,
     )
-    supervisor = Supervisor(args.controller, args.region, agent, keys, terms)
+    workers = args.workers or cpu_count()
+    crewing = Crewing(workers, cores() if args.pin and workers > 1 else ())
+    supervisor = Supervisor(args.controller, args.region, agent, keys, terms, crewing=crewing)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.terminate, number.name)
-    log.info("agent %s for %s", agent, args.controller)
+    log.info("agent %s for %s, %d worker%s", agent, args.controller, workers, "s" if workers > 1 else "")
     return await supervisor.run()
 
 
@@ -95,6 +99,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long to try to hand over to a controller that is silent (default: 1800, with --with-parent 60)",
     )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="processes that share its load (default: one a CPU that it may use, a CPU limit rounded down)",
+    )
+    parser.add_argument("--pin", action="store_true", help="keep each worker on a CPU of its own (Linux)")
     parser.add_argument("--with-parent", action="store_true", help="leave when the process that started it is gone")
     parser.add_argument("--verbose", action="store_true", help="say more on standard error")
     return parser
@@ -104,6 +115,12 @@ def _region(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError("a region needs a name")
     return text
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers from 1 to {MAX_WORKERS}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -360,6 +360,7 @@ class Supervisor:
             pid=os.getpid(),
             host=host_name(),
             cpus=cpu_count(),
+            weight=float(self._crewing.workers),
             epoch=self._agent.epoch,
         )
         self._link.send(hello)

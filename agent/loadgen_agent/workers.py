@@ -54,10 +54,12 @@ from loadgen_agent.crew import (
     step,
 )
 
-__all__ = ["Answers", "Crewing", "Workers"]
+__all__ = ["MAX_WORKERS", "Answers", "Crewing", "Workers"]
 
 log = logging.getLogger(__name__)
 
+MAX_WORKERS = 256
+"""Of one agent: more cores than any machine that generates load has."""
 RESUME_NS = 50 * NS_PER_MS
 """From telling a process to take over until it does, so that what is due then is on time."""
 

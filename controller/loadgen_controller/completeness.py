@@ -1,26 +1,27 @@
 """Is all of it here? Proved from each agent's Fin, never assumed.
 
 An agent is complete when its Fin is here and does not say that it ended early,
-every delta up to the Fin's last is merged, and what was merged adds up to the
-Fin's totals. For one that is not,
+every delta up to the Fin's last is merged, what was merged adds up to the
+Fin's totals, and no worker of it died with something that it had not told. For one that is not,
 this module says which seconds are missing and how much of the planned load that is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Final
 
 from loadgen.measure.delta import Counters
+from loadgen.measure.loss import Loss
 from loadgen.measure.merge import Epoch, Merge
 from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, UserProfile
-from loadgen.units import NS_PER_S, format_ratio
+from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
 
-__all__ = ["AgentData", "Completeness", "Loads", "account"]
+__all__ = ["AgentData", "Completeness", "Loads", "account", "gaps_of_losses"]
 
 Loads = Sequence[tuple[int, Profile]]
 """Of each load of the plan, when it begins (ns after T0) and its profile."""
@@ -39,6 +40,8 @@ class AgentData:
     """Of the whole planned load, 0 to 1."""
     text: str
     """What is missing, in words; empty when nothing is."""
+    note: str = ""
+    """What happened and cost nothing: a worker that died when it had no load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +97,17 @@ def _agent(
 ) -> AgentData:
     region, share = assignment.region(agent), assignment.share(agent)
     wrong = _wrong(epoch, fin)
-    if not wrong:
-        return AgentData(agent, region, True, 0.0, 0.0, "")
+    losses = merge.losses(agent)
+    real = [loss for loss in losses if not _is_nothing(loss, loads, end_ns)]
+    if not wrong and not real:
+        note = "; ".join(f"agent {agent} ({region}): {loss}, when it had no load" for loss in losses)
+        return AgentData(agent, region, True, 0.0, 0.0, "", note)
     gaps = tuple(_gaps(epoch.spans if epoch is not None else (), end_ns))
-    missing_s = sum(end - start for start, end in gaps) / NS_PER_S
-    missing_share = _missing_share(share, epoch, loads, gaps, end_ns, merge)
+    parts = [(start, end, 1.0) for start, end in gaps] + list(gaps_of_losses(real, gaps, end_ns))
+    missing_s = sum((end - start) * part for start, end, part in parts) / NS_PER_S
+    missing_share = _missing_share(share, epoch, loads, parts, end_ns, merge)
+    if real and not wrong:
+        return AgentData(agent, region, False, missing_s, missing_share, _lost_text(agent, region, real, missing_share))
     when = ", ".join(f"{start / NS_PER_S:.1f} s to {end / NS_PER_S:.1f} s" for start, end in gaps)
     text = f"agent {agent} ({region}): "
     text += f"no data from {when} ({missing_s:.1f} s, {format_ratio(missing_share)} of the load)" if when else wrong
@@ -106,6 +115,8 @@ def _agent(
         text += f": {lost}"
     elif when:
         text += f": {wrong}"
+    if real:
+        text += "; " + "; ".join(map(str, real))
     return AgentData(agent, region, False, missing_s, missing_share, text)
 
 
@@ -132,6 +143,34 @@ def _wrong(epoch: Epoch | None, fin: Fin | None) -> str:
     return f"it ended early: {fin.reason}" if fin.reason else ""
 
 
+def _lost_text(agent: str, region: str, losses: Sequence[Loss], missing_share: float) -> str:
+    told = []
+    for loss in losses:
+        flying = f" and {format_count(loss.in_flight)} iterations in flight" if loss.in_flight else ""
+        told.append(f"{loss}; what it did after {loss.told_ns / NS_PER_S:.1f} s{flying} is not known")
+    return f"agent {agent} ({region}): {'; '.join(told)} ({format_ratio(missing_share)} of the load)"
+
+
+def _is_nothing(loss: Loss, loads: Loads, end_ns: int) -> bool:
+    """Whether it is proved that nothing was lost: nothing was in flight, and nothing was planned until it went on."""
+    if loss.in_flight or any(isinstance(profile, IterationProfile) for _, profile in loads):
+        return False
+    until_ns = max(loss.told_ns, loss.gone_until_ns(end_ns))
+    return _areas(loads, until_ns) == _areas(loads, loss.told_ns)
+
+
+def gaps_of_losses(
+    losses: Iterable[Loss], gaps: Sequence[tuple[int, int]], end_ns: int
+) -> Iterator[tuple[int, int, float]]:
+    """(start, end, part of the agent's share): what nobody drove, or nobody told of, beside the agent's own `gaps`."""
+    for loss in losses:
+        at_ns, until_ns = loss.told_ns, loss.gone_until_ns(end_ns)
+        for start_ns, stop_ns in (*gaps, (until_ns, until_ns)):
+            if at_ns < min(start_ns, until_ns):
+                yield at_ns, min(start_ns, until_ns), 1 / loss.workers
+            at_ns = max(at_ns, stop_ns)
+
+
 def _epoch(merge: Merge, agent: str, number: int) -> Epoch | None:
     return next((epoch for epoch in merge.epochs(agent) if epoch.epoch == number), None)
 
@@ -155,7 +194,7 @@ def _missing_share(
     share: float,
     epoch: Epoch | None,
     loads: Loads,
-    gaps: Sequence[tuple[int, int]],
+    gaps: Sequence[tuple[int, int, float]],
     end_ns: int,
     merge: Merge,
 ) -> float:
@@ -178,10 +217,11 @@ def _missing_share(
 _TIMED: Final = (ArrivalProfile, UserProfile)
 
 
-def _part_in(gaps: Sequence[tuple[int, int]], loads: Loads, end_ns: int) -> float:
+def _part_in(gaps: Sequence[tuple[int, int, float]], loads: Loads, end_ns: int) -> float:
     """Of what these loads planned up to `end_ns`, the part that falls into the gaps."""
     whole = _areas(loads, end_ns)
-    return sum(_areas(loads, end) - _areas(loads, start) for start, end in gaps) / whole if whole else 0.0
+    missing = sum((_areas(loads, end) - _areas(loads, start)) * part for start, end, part in gaps)
+    return missing / whole if whole else 0.0
 
 
 def _areas(loads: Loads, until_ns: int) -> float:

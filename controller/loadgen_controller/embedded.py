@@ -55,7 +55,13 @@ def agent_ids(regions: Iterable[str], per_region: int) -> dict[str, str]:
 class EmbeddedAgents:
     """The processes of one run; makes their keys. Use `keys` for the conductor."""
 
-    def __init__(self, regions: Iterable[str], per_region: int = 1) -> None:
+    def __init__(self, regions: Iterable[str], per_region: int = 1, workers: int = 1) -> None:
+        """
+        Args:
+            per_region: agents of each region.
+            workers: processes of each agent that share its load.
+        """
+        self._workers = workers
         self._expected = agent_ids(regions, per_region)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, Path] = {}
@@ -94,6 +100,7 @@ class EmbeddedAgents:
     ) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", AGENT_MODULE, "--controller", address, "--region", region]
         command += ["--keys", str(self._folder), "--id", agent, "--with-parent"]
+        command += ["--workers", str(self._workers)]
         try:
             return subprocess.Popen(
                 command,

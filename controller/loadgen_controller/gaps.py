@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Gap
 from loadgen_controller.assign import Assignment
+from loadgen_controller.completeness import gaps_of_losses
 
 __all__ = ["gaps_of"]
 
 
 def gaps_of(assignment: Assignment, merge: Merge, agents: Iterable[str], end_ns: int) -> tuple[Gap, ...]:
-    """What of [0, end_ns) no delta of each of `agents` covers, with the agent's share of the load."""
+    """What of [0, end_ns) no delta of each of `agents` covers, with the agent's share of the load.
+
+    Of a worker that died its part of that share, from what it told last until another went on.
+    """
     whole = sum(assignment.weights)
     by_region: dict[str, float] = {}
     for region, weight in zip(assignment.regions, assignment.weights, strict=True):
@@ -23,8 +27,15 @@ def gaps_of(assignment: Assignment, merge: Merge, agents: Iterable[str], end_ns:
         region, weight = assignment.regions[at], assignment.weights[at]
         spans = sorted(span for epoch in merge.epochs(agent) for span in epoch.spans)
         told_ns = 0
+        silent: list[tuple[int, int]] = []
         for start_ns, stop_ns in (*spans, (end_ns, end_ns)):
             if told_ns < min(start_ns, end_ns):
-                found.append(Gap(told_ns, min(start_ns, end_ns), region, weight / whole, weight / by_region[region]))
+                silent.append((told_ns, min(start_ns, end_ns)))
             told_ns = max(told_ns, stop_ns)
+        parts = [(start, end, 1.0) for start, end in silent]
+        parts += gaps_of_losses(merge.losses(agent), silent, end_ns)
+        found += (
+            Gap(start, end, region, part * weight / whole, part * weight / by_region[region])
+            for start, end, part in parts
+        )
     return tuple(found)

@@ -241,6 +241,9 @@ class Intake:
                 self._journal.append(data, (agent, delta.epoch, delta.seq))
                 if delta.failures:
                     self._keep_failures(agent, books.assignment.region(agent), delta.failures)
+                for loss in delta.losses:
+                    self._journal.event("worker lost", agent=agent, epoch=delta.epoch, loss=loss)
+                    books.notice(f"{agent}: {loss}")
                 for note in delta.health.notes:
                     books.notice(f"{agent}: {note}")
             case Accepted.DUPLICATE:  # our acknowledgement was lost, or is on its way

@@ -51,7 +51,15 @@ class _Agent:
     id: str
     region: str
     share: float
+    """Of the load, 0 to 1."""
     fitness: Fitness
+    worker: int | None = None
+    """Which of the agent's, where it has several: each drives its part and is judged by itself."""
+    workers: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"agent {self.id}" if self.worker is None else f"worker {self.worker} of {self.id}"
 
     @property
     def unfit_share(self) -> float:
@@ -63,11 +71,7 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
 
     planned_per_s: the highest iterations/s that the plan asks of the whole fleet; None where the load has no rate.
     """
-    found = [
-        _Agent(agent, assignment.region(agent), assignment.share(agent), fitness)
-        for agent in assignment.agents
-        if (fitness := merge.fitness.get(agent)) is not None and fitness.intervals
-    ]
+    found = [one for agent in assignment.agents for one in _drivers(agent, assignment, merge)]
     weight = sum(agent.share for agent in found)
     unfit = sum(agent.share * agent.unfit_share for agent in found)
     share = unfit / weight if weight else 0.0
@@ -88,12 +92,25 @@ def judge_fitness(assignment: Assignment, merge: Merge, planned_per_s: float | N
         spans = spans_text(agent.fitness.unfit_spans_ns)
         when = format_ratio(agent.unfit_share) + (f", {spans}" if spans else "")
         reasons.append(
-            f"agent {agent.id} was unfit to measure in {agent.fitness.unfit} of {agent.fitness.intervals} intervals"
+            f"{agent.name} was unfit to measure in {agent.fitness.unfit} of {agent.fitness.intervals} intervals"
             f" ({when}): {_most_frequent(agent.fitness)}{what_to_do}"
         )
     if verdict != "valid" and not reasons:
         reasons = [f"the generator was unfit in {format_ratio(share)} of the time"]
     return Validity(verdict, share, tuple(reasons), tuple(advice.values()))
+
+
+def _drivers(agent: str, assignment: Assignment, merge: Merge) -> list[_Agent]:
+    """The agent, or of one with several workers each of them with its part of the agent's share."""
+    region, share = assignment.region(agent), assignment.share(agent)
+    workers = merge.worker_fitness.get(agent, {})
+    if workers:
+        return [
+            _Agent(agent, region, share / len(workers), fitness, worker, len(workers))
+            for worker, fitness in sorted(workers.items())
+        ]
+    fitness = merge.fitness.get(agent)
+    return [_Agent(agent, region, share, fitness)] if fitness is not None and fitness.intervals else []
 
 
 def _most_frequent(fitness: Fitness) -> str:
@@ -187,11 +204,12 @@ def _more_agents(agent: _Agent, same_region: Sequence[_Agent], planned_per_s: fl
     if not fitness.worst_rate_per_s:
         return f"add agents in {agent.region}"
     if not capacity:
-        more = len(same_region)
+        more = ceil(len(same_region) / agent.workers)
         return f"add {_agents(more)} in {agent.region} and look again: {lag}, and no second was fit"
-    more = max(1, ceil(wanted / (capacity * (1 - HEAD_ROOM))) - len(same_region))
+    more = max(1, ceil((wanted / (capacity * (1 - HEAD_ROOM)) - len(same_region)) / agent.workers))
+    one = "an agent" if agent.worker is None else "a worker"
     return (
-        f"add {_agents(more)} in {agent.region}: {lag}; an agent was fit up to {format_rate(capacity)},"
+        f"add {_agents(more)} in {agent.region}: {lag}; {one} was fit up to {format_rate(capacity)},"
         f" {format_rate(wanted)} were {of_plan} for {len(same_region)}"
     )
 

@@ -199,6 +199,8 @@ def _of_data(completeness: Completeness, merge: Merge) -> Iterator[_Finding]:
     for agent in completeness.agents:
         if not agent.is_complete:
             yield _Finding(ExitCode.INCOMPLETE, agent.text)
+        elif agent.note:
+            yield _Finding(ExitCode.PASSED, agent.note)
 
 
 def _of_validity(validity: Validity) -> Iterator[_Finding]:

@@ -232,7 +232,11 @@ def _unfit(state: ViewState, window: Window | None) -> Iterator[str]:
     """Who was not fit in the last window, and why."""
     for agent in state.agents:
         health = window.health.get(agent.id) if window else None
-        if health is not None and health.unfit:
+        workers = window.workers.get(agent.id, ()) if window else ()
+        for one in workers:
+            if one.health.unfit:
+                yield f"worker {one.worker} of {agent.id}: {'; '.join(one.health.unfit)}"
+        if health is not None and health.unfit and not workers:
             yield f"{agent.id}: {'; '.join(health.unfit)}"
 
 

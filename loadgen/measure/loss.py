@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.errors import WireError
+from loadgen.units import NS_PER_S
 
 __all__ = ["MAX_LOSSES", "NOBODY", "Loss", "check_losses"]
 
@@ -38,6 +39,17 @@ class Loss:
     in_flight: int
     cause: str
     left_out: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.cause} at {self.died_ns / NS_PER_S:.1f} s"
+        if self.resumed_ns == NOBODY:
+            return text
+        text += f"; another process goes on with its share from {self.resumed_ns / NS_PER_S:.1f} s"
+        return f"{text}, without {self.left_out}" if self.left_out else text
+
+    def gone_until_ns(self, end_ns: int) -> int:
+        """Up to when nobody drove all of its share, `end_ns` being the end of the load."""
+        return end_ns if self.resumed_ns == NOBODY or self.left_out else min(self.resumed_ns, end_ns)
 
     @property
     def place(self) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from loadgen.measure.delta import COUNTER_NAMES, Counters, Health
+from loadgen.measure.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
 from loadgen.measure.histogram import Counts, Histogram
 from loadgen.measure.series import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
 from loadgen.measure.store import Stats, Store
@@ -255,7 +255,7 @@ class Measured:
 class Window(Measured):
     """One interval of all agents. Mutable until all have reported it."""
 
-    __slots__ = ("end_ns", "health", "k", "start_ns")
+    __slots__ = ("end_ns", "health", "k", "start_ns", "workers")
 
     def __init__(self, catalogue: Catalogue, store: Store, k: int, interval_ns: int) -> None:
         super().__init__(catalogue, store)
@@ -263,6 +263,8 @@ class Window(Measured):
         self.start_ns, self.end_ns = k * interval_ns, (k + 1) * interval_ns
         self.health: dict[str, Health] = {}
         """Of each agent that has reported the interval."""
+        self.workers: dict[str, tuple[WorkerHealth, ...]] = {}
+        """Of each agent of several workers."""
 
     def __repr__(self) -> str:
         return f"<Window {self.k}: {len(self.health)} agents reported>"

@@ -24,6 +24,7 @@ from loadgen.measure.due import DueTable
 from loadgen.measure.exemplar import ExemplarTable
 from loadgen.measure.fitness import Fitness
 from loadgen.measure.histogram import SLOTS, Counts
+from loadgen.measure.loss import Loss
 from loadgen.measure.measured import ALL, Catalogue, Measured, Window, add_all, add_up
 from loadgen.measure.series import Kind
 from loadgen.measure.store import Store
@@ -82,13 +83,27 @@ class Epoch:
 class Merge(Measured):
     """All of a run. Not thread-safe: one loop accepts and asks."""
 
-    __slots__ = ("_epochs", "_latest", "_windows", "custom", "due", "exemplars", "fitness", "interval_ns")
+    __slots__ = (
+        "_epochs",
+        "_latest",
+        "_losses",
+        "_windows",
+        "custom",
+        "due",
+        "exemplars",
+        "fitness",
+        "interval_ns",
+        "worker_fitness",
+    )
 
     def __init__(self, interval_ns: int = NS_PER_S) -> None:
         super().__init__(Catalogue(), Store())
         self.interval_ns = interval_ns
         self.fitness: dict[str, Fitness] = {}
         """By agent, over its epochs."""
+        self.worker_fitness: dict[str, dict[int, Fitness]] = {}
+        """By agent and worker, of agents of several workers."""
+        self._losses: dict[str, dict[tuple[int, int, int], Loss]] = {}
         self.due = DueTable()
         self.custom = CustomTable()
         self.exemplars = ExemplarTable()
@@ -149,11 +164,14 @@ class Merge(Measured):
         )
         epoch._counters = add_up(epoch._counters, checked.counters)
         _cover(epoch.spans, delta.start_ns, delta.end_ns)
-        fitness = self.fitness.setdefault(delta.agent, Fitness())
-        fitness.add(delta.health, delta.counters, delta.start_ns, delta.end_ns)
         self.due.add(delta.agent, delta.due)
         self.custom.add(region, delta.agent, delta.custom)
         self.exemplars.add(region, delta.agent, delta.exemplars)
+        for loss in delta.losses:
+            self._losses.setdefault(delta.agent, {})[delta.epoch, *loss.place] = loss
+        if delta.start_ns == delta.end_ns and not len(index):
+            return  # it tells of a loss, and of no time
+        self._add_fitness(delta)
         first, last = self._intervals(delta)
         for k in range(max(first, last - KEPT_WINDOWS), last + 1):
             window = self._window(k)
@@ -161,8 +179,18 @@ class Merge(Measured):
                 continue
             before = window.health.get(delta.agent)
             window.health[delta.agent] = delta.health if before is None else _together(before, delta.health)
+            if delta.workers:
+                window.workers[delta.agent] = delta.workers
             if k == last:
                 window._add(region, checked, index, stats)
+
+    def _add_fitness(self, delta: Delta) -> None:
+        fitness = self.fitness.setdefault(delta.agent, Fitness())
+        fitness.add(delta.health, delta.counters, delta.start_ns, delta.end_ns)
+        by_worker = self.worker_fitness.setdefault(delta.agent, {}) if delta.workers else {}
+        for one in delta.workers:
+            started = Counters(iterations_started=one.iterations_started)
+            by_worker.setdefault(one.worker, Fitness()).add(one.health, started, delta.start_ns, delta.end_ns)
 
     def _intervals(self, delta: Delta) -> tuple[int, int]:
         """First and last interval that the delta speaks of; a quarter of slack for edges that are not exact."""
@@ -209,6 +237,10 @@ class Merge(Measured):
         if agent is None:
             return super().counters(region)
         return Counters(*add_all(e._counters for e in self.epochs(agent) if region in (ALL, e.region)))
+
+    def losses(self, agent: str) -> tuple[Loss, ...]:
+        """Workers of the agent that died, in the order in which it told of them."""
+        return tuple(self._losses.get(agent, {}).values())
 
     def window(self, k: int) -> Window | None:
         """The interval [k L, (k + 1) L), while it is kept."""

@@ -61,7 +61,7 @@ class Hello:
     host: str
     cpus: int
     weight: float = 1.0
-    """Its capacity beside the others of its region."""
+    """Its capacity beside the others of its region: how many workers it has."""
     epoch: int = -1
     """The epoch it has, when it registers again; -1 for an agent that was just started."""
 

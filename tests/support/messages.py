@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from loadgen.errors import Fault
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
+from loadgen.measure.loss import Loss
 from loadgen.measure.series import SeriesKey
 from loadgen.wire import messages as m
 
@@ -53,6 +54,8 @@ def deltas(draw: st.DrawFn) -> Delta:
         counters=draw(counters),
         health=draw(health),
         run_id=draw(TEXT),
+        workers=draw(st.lists(st.builds(WorkerHealth, U32, I64, health), max_size=2).map(tuple)),
+        losses=draw(st.lists(st.builds(Loss, U32, U32, I64, I64, I64, I64, TEXT, TEXT), max_size=2).map(tuple)),
     )
 
 
@@ -76,16 +79,19 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
         weights=st.lists(FLOAT, max_size=5).map(tuple),
         interval_ns=U64,
         bundle_dir=TEXT,
+        worker=U32,
+        workers=U32,
+        life=U32,
     ),
     m.BundleRequest: st.builds(m.BundleRequest, TEXT, U64),
     m.BundleChunk: st.builds(m.BundleChunk, TEXT, U64, BLOB),
-    m.Ready: st.builds(m.Ready, TEXT, U64, TEXT, U64),
+    m.Ready: st.builds(m.Ready, TEXT, U64, TEXT, U64, TEXT),
     m.Refused: st.builds(
         m.Refused, TEXT, TEXT, st.lists(st.builds(Fault, TEXT, U32, TEXT, TEXT), max_size=3).map(tuple)
     ),
     m.SetUp: st.builds(m.SetUp, TEXT),
     m.SetUpDone: st.builds(m.SetUpDone, TEXT, BLOB, TEXT),
-    m.StartAt: st.builds(m.StartAt, TEXT, I64, BLOB),
+    m.StartAt: st.builds(m.StartAt, TEXT, I64, BLOB, I64),
     m.Heartbeat: st.builds(m.Heartbeat, TEXT, TEXT, SEQ, SEQ, TEXT),
     m.Delta: deltas(),
     m.Ack: st.builds(m.Ack, TEXT, U64, SEQ),

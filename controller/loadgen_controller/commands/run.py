@@ -63,6 +63,8 @@ loadgen run scenarios/checkout.py --env staging
 
 loadgen run checkout.py --regions us-east-1=2,eu-west-1=1 --agents-per-region 2
 
+loadgen run checkout.py --rate 20000/s --workers 4
+
 loadgen run checkout.py --listen 0.0.0.0:5700 --keys keys --wait 6
 
 loadgen run checkout.py --quiet --json result.json"""
@@ -81,6 +83,10 @@ def main(
     regions: RegionsOption = None,
     agents_per_region: Annotated[
         int | None, typer.Option(min=1, max=64, metavar="N", help="Agent processes of each region, on this machine.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, metavar="N", help="Processes of each agent that share its load, on this machine."),
     ] = None,
     param: ParamOption = None,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run's folder is made.")] = Path("runs"),
@@ -102,10 +108,10 @@ def main(
     --rate, or by --users. Ctrl-C drains and keeps everything; a second one stops at once.
     """
     wrongs = Wrongs()
-    _check_placement(wrongs, listen, keys, wait, agents_per_region)
+    _check_placement(wrongs, listen, keys, wait, agents_per_region, workers)
     if json_path is not None and not json_path.parent.is_dir():
         wrongs.add(f"--json: there is no folder {json_path.parent}")
-    placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1)
+    placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1)
     with ExitStack() as stack:
         if is_url(file):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-url-")))
@@ -137,6 +143,8 @@ class Placement:
     keys_dir: Path | None = None
     wait: int | None = None
     per_region: int = 1
+    workers: int = 1
+    """Of each agent on this machine."""
     keys: ControllerKeys | None = None
 
     def read_keys(self, wrongs: Wrongs) -> None:
@@ -179,7 +187,12 @@ def _of_url(wrongs: Wrongs, url: str, folder: Path, rate: str | None, users: str
 
 
 def _check_placement(
-    wrongs: Wrongs, listen: str | None, keys: Path | None, wait: int | None, agents_per_region: int | None
+    wrongs: Wrongs,
+    listen: str | None,
+    keys: Path | None,
+    wait: int | None,
+    agents_per_region: int | None,
+    workers: int | None,
 ) -> None:
     """Options of a fleet and of this machine do not mix."""
     if listen is not None:
@@ -188,6 +201,8 @@ def _check_placement(
             wrongs.add("--listen needs --keys", "make them with `loadgen keys DIR`, then --keys DIR")
         if agents_per_region is not None:
             wrongs.add("--agents-per-region is for agents on this machine", "with --listen say --wait N")
+        if workers is not None:
+            wrongs.add("--workers is for agents on this machine", "say --workers N to each loadgen-agent")
         return
     for option, value in (("--keys", keys), ("--wait", wait)):
         if value is not None:
@@ -223,7 +238,7 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
     keys, listen = placement.keys, placement.listen
     processes: Processes | None = None
     if keys is None:
-        agents = EmbeddedAgents(order.spec.regions, placement.per_region)
+        agents = EmbeddedAgents(order.spec.regions, placement.per_region, placement.workers)
         processes, keys = agents, agents.keys
     try:
         conductor = Conductor(
