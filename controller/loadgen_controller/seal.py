@@ -43,7 +43,15 @@ class Sealed:
 def manifest(order: Order, books: Books, fleet: Fleet, created_at: datetime) -> dict[str, object]:
     """What was asked for and who does it; secrets by name only, keys not at all."""
     agents = [
-        {"id": m.id, "region": m.region, "epoch": m.epoch, "pid": m.pid, "host": m.host, "cpus": m.cpus}
+        {
+            "id": m.id,
+            "region": m.region,
+            "epoch": m.epoch,
+            "pid": m.pid,
+            "host": m.host,
+            "cpus": m.cpus,
+            "workers": round(m.weight),
+        }
         for m in fleet
         if m.id in books.epochs
     ]

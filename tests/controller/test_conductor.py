@@ -450,7 +450,7 @@ async def test_peer_of_another_major_version_is_refused_by_name(stage: Stage) ->
     play = stage()
     old = play.agent("a", "eu")
     await old.send(old.hello(major=99))
-    assert "it speaks protocol 99.0 and the controller 1.0" in (await old.next(Rejected)).reason
+    assert "it speaks protocol 99.1 and the controller 1.1" in (await old.next(Rejected)).reason
 
 
 async def test_message_of_another_major_version_is_refused_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +460,7 @@ async def test_message_of_another_major_version_is_refused_too(stage: Stage, mon
     data = encode(old.hello())
     monkeypatch.undo()
     await old.send_bytes(data)
-    assert "message of protocol 9.0, we speak 1.0" in (await old.next(Rejected)).reason
+    assert "message of protocol 9.1, we speak 1.1" in (await old.next(Rejected)).reason
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def of(
 
 def judged(planned_per_s: float | None = None, assignment: Assignment = BOTH, **fitness: Fitness) -> Validity:
     found = {name.replace("_", "-"): of_agent for name, of_agent in fitness.items()}
-    return judge_fitness(assignment, cast("Merge", SimpleNamespace(fitness=found)), planned_per_s)
+    return judge_fitness(assignment, cast("Merge", SimpleNamespace(fitness=found, worker_fitness={})), planned_per_s)
 
 
 def test_all_well_is_valid_without_a_word() -> None:
@@ -56,6 +56,19 @@ def test_share_of_unfit_seconds_decides(unfit: int, verdict: str) -> None:
 def test_an_agent_weighs_as_much_as_its_share() -> None:
     validity = judged(eu_1=of(), us_1=of(10, 10))
     assert (validity.verdict, validity.unfit_share) == ("invalid", 0.25)
+
+
+def test_each_worker_of_an_agent_is_judged_by_itself_and_named() -> None:
+    fitness = {"eu-1": of(10, 5), "us-1": of()}
+    workers = {"eu-1": {0: of(), 1: of(10, 5)}}
+    merge = cast("Merge", SimpleNamespace(fitness=fitness, worker_fitness=workers))
+    validity = judge_fitness(BOTH, merge, 12_000)
+    assert validity.unfit_share == pytest.approx(0.75 / 2 * 0.5)
+    # 9,000/s planned in eu; 1,520/s a worker with head room, so 6 workers: 4 more, and an agent has 2.
+    assert validity.reasons[0].startswith("worker 1 of eu-1 was unfit to measure in 5 of 10 intervals")
+    assert validity.advice == (
+        "add 2 agents in eu: lag p99 41.0 ms at 3,100/s; a worker was fit up to 1,900/s, 9,000/s were planned for 2",
+    )
 
 
 def test_overload_asks_for_as_many_agents_as_the_fit_rate_says() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from loadgen.errors import ExitCode, Fault
 from loadgen.measure.due import DueCounts
+from loadgen.measure.loss import NOBODY, Loss
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective
 from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
@@ -192,6 +193,53 @@ def test_missing_share_of_a_counted_load_is_what_was_never_done() -> None:
 def test_agent_that_never_sent_anything_misses_its_whole_share() -> None:
     found = verdict(recordings({"b": 0}), without_fin="b").completeness
     assert (found.agents[1].missing_s, found.missing_share) == (10.0, 0.25)
+
+
+def lost(recorded: Mapping[str, Recording], loss: Loss) -> None:
+    deltas = recorded["b"].deltas
+    deltas[-1] = replace(deltas[-1], losses=(loss,))
+
+
+LOSS = Loss(1, 2, 4_500_000_000, 4 * NS_PER_S, 6 * NS_PER_S, 0, "worker 1 was killed by SIGKILL")
+
+
+def test_worker_that_died_makes_the_run_incomplete_with_its_part_of_the_agents_share() -> None:
+    recorded = recordings()
+    lost(recorded, LOSS)
+    found = verdict(recorded)
+    assert (found.result, found.exit_code) == ("incomplete", ExitCode.INCOMPLETE)
+    assert found.reasons[0] == (
+        "agent b (us): worker 1 was killed by SIGKILL at 4.5 s; another process goes on with its share from 6.0 s;"
+        " what it did after 4.0 s is not known (2.50 % of the load)"
+    )
+    assert found.completeness.missing_share == pytest.approx(0.25 / 2 * 0.2)
+    assert found.completeness.agents[1].missing_s == pytest.approx(1.0)
+    assert [slo.verdict for slo in found.slos] == ["inconclusive"]
+
+
+def test_worker_that_died_and_was_not_replaced_misses_its_part_to_the_end() -> None:
+    recorded = recordings()
+    lost(recorded, replace(LOSS, resumed_ns=NOBODY, in_flight=3))
+    found = verdict(recorded)
+    assert found.completeness.missing_share == pytest.approx(0.25 / 2 * 0.6)
+    assert "and 3 iterations in flight is not known" in found.reasons[0]
+    recorded = recordings()
+    lost(recorded, replace(LOSS, left_out="the users of the load: their rows must not be used again"))
+    assert verdict(recorded).completeness.missing_share == pytest.approx(0.25 / 2 * 0.6)
+
+
+def test_worker_that_died_when_nothing_was_planned_and_nothing_in_flight_has_lost_nothing() -> None:
+    recorded = recordings()
+    lost(recorded, LOSS)
+    pause = ArrivalProfile((Stage(80, 80, 4 * NS_PER_S), Stage(0, 0, 3 * NS_PER_S), Stage(80, 80, 3 * NS_PER_S)))
+    found = judge(replace(facts(recorded), profile=pause), merged(recorded))
+    assert found.result == "passed"
+    assert "worker 1 was killed by SIGKILL at 4.5 s" in found.reasons[0], "said all the same"
+    lost(recorded, replace(LOSS, in_flight=1))
+    assert judge(replace(facts(recorded), profile=pause), merged(recorded)).result == "incomplete"
+    lost(recorded, LOSS)
+    counted = replace(facts(recorded), profile=IterationProfile(400, 4), load_ns=None)
+    assert judge(counted, merged(recorded)).result == "incomplete", "of a counted load nothing can be proved"
 
 
 def test_iterations_whose_end_was_never_told_are_missing() -> None:

@@ -127,7 +127,12 @@ def rerun(
             )
         agents, regions = _shares(manifest)
         placement = Placement(
-            runs_dir, listen, keys, agents if listen is not None else None, max(1, agents // max(1, regions))
+            runs_dir,
+            listen,
+            keys,
+            agents if listen is not None else None,
+            max(1, agents // max(1, regions)),
+            max((int(agent.get("workers", 1)) for agent in manifest.get("agents") or ()), default=1),
         )
         placement.read_keys(wrongs)
         scenario = load_scenario(

@@ -1,0 +1,176 @@
+"""The workers of an agent as one: row by row of the table, and that a crew always comes to an end."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.errors import IllegalTransition
+from loadgen.wire.messages import Fin, Ready, Refused, SetUp, SetUpDone, StartAt, Stop, TearDown, TornDown
+from loadgen_agent.crew import (
+    LIVES,
+    AllLost,
+    Answer,
+    Begin,
+    Crew,
+    Died,
+    Drop,
+    Effect,
+    Ended,
+    Event,
+    Finished,
+    Hand,
+    Lost,
+    Resume,
+    Said,
+    Stage,
+    TellOne,
+    Told,
+    step,
+)
+
+READY, FIN = Ready("r1", 1, "sha"), Fin("r1", 0, 3)
+START, STOP, DOWN = StartAt("r1", 5), Stop("r1", "enough"), TearDown("r1")
+
+
+def walk(crew: Crew, *events: Event) -> tuple[Crew, list[Effect]]:
+    done: list[Effect] = []
+    for event in events:
+        crew, effects = step(crew, event)
+        done += effects
+    return crew, done
+
+
+def running(workers: int = 2) -> Crew:
+    crew, _ = walk(Crew.of(workers), *(Said(worker, READY) for worker in range(workers)), Told(START))
+    return crew
+
+
+def test_a_crew_is_ready_when_its_last_worker_is_and_all_start_at_one_instant() -> None:
+    crew, effects = walk(Crew.of(2), Said(1, READY))
+    assert effects == []
+    crew, effects = walk(crew, Said(0, READY), Told(START))
+    assert effects == [Answer(READY), TellOne(0, START), TellOne(1, START)]
+
+
+def test_the_crew_has_finished_when_its_last_worker_has() -> None:
+    _, effects = walk(running(), Said(1, FIN), Said(0, FIN))
+    assert effects == [Ended(1, FIN), Ended(0, FIN), Finished()]
+
+
+def test_the_set_up_is_done_by_one_worker() -> None:
+    crew, _ = walk(Crew.of(3), *(Said(worker, READY) for worker in range(3)))
+    done = SetUpDone("r1", b"5")
+    assert walk(crew, Told(SetUp("r1")), Said(0, done))[1] == [TellOne(0, SetUp("r1")), Answer(done)]
+
+
+def test_a_worker_that_dies_under_load_is_replaced_and_the_others_go_on() -> None:
+    crew, effects = walk(running(), Died(1, "killed"))
+    assert effects == [Drop(1), Lost(1, "killed", True), Begin(1, 1)]
+    crew, effects = walk(crew, Said(0, FIN))
+    assert effects == [Ended(0, FIN)]
+    assert walk(crew, Said(1, READY), Said(1, FIN))[1] == [Resume(1, ""), Ended(1, FIN), Finished()]
+
+
+def test_a_place_is_filled_three_times_at_most_and_the_others_finish_without_it() -> None:
+    crew = running()
+    for life in range(1, LIVES):
+        crew, effects = walk(crew, Died(1, "killed"))
+        assert effects[-1] == Begin(1, life)
+        crew, _ = walk(crew, Said(1, READY))
+    crew, effects = walk(crew, Died(1, "killed"))
+    assert effects == [Drop(1), Lost(1, "killed", False)]
+    assert walk(crew, Said(0, FIN))[1][-1] == Finished()
+
+
+def test_one_that_dies_before_it_has_taken_over_has_used_up_a_life() -> None:
+    _, effects = walk(running(1), *[Died(0, "killed")] * LIVES)
+    assert effects[-1] == AllLost("killed")
+    assert sum(isinstance(effect, Begin) for effect in effects) == LIVES - 1
+
+
+def test_when_all_places_are_given_up_the_crew_is_lost() -> None:
+    crew = running()
+    events: list[Event] = []
+    for worker in range(2):
+        for _ in range(LIVES - 1):
+            events += (Died(worker, "killed"), Said(worker, READY))
+        events.append(Died(worker, "at last"))
+    assert walk(crew, *events)[1][-1] == AllLost("at last")
+
+
+def test_nobody_is_replaced_once_the_load_stops() -> None:
+    crew, effects = walk(running(), Told(STOP), Died(1, "killed"))
+    assert effects == [TellOne(0, STOP), TellOne(1, STOP), Drop(1), Lost(1, "killed", False)]
+    assert walk(crew, Said(0, FIN))[1] == [Ended(0, FIN), Finished()]
+
+
+def test_one_that_was_to_take_over_does_not_when_the_load_stops_meanwhile() -> None:
+    _, effects = walk(running(), Died(1, "killed"), Told(STOP), Said(1, READY), Said(0, FIN))
+    assert effects[-3:] == [Drop(1), Ended(0, FIN), Finished()]
+    assert not any(isinstance(effect, Resume) for effect in effects)
+
+
+@pytest.mark.parametrize("before", [[], [Said(0, READY)], [Said(0, READY), Said(1, READY)]])
+def test_one_that_dies_before_the_start_is_the_end_of_it(before: list[Event]) -> None:
+    assert walk(Crew.of(2), *before, Died(0, "killed"))[1][-1] == AllLost("killed")
+
+
+def test_faults_of_the_scenario_are_answered_at_once_and_before_the_others_are_ready() -> None:
+    refused = Refused("r1", "faults")
+    assert walk(Crew.of(2), Said(1, refused))[1] == [Answer(refused)]
+
+
+def test_a_worker_whose_drive_fails_is_lost_like_one_that_died() -> None:
+    _, effects = walk(running(), Said(1, Refused("r1", "worker failed: KeyError")))
+    assert effects == [Drop(1), Lost(1, "worker failed: KeyError", True), Begin(1, 1)]
+
+
+def test_the_tear_down_is_done_by_the_first_that_can_and_where_none_can_that_is_said() -> None:
+    crew, _ = walk(running(), Died(0, "killed"), *[Died(0, "killed")] * (LIVES - 1), Said(1, FIN))
+    assert walk(crew, Told(DOWN))[1] == [TellOne(1, DOWN)]
+    lost, _ = walk(running(1), *[Died(0, "killed")] * LIVES)
+    (answer,) = walk(lost, Told(DOWN))[1]
+    assert isinstance(answer, Answer)
+    assert isinstance(answer.message, TornDown)
+    assert "no worker is left" in answer.message.error
+
+
+def test_a_worker_that_has_finished_may_die() -> None:
+    crew, _ = walk(running(), Said(0, FIN))
+    assert step(crew, Died(0, "killed"))[1] == ()
+
+
+MESSAGES = (READY, Refused("r1", "x"), SetUpDone("r1", b"1"), FIN, TornDown("r1"))
+EVENTS: tuple[Event, ...] = (
+    *(Said(0, message) for message in MESSAGES),
+    Died(0, "killed"),
+    *(Told(message) for message in (SetUp("r1"), START, STOP, DOWN)),
+)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=str)
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("is_stopping", [False, True])
+def test_every_stage_answers_every_event(stage: Stage, event: Event, is_stopping: bool) -> None:
+    crew = Crew((Hand(stage), Hand(Stage.RUNNING)), is_stopping)
+    try:
+        step(crew, event)
+    except IllegalTransition:
+        assert not isinstance(event, Told)  # only a worker can be out of turn
+
+
+@given(st.integers(1, 4), st.data())
+def test_whatever_order_workers_die_and_finish_in_the_crew_ends_exactly_once(workers: int, data: st.DataObject) -> None:
+    crew, ends = running(workers), 0
+    while any(hand.stage.owes for hand in crew.hands):
+        worker = data.draw(st.sampled_from([w for w, hand in enumerate(crew.hands) if hand.stage.owes]))
+        comes = crew.hands[worker].stage is Stage.COMING
+        event: Event = data.draw(
+            st.sampled_from([Died(worker, "killed"), Said(worker, READY if comes else FIN), Told(STOP)])
+        )
+        crew, effects = step(crew, event)
+        ends += sum(isinstance(effect, Finished | AllLost) for effect in effects)
+        assert max(hand.life for hand in crew.hands) < LIVES
+    assert ends == 1
