@@ -125,14 +125,14 @@ def rerun(
                 "what differs may be our doing",
                 err=True,
             )
-        agents, regions = _shares(manifest)
+        agents, regions, workers = _shares(manifest)
         placement = Placement(
             runs_dir,
             listen,
             keys,
             agents if listen is not None else None,
             max(1, agents // max(1, regions)),
-            max((int(agent.get("workers", 1)) for agent in manifest.get("agents") or ()), default=1),
+            workers,
         )
         placement.read_keys(wrongs)
         scenario = load_scenario(
@@ -141,7 +141,8 @@ def rerun(
         return run_scenario(scenario, placement, seed=earlier.seed, json_path=json_path, is_quiet=quiet)
 
 
-def _shares(manifest: Mapping[str, Any]) -> tuple[int, int]:
-    """How many agents and regions took part."""
+def _shares(manifest: Mapping[str, Any]) -> tuple[int, int, int]:
+    """How many agents and regions took part, and how many workers an agent had."""
     assignment = manifest.get("assignment") or {}
-    return len(assignment.get("agents", ())), len(set(assignment.get("regions", ())))
+    workers = max((int(agent.get("workers", 1)) for agent in manifest.get("agents") or ()), default=1)
+    return len(assignment.get("agents", ())), len(set(assignment.get("regions", ()))), workers
