@@ -42,7 +42,7 @@ plan = Plan(
     mix={once: 3, plain: 1},
     regions=REGIONS,
     set_up=set_up,
-    max_users=101,
+    max_users=100,
 )
 closed = Plan(target=TARGET, load=users(7).hold("2s"), mix=plain, regions=REGIONS)
 counted = Plan(target=TARGET, load=iterations(1001, users=5), mix={once: 1, plain: 1}, regions=REGIONS, set_up=set_up)
