@@ -104,7 +104,15 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
         return Upload(self._again, length, can_repeat=self.can_repeat, is_chunked=is_chunked)
 
     async def framed(self) -> AsyncGenerator[bytes, None]:
-        """What goes on the wire after the head; pieces without bytes are left out.
+        """What goes on the wire after the head in HTTP/1.1. Raises as `pieces`."""
+        async with aclosing(self.pieces()) as pieces:
+            async for data in pieces:
+                yield b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data
+        if self.is_chunked:
+            yield b"0\r\n\r\n"
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The body itself, as HTTP/2 sends it; pieces without bytes are left out.
 
         Raises:
             ValueError: it is shorter or longer than its length.
@@ -120,15 +128,10 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
                 if not data:
                     continue  # a chunk without bytes would be the last
                 sent += len(data)
-                if self.is_chunked:
-                    yield b"%x\r\n%b\r\n" % (len(data), data)
-                elif self.length is not None and sent > self.length:
+                if not self.is_chunked and self.length is not None and sent > self.length:
                     raise ValueError(f"the body is longer than the {self.length} bytes that its Content-Length says")
-                else:
-                    yield data
-        if self.is_chunked:
-            yield b"0\r\n\r\n"
-        elif sent != self.length:
+                yield data
+        if not self.is_chunked and sent != self.length:
             raise ValueError(f"the body has {sent} bytes, and its Content-Length says {self.length}")
 
     def _again(self) -> Iterable[bytes] | AsyncIterable[bytes]:

@@ -28,11 +28,12 @@ from typing import Any, Final, Unpack
 import httpx
 
 from loadgen.clients.body import JSON, StreamedRequest, encode_json
+from loadgen.clients.connection import Connection
 from loadgen.clients.cookies import UserCookies
 from loadgen.clients.forward import Forward
 from loadgen.clients.graphql import Gql
 from loadgen.clients.headers import UserHeaders
-from loadgen.clients.http1 import MANY_BYTES, Connection
+from loadgen.clients.http1 import MANY_BYTES
 from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.pool import ConnectionPool, NoConnectionInTime
@@ -414,9 +415,8 @@ class HttpClient:
             return
 
     def _give_up(self, reply: Reply, connection: Connection) -> None:
-        """It was cancelled. If its answer had just come, the connection may be serving another request by now."""
-        if connection._exchange is reply:
-            connection.abort()
+        """It was cancelled."""
+        connection.cancel(reply)
         self._gone(reply)
 
     @staticmethod

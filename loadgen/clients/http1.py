@@ -22,11 +22,13 @@ import socket
 from collections.abc import Awaitable
 from contextlib import aclosing, suppress
 from time import perf_counter_ns
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import httptools
 
 from loadgen.clients.body import StreamedRequest, Upload
+from loadgen.clients.connection import Connection as AnyConnection
+from loadgen.clients.connection import Exchange, Lost, Sink
 from loadgen.clients.heads import HEADS, Answer, Head, RawHeaders, keep_head
 from loadgen.clients.outcomes import PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
 from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
@@ -46,48 +48,6 @@ _BREATH_BYTES: Final = 256 * 1024
 _START, _ODD, _COUNT, _PARSE, _STREAM = range(5)
 """Nothing of the response is there; the same, of a HEAD or a request that may not be sent yet; its body is counted;
 llhttp has it; llhttp has it and each piece is handed on."""
-
-
-class Exchange(Protocol):
-    """What the connection fills in: the measured half of a reply."""
-
-    sent_ns: int
-    first_byte_ns: int
-    done_ns: int
-    size_bytes: int
-    head: Head
-    body: bytes
-    """As it came: still encoded."""
-
-    @property
-    def route(self) -> Answered: ...
-
-
-class Answered(Protocol):
-    """What is asked for: remembers how it was answered last."""
-
-    answer: Answer
-
-
-class Sink(Exchange, Protocol):
-    """An exchange whose answer is read as a stream: `send` is done with the head, `done_ns` is the last byte's."""
-
-    source: Connection
-
-    def took_head(self, head: Head) -> None: ...
-
-    def took(self, data: bytes, now_ns: int) -> bool:
-        """The next piece of the body. True when that is enough for now: `Connection.resume` asks for more."""
-        ...
-
-    def ended(self) -> None:
-        """The whole answer was there; the connection is another's."""
-
-    def broke(self, failure: RequestFailed) -> None:
-        """In the middle of the body."""
-
-    def cut(self) -> None:
-        """We closed the connection."""
 
 
 class Connection(asyncio.Protocol):
@@ -133,7 +93,7 @@ class Connection(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         wheel: TimeoutWheel,
-        stack: list[Connection],
+        stack: list[AnyConnection],
         lost: Lost,
         where: str,
         limit_bytes: int = MAX_BODY_BYTES,
@@ -195,6 +155,19 @@ class Connection(asyncio.Protocol):
         if head_only or self._is_large:
             self._phase = _ODD
         return self.ask(data, exchange, deadline_ns)
+
+    @property
+    def is_free(self) -> bool:
+        return self._exchange is None
+
+    def cancel(self, exchange: Exchange) -> None:
+        """Nobody waits for this answer. If it had just come, another's may be under way by now."""
+        if self._exchange is exchange:
+            self.abort()
+
+    def retire(self) -> None:
+        """It is idle."""
+        self.abort()
 
     def abort(self) -> None:
         """Close at once. Who waits for an answer is cancelled: it is cut off by us, and not a fault of the target."""
@@ -608,9 +581,3 @@ class Connection(asyncio.Protocol):
         self.resume_writing()  # nobody waits for what will not be written
         self._lost(self)
         self._transport.abort()
-
-
-class Lost(Protocol):
-    """Told once, when a connection is closed."""
-
-    def __call__(self, connection: Connection, /) -> None: ...

@@ -19,6 +19,7 @@ from loadgen.measure.series import TIMEOUT
 
 __all__ = [
     "DNS",
+    "GOAWAY",
     "NO_FILES",
     "NO_PORT",
     "OWN_FAULTS",
@@ -33,6 +34,7 @@ __all__ = [
     "connect_failure",
     "count_own_fault",
     "generator_faults",
+    "h2_outcome",
     "http_outcome",
 ]
 
@@ -45,6 +47,8 @@ UNREACHABLE: Final = "unreachable"
 PROTOCOL: Final = "protocol"
 """What came is not HTTP, or ended in the middle."""
 TOO_LARGE: Final = "body too large"
+GOAWAY: Final = "h2 goaway"
+"""HTTP/2: the target closed the connection and said so; see `h2_outcome` for what it says of one request."""
 REDIRECTS: Final = "too many redirects"
 NO_PORT: Final = "no local port"
 NO_FILES: Final = "no file descriptors"
@@ -86,6 +90,30 @@ def connect_failure(error: OSError, where: str) -> RequestFailed:
 def http_outcome(status: int) -> str:
     """ "http 503"."""
     return f"http {status}"
+
+
+_H2_CODES: Final = (
+    "no_error",
+    "protocol_error",
+    "internal_error",
+    "flow_control_error",
+    "settings_timeout",
+    "stream_closed",
+    "frame_size_error",
+    "refused_stream",
+    "cancel",
+    "compression_error",
+    "connect_error",
+    "enhance_your_calm",
+    "inadequate_security",
+    "http_1_1_required",
+)
+"""RFC 9113, section 7, by number."""
+
+
+def h2_outcome(code: int) -> str:
+    """Of an HTTP/2 error code: "h2 refused_stream"; "h2 unknown_error" for a number that the standard has not."""
+    return f"h2 {_H2_CODES[code]}" if 0 <= code < len(_H2_CODES) else "h2 unknown_error"
 
 
 def count_own_fault(outcome: str) -> None:

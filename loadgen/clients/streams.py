@@ -27,9 +27,10 @@ from typing import Any, Final
 
 import httpx
 
+from loadgen.clients.connection import Source
 from loadgen.clients.decoding import DecodingError, Unpacker
 from loadgen.clients.heads import Head
-from loadgen.clients.http1 import MAX_BODY_BYTES, Connection
+from loadgen.clients.http1 import MAX_BODY_BYTES
 from loadgen.clients.outcomes import PROTOCOL, TOO_LARGE
 from loadgen.clients.replies import Reply
 from loadgen.clients.routes import Route
@@ -73,7 +74,7 @@ class StreamedReply(Reply):
 
     def __init__(self, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int) -> None:
         super().__init__(meter, route, sent, series, asked_ns)
-        self.source: Connection
+        self.source: Source
         self.event_ns: list[int] = []
         self.events = 0
         self.piece_ns = 0
