@@ -75,6 +75,8 @@ class Connection(Protocol):
     is_closed: bool
     requests: int
     """Answered so far."""
+    stack: list[Connection]
+    """Where it puts itself while it has room."""
 
     @property
     def is_free(self) -> bool:

@@ -13,7 +13,8 @@ never finished: it has no row, and its connection is closed.
 
 A request on a kept connection that the target closed without a byte of answer
 is sent once more, on a fresh connection, if its method is idempotent. It stays
-one row, whose time holds both; the pool counts it and the run says so.
+one row, whose time holds both; the pool counts it and the run says so. So is one that
+an HTTP/2 target refused unseen, whatever its method, and up to three times.
 
 Differences from httpx, on purpose: `timeout` is for the whole call, not for
 each read; `content=` also takes sync iterators.
@@ -28,7 +29,7 @@ from typing import Any, Final, Unpack
 import httpx
 
 from loadgen.clients.body import JSON, StreamedRequest, encode_json
-from loadgen.clients.connection import Connection
+from loadgen.clients.connection import Connection, Unprocessed
 from loadgen.clients.cookies import UserCookies
 from loadgen.clients.forward import Forward
 from loadgen.clients.graphql import Gql
@@ -63,6 +64,9 @@ __all__ = ["MAX_REDIRECTS", "HttpClient"]
 
 MAX_REDIRECTS: Final = 20
 STALE_NOTE: Final = "the target had closed kept connections: requests on them were sent again"
+REFUSED_NOTE: Final = "the target refused requests unseen (HTTP/2: REFUSED_STREAM, GOAWAY): they were sent again"
+MAX_REFUSED: Final = 3
+"""Not more often is a request sent again that is refused unseen."""
 
 _JSON_END: Final = b"\r\n" + JSON + b"\r\n"
 _JSON_ENDS: Final = tuple(b"Content-Length: %d%b" % (length, _JSON_END) for length in range(512))
@@ -388,7 +392,7 @@ class HttpClient:
 
     async def _send_fresh(self, reply: Reply, data: bytes, timeouts: Timeouts, deadline_ns: int) -> None:
         """Send on a connection that the pool opens; a shared pool may also give one that was kept."""
-        route = reply.route
+        route, refused = reply.route, 0
         while True:
             opening = Opening()
             try:
@@ -406,7 +410,8 @@ class HttpClient:
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:
-                if self._is_stale(failure, reply, connection):
+                refused += isinstance(failure, Unprocessed)
+                if refused < MAX_REFUSED and self._is_stale(failure, reply, connection):
                     continue
                 raise self._failed(reply, failure) from failure.__cause__
             except BaseException:
@@ -443,13 +448,19 @@ class HttpClient:
         return traced, trace
 
     def _is_stale(self, failure: RequestFailed, reply: Reply, connection: Connection) -> bool:
-        """True when the request may be sent again: the target closed a kept connection and answered nothing."""
-        if failure.outcome != RESET or reply.size_bytes or not connection.requests or not reply.route.is_idempotent:
+        """True when the request may be sent again: the target closed a kept connection and answered nothing.
+
+        Or it said, in HTTP/2, that it had not looked at the request; then its method does not matter.
+        """
+        if not isinstance(failure, Unprocessed) and (
+            failure.outcome != RESET or reply.size_bytes or not connection.requests or not reply.route.is_idempotent
+        ):
             return False
         if not can_repeat(reply._sent):
             return False
+        reply.first_byte_ns = 0
         self._pool.stale_retries += 1
-        self._meter.recorder.note(STALE_NOTE)
+        self._meter.recorder.note(REFUSED_NOTE if isinstance(failure, Unprocessed) else STALE_NOTE)
         return True
 
     def _failed(self, reply: Reply, failure: RequestFailed) -> RequestFailed:

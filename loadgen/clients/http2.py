@@ -67,7 +67,9 @@ ASSUMED_STREAMS: Final = 100
 _MAX_ID: Final = 2**31 - 1
 _BREATH_BYTES: Final = 256 * 1024
 """So much of an upload is sent before others have their turn."""
-_HEADERS, _SETTINGS, _CONTINUATION = 1, 4, 9
+_SETTINGS: Final = 4
+_OF_ANSWER: Final = (0, 1, 9)
+"""DATA, HEADERS, CONTINUATION."""
 
 _FOR_LIBRARY: Final = ((b":method", b"GET"),)
 """The encoder knows what is coming; the library looks for the method only, to know whether a body may follow, and
@@ -107,7 +109,7 @@ _CONFIG: Final = H2Configuration(
     validate_inbound_headers=False,  # `Received` does, once for each block
     normalize_inbound_headers=False,
 )
-_SETTINGS_OF_OURS: Final[dict[SettingCodes | int, int]] = {
+_SETTINGS_OF_OURS: Final[dict[SettingCodes, int]] = {
     SettingCodes.ENABLE_PUSH: 0,
     SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
     SettingCodes.MAX_FRAME_SIZE: _MAX_FRAME_BYTES,
@@ -284,9 +286,7 @@ class Http2Connection(asyncio.Protocol):
         if 0 < self.deadline_ns < NEVER_NS:
             self._wheel.watch(self)
 
-    def _begin(
-        self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int, is_whole: bool
-    ) -> _Stream:
+    def _begin(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int, is_whole: bool) -> _Stream:
         """HOT. Open a stream and write the request. is_whole: the body stands in `data`."""
         self._is_offered = False  # who calls has taken it from the stack
         stream = _Stream(self, exchange, self._loop.create_future(), head_only, deadline_ns)
@@ -457,9 +457,9 @@ class Http2Connection(asyncio.Protocol):
                 self._need = end - at
                 break
             stream = streams.get(int.from_bytes(data[at + 5 : at + 9], "big") & _MAX_ID)
-            if stream is not None:
+            if stream is not None and kind in _OF_ANSWER:
                 stream.exchange.size_bytes += 9 + length
-                if kind == _HEADERS or kind == _CONTINUATION:
+                if kind:
                     if not stream.exchange.first_byte_ns:
                         stream.exchange.first_byte_ns = max(begun_ns, stream.exchange.sent_ns)
                     stream.head_bytes += length
@@ -608,7 +608,7 @@ class Http2Connection(asyncio.Protocol):
         stream = self._streams.get(event.stream_id)
         if stream is None:
             return
-        outcome = h2_outcome(event.error_code)
+        outcome = h2_outcome(int(event.error_code))
         detail = f"{self.where} reset the stream"
         if not event.remote_reset:
             self._fail(stream, PROTOCOL, f"{self.where} opened a window beyond its limit")
@@ -621,7 +621,7 @@ class Http2Connection(asyncio.Protocol):
     def _on_goaway(self, event: ConnectionTerminated) -> None:
         if event.error_code != ErrorCodes.NO_ERROR:
             said = (event.additional_data or b"").decode("latin-1")[:200]
-            self._goaway = f"{self.where} went away: {h2_outcome(event.error_code)[3:]} {said}".rstrip()
+            self._goaway = f"{self.where} went away: {h2_outcome(int(event.error_code or 0))[3:]} {said}".rstrip()
         last = event.last_stream_id or 0
         for stream in tuple(self._streams.values()):
             if stream.id > last:

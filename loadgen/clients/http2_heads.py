@@ -8,7 +8,7 @@ that never needed the table, as nginx writes them, means the same on every conne
 a head in each direction, a look-up 0.2 µs.
 
 What changes with each request (`:path`, lengths, trace ids) is sent as a literal outside the table, as nghttp2
-does it: it would drive out what repeats. Authorization and Cookie go into the table, as with Go's client and so with k6.
+does it: it would drive out what repeats. Authorization and Cookie go into the table, as with Go's client.
 """
 
 from __future__ import annotations

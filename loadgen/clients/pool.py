@@ -19,17 +19,20 @@ import asyncio
 import re
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter_ns
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from loadgen.clients.http1 import MAX_BODY_BYTES, Connection
+from loadgen.clients import http1
+from loadgen.clients.connection import Connection
+from loadgen.clients.http1 import MAX_BODY_BYTES
 from loadgen.clients.network import Network
 from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import TIMEOUT, TLS
-from loadgen.clients.timeouts import NEVER_NS, wheel_of
-from loadgen.errors import RequestFailed
+from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel, wheel_of
+from loadgen.errors import RequestFailed, UsageError
 from loadgen.units import NS_PER_S
 
 __all__ = [
@@ -153,31 +156,43 @@ class ConnectionPool:
         begun_ns = perf_counter_ns()
         left_ns = min(connect_ns, deadline_ns - begun_ns)
         try:
-            async with _within(left_ns):
-                _, connection = await self._network.connect(
+            async with within(left_ns):
+                _, protocol = await self._network.connect(
                     origin.host,
                     origin.port,
                     self._ssl if origin.is_tls else None,
                     origin.host,
-                    lambda: Connection(loop, wheel, stack, self._forget, origin.where, self._limit_bytes),
+                    self._protocol(origin, loop, wheel, stack),
                     opening,
                 )
         except TimeoutError as error:
-            raise _too_late(origin, left_ns, begun_ns) from error
+            raise too_late(origin, left_ns, begun_ns) from error
         except RequestFailed as failure:
             if failure.outcome != TIMEOUT:
                 raise
             raise NoConnectionInTime(failure.detail, min(perf_counter_ns(), begun_ns + left_ns)) from failure
         self.opened += 1
+        connection = self._connection(protocol)
         if not connection.is_closed:  # else the first request on it says so
             self._open.add(connection)
         return connection
 
+    def _protocol(
+        self, origin: Origin, loop: asyncio.AbstractEventLoop, wheel: TimeoutWheel, stack: list[Connection]
+    ) -> Callable[[], Any]:
+        """What makes the protocol of a new connection. (HTTP/2: `http2_pool.py`.)"""
+        return lambda: http1.Connection(loop, wheel, stack, self._forget, origin.where, self._limit_bytes)
+
+    def _connection(self, protocol: Any) -> Connection:
+        """What that protocol is, now that it is connected."""
+        connection: Connection = protocol
+        return connection
+
     def close_idle(self) -> None:
-        """Close what is kept; the next request opens a new connection."""
+        """Close what is kept, or let it end what is under way on it; the next request opens a new connection."""
         for stack in self.idle.values():
             while stack:
-                stack.pop().abort()
+                stack.pop().retire()
 
     def leave(self) -> None:
         """The user whose pool this is is gone."""
@@ -274,7 +289,7 @@ class SharedPool(ConnectionPool):
         else:
             self._waiting.append(turn)
         try:
-            async with _within(left_ns):
+            async with within(left_ns):
                 return await future
         except BaseException as error:
             if future.done() and not future.cancelled():  # it was given a place that it has no use for
@@ -303,6 +318,8 @@ class SharedPool(ConnectionPool):
             future.set_result(connection)
             return True
         self._waiting.appendleft(turn)
+        if not connection.is_free:  # it has room, and others' requests
+            return False
         connection.abort()  # which lets the waiter in
         return True
 
@@ -322,9 +339,10 @@ class SharedPool(ConnectionPool):
     def _close_other(self) -> bool:
         """Close the idle connection that was idle longest of any origin that has one; there is none for who asks."""
         for shelf in self._shelves.values():
-            if shelf:
-                shelf.pop(0).abort()
-                return True
+            for connection in shelf:
+                if connection.is_free:
+                    connection.abort()  # which takes it from its shelf
+                    return True
         return False
 
     def _forget(self, connection: Connection) -> None:
@@ -334,7 +352,7 @@ class SharedPool(ConnectionPool):
     def close_idle(self) -> None:
         for shelf in self._shelves.values():
             while shelf:
-                shelf.pop().abort()
+                shelf.pop().retire()
 
     def leave(self) -> None:
         """One of its users is gone; the connections are everybody's."""
@@ -366,17 +384,46 @@ class _Shelf(list[Connection]):
 
 
 def pool_for(
-    connections: Connections, network: Network, ssl: ssl.SSLContext | None = None, shared: SharedPool | None = None
+    connections: Connections,
+    network: Network,
+    ssl: ssl.SSLContext | None = None,
+    shared: SharedPool | None = None,
+    *,
+    http2: bool | Literal["prior"] = False,
 ) -> ConnectionPool:
-    """The pool of one user slot. shared: the worker's, where there is one; else a new one, to be handed on."""
+    """The pool of one user slot. shared: the worker's, where there is one; else a new one, to be handed on.
+
+    http2: see `settings.Http`. The TLS context has to offer it, too (`tls_context`).
+
+    Raises:
+        UsageError: the extra `http2` is not installed.
+    """
+    if connections.policy == "shared" and shared is not None:
+        return shared
+    if http2:
+        return _http2_pool(connections, network, ssl, prior=http2 == "prior")
     if connections.policy == "shared":
-        return SharedPool(connections.limit, network, ssl) if shared is None else shared
+        return SharedPool(connections.limit, network, ssl)
     return ConnectionPool(network, ssl)
 
 
-def _within(left_ns: int) -> asyncio.Timeout:
+def _http2_pool(
+    connections: Connections, network: Network, ssl: ssl.SSLContext | None, *, prior: bool
+) -> ConnectionPool:
+    try:
+        from loadgen.clients.http2_pool import Http2Pool, Http2SharedPool
+    except ImportError as error:
+        raise UsageError(
+            "HTTP/2 needs the h2 library, which is not installed", hint="pip install 'loadgen[http2]'"
+        ) from error
+    if connections.policy == "shared":
+        return Http2SharedPool(connections.limit, network, ssl, prior=prior)
+    return Http2Pool(network, ssl, prior=prior)
+
+
+def within(left_ns: int) -> asyncio.Timeout:
     return asyncio.timeout(None if left_ns >= NEVER_NS // 2 else left_ns / NS_PER_S)
 
 
-def _too_late(origin: Origin, left_ns: int, begun_ns: int) -> NoConnectionInTime:
+def too_late(origin: Origin, left_ns: int, begun_ns: int) -> NoConnectionInTime:
     return NoConnectionInTime(f"no connection to {origin.where} in {left_ns / NS_PER_S:.3g} s", begun_ns + left_ns)
