@@ -19,6 +19,8 @@ IMPORTERS = {
     "google": {"loadgen/wire/codec.py"},
     "zmq": {"loadgen/wire/sockets.py"},
     "httptools": {"loadgen/clients/http1.py", "loadgen/target/server.py"},
+    "h2": {"loadgen/clients/http2.py"},
+    "hpack": {"loadgen/clients/http2_heads.py"},
     "psutil": {"loadgen/engine/probe.py"},
     "httpx": {"loadgen/clients/"},
     "brotli": {"loadgen/clients/decoding.py"},

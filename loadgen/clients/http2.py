@@ -230,7 +230,9 @@ class Http2Connection(asyncio.Protocol):
         self._streams: dict[int, _Stream] = {}
         self._next_id = 1
         self._max_streams = ASSUMED_STREAMS
-        self._is_offered = self._is_leaving = self._is_greeted = False
+        self._is_leaving = self._is_greeted = False
+        self._is_offered = True
+        """It is on its stack, or in the hands of who opened or took it and will send on it in a moment."""
         self._part = bytearray()
         """The beginning of a frame."""
         self._part_ns = self._need = 0

@@ -22,6 +22,7 @@ from loadgen.clients.connection import Connection, Lost
 from loadgen.clients.http1 import MAX_BODY_BYTES
 from loadgen.clients.http2 import Http2Connection
 from loadgen.clients.network import Network
+from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import TIMEOUT
 from loadgen.clients.pool import ConnectionPool, Origin, SharedPool, too_late, within
 from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
@@ -92,7 +93,9 @@ class Http2Pool(ConnectionPool):
         self._coming: dict[Origin, asyncio.Future[RequestFailed | None]] = {}
         """Connections that are being opened; what became of them. None: look yourself."""
 
-    async def open(self, origin: Origin, connect_ns: int, deadline_ns: int = NEVER_NS) -> Connection:
+    async def open(
+        self, origin: Origin, connect_ns: int, deadline_ns: int = NEVER_NS, opening: Opening | None = None
+    ) -> Connection:
         """One with room, the one that is being opened, or a new one.
 
         Raises:
@@ -100,30 +103,34 @@ class Http2Pool(ConnectionPool):
         """
         stack = self.idle.setdefault(origin, [])
         begun_ns = perf_counter_ns()
+        if opening is None:
+            opening = Opening()
         while not stack:
             coming = self._coming.get(origin)
             if coming is None:
-                return await self._open_first(origin, stack, connect_ns, deadline_ns)
+                return await self._open_first(origin, stack, connect_ns, deadline_ns, opening)
+            opening.begin("blocked")
             left_ns = min(connect_ns, deadline_ns - begun_ns)
             try:
                 async with within(begun_ns + left_ns - perf_counter_ns()):
                     failure = await asyncio.shield(coming)
             except TimeoutError as error:
                 raise too_late(origin, left_ns, begun_ns) from error
+            opening.end()
             if failure is not None:
                 raise RequestFailed(failure.outcome, str(failure.detail)) from failure.__cause__
         return stack.pop()
 
     async def _open_first(
-        self, origin: Origin, stack: list[Connection], connect_ns: int, deadline_ns: int
+        self, origin: Origin, stack: list[Connection], connect_ns: int, deadline_ns: int, opening: Opening
     ) -> Connection:
         if origin in self._is_http1 or not (self._prior or origin.is_tls):
-            return await self._connect(origin, stack, connect_ns, deadline_ns)
+            return await self._connect(origin, stack, connect_ns, deadline_ns, opening)
         coming: asyncio.Future[RequestFailed | None] = asyncio.get_running_loop().create_future()
         self._coming[origin] = coming
         failed: RequestFailed | None = None
         try:
-            connection = await self._connect(origin, stack, connect_ns, deadline_ns)
+            connection = await self._connect(origin, stack, connect_ns, deadline_ns, opening)
         except RequestFailed as failure:
             if failure.outcome != TIMEOUT:  # else who waits may have more time
                 failed = failure

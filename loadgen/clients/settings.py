@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -142,6 +143,8 @@ class Http:
         http2: object = self.http2
         if not isinstance(http2, bool) and http2 != "prior":
             yield f"http2: {http2!r}", 'True, False or "prior"'
+        elif http2 and find_spec("h2") is None:
+            yield "http2: the h2 library is not installed", "pip install 'loadgen[http2]', also at each agent"
         for name in ("verify", "phases"):
             if not isinstance(getattr(self, name), bool):
                 yield f"{name}: {getattr(self, name)!r}", "True or False"

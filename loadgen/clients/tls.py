@@ -29,14 +29,15 @@ def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.S
 
     Args:
         ca_file: PEM; trusted beside the usual roots.
-        http: verifies, unless it says `verify=False`; with its client certificate.
+        http: verifies, unless it says `verify=False`; with its client certificate. Where it allows HTTP/2, the
+            target may choose that (ALPN).
 
     Raises:
         UsageError: a file is not there, or holds no certificate or key; the key is encrypted, or not the certificate's.
         ScenarioError: a secret was not given.
     """
     context = httpx.create_ssl_context(verify=http.verify)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if http.http2 else ["http/1.1"])
     if ca_file is not None:
         try:
             context.load_verify_locations(cafile=str(ca_file))

@@ -98,7 +98,9 @@ class People:
         self._forward = Forward.of(ways.http)
         self._shared_pool: SharedPool | None = None
         if ways.connections.policy == "shared":
-            self._shared_pool = SharedPool(ways.connections.limit, network, ssl)
+            pool = pool_for(ways.connections, network, ssl, http2=ways.http.http2)
+            assert isinstance(pool, SharedPool)
+            self._shared_pool = pool
 
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
         """One more person. load: the index of the plan's load that it belongs to; tags: of that load."""
@@ -143,7 +145,8 @@ class People:
         return self._client(meter, pool, url, "" if url == self._url else target)
 
     def _pool(self) -> ConnectionPool:
-        return pool_for(self.ways.connections, self._network, self._ssl, self._shared_pool)
+        ways = self.ways
+        return pool_for(ways.connections, self._network, self._ssl, self._shared_pool, http2=ways.http.http2)
 
     def _client(self, meter: Meter, pool: ConnectionPool, url: str, target: str = "") -> HttpClient:
         ways = self.ways
