@@ -250,6 +250,10 @@ class Http2Connection(asyncio.Protocol):
 
     # -- what the client calls --------------------------------------------------------------
 
+    def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> asyncio.Future[None]:
+        """HOT. `send` of a request that is no HEAD and all there."""
+        return self._begin(data, exchange, False, deadline_ns, True).waiter
+
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
         """See `connection.Connection`. Of a StreamedRequest the caller's own task sends the body."""
         if type(data) is not bytes:

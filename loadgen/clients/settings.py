@@ -145,6 +145,8 @@ class Http:
             yield f"http2: {http2!r}", 'True, False or "prior"'
         elif http2 and find_spec("h2") is None:
             yield "http2: the h2 library is not installed", "pip install 'loadgen[http2]', also at each agent"
+        elif http2 == "prior" and self.proxy is not None:
+            yield 'http2="prior": a proxy is spoken to in HTTP/1.1', "write http2=True: https:// is tunnelled"
         for name in ("verify", "phases"):
             if not isinstance(getattr(self, name), bool):
                 yield f"{name}: {getattr(self, name)!r}", "True or False"
@@ -254,6 +256,9 @@ class Http:
 
     def notes(self) -> Iterator[str]:
         """What a reader of the figures has to know."""
+        if self.http2:
+            where = "" if self.http2 == "prior" else " where the target chose it"
+            yield f"requests went over HTTP/2{where}: what a user asks for at once shares a connection"
         if not self.verify:
             yield (
                 "certificates were not verified (verify=False): nothing here says that it was the target that answered"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import trustme
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from loadgen.clients import ConnectionPool, HttpClient, TcpNetwork, tls_context
+from loadgen.clients import ConnectionPool, HttpClient, Reply, TcpNetwork, tls_context
 from loadgen.clients.http2 import STREAM_WINDOW_BYTES, Http2Connection
 from loadgen.clients.http2_pool import Http2Pool
 from loadgen.clients.settings import Http
@@ -28,6 +28,13 @@ MB = 1_000_000
 
 async def hello(served: Served, asked: Asked) -> None:
     served.ok(asked.stream, b"hello " + asked.path.encode())
+
+
+async def outcome_of(call: Awaitable[Reply]) -> str:
+    try:
+        return (await call).outcome
+    except RequestFailed as failure:
+        return failure.outcome
 
 
 def only_connection(client: HttpClient) -> Http2Connection:
@@ -855,8 +862,7 @@ async def test_frames_that_should_not_be(name: str) -> None:
             await served.is_closed.wait()
 
     async with http2_server(odd) as server, client_of(server.url, pool=prior_pool()) as client:
-        (result,) = await asyncio.gather(client.get("/", timeout=5), return_exceptions=True)
-        assert getattr(result, "outcome", None) == outcome
+        assert await outcome_of(client.get("/", timeout=5)) == outcome
         server.failures.clear()  # the library says that the client's GOAWAY ends it
 
 

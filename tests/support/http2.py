@@ -94,7 +94,7 @@ class Served(asyncio.Protocol):
                 normalize_outbound_headers=False,
             )
         )
-        self.h2.local_settings.update(settings)
+        self.h2.local_settings.update({code: value for code, value in settings.items()})
         self.h2.local_settings.acknowledge()
         self.open: dict[int, Asked] = {}
         self.pings = 0
