@@ -11,6 +11,9 @@ sent, nothing else is ever heard.
 
 What is asked is `getaddrinfo`, so `/etc/hosts` and `nsswitch.conf` hold, and all the blocking is in the
 loop's threads. `Http.resolve` comes before it, and `Http.ip` leaves the other family out.
+
+A name that is known costs a connection 0.2 µs, with several addresses 0.4 µs (processor time, the least of 7 rounds of
+20,000, on a machine with other work).
 """
 
 from __future__ import annotations

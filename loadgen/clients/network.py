@@ -18,7 +18,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from errno import EADDRNOTAVAIL
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
@@ -34,6 +34,7 @@ from loadgen.clients.outcomes import (
     connect_failure,
 )
 from loadgen.clients.settings import Http
+from loadgen.engine.probe import own_addresses
 from loadgen.errors import RequestFailed, UsageError
 
 __all__ = ["Network", "TcpNetwork"]
@@ -73,7 +74,7 @@ class TcpNetwork:
         note: is told what a reader of the figures has to know.
 
     Raises:
-        UsageError: an address of `Http.source` is none of this machine's.
+        UsageError: an address of `Http.source` is none of this machine's, or it has none in a network of it.
     """
 
     def __init__(
@@ -229,7 +230,8 @@ class TcpNetwork:
 class _Sources:
     """Addresses to connect from, in turn for each address of a target: each pair has all ports of its own."""
 
-    def __init__(self, sources: Iterable[str]) -> None:
+    def __init__(self, given: Iterable[str]) -> None:
+        sources = list(dict.fromkeys(address for one in given for address in _own_of(one)))
         self._of = {
             family: [one for one in sources if family_of(one) == family] for family in (socket.AF_INET, socket.AF_INET6)
         }
@@ -257,6 +259,18 @@ class _Sources:
                 if error.errno != EADDRNOTAVAIL or n == len(sources) - 1:
                     raise
         raise AssertionError
+
+
+def _own_of(source: str) -> list[str]:
+    """An address as it is; of a network those of this machine that are in it."""
+    if "/" not in source:
+        return [source]
+    network = ip_network(source, strict=False)
+    there = own_addresses()
+    found = [one for one in there if ip_address(one) in network]
+    if not found:
+        raise UsageError(f"source: this machine has no address in {source}", hint=f"it has {', '.join(there)}")
+    return found
 
 
 async def _connected(address: str, port: int, source: str | None) -> socket.socket:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -76,7 +76,8 @@ class Http:
     uds: str | Path | None = None
     """All connections go to this UNIX socket of the agent's machine."""
     source: Sequence[str] = ()
-    """Addresses of the agent's machine that connections are made from, in turn: each has ports of its own."""
+    """Addresses of the agent's machine that connections are made from, in turn: each has ports of its own. A network,
+    "10.0.0.0/16", is all that the machine has in it."""
     retries: int = 0
     """How often a request that failed is sent again."""
     max_body: str | int = "64MB"
@@ -187,9 +188,9 @@ class Http:
                 yield from self._resolve_wrong(place, addresses)
         given = _listed(self.source)
         for one in given:
-            if as_address(one) is None:
-                yield f"source: {one!r} is no address", 'write source=["10.0.0.7", "10.0.0.8"]'
-        families = {_family(one) for one in given if as_address(one) is not None}
+            if as_address(one) is None and not _is_network(one):
+                yield f"source: {one!r} is no address", 'write source=["10.0.0.7", "10.0.0.8"], or ["10.0.0.0/24"]'
+        families = {_family(one) for one in given if as_address(one) is not None or _is_network(one)}
         if self.ip in ("4", "6") and families and self.ip not in families:
             yield f'source: no address of IPv{self.ip}, and ip="{self.ip}" allows no others', "of the same family"
 
@@ -345,11 +346,19 @@ def _is_place(text: str) -> bool:
 
 
 def _is_host_or_network(text: str) -> bool:
-    address, slash, bits = text.partition("/")
-    if slash:
-        most = 128 if ":" in address else 32
-        return as_address(address) is not None and bits.isascii() and bits.isdigit() and int(bits) <= most
+    if "/" in text:
+        return _is_network(text)
     return as_address(text) is not None or _is_name(text.removeprefix("*").removeprefix("."))
+
+
+def _is_network(text: object) -> bool:
+    if not isinstance(text, str) or "/" not in text:
+        return False
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _proxy_url_wrong(proxy: object) -> tuple[str, str]:

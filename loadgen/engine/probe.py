@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +37,7 @@ import psutil
 
 from loadgen.units import NS_PER_US
 
-__all__ = ["Look", "Probe", "busiest_remote", "cpu_limit", "memory_limits"]
+__all__ = ["Look", "Probe", "busiest_pair", "cpu_limit", "memory_limits", "own_addresses"]
 
 _CLOSE_AT: Final = 0.5
 """Of the local ports, used by all sockets together: from here on those of each remote address are counted."""
@@ -60,7 +61,7 @@ class Look:
     fds: int = 0
     fd_limit: int = 0
     ports: int = 0
-    """In use towards the busiest remote address, or at most so many: see above."""
+    """In use from one address towards the busiest remote one, or at most so many: see above."""
     port_limit: int = 0
     memory_free_bytes: int = 0
 
@@ -105,7 +106,7 @@ class Probe:
     def count(self) -> None:
         """The dear part; blocking, every few seconds, in a thread. Does nothing while it is not needed."""
         if self._port_limit and self._sockets >= _CLOSE_AT * self._port_limit:
-            self._ports_counted = busiest_remote(_chunks(self._proc / "net/tcp")) + busiest_remote(
+            self._ports_counted = busiest_pair(_chunks(self._proc / "net/tcp")) + busiest_pair(
                 _chunks(self._proc / "net/tcp6")
             )
         else:
@@ -204,9 +205,10 @@ def memory_limits(root: Path = Path("/")) -> tuple[MemoryGroup, ...]:
     return tuple(found)
 
 
-def busiest_remote(chunks: Iterable[bytes]) -> int:
-    """The most sockets that one remote address and port has, of a table like /proc/net/tcp; TIME_WAIT included.
+def busiest_pair(chunks: Iterable[bytes]) -> int:
+    """The most sockets from one local address to one remote address and port, of a table like /proc/net/tcp.
 
+    Each such pair has all the local ports; so who connects from several addresses has more. TIME_WAIT is included.
     Listening sockets have no remote and are left out. So are the accepted ones of a server on this machine
     by what they are: each of its peers is an address of its own.
     """
@@ -215,9 +217,20 @@ def busiest_remote(chunks: Iterable[bytes]) -> int:
     for chunk in chunks:
         lines = (rest + chunk).split(b"\n")
         rest = lines.pop()
-        found.update(fields[2] for line in lines if len(fields := line.split(None, 4)) > 4 and fields[3] != b"0A")
+        found.update(
+            fields[1].rpartition(b":")[0] + fields[2]
+            for line in lines
+            if len(fields := line.split(None, 4)) > 4 and fields[3] != b"0A"
+        )
     found.pop(b"rem_address", None)
     return max(found.values(), default=0)
+
+
+def own_addresses() -> list[str]:
+    """The IP addresses of this machine's interfaces, without those that need one beside them (`fe80::1%eth0`)."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    found = [a for addresses in psutil.net_if_addrs().values() for a in addresses if a.family in families]
+    return [a.address for a in found if "%" not in a.address]
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

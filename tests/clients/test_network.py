@@ -203,9 +203,18 @@ async def test_connections_are_made_from_each_source_address_in_turn() -> None:
 
 
 async def test_a_source_that_is_none_of_the_machine_s_addresses_is_told_before_anything_starts() -> None:
-    with pytest.raises(UsageError, match=r"source: 192\.0\.2\.1 is no address of this machine") as raised:
-        TcpNetwork(Http(source=("127.0.0.7", "192.0.2.1")))
+    with pytest.raises(UsageError, match=r"source: 198\.51\.100\.1 is no address of this machine") as raised:
+        TcpNetwork(Http(source=("127.0.0.7", "198.51.100.1")))
     assert raised.value.hint
+
+
+async def test_a_network_is_all_that_the_machine_has_in_it() -> None:
+    async with Target.at("127.0.0.2") as target:
+        assert await ask(network_at(["127.0.0.2"], source=["127.0.0.0/8", "127.0.0.1"]), target.port, 3) == {"ok": 3}
+        assert target.of() == {"127.0.0.1": 3}
+    with pytest.raises(UsageError, match=r"source: this machine has no address in 198\.51\.100\.0/24") as raised:
+        TcpNetwork(Http(source=("127.0.0.1", "198.51.100.0/24")))
+    assert "127.0.0.1" in raised.value.hint
 
 
 async def test_without_a_source_of_its_family_an_address_is_not_reached() -> None:

@@ -112,6 +112,7 @@ def test_what_is_given_travels_and_is_told() -> None:
         (Http(uds="/" + "x" * 107), "http: uds: the path has more than 107 bytes"),
         (Http(uds="/run/a.sock", ip="4"), "http: uds: all connections go to the socket, so ip has no meaning"),
         (Http(source=["eth0"]), "http: source: 'eth0' is no address"),
+        (Http(source=["10.0.0.0/33"]), "http: source: '10.0.0.0/33' is no address"),
         (Http(source=["10.0.0.1"], ip="6"), 'http: source: no address of IPv6, and ip="6" allows no others'),
         (Http(retries=-1), "http: retries: -1"),
         (Http(retries=True), "http: retries: True"),

@@ -23,6 +23,7 @@ from typing import Any
 
 import certifi
 import pytest
+import trustme
 
 import loadgen
 from loadgen import feed
@@ -41,7 +42,7 @@ from loadgen_controller.rehearsal import rehearse
 from tests.support.target import RunningTarget, running_target
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "docs/language.md", *sorted((ROOT / "docs").glob("tutorial-*.md")))
+PAGES = (ROOT / "docs/language.md", ROOT / "docs/network.md", *sorted((ROOT / "docs").glob("tutorial-*.md")))
 IN_A_JOURNEY = "# in a journey\n"
 
 PRELUDE = f"""
@@ -135,6 +136,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (data / "photo.jpg").write_bytes(bytes(2000))
     (data / "ca.pem").write_text(Path(certifi.where()).read_text())
     monkeypatch.setenv("LOADGEN_SECRET_API_TOKEN", "canary-of-the-examples")
+    monkeypatch.setenv("LOADGEN_SECRET_PROXY_LOGIN", "me:canary-of-the-proxy")
+    own = trustme.CA().issue_cert("worker@load.example")
+    (data / "client.pem").write_bytes(own.cert_chain_pems[0].bytes())
+    monkeypatch.setenv("LOADGEN_SECRET_CLIENT_KEY", own.private_key_pem.bytes().decode())
+    monkeypatch.setattr("loadgen.dsl.secret._values", {})  # each example has a key of its own
     (tmp_path / "browse.py").write_text(NEW.format(title="Browse", name="browse"))
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.probe import Probe, busiest_remote, memory_limits
+from loadgen.engine.probe import Probe, busiest_pair, memory_limits, own_addresses
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
@@ -140,7 +140,23 @@ def test_a_look_at_this_machine_sees_a_socket_that_is_opened() -> None:
 def test_the_busiest_address_is_found_however_the_table_is_cut(remotes: list[str], listening: int, cut: int) -> None:
     text = table(*remotes, listening=listening).encode()
     chunks = [text[at : at + cut] for at in range(0, len(text), cut)]
-    assert busiest_remote(chunks) == max((remotes.count(r) for r in remotes), default=0)
+    assert busiest_pair(chunks) == max((remotes.count(r) for r in remotes), default=0)
+
+
+def test_each_source_address_has_ports_of_its_own_to_the_same_target() -> None:
+    text = table(*["0100007F:1F90"] * 6)
+    assert busiest_pair([text.encode()]) == 6
+    lines = text.splitlines(keepends=True)
+    spread = "".join(line.replace("0100007F:", f"0{n % 3 + 1}00007F:", 1) for n, line in enumerate(lines))
+    assert busiest_pair([spread.encode()]) == 2
+
+
+def test_own_addresses_are_those_that_can_be_bound() -> None:
+    found = own_addresses()
+    assert "127.0.0.1" in found
+    for address in found:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as bound:
+            bound.bind((address, 0))
 
 
 def test_without_a_descriptor_left_what_cannot_be_read_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

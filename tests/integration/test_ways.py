@@ -144,7 +144,7 @@ def test_certificates_that_were_not_verified_are_warned_of_before_and_told_after
 def test_all_that_is_wrong_with_the_way_is_told_before_anything_starts(files: Files, tmp_path: Path) -> None:
     wrong_key = trustme.CA().issue_cert("worker@load.example").private_key_pem.bytes().decode()
     env = {"LOADGEN_SECRET_CLIENT_KEY": wrong_key, "LOADGEN_SECRET_PROXY_LOGIN": "nobody"}
-    http = f'{CERT}, proxy="http://93.184.215.14:3128", proxy_auth=secret("proxy-login"), source=["192.0.2.1"]'
+    http = f'{CERT}, proxy="http://93.184.215.14:3128", proxy_auth=secret("proxy-login"), source=["198.51.100.1"]'
     path = files.scenario("http://127.0.0.1:1", http)
     run = loadgen(
         *("run", path, "--resolve", "shop.example:169.254.169.254"),
@@ -156,7 +156,7 @@ def test_all_that_is_wrong_with_the_way_is_told_before_anything_starts(files: Fi
     assert not (tmp_path / "runs").exists()
     assert '--resolve: "api.example:nonsense" says no addresses of a host' in run.err
     assert "resolve: shop.example has a link-local address, which is never a target" in run.err
-    assert "source: 192.0.2.1 is no address of this machine" in run.err
+    assert "source: 198.51.100.1 is no address of this machine" in run.err
     assert "the private key is not the certificate's" in run.err
     assert wrong_key.splitlines()[1] not in run.err
 
