@@ -9,18 +9,18 @@ follow from the run's seed, the load and the arrival's number alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
 from loadgen.clients import network_of, tls_context
+from loadgen.clients.phased import PhasedMeter, phases_of
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.loader import Scenario
 from loadgen.dsl.outcome import fault_text
 from loadgen.dsl.people import People
 from loadgen.dsl.secret import secret_values
-from loadgen.engine.meter import Meter
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.share import RandomMix, Share
 from loadgen.engine.users import Arrival
@@ -28,7 +28,7 @@ from loadgen.errors import UsageError
 from loadgen.lane import bind
 from loadgen.measure.exemplar import Failure
 from loadgen.measure.redact import Redactor
-from loadgen.measure.series import OK, SKIPPED
+from loadgen.measure.series import OK, SKIPPED, Phase
 from loadgen.profile import ArrivalProfile, UserProfile
 from loadgen.units import format_count
 
@@ -51,6 +51,8 @@ class Seen:
     service_ns: int
     """From the first byte written."""
     size_bytes: int
+    phases_ns: Mapping[Phase, int]
+    """Those that it had, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def _arrival(scenario: Scenario, seed: int, load: int, n: int) -> Arrival:
     return Arrival(None, n, int(order[n % len(order)]), False)
 
 
-class _SeeingMeter(Meter):
+class _SeeingMeter(PhasedMeter):
     """A meter that also keeps what it settles."""
 
     __slots__ = ()
@@ -158,6 +160,7 @@ class _SeeingMeter(Meter):
                     held.done_ns - held.asked_ns,
                     held.done_ns - held.sent_ns if held.sent_ns else 0,
                     held.size_bytes,
+                    {**held.opening_ns, **dict(phases_of(held))} if hasattr(held, "opening_ns") else {},
                 )
             )
 
@@ -168,7 +171,9 @@ class _Stage:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         plan = scenario.plan
         network, context = network_of(plan.http), tls_context(plan.ca, plan.http)
-        self._people = People(plan.ways(), network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep)
+        ways = plan.ways()
+        ways = replace(ways, http=replace(ways.http, phases=True))
+        self._people = People(ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep)
         self._seen: list[Seen] = []
         self._people.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), "seen": self._seen})
         self._redactor = Redactor(lambda: secret_values().values())

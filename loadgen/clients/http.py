@@ -14,7 +14,8 @@ never finished: it has no row, and its connection is closed.
 A request on a kept connection that the target closed without a byte of answer
 is sent once more, on a fresh connection, if its method is idempotent. It stays
 one row, whose time holds both; the pool counts it and the run says so. So is one that
-an HTTP/2 target refused unseen, whatever its method, and up to three times.
+an HTTP/2 target refused unseen, whatever its method, and up to three times. What else is
+sent again, where the plan asks for it, is `attempts.py`'s.
 
 Differences from httpx, on purpose: `timeout` is for the whole call, not for
 each read; `content=` also takes sync iterators.
@@ -28,13 +29,16 @@ from typing import Any, Final, Unpack
 
 import httpx
 
+from loadgen.clients.attempts import Attempts, retries_of
 from loadgen.clients.body import JSON, StreamedRequest, encode_json
 from loadgen.clients.connection import Connection, Unprocessed
 from loadgen.clients.cookies import UserCookies
+from loadgen.clients.discarded import DiscardedReply
 from loadgen.clients.forward import Forward
 from loadgen.clients.graphql import Gql
 from loadgen.clients.headers import UserHeaders
 from loadgen.clients.http1 import MANY_BYTES
+from loadgen.clients.kinds import kinds_of
 from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.pool import ConnectionPool, NoConnectionInTime
@@ -57,7 +61,7 @@ from loadgen.clients.tagging import tags_of
 from loadgen.clients.timeouts import Timeouts
 from loadgen.clients.tracing import Tracer
 from loadgen.engine.meter import Meter
-from loadgen.errors import RequestFailed
+from loadgen.errors import RequestFailed, UsageError
 from loadgen.measure.series import OK
 
 __all__ = ["MAX_REDIRECTS", "HttpClient"]
@@ -91,9 +95,12 @@ class HttpClient:
         "_gets",
         "_headers",
         "_is_plain",
+        "_kinds",
         "_meter",
         "_pool",
         "_posts",
+        "_reply",
+        "_retries",
         "_routes",
         "_tags",
         "_timeouts",
@@ -114,10 +121,13 @@ class HttpClient:
         tracer: Tracer | None = None,
         target: str = "",
         forward: Forward | None = None,
+        retries: int = 0,
     ) -> None:
         self._meter, self._pool, self._timeouts = meter, pool, timeouts
-        self._tags, self._tracer = tags, tracer
-        self._is_plain = not tags and tracer is None
+        self._tags, self._tracer, self._retries = tags, tracer, retries
+        self._kinds = kinds_of(pool.limit_bytes, has_phases=pool.has_phases)
+        self._reply = self._kinds.reply
+        self._is_plain = not tags and tracer is None and self._reply is Reply
         self._total_ns = timeouts.total_ns
         self._routes = routes = routes_of(base_url, target, forward)
         self._gets, self._posts = routes.of("GET"), routes.of("POST")
@@ -244,7 +254,7 @@ class HttpClient:
         self, method: str, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[AllOptions]
     ) -> ReplyStream:
         """An answer that is read while it comes: `async with user.http.stream("GET", "/events") as reply:`."""
-        return ReplyStream(self._call(method.upper(), url, name, None, options, streamed=True), expect)
+        return ReplyStream(self._call(method.upper(), url, name, None, options, is_stream=True), expect)
 
     # -- the way of one request -------------------------------------------------------------
 
@@ -302,12 +312,14 @@ class HttpClient:
         deadline_ns: int = 0,
         accept: Container[int] | None = None,
         follow: bool | None = None,
-        streamed: bool = False,
+        stream: type[StreamedReply] | None = None,
         trace: str = "",
+        retries: int | None = None,
     ) -> Reply:
         """HOT. One request on the wire, and its hops if it is redirected.
 
-        timeouts: None comes from the plain way only. deadline_ns: 0 means by `timeouts`. trace: that it belongs to.
+        timeouts: None comes from the plain way only. deadline_ns: 0 means by `timeouts`. stream: the answer is one, of
+        this class. trace: that it belongs to. retries: None: the plan's.
         """
         meter = self._meter
         series = meter.ask(name or route.name)
@@ -315,11 +327,11 @@ class HttpClient:
         untraced = data
         if self._tracer is not None:
             data, trace = self._traced(self._tracer, route, data, trace, is_plain=timeouts is None)
-        if streamed:
+        if stream is not None:
             data = StreamedRequest.of(data, wants_stream=True)
-            reply: Reply = StreamedReply(meter, route, data, series, asked_ns)
+            reply: Reply = stream(meter, route, data, series, asked_ns)
         else:
-            reply = Reply(meter, route, data, series, asked_ns)
+            reply = self._reply(meter, route, data, series, asked_ns)
         if trace:
             reply.trace = trace
         if series.watch is not None:
@@ -334,16 +346,19 @@ class HttpClient:
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:
-                await self._after(failure, reply, connection, data, timeouts, deadline_ns)
+                await self._after(failure, reply, connection, data, timeouts, deadline_ns, retries)
             except BaseException:
                 self._give_up(reply, connection)
                 raise
         else:
-            await self._send_fresh(reply, data, timeouts, deadline_ns)
+            attempts = self._attempts(reply, retries, deadline_ns)
+            await self._send_fresh(reply, data, timeouts, deadline_ns, attempts)
         if self._tags:
             reply.series = series.split(tags_of(reply.head, self._tags))
         reply.status_code = reply.head.status
-        return await self._answered(reply, untraced, name, expect, timeouts, deadline_ns, accept, follow)
+        return await self._answered(
+            reply, untraced, name, expect, timeouts, deadline_ns, accept, follow, stream, retries
+        )
 
     async def _answered(
         self,
@@ -355,10 +370,11 @@ class HttpClient:
         deadline_ns: int,
         accept: Container[int] | None = None,
         follow: bool | None = None,
+        stream: type[StreamedReply] | None = None,
+        retries: int | None = None,
     ) -> Reply:
         """What a status and cookies ask for. data: sent, but for tracing."""
         meter, head, status = self._meter, reply.head, reply.status_code
-        streamed = isinstance(reply, StreamedReply)
         if not head.is_plain:
             if head.sets_cookie:
                 self._user_cookies().learn(reply.route.url, head.raw)
@@ -369,8 +385,8 @@ class HttpClient:
                     await reply.skip()
                 else:
                     meter.hold(reply)
-                return await self._follow(reply, data, name, expect, timeouts, deadline_ns, accept, streamed)
-        if not streamed:  # else it is held at its end
+                return await self._follow(reply, data, name, expect, timeouts, deadline_ns, accept, stream, retries)
+        if stream is None:  # else it is held at its end
             meter.hold(reply)
         if expect is not None:
             reply.expect(expect)
@@ -384,13 +400,23 @@ class HttpClient:
         data: bytes,
         timeouts: Timeouts,
         deadline_ns: int,
+        retries: int | None = None,
     ) -> None:
-        """A kept connection failed: once more on a fresh one if it was stale, or the failure is the request's."""
-        if not self._is_stale(failure, reply, connection):
+        """A kept connection failed: once more on a fresh one if it was stale or may be, or it is the request's."""
+        attempts = self._attempts(reply, retries, deadline_ns)
+        if not self._is_stale(failure, reply, connection) and not (
+            attempts is not None and attempts.goes_again(failure, reply, had_connection=True)
+        ):
             raise self._failed(reply, failure) from failure.__cause__
-        await self._send_fresh(reply, data, timeouts, deadline_ns)
+        await self._send_fresh(reply, data, timeouts, deadline_ns, attempts)
 
-    async def _send_fresh(self, reply: Reply, data: bytes, timeouts: Timeouts, deadline_ns: int) -> None:
+    def _attempts(self, reply: Reply, retries: int | None, deadline_ns: int) -> Attempts | None:
+        left = self._retries if retries is None else retries
+        return Attempts(self._meter, reply, left, deadline_ns) if left else None
+
+    async def _send_fresh(
+        self, reply: Reply, data: bytes, timeouts: Timeouts, deadline_ns: int, attempts: Attempts | None
+    ) -> None:
         """Send on a connection that the pool opens; a shared pool may also give one that was kept."""
         route, refused = reply.route, 0
         while True:
@@ -398,20 +424,24 @@ class HttpClient:
             try:
                 connection = await self._pool.open(route.origin, timeouts.connect_ns, deadline_ns, opening)
             except RequestFailed as failure:
-                reply.series.opened(opening.times, opening.failed_in(), failure.outcome)
+                reply.opened(opening, failure.outcome)
                 reply.done_ns = perf_counter_ns()
                 if isinstance(failure, NoConnectionInTime):  # censored at its deadline, not at when we noticed
                     reply.done_ns = max(reply.asked_ns, reply.sent_ns, failure.at_ns)
+                if attempts is not None and attempts.goes_again(failure, reply, had_connection=False):
+                    continue
                 raise self._failed(reply, failure) from failure.__cause__
             except BaseException:
                 self._gone(reply)
                 raise
-            reply.series.opened(opening.times)
+            reply.opened(opening)
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:
                 refused += isinstance(failure, Unprocessed)
-                if refused < MAX_REFUSED and self._is_stale(failure, reply, connection):
+                if (refused < MAX_REFUSED and self._is_stale(failure, reply, connection)) or (
+                    attempts is not None and attempts.goes_again(failure, reply, had_connection=True)
+                ):
                     continue
                 raise self._failed(reply, failure) from failure.__cause__
             except BaseException:
@@ -482,9 +512,9 @@ class HttpClient:
         options: AllOptions | BodyOptions | Options,
         json: Any = None,
         *,
-        streamed: bool = False,
+        is_stream: bool = False,
     ) -> Reply:
-        """A request with options. streamed: it is done with the head of its answer."""
+        """A request with options. is_stream: it is done with the head of its answer."""
         json = options.get("json") if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
@@ -498,18 +528,36 @@ class HttpClient:
         follow = options.get("follow_redirects")
         if not isinstance(follow, bool):  # absent, or httpx.USE_CLIENT_DEFAULT
             follow = self.follow_redirects
+        retries = retries_of(options.get("retries"), self._retries)
         auth = auth_of(options, url)
+        discards = bool(options.get("discard", False))
+        stream = self._kinds.discarded if discards else self._kinds.streamed if is_stream else None
+        if discards and (operation is not None or (auth is not None and auth.requires_response_body)):
+            what = "gql()" if operation is not None else f"{type(auth).__name__}"
+            raise UsageError(f"{what} reads its answers", hint="leave out discard=True")
         if auth is None:
             reply = await self._send(
-                route, data, name, expect, timeouts=timeouts, accept=accept, follow=follow, streamed=streamed
+                route,
+                data,
+                name,
+                expect if stream is None else None,
+                timeouts=timeouts,
+                accept=accept,
+                follow=follow,
+                stream=stream,
+                retries=retries,
             )
         else:
             reply = await self._send_with(
-                auth, route, data, name, timeouts=timeouts, accept=accept, follow=follow, streamed=streamed
+                auth, route, data, name, timeouts=timeouts, accept=accept, follow=follow, stream=stream, retries=retries
             )
-            if expect is not None:
-                reply.expect(expect)
-        if operation is not None and not streamed:
+        if is_stream:
+            return reply
+        if isinstance(reply, DiscardedReply):
+            await reply.over()
+        if expect is not None and (auth is not None or stream is not None):
+            reply.expect(expect)
+        if operation is not None:
             operation.judge(reply)
         return reply
 
@@ -523,7 +571,8 @@ class HttpClient:
         timeouts: Timeouts,
         accept: Container[int] | None,
         follow: bool,
-        streamed: bool,
+        stream: type[StreamedReply] | None,
+        retries: int,
     ) -> Reply:
         """The requests of an auth flow, each a row; the last one's answer."""
         asked = route
@@ -543,7 +592,8 @@ class HttpClient:
                     deadline_ns=deadline_ns,
                     accept=accept,
                     follow=follow,
-                    streamed=streamed,
+                    stream=stream,
+                    retries=retries,
                 )
                 if isinstance(reply, StreamedReply) and auth.requires_response_body:
                     await reply.aread()
@@ -571,7 +621,8 @@ class HttpClient:
         timeouts: Timeouts,
         deadline_ns: int,
         accept: Container[int] | None,
-        streamed: bool = False,
+        stream: type[StreamedReply] | None,
+        retries: int | None,
     ) -> Reply:
         """Follow the redirects of `reply`, which is held; the last hop is the answer. data: sent, but for tracing."""
         history: list[Reply] = []
@@ -594,8 +645,9 @@ class HttpClient:
                 deadline_ns=deadline_ns,
                 accept=accept,
                 follow=False,
-                streamed=streamed,
+                stream=stream,
                 trace=reply.trace,
+                retries=retries,
             )
             if isinstance(reply, StreamedReply) and reply.has_redirect_location:
                 await reply.skip()

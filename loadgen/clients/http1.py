@@ -36,7 +36,8 @@ from loadgen.errors import RequestFailed
 
 __all__ = ["MANY_BYTES", "MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Exchange", "Sink"]
 
-MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+MAX_BODY_BYTES: Final = 64_000_000
+"""The usual limit of a body, as it came and unpacked."""
 MAX_HEAD_BYTES: Final = 256 * 1024
 """Of a response, with its interim (1xx) responses. llhttp has no limit of its own."""
 MANY_BYTES: Final = 32 * 1024
@@ -279,6 +280,10 @@ class Connection(asyncio.Protocol):
                 return
             self.data_received(data)
 
+    @property
+    def _is_streaming(self) -> bool:
+        return self._phase == _STREAM
+
     def resume(self) -> None:
         """The sink wants more."""
         if not self.is_closed:
@@ -391,11 +396,11 @@ class Connection(asyncio.Protocol):
 
     def _part(self, exchange: Exchange, head: Head, rest: bytes, length: int, now_ns: int) -> None:
         """The first read held the head and less of the body than there is, or more."""
-        if len(rest) > length:
+        if length > self._limit_bytes:
+            self._too_large()
+        elif len(rest) > length:
             exchange.body = rest[:length]
             self._finish(exchange, head, False, now_ns)
-        elif length > self._limit_bytes:
-            self._too_large()
         else:
             self._phase = _COUNT
             self._final, self._chunks, self._have = head, [rest], length - len(rest)
@@ -418,7 +423,9 @@ class Connection(asyncio.Protocol):
             self._begin_parsing()
         broken = self._parse(data)
         head = self._final
-        if head is not None and (self._complete or self._head_only):
+        if self._have > self._limit_bytes:
+            self._too_large()
+        elif head is not None and (self._complete or self._head_only):
             if not self._complete or broken or self._extra:
                 self._parser = None  # it stands in the middle of a body, or of garbage
             if self._key is not None:
@@ -427,7 +434,7 @@ class Connection(asyncio.Protocol):
             self._finish(exchange, head, head.keep_alive and not broken and not self._extra, now_ns)
         elif broken:
             self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {broken}")
-        elif self._have > self._limit_bytes or (head is not None and (head.length or 0) > self._limit_bytes):
+        elif head is not None and (head.length or 0) > self._limit_bytes:
             self._too_large()
         elif head is None and exchange.size_bytes > MAX_HEAD_BYTES:
             self._fail(PROTOCOL, f"more than {MAX_HEAD_BYTES} bytes of headers")

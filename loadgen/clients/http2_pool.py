@@ -56,9 +56,10 @@ def _factory(
     lost: Lost,
     limit_bytes: int,
     prior: bool,
+    http1_kind: type[http1.Connection],
 ) -> Callable[[], Any]:
     def http1_of() -> http1.Connection:
-        return http1.Connection(loop, wheel, stack, lost, origin.where, limit_bytes)
+        return http1_kind(loop, wheel, stack, lost, origin.where, limit_bytes)
 
     def http2_of() -> Http2Connection:
         return Http2Connection(loop, wheel, stack, lost, origin.where, origin.scheme, limit_bytes)
@@ -85,8 +86,9 @@ class Http2Pool(ConnectionPool):
         *,
         prior: bool = False,
         limit_bytes: int = MAX_BODY_BYTES,
+        has_phases: bool = False,
     ) -> None:
-        super().__init__(network, ssl, limit_bytes=limit_bytes)
+        super().__init__(network, ssl, limit_bytes=limit_bytes, has_phases=has_phases)
         self._prior = prior
         self._is_http1: set[Origin] = set()
         """Targets that chose it."""
@@ -145,7 +147,7 @@ class Http2Pool(ConnectionPool):
     def _protocol(
         self, origin: Origin, loop: asyncio.AbstractEventLoop, wheel: TimeoutWheel, stack: list[Connection]
     ) -> Callable[[], Any]:
-        return _factory(origin, loop, wheel, stack, self._forget, self._limit_bytes, self._prior)
+        return _factory(origin, loop, wheel, stack, self._forget, self.limit_bytes, self._prior, self._http1)
 
     def _connection(self, protocol: Any) -> Connection:
         return _chosen(protocol)
@@ -164,14 +166,15 @@ class Http2SharedPool(SharedPool):
         *,
         prior: bool = False,
         limit_bytes: int = MAX_BODY_BYTES,
+        has_phases: bool = False,
     ) -> None:
-        super().__init__(limit, network, ssl, limit_bytes=limit_bytes)
+        super().__init__(limit, network, ssl, limit_bytes=limit_bytes, has_phases=has_phases)
         self._prior = prior
 
     def _protocol(
         self, origin: Origin, loop: asyncio.AbstractEventLoop, wheel: TimeoutWheel, stack: list[Connection]
     ) -> Callable[[], Any]:
-        return _factory(origin, loop, wheel, stack, self._forget, self._limit_bytes, self._prior)
+        return _factory(origin, loop, wheel, stack, self._forget, self.limit_bytes, self._prior, self._http1)
 
     def _connection(self, protocol: Any) -> Connection:
         return _chosen(protocol)

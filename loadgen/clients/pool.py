@@ -23,9 +23,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter_ns
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict
 
 from loadgen.clients import http1
+from loadgen.clients.capped import connection_kind
 from loadgen.clients.connection import Connection
 from loadgen.clients.http1 import MAX_BODY_BYTES
 from loadgen.clients.network import Network
@@ -112,16 +113,34 @@ def origin_of(scheme: str, host: str, port: int) -> Origin:
 class ConnectionPool:
     """Connections of one user slot. Not shared between loops.
 
+    limit_bytes: of a body. has_phases: its connections note when requests were written (phased.py).
     opened: connections made. stale_retries: requests sent again because the target had closed the
     connection that was kept.
     """
 
-    __slots__ = ("_limit_bytes", "_network", "_open", "_ssl", "idle", "opened", "stale_retries")
+    __slots__ = (
+        "_http1",
+        "_network",
+        "_open",
+        "_ssl",
+        "has_phases",
+        "idle",
+        "limit_bytes",
+        "opened",
+        "stale_retries",
+    )
 
     def __init__(
-        self, network: Network, ssl: ssl.SSLContext | None = None, *, limit_bytes: int = MAX_BODY_BYTES
+        self,
+        network: Network,
+        ssl: ssl.SSLContext | None = None,
+        *,
+        limit_bytes: int = MAX_BODY_BYTES,
+        has_phases: bool = False,
     ) -> None:
-        self._network, self._ssl, self._limit_bytes = network, ssl, limit_bytes
+        self._network, self._ssl = network, ssl
+        self.limit_bytes, self.has_phases = limit_bytes, has_phases
+        self._http1: type[http1.Connection] = connection_kind(limit_bytes, has_phases=has_phases)
         self._open: set[Connection] = set()
         self.idle: dict[Origin, list[Connection]] = {}
         """Stacks; the client pops from them directly. Always empty where others share the pool."""
@@ -181,7 +200,7 @@ class ConnectionPool:
         self, origin: Origin, loop: asyncio.AbstractEventLoop, wheel: TimeoutWheel, stack: list[Connection]
     ) -> Callable[[], Any]:
         """What makes the protocol of a new connection. (HTTP/2: `http2_pool.py`.)"""
-        return lambda: http1.Connection(loop, wheel, stack, self._forget, origin.where, self._limit_bytes)
+        return lambda: self._http1(loop, wheel, stack, self._forget, origin.where, self.limit_bytes)
 
     def _connection(self, protocol: Any) -> Connection:
         """What that protocol is, now that it is connected."""
@@ -228,9 +247,15 @@ class SharedPool(ConnectionPool):
     __slots__ = ("_coming", "_shelves", "_waiting", "limit", "waits")
 
     def __init__(
-        self, limit: int, network: Network, ssl: ssl.SSLContext | None = None, *, limit_bytes: int = MAX_BODY_BYTES
+        self,
+        limit: int,
+        network: Network,
+        ssl: ssl.SSLContext | None = None,
+        *,
+        limit_bytes: int = MAX_BODY_BYTES,
+        has_phases: bool = False,
     ) -> None:
-        super().__init__(network, ssl, limit_bytes=limit_bytes)
+        super().__init__(network, ssl, limit_bytes=limit_bytes, has_phases=has_phases)
         self.limit = limit
         self.waits = 0
         self._shelves: dict[Origin, _Shelf] = {}
@@ -383,6 +408,11 @@ class _Shelf(list[Connection]):
             super().append(connection)
 
 
+class _Settings(TypedDict):
+    limit_bytes: int
+    has_phases: bool
+
+
 def pool_for(
     connections: Connections,
     network: Network,
@@ -390,6 +420,8 @@ def pool_for(
     shared: SharedPool | None = None,
     *,
     http2: bool | Literal["prior"] = False,
+    limit_bytes: int = MAX_BODY_BYTES,
+    has_phases: bool = False,
 ) -> ConnectionPool:
     """The pool of one user slot. shared: the worker's, where there is one; else a new one, to be handed on.
 
@@ -400,15 +432,16 @@ def pool_for(
     """
     if connections.policy == "shared" and shared is not None:
         return shared
+    settings = _Settings(limit_bytes=limit_bytes, has_phases=has_phases)
     if http2:
-        return _http2_pool(connections, network, ssl, prior=http2 == "prior")
+        return _http2_pool(connections, network, ssl, settings, prior=http2 == "prior")
     if connections.policy == "shared":
-        return SharedPool(connections.limit, network, ssl)
-    return ConnectionPool(network, ssl)
+        return SharedPool(connections.limit, network, ssl, **settings)
+    return ConnectionPool(network, ssl, **settings)
 
 
 def _http2_pool(
-    connections: Connections, network: Network, ssl: ssl.SSLContext | None, *, prior: bool
+    connections: Connections, network: Network, ssl: ssl.SSLContext | None, settings: _Settings, *, prior: bool
 ) -> ConnectionPool:
     try:
         from loadgen.clients.http2_pool import Http2Pool, Http2SharedPool
@@ -417,8 +450,8 @@ def _http2_pool(
             "HTTP/2 needs the h2 library, which is not installed", hint="pip install 'loadgen[http2]'"
         ) from error
     if connections.policy == "shared":
-        return Http2SharedPool(connections.limit, network, ssl, prior=prior)
-    return Http2Pool(network, ssl, prior=prior)
+        return Http2SharedPool(connections.limit, network, ssl, prior=prior, **settings)
+    return Http2Pool(network, ssl, prior=prior, **settings)
 
 
 def within(left_ns: int) -> asyncio.Timeout:

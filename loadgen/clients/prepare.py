@@ -62,6 +62,10 @@ class Options(TypedDict, total=False):
     """Taken and not used."""
     accept: Container[int]
     """Statuses of 400 or more that are no errors here."""
+    discard: bool
+    """The body is counted and not kept."""
+    retries: int
+    """How often it is sent again where no connection comes about or the target resets it; else the plan's."""
 
 
 class BodyOptions(Options, total=False):

@@ -11,7 +11,7 @@ import json as _json
 import re
 from collections.abc import Container, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar, overload
+from typing import Any, ClassVar, TypeVar, overload
 
 import httpx
 import msgspec
@@ -20,6 +20,7 @@ from loadgen.clients.decoding import DecodingError, decode, is_charset
 from loadgen.clients.exchange import request_text, response_text
 from loadgen.clients.heads import Head
 from loadgen.clients.http1 import MAX_BODY_BYTES
+from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import PROTOCOL, http_outcome
 from loadgen.clients.pick import Missing, pick_from
 from loadgen.clients.prepare import request_of
@@ -63,6 +64,9 @@ class Reply:
         "trace",
     )
 
+    limit_bytes: ClassVar[int] = MAX_BODY_BYTES
+    """Of the unpacked body; `kinds.py` makes classes with others."""
+
     def __init__(self, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int) -> None:
         self._meter, self.route, self._sent = meter, route, sent
         self._lazy: dict[str, Any] | None = None
@@ -81,6 +85,10 @@ class Reply:
         self.body: bytes
         """As it came: `content` is this, unpacked."""
         self.status_code: int
+
+    def opened(self, opening: Opening, outcome: str = OK) -> None:
+        """What it took to get a connection for it, or where that failed with `outcome`."""
+        self.series.opened(opening.times, opening.failed_in(), outcome)
 
     # -- expectations -----------------------------------------------------------------------
 
@@ -178,7 +186,7 @@ class Reply:
         if content is None:
             encodings = b",".join(v for n, v in self.head.raw if n.lower() == b"content-encoding")
             try:
-                content = lazy["content"] = decode(self.body, encodings.decode("latin-1"), MAX_BODY_BYTES)
+                content = lazy["content"] = decode(self.body, encodings.decode("latin-1"), self.limit_bytes)
             except DecodingError as error:
                 self._meter.settle_as(self, PROTOCOL)
                 raise RequestFailed(PROTOCOL, f"{self.route.method} {self.route.url}: {error}") from error

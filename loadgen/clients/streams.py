@@ -30,7 +30,6 @@ import httpx
 from loadgen.clients.connection import Source
 from loadgen.clients.decoding import DecodingError, Unpacker
 from loadgen.clients.heads import Head
-from loadgen.clients.http1 import MAX_BODY_BYTES
 from loadgen.clients.outcomes import PROTOCOL, TOO_LARGE
 from loadgen.clients.replies import Reply
 from loadgen.clients.routes import Route
@@ -175,7 +174,7 @@ class StreamedReply(Reply):
         """All of the body, unpacked: after this the reply is like any other, with `text`, `json()` and `pick`.
 
         Raises:
-            RequestFailed: as `aiter_raw`; `body too large` beyond 64 MiB.
+            RequestFailed: as `aiter_raw`; `body too large` beyond `Http(max_body=...)`.
         """
         lazy = self._lazily()
         if "content" not in lazy:
@@ -184,8 +183,8 @@ class StreamedReply(Reply):
             async for piece in self.aiter_bytes():
                 parts.append(piece)
                 size += len(piece)
-                if size > MAX_BODY_BYTES:
-                    raise self._break(RequestFailed(TOO_LARGE, f"more than {MAX_BODY_BYTES} bytes"))
+                if size > self.limit_bytes:
+                    raise self._break(RequestFailed(TOO_LARGE, f"more than {self.limit_bytes} bytes"))
             lazy["content"] = b"".join(parts)
         content: bytes = lazy["content"]
         return content
@@ -245,6 +244,10 @@ class StreamedReply(Reply):
             self.source.abort()
         self._unread.clear()
         self._record()
+
+    async def left(self) -> None:
+        """Its block is over."""
+        await self.aclose()
 
     def abandon(self) -> None:
         """It was cancelled: started and never finished, so it has no row."""
@@ -348,6 +351,8 @@ class ReplyStream:
     ) -> None:
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             self._reply.abandon()
+        elif error is None:
+            await self._reply.left()
         else:
             await self._reply.aclose()
 

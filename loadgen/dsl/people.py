@@ -30,6 +30,7 @@ from loadgen.clients import (
     Tracer,
     pool_for,
 )
+from loadgen.clients.phased import PhasedMeter
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.user import User, UserWith, utc_now
 from loadgen.engine.meter import Meter
@@ -97,10 +98,13 @@ class People:
         self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
         self._forward = Forward.of(ways.http)
         self._shared_pool: SharedPool | None = None
+        self._max_body_bytes = ways.http.max_body_bytes
+        if ways.http.phases:
+            self.meter_class = PhasedMeter
         if ways.connections.policy == "shared":
-            pool = pool_for(ways.connections, network, ssl, http2=ways.http.http2)
-            assert isinstance(pool, SharedPool)
-            self._shared_pool = pool
+            shared_pool = self._pool()
+            assert isinstance(shared_pool, SharedPool)
+            self._shared_pool = shared_pool
 
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
         """One more person. load: the index of the plan's load that it belongs to; tags: of that load."""
@@ -146,7 +150,15 @@ class People:
 
     def _pool(self) -> ConnectionPool:
         ways = self.ways
-        return pool_for(ways.connections, self._network, self._ssl, self._shared_pool, http2=ways.http.http2)
+        return pool_for(
+            ways.connections,
+            self._network,
+            self._ssl,
+            self._shared_pool,
+            http2=ways.http.http2,
+            limit_bytes=self._max_body_bytes,
+            has_phases=ways.http.phases,
+        )
 
     def _client(self, meter: Meter, pool: ConnectionPool, url: str, target: str = "") -> HttpClient:
         ways = self.ways
@@ -160,6 +172,7 @@ class People:
             tracer=self._tracer,
             target=target,
             forward=self._forward,
+            retries=ways.http.retries,
         )
 
     def _user(self, recorder: Recorder, load: int, tags: Tags, pool: ConnectionPool) -> User:

@@ -119,13 +119,13 @@ class RequestSeries(Series):
         self.tagged = 0
         """How many series it is split into by tags of responses."""
 
-    def phase(self, phase: Phase, ns: int, outcome: str = OK) -> None:
-        """A request had this phase, and it ended so. Of a time-out it is a lower bound."""
-        key = (phase, outcome, outcome == TIMEOUT)
+    def phase(self, phase: Phase, ns: int, outcome: str = OK, *, is_bound: bool = False) -> None:
+        """A request had this phase, and it ended so. is_bound: it was under way when the time was over."""
+        key = (phase, outcome, is_bound)
         values = self.phases.get(key)
         if values is None:
             if len(self.phases) >= len(PHASES) * MAX_OUTCOMES:
-                key = (phase, OTHER, False)
+                key = (phase, OTHER, is_bound)
             values = self.phases.setdefault(key, [])
         values.append(ns)
 
@@ -135,7 +135,10 @@ class RequestSeries(Series):
         What came before that phase is ok. What becomes of the request itself is not known here.
         """
         for phase, ns in times.items():
-            self.phase(phase, ns, outcome if phase == failed else OK)
+            if phase == failed:
+                self.phase(phase, ns, outcome, is_bound=outcome == TIMEOUT)
+            else:
+                self.phase(phase, ns)
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
         yield from super().swap()

@@ -258,8 +258,8 @@ def keywords(function: Any) -> set[str]:
 OF_THE_ENGINE = {
     "User": "meter idle_ns began_ns ended_ns is_fresh owner clients idle_until begin renew take_state close_clients",
     "HttpClient": "reset close",
-    "Reply": "abandon body head outcome route series exchange",
-    "StreamedReply": "ended broke cut took took_head skip source aclose close",
+    "Reply": "abandon body head outcome route series exchange opened limit_bytes",
+    "StreamedReply": "ended broke cut took took_head skip source aclose close left",
 }
 """What the engine uses of what a journey holds: no words of the language."""
 AS_HTTPX = {

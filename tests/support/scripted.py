@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from loadgen.clients import ConnectionPool, Forward, HttpClient, Reply, TcpNetwork, Timeouts, Tracer
+from loadgen.clients.http1 import MAX_BODY_BYTES
 from loadgen.clients.network import Network
+from loadgen.clients.phased import PhasedMeter
 from loadgen.engine.meter import Meter, Sample
 from loadgen.engine.places import RequestSeries
 from loadgen.engine.recorder import Recorder
@@ -187,9 +189,13 @@ class _Keeping(Meter):
         self.samples: list[Reply] = []
 
     def hold(self, sample: Sample) -> None:
-        assert isinstance(sample, Reply)
-        self.samples.append(sample)
+        if isinstance(sample, Reply):  # and no attempt that was followed by another
+            self.samples.append(sample)
         super().hold(sample)
+
+
+class _KeepingPhased(PhasedMeter, _Keeping):
+    """Both."""
 
 
 @contextlib.asynccontextmanager
@@ -199,7 +205,9 @@ async def client_of(
     tls: ssl.SSLContext | None = None,
     network: Network | None = None,
     timeouts: Timeouts | None = None,
-    limit_bytes: int = 64 * 1024 * 1024,
+    limit_bytes: int = MAX_BODY_BYTES,
+    has_phases: bool = False,
+    retries: int = 0,
     rows: Rows | None = None,
     pool: ConnectionPool | None = None,
     tags: tuple[str, ...] = (),
@@ -207,11 +215,13 @@ async def client_of(
     forward: Forward | None = None,
 ) -> AsyncIterator[HttpClient]:
     """A client of one user; its rows are at `rows_of(client)`."""
-    meter = _Keeping(rows if rows is not None else Rows())
+    meter = (_KeepingPhased if has_phases else _Keeping)(rows if rows is not None else Rows())
     meter.begin("journey", warmup=False, pool_limited=False)
     if pool is None:
-        pool = ConnectionPool(network or TcpNetwork(), tls, limit_bytes=limit_bytes)
-    client = HttpClient(meter, pool, url, timeouts or Timeouts(), tags=tags, tracer=tracer, forward=forward)
+        pool = ConnectionPool(network or TcpNetwork(), tls, limit_bytes=limit_bytes, has_phases=has_phases)
+    client = HttpClient(
+        meter, pool, url, timeouts or Timeouts(), tags=tags, tracer=tracer, forward=forward, retries=retries
+    )
     try:
         yield client
     finally:

@@ -17,6 +17,7 @@ from loadgen.dsl.environment import find_settings, read_settings
 from loadgen.dsl.loader import Scenario
 from loadgen.errors import ExitCode, UsageError
 from loadgen.measure.exemplar import Failure
+from loadgen.measure.series import PHASES
 from loadgen.report.tables import Table
 from loadgen.units import format_count, format_duration
 from loadgen_controller.again import Earlier, arrival_of, arrival_text, earlier_run
@@ -139,6 +140,8 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
     async for done in rehearsed:
         failed += not done.has_passed
         print_table(console, Table(done.journey, _HEAD, tuple(_rows(done)), words=4))
+        if (phases := _phases(done)).rows:
+            print_table(console, phases)
         word = done.outcome if done.has_passed else f"failed: {done.outcome}"
         line = f"{done.journey}: {word} after {_count(len(done.requests))} in {format_duration(done.response_ns)}"
         console.print(Text(line, style="green" if done.has_passed else "bold red"), soft_wrap=True)
@@ -177,6 +180,17 @@ def _rows(done: Rehearsed) -> Iterator[tuple[str, ...]]:
             format_duration(seen.service_ns) if seen.service_ns else "-",
             format_count(seen.size_bytes),
         )
+
+
+def _phases(done: Rehearsed) -> Table:
+    """Where the time of each request went."""
+    had = [phase for phase in PHASES if any(phase in seen.phases_ns for seen in done.requests)]
+    rows = (
+        (seen.name, *(format_duration(seen.phases_ns[p]) if p in seen.phases_ns else "-" for p in had))
+        for seen in done.requests
+        if seen.phases_ns
+    )
+    return Table(f"{done.journey}: phases", ("request", *had), tuple(rows))
 
 
 def _count(n: int) -> str:
