@@ -2,7 +2,9 @@
 
 import os
 
-from loadgen import Plan, User, journey, users
+from loadgen import Http, Plan, User, journey, users
+
+CA, IS_HTTP2 = os.environ.get("BENCH_CA"), bool(os.environ.get("BENCH_HTTP2"))
 
 
 @journey
@@ -15,6 +17,13 @@ async def four(user: User) -> None:
         await user.http.post("/json", json={"sku": "sku-0001", "quantity": 2}, expect=200)
         page = await user.http.get("/1k", expect=200)
         assert len(page.content) == 1024
+        assert not IS_HTTP2 or page.http_version == "HTTP/2"
 
 
-plan = Plan(target="http://127.0.0.1:1", load=users(64).hold("5s"), mix=four, ca=os.environ.get("BENCH_CA"))
+plan = Plan(
+    target="http://127.0.0.1:1",
+    load=users(64).hold("5s"),
+    mix=four,
+    ca=CA,
+    http=Http(http2=IS_HTTP2),
+)

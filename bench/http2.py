@@ -21,8 +21,8 @@ nothing but what it counts by status."""
 
 
 def measure(*, seconds: int = 4, turns: int = 3) -> Section:
-    if not has_http2():
-        return skipped(TITLE, "`Http(http2=True)` is not there yet")
+    if find_spec("h2") is None:
+        return skipped(TITLE, "the package h2 is not installed")
     with running_nginx(cpus=[TARGET_CORE], log=False, tls=True) as nginx, trusting(nginx.ca) as four_requests:
         compared = alternate(
             {
@@ -42,8 +42,3 @@ def measure(*, seconds: int = 4, turns: int = 3) -> Section:
         BUDGET.verdict(compared),
         ["nginx", "h2load", "k6"],
     )
-
-
-def has_http2() -> bool:
-    """Whether plans can ask for it."""
-    return find_spec("loadgen.clients.http2") is not None

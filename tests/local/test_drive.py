@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from functools import reduce
 from operator import add
@@ -58,6 +59,18 @@ async def test_the_deltas_add_up_to_the_totals(plan: str, due: int | None, tmp_p
     assert [a.end_ns for a in deltas[:-1]] == [b.start_ns for b in deltas[1:]]
     assert totals.counters.iterations_due == totals.counters.iterations_finished
     assert due is None or totals.counters.iterations_due == due
+
+
+async def test_the_collector_looks_at_users_less_often_while_a_load_is_driven_and_as_before_after_it(
+    tmp_path: Path,
+) -> None:
+    before, during = gc.get_threshold(), []
+
+    await drive(tmp_path, 'load=users(3).hold("300ms")', emit=lambda _: during.append(gc.get_threshold()))
+
+    assert gc.get_threshold() == before
+    assert during[0][0] > before[0]
+    assert during[0][1] > before[1]
 
 
 async def test_what_is_due_in_the_warm_up_is_counted_and_has_rows_of_its_own(tmp_path: Path) -> None:
