@@ -136,7 +136,8 @@ class Encoder(HpackEncoder):
             return super().encode(headers, huffman)
         self.coming = None
         kept = self._blocks.get(request)
-        if self.header_table.resized:
+        if self.table_size_changes:
+            self.header_table.resized = True  # hpack forgets to tell when the same size is set twice
             self._changes += 1
         elif kept is not None and kept[0] == self._changes:
             return kept[1]

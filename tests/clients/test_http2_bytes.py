@@ -1,0 +1,312 @@
+"""HTTP/2 without a network: bytes may be cut anywhere or broken in any way, and what is remembered changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import hpack
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from loadgen.clients import http2_heads
+from loadgen.clients.connection import Connection
+from loadgen.clients.heads import NO_ANSWER, Answer, Head
+from loadgen.clients.http2 import Http2Connection
+from loadgen.clients.http2_heads import Decoder, Encoder, Received, fields_of
+from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
+from loadgen.errors import RequestFailed
+
+
+class Kept:
+    """An exchange, and a route that was never answered."""
+
+    def __init__(self) -> None:
+        self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = 0
+        self.head: Head
+        self.body: bytes
+        self.answer: Answer = NO_ANSWER
+
+    @property
+    def route(self) -> Kept:
+        return self
+
+
+class Wire(asyncio.Transport):
+    """Keeps what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.is_aborted = False
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+REQUESTS = [
+    b"GET /a HTTP/1.1\r\nHost: shop.test\r\nX-A: 1\r\n\r\n",
+    b"POST /b HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\n\r\nhi",
+    b"HEAD /c HTTP/1.1\r\nHost: shop.test\r\n\r\n",
+    b"GET /d HTTP/1.1\r\nHost: shop.test\r\n\r\n",
+]
+
+
+def ask_all(connection: Http2Connection) -> list[tuple[Kept, asyncio.Future[None]]]:
+    asked = []
+    for request in REQUESTS:
+        exchange = Kept()
+        if connection.stack:
+            assert connection.stack.pop() is connection
+        waiter = connection.send(request, exchange, request.startswith(b"HEAD"), NEVER_NS)
+        assert isinstance(waiter, asyncio.Future)
+        asked.append((exchange, waiter))
+    return asked
+
+
+def results(asked: list[tuple[Kept, asyncio.Future[None]]]) -> list[tuple[Any, ...]]:
+    """How each request ended."""
+    found: list[tuple[Any, ...]] = []
+    for exchange, waiter in asked:
+        if not waiter.done():
+            found.append(("waits",))
+        elif waiter.cancelled():
+            found.append(("cut",))
+        elif (failure := waiter.exception()) is not None:
+            assert isinstance(failure, RequestFailed)
+            found.append((failure.outcome,))
+        else:
+            assert 0 < exchange.sent_ns <= exchange.first_byte_ns <= exchange.done_ns
+            found.append((exchange.head.status, exchange.head.raw, exchange.body, exchange.size_bytes))
+    return found
+
+
+def fed(parts: Callable[[bytes], list[bytes]], *, eof: bool = False) -> list[tuple[Any, ...]]:
+    """What becomes of the requests when the server's bytes come in these parts."""
+
+    async def run() -> list[tuple[Any, ...]]:
+        loop = asyncio.get_running_loop()
+        stack: list[Any] = []
+        wheel = TimeoutWheel(lambda _, __: None)
+
+        def lost(connection: Connection) -> None:
+            if connection in stack:
+                stack.remove(connection)
+
+        connection = Http2Connection(loop, wheel, stack, lost, "shop.test:80", "http")
+        wire = Wire()
+        connection.connection_made(wire)
+        asked = ask_all(connection)
+        for part in parts(answers(wire.written)):
+            if wire.is_aborted:
+                break
+            connection.data_received(part)
+        if eof:
+            connection.connection_lost(None)
+        assert connection.is_closed == wire.is_aborted
+        if connection.is_closed:
+            assert not stack
+            assert all(waiter.done() for _, waiter in asked)
+        else:
+            assert stack.count(connection) == 1
+        return results(asked)
+
+    return asyncio.run(run())
+
+
+def answers(written: bytes) -> bytes:
+    """What a server says to the requests: every kind of frame that a client may meet."""
+    h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+    h2.initiate_connection()
+    h2.receive_data(written)
+    one, two, three, four = 1, 3, 5, 7
+    h2.send_headers(two, [(":status", "103"), ("link", "</x>")])
+    h2.send_headers(one, [(":status", "200"), ("content-length", "1003"), ("x-a", "b" * 100)])
+    h2.send_data(one, b"x" * 1000)
+    h2.ping(b"12345678")
+    h2.send_headers(two, [(":status", "201"), ("x-a", "b" * 100), ("set-cookie", "a=1")])
+    h2.send_data(one, b"yyy", end_stream=True, pad_length=10)
+    h2.send_headers(three, [(":status", "200"), ("content-length", "77")], end_stream=True)
+    h2.send_data(two, b"")
+    h2.reset_stream(four, 2)
+    h2.send_data(two, b"created")
+    h2.send_headers(two, [("x-sum", "1")], end_stream=True)
+    said: bytes = h2.data_to_send()
+    return said
+
+
+WHOLE = [
+    (200, [(b"content-length", b"1003"), (b"x-a", b"b" * 100)], b"x" * 1000 + b"yyy"),
+    (201, [(b"x-a", b"b" * 100), (b"set-cookie", b"a=1")], b"created"),
+    (200, [(b"content-length", b"77")], b""),
+    ("h2 internal_error",),
+]
+
+
+def test_all_at_once() -> None:
+    assert [one[:3] for one in fed(lambda said: [said])] == WHOLE
+
+
+def test_byte_by_byte() -> None:
+    assert fed(lambda said: [said[n : n + 1] for n in range(len(said))]) == fed(lambda said: [said])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 1400), max_size=12))
+def test_cuts_anywhere_change_nothing(cuts: list[int]) -> None:
+    def cut(said: bytes) -> list[bytes]:
+        places = sorted({0, *(c for c in cuts if c < len(said)), len(said)})
+        return [said[a:b] for a, b in pairwise(places)]
+
+    assert [one[:3] for one in fed(cut)] == WHOLE
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_broken_bytes_end_in_outcomes_and_leave_nobody_waiting_at_the_end(data: st.DataObject) -> None:
+    def broken(said: bytes) -> list[bytes]:
+        changed = bytearray(said)
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, len(changed) - 1))
+            match data.draw(st.sampled_from(["flip", "drop", "insert", "twice"])):
+                case "flip":
+                    changed[at] ^= data.draw(st.integers(1, 255))
+                case "drop":
+                    del changed[at : at + data.draw(st.integers(1, 40))]
+                case "insert":
+                    changed[at:at] = data.draw(st.binary(min_size=1, max_size=40))
+                case "twice":
+                    changed[at:at] = changed[at : at + 60]
+            if not changed:
+                return []
+        at = data.draw(st.integers(0, len(changed)))
+        return [bytes(changed[:at]), bytes(changed[at:])]
+
+    for outcome, *_ in fed(broken, eof=True):
+        assert isinstance(outcome, int) or outcome in ("protocol", "reset", "body too large") or outcome[:3] == "h2 "
+
+
+_FRAME = st.builds(
+    lambda kind, flags, stream, payload: (
+        len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+    ),
+    st.integers(0, 12),
+    st.integers(0, 255),
+    st.sampled_from([0, 1, 3, 5, 7, 9, 2, 2**31 - 1]),
+    st.binary(max_size=40),
+)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(_FRAME, max_size=8))
+@example([b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + b"\0" * 8])
+def test_any_frames_end_in_outcomes(frames: list[bytes]) -> None:
+    settings_frame = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+    for outcome, *_ in fed(lambda _: [settings_frame, *frames], eof=True):
+        assert isinstance(outcome, int) or outcome in ("protocol", "reset", "body too large") or outcome[:3] == "h2 "
+
+
+# -- what is remembered -----------------------------------------------------------------------------
+
+_HEADS = [
+    b"GET / HTTP/1.1\r\nHost: a.test\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n",
+    b"GET /x?y=1 HTTP/1.1\r\nHost: a.test\r\nAccept: */*\r\nCookie: a=1; b=2\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 12\r\nAuthorization: Bearer abc\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: b.test\r\ntraceparent: 00-1-2-01\r\nX-Big: " + b"v" * 3000 + b"\r\n\r\n",
+    b"PUT /put HTTP/1.1\r\nHost: b.test\r\nX-Other: " + b"w" * 3000 + b"\r\n\r\n",
+]
+
+
+@settings(deadline=None, max_examples=60)
+@example([0, 3, -8193, -8193, 4, 0])
+@given(st.lists(st.one_of(st.integers(0, 4), st.sampled_from([0, 100, 4096, 8192]).map(lambda n: -n - 1)), max_size=30))
+def test_a_remembered_request_means_what_it_meant(turns: list[int]) -> None:
+    encoder, decoder = Encoder(), hpack.Decoder()
+    decoder.max_allowed_table_size = 8192
+    for turn in turns:
+        if turn < 0:
+            encoder.header_table_size = -turn - 1
+            continue
+        fields = fields_of(_HEADS[turn], b"https")
+        encoder.coming = fields
+        assert [tuple(pair) for pair in decoder.decode(encoder.encode([]), raw=True)] == list(fields.pairs)
+
+
+def test_the_second_time_a_request_takes_a_few_bytes_and_paths_stay_out_of_the_table() -> None:
+    encoder = Encoder()
+    fields = fields_of(_HEADS[1], b"https")
+    sizes = []
+    for _ in range(3):
+        encoder.coming = fields
+        sizes.append(len(encoder.encode([])))
+    assert sizes[1] == sizes[2] < sizes[0] - 10
+    assert b":path" not in [name for name, _ in encoder.header_table.dynamic_entries]
+
+
+_FIELD = st.sampled_from(
+    [
+        (":status", "200"),
+        (":status", "404"),
+        ("server", "nginx"),
+        ("date", "Wed, 25 Nov 2026 00:00:00 GMT"),
+        ("date", "Wed, 25 Nov 2026 00:00:01 GMT"),
+        ("content-type", "text/html"),
+        ("x-big", "b" * 2000),
+        ("x-big", "c" * 2000),
+        ("set-cookie", "a=1"),
+    ]
+)
+_RESPONSE = st.lists(_FIELD, min_size=1, max_size=5)
+
+
+def _seen(fields: Any) -> tuple[Any, ...]:
+    received = Received.of(fields)
+    return received.wrong, received[1], None if received.head is None else received.head.raw
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(_RESPONSE, st.booleans(), st.booleans()), max_size=25))
+def test_a_remembered_answer_means_what_it_meant(turns: list[tuple[list[tuple[str, str]], bool, bool]]) -> None:
+    """The server's table, hpack's own and ours stay the same, whether it refers to its table or, as nginx, never."""
+    http2_heads._meanings.clear()
+    encoder, plain, ours = hpack.Encoder(), hpack.Decoder(), Decoder(256 * 1024)
+    for fields, is_like_nginx, is_again in turns:
+        block = b"".join(map(_literal, fields)) if is_like_nginx else encoder.encode(fields)
+        for _ in range(1 + (is_again and is_like_nginx)):
+            if is_like_nginx:  # it adds to the table past the encoder
+                for name, value in fields:
+                    encoder.header_table.add(name.encode(), value.encode())
+            expected = _seen(plain.decode(block, raw=True))
+            (received,) = ours.decode(block)
+            assert isinstance(received, Received)
+            assert (received.wrong, received[1], None if received.head is None else received.head.raw) == expected
+
+
+def _literal(field: tuple[str, str]) -> bytes:
+    """Name and value as they are, to be added to the table."""
+    name, value = (text.encode() for text in field)
+    return b"\x40" + _sized(name) + _sized(value)
+
+
+def _sized(text: bytes) -> bytes:
+    size = hpack.hpack.encode_integer(len(text), 7)
+    return bytes(size) + text
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2_heads, "MAX_KEPT", 10)
+    http2_heads._meanings.clear()
+    ours = Decoder(256 * 1024)
+    for n in range(50):
+        ours.decode(b"\x88" + b"\x00" + _sized(b"x-n") + _sized(str(n).encode()))
+        fields_of(f"GET /{n} HTTP/1.1\r\nHost: n.test\r\n\r\n".encode(), b"http")
+    assert len(http2_heads._meanings) <= 10
+    assert len(http2_heads._known[b"http"]) <= 10
