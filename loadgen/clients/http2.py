@@ -23,7 +23,7 @@ Not here: priorities, CONNECT, upgrades from HTTP/1.1, PINGs of our own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from time import perf_counter_ns
 from typing import Final, cast
@@ -178,6 +178,7 @@ class Http2Connection(asyncio.Protocol):
     __slots__ = (
         "_closed_as",
         "_drained",
+        "_freed",
         "_goaway",
         "_heard_ns",
         "_is_greeted",
@@ -220,6 +221,8 @@ class Http2Connection(asyncio.Protocol):
         self.where = where
         self.stack = stack
         """Where it is while it has room."""
+        self._freed: Callable[[Connection], None] | None = getattr(stack, "freed", None)
+        """Of a stack that wants to know when nothing is under way."""
         self.is_closed = False
         self.requests = 0
         self.deadline_ns = 0
@@ -747,8 +750,10 @@ class Http2Connection(asyncio.Protocol):
                 return
         if self._is_leaving or self._next_id > _MAX_ID or len(self._streams) >= self._max_streams:
             self._withdraw()
-        else:
+        elif not self._is_offered:
             self._offer()
+        elif self._freed is not None and not self._streams:
+            self._freed(self)
 
     def _flush(self) -> None:
         if not self.is_closed and (out := self._library.data_to_send()):

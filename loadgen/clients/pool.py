@@ -244,7 +244,7 @@ class SharedPool(ConnectionPool):
     waits: how many requests had to wait.
     """
 
-    __slots__ = ("_coming", "_shelves", "_waiting", "limit", "waits")
+    __slots__ = ("_coming", "_held_back", "_shelves", "_waiting", "limit", "waits")
 
     def __init__(
         self,
@@ -259,6 +259,8 @@ class SharedPool(ConnectionPool):
         self.limit = limit
         self.waits = 0
         self._shelves: dict[Origin, _Shelf] = {}
+        self._held_back: set[Connection] = set()
+        """With room (HTTP/2), but somebody waits for a connection to another origin."""
         self._coming = 0
         """Connections that are being opened, and permissions to open one that were given to a waiter."""
         self._waiting: deque[tuple[Origin, asyncio.Future[Connection | None]]] = deque()
@@ -343,9 +345,10 @@ class SharedPool(ConnectionPool):
             future.set_result(connection)
             return True
         self._waiting.appendleft(turn)
-        if not connection.is_free:  # it has room, and others' requests
-            return False
-        connection.abort()  # which lets the waiter in
+        if connection.is_free:
+            connection.abort()  # which lets the waiter in
+        else:  # it has others' requests, and takes no more until they have ended, or the waiter would starve
+            self._held_back.add(connection)
         return True
 
     def _let_in(self) -> None:
@@ -372,6 +375,7 @@ class SharedPool(ConnectionPool):
 
     def _forget(self, connection: Connection) -> None:
         super()._forget(connection)
+        self._held_back.discard(connection)
         self._let_in()
 
     def close_idle(self) -> None:
@@ -406,6 +410,16 @@ class _Shelf(list[Connection]):
     def append(self, connection: Connection) -> None:
         if not self._pool._returned(self, connection):
             super().append(connection)
+
+    def freed(self, connection: Connection) -> None:
+        """It had requests under way and has none. Neither here nor held back, it was just given to a waiter."""
+        if connection in self:
+            self.remove(connection)
+        elif connection in self._pool._held_back:
+            self._pool._held_back.remove(connection)
+        else:
+            return
+        self.append(connection)
 
 
 class _Settings(TypedDict):

@@ -15,7 +15,7 @@ from h2.settings import SettingCodes
 
 from loadgen.clients import ConnectionPool, HttpClient, Reply, TcpNetwork, tls_context
 from loadgen.clients.http2 import STREAM_WINDOW_BYTES, Http2Connection
-from loadgen.clients.http2_pool import Http2Pool
+from loadgen.clients.http2_pool import Http2Pool, Http2SharedPool
 from loadgen.clients.settings import Http
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_MS
@@ -992,6 +992,97 @@ async def test_who_waits_for_the_first_connection_has_a_time_out_of_its_own() ->
         assert failure.value.outcome == "timeout"
         first.cancel()
         assert [row.response_ns for row in rows_of(client)] == [30 * NS_PER_MS]
+
+
+# -- connections that all users share ----------------------------------------------------------------------
+
+
+async def test_a_shared_connection_takes_what_all_users_ask_for() -> None:
+    async with http2_server(hello) as server:
+        pool = Http2SharedPool(1, TcpNetwork(), prior=True)
+        async with (
+            client_of(server.url, pool=pool) as one,
+            client_of(server.url, pool=pool) as two,
+        ):
+            for _ in range(3):
+                replies = await asyncio.gather(*(who.get("/", expect=200) for who in (one, two) for _ in range(10)))
+                assert {reply.http_version for reply in replies} == {"HTTP/2"}
+            assert (len(server.connections), server.peak > 2) == (1, True)
+            pool.close()
+
+
+async def test_who_finds_all_streams_of_shared_connections_taken_waits_for_one() -> None:
+    release = asyncio.Event()
+
+    async def held(served: Served, asked: Asked) -> None:
+        await release.wait()
+        served.ok(asked.stream)
+
+    async with http2_server(held, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 2}) as server:
+        pool = Http2SharedPool(2, TcpNetwork(), prior=True)
+        async with client_of(server.url, pool=pool) as client:
+            first = [asyncio.create_task(client.get("/", expect=200)) for _ in range(2)]
+            while len(server.asked) < 2 or any(not c._is_greeted for c in pool._open):  # type: ignore[attr-defined]
+                await asyncio.sleep(0.001)
+            rest = [asyncio.create_task(client.get("/", expect=200)) for _ in range(20)]
+            while len(server.asked) < 4:
+                await asyncio.sleep(0.001)
+            assert pool.waits >= 16
+            release.set()
+            await asyncio.gather(*first, *rest)
+            assert (len(server.connections), server.peak) == (2, 2)
+            pool.close()
+
+
+async def test_a_busy_shared_connection_is_not_closed_for_another_target_but_makes_way_for_it() -> None:
+    release = asyncio.Event()
+
+    async def held(served: Served, asked: Asked) -> None:
+        if asked.path == "/hold":
+            await release.wait()
+        served.ok(asked.stream, b"done")
+
+    async with http2_server(held) as one, http2_server(hello) as two:
+        pool = Http2SharedPool(1, TcpNetwork(), prior=True)
+        async with client_of(one.url, pool=pool) as client, client_of(two.url, pool=pool) as other:
+            calls = [asyncio.create_task(client.get("/hold", expect=200)) for _ in range(2)]
+            while len(one.asked) < 2:
+                await asyncio.sleep(0.001)
+            waits = asyncio.create_task(other.get("/", expect=200))
+            await asyncio.sleep(0.01)
+            assert not waits.done()
+            busy = asyncio.create_task(client.get("/", expect=200))  # the last that goes before it
+            await asyncio.sleep(0.01)
+            later = asyncio.create_task(client.get("/", expect=200))
+            await asyncio.sleep(0.01)
+            assert not later.done()
+            release.set()
+            assert [(await call).content for call in (*calls, busy)] == [b"done"] * 3
+            assert (await waits).content == b"hello /"
+            assert (await later).content == b"done"
+            assert (len(one.connections), len(two.connections)) == (2, 1)
+            pool.close()
+
+
+async def test_fresh_connections_for_each_iteration_let_end_what_is_under_way() -> None:
+    release = asyncio.Event()
+
+    async def held(served: Served, asked: Asked) -> None:
+        if asked.path == "/hold":
+            await release.wait()
+        served.ok(asked.stream)
+
+    async with http2_server(held) as server, client_of(server.url, pool=prior_pool()) as client:
+        call = asyncio.create_task(client.get("/hold", expect=200))
+        while not server.asked:
+            await asyncio.sleep(0.001)
+        client._pool.close_idle()
+        await client.get("/", expect=200)
+        assert len(server.connections) == 2
+        release.set()
+        await call
+        await server.connections[0].is_closed.wait()
+        assert len(client._pool) == 1
 
 
 # -- http/1.1 pays nothing ---------------------------------------------------------------------------------
