@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from errno import EADDRNOTAVAIL
 from ipaddress import ip_address, ip_network
+from random import randrange
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
@@ -251,7 +252,9 @@ class _Sources:
         sources = self._of[family_of(address)]
         if not sources:
             raise RequestFailed(UNREACHABLE, f"{address}:{port}: no source address of its family")
-        turn = self._turns[address] = self._turns.get(address, -1) + 1
+        # Workers begin at different ones, as with addresses: else the first would have most of a short run.
+        turn = self._turns.get(address)
+        turn = self._turns[address] = randrange(len(sources)) if turn is None else turn + 1  # noqa: S311
         for n in range(len(sources)):
             try:
                 return await _connected(address, port, sources[(turn + n) % len(sources)])
