@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from errno import EADDRNOTAVAIL
@@ -41,8 +42,8 @@ from loadgen.errors import RequestFailed, UsageError
 __all__ = ["Network", "TcpNetwork"]
 
 T = TypeVar("T")
-_BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
-"""Linux: bind the address only. Else each bind takes a port that no other connection can have, whatever its target."""
+_BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24 if sys.platform == "linux" else None)
+"""Bind the address only. Else each bind takes a port that no other connection can have, whatever its target."""
 _SWALLOWED_S: Final = 1.0
 """An attempt that is given up after so long counts as one that failed."""
 _NEXT: Final = frozenset({REFUSED, UNREACHABLE, TIMEOUT, NO_PORT})
@@ -282,8 +283,9 @@ async def _connected(address: str, port: int, source: str | None) -> socket.sock
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source is not None:
-            with suppress(OSError):  # not on every system
-                sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+            if _BIND_ADDRESS_NO_PORT is not None:
+                with suppress(OSError):  # Linux before 4.2
+                    sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
             sock.bind((source, 0))
         await asyncio.get_running_loop().sock_connect(sock, (address, port))
     except BaseException:

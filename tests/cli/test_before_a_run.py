@@ -70,6 +70,16 @@ def test_plan_sends_one_iteration_of_each_journey_and_no_more(shop: RunningTarge
     assert found["rows"] == [{"journey": "look", "data": "rows", "needed": 1, "there": 2}]
 
 
+def test_plan_shows_the_way_to_the_target(tmp_path: Path) -> None:
+    path = scenario(
+        tmp_path, more=', http=__import__("loadgen").Http(dns_ttl="5s", resolve={"shop.example": "10.0.0.1"})'
+    )
+    result = loadgen("plan", path, "--no-trial", "--resolve", "api.example:443:10.0.0.2")
+    assert result.exit_code == 0, result.stderr
+    assert "http       dns_ttl = 5s" in result.stdout
+    assert "shop.example': ['10.0.0.1'], 'api.example:443': ['10.0.0.2']" in result.stdout
+
+
 def test_plan_without_a_trial_sends_nothing_and_can_be_compared(shop: RunningTarget, tmp_path: Path) -> None:
     shop.reset()
     args = ("plan", scenario(tmp_path), "--target", shop.url, "--no-trial")

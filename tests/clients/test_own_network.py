@@ -23,16 +23,17 @@ PORTS = 10
 # -- ports ------------------------------------------------------------------------------------------
 
 
-def users_who_keep_connections(users: int, sources: list[str]) -> dict[str, Any]:
-    """How requests of so many users ended, who each keep a connection, with 10 ports to connect from."""
+def users_who_keep_connections(users: int, sources: list[str], hosts: list[str]) -> dict[str, Any]:
+    """How requests of so many users to each host ended, who each keep a connection, with 10 ports to connect from."""
 
     async def ask() -> dict[str, Any]:
         outcomes: Counter[str] = Counter()
         details: set[str] = set()
-        async with scripted(ok(b"x"), host="127.0.0.2") as server, contextlib.AsyncExitStack() as stack:
-            only_these_ports(50_000, 50_000 + PORTS - 1)  # from now on: the server has another
+        async with contextlib.AsyncExitStack() as stack:
+            servers = [await stack.enter_async_context(scripted(ok(b"x"), host=host)) for host in hosts]
+            only_these_ports(50_000, 50_000 + PORTS - 1)  # from now on: the servers have others
             network = TcpNetwork(Http(source=tuple(sources)))
-            for _ in range(users):
+            for server in servers * users:
                 client = await stack.enter_async_context(client_of(server.url, network=network))
                 try:
                     await client.get("/")
@@ -48,7 +49,7 @@ WHERE = "tests.clients.test_own_network"
 
 
 def test_ports_that_are_used_up_are_our_own_fault_and_the_outcome_says_what_to_do() -> None:
-    found = in_namespace(f"{WHERE}:users_who_keep_connections", PORTS + 3, [])
+    found = in_namespace(f"{WHERE}:users_who_keep_connections", PORTS + 3, [], ["127.0.0.2"])
 
     assert found["outcomes"] == {"ok": PORTS, "no local port": 3}
     assert found["own"] == 3
@@ -56,9 +57,18 @@ def test_ports_that_are_used_up_are_our_own_fault_and_the_outcome_says_what_to_d
 
 
 def test_each_source_address_has_ports_of_its_own() -> None:
-    found = in_namespace(f"{WHERE}:users_who_keep_connections", 3 * PORTS + 1, ["127.0.0.7", "127.0.0.8", "127.0.0.9"])
+    sources = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
+    found = in_namespace(f"{WHERE}:users_who_keep_connections", 3 * PORTS + 1, sources, ["127.0.0.2"])
 
     assert found["outcomes"] == {"ok": 3 * PORTS, "no local port": 1}
+
+
+def test_a_source_address_has_all_its_ports_towards_each_target() -> None:
+    """Which takes IP_BIND_ADDRESS_NO_PORT: a port that is bound before the target is known is one target's only."""
+    hosts = ["127.0.0.2", "127.0.0.3"]
+    found = in_namespace(f"{WHERE}:users_who_keep_connections", PORTS + 1, ["127.0.0.7"], hosts)
+
+    assert found["outcomes"] == {"ok": 2 * PORTS, "no local port": 2}
 
 
 # -- DNS --------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import ssl
 import tarfile
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from loadgen.measure.rundir import RunDir
+from loadgen.wire.codec import decode
 from tests.support.proxy import SeenProxy, proxy
 from tests.support.run import Finished, ends_with, loadgen
 from tests.support.scenarios import write
@@ -42,14 +45,14 @@ LOGIN = "me:canary-of-the-proxy"
 
 
 @contextmanager
-def served(tls: ssl.SSLContext | None = None) -> Iterator[tuple[Scripted, SeenProxy]]:
+def served(tls: ssl.SSLContext | None = None, status: str = "200 OK") -> Iterator[tuple[Scripted, SeenProxy]]:
     """A target and a proxy in a thread with a loop of its own."""
     loop = asyncio.new_event_loop()
     ready: Future[tuple[Scripted, SeenProxy]] = Future()
     over = asyncio.Event()
 
     async def serve() -> None:
-        async with scripted(ok(b"x"), tls=tls) as server, proxy(login=LOGIN) as seen:
+        async with scripted(ok(b"x", status=status), tls=tls) as server, proxy(login=LOGIN) as seen:
             ready.set_result((server, seen))
             await over.wait()
 
@@ -121,16 +124,19 @@ def test_a_run_shows_its_certificate_to_a_name_that_was_sent_elsewhere_and_its_k
 
 
 def test_a_run_through_a_proxy_says_so_and_tells_its_login_to_nobody(files: Files, tmp_path: Path) -> None:
-    with served() as (server, seen):
+    with served(status="503 Busy") as (server, seen):  # what fails is kept whole, as it was sent
         http = f'proxy="{seen.url}", proxy_auth=secret("proxy-login")'
         path = files.scenario(server.url, http)
         run = loadgen("run", path, runs_dir=tmp_path / "runs", env={"LOADGEN_SECRET_PROXY_LOGIN": LOGIN})
         assert len(seen.requests) == 20
-    assert_ran(run)
+    assert ends_with(run.exit_code, run.summary, 1), run.out + run.err
     assert f"requests went through the proxy {seen.url}" in run.out
-    for canary in ("canary-of-the-proxy", "bWU6Y2FuYXJ5"):
+    kept = [json.loads(one.read_text()) for one in (run.folder / "failures").glob("*.json")]
+    assert any("Proxy-Authorization" in json.dumps(one) for one in kept)
+    for canary in ("canary-of-the-proxy", b64encode(LOGIN.encode()).decode()):
         held = [p for p in (tmp_path / "runs").rglob("*") if p.is_file() and canary.encode() in p.read_bytes()]
-        assert (held, canary in run.out + run.err) == ([], False)
+        deltas = [one for one in RunDir.open(run.folder).records() if canary in repr(decode(one))]
+        assert (held, deltas, canary in run.out + run.err) == ([], [], False)
 
 
 def test_certificates_that_were_not_verified_are_warned_of_before_and_told_after(files: Files, tmp_path: Path) -> None:
