@@ -3,6 +3,8 @@
 from loadgen.clients.canned import CannedNetwork, reply
 from loadgen.clients.forward import Forward
 from loadgen.clients.http import HttpClient
+from loadgen.clients.httpx_errors import failure_in
+from loadgen.clients.httpx_transport import HttpxClient, HttpxTransport, httpx_client
 from loadgen.clients.network import Network, TcpNetwork
 from loadgen.clients.outcomes import OWN_FAULTS, generator_faults
 from loadgen.clients.pool import ConnectionPool, Connections, SharedPool, pool_for
@@ -21,6 +23,8 @@ __all__ = [
     "Forward",
     "Http",
     "HttpClient",
+    "HttpxClient",
+    "HttpxTransport",
     "Network",
     "Reply",
     "SharedPool",
@@ -28,7 +32,9 @@ __all__ = [
     "Timeouts",
     "Trace",
     "Tracer",
+    "failure_in",
     "generator_faults",
+    "httpx_client",
     "network_of",
     "parse_resolve",
     "pool_for",

@@ -289,6 +289,13 @@ class Connection(asyncio.Protocol):
         if not self.is_closed:
             self._transport.resume_reading()
 
+    def allow_until(self, exchange: Exchange, deadline_ns: int) -> None:
+        """The request that is under way has another deadline from now on; nothing if it is under way no more."""
+        if self._exchange is exchange:
+            self.deadline_ns = deadline_ns
+            if deadline_ns < self.check_ns:
+                self._wheel.watch(self)
+
     def pause_writing(self) -> None:
         self._drained = self._loop.create_future()
 
@@ -445,11 +452,17 @@ class Connection(asyncio.Protocol):
         assert sink is not None
         if not exchange.first_byte_ns:
             exchange.first_byte_ns = now_ns
+            if self._hand_on_whole(sink, data, now_ns):
+                return
             self._begin_parsing()
+        else:
+            self._key = None
         was_ahead = self._final is None
         broken = self._parse(data)
         head, chunks = self._final, self._chunks
         if head is not None and was_ahead and not broken and not self._waiter.done():
+            if self._key is not None:
+                keep_head(self._key, head)
             sink.took_head(head)
             self._waiter.set_result(None)
         is_full = False
@@ -466,6 +479,24 @@ class Connection(asyncio.Protocol):
             self._fail(PROTOCOL, f"more than {MAX_HEAD_BYTES} bytes of headers")
         elif is_full:
             self._transport.pause_reading()
+
+    def _hand_on_whole(self, sink: Sink, data: bytes, now_ns: int) -> bool:
+        """True when it was a known head with all of its body, as a small answer that comes in one read is."""
+        end = data.find(b"\r\n\r\n")
+        self._key = data[:end] if end > 0 else None
+        head = HEADS.get(data[:end])
+        if head is None or len(data) - end - 4 != (0 if self._head_only else head.length):
+            return False
+        if self._waiter.done():  # cancelled, and its task has not run yet
+            self._exchange = self._sink = None
+            self._close()
+            return True
+        sink.took_head(head)
+        self._waiter.set_result(None)
+        if len(data) > end + 4:
+            sink.took(data[end + 4 :], now_ns)
+        self._finish_stream(sink, head.keep_alive, now_ns)
+        return True
 
     def _begin_parsing(self) -> None:
         self._raw, self._chunks, self._have, self._final = [], [], 0, None

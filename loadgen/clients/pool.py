@@ -40,6 +40,7 @@ __all__ = [
     "ConnectionPool",
     "Connections",
     "NoConnectionInTime",
+    "NoPlaceInTime",
     "Origin",
     "SharedPool",
     "origin_of",
@@ -88,6 +89,10 @@ class NoConnectionInTime(RequestFailed):
     def __init__(self, detail: str, at_ns: int) -> None:
         super().__init__(TIMEOUT, detail)
         self.at_ns = at_ns
+
+
+class NoPlaceInTime(NoConnectionInTime):
+    """All shared connections were busy."""
 
 
 class Origin:
@@ -152,11 +157,18 @@ class ConnectionPool:
         return len(self._open)
 
     async def open(
-        self, origin: Origin, connect_ns: int, deadline_ns: int = NEVER_NS, opening: Opening | None = None
+        self,
+        origin: Origin,
+        connect_ns: int,
+        deadline_ns: int = NEVER_NS,
+        opening: Opening | None = None,
+        *,
+        place_ns: int | None = None,
     ) -> Connection:
         """A new connection. May take `connect_ns`, and not longer than to `deadline_ns` (perf_counter_ns).
 
-        opening: takes down what it took, also where it fails.
+        opening: takes down what it took, also where it fails. place_ns: until when to wait for a place, where there are
+        not as many as are wanted; `deadline_ns` unless given.
 
         Raises:
             RequestFailed: `timeout`, `dns`, `refused`, `tls` ...
@@ -267,7 +279,13 @@ class SharedPool(ConnectionPool):
         """In order of asking. None is the permission to open one. While anybody waits, no place is free or idle."""
 
     async def open(
-        self, origin: Origin, connect_ns: int, deadline_ns: int = NEVER_NS, opening: Opening | None = None
+        self,
+        origin: Origin,
+        connect_ns: int,
+        deadline_ns: int = NEVER_NS,
+        opening: Opening | None = None,
+        *,
+        place_ns: int | None = None,
     ) -> Connection:
         """A connection that was kept, or a new one; waits for it up to `deadline_ns`, and connects in `connect_ns`.
 
@@ -279,7 +297,7 @@ class SharedPool(ConnectionPool):
             shelf = self._shelves[origin] = _Shelf(self, origin)
         if opening is None:
             opening = Opening()
-        connection = await self._take(shelf, deadline_ns, opening)
+        connection = await self._take(shelf, deadline_ns if place_ns is None else place_ns, opening)
         if connection is not None:
             return connection
         try:
@@ -325,7 +343,7 @@ class SharedPool(ConnectionPool):
                 self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
                 detail = f"all {self.limit} shared connections were busy for {left_ns / NS_PER_S:.3g} s"
-                raise NoConnectionInTime(detail, deadline_ns) from error
+                raise NoPlaceInTime(detail, deadline_ns) from error
             raise
 
     def _give_back(self, shelf: _Shelf, connection: Connection | None) -> None:

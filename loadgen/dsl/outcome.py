@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from loadgen.clients import failure_in
 from loadgen.errors import IterationEnded, LoadgenError
 from loadgen.measure.series import CUT_OFF, TIMEOUT
 
@@ -45,7 +46,8 @@ _INSTALLED: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "pl
 def outcome_of(error: BaseException) -> str:
     """The target's failures by their own names; anything else is a fault of the scenario: `script KeyError`.
 
-    A group of exceptions (`asyncio.TaskGroup`) is what `cause_of` finds in it.
+    A group of exceptions (`asyncio.TaskGroup`) is what `cause_of` finds in it. What a library made of the failure of
+    a request on `user.httpx` (`openai.NotFoundError`) is that request's: `http 404`.
     """
     if isinstance(error, IterationEnded):
         return error.outcome
@@ -53,7 +55,7 @@ def outcome_of(error: BaseException) -> str:
         return CUT_OFF
     if isinstance(error, BaseExceptionGroup):
         return outcome_of(cause_of(error))
-    return f"script {type(error).__name__}"
+    return failure_in(error) or f"script {type(error).__name__}"
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -61,7 +63,7 @@ def cause_of(error: BaseException) -> BaseException:
     if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = [cause_of(one) for one in error.exceptions]
-    return next((one for one in leaves if not isinstance(one, IterationEnded | asyncio.CancelledError)), leaves[0])
+    return next((one for one in leaves if outcome_of(one).startswith("script ")), leaves[0])
 
 
 def is_bound(outcome: str) -> bool:

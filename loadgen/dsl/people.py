@@ -23,11 +23,14 @@ from loadgen.clients import (
     Forward,
     Http,
     HttpClient,
+    HttpxClient,
+    HttpxTransport,
     Network,
     SharedPool,
     Timeouts,
     Trace,
     Tracer,
+    httpx_client,
     pool_for,
 )
 from loadgen.clients.phased import PhasedMeter
@@ -148,6 +151,12 @@ class People:
         # Rows of the others bear their target's name: `/x` of two targets is not one row.
         return self._client(meter, pool, url, "" if url == self._url else target)
 
+    def open_httpx(self, meter: Meter, pool: ConnectionPool) -> HttpxClient:
+        """An httpx client of one person over its connections."""
+        ways = self.ways
+        transport = HttpxTransport(meter, pool, self._url, ways.targets, tags=ways.tags, tracer=self._tracer)
+        return httpx_client(transport, self._url, ways.timeouts, follow_redirects=ways.follow_redirects)
+
     def _pool(self) -> ConnectionPool:
         ways = self.ways
         return pool_for(
@@ -188,4 +197,5 @@ class People:
             clock=self._clock,
             now=self._now,
             open_client=partial(self.open_client, meter, pool),
+            open_httpx=partial(self.open_httpx, meter, pool),
         )

@@ -19,7 +19,7 @@ from random import Random
 from time import perf_counter_ns
 from typing import Any, Final, Generic, Never, TypeVar, overload
 
-from loadgen.clients import HttpClient
+from loadgen.clients import HttpClient, HttpxClient
 from loadgen.dsl.apart import Apart, PollPlace
 from loadgen.dsl.chance import Distribution
 from loadgen.dsl.origin import here
@@ -59,15 +59,18 @@ class User:
         sleep, wait, clock, now: time; a trial gives its own, which jump. sleep: for what is idle (think, pace); wait:
             between polls; the same unless given. clock: ns, as `perf_counter_ns`.
         open_client: makes the HTTP client of another of the plan's targets; raises UsageError where there is none.
+        open_httpx: makes an httpx client over the same connections.
     """
 
     __slots__ = (
         "_beside",
         "_clock",
+        "_httpx",
         "_idle_since_ns",
         "_n",
         "_now",
         "_open_client",
+        "_open_httpx",
         "_others",
         "_pace_due_ns",
         "_person",
@@ -100,6 +103,7 @@ class User:
         clock: Callable[[], int] = perf_counter_ns,
         now: Callable[[], datetime] = utc_now,
         open_client: Callable[[str], HttpClient] | None = None,
+        open_httpx: Callable[[], HttpxClient] | None = None,
     ) -> None:
         self.http: Final = http
         self.meter: Final = meter
@@ -125,6 +129,8 @@ class User:
         self._sleep, self._clock, self._now = sleep, clock, now
         self._wait = sleep if wait is None else wait
         self._open_client = open_client
+        self._open_httpx = open_httpx
+        self._httpx: HttpxClient | None = None
 
     # -- where time goes ----------------------------------------------------------------------
 
@@ -345,6 +351,21 @@ class User:
             client = others[target] = self._open_client(target)
         return client
 
+    @property
+    def httpx(self) -> HttpxClient:
+        """A real `httpx.AsyncClient` over the same connections, measured: `AsyncOpenAI(http_client=user.httpx)`.
+
+        Made when first asked for, with the plan's target as `base_url`, and the person's from then on: a fresh person
+        has a fresh one, with cookies, headers and hooks of its own; so has one whose client was closed. Rows are
+        `GET /path`, or what a request's `extensions={"name": ...}` says.
+        """
+        client = self._httpx
+        if client is None or client.is_closed:
+            if self._open_httpx is None:
+                raise UsageError("this user has no httpx client", hint="make people with `People`")
+            client = self._httpx = self._open_httpx()
+        return client
+
     @overload
     async def gather(self, a: Awaitable[A], /) -> tuple[A]: ...
     @overload
@@ -445,6 +466,7 @@ class User:
         if self._others is not None:
             for client in self._others.values():
                 client.reset()
+        self._httpx = None
         self._pace_due_ns = 0
 
     def take_state(self, state: object) -> None:

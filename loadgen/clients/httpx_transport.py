@@ -1,0 +1,386 @@
+"""`user.httpx`: a real httpx.AsyncClient over our own connections, measured.
+
+What goes over the wire is httpx's, byte by byte; the connections, the clock and the
+rows are ours (`httpx_rows.py`). So a library that accepts an httpx client is put
+under load as it is. A request is a row from when httpx hands it over to the last
+byte of its answer; what httpx does before and after (building the request,
+unpacking the body) is the journey's time and no request's.
+
+Time-outs are httpx's own, in its meaning. *pool*: to get one of the connections
+that are shared. *connect*: DNS, TCP and TLS together. *write*: for the target to take
+a piece of a body. *read*: until the head of the answer is there, from when the request
+is written; then until the next piece of its body comes, while somebody waits for one.
+They fire up to 8.4 ms late, never early. Who gives none has the plan's: `connect_timeout`
+to connect, and `timeout` for each of the others.
+
+A response that is closed before its end is recorded as done at that moment, and its
+connection is closed; one that is read to its end, or that came whole, at its last byte.
+A request that is cancelled was started and never finished: it has no row.
+
+Not there: `network_stream` in the response's extensions, upgrades, httpx's `http2=`,
+`proxy=`, `verify=` and `limits=`, which are the plan's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from time import perf_counter_ns
+from typing import Any, Final
+
+import httpx
+
+from loadgen.clients.body import StreamedRequest, Upload
+from loadgen.clients.exchange import MAX_SHOWN_BYTES, request_text, response_text
+from loadgen.clients.headers import header_lines
+from loadgen.clients.heads import Head
+from loadgen.clients.http import STALE_NOTE
+from loadgen.clients.http1 import Connection
+from loadgen.clients.httpx_errors import ROW, Stage, as_httpx_error
+from loadgen.clients.httpx_rows import HttpxRows, origin_of_url
+from loadgen.clients.outcomes import RESET, count_own_fault
+from loadgen.clients.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin
+from loadgen.clients.tagging import tags_of
+from loadgen.clients.timeouts import NEVER_NS, Timeouts
+from loadgen.clients.tracing import Tracer
+from loadgen.engine.meter import Meter
+from loadgen.engine.places import RequestSeries
+from loadgen.engine.turns import Turn
+from loadgen.errors import RequestFailed
+from loadgen.measure.series import OK
+from loadgen.units import NS_PER_S
+
+__all__ = ["HttpxClient", "HttpxTransport", "httpx_client"]
+
+HttpxClient = httpx.AsyncClient
+
+_ENOUGH_BYTES: Final = 256 * 1024
+"""So much that nobody has read is taken from the socket."""
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+
+
+class HttpxTransport(httpx.AsyncBaseTransport):
+    """Sends the requests of one user's httpx clients over the user's own connections.
+
+    targets, tags, tracer: see `HttpxRows`.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        pool: ConnectionPool,
+        base_url: str,
+        targets: Mapping[str, str] | None = None,
+        *,
+        tags: tuple[str, ...] = (),
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._pool = pool
+        self._rows = HttpxRows(meter, base_url, targets or {}, tags, tracer)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """HOT beside httpx's own work, which is ten times as much. Budget: bench/httpx_client.py.
+
+        Raises:
+            httpx.TransportError: and `RequestFailed`, both in one (httpx_errors.py).
+            httpx.LocalProtocolError: a header that would be two.
+            httpx.UnsupportedProtocol: neither http nor https.
+        """
+        rows = self._rows
+        url = request.url
+        origin, target = origin_of_url(url), url.raw_path
+        head = _head(request, target)
+        series, call, turn = rows.begin(request, origin, target)
+        asked_ns = perf_counter_ns()
+        if rows.tracer is not None:
+            head += rows.trace_lines(request, call)
+        limits = request.extensions.get("timeout") or {}
+        answer = Answer(rows, request, turn, series, asked_ns, call.trace, limits)
+        answer.sent = data = _data(request, head, answer)
+        if series.watch is not None:
+            series.watch.begun(asked_ns)
+        try:
+            await self._send(data, answer, origin)
+        except RequestFailed as failure:
+            answer.fail(failure)
+            raise as_httpx_error(failure, answer.stage) from failure
+        except BaseException:  # cancelled, or what the body's own code raised
+            answer.abandon()
+            raise
+        found = answer.head
+        assert found is not None
+        return httpx.Response(
+            found.status,
+            headers=found.raw,
+            stream=answer,
+            extensions={
+                "http_version": b"HTTP/" + found.http_version.encode("ascii"),
+                "reason_phrase": found.reason,
+                ROW: True,
+            },
+        )
+
+    async def _send(self, data: StreamedRequest, answer: Answer, origin: Origin) -> None:
+        """Until the head of the answer is there."""
+        pool = self._pool
+        is_head = answer.request.method == "HEAD"
+        stack = pool.idle.get(origin)
+        connection = stack.pop() if stack else await self._open(answer, origin)
+        while True:
+            answer.stage = "read" if data.upload is None else "write"
+            within_ns = answer.read_ns if data.upload is None else answer.write_ns
+            try:
+                await connection.send(data, answer, is_head, min(perf_counter_ns() + within_ns, NEVER_NS))
+            except RequestFailed as failure:
+                if not self._is_stale(failure, answer, connection, data):
+                    raise
+                answer.done_ns = 0
+                connection = await self._open(answer, origin)
+                continue
+            return
+
+    async def _open(self, answer: Answer, origin: Origin) -> Connection:
+        answer.stage = "connect"
+        try:
+            return await self._pool.open(
+                origin, answer.connect_ns, place_ns=min(perf_counter_ns() + answer.pool_ns, NEVER_NS)
+            )
+        except NoPlaceInTime:
+            answer.stage = "pool"
+            raise
+
+    def _is_stale(self, failure: RequestFailed, answer: Answer, connection: Connection, data: StreamedRequest) -> bool:
+        """As `HttpClient._is_stale`: the target closed a kept connection and answered nothing."""
+        if failure.outcome != RESET or answer.size_bytes or not connection.requests:
+            return False
+        if answer.request.method not in _IDEMPOTENT or (data.upload is not None and not data.upload.can_repeat):
+            return False
+        self._pool.stale_retries += 1
+        self._rows.meter.recorder.note(STALE_NOTE)
+        return True
+
+    async def aclose(self) -> None:
+        """A client was closed: the connections are the user's, and stay."""
+
+    def __repr__(self) -> str:
+        return f"<HttpxTransport over {self._pool!r}>"
+
+
+class Answer(httpx.AsyncByteStream):
+    """One request on the wire: its row in the making, and the body of its answer, read while it comes.
+
+    `http1.Sink` to the connection, `HttpxSample` to the meter, a stream of bytes to httpx.
+    """
+
+    def __init__(
+        self,
+        rows: HttpxRows,
+        request: httpx.Request,
+        turn: Turn | None,
+        series: RequestSeries,
+        asked_ns: int,
+        trace: str,
+        limits: Mapping[str, float | None],
+    ) -> None:
+        self._rows, self.request, self.turn, self.series = rows, request, turn, series
+        self.asked_ns, self.trace = asked_ns, trace
+        self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = self.status = 0
+        self.outcome = OK
+        self.sent = b""
+        self.stage: Stage = "connect"
+        self.pool_ns = _ns(limits.get("pool"))
+        self.connect_ns = _ns(limits.get("connect"))
+        self.write_ns = _ns(limits.get("write"))
+        self.read_ns = _ns(limits.get("read"))
+        self.head: Head | None = None  # type: ignore[assignment]
+        self.body = b""
+        """The beginning, for who wants to see what went wrong."""
+        self.source: Connection
+        self._unread: deque[bytes] = deque()
+        self._unread_bytes = 0
+        self._wanted: asyncio.Future[None] | None = None
+        self._failure: RequestFailed | None = None
+        self._is_recorded = self._is_whole = self._is_cut = False
+
+    # -- what the connection calls (http1.Sink) -----------------------------------------------
+
+    def took_head(self, head: Head) -> None:
+        rows = self._rows
+        self.head = head
+        self.status = head.status
+        if rows.tags:
+            self.series = self.series.split(tags_of(head, rows.tags))
+        if head.status >= 400:
+            self.outcome = rows.outcome_of(self.request, head.status)
+        self.source.deadline_ns = NEVER_NS
+
+    def took(self, data: bytes, now_ns: int) -> bool:
+        self.source.deadline_ns = NEVER_NS
+        if len(self.body) <= MAX_SHOWN_BYTES:
+            self.body += data
+        self._unread.append(data)
+        self._unread_bytes += len(data)
+        self._wake()
+        return self._unread_bytes > _ENOUGH_BYTES
+
+    def ended(self) -> None:
+        self._is_whole = True
+        if self.head is not None and not self._is_recorded:  # else it was cancelled, and its task has not run yet
+            self._is_recorded = True
+            self._rows.answered(self)
+        self._wake()
+
+    def broke(self, failure: RequestFailed) -> None:
+        self._failure = failure
+        self.fail(failure)
+        self._wake()
+
+    def cut(self) -> None:
+        self._is_cut = True
+        self._gone()
+        if self._wanted is not None:
+            self._wanted.cancel()
+
+    def _wake(self) -> None:
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
+
+    # -- its row --------------------------------------------------------------------------------
+
+    def fail(self, failure: RequestFailed) -> None:
+        """No whole answer."""
+        if self._is_recorded:
+            return
+        self._is_recorded = True
+        if isinstance(failure, NoConnectionInTime):  # censored at its deadline, not at when we noticed
+            self.done_ns = max(self.asked_ns, self.sent_ns, failure.at_ns)
+        elif not self.done_ns:
+            self.done_ns = perf_counter_ns()
+        self.outcome = failure.outcome
+        count_own_fault(failure.outcome)
+        self._rows.failed(self)
+
+    def abandon(self) -> None:
+        """It was cancelled. If its answer had just come, the connection may be another request's by now."""
+        source = getattr(self, "source", None)
+        if source is not None and source._exchange is self:
+            source.abort()
+        self._gone()
+        self._unread.clear()
+
+    def _gone(self) -> None:
+        if not self._is_recorded:
+            self._is_recorded = True
+            self._rows.gone(self)
+
+    def exchange(self) -> tuple[str, str]:
+        """Request and response as text, not redacted; of the response's body the beginning."""
+        return request_text(self.sent), "" if self.head is None else response_text(self.head, self.body)
+
+    # -- what httpx calls -------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """
+        Raises:
+            httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError: and RequestFailed; it broke in the middle.
+        """
+        while not self._unread:
+            if self._failure is not None:
+                raise as_httpx_error(self._failure, "read") from self._failure
+            if self._is_whole:
+                raise StopAsyncIteration
+            if self._is_cut:
+                raise httpx.StreamClosed
+            self._wanted = asyncio.get_running_loop().create_future()
+            self.source.allow_until(self, min(perf_counter_ns() + self.read_ns, NEVER_NS))
+            try:
+                await self._wanted
+            except BaseException:
+                self.abandon()
+                raise
+        data = self._unread.popleft()
+        was_enough = self._unread_bytes > _ENOUGH_BYTES
+        self._unread_bytes -= len(data)
+        if was_enough and self._unread_bytes <= _ENOUGH_BYTES and not self._is_whole:
+            self.source.resume()
+        return data
+
+    async def aclose(self) -> None:
+        """Read to its end, or left: then it is done now, unless that is because it was cancelled."""
+        if not self._is_recorded:
+            if isinstance(sys.exc_info()[1], asyncio.CancelledError | GeneratorExit):
+                self.abandon()
+            else:
+                self._is_recorded = self._is_cut = True
+                self.done_ns = perf_counter_ns()
+                self.source.abort()
+                self._rows.answered(self)
+        self._unread.clear()
+
+
+def httpx_client(
+    transport: httpx.AsyncBaseTransport, base_url: str, timeouts: Timeouts, *, follow_redirects: bool = False
+) -> HttpxClient:
+    """A client of one person over a transport: its own cookies and headers, httpx's defaults, nothing of the machine's.
+
+    What the environment says (HTTP_PROXY, .netrc) is not asked: a scenario is the same on every agent.
+    """
+    rest_s = _s(timeouts.total_ns)
+    return httpx.AsyncClient(
+        transport=transport,
+        base_url=base_url,
+        timeout=httpx.Timeout(rest_s, connect=_s(timeouts.connect_ns)),
+        follow_redirects=follow_redirects,
+        trust_env=False,
+    )
+
+
+def _head(request: httpx.Request, target: bytes) -> bytes:
+    """Request line and headers, without the empty line; Host first, as h11 writes it."""
+    raw = request.headers.raw
+    if raw and raw[0][0].lower() != b"host":
+        raw = sorted(raw, key=lambda item: item[0].lower() != b"host")
+    try:
+        return b"%b %b HTTP/1.1\r\n%b" % (request.method.encode("ascii"), target, header_lines(raw))
+    except ValueError as error:
+        raise httpx.LocalProtocolError(str(error)) from error
+
+
+def _data(request: httpx.Request, head: bytes, answer: Answer) -> StreamedRequest:
+    is_chunked = b"\ntransfer-encoding:" in head.lower()
+    if not is_chunked:
+        try:
+            return StreamedRequest.of(head + b"\r\n" + request.content, wants_stream=True)
+        except httpx.RequestNotRead:
+            pass  # it is made while it is sent
+    return StreamedRequest.of(head + b"\r\n", _upload(request, answer, is_chunked), wants_stream=True)
+
+
+def _upload(request: httpx.Request, answer: Answer, is_chunked: bool) -> Upload:
+    """A body that is sent while it is made, each piece within the time to write."""
+    length = None if is_chunked else int(request.headers.get("content-length", 0))
+    stream: Any = request.stream
+
+    async def pieces() -> AsyncIterator[bytes]:
+        answer.source.allow_until(answer, NEVER_NS)  # its own code may take as long as it likes
+        async for piece in stream:
+            answer.source.allow_until(answer, min(perf_counter_ns() + answer.write_ns, NEVER_NS))
+            yield piece
+            answer.source.allow_until(answer, NEVER_NS)
+        answer.stage = "read"
+        answer.source.allow_until(answer, min(perf_counter_ns() + answer.read_ns, NEVER_NS))
+
+    return Upload(pieces, length, can_repeat=isinstance(stream, httpx.ByteStream))
+
+
+def _ns(seconds: float | None) -> int:
+    return NEVER_NS if seconds is None else round(seconds * NS_PER_S)
+
+
+def _s(limit_ns: int) -> float | None:
+    return None if limit_ns >= NEVER_NS else limit_ns / NS_PER_S
