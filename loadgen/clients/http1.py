@@ -483,8 +483,9 @@ class Connection(asyncio.Protocol):
     def _hand_on_whole(self, sink: Sink, data: bytes, now_ns: int) -> bool:
         """True when it was a known head with all of its body, as a small answer that comes in one read is."""
         end = data.find(b"\r\n\r\n")
-        self._key = data[:end] if end > 0 else None
-        head = HEADS.get(data[:end])
+        key = data[: end + 4]
+        self._key = key if end > 0 else None
+        head = HEADS.get(key)
         if head is None or len(data) - end - 4 != (0 if self._head_only else head.length):
             return False
         if self._waiter.done():  # cancelled, and its task has not run yet

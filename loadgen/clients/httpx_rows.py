@@ -108,8 +108,7 @@ class HttpxRows:
         with within(turn):
             if self._challenged is not None:
                 self._answer_challenge(self._challenged, request)
-            self.meter.settle()
-            series = self.meter.request(name)
+            series = self.meter.ask(name)
         return series, call, turn
 
     def trace_lines(self, request: httpx.Request, call: Call) -> bytes:
@@ -170,7 +169,9 @@ class HttpxRows:
         meter.settle()
         self._turn_page()
         if len(self._open) < _MOST_OPEN:
-            self._open[_key(sample)] = (sample.outcome, before is None and meter.failed is not None)
+            key = _key(sample)
+            was = self._open.get(key, (sample.outcome, before is None and meter.failed is not None))
+            self._open[key] = was
 
     def _repeated(self, sample: HttpxSample) -> None:
         """The same request is answered now."""

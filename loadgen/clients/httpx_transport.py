@@ -35,7 +35,7 @@ import httpx
 from loadgen.clients.body import StreamedRequest, Upload
 from loadgen.clients.exchange import MAX_SHOWN_BYTES, request_text, response_text
 from loadgen.clients.headers import header_lines
-from loadgen.clients.heads import Head
+from loadgen.clients.heads import NO_ANSWER, Answer, Head
 from loadgen.clients.http import STALE_NOTE
 from loadgen.clients.http1 import Connection
 from loadgen.clients.httpx_errors import ROW, Stage, as_httpx_error
@@ -97,7 +97,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         if rows.tracer is not None:
             head += rows.trace_lines(request, call)
         limits = request.extensions.get("timeout") or {}
-        answer = Answer(rows, request, turn, series, asked_ns, call.trace, limits)
+        answer = HttpxAnswer(rows, request, turn, series, asked_ns, call.trace, limits)
         answer.sent = data = _data(request, head, answer)
         if series.watch is not None:
             series.watch.begun(asked_ns)
@@ -110,7 +110,6 @@ class HttpxTransport(httpx.AsyncBaseTransport):
             answer.abandon()
             raise
         found = answer.head
-        assert found is not None
         return httpx.Response(
             found.status,
             headers=found.raw,
@@ -122,7 +121,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
             },
         )
 
-    async def _send(self, data: StreamedRequest, answer: Answer, origin: Origin) -> None:
+    async def _send(self, data: StreamedRequest, answer: HttpxAnswer, origin: Origin) -> None:
         """Until the head of the answer is there."""
         pool = self._pool
         is_head = answer.request.method == "HEAD"
@@ -141,7 +140,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
                 continue
             return
 
-    async def _open(self, answer: Answer, origin: Origin) -> Connection:
+    async def _open(self, answer: HttpxAnswer, origin: Origin) -> Connection:
         answer.stage = "connect"
         try:
             return await self._pool.open(
@@ -151,7 +150,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
             answer.stage = "pool"
             raise
 
-    def _is_stale(self, failure: RequestFailed, answer: Answer, connection: Connection, data: StreamedRequest) -> bool:
+    def _is_stale(self, failure: RequestFailed, answer: HttpxAnswer, connection: Connection, data: StreamedRequest) -> bool:
         """As `HttpClient._is_stale`: the target closed a kept connection and answered nothing."""
         if failure.outcome != RESET or answer.size_bytes or not connection.requests:
             return False
@@ -168,11 +167,14 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         return f"<HttpxTransport over {self._pool!r}>"
 
 
-class Answer(httpx.AsyncByteStream):
+class HttpxAnswer(httpx.AsyncByteStream):
     """One request on the wire: its row in the making, and the body of its answer, read while it comes.
 
     `http1.Sink` to the connection, `HttpxSample` to the meter, a stream of bytes to httpx.
     """
+
+    answer: Answer = NO_ANSWER
+    """Nothing is remembered of how a route was answered: `http1.Answered` of itself."""
 
     def __init__(
         self,
@@ -194,7 +196,7 @@ class Answer(httpx.AsyncByteStream):
         self.connect_ns = _ns(limits.get("connect"))
         self.write_ns = _ns(limits.get("write"))
         self.read_ns = _ns(limits.get("read"))
-        self.head: Head | None = None  # type: ignore[assignment]
+        self.head: Head
         self.body = b""
         """The beginning, for who wants to see what went wrong."""
         self.source: Connection
@@ -203,6 +205,10 @@ class Answer(httpx.AsyncByteStream):
         self._wanted: asyncio.Future[None] | None = None
         self._failure: RequestFailed | None = None
         self._is_recorded = self._is_whole = self._is_cut = False
+
+    @property
+    def route(self) -> HttpxAnswer:
+        return self
 
     # -- what the connection calls (http1.Sink) -----------------------------------------------
 
@@ -227,7 +233,7 @@ class Answer(httpx.AsyncByteStream):
 
     def ended(self) -> None:
         self._is_whole = True
-        if self.head is not None and not self._is_recorded:  # else it was cancelled, and its task has not run yet
+        if self.status and not self._is_recorded:  # else it was cancelled, and its task has not run yet
             self._is_recorded = True
             self._rows.answered(self)
         self._wake()
@@ -277,7 +283,7 @@ class Answer(httpx.AsyncByteStream):
 
     def exchange(self) -> tuple[str, str]:
         """Request and response as text, not redacted; of the response's body the beginning."""
-        return request_text(self.sent), "" if self.head is None else response_text(self.head, self.body)
+        return request_text(self.sent), "" if not self.status else response_text(self.head, self.body)
 
     # -- what httpx calls -------------------------------------------------------------------------
 
@@ -351,7 +357,7 @@ def _head(request: httpx.Request, target: bytes) -> bytes:
         raise httpx.LocalProtocolError(str(error)) from error
 
 
-def _data(request: httpx.Request, head: bytes, answer: Answer) -> StreamedRequest:
+def _data(request: httpx.Request, head: bytes, answer: HttpxAnswer) -> StreamedRequest:
     is_chunked = b"\ntransfer-encoding:" in head.lower()
     if not is_chunked:
         try:
@@ -361,7 +367,7 @@ def _data(request: httpx.Request, head: bytes, answer: Answer) -> StreamedReques
     return StreamedRequest.of(head + b"\r\n", _upload(request, answer, is_chunked), wants_stream=True)
 
 
-def _upload(request: httpx.Request, answer: Answer, is_chunked: bool) -> Upload:
+def _upload(request: httpx.Request, answer: HttpxAnswer, is_chunked: bool) -> Upload:
     """A body that is sent while it is made, each piece within the time to write."""
     length = None if is_chunked else int(request.headers.get("content-length", 0))
     stream: Any = request.stream

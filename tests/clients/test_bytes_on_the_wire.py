@@ -1,12 +1,17 @@
-"""Each feature through stock httpx and through ours: the server receives the same."""
+"""Each feature through stock httpx and through ours: the server receives the same.
+
+Of `user.httpx` every header is compared; `user.http` differs in two on purpose.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.support.measured import measured
 from tests.support.scripted import Received, client_of, ok, scripted
 
 OWN = {"user-agent", "accept-encoding"}
@@ -67,23 +72,37 @@ CALLS: dict[str, Call] = {
 async def _both(
     calls: list[tuple[str, str, dict[str, Any]]], base: str = "", **user: Any
 ) -> tuple[list[Received], ...]:
-    """The calls through httpx and through ours, by clients with the same headers and cookies."""
-    received: list[list[Received]] = []
-    for ours in (False, True):
+    """The calls through httpx and through ours, by clients with the same headers and cookies.
+
+    Those through `user.httpx` are compared here.
+    """
+    received: dict[str, list[Received]] = {}
+    for way in ("stock", "http", "httpx"):
         async with scripted(ok(b"{}")) as server:
-            if ours:
+            if way == "http":
                 async with client_of(server.url + base) as client:
                     client.headers.update(user.get("headers", {}))
                     client.cookies.update(user.get("cookies", {}))
                     for call in calls:
                         await _call(client, *call)
+            elif way == "httpx":
+                async with measured(server.url + base) as it:
+                    it.client.headers.update(user.get("headers", {}))
+                    it.client.cookies.update(user.get("cookies", {}))
+                    for call in calls:
+                        await _call(it.client, *call)
             else:
                 async with httpx.AsyncClient(base_url=server.url + base, trust_env=False, **user) as stock:
                     for call in calls:
                         await _call(stock, *call)
             port = server.url.rpartition(":")[2]
-            received.append([_normal(r, port) for r in server.requests])
-    return tuple(received)
+            received[way] = [_exact(r, port) for r in server.requests]
+    assert _without_boundary(received["httpx"]) == _without_boundary(received["stock"])
+    return [_normal(r) for r in received["stock"]], [_normal(r) for r in received["http"]]
+
+
+def _without_boundary(requests: list[Received]) -> list[str]:
+    return [re.sub(r"[0-9a-f]{32}", "BOUNDARY", repr(request)) for request in requests]
 
 
 async def _call(client: Any, method: str, url: str, arguments: dict[str, Any]) -> None:
@@ -93,8 +112,13 @@ async def _call(client: Any, method: str, url: str, arguments: dict[str, Any]) -
         await getattr(client, method.lower())(url, **arguments)
 
 
-def _normal(request: Received, port: str) -> Received:
-    headers = sorted((n, v.replace(port, "PORT")) for n, v in request.headers if n not in OWN)
+def _exact(request: Received, port: str) -> Received:
+    headers = [(n, v.replace(port, "PORT")) for n, v in request.headers]
+    return Received(request.method, request.target, headers, request.body, request.connection)
+
+
+def _normal(request: Received) -> Received:
+    headers = sorted((n, v) for n, v in request.headers if n not in OWN)
     return Received(request.method, request.target, headers, request.body, request.connection)
 
 

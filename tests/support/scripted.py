@@ -23,6 +23,7 @@ __all__ = [
     "CLOSE",
     "HANG",
     "RESET",
+    "Answer",
     "Received",
     "Row",
     "Rows",
