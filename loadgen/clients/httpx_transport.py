@@ -34,6 +34,7 @@ import httpx
 
 from loadgen.clients.body import StreamedRequest, Upload
 from loadgen.clients.exchange import MAX_SHOWN_BYTES, request_text, response_text
+from loadgen.clients.forward import Forward, request_line
 from loadgen.clients.headers import header_lines
 from loadgen.clients.heads import NO_ANSWER, Answer, Head
 from loadgen.clients.http import STALE_NOTE
@@ -64,7 +65,7 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRAC
 class HttpxTransport(httpx.AsyncBaseTransport):
     """Sends the requests of one user's httpx clients over the user's own connections.
 
-    targets, tags, tracer: see `HttpxRows`.
+    targets, tags, tracer: see `HttpxRows`. forward: how requests are written for a proxy (forward.py).
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         *,
         tags: tuple[str, ...] = (),
         tracer: Tracer | None = None,
+        forward: Forward | None = None,
     ) -> None:
-        self._pool = pool
+        self._pool, self._forward = pool, forward
         self._rows = HttpxRows(meter, base_url, targets or {}, tags, tracer)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -91,7 +93,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         rows = self._rows
         url = request.url
         origin, target = origin_of_url(url), url.raw_path
-        head = _head(request, target)
+        head = _head(request, origin, target, self._forward)
         series, call, turn = rows.begin(request, origin, target)
         asked_ns = perf_counter_ns()
         if rows.tracer is not None:
@@ -346,13 +348,18 @@ def httpx_client(
     )
 
 
-def _head(request: httpx.Request, target: bytes) -> bytes:
+def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forward | None) -> bytes:
     """Request line and headers, without the empty line; Host first, as h11 writes it."""
     raw = request.headers.raw
     if raw and raw[0][0].lower() != b"host":
         raw = sorted(raw, key=lambda item: item[0].lower() != b"host")
+    verb = request.method.encode("ascii")
+    if forward is None:
+        first = request_line(verb, target)
+    else:
+        first = forward.first_lines(verb, origin.scheme, origin.host, request.url.netloc, target)
     try:
-        return b"%b %b HTTP/1.1\r\n%b" % (request.method.encode("ascii"), target, header_lines(raw))
+        return first + header_lines(raw)
     except ValueError as error:
         raise httpx.LocalProtocolError(str(error)) from error
 

@@ -154,7 +154,9 @@ class People:
     def open_httpx(self, meter: Meter, pool: ConnectionPool) -> HttpxClient:
         """An httpx client of one person over its connections."""
         ways = self.ways
-        transport = HttpxTransport(meter, pool, self._url, ways.targets, tags=ways.tags, tracer=self._tracer)
+        transport = HttpxTransport(
+            meter, pool, self._url, ways.targets, tags=ways.tags, tracer=self._tracer, forward=self._forward
+        )
         return httpx_client(transport, self._url, ways.timeouts, follow_redirects=ways.follow_redirects)
 
     def _pool(self) -> ConnectionPool:

@@ -13,11 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from loadgen.clients import ConnectionPool, SharedPool, TcpNetwork, Timeouts, Trace, Tracer
+from loadgen.clients import ConnectionPool, Forward, Http, SharedPool, TcpNetwork, Timeouts, Trace, Tracer, network_of
 from loadgen.clients.http1 import Connection
 from loadgen.clients.httpx_errors import failure_in
 from loadgen.errors import RequestFailed
 from tests.support.measured import measured
+from tests.support.proxy import proxy
 from tests.support.scripted import CLOSE, HANG, RESET, Answer, Received, ok, scripted
 
 MS = 1_000_000
@@ -553,3 +554,12 @@ async def test_closing_the_client_leaves_the_connections() -> None:
         await it.client.get("/")
         await it.client.aclose()
         assert len(pool) == 1
+
+
+async def test_it_goes_through_the_plans_proxy() -> None:
+    async with scripted(ok(b"x")) as server, proxy() as seen:
+        http = Http(proxy=seen.url)
+        async with measured(server.url, network=network_of(http), forward=Forward.of(http)) as it:
+            assert (await it.client.get("/a?b=1")).text == "x"
+            assert [one.target for one in seen.requests] == [f"{server.url}/a?b=1"]
+            assert it.names == [("GET /a", "ok")]
