@@ -41,6 +41,7 @@ from loadgen.clients.http import STALE_NOTE
 from loadgen.clients.http1 import Connection
 from loadgen.clients.httpx_errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_rows import HttpxRows, origin_of_url
+from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import RESET, count_own_fault
 from loadgen.clients.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin
 from loadgen.clients.tagging import tags_of
@@ -144,13 +145,17 @@ class HttpxTransport(httpx.AsyncBaseTransport):
 
     async def _open(self, answer: HttpxAnswer, origin: Origin) -> Connection:
         answer.stage = "connect"
+        place_ns = min(perf_counter_ns() + answer.pool_ns, NEVER_NS)
+        opening = Opening()
         try:
-            return await self._pool.open(
-                origin, answer.connect_ns, place_ns=min(perf_counter_ns() + answer.pool_ns, NEVER_NS)
-            )
-        except NoPlaceInTime:
-            answer.stage = "pool"
+            connection = await self._pool.open(origin, answer.connect_ns, NEVER_NS, opening, place_ns=place_ns)
+        except RequestFailed as failure:
+            if isinstance(failure, NoPlaceInTime):
+                answer.stage = "pool"
+            answer.series.opened(opening.times, opening.failed_in(), failure.outcome)
             raise
+        answer.series.opened(opening.times)
+        return connection
 
     def _is_stale(self, failure: RequestFailed, answer: HttpxAnswer, connection: Connection, data: StreamedRequest) -> bool:
         """As `HttpClient._is_stale`: the target closed a kept connection and answered nothing."""
