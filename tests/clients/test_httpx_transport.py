@@ -16,6 +16,7 @@ import pytest
 from loadgen.clients import ConnectionPool, Forward, Http, SharedPool, TcpNetwork, Timeouts, Trace, Tracer, network_of
 from loadgen.clients.http1 import Connection
 from loadgen.clients.httpx_errors import failure_in
+from loadgen.clients.opening import Opening
 from loadgen.errors import RequestFailed
 from tests.support.measured import measured
 from tests.support.proxy import proxy
@@ -295,6 +296,7 @@ class _Nowhere:
         tls: ssl.SSLContext | None,
         server_hostname: str | None,
         factory: Callable[[], Connection],
+        opening: Opening,
     ) -> tuple[asyncio.BaseTransport, Connection]:
         await asyncio.Event().wait()
         raise AssertionError
