@@ -45,6 +45,9 @@ class Source(Protocol):
     def abort(self) -> None:
         """Nobody reads the rest."""
 
+    def allow_until(self, exchange: Exchange, deadline_ns: int) -> None:
+        """It has another deadline from now on. Nothing if it is under way no more."""
+
 
 class Sink(Exchange, Protocol):
     """An exchange whose answer is read as a stream: `send` is done with the head, `done_ns` is the last byte's."""

@@ -290,7 +290,6 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def allow_until(self, exchange: Exchange, deadline_ns: int) -> None:
-        """The request that is under way has another deadline from now on; nothing if it is under way no more."""
         if self._exchange is exchange:
             self.deadline_ns = deadline_ns
             if deadline_ns < self.check_ns:

@@ -171,6 +171,14 @@ class _Stream:
     def abort(self) -> None:
         self.connection._cut(self)
 
+    def allow_until(self, exchange: Exchange, deadline_ns: int) -> None:
+        self.deadline_ns = deadline_ns
+        connection = self.connection
+        if deadline_ns < connection.deadline_ns and self.id in connection._streams:
+            connection.deadline_ns = deadline_ns
+            if deadline_ns < connection.check_ns:
+                connection._wheel.watch(connection)
+
 
 class Http2Connection(asyncio.Protocol):
     """HOT. Budget for a request with a known head, without the loop: 45 µs (bench/http2.py)."""

@@ -96,7 +96,13 @@ class Http2Pool(ConnectionPool):
         """Connections that are being opened; what became of them. None: look yourself."""
 
     async def open(
-        self, origin: Origin, connect_ns: int, deadline_ns: int = NEVER_NS, opening: Opening | None = None
+        self,
+        origin: Origin,
+        connect_ns: int,
+        deadline_ns: int = NEVER_NS,
+        opening: Opening | None = None,
+        *,
+        place_ns: int | None = None,
     ) -> Connection:
         """One with room, the one that is being opened, or a new one.
 

@@ -33,16 +33,17 @@ from typing import Any, Final
 import httpx
 
 from loadgen.clients.body import StreamedRequest, Upload
+from loadgen.clients.connection import Connection, Source, Unprocessed
 from loadgen.clients.exchange import MAX_SHOWN_BYTES, request_text, response_text
 from loadgen.clients.forward import Forward, request_line
 from loadgen.clients.headers import header_lines
 from loadgen.clients.heads import NO_ANSWER, Answer, Head
-from loadgen.clients.http import STALE_NOTE
-from loadgen.clients.http1 import Connection
+from loadgen.clients.http import MAX_REFUSED, REFUSED_NOTE, STALE_NOTE
 from loadgen.clients.httpx_errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_rows import HttpxRows, origin_of_url
 from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import RESET, count_own_fault
+from loadgen.clients.phased import UNKNOWN
 from loadgen.clients.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin
 from loadgen.clients.tagging import tags_of
 from loadgen.clients.timeouts import NEVER_NS, Timeouts
@@ -51,7 +52,7 @@ from loadgen.engine.meter import Meter
 from loadgen.engine.places import RequestSeries
 from loadgen.engine.turns import Turn
 from loadgen.errors import RequestFailed
-from loadgen.measure.series import OK
+from loadgen.measure.series import OK, Phase
 from loadgen.units import NS_PER_S
 
 __all__ = ["HttpxClient", "HttpxTransport", "httpx_client"]
@@ -130,15 +131,18 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         is_head = answer.request.method == "HEAD"
         stack = pool.idle.get(origin)
         connection = stack.pop() if stack else await self._open(answer, origin)
+        refused = 0
         while True:
+            answer.connection = connection
             answer.stage = "read" if data.upload is None else "write"
             within_ns = answer.read_ns if data.upload is None else answer.write_ns
             try:
                 await connection.send(data, answer, is_head, min(perf_counter_ns() + within_ns, NEVER_NS))
             except RequestFailed as failure:
-                if not self._is_stale(failure, answer, connection, data):
+                refused += isinstance(failure, Unprocessed)
+                if refused > MAX_REFUSED or not self._is_stale(failure, answer, connection, data):
                     raise
-                answer.done_ns = 0
+                answer.first_byte_ns = answer.done_ns = 0
                 connection = await self._open(answer, origin)
                 continue
             return
@@ -152,19 +156,26 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         except RequestFailed as failure:
             if isinstance(failure, NoPlaceInTime):
                 answer.stage = "pool"
-            answer.series.opened(opening.times, opening.failed_in(), failure.outcome)
+            answer.opened(opening, failure.outcome)
             raise
-        answer.series.opened(opening.times)
+        answer.opened(opening)
         return connection
 
-    def _is_stale(self, failure: RequestFailed, answer: HttpxAnswer, connection: Connection, data: StreamedRequest) -> bool:
-        """As `HttpClient._is_stale`: the target closed a kept connection and answered nothing."""
-        if failure.outcome != RESET or answer.size_bytes or not connection.requests:
+    def _is_stale(
+        self, failure: RequestFailed, answer: HttpxAnswer, connection: Connection, data: StreamedRequest
+    ) -> bool:
+        """As `HttpClient._is_stale`: the target closed a kept connection and answered nothing, or refused it unseen."""
+        if not isinstance(failure, Unprocessed) and (
+            failure.outcome != RESET
+            or answer.size_bytes
+            or not connection.requests
+            or answer.request.method not in _IDEMPOTENT
+        ):
             return False
-        if answer.request.method not in _IDEMPOTENT or (data.upload is not None and not data.upload.can_repeat):
+        if data.upload is not None and not data.upload.can_repeat:
             return False
         self._pool.stale_retries += 1
-        self._rows.meter.recorder.note(STALE_NOTE)
+        self._rows.meter.recorder.note(REFUSED_NOTE if isinstance(failure, Unprocessed) else STALE_NOTE)
         return True
 
     async def aclose(self) -> None:
@@ -206,7 +217,11 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self.head: Head
         self.body = b""
         """The beginning, for who wants to see what went wrong."""
-        self.source: Connection
+        self.source: Source
+        self.connection: Connection | None = None
+        self.written_ns = UNKNOWN
+        self.opening_ns: dict[Phase, int] = {}
+        """Of a plan with phases (phased.py)."""
         self._unread: deque[bytes] = deque()
         self._unread_bytes = 0
         self._wanted: asyncio.Future[None] | None = None
@@ -227,10 +242,10 @@ class HttpxAnswer(httpx.AsyncByteStream):
             self.series = self.series.split(tags_of(head, rows.tags))
         if head.status >= 400:
             self.outcome = rows.outcome_of(self.request, head.status)
-        self.source.deadline_ns = NEVER_NS
+        self.source.allow_until(self, NEVER_NS)
 
     def took(self, data: bytes, now_ns: int) -> bool:
-        self.source.deadline_ns = NEVER_NS
+        self.source.allow_until(self, NEVER_NS)
         if len(self.body) <= MAX_SHOWN_BYTES:
             self.body += data
         self._unread.append(data)
@@ -260,6 +275,12 @@ class HttpxAnswer(httpx.AsyncByteStream):
         if self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(None)
 
+    def opened(self, opening: Opening, outcome: str = OK) -> None:
+        """What it took to get a connection for it, or where that failed with `outcome`."""
+        self.series.opened(opening.times, opening.failed_in(), outcome)
+        for phase, ns in opening.times.items():
+            self.opening_ns[phase] = self.opening_ns.get(phase, 0) + ns
+
     # -- its row --------------------------------------------------------------------------------
 
     def fail(self, failure: RequestFailed) -> None:
@@ -277,9 +298,8 @@ class HttpxAnswer(httpx.AsyncByteStream):
 
     def abandon(self) -> None:
         """It was cancelled. If its answer had just come, the connection may be another request's by now."""
-        source = getattr(self, "source", None)
-        if source is not None and source._exchange is self:
-            source.abort()
+        if self.connection is not None:
+            self.connection.cancel(self)
         self._gone()
         self._unread.clear()
 
@@ -331,7 +351,8 @@ class HttpxAnswer(httpx.AsyncByteStream):
             else:
                 self._is_recorded = self._is_cut = True
                 self.done_ns = perf_counter_ns()
-                self.source.abort()
+                assert self.connection is not None
+                self.connection.cancel(self)
                 self._rows.answered(self)
         self._unread.clear()
 
