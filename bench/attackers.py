@@ -31,6 +31,7 @@ __all__ = [
     "loadgen",
     "locust",
     "run_wrk",
+    "stock_httpx",
     "trusting",
     "wrk",
 ]
@@ -148,6 +149,11 @@ def trusting(ca: Path | None) -> Iterator[Path]:
 def client(url: str, seconds: float) -> Callable[[], Turn]:
     """loadgen's HTTP client and recorder alone."""
     return lambda: _turn(run_python("bench.client", url, str(seconds)))
+
+
+def stock_httpx(kind: str, url: str, seconds: float) -> Callable[[], Turn]:
+    """kind: "shared" or "each"."""
+    return lambda: _turn(run_python("bench.httpx_stock", kind, url, str(seconds)))
 
 
 def _tool(name: str, attack: Callable[[], Turn]) -> Attack:
