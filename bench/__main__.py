@@ -21,6 +21,7 @@ from typing import Any
 
 from bench import (
     alarms,
+    cores,
     drive,
     get,
     growth,
@@ -62,6 +63,7 @@ SECTIONS: dict[str, Part] = {
     "httpx": Part(sdk.measure, {"seconds": 1, "turns": 1}),
     "memory": Part(memory.measure, {"users": (200,)}),
     "pacing": Part(pacing.measure, {"seconds": 2}),
+    "cores": Part(cores.measure, {"seconds": 1, "rates": (1_000,)}),
     "growth": Part(growth.measure, {"users": (8, 64), "names": (1, 500), "seconds": 2, "turns": 1, "skip": 1}),
     "drive": Part(drive.measure),
     "record": Part(record.measure),

@@ -8,7 +8,7 @@ own, so that what is exact for one load is exact for each of several.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from loadgen.dsl.feed import open_feed
@@ -38,6 +38,7 @@ class LaneDrive:
         worker, workers: this worker's place among those of the agent.
         new_life: makes the scenario's side of one more user of this lane.
         warmup_ns: of the plan, from T0.
+        marks: where a counted load notes how many iterations it has begun, and finds what a process before it had.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class LaneDrive:
         new_life: Callable[[], Life],
         warmup_ns: int,
         max_lateness_ns: int | None,
+        marks: memoryview[int] | None = None,
     ) -> None:
         self.name = lane.name
         self.journeys = tuple(one.name for one in lane.journeys)
         self._profile = lane.profile
+        self._load, self._marks = load, marks
         self._from_ns = 0
         self._is_taken_over = False
         self._has_unique_rows = any(one.feed is not None and one.feed.is_unique for one in lane.journeys)
@@ -88,8 +91,8 @@ class LaneDrive:
     def left_out(self) -> str:
         """What another process cannot go on with where this one ended, and why; empty where it can.
 
-        What is due at a time is driven by whoever is there then. Which iterations of a counted load were begun, and
-        which rows users took, only the process knew.
+        What is due at a time is driven by whoever is there then, and of a counted load a mark tells how many were
+        begun. Which rows users took only the process knew.
         """
         profile = self._profile
         if isinstance(profile, ArrivalProfile) or not self._share.owns_users(
@@ -98,6 +101,8 @@ class LaneDrive:
             return ""
         whose = f"of load {self.name}" if self.name else "of the load"
         if not isinstance(profile, UserProfile):
+            if self._marks is not None:
+                return ""
             return f"the rest {whose}'s iterations: which of them were begun is not known"
         return f"the users {whose}: their rows must not be used again" if self._has_unique_rows else ""
 
@@ -146,6 +151,9 @@ class LaneDrive:
         else:
             users = len(share.owns_users(profile.users))
             own = own_iterations(profile, share, chance)
+            if self._marks is not None:
+                done = self._marks[self._load]
+                own = _marked(own_iterations(profile, share, chance, done), self._marks, self._load, done)
             await drive_iterations(own, users, self._new_life, clock, pool, stop, self._warmup_ns)
 
 
@@ -177,6 +185,13 @@ def bind(plan: Plan, load: int) -> list[BoundJourney]:
             BoundJourney(journey.name, journey.fn, row, journey.set_up_fn, journey.tear_down_fn, journey.state, each)
         )
     return bound
+
+
+def _marked(own: Iterator[tuple[int, int]], marks: memoryview[int], load: int, done: int) -> Iterator[tuple[int, int]]:
+    """The mark is made before an iteration begins: what may have been begun is never begun again."""
+    for count, one in enumerate(own, done + 1):
+        marks[load] = count
+        yield one
 
 
 def _drawn(chance: RandomMix) -> Callable[[int, int], int]:

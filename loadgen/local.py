@@ -72,6 +72,7 @@ class Drive:
         emit: gets each interval's delta; must not block. Agent, epoch and run are not filled in.
         shared: the value that the plan's set-up returned.
         region: of the agent; objectives may be about some regions only.
+        marks: of each load, kept beyond this process: how many iterations of a counted one were begun.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Drive:
         emit: Callable[[Delta], None],
         shared: Any = None,
         region: str = "local",
+        marks: memoryview[int] | None = None,
     ) -> None:
         self._plan = plan = scenario.plan
         self._interval_ns, self._emit = interval_ns, emit
@@ -115,6 +117,7 @@ class Drive:
                 weights=weights,
                 worker=worker,
                 workers=workers,
+                marks=marks,
                 seed=seed,
                 recorder=self._recorder,
                 new_life=partial(

@@ -33,23 +33,32 @@ class Child:
 
     @classmethod
     async def start(
-        cls, command: Sequence[str], region: str, worker: int | None = None, core: int | None = None
+        cls,
+        command: Sequence[str],
+        region: str,
+        worker: int | None = None,
+        core: int | None = None,
+        marks_fd: int | None = None,
     ) -> Child:
         """
         Args:
             worker: which of several it is.
             core: to keep it on.
+            marks_fd: of the marks of its place (`marks.py`).
 
         Raises:
             OSError: it cannot be started.
         """
-        which = [] if worker is None else ["--worker", str(worker)]
+        more = [] if worker is None else ["--worker", str(worker)]
+        inherited = [] if marks_fd is None else [marks_fd]
+        if marks_fd is not None:
+            more += ["--marks", str(marks_fd)]
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 process = subprocess.Popen(  # noqa: ASYNC220  # must be started by the thread whose death it shares
-                    [*command, "--fd", str(theirs.fileno()), "--region", region, *which],
-                    pass_fds=[theirs.fileno()],
+                    [*command, "--fd", str(theirs.fileno()), "--region", region, *more],
+                    pass_fds=[theirs.fileno(), *inherited],
                     env=worker_environment(os.environ),
                     stdin=subprocess.DEVNULL,
                 )

@@ -46,6 +46,7 @@ from loadgen.wire.messages import (
 )
 from loadgen_agent.host import die_with_parent
 from loadgen_agent.hushed import hush
+from loadgen_agent.marks import marks_at
 
 __all__ = ["Worker", "main"]
 
@@ -59,8 +60,8 @@ _REDACTOR = Redactor(lambda: secret_values().values())
 class Worker:
     """Answers the supervisor's messages one by one; only the load itself runs beside."""
 
-    def __init__(self, stream: FrameStream, region: str) -> None:
-        self._stream = stream
+    def __init__(self, stream: FrameStream, region: str, marks: memoryview[int] | None = None) -> None:
+        self._stream, self._marks = stream, marks
         self._region = region
         self._prepare: Prepare | None = None
         self._drive: Drive | None = None
@@ -113,6 +114,7 @@ class Worker:
                 interval_ns=prepare.interval_ns,
                 emit=self._stream.write,
                 region=self._region,
+                marks=self._marks,
             )
         except ScenarioError as error:
             faults = tuple(replace(fault, message=_REDACTOR.known(fault.message)) for fault in error.faults)
@@ -171,6 +173,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--region", required=True)
     parser.add_argument("--worker", type=int, help="which of several, for the log")
+    parser.add_argument("--marks", type=int, help="descriptor of its marks, see marks.py")
     args = parser.parse_args(argv)
     die_with_parent()
     hush(_REDACTOR.known)
@@ -179,7 +182,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
     logging.basicConfig(level=logging.INFO, format=f"{name} {args.region}: %(message)s")
 
     async def serve() -> None:
-        await Worker(await FrameStream.inherit(args.fd), args.region).serve()
+        marks = marks_at(args.marks) if args.marks is not None else None
+        await Worker(await FrameStream.inherit(args.fd), args.region, marks).serve()
 
     uvloop.run(serve())
     sys.exit(0)

@@ -53,6 +53,7 @@ from loadgen_agent.crew import (
     Told,
     step,
 )
+from loadgen_agent.marks import Marks
 
 __all__ = ["MAX_WORKERS", "Answers", "Crewing", "Workers"]
 
@@ -81,6 +82,7 @@ class _Place:
     """A worker's place, and the process that has it."""
 
     def __init__(self) -> None:
+        self.marks: Marks | None = None
         self.child: Child | None = None
         self.task: asyncio.Task[None] | None = None
         self.heard_ns = time.perf_counter_ns()
@@ -158,8 +160,10 @@ class Workers:
     def end(self) -> None:
         """All processes, and nobody listens to them any more."""
         self._is_over = True
-        for worker in range(self._crews.workers):
+        for worker, place in enumerate(self._places):
             self._drop(worker)
+            if place.marks is not None:
+                place.marks.close()
 
     async def gone(self) -> None:
         """Return when every process that was ended is."""
@@ -175,10 +179,14 @@ class Workers:
     async def _work(self, worker: int, life: int) -> None:
         """One process, from its start to its end. Once its place has another task, nobody listens to it."""
         place, this = self._places[worker], asyncio.current_task()
+        if place.task is not this:  # ended before it began
+            return
         several, cores = self._crews.workers > 1, self._crews.cores
         core = cores[worker % len(cores)] if cores else None
         try:
-            child = await Child.start(self._command, self._region, worker if several else None, core)
+            place.marks = place.marks or Marks()
+            number = worker if several else None
+            child = await Child.start(self._command, self._region, number, core, place.marks.fd)
         except OSError as error:
             if place.task is this:
                 self._step(Died(worker, f"{self.name(worker)} cannot be started: {error.strerror}"))

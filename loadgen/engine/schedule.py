@@ -53,15 +53,15 @@ def _first_from(profile: ArrivalProfile, share: Share, own: int, from_ns: int) -
 
 
 def own_iterations(
-    profile: IterationProfile, share: Share, chance: RandomMix | None = None
+    profile: IterationProfile, share: Share, chance: RandomMix | None = None, done: int = 0
 ) -> Iterator[tuple[int, int]]:
-    """Our iterations of a counted load: (index in the fleet's iterations, journey).
+    """Our iterations of a counted load but the first `done`: (index in the fleet's iterations, journey).
 
     Shared by the users that each agent has; see `Share.for_iterations`.
     """
     ours = share.for_iterations(profile.users)
     own = ours.count_below(profile.total())
-    for first in range(0, own, BLOCK):
+    for first in range(done, own, BLOCK):
         n, journey = ours.block(first, min(BLOCK, own - first))
         if chance is not None:
             journey = chance.journeys(n)

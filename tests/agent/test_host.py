@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,51 @@ async def test_a_process_dies_with_its_parent() -> None:
             return True
 
     await until(is_gone)
+
+
+def group(root: Path, limit: str, name: str = "cpu.max") -> Path:
+    """A machine whose cgroup (version 2) has a CPU limit."""
+    folder = root / "sys/fs/cgroup/box"
+    folder.mkdir(parents=True)
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text("0::/box\n")
+    (folder / name).write_text(limit)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("limit", "cpus"),
+    [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("2000000 100000", 8), ("nonsense", 8), ("", 8)],
+)
+def test_as_many_cpus_as_it_may_run_on_and_whole_ones_of_a_limit(
+    limit: str, cpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "cores", lambda: tuple(range(8)))
+    assert host.cpu_count(group(tmp_path, limit)) == cpus
+
+
+def test_a_limit_of_the_first_version_of_cgroups_counts_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "cores", lambda: tuple(range(8)))
+    folder = tmp_path / "sys/fs/cgroup/cpu/box"
+    folder.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("4:cpu,cpuacct:/box\n")
+    (folder / "cpu.cfs_quota_us").write_text("300000\n")
+    (folder / "cpu.cfs_period_us").write_text("100000\n")
+    assert host.cpu_count(tmp_path) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a process on a CPU")
+def test_a_process_can_be_kept_on_one_cpu_and_where_it_cannot_it_goes_on() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        core = host.cores()[-1]
+        host.pin(process.pid, core)
+        assert os.sched_getaffinity(process.pid) == {core}
+        host.pin(process.pid, 4096)  # there is no such CPU
+        assert process.poll() is None
+        process.communicate(b"\n")
 
 
 def test_the_file_limit_is_as_high_as_it_may_be() -> None:

@@ -118,6 +118,45 @@ def test_a_killed_worker_is_said_and_another_goes_on_without_an_arrival_or_row_t
     assert missing <= 60 * (resumed_ns - told_ns) / 1e9 + 2
 
 
+def test_a_counted_load_goes_on_behind_where_the_killed_worker_was(tmp_path: Path) -> None:
+    scenario = tmp_path / "s.py"
+    scenario.write_text(
+        (DATA / "crew.py").read_text()
+        + "\n@journey(data=ROWS.unique())\nasync def slow(user: User, row: Row) -> None:\n"
+        + "    await once.fn(user, row)\n    await user.think(0.02)\n"
+        + '\nmany = Plan(target=TARGET, load=iterations(800, users=4), mix=slow, regions={"a": 1}, set_up=set_up)\n'
+    )
+    args = ("run", f"{scenario}:many", "--workers", "2")
+    with running_nginx() as nginx, started(*args, "--target", nginx.url, runs_dir=tmp_path / "runs") as run:
+        wait_for(run, r"^0:01 ")
+        os.kill(worker_pids(tmp_path / "runs", "a")[1], signal.SIGKILL)
+        code, out, summary = end_of(run, tmp_path / "runs")
+        rows = rows_of(nginx.counts())
+    assert ends_with(code, summary, 3), out
+    assert max(rows.values()) == 1
+    assert 796 <= len(rows) <= 800  # but for those of its two users that were begun and not sent yet
+    assert summary["iterations"]["finished"] < 800  # what it had not told is not made up
+    assert re.search(r"another process goes on", " ".join(summary["reasons"]))
+
+
+@pytest.mark.slow
+def test_a_worker_that_stands_still_for_a_while_delays_and_loses_nothing(tmp_path: Path) -> None:
+    args = ("run", f"{DATA}/crew.py", "--duration", "7s", "--workers", "2")
+    with running_nginx() as nginx, started(*args, "--target", nginx.url, runs_dir=tmp_path) as run:
+        wait_for(run, r"^0:02 ")
+        pid = worker_pids(tmp_path, "us-east-1")[1]
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(2.5)
+        os.kill(pid, signal.SIGCONT)
+        code, out, summary = end_of(run, tmp_path)
+        counts = nginx.counts()
+    assert {a["complete"] for a in summary["agents"]} == {True}, out
+    assert summary["iterations"]["finished"] == 1400 == sum(counts.values()) - 1
+    assert rows_of(counts) == Counter(range(1050))
+    assert code in (0, 4)
+    assert any("worker 1 of us-east-1 was unfit" in reason for reason in summary["reasons"])
+
+
 def _lost_events(runs: Path) -> list[dict[str, Any]]:
     lines = (run_folder(runs) / "events.jsonl").read_text().splitlines()
     return [event for event in map(json.loads, lines) if event["kind"] == "worker lost"]

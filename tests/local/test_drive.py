@@ -73,6 +73,54 @@ async def test_the_collector_looks_at_users_less_often_while_a_load_is_driven_an
     assert during[0][1] > before[1]
 
 
+@pytest.mark.parametrize(
+    ("plan", "due"),
+    [('load=arrivals("200/s").hold("500ms")', 100), ("load=iterations(60, users=4)", 60)],
+)
+async def test_the_workers_of_an_agent_do_everything_once_also_when_one_takes_over_from_another(
+    plan: str, due: int, tmp_path: Path
+) -> None:
+    """Worker 1 is stopped in the middle; what it had not begun by then another one begins."""
+    before = gc.get_threshold()  # three drives in one process put back what they found, in whatever order they end
+    marks = memoryview(bytearray(8)).cast("q")
+    async with serve(TargetConfig(latency=False)) as shop:
+        body = """
+@journey(data=feed.rows([Row(n) for n in range(100)]).unique())
+async def once(user: User, row: Row) -> None:
+    SEEN.append(row.n)
+    await user.think(0.01)
+"""
+        head = HEAD + "SEEN = []\n\n@dataclass\nclass Row:\n    n: int\n"
+        path = write(tmp_path, head + body + f'plan = Plan(target="http://127.0.0.1:1", mix=once, {plan})\n')
+        scenario = load(path, overrides=Overrides(target=shop.url))
+
+        def worker(number: int, marked: memoryview[int] | None = None) -> Drive:
+            return Drive(scenario, seed=7, emit=lambda _: None, worker=number, workers=2, marks=marked)
+
+        t0_ns = perf_counter_ns() + 20 * MS
+        first, dying = worker(0), worker(1, marks)
+        asyncio.get_running_loop().call_later(0.1, lambda: dying.stop(now=True))
+        running = asyncio.create_task(first.run(t0_ns))
+        done = await dying.run(t0_ns)
+        from_ns = perf_counter_ns() - t0_ns
+        rest = worker(1, marks)
+        assert rest.left_out == ""
+        more = await rest.run(t0_ns, from_ns)
+        whole = await running
+    gc.set_threshold(*before)
+    seen: list[int] = scenario.plan.journeys[0].fn.__globals__["SEEN"]
+    assert len(seen) == len(set(seen))
+    begun = [totals.counters.iterations_started for totals in (whole, done, more)]
+    assert sum(begun) == len(seen)
+    assert begun[0] == due // 2
+    assert all(begun)
+    if "iterations" in plan:
+        assert sorted(seen) == list(range(due))
+    else:
+        missing = sorted(set(range(due)) - set(seen))  # what was due between the stop and `from_ns`
+        assert len(missing) <= 200 * from_ns / 1e9 + 1
+
+
 async def test_what_is_due_in_the_warm_up_is_counted_and_has_rows_of_its_own(tmp_path: Path) -> None:
     merge = Merge(100 * MS)
 

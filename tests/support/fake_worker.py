@@ -117,6 +117,7 @@ async def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--region", required=True)
     parser.add_argument("--worker")
+    parser.add_argument("--marks")
     args = parser.parse_args()
     await Worker(await FrameStream.inherit(args.fd)).serve()
 
