@@ -10,7 +10,7 @@ flight is a snapshot, so the last one of each process counts, also that of one
 that died: nobody knows what became of it. How fit a worker was is kept apart.
 
 Pure: no clock, no I/O. Of a worker that is alone and never died each delta
-passes as it is, at no cost; adding up two of 100 series costs 0.3 ms.
+passes as it is, at no cost; adding up two of 100 series with 100 values each costs 0.6 ms.
 """
 
 from __future__ import annotations

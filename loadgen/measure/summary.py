@@ -30,12 +30,15 @@ import msgspec
 
 from loadgen.measure.batches import Batches
 from loadgen.measure.custom import CustomStats, MetricSpec
+from loadgen.measure.fitness import Fitness
 from loadgen.measure.histogram import Histogram, Value, mean_us, percentiles
+from loadgen.measure.loss import NOBODY, Loss
 from loadgen.measure.measured import ALL, Measured, Row
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import SloResult, number_text
 from loadgen.measure.rundir import utc_text
 from loadgen.measure.series import OK, SKIPPED, Kind, Metric, Tags
+from loadgen.units import NS_PER_S
 
 __all__ = [
     "FORMAT",
@@ -356,4 +359,27 @@ def _agent(agent: AgentFacts, merge: Merge) -> dict[str, object]:
         "unfit_intervals": fitness.unfit if fitness else 0,
         "intervals": fitness.intervals if fitness else 0,
         "unfit_s": [list(span) for span in fitness.unfit_spans] if fitness else [],
+        "workers": [_worker(*one) for one in sorted(merge.worker_fitness.get(agent.id, {}).items())],
+        "losses": [_loss(loss) for loss in merge.losses(agent.id)],
+    }
+
+
+def _worker(worker: int, fitness: Fitness) -> dict[str, object]:
+    return {
+        "worker": worker,
+        "unfit_intervals": fitness.unfit,
+        "intervals": fitness.intervals,
+        "unfit_s": [list(span) for span in fitness.unfit_spans],
+    }
+
+
+def _loss(loss: Loss) -> dict[str, object]:
+    return {
+        "worker": loss.worker,
+        "cause": loss.cause,
+        "died_s": round(loss.died_ns / NS_PER_S, 3),
+        "told_s": round(loss.told_ns / NS_PER_S, 3),
+        "resumed_s": None if loss.resumed_ns == NOBODY else round(loss.resumed_ns / NS_PER_S, 3),
+        "in_flight": loss.in_flight,
+        "left_out": loss.left_out,
     }
