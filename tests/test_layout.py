@@ -21,6 +21,7 @@ IMPORTERS = {
     "httptools": {"loadgen/clients/http1.py", "loadgen/target/server.py"},
     "h2": {"loadgen/clients/http2.py"},
     "hpack": {"loadgen/clients/http2_heads.py"},
+    "hyperframe": {"loadgen/clients/http2.py"},
     "psutil": {"loadgen/engine/probe.py"},
     "httpx": {"loadgen/clients/"},
     "brotli": {"loadgen/clients/decoding.py"},

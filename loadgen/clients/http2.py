@@ -26,10 +26,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from time import perf_counter_ns
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from h2.config import H2Configuration
-from h2.connection import ConnectionInputs, H2Connection, H2ConnectionStateMachine
+from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -44,7 +44,10 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import H2Error, ProtocolError
+from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
+
+from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
 from loadgen.clients.body import StreamedRequest, Upload
 from loadgen.clients.connection import Connection, Exchange, Lost, Sink, Unprocessed
@@ -68,6 +71,10 @@ _MAX_ID: Final = 2**31 - 1
 _BREATH_BYTES: Final = 256 * 1024
 """So much of an upload is sent before others have their turn."""
 _SETTINGS: Final = 4
+_OF_HEADS: Final = (1, 5, 9)
+"""HEADERS, PUSH_PROMISE, CONTINUATION."""
+_END_STREAM, _END_HEADERS, _ODD_FLAGS = 0x1, 0x4, 0x28
+"""Odd: padding, priorities."""
 _OF_ANSWER: Final = (0, 1, 9)
 """DATA, HEADERS, CONTINUATION."""
 
@@ -80,9 +87,61 @@ class _Goes(H2ConnectionStateMachine):
     """A connection that goes on after a GOAWAY: the library takes none of the answers that are still to come."""
 
     def process_input(self, input_: ConnectionInputs) -> list[Event]:
-        if input_ is ConnectionInputs.RECV_GOAWAY:
+        if (self.state is ConnectionState.CLIENT_OPEN and input_ in _STAYS) or input_ is ConnectionInputs.RECV_GOAWAY:
             return []
         return super().process_input(input_)
+
+
+_STAYS: Final = frozenset(
+    {
+        ConnectionInputs.SEND_HEADERS,
+        ConnectionInputs.SEND_DATA,
+        ConnectionInputs.RECV_HEADERS,
+        ConnectionInputs.RECV_DATA,
+    }
+)
+"""What leaves an open connection open, of each request: half of what the library takes to find that out."""
+
+
+class _OneFrame(FrameBuffer):
+    """The library's buffer, given whole frames: reads the two kinds of which answers are made without its detours."""
+
+    def __init__(self) -> None:
+        super().__init__(server=False)
+        self._frame: bytes | None = None
+        self._is_in_head = False
+        """A head has begun and goes on in CONTINUATIONs: the library's to judge."""
+
+    def add_data(self, data: Any) -> None:
+        """One whole frame, as bytes."""
+        kind, flags = data[3], data[4]
+        if kind <= 1 and not flags & _ODD_FLAGS and not self._is_in_head and (not kind or flags & _END_HEADERS):
+            self._frame = data
+            return
+        if kind in _OF_HEADS:
+            self._is_in_head = not flags & _END_HEADERS
+        super().add_data(data)
+
+    def __next__(self) -> Frame:
+        data = self._frame
+        if data is None:
+            return super().__next__()
+        self._frame = None
+        stream, flags = int.from_bytes(data[5:9], "big") & _MAX_ID, data[4]
+        if not stream:
+            raise ProtocolError("an answer on no stream")
+        frame: DataFrame | HeadersFrame
+        if data[3]:
+            frame = HeadersFrame(stream)
+            frame.data = data[9:]
+            frame.flags.add("END_HEADERS")
+        else:
+            frame = DataFrame(stream)
+            frame.data = data[9:]
+        frame.body_len = len(data) - 9
+        if flags & _END_STREAM:
+            frame.flags.add("END_STREAM")
+        return frame
 
 
 class _Library(H2Connection):
@@ -92,6 +151,7 @@ class _Library(H2Connection):
     def __init__(self) -> None:
         super().__init__(_CONFIG)
         self.state_machine = _Goes()
+        self.incoming_buffer = _OneFrame()
         self.encoder: Encoder = Encoder()
         self.decoder = Decoder(MAX_HEAD_BYTES)
         self.local_settings = Settings(client=True, initial_values=_SETTINGS_OF_OURS)
