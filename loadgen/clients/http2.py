@@ -46,7 +46,6 @@ from h2.events import (
 from h2.exceptions import H2Error, ProtocolError
 from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
-
 from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
 from loadgen.clients.body import StreamedRequest, Upload
@@ -100,7 +99,7 @@ _STAYS: Final = frozenset(
         ConnectionInputs.RECV_DATA,
     }
 )
-"""What leaves an open connection open, of each request: half of what the library takes to find that out."""
+"""Of each request: they leave an open connection open."""
 
 
 class _OneFrame(FrameBuffer):
