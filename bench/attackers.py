@@ -30,6 +30,9 @@ __all__ = [
     "k6",
     "loadgen",
     "locust",
+    "requests_of_h2load",
+    "requests_of_hey",
+    "requests_of_wrk",
     "run_wrk",
     "stock_httpx",
     "trusting",
@@ -52,9 +55,14 @@ def wrk(url: str, seconds: float, *options: str, connections: int = USERS) -> At
 
 def run_wrk(url: str, seconds: float, *options: str, connections: int = USERS) -> Turn:
     ended = timed("wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", *options, url)
-    if "Non-2xx" in ended.said or "Socket errors" in ended.said:
-        raise RuntimeError(f"wrk failed:\n{ended.said}")
-    return Turn(ended.cpu_s, int(ended.said.partition(" requests in ")[0].split()[-1]), seconds)
+    return Turn(ended.cpu_s, requests_of_wrk(ended.said), seconds)
+
+
+def requests_of_wrk(said: str) -> int:
+    """Raises RuntimeError: not all of them went well."""
+    if "Non-2xx" in said or "Socket errors" in said or " requests in " not in said:
+        raise RuntimeError(f"wrk failed:\n{said}")
+    return int(said.partition(" requests in ")[0].split()[-1])
 
 
 def hey(url: str, seconds: float) -> Attack:
@@ -62,12 +70,17 @@ def hey(url: str, seconds: float) -> Attack:
 
     def attack() -> Turn:
         ended = timed("hey", "-z", f"{seconds:g}s", "-c", f"{USERS}", "-cpus", "1", url)
-        statuses = dict(re.findall(r"\[(\d+)\]\s+(\d+) responses", ended.said))
-        if set(statuses) != {"200"} or "Error distribution" in ended.said:
-            raise RuntimeError(f"hey failed:\n{ended.said}")
-        return Turn(ended.cpu_s, int(statuses["200"]), seconds)
+        return Turn(ended.cpu_s, requests_of_hey(ended.said), seconds)
 
     return _tool("hey", attack)
+
+
+def requests_of_hey(said: str) -> int:
+    """Raises RuntimeError: not all of them went well."""
+    statuses = dict(re.findall(r"\[(\d+)\]\s+(\d+) responses", said))
+    if set(statuses) != {"200"} or "Error distribution" in said:
+        raise RuntimeError(f"hey failed:\n{said}")
+    return int(statuses["200"])
 
 
 def h2load(url: str, seconds: int, *options: str, connections: int = USERS) -> Attack:
@@ -75,12 +88,17 @@ def h2load(url: str, seconds: int, *options: str, connections: int = USERS) -> A
 
     def attack() -> Turn:
         ended = timed("h2load", "-D", f"{seconds}", "-t1", "-c", f"{connections}", *options, url)
-        found = re.search(r"(\d+) succeeded, 0 failed, 0 errored, 0 timeout", ended.said)
-        if found is None:
-            raise RuntimeError(f"h2load failed:\n{ended.said}")
-        return Turn(ended.cpu_s, int(found[1]), seconds)
+        return Turn(ended.cpu_s, requests_of_h2load(ended.said), seconds)
 
     return _tool("h2load", attack)
+
+
+def requests_of_h2load(said: str) -> int:
+    """Raises RuntimeError: not all of them went well."""
+    found = re.search(r"(\d+) succeeded, 0 failed, 0 errored, 0 timeout\nstatus codes: (\d+) 2xx", said)
+    if found is None or found[1] != found[2]:
+        raise RuntimeError(f"h2load failed:\n{said}")
+    return int(found[1])
 
 
 def k6(url: str, seconds: float, script: Path, *, protocol: str = "HTTP/1.1") -> Attack:

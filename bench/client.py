@@ -34,10 +34,11 @@ async def person(http: HttpClient, until_ns: int) -> None:
 async def drive(url: str, duration_s: float) -> dict[str, float]:
     recorder = Recorder()
     network, tls = TcpNetwork(), tls_context()
-    people = []
+    people, meters = [], []
     for _ in range(USERS):
         meter = Meter(recorder)
         meter.begin("four", warmup=False, pool_limited=False)
+        meters.append(meter)
         people.append(HttpClient(meter, ConnectionPool(network, tls), url))
 
     async def fold() -> None:
@@ -49,6 +50,8 @@ async def drive(url: str, duration_s: float) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_SELF)
     began_ns = perf_counter_ns()
     await asyncio.gather(*(person(http, began_ns + round(duration_s * NS_PER_S)) for http in people))
+    for meter in meters:
+        meter.settle()  # each one's last answer
     took_ns = perf_counter_ns() - began_ns
     after = resource.getrusage(resource.RUSAGE_SELF)
     folding.cancel()

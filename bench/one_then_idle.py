@@ -1,5 +1,7 @@
 """One request on a connection that is kept, then nothing for an hour: what an idle connected user takes up."""
 
+import os
+
 from loadgen import Plan, User, journey, users
 
 
@@ -9,4 +11,5 @@ async def idle(user: User) -> None:
     await user.think(3600)
 
 
-plan = Plan(target="http://127.0.0.1:1", load=users().ramp(to=100, over="4s").hold("1h"), mix=idle, drain="1s")
+OVER = os.environ.get("BENCH_OVER", "4s")
+plan = Plan(target="http://127.0.0.1:1", load=users().ramp(to=100, over=OVER).hold("1h"), mix=idle, drain="1s")
