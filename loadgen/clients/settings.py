@@ -211,7 +211,7 @@ class Http:
         uds: object = self.uds
         if uds is None:
             return
-        if not isinstance(uds, str | Path) or not Path(uds).is_absolute() or "\0" in str(uds):
+        if not isinstance(uds, str | Path) or not _is_path(uds) or not Path(uds).is_absolute():
             yield (
                 f"uds: {str(uds)!r} is no absolute path",
                 'of a socket on each agent\'s machine: uds="/run/shop.sock"',
@@ -237,6 +237,9 @@ class Http:
         places: tuple[object, ...] = self.cert if isinstance(self.cert, tuple) else (self.cert,)
         if not 1 <= len(places) <= 2 or not all(isinstance(one, str | Path) or _is_secret(one) for one in places):
             yield "cert: it is a certificate and its key", _CERT_HINT
+            return
+        if any(isinstance(one, str | Path) and not _is_path(one) for one in places):
+            yield "cert: a path of a file is empty, or none", _CERT_HINT
             return
         own, key = places[0], places[-1]
         is_here = len(places) == 2 and isinstance(own, str | Path) and _is_within(folder, own)
@@ -381,6 +384,11 @@ def _proxy_url_wrong(proxy: object) -> tuple[str, str]:
     if url.path not in ("", "/") or url.query or url.fragment:
         return f"{proxy!r} has a path; a proxy has none", hint
     return "", ""
+
+
+def _is_path(path: str | Path) -> bool:
+    text = str(path)
+    return bool(text) and "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _is_within(folder: Path, path: str | Path) -> bool:

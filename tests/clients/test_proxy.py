@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen import Http, secret
-from loadgen.clients import Forward, HttpClient, Timeouts, network_of, tls_context
+from loadgen.clients import Forward, HttpClient, TcpNetwork, Timeouts, network_of, tls_context
 from loadgen.clients.forward import Excepted
+from loadgen.clients.opening import Opening
+from loadgen.clients.proxy import ProxyNetwork
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.badserver import refusing_url
 from tests.support.proxy import proxy
@@ -250,6 +256,63 @@ async def test_what_a_proxy_says_instead_of_a_tunnel_is_its_own_outcome(says: An
     assert detail in said
     assert seen.url.removeprefix("http://") in said
     assert seen.tunnels == ["shop.example:443"]
+
+
+def judged(parts: list[bytes]) -> str:
+    """What becomes of a tunnel for which the proxy says these, one write each, and then closes."""
+    ours, theirs = socket.socketpair()
+
+    class Direct(TcpNetwork):
+        async def open_socket(self, host: str, port: int, opening: Opening) -> socket.socket:
+            return ours
+
+    async def say() -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_recv(theirs, 4096)
+        with contextlib.suppress(OSError):  # we may have heard enough
+            for part in parts:
+                await loop.sock_sendall(theirs, part)
+                await asyncio.sleep(0)
+            theirs.shutdown(socket.SHUT_WR)
+
+    async def ask() -> str:
+        network = ProxyNetwork(Http(proxy="http://127.0.0.1:1"), Direct())
+        saying = asyncio.create_task(say())
+        try:
+            (await network._tunnel("shop.example", 443, Opening())).close()
+        except RequestFailed as failure:
+            return failure.outcome
+        finally:
+            await saying
+        return "tunnel"
+
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    with ours, theirs:
+        return asyncio.run(ask())
+
+
+ANSWERS = {
+    b"HTTP/1.1 200 Connection established\r\n\r\n": "tunnel",
+    b"HTTP/1.0 200 OK\r\nVia: 1.1 x\r\nX-Y: z\r\n\r\n": "tunnel",
+    b"HTTP/1.1 204\r\n\r\n": "tunnel",
+    b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n\r\n": "proxy 407",
+    b"HTTP/1.1 200 OK\r\nX-Y": "proxy protocol",
+    b"HTTP/2 200\r\n\r\n": "proxy protocol",
+    b"": "proxy reset",
+}
+
+
+@given(st.sampled_from(sorted(ANSWERS)), st.lists(st.integers(0, 60), max_size=6))
+def test_an_answer_means_the_same_however_it_is_cut(answer: bytes, cuts: list[int]) -> None:
+    places = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]
+    parts = [answer[a:b] for a, b in pairwise(places) if a < b]
+    assert judged(parts) == ANSWERS[answer]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=4))
+def test_whatever_a_proxy_says_is_a_tunnel_or_its_outcome(parts: list[bytes]) -> None:
+    assert judged(parts).partition(" ")[0] in ("tunnel", "proxy")
 
 
 async def test_a_proxy_that_hangs_is_a_time_out_and_the_run_says_whose(monkeypatch: pytest.MonkeyPatch) -> None:

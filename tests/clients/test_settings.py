@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen import Http, Plan, arrivals, journey, secret
 from loadgen.clients import parse_resolve
@@ -109,6 +112,7 @@ def test_what_is_given_travels_and_is_told() -> None:
         (Http(dns_ttl="soon"), "http: dns_ttl: 'soon' is no duration"),
         (Http(dns_ttl=-1), "http: dns_ttl: -1 is no duration"),
         (Http(uds="shop.sock"), "http: uds: 'shop.sock' is no absolute path"),
+        (Http(uds="/\udfff.sock"), "http: uds: '/\\udfff.sock' is no absolute path"),
         (Http(uds="/" + "x" * 107), "http: uds: the path has more than 107 bytes"),
         (Http(uds="/run/a.sock", ip="4"), "http: uds: all connections go to the socket, so ip has no meaning"),
         (Http(source=["eth0"]), "http: source: 'eth0' is no address"),
@@ -124,6 +128,8 @@ def test_what_is_given_travels_and_is_told() -> None:
             "http: cert: the private key in client.key does not travel to the agents",
         ),
         (Http(cert=("client.pem", secret("client-key"))), "http: cert: no file client.pem"),
+        (Http(cert=""), "http: cert: a path of a file is empty, or none"),
+        (Http(cert=("client\0.pem", secret("client-key"))), "http: cert: a path of a file is empty, or none"),
         (Http(cert=3), "http: cert: it is a certificate and its key"),  # type: ignore[arg-type]
         (Http(cert=("a", "b", "c")), "http: cert: it is a certificate and its key"),  # type: ignore[arg-type]
     ],
@@ -194,3 +200,53 @@ def test_resolve_is_written_as_curl_has_it(text: str, place: str, addresses: tup
 def test_what_is_no_resolve_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"write shop\.example:443:10\.0\.0\.1|is no port"):
         parse_resolve(text)
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(), max_size=20)
+    | st.binary(max_size=5)
+    | st.sampled_from(["http://p:3128", "10.0.0.1", "fd00::1/64", "shop.example:443", "client.pem", "/a", "\0", "4"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([one.name for one in fields(Http)]), JUNK, min_size=1))
+def test_whatever_is_given_is_told_or_taken_and_never_raises(given: dict[str, Any]) -> None:
+    """What is taken is JSON, and goes through it unchanged."""
+    plan = plan_with(Http(**given))
+    faults = plan.faults
+    if not faults:
+        spec = plan.spec()
+        assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
+    assert all(fault.message.startswith("http: ") and fault.hint for fault in faults)
+
+
+HOSTS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z0-9]{1,5}){0,2}", fullmatch=True)
+
+
+@given(HOSTS, st.none() | st.integers(1, 65_535), st.lists(st.ip_addresses().map(str), min_size=1, max_size=4))
+def test_each_host_and_its_addresses_can_be_written_for_resolve(
+    host: str, port: int | None, addresses: list[str]
+) -> None:
+    written = ",".join(f"[{one}]" if ":" in one else one for one in addresses)
+    place = host if port is None else f"{host}:{port}"
+
+    assert parse_resolve(f"{place}:{written}") == (place, tuple(addresses))
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_resolve_or_is_refused(text: str) -> None:
+    try:
+        place, addresses = parse_resolve(text)
+    except ValueError:
+        return
+    assert not list(Http(resolve={place: addresses}).wrongs())
