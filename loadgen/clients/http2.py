@@ -65,7 +65,9 @@ _CONNECTION_WINDOW_BYTES: Final = 1 << 30
 _MAX_FRAME_BYTES: Final = 64 * 1024
 """Of what comes. The library takes a head in at most 64 frames, so this also bounds what it keeps of one: 4 MiB."""
 ASSUMED_STREAMS: Final = 100
-"""At once, until the target has said how many it allows."""
+"""At once, until the target has said how many it allows: on a connection before, or on this one."""
+_allowed: dict[str, int] = {}
+_MOST_TARGETS: Final = 1024
 _MAX_ID: Final = 2**31 - 1
 _BREATH_BYTES: Final = 256 * 1024
 """So much of an upload is sent before others have their turn."""
@@ -299,7 +301,7 @@ class Http2Connection(asyncio.Protocol):
         self._library = _Library()
         self._streams: dict[int, _Stream] = {}
         self._next_id = 1
-        self._max_streams = ASSUMED_STREAMS
+        self._max_streams = _allowed.get(where, ASSUMED_STREAMS)
         self._is_leaving = self._is_greeted = False
         self._is_offered = True
         """It is on its stack, or in the hands of who opened or took it and will send on it in a moment."""
@@ -677,6 +679,9 @@ class Http2Connection(asyncio.Protocol):
 
     def _on_settings(self) -> None:
         self._max_streams = self._library.remote_settings.max_concurrent_streams
+        if len(_allowed) >= _MOST_TARGETS:
+            _allowed.clear()
+        _allowed[self.where] = max(1, self._max_streams)
         self._make_room()
         self._pump_all()
 

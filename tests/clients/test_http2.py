@@ -546,6 +546,18 @@ async def test_more_than_the_target_allows_at_once_go_over_another_connection() 
         assert len(server.connections) == 3
 
 
+async def test_a_limit_that_is_known_is_kept_to_from_the_first_byte_of_the_next_connection() -> None:
+    settings = {SettingCodes.MAX_CONCURRENT_STREAMS: 3}
+    async with http2_server(hello, settings=settings) as server:
+        for _ in range(2):  # of the second user nothing is refused, however many requests begin at once
+            pool = prior_pool()
+            async with client_of(server.url, pool=pool) as client:
+                await client.get("/", expect=200)
+                await asyncio.gather(*(client.get("/", expect=200) for _ in range(40)))
+                assert pool.stale_retries == 0
+        assert server.peak <= 3
+
+
 async def test_a_limit_that_is_lowered_meanwhile_holds_for_what_follows() -> None:
     release = asyncio.Event()
 
