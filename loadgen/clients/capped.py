@@ -37,7 +37,8 @@ class _CappedConnection(Connection):
             return
         exchange.first_byte_ns = now_ns = perf_counter_ns()
         exchange.size_bytes = len(data)
-        self._key = None
+        begin = data.find(b"\r\n\r\n") + 4
+        self._key = data[:begin] if begin > 4 else None
         self._feed(exchange, data, now_ns)
 
 

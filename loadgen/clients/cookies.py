@@ -1,15 +1,20 @@
 """A user's cookies: httpx's, with the Cookie header of each URL remembered until something changes.
 
 Which cookie goes where and for how long is decided by the standard library's
-jar, as in httpx. It takes 20 µs a request to decide, so the header is kept for
+jar, as in httpx, with two rules of browsers added: a cookie without a Domain goes
+back to the host that set it only, not to those below it; and none is taken for
+`co.uk` and its like. (Not the whole list of public suffixes: one for `github.io` is taken.)
+It takes 20 µs a request to decide, so the header is kept for
 each URL until the jar changes or the first of its cookies expires.
 """
 
 from __future__ import annotations
 
 import time
-from http.cookiejar import Cookie, CookieJar
+from http import cookiejar
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import Any, Final
+from urllib.request import Request
 
 import httpx
 
@@ -20,11 +25,25 @@ __all__ = ["UserCookies"]
 _MAX_KEPT: Final = 64
 
 
+class _AsBrowsers(DefaultCookiePolicy):
+    def return_ok_domain(self, cookie: Cookie, request: Request) -> bool:
+        """A cookie of the scenario's own that has no domain at all goes everywhere, as in httpx."""
+        if cookie.domain and not cookie.domain_specified and cookie.domain != _host_of(request):
+            return False
+        return super().return_ok_domain(cookie, request)
+
+
+def _host_of(request: Request) -> str:
+    """As the jar calls it when it takes a cookie of its: in lower case, without the port, `localhost.local`."""
+    host: str = cookiejar.eff_request_host(request)[1]  # type: ignore[attr-defined]  # not in typeshed
+    return host
+
+
 class _Jar(CookieJar):
     """Every change of a CookieJar goes through these."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_AsBrowsers(strict_domain=True))
         self.rendered: dict[str, bytes] = {}
 
     def set_cookie(self, cookie: Cookie) -> None:

@@ -398,6 +398,8 @@ class Connection(asyncio.Protocol):
                 self._finish(exchange, head, head.keep_alive, now_ns)
                 return
             self._key = key
+        else:
+            self._key = None
         self._feed(exchange, data, now_ns)
 
     def _part(self, exchange: Exchange, head: Head, rest: bytes, length: int, now_ns: int) -> None:
@@ -434,16 +436,23 @@ class Connection(asyncio.Protocol):
         elif head is not None and (self._complete or self._head_only):
             if not self._complete or broken or self._extra:
                 self._parser = None  # it stands in the middle of a body, or of garbage
-            if self._key is not None:
+            is_odd = bool(broken) or self._has_more(head, exchange)
+            if self._key is not None and not is_odd:
                 keep_head(self._key, head)
             exchange.body = b"".join(self._chunks)
-            self._finish(exchange, head, head.keep_alive and not broken and not self._extra, now_ns)
+            self._finish(exchange, head, head.keep_alive and not is_odd, now_ns)
         elif broken:
             self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {broken}")
         elif head is not None and (head.length or 0) > self._limit_bytes:
             self._too_large()
         elif head is None and exchange.size_bytes > MAX_HEAD_BYTES:
             self._fail(PROTOCOL, f"more than {MAX_HEAD_BYTES} bytes of headers")
+
+    def _has_more(self, head: Head, exchange: Exchange) -> bool:
+        """More came than the answer: what llhttp told, or empty lines, which it passes over."""
+        if self._extra or self._key is None or head.length is None:
+            return self._extra
+        return len(self._key) + self._have != exchange.size_bytes
 
     def _hand_on(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
         """As `_feed`, for an answer that is read as a stream."""
@@ -459,8 +468,9 @@ class Connection(asyncio.Protocol):
         was_ahead = self._final is None
         broken = self._parse(data)
         head, chunks = self._final, self._chunks
-        if head is not None and was_ahead and not broken and not self._waiter.done():
-            if self._key is not None:
+        is_over = head is not None and (self._complete or self._head_only)
+        if head is not None and was_ahead and (is_over or not broken) and not self._waiter.done():
+            if self._key is not None and not broken:
                 keep_head(self._key, head)
             sink.took_head(head)
             self._waiter.set_result(None)
@@ -468,10 +478,11 @@ class Connection(asyncio.Protocol):
         if chunks:
             self._chunks = []
             is_full = sink.took(b"".join(chunks), now_ns)
-        if head is not None and (self._complete or self._head_only):
+        if head is not None and is_over:
             if not self._complete or broken or self._extra:
                 self._parser = None
-            self._finish_stream(sink, head.keep_alive and not broken and not self._extra, now_ns)
+            is_odd = bool(broken) or self._has_more(head, exchange)
+            self._finish_stream(sink, head.keep_alive and not is_odd, now_ns)
         elif broken:
             self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {broken}")
         elif head is None and exchange.size_bytes > MAX_HEAD_BYTES:
@@ -511,6 +522,8 @@ class Connection(asyncio.Protocol):
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             return "an upgrade that nobody asked for"
+        except httptools.HttpParserCallbackError as error:
+            return str(error.__context__)
         except httptools.HttpParserError as error:
             return str(error) or type(error).__name__
         return ""
@@ -533,8 +546,10 @@ class Connection(asyncio.Protocol):
             self._final = Head(
                 status, self._reason, parser.get_http_version(), self._raw, bool(parser.should_keep_alive())
             )
-        else:
+        elif status >= 100:
             self._raw, self._key = [], None  # interim: the answer is yet to come
+        else:
+            raise ValueError(f"a status of {status:03}")  # which ends the parsing
         self._reason = b""
 
     def on_body(self, data: bytes) -> None:
