@@ -110,17 +110,17 @@ class _OneFrame(FrameBuffer):
     def __init__(self) -> None:
         super().__init__(server=False)
         self._frame: bytes | None = None
-        self._is_in_head = False
+        self.is_in_head = False
         """A head has begun and goes on in CONTINUATIONs: the library's to judge."""
 
     def add_data(self, data: Any) -> None:
         """One whole frame, as bytes."""
         kind, flags = data[3], data[4]
-        if kind <= 1 and not flags & _ODD_FLAGS and not self._is_in_head and (not kind or flags & _END_HEADERS):
+        if kind <= 1 and not flags & _ODD_FLAGS and not self.is_in_head and (not kind or flags & _END_HEADERS):
             self._frame = data
             return
         if kind in _OF_HEADS:
-            self._is_in_head = not flags & _END_HEADERS
+            self.is_in_head = not flags & _END_HEADERS
         super().add_data(data)
 
     def __next__(self) -> Frame:
@@ -146,15 +146,16 @@ class _OneFrame(FrameBuffer):
 
 
 class _Library(H2Connection):
-    MAX_CLOSED_STREAMS = 128
-    """Remembered, for frames that come late. The library's 65,536 are 10 MB for each connection."""
+    MAX_CLOSED_STREAMS = 8
+    """Remembered, to judge heads that come late; none of those of ours comes to it (`data_received`). The library's own
+    65,536 would be 11 MB for each connection."""
 
     def __init__(self) -> None:
         super().__init__(_CONFIG)
         self.state_machine = _Goes()
-        self.incoming_buffer = _OneFrame()
+        self.incoming_buffer: _OneFrame = _OneFrame()
         self.encoder: Encoder = Encoder()
-        self.decoder = Decoder(MAX_HEAD_BYTES)
+        self.decoder: Decoder = Decoder(MAX_HEAD_BYTES)
         self.local_settings = Settings(client=True, initial_values=_SETTINGS_OF_OURS)
         del self.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]  # a server's to say
         self.max_inbound_frame_size = _MAX_FRAME_BYTES
@@ -534,7 +535,14 @@ class Http2Connection(asyncio.Protocol):
             if end > size:
                 self._need = end - at
                 break
-            stream = streams.get(int.from_bytes(data[at + 5 : at + 9], "big") & _MAX_ID)
+            number = int.from_bytes(data[at + 5 : at + 9], "big") & _MAX_ID
+            stream = streams.get(number)
+            if stream is None and kind == 1 and self._is_late_head(number, data[at + 4]):
+                if why := library.decoder.pass_over(data[at + 9 : end]):
+                    self._broken(why)
+                    return
+                at, begun_ns = end, now_ns
+                continue
             if stream is not None and kind in _OF_ANSWER:
                 stream.exchange.size_bytes += 9 + length
                 if kind:
@@ -561,6 +569,11 @@ class Http2Connection(asyncio.Protocol):
                 self._need = 9
         if out := library.data_to_send():
             self._transport.write(out)
+
+    def _is_late_head(self, number: int, flags: int) -> bool:
+        """Of a stream that we have ended: only the table of headers has to know."""
+        is_plain = flags & (_END_HEADERS | _ODD_FLAGS) == _END_HEADERS
+        return is_plain and number & 1 == 1 and number < self._next_id and not self._library.incoming_buffer.is_in_head
 
     def eof_received(self) -> None:
         """The target closed its side; the transport closes ours after this."""

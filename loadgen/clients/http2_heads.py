@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from hpack import Decoder as HpackDecoder
 from hpack import Encoder as HpackEncoder
-from hpack import HeaderTuple
+from hpack import HeaderTuple, HPACKError
 from hpack.table import HeaderTable
 
 from loadgen.clients.heads import Head, RawHeaders
@@ -272,6 +272,14 @@ class Decoder(HpackDecoder):
         if kept is not None and kept[0] == self._version:
             return kept[1]
         return self._decoded(data)
+
+    def pass_over(self, data: bytes) -> str:
+        """A block that nobody wants, for what it does to the table. What is wrong with it; empty when nothing is."""
+        try:
+            self.decode(data)
+        except HPACKError as error:
+            return str(error)
+        return ""
 
     def _decoded(self, data: bytes) -> list[HeaderTuple]:
         table = self.header_table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
@@ -762,6 +763,53 @@ async def test_a_late_answer_to_a_cancelled_request_harms_nobody() -> None:
         call.cancel()
         assert (await client.get("/", expect=200)).content == b"fine"
         assert (await client.get("/", expect=200)).content == b"fine"
+        assert len(server.connections) == 1
+
+
+async def test_late_heads_of_many_cancelled_requests_keep_the_tables_of_headers_in_step() -> None:
+    async def late(served: Served, asked: Asked) -> None:
+        if asked.path == "/late":
+            await served.until(lambda: len(served.server.asked) == 91)
+        served.h2.streams.pop(asked.stream, None)  # it writes past the library, which knows of the resets
+        block = served.h2.encoder.encode(
+            [(":status", "200"), ("x-of", asked.path + str(asked.stream % 7)), ("x-b", "c")]
+        )
+        number = asked.stream.to_bytes(4, "big")
+        served.raw(len(block).to_bytes(3, "big") + b"\x01\x05" + number + block)
+
+    async with http2_server(late) as server, client_of(server.url, pool=prior_pool()) as client:
+        calls = [asyncio.create_task(client.get("/late")) for _ in range(90)]
+        while len(server.asked) < 90:
+            await asyncio.sleep(0.001)
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+        for _ in range(20):
+            reply = await client.get("/", expect=200)
+            assert reply.headers["x-of"] == f"/{server.asked[-1].stream % 7}"
+        assert len(server.connections) == 1
+
+
+async def test_an_answer_after_its_deadline_is_late_also_where_the_wheel_has_not_come_round() -> None:
+    async def slow(served: Served, asked: Asked) -> None:
+        time.sleep(0.03)  # nobody turns the wheel meanwhile
+        served.ok(asked.stream)
+
+    async with http2_server(slow) as server, client_of(server.url, pool=prior_pool()) as client:
+        await client.get("/", expect=200)
+        assert await outcome_of(client.get("/", timeout="20ms")) == "timeout"
+        assert [row.response_ns for row in rows_of(client)][1:] == [20 * NS_PER_MS]
+
+
+async def test_the_window_of_the_connection_is_opened_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.clients.http2._CONNECTION_WINDOW_BYTES", 200_000)
+
+    async def big(served: Served, asked: Asked) -> None:
+        served.headers(asked.stream, 200)
+        await served.stream(asked.stream, b"x" * 500_000)
+
+    async with http2_server(big) as server, client_of(server.url, pool=prior_pool()) as client:
+        assert {len((await client.get("/", expect=200)).content) for _ in range(3)} == {500_000}
         assert len(server.connections) == 1
 
 
