@@ -39,7 +39,7 @@ from bench import (
     target,
     tls,
 )
-from bench.report import Section, replaced
+from bench.report import Section, not_held, replaced
 from tests.support.nginx import nginx_path
 
 __all__ = ["SECTIONS", "Part"]
@@ -97,6 +97,8 @@ def main(words: list[str]) -> int:
         sys.stdout.write("\n".join(parts))
     else:
         _write(parts, anew=not options.section)
+    for text in [text for part in parts for text in not_held(part)]:
+        sys.stderr.write(f"{text}\n")
     if failed:
         sys.stderr.write(f"failed: {', '.join(failed)}\n")
     return 1 if failed else 0

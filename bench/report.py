@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-__all__ = ["Section", "cost_ns", "held", "replaced", "skipped", "spread"]
+__all__ = ["Section", "cost_ns", "held", "not_held", "replaced", "skipped", "spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ def skipped(title: str, why: str) -> Section:
 def held(is_held: bool) -> str:
     """As every verdict says it, so that it can be searched for."""
     return "held" if is_held else "NOT HELD"
+
+
+def not_held(section: str) -> list[str]:
+    """The sentences of a section that say so."""
+    return [text for text in re.split(r"(?<=\.) (?=\S)|\n", section) if "NOT HELD" in text]
 
 
 def replaced(results: str, section: str) -> str:

@@ -62,6 +62,7 @@ def measure() -> Section:
         HOW,
         ["tool", "users", "started of due", "p95", "p99", "what it says of it"],
         rows,
+        tools=["k6", "locust"],
     )
 
 

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from bench.__main__ import SECTIONS
-from bench.report import Section, held, replaced, skipped
+from bench.report import Section, held, not_held, replaced, skipped
 
 A = Section("Apples", "Counted.", ["what", "n"], [["red", "1"]], "Budget 2: held.").markdown("`count`, today")
 B = Section("Pears", "Weighed.", ["what", "kg"], [["green", "2"]]).markdown("`weigh`, today")
@@ -34,8 +34,12 @@ def test_a_section_takes_the_place_of_the_one_of_its_title_and_leaves_the_others
     assert replaced(results, B) == results
 
 
-def test_what_is_not_held_can_be_searched_for() -> None:
-    assert (held(True), held(False)) == ("held", "NOT HELD")
+def test_what_is_not_held_is_told_at_the_end() -> None:
+    verdict = f"a / b = 2.44, budget 2.2: {held(False)}. a / c = 0.1, budget 1/5: {held(True)}. Wanted is 1.6."
+
+    assert not_held(Section("Apples", "Counted.", ["n"], [["1"]], verdict).markdown()) == [
+        "a / b = 2.44, budget 2.2: NOT HELD."
+    ]
 
 
 @pytest.mark.parametrize("name", SECTIONS)
