@@ -2,6 +2,7 @@
 
 from loadgen.clients.canned import CannedNetwork, reply
 from loadgen.clients.forward import Forward
+from loadgen.clients.hosts import parse_resolve
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_errors import failure_in
 from loadgen.clients.httpx_transport import HttpxClient, HttpxTransport, httpx_client
@@ -10,7 +11,7 @@ from loadgen.clients.outcomes import OWN_FAULTS, generator_faults
 from loadgen.clients.pool import ConnectionPool, Connections, SharedPool, pool_for
 from loadgen.clients.proxy import network_of
 from loadgen.clients.replies import Reply
-from loadgen.clients.settings import Http, parse_resolve
+from loadgen.clients.settings import Http
 from loadgen.clients.timeouts import Timeouts
 from loadgen.clients.tls import tls_context
 from loadgen.clients.tracing import Trace, Tracer

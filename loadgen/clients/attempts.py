@@ -20,7 +20,7 @@ from loadgen.clients.connection import Unprocessed
 from loadgen.clients.outcomes import DNS, REFUSED, RESET, TIMEOUT, UNREACHABLE
 from loadgen.clients.prepare import can_repeat
 from loadgen.clients.replies import Reply
-from loadgen.clients.settings import MOST_RETRIES
+from loadgen.clients.settings_check import MOST_RETRIES
 from loadgen.engine.meter import Meter
 from loadgen.engine.places import RequestSeries
 from loadgen.errors import RequestFailed, UsageError

@@ -1,0 +1,71 @@
+"""Hosts, addresses and networks as a person writes them."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_network
+
+__all__ = ["as_address", "family_digit", "is_host_or_network", "is_name", "is_network", "is_place", "parse_resolve"]
+
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
+
+
+def parse_resolve(text: str) -> tuple[str, tuple[str, ...]]:
+    """HOST[:PORT]:ADDRESS[,ADDRESS], as curl has it: "shop.example:443:10.0.0.1,[fd00::1]".
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    found = re.fullmatch(r"([^\s:,\[\]]+)(?::(\d{1,5}))?:(\S+)", text)
+    addresses = tuple(one.strip("[]") for one in found[3].split(",")) if found else ()
+    if found is None or not is_place(found[1]) or any(as_address(one) is None for one in addresses):
+        raise ValueError(f'"{text}" says no addresses of a host; write shop.example:443:10.0.0.1')
+    if found[2] is not None and not 0 < int(found[2]) < 65536:
+        raise ValueError(f'"{text}": {found[2]} is no port')
+    return (found[1] if found[2] is None else f"{found[1]}:{int(found[2])}").lower(), addresses
+
+
+def as_address(text: object) -> str | None:
+    """An IP address as it is written usually; None where it is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
+
+
+def family_digit(address: object) -> str:
+    """ "4" or "6", of an address or a network."""
+    return "6" if ":" in str(address) else "4"
+
+
+def is_name(text: str) -> bool:
+    """A host's name in ASCII."""
+    return _HOST.fullmatch(text) is not None and len(text) <= 253
+
+
+def is_place(text: str) -> bool:
+    """HOST or HOST:PORT; a host may be an address."""
+    host, colon, port = text.rpartition(":")
+    if as_address(text) is not None or not colon:
+        return is_name(text) or as_address(text) is not None
+    return is_name(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
+
+
+def is_host_or_network(text: str) -> bool:
+    """Also ".shop.example" and "*.shop.example"."""
+    if "/" in text:
+        return is_network(text)
+    return as_address(text) is not None or is_name(text.removeprefix("*").removeprefix("."))
+
+
+def is_network(text: object) -> bool:
+    """As in "10.0.0.0/8"."""
+    if not isinstance(text, str) or "/" not in text:
+        return False
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
