@@ -105,6 +105,8 @@ class HttpxRows:
         elif call.hops > 1:
             name = f"{name} (hop {call.hops})"
         turn = current_turn(self.meter)
+        if turn is None and self._challenged is None:
+            return self.meter.ask(name), call, None
         with within(turn):
             if self._challenged is not None:
                 self._answer_challenge(self._challenged, request)
@@ -132,6 +134,9 @@ class HttpxRows:
     def answered(self, sample: HttpxSample) -> None:
         """The whole answer is there, or as much of it as was wanted: record it."""
         meter = self.meter
+        if sample.turn is None and sample.outcome is OK and not self._open:
+            meter.hold(sample)
+            return
         with within(sample.turn):
             meter.hold(sample)
             if sample.outcome == OK:

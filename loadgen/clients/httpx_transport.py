@@ -24,6 +24,7 @@ Not there: `network_stream` in the response's extensions, upgrades, httpx's `htt
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -61,6 +62,10 @@ HttpxClient = httpx.AsyncClient
 
 _ENOUGH_BYTES: Final = 256 * 1024
 """So much that nobody has read is taken from the socket."""
+_SOUND: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?:[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?)?\r\n)*")
+"""Header lines of which each is one, without spaces around its value."""
+_HEADERS: dict[Head, httpx.Headers] = {}
+_MOST_HEADERS: Final = 512
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
@@ -116,12 +121,12 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         found = answer.head
         return httpx.Response(
             found.status,
-            headers=found.raw,
+            headers=_headers_of(found),
             stream=answer,
             extensions={
                 "http_version": b"HTTP/" + found.http_version.encode("ascii"),
                 "reason_phrase": found.reason,
-                ROW: True,
+                ROW: answer,
             },
         )
 
@@ -365,13 +370,15 @@ def httpx_client(
     What the environment says (HTTP_PROXY, .netrc) is not asked: a scenario is the same on every agent.
     """
     rest_s = _s(timeouts.total_ns)
-    return httpx.AsyncClient(
+    client = httpx.AsyncClient(
         transport=transport,
         base_url=base_url,
         timeout=httpx.Timeout(rest_s, connect=_s(timeouts.connect_ns)),
         follow_redirects=follow_redirects,
         trust_env=False,
     )
+    _learn_what_is_set(client.cookies)
+    return client
 
 
 def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forward | None) -> bytes:
@@ -385,9 +392,39 @@ def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forwar
     else:
         first = forward.first_lines(verb, origin.scheme, origin.host, request.url.netloc, target)
     try:
-        return first + header_lines(raw)
+        return first + _lines(raw)
     except ValueError as error:
         raise httpx.LocalProtocolError(str(error)) from error
+
+
+def _lines(raw: list[tuple[bytes, bytes]]) -> bytes:
+    """As `header_lines`, which looks at each line by itself: all at once takes a third of the time, and nearly always do."""
+    lines = b"".join([name + b": " + value + b"\r\n" for name, value in raw])
+    if _SOUND.fullmatch(lines) and lines.count(b"\r\n") == len(raw):
+        return lines
+    return header_lines(raw)
+
+
+def _headers_of(head: Head) -> httpx.Headers:
+    """Heads are the same for a second or so, and to copy headers is quicker than to make them."""
+    headers = _HEADERS.get(head)
+    if headers is None:
+        if len(_HEADERS) >= _MOST_HEADERS:
+            _HEADERS.clear()
+        headers = _HEADERS[head] = httpx.Headers(head.raw)
+    return headers
+
+
+def _learn_what_is_set(cookies: httpx.Cookies) -> None:
+    """Ask the jar only about answers that set a cookie: it takes 17 µs to find out that one does not."""
+    learn = cookies.extract_cookies
+
+    def extract_cookies(response: httpx.Response) -> None:
+        answer = response.extensions.get(ROW)
+        if not isinstance(answer, HttpxAnswer) or answer.head.sets_cookie:
+            learn(response)
+
+    cookies.extract_cookies = extract_cookies  # type: ignore[method-assign]
 
 
 def _data(request: httpx.Request, head: bytes, answer: HttpxAnswer) -> StreamedRequest:
