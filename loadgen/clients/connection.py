@@ -97,6 +97,9 @@ class Connection(Protocol):
             RequestFailed: the exchange's `done_ns` is set.
         """
 
+    def ask_stream(self, data: bytes, sink: Sink, head_only: bool, deadline_ns: int) -> Awaitable[None]:
+        """`send` of a request that is all here and whose answer is read as a stream, without a coroutine."""
+
     def cancel(self, exchange: Exchange) -> None:
         """Nobody waits for this answer any more. No harm if it has come, or another's is under way by now."""
 

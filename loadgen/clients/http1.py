@@ -157,6 +157,13 @@ class Connection(asyncio.Protocol):
             self._phase = _ODD
         return self.ask(data, exchange, deadline_ns)
 
+    def ask_stream(self, data: bytes, sink: Sink, head_only: bool, deadline_ns: int) -> Awaitable[None]:
+        waiter = cast("asyncio.Future[None]", self.send(data, sink, head_only, deadline_ns))
+        if not waiter.done():
+            sink.source = self
+            self._sink, self._phase, self._final = sink, _STREAM, None
+        return waiter
+
     @property
     def is_free(self) -> bool:
         return self._exchange is None

@@ -333,6 +333,12 @@ class Http2Connection(asyncio.Protocol):
             return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
         return self._begin(data, exchange, head_only, deadline_ns, True).waiter
 
+    def ask_stream(self, data: bytes, sink: Sink, head_only: bool, deadline_ns: int) -> Awaitable[None]:
+        stream = self._begin(data, sink, head_only, deadline_ns, True)
+        if not stream.waiter.done():
+            stream.sink, sink.source = sink, stream
+        return stream.waiter
+
     def cancel(self, exchange: Exchange) -> None:
         for stream in self._streams.values():
             if stream.exchange is exchange:

@@ -66,6 +66,7 @@ _SOUND: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?:[^\0\r\n \t](?:
 """Header lines of which each is one, without spaces around its value."""
 _HEADERS: dict[Head, httpx.Headers] = {}
 _MOST_HEADERS: Final = 512
+_MOST_ORIGINS: Final = 64
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
@@ -87,10 +88,11 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         forward: Forward | None = None,
     ) -> None:
         self._pool, self._forward = pool, forward
+        self._origins: dict[tuple[str, bytes], Origin] = {}
         self._rows = HttpxRows(meter, base_url, targets or {}, tags, tracer)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """HOT beside httpx's own work, which is ten times as much. Budget: bench/httpx_client.py.
+        """HOT beside httpx's own work, which is ten times as much. Budget: bench/sdk.py.
 
         Raises:
             httpx.TransportError: and `RequestFailed`, both in one (httpx_errors.py).
@@ -99,7 +101,10 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         """
         rows = self._rows
         url = request.url
-        origin, target = origin_of_url(url), url.raw_path
+        target, place = url.raw_path, (url.scheme, url.netloc)
+        origin = self._origins.get(place)
+        if origin is None:
+            origin = self._origin_of(place, url)
         head = _head(request, origin, target, self._forward)
         series, call, turn = rows.begin(request, origin, target)
         asked_ns = perf_counter_ns()
@@ -130,22 +135,30 @@ class HttpxTransport(httpx.AsyncBaseTransport):
             },
         )
 
-    async def _send(self, data: StreamedRequest, answer: HttpxAnswer, origin: Origin) -> None:
+    def _origin_of(self, place: tuple[str, bytes], url: httpx.URL) -> Origin:
+        if len(self._origins) >= _MOST_ORIGINS:
+            self._origins.clear()
+        origin = self._origins[place] = origin_of_url(url)
+        return origin
+
+    async def _send(self, data: bytes, answer: HttpxAnswer, origin: Origin) -> None:
         """Until the head of the answer is there."""
-        pool = self._pool
+        pool, upload = self._pool, getattr(data, "upload", None)
         is_head = answer.request.method == "HEAD"
         stack = pool.idle.get(origin)
         connection = stack.pop() if stack else await self._open(answer, origin)
         refused = 0
         while True:
             answer.connection = connection
-            answer.stage = "read" if data.upload is None else "write"
-            within_ns = answer.read_ns if data.upload is None else answer.write_ns
+            answer.stage = "read" if upload is None else "write"
             try:
-                await connection.send(data, answer, is_head, min(perf_counter_ns() + within_ns, NEVER_NS))
+                if upload is None:
+                    await connection.ask_stream(data, answer, is_head, answer.limit_now("read"))
+                else:
+                    await connection.send(data, answer, is_head, answer.limit_now("write"))
             except RequestFailed as failure:
                 refused += isinstance(failure, Unprocessed)
-                if refused > MAX_REFUSED or not self._is_stale(failure, answer, connection, data):
+                if refused > MAX_REFUSED or not self._is_stale(failure, answer, connection, upload):
                     raise
                 answer.first_byte_ns = answer.done_ns = 0
                 connection = await self._open(answer, origin)
@@ -154,10 +167,10 @@ class HttpxTransport(httpx.AsyncBaseTransport):
 
     async def _open(self, answer: HttpxAnswer, origin: Origin) -> Connection:
         answer.stage = "connect"
-        place_ns = min(perf_counter_ns() + answer.pool_ns, NEVER_NS)
+        place_ns, connect_ns = answer.limit_now("pool"), answer.limit_ns("connect")
         opening = Opening()
         try:
-            connection = await self._pool.open(origin, answer.connect_ns, NEVER_NS, opening, place_ns=place_ns)
+            connection = await self._pool.open(origin, connect_ns, NEVER_NS, opening, place_ns=place_ns)
         except RequestFailed as failure:
             if isinstance(failure, NoPlaceInTime):
                 answer.stage = "pool"
@@ -167,7 +180,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         return connection
 
     def _is_stale(
-        self, failure: RequestFailed, answer: HttpxAnswer, connection: Connection, data: StreamedRequest
+        self, failure: RequestFailed, answer: HttpxAnswer, connection: Connection, upload: Upload | None
     ) -> bool:
         """As `HttpClient._is_stale`: the target closed a kept connection and answered nothing, or refused it unseen."""
         if not isinstance(failure, Unprocessed) and (
@@ -177,7 +190,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
             or answer.request.method not in _IDEMPOTENT
         ):
             return False
-        if data.upload is not None and not data.upload.can_repeat:
+        if upload is not None and not upload.can_repeat:
             return False
         self._pool.stale_retries += 1
         self._rows.meter.recorder.note(REFUSED_NOTE if isinstance(failure, Unprocessed) else STALE_NOTE)
@@ -215,10 +228,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self.outcome = OK
         self.sent = b""
         self.stage: Stage = "connect"
-        self.pool_ns = _ns(limits.get("pool"))
-        self.connect_ns = _ns(limits.get("connect"))
-        self.write_ns = _ns(limits.get("write"))
-        self.read_ns = _ns(limits.get("read"))
+        self._limits = limits
         self.head: Head
         self.body = b""
         """The beginning, for who wants to see what went wrong."""
@@ -232,6 +242,16 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self._wanted: asyncio.Future[None] | None = None
         self._failure: RequestFailed | None = None
         self._is_recorded = self._is_whole = self._is_cut = False
+
+    def limit_ns(self, stage: Stage) -> int:
+        """How long it may take; NEVER_NS without a time-out."""
+        seconds = self._limits.get(stage)
+        return NEVER_NS if seconds is None else round(seconds * NS_PER_S)
+
+    def limit_now(self, stage: Stage) -> int:
+        """Until when, from now on (perf_counter_ns)."""
+        seconds = self._limits.get(stage)
+        return NEVER_NS if seconds is None else perf_counter_ns() + round(seconds * NS_PER_S)
 
     @property
     def route(self) -> HttpxAnswer:
@@ -335,7 +355,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
             if self._is_cut:
                 raise httpx.StreamClosed
             self._wanted = asyncio.get_running_loop().create_future()
-            self.source.allow_until(self, min(perf_counter_ns() + self.read_ns, NEVER_NS))
+            self.source.allow_until(self, self.limit_now("read"))
             try:
                 await self._wanted
             except BaseException:
@@ -398,7 +418,7 @@ def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forwar
 
 
 def _lines(raw: list[tuple[bytes, bytes]]) -> bytes:
-    """As `header_lines`, which looks at each line by itself: all at once takes a third of the time, and nearly always do."""
+    """As `header_lines`, which looks at each line by itself; all at once takes a third of the time."""
     lines = b"".join([name + b": " + value + b"\r\n" for name, value in raw])
     if _SOUND.fullmatch(lines) and lines.count(b"\r\n") == len(raw):
         return lines
@@ -427,11 +447,11 @@ def _learn_what_is_set(cookies: httpx.Cookies) -> None:
     cookies.extract_cookies = extract_cookies  # type: ignore[method-assign]
 
 
-def _data(request: httpx.Request, head: bytes, answer: HttpxAnswer) -> StreamedRequest:
+def _data(request: httpx.Request, head: bytes, answer: HttpxAnswer) -> bytes:
     is_chunked = b"\ntransfer-encoding:" in head.lower()
     if not is_chunked:
         try:
-            return StreamedRequest.of(head + b"\r\n" + request.content, wants_stream=True)
+            return head + b"\r\n" + request.content
         except httpx.RequestNotRead:
             pass  # it is made while it is sent
     return StreamedRequest.of(head + b"\r\n", _upload(request, answer, is_chunked), wants_stream=True)
@@ -445,17 +465,13 @@ def _upload(request: httpx.Request, answer: HttpxAnswer, is_chunked: bool) -> Up
     async def pieces() -> AsyncIterator[bytes]:
         answer.source.allow_until(answer, NEVER_NS)  # its own code may take as long as it likes
         async for piece in stream:
-            answer.source.allow_until(answer, min(perf_counter_ns() + answer.write_ns, NEVER_NS))
+            answer.source.allow_until(answer, answer.limit_now("write"))
             yield piece
             answer.source.allow_until(answer, NEVER_NS)
         answer.stage = "read"
-        answer.source.allow_until(answer, min(perf_counter_ns() + answer.read_ns, NEVER_NS))
+        answer.source.allow_until(answer, answer.limit_now("read"))
 
     return Upload(pieces, length, can_repeat=isinstance(stream, httpx.ByteStream))
-
-
-def _ns(seconds: float | None) -> int:
-    return NEVER_NS if seconds is None else round(seconds * NS_PER_S)
 
 
 def _s(limit_ns: int) -> float | None:
