@@ -49,11 +49,13 @@ def measure(*, seconds: float = 8, rates: tuple[int, ...] = (4_000, 8_000, 12_00
     one = _run("nothing", 1, seconds, RATE // 2)
     two = _run("nothing", 2, seconds, RATE)
     rows += [_row("nothing", one, RATE // 2, seconds), _row("nothing", two, RATE, seconds)]
+    with running_nginx(cpus=[TARGET_CORE], log=False) as nginx:
+        closed = _run("one_get", 1, seconds, None, nginx.url)
+        rows.append(_row("one GET, 64 users", closed, None, seconds))
+    fit = 0
     with running_nginx(log=False) as nginx:
-        for workers in (1, 2):
-            closed = _run("one_get", workers, seconds, None, nginx.url)
-            rows.append(_row("one GET, 64 users", closed, None, seconds))
-        fit = 0
+        closed = _run("one_get", 2, seconds, None, nginx.url)
+        rows.append(_row("one GET, 64 users", closed, None, seconds))
         for rate in (*rates, RATE):
             due = _run("one_get", 2, seconds, rate, nginx.url)
             rows.append(_row("one GET", due, rate, seconds))

@@ -247,6 +247,7 @@ async def test_several_workers_are_one_agent_and_one_of_them_that_dies_is_made_u
         await s.controller.start("steady")
         await until(lambda: len(s.controller.taken) >= 10)
         assert [len(s.controller.of(kind)) for kind in (Ready, Fin)] == [1, 0]
+        assert s.controller.of(Hello)[0].weight == 2  # its part of its region's load
         os.kill(s.pid(1), signal.SIGKILL)
         await until(lambda: any(one.resumed_ns != NOBODY for one in s.losses()))
         assert {(one.worker, one.workers, one.cause) for one in s.losses()} == {

@@ -139,6 +139,32 @@ def test_a_counted_load_goes_on_behind_where_the_killed_worker_was(tmp_path: Pat
     assert re.search(r"another process goes on", " ".join(summary["reasons"]))
 
 
+def test_a_crash_in_c_code_takes_one_process_with_it_and_one_that_comes_again_gives_the_place_up(
+    tmp_path: Path,
+) -> None:
+    scenario = tmp_path / "s.py"
+    scenario.write_text(
+        "import os\n"
+        + (DATA / "crew.py").read_text()
+        + "\n@journey(data=ROWS)\nasync def crashes(user: User, row: Row) -> None:\n"
+        + '    await user.http.get("/plain", accept={200, 404})\n'
+        + "    if row.n % 2 and row.n > 20:\n        os.abort()\n"
+        + '\nbad = Plan(target=TARGET, load=arrivals("40/s").hold("6s"), mix=crashes, regions={"a": 1})\n'
+    )
+    with running_nginx() as nginx:
+        run = loadgen(
+            "run", f"{scenario}:bad", "--workers", "2", "--target", nginx.url, "--quiet", runs_dir=tmp_path / "runs"
+        )
+    summary = run.summary
+    assert ends_with(run.exit_code, summary, 3), run.out
+    losses = summary["agents"][0]["losses"]
+    assert [loss["worker"] for loss in losses] == [1, 1, 1]  # the odd rows are worker 1's
+    assert {loss["cause"] for loss in losses} == {"worker 1 was killed by SIGABRT"}
+    assert [loss["resumed_s"] is not None for loss in losses] == [True, True, False]
+    assert summary["iterations"]["finished"] >= 120  # worker 0 did all of its own
+    assert adds_up(summary)
+
+
 @pytest.mark.slow
 def test_a_worker_that_stands_still_for_a_while_delays_and_loses_nothing(tmp_path: Path) -> None:
     args = ("run", f"{DATA}/crew.py", "--duration", "7s", "--workers", "2")
