@@ -73,6 +73,14 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def hang_up(self) -> None:
+        """`read` then ends, also where another process holds the other end of the stream."""
+        self._stream.close()
+
     async def read(self) -> Message | None:
         """The next message; None when it is gone.
 

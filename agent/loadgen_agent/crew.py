@@ -48,6 +48,8 @@ class Stage(Enum):
     COMING = "coming"
     """Another process loads, to take the place of one that died."""
     DONE = "done"
+    GONE = "gone"
+    """Done, and its process ended since."""
     LOST = "lost"
 
     @property
@@ -181,7 +183,7 @@ Moved = tuple[Crew, tuple[Effect, ...]]
 def step(crew: Crew, event: Event) -> Moved:
     """What one worker says changes its place, and now and then what the crew says.
 
-    event       | loading        | ready         | running        | coming          | done          | lost
+    event       | loading        | ready         | running        | coming          | done          | gone, lost
     Ready       | -> ready; the  | illegal       | illegal        | -> running, it  | illegal       | illegal
                 | last: answered |               |                | is told T0; when|               |
                 |                |               |                | stopping: lost  |               |
@@ -189,7 +191,7 @@ def step(crew: Crew, event: Event) -> Moved:
     SetUpDone   | illegal        | answered      | answered       | illegal         | illegal       | illegal
     TornDown    | illegal        | answered      | illegal        | illegal         | answered      | illegal
     Fin         | illegal        | illegal       | -> done        | illegal         | illegal       | illegal
-    Died        | all lost       | all lost      | -> coming; in its last life, or when    | noted         | illegal
+    Died        | all lost       | all lost      | -> coming; in its last life, or when    | -> gone       | illegal
                 |                |               | stopping: -> lost                       |               |
     SetUp       | to worker 0; its value goes to all with StartAt
     StartAt     | illegal        | -> running    | ignored
@@ -256,8 +258,8 @@ def _died(crew: Crew, event: Event, worker: int, reason: str) -> Moved:
         case Stage.LOADING | Stage.READY:
             return crew, (AllLost(reason),)
         case Stage.DONE:
-            return crew, ()
-        case Stage.LOST:
+            return _moved(crew, worker, Stage.GONE), (Drop(worker),)
+        case Stage.LOST | Stage.GONE:
             raise IllegalTransition(crew, event)
     life = hand.life + 1
     if crew.is_stopping or life == LIVES:

@@ -340,6 +340,8 @@ class Supervisor:
         self._pump()
         if self._is_orphan and not self._agent.is_leaving:
             self.terminate("the process that started this agent is gone")
+        if self._workers is not None:
+            self._workers.bury(now_ns)
         if self._agent.phase.has_load:
             self._watch_load(now_ns)
         elif self._agent.phase in (Phase.JOINING, Phase.FINISHED):

@@ -61,6 +61,7 @@ log = logging.getLogger(__name__)
 
 MAX_WORKERS = 256
 """Of one agent: more cores than any machine that generates load has."""
+BURY_NS = 1 * NS_PER_S
 RESUME_NS = 50 * NS_PER_MS
 """From telling a process to take over until it does, so that what is due then is on time."""
 
@@ -86,6 +87,8 @@ class _Place:
         self.child: Child | None = None
         self.task: asyncio.Task[None] | None = None
         self.heard_ns = time.perf_counter_ns()
+        self.gone_ns: int | None = None
+        """Since when its process is known to be gone."""
         self.kill_reason = ""
         """Why we killed it, where we did."""
 
@@ -152,6 +155,16 @@ class Workers:
             place.kill_reason = f"{self.name(worker)} {why}"
             log.warning("killing it: %s", place.kill_reason)
             place.child.kill()
+
+    def bury(self, now_ns: int) -> None:
+        """Now and then: processes that are gone although their stream is not, since one that they forked holds it."""
+        for place in self._places:
+            if place.child is None or place.child.is_alive:
+                place.gone_ns = None
+            elif place.gone_ns is None:
+                place.gone_ns = now_ns
+            elif now_ns - place.gone_ns > BURY_NS:  # by now everything that it wrote is read
+                place.child.hang_up()
 
     def name(self, worker: int) -> str:
         """ "worker 1", or "the worker" of an agent that has one."""
@@ -252,6 +265,8 @@ class Workers:
                 if (child := self._places[worker].child) is not None:
                     child.write(message)
             case Drop(worker):
+                if (child := self._places[worker].child) is not None:
+                    child.kill()  # at once: what takes its place must be alone
                 self._drop(worker)
             case Ended(worker, fin):
                 self._give(self._add_up.end(worker, fin))
@@ -275,15 +290,14 @@ class Workers:
         log.warning("%s%s", reason, "; another process takes its place" if is_replaced else "")
         if self._start is None:
             return
-        died_ns = at_ns - self._start.t0_ns
+        died_ns = max(0, at_ns - self._start.t0_ns)  # 0: before T0, when it had done nothing
         told_ns, in_flight = self._add_up.told_ns(worker), self._add_up.in_flight(worker)
         if (known := self._losses.get(worker)) is not None:  # it died before it had taken over
             self._losses[worker] = replace(known, cause=f"{known.cause}, then {reason}"[:2_000])
-        elif died_ns > 0:  # before T0 it had done nothing
+        else:
             workers = self._crews.workers
             self._losses[worker] = Loss(worker, workers, died_ns, min(told_ns, died_ns), NOBODY, in_flight, reason)
-        if worker in self._losses:
-            self._add_up.lose(self._losses[worker])
+        self._add_up.lose(self._losses[worker])
         self._give([*self._add_up.end(worker), *self._add_up.tell()])
 
     def _resume(self, worker: int, left_out: str) -> None:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final
 
 from loadgen.measure.delta import Counters
-from loadgen.measure.loss import Loss
+from loadgen.measure.loss import NOBODY, Loss
 from loadgen.measure.merge import Epoch, Merge
 from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, UserProfile
 from loadgen.units import NS_PER_S, format_count, format_ratio
@@ -152,8 +152,12 @@ def _lost_text(agent: str, region: str, losses: Sequence[Loss], missing_share: f
 
 
 def _is_nothing(loss: Loss, loads: Loads, end_ns: int) -> bool:
-    """Whether it is proved that nothing was lost: nothing was in flight, and nothing was planned until it went on."""
-    if loss.in_flight or any(isinstance(profile, IterationProfile) for _, profile in loads):
+    """Whether it is proved that nothing was lost: nothing was in flight, and nothing was planned until it went on.
+
+    Of a counted load only where it died before the start: what it had begun after its last word is not known.
+    """
+    begun_nothing = loss.died_ns == 0 and loss.resumed_ns != NOBODY
+    if loss.in_flight or (not begun_nothing and any(isinstance(profile, IterationProfile) for _, profile in loads)):
         return False
     until_ns = max(loss.told_ns, loss.gone_until_ns(end_ns))
     return _areas(loads, until_ns) == _areas(loads, loss.told_ns)

@@ -138,8 +138,9 @@ def test_the_tear_down_is_done_by_the_first_that_can_and_where_none_can_that_is_
 
 
 def test_a_worker_that_has_finished_may_die() -> None:
-    crew, _ = walk(running(), Said(0, FIN))
-    assert step(crew, Died(0, "killed"))[1] == ()
+    crew, effects = walk(running(), Said(0, FIN), Died(0, "killed"))
+    assert effects == [Ended(0, FIN), Drop(0)]
+    assert walk(crew, Said(1, FIN), Told(DOWN))[1] == [Ended(1, FIN), Finished(), TellOne(1, DOWN)]
 
 
 MESSAGES = (READY, Refused("r1", "x"), SetUpDone("r1", b"1"), FIN, TornDown("r1"))

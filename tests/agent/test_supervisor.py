@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,6 +60,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GRACE_NS", 400_000_000)
     monkeypatch.setattr(module, "CUT_NS", 300_000_000)
     monkeypatch.setattr(module, "FAREWELL_NS", 200_000_000)
+    monkeypatch.setattr("loadgen_agent.workers.BURY_NS", 200_000_000)
     monkeypatch.setattr("loadgen_agent.ledger.STALLED_NS", 150_000_000)
     monkeypatch.setattr("loadgen_agent.ledger.FIN_AGAIN_NS", 100_000_000)
 
@@ -257,6 +259,31 @@ async def test_several_workers_are_one_agent_and_one_of_them_that_dies_is_made_u
         await until(s.controller.is_complete)
         assert [d.seq for d in s.controller.taken] == list(range(len(s.controller.taken)))
         assert {one.worker for d in s.controller.taken for one in d.workers} == {0, 1}
+
+
+async def test_a_worker_killed_before_t0_is_replaced_and_had_done_nothing(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.hear(Hello)
+        s.controller.say(s.controller.prepare("steady"))
+        await s.controller.hear(Ready)
+        s.controller.say(StartAt("r1", time.perf_counter_ns() + 500_000_000))
+        await until(lambda: s.agent.phase is Phase.RUNNING)
+        os.kill(s.pid(), signal.SIGKILL)
+        await until(lambda: len(s.losses()) >= 2)
+        told, again = s.losses()[:2]
+        assert (told.died_ns, told.told_ns, told.resumed_ns) == (0, 0, NOBODY)
+        assert again.place == told.place
+        assert again.resumed_ns >= 0
+
+
+async def test_a_worker_whose_child_holds_its_stream_is_seen_to_be_dead(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("forks")
+        await until(lambda: len(s.controller.taken) >= 3)
+        os.kill(s.pid(), signal.SIGKILL)
+        await until(lambda: any(one.resumed_ns != NOBODY for one in s.losses()))
+        s.controller.say(Stop("r1", "enough"))
+        await until(s.controller.is_complete)
 
 
 async def test_a_worker_of_several_that_blocks_is_named(bundle: Bundle) -> None:

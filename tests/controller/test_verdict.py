@@ -240,6 +240,10 @@ def test_worker_that_died_when_nothing_was_planned_and_nothing_in_flight_has_los
     lost(recorded, LOSS)
     counted = replace(facts(recorded), profile=IterationProfile(400, 4), load_ns=None)
     assert judge(counted, merged(recorded)).result == "incomplete", "of a counted load nothing can be proved"
+    lost(recorded, replace(LOSS, died_ns=0, told_ns=0, resumed_ns=0))
+    assert judge(counted, merged(recorded)).result == "passed", "it had begun nothing"
+    lost(recorded, replace(LOSS, died_ns=0, told_ns=0, resumed_ns=NS_PER_S))
+    assert verdict(recorded).result == "incomplete", "of what was due in the first second nobody drove its part"
 
 
 def test_iterations_whose_end_was_never_told_are_missing() -> None:

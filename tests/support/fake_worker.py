@@ -6,6 +6,7 @@ refuses  Refused instead of Ready
 dies     exits with code 3 after three deltas
 dies at first  as dies, but the process that takes its place is steady
 blocks   three deltas, then its loop hangs and hears nothing
+forks    as steady; a process that it has forked holds its stream for 5 s
 garbles  sends what is no message after two deltas
 tells    as steady; its set-up's value is its environment
 """
@@ -67,6 +68,9 @@ class Worker:
         late_ns = time.perf_counter_ns() - start.t0_ns
         self.from_ns = start.from_ns
         plan = self.prepare.plan
+        if plan == "forks" and os.fork() == 0:
+            time.sleep(5)
+            os._exit(0)
         if plan == "dies at first":
             plan = "steady" if self.prepare.life else "dies"
         while not self.stopped.is_set() and not (plan == "six" and self.seq == 6):
