@@ -140,6 +140,8 @@ class _OneFrame(FrameBuffer):
             frame = DataFrame(stream)
             frame.data = data[9:]
         frame.body_len = len(data) - 9
+        # The library makes a text of each frame that comes, for nobody: 14 µs for one of 16 KiB.
+        frame._body_repr = str  # type: ignore[method-assign]
         if flags & _END_STREAM:
             frame.flags.add("END_STREAM")
         return frame
@@ -243,7 +245,8 @@ class _Stream:
 
 
 class Http2Connection(asyncio.Protocol):
-    """HOT. Budget for a request with a known head, without the loop: 45 µs (bench/http2.py)."""
+    """HOT. A request with a known head costs 38 µs without the loop and TLS, most of it in the library (clock time of
+    20,000 GETs of 1 KiB, fed; least of 4). The whole: `python -m bench http2`."""
 
     __slots__ = (
         "_closed_as",
