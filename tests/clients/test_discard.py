@@ -14,8 +14,10 @@ import pytest
 from loadgen import gql
 from loadgen.clients import Reply, Timeouts
 from loadgen.clients.discarded import DiscardedReply
+from loadgen.clients.http2 import STREAM_WINDOW_BYTES
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from tests.support.badserver import Badness, bad_server
+from tests.support.http2 import Asked, Served, http2_server, prior_pool
 from tests.support.scripted import HANG, Received, client_of, ok, rows_of, samples_of, scripted
 
 BODY = b"0123456789" * 50_000
@@ -164,6 +166,25 @@ async def test_hops_and_challenges_are_discarded_too_and_their_connection_is_kep
         reply = await client.get("/old", discard=True, follow_redirects=True, accept={401})
         assert [hop.status_code for hop in reply.history] == [302]
         assert server.connections == 1
+
+
+async def test_over_http_2_other_requests_go_on_beside_it_and_the_window_is_given_back() -> None:
+    size = 8 * STREAM_WINDOW_BYTES + 17
+
+    async def answer(served: Served, asked: Asked) -> None:
+        if asked.path == "/big":
+            served.headers(asked.stream)
+            await served.stream(asked.stream, bytes(size))
+        else:
+            served.ok(asked.stream, b"small")
+
+    async with http2_server(answer) as server, client_of(server.url, pool=prior_pool()) as client:
+        big, small = await asyncio.gather(client.get("/big", discard=True, timeout=9), client.get("/small"))
+        assert (big.num_bytes_downloaded, small.text) == (size, "small")
+        with pytest.raises(UsageError, match="was discarded"):
+            _ = big.content
+        assert (await client.get("/small")).text == "small"
+        assert client._pool.opened == 1
 
 
 async def test_what_has_to_read_its_answers_is_refused_before_anything_is_sent() -> None:

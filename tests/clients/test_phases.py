@@ -19,6 +19,7 @@ import trustme
 from loadgen.clients import Http, SharedPool, TcpNetwork, Timeouts, network_of, tls_context
 from loadgen.clients.http import HttpClient
 from loadgen.clients.http1 import Connection
+from loadgen.clients.http2_pool import Http2Pool
 from loadgen.clients.opening import Opening
 from loadgen.clients.phased import SENDING, UNKNOWN, phases_of
 from loadgen.engine.recorder import Recorder
@@ -29,6 +30,7 @@ from loadgen.measure.series import PHASES, SeriesKey
 from loadgen.measure.summary import PERCENTILES, rows
 from loadgen.wire.codec import decode, encode
 from tests.support.badserver import refusing_url
+from tests.support.http2 import Asked, Served, http2_server
 from tests.support.proxy import proxy
 from tests.support.scripted import CLOSE, HANG, RESET, client_of, ok, scripted
 
@@ -402,6 +404,26 @@ async def test_a_body_that_the_target_is_slow_to_take_is_send_until_it_took_the_
         assert (await asked).status_code == 200
         assert exchange.sent_ns < exchange.written_ns < exchange.first_byte_ns
     server.close()
+
+
+async def test_of_http_2_wait_counts_from_sent_and_there_is_no_send() -> None:
+    async def answer(served: Served, asked: Asked) -> None:
+        served.ok(asked.stream, b"x" * 10)
+
+    async with http2_server(answer) as server:
+        pool = Http2Pool(TcpNetwork(), prior=True, has_phases=True)
+        async with client_of(server.url, pool=pool, has_phases=True) as client:
+            await asyncio.gather(*(client.get("/") for _ in range(3)))
+            client._meter.settle()
+            values: dict[str, list[int]] = defaultdict(list)
+            for series in client._meter.recorder._series.values():
+                for key, some in series.swap():
+                    values[key.metric] += some
+            assert "send" not in values
+            assert len(values["wait"]) == len(values["receive"]) == 3
+            assert sum(values["wait"]) + sum(values["receive"]) == sum(values["service"])
+            assert len(values["connect"]) == 1
+            assert len(values["blocked"]) == 2  # for the one connection
 
 
 # -- over the fleet --------------------------------------------------------------------------------
