@@ -14,7 +14,16 @@ from pathlib import Path
 
 from loadgen.engine.probe import cpu_limit
 
-__all__ = ["cores", "cpu_count", "die_with_parent", "host_name", "pin", "raise_file_limit", "worker_environment"]
+__all__ = [
+    "cores",
+    "cpu_count",
+    "die_with_parent",
+    "host_name",
+    "oom_kills",
+    "pin",
+    "raise_file_limit",
+    "worker_environment",
+]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -67,6 +76,15 @@ def pin(pid: int, core: int) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.sched_setaffinity(pid, {core})
+
+
+def oom_kills(root: Path = Path("/")) -> int:
+    """How many processes the kernel has killed for want of memory, of the machine's or a group's; 0 where unknown."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (root / "proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.partition(" ")[2])
+    return 0
 
 
 def host_name() -> str:

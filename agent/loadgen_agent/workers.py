@@ -53,6 +53,7 @@ from loadgen_agent.crew import (
     Told,
     step,
 )
+from loadgen_agent.host import oom_kills
 from loadgen_agent.marks import Marks
 
 __all__ = ["MAX_WORKERS", "Answers", "Crewing", "Workers"]
@@ -89,6 +90,8 @@ class _Place:
         self.heard_ns = time.perf_counter_ns()
         self.gone_ns: int | None = None
         """Since when its process is known to be gone."""
+        self.oom_kills = 0
+        """Of the machine, when its process was started."""
         self.kill_reason = ""
         """Why we killed it, where we did."""
 
@@ -186,7 +189,7 @@ class Workers:
 
     def _begin(self, worker: int, life: int) -> None:
         place = self._places[worker]
-        place.kill_reason, place.heard_ns = "", time.perf_counter_ns()
+        place.kill_reason, place.heard_ns, place.oom_kills = "", time.perf_counter_ns(), oom_kills()
         place.task = self._spawn(self._work(worker, life))
 
     async def _work(self, worker: int, life: int) -> None:
@@ -220,6 +223,8 @@ class Workers:
         if place.task is this:
             died_ns = time.perf_counter_ns()
             reason = reason or f"{self.name(worker)} {await child.how_it_ended()}"
+            if reason.endswith("SIGKILL") and oom_kills() > place.oom_kills:
+                reason += ": memory ran out"
             if place.task is this:
                 self._step(Died(worker, place.kill_reason or reason), died_ns)
 

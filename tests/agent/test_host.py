@@ -99,5 +99,13 @@ def test_a_process_can_be_kept_on_one_cpu_and_where_it_cannot_it_goes_on() -> No
         process.communicate(b"\n")
 
 
+@pytest.mark.parametrize(("text", "kills"), [("pgfault 5\noom_kill 7\n", 7), ("pgfault 5\n", 0), ("oom_kill x", 0)])
+def test_kills_for_want_of_memory_are_counted_by_the_kernel(text: str, kills: int, tmp_path: Path) -> None:
+    assert host.oom_kills(tmp_path) == 0  # no such file: not Linux
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/vmstat").write_text(text)
+    assert host.oom_kills(tmp_path) == kills
+
+
 def test_the_file_limit_is_as_high_as_it_may_be() -> None:
     assert host.raise_file_limit() >= 256

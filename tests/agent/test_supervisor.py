@@ -261,6 +261,18 @@ async def test_several_workers_are_one_agent_and_one_of_them_that_dies_is_made_u
         assert {one.worker for d in s.controller.taken for one in d.workers} == {0, 1}
 
 
+async def test_a_worker_that_was_killed_for_want_of_memory_is_said_to_be(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("steady")
+        await until(lambda: s.controller.taken)
+        monkeypatch.setattr("loadgen_agent.workers.oom_kills", lambda: 1 << 40)
+        os.kill(s.pid(), signal.SIGKILL)
+        await until(s.losses)
+        assert s.losses()[0].cause == "the worker was killed by SIGKILL: memory ran out"
+
+
 async def test_a_worker_killed_before_t0_is_replaced_and_had_done_nothing(bundle: Bundle) -> None:
     async with stage(bundle) as s:
         await s.controller.hear(Hello)
