@@ -415,7 +415,8 @@ class Http2Connection(asyncio.Protocol):
         if self.is_closed and not self._is_leaving:
             self._fail(stream, *self._closed_as)
             return
-        self._fail_with(stream, Unprocessed(GOAWAY, f"{self.where} takes no more requests on this connection"))
+        why = self._goaway or f"{self.where} takes no more requests on this connection"
+        self._fail_with(stream, Unprocessed(GOAWAY, why))
         if not self.is_closed and not self._is_leaving:
             self._make_room()
 

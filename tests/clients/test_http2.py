@@ -685,6 +685,27 @@ async def test_goaway_with_an_error_is_an_outcome_that_says_what_the_target_said
         assert failure.value.outcome == "h2 goaway"
 
 
+async def test_a_target_that_says_goaway_to_every_connection_is_asked_a_few_times_only() -> None:
+    async def away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(1)
+        calm = b"\0\0\0\0" + b"\0\0\0\x0b" + b"go home"
+        writer.write(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        writer.write(len(calm).to_bytes(3, "big") + b"\x07\x00\x00\x00\x00\x00" + calm)
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    connections: list[int] = []
+    listener = await asyncio.start_server(away, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with listener, client_of(url, pool=prior_pool()) as client:
+        with pytest.raises(RequestFailed, match="enhance_your_calm go home") as failure:
+            await client.post("/", json={})
+        assert failure.value.outcome == "h2 goaway"
+        assert 1 < len(connections) <= 4
+        assert [row.outcome for row in rows_of(client)] == ["h2 goaway"]
+
+
 async def test_goaway_on_an_idle_connection_costs_no_request() -> None:
     async def bye(served: Served, asked: Asked) -> None:
         served.ok(asked.stream)
@@ -816,6 +837,7 @@ async def test_the_window_of_the_connection_is_opened_again_and_again(monkeypatc
 async def test_a_time_out_is_censored_at_its_deadline_and_others_go_on() -> None:
     async def held(served: Served, asked: Asked) -> None:
         if asked.path == "/hold":
+            served.headers(asked.stream, 103)  # it is not dead
             await served.until(lambda: asked.reset is not None)
         else:
             await asyncio.sleep(0.05)
