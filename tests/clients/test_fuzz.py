@@ -399,9 +399,14 @@ def test_every_way_of_reading_the_same_bytes_ends_in_the_same_way(
     assert told(loop, pieces, request, then) == in_pieces
     as_stream = told(loop, pieces, request, then, is_stream=True)
     # What follows an answer is only seen in the read that ends it; else it is an idle connection's, which it ends.
+    heads.HEADS.clear()
+    whole_stream = told(loop, [data], request, then, is_stream=True)
+    assert told(loop, [data], request, then, is_stream=True) == whole_stream  # its head may be known now
     assert same_answer(in_pieces, by_llhttp)
     if by_llhttp.outcome != "body too large":  # of a stream it may be
         assert same_answer(as_stream, by_llhttp)
+        assert same_answer(whole_stream, by_llhttp)
+        assert whole_stream.is_kept == by_llhttp.is_kept
 
 
 @given(data=streams_of_bytes(), cuts=st.lists(numbers, max_size=5), limit=st.sampled_from([0, 1, 7, 40, 100_000]))

@@ -28,6 +28,7 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes
 
+from loadgen.clients.http1 import MAX_BODY_BYTES
 from loadgen.clients.http2_pool import Http2Pool
 from loadgen.clients.network import TcpNetwork
 
@@ -36,7 +37,7 @@ __all__ = ["Asked", "Http2Server", "Served", "http2_server", "prior_pool"]
 Fields = Iterable[tuple[str, str]]
 
 
-def prior_pool(limit_bytes: int = 64 * 1024 * 1024) -> Http2Pool:
+def prior_pool(limit_bytes: int = MAX_BODY_BYTES) -> Http2Pool:
     """Of a user who speaks HTTP/2 at once."""
     return Http2Pool(TcpNetwork(), prior=True, limit_bytes=limit_bytes)
 
