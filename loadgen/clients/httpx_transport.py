@@ -66,6 +66,8 @@ _SOUND: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?:[^\0\r\n \t](?:
 """Header lines of which each is one, without spaces around its value."""
 _HEADERS: dict[Head, httpx.Headers] = {}
 _MOST_HEADERS: Final = 512
+_URLS: dict[tuple[str, str], httpx.URL] = {}
+_MOST_URLS: Final = 512
 _MOST_ORIGINS: Final = 64
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
@@ -398,6 +400,7 @@ def httpx_client(
         trust_env=False,
     )
     _learn_what_is_set(client.cookies)
+    _remember_urls(client)
     return client
 
 
@@ -445,6 +448,32 @@ def _learn_what_is_set(cookies: httpx.Cookies) -> None:
             learn(response)
 
     cookies.extract_cookies = extract_cookies  # type: ignore[method-assign]
+
+
+def _remember_urls(client: httpx.AsyncClient) -> None:
+    """Two URLs are parsed for each request, a fifth of httpx's own work; they are values, and journeys ask again.
+
+    What has been merged is kept for all clients of the worker. A client whose `base_url` is set anew finds that one's.
+    """
+    merge = client._merge_url
+    base = client.base_url
+    base_text = str(base)
+
+    def merge_url(url: httpx.URL | str) -> httpx.URL:
+        nonlocal base, base_text
+        if type(url) is not str:
+            return merge(url)
+        if client.base_url is not base:
+            base = client.base_url
+            base_text = str(base)
+        merged = _URLS.get((base_text, url))
+        if merged is None:
+            if len(_URLS) >= _MOST_URLS:
+                _URLS.clear()
+            merged = _URLS[base_text, url] = merge(url)
+        return merged
+
+    client._merge_url = merge_url  # type: ignore[method-assign]
 
 
 def _data(request: httpx.Request, head: bytes, answer: HttpxAnswer) -> bytes:

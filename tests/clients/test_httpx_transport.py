@@ -13,7 +13,18 @@ from typing import Any
 import httpx
 import pytest
 
-from loadgen.clients import ConnectionPool, Forward, Http, SharedPool, TcpNetwork, Timeouts, Trace, Tracer, network_of
+from loadgen.clients import (
+    ConnectionPool,
+    Forward,
+    Http,
+    SharedPool,
+    TcpNetwork,
+    Timeouts,
+    Trace,
+    Tracer,
+    httpx_transport,
+    network_of,
+)
 from loadgen.clients.http1 import Connection
 from loadgen.clients.httpx_errors import failure_in
 from loadgen.clients.opening import Opening
@@ -565,3 +576,42 @@ async def test_it_goes_through_the_plans_proxy() -> None:
             assert (await it.client.get("/a?b=1")).text == "x"
             assert [one.target for one in seen.requests] == [f"{server.url}/a?b=1"]
             assert it.names == [("GET /a", "ok")]
+
+
+# -- URLs that are remembered -----------------------------------------------------------------------
+
+
+async def test_the_same_path_of_two_clients_goes_to_the_base_of_each() -> None:
+    async with scripted(ok(b"one")) as one, scripted(ok(b"two")) as two:
+        async with measured(one.url) as a, measured(f"{two.url}/v2") as b:
+            for _ in range(2):
+                assert (await a.client.get("/x")).text == "one"
+                assert (await b.client.get("/x")).text == "two"
+        assert [received.target for received in one.requests] == ["/x"] * 2
+        assert [received.target for received in two.requests] == ["/v2/x"] * 2
+
+
+async def test_a_base_that_is_set_anew_is_the_base_from_then_on() -> None:
+    async with scripted(ok()) as server, measured(server.url) as it:
+        await it.client.get("/x")
+        it.client.base_url = httpx.URL(f"{server.url}/v2")
+        await it.client.get("/x")
+        it.client.base_url = httpx.URL(server.url)
+        await it.client.get("/x")
+        assert [received.target for received in server.requests] == ["/x", "/v2/x", "/x"]
+
+
+async def test_parameters_are_added_to_a_url_that_was_asked_for_without() -> None:
+    async with scripted(ok()) as server, measured(server.url) as it:
+        for params in (None, {"n": 1}, None, {"n": 2}):
+            await it.client.get("/x", params=params)
+        assert [received.target for received in server.requests] == ["/x", "/x?n=1", "/x", "/x?n=2"]
+
+
+async def test_urls_without_end_are_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpx_transport, "_MOST_URLS", 8)
+    async with scripted(ok()) as server, measured(server.url) as it:
+        for n in range(20):
+            await it.client.get(f"/{n}", extensions={"name": "n"})
+            assert len(httpx_transport._URLS) <= 8
+        assert [received.target for received in server.requests] == [f"/{n}" for n in range(20)]
