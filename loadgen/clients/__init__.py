@@ -5,6 +5,8 @@ from loadgen.clients.forward import Forward
 from loadgen.clients.hosts import parse_resolve
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_errors import failure_in
+from loadgen.clients.httpx_rows import HttpxRows
+from loadgen.clients.httpx_stock import StockHttpClient, StockPool, StockTransport
 from loadgen.clients.httpx_transport import HttpxClient, HttpxTransport, httpx_client
 from loadgen.clients.network import Network, TcpNetwork
 from loadgen.clients.outcomes import OWN_FAULTS, generator_faults
@@ -25,10 +27,14 @@ __all__ = [
     "Http",
     "HttpClient",
     "HttpxClient",
+    "HttpxRows",
     "HttpxTransport",
     "Network",
     "Reply",
     "SharedPool",
+    "StockHttpClient",
+    "StockPool",
+    "StockTransport",
     "TcpNetwork",
     "Timeouts",
     "Trace",

@@ -54,20 +54,23 @@ class Call:
 class HttpxSample(Sample, Protocol):
     """A row in the making."""
 
-    request: httpx.Request
     turn: Turn | None
     status: int
     """0 without an answer."""
+
+    @property
+    def request(self) -> httpx.Request: ...
 
 
 class HttpxRows:
     """The rows of one user's httpx clients.
 
     targets: name -> base URL; rows of other targets than `base_url` bear its name. tags: response headers, in lower
-    case, by whose values rows are split.
+    case, by whose values rows are split. is_judged: the journey says what is right (`reply.expect`), so an error is not
+    decided before it goes on.
     """
 
-    __slots__ = ("_before", "_challenged", "_iteration", "_open", "meter", "tags", "tracer")
+    __slots__ = ("_before", "_challenged", "_is_judged", "_iteration", "_open", "meter", "tags", "tracer")
 
     def __init__(
         self,
@@ -76,7 +79,10 @@ class HttpxRows:
         targets: Mapping[str, str],
         tags: tuple[str, ...] = (),
         tracer: Tracer | None = None,
+        *,
+        is_judged: bool = False,
     ) -> None:
+        self._is_judged = is_judged
         self.meter, self.tags, self.tracer = meter, tags, tracer
         self._before: dict[Origin, str] = {}
         for name, url in targets.items():
@@ -144,7 +150,7 @@ class HttpxRows:
                     self._repeated(sample)
             elif sample.status in _CHALLENGES:
                 self._challenged = sample
-            else:
+            elif not self._is_judged:
                 self._settle_error(sample)
 
     def failed(self, sample: HttpxSample) -> None:
@@ -164,7 +170,7 @@ class HttpxRows:
         self._challenged = None
         if challenged.request is request:
             self.meter.settle_as(challenged, OK)
-        elif self.meter.last is challenged:
+        elif self.meter.last is challenged and not self._is_judged:
             self._settle_error(challenged)
 
     def _settle_error(self, sample: HttpxSample) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from loadgen.clients import Connections, Http, Trace
@@ -23,6 +23,7 @@ from loadgen.units import NS_PER_S, parse_duration
 __all__ = [
     "Wrong",
     "by_name",
+    "client_wrong",
     "did_you_mean",
     "is_url",
     "max_users_wrong",
@@ -128,6 +129,28 @@ def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
     faults = [Wrong("http", f"http: {message}", hint) for message, hint in http.wrongs(folder)]
     wrong += faults
     return Http() if faults else http.settled(folder)
+
+
+_CLIENTS: Final = ("loadgen", "httpx")
+_STOCK_TAKES: Final = frozenset({"cert", "verify"})
+"""Of `Http`, what the stock client is given: they are in the TLS context."""
+
+
+def client_wrong(client: object, connections: Connections, http: Http) -> Iterator[Wrong]:
+    """The plan's `client`, and what the stock one cannot do."""
+    if client not in _CLIENTS:
+        hint = did_you_mean(client, _CLIENTS) if isinstance(client, str) else ""
+        yield Wrong("client", f"client: {client!r} is none", hint or 'write client="httpx", or leave it out')
+    if client != "httpx":
+        return
+    if connections.policy == "fresh":
+        message = 'client: "httpx" keeps its connections: connections="fresh" is not there'
+        yield Wrong("client", message, 'connections="kept" or "shared:50", or leave out client=')
+    default = Http()
+    for one in fields(Http):
+        if one.name not in _STOCK_TAKES and getattr(http, one.name) != getattr(default, one.name):
+            message = f'client: with "httpx" there is no {one.name}= of Http(...)'
+            yield Wrong("client", message, f"leave out {one.name}=, or client=")
 
 
 def read_labels(labels: object, wrong: list[Wrong]) -> dict[str, str]:

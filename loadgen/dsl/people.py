@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from functools import partial
 from random import Random
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Literal
 
 from loadgen.clients import (
     ConnectionPool,
@@ -24,9 +24,13 @@ from loadgen.clients import (
     Http,
     HttpClient,
     HttpxClient,
+    HttpxRows,
     HttpxTransport,
     Network,
     SharedPool,
+    StockHttpClient,
+    StockPool,
+    StockTransport,
     Timeouts,
     Trace,
     Tracer,
@@ -60,6 +64,8 @@ class Ways:
     trace: Trace | None = None
     follow_redirects: bool = False
     http: Http = field(default_factory=Http)
+    client: Literal["loadgen", "httpx"] = "loadgen"
+    """httpx: the stock client, for comparison."""
 
     @property
     def url(self) -> str:
@@ -100,14 +106,12 @@ class People:
         # Not seeded by the run: its workers would all write the same trace ids.
         self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
         self._forward = Forward.of(ways.http)
-        self._shared_pool: SharedPool | None = None
+        self._shared_pool: ConnectionPool | None = None
         self._max_body_bytes = ways.http.max_body_bytes
         if ways.http.phases:
             self.meter_class = PhasedMeter
         if ways.connections.policy == "shared":
-            shared_pool = self._pool()
-            assert isinstance(shared_pool, SharedPool)
-            self._shared_pool = shared_pool
+            self._shared_pool = self._pool()
 
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
         """One more person. load: the index of the plan's load that it belongs to; tags: of that load."""
@@ -154,6 +158,9 @@ class People:
     def open_httpx(self, meter: Meter, pool: ConnectionPool) -> HttpxClient:
         """An httpx client of one person over its connections."""
         ways = self.ways
+        if isinstance(pool, StockPool):
+            stock = StockTransport(HttpxRows(meter, self._url, ways.targets, ways.tags, self._tracer), pool)
+            return httpx_client(stock, self._url, ways.timeouts, follow_redirects=ways.follow_redirects)
         transport = HttpxTransport(
             meter, pool, self._url, ways.targets, tags=ways.tags, tracer=self._tracer, forward=self._forward
         )
@@ -161,11 +168,15 @@ class People:
 
     def _pool(self) -> ConnectionPool:
         ways = self.ways
+        if ways.client == "httpx":
+            if self._shared_pool is not None:
+                return self._shared_pool
+            return StockPool(self._network, self._ssl, ways.connections.limit or None)
         return pool_for(
             ways.connections,
             self._network,
             self._ssl,
-            self._shared_pool,
+            self._shared_pool if isinstance(self._shared_pool, SharedPool) else None,
             http2=ways.http.http2,
             limit_bytes=self._max_body_bytes,
             has_phases=ways.http.phases,
@@ -173,6 +184,11 @@ class People:
 
     def _client(self, meter: Meter, pool: ConnectionPool, url: str, target: str = "") -> HttpClient:
         ways = self.ways
+        if ways.client == "httpx":
+            rows = HttpxRows(meter, url, ways.targets, ways.tags, self._tracer, is_judged=True)
+            return StockHttpClient(
+                meter, pool, url, ways.timeouts, follow_redirects=ways.follow_redirects, target=target, rows=rows
+            )
         return HttpClient(
             meter,
             pool,

@@ -11,12 +11,13 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from copy import copy
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from loadgen.clients import Connections, Http, Timeouts, Trace
 from loadgen.dsl.arguments import (
     Wrong,
     by_name,
+    client_wrong,
     did_you_mean,
     is_url,
     max_users_wrong,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "rows_needed"]
 
 
+STOCK_NOTE: Final = "client: httpx, the stock one: its work is in the times, and it costs some 30 times the CPU of ours"
+
+
 class Plan:
     """What is run.
 
@@ -77,6 +81,7 @@ class Plan:
         tags: ["header:x-cache"] splits series by a header of the answers.
         trace: "1%" of the iterations ask to be traced; `Trace(...)` says in which formats.
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2 and what else requests meet on their way.
+        client: "loadgen", or "httpx": the same scenario on the stock httpx client, to check ours by.
         owner, labels: who is asked about it, and whatever else a house wants to know; in the manifest.
     """
 
@@ -105,6 +110,7 @@ class Plan:
         tags: Iterable[str] = (),
         trace: Trace | str | None = None,
         http: Http | None = None,
+        client: str = "loadgen",
         owner: str = "",
         labels: Mapping[str, str] | None = None,
     ) -> None:
@@ -153,6 +159,7 @@ class Plan:
         """Names of response headers, in lower case."""
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
+        self.client = client
         self.owner = read_text("owner", owner, self._wrong)
         self.labels = read_labels(labels, self._wrong)
         self.ca: Path | None = None
@@ -212,6 +219,7 @@ class Plan:
             self.tags,
             self.trace,
             http=self.http,
+            client="httpx" if self.client == "httpx" else "loadgen",
         )
 
     def row_offset(self, lane: int, journey: Journey[Any]) -> int:
@@ -314,7 +322,8 @@ class Plan:
             owner=self.owner,
             labels=self.labels,
             http=self.http.as_json(self.folder),
-            notes=tuple(self.http.notes()),
+            client=self.client,
+            notes=(*self.http.notes(), *([STOCK_NOTE] if self.client == "httpx" else [])),
         )
 
     def __repr__(self) -> str:
@@ -428,6 +437,7 @@ class Plan:
             if fn is not None:
                 yield from once_wrong(argument, fn)
         yield from self._warmup_wrong()
+        yield from client_wrong(self.client, self.connections, self.http)
 
     def _are_targets_wrong(self) -> bool:
         return any(wrong.argument == "targets" for wrong in self._wrong)

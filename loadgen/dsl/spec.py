@@ -175,6 +175,8 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     http: dict[str, Any] = {}
     """Of the plan's `Http` what differs from the defaults; secrets by name."""
+    client: str = "loadgen"
+    """Or "httpx": the stock client."""
     notes: tuple[str, ...] = ()
     """What a reader of the figures has to know of how they were measured."""
 
