@@ -1,6 +1,7 @@
 """Each feature through stock httpx and through ours: the server receives the same.
 
-Of `user.httpx` every header is compared; `user.http` differs in two on purpose.
+Of `user.httpx`, and of `user.http` with `Plan(client="httpx")`, every header is compared; `user.http` differs in two
+on purpose.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.measured import measured
+from tests.support.measured import measured, stock_of
 from tests.support.scripted import Received, client_of, ok, scripted
 
 OWN = {"user-agent", "accept-encoding"}
@@ -74,10 +75,10 @@ async def _both(
 ) -> tuple[list[Received], ...]:
     """The calls through httpx and through ours, by clients with the same headers and cookies.
 
-    Those through `user.httpx` are compared here.
+    Those through `user.httpx` and through the plan's stock client are compared here.
     """
     received: dict[str, list[Received]] = {}
-    for way in ("stock", "http", "httpx"):
+    for way in ("stock", "http", "httpx", "client=httpx"):
         async with scripted(ok(b"{}")) as server:
             if way == "http":
                 async with client_of(server.url + base) as client:
@@ -85,6 +86,12 @@ async def _both(
                     client.cookies.update(user.get("cookies", {}))
                     for call in calls:
                         await _call(client, *call)
+            elif way == "client=httpx":
+                async with stock_of(server.url + base) as on_stock:
+                    on_stock.headers.update(user.get("headers", {}))
+                    on_stock.cookies.update(user.get("cookies", {}))
+                    for call in calls:
+                        await _call(on_stock, *call)
             elif way == "httpx":
                 async with measured(server.url + base) as it:
                     it.client.headers.update(user.get("headers", {}))
@@ -97,7 +104,8 @@ async def _both(
                         await _call(stock, *call)
             port = server.url.rpartition(":")[2]
             received[way] = [_exact(r, port) for r in server.requests]
-    assert _without_boundary(received["httpx"]) == _without_boundary(received["stock"])
+    for way in ("httpx", "client=httpx"):
+        assert _without_boundary(received[way]) == _without_boundary(received["stock"])
     return [_normal(r) for r in received["stock"]], [_normal(r) for r in received["http"]]
 
 

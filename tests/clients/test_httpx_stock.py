@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import httpx
@@ -15,15 +15,17 @@ from loadgen import blob, gql
 from loadgen.clients import (
     HttpClient,
     HttpxRows,
-    StockHttpClient,
     StockPool,
     StockTransport,
     TcpNetwork,
     Timeouts,
+    Trace,
+    Tracer,
     httpx_client,
 )
 from loadgen.engine.meter import Meter
 from loadgen.errors import ExpectFailed, IterationEnded, UsageError
+from tests.support.measured import stock_of
 from tests.support.scripted import (
     CLOSE,
     HANG,
@@ -37,19 +39,6 @@ from tests.support.scripted import (
     rows_of,
     scripted,
 )
-
-
-@asynccontextmanager
-async def stock_of(url: str, timeouts: Timeouts | None = None, **more: Any) -> AsyncIterator[StockHttpClient]:
-    meter = Meter(Rows())
-    meter.begin("journey", warmup=False, pool_limited=False)
-    pool = StockPool(TcpNetwork(), None)
-    rows = HttpxRows(meter, url, {}, more.pop("tags", ()), is_judged=True)
-    client = StockHttpClient(meter, pool, url, timeouts or Timeouts(), rows=rows)
-    try:
-        yield client
-    finally:
-        await pool.transport.aclose()
 
 
 def _answer(request: Received) -> Answer:
@@ -244,3 +233,16 @@ async def test_user_httpx_on_the_stock_transport_is_measured_alike() -> None:
             ("GET /hang", "timeout"),
         ]
         await pool.transport.aclose()
+
+
+async def test_rows_are_split_by_tags_and_requests_traced() -> None:
+    def answer(request: Received) -> Answer:
+        return ok(b"", "Location: /b", "X-Cache: MISS", status="302 F") if request.target == "/a" else ok()
+
+    tracer = Tracer(Trace(sample=1), Random(1))
+    async with scripted(answer) as server, stock_of(server.url, tags=("x-cache",), tracer=tracer) as client:
+        reply = await client.get("/a", follow_redirects=True)
+        ids = [(request.header("traceparent") or "").split("-")[1:3] for request in server.requests]
+        assert ids[0][0] == ids[1][0] == reply.trace
+        assert ids[0][1] != ids[1][1]
+        assert [one.series.key.tags for one in (*reply.history, reply)] == [(("x-cache", "MISS"),), (("x-cache", ""),)]

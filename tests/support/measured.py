@@ -1,4 +1,4 @@
-"""An httpx client whose requests are rows, as `user.httpx` is, for one user without a journey."""
+"""Clients on httpx whose requests are rows, of one user without a journey: `user.httpx`, and `Plan(client="httpx")`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ from typing import Any
 
 import httpx
 
-from loadgen.clients import ConnectionPool, HttpxTransport, Network, TcpNetwork, Timeouts, httpx_client
+from loadgen.clients import (
+    ConnectionPool,
+    HttpxRows,
+    HttpxTransport,
+    Network,
+    StockHttpClient,
+    StockPool,
+    TcpNetwork,
+    Timeouts,
+    httpx_client,
+)
 from loadgen.engine.meter import Meter, Sample
 from tests.support.scripted import Row, Rows
 
-__all__ = ["Measured", "measured"]
+__all__ = ["Measured", "measured", "stock_of"]
 
 
 class _Keeping(Meter):
@@ -74,3 +84,17 @@ async def measured(
     finally:
         pool.close()
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def stock_of(url: str, timeouts: Timeouts | None = None, **ways: Any) -> AsyncIterator[StockHttpClient]:
+    """`user.http` on the stock client; its rows are at `rows_of(client)`. ways: of HttpxRows."""
+    meter = Meter(Rows())
+    meter.begin("journey", warmup=False, pool_limited=False)
+    pool = StockPool(TcpNetwork(), None)
+    rows = HttpxRows(meter, url, {}, is_judged=True, **ways)
+    client = StockHttpClient(meter, pool, url, timeouts or Timeouts(), rows=rows)
+    try:
+        yield client
+    finally:
+        await pool.transport.aclose()
