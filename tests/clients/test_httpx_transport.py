@@ -239,8 +239,8 @@ async def test_a_body_that_stops_is_a_read_timeout() -> None:
 async def test_a_long_answer_has_no_time_limit_while_pieces_come() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n")
-        for _ in range(12):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+        for _ in range(20):
             writer.write(b".")
             await writer.drain()
             await asyncio.sleep(0.03)  # the target's own pace: in all longer than the time-out
@@ -248,19 +248,19 @@ async def test_a_long_answer_has_no_time_limit_while_pieces_come() -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, measured(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as it:
-        reply = await it.client.get("/", timeout=httpx.Timeout(5, read=0.25))
-        assert reply.content == b"." * 12
-        assert it.rows[0].response_ns > 250 * MS
+        reply = await it.client.get("/", timeout=httpx.Timeout(5, read=0.5))
+        assert reply.content == b"." * 20
+        assert it.rows[0].response_ns > 500 * MS
 
 
 async def test_a_reader_that_takes_its_time_is_no_timeout() -> None:
     body = bytes(1_000_000)
     async with scripted(ok(body)) as server, measured(server.url) as it:
-        async with it.client.stream("GET", "/", timeout=httpx.Timeout(5, read=0.05)) as reply:
+        async with it.client.stream("GET", "/", timeout=httpx.Timeout(5, read=0.15)) as reply:
             got = 0
             async for piece in reply.aiter_raw():
                 if not got:
-                    await asyncio.sleep(0.2)
+                    await asyncio.sleep(0.4)
                 got += len(piece)
         assert got == len(body)
         assert it.names == [("GET /", "ok")]
@@ -292,7 +292,7 @@ async def test_code_that_makes_a_body_slowly_is_no_timeout() -> None:
         yield b"b"
 
     async with scripted(ok()) as server, measured(server.url) as it:
-        await it.client.post("/", content=pieces(), timeout=0.1)
+        await it.client.post("/", content=pieces(), timeout=httpx.Timeout(5, write=0.1))
         assert server.requests[0].body == b"ab"
         assert it.names == [("POST /", "ok")]
 
@@ -318,7 +318,7 @@ async def test_no_connection_in_time_is_a_connect_timeout() -> None:
         with pytest.raises(httpx.ConnectTimeout):
             await it.client.get("/", timeout=httpx.Timeout(5, connect=0.05))
         assert it.names == [("GET /", "timeout")]
-        assert 50 * MS <= it.rows[0].response_ns < 52 * MS
+        assert it.rows[0].response_ns >= 50 * MS
 
 
 async def test_no_place_among_shared_connections_is_a_pool_timeout() -> None:

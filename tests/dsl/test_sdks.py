@@ -60,7 +60,7 @@ async def _run(url: str, j: Journey) -> tuple[str, int, int]:
 )
 async def test_an_error_of_openai_is_the_outcome_of_its_request(answer: Answer, outcome: str, retries: int) -> None:
     async def j(user: User) -> None:
-        await _ask(openai_of(user, max_retries=retries, timeout=0.05))
+        await _ask(openai_of(user, max_retries=retries, timeout=0.05 if answer == HANG else 10))
 
     async def no_wait(*_: object, **__: object) -> None:
         pass
