@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from loadgen.measure.delta import Delta
 from loadgen.measure.exemplar import Exemplar, Failure
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.rundir import RunDir
+from loadgen.measure.series import Phase
 from loadgen.report import opened
 from loadgen.report.opened import Run, WindowRow, open_run
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -23,6 +25,7 @@ from loadgen.wire import codec
 from tests.support.deltas import FakeAgent, journey_key, request_key
 
 OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
+WITH_PHASES = OLD.with_name("20261125-phases-format-1")
 FAILURE = Failure("checkout", "pay", "POST /cart", "expect status", 0, 7, 1_000, 500, "500 instead of 201", sent="POST")
 EXEMPLAR = Exemplar("checkout", "browse", "GET /", "ok", "slowest", 0, 3, 2 * NS_PER_S, 5 * NS_PER_MS, 0, "a" * 32)
 
@@ -210,3 +213,22 @@ def test_frames_are_those_of_pandas_where_it_is_installed() -> None:
 def test_a_folder_that_is_copied_elsewhere_opens(tmp_path: Path) -> None:
     shutil.copytree(OLD, tmp_path / "copy")
     assert open_run(tmp_path / "copy").id == open_run(OLD).id
+
+
+def test_a_run_with_phases_of_when_they_were_new_is_read_to_the_nanosecond() -> None:
+    run = open_run(WITH_PHASES)
+    assert run.summary is not None
+    (first,) = [s for s in run.summary.series if (s.request, s.outcome, s.region) == ("first", "*", "*")]
+    assert {phase: figures.count for phase, figures in (first.phases_ms or {}).items()} == {
+        "dns": 2,
+        "connect": 80,
+        "send": 80,
+        "wait": 80,
+        "receive": 80,
+    }
+    sums = {
+        metric: sum(part.sum_ns for part in run.merge.select("request", metric=metric)) for metric in get_args(Phase)
+    }
+    service_ns = sum(part.sum_ns for part in run.merge.select("request", metric="service"))
+    assert sums["send"] + sums["wait"] + sums["receive"] == service_ns
+    assert sum(row.count for row in run.windows(metric="connect")) == 80
