@@ -44,7 +44,7 @@ RUN_STEP = "(run set-up)"
 """Where the requests of a plan's set-up and tear-down are recorded; before T0 and after the end, so in no delta."""
 _GC_THRESHOLDS = (20_000, 50, 50)
 """Of the garbage collector while a load is driven. Python's own have it look through all users again and again while
-thousands of them are made: for 6,400 at once 1.1 s of CPU and a pause of 257 ms, with these 0.17 s and 8 ms."""
+thousands of them are made: for 6,400 at once 1.1 s of CPU and a pause of 257 ms, with these 0.17 s and 25 ms."""
 _FOLD_NS = 50 * NS_PER_MS
 """For so long a fold lets others have their turns."""
 _FAULTS_SAID = 20
