@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 PROTOCOL_MAJOR = 1
-"""Peers of another major are refused by name; minors are compatible both ways."""
+"""Peers of another major are refused by name. A controller reads agents of its own minor and of older ones."""
 PROTOCOL_MINOR = 1
 
 
