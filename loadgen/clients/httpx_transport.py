@@ -27,7 +27,7 @@ import asyncio
 import re
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from time import perf_counter_ns
 from typing import Any, Final
 
@@ -454,8 +454,11 @@ def _remember_urls(client: httpx.AsyncClient) -> None:
     """Two URLs are parsed for each request, a fifth of httpx's own work; they are values, and journeys ask again.
 
     What has been merged is kept for all clients of the worker. A client whose `base_url` is set anew finds that one's.
+    The one private name of httpx that is used: a release without it does the work again, and nothing else changes.
     """
-    merge = client._merge_url
+    merge: Callable[[httpx.URL | str], httpx.URL] | None = getattr(client, "_merge_url", None)
+    if merge is None:
+        return
     base = client.base_url
     base_text = str(base)
 
