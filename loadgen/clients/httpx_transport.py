@@ -245,6 +245,11 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self._failure: RequestFailed | None = None
         self._is_recorded = self._is_whole = self._is_cut = False
 
+    @property
+    def status_code(self) -> int | None:
+        """None without an answer."""
+        return self.status or None
+
     def limit_ns(self, stage: Stage) -> int:
         """How long it may take; NEVER_NS without a time-out."""
         seconds = self._limits.get(stage)

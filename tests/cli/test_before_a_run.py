@@ -186,3 +186,21 @@ def test_urls_that_cannot_be_loaded_are_refused(url: str, message: str, tmp_path
     assert message in result.stderr
     assert "secret" not in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+HTTPX = """from loadgen import Plan, User, journey, users
+
+@journey
+async def look(user: User) -> None:
+    await user.httpx.get("/")
+
+plan = Plan(target="http://127.0.0.1:1", load=users(1).hold("1s"), mix=look)
+"""
+
+
+def test_check_shows_the_status_of_what_user_httpx_asked_for(shop: RunningTarget, tmp_path: Path) -> None:
+    (tmp_path / "asks.py").write_text(HTTPX)
+    result = loadgen("check", tmp_path / "asks.py", "--target", shop.url)
+    assert result.exit_code == 0, result.stdout
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith("GET / ")]
+    assert row.split()[2:5] == ["-", "200", "ok"]
