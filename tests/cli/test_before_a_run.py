@@ -202,5 +202,5 @@ def test_check_shows_the_status_of_what_user_httpx_asked_for(shop: RunningTarget
     (tmp_path / "asks.py").write_text(HTTPX)
     result = loadgen("check", tmp_path / "asks.py", "--target", shop.url)
     assert result.exit_code == 0, result.stdout
-    (row,) = [line for line in result.stdout.splitlines() if line.startswith("GET / ")]
+    row = next(line for line in result.stdout.splitlines() if line.startswith("GET / "))
     assert row.split()[2:5] == ["-", "200", "ok"]
