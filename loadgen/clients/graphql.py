@@ -17,7 +17,7 @@ A `Gql` is a dict, the JSON that is sent, so stock httpx sends the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,13 +56,17 @@ class Gql(dict[str, Any]):
             return ""
         return 'a GraphQL operation has no name, so its row is "gql (anonymous)": write "query Name {...}"'
 
-    def ready(self) -> None:
-        """
+    def ready(self, note: Callable[[str], None]) -> dict[str, Any]:
+        """The JSON to send. note: is told what the author should know.
+
         Raises:
             UsageError: it cannot be sent.
         """
         if self.fault:
             raise UsageError(f"gql: {self.fault}", hint='gql("query Name($id: ID!) {...}", variables={"id": 7})')
+        if self.note:
+            note(self.note)
+        return dict(self)
 
     def judge(self, reply: Reply) -> None:
         """Look for `errors` in the answer. Does nothing when it has failed already, as by an `http 503`.

@@ -518,10 +518,7 @@ class HttpClient:
         json = options.get("json") if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
-            operation.ready()
-            name, json = name or operation.row, dict(operation)
-            if operation.note:
-                self._meter.recorder.note(operation.note)
+            name, json = name or operation.row, operation.ready(self._meter.recorder.note)
         route, data = prepare(self._routes, self._headers, self._cookies, method, url, options, json)
         timeouts = timeouts_of(options, self._timeouts)
         accept = options.get("accept")

@@ -366,10 +366,7 @@ class StockHttpClient(HttpClient):
         json = given.pop("json", None) if json is None else json
         operation = json if isinstance(json, Gql) else None
         if operation is not None:
-            operation.ready()
-            name, json = name or operation.row, dict(operation)
-            if operation.note:
-                self._meter.recorder.note(operation.note)
+            name, json = name or operation.row, operation.ready(self._meter.recorder.note)
         timeouts = timeouts_of(given, self._timeouts)
         given.pop("timeout", None)
         call = StockCall(asked_ns, min(asked_ns + timeouts.total_ns, NEVER_NS), is_stream=is_stream)
