@@ -10,7 +10,8 @@ from loadgen.clients.httpx_stock import StockHttpClient, StockPool, StockTranspo
 from loadgen.clients.httpx_transport import HttpxClient, HttpxTransport, httpx_client
 from loadgen.clients.network import Network, TcpNetwork
 from loadgen.clients.outcomes import OWN_FAULTS, generator_faults
-from loadgen.clients.pool import ConnectionPool, Connections, SharedPool, pool_for
+from loadgen.clients.pool import ConnectionPool, Connections, SharedPool
+from loadgen.clients.pools import pool_for
 from loadgen.clients.proxy import network_of
 from loadgen.clients.replies import Reply
 from loadgen.clients.settings import Http

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter_ns
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal
 
 from loadgen.clients import http1
 from loadgen.clients.capped import connection_kind
@@ -33,7 +33,7 @@ from loadgen.clients.network import Network
 from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import TIMEOUT, TLS
 from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel, wheel_of
-from loadgen.errors import RequestFailed, UsageError
+from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 
 __all__ = [
@@ -44,7 +44,6 @@ __all__ = [
     "Origin",
     "SharedPool",
     "origin_of",
-    "pool_for",
 ]
 
 MAX_SHARED: Final = 60_000
@@ -438,52 +437,6 @@ class _Shelf(list[Connection]):
         else:
             return
         self.append(connection)
-
-
-class _Settings(TypedDict):
-    limit_bytes: int
-    has_phases: bool
-
-
-def pool_for(
-    connections: Connections,
-    network: Network,
-    ssl: ssl.SSLContext | None = None,
-    shared: SharedPool | None = None,
-    *,
-    http2: bool | Literal["prior"] = False,
-    limit_bytes: int = MAX_BODY_BYTES,
-    has_phases: bool = False,
-) -> ConnectionPool:
-    """The pool of one user slot. shared: the worker's, where there is one; else a new one, to be handed on.
-
-    http2: see `settings.Http`. The TLS context has to offer it, too (`tls_context`).
-
-    Raises:
-        UsageError: the extra `http2` is not installed.
-    """
-    if connections.policy == "shared" and shared is not None:
-        return shared
-    settings = _Settings(limit_bytes=limit_bytes, has_phases=has_phases)
-    if http2:
-        return _http2_pool(connections, network, ssl, settings, prior=http2 == "prior")
-    if connections.policy == "shared":
-        return SharedPool(connections.limit, network, ssl, **settings)
-    return ConnectionPool(network, ssl, **settings)
-
-
-def _http2_pool(
-    connections: Connections, network: Network, ssl: ssl.SSLContext | None, settings: _Settings, *, prior: bool
-) -> ConnectionPool:
-    try:
-        from loadgen.clients.http2_pool import Http2Pool, Http2SharedPool
-    except ImportError as error:
-        raise UsageError(
-            "HTTP/2 needs the h2 library, which is not installed", hint="pip install 'loadgen[http2]'"
-        ) from error
-    if connections.policy == "shared":
-        return Http2SharedPool(connections.limit, network, ssl, prior=prior, **settings)
-    return Http2Pool(network, ssl, prior=prior, **settings)
 
 
 def within(left_ns: int) -> asyncio.Timeout:
