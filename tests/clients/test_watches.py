@@ -116,7 +116,7 @@ CALLS: dict[str, tuple[Callable[[HttpClient], Any], list[str], int]] = {
     "a broken body": (lambda c: _zipped(c), ["protocol"], 0),
     "a cancelled one": (lambda c: _cancelled(c.get("/hang")), [], 1),
     "one cancelled in the body": (lambda c: _cancelled(c.get("/half")), [], 1),
-    "a hop cancelled": (lambda c: _cancelled(c.get("/onward", follow_redirects=True)), ["ok"], 1),
+    "a hop cancelled": (lambda c: _cancelled(c.get("/onward", follow_redirects=True), 0.3), ["ok"], 1),
     "a stream": (lambda c: _stream(c, "/", read=True), ["ok"], 0),
     "a stream that is left": (lambda c: _stream(c, "/half", read=False), ["ok"], 0),
     "a stream that is cancelled": (lambda c: _cancelled(_stream(c, "/half", read=True)), [], 1),
