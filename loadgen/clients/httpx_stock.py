@@ -10,7 +10,7 @@ the body is. *Asked* is when the journey called. `size_bytes` counts the body as
 written plainly. There are no phases, and a connection that the target closed is found out by httpcore's own check.
 
 Of a call, `retries=` and `discard=` are not there; what a plan cannot have is told when it is loaded
-(`dsl/arguments.py`). It costs some 30 times the CPU of our own client: compare times at a low rate.
+(`dsl/arguments.py`). It costs some 40 times the CPU of our own client (bench/RESULTS.md): compare times at a low rate.
 """
 
 from __future__ import annotations
