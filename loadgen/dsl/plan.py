@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "rows_needed"]
 
 
-STOCK_NOTE: Final = "client: httpx, the stock one: its work is in the times, and it costs some 30 times the CPU of ours"
+STOCK_NOTE: Final = "client: httpx, the stock one: its work is in the times, and it costs some 40 times the CPU of ours"
 
 
 class Plan:
