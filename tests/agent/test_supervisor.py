@@ -296,6 +296,9 @@ async def test_a_worker_whose_child_holds_its_stream_is_seen_to_be_dead(bundle: 
         await until(lambda: any(one.resumed_ns != NOBODY for one in s.losses()))
         s.controller.say(Stop("r1", "enough"))
         await until(s.controller.is_complete)
+        told, again = s.losses()[:2]
+        assert (told.resumed_ns, again.place) == (NOBODY, told.place)
+        assert 0 < again.died_ns < again.resumed_ns
 
 
 async def test_a_worker_of_several_that_blocks_is_named(bundle: Bundle) -> None:

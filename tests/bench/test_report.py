@@ -46,4 +46,4 @@ def test_what_is_not_held_is_told_at_the_end() -> None:
 def test_each_section_takes_the_arguments_of_a_quick_pass(name: str) -> None:
     part = SECTIONS[name]
 
-    inspect.signature(part.measure).bind(**part.quick)
+    assert set(part.quick) <= set(inspect.signature(part.measure).parameters)

@@ -69,7 +69,7 @@ def test_random_bytes_are_a_wire_error_and_nothing_else(data: bytes) -> None:
 @many
 @given(st.sampled_from(sorted(pb.Type.values())), st.sampled_from([0, 1, 2]), st.binary(max_size=200))
 def test_random_payloads_in_a_right_envelope_never_escape(kind: int, encoding: int, payload: bytes) -> None:
-    survives(sealed(payload, kind, encoding))
+    assert type(survives(sealed(payload, kind, encoding))) in {type(None), *BY_CLASS}
 
 
 @many
@@ -101,7 +101,7 @@ def test_overwritten_bytes_in_a_payload_never_escape(message: m.Message, patches
     for at, new in patches:
         place = at % (len(payload) + 1)
         payload[place : place + len(new)] = new
-    survives(sealed(bytes(payload), envelope.type, envelope.encoding))
+    assert type(survives(sealed(bytes(payload), envelope.type, envelope.encoding))) in {type(None), type(message)}
 
 
 def example(kind: type) -> m.Message:
