@@ -335,7 +335,8 @@ class Supervisor:
             self._say_hello()
         if self._agent.phase is not Phase.JOINING and now_ns - self._heartbeat_ns >= HEARTBEAT_NS:
             self._beat(now_ns)
-        self._link.ping()
+        if self._agent.phase is not Phase.JOINING:  # a controller has no answer for who is not taken in
+            self._link.ping()
         self._ask_for_chunks()
         self._pump()
         if self._is_orphan and not self._agent.is_leaving:

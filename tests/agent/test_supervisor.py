@@ -21,6 +21,7 @@ from loadgen.measure.loss import NOBODY, Loss
 from loadgen.wire.messages import (
     BundleRequest,
     Bye,
+    ClockPing,
     Fin,
     Heartbeat,
     Hello,
@@ -115,6 +116,15 @@ async def test_a_run_from_hello_to_bye_is_complete(bundle: Bundle) -> None:
         assert 0 < ready.clock_error_ns < 100_000_000
         await s.controller.bye()
         assert (await s.ending()).code is ExitCode.PASSED
+
+
+async def test_an_agent_that_is_not_taken_in_yet_says_hello_and_nothing_else(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        s.controller.is_mute = True
+        await until(lambda: len(s.controller.of(Hello)) >= 2)
+        assert {type(message) for message in s.controller.heard} == {Hello}
+        s.controller.is_mute = False
+        await until(lambda: s.controller.of(ClockPing))
 
 
 async def test_every_delta_is_taken_once_though_most_acknowledgements_are_lost(bundle: Bundle) -> None:
