@@ -21,7 +21,7 @@ from loadgen.engine.recorder import Recorder
 from loadgen.engine.schedule import due_times, own_iterations, own_spans
 from loadgen.engine.share import RandomMix, RowIndex, Share
 from loadgen.engine.users import Life, UserPool
-from loadgen.profile import ArrivalProfile, UserProfile
+from loadgen.profile import ArrivalProfile, IterationProfile, UserProfile
 
 __all__ = ["MAX_USERS", "LaneDrive", "bind"]
 
@@ -60,6 +60,7 @@ class LaneDrive:
         self.name = lane.name
         self.journeys = tuple(one.name for one in lane.journeys)
         self._profile = lane.profile
+        self._schedule = lane.schedule() if isinstance(lane.profile, ArrivalProfile) else None
         self._load, self._marks = load, marks
         self._from_ns = 0
         self._is_taken_over = False
@@ -85,7 +86,7 @@ class LaneDrive:
 
     @property
     def is_open(self) -> bool:
-        return isinstance(self._profile, ArrivalProfile)
+        return self._schedule is not None
 
     @property
     def left_out(self) -> str:
@@ -141,14 +142,14 @@ class LaneDrive:
         profile, share, pool, chance = self._profile, self._share, self.pool, self._chance
         if self._is_taken_over and self.left_out:
             return
-        if isinstance(profile, ArrivalProfile):
-            blocks = due_times(profile, share, chance, self._from_ns)
+        if self._schedule is not None:
+            blocks = due_times(self._schedule, share, chance, self._from_ns)
             await drive_arrivals(blocks, clock, clock.t0_ns, pool, stop, self._warmup_ns)
         elif isinstance(profile, UserProfile):
             spans = own_spans(profile, share, self._from_ns)
             journey_of = share.journey_of if chance is None else _drawn(chance)
             await drive_users(spans, journey_of, self._new_life, clock, pool, stop, self._warmup_ns)
-        else:
+        elif isinstance(profile, IterationProfile):
             users = len(share.owns_users(profile.users))
             own = own_iterations(profile, share, chance)
             if self._marks is not None:

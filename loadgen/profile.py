@@ -3,23 +3,17 @@
 Everything here is arithmetic on frozen values. No clock is read and nothing is
 awaited, so that controller, agents and tests come to the same numbers.
 
-Times are integer nanoseconds from the start of the run, rates iterations/s,
+Times are integer nanoseconds from the load's beginning, rates iterations/s,
 levels users. A profile is a row of stages; where one ends and the next begins
 elsewhere, it jumps, and the later value holds. Iterations and users are counted
-from 0 over the whole fleet.
-
-How many arrivals a stage has is decided in exact rational arithmetic, since one
-arrival more or less by rounding would be a row too many or a request unaccounted
-for. When each is due is float64 within its stage, counted from the stage's end
-where the rate falls; the error is below 1 ns (measured against `Fraction`
-at n = 10^7), so nothing drifts.
+from 0 over the whole fleet. The arithmetic of arrivals is `timeline.py`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from math import ceil, floor, isfinite
 
@@ -27,6 +21,7 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import ProfileError
+from loadgen.timeline import Schedule, Stage, Timeline, exact
 from loadgen.units import NS_PER_S, format_duration
 
 __all__ = [
@@ -45,31 +40,6 @@ MAX_RATE_PER_S = 1e8
 MAX_DURATION_NS = 366 * 86_400 * NS_PER_S
 MAX_USERS = 10_000_000
 """Beyond these a profile is a slip of the pen. They also keep n below 2^53 and times within int64."""
-
-
-@lru_cache(maxsize=4096)
-def exact(value: float) -> Fraction:
-    """The simplest fraction that is `value` in float64: 0.1 is 1/10, not 3602879701896397/36028797018963968.
-
-    So "1000/h" for an hour is 1,000 arrivals, not 1,001 by the rounding of 1000/3600.
-    """
-    whole = Fraction(value)
-    for digits in range(18):
-        simple = whole.limit_denominator(10**digits)
-        if float(simple) == value:
-            return simple
-    return whole
-
-
-class Stage(msgspec.Struct, frozen=True):
-    """A linear stretch of a load: from `start` to `end` (iterations/s or users) within `duration_ns`.
-
-    A duration of 0 is a vertical jump. It holds nothing of its own.
-    """
-
-    start: float
-    end: float
-    duration_ns: int
 
 
 class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag="arrivals"):
@@ -95,36 +65,26 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", t
 
     def total(self) -> int:
         """How many iterations are due: the n with a due time before the end. Exact."""
-        return self._pieces.total
+        return self._schedule.total()
 
     def rate_at(self, t_ns: int) -> float:
         """Iterations/s at `t_ns`; 0 before the start and from the end on."""
-        return float(_value_at(self.stages, t_ns))
+        return float(self._schedule.timeline.value_at(t_ns))
 
     def due_ns(self, n: np.ndarray) -> np.ndarray:
-        """When the n-th iterations are due.
-
-        The n-th (from 0) is due where the area under the rate curve exceeds n: with a rate s that
-        changes by a each second, s·t + a·t²/2 = n. Solved for t without the cancellation of the
-        textbook root; where the rate falls, from the end of the stage, so that the last arrivals of
-        a ramp to 0 are as exact as the first ones of a ramp from 0. After a pause at rate 0 the
-        next arrival is due when the rate is above 0 again, as the first is at the start.
+        """When the n-th iterations are due: where the area under the rate curve exceeds n.
 
         Args:
             n: any shape, integers, each within 0 <= n < total().
         Returns:
             int64 ns of the same shape, rounded to the nearest ns; non-decreasing in n, each < duration_ns.
         Cost: 30 to 45 ns a value in blocks of 1,000.
-        Source: the same area argument as k6's `cal` in lib/executor/ramping_arrival_rate.go.
         """
-        n = np.asarray(n, dtype=np.int64)
-        p = self._pieces
-        if n.size and (int(n.min()) < 0 or int(n.max()) >= p.total):
-            raise IndexError(f"arrivals are counted from 0 to {p.total - 1}")
-        if len(p.first_n) == 1:  # plain holds and ramps: no gather
-            return p.due_within(n, 0)
-        at = np.searchsorted(p.first_n, n, side="right") - 1
-        return p.due_within(n, at)
+        return self._schedule.due_ns(n)
+
+    def schedule(self) -> Schedule:
+        """What agents drive: it can be changed from a time on."""
+        return self._schedule
 
     def scaled_to(self, peak: float) -> ArrivalProfile:
         """The same shape, its highest rate being `peak`."""
@@ -139,64 +99,8 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", t
         return "arrivals: " + ", ".join(_texts(self.stages, "/s"))
 
     @cached_property
-    def _pieces(self) -> _Pieces:
-        return _Pieces(self.stages)
-
-
-class _Pieces:
-    """The stages that have arrivals, as columns: what `due_ns` gathers from."""
-
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        rows: list[tuple[int, int, float, float, float, float, bool, int, int]] = []
-        area, start_ns = Fraction(0), 0
-        for stage in stages:
-            start, end = exact(stage.start), exact(stage.end)
-            duration_s = Fraction(stage.duration_ns, NS_PER_S)
-            before, area = area, area + (start + end) / 2 * duration_s
-            first, last = ceil(before), ceil(area) - 1
-            if first <= last:
-                is_falling = end < start
-                rows.append(
-                    (
-                        first,
-                        last,
-                        float(area - last if is_falling else first - before),
-                        float(end if is_falling else start),
-                        float(abs(end - start) / duration_s),
-                        float(NS_PER_S / start) if start == end else 0.0,
-                        is_falling,
-                        start_ns,
-                        start_ns + stage.duration_ns,
-                    )
-                )
-            start_ns += stage.duration_ns
-        columns = list(zip(*rows, strict=True))
-        self.total = ceil(area)
-        self.first_n = np.array(columns[0], dtype=np.int64)
-        self.last_n = np.array(columns[1], dtype=np.int64)
-        self.left_over = np.array(columns[2])
-        """Area between the edge that we count from and the arrival nearest to it."""
-        self.low = np.array(columns[3])
-        self.slope = np.array(columns[4])
-        self.gap_ns = np.array(columns[5])
-        self.is_falling = np.array(columns[6])
-        self.start_ns = np.array(columns[7], dtype=np.int64)
-        self.end_ns = np.array(columns[8], dtype=np.int64)
-
-    def due_within(self, n: np.ndarray, at: np.ndarray | int) -> np.ndarray:
-        """Due times of arrivals `n`, each of piece `at`."""
-        is_falling = self.is_falling[at]
-        area = np.where(is_falling, self.last_n[at] - n, n - self.first_n[at]) + self.left_over[at]
-        low = self.low[at]
-        below = low + np.sqrt(low * low + 2.0 * self.slope[at] * area)  # 0 only at the very start of a ramp from 0
-        ramp_ns = np.divide(area * (2.0 * NS_PER_S), below, out=np.zeros_like(below), where=below > 0)
-        gap_ns = self.gap_ns[at]
-        from_edge_ns = np.rint(np.where(gap_ns > 0, area * gap_ns, ramp_ns)).astype(np.int64)
-        due_ns = np.where(is_falling, self.end_ns[at] - from_edge_ns, self.start_ns[at] + from_edge_ns)
-        clipped: np.ndarray = np.clip(
-            due_ns, self.start_ns[at], self.end_ns[at] - 1
-        )  # rounding must not leave the stage
-        return clipped
+    def _schedule(self) -> Schedule:
+        return Schedule(Timeline(self.stages))
 
 
 class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag="users"):
@@ -225,7 +129,7 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
 
     def level_at(self, t_ns: int) -> int:
         """Users that are there at `t_ns`; 0 before the start and from the end on."""
-        return ceil(_value_at(self.stages, t_ns))
+        return ceil(self._timeline.value_at(t_ns))
 
     def spans(self, user: int) -> tuple[tuple[int, int], ...]:
         """When global user `user` is there: (start_ns, stop_ns) in order, without the stop, exact to the ns.
@@ -260,6 +164,10 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
     def lasting(self, duration_ns: int) -> UserProfile:
         """The same shape within exactly `duration_ns`."""
         return UserProfile(_stretched(self.stages, duration_ns))
+
+    @cached_property
+    def _timeline(self) -> Timeline:
+        return Timeline(self.stages)
 
     def describe(self) -> str:
         """ "users: ramp 0 to 500 in 1m, hold 500 for 5m"."""
@@ -346,17 +254,6 @@ def _edges(stages: Sequence[Stage]) -> list[int]:
     for stage in stages:
         edges.append(edges[-1] + stage.duration_ns)
     return edges
-
-
-def _value_at(stages: Sequence[Stage], t_ns: int) -> Fraction:
-    for stage in stages:
-        if 0 <= t_ns < stage.duration_ns:
-            start, end = exact(stage.start), exact(stage.end)
-            return start + (end - start) * Fraction(t_ns, stage.duration_ns)
-        t_ns -= stage.duration_ns
-        if t_ns < 0:
-            break
-    return Fraction(0)
 
 
 def _scaled(stages: Sequence[Stage], peak: float, what: str) -> tuple[Stage, ...]:

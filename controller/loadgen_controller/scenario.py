@@ -84,6 +84,7 @@ def load_scenario(
     is_sending: bool = True,
     needs_secrets: bool = True,
     base: Overrides | None = None,
+    seed: int | None = None,
 ) -> Scenario:
     """The scenario and its chosen plan, with its warnings on stderr.
 
@@ -91,6 +92,7 @@ def load_scenario(
         is_sending: requests will be sent from here or from agents: the targets are checked.
         needs_secrets: they have to be there, on this machine.
         base: of an earlier run, which the options change further.
+        seed: of the run that it is loaded for, where the plan gives none.
 
     Raises:
         everything that is wrong with options, scenario and targets, at once.
@@ -110,6 +112,7 @@ def load_scenario(
     )
     if base is not None:
         overrides = _on_top(overrides, base)
+    overrides = msgspec.structs.replace(overrides, seed=seed)
     scenario = wrongs.catch(lambda: load(path, plan, overrides, check_secrets=is_sending and needs_secrets))
     if scenario is not None and is_sending:
         check_targets(wrongs, scenario, (*allowed, *overrides.allow))

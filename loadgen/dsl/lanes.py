@@ -14,20 +14,21 @@ lane stand behind all that the lanes before it take, so no row is used twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import isfinite
 from typing import Any, Final, Literal
 
 from loadgen.dsl.arguments import Wrong, max_users_wrong, read_weights
+from loadgen.dsl.executor import Executor, Lowered
 from loadgen.dsl.feed import Feed
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.load import Arrivals, Executor, Iterations, Users
 from loadgen.dsl.origin import here
 from loadgen.dsl.spec import highest_sum
 from loadgen.engine.share import RowIndex
 from loadgen.errors import Fault, ProfileError
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, UserProfile, exact
+from loadgen.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
+from loadgen.timeline import Positions, Schedule, exact
 from loadgen.units import parse_duration
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Lane",
     "Load",
     "is_executor",
+    "lane_of",
     "names_wrong",
     "read_mix",
     "rows_used",
@@ -61,6 +63,14 @@ class Lane:
     max_users: int | None = None
     random: bool = False
     """The journeys of the mix are drawn, instead of taking turns."""
+    positions: Positions | None = field(default=None, compare=False)
+    """Where on the profile's curve arrivals lie; None: as the profile says."""
+
+    def schedule(self) -> Schedule:
+        """When its arrivals are due, if it is open."""
+        assert isinstance(self.profile, ArrivalProfile)
+        schedule = self.profile.schedule()
+        return schedule if self.positions is None else Schedule(schedule.timeline, self.positions)
 
     @property
     def end_ns(self) -> int | None:
@@ -108,14 +118,16 @@ class Load:
         own = tuple(self.origin.fault(wrong.message, wrong.hint) for wrong in self._wrong)
         return own + (self.load.faults if is_executor(self.load) else ())
 
-    def lane(self, max_users: int | None = None, *, random: bool = False) -> Lane:
+    def lane(self, seed: int, max_users: int | None = None, *, random: bool = False) -> Lane:
         """As it was written. max_users: where it says none itself.
 
         Raises:
             ScenarioError: the executor has faults.
         """
         most = max_users if self.max_users is None else self.max_users
-        return Lane(self.name, self.journeys, self.weights, self.load.profile(), self.after_ns, most, random)
+        return lane_of(
+            self.load.lower(seed), self.name, self.journeys, self.weights, self.after_ns, most, random=random
+        )
 
     def _after(self, after: object) -> int:
         try:
@@ -135,7 +147,20 @@ class Load:
 
 
 def is_executor(load: object) -> bool:
-    return isinstance(load, Arrivals | Users | Iterations)
+    return isinstance(load, Executor)
+
+
+def lane_of(
+    lowered: Lowered,
+    name: str,
+    journeys: tuple[Journey[Any], ...],
+    weights: tuple[float, ...],
+    after_ns: int = 0,
+    max_users: int | None = None,
+    *,
+    random: bool = False,
+) -> Lane:
+    return Lane(name, journeys, weights, lowered.profile, after_ns, max_users, random, lowered.positions)
 
 
 def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...], tuple[float, ...]]:

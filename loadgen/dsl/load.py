@@ -14,12 +14,13 @@ all of it at once. Rates are of iterations; the requests that follow are a resul
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Self
 
+from loadgen.dsl.executor import Executor, Lowered
 from loadgen.dsl.origin import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.profile import (
@@ -34,14 +35,14 @@ from loadgen.profile import (
 )
 from loadgen.units import parse_duration, parse_rate
 
-__all__ = ["MAX_STEPS", "Arrivals", "Executor", "Iterations", "Users", "arrivals", "iterations", "users"]
+__all__ = ["MAX_STEPS", "Arrivals", "Iterations", "Users", "arrivals", "iterations", "users"]
 
 MAX_STEPS = 1_000
 """More steps than this are a slip of the pen: `by="1/s"` for "100/s"."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Staged(ABC):
+class _Staged(Executor):
     """Stages said one after the other. Faults stand at the lines that said them."""
 
     origin: Origin
@@ -64,6 +65,10 @@ class _Staged(ABC):
         except ProfileError as error:
             return tuple(replace(fault, file=self.origin.file, line=self.origin.line) for fault in error.faults)
         return ()
+
+    def lower(self, seed: int) -> Lowered:
+        _refuse(self.faults)
+        return Lowered(self._built())
 
     @abstractmethod
     def _built(self) -> Profile: ...
@@ -137,13 +142,20 @@ class Users(_Staged):
 
 
 @dataclass(frozen=True, slots=True)
-class Iterations:
+class Iterations(Executor):
     """A counted load: it ends when the iterations are done, however long that takes."""
 
     origin: Origin
     iterations: int = 0
     users: int = 1
-    faults: tuple[Fault, ...] = field(default=())
+    said: tuple[Fault, ...] = field(default=())
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        return self.said
+
+    def lower(self, seed: int) -> Lowered:
+        return Lowered(self.profile())
 
     def profile(self) -> IterationProfile:
         """
@@ -152,10 +164,6 @@ class Iterations:
         """
         _refuse(self.faults)
         return IterationProfile(self.iterations, self.users)
-
-
-Executor = Arrivals | Users | Iterations
-"""Decides when iterations are due."""
 
 
 def arrivals(rate: str | float | None = None) -> Arrivals:
@@ -188,7 +196,7 @@ def iterations(n: int | None = None, *, users: int = 1) -> Iterations:
                 raise ValueError(f"a load of 0 {what} has nothing to do")
         except ValueError as error:
             faults.append(origin.fault(str(error)))
-    return Iterations(origin, faults=tuple(faults)) if faults or n is None else Iterations(origin, n, users)
+    return Iterations(origin, said=tuple(faults)) if faults or n is None else Iterations(origin, n, users)
 
 
 # -- reading what was said ------------------------------------------------------------------------

@@ -33,9 +33,20 @@ from loadgen.dsl.arguments import (
     read_weights,
     url_wrong,
 )
+from loadgen.dsl.executor import Executor
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.lanes import MAX_LOADS, Lane, Load, is_executor, names_wrong, read_mix, rows_used, scaled, stretched
-from loadgen.dsl.load import Executor
+from loadgen.dsl.lanes import (
+    MAX_LOADS,
+    Lane,
+    Load,
+    is_executor,
+    lane_of,
+    names_wrong,
+    read_mix,
+    rows_used,
+    scaled,
+    stretched,
+)
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.origin import here
 from loadgen.dsl.people import Ways
@@ -254,6 +265,7 @@ class Plan:
         """The plan with what the command line changes; what does not fit it is among the faults."""
         plan = copy(self)
         plan.overrides = overrides
+        plan.seed = overrides.seed if self.seed is None else self.seed
         plan._overridden, plan.warnings, plan.targets = [], self.warnings, dict(self.targets)
         plan._aim(overrides)
         if not plan.http.verify:
@@ -336,11 +348,12 @@ class Plan:
         faults = [fault for one in self.loads for fault in one.faults]
         if faults or not (self.loads or is_executor(self.load)):
             raise ScenarioError(faults or [self.origin.fault("no load")])
+        seed = self.seed if isinstance(self.seed, int) else 0
         if self.loads:
-            return tuple(one.lane(self.max_users, random=self.random) for one in self.loads)
+            return tuple(one.lane(seed, self.max_users, random=self.random) for one in self.loads)
         assert self.load is not None
-        lane = Lane("", self.journeys, self.weights, self.load.profile(), 0, self.max_users, self.random)
-        return (lane,)
+        lowered = self.load.lower(seed)
+        return (lane_of(lowered, "", self.journeys, self.weights, 0, self.max_users, random=self.random),)
 
     def _read_loads(self, load: object, mix: object, loads: object) -> None:
         given = list(loads) if isinstance(loads, Iterable) and not isinstance(loads, str | Mapping) else [loads]

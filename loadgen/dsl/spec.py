@@ -44,6 +44,8 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Its params. They serve several scenarios, so one that is not asked for is no fault."""
     allow: tuple[str, ...] = ()
     """Hosts that it allows to be loaded. For the command line; workers do not look at it."""
+    seed: int | None = None
+    """Of all chance, where the plan gives none: drawn for each run."""
     resolve: dict[str, tuple[str, ...]] = {}
     """`--resolve`: addresses of "shop.example" or "shop.example:443", beside the plan's."""
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from loadgen.engine.share import RandomMix, Share
-from loadgen.profile import ArrivalProfile, IterationProfile, UserProfile
+from loadgen.profile import IterationProfile, UserProfile
+from loadgen.timeline import Dues
 
 __all__ = ["BLOCK", "Block", "due_times", "own_iterations", "own_spans"]
 
@@ -30,26 +31,24 @@ class Block(NamedTuple):
     """Index in the mix."""
 
 
-def due_times(
-    profile: ArrivalProfile, share: Share, chance: RandomMix | None = None, from_ns: int = 0
-) -> Iterator[Block]:
+def due_times(dues: Dues, share: Share, chance: RandomMix | None = None, from_ns: int = 0) -> Iterator[Block]:
     """All our arrivals of an open load, in blocks. `chance` draws their journeys instead of the share's order.
 
     from_ns: those that are due before it are another's, and are not walked through.
     """
-    own = share.count_below(profile.total())
-    for first in range(_first_from(profile, share, own, from_ns), own, BLOCK):
+    own = share.count_below(dues.total())
+    for first in range(_first_from(dues, share, own, from_ns), own, BLOCK):
         n, journey = share.block(first, min(BLOCK, own - first))
         if chance is not None:
             journey = chance.journeys(n)
-        yield Block(profile.due_ns(n).tolist(), n.tolist(), journey.tolist())
+        yield Block(dues.due_ns(n).tolist(), n.tolist(), journey.tolist())
 
 
-def _first_from(profile: ArrivalProfile, share: Share, own: int, from_ns: int) -> int:
+def _first_from(dues: Dues, share: Share, own: int, from_ns: int) -> int:
     """Which of our arrivals is the first that is due at `from_ns` or later: `own` where none is. By bisection."""
     if from_ns <= 0:
         return 0
-    return bisect_left(range(own), from_ns, key=lambda k: int(profile.due_ns(share.block(k, 1)[0])[0]))
+    return bisect_left(range(own), from_ns, key=lambda k: int(dues.due_ns(share.block(k, 1)[0])[0]))
 
 
 def own_iterations(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.dsl.load import Executor, arrivals, iterations, users
+from loadgen.dsl.load import Arrivals, Iterations, Users, arrivals, iterations, users
 from loadgen.errors import ScenarioError
 from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
 from loadgen.units import NS_PER_S
@@ -67,7 +67,7 @@ def closed(*parts: tuple[float, float, float]) -> UserProfile:
         (iterations(7), IterationProfile(7, 1)),
     ],
 )
-def test_a_load_reads_as_a_sentence(load: Executor, profile: object) -> None:
+def test_a_load_reads_as_a_sentence(load: Arrivals | Users | Iterations, profile: object) -> None:
     assert load.faults == ()
     assert load.profile() == profile
 
@@ -135,7 +135,7 @@ nan, inf = float("nan"), float("inf")
         (iterations(1 << 60), "beyond"),
     ],
 )
-def test_what_cannot_be_driven_is_a_fault_and_no_exception(load: Executor, says: str) -> None:
+def test_what_cannot_be_driven_is_a_fault_and_no_exception(load: Arrivals | Users | Iterations, says: str) -> None:
     assert len(load.faults) == 1
     assert says in load.faults[0].message
     assert load.faults[0].file == __file__
@@ -176,7 +176,7 @@ anything = st.one_of(
 
 @given(anything, anything, anything, anything)
 def test_no_argument_whatever_makes_a_load_raise(a: Any, b: Any, c: Any, d: Any) -> None:
-    loads: list[Executor] = [
+    loads: list[Arrivals | Users | Iterations] = [
         arrivals(a).hold(b).ramp(to=c, over=d),
         arrivals(d).steps(a, by=b, every=c, upto=d),
         users(a).hold(b).ramp(to=c, over=d),

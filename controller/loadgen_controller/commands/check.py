@@ -98,6 +98,7 @@ def main(
             allowed=i_may_load or (),
             is_sending=not policy,
             base=earlier.overrides if earlier is not None else None,
+            seed=earlier.seed if earlier is not None else None,
         )
         if policy:
             return _policy(scenario, console)

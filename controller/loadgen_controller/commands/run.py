@@ -130,6 +130,7 @@ def main(
             resolve=resolve or (),
             allowed=i_may_load or (),
             needs_secrets=listen is None,
+            seed=secrets.randbelow(2**32),
         )
         return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet)
 
@@ -157,15 +158,11 @@ def run_scenario(
     scenario: Scenario,
     placement: Placement,
     *,
-    seed: int | None = None,
     json_path: Path | None = None,
     is_quiet: bool = False,
 ) -> int:
-    """The whole of `loadgen run`, from a scenario that was checked to the exit code.
-
-    seed: of an earlier run, to be run again; None: the plan's, or a new one.
-    """
-    order = _order(scenario, placement, seed)
+    """The whole of `loadgen run`, from a scenario that was checked to the exit code."""
+    order = _order(scenario, placement)
     to_stdout = str(json_path) == "-"
     console = Output(stderr=to_stdout)
     result = _run(order, placement, None if is_quiet else console)
@@ -209,7 +206,7 @@ def _check_placement(
             wrongs.add(f"{option} is for agents that were started elsewhere", "add --listen HOST:PORT")
 
 
-def _order(scenario: Scenario, placement: Placement, seed: int | None) -> Order:
+def _order(scenario: Scenario, placement: Placement) -> Order:
     spec = scenario.plan.spec()
     try:
         bundle = pack(scenario)
@@ -222,7 +219,7 @@ def _order(scenario: Scenario, placement: Placement, seed: int | None) -> Order:
         bundle_sha256=bundle.sha256,
         scenario=bundle.scenario,
         plan=scenario.plan.name,
-        seed=next(n for n in (seed, spec.seed, secrets.randbelow(2**32)) if n is not None),
+        seed=secrets.randbelow(2**32) if spec.seed is None else spec.seed,
         agents=placement.wait or len(spec.regions) * (placement.per_region if placement.listen is None else 1),
         placement="embedded" if placement.listen is None else "fleet",
         overrides_json=scenario.plan.overrides.to_json(),

@@ -136,9 +136,14 @@ def rerun(
         )
         placement.read_keys(wrongs)
         scenario = load_scenario(
-            wrongs, earlier.file, allowed=i_may_load or (), needs_secrets=listen is None, base=earlier.overrides
+            wrongs,
+            earlier.file,
+            allowed=i_may_load or (),
+            needs_secrets=listen is None,
+            base=earlier.overrides,
+            seed=earlier.seed,
         )
-        return run_scenario(scenario, placement, seed=earlier.seed, json_path=json_path, is_quiet=quiet)
+        return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet)
 
 
 def _shares(manifest: Mapping[str, Any]) -> tuple[int, int, int]:
