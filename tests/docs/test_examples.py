@@ -42,7 +42,12 @@ from loadgen_controller.rehearsal import rehearse
 from tests.support.target import RunningTarget, running_target
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "docs/language.md", ROOT / "docs/network.md", *sorted((ROOT / "docs").glob("tutorial-*.md")))
+PAGES = (
+    ROOT / "docs/language.md",
+    ROOT / "docs/network.md",
+    ROOT / "docs/workload-models.md",
+    *sorted((ROOT / "docs").glob("tutorial-*.md")),
+)
 IN_A_JOURNEY = "# in a journey\n"
 
 PRELUDE = f"""
