@@ -18,6 +18,7 @@ from loadgen.dsl.plan import Plan
 from loadgen.engine.clock import MonotonicClock, sleep_or_stop
 from loadgen.engine.executor import drive_arrivals, drive_iterations, drive_users
 from loadgen.engine.recorder import Recorder
+from loadgen.engine.rendezvous import END_GRACE_S, Points
 from loadgen.engine.schedule import due_times, own_iterations, own_spans
 from loadgen.engine.share import RandomMix, RowIndex, Share
 from loadgen.engine.users import Life, UserPool
@@ -37,6 +38,7 @@ class LaneDrive:
         index, weights: this agent's place among all agents of the fleet, and their shares.
         worker, workers: this worker's place among those of the agent.
         new_life: makes the scenario's side of one more user of this lane.
+        points: where users meet; the end of the load lets those of this lane go on.
         warmup_ns: of the plan, from T0.
         marks: where a counted load notes how many iterations it has begun, and finds what a process before it had.
     """
@@ -53,6 +55,7 @@ class LaneDrive:
         seed: int,
         recorder: Recorder,
         new_life: Callable[[], Life],
+        points: Points,
         warmup_ns: int,
         max_lateness_ns: int | None,
         marks: memoryview[int] | None = None,
@@ -61,7 +64,7 @@ class LaneDrive:
         self.journeys = tuple(one.name for one in lane.journeys)
         self._profile = lane.profile
         self._schedule = lane.schedule() if isinstance(lane.profile, ArrivalProfile) else None
-        self._load, self._marks = load, marks
+        self._load, self._marks, self._points = load, marks, points
         self._from_ns = 0
         self._is_taken_over = False
         self._has_unique_rows = any(one.feed is not None and one.feed.is_unique for one in lane.journeys)
@@ -128,6 +131,7 @@ class LaneDrive:
             stopped = asyncio.ensure_future(stop.wait())
             await asyncio.wait([driving, stopped], return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
+        self._points.end(self._load, 0.0 if stop.is_set() else END_GRACE_S)
         if driving.done():
             driving.result()
         return driving

@@ -29,12 +29,14 @@ from loadgen.engine.clock import MonotonicClock, sleep_to
 from loadgen.engine.exemplars import kept_of_one
 from loadgen.engine.raw import RAW_VARIABLE, RawFile
 from loadgen.engine.recorder import Recorder
+from loadgen.engine.rendezvous import Points
 from loadgen.engine.selfcheck import SelfCheck
 from loadgen.engine.watch import Watches
 from loadgen.lane import LaneDrive, bind
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.exemplar import MAX_EXEMPLARS
 from loadgen.measure.redact import Redactor
+from loadgen.measure.waiting import WaitingAt
 from loadgen.profile import ArrivalProfile
 from loadgen.units import NS_PER_MS, NS_PER_S
 
@@ -73,6 +75,8 @@ class Drive:
         shared: the value that the plan's set-up returned.
         region: of the agent; objectives may be about some regions only.
         marks: of each load, kept beyond this process: how many iterations of a counted one were begun.
+        tell: gets who waits at which rendez-vous, each time that changed; `release` says who may go. None: this share
+            is all there is, and its users meet among themselves.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Drive:
         shared: Any = None,
         region: str = "local",
         marks: memoryview[int] | None = None,
+        tell: Callable[[tuple[WaitingAt, ...]], None] | None = None,
     ) -> None:
         self._plan = plan = scenario.plan
         self._interval_ns, self._emit = interval_ns, emit
@@ -108,7 +113,10 @@ class Drive:
         for metric in scenario.metrics:
             metric.bind(self._recorder)
         network = network_of(plan.http, self._recorder.note)
-        self._people = People(plan.ways(), network, tls_context(plan.ca, plan.http), seed=seed, shared=shared)
+        self._points = Points(tell, self._recorder.note, self.redactor.known)
+        self._people = People(
+            plan.ways(), network, tls_context(plan.ca, plan.http), seed=seed, shared=shared, points=self._points
+        )
         self._lanes = [
             LaneDrive(
                 lane,
@@ -129,6 +137,7 @@ class Drive:
                     load=load,
                     tags=(("load", lane.name),) if lane.name else (),
                 ),
+                points=self._points,
                 warmup_ns=plan.warmup_ns,
                 max_lateness_ns=plan.max_lateness_ns,
             )
@@ -180,8 +189,13 @@ class Drive:
     def stop(self, *, now: bool = False) -> None:
         """Start nothing more; with `now` also cut off what is in flight."""
         self._stop.set()
+        self._points.end_all()
         if now:
             self._stop_now.set()
+
+    def release(self, load: int, point: str, upto: int, at_ns: int) -> None:
+        """Who waits at the rendez-vous `point` of a load, up to the `upto`-th that came, goes on at `at_ns`."""
+        self._points.release(load, point, upto, at_ns)
 
     @property
     def left_out(self) -> str:
@@ -216,6 +230,7 @@ class Drive:
             self._self_check.stop()
             for lane in self._lanes:
                 await lane.close()
+            self._points.close()
             self._people.close()
             clock.close()
             gc.set_threshold(*thresholds)

@@ -1,7 +1,7 @@
 """Runs journeys once for real, and keeps every request they made: what `loadgen check` shows.
 
 It goes the way of a run (same people, same client, same steps, same outcomes) with
-one user and thinking cut short: it is no test of patience. An iteration of an
+one user, thinking cut short and nobody to meet: it is no test of patience. An iteration of an
 earlier run can be run again: the same journey, row, random numbers and traits
 follow from the run's seed, the load and the arrival's number alone.
 """
@@ -22,6 +22,7 @@ from loadgen.dsl.outcome import fault_text
 from loadgen.dsl.people import People
 from loadgen.dsl.secret import secret_values
 from loadgen.engine.recorder import Recorder
+from loadgen.engine.rendezvous import Ended, Points
 from loadgen.engine.share import RandomMix, Share
 from loadgen.engine.users import Arrival
 from loadgen.errors import UsageError
@@ -68,6 +69,8 @@ class Rehearsed:
     """Without think time."""
     thought_s: float = 0.0
     """Think time that a real user would have taken."""
+    rendezvous: tuple[tuple[str, int], ...] = ()
+    """Where a real user would have waited, and how many meet there."""
     failures: tuple[Failure, ...] = ()
     """What failed, whole and redacted."""
     row: Any = None
@@ -165,6 +168,18 @@ class _SeeingMeter(PhasedMeter):
             )
 
 
+class _Alone(Points):
+    """Nobody else comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[tuple[str, int], None] = {}
+
+    async def wait(self, load: int, name: str, users: int, timeout_s: float) -> Ended:
+        self.seen[name, users] = None
+        return "met"
+
+
 class _Stage:
     """One plan's people, with a recorder that keeps what it is told."""
 
@@ -173,7 +188,10 @@ class _Stage:
         network, context = network_of(plan.http), tls_context(plan.ca, plan.http)
         ways = plan.ways()
         ways = replace(ways, http=replace(ways.http, phases=True))
-        self._people = People(ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep)
+        self._points = _Alone()
+        self._people = People(
+            ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
+        )
         self._seen: list[Seen] = []
         self._people.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), "seen": self._seen})
         self._redactor = Redactor(lambda: secret_values().values())
@@ -188,6 +206,7 @@ class _Stage:
         said: list[str] = []
         recorder = Recorder(redactor=self._redactor)
         self._thought_s = 0.0
+        self._points.seen.clear()
         life: JourneyLife = self._people.life(recorder, [bound], fresh=False, report=said.append, load=load)
         alone = Arrival(None, arrival.n, 0, False, row=arrival.row)
         began_ns = perf_counter_ns()
@@ -207,6 +226,7 @@ class _Stage:
             self._take_seen(),
             max(0, took_ns - idle_ns),
             self._thought_s,
+            tuple((self._redactor.known(name), users) for name, users in self._points.seen),
             recorder.failures.take(began_ns, perf_counter_ns()),
             row,
         )

@@ -42,6 +42,7 @@ from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.user import User, UserWith, utc_now
 from loadgen.engine.meter import Meter
 from loadgen.engine.recorder import Recorder
+from loadgen.engine.rendezvous import Points
 from loadgen.errors import UsageError
 from loadgen.measure.series import Tags
 
@@ -79,6 +80,7 @@ class People:
     Args:
         shared: the JSON value of the plan's set-up.
         sleep, wait, clock, now: time; see `User`.
+        points: where those who iterate meet; None: nobody waits for others.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -97,11 +99,13 @@ class People:
         wait: Callable[[float], Awaitable[None]] | None = None,
         clock: Callable[[], int] = perf_counter_ns,
         now: Callable[[], datetime] = utc_now,
+        points: Points | None = None,
     ) -> None:
         self.ways = ways
         self.shared = shared
         self._network, self._ssl, self._seed = network, ssl, seed
         self._sleep, self._wait, self._clock, self._now = sleep, wait, clock, now
+        self._points = points
         self._url = ways.url
         # Not seeded by the run: its workers would all write the same trace ids.
         self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
@@ -115,7 +119,7 @@ class People:
 
     def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
         """One more person. load: the index of the plan's load that it belongs to; tags: of that load."""
-        return self._user(recorder, load, tags, self._pool())
+        return self._user(recorder, load, tags, self._pool(), None)
 
     def life(
         self,
@@ -129,7 +133,7 @@ class People:
     ) -> JourneyLife:
         """One more person, ready to iterate. fresh, report: see `JourneyLife`."""
         pool = self._pool()
-        user = self._user(recorder, load, tags, pool)
+        user = self._user(recorder, load, tags, pool, self._points)
         close_idle = pool.close_idle if self.ways.connections.policy == "fresh" else None
         return JourneyLife(user, journeys, fresh=fresh, report=report, load=load, close_idle=close_idle)
 
@@ -202,7 +206,7 @@ class People:
             retries=ways.http.retries,
         )
 
-    def _user(self, recorder: Recorder, load: int, tags: Tags, pool: ConnectionPool) -> User:
+    def _user(self, recorder: Recorder, load: int, tags: Tags, pool: ConnectionPool, points: Points | None) -> User:
         meter = self.meter_class(recorder, tags)
         meter.load = load
         return self.user_class(
@@ -216,4 +220,5 @@ class People:
             now=self._now,
             open_client=partial(self.open_client, meter, pool),
             open_httpx=partial(self.open_httpx, meter, pool),
+            points=points,
         )

@@ -1,4 +1,4 @@
-"""What all users of one worker count together: checks, reasons of failures, skipped cycles, notes said once.
+"""What all users of one worker count together: checks, reasons of failures, skipped cycles, who met, notes said once.
 
 One tally a recorder. What it counts goes with the recorder's deltas as custom
 metrics, so it is merged over the fleet as exactly as all else. All names in it
@@ -11,10 +11,11 @@ from typing import Final
 from weakref import WeakKeyDictionary, ref
 
 from loadgen.engine.recorder import Recorder
+from loadgen.engine.rendezvous import Ended
 from loadgen.measure.custom import MAX_CUSTOM, CustomKind, CustomStats
 from loadgen.measure.series import OTHER
 
-__all__ = ["MAX_CHECKS", "MAX_REASONS", "MAX_REASON_LENGTH", "SKIPPED_CYCLES", "Count", "Tally"]
+__all__ = ["MAX_CHECKS", "MAX_REASONS", "MAX_REASON_LENGTH", "MET", "SKIPPED_CYCLES", "TIMED_OUT", "Count", "Tally"]
 
 MAX_CHECKS: Final = 200
 """Names of checks of one worker, as far as the scenario's own metrics leave room; the rest is in `check: (other)`."""
@@ -22,6 +23,8 @@ MAX_REASONS: Final = 50
 """Distinct reasons given to `user.fail` in one worker; the rest is `fail: (other)`."""
 MAX_REASON_LENGTH: Final = 100
 SKIPPED_CYCLES: Final = "pace: skipped cycles"
+MET: Final = "rendezvous: met"
+TIMED_OUT: Final = "rendezvous: timed out"
 _VARIES: Final = "keep what varies (numbers, ids) out of them"
 
 
@@ -61,6 +64,9 @@ class Tally:
         """Coroutines that nobody awaited, by journey and name; what to say of those whose line is not known (yet)."""
         self.cycles: Count | None = None
         """Skipped by `user.pace`; None: none."""
+        self.met: Count | None = None
+        self.timed_out: Count | None = None
+        """Users at a rendez-vous; None: none."""
         self._reasons: dict[str, str] = {}
         self._said: set[object] = set()
 
@@ -87,6 +93,15 @@ class Tally:
             self.cycles = self._counted(SKIPPED_CYCLES, "counter")
         self.cycles.add(cycles)
 
+    def rendezvous(self, ended: Ended) -> None:
+        """Whom the end of the load let go is neither."""
+        if self.met is None or self.timed_out is None:
+            self.met, self.timed_out = self._counted(MET, "counter"), self._counted(TIMED_OUT, "counter")
+        if ended == "met":
+            self.met.add(1)
+        elif ended == "timed out":
+            self.timed_out.add(1)
+
     def reason(self, reason: str) -> str:
         """The outcome of `user.fail(reason)`."""
         outcome = self._reasons.get(reason)
@@ -107,10 +122,10 @@ class Tally:
         return True
 
     def _is_full(self) -> bool:
-        # One place is kept for `(other)` itself and one for the skipped cycles: a delta takes MAX_CUSTOM in all.
+        # One place is kept for `(other)` itself, one for the skipped cycles, two for who met: a delta takes MAX_CUSTOM.
         recorder = self._recorder()
         counted = len(recorder.customs) if recorder is not None else 0
-        return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 2
+        return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 4
 
     def _known(self, text: str) -> str:
         """Without the scenario's secrets: a name leaves the worker."""

@@ -4,8 +4,8 @@ One `User` is one simulated person: cookies, headers, connections and random
 numbers are its own. In open loads it is a fresh person for each iteration (the
 connections stay with the slot), in closed loads the same one for the whole load.
 
-What is *idle* (think, pace) is duration and no response time; what is *waited
-for* (a request, a poll) is both.
+What is *idle* (think, pace, rendez-vous) is duration and no response time; what is
+*waited for* (a request, a poll) is both.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from loadgen.dsl.strays import owns
 from loadgen.dsl.tally import Tally
 from loadgen.dsl.timed import Measure, Step
 from loadgen.engine.meter import Meter
+from loadgen.engine.rendezvous import Points
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.series import OK, SKIPPED, TIMEOUT
+from loadgen.measure.waiting import MAX_POINT_NAME
 from loadgen.units import NS_PER_S, format_duration, parse_duration
 
 __all__ = ["User", "UserWith", "utc_now"]
@@ -60,6 +62,7 @@ class User:
             between polls; the same unless given. clock: ns, as `perf_counter_ns`.
         open_client: makes the HTTP client of another of the plan's targets; raises UsageError where there is none.
         open_httpx: makes an httpx client over the same connections.
+        points: where users of the worker meet; None: this one is alone, and waits for nobody.
     """
 
     __slots__ = (
@@ -74,6 +77,7 @@ class User:
         "_others",
         "_pace_due_ns",
         "_person",
+        "_points",
         "_random",
         "_seed",
         "_sleep",
@@ -104,6 +108,7 @@ class User:
         now: Callable[[], datetime] = utc_now,
         open_client: Callable[[str], HttpClient] | None = None,
         open_httpx: Callable[[], HttpxClient] | None = None,
+        points: Points | None = None,
     ) -> None:
         self.http: Final = http
         self.meter: Final = meter
@@ -131,6 +136,7 @@ class User:
         self._open_client = open_client
         self._open_httpx = open_httpx
         self._httpx: HttpxClient | None = None
+        self._points = points
 
     # -- where time goes ----------------------------------------------------------------------
 
@@ -214,6 +220,46 @@ class User:
             await self._sleep(left_ns / NS_PER_S)
         self.idle_ns += perf_counter_ns() - self._idle_since_ns
         self._idle_since_ns = 0
+
+    async def rendezvous(self, name: str, *, users: int, timeout: float | str = "30s") -> bool:
+        """Wait until `users` users of the whole fleet wait here, and go on with them at one instant.
+
+            if not await user.rendezvous("sale opens", users=100, timeout="30s"):
+                user.skip("too few came")
+
+        The first `users` that wait are a group, the next ones the next. A rendez-vous is known by its name within a
+        load of the plan. The wait is idle: duration, no response time.
+
+        Returns True when the group is complete. False when this user has waited for `timeout`, which then goes on
+        alone (`rendezvous: timed out` counts them, `rendezvous: met` the others), and when the load has ended: nobody
+        waits longer than a second after that. A trial and `loadgen check` wait for nobody.
+
+        Args:
+            name: up to 100 characters, without numbers or ids that vary: 50 rendez-vous of one worker at most.
+            users: the same for all calls of this name. No more than the load can have at a time.
+
+        Raises:
+            ValueError: no duration.
+            UsageError: no name, no number of users or another one than elsewhere, a `timeout` of 0; within `gather`.
+
+        As LoadRunner's `lr_rendezvous` and JMeter's Synchronizing Timer, but a time-out is each user's own, and the
+        group is one over all agents: JMeter's is one a JVM.
+        """
+        meter = self.meter
+        meter.settle()
+        timeout_ns = _checked_rendezvous(name, users, timeout)
+        if self._beside:
+            raise UsageError("rendezvous within user.gather: a user waits as a whole", hint="wait before the gather")
+        if self._points is None:
+            return True
+        self._idle_since_ns = perf_counter_ns()
+        try:
+            ended = await self._points.wait(meter.load, name, users, timeout_ns / NS_PER_S)
+        finally:
+            self.idle_ns += perf_counter_ns() - self._idle_since_ns
+            self._idle_since_ns = 0
+        Tally.of(meter.recorder).rendezvous(ended)
+        return ended == "met"
 
     async def poll(
         self,
@@ -532,6 +578,21 @@ def _distribution(word: str, of: object) -> Distribution:
             f"{word} takes a distribution, not {of!r}", hint="write lognormal(0, .3), uniform(1, 3), fixed(2)"
         )
     return of
+
+
+def _checked_rendezvous(name: object, users: object, timeout: float | str) -> int:
+    """The time-out in ns. Raises ValueError, UsageError."""
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_POINT_NAME:
+        raise UsageError(
+            f"rendezvous: {name!r} is no name",
+            hint=f'1 to {MAX_POINT_NAME} characters: user.rendezvous("sale opens", ...)',
+        )
+    if not isinstance(users, int) or isinstance(users, bool) or users < 1:
+        raise UsageError(f"rendezvous: users={users!r}", hint="say how many are to meet, as a whole number: users=100")
+    timeout_ns = parse_duration(timeout)
+    if not timeout_ns:
+        raise UsageError("rendezvous: timeout=0 waits for nobody", hint='say how long: timeout="30s"')
+    return timeout_ns
 
 
 def _seed_of(seed: int, load: int, n: int) -> int:

@@ -13,6 +13,7 @@ from loadgen.clients.canned import reply
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.people import People, Ways
 from loadgen.engine.recorder import Recorder
+from loadgen.engine.rendezvous import Points
 from loadgen.engine.users import Arrival
 
 __all__ = ["REPLIES", "Bench", "JumpTime", "bound"]
@@ -62,6 +63,7 @@ class Bench:
         connections: str = "kept",
         recorder: Recorder | None = None,
         time: JumpTime | None = None,
+        points: Points | None = None,
     ) -> None:
         self.recorder = recorder or Recorder()
         self.said: list[str] = []
@@ -75,6 +77,7 @@ class Bench:
             sleep=self.time.sleep,
             clock=self.time.clock,
             now=self.time.now,
+            points=points,
         )
         self.life = self.people.life(self.recorder, journeys, fresh=fresh, report=self.said.append, load=load)
 

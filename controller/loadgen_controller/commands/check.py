@@ -65,7 +65,8 @@ def main(
 ) -> int:
     """Run each journey of a plan once, for real, and show every request: step, status, outcome, times.
 
-    One user, the first row of each feed, and think times of at most 100 ms. Nothing is kept. With --arrival and --from
+    One user, the first row of each feed, think times of at most 100 ms, and nobody to meet at a rendez-vous. Nothing is
+    kept. With --arrival and --from
     one iteration of an earlier run is run again, with its row and its random numbers; without FILE it is the scenario
     as it was then. With --policy nothing is run: the scenario is held against the house's standard in loadgen.toml.
 
@@ -148,6 +149,11 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         console.print(Text(line, style="green" if done.has_passed else "bold red"), soft_wrap=True)
         if done.detail:
             console.print(Text(f"  {done.detail}"), soft_wrap=True)
+        for name, users in done.rendezvous:
+            text = (
+                f"  rendez-vous {clean(name)}: in a run {format_count(users)} users meet here; this one went on alone"
+            )
+            console.print(Text(text), soft_wrap=True)
         for failure in done.failures:
             for text in _shown(failure, is_whole=is_whole):
                 console.print(Text(clean(text)), soft_wrap=True)
