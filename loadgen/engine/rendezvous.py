@@ -30,7 +30,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 __all__ = ["END_GRACE_S", "LATE_NS", "TELL_NS", "Ended", "Points"]
 
 TELL_NS: Final = 50 * NS_PER_MS
-"""At least so long from one telling to the next: users that come in one by one cost no more than 20 messages a second."""
+"""At least so long from one telling to the next: those that come one by one cost at most 20 messages a second."""
 END_GRACE_S: Final = 1.0
 """After the planned end of the load: for groups that were complete by then and whose release is on its way."""
 LATE_NS: Final = 20 * NS_PER_MS

@@ -30,6 +30,7 @@ from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import Exemplar, Failure
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import Kind, Metric, SeriesKey
+from loadgen.measure.waiting import WaitingAt
 from loadgen.wire import messages as m
 from loadgen.wire.v1 import wire_pb2 as pb
 
@@ -215,6 +216,7 @@ _HEALTH = _Kind(pb.TYPE_UNSPECIFIED, Health, pb.Health, {"unfit": (_texts, tuple
 
 _WORKER = _Kind(pb.TYPE_UNSPECIFIED, WorkerHealth, pb.WorkerHealth, {"health": (_HEALTH.write, _HEALTH.read)})
 _LOSS = _Kind(pb.TYPE_UNSPECIFIED, Loss, pb.Loss)
+_WAITING_AT = _Kind(pb.TYPE_UNSPECIFIED, WaitingAt, pb.WaitingAt)
 _DUE = _Kind(pb.TYPE_UNSPECIFIED, DueCounts, pb.DueCounts)
 _CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats)
 _EXEMPLAR = _Kind(pb.TYPE_UNSPECIFIED, Exemplar, pb.Exemplar)
@@ -356,6 +358,13 @@ _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_START_AT, m.StartAt, pb.StartAt),
     _Kind(pb.TYPE_HEARTBEAT, m.Heartbeat, pb.Heartbeat),
     _DeltaKind(),
+    _Kind(
+        pb.TYPE_WAITING,
+        m.Waiting,
+        pb.Waiting,
+        {"points": (lambda all_: list(map(_WAITING_AT.write, all_)), lambda all_: tuple(map(_WAITING_AT.read, all_)))},
+    ),
+    _Kind(pb.TYPE_RELEASE_AT, m.ReleaseAt, pb.ReleaseAt),
     _Kind(pb.TYPE_ACK, m.Ack, pb.Ack),
     _Kind(pb.TYPE_STOP, m.Stop, pb.Stop),
     _Kind(pb.TYPE_FIN, m.Fin, pb.Fin, {"totals": (_COUNTERS.write, _COUNTERS.read)}),

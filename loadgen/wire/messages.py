@@ -4,10 +4,12 @@ Everything that crosses a process is one of these; `wire/codec.py` turns them
 into protobuf and back, and nothing else of the program touches protobuf. Times
 named `*_ns` are monotonic clocks of the side that the name says.
 
-    agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Fin, TornDown
-    controller -> agent   Welcome, Rejected, ClockPong, Prepare, BundleChunk, SetUp, StartAt, Ack, Stop, TearDown, Bye
-    supervisor <-> worker the same Prepare, Ready, Refused, SetUp, SetUpDone, StartAt, Delta, Heartbeat, Stop, Fin,
-                          TearDown, TornDown over an inherited socketpair
+    agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Waiting, Fin,
+                          TornDown
+    controller -> agent   Welcome, Rejected, ClockPong, Prepare, BundleChunk, SetUp, StartAt, ReleaseAt, Ack, Stop,
+                          TearDown, Bye
+    supervisor <-> worker the same Prepare, Ready, Refused, SetUp, SetUpDone, StartAt, Delta, Heartbeat, Waiting,
+                          ReleaseAt, Stop, Fin, TearDown, TornDown over an inherited socketpair
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 
 from loadgen.errors import Fault
 from loadgen.measure.delta import Counters, Delta
+from loadgen.measure.waiting import WaitingAt
 
 __all__ = [
     "PROTOCOL_MAJOR",
@@ -35,18 +38,21 @@ __all__ = [
     "Ready",
     "Refused",
     "Rejected",
+    "ReleaseAt",
     "SetUp",
     "SetUpDone",
     "StartAt",
     "Stop",
     "TearDown",
     "TornDown",
+    "Waiting",
+    "WaitingAt",
     "Welcome",
 ]
 
 PROTOCOL_MAJOR = 1
 """Peers of another major are refused by name. A controller reads agents of its own minor and of older ones."""
-PROTOCOL_MINOR = 1
+PROTOCOL_MINOR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +201,33 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A worker's users at its rendez-vous, each time that changed. All it says is said again with the next one."""
+
+    run_id: str
+    worker: int = 0
+    """Which of the agent's, and which process of those that had its place; the supervisor fills both in."""
+    life: int = 0
+    points: tuple[WaitingAt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAt:
+    """To one worker: its users at one rendez-vous, up to the `upto`-th that came, go on at `at_ns`.
+
+    at_ns: controller to agent on the controller's clock, supervisor to worker on the agent's.
+    """
+
+    run_id: str
+    worker: int
+    life: int
+    load: int
+    point: str
+    upto: int
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """Every delta of `epoch` up to `seq` is durable and merged."""
 
@@ -265,6 +298,8 @@ Message = (
     | StartAt
     | Heartbeat
     | Delta
+    | Waiting
+    | ReleaseAt
     | Ack
     | Stop
     | Fin

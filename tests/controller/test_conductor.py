@@ -15,6 +15,7 @@ from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import AgentKeys, KeyPair
 from loadgen.wire.messages import (
+    PROTOCOL_MINOR,
     Ack,
     BundleRequest,
     Bye,
@@ -450,7 +451,7 @@ async def test_peer_of_another_major_version_is_refused_by_name(stage: Stage) ->
     play = stage()
     old = play.agent("a", "eu")
     await old.send(old.hello(major=99))
-    assert "it speaks protocol 99.1 and the controller 1.1" in (await old.next(Rejected)).reason
+    assert f"it speaks protocol 99.{PROTOCOL_MINOR} and the controller 1.{PROTOCOL_MINOR}" in (await old.next(Rejected)).reason
 
 
 async def test_message_of_another_major_version_is_refused_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +461,7 @@ async def test_message_of_another_major_version_is_refused_too(stage: Stage, mon
     data = encode(old.hello())
     monkeypatch.undo()
     await old.send_bytes(data)
-    assert "message of protocol 9.1, we speak 1.1" in (await old.next(Rejected)).reason
+    assert f"message of protocol 9.{PROTOCOL_MINOR}, we speak 1.{PROTOCOL_MINOR}" in (await old.next(Rejected)).reason
 
 
 @pytest.mark.parametrize(

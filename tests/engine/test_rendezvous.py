@@ -88,7 +88,7 @@ async def test_loads_and_names_do_not_mix() -> None:
         assert not any(one.done() for one in waits)
         assert await points.wait(1, "a", 2, LONG_S) == "met"
         points.end(0)
-        assert await asyncio.gather(*waits) == ["load ended", "met", "load ended"]
+        assert [await one for one in waits] == ["load ended", "met", "load ended"]
 
 
 async def test_who_has_waited_long_enough_goes_on_and_is_no_member_of_the_group_after_it() -> None:

@@ -94,6 +94,10 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
     m.StartAt: st.builds(m.StartAt, TEXT, I64, BLOB, I64),
     m.Heartbeat: st.builds(m.Heartbeat, TEXT, TEXT, SEQ, SEQ, TEXT),
     m.Delta: deltas(),
+    m.Waiting: st.builds(
+        m.Waiting, TEXT, U32, U32, st.lists(st.builds(m.WaitingAt, U32, TEXT, U64, U64, U64), max_size=3).map(tuple)
+    ),
+    m.ReleaseAt: st.builds(m.ReleaseAt, TEXT, U32, U32, U32, TEXT, U64, I64),
     m.Ack: st.builds(m.Ack, TEXT, U64, SEQ),
     m.Stop: st.builds(m.Stop, TEXT, TEXT, st.booleans()),
     m.Fin: st.builds(m.Fin, TEXT, U64, SEQ, counters, U64, I64, TEXT),

@@ -35,6 +35,8 @@ class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TYPE_TEAR_DOWN: _ClassVar[Type]
     TYPE_TORN_DOWN: _ClassVar[Type]
     TYPE_BYE: _ClassVar[Type]
+    TYPE_WAITING: _ClassVar[Type]
+    TYPE_RELEASE_AT: _ClassVar[Type]
 
 class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -84,6 +86,8 @@ TYPE_FIN: Type
 TYPE_TEAR_DOWN: Type
 TYPE_TORN_DOWN: Type
 TYPE_BYE: Type
+TYPE_WAITING: Type
+TYPE_RELEASE_AT: Type
 KIND_UNSPECIFIED: Kind
 KIND_JOURNEY: Kind
 KIND_STEP: Kind
@@ -583,6 +587,50 @@ class Delta(_message.Message):
     workers: _containers.RepeatedCompositeFieldContainer[WorkerHealth]
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
     def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerHealth, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ...) -> None: ...
+
+class WaitingAt(_message.Message):
+    __slots__ = ("load", "name", "users", "arrived", "gone")
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    ARRIVED_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    load: int
+    name: str
+    users: int
+    arrived: int
+    gone: int
+    def __init__(self, load: _Optional[int] = ..., name: _Optional[str] = ..., users: _Optional[int] = ..., arrived: _Optional[int] = ..., gone: _Optional[int] = ...) -> None: ...
+
+class Waiting(_message.Message):
+    __slots__ = ("run_id", "worker", "life", "points")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    LIFE_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    worker: int
+    life: int
+    points: _containers.RepeatedCompositeFieldContainer[WaitingAt]
+    def __init__(self, run_id: _Optional[str] = ..., worker: _Optional[int] = ..., life: _Optional[int] = ..., points: _Optional[_Iterable[_Union[WaitingAt, _Mapping]]] = ...) -> None: ...
+
+class ReleaseAt(_message.Message):
+    __slots__ = ("run_id", "worker", "life", "load", "point", "upto", "at_ns")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    LIFE_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    POINT_FIELD_NUMBER: _ClassVar[int]
+    UPTO_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    worker: int
+    life: int
+    load: int
+    point: str
+    upto: int
+    at_ns: int
+    def __init__(self, run_id: _Optional[str] = ..., worker: _Optional[int] = ..., life: _Optional[int] = ..., load: _Optional[int] = ..., point: _Optional[str] = ..., upto: _Optional[int] = ..., at_ns: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("run_id", "epoch", "seq")
