@@ -13,7 +13,19 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from loadgen.errors import IllegalTransition
-from loadgen.wire.messages import Fin, Message, Ready, Refused, SetUp, SetUpDone, StartAt, Stop, TearDown, TornDown
+from loadgen.wire.messages import (
+    Fin,
+    Message,
+    Ready,
+    Refused,
+    ReleaseAt,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Stop,
+    TearDown,
+    TornDown,
+)
 
 __all__ = [
     "LIVES",
@@ -100,9 +112,9 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """To all of them, by the agent."""
+    """To all of them, by the agent; what is for one of them names it."""
 
-    message: SetUp | StartAt | Stop | TearDown
+    message: SetUp | StartAt | ReleaseAt | Stop | TearDown
 
 
 Event = Said | Died | Told
@@ -195,6 +207,7 @@ def step(crew: Crew, event: Event) -> Moved:
                 |                |               | stopping: -> lost                       |               |
     SetUp       | to worker 0; its value goes to all with StartAt
     StartAt     | illegal        | -> running    | ignored
+    ReleaseAt   | to the worker that it names, if that runs and the process is the one that it names
     Stop        | to each that runs; nobody is replaced from here on
     TearDown    | to the first that is ready or done; nobody: answered with that
 
@@ -209,8 +222,11 @@ def step(crew: Crew, event: Event) -> Moved:
             return _died(crew, event, worker, reason)
 
 
-def _told(crew: Crew, message: SetUp | StartAt | Stop | TearDown) -> Moved:
+def _told(crew: Crew, message: SetUp | StartAt | ReleaseAt | Stop | TearDown) -> Moved:
     match message:
+        case ReleaseAt(worker=worker, life=life):
+            is_meant = worker < len(crew.hands) and crew.hands[worker] == Hand(Stage.RUNNING, life)
+            return crew, (TellOne(worker, message),) if is_meant else ()
         case SetUp():
             return crew, (TellOne(0, message),)
         case StartAt():

@@ -2,7 +2,7 @@
 
 Nothing here reads a clock, sends, or starts a process; `supervisor.py` performs
 the effects. Deltas, acknowledgements and heartbeats do not pass here: `ledger.py`
-keeps them, whatever the phase.
+keeps them, whatever the phase. Nor does who waits at a rendez-vous, which is handed on.
 
 The controller may repeat what it said, say it late, or be another one than
 before, so nothing that *it* says is illegal; what makes no sense is ignored. What
@@ -27,6 +27,7 @@ from loadgen.wire.messages import (
     Ready,
     Refused,
     Rejected,
+    ReleaseAt,
     SetUp,
     SetUpDone,
     StartAt,
@@ -151,7 +152,7 @@ class GaveUp:
     reason: str
 
 
-FromController = Welcome | Rejected | Prepare | SetUp | StartAt | Stop | TearDown | Bye
+FromController = Welcome | Rejected | Prepare | SetUp | StartAt | ReleaseAt | Stop | TearDown | Bye
 FromWorker = Ready | Refused | SetUpDone | Fin | TornDown
 Event = (
     FromController
@@ -193,7 +194,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class TellWorkers:
-    message: SetUp | StartAt | Stop | TearDown
+    message: SetUp | StartAt | ReleaseAt | Stop | TearDown
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,7 @@ def step(agent: Agent, event: Event) -> Moved:
                    |           |             | -> fetching; the same: ready again      |             |             |
     SetUp          | ignored   | ignored     | ignored     | ignored     | to workers  | ignored     | ignored     | ignored
     StartAt        | ignored   | ignored     | ignored     | ignored     | -> running  | ignored     | ignored     | ignored
+    ReleaseAt      | ignored   | ignored     | ignored     | ignored     | ignored     | to workers  | to workers  | ignored
     Stop           | ignored   | ignored     | -> idle     | -> finished | -> finished | -> stopping | to workers  | ignored
     TearDown       | ignored   | ignored     | ignored     | ignored     | to workers  | ignored     | ignored     | to workers
     Bye            | leave: -> gone (0); otherwise the run is over: -> idle (joining: ignored)
@@ -256,7 +258,7 @@ def step(agent: Agent, event: Event) -> Moved:
     if agent.phase is Phase.GONE:
         return agent, ()
     match event:
-        case Welcome() | Rejected() | Prepare() | SetUp() | StartAt() | Stop() | TearDown() | Bye():
+        case Welcome() | Rejected() | Prepare() | SetUp() | StartAt() | ReleaseAt() | Stop() | TearDown() | Bye():
             return _heard_controller(agent, event)
         case Ready() | Refused() | SetUpDone() | Fin() | TornDown() | WorkersLost():
             return _heard_worker(agent, event)
@@ -298,6 +300,8 @@ def _heard_controller(agent: Agent, event: FromController) -> Moved:
             return agent, (TellWorkers(event),)
         case StartAt() if agent.phase is Phase.READY:
             return replace(agent, phase=Phase.RUNNING), (TellWorkers(event),)
+        case ReleaseAt() if agent.phase.has_load:
+            return agent, (TellWorkers(event),)
         case Stop(reason=reason, now=now):
             return _stop(agent, reason, now, by_controller=True)
         case Bye(leave=leave):

@@ -1,8 +1,8 @@
 """The agent: the shell around `lifecycle.step` that performs its effects.
 
 It holds the line to the controller and the workers (`workers.py`), and hands messages
-from one to the other: deltas through the ledger, everything else through the
-lifecycle. It runs none of the scenario's code, so it goes on breathing when that
+from one to the other: deltas through the ledger, who waits at a rendez-vous as it
+is, everything else through the lifecycle. It runs none of the scenario's code, so it goes on breathing when that
 blocks a loop: it is the supervisor that keeps the dead-man switch.
 
 All times are ns of `perf_counter_ns`, which on one machine is one clock for all processes.
@@ -35,10 +35,12 @@ from loadgen.wire.messages import (
     Prepare,
     Ready,
     Rejected,
+    ReleaseAt,
     SetUp,
     StartAt,
     Stop,
     TearDown,
+    Waiting,
     Welcome,
 )
 from loadgen_agent.bundles import Cache, Fetch
@@ -129,6 +131,10 @@ class Supervisor:
         self._fetch: Fetch | None = None
         self._cache = Cache()
         self._workers: Workers | None = None
+        self._waiting: dict[int, Waiting] = {}
+        """Who waits at a rendez-vous, by worker."""
+        self._untold: set[int] = set()
+        """Workers whose newest the controller may not have heard."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._unpacking: asyncio.Task[None] | None = None
@@ -188,7 +194,7 @@ class Supervisor:
             case Welcome():
                 self._hello_ns, self._lease_ns = None, round(message.lease_s * NS_PER_S)
                 self._event(message)
-            case Rejected() | Prepare() | SetUp() | StartAt() | Stop() | TearDown() | Bye():
+            case Rejected() | Prepare() | SetUp() | StartAt() | ReleaseAt() | Stop() | TearDown() | Bye():
                 self._event(message)
             case _:
                 log.warning("an agent has no use for %s", type(message).__name__)
@@ -208,6 +214,8 @@ class Supervisor:
         match effect:
             case SendAgain():
                 self._link.measure_clock()
+                self._untold |= self._waiting.keys()
+                self._tell_waiting()
                 if self._ledger is not None:
                     self._ledger.send_again()
                     self._pump()
@@ -228,17 +236,21 @@ class Supervisor:
                     self._pump()
             case Forget():
                 self._ledger = self._fetch = self._stopping_ns = self._cut_ns = None
+                self._waiting.clear()
+                self._untold.clear()
                 if self._unpacking is not None:
                     self._unpacking.cancel()
             case Exit():
                 if not self._done.done():
                     self._done.set_result(effect)
 
-    def _tell_workers(self, message: SetUp | StartAt | Stop | TearDown) -> None:
+    def _tell_workers(self, message: SetUp | StartAt | ReleaseAt | Stop | TearDown) -> None:
         now_ns = time.perf_counter_ns()
         match message:
             case StartAt(t0_ns=t0_ns):
                 message = replace(message, t0_ns=self._link.clock.to_own_ns(t0_ns))
+            case ReleaseAt(at_ns=at_ns):
+                message = replace(message, at_ns=self._link.clock.to_own_ns(at_ns))
             case Stop(now=True) if self._cut_ns is None:
                 self._cut_ns = now_ns
             case Stop() if self._agent.reason and self._stopping_ns is None:
@@ -297,6 +309,7 @@ class Supervisor:
             self._region,
             on_delta=self._on_delta,
             on_event=self._on_crew,
+            on_waiting=self._on_waiting,
             spawn=self._task,
         )
         self._workers.begin()
@@ -305,6 +318,16 @@ class Supervisor:
         if self._ledger is not None:
             self._ledger.keep(delta)
             self._pump()
+
+    def _on_waiting(self, message: Waiting) -> None:
+        self._waiting[message.worker] = message
+        self._untold.add(message.worker)
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """The newest of each worker says all that those before it said."""
+        if self._hello_ns is None:
+            self._untold = {worker for worker in self._untold if not self._link.send(self._waiting[worker])}
 
     def _on_crew(self, message: Answers) -> None:
         match message:
@@ -339,6 +362,7 @@ class Supervisor:
             self._link.ping()
         self._ask_for_chunks()
         self._pump()
+        self._tell_waiting()
         if self._is_orphan and not self._agent.is_leaving:
             self.terminate("the process that started this agent is gone")
         if self._workers is not None:

@@ -37,12 +37,15 @@ from loadgen.wire.messages import (
     Prepare,
     Ready,
     Refused,
+    ReleaseAt,
     SetUp,
     SetUpDone,
     StartAt,
     Stop,
     TearDown,
     TornDown,
+    Waiting,
+    WaitingAt,
 )
 from loadgen_agent.host import die_with_parent
 from loadgen_agent.hushed import hush
@@ -92,6 +95,8 @@ class Worker:
                 self._running = asyncio.create_task(self._run(message))
             case Stop() if self._drive is not None:
                 self._drive.stop(now=message.now)
+            case ReleaseAt() if self._drive is not None:
+                self._drive.release(message.load, message.point, message.upto, message.at_ns)
             case TearDown():
                 self._stream.write(await self._tear_down(message))
             case _:
@@ -115,6 +120,7 @@ class Worker:
                 emit=self._stream.write,
                 region=self._region,
                 marks=self._marks,
+                tell=self._tell_waiting,
             )
         except ScenarioError as error:
             faults = tuple(replace(fault, message=_REDACTOR.known(fault.message)) for fault in error.faults)
@@ -158,6 +164,10 @@ class Worker:
         self._stream.write(
             Fin(start.run_id, 0, totals.last_seq, totals.counters, totals.recorded, totals.start_skew_ns)
         )
+
+    def _tell_waiting(self, points: tuple[WaitingAt, ...]) -> None:
+        if self._prepare is not None:
+            self._stream.write(Waiting(self._prepare.run_id, points=points))
 
     async def _beat(self) -> None:
         """From the loop that does the work, so that a blocked loop falls silent."""

@@ -25,12 +25,14 @@ from loadgen.wire.messages import (
     Prepare,
     Ready,
     Refused,
+    ReleaseAt,
     SetUp,
     SetUpDone,
     StartAt,
     Stop,
     TearDown,
     TornDown,
+    Waiting,
 )
 from loadgen_agent.add_up import AddUp
 from loadgen_agent.child import Child
@@ -108,15 +110,18 @@ class Workers:
         *,
         on_delta: Callable[[Delta], None],
         on_event: Callable[[Answers], None],
+        on_waiting: Callable[[Waiting], None],
         spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
     ) -> None:
         self._prepare, self._crews, self._command, self._region = prepare, crews, command, region
-        self._on_delta, self._on_event, self._spawn = on_delta, on_event, spawn
+        self._on_delta, self._on_event, self._on_waiting, self._spawn = on_delta, on_event, on_waiting, spawn
         self._crew = Crew.of(crews.workers)
         self._places = [_Place() for _ in range(crews.workers)]
         self._add_up = AddUp(crews.workers)
         self._losses: dict[int, Loss] = {}
         """Of places whose process is not replaced yet."""
+        self._waiters: set[int] = set()
+        """Workers that have told of users at a rendez-vous."""
         self._start: StartAt | None = None
         self._is_over = False
         self._endings: set[asyncio.Task[None]] = set()
@@ -130,8 +135,8 @@ class Workers:
         for worker in range(self._crews.workers):
             self._begin(worker, 0)
 
-    def tell(self, message: SetUp | StartAt | Stop | TearDown) -> None:
-        """All of them. StartAt is on our own clock."""
+    def tell(self, message: SetUp | StartAt | ReleaseAt | Stop | TearDown) -> None:
+        """All of them, or the one that is named. StartAt and ReleaseAt are on our own clock."""
         if isinstance(message, StartAt) and self._start is None:
             self._start = message
             for worker, place in enumerate(self._places):
@@ -244,6 +249,10 @@ class Workers:
         match message:
             case Delta():
                 self._give(self._add_up.take(worker, message))
+            case Waiting():
+                self._waiters.add(worker)
+                life = self._crew.hands[worker].life
+                self._on_waiting(replace(message, worker=worker, life=life))
             case Heartbeat():
                 pass
             case Ready() | Refused() | SetUpDone() | Fin() | TornDown():
@@ -304,6 +313,10 @@ class Workers:
             self._losses[worker] = Loss(worker, workers, died_ns, min(told_ns, died_ns), NOBODY, in_flight, reason)
         self._add_up.lose(self._losses[worker])
         self._give([*self._add_up.end(worker), *self._add_up.tell()])
+        if worker in self._waiters:  # none of its users waits any more
+            self._waiters.discard(worker)
+            life = self._crew.hands[worker].life + (0 if is_replaced else 1)
+            self._on_waiting(Waiting(self._prepare.run_id, worker, life))
 
     def _resume(self, worker: int, left_out: str) -> None:
         """From now on, and not from when the other died: what was due meanwhile would come all at once."""

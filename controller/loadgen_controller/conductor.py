@@ -24,7 +24,7 @@ from loadgen.measure.rundir import RunDir, new_run_id
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire import codec
 from loadgen.wire.keys import ControllerKeys
-from loadgen.wire.messages import Bye, Message, Prepare, SetUp, StartAt, Stop, TearDown
+from loadgen.wire.messages import Bye, Message, Prepare, ReleaseAt, SetUp, StartAt, Stop, TearDown, Waiting
 from loadgen.wire.sockets import Router
 from loadgen_controller.abort import Aborts
 from loadgen_controller.assign import assign, candidates
@@ -34,12 +34,17 @@ from loadgen_controller.fleet import Fleet
 from loadgen_controller.intake import Intake
 from loadgen_controller.journal import Journal, Place
 from loadgen_controller.order import Order
+from loadgen_controller.rendezvous import AgentBack, AgentGone, Differs, Meetings, Release, Seat, Told
+from loadgen_controller.rendezvous import Event as Meeting
+from loadgen_controller.rendezvous import Tick as MeetingTick
+from loadgen_controller.rendezvous import step as meet
 from loadgen_controller.run import (
     AgentLost,
     AgentRefused,
     AgentReturned,
     Effect,
     Event,
+    FinReceived,
     Phase,
     Reason,
     Run,
@@ -57,7 +62,7 @@ from loadgen_controller.run import (
 from loadgen_controller.seal import Sealed, facts_of, manifest, seal
 from loadgen_controller.troubles import Troubles
 from loadgen_controller.verdict import Verdict, too_many_script_faults
-from loadgen_controller.view import AgentState, AgentView, ViewState
+from loadgen_controller.view import AgentState, AgentView, PointView, ViewState
 
 __all__ = ["Conductor", "NoHosts", "Processes", "Result"]
 
@@ -157,6 +162,7 @@ class Conductor:
             self._failures.write,
         )
         self._run = Run.begin(order.terms(), clock())
+        self._meetings = Meetings()
         spec = order.spec
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
@@ -232,6 +238,10 @@ class Conductor:
             run_dir=self._folder.path,
             notices=tuple(self._books.notices),
             stop_reason=ends[-1].detail if ends else "",
+            points=tuple(
+                PointView(self._load_name(load), name, point.waiting, point.users, point.groups)
+                for (load, name), point in self._meetings.points.items()
+            ),
         )
 
     # -- for the intake ---------------------------------------------------------------------------
@@ -265,6 +275,9 @@ class Conductor:
         elif phase == "running" and run.ends and run.phase in (Phase.DRAINING, Phase.FINISHING):
             self._say(agent, Stop(self.run_id, run.ends[-1].detail, run.phase is Phase.FINISHING))
 
+    def waiting(self, agent: str, waiting: Waiting) -> None:
+        self._meet(Told(Seat(agent, waiting.worker), waiting.life, waiting.points, self._clock()))
+
     # -- the run ----------------------------------------------------------------------------------
 
     def _open(self) -> None:
@@ -296,6 +309,8 @@ class Conductor:
                 events.append(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
         for event in events:
             self.tell(event)
+        if self._meetings.points and self._run.phase.has_load:
+            self._meet(MeetingTick(now_ns))
         if self._run.phase in (Phase.STARTING, Phase.RUNNING) and (why := too_many_script_faults(self._merge)):
             self.tell(StopRequested(why, reason=Reason.SCRIPT_FAULTS))
         run = self._run
@@ -324,7 +339,11 @@ class Conductor:
                 self._books.lost[agent] = text
                 if agent in self._run.lost:
                     self._books.notices.append(f"agent {agent} is lost: {text}")
+                self._meet(AgentGone(agent))
+            case FinReceived(agent):
+                self._meet(AgentGone(agent))
             case AgentReturned(agent):
+                self._meet(AgentBack(agent, self._clock()))
                 self._books.lost.pop(agent, None)
                 self._books.notices.append(f"agent {agent} is back")
 
@@ -349,6 +368,39 @@ class Conductor:
                 self._say(agent, TearDown(run_id, self._books.shared_json))
             case WindUp():
                 self._wake.set()
+
+    # -- rendez-vous ------------------------------------------------------------------------------
+
+    def _meet(self, event: Meeting) -> None:
+        self._meetings, effects = meet(self._meetings, event)
+        for effect in effects:
+            match effect:
+                case Release():
+                    self._release(effect)
+                case Differs((_, name), seat, users, other):
+                    self._books.notice(
+                        f'the rendez-vous "{name}" is of {users} users, and on {seat.agent} of {other}: '
+                        f"groups are of {users}"
+                    )
+
+    def _release(self, release: Release) -> None:
+        load, name = release.key
+        for seat, life, upto in release.upto:
+            self._say(seat.agent, ReleaseAt(self.run_id, seat.worker, life, load, name, upto, release.at_ns))
+        if not release.again and self._run.t0_ns is not None:
+            self._journal.event(
+                "rendezvous",
+                point=name,
+                load=self._load_name(load),
+                group=release.group,
+                users=release.users,
+                at_ns=release.at_ns - self._run.t0_ns,
+                agents=dict(release.counts),
+            )
+
+    def _load_name(self, load: int) -> str:
+        lanes = self._order.spec.lanes
+        return lanes[load].name if load < len(lanes) else ""
 
     def _assign(self, agents: tuple[str, ...]) -> None:
         books = self._books
@@ -428,6 +480,16 @@ class Conductor:
             self._books.notice(f"{kept} failures are kept whole, {more} more of the same kinds are counted")
         now_ns = self._clock()
         duration_s = 0.0 if self._run.t0_ns is None else max(0, now_ns - self._run.t0_ns) / NS_PER_S
+        for (load, name), point in self._meetings.points.items():
+            came = sum(queue.arrived for queue in point.queues.values())
+            self._journal.event(
+                "rendezvous in all",
+                point=name,
+                load=self._load_name(load),
+                groups=point.groups,
+                met=point.met,
+                came=came,
+            )
         if self._troubles.counts:
             self._journal.event("troubles", counts=dict(self._troubles.counts))
         sealed: Sealed = await asyncio.to_thread(

@@ -107,6 +107,8 @@ class Figures:
     """Agents that were not fit to measure in the last window, each with its reasons."""
     counted: tuple[str, ...] = ()
     """The scenario's own metrics, each as one part of a line: checks first."""
+    meeting: tuple[str, ...] = ()
+    """Who waits at a rendez-vous, each as one part of a line."""
 
     @property
     def pool_limited_share(self) -> float:

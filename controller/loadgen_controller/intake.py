@@ -15,6 +15,7 @@ from typing import Protocol
 from loadgen.errors import IllegalTransition, WireError
 from loadgen.measure.exemplar import Failure
 from loadgen.measure.merge import Accepted, Merge
+from loadgen.measure.waiting import check_waiting
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 from loadgen.wire import codec
 from loadgen.wire.messages import (
@@ -35,6 +36,7 @@ from loadgen.wire.messages import (
     Rejected,
     SetUpDone,
     TornDown,
+    Waiting,
     Welcome,
 )
 from loadgen_controller.books import Books
@@ -61,6 +63,7 @@ LEASE_S = 8.0
 CHUNK_BYTES = 64 * 1024
 _CLOCK_ERROR_NS = 100 * NS_PER_MS
 """Above it the agent's start is only roughly at T0."""
+_MAX_WORKERS = 1_000
 _AHEAD_NS = 5 * NS_PER_S
 """A delta that ends further in the future than this is nonsense."""
 
@@ -81,6 +84,9 @@ class Desk(Protocol):
 
     def beating(self, agent: str, phase: str) -> None:
         """The agent says where it stands: what it should have heard of can be said again."""
+
+    def waiting(self, agent: str, waiting: Waiting) -> None:
+        """Users of the agent wait at a rendez-vous, or do not any more."""
 
 
 class Intake:
@@ -186,6 +192,8 @@ class Intake:
                 self._troubles.add("other run", f"{type(message).__name__} of {agent}")
             case Delta():
                 self._delta(agent, data, message)
+            case Waiting():
+                self._waiting(agent, message)
             case Fin():
                 self._fin(agent, message)
             case Ready():
@@ -223,6 +231,16 @@ class Intake:
         if ready.clock_error_ns > _CLOCK_ERROR_NS:
             self._books.notice(f"agent {agent} knows our clock only within {format_duration(ready.clock_error_ns)}")
         self._desk.tell(AgentReady(agent))
+
+    def _waiting(self, agent: str, waiting: Waiting) -> None:
+        run, member = self._desk.run, self._fleet.get(agent)
+        if member is None or self._books.epochs.get(agent) != member.epoch or not run.phase.has_load:
+            self._troubles.add("unexpected", f"Waiting of {agent} while {run.phase.value}")
+            return
+        if waiting.worker >= _MAX_WORKERS:
+            raise WireError(f"Waiting of worker {waiting.worker}, which no agent has")
+        check_waiting(waiting.points)
+        self._desk.waiting(agent, waiting)
 
     # -- data ---------------------------------------------------------------------------------
 

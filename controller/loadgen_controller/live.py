@@ -82,6 +82,7 @@ def line(f: Figures) -> str:
     parts.append(f"errors {format_count(f.total.iterations_errors)} iterations")
     if f.pool_limited_share > POOL_LIMITED_ABOVE:
         parts.append(f"pool-limited {format_ratio(f.pool_limited_share)} of requests")
+    parts += f.meeting[:1]
     parts += f.counted[:1]
     for slo in f.slos:
         if slo.verdict == "failed":
@@ -121,7 +122,7 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
         height,
         [
             (fixed, fixed),
-            (min(len(f.counted), 1), 0),
+            (min(len(f.counted) + len(f.meeting), 1), 0),
             (len(f.parts), 2),
             (slos, 3),
             (len(f.regions), 2),
@@ -152,7 +153,7 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
 def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     yield from _head(f, width)
     yield Text()
-    notices, counted = min(len(f.notices), 3), min(len(f.counted), 1)
+    notices, counted = min(len(f.notices), 3), min(len(f.counted) + len(f.meeting), 1)
     below = max(len(f.slos) + 1, len(f.agents) + 1, min(len(f.errors), 6) + 1)
     room = height - 4 - notices - counted
     wanted = 2 + len(f.journeys) + len(f.regions) + len(f.parts)
@@ -303,8 +304,12 @@ def _errors(f: Figures, width: int) -> Text:
 
 
 def _counted(f: Figures, width: int) -> Text:
-    """The scenario's own metrics in one line."""
-    text = Text("counted ", style="dim", no_wrap=True)
+    """Who waits at a rendez-vous, and the scenario's own metrics, in one line."""
+    text = Text(no_wrap=True)
+    for part in f.meeting:
+        text.append(part, style="cyan").append("  ")
+    if f.counted:
+        text.append("counted ", style="dim")
     for n, part in enumerate(f.counted):
         text.append(" · " if n else "", style="dim")
         text.append(part, style="yellow" if "failed)" in part else "default")

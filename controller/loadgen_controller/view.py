@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from loadgen.measure.merge import Merge
     from loadgen_controller.run import Phase
 
-__all__ = ["AgentState", "AgentView", "ViewState"]
+__all__ = ["AgentState", "AgentView", "PointView", "ViewState"]
 
 AgentState = Literal["expected", "registered", "preparing", "ready", "running", "draining", "finished", "lost"]
 
@@ -31,6 +31,20 @@ class AgentView:
     """Since its last message of any kind."""
     note: str = ""
     """Why it is lost or what it complains about; empty when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointView:
+    """A rendez-vous of one of the plan's loads."""
+
+    load: str
+    """Its name; empty where the plan gives none."""
+    name: str
+    waiting: int
+    users: int
+    """How many make a group."""
+    groups: int
+    """How many have gone on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +67,4 @@ class ViewState:
     notices: tuple[str, ...] = ()
     """What a person should know now, newest last: an agent was lost, a line blocked the loop."""
     stop_reason: str = ""
+    points: tuple[PointView, ...] = ()

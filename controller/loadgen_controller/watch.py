@@ -88,6 +88,7 @@ class Watch:
             notices=(*state.notices, *self._notices()),
             unfit=tuple(_unfit(state, window)),
             counted=t.counted,
+            meeting=tuple(_meeting(state)),
         )
 
 
@@ -226,6 +227,14 @@ def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
         else:
             value = format_count(stats.total) if stats.kind == "counter" else f"{stats.last:,.6g}"
             yield f"{stats.name} {value} {units.get(stats.name, '')}".rstrip()
+
+
+def _meeting(state: ViewState) -> Iterator[str]:
+    """Where users wait now, those first that lack least."""
+    for point in sorted(state.points, key=lambda point: point.waiting - point.users, reverse=True):
+        if point.waiting:
+            where = f"{point.name} ({point.load})" if point.load else point.name
+            yield f"{format_count(point.waiting)} of {format_count(point.users)} wait at {where}"
 
 
 def _unfit(state: ViewState, window: Window | None) -> Iterator[str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import IllegalTransition
-from loadgen.wire.messages import Fin, Ready, Refused, SetUp, SetUpDone, StartAt, Stop, TearDown, TornDown
+from loadgen.wire.messages import Fin, Ready, Refused, ReleaseAt, SetUp, SetUpDone, StartAt, Stop, TearDown, TornDown
 from loadgen_agent.crew import (
     LIVES,
     AllLost,
@@ -84,6 +84,19 @@ def test_a_place_is_filled_three_times_at_most_and_the_others_finish_without_it(
     assert walk(crew, Said(0, FIN))[1][-1] == Finished()
 
 
+def test_a_release_goes_to_the_worker_that_it_names_and_to_no_process_after_it() -> None:
+    release = ReleaseAt("r1", 1, 0, 0, "sale opens", 5, 1)
+    crew, effects = walk(running(), Told(release))
+    assert effects == [TellOne(1, release)]
+    crew, _ = walk(crew, Died(1, "killed"))
+    assert walk(crew, Told(release))[1] == []
+    crew, _ = walk(crew, Said(1, READY))
+    assert walk(crew, Told(release))[1] == []
+    again = ReleaseAt("r1", 1, 1, 0, "sale opens", 5, 1)
+    assert walk(crew, Told(again))[1] == [TellOne(1, again)]
+    assert walk(crew, Told(ReleaseAt("r1", 7, 0, 0, "sale opens", 5, 1)))[1] == []
+
+
 def test_one_that_dies_before_it_has_taken_over_has_used_up_a_life() -> None:
     _, effects = walk(running(1), *[Died(0, "killed")] * LIVES)
     assert effects[-1] == AllLost("killed")
@@ -147,7 +160,7 @@ MESSAGES = (READY, Refused("r1", "x"), SetUpDone("r1", b"1"), FIN, TornDown("r1"
 EVENTS: tuple[Event, ...] = (
     *(Said(0, message) for message in MESSAGES),
     Died(0, "killed"),
-    *(Told(message) for message in (SetUp("r1"), START, STOP, DOWN)),
+    *(Told(message) for message in (SetUp("r1"), START, ReleaseAt("r1", 0, 0, 0, "sale opens", 5, 1), STOP, DOWN)),
 )
 
 

@@ -14,6 +14,7 @@ from loadgen.wire.messages import (
     Ready,
     Refused,
     Rejected,
+    ReleaseAt,
     SetUp,
     SetUpDone,
     StartAt,
@@ -49,6 +50,7 @@ from loadgen_agent.lifecycle import (
 PREPARE = Prepare("r1", 1, "sha", 10, "s.py", "plan", b"{}", 1, 0, (1.0,), 10**9)
 OTHER = replace(PREPARE, run_id="r2")
 START = StartAt("r1", 5)
+RELEASE = ReleaseAt("r1", 0, 0, 0, "sale opens", 10, 5)
 FIN = Fin("r1", 0, 3)
 
 EVENTS: tuple[Event, ...] = (
@@ -62,6 +64,8 @@ EVENTS: tuple[Event, ...] = (
     SetUp("r1"),
     START,
     StartAt("r2", 5),
+    RELEASE,
+    ReleaseAt("r2", 0, 0, 0, "sale opens", 10, 5),
     Stop("r1", "asked"),
     Stop("r1", "asked", now=True),
     Stop("r2", "asked"),
@@ -226,3 +230,10 @@ def test_a_bye_for_agents_that_took_no_part_ends_them() -> None:
     for phase in (Phase.JOINING, Phase.IDLE):
         assert step(at(phase), Bye("", leave=True))[0].phase is Phase.GONE
     assert step(at(Phase.IDLE), Bye("r2", leave=True))[0].phase is Phase.IDLE
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_users_may_leave_a_rendezvous_while_there_is_load_and_only_then(phase: Phase) -> None:
+    agent, effects = step(at(phase), RELEASE)
+    assert agent == at(phase)
+    assert effects == ((TellWorkers(RELEASE),) if phase in (Phase.RUNNING, Phase.STOPPING) else ())

@@ -28,12 +28,16 @@ from loadgen.wire.messages import (
     Ready,
     Refused,
     Rejected,
+    ReleaseAt,
     SetUp,
     SetUpDone,
     StartAt,
     Stop,
     TearDown,
     TornDown,
+    Waiting,
+    WaitingAt,
+    Welcome,
 )
 from loadgen_agent import supervisor as module
 from loadgen_agent.lifecycle import Exit, Phase
@@ -269,6 +273,43 @@ async def test_several_workers_are_one_agent_and_one_of_them_that_dies_is_made_u
         await until(s.controller.is_complete)
         assert [d.seq for d in s.controller.taken] == list(range(len(s.controller.taken)))
         assert {one.worker for d in s.controller.taken for one in d.workers} == {0, 1}
+
+
+def waiting(arrived: int, gone: int, worker: int = 0, life: int = 0) -> Waiting:
+    return Waiting("r1", worker, life, (WaitingAt(0, "sale opens", 10, arrived, gone),))
+
+
+async def test_who_waits_is_told_with_the_worker_s_number_and_a_release_reaches_it_on_its_own_clock(
+    bundle: Bundle,
+) -> None:
+    async with stage(bundle, crewing=Crewing(2)) as s:
+        s.controller.ahead_ns = 3600 * 10**9
+        await s.controller.start("waits")
+        await until(lambda: {waiting(5, 0, worker) for worker in (0, 1)} <= set(s.controller.of(Waiting)))
+        in_a_minute_ns = s.controller.now_ns() + 60 * 10**9
+        s.controller.say(ReleaseAt("r1", 0, 9, 0, "sale opens", 5, 0))  # for a process that is not there
+        s.controller.say(ReleaseAt("r1", 1, 0, 0, "sale opens", 3, in_a_minute_ns))
+        heard = await s.controller.hear(Waiting, lambda m: m.points[0].gone > 0)
+        assert (heard.worker, heard.points[0].arrived, heard.points[0].gone) == (1, 5, 3)
+        assert 45 <= heard.points[0].users <= 60  # s until then, as the worker sees it
+
+
+async def test_of_a_worker_that_dies_nobody_waits_any_more(bundle: Bundle) -> None:
+    async with stage(bundle, crewing=Crewing(2)) as s:
+        await s.controller.start("waits")
+        await s.controller.hear(Waiting, lambda m: m == waiting(5, 0, 1))
+        os.kill(s.pid(1), signal.SIGKILL)
+        await s.controller.hear(Waiting, lambda m: m == Waiting("r1", 1, 1))
+        await s.controller.hear(Waiting, lambda m: m == waiting(5, 0, 1, life=1))
+
+
+async def test_who_waits_is_told_again_after_the_connection_was_lost(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("waits")
+        await s.controller.hear(Waiting)
+        s.controller.heard.clear()
+        s.controller.say(Welcome(1, 8.0, "r1"))
+        await s.controller.hear(Waiting, lambda m: m == waiting(5, 0))
 
 
 async def test_a_worker_that_was_killed_for_want_of_memory_is_said_to_be(

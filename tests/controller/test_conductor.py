@@ -451,7 +451,10 @@ async def test_peer_of_another_major_version_is_refused_by_name(stage: Stage) ->
     play = stage()
     old = play.agent("a", "eu")
     await old.send(old.hello(major=99))
-    assert f"it speaks protocol 99.{PROTOCOL_MINOR} and the controller 1.{PROTOCOL_MINOR}" in (await old.next(Rejected)).reason
+    assert (
+        f"it speaks protocol 99.{PROTOCOL_MINOR} and the controller 1.{PROTOCOL_MINOR}"
+        in (await old.next(Rejected)).reason
+    )
 
 
 async def test_message_of_another_major_version_is_refused_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,8 @@ class FakeController(RouterEnd):
         self.drops_ack: Callable[[int], bool] = lambda number: False
         """Of the n-th delta that arrived, whether its acknowledgement is lost."""
         self.arrived = 0
+        self.ahead_ns = 0
+        """Its clock is ahead of the machine's by so much."""
         self.router = Router(bind, keys, self._on_data)
         self.address = self.router.address
 
@@ -74,7 +76,7 @@ class FakeController(RouterEnd):
             case Hello():
                 self.say(Welcome(self.epoch, self.lease_s, self.run_id))
             case ClockPing(agent_ns):
-                self.say(ClockPong(agent_ns, time.perf_counter_ns()))
+                self.say(ClockPong(agent_ns, self.now_ns()))
             case BundleRequest(sha256, offset):
                 self.say(BundleChunk(sha256, offset, self.bundle[offset : offset + CHUNK]))
             case Delta():
@@ -86,6 +88,9 @@ class FakeController(RouterEnd):
         self.arrived += 1
         if not self.drops_ack(self.arrived):
             self.say(Ack(delta.run_id, delta.epoch, len(self.taken) - 1))
+
+    def now_ns(self) -> int:
+        return time.perf_counter_ns() + self.ahead_ns
 
     def say(self, message: Message) -> None:
         self.router.send(self.identity, encode(message))
@@ -107,7 +112,7 @@ class FakeController(RouterEnd):
         await until(lambda: self.of(ClockPing))
         self.say(self.prepare(plan))
         await self.hear(Ready)
-        self.say(StartAt("r1", time.perf_counter_ns()))
+        self.say(StartAt("r1", self.now_ns()))
 
     async def bye(self) -> None:
         self.say(Bye("r1", leave=True))

@@ -9,6 +9,7 @@ blocks   three deltas, then its loop hangs and hears nothing
 forks    as steady; a process that it has forked holds its stream for 5 s
 garbles  sends what is no message after two deltas
 tells    as steady; its set-up's value is its environment
+waits    as steady; 5 of its users wait at "sale opens", as 10 do; once they are let go it says in how many s instead
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ from loadgen.wire.messages import (
     Prepare,
     Ready,
     Refused,
+    ReleaseAt,
     SetUp,
     SetUpDone,
     StartAt,
     Stop,
     TearDown,
     TornDown,
+    Waiting,
+    WaitingAt,
 )
 
 PERIOD_S = 0.02
@@ -52,6 +56,9 @@ class Worker:
         self.recorded = 0
         self.seq = 0
         self.from_ns = 0
+
+    def waits(self, users: int, gone: int) -> None:
+        self.stream.write(Waiting("r1", points=(WaitingAt(0, "sale opens", users, 5, gone),)))
 
     def measure(self) -> None:
         counters = Counters(requests_started=self.seq + 1, requests_finished=self.seq + 1)
@@ -71,6 +78,8 @@ class Worker:
         if plan == "forks" and os.fork() == 0:
             time.sleep(5)
             os._exit(0)
+        if plan == "waits":
+            self.waits(10, 0)
         if plan == "dies at first":
             plan = "steady" if self.prepare.life else "dies"
         while not self.stopped.is_set() and not (plan == "six" and self.seq == 6):
@@ -101,6 +110,8 @@ class Worker:
                     self.stream.write(SetUpDone(run_id, json.dumps(dict(os.environ)).encode()))
                 case StartAt():
                     running = asyncio.create_task(self.run(message))
+                case ReleaseAt(at_ns=at_ns):
+                    self.waits(round((at_ns - time.perf_counter_ns()) / 1e9), message.upto)
                 case Stop():
                     self.stopped.set()
                 case TearDown(run_id):
