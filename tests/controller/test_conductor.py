@@ -27,16 +27,21 @@ from loadgen.wire.messages import (
     Ready,
     Refused,
     Rejected,
+    ReleaseAt,
     SetUp,
     SetUpDone,
     StartAt,
     Stop,
     TearDown,
     TornDown,
+    Waiting,
+    WaitingAt,
 )
 from loadgen_controller.conductor import Result
+from loadgen_controller.rendezvous import AGAIN_NS, LEAD_NS
 from loadgen_controller.reread import reread
 from loadgen_controller.run import Phase
+from loadgen_controller.view import PointView
 from tests.controller.conftest import BUNDLE, Play
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
@@ -530,3 +535,104 @@ async def test_stranger_is_not_answered(stage: Stage) -> None:
     await a.send(ClockPing(1))
     await until(lambda: play.conductor.troubles.get("stranger") == 2)
     assert a.heard == []
+
+
+# -- rendez-vous -------------------------------------------------------------------------------
+
+
+def at_sale(play: Play, arrived: int, gone: int = 0, *, worker: int = 0, users: int = 10, life: int = 0) -> Waiting:
+    return Waiting(play.conductor.run_id, worker, life, (WaitingAt(0, "sale opens", users, arrived, gone),))
+
+
+async def test_users_of_two_agents_go_on_at_one_instant_and_the_folder_says_who_met(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    await a.send(at_sale(play, 4))
+    await a.send(at_sale(play, 2, worker=1))
+    await until(lambda: play.conductor.view().points == (PointView("", "sale opens", 6, 10, 0),))
+    before_ns = play.clock()
+    await b.send(at_sale(play, 5))
+    releases = [await a.next(ReleaseAt), await a.next(ReleaseAt), await b.next(ReleaseAt)]
+    assert [(one.worker, one.upto) for one in releases] == [(0, 4), (1, 2), (0, 4)]
+    (at_ns,) = {one.at_ns for one in releases}
+    assert before_ns <= at_ns - LEAD_NS <= play.clock()
+    assert play.conductor.view().points == (PointView("", "sale opens", 1, 10, 1),)
+    for agent, waiting in ((a, at_sale(play, 4, 4)), (a, at_sale(play, 2, 2, worker=1)), (b, at_sale(play, 5, 4))):
+        await agent.send(waiting)
+    await finish(a, b)
+    result = await play.result()
+    (event,) = [one for one in events(result) if one["kind"] == "rendezvous"]
+    assert {key: event[key] for key in ("point", "load", "group", "users", "agents")} == {
+        "point": "sale opens",
+        "load": "",
+        "group": 1,
+        "users": 10,
+        "agents": {"a": 6, "b": 4},
+    }
+    assert isinstance(event["at_ns"], int)
+    (whole,) = [one for one in events(result) if one["kind"] == "rendezvous in all"]
+    assert {key: whole[key] for key in ("groups", "met", "came")} == {"groups": 1, "met": 10, "came": 11}
+
+
+async def test_a_release_that_an_agent_did_not_hear_is_said_again_until_it_tells_so(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    await a.send(at_sale(play, 10))
+    first = await a.next(ReleaseAt)
+    play.clock.jump(AGAIN_NS / NS_PER_S)
+    assert await a.next(ReleaseAt) == first
+    await a.send(at_sale(play, 10, 10))
+    await finish(a, b)
+    assert (await play.result()).exit_code is ExitCode.PASSED
+
+
+async def test_the_users_of_a_lost_agent_do_not_count(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    await a.send(at_sale(play, 9))
+    await until(lambda: play.conductor.view().points)
+    again = play.agent("a", "eu", pid=2)  # another process of the same name: the first is lost
+    await again.join()
+    await until(lambda: play.conductor.view().points[0].waiting == 0)
+    await b.send(at_sale(play, 9))
+    await until(lambda: play.conductor.view().points[0].waiting == 9)
+    await again.send(at_sale(play, 9))  # it has no share of this run
+    await play.trouble("unexpected")
+    assert play.conductor.view().points == (PointView("", "sale opens", 9, 10, 0),)
+
+
+async def test_an_agent_that_has_finished_has_nobody_who_waits(stage: Stage) -> None:
+    play = stage()
+    a, _ = await play.started()
+    await a.send(at_sale(play, 9))
+    await until(lambda: play.conductor.view().points)
+    await finish(a)
+    await until(lambda: play.conductor.view().points[0].waiting == 0)
+
+
+@pytest.mark.parametrize(
+    ("odd", "kind"),
+    [
+        (Waiting("", 0, 0, (WaitingAt(0, "a", 10, 2, 3),)), "malformed"),
+        (Waiting("", 5000, 0, (WaitingAt(0, "a", 10, 2, 0),)), "malformed"),
+        (Waiting("other run", 0, 0, ()), "other run"),
+    ],
+)
+async def test_what_no_worker_can_say_of_its_users_is_counted_and_forgotten(
+    stage: Stage, odd: Waiting, kind: str
+) -> None:
+    play = stage()
+    a, _ = await play.started()
+    await a.send(odd if odd.run_id else replace(odd, run_id=play.conductor.run_id))
+    await play.trouble(kind)
+    assert play.conductor.view().points == ()
+
+
+async def test_workers_that_do_not_agree_on_the_number_of_users_are_told_of(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    await a.send(at_sale(play, 1))
+    await until(lambda: play.conductor.view().points)
+    await b.send(at_sale(play, 1, users=7))
+    said = 'the rendez-vous "sale opens" is of 10 users, and on b of 7: groups are of 10'
+    await until(lambda: said in play.conductor.view().notices)
