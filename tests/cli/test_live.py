@@ -174,6 +174,14 @@ def test_what_the_scenario_counts_has_a_line_where_there_is_room() -> None:
     assert not any("counted" in text for text in drawn(f, 80, 12))
 
 
+def test_who_waits_at_a_rendezvous_stands_before_what_is_counted() -> None:
+    f = figures(meeting=("37 of 100 wait at sale opens",), counted=("orders 1,200",))
+
+    assert any("37 of 100 wait at sale opens  counted orders 1,200" in text for text in drawn(f, 90, 40))
+    assert any("37 of 100 wait at sale opens" in text for text in drawn(figures(meeting=f.meeting), 160, 40))
+    assert "37 of 100 wait at sale opens" in line(f)
+
+
 def test_pool_limited_run_says_so_in_its_first_line() -> None:
     total = replace(figures().total, requests_started=7200, requests_pool_limited=360)
     assert "pool-limited 5.00 %" in drawn(figures(total=total))[0]

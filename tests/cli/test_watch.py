@@ -281,6 +281,19 @@ def test_checks_are_summed_up_and_counters_shown_with_their_unit() -> None:
     )
 
 
+def test_who_waits_at_a_rendezvous_is_told_by_how_few_are_missing() -> None:
+    run = FakeRun()
+    points = (
+        PointView("", "sale opens", 37, 100, 2),
+        PointView("spike", "sale opens", 1_999, 2_000, 0),
+        PointView("", "gate", 0, 5, 9),
+    )
+    assert Watch(lambda: replace(run.view(), points=points))().meeting == (
+        "1,999 of 2,000 wait at sale opens (spike)",
+        "37 of 100 wait at sale opens",
+    )
+
+
 def test_tables_are_not_computed_again_while_nothing_changes() -> None:
     run = FakeRun()
     run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
