@@ -18,7 +18,7 @@ from loadgen.measure.series import SeriesKey
 from loadgen.profile import ArrivalProfile, Profile, Stage, UserProfile
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.run import Phase
-from loadgen_controller.view import AgentState, AgentView, ViewState
+from loadgen_controller.view import AgentState, AgentView, PointView, ViewState
 from loadgen_controller.watch import Watch
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key
 
