@@ -1,0 +1,255 @@
+"""Where arrivals by chance lie: sums of random spacings, as a pure function of a seed and n.
+
+An open load has a rate curve and, on the area under it, a position for each arrival n
+of the fleet: it is due where the area reaches its position. Even positions are 0, 1,
+2 ...; here they are those of a renewal process whose spacings have mean 1 and the
+gamma law (of shape 1: exponential, a Poisson process). Under any curve that gives
+arrivals that follow the curve on average, and are irregular around it.
+
+Nothing is walked through: positions are the leaves of a tree. A node stands for 64^k
+arrivals, and what its 64 children take of its length is drawn by the node alone. The
+sum of m gamma spacings of shape k is gamma of shape m·k, and is independent of the
+shares that the m have in it; so to draw the sum first and the shares afterwards gives
+the very same law as to add up one spacing after the other, and any n costs a path.
+
+Positions have no unit: the unit of area is one arrival. Numbers come from a counter and
+a hash, and logarithms from the four operations that IEEE 754 rounds exactly, so they
+are the same, bit by bit, on every machine and with every version of numpy: agents
+agree on them without a word (numpy's own `log` differs in the last bit between
+processors with and without AVX-512). No clock, no state that changes what is answered.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import isfinite
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+
+from loadgen.errors import ProfileError
+
+__all__ = ["MAX_SHAPE", "MIN_SHAPE", "Renewal", "Spacing"]
+
+MIN_SHAPE: Final = 1e-3
+MAX_SHAPE: Final = 1e6
+"""Of the gamma law: a coefficient of variation from 31.6 to 0.001. Beyond, all arrivals are one burst, or even."""
+
+_BITS: Final = 6
+_FAN: Final = 1 << _BITS
+"""Children of a node. More make blocks of neighbours cheaper, fewer those of who has every 1,000th arrival."""
+_LEVELS: Final = 9
+"""64^9 = 2^54 arrivals: more than a profile may have."""
+
+
+class Spacing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How arrivals are spaced: evenly, or by chance.
+
+    Raises:
+        ProfileError: a shape outside MIN_SHAPE to MAX_SHAPE.
+    """
+
+    kind: Literal["even", "poisson", "gamma"] = "even"
+    shape: float = 1.0
+    """Of the gamma law, the burstiness: 1 is Poisson, below 1 burstier, above 1 more even. The coefficient of
+    variation is 1/sqrt(shape)."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.shape) and MIN_SHAPE <= self.shape <= MAX_SHAPE):
+            raise ProfileError(
+                f"arrivals cannot have a burstiness of {self.shape:g}", hint=f"{MIN_SHAPE:g} to {MAX_SHAPE:g}"
+            )
+
+    @property
+    def cv(self) -> float:
+        """Coefficient of variation of the spacings: 0 is even, 1 Poisson."""
+        return 0.0 if self.kind == "even" else float(self.shape**-0.5)
+
+    def describe(self) -> str:
+        """ "Poisson", "gamma of CV 2", or nothing where it is even."""
+        if self.kind == "even":
+            return ""
+        return "Poisson" if self.kind == "poisson" else f"gamma of CV {self.cv:.3g}"
+
+
+class Renewal:
+    """The positions of arrivals 0, 1, 2 ... of a stationary renewal process with gamma spacings of mean 1.
+
+    Stationary: time 0 is no arrival, but any moment of a process that has always been going on. So up to
+    any area there are as many arrivals on average as the area says, from the first one on, whatever the shape.
+    The first position therefore has the law of what is left of a spacing seen at random: a uniform part of one
+    that is drawn by its length, which is gamma of shape + 1. For a Poisson process that is exponential again.
+
+    Args:
+        shape: of the gamma law, MIN_SHAPE to MAX_SHAPE.
+        seed: any integer.
+    Cost: a block of 1,000 neighbours 0.3 µs a value if exponential, 0.9 µs if gamma; of every 1,000th arrival 6 and
+        18 µs; an n by itself 3 ms. Memory is bounded. (Measured: `bench/share.py`.)
+    Sources: SplitMix64 (Steele, Lea, Flood 2014) over a counter, as a hash; Marsaglia, Tsang, "A simple method for
+        generating gamma variables" (2000); that shares are independent of the sum: Lukacs (1955); the first
+        position: Cox, "Renewal theory" (1962), chapter 5.
+    """
+
+    __slots__ = ("_first", "_kept", "_keys", "_shape")
+
+    def __init__(self, shape: float, seed: int) -> None:
+        self._shape = shape
+        key = _mixed(_mixed(seed) ^ 0x6A09E667F3BCC908)  # mixed twice: neighbouring seeds have nothing in common
+        self._keys = [_mixed(key + 1 + level) for level in range(_LEVELS + 2)]
+        self._kept: dict[int, tuple[int, np.ndarray]] = {}
+        """By level, the last node that was asked for alone, and its edges."""
+        zero = np.zeros(1, dtype=np.int64)
+        by_length = _gammas(self._keys[_LEVELS], zero, shape + 1)[0] / shape
+        self._first = float(by_length * _uniforms(self._keys[_LEVELS + 1], zero)[0])
+
+    def areas(self, n: np.ndarray) -> np.ndarray:
+        """The positions of arrivals `n`, any shape, 0 <= n < 2^53: float64 of the same shape, non-decreasing in n."""
+        n = np.asarray(n, dtype=np.int64)
+        begins, _ = self._spans(0, n.ravel())
+        return (self._first + begins).reshape(n.shape)
+
+    def count_below(self, area: Fraction | float) -> int:
+        """How many positions lie below `area`: the n of the first that does not. Cost: 2 ms."""
+        area = float(area)
+        node = 0
+        for level in reversed(range(_LEVELS)):
+            edges = self._first + self._edges(level, np.array([node], dtype=np.int64))[0]
+            # Of equal edges the first: what begins exactly at `area` is not below it.
+            child = int(np.searchsorted(edges[:-1], area, side="left")) - 1
+            if child < 0:
+                return 0
+            node = (node << _BITS) + child
+        return node + 1
+
+    def _spans(self, level: int, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where nodes of a level begin and end, without the first position. (count,) float64 each."""
+        parents, at = np.unique(nodes >> _BITS, return_inverse=True)
+        edges = self._edges(level, parents)
+        child = nodes & (_FAN - 1)
+        return edges[at, child], edges[at, child + 1]
+
+    def _edges(self, level: int, parents: np.ndarray) -> np.ndarray:
+        """The edges of the children, at `level`, of each parent: (parents, 65) float64, non-decreasing along each."""
+        alone = int(parents[0]) if len(parents) == 1 else -1
+        kept = self._kept.get(level)
+        if kept is not None and kept[0] == alone:
+            return kept[1]
+        children = (parents[:, None] << _BITS) + np.arange(_FAN, dtype=np.int64)
+        shape = self._shape * float(_FAN**level)
+        parts = _gammas(self._keys[level], children.ravel(), shape).reshape(children.shape)
+        sums = np.cumsum(parts, axis=1)  # one after the other: the same bits everywhere, as `sum` does not promise
+        edges = np.zeros((len(parents), _FAN + 1))
+        if level == _LEVELS - 1:
+            edges[:, 1:] = sums / self._shape
+        else:
+            begin, end = (edge[:, None] for edge in self._spans(level + 1, parents))
+            edges[:, :1] = begin
+            edges[:, 1:] = np.minimum(begin + sums / np.maximum(sums[:, -1:], _TINY) * (end - begin), end)
+            edges[:, -1:] = end
+        if alone >= 0:
+            self._kept[level] = alone, edges
+        return edges
+
+
+# -- numbers from counters: (key, n) -> uniform, gamma -----------------------------------------------
+
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+_TINY: Final = np.finfo(np.float64).tiny
+
+
+def _mixed(z: int) -> int:
+    """SplitMix64's finaliser over a counter: 64 bits of any integer."""
+    z = (z * _GOLDEN + _GOLDEN) % (1 << 64)
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % (1 << 64)
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % (1 << 64)
+    return z ^ (z >> 31)
+
+
+def _uniforms(key: int, n: np.ndarray) -> np.ndarray:
+    """Uniform in (0, 1], multiples of 2^-53."""
+    with np.errstate(over="ignore"):
+        z = n.astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(key)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    uniform: np.ndarray = ((z >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
+    return uniform
+
+
+def _gammas(key: int, n: np.ndarray, shape: float) -> np.ndarray:
+    """Gamma of `shape` and scale 1 by each n, (count,)."""
+    if shape == 1.0:
+        return -_log(_uniforms(key, n))
+    if shape < 1.0:  # the boost: gamma(k) = gamma(k + 1) · U^(1/k)
+        return _gammas_from_1(key, n, shape + 1.0) * _exp(_log(_uniforms(_mixed(key), n)) / shape)
+    return _gammas_from_1(key, n, shape)
+
+
+def _gammas_from_1(key: int, n: np.ndarray, shape: float) -> np.ndarray:
+    """Gamma of a shape of at least 1. An n that is refused tries again with the next key: 1.3 to 1.4 attempts each."""
+    d = shape - 1.0 / 3.0
+    c = 1.0 / float(np.sqrt(9.0 * d))
+    found = np.empty(len(n))
+    left = np.arange(len(n))
+    while len(left):
+        key = _mixed(key)
+        own = n[left]
+        x, is_normal = _normals(key, own)
+        v = 1.0 + c * x
+        v *= v * v
+        is_up = v > 0.0
+        log_v = _log(np.where(is_up, v, 1.0))
+        is_taken = is_normal & is_up & (_log(_uniforms(_mixed(key ^ 1), own)) < 0.5 * x * x + d - d * v + d * log_v)
+        found[left[is_taken]] = d * v[is_taken]
+        left = left[~is_taken]
+    return found
+
+
+def _normals(key: int, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normal numbers by n, and which of them are any: the polar method (Marsaglia, Bray 1964) refuses 21 %."""
+    a = 2.0 * _uniforms(_mixed(key ^ 2), n) - 1.0
+    b = 2.0 * _uniforms(_mixed(key ^ 3), n) - 1.0
+    square = a * a + b * b
+    is_normal = (square > 0.0) & (square < 1.0)
+    square = np.where(is_normal, square, 1.0)
+    return a * np.sqrt(-2.0 * _log(square) / square), is_normal
+
+
+# -- log and exp of what IEEE 754 rounds exactly -----------------------------------------------------
+
+_LN2_HIGH: Final = float.fromhex("0x1.62e42fee00000p-1")
+"""The first 33 bits of ln 2: times an exponent it is exact."""
+_LN2_LOW: Final = float.fromhex("0x1.a39ef35793c76p-33")
+
+
+def _log(x: np.ndarray) -> np.ndarray:
+    """Natural logarithm of normal numbers above 0, within 2 units in the last place. 20 ns a value.
+
+    With s = (m - 1)/(m + 1) for a mantissa m in [0.707, 1.414): 2(s + s³/3 + s⁵/5 ...), of which the first left out is
+    below 1e-18.
+    """
+    mantissa, exponent = np.frexp(x)
+    is_low = mantissa < 0.7071067811865476
+    mantissa = np.where(is_low, mantissa + mantissa, mantissa)
+    power = (exponent - is_low).astype(np.float64)
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    square = s * s
+    series = np.full_like(s, 1.0 / 21.0)
+    for odd in range(19, 1, -2):
+        series *= square
+        series += 1.0 / odd
+    log: np.ndarray = power * _LN2_HIGH + (s + s + (s + s) * square * series + power * _LN2_LOW)
+    return log
+
+
+def _exp(x: np.ndarray) -> np.ndarray:
+    """e^x for x <= 0, within 2 units in the last place; 0 below -708."""
+    power = np.rint(x * 1.4426950408889634)
+    rest = (x - power * _LN2_HIGH) - power * _LN2_LOW
+    series = np.ones_like(x)
+    for n in range(13, 0, -1):
+        series = 1.0 + series * rest / n
+    exp: np.ndarray = np.where(x < -708.0, 0.0, np.ldexp(series, np.maximum(power, -1_022.0).astype(np.int32)))
+    return exp
