@@ -181,9 +181,11 @@ def _uniforms(key: int, n: np.ndarray) -> np.ndarray:
 def _gammas(key: int, n: np.ndarray, shape: float) -> np.ndarray:
     """Gamma of `shape` and scale 1 by each n, (count,)."""
     if shape == 1.0:
-        return -_log(_uniforms(key, n))
+        exponential: np.ndarray = -_log(_uniforms(key, n))
+        return exponential
     if shape < 1.0:  # the boost: gamma(k) = gamma(k + 1) · U^(1/k)
-        return _gammas_from_1(key, n, shape + 1.0) * _exp(_log(_uniforms(_mixed(key), n)) / shape)
+        boosted: np.ndarray = _gammas_from_1(key, n, shape + 1.0) * _exp(_log(_uniforms(_mixed(key), n)) / shape)
+        return boosted
     return _gammas_from_1(key, n, shape)
 
 
