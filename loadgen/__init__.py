@@ -15,6 +15,7 @@ from loadgen.dsl.param import param
 from loadgen.dsl.payload import blob, file
 from loadgen.dsl.plan import Plan
 from loadgen.dsl.secret import secret
+from loadgen.dsl.shapes import break_point, soak, spike, stress
 from loadgen.dsl.slo import error_ratio, p
 from loadgen.dsl.trial import Trial
 from loadgen.dsl.user import User, UserWith
@@ -37,6 +38,7 @@ __all__ = [
     "UserWith",
     "arrivals",
     "blob",
+    "break_point",
     "counter",
     "empirical",
     "error_ratio",
@@ -56,6 +58,9 @@ __all__ = [
     "rate",
     "reply",
     "secret",
+    "soak",
+    "spike",
+    "stress",
     "trend",
     "uniform",
     "users",

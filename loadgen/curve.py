@@ -17,7 +17,7 @@ from itertools import pairwise
 from math import cos, floor, log10, pi, sin
 from typing import Final
 
-from loadgen.profile import Stage
+from loadgen.timeline import Stage
 
 __all__ = ["MAX_PIECES", "PIECES", "day", "sine"]
 
@@ -41,6 +41,8 @@ def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_
         raise ValueError(
             f"a sine of {duration_ns / period_ns:,.0f} periods is too long: at most {MAX_PIECES // PIECES}"
         )
+    if not amplitude:
+        return (Stage(mean, mean, duration_ns),)
     digits = _digits(mean + amplitude)
     edges_ns = [k * period_ns // PIECES for k in range(-(-duration_ns * PIECES // period_ns))] + [duration_ns]
     begin = phase_ns / period_ns
@@ -51,7 +53,7 @@ def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_
         b = a + (1 / PIECES if k < len(edges_ns) - 2 else (end_ns - start_ns) / period_ns)
         if start_ns < end_ns:
             stages.append(_piece(mean, amplitude, 2 * pi * a, 2 * pi * b, end_ns - start_ns, digits))
-    return tuple(stages)
+    return (*stages, _end(mean + amplitude * sin(2 * pi * (duration_ns + phase_ns) / period_ns), digits))
 
 
 def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: int) -> tuple[Stage, ...]:
@@ -75,15 +77,18 @@ def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: in
     up_h = (peak_h - trough_h) % 24
     if not 1 <= up_h <= 23:
         raise ValueError("a day's peak and its trough are at least an hour apart")
+    if low == high:
+        return (Stage(low, low, duration_ns),)
     digits = _digits(high)
     mid, half = (low + high) / 2, (high - low) / 2
     knots = list(_hours(trough_h, up_h))
     edges_ns = [round(hour / 24 * duration_ns) for hour, _ in knots]
-    return tuple(
+    pieces = (
         _piece(mid, half, a, b, end_ns - start_ns, digits)
         for (start_ns, end_ns), ((_, a), (_, b)) in zip(pairwise(edges_ns), pairwise(knots), strict=True)
         if start_ns < end_ns
     )
+    return (*pieces, _end(mid + half * sin(knots[-1][1]), digits))
 
 
 def _hours(trough_h: float, up_h: float) -> Iterator[tuple[float, float]]:
@@ -110,6 +115,12 @@ def _piece(mid: float, half: float, a: float, b: float, duration_ns: int, digits
     factor = area / chord if chord > 0 else 1.0
     start, end = (max(0.0, mid + half * sin(angle)) * factor for angle in (a, b))
     return Stage(_cut(start, digits), _cut(end, digits), duration_ns)
+
+
+def _end(rate: float, digits: int) -> Stage:
+    """Where the curve ends by its formula, which is where a `hold` after it goes on: a stage of no duration."""
+    rate = max(0.0, round(rate, digits))
+    return Stage(rate, rate, 0)
 
 
 def _cut(rate: float, digits: int) -> float:

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import ProfileError
+from loadgen.spacing import Renewal, Spacing
 from loadgen.timeline import Schedule, Stage, Timeline, exact
 from loadgen.units import NS_PER_S, format_duration
 
@@ -42,7 +43,7 @@ MAX_USERS = 10_000_000
 """Beyond these a profile is a slip of the pen. They also keep n below 2^53 and times within int64."""
 
 
-class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag="arrivals"):
+class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True, tag_field="kind", tag="arrivals"):
     """An open load: iterations start at times that do not depend on how fast the target answers.
 
     Raises:
@@ -50,6 +51,8 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", t
     """
 
     stages: tuple[Stage, ...]
+    spacing: Spacing | None = None
+    """By chance; None: evenly."""
 
     def __post_init__(self) -> None:
         _check(self.stages, "rate", "/s", MAX_RATE_PER_S)
@@ -64,7 +67,7 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", t
         return _peak(self.stages)
 
     def total(self) -> int:
-        """How many iterations are due: the n with a due time before the end. Exact."""
+        """How many iterations are due: the n with a due time before the end. Exact, by chance for its seed."""
         return self._schedule.total()
 
     def rate_at(self, t_ns: int) -> float:
@@ -78,7 +81,7 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", t
             n: any shape, integers, each within 0 <= n < total().
         Returns:
             int64 ns of the same shape, rounded to the nearest ns; non-decreasing in n, each < duration_ns.
-        Cost: 30 to 45 ns a value in blocks of 1,000.
+        Cost: 30 to 45 ns a value in blocks of 1,000; by chance, that of `Renewal` more.
         """
         return self._schedule.due_ns(n)
 
@@ -88,19 +91,21 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", t
 
     def scaled_to(self, peak: float) -> ArrivalProfile:
         """The same shape, its highest rate being `peak`."""
-        return ArrivalProfile(_scaled(self.stages, peak, "rate"))
+        return ArrivalProfile(_scaled(self.stages, peak, "rate"), self.spacing)
 
     def lasting(self, duration_ns: int) -> ArrivalProfile:
         """The same shape within exactly `duration_ns`, rates as they are."""
-        return ArrivalProfile(_stretched(self.stages, duration_ns))
+        return ArrivalProfile(_stretched(self.stages, duration_ns), self.spacing)
 
     def describe(self) -> str:
-        """ "arrivals: ramp 0 to 200/s in 2m, hold 200/s for 10m"."""
-        return "arrivals: " + ", ".join(_texts(self.stages, "/s"))
+        """ "arrivals: ramp 0 to 200/s in 2m, hold 200/s for 10m"; "arrivals, Poisson: hold 50/s for 10m"."""
+        spaced = f", {self.spacing.describe()}" if self.spacing is not None else ""
+        return f"arrivals{spaced}: " + ", ".join(_texts(self.stages, "/s"))
 
     @cached_property
     def _schedule(self) -> Schedule:
-        return Schedule(Timeline(self.stages))
+        by_chance = None if self.spacing is None else Renewal(self.spacing.shape, self.spacing.seed)
+        return Schedule(Timeline(self.stages), by_chance)
 
 
 class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag="users"):
@@ -273,12 +278,24 @@ def _stretched(stages: Sequence[Stage], duration_ns: int) -> tuple[Stage, ...]:
     )
 
 
+_CURVE = 10
+"""So many ramps one after the other are pieces of a curve; nobody reads them one by one."""
+
+
 def _texts(stages: Sequence[Stage], unit: str) -> Iterator[str]:
-    """Each stage in words; a staircase of three steps or more as one."""
+    """Each stage in words; a staircase of three steps or more, and the pieces of a curve, as one."""
     i = 0
     while i < len(stages):
         stairs = _staircase(stages, i)
+        pieces = _ramps(stages, i)
         stage = stages[i]
+        if len(pieces) >= _CURVE:
+            values = [value for piece in pieces for value in (piece.start, piece.end)]
+            low, high = (_number(float(f"{value:.3g}"), unit) for value in (min(values), max(values)))
+            took = _time(sum(piece.duration_ns for piece in pieces))
+            yield f"curve between {low} and {high} for {took} ({len(pieces):,} pieces)"
+            i += len(pieces)
+            continue
         if stairs >= 3:
             first, last = _number(stage.start, unit), _number(stages[i + stairs - 1].start, unit)
             yield f"{stairs} steps {first} to {last}, each {_time(stage.duration_ns)}"
@@ -306,6 +323,18 @@ def _staircase(stages: Sequence[Stage], i: int) -> int:
             break
         end += 1
     return end - i
+
+
+def _ramps(stages: Sequence[Stage], i: int) -> Sequence[Stage]:
+    """The ramps from `i` on, up to the next hold or jump. A curve is level at its top, where a piece may lie across."""
+    last = i - 1
+    for k in range(i, len(stages)):
+        stage = stages[k]
+        if stage.duration_ns and stage.start != stage.end:
+            last = k
+        elif k == i or abs(stage.duration_ns - stages[k - 1].duration_ns) > 1 or last < k - 1:
+            break
+    return stages[i : last + 1]
 
 
 def _number(value: float, unit: str) -> str:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import isfinite
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -43,18 +43,17 @@ _LEVELS: Final = 9
 """64^9 = 2^54 arrivals: more than a profile may have."""
 
 
-class Spacing(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How arrivals are spaced: evenly, or by chance.
+class Spacing(msgspec.Struct, frozen=True):
+    """Arrivals that are spaced by chance: gamma spacings, of which the Poisson process is one.
 
     Raises:
         ProfileError: a shape outside MIN_SHAPE to MAX_SHAPE.
     """
 
-    kind: Literal["even", "poisson", "gamma"] = "even"
     shape: float = 1.0
-    """Of the gamma law, the burstiness: 1 is Poisson, below 1 burstier, above 1 more even. The coefficient of
-    variation is 1/sqrt(shape)."""
+    """Of the gamma law, the burstiness: 1 is Poisson, below 1 burstier, above 1 more even."""
     seed: int = 0
+    """Below 2^64."""
 
     def __post_init__(self) -> None:
         if not (isfinite(self.shape) and MIN_SHAPE <= self.shape <= MAX_SHAPE):
@@ -64,14 +63,12 @@ class Spacing(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def cv(self) -> float:
-        """Coefficient of variation of the spacings: 0 is even, 1 Poisson."""
-        return 0.0 if self.kind == "even" else float(self.shape**-0.5)
+        """Coefficient of variation of the spacings: 1 is Poisson, 0 would be even."""
+        return float(self.shape**-0.5)
 
     def describe(self) -> str:
-        """ "Poisson", "gamma of CV 2", or nothing where it is even."""
-        if self.kind == "even":
-            return ""
-        return "Poisson" if self.kind == "poisson" else f"gamma of CV {self.cv:.3g}"
+        """ "Poisson", or "gamma with CV 2"."""
+        return "Poisson" if self.shape == 1.0 else f"gamma with CV {self.cv:.3g}"
 
 
 class Renewal:

@@ -194,11 +194,14 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         for journey in lane.journeys:
             drawn = ", drawn" if lane.random else ""
             yield _line("journey", f"{name}{journey.name}: {format_ratio(journey.weight)}{drawn}")
+    # How many arrive by chance follows from a seed that each run draws, unless the plan gives it.
+    profiles = [lane.profile for lane in spec.lanes]
+    is_by_chance = spec.seed is None and any(isinstance(p, ArrivalProfile) and p.spacing for p in profiles)
     for name, count in found.by_journey.items():
-        about = "about " if any(lane.random for lane in spec.lanes) else ""
+        about = "about " if is_by_chance or any(lane.random for lane in spec.lanes) else ""
         yield _line("iterations", f"{name}: {about}{format_count(count)}")
     if found.iterations is not None:
-        yield _line("iterations", f"in all: {format_count(found.iterations)}")
+        yield _line("iterations", f"in all: {'about ' if is_by_chance else ''}{format_count(found.iterations)}")
     if found.duration_s is None:
         yield _line("duration", f"until the iterations are done, and up to {format_duration(spec.drain_ns)} to drain")
     else:

@@ -41,6 +41,7 @@ __all__ = [
     "read_mix",
     "rows_used",
     "scaled",
+    "seed_of_load",
     "stretched",
 ]
 
@@ -141,6 +142,14 @@ class Load:
 
     def __repr__(self) -> str:
         return f"<load {self.name or self.load!r} at {self.origin}>"
+
+
+def seed_of_load(seed: int, load: int) -> int:
+    """What a load of several is lowered with: the run's seed for the first, and another for each of the others.
+
+    With one seed for all, two loads of the same kind would have their arrivals at the same moments.
+    """
+    return (seed + load * 0x9E3779B97F4A7C15) % (1 << 64) if load else seed
 
 
 # -- reading --------------------------------------------------------------------------------------

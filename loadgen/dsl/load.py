@@ -20,20 +20,13 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Self
 
+from loadgen import curve
+from loadgen.dsl.amounts import count_of, duration_of, hour_of, number_of, rate_of, seed_of
 from loadgen.dsl.executor import Executor, Lowered
 from loadgen.dsl.origin import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
-from loadgen.profile import (
-    MAX_RATE_PER_S,
-    MAX_USERS,
-    ArrivalProfile,
-    IterationProfile,
-    Profile,
-    Stage,
-    UserProfile,
-    exact,
-)
-from loadgen.units import parse_duration, parse_rate
+from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, UserProfile, exact
+from loadgen.spacing import MAX_SHAPE, MIN_SHAPE, Spacing
 
 __all__ = ["MAX_STEPS", "Arrivals", "Iterations", "Users", "arrivals", "iterations", "users"]
 
@@ -74,7 +67,7 @@ class _Staged(Executor):
     def _built(self) -> Profile: ...
 
     def _held(self, level: float, duration: str | float) -> Stage:
-        duration_ns = _duration(duration)
+        duration_ns = duration_of(duration)
         if duration_ns == 0:
             raise ValueError("a hold of no duration holds nothing")
         return Stage(level, level, duration_ns)
@@ -92,21 +85,109 @@ class _Staged(Executor):
 class Arrivals(_Staged):
     """An open load: iterations are due at given times, however fast the target answers."""
 
+    shape: float | None = None
+    """Of the gamma law of the spacings; None: arrivals are spaced evenly."""
+    seed: int | None = None
+    """Of the spacings; None: the run's."""
+
     def ramp(self, *, to: str | float, over: str | float) -> Self:
         """Change the rate evenly from what stands before (or 0) to `to`; over 0 it jumps."""
-        return self._then(here(), lambda: (Stage(self.level, _rate(to), _duration(over)),))
+        return self._then(here(), lambda: (Stage(self.level, rate_of(to), duration_of(over)),))
 
     def steps(self, start: str | float, *, by: str | float, every: str | float, upto: str | float) -> Self:
         """Hold `start`, `start + by` ... for `every` each, as long as `upto` is not passed. `by` may be negative."""
         return self._then(
             here(),
             lambda: tuple(
-                self._held(level, every) for level in _levels(_rate(start), _rate(by, below_0=True), _rate(upto))
+                self._held(level, every) for level in _levels(rate_of(start), rate_of(by, below_0=True), rate_of(upto))
             ),
         )
 
-    def profile(self) -> ArrivalProfile:
+    def sine(
+        self,
+        *,
+        mean: str | float,
+        amplitude: str | float,
+        period: str | float,
+        duration: str | float,
+        phase: str | float = 0,
+    ) -> Self:
+        """A rate that swings: mean + amplitude · sin(2π (t + phase) / period), for `duration`.
+
+        phase: how far into its period it begins. 0: at the mean, rising; a quarter of the period: at its highest.
         """
+        return self._then(
+            here(),
+            lambda: curve.sine(
+                rate_of(mean), rate_of(amplitude), duration_of(period), duration_of(duration), duration_of(phase)
+            ),
+        )
+
+    def day(
+        self,
+        *,
+        low: str | float,
+        high: str | float,
+        peak_at: str | float = "20:00",
+        low_at: str | float = "04:00",
+        duration: str | float = "24h",
+    ) -> Self:
+        """A day from midnight to midnight: up from `low` at `low_at` to `high` at `peak_at` and down, by half cosines.
+
+        duration: what the day takes. `duration="30m"` is the same day with the same rates in half an hour.
+        """
+        return self._then(
+            here(),
+            lambda: curve.day(rate_of(low), rate_of(high), hour_of(peak_at), hour_of(low_at), duration_of(duration)),
+        )
+
+    def poisson(self, seed: int | None = None) -> Self:
+        """Arrivals that know nothing of each other: exponential spacings instead of even ones, along the same curve.
+
+        seed: of the spacings, whatever the run's is; None: they follow the run's seed.
+        """
+        return self._spaced(here(), lambda: 1.0, seed)
+
+    def gamma(self, *, cv: float | None = None, burstiness: float | None = None, seed: int | None = None) -> Self:
+        """Arrivals in bursts, or more even than by chance: gamma spacings, along the same curve.
+
+        Args:
+            cv: coefficient of variation of the spacings. 1 is Poisson; 2 burstier; 0.5 more even.
+            burstiness: the same said as the shape of the gamma law, 1/cv²: 1 is Poisson, 0.25 burstier.
+            seed: as in `poisson`.
+        """
+
+        def shape() -> float:
+            if (cv is None) == (burstiness is None):
+                raise ValueError("gamma: say either cv= or burstiness=, as in gamma(cv=2.0)")
+            found = (
+                number_of(burstiness, "burstiness") if cv is None else 1.0 / number_of(cv, "cv") / number_of(cv, "cv")
+            )
+            if not MIN_SHAPE <= found <= MAX_SHAPE:
+                said = f"burstiness: {burstiness}" if cv is None else f"cv: {cv}"
+                raise ValueError(f"{said} is none: a burstiness is {MIN_SHAPE:g} to {MAX_SHAPE:g}, a cv 0.001 to 31.6")
+            return found
+
+        return self._spaced(here(), shape, seed)
+
+    def _spaced(self, origin: Origin, shape: Callable[[], float], seed: int | None) -> Self:
+        try:
+            if self.shape is not None:
+                raise ValueError("how arrivals are spaced is said twice: poisson() or gamma(), once")
+            return replace(self, shape=shape(), seed=None if seed is None else seed_of(seed))
+        except ValueError as error:
+            return replace(self, said=(*self.said, origin.fault(str(error))))
+
+    def lower(self, seed: int) -> Lowered:
+        profile = self.profile()
+        if self.shape is None:
+            return Lowered(profile)
+        spacing = Spacing(self.shape, (seed if self.seed is None else self.seed) % (1 << 64))
+        return Lowered(ArrivalProfile(profile.stages, spacing))
+
+    def profile(self) -> ArrivalProfile:
+        """Its curve, evenly spaced.
+
         Raises:
             ScenarioError: it has faults.
         """
@@ -125,7 +206,7 @@ class Users(_Staged):
 
     def ramp(self, *, to: int, over: str | float) -> Self:
         """Change the number of users evenly from what stands before (or 0) to `to`; over 0 it jumps."""
-        return self._then(here(), lambda: (Stage(self.level, _count(to, "users"), _duration(over)),))
+        return self._then(here(), lambda: (Stage(self.level, count_of(to, "users"), duration_of(over)),))
 
     def profile(self) -> UserProfile:
         """
@@ -170,7 +251,7 @@ def arrivals(rate: str | float | None = None) -> Arrivals:
     """An open load, at first of `rate` ("200/s", "1000/h", or a number per second); without one, of 0."""
     origin = here()
     try:
-        return Arrivals(origin, level=0.0 if rate is None else _rate(rate))
+        return Arrivals(origin, level=0.0 if rate is None else rate_of(rate))
     except ValueError as error:
         return Arrivals(origin, said=(origin.fault(str(error)),))
 
@@ -179,7 +260,7 @@ def users(n: int | None = None) -> Users:
     """A closed load, at first of `n` users; without it, of none."""
     origin = here()
     try:
-        return Users(origin, level=0 if n is None else _count(n, "users"))
+        return Users(origin, level=0 if n is None else count_of(n, "users"))
     except ValueError as error:
         return Users(origin, said=(origin.fault(str(error)),))
 
@@ -192,48 +273,14 @@ def iterations(n: int | None = None, *, users: int = 1) -> Iterations:
         faults.append(origin.fault("how many iterations?", "iterations(1000, users=10)"))
     for value, what in ((n, "iterations"), (users, "users"))[n is None :]:
         try:
-            if _count(value, what) == 0:
+            if count_of(value, what) == 0:
                 raise ValueError(f"a load of 0 {what} has nothing to do")
         except ValueError as error:
             faults.append(origin.fault(str(error)))
     return Iterations(origin, said=tuple(faults)) if faults or n is None else Iterations(origin, n, users)
 
 
-# -- reading what was said ------------------------------------------------------------------------
-
-
-def _rate(value: object, *, below_0: bool = False) -> float:
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise ValueError(f'{value!r} is no rate; write "200/s", "30/m" or "1000/h"')
-    try:
-        rate = parse_rate(value)
-    except OverflowError:
-        raise ValueError(f"a rate cannot be {value}") from None
-    if rate < 0 and not below_0:
-        raise ValueError(f"a rate cannot be negative: {value}")
-    if abs(rate) > MAX_RATE_PER_S:
-        raise ValueError(f"a rate of {value} is beyond {MAX_RATE_PER_S:g}/s")
-    return rate
-
-
-def _duration(value: object) -> int:
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise ValueError(f'{value!r} is no duration; write "500ms", "10s", "2m" or "1h"')
-    try:
-        return parse_duration(value)
-    except OverflowError:
-        raise ValueError(f"a duration cannot be {value}") from None
-
-
-def _count(value: object, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is no number of {what}; write a whole number")
-    if value < 0:
-        raise ValueError(f"the number of {what} cannot be negative: {value}")
-    most = MAX_USERS if what == "users" else 1 << 53
-    if value > most:
-        raise ValueError(f"{value:,} {what} are beyond {most:,}")
-    return value
+# -- what a load is built of ----------------------------------------------------------------------
 
 
 def _levels(start: float, by: float, upto: float) -> list[float]:

@@ -45,6 +45,7 @@ from loadgen.dsl.lanes import (
     read_mix,
     rows_used,
     scaled,
+    seed_of_load,
     stretched,
 )
 from loadgen.dsl.metric import Metric
@@ -350,7 +351,9 @@ class Plan:
             raise ScenarioError(faults or [self.origin.fault("no load")])
         seed = self.seed if isinstance(self.seed, int) else 0
         if self.loads:
-            return tuple(one.lane(seed, self.max_users, random=self.random) for one in self.loads)
+            return tuple(
+                one.lane(seed_of_load(seed, i), self.max_users, random=self.random) for i, one in enumerate(self.loads)
+            )
         assert self.load is not None
         lowered = self.load.lower(seed)
         return (lane_of(lowered, "", self.journeys, self.weights, 0, self.max_users, random=self.random),)

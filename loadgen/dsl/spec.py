@@ -213,8 +213,9 @@ def highest_sum(parts: Iterable[tuple[int, Profile]]) -> float:
     """The highest sum of loads that begin at (ns): rates if they are open, else users. Exact, as `exact` is.
 
     The sum is linear between the stages' edges, so it is highest just before or just after one of them.
+    Cost: O(stages · loads); a curve has thousands of stages.
     """
-    pieces: list[tuple[int, int | None, Fraction, Fraction]] = []  # from, to, value at either end
+    pieces: list[_Piece] = []  # from, to, value at either end
     for after_ns, profile in parts:
         if isinstance(profile, IterationProfile):
             pieces.append((after_ns, None, Fraction(profile.users), Fraction(profile.users)))
@@ -225,23 +226,20 @@ def highest_sum(parts: Iterable[tuple[int, Profile]]) -> float:
                 pieces.append((after_ns, end_ns, exact(stage.start), exact(stage.end)))
                 after_ns = end_ns
     edges = {edge for first, last, _, _ in pieces for edge in (first, last) if edge is not None}
-    sums = [
-        sum((_value(piece, edge) for piece in pieces if _covers(piece, edge, before=before)), Fraction(0))
-        for edge in edges
-        for before in (True, False)
-    ]
-    return float(max(sums, default=Fraction(0)))
+    begins = sorted(pieces, key=lambda piece: piece[0])
+    here: list[_Piece] = []
+    i, most = 0, Fraction(0)
+    for edge in sorted(edges):
+        before = sum((_value(piece, edge) for piece in here), Fraction(0))
+        here = [piece for piece in here if piece[1] is None or piece[1] > edge]
+        while i < len(begins) and begins[i][0] == edge:
+            here.append(begins[i])
+            i += 1
+        most = max(most, before, sum((_value(piece, edge) for piece in here), Fraction(0)))
+    return float(most)
 
 
 _Piece = tuple[int, int | None, Fraction, Fraction]
-
-
-def _covers(piece: _Piece, t_ns: int, *, before: bool) -> bool:
-    """It holds just before or just after `t_ns`."""
-    first, last = piece[0], piece[1]
-    if before:
-        return first < t_ns and (last is None or t_ns <= last)
-    return first <= t_ns and (last is None or t_ns < last)
 
 
 def _value(piece: _Piece, t_ns: int) -> Fraction:

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen import curve
 from loadgen.dsl.load import Arrivals, Iterations, Users, arrivals, iterations, users
+from loadgen.dsl.shapes import break_point, soak, spike, stress
 from loadgen.errors import ScenarioError
 from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
+from loadgen.spacing import Spacing
 from loadgen.units import NS_PER_S
 
 S = NS_PER_S
@@ -63,6 +66,31 @@ def closed(*parts: tuple[float, float, float]) -> UserProfile:
             users().ramp(to=500, over="1m").hold("5m").ramp(to=0, over="30s"),
             closed((0, 500, 60), (500, 500, 300), (500, 0, 30)),
         ),
+        (
+            arrivals("10/s")
+            .sine(mean="100/s", amplitude="40/s", period="10m", duration="1h", phase="2m30s")
+            .hold("1m"),
+            ArrivalProfile((*curve.sine(100, 40, 600 * S, 3600 * S, 150 * S), Stage(140, 140, 60 * S))),
+        ),
+        (
+            arrivals().day(low="20/s", high="200/s", peak_at="19:30", low_at=4, duration="30m"),
+            ArrivalProfile(curve.day(20, 200, 19.5, 4, 1800 * S)),
+        ),
+        (arrivals().day(low=20, high=200), ArrivalProfile(curve.day(20, 200, 20, 4, 86_400 * S))),
+        (stress(to="500/s"), open_((0, 500, 300), (500, 500, 1200), (500, 0, 120))),
+        (stress(to=5, over=1, hold=2, down=3), open_((0, 5, 1), (5, 5, 2), (5, 0, 3))),
+        (
+            spike("50/s", "500/s"),
+            open_((50, 50, 120), (50, 500, 10), (500, 500, 60), (500, 50, 10), (50, 50, 300)),
+        ),
+        (
+            spike(5, 9, before=1, rise=2, hold=3, fall=4, after=5),
+            open_((5, 5, 1), (5, 9, 2), (9, 9, 3), (9, 5, 4), (5, 5, 5)),
+        ),
+        (soak("100/s"), open_((0, 100, 300), (100, 100, 28_800))),
+        (soak("100/s", "1h", over="1m"), open_((0, 100, 60), (100, 100, 3600))),
+        (break_point("50/s", by="50/s", upto="150/s"), open_((50, 50, 120), (100, 100, 120), (150, 150, 120))),
+        (break_point(1, by=1, upto=2, every=3), open_((1, 1, 3), (2, 2, 3))),
         (iterations(1000, users=10), IterationProfile(1000, 10)),
         (iterations(7), IterationProfile(7, 1)),
     ],
@@ -119,6 +147,43 @@ nan, inf = float("nan"), float("inf")
         (arrivals().steps("50/s", by="0/s", every="1m", upto="400/s"), "never come to 400/s"),
         (arrivals().steps("50/s", by="-10/s", every="1m", upto="400/s"), "never come to 400/s"),
         (arrivals().steps("1/s", by="0.001/s", every="1m", upto="400/s"), "more than 1,000"),
+        (arrivals("5/s").hold(1).poisson(seed="x"), "seed: 'x' is no whole number"),  # type: ignore[arg-type]
+        (arrivals("5/s").hold(1).poisson(seed=True), "seed: True is no whole number"),
+        (arrivals("5/s").hold(1).poisson().poisson(), "said twice"),
+        (arrivals("5/s").poisson().hold(1).gamma(cv=2), "said twice"),
+        (arrivals("5/s").hold(1).gamma(), "either cv= or burstiness="),
+        (arrivals("5/s").hold(1).gamma(cv=2, burstiness=0.25), "either cv= or burstiness="),
+        (arrivals("5/s").hold(1).gamma(cv=0), "cv: 0 is no number above 0"),
+        (arrivals("5/s").hold(1).gamma(cv=-1), "cv: -1 is no number above 0"),
+        (arrivals("5/s").hold(1).gamma(cv=nan), "cv: nan is no number above 0"),
+        (arrivals("5/s").hold(1).gamma(cv=inf), "cv: inf is no number above 0"),
+        (arrivals("5/s").hold(1).gamma(cv=10**400), "is no number above 0"),
+        (arrivals("5/s").hold(1).gamma(cv=1e-200), "a cv 0.001 to 31.6"),
+        (arrivals("5/s").hold(1).gamma(cv=1e200), "a cv 0.001 to 31.6"),
+        (arrivals("5/s").hold(1).gamma(cv="2"), "cv: '2' is no number"),  # type: ignore[arg-type]
+        (arrivals("5/s").hold(1).gamma(burstiness=-0.5), "burstiness: -0.5 is no number above 0"),
+        (arrivals("5/s").hold(1).gamma(burstiness=1e-9), "burstiness: 1e-09 is none"),
+        (arrivals("5/s").poisson(), "no duration"),
+        (arrivals().sine(mean="10/s", amplitude="11/s", period="1m", duration="1h"), "goes below 0"),
+        (arrivals().sine(mean="10/s", amplitude="-1/s", period="1m", duration="1h"), "cannot be negative: -1/s"),
+        (arrivals().sine(mean="10/s", amplitude="1/s", period=0, duration="1h"), "a period above 0"),
+        (arrivals().sine(mean="10/s", amplitude="1/s", period="1m", duration=0), "a duration above 0"),
+        (arrivals().sine(mean="10/s", amplitude="1/s", period="1ms", duration="1h"), "periods is too long"),
+        (arrivals().sine(mean="10/s", amplitude="1/s", period="1m", duration="1h", phase=-1), "cannot be -1"),
+        (arrivals().sine(mean=0, amplitude=0, period="1m", duration="1h"), "nothing to do"),
+        (arrivals().day(low="20/s", high="2/s"), "a day's low of 20/s is above its high of 2/s"),
+        (arrivals().day(low=2, high=20, peak_at="24:00"), "'24:00' is no hour of the day"),
+        (arrivals().day(low=2, high=20, peak_at="8:60"), "'8:60' is no hour of the day"),
+        (arrivals().day(low=2, high=20, peak_at=nan), "nan is no hour of the day"),
+        (arrivals().day(low=2, high=20, low_at=odd), "is no hour of the day"),
+        (arrivals().day(low=2, high=20, peak_at="04:30"), "at least an hour apart"),
+        (arrivals().day(low=2, high=20, duration="0s"), "a duration above 0"),
+        (stress(to="fast"), '"fast" is no rate'),
+        (stress(to="5/s", hold=0), "a hold of no duration"),
+        (spike("5/s", "-1/s"), "cannot be negative: -1/s"),
+        (soak("5/s", "2y"), '"2y" is no duration'),
+        (soak(0), "nothing to do"),
+        (break_point("5/s", by="0/s", upto="9/s"), "never come to 9/s"),
         (users(-1).hold("1m"), "cannot be negative: -1"),
         (users(2.5).hold("1m"), "2.5 is no number of users"),  # type: ignore[arg-type]
         (users(10**9).hold("1m"), "beyond 10,000,000"),
@@ -174,6 +239,40 @@ anything = st.one_of(
 )
 
 
+@pytest.mark.parametrize(
+    ("load", "spacing", "words"),
+    [
+        (arrivals("5/s").hold(9).poisson(seed=7), Spacing(1.0, 7), "arrivals, Poisson: hold 5/s for 9s"),
+        (arrivals("5/s").poisson().hold(9), Spacing(1.0, 11), "arrivals, Poisson: hold 5/s for 9s"),
+        (arrivals("5/s").poisson(-1).hold(9), Spacing(1.0, 2**64 - 1), "arrivals, Poisson: hold 5/s for 9s"),
+        (arrivals("5/s").hold(9).gamma(cv=2), Spacing(0.25, 11), "arrivals, gamma with CV 2: hold 5/s for 9s"),
+        (
+            arrivals("5/s").hold(9).gamma(burstiness=4, seed=3),
+            Spacing(4.0, 3),
+            "arrivals, gamma with CV 0.5: hold 5/s for 9s",
+        ),
+        (arrivals("5/s").hold(9), None, "arrivals: hold 5/s for 9s"),
+        (
+            arrivals().day(low=20, high=200).poisson(seed=1),
+            Spacing(1.0, 1),
+            "arrivals, Poisson: curve between 20/s and 200/s for 24h (96 pieces)",
+        ),
+    ],
+)
+def test_how_arrivals_are_spaced_is_said_before_or_after_their_rates(
+    load: Arrivals, spacing: Spacing | None, words: str
+) -> None:
+    profile = load.lower(11).profile
+    assert profile == ArrivalProfile(load.profile().stages, spacing)
+    assert profile.describe() == words
+
+
+def test_what_is_spaced_by_chance_stays_so_when_it_is_scaled_or_stretched() -> None:
+    profile = ArrivalProfile((Stage(5, 5, 9 * S),), Spacing(0.25, 3))
+    assert profile.scaled_to(50) == ArrivalProfile((Stage(50, 50, 9 * S),), Spacing(0.25, 3))
+    assert profile.lasting(18 * S) == ArrivalProfile((Stage(5, 5, 18 * S),), Spacing(0.25, 3))
+
+
 @given(anything, anything, anything, anything)
 def test_no_argument_whatever_makes_a_load_raise(a: Any, b: Any, c: Any, d: Any) -> None:
     loads: list[Arrivals | Users | Iterations] = [
@@ -181,6 +280,15 @@ def test_no_argument_whatever_makes_a_load_raise(a: Any, b: Any, c: Any, d: Any)
         arrivals(d).steps(a, by=b, every=c, upto=d),
         users(a).hold(b).ramp(to=c, over=d),
         iterations(a, users=b),
+        arrivals("5/s").hold(1).poisson(a),
+        arrivals("5/s").hold(1).gamma(cv=a, burstiness=b, seed=c),
+        arrivals().sine(mean=a, amplitude=b, period=c, duration=d),
+        arrivals().sine(mean="5/s", amplitude="1/s", period="1m", duration=c, phase=d),
+        arrivals().day(low=a, high=b, peak_at=c, low_at=d),
+        stress(a, over=b, hold=c, down=d),
+        spike(a, b, hold=c, after=d),
+        soak(a, b, over=c),
+        break_point(a, by=b, upto=c, every=d),
     ]
     for load in loads:
         if not load.faults:

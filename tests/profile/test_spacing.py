@@ -172,15 +172,14 @@ def test_log_and_exp_are_those_of_the_library_to_the_last_places() -> None:
 @pytest.mark.parametrize("shape", [0.0, -1.0, MIN_SHAPE / 2, MAX_SHAPE * 2, nan, float("inf")])
 def test_a_burstiness_that_is_none_is_refused(shape: float) -> None:
     with pytest.raises(ProfileError, match="cannot have a burstiness") as caught:
-        Spacing("gamma", shape)
+        Spacing(shape)
     assert "0.001 to 1e+06" in str(caught.value.faults[0].hint)
     assert isnan(shape) or str(f"{shape:g}") in str(caught.value)
 
 
 def test_a_spacing_says_what_it_is() -> None:
-    assert [one.describe() for one in (Spacing(), Spacing("poisson"), Spacing("gamma", 0.25))] == [
-        "",
+    assert [one.describe() for one in (Spacing(), Spacing(0.25), Spacing(3.0))] == [
         "Poisson",
-        "gamma of CV 2",
+        "gamma with CV 2",
+        "gamma with CV 0.577",
     ]
-    assert [one.cv for one in (Spacing(), Spacing("poisson"), Spacing("gamma", 0.25))] == [0.0, 1.0, 2.0]

@@ -18,7 +18,6 @@ import os
 import resource
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from functools import cached_property
 from math import log
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,7 +32,6 @@ from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.measure.batches import Batches
 from loadgen.measure.measured import Row
-from loadgen.profile import ArrivalProfile
 from loadgen.units import NS_PER_S
 from tests.support.mm1 import running_mm1
 from tests.support.simulated import wilson
@@ -56,40 +54,17 @@ async def visit(user: User) -> None:
 plan = Plan(
     target="http://127.0.0.1:1",
     mix=visit,
-    load=arrivals("{LAMBDA:.0f}/s").hold("{WARM_S + MEASURED_S}s"),
+    load=arrivals("{LAMBDA:.0f}/s").poisson().hold("{WARM_S + MEASURED_S}s"),
     warmup="{WARM_S}s",
     max_users=100,  # in a hundred million years more are in the queue; and no storm of connections after a stall
 )
 """
 
 
-class Poisson(ArrivalProfile, frozen=True, dict=True, tag="poisson of a test"):
-    """Due times of a Poisson process with the rate of a hold, instead of even ones."""
-
-    seed: int = 0
-
-    @cached_property
-    def _due(self) -> np.ndarray:
-        rng = np.random.default_rng(self.seed)
-        gaps = rng.exponential(1e9 / self.peak, round(self.duration_ns / 1e9 * self.peak * 1.2) + 100)
-        due = np.cumsum(gaps).astype(np.int64)
-        return due[due < self.duration_ns]
-
-    def total(self) -> int:
-        return len(self._due)
-
-    def due_ns(self, n: np.ndarray) -> np.ndarray:
-        due: np.ndarray = self._due[n]
-        return due
-
-
 async def one_run(path: Path, url: str, seed: int) -> Batches:
     batches = Batches(WARM_S * NS_PER_S, (WARM_S + MEASURED_S) * NS_PER_S, INTERVAL_NS)
-    scenario = load(path, overrides=Overrides(target=url))
+    scenario = load(path, overrides=Overrides(target=url, seed=seed))
     drive = Drive(scenario, seed=seed, interval_ns=INTERVAL_NS, emit=lambda delta: batches.read([("local", delta)]))
-    lane = drive._lanes[0]
-    assert isinstance(lane._profile, ArrivalProfile)
-    lane._profile = Poisson(lane._profile.stages, seed)
     await drive.run(perf_counter_ns() + 10 * NS_PER_S)  # each of them collects garbage first
     return batches
 
