@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from bench.report import Section, cost_ns, spread
 from loadgen.engine.schedule import due_times
 from loadgen.engine.share import Share
 from loadgen.profile import ArrivalProfile, Stage
+from loadgen.spacing import Renewal
 from loadgen.units import NS_PER_S
 
 HOW = """\
@@ -30,4 +33,13 @@ def measure() -> Section:
         ["ArrivalProfile.due_ns, an arrival", *spread(cost_ns(lambda: PROFILE.due_ns(block), 1_000), 1), "ns"],
         ["due_times, an own arrival", *spread(cost_ns(lambda: deque(due_times(PROFILE, share), 0), own), 1), "ns"],
     ]
+    for shape, law in ((1.0, "exponential"), (0.25, "gamma of CV 2")):
+        for what, n in (("neighbours", np.arange(1_000)), ("every 100th", np.arange(1_000) * len(WEIGHTS))):
+            rows.append([f"Renewal.areas, {law}, {what}", *spread(cost_ns(_places(shape, n), 1_000), 0), "ns"])
     return Section("Profiles and shares", HOW, ["", "least", "median", "unit"], rows)
+
+
+def _places(shape: float, n: np.ndarray) -> Callable[[], object]:
+    """Each call asks for the places of other arrivals, as a run does."""
+    by_chance, at = Renewal(shape, 7), count(0, len(WEIGHTS) * 1_000)
+    return lambda: by_chance.areas(n + next(at))

@@ -267,6 +267,8 @@ OF_THE_ENGINE = {
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",
 }
 """What the engine uses of what a journey holds: no words of the language."""
+OF_A_LOAD = {"faults", "lower", "profile", "origin", "stages", "level", "said", "shape", "seed"}
+"""What the engine asks of a load."""
 AS_HTTPX = {
     *("charset_encoding", "extensions", "has_redirect_location", "is_closed", "is_informational"),
     *("is_stream_consumed", "read", "aread", "close", "aclose"),
@@ -318,7 +320,11 @@ def test_every_argument_has_an_example() -> None:
 
 
 def test_every_way_to_say_a_load_and_its_data_has_an_example() -> None:
-    assert {"hold", "ramp", "steps"} <= public(Arrivals, Users) & ATTRIBUTES
+    assert public(Arrivals, Users) - OF_A_LOAD <= ATTRIBUTES
+    assert keywords(Arrivals.sine) | keywords(Arrivals.day) <= arguments_of("sine", "day")
+    assert keywords(Arrivals.gamma) | {"seed"} <= arguments_of("gamma") & arguments_of("gamma", "poisson")
+    for shape in (loadgen.stress, loadgen.spike, loadgen.soak, loadgen.break_point):
+        assert keywords(shape) <= arguments_of(shape.__name__)
     assert {"unique", "cycle", "shuffle", "random", "csv", "jsonl", "rows"} <= ATTRIBUTES
     assert {"add", "set", "reveal", "trial", "set_up", "tear_down", "failures", "windows", "histograms"} <= ATTRIBUTES
 
