@@ -31,6 +31,7 @@ from loadgen.dsl.origin import Origin
 from loadgen.dsl.param import Params, params_given
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plan import Plan, rows_needed
+from loadgen.dsl.rendezvous import RendezvousCall, most_together, number_faults, rendezvous_calls
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.siblings import Siblings
 from loadgen.dsl.slo import Slo
@@ -39,6 +40,7 @@ from loadgen.dsl.spec import Overrides
 from loadgen.dsl.statements import run_statements
 from loadgen.engine.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
+from loadgen.units import format_count
 
 __all__ = ["Scenario", "load", "split_plan"]
 
@@ -214,6 +216,7 @@ class _Loaded:
             wrong, doubtful = mistakes(source, targets if self.plans else None)
             self.faults += wrong
             self.warnings += doubtful
+        self.faults += number_faults(self._rendezvous())
         for one in self.journeys:
             self.faults += one.faults
         feeds = {id(one.feed): one.feed for one in self.journeys if one.feed is not None}
@@ -223,6 +226,7 @@ class _Loaded:
             self._check_plan(chosen if chosen is not None and chosen.name == name else plan)
         if chosen is not None:
             self._check_rows(chosen)
+            self._check_rendezvous(chosen)
             self._warn_of_rounded(chosen)
         for name in sorted(self.params.required - set(self.params.asked)):
             hint = did_you_mean(name, self.params.asked) or "the scenario has no param(...)"
@@ -335,6 +339,31 @@ class _Loaded:
                 elif (str(path), line) not in others:
                     helpers += steps
         return own, helpers
+
+    # -- rendez-vous --------------------------------------------------------------------------------
+
+    def _rendezvous(self) -> list[RendezvousCall]:
+        return [call for source in self.siblings.sources.values() for call in rendezvous_calls(source)]
+
+    def _check_rendezvous(self, plan: Plan) -> None:
+        """No more users are to meet than the load can have at a time, as far as reading the files can tell."""
+        if plan.faults:
+            return
+        journeys = {_place(one) for one in self.journeys}
+        for call in self._rendezvous():
+            own = [lane for lane in plan.lanes if (call.file, call.function) in {_place(one) for one in lane.journeys}]
+            # A helper may be called by any journey, so of it only what fits no load is doubtful.
+            is_helper = (call.file, call.function) not in journeys
+            most = [most_together(lane) for lane in (plan.lanes if is_helper else own)]
+            too_few = [(number, why) for number, why in most if number < (call.users or 0)]
+            if not too_few or (is_helper and len(too_few) < len(most)):
+                continue
+            message = (
+                f'rendez-vous "{call.name}" is of {format_count(call.users or 0)} users, and the load {too_few[0][1]}'
+            )
+            hint = "a smaller users=, or more users; a param(...) can be given for each run"
+            fault = Fault(call.file, call.line, message, hint)
+            (self.warnings if is_helper else self.faults).append(fault)
 
     # -- rows and weights -------------------------------------------------------------------------
 

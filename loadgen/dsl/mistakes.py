@@ -31,7 +31,7 @@ from loadgen.errors import Fault
 __all__ = ["RequestName", "mistakes", "request_names"]
 
 _VERBS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request"})
-_AWAITED = frozenset({"think", "pace", "poll", "gather"})
+_AWAITED = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
 _ENTERED = frozenset({"step", "measure"})
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
 _USERS = re.compile(r"\b(User|UserWith)\b")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loadgen.errors import Fault, ScenarioError
 
@@ -63,8 +64,7 @@ class Source:
 
     def steps(self) -> dict[int, tuple[StepName, ...]]:
         """The steps of each function by the function's first line (of its first decorator, as in `co_firstlineno`)."""
-        functions = (n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-        return {_first_line(fn): tuple(self._steps_of(fn.body, ())) for fn in functions}
+        return {line: tuple(self._steps_of(fn.body, ())) for line, fn in self.functions()}
 
     def argument_lines(self, line: int) -> dict[str, int]:
         """Where the arguments of the `Plan(` at `line` stand, by name, and the elements of lists: "slos[1]"."""
@@ -94,6 +94,21 @@ class Source:
         """Of an expression that is a text: a regular expression, and for people, with `{...}` for what is computed."""
         pattern, text, _ = self._name(node)
         return pattern, text
+
+    def number_of(self, node: ast.expr) -> int | None:
+        """Of an expression that is a whole number, written there or as a constant of the module."""
+        value = self._constants.get(node.id) if isinstance(node, ast.Name) else None
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            value = -node.operand.value if type(node.operand.value) is int else None
+        elif isinstance(node, ast.Constant) and type(node.value) is int:
+            value = node.value
+        return value if isinstance(value, int) else None
+
+    def functions(self) -> Iterator[tuple[int, ast.FunctionDef | ast.AsyncFunctionDef]]:
+        """All of them, each with its first line (of its first decorator, as in `co_firstlineno`)."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield _first_line(node), node
 
     def keyword_line(self, line: int, name: str) -> int:
         """Where the argument `name` of a call that begins at `line`, or holds it, stands; `line` when there is none."""
@@ -187,15 +202,15 @@ def _imports(body: Sequence[ast.AST], is_certain: bool) -> Iterator[Import]:
             yield from _imports(list(ast.iter_child_nodes(node)), is_certain and isinstance(node, ast.ClassDef))
 
 
-def _constants(tree: ast.Module) -> dict[str, str]:
-    """Module-level names that are one text and are assigned nowhere else in the file."""
+def _constants(tree: ast.Module) -> dict[str, str | int]:
+    """Module-level names that are one text or whole number and are assigned nowhere else in the file."""
     stores: dict[str, int] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             stores[node.id] = stores.get(node.id, 0) + 1
         elif isinstance(node, ast.arg):
             stores[node.arg] = stores.get(node.arg, 0) + 1
-    found: dict[str, str] = {}
+    found: dict[str, str | int] = {}
     for node in tree.body:
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
@@ -203,8 +218,9 @@ def _constants(tree: ast.Module) -> dict[str, str]:
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target]
         value = getattr(node, "value", None)
-        if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            found.update({t.id: value.value for t in targets if isinstance(t, ast.Name) and stores[t.id] == 1})
+        if isinstance(value, ast.Constant) and type(value.value) in (str, int):
+            constant: Any = value.value
+            found.update({t.id: constant for t in targets if isinstance(t, ast.Name) and stores[t.id] == 1})
     return found
 
 

@@ -204,3 +204,23 @@ def test_check_shows_the_status_of_what_user_httpx_asked_for(shop: RunningTarget
     assert result.exit_code == 0, result.stdout
     row = next(line for line in result.stdout.splitlines() if line.startswith("GET / "))
     assert row.split()[2:5] == ["-", "200", "ok"]
+
+
+MEETS = """
+from loadgen import Plan, User, journey, users
+
+
+@journey
+async def sale(user: User) -> None:
+    assert await user.rendezvous("sale opens", users=1_000, timeout="1h")
+    await user.http.get("/")
+
+plan = Plan(target="http://127.0.0.1:1", load=users(1_000).hold("1m"), mix=sale)
+"""
+
+
+def test_check_waits_for_nobody_at_a_rendezvous_and_says_so(shop: RunningTarget, tmp_path: Path) -> None:
+    (tmp_path / "meets.py").write_text(MEETS)
+    result = loadgen("check", tmp_path / "meets.py", "--target", shop.url)
+    assert result.exit_code == 0, result.stdout
+    assert "rendez-vous sale opens: in a run 1,000 users meet here; this one went on alone" in result.stdout
