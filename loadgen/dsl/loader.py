@@ -351,16 +351,16 @@ class _Loaded:
             return
         journeys = {_place(one) for one in self.journeys}
         for call in self._rendezvous():
+            if call.users is None:
+                continue
             own = [lane for lane in plan.lanes if (call.file, call.function) in {_place(one) for one in lane.journeys}]
             # A helper may be called by any journey, so of it only what fits no load is doubtful.
             is_helper = (call.file, call.function) not in journeys
             most = [most_together(lane) for lane in (plan.lanes if is_helper else own)]
-            too_few = [(number, why) for number, why in most if number < (call.users or 0)]
+            too_few = [(number, why) for number, why in most if number < call.users]
             if not too_few or (is_helper and len(too_few) < len(most)):
                 continue
-            message = (
-                f'rendez-vous "{call.name}" is of {format_count(call.users or 0)} users, and the load {too_few[0][1]}'
-            )
+            message = f'rendez-vous "{call.name}" is of {format_count(call.users)} users, and the load {too_few[0][1]}'
             hint = "a smaller users=, or more users; a param(...) can be given for each run"
             fault = Fault(call.file, call.line, message, hint)
             (self.warnings if is_helper else self.faults).append(fault)
