@@ -17,12 +17,13 @@ from tests.support.scenarios import write
 
 MS = 1_000_000
 
+# `int(...)`: computed, so that more than the load can have is no fault before it starts.
 SALE = """\
 from loadgen import Load, Plan, User, arrivals, iterations, journey, users
 
 @journey
 async def sale(user: User) -> None:
-    await user.rendezvous("sale opens", users={users}, timeout="{timeout}")
+    await user.rendezvous("sale opens", users=int({users}), timeout="{timeout}")
     await user.http.get("/")
 
 plan = Plan(target="http://127.0.0.1:1", {plan})
