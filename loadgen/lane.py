@@ -8,21 +8,20 @@ own, so that what is exact for one load is exact for each of several.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from loadgen.drives import ClosedDrive, CountedDrive, Drive, Mark, OpenDrive
 from loadgen.dsl.feed import open_feed
 from loadgen.dsl.lanes import Lane
 from loadgen.dsl.life import BoundJourney
 from loadgen.dsl.plan import Plan
-from loadgen.engine.clock import MonotonicClock, sleep_or_stop
-from loadgen.engine.executor import drive_arrivals, drive_iterations, drive_users
+from loadgen.engine.clock import MonotonicClock, sleep_or_stop, sleep_to
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.rendezvous import END_GRACE_S, Points
-from loadgen.engine.schedule import due_times, own_iterations, own_spans
 from loadgen.engine.share import RandomMix, RowIndex, Share
 from loadgen.engine.users import Life, UserPool
-from loadgen.profile import ArrivalProfile, IterationProfile, UserProfile
+from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
 
 __all__ = ["MAX_USERS", "LaneDrive", "bind"]
 
@@ -63,16 +62,14 @@ class LaneDrive:
         self.name = lane.name
         self.journeys = tuple(one.name for one in lane.journeys)
         self._profile = lane.profile
-        self._schedule = lane.schedule() if isinstance(lane.profile, ArrivalProfile) else None
-        self._load, self._marks, self._points = load, marks, points
+        self._load, self._points = load, points
         self._from_ns = 0
         self._is_taken_over = False
+        self._is_over = False
         self._has_unique_rows = any(one.feed is not None and one.feed.is_unique for one in lane.journeys)
         self._after_ns = lane.after_ns
-        self._warmup_ns = warmup_ns - lane.after_ns
-        self._new_life = new_life
         # Drawn by chance, arrivals are dealt as if there were one journey: which it is follows from n.
-        self._chance = RandomMix(seed, load, lane.weights) if lane.random else None
+        chance = RandomMix(seed, load, lane.weights) if lane.random else None
         mix = [1.0] if lane.random else lane.weights
         self._share = Share.of(index, weights, mix, worker, workers, lane.max_users)
         tags = (("load", lane.name),) if lane.name else ()
@@ -83,13 +80,17 @@ class LaneDrive:
         self.pool = UserPool(
             new_life, recorder, (measured, warm), max_users=most, max_lateness_ns=max_lateness_ns, load=load
         )
+        self._mark = Mark(marks, load)
+        self._drive = self._new_drive(lane, chance, new_life, warmup_ns - lane.after_ns)
+        self._moved = asyncio.Event()
+        """The end of the load is another one."""
         self._clock: MonotonicClock | None = None
         self.start_skew_ns = 0
         """How long after its beginning the load was really begun."""
 
     @property
     def is_open(self) -> bool:
-        return self._schedule is not None
+        return isinstance(self._drive, OpenDrive)
 
     @property
     def left_out(self) -> str:
@@ -105,7 +106,7 @@ class LaneDrive:
             return ""
         whose = f"of load {self.name}" if self.name else "of the load"
         if not isinstance(profile, UserProfile):
-            if self._marks is not None:
+            if self._mark.kept is not None:
                 return ""
             return f"the rest {whose}'s iterations: which of them were begun is not known"
         return f"the users {whose}: their rows must not be used again" if self._has_unique_rows else ""
@@ -121,20 +122,49 @@ class LaneDrive:
         self._is_taken_over = from_ns > 0
         # One clock a lane: its alarm serves one waiter.
         clock = self._clock = MonotonicClock(t0_ns + self._after_ns)
-        driving = asyncio.create_task(self._drive(clock, stop))
+        driving = asyncio.create_task(self._driven(clock, stop))
         await sleep_or_stop(clock, self._from_ns, stop)
         self.start_skew_ns = clock.elapsed_ns() - self._from_ns
-        end_ns = self._profile.duration_ns
-        if end_ns is not None:
-            await sleep_or_stop(clock, end_ns, stop)
-        else:
-            stopped = asyncio.ensure_future(stop.wait())
-            await asyncio.wait([driving, stopped], return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
+        await self._until_end(clock, stop, driving)
+        self._is_over = True
         self._points.end(self._load, 0.0 if stop.is_set() else END_GRACE_S)
         if driving.done():
             driving.result()
         return driving
+
+    def adjust(self, at_ns: int, stages: Sequence[Stage]) -> bool:
+        """From `at_ns` after T0 on, the load is these stages; from now on, where that is over.
+
+        Also before `run`. Returns whether it could: False when nothing is started any more.
+        """
+        if self._is_over:
+            return False
+        self._drive.adjust(max(0, at_ns - self._after_ns), stages)
+        self._moved.set()
+        return True
+
+    async def _until_end(self, clock: MonotonicClock, stop: asyncio.Event, driving: asyncio.Task[None]) -> None:
+        """Until all that is due has been started, or until `stop`. The end may move meanwhile."""
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                self._moved.clear()
+                end_ns = self._drive.end_ns
+                if end_ns is not None and clock.elapsed_ns() >= end_ns:
+                    through = asyncio.ensure_future(self._drive.through())
+                    await _first_of(stopped, driving, own=[through])
+                    return
+                moved = [asyncio.ensure_future(self._moved.wait())]
+                if end_ns is not None:
+                    await _first_of(stopped, own=[*moved, asyncio.ensure_future(sleep_to(clock, end_ns))])
+                elif isinstance(self._drive, CountedDrive):
+                    await _first_of(stopped, driving, own=moved)
+                    if driving.done():
+                        return
+                else:  # paused
+                    await _first_of(stopped, own=moved)
+        finally:
+            stopped.cancel()
 
     async def close(self) -> None:
         """End the users, with their connections."""
@@ -142,24 +172,28 @@ class LaneDrive:
         if self._clock is not None:
             self._clock.close()
 
-    async def _drive(self, clock: MonotonicClock, stop: asyncio.Event) -> None:
-        profile, share, pool, chance = self._profile, self._share, self.pool, self._chance
+    async def _driven(self, clock: MonotonicClock, stop: asyncio.Event) -> None:
         if self._is_taken_over and self.left_out:
             return
-        if self._schedule is not None:
-            blocks = due_times(self._schedule, share, chance, self._from_ns)
-            await drive_arrivals(blocks, clock, clock.t0_ns, pool, stop, self._warmup_ns)
-        elif isinstance(profile, UserProfile):
-            spans = own_spans(profile, share, self._from_ns)
+        await self._drive.drive(clock, clock.t0_ns, stop, self._from_ns)
+
+    def _new_drive(self, lane: Lane, chance: RandomMix | None, new_life: Callable[[], Life], warmup_ns: int) -> Drive:
+        profile, share, pool = lane.profile, self._share, self.pool
+        if isinstance(profile, UserProfile):
             journey_of = share.journey_of if chance is None else _drawn(chance)
-            await drive_users(spans, journey_of, self._new_life, clock, pool, stop, self._warmup_ns)
-        elif isinstance(profile, IterationProfile):
-            users = len(share.owns_users(profile.users))
-            own = own_iterations(profile, share, chance)
-            if self._marks is not None:
-                done = self._marks[self._load]
-                own = _marked(own_iterations(profile, share, chance, done), self._marks, self._load, done)
-            await drive_iterations(own, users, self._new_life, clock, pool, stop, self._warmup_ns)
+            return ClosedDrive(profile, share, journey_of, new_life, pool, warmup_ns)
+        if isinstance(profile, IterationProfile):
+            return CountedDrive(profile, share, chance, new_life, pool, warmup_ns, self._mark)
+        return OpenDrive(lane.schedule(), share, chance, pool, warmup_ns, self._mark)
+
+
+async def _first_of(*others: asyncio.Future[Any], own: Sequence[asyncio.Future[Any]]) -> None:
+    """Return when one of them is done; those that are ours are cancelled then."""
+    try:
+        await asyncio.wait([*others, *own], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in own:
+            one.cancel()
 
 
 def bind(plan: Plan, load: int) -> list[BoundJourney]:
@@ -190,13 +224,6 @@ def bind(plan: Plan, load: int) -> list[BoundJourney]:
             BoundJourney(journey.name, journey.fn, row, journey.set_up_fn, journey.tear_down_fn, journey.state, each)
         )
     return bound
-
-
-def _marked(own: Iterator[tuple[int, int]], marks: memoryview[int], load: int, done: int) -> Iterator[tuple[int, int]]:
-    """The mark is made before an iteration begins: what may have been begun is never begun again."""
-    for count, one in enumerate(own, done + 1):
-        marks[load] = count
-        yield one
 
 
 def _drawn(chance: RandomMix) -> Callable[[int, int], int]:

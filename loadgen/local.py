@@ -37,7 +37,7 @@ from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.exemplar import MAX_EXEMPLARS
 from loadgen.measure.redact import Redactor
 from loadgen.measure.waiting import WaitingAt
-from loadgen.profile import ArrivalProfile
+from loadgen.profile import ArrivalProfile, Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 __all__ = ["Drive", "Totals"]
@@ -196,6 +196,16 @@ class Drive:
     def release(self, load: int, point: str, upto: int, at_ns: int) -> None:
         """Who waits at the rendez-vous `point` of a load, up to the `upto`-th that came, goes on at `at_ns`."""
         self._points.release(load, point, upto, at_ns)
+
+    def adjust(self, load: int, at_ns: int, stages: Sequence[Stage]) -> None:
+        """From `at_ns` after T0 on, load `load` is these stages. Also before `run`; each once, in order.
+
+        What comes when the load is over already is not followed, and that is said.
+        """
+        lane = self._lanes[load]
+        if not lane.adjust(at_ns, stages):
+            whose = f"load {lane.name}" if lane.name else "the load"
+            self._recorder.note(f"a change of {whose} came after its end, and was not followed")
 
     @property
     def left_out(self) -> str:

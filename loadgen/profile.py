@@ -11,7 +11,7 @@ from 0 over the whole fleet. The arithmetic of arrivals is `timeline.py`'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -35,6 +35,7 @@ __all__ = [
     "Stage",
     "UserProfile",
     "exact",
+    "spans_of",
 ]
 
 MAX_RATE_PER_S = 1e8
@@ -53,9 +54,12 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
     stages: tuple[Stage, ...]
     spacing: Spacing | None = None
     """By chance; None: evenly."""
+    is_edited: bool = False
+    """It was changed while it ran (`edits.py`): it may have been over before it had anything to do."""
 
     def __post_init__(self) -> None:
-        _check(self.stages, "rate", "/s", MAX_RATE_PER_S)
+        if not self.is_edited:
+            _check(self.stages, "rate", "/s", MAX_RATE_PER_S)
 
     @property
     def duration_ns(self) -> int:
@@ -119,9 +123,12 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
     """
 
     stages: tuple[Stage, ...]
+    is_edited: bool = False
+    """As of arrivals."""
 
     def __post_init__(self) -> None:
-        _check(self.stages, "number of users", " users", MAX_USERS)
+        if not self.is_edited:
+            _check(self.stages, "number of users", " users", MAX_USERS)
 
     @property
     def duration_ns(self) -> int:
@@ -137,30 +144,8 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
         return ceil(self._timeline.value_at(t_ns))
 
     def spans(self, user: int) -> tuple[tuple[int, int], ...]:
-        """When global user `user` is there: (start_ns, stop_ns) in order, without the stop, exact to the ns.
-
-        Cost: about 8 µs a stage.
-        """
-        spans: list[tuple[int, int]] = []
-        for start_ns, stop_ns in self._stage_spans(user):
-            if spans and spans[-1][1] == start_ns:
-                spans[-1] = (spans[-1][0], stop_ns)
-            else:
-                spans.append((start_ns, stop_ns))
-        return tuple(spans)
-
-    def _stage_spans(self, user: int) -> Iterator[tuple[int, int]]:
-        for (start_ns, end_ns), stage in zip(pairwise(_edges(self.stages)), self.stages, strict=True):
-            start, end = exact(stage.start), exact(stage.end)
-            if start_ns == end_ns or max(start, end) <= user:
-                continue
-            if min(start, end) > user or start == end:
-                yield start_ns, end_ns
-                continue
-            crossing_ns = start_ns + (user - start) / (end - start) * (end_ns - start_ns)
-            first_ns, stop_ns = (floor(crossing_ns) + 1, end_ns) if end > start else (start_ns, ceil(crossing_ns))
-            if first_ns < stop_ns:
-                yield first_ns, stop_ns
+        """When global user `user` is there: (start_ns, stop_ns) in order, without the stop, exact to the ns."""
+        return tuple(spans_of(self.stages, user))
 
     def scaled_to(self, peak: float) -> UserProfile:
         """The same shape, with `peak` users at its highest."""
@@ -223,6 +208,40 @@ class IterationProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="itera
     def describe(self) -> str:
         """ "iterations: 1,000 by 10 users"."""
         return f"iterations: {self.iterations:,} by {self.users:,} user{'s' * (self.users != 1)}"
+
+
+def spans_of(stages: Iterable[Stage], user: int) -> Iterator[tuple[int, int]]:
+    """When the level is above `user`: (start_ns, stop_ns) in order, without the stop, exact to the ns.
+
+    Cost: 0.3 µs a stage, 8 µs one in which the user comes or goes.
+    """
+    span: tuple[int, int] | None = None
+    for first_ns, stop_ns in _stage_spans(stages, user):
+        if span is not None and span[1] == first_ns:
+            span = (span[0], stop_ns)
+            continue
+        if span is not None:
+            yield span
+        span = (first_ns, stop_ns)
+    if span is not None:
+        yield span
+
+
+def _stage_spans(stages: Iterable[Stage], user: int) -> Iterator[tuple[int, int]]:
+    end_ns = 0
+    for stage in stages:
+        start_ns, end_ns = end_ns, end_ns + stage.duration_ns
+        # What is above a whole number as a float is so as a fraction, too.
+        if start_ns == end_ns or (stage.start <= user and stage.end <= user):
+            continue
+        if stage.start > user and stage.end > user:
+            yield start_ns, end_ns
+            continue
+        start, end = exact(stage.start), exact(stage.end)
+        crossing_ns = start_ns + (user - start) / (end - start) * (end_ns - start_ns)
+        first_ns, stop_ns = (floor(crossing_ns) + 1, end_ns) if end > start else (start_ns, ceil(crossing_ns))
+        if first_ns < stop_ns:
+            yield first_ns, stop_ns
 
 
 Profile = ArrivalProfile | UserProfile | IterationProfile

@@ -14,6 +14,7 @@ from enum import Enum
 
 from loadgen.errors import IllegalTransition
 from loadgen.wire.messages import (
+    Adjust,
     Fin,
     Message,
     Ready,
@@ -85,6 +86,8 @@ class Crew:
     is_stopping: bool = False
     reason: str = ""
     """Why the last one died."""
+    adjusts: tuple[Adjust, ...] = ()
+    """All that were heard, in order: a process that takes a place hears them before it begins."""
 
     @classmethod
     def of(cls, workers: int) -> Crew:
@@ -114,7 +117,7 @@ class Died:
 class Told:
     """To all of them, by the agent; what is for one of them names it."""
 
-    message: SetUp | StartAt | ReleaseAt | Stop | TearDown
+    message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown
 
 
 Event = Said | Died | Told
@@ -196,8 +199,9 @@ def step(crew: Crew, event: Event) -> Moved:
     """What one worker says changes its place, and now and then what the crew says.
 
     event       | loading        | ready         | running        | coming          | done          | gone, lost
-    Ready       | -> ready; the  | illegal       | illegal        | -> running, it  | illegal       | illegal
-                | last: answered |               |                | is told T0; when|               |
+    Ready       | -> ready; the  | illegal       | illegal        | -> running, told| illegal       | illegal
+                | last: answered |               |                | all Adjusts and |               |
+                |                |               |                | T0; when        |               |
                 |                |               |                | stopping: lost  |               |
     Refused     | answered       | answered      | as Died        | as Died         | answered      | illegal
     SetUpDone   | illegal        | answered      | answered       | illegal         | illegal       | illegal
@@ -208,6 +212,7 @@ def step(crew: Crew, event: Event) -> Moved:
     SetUp       | to worker 0; its value goes to all with StartAt
     StartAt     | illegal        | -> running    | ignored
     ReleaseAt   | to the worker that it names, if that runs and the process is the one that it names
+    Adjust      | the next in number: kept, and to each that is ready or runs; others, and when stopping: ignored
     Stop        | to each that runs; nobody is replaced from here on
     TearDown    | to the first that is ready or done; nobody: answered with that
 
@@ -222,7 +227,7 @@ def step(crew: Crew, event: Event) -> Moved:
             return _died(crew, event, worker, reason)
 
 
-def _told(crew: Crew, message: SetUp | StartAt | ReleaseAt | Stop | TearDown) -> Moved:
+def _told(crew: Crew, message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown) -> Moved:
     match message:
         case ReleaseAt(worker=worker, life=life):
             is_meant = worker < len(crew.hands) and crew.hands[worker] == Hand(Stage.RUNNING, life)
@@ -233,11 +238,17 @@ def _told(crew: Crew, message: SetUp | StartAt | ReleaseAt | Stop | TearDown) ->
             ready = [worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.READY]
             hands = tuple(replace(h, stage=Stage.RUNNING) if h.stage is Stage.READY else h for h in crew.hands)
             return replace(crew, hands=hands), tuple(TellOne(worker, message) for worker in ready)
+        case Adjust():
+            if crew.is_stopping or message.number != len(crew.adjusts) + 1:
+                return crew, ()
+            able = [worker for worker, hand in enumerate(crew.hands) if hand.stage in (Stage.READY, Stage.RUNNING)]
+            kept = replace(crew, adjusts=(*crew.adjusts, message))
+            return kept, tuple(TellOne(worker, message) for worker in able)
         case Stop():
             running = [worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.RUNNING]
             return replace(crew, is_stopping=True), tuple(TellOne(worker, message) for worker in running)
-    able = (Stage.READY, Stage.DONE)
-    first = next((worker for worker, hand in enumerate(crew.hands) if hand.stage in able), None)
+    tearing = (Stage.READY, Stage.DONE)
+    first = next((worker for worker, hand in enumerate(crew.hands) if hand.stage in tearing), None)
     if first is None:
         return crew, (Answer(TornDown(message.run_id, "no worker is left to run the plan's tear-down")),)
     return crew, (TellOne(first, message),)
@@ -253,7 +264,8 @@ def _said(crew: Crew, worker: int, message: Ready | Refused | SetUpDone | Fin | 
         case Stage.COMING, Ready(left_out=left_out):
             if crew.is_stopping:
                 return _settled(_moved(crew, worker, Stage.LOST), Drop(worker))
-            return _moved(crew, worker, Stage.RUNNING), (Resume(worker, left_out),)
+            told = tuple(TellOne(worker, adjust) for adjust in crew.adjusts)
+            return _moved(crew, worker, Stage.RUNNING), (*told, Resume(worker, left_out))
         case ((Stage.LOADING | Stage.READY | Stage.DONE), Refused()):
             return crew, (Answer(message),)
         case ((Stage.RUNNING | Stage.COMING), Refused(reason=reason)):

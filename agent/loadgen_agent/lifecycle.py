@@ -20,6 +20,7 @@ from enum import Enum
 
 from loadgen.errors import ExitCode, IllegalTransition
 from loadgen.wire.messages import (
+    Adjust,
     Bye,
     Fin,
     Message,
@@ -152,7 +153,7 @@ class GaveUp:
     reason: str
 
 
-FromController = Welcome | Rejected | Prepare | SetUp | StartAt | ReleaseAt | Stop | TearDown | Bye
+FromController = Welcome | Rejected | Prepare | SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown | Bye
 FromWorker = Ready | Refused | SetUpDone | Fin | TornDown
 Event = (
     FromController
@@ -194,7 +195,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class TellWorkers:
-    message: SetUp | StartAt | ReleaseAt | Stop | TearDown
+    message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,7 @@ def step(agent: Agent, event: Event) -> Moved:
                    |           |             | -> fetching; the same: ready again      |             |             |
     SetUp          | ignored   | ignored     | ignored     | ignored     | to workers  | ignored     | ignored     | ignored
     StartAt        | ignored   | ignored     | ignored     | ignored     | -> running  | ignored     | ignored     | ignored
+    Adjust         | ignored   | ignored     | ignored     | ignored     | to workers  | to workers  | ignored     | ignored
     ReleaseAt      | ignored   | ignored     | ignored     | ignored     | ignored     | to workers  | to workers  | ignored
     Stop           | ignored   | ignored     | -> idle     | -> finished | -> finished | -> stopping | to workers  | ignored
     TearDown       | ignored   | ignored     | ignored     | ignored     | to workers  | ignored     | ignored     | to workers
@@ -258,7 +260,18 @@ def step(agent: Agent, event: Event) -> Moved:
     if agent.phase is Phase.GONE:
         return agent, ()
     match event:
-        case Welcome() | Rejected() | Prepare() | SetUp() | StartAt() | ReleaseAt() | Stop() | TearDown() | Bye():
+        case (
+            Welcome()
+            | Rejected()
+            | Prepare()
+            | SetUp()
+            | StartAt()
+            | Adjust()
+            | ReleaseAt()
+            | Stop()
+            | TearDown()
+            | Bye()
+        ):
             return _heard_controller(agent, event)
         case Ready() | Refused() | SetUpDone() | Fin() | TornDown() | WorkersLost():
             return _heard_worker(agent, event)
@@ -301,6 +314,8 @@ def _heard_controller(agent: Agent, event: FromController) -> Moved:
         case StartAt() if agent.phase is Phase.READY:
             return replace(agent, phase=Phase.RUNNING), (TellWorkers(event),)
         case ReleaseAt() if agent.phase.has_load:
+            return agent, (TellWorkers(event),)
+        case Adjust() if agent.phase in (Phase.READY, Phase.RUNNING):
             return agent, (TellWorkers(event),)
         case Stop(reason=reason, now=now):
             return _stop(agent, reason, now, by_controller=True)

@@ -25,6 +25,7 @@ from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
     Ack,
+    Adjust,
     BundleChunk,
     Bye,
     ClockPing,
@@ -194,7 +195,7 @@ class Supervisor:
             case Welcome():
                 self._hello_ns, self._lease_ns = None, round(message.lease_s * NS_PER_S)
                 self._event(message)
-            case Rejected() | Prepare() | SetUp() | StartAt() | ReleaseAt() | Stop() | TearDown() | Bye():
+            case Rejected() | Prepare() | SetUp() | StartAt() | Adjust() | ReleaseAt() | Stop() | TearDown() | Bye():
                 self._event(message)
             case _:
                 log.warning("an agent has no use for %s", type(message).__name__)
@@ -244,7 +245,7 @@ class Supervisor:
                 if not self._done.done():
                     self._done.set_result(effect)
 
-    def _tell_workers(self, message: SetUp | StartAt | ReleaseAt | Stop | TearDown) -> None:
+    def _tell_workers(self, message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown) -> None:
         now_ns = time.perf_counter_ns()
         match message:
             case StartAt(t0_ns=t0_ns):
@@ -395,7 +396,9 @@ class Supervisor:
     def _beat(self, now_ns: int) -> None:
         self._heartbeat_ns = now_ns
         sent, acked = (self._ledger.sent, self._ledger.acked) if self._ledger is not None else (-1, -1)
-        self._link.send(Heartbeat(self._agent.run_id, self._agent.phase.value, sent, acked, self._note(now_ns)))
+        adjusted = self._workers.adjusted if self._workers is not None else 0
+        phase, note = self._agent.phase.value, self._note(now_ns)
+        self._link.send(Heartbeat(self._agent.run_id, phase, sent, acked, note, adjusted))
         # A sign of life to be had while no delta is acknowledged, e.g. since the scenario blocks its loop.
         if self._agent.phase.has_load and now_ns - self._link.heard_ns > 2 * HEARTBEAT_NS:
             self._link.send(ClockPing(now_ns))

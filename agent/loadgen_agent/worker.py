@@ -30,6 +30,7 @@ from loadgen.local import Drive
 from loadgen.measure.redact import Redactor
 from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import (
+    Adjust,
     Bye,
     Fin,
     Heartbeat,
@@ -93,6 +94,8 @@ class Worker:
                 self._stream.write(await self._set_up(message))
             case StartAt():
                 self._running = asyncio.create_task(self._run(message))
+            case Adjust() if self._drive is not None:
+                self._drive.adjust(message.load, message.at_ns, message.stages)
             case Stop() if self._drive is not None:
                 self._drive.stop(now=message.now)
             case ReleaseAt() if self._drive is not None:

@@ -19,6 +19,7 @@ from loadgen.measure.delta import Delta
 from loadgen.measure.loss import NOBODY, Loss
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import (
+    Adjust,
     Fin,
     Heartbeat,
     Message,
@@ -131,11 +132,16 @@ class Workers:
         """By worker; None where no process runs."""
         return tuple(place.child.pid if place.child is not None else None for place in self._places)
 
+    @property
+    def adjusted(self) -> int:
+        """Number of the last Adjust that was heard; 0: none."""
+        return len(self._crew.adjusts)
+
     def begin(self) -> None:
         for worker in range(self._crews.workers):
             self._begin(worker, 0)
 
-    def tell(self, message: SetUp | StartAt | ReleaseAt | Stop | TearDown) -> None:
+    def tell(self, message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown) -> None:
         """All of them, or the one that is named. StartAt and ReleaseAt are on our own clock."""
         if isinstance(message, StartAt) and self._start is None:
             self._start = message

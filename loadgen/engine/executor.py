@@ -9,42 +9,69 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
 
 from loadgen.engine.clock import Clock, sleep_or_stop
+from loadgen.engine.crowd import Crowd, Gate, woken_by
 from loadgen.engine.schedule import Block
 from loadgen.engine.users import Arrival, Life, UserPool
 
-__all__ = ["drive_arrivals", "drive_iterations", "drive_users"]
+__all__ = ["Cursor", "drive_arrivals", "drive_iterations", "drive_users"]
 
 TURN = 16
 """After so many iterations a closed user lets the others run: a journey that awaits nothing must not starve them.
 At each iteration it would cost a turn of the loop, measured as 2 µs a request of a four-request journey."""
 
 
+class Cursor:
+    """Where a drive of arrivals stood when it was cancelled."""
+
+    __slots__ = ("n",)
+
+    def __init__(self) -> None:
+        self.n: int | None = None
+        """The first arrival that it had not started; None: it had not begun."""
+
+
 async def drive_arrivals(
-    blocks: Iterable[Block], clock: Clock, t0_ns: int, pool: UserPool, stop: asyncio.Event, warmup_ns: int
+    blocks: Iterable[Block],
+    clock: Clock,
+    t0_ns: int,
+    pool: UserPool,
+    stop: asyncio.Event,
+    warmup_ns: int,
+    cursor: Cursor | None = None,
 ) -> None:
     """HOT, once an iteration: budget 3 µs (bench/drive.py).
 
     Waits for absolute times, so a late wake-up shifts one start and not the rate;
     all that is due is started in one tick, and nothing before it is due.
+
+    It waits in `sleep_until` and nowhere else, so it can be cancelled at any time and begun again with other due
+    times from `cursor` on: what it had not started is known, at no cost to what it starts.
     """
     elapsed_ns = clock.elapsed_ns
     now_ns = elapsed_ns()
-    for block in blocks:
-        for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
-            if due_ns > now_ns:
-                now_ns = elapsed_ns()
+    n = None
+    try:
+        for block in blocks:
+            for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
                 if due_ns > now_ns:
-                    await clock.sleep_until(due_ns)
                     now_ns = elapsed_ns()
-                if stop.is_set():
-                    return
-            pool.arrive(Arrival(t0_ns + due_ns, n, journey, due_ns < warmup_ns))
+                    if due_ns > now_ns:
+                        await clock.sleep_until(due_ns)
+                        now_ns = elapsed_ns()
+                    if stop.is_set():
+                        return
+                pool.arrive(Arrival(t0_ns + due_ns, n, journey, due_ns < warmup_ns))
+    except asyncio.CancelledError:
+        if cursor is not None:
+            cursor.n = n
+        raise
 
 
 async def drive_users(
-    spans: Sequence[tuple[int, Sequence[tuple[int, int]]]],
+    crowd: Crowd,
     journey_of: Callable[[int, int], int],
     new_life: Callable[[], Life],
     clock: Clock,
@@ -52,32 +79,64 @@ async def drive_users(
     stop: asyncio.Event,
     warmup_ns: int,
 ) -> None:
-    """Keep each of our users going for its spans of the profile.
+    """Keep each user of the crowd going while the plan has it there. Returns when nobody is left or to come.
 
     Args:
-        spans: (global user index, when it is alive: start and end in ns of the run).
         journey_of: (user, its i-th iteration from 0) -> journey index.
 
-    A user whose span is over finishes its iteration and leaves; its data row is its index.
+    A user whose time is over finishes its iteration, and leaves when it is not to come again; its data row is its
+    index. Where the plan is changed, who has left and is wanted again comes as a new person with the same row.
     """
 
-    async def live(user: int, alive: Sequence[tuple[int, int]]) -> None:
-        slot = pool.join(new_life())
-        done = 0
+    async def live(user: int) -> None:
+        slot, stay = pool.join(new_life()), crowd.stay_of(user)
         try:
-            for start_ns, end_ns in alive:
-                await sleep_or_stop(clock, start_ns, stop)
-                while not stop.is_set() and (now_ns := clock.elapsed_ns()) < end_ns:
+            while not stop.is_set():
+                if (span := crowd.next_span(user, clock.elapsed_ns())) is None:
+                    if not crowd.is_held:
+                        return
+                    await crowd.changes.until(clock, None)
+                    continue
+                start_ns, stay.end_ns = span
+                await crowd.changes.until(clock, start_ns)
+                if clock.elapsed_ns() < start_ns:  # something has changed
+                    continue
+                while not stop.is_set() and (now_ns := clock.elapsed_ns()) < stay.end_ns:
+                    done = stay.done
                     arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
+                    stay.done = done + 1
                     await pool.begin(slot, arrival)
                     pool.end(slot, arrival)
-                    done += 1
-                    if not done % TURN:
+                    if not stay.done % TURN:
                         await asyncio.sleep(0)
         finally:
             await pool.leave(slot)
 
-    await _all([live(user, alive) for user, alive in spans])
+    lives: dict[int, asyncio.Task[None]] = {}
+
+    def left(user: int, life: asyncio.Task[None]) -> None:
+        del lives[user]
+        if not life.cancelled():
+            life.exception()  # one that fails ends alone
+        is_wanted = not stop.is_set() and crowd.next_span(user, clock.elapsed_ns()) is not None
+        if is_wanted or not lives:
+            crowd.changes.wake()
+
+    with woken_by(stop, crowd.changes):
+        try:
+            while not stop.is_set():
+                changed = crowd.changes.next
+                for user in crowd.wanted(clock.elapsed_ns()):
+                    if user not in lives:
+                        lives[user] = asyncio.create_task(live(user))
+                        lives[user].add_done_callback(partial(left, user))
+                if not lives:
+                    return
+                await changed.wait()
+            await asyncio.gather(*lives.values(), return_exceptions=True)
+        finally:
+            for life in lives.values():
+                life.cancel()
 
 
 async def drive_iterations(
@@ -88,12 +147,15 @@ async def drive_iterations(
     pool: UserPool,
     stop: asyncio.Event,
     warmup_ns: int,
+    gate: Gate | None = None,
 ) -> None:
     """Our `users` users share our iterations until none is left.
 
     Args:
-        own: (global iteration index, journey index) of each of our iterations.
+        own: (global iteration index, journey index) of each of our iterations. None is taken from it that is not begun.
+        gate: while it is shut, nothing is begun. Whoever sets `stop` also opens it.
     """
+    gate = gate or Gate()
 
     async def live() -> None:
         slot = pool.join(new_life())
@@ -103,6 +165,8 @@ async def drive_iterations(
                 arrival = Arrival(None, n, journey, clock.elapsed_ns() < warmup_ns)
                 await pool.begin(slot, arrival)
                 pool.end(slot, arrival)
+                if gate.is_shut:
+                    await gate.opened()
                 if stop.is_set():
                     return
                 done += 1
@@ -112,6 +176,7 @@ async def drive_iterations(
             await pool.leave(slot)
 
     await sleep_or_stop(clock, 0, stop)
+    await gate.opened()
     if not stop.is_set():
         await _all([live() for _ in range(users)])
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from loadgen.engine.share import RandomMix, Share
-from loadgen.profile import IterationProfile, UserProfile
+from loadgen.profile import IterationProfile
 from loadgen.timeline import Dues
 
-__all__ = ["BLOCK", "Block", "due_times", "own_iterations", "own_spans"]
+__all__ = ["BLOCK", "Block", "due_times", "own_iterations"]
 
 BLOCK = 1_000
 """Arrivals computed at once: about 70 µs, which no pacing notices, and 0.07 µs an arrival, lists included."""
@@ -31,13 +31,17 @@ class Block(NamedTuple):
     """Index in the mix."""
 
 
-def due_times(dues: Dues, share: Share, chance: RandomMix | None = None, from_ns: int = 0) -> Iterator[Block]:
+def due_times(
+    dues: Dues, share: Share, chance: RandomMix | None = None, from_ns: int = 0, done: int = 0
+) -> Iterator[Block]:
     """All our arrivals of an open load, in blocks. `chance` draws their journeys instead of the share's order.
 
-    from_ns: those that are due before it are another's, and are not walked through.
+    Args:
+        from_ns: those that are due before it are another's, and are not walked through.
+        done: of ours, so many were started, whenever they were due.
     """
     own = share.count_below(dues.total())
-    for first in range(_first_from(dues, share, own, from_ns), own, BLOCK):
+    for first in range(max(done, _first_from(dues, share, own, from_ns)), own, BLOCK):
         n, journey = share.block(first, min(BLOCK, own - first))
         if chance is not None:
             journey = chance.journeys(n)
@@ -65,13 +69,3 @@ def own_iterations(
         if chance is not None:
             journey = chance.journeys(n)
         yield from zip(n.tolist(), journey.tolist(), strict=True)
-
-
-def own_spans(profile: UserProfile, share: Share, from_ns: int = 0) -> list[tuple[int, tuple[tuple[int, int], ...]]]:
-    """Our users of a closed load: (index in the fleet's users, when it is there). Not before `from_ns`."""
-    found = []
-    for user in share.owns_users(profile.peak):
-        spans = tuple((max(start, from_ns), end) for start, end in profile.spans(user) if end > from_ns)
-        if spans:
-            found.append((user, spans))
-    return found

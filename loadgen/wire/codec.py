@@ -31,6 +31,7 @@ from loadgen.measure.exemplar import Exemplar, Failure
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import Kind, Metric, SeriesKey
 from loadgen.measure.waiting import WaitingAt
+from loadgen.profile import Stage
 from loadgen.wire import messages as m
 from loadgen.wire.v1 import wire_pb2 as pb
 
@@ -210,6 +211,21 @@ def _texts(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(_text, values))
 
 
+def _write_stages(stages: Iterable[Stage]) -> list[pb.Stage]:
+    return [pb.Stage(start=s.start, end=s.end, duration_ns=s.duration_ns) for s in map(_checked, stages)]
+
+
+def _read_stages(stages: Iterable[pb.Stage]) -> tuple[Stage, ...]:
+    return tuple(_checked(Stage(s.start, s.end, s.duration_ns)) for s in stages)
+
+
+def _checked(stage: Stage) -> Stage:
+    for value in (stage.start, stage.end):
+        if _finite(value, "stages") < 0:
+            raise WireError(f"a stage with {value:g}")
+    return stage
+
+
 _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
 _COUNTERS = _Kind(pb.TYPE_UNSPECIFIED, Counters, pb.Counters)
 _HEALTH = _Kind(pb.TYPE_UNSPECIFIED, Health, pb.Health, {"unfit": (_texts, tuple), "notes": (_texts, tuple)})
@@ -356,6 +372,7 @@ _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_SET_UP, m.SetUp, pb.SetUp),
     _Kind(pb.TYPE_SET_UP_DONE, m.SetUpDone, pb.SetUpDone),
     _Kind(pb.TYPE_START_AT, m.StartAt, pb.StartAt),
+    _Kind(pb.TYPE_ADJUST, m.Adjust, pb.Adjust, {"stages": (_write_stages, _read_stages)}),
     _Kind(pb.TYPE_HEARTBEAT, m.Heartbeat, pb.Heartbeat),
     _DeltaKind(),
     _Kind(

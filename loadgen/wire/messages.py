@@ -6,10 +6,10 @@ named `*_ns` are monotonic clocks of the side that the name says.
 
     agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Waiting, Fin,
                           TornDown
-    controller -> agent   Welcome, Rejected, ClockPong, Prepare, BundleChunk, SetUp, StartAt, ReleaseAt, Ack, Stop,
-                          TearDown, Bye
-    supervisor <-> worker the same Prepare, Ready, Refused, SetUp, SetUpDone, StartAt, Delta, Heartbeat, Waiting,
-                          ReleaseAt, Stop, Fin, TearDown, TornDown over an inherited socketpair
+    controller -> agent   Welcome, Rejected, ClockPong, Prepare, BundleChunk, SetUp, StartAt, Adjust, ReleaseAt, Ack,
+                          Stop, TearDown, Bye
+    supervisor <-> worker the same Prepare, Ready, Refused, SetUp, SetUpDone, StartAt, Adjust, Delta, Heartbeat,
+                          Waiting, ReleaseAt, Stop, Fin, TearDown, TornDown over an inherited socketpair
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from dataclasses import dataclass, field
 from loadgen.errors import Fault
 from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.waiting import WaitingAt
+from loadgen.profile import Stage
 
 __all__ = [
+    "ADJUSTABLE_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
     "Ack",
+    "Adjust",
     "BundleChunk",
     "BundleRequest",
     "Bye",
@@ -53,6 +56,8 @@ __all__ = [
 PROTOCOL_MAJOR = 1
 """Peers of another major are refused by name. A controller reads agents of its own minor and of older ones."""
 PROTOCOL_MINOR = 2
+ADJUSTABLE_MINOR = 2
+"""The first that knows Adjust."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +194,26 @@ class StartAt:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjust:
+    """While a run goes on: from `at_ns` after T0 on, load `load` is these stages, whatever it was to be.
+
+    Of arrivals n stay as they are; only when they are due changes, so each is started once whoever heard of it when.
+    Whoever has heard `number` - 1 follows it; who has not, and who has heard it already, does not. So it can be said
+    again, and none is followed out of turn.
+    """
+
+    run_id: str
+    number: int
+    """Within the run, of all loads, from 1."""
+    load: int
+    """Index within the plan."""
+    at_ns: int
+    """Not before the load's beginning, and never before that of the number before."""
+    stages: tuple[Stage, ...]
+    """Rates, users or speed, as the load's own are. None: the load ends at `at_ns`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """I am alive; with what was sent and acknowledged, so that gaps show while idle."""
 
@@ -198,6 +223,8 @@ class Heartbeat:
     last_seq_acked: int = -1
     note: str = ""
     """What a person should know now: the worker has been silent, the scenario blocks its loop."""
+    adjusted: int = 0
+    """Number of the last Adjust that it has heard; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +323,7 @@ Message = (
     | SetUp
     | SetUpDone
     | StartAt
+    | Adjust
     | Heartbeat
     | Delta
     | Waiting

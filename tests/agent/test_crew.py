@@ -7,7 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import IllegalTransition
-from loadgen.wire.messages import Fin, Ready, Refused, ReleaseAt, SetUp, SetUpDone, StartAt, Stop, TearDown, TornDown
+from loadgen.profile import Stage as LoadStage
+from loadgen.wire.messages import (
+    Adjust,
+    Fin,
+    Ready,
+    Refused,
+    ReleaseAt,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Stop,
+    TearDown,
+    TornDown,
+)
 from loadgen_agent.crew import (
     LIVES,
     AllLost,
@@ -32,6 +45,10 @@ from loadgen_agent.crew import (
 
 READY, FIN = Ready("r1", 1, "sha"), Fin("r1", 0, 3)
 START, STOP, DOWN = StartAt("r1", 5), Stop("r1", "enough"), TearDown("r1")
+
+
+def adjust(number: int) -> Adjust:
+    return Adjust("r1", number, 0, number * 10, (LoadStage(1, 1, 10**9),))
 
 
 def walk(crew: Crew, *events: Event) -> tuple[Crew, list[Effect]]:
@@ -71,6 +88,28 @@ def test_a_worker_that_dies_under_load_is_replaced_and_the_others_go_on() -> Non
     crew, effects = walk(crew, Said(0, FIN))
     assert effects == [Ended(0, FIN)]
     assert walk(crew, Said(1, READY), Said(1, FIN))[1] == [Resume(1, ""), Ended(1, FIN), Finished()]
+
+
+def test_each_change_of_the_load_is_told_once_and_in_its_turn() -> None:
+    crew, effects = walk(running(), *(Told(adjust(n)) for n in (1, 1, 3, 2, 2, 3)))
+    assert effects == [TellOne(worker, adjust(n)) for n in (1, 2, 3) for worker in (0, 1)]
+    assert len(crew.adjusts) == 3
+
+
+def test_changes_before_the_start_are_told_to_those_that_are_ready() -> None:
+    ready, _ = walk(Crew.of(1), Said(0, READY))
+    assert walk(ready, Told(adjust(1)), Told(START))[1] == [TellOne(0, adjust(1)), TellOne(0, START)]
+
+
+def test_one_that_takes_over_hears_all_changes_before_it_is_told_from_when() -> None:
+    crew, _ = walk(running(), Told(adjust(1)), Died(1, "killed"))
+    crew, effects = walk(crew, Told(adjust(2)))
+    assert effects == [TellOne(0, adjust(2))]
+    assert walk(crew, Said(1, READY))[1] == [TellOne(1, adjust(1)), TellOne(1, adjust(2)), Resume(1, "")]
+
+
+def test_a_load_that_stops_is_changed_no_more() -> None:
+    assert walk(running(), Told(STOP), Told(adjust(1)))[1] == [TellOne(0, STOP), TellOne(1, STOP)]
 
 
 def test_a_place_is_filled_three_times_at_most_and_the_others_finish_without_it() -> None:
@@ -160,7 +199,10 @@ MESSAGES = (READY, Refused("r1", "x"), SetUpDone("r1", b"1"), FIN, TornDown("r1"
 EVENTS: tuple[Event, ...] = (
     *(Said(0, message) for message in MESSAGES),
     Died(0, "killed"),
-    *(Told(message) for message in (SetUp("r1"), START, ReleaseAt("r1", 0, 0, 0, "sale opens", 5, 1), STOP, DOWN)),
+    *(
+        Told(message)
+        for message in (SetUp("r1"), START, adjust(1), ReleaseAt("r1", 0, 0, 0, "sale opens", 5, 1), STOP, DOWN)
+    ),
 )
 
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from loadgen.errors import ExitCode, IllegalTransition
+from loadgen.profile import Stage
 from loadgen.wire.messages import (
+    Adjust,
     Bye,
     Fin,
     Prepare,
@@ -52,6 +54,7 @@ OTHER = replace(PREPARE, run_id="r2")
 START = StartAt("r1", 5)
 RELEASE = ReleaseAt("r1", 0, 0, 0, "sale opens", 10, 5)
 FIN = Fin("r1", 0, 3)
+ADJUST = Adjust("r1", 1, 0, 5, (Stage(1, 1, 10**9),))
 
 EVENTS: tuple[Event, ...] = (
     Welcome(1, 8.0),
@@ -66,6 +69,8 @@ EVENTS: tuple[Event, ...] = (
     StartAt("r2", 5),
     RELEASE,
     ReleaseAt("r2", 0, 0, 0, "sale opens", 10, 5),
+    ADJUST,
+    replace(ADJUST, run_id="r2"),
     Stop("r1", "asked"),
     Stop("r1", "asked", now=True),
     Stop("r2", "asked"),
@@ -122,6 +127,13 @@ def test_every_phase_answers_every_event(phase: Phase, event: Event, is_leaving:
 
 def test_every_event_has_been_thought_of() -> None:
     assert {type(event) for event in EVENTS} == set(Event.__args__)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_change_of_the_load_goes_to_workers_that_are_ready_or_drive_and_to_no_others(phase: Phase) -> None:
+    told = [TellWorkers(ADJUST)] if phase in (Phase.READY, Phase.RUNNING) else []
+    assert walk(at(phase), ADJUST) == (at(phase), told)
+    assert walk(at(phase), replace(ADJUST, run_id="r2"))[1] == []
 
 
 def test_a_whole_life() -> None:

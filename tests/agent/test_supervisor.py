@@ -18,10 +18,13 @@ import pytest
 from loadgen.bundle import Bundle, pack_files
 from loadgen.errors import ExitCode, Fault
 from loadgen.measure.loss import NOBODY, Loss
+from loadgen.profile import Stage as LoadStage
 from loadgen.wire.messages import (
+    Adjust,
     BundleRequest,
     Bye,
     ClockPing,
+    Delta,
     Fin,
     Heartbeat,
     Hello,
@@ -310,6 +313,21 @@ async def test_who_waits_is_told_again_after_the_connection_was_lost(bundle: Bun
         s.controller.heard.clear()
         s.controller.say(Welcome(1, 8.0, "r1"))
         await s.controller.hear(Waiting, lambda m: m == waiting(5, 0))
+
+
+async def test_changes_of_the_load_reach_a_worker_once_and_in_turn_and_all_of_them_the_one_that_takes_over(
+    bundle: Bundle,
+) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("steady")
+        for number in (1, 1, 3, 2):
+            s.controller.say(Adjust("r1", number, 0, number, (LoadStage(1, 1, 10**9),)))
+        await s.controller.hear(Delta, lambda delta: delta.health.notes == ("life 0 heard [1, 2]",))
+        await s.controller.hear(Heartbeat, lambda beat: beat.adjusted == 2)  # so that the third is said again
+        os.kill(s.pid(), signal.SIGKILL)
+        await s.controller.hear(Delta, lambda delta: delta.health.notes == ("life 1 heard [1, 2]",))
+        s.controller.say(Stop("r1", "enough"))
+        await until(s.controller.is_complete)
 
 
 async def test_a_worker_that_was_killed_for_want_of_memory_is_said_to_be(

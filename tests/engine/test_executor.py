@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.engine.crowd import Crowd
 from loadgen.engine.executor import drive_arrivals, drive_iterations, drive_users
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.schedule import due_times
@@ -15,6 +16,7 @@ from loadgen.engine.share import Share
 from loadgen.engine.users import Arrival, Life, UserPool
 from loadgen.profile import ArrivalProfile, Stage
 from tests.support.clock import JumpClock
+from tests.support.lives import QuickLife
 
 S = 1_000_000_000
 
@@ -55,26 +57,6 @@ def test_drive_starts_everything_of_its_share_and_nothing_before_it_is_due(
     assert sorted(seen) == list(range(profile.total()))
 
 
-class QuickLife:
-    begun_ns = ended_ns = idle_ns = set_up_ns = 0
-    outcome, censored = "ok", False
-
-    def __init__(self, seen: list[Arrival]) -> None:
-        self.seen = seen
-        self.closed = False
-
-    async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
-        self.seen.append(arrival)
-
-    def idle_until(self, now_ns: int) -> int:
-        return 0
-
-    def resisted(self) -> None: ...
-
-    async def close(self) -> None:
-        self.closed = True
-
-
 def quick_pool(seen: list[Arrival]) -> tuple[UserPool, Recorder, list[QuickLife]]:
     recorder, lives = Recorder(), []
 
@@ -109,7 +91,8 @@ async def test_closed_users_stop_at_the_end_of_their_span_and_keep_their_row() -
             self.now_ns += 100_000
             return self.now_ns
 
-    await drive_users([(7, [(0, S // 100)])], lambda user, i: 0, pool._new_life, Ticking(), pool, asyncio.Event(), 0)
+    crowd = Crowd([7], lambda user: [(0, S // 100)])
+    await drive_users(crowd, lambda user, i: 0, pool._new_life, Ticking(), pool, asyncio.Event(), 0)
     assert 20 < len(seen) < 200
     assert {a.row for a in seen} == {7}
     assert all(a.due_ns is None for a in seen)
@@ -122,6 +105,6 @@ async def test_a_stop_ends_closed_users_after_their_iteration() -> None:
     stop, clock = asyncio.Event(), JumpClock()
     clock.now_ns = 0
     asyncio.get_running_loop().call_later(0.01, stop.set)
-    spans = [(u, [(0, 3600 * S)]) for u in range(3)]
-    await drive_users(spans, lambda user, i: 0, pool._new_life, clock, pool, stop, 0)
+    crowd = Crowd(range(3), lambda user: [(0, 3600 * S)])
+    await drive_users(crowd, lambda user, i: 0, pool._new_life, clock, pool, stop, 0)
     assert recorder.counters.iterations_started == recorder.counters.iterations_finished == len(seen)

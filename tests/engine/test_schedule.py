@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.schedule import BLOCK, Block, due_times, own_iterations, own_spans
+from loadgen.engine.schedule import BLOCK, Block, due_times, own_iterations
 from loadgen.engine.share import Share, order
 from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
 from loadgen.units import NS_PER_S
@@ -100,5 +100,5 @@ def test_counted_iterations_are_given_out_as_they_are_asked_for() -> None:
 @given(fleets)
 def test_the_users_of_all_agents_are_the_profiles_users(fleet: list[float]) -> None:
     profile = UserProfile((Stage(0.0, 20.0, S), Stage(20.0, 3.0, S)))
-    owned = [own for index in range(len(fleet)) for own in own_spans(profile, Share.of(index, fleet, [1]))]
-    assert sorted(owned) == [(user, profile.spans(user)) for user in range(20)]
+    owned = [user for index in range(len(fleet)) for user in Share.of(index, fleet, [1]).owns_users(profile.peak)]
+    assert sorted(owned) == list(range(20))

@@ -22,10 +22,11 @@ import time
 from dataclasses import replace
 
 from loadgen.errors import Fault
-from loadgen.measure.delta import Counters, Delta, SeriesStats
+from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
 from loadgen.measure.series import SeriesKey
 from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import (
+    Adjust,
     Bye,
     Fin,
     Heartbeat,
@@ -56,6 +57,12 @@ class Worker:
         self.recorded = 0
         self.seq = 0
         self.from_ns = 0
+        self.heard: list[int] = []
+        """Numbers of the changes of the load that it was told."""
+
+    @property
+    def life(self) -> int:
+        return self.prepare.life if self.prepare is not None else 0
 
     def waits(self, users: int, gone: int) -> None:
         self.stream.write(Waiting("r1", points=(WaitingAt(0, "sale opens", users, 5, gone),)))
@@ -63,9 +70,12 @@ class Worker:
     def measure(self) -> None:
         counters = Counters(requests_started=self.seq + 1, requests_finished=self.seq + 1)
         new = () if self.seq else (KEY,)
+        health = Health(notes=(f"life {self.life} heard {self.heard}",) if self.heard else ())
         stats = (SeriesStats(0, self.seq + 1, 1, 1, 1),)
         at = self.from_ns + self.seq
-        self.stream.write(Delta("", 0, self.seq, at, at + 1, stats=stats, counters=counters, new_series=new))
+        self.stream.write(
+            Delta("", 0, self.seq, at, at + 1, stats=stats, counters=counters, new_series=new, health=health)
+        )
         self.totals += counters
         self.recorded += self.seq + 1
         self.seq += 1
@@ -112,6 +122,8 @@ class Worker:
                     running = asyncio.create_task(self.run(message))
                 case ReleaseAt(at_ns=at_ns):
                     self.waits(round((at_ns - time.perf_counter_ns()) / 1e9), message.upto)
+                case Adjust(number=number):
+                    self.heard.append(number)
                 case Stop():
                     self.stopped.set()
                 case TearDown(run_id):

@@ -16,7 +16,7 @@ from loadgen.engine.recorder import Recorder
 from loadgen.engine.rendezvous import Points
 from loadgen.engine.users import Arrival
 
-__all__ = ["REPLIES", "Bench", "JumpTime", "bound"]
+__all__ = ["REPLIES", "Bench", "JumpTime", "QuickLife", "bound"]
 
 REPLIES: Mapping[str, Any] = {
     "GET /": reply(200, text="hello"),
@@ -25,6 +25,28 @@ REPLIES: Mapping[str, Any] = {
     "GET /broken": reply(503),
     "POST /login": reply(200, json={"token": "t"}, headers={"Set-Cookie": "id=1"}),
 }
+
+
+class QuickLife:
+    """A person whose iterations take no time and are noted."""
+
+    begun_ns = ended_ns = idle_ns = set_up_ns = 0
+    outcome, censored = "ok", False
+
+    def __init__(self, seen: list[Arrival]) -> None:
+        self.seen = seen
+        self.closed = False
+
+    async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
+        self.seen.append(arrival)
+
+    def idle_until(self, now_ns: int) -> int:
+        return 0
+
+    def resisted(self) -> None: ...
+
+    async def close(self) -> None:
+        self.closed = True
 
 
 class JumpTime:

@@ -8,6 +8,7 @@ from loadgen.errors import Fault
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import SeriesKey
+from loadgen.profile import Stage
 from loadgen.wire import messages as m
 
 U32 = st.integers(0, 2**32 - 1)
@@ -17,6 +18,7 @@ SEQ = st.integers(-1, 2**62)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 MAYBE = st.none() | TEXT
 FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+VALUE = st.floats(0, 1e8, allow_nan=False)
 BLOB = st.binary(max_size=200)
 
 counters = st.builds(Counters, *[I64] * 12)
@@ -92,7 +94,10 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
     m.SetUp: st.builds(m.SetUp, TEXT),
     m.SetUpDone: st.builds(m.SetUpDone, TEXT, BLOB, TEXT),
     m.StartAt: st.builds(m.StartAt, TEXT, I64, BLOB, I64),
-    m.Heartbeat: st.builds(m.Heartbeat, TEXT, TEXT, SEQ, SEQ, TEXT),
+    m.Adjust: st.builds(
+        m.Adjust, TEXT, U32, U32, I64, st.lists(st.builds(Stage, VALUE, VALUE, U64), max_size=3).map(tuple)
+    ),
+    m.Heartbeat: st.builds(m.Heartbeat, TEXT, TEXT, SEQ, SEQ, TEXT, U32),
     m.Delta: deltas(),
     m.Waiting: st.builds(
         m.Waiting, TEXT, U32, U32, st.lists(st.builds(m.WaitingAt, U32, TEXT, U64, U64, U64), max_size=3).map(tuple)

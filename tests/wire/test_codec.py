@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from loadgen.errors import Fault, WireError
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.series import SeriesKey
+from loadgen.profile import Stage
 from loadgen.wire import codec
 from loadgen.wire import messages as m
 from loadgen.wire.codec import MAX_MESSAGE_BYTES, decode, encode
@@ -109,6 +110,8 @@ def example(kind: type) -> m.Message:
         return delta(300)
     if kind is m.Prepare:
         return m.Prepare("run", 1, "ab" * 32, 4096, "checkout.py", "plan", b"{}", 7, 1, (0.5, 0.5), 10**9)
+    if kind is m.Adjust:
+        return m.Adjust("run", 1, 0, 5 * 10**9, (Stage(0.0, 200.0, 10**9), Stage(200.0, 200.0, 10**9)))
     filled: dict[str, Any] = {"str": "some text", "int": 77, "float": 1.5, "bool": True, "bytes": b"some bytes"}
     values = {f.name: filled[str(f.type)] for f in dataclasses.fields(kind) if str(f.type) in filled}
     message: m.Message = kind(**values)

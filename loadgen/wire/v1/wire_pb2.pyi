@@ -35,6 +35,7 @@ class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TYPE_TEAR_DOWN: _ClassVar[Type]
     TYPE_TORN_DOWN: _ClassVar[Type]
     TYPE_BYE: _ClassVar[Type]
+    TYPE_ADJUST: _ClassVar[Type]
     TYPE_WAITING: _ClassVar[Type]
     TYPE_RELEASE_AT: _ClassVar[Type]
 
@@ -86,6 +87,7 @@ TYPE_FIN: Type
 TYPE_TEAR_DOWN: Type
 TYPE_TORN_DOWN: Type
 TYPE_BYE: Type
+TYPE_ADJUST: Type
 TYPE_WAITING: Type
 TYPE_RELEASE_AT: Type
 KIND_UNSPECIFIED: Kind
@@ -294,19 +296,45 @@ class StartAt(_message.Message):
     from_ns: int
     def __init__(self, run_id: _Optional[str] = ..., t0_ns: _Optional[int] = ..., shared_json: _Optional[bytes] = ..., from_ns: _Optional[int] = ...) -> None: ...
 
+class Stage(_message.Message):
+    __slots__ = ("start", "end", "duration_ns")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    DURATION_NS_FIELD_NUMBER: _ClassVar[int]
+    start: float
+    end: float
+    duration_ns: int
+    def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ..., duration_ns: _Optional[int] = ...) -> None: ...
+
+class Adjust(_message.Message):
+    __slots__ = ("run_id", "number", "load", "at_ns", "stages")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    number: int
+    load: int
+    at_ns: int
+    stages: _containers.RepeatedCompositeFieldContainer[Stage]
+    def __init__(self, run_id: _Optional[str] = ..., number: _Optional[int] = ..., load: _Optional[int] = ..., at_ns: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
+
 class Heartbeat(_message.Message):
-    __slots__ = ("run_id", "phase", "last_seq_sent", "last_seq_acked", "note")
+    __slots__ = ("run_id", "phase", "last_seq_sent", "last_seq_acked", "note", "adjusted")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQ_SENT_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQ_ACKED_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    ADJUSTED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     phase: str
     last_seq_sent: int
     last_seq_acked: int
     note: str
-    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[str] = ..., last_seq_sent: _Optional[int] = ..., last_seq_acked: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
+    adjusted: int
+    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[str] = ..., last_seq_sent: _Optional[int] = ..., last_seq_acked: _Optional[int] = ..., note: _Optional[str] = ..., adjusted: _Optional[int] = ...) -> None: ...
 
 class Tag(_message.Message):
     __slots__ = ("name", "value")
