@@ -7,10 +7,12 @@ from loadgen.clients.settings import Http
 from loadgen.clients.tracing import Trace
 from loadgen.dsl import feed
 from loadgen.dsl.chance import empirical, exponential, fixed, lognormal, normal, uniform
+from loadgen.dsl.graph import Graph, graph
 from loadgen.dsl.journey import Journey, journey
 from loadgen.dsl.lanes import Load
 from loadgen.dsl.load import arrivals, iterations, users
 from loadgen.dsl.metric import counter, gauge, rate, trend
+from loadgen.dsl.node import Edges, Node, edge, leave, node
 from loadgen.dsl.param import param
 from loadgen.dsl.payload import blob, file
 from loadgen.dsl.plan import Plan
@@ -23,11 +25,14 @@ from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, Scenario
 from loadgen.report.opened import open_run
 
 __all__ = [
+    "Edges",
     "ExpectFailed",
+    "Graph",
     "Http",
     "IterationEnded",
     "Journey",
     "Load",
+    "Node",
     "Plan",
     "Reply",
     "RequestFailed",
@@ -40,6 +45,7 @@ __all__ = [
     "blob",
     "break_point",
     "counter",
+    "edge",
     "empirical",
     "error_ratio",
     "exponential",
@@ -48,9 +54,12 @@ __all__ = [
     "fixed",
     "gauge",
     "gql",
+    "graph",
     "iterations",
     "journey",
+    "leave",
     "lognormal",
+    "node",
     "normal",
     "open_run",
     "p",

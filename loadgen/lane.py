@@ -221,7 +221,16 @@ def bind(plan: Plan, load: int) -> list[BoundJourney]:
                 row = _from(row, first)
         each = isinstance(lane.profile, UserProfile) and journey.each == "iteration"
         bound.append(
-            BoundJourney(journey.name, journey.fn, row, journey.set_up_fn, journey.tear_down_fn, journey.state, each)
+            BoundJourney(
+                journey.name,
+                journey.fn,
+                row,
+                journey.set_up_fn,
+                journey.tear_down_fn,
+                journey.state,
+                each,
+                tuple(fn for _, fn in journey.parts),
+            )
         )
     return bound
 

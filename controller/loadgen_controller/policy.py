@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loadgen.dsl.environment import Policy
+from loadgen.dsl.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loader import Scenario
 from loadgen.dsl.plan import Plan
@@ -96,6 +97,7 @@ def _without_think(plan: Plan) -> Iterator[Fault]:
 
 
 def _thinks(journey: Journey[object]) -> bool:
-    """Somewhere in its own code; what helpers do is not looked into."""
-    code = getattr(journey.fn, "__code__", None)
-    return code is not None and not {"think", "pace"}.isdisjoint(code.co_names)
+    """Somewhere in its own code, or on an edge of a graph; what helpers do is not looked into."""
+    codes = (getattr(fn, "__code__", None) for _, fn in journey.parts)
+    in_code = any(code is not None and not {"think", "pace"}.isdisjoint(code.co_names) for code in codes)
+    return in_code or (isinstance(journey, Graph) and journey.think_s > 0)

@@ -18,8 +18,8 @@ The decorator never raises: what is wrong is kept in `faults`, with its line.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
 
 from loadgen.dsl.origin import Origin, here
 from loadgen.errors import Fault
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.trial import Trial
     from loadgen.dsl.user import User, UserWith
 
-__all__ = ["Each", "Journey", "journey"]
+__all__ = ["Each", "Journey", "journey", "state_wrong"]
 
 Row = TypeVar("Row")
 S = TypeVar("S")
@@ -72,13 +72,26 @@ class Journey(Generic[Row]):
         self.__wrapped__ = fn
         self._check_name(name)
         self._check(fn, "journey", origin)
-        self._check_state(state)
+        if state is not None:
+            self._said += state_wrong(state, self.name, origin, 0)
         self._check_each(each)
+
+    is_graph: ClassVar[bool] = False
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         """What is wrong with it; its feed's faults are the feed's own."""
         return tuple(self._said)
+
+    @property
+    def warnings(self) -> tuple[Fault, ...]:
+        """What a person should know of before it is run."""
+        return ()
+
+    @property
+    def parts(self) -> tuple[tuple[str, Callable[..., Any]], ...]:
+        """The functions of the scenario that it runs, each with the step that it runs in; "": in none."""
+        return (("", self.fn),)
 
     @overload
     def set_up(
@@ -149,37 +162,6 @@ class Journey(Generic[Row]):
     def _check_name(self, name: object) -> None:
         if not self.name or (name is not None and not isinstance(name, str)):
             self._said.append(self.origin.fault(f"{name!r} is no name of a journey", 'write name="checkout"'))
-
-    def _check_state(self, state: object) -> None:
-        if state is None:
-            return
-        name = getattr(state, "__name__", repr(state))
-        if not callable(state):
-            self._said.append(
-                self.origin.fault(
-                    f"state={state!r} of {self.name} makes nothing: it is of type {type(state).__name__}",
-                    f"give what makes one for each person: a class, `state={type(state).__name__}`, or a function",
-                )
-            )
-            return
-        if inspect.iscoroutinefunction(state):
-            self._said.append(
-                self.origin.fault(
-                    f"state={name} of {self.name} is async", "make it a plain function, and await in set_up"
-                )
-            )
-            return
-        try:
-            inspect.signature(state).bind()
-        except TypeError as error:
-            self._said.append(
-                self.origin.fault(
-                    f"state={name} of {self.name} cannot be called without arguments: {error}",
-                    f"give its fields defaults, or write `state=lambda: {name}(...)`",
-                )
-            )
-        except ValueError:
-            pass  # a builtin without a signature
 
     def _check_each(self, each: object) -> None:
         if each not in EACH:
@@ -252,3 +234,27 @@ def journey(
         return Journey[Any](fn, here(), feed=data, name=name, state=state, each=each)
 
     return decorate
+
+
+def state_wrong(state: object, of: str, origin: Origin, takes: int) -> Iterator[Fault]:
+    """What is wrong with a `state=` that is to be called with so many arguments."""
+    name = getattr(state, "__name__", repr(state))
+    if not callable(state):
+        yield origin.fault(
+            f"state={state!r} of {of} makes nothing: it is of type {type(state).__name__}",
+            f"give what makes one for each person: a class, `state={type(state).__name__}`, or a function",
+        )
+        return
+    if inspect.iscoroutinefunction(state):
+        yield origin.fault(f"state={name} of {of} is async", "make it a plain function, and await in set_up")
+        return
+    try:
+        inspect.signature(state).bind(*range(takes))
+    except TypeError as error:
+        with_what = "without arguments" if not takes else "with the row"
+        yield origin.fault(
+            f"state={name} of {of} cannot be called {with_what}: {error}",
+            f"give its fields defaults, or write `state=lambda{' row' if takes else ''}: {name}(...)`",
+        )
+    except ValueError:
+        pass  # a builtin without a signature

@@ -23,6 +23,7 @@ from loadgen.dsl.arguments import Wrong, max_users_wrong, read_weights
 from loadgen.dsl.executor import Executor, Lowered
 from loadgen.dsl.feed import Feed
 from loadgen.dsl.journey import Journey
+from loadgen.dsl.node import Node
 from loadgen.dsl.origin import here
 from loadgen.dsl.spec import highest_sum
 from loadgen.engine.share import RowIndex
@@ -199,6 +200,8 @@ def names_wrong(argument: str, journeys: Iterable[Journey[Any]]) -> Iterable[Wro
 def _no_journey_hint(one: object, name: str) -> str:
     if isinstance(one, str):
         return "name the function itself, without quotes"
+    if isinstance(one, Node):
+        return f"a node stands in a graph: graph({{{one.name}: {{leave: 1}}}}, state=...)"
     if one is None:
         return "write mix=checkout, or mix={checkout: 3, browse: 1}"
     return f"decorate it: @journey, above `async def {name}`" if callable(one) else "a function with @journey above it"

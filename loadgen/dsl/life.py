@@ -58,6 +58,18 @@ class BoundJourney:
     """Makes a person's state; journeys with the same one share it."""
     each: bool = False
     """True: `row` is asked by iteration (`Arrival.n`), not by person (`Arrival.person`)."""
+    functions: tuple[Callable[..., Any], ...] = ()
+    """Those of the scenario that `fn` runs, for who looks for its lines; empty: `fn` itself."""
+
+    @property
+    def defined(self) -> str:
+        """ "checkout.py:14"."""
+        return _defined(self.functions[0] if self.functions else self.fn)
+
+    @property
+    def catching(self) -> str:
+        """The line of the first handler in it that catches CancelledError; "" where none is seen."""
+        return next((where for fn in self.functions or (self.fn,) if (where := _catching(fn))), "")
 
 
 class JourneyLife:
@@ -176,7 +188,7 @@ class JourneyLife:
         journey = self._journey
         if journey is not None and Tally.of(self._user.meter.recorder).is_new(("resisted", journey.name)):
             self._report(
-                f"{_catching(journey.fn) or _defined(journey.fn)}: journey {journey.name} caught CancelledError and "
+                f"{journey.catching or journey.defined}: journey {journey.name} caught CancelledError and "
                 f"went on after it was stopped; {_LET_THROUGH}"
             )
 
@@ -255,7 +267,7 @@ class JourneyLife:
 
     def _rows_ran_out(self) -> str:
         journey = self._journey
-        where = f"{_defined(journey.fn)}: journey {journey.name}" if journey is not None else "the journey"
+        where = f"{journey.defined}: journey {journey.name}" if journey is not None else "the journey"
         return (
             f'{where} has used up the rows of its feed; add rows, or write `.unique(when_out="cycle")` to begin again'
         )
@@ -318,7 +330,7 @@ class JourneyLife:
             # The line of a coroutine that was kept in a variable is known when it happens again.
             if key not in forgotten:
                 forgotten[key] = (
-                    f"{_defined(journey.fn)}: in journey {journey.name} a call of {name} was never awaited, so nothing "
+                    f"{journey.defined}: in journey {journey.name} a call of {name} was never awaited, so nothing "
                     "came of it; write `await` before it"
                 )
             return
@@ -345,7 +357,7 @@ class JourneyLife:
             if Tally.of(self._user.meter.recorder).is_new(("awaits nothing", journey.name)):
                 took = format_duration(self.ended_ns - self.begun_ns)
                 self._report(
-                    f"{_defined(journey.fn)}: journey {journey.name} took {took} and awaited nothing, so in a closed "
+                    f"{journey.defined}: journey {journey.name} took {took} and awaited nothing, so in a closed "
                     "load its user begins it again at once; await a request, or `await user.think(1, 3)`"
                 )
             return
@@ -363,7 +375,7 @@ class JourneyLife:
             return
         assert journey is not None
         self._is_abandoned = True
-        where = _standing(running) or _catching(journey.fn) or _defined(journey.fn)
+        where = _standing(running) or journey.catching or journey.defined
         self._running = None
         with suppress(RuntimeError):  # it catches that, too: it is left behind
             running.close()

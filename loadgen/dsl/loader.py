@@ -27,6 +27,7 @@ from loadgen.dsl.feed import Feed, open_feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.mistakes import mistakes, request_names
+from loadgen.dsl.node import Node
 from loadgen.dsl.origin import Origin
 from loadgen.dsl.param import Params, params_given
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
@@ -176,7 +177,7 @@ class _Loaded:
         for name, value in vars(module).items():
             if isinstance(value, Journey):
                 journeys[id(value)] = value
-            elif isinstance(value, Distribution):
+            elif isinstance(value, Distribution | Node):
                 self.faults += value.faults
             elif isinstance(value, Plan) and all(value is not plan for plan in self.plans.values()):
                 self.plans[name] = value
@@ -219,6 +220,7 @@ class _Loaded:
         self.faults += number_faults(self._rendezvous())
         for one in self.journeys:
             self.faults += one.faults
+            self.warnings += one.warnings
         feeds = {id(one.feed): one.feed for one in self.journeys if one.feed is not None}
         for feed in feeds.values():
             self._check_feed(feed)
@@ -328,14 +330,18 @@ class _Loaded:
 
     def _steps(self, journeys: Iterable[Journey[Any]]) -> tuple[list[StepName], list[StepName]]:
         """The steps of the journeys' own functions, and those of all functions that are no journey's."""
-        wanted = {_place(one) for one in journeys}
-        others = {_place(one) for one in self.journeys} - wanted
-        own: list[StepName] = []
+        wanted: dict[tuple[str, int], list[str]] = {}
+        """Place of a function -> the steps that it runs in."""
+        for one in journeys:
+            for step, fn in one.parts:
+                wanted.setdefault(_place(fn), []).append(step)
+        others = {_place(fn) for one in self.journeys for _, fn in one.parts} - set(wanted)
+        own = [StepName.of(step) for outer in wanted.values() for step in outer if step]
         helpers: list[StepName] = []
         for path, source in self.siblings.sources.items():
             for line, steps in source.steps().items():
-                if (str(path), line) in wanted:
-                    own += steps
+                if outer := wanted.get((str(path), line)):
+                    own += [step.within(name) for name in outer for step in steps]
                 elif (str(path), line) not in others:
                     helpers += steps
         return own, helpers
@@ -423,8 +429,8 @@ def _is_known(name: str, steps: list[StepName], inner: list[StepName]) -> bool:
     )
 
 
-def _place(one: Journey[Any]) -> tuple[str, int]:
-    code = getattr(one.fn, "__code__", None)
+def _place(fn: object) -> tuple[str, int]:
+    code = getattr(fn, "__code__", None)
     return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
 
 

@@ -11,7 +11,7 @@
     asyncio.sleep(1)                            counts as the target's response time          warning
 
 Only what is certain is a fault. What is a user is known from its annotation
-(`User`), from its function's decorator (`@journey`), or from being called `user`.
+(`User`), from its function's decorator (`@journey`, `@node`), or from being called `user`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _AWAITED = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
 _ENTERED = frozenset({"step", "measure"})
 _METRICS = frozenset({"counter", "gauge", "trend", "rate"})
 _USERS = re.compile(r"\b(User|UserWith)\b")
+_JOURNEYS = re.compile(r"journey|\bnode\b")
 
 _THINK = "write `await user.think(...)`: thinking is no response time"
 _HTTP = "write `await user.http.get(...)`: it is measured, and does not block"
@@ -228,7 +229,7 @@ class _Clients:
 
     def __init__(self, fn: _Function) -> None:
         arguments = [*fn.args.posonlyargs, *fn.args.args, *fn.args.kwonlyargs]
-        is_journey = any("journey" in ast.unparse(decorator) for decorator in fn.decorator_list)
+        is_journey = any(_JOURNEYS.search(ast.unparse(decorator)) for decorator in fn.decorator_list)
         self._users = {arg.arg for arg in arguments if _is_user(arg)} | (
             {arguments[0].arg} if is_journey and arguments else set()
         )

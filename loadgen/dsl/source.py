@@ -42,6 +42,17 @@ class StepName:
     is_computed: bool
     """No part of the last name is a literal, so it may be anything."""
 
+    @classmethod
+    def of(cls, name: str) -> StepName:
+        """A step of this very name."""
+        return cls(re.escape(name), name, is_computed=False)
+
+    def within(self, outer: str) -> StepName:
+        """The same in a step named `outer`; "": in none."""
+        if not outer:
+            return self
+        return StepName(f"{re.escape(outer)}/{self.pattern}", f"{outer}/{self.text}", self.is_computed)
+
     def fits(self, name: str) -> bool:
         return re.fullmatch(self.pattern, name) is not None
 

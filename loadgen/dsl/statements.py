@@ -22,9 +22,11 @@ from pathlib import Path
 from types import ModuleType
 
 import loadgen.dsl.feed as feed_module
+import loadgen.dsl.graph as graph_module
 import loadgen.dsl.journey as journey_module
 import loadgen.dsl.load as load_module
 import loadgen.dsl.metric as metric_module
+import loadgen.dsl.node as node_module
 import loadgen.dsl.plan as plan_module
 import loadgen.dsl.slo as slo_module
 from loadgen.dsl import lanes
@@ -126,6 +128,18 @@ def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault
 _UNEXPECTED = re.compile(
     r"(?:(?P<owner>\w+)\.)?(?P<function>\w+)\(\) got an unexpected keyword argument '(?P<argument>\w+)'"
 )
+_WORDS = (
+    plan_module,
+    lanes,
+    load_module,
+    slo_module,
+    feed_module,
+    journey_module,
+    metric_module,
+    graph_module,
+    node_module,
+)
+"""Where the functions of the language are."""
 _OS = ("<frozen os>", os.__file__)
 """Where `os.environ[...]` raises."""
 _MISSING = re.compile(
@@ -158,7 +172,7 @@ def _names_at(error: NameError | AttributeError) -> list[str]:
 
 def _parameters(owner: str | None, function: str) -> list[str]:
     """Of a function of the language, or of a method of what it makes."""
-    for module in (plan_module, lanes, load_module, slo_module, feed_module, journey_module, metric_module):
+    for module in _WORDS:
         found = getattr(module, owner or function, None)
         if owner is not None and function != "__init__":
             found = getattr(found, function, None)
@@ -173,8 +187,8 @@ def _advice(error: BaseException, text: str) -> str:
     if missing:
         names = re.findall(r"'(\w+)'", missing["names"])
         return f"write {missing['function'].removeprefix('__')}({', '.join(f'{name}=...' for name in names)})"
-    if text == "'Journey' object is not callable":
-        return "name the journey itself, without ()"
+    if not_called := re.fullmatch(r"'(Journey|Graph|Node)' object is not callable", text):
+        return f"name the {not_called[1].lower()} itself, without ()"
     if isinstance(error, KeyError) and traceback.extract_tb(error.__traceback__)[-1].filename in _OS:
         return f'write param({text}, str), given by -P, or secret("..."): agents have another environment'
     if isinstance(error, NameError):

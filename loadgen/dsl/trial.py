@@ -138,6 +138,7 @@ async def try_journey(
         _watched(one.set_up_fn, raised) if one.set_up_fn is not None else None,
         _watched(one.tear_down_fn, raised) if one.tear_down_fn is not None else None,
         one.state,
+        functions=tuple(fn for _, fn in one.parts),
     )
     metrics = _metrics_of(one, recorder)
     notes: list[str] = []
@@ -270,8 +271,9 @@ def _watched(fn: Callable[..., Any], raised: list[BaseException]) -> Callable[..
 
 
 def _metrics_of(one: Journey[Any], recorder: Recorder) -> list[tuple[Metric, int]]:
-    """The custom metrics of the journey's module, begun anew, and of each how many values it has already."""
-    found = {id(it): it for it in getattr(one.fn, "__globals__", {}).values() if isinstance(it, Metric)}
+    """The custom metrics of the journey's modules, begun anew, and of each how many values it has already."""
+    modules = [getattr(fn, "__globals__", {}) for _, fn in one.parts]
+    found = {id(it): it for module in modules for it in module.values() if isinstance(it, Metric)}
     for metric in found.values():
         if metric.kind != "trend":  # a trend that is bound keeps no values
             metric.bind(recorder)

@@ -500,6 +500,11 @@ class User:
         """Think time of this iteration so far, with the think that is going on."""
         return self.idle_ns + (now_ns - self._idle_since_ns if self._idle_since_ns else 0)
 
+    @property
+    def chance_key(self) -> tuple[int, int, int]:
+        """(run seed, load, n): what all chance of this iteration follows from."""
+        return self._seed, self.meter.load, self._n
+
     def begin(self, n: int, person: int | None = None) -> None:
         """The engine begins iteration `n` with this person (who is `n`, unless said)."""
         self._n, self._random, self._state = n, None, None
