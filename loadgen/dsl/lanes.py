@@ -181,7 +181,7 @@ def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...],
         if isinstance(one, Journey):
             given[one] = weight
         else:
-            name = getattr(one, "__name__", repr(one))
+            name = one.name if isinstance(one, Node) else getattr(one, "__name__", repr(one))
             wrong.append(Wrong("mix", f"mix: {name} is no journey", _no_journey_hint(one, name)))
     if not given and len(wrong) > told:
         return (), ()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from loadgen import User, feed, journey
 from loadgen.dsl.journey import Journey
+from tests.support.typed import check_types
 
 ROWS = feed.rows(["a", "b"])
 
@@ -277,21 +274,4 @@ async def test_it() -> None:
 
 
 def test_what_a_user_writes_is_checked_by_mypy_strict(tmp_path: Path) -> None:
-    """One run of mypy: lines marked `# E: text` have that error, and no others have any."""
-    path = tmp_path / "typed.py"
-    path.write_text(dedent(TYPED))
-    root = Path(__file__).parent.parent.parent
-    found = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--hide-error-context", "--no-pretty",
-         "--show-error-codes", "--follow-imports=silent", "--config-file=", str(path)],
-        cwd=root, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    lines = path.read_text().splitlines()
-    wanted = {n: line.partition("# E: ")[2] for n, line in enumerate(lines, 1) if "# E: " in line}
-    errors: dict[int, str] = {}
-    for message in found.stdout.splitlines():
-        match = re.match(r".*typed\.py:(\d+): error: (.*)", message)
-        if match:
-            errors[int(match[1])] = errors.get(int(match[1]), "") + match[2]
-    assert set(errors) == set(wanted), found.stdout + found.stderr
-    assert {n: text for n, text in wanted.items() if text not in errors[n]} == {}, found.stdout
+    check_types(tmp_path, TYPED)
