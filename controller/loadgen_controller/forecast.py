@@ -8,10 +8,10 @@ iteration each, and say so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, exp, log, pi, sqrt
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
 import msgspec
 
@@ -19,8 +19,19 @@ from loadgen.dsl.spec import LaneSpec, PlanSpec
 from loadgen.engine.share import RowIndex
 from loadgen.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio
+from loadgen_controller.rehearsal import Stepped
 
-__all__ = ["REQUESTS_PER_AGENT", "USERS_PER_AGENT", "Forecast", "RowsOf", "Tried", "detectable", "forecast", "lines"]
+__all__ = [
+    "REQUESTS_PER_AGENT",
+    "USERS_PER_AGENT",
+    "Forecast",
+    "RowsOf",
+    "Tried",
+    "detectable",
+    "forecast",
+    "lines",
+    "on_average",
+]
 
 REQUESTS_PER_AGENT = 10_000
 """Requests/s that an agent is counted on for: a sixth of what one core does at best (bench/RESULTS.md)."""
@@ -43,12 +54,34 @@ class RowsOf:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One iteration of a journey, as it was tried."""
+    """One iteration of a journey, as it was tried; of a graph, a session as it is on average."""
 
     journey: str
-    requests: int
+    requests: float
     response_s: float
     think_s: float
+
+
+def on_average(journey: str, visits: Mapping[str, float], think_s: float, steps: Iterable[Stepped]) -> Tried:
+    """A session of a graph: its nodes as they were tried, each as often as a session visits it on average.
+
+    Args:
+        visits: a session, by node. think_s: of a session, on the edges.
+        steps: the visits that were tried, at least one of each node.
+    """
+    tried: dict[str, list[Stepped]] = {}
+    for step in steps:
+        tried.setdefault(step.name, []).append(step)
+
+    def mean(of: Callable[[Stepped], float]) -> float:
+        return sum(count * fmean(map(of, tried[node])) for node, count in visits.items())
+
+    return Tried(
+        journey,
+        mean(lambda step: step.requests),
+        mean(lambda step: step.response_s),
+        mean(lambda step: step.thought_s) + think_s,
+    )
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +123,9 @@ def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
         by_journey=by_journey,
         by_region=by_region,
         peak_per_s=peak,
-        requests=sum(n * known[name].requests for name, n in by_journey.items()) if whole and is_counted else None,
+        requests=round(sum(n * known[name].requests for name, n in by_journey.items()))
+        if whole and is_counted
+        else None,
         peak_requests_per_s=requests_per_s,
         users=users,
         agents={region: _agents(share, requests_per_s, users) for region, share in by_region.items()},
@@ -164,7 +199,8 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
     for one in tried:
         yield _line(
             "tried",
-            f"{one.journey}: {one.requests} request(s), response {format_duration(one.response_s * NS_PER_S)}"
+            f"{one.journey}: {round(one.requests, 2):g} request(s)"
+            f", response {format_duration(one.response_s * NS_PER_S)}"
             f", think {format_duration(one.think_s * NS_PER_S)}",
         )
     yield from _estimates(spec, found)
@@ -194,6 +230,10 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         for journey in lane.journeys:
             drawn = ", drawn" if lane.random else ""
             yield _line("journey", f"{name}{journey.name}: {format_ratio(journey.weight)}{drawn}")
+    for journey in {one.name: one for lane in spec.lanes for one in lane.journeys if one.visits}.values():
+        for name, visits in journey.visits.items():
+            yield _line("visits", f"{journey.name}: {name}: {visits:.3g} a session")
+        yield _line("visits", f"{journey.name}: in all: {sum(journey.visits.values()):.3g} a session")
     # How many arrive by chance follows from a seed that each run draws, unless the plan gives it.
     profiles = [lane.profile for lane in spec.lanes]
     is_by_chance = spec.seed is None and any(isinstance(p, ArrivalProfile) and p.spacing for p in profiles)

@@ -3,24 +3,28 @@
 It goes the way of a run (same people, same client, same steps, same outcomes) with
 one user, thinking cut short and nobody to meet: it is no test of patience. An iteration of an
 earlier run can be run again: the same journey, row, random numbers and traits
-follow from the run's seed, the load and the arrival's number alone.
+follow from the run's seed, the load and the arrival's number alone. Of a graph
+there are as many sessions as it takes to visit every node.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
 from loadgen.clients import network_of, tls_context
 from loadgen.clients.phased import PhasedMeter, phases_of
+from loadgen.dsl.graph import Graph
+from loadgen.dsl.journey import Journey
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.loader import Scenario
 from loadgen.dsl.outcome import fault_text
 from loadgen.dsl.people import People
 from loadgen.dsl.secret import secret_values
+from loadgen.engine.places import Place
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.rendezvous import Ended, Points
 from loadgen.engine.share import RandomMix, Share
@@ -31,9 +35,9 @@ from loadgen.measure.exemplar import Failure
 from loadgen.measure.redact import Redactor
 from loadgen.measure.series import OK, SKIPPED, Phase
 from loadgen.profile import ArrivalProfile, UserProfile
-from loadgen.units import format_count
+from loadgen.units import NS_PER_S, format_count
 
-__all__ = ["LONGEST_THINK_S", "Rehearsed", "Seen", "rehearse", "rehearse_arrival"]
+__all__ = ["LONGEST_THINK_S", "Rehearsed", "Seen", "Stepped", "rehearse", "rehearse_arrival"]
 
 LONGEST_THINK_S = 0.1
 
@@ -57,6 +61,17 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Stepped:
+    """One step that is in no other, as it was left. Times in s."""
+
+    name: str
+    requests: int
+    response_s: float
+    thought_s: float
+    """Think time in it that a real user would have taken."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rehearsed:
     """How one journey went; also the plan's set-up and tear-down, under names in brackets."""
 
@@ -74,6 +89,14 @@ class Rehearsed:
     failures: tuple[Failure, ...] = ()
     """What failed, whole and redacted."""
     row: Any = None
+    steps: tuple[Stepped, ...] = ()
+    path: tuple[str, ...] = ()
+    """The nodes that it was to visit, of a graph."""
+
+    @property
+    def title(self) -> str:
+        """ "shop: browse, buy"."""
+        return f"{self.journey}: {', '.join(self.path)}" if self.path else self.journey
 
     @property
     def has_passed(self) -> bool:
@@ -95,7 +118,9 @@ async def rehearse(scenario: Scenario) -> AsyncIterator[Rehearsed]:
             if bound.name not in seen:
                 seen.add(bound.name)
                 is_open = isinstance(lane.profile, ArrivalProfile)
-                yield await stage.iterate(bound, load, Arrival(None, 0, journey, False), is_fresh=is_open)
+                for path, one in _sessions(lane.journeys[journey], bound):
+                    done = await stage.iterate(one, load, Arrival(None, 0, journey, False), is_fresh=is_open)
+                    yield replace(done, path=path)
     if plan.tear_down is not None:
         yield await stage.once(plan.tear_down, "(tear-down)")
 
@@ -121,6 +146,15 @@ async def rehearse_arrival(scenario: Scenario, seed: int, load: int, n: int) -> 
         yield await stage.once(plan.tear_down, "(tear-down)")
 
 
+def _sessions(journey: Journey[Any], bound: BoundJourney) -> Iterator[tuple[tuple[str, ...], BoundJourney]]:
+    """What is run of a journey: itself, or the sessions that visit all nodes of a graph, each with its nodes."""
+    if not isinstance(journey, Graph):
+        yield (), bound
+        return
+    for path, walk in journey.covering():
+        yield path, replace(bound, fn=walk.session)
+
+
 def _arrival(scenario: Scenario, seed: int, load: int, n: int) -> Arrival:
     lanes = scenario.plan.lanes
     if not 0 <= load < len(lanes):
@@ -144,10 +178,33 @@ def _arrival(scenario: Scenario, seed: int, load: int, n: int) -> Arrival:
 
 
 class _SeeingMeter(PhasedMeter):
-    """A meter that also keeps what it settles."""
+    """A meter that also keeps what it settles, and what steps it left."""
 
-    __slots__ = ()
+    __slots__ = ("_before",)
     seen: ClassVar[list[Seen]] = []
+    steps: ClassVar[list[Stepped]] = []
+    waits_s: ClassVar[list[float]] = []
+
+    def enter(self, name: str) -> Place:
+        outer = super().enter(name)
+        if outer.step is None:
+            self._before = len(self.seen), len(self.waits_s)
+        return outer
+
+    def leave(
+        self,
+        outer: Place,
+        response_ns: int,
+        duration_ns: int,
+        outcome: str,
+        censored: bool,
+        entered_ns: int = 0,
+    ) -> None:
+        if outer.step is None:
+            seen, waits = self._before
+            thought_s = sum(self.waits_s[waits:])
+            self.steps.append(Stepped(self.step or "", len(self.seen) - seen, response_ns / NS_PER_S, thought_s))
+        super().leave(outer, response_ns, duration_ns, outcome, censored, entered_ns)
 
     def settle(self) -> None:
         held: Any = self._held
@@ -193,19 +250,27 @@ class _Stage:
             ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
         )
         self._seen: list[Seen] = []
-        self._people.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), "seen": self._seen})
+        self._steps: list[Stepped] = []
+        self._waits_s: list[float] = []
+        """Think times that a real user would have taken."""
+        mine = {"seen": self._seen, "steps": self._steps, "waits_s": self._waits_s}
+        self._people.meter_class = type("Meter", (_SeeingMeter,), {"__slots__": (), **mine})
         self._redactor = Redactor(lambda: secret_values().values())
-        self._thought_s = 0.0
 
     def _take_seen(self) -> tuple[Seen, ...]:
         seen = tuple(self._seen)
         self._seen.clear()
         return seen
 
+    def _take_steps(self) -> tuple[Stepped, ...]:
+        steps = tuple(self._steps)
+        self._steps.clear()
+        return steps
+
     async def iterate(self, bound: BoundJourney, load: int, arrival: Arrival, *, is_fresh: bool) -> Rehearsed:
         said: list[str] = []
         recorder = Recorder(redactor=self._redactor)
-        self._thought_s = 0.0
+        self._waits_s.clear()
         self._points.seen.clear()
         life: JourneyLife = self._people.life(recorder, [bound], fresh=False, report=said.append, load=load)
         alone = Arrival(None, arrival.n, 0, False, row=arrival.row)
@@ -225,14 +290,15 @@ class _Stage:
             "; ".join(said),
             self._take_seen(),
             max(0, took_ns - idle_ns),
-            self._thought_s,
+            sum(self._waits_s),
             tuple((self._redactor.known(name), users) for name, users in self._points.seen),
             recorder.failures.take(began_ns, perf_counter_ns()),
             row,
+            self._take_steps(),
         )
 
     async def once(self, fn: Any, name: str) -> Rehearsed:
-        self._thought_s = 0.0
+        self._waits_s.clear()
         user = self._people.user(Recorder())
         user.meter.begin(name, warmup=False, pool_limited=False)
         began_ns = perf_counter_ns()
@@ -247,8 +313,8 @@ class _Stage:
             user.meter.settle()
             await user.http.close()
         took_ns = perf_counter_ns() - began_ns - user.idle_ns
-        return Rehearsed(name, outcome, detail, self._take_seen(), took_ns, self._thought_s)
+        return Rehearsed(name, outcome, detail, self._take_seen(), took_ns, sum(self._waits_s))
 
     async def _sleep(self, wait_s: float) -> None:
-        self._thought_s += wait_s
+        self._waits_s.append(wait_s)
         await asyncio.sleep(min(wait_s, LONGEST_THINK_S))

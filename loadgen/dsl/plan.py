@@ -34,6 +34,7 @@ from loadgen.dsl.arguments import (
     url_wrong,
 )
 from loadgen.dsl.executor import Executor
+from loadgen.dsl.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.lanes import (
     MAX_LOADS,
@@ -625,7 +626,10 @@ def _journeys_spec(lanes: Sequence[Lane]) -> tuple[JourneySpec, ...]:
         for journey, weight in zip(lane.journeys, lane.weights, strict=True):
             part = weight / sum(lane.weights) * (size / sum(sizes))
             weights[journey] = weights.get(journey, 0.0) + part
-    return tuple(JourneySpec(name=one.name, weight=weight, data=_data_name(one)) for one, weight in weights.items())
+    return tuple(
+        JourneySpec(name=one.name, weight=weight, data=_data_name(one), visits=_visits(one))
+        for one, weight in weights.items()
+    )
 
 
 def _lane_spec(lane: Lane) -> LaneSpec:
@@ -651,6 +655,10 @@ def _override_ns(duration_s: float) -> int:
         return parse_duration(duration_s)
     except ValueError as error:
         raise ProfileError(str(error)) from None
+
+
+def _visits(one: Journey[Any]) -> dict[str, float]:
+    return one.visits if isinstance(one, Graph) and not one.faults else {}
 
 
 def _data_name(one: Journey[Any]) -> str | None:

@@ -89,6 +89,8 @@ class JourneySpec(msgspec.Struct, frozen=True, kw_only=True):
     """Its part of the mix, 0 to 1; the weights of a plan sum to 1."""
     data: str | None = None
     """The file that its rows come from, "rows" where they stand in the scenario, or None."""
+    visits: dict[str, float] = {}
+    """Of a graph: how often a session visits each node, on average."""
 
 
 class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,9 +43,7 @@ from tests.support.target import RunningTarget, running_target
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
-    ROOT / "docs/language.md",
-    ROOT / "docs/network.md",
-    ROOT / "docs/workload-models.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("language", "network", "workload-models", "journeys-as-graphs")),
     *sorted((ROOT / "docs").glob("tutorial-*.md")),
 )
 IN_A_JOURNEY = "# in a journey\n"
@@ -200,7 +198,7 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
             assert not getattr(value, "faults", ()), ast.unparse(node)
         if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test_"):
             await names[node.name]()
-    return {one.journey: one.outcome + (f" ({one.detail})" if one.detail else "") async for one in rehearse(scenario)}
+    return {one.title: one.outcome + (f" ({one.detail})" if one.detail else "") async for one in rehearse(scenario)}
 
 
 @pytest.mark.parametrize("block", [b for b in EXAMPLES if "open_run(" not in b.text], ids=str)
@@ -261,7 +259,8 @@ def keywords(function: Any) -> set[str]:
 
 
 OF_THE_ENGINE = {
-    "User": "meter idle_ns began_ns ended_ns is_fresh owner clients idle_until begin renew take_state close_clients",
+    "User": "meter chance_key idle_ns began_ns ended_ns is_fresh owner clients idle_until begin renew take_state "
+    "close_clients",
     "HttpClient": "reset close",
     "Reply": "abandon body head outcome route series exchange opened limit_bytes",
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",
@@ -306,6 +305,9 @@ def test_every_argument_has_an_example() -> None:
     assert plan <= arguments_of("Plan")
     assert keywords(loadgen.Load) <= arguments_of("Load")
     assert keywords(loadgen.journey) <= arguments_of("journey")
+    assert keywords(loadgen.graph) | keywords(loadgen.edge) | keywords(loadgen.node) <= arguments_of(
+        "graph", "edge", "node"
+    )
     assert keywords(loadgen.p) | keywords(loadgen.error_ratio) <= arguments_of("p", "error_ratio")
     assert keywords(loadgen.gql) <= arguments_of("gql")
     assert keywords(loadgen.User.poll) <= arguments_of("poll")

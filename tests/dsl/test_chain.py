@@ -62,6 +62,19 @@ def test_visits_are_the_sum_over_all_lengths(seed: int) -> None:
     assert [longer_than(entry, hops, most) for most in (1, 2, 30)] == pytest.approx([lengths[n] for n in (1, 2, 30)])
 
 
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=12), min_size=1, max_size=30))
+def test_the_chain_that_is_counted_from_sessions_has_their_very_visits(sessions: list[list[int]]) -> None:
+    """Flow in is flow out at each place, so counts solve the equations, whatever the sessions were like."""
+    entry, counts = np.zeros(6), np.zeros((6, 7))
+    for places in sessions:
+        entry[places[0]] += 1 / len(sessions)
+        for at, after in pairwise([*places, 6]):
+            counts[at, after] += 1
+    hops = counts[:, :-1] / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    assert visits(entry, hops) == pytest.approx(counts.sum(axis=1) / len(sessions))
+
+
 @given(GRAPHS)
 def test_walks_that_cover_are_walks_and_visit_all_that_can_be_reached(
     graph: tuple[list[int], list[list[int]], set[int]],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import runpy
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from loadgen.dsl.chance import fixed
+from loadgen.dsl.graph import Graph
 from loadgen.dsl.loader import Scenario, load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
@@ -159,6 +161,28 @@ async def test_mixed_traffic_has_its_spike_its_cache_hits_and_its_own_metrics_ap
     assert by_tag["x-cache"] == {"hit": finds.n - 5, "miss": 5}  # five different words
     assert journeys["load"]["spike"] == 30  # 60/s for 0.5 s
     assert min(begun) == 2  # as 2 minutes of 5
+
+
+async def test_shop_sessions_visits_the_pages_that_each_session_was_foretold(shop: RunningTarget) -> None:
+    scenario = load(SCENARIOS / "shop_sessions.py")
+    sessions = scenario.plan.journeys[0]
+    assert isinstance(sessions, Graph)
+    for row in (sessions.walk.entry, *(stop.row for stop in sessions._stops.values())):
+        for hop in row.hops:
+            hop.think = None  # who thinks for seconds would have to be waited for
+    counters, merge = await drive(scenario, shop, peak=150)
+    stats = shop.stats()
+    ways = [sessions.path(n, seed=7) for n in range(counters.iterations_due)]
+    visits = Counter(name for way in ways for name in way)
+    by_route = {"home": "GET /", "search": "GET /search", "product": "GET /products/{sku}", "cart": "POST /cart"}
+
+    assert counters.iterations_due == 150
+    assert counters.iterations_errors == counters.requests_errors == counters.script_faults == 0
+    assert stats["requests"] == counters.requests_finished
+    assert {name: merge.count("step", step=name) for name in visits} == visits
+    assert {name: stats["by_route"][route] for name, route in by_route.items()} == {n: visits[n] for n in by_route}
+    assert stats["by_route"]["POST /login"] == sum("cart" in way for way in ways) > 0
+    assert stats["by_route"].get("POST /checkout", 0) == visits["pay"]
 
 
 @pytest.mark.parametrize("name", ["oauth_orders.py", "graphql_import.py", "mixed_traffic.py"])

@@ -65,8 +65,8 @@ def main(
 ) -> int:
     """Run each journey of a plan once, for real, and show every request: step, status, outcome, times.
 
-    One user, the first row of each feed, think times of at most 100 ms, and nobody to meet at a rendez-vous. Nothing is
-    kept. With --arrival and --from
+    One user, the first row of each feed, think times of at most 100 ms, and nobody to meet at a rendez-vous; of a graph as
+    many sessions as it takes to visit every node. Nothing is kept. With --arrival and --from
     one iteration of an earlier run is run again, with its row and its random numbers; without FILE it is the scenario
     as it was then. With --policy nothing is run: the scenario is held against the house's standard in loadgen.toml.
 
@@ -141,11 +141,11 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
     failed = 0
     async for done in rehearsed:
         failed += not done.has_passed
-        print_table(console, Table(done.journey, _HEAD, tuple(_rows(done)), words=4))
+        print_table(console, Table(done.title, _HEAD, tuple(_rows(done)), words=4))
         if (phases := _phases(done)).rows:
             print_table(console, phases)
         word = done.outcome if done.has_passed else f"failed: {done.outcome}"
-        line = f"{done.journey}: {word} after {_count(len(done.requests))} in {format_duration(done.response_ns)}"
+        line = f"{done.title}: {word} after {_count(len(done.requests))} in {format_duration(done.response_ns)}"
         console.print(Text(line, style="green" if done.has_passed else "bold red"), soft_wrap=True)
         if done.detail:
             console.print(Text(f"  {done.detail}"), soft_wrap=True)
@@ -197,7 +197,7 @@ def _phases(done: Rehearsed) -> Table:
         for seen in done.requests
         if seen.phases_ns
     )
-    return Table(f"{done.journey}: phases", ("request", *had), tuple(rows))
+    return Table(f"{done.title}: phases", ("request", *had), tuple(rows))
 
 
 def _count(n: int) -> str:

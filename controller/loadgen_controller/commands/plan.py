@@ -10,13 +10,14 @@ import msgspec
 import typer
 
 from loadgen.dsl.feed import open_feed
+from loadgen.dsl.graph import Graph
 from loadgen.dsl.loader import Scenario
 from loadgen.dsl.plan import rows_needed
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
-from loadgen_controller.forecast import RowsOf, Tried, forecast, lines
+from loadgen_controller.forecast import RowsOf, Tried, forecast, lines, on_average
 from loadgen_controller.options import Wrongs
-from loadgen_controller.rehearsal import rehearse
+from loadgen_controller.rehearsal import Stepped, rehearse
 from loadgen_controller.scenario import (
     AllowOption,
     DurationOption,
@@ -59,8 +60,9 @@ def main(
 ) -> int:
     """Show what a run would do and need: iterations, requests, users, rows, agents, and what change it could detect.
 
-    Each journey is run once against the target, for an estimate of requests and of users by Little's law. Without the
-    trial everything follows from the plan alone, line by line, so that the text can be kept and compared in a review.
+    Each journey is run once against the target, and of a graph as many sessions as visit every node, for an estimate of
+    requests and of users by Little's law. Without the trial everything follows from the plan alone, line by line, so
+    that the text can be kept and compared in a review.
     The exit code is 1 when a journey fails in the trial, 2 when the scenario is wrong or rows are missing.
     """
     wrongs = Wrongs()
@@ -93,14 +95,20 @@ def main(
 
 
 async def _try(scenario: Scenario) -> tuple[tuple[Tried, ...], tuple[str, ...]]:
-    """One iteration of each journey; and what failed."""
+    """One iteration of each journey, of a graph a session on average; and what failed."""
+    graphs = {one.name: one for one in scenario.plan.journeys if isinstance(one, Graph)}
     tried: list[Tried] = []
     failed: list[str] = []
+    steps: dict[str, list[Stepped]] = {}
     async for done in rehearse(scenario):
         if not done.has_passed:
-            failed.append(f"{done.journey} failed: {done.outcome}")
-        if not done.journey.startswith("("):
+            failed.append(f"{done.title} failed: {done.outcome}")
+        if done.path:
+            steps.setdefault(done.journey, []).extend(done.steps)
+        elif not done.journey.startswith("("):
             tried.append(Tried(done.journey, len(done.requests), done.response_ns / NS_PER_S, done.thought_s))
+    if not failed:
+        tried += (on_average(name, graphs[name].visits, graphs[name].think_s, seen) for name, seen in steps.items())
     return tuple(tried), tuple(failed)
 
 
