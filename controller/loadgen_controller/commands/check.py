@@ -65,10 +65,10 @@ def main(
 ) -> int:
     """Run each journey of a plan once, for real, and show every request: step, status, outcome, times.
 
-    One user, the first row of each feed, think times of at most 100 ms, and nobody to meet at a rendez-vous; of a graph as
-    many sessions as it takes to visit every node. Nothing is kept. With --arrival and --from
-    one iteration of an earlier run is run again, with its row and its random numbers; without FILE it is the scenario
-    as it was then. With --policy nothing is run: the scenario is held against the house's standard in loadgen.toml.
+    One user, the first row of each feed, think times of at most 100 ms, and nobody to meet at a rendez-vous; of a graph
+    as many sessions as it takes to visit every node. Nothing is kept. With --arrival and --from one iteration of an
+    earlier run is run again, with its row and its random numbers; without FILE it is the scenario as it was then. With
+    --policy nothing is run: the scenario is held against the house's standard in loadgen.toml.
 
     The exit code is 1 when a journey fails or the standard is not kept, 2 when the scenario is wrong.
     """
