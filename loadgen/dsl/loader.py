@@ -14,7 +14,7 @@ the workers do it, never a controller service.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -335,7 +335,7 @@ class _Loaded:
         for one in journeys:
             for step, fn in one.parts:
                 wanted.setdefault(_place(fn), []).append(step)
-        others = {_place(fn) for one in self.journeys for _, fn in one.parts} - set(wanted)
+        others = _places(self.journeys) - set(wanted)
         own = [StepName.of(step) for outer in wanted.values() for step in outer if step]
         helpers: list[StepName] = []
         for path, source in self.siblings.sources.items():
@@ -355,11 +355,11 @@ class _Loaded:
         """No more users are to meet than the load can have at a time, as far as reading the files can tell."""
         if plan.faults:
             return
-        journeys = {_place(one) for one in self.journeys}
+        journeys = _places(self.journeys)
         for call in self._rendezvous():
             if call.users is None:
                 continue
-            own = [lane for lane in plan.lanes if (call.file, call.function) in {_place(one) for one in lane.journeys}]
+            own = [lane for lane in plan.lanes if (call.file, call.function) in _places(lane.journeys)]
             # A helper may be called by any journey, so of it only what fits no load is doubtful.
             is_helper = (call.file, call.function) not in journeys
             most = [most_together(lane) for lane in (plan.lanes if is_helper else own)]
@@ -429,7 +429,12 @@ def _is_known(name: str, steps: list[StepName], inner: list[StepName]) -> bool:
     )
 
 
-def _place(fn: object) -> tuple[str, int]:
+def _places(journeys: Iterable[Journey[Any]]) -> set[tuple[str, int]]:
+    """Of all functions that they run."""
+    return {_place(fn) for one in journeys for _, fn in one.parts}
+
+
+def _place(fn: Callable[..., Any]) -> tuple[str, int]:
     code = getattr(fn, "__code__", None)
     return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
 

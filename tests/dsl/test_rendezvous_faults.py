@@ -114,3 +114,19 @@ def test_a_helper_that_fits_no_load_is_doubtful(tmp_path: Path) -> None:
         4,
         'rendez-vous "gate" is of 100 users, and the load has at most 99 users at a time',
     )
+
+
+def test_nodes_of_a_graph_meet_as_journeys_do(tmp_path: Path) -> None:
+    text = """
+    from loadgen import Plan, User, graph, leave, node, users
+
+    @node
+    async def wait(user: User, count: int) -> int:
+        await user.rendezvous("sale opens", users=100)
+        return count
+
+    sale = graph({wait: {leave: 1}}, state=int)
+    plan = Plan(target="http://127.0.0.1:8080", load=users(99).hold("1m"), mix=sale)
+    """
+    (fault,) = told(write(tmp_path, text))
+    assert fault.startswith('scenario.py:6 rendez-vous "sale opens" is of 100 users, and the load')
