@@ -198,8 +198,11 @@ class CountedDrive:
         if self._mark.kept is not None:
             own = _marked(own, self._mark.kept, self._mark.load, done)
         users = len(self._share.owns_users(self._profile.users))
+        most = self._profile.per_user or None
         try:
-            await drive_iterations(own, users, self._new_life, clock, self._pool, stop, self._warmup_ns, self._gate)
+            await drive_iterations(
+                own, users, self._new_life, clock, self._pool, stop, self._warmup_ns, self._gate, most
+            )
         finally:
             keeping.cancel()
 

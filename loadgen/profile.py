@@ -164,17 +164,26 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
         return "users: " + ", ".join(_texts(self.stages, ""))
 
 
-class IterationProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="iterations"):
+class IterationProfile(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="iterations"):
     """A counted load: so many iterations, done by so many users as fast as the target lets them.
 
     Raises:
-        ProfileError: no iterations, no users, or too many of them.
+        ProfileError: no iterations, no users, too many of them, or `per_user` times the users is another number.
     """
 
     iterations: int
     users: int
+    per_user: int = 0
+    """How many each user does; 0: whoever is done with one takes the next."""
+
+    @classmethod
+    def of_each(cls, per_user: int, users: int) -> IterationProfile:
+        """`per_user` iterations by each of `users` users."""
+        return cls(per_user * users, users, per_user)
 
     def __post_init__(self) -> None:
+        if self.per_user and self.per_user * self.users != self.iterations:
+            raise ProfileError(f"{self.per_user} by each of {self.users} users are not {self.iterations} iterations")
         if not 0 < self.iterations <= 1 << 53:
             raise ProfileError(f"{self.iterations} iterations cannot be done", hint="at least 1")
         if not 0 < self.users <= MAX_USERS:
@@ -194,9 +203,11 @@ class IterationProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="itera
         return self.iterations
 
     def scaled_to(self, peak: float) -> IterationProfile:
-        """As many iterations, by `peak` users."""
+        """As many iterations, or as many of each user, by `peak` users."""
         if not (isfinite(peak) and peak == int(peak)):
             raise ProfileError(f"{peak:g} is no number of users", hint="a whole number, at least 1")
+        if self.per_user:
+            return IterationProfile.of_each(self.per_user, int(peak))
         return IterationProfile(self.iterations, int(peak))
 
     def lasting(self, duration_ns: int) -> IterationProfile:
@@ -206,7 +217,9 @@ class IterationProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="itera
         )
 
     def describe(self) -> str:
-        """ "iterations: 1,000 by 10 users"."""
+        """ "iterations: 1,000 by 10 users"; "iterations: 5 by each of 10 users"."""
+        if self.per_user:
+            return f"iterations: {self.per_user:,} by each of {self.users:,} user{'s' * (self.users != 1)}"
         return f"iterations: {self.iterations:,} by {self.users:,} user{'s' * (self.users != 1)}"
 
 

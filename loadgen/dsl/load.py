@@ -229,6 +229,7 @@ class Iterations(Executor):
     origin: Origin
     iterations: int = 0
     users: int = 1
+    per_user: int = 0
     said: tuple[Fault, ...] = field(default=())
 
     @property
@@ -244,7 +245,7 @@ class Iterations(Executor):
             ScenarioError: it has faults.
         """
         _refuse(self.faults)
-        return IterationProfile(self.iterations, self.users)
+        return IterationProfile(self.iterations, self.users, self.per_user)
 
 
 def arrivals(rate: str | float | None = None) -> Arrivals:
@@ -265,19 +266,32 @@ def users(n: int | None = None) -> Users:
         return Users(origin, said=(origin.fault(str(error)),))
 
 
-def iterations(n: int | None = None, *, users: int = 1) -> Iterations:
-    """`n` iterations in the whole fleet, by `users` users."""
+def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = None) -> Iterations:
+    """`n` iterations in the whole fleet, by `users` users; or `per_user` by each of them, no more and no fewer."""
     origin = here()
     faults = []
-    if n is None:
+    if n is None and per_user is None:
         faults.append(origin.fault("how many iterations?", "iterations(1000, users=10)"))
-    for value, what in ((n, "iterations"), (users, "users"))[n is None :]:
+    if n is not None and per_user is not None:
+        hint = "iterations(1000, users=10), or iterations(per_user=5, users=10)"
+        faults.append(origin.fault("how many iterations? Both the number of all and per_user= are said", hint))
+    counts = {"iterations": n, "iterations a user": per_user, "users": users}
+    for what, value in counts.items():
         try:
-            if count_of(value, what) == 0:
+            if (what == "users" or value is not None) and count_of(value, what) == 0:
                 raise ValueError(f"a load of 0 {what} has nothing to do")
         except ValueError as error:
             faults.append(origin.fault(str(error)))
-    return Iterations(origin, said=tuple(faults)) if faults or n is None else Iterations(origin, n, users)
+    if not faults and per_user is not None:
+        try:
+            count_of(per_user * users, "iterations")
+        except ValueError as error:
+            faults.append(origin.fault(str(error)))
+    if faults:
+        return Iterations(origin, said=tuple(faults))
+    if per_user is not None:
+        return Iterations(origin, per_user * users, users, per_user)
+    return Iterations(origin, n or 0, users)
 
 
 # -- what a load is built of ----------------------------------------------------------------------

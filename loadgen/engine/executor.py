@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 
 from loadgen.engine.clock import Clock, sleep_or_stop
 from loadgen.engine.crowd import Crowd, Gate, woken_by
@@ -148,12 +149,14 @@ async def drive_iterations(
     stop: asyncio.Event,
     warmup_ns: int,
     gate: Gate | None = None,
+    most: int | None = None,
 ) -> None:
     """Our `users` users share our iterations until none is left.
 
     Args:
         own: (global iteration index, journey index) of each of our iterations. None is taken from it that is not begun.
         gate: while it is shut, nothing is begun. Whoever sets `stop` also opens it.
+        most: of them that one user does; None: as many as it can.
     """
     gate = gate or Gate()
 
@@ -161,7 +164,7 @@ async def drive_iterations(
         slot = pool.join(new_life())
         done = 0
         try:
-            for n, journey in own:
+            for n, journey in islice(own, most):
                 arrival = Arrival(None, n, journey, clock.elapsed_ns() < warmup_ns)
                 await pool.begin(slot, arrival)
                 pool.end(slot, arrival)

@@ -60,8 +60,11 @@ def own_iterations(
 ) -> Iterator[tuple[int, int]]:
     """Our iterations of a counted load but the first `done`: (index in the fleet's iterations, journey).
 
-    Shared by the users that each agent has; see `Share.for_iterations`.
+    Shared by the users that each agent has; see `Share.for_iterations`; where each does as many, `Share.round`.
     """
+    if profile.per_user:
+        yield from _by_rounds(profile, share, chance, done)
+        return
     ours = share.for_iterations(profile.users)
     own = ours.count_below(profile.total())
     for first in range(done, own, BLOCK):
@@ -69,3 +72,18 @@ def own_iterations(
         if chance is not None:
             journey = chance.journeys(n)
         yield from zip(n.tolist(), journey.tolist(), strict=True)
+
+
+def _by_rounds(
+    profile: IterationProfile, share: Share, chance: RandomMix | None, done: int
+) -> Iterator[tuple[int, int]]:
+    """All first iterations of our users, then all second ones ..."""
+    own = len(share.owns_users(profile.users))
+    if not own:
+        return
+    for i in range(done // own, profile.per_user):
+        n, journey = share.round(profile.users, i)
+        if chance is not None:
+            journey = chance.journeys(n)
+        skipped = max(0, done - i * own)
+        yield from zip(n[skipped:].tolist(), journey[skipped:].tolist(), strict=True)

@@ -245,6 +245,17 @@ class Share:
         ours = replace(ours, worker=self.worker, workers=self.workers)
         return ours._dealt(_at_least_one(self._users_by_worker(users)))
 
+    def round(self, users: int, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where each user does as many iterations, the i-th of each of ours: (n, journey), both (own,) int64.
+
+        The i-th iterations of all `users` users are the n from i·users on. Who of them has which moves on from round to
+        round, so that each user goes round the order of the mix, whatever their number is a multiple of.
+        """
+        own = np.array(self.owns_users(users), dtype=np.int64)
+        moved = (1 - users) % len(self.journeys) * i
+        n = np.sort(i * users + (own + moved) % users)
+        return n, self.journeys[n % len(self.journeys)].astype(np.int64)
+
     def journey_of(self, user: int, i: int) -> int:
         """Closed loads: which journey user `user` of the fleet takes as its i-th iteration (from 0).
 

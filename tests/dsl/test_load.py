@@ -93,6 +93,8 @@ def closed(*parts: tuple[float, float, float]) -> UserProfile:
         (break_point(1, by=1, upto=2, every=3), open_((1, 1, 3), (2, 2, 3))),
         (iterations(1000, users=10), IterationProfile(1000, 10)),
         (iterations(7), IterationProfile(7, 1)),
+        (iterations(per_user=5, users=10), IterationProfile(50, 10, 5)),
+        (iterations(per_user=5, users=10**6), IterationProfile.of_each(5, 10**6)),
     ],
 )
 def test_a_load_reads_as_a_sentence(load: Arrivals | Users | Iterations, profile: object) -> None:
@@ -198,6 +200,12 @@ nan, inf = float("nan"), float("inf")
         (iterations(5, users=None), "None is no number of users"),  # type: ignore[arg-type]
         (iterations(odd), "is no number of iterations"),
         (iterations(1 << 60), "beyond"),
+        (iterations(50, per_user=5, users=10), "Both the number of all and per_user="),
+        (iterations(per_user=0, users=10), "0 iterations a user has nothing to do"),
+        (iterations(per_user=-1, users=10), "number of iterations a user cannot be negative: -1"),
+        (iterations(per_user=2.5, users=10), "2.5 is no number of iterations a user"),  # type: ignore[arg-type]
+        (iterations(per_user=5, users=0), "0 users has nothing to do"),
+        (iterations(per_user=1 << 50, users=100), "iterations are beyond"),
     ],
 )
 def test_what_cannot_be_driven_is_a_fault_and_no_exception(load: Arrivals | Users | Iterations, says: str) -> None:
@@ -227,6 +235,7 @@ def test_a_fault_of_the_whole_stands_where_the_load_begins() -> None:
 def test_two_faults_of_a_counted_load_are_both_told() -> None:
     assert len(iterations(-1, users=-1).faults) == 2
     assert len(iterations(users=0).faults) == 2
+    assert len(iterations(per_user=0, users=-1).faults) == 2
 
 
 def test_a_load_without_an_end_says_how_to_give_it_one() -> None:
@@ -280,6 +289,8 @@ def test_no_argument_whatever_makes_a_load_raise(a: Any, b: Any, c: Any, d: Any)
         arrivals(d).steps(a, by=b, every=c, upto=d),
         users(a).hold(b).ramp(to=c, over=d),
         iterations(a, users=b),
+        iterations(a, users=b, per_user=c),
+        iterations(users=b, per_user=c),
         arrivals("5/s").hold(1).poisson(a),
         arrivals("5/s").hold(1).gamma(cv=a, burstiness=b, seed=c),
         arrivals().sine(mean=a, amplitude=b, period=c, duration=d),

@@ -82,6 +82,30 @@ async def test_counted_iterations_are_each_done_once_by_users_that_share_them(us
     assert recorder.counters.iterations_finished == 100
 
 
+async def test_no_user_does_more_than_its_number_of_iterations_however_fast_it_is() -> None:
+    seen: list[Arrival] = []
+    pool, _, lives = quick_pool(seen)
+    by_life = [0, 0, 0]
+
+    class CountingLife(QuickLife):
+        async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
+            by_life[lives.index(self)] += 1
+            if self is lives[2]:  # the slow one
+                await asyncio.sleep(0.001)
+            self.seen.append(arrival)
+
+    def new() -> Life:
+        lives.append(CountingLife(seen))
+        return lives[-1]
+
+    clock = JumpClock()
+    clock.now_ns = 0
+    own = iter([(n, 0) for n in range(15)])
+    await drive_iterations(own, 3, new, clock, pool, asyncio.Event(), 0, most=5)
+    assert by_life == [5, 5, 5]
+    assert sorted(a.n for a in seen) == list(range(15))
+
+
 async def test_closed_users_stop_at_the_end_of_their_span_and_keep_their_row() -> None:
     seen: list[Arrival] = []
     pool, recorder, _ = quick_pool(seen)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from loadgen.dsl.load import Arrivals, arrivals
 from loadgen.dsl.shapes import break_point, soak, spike, stress
-from loadgen.engine.schedule import due_times
-from loadgen.engine.share import Share
-from loadgen.profile import ArrivalProfile
+from loadgen.engine.schedule import due_times, own_iterations
+from loadgen.engine.share import Share, order
+from loadgen.profile import ArrivalProfile, IterationProfile
 from loadgen.units import NS_PER_S
 from tests.support.laws import ks
 
@@ -183,3 +183,48 @@ def test_ten_million_a_second_for_a_month_are_not_walked_through(load: Arrivals)
     assert next(due_times(profile, share)).n[:3] == [2, 9, 16]
     late = next(due_times(profile, share, from_ns=29 * 86_400 * S))
     assert 29 * 86_400 * S <= late.due_ns[0] < 29 * 86_400 * S + S // 100_000
+
+
+# -- as many iterations of each user ---------------------------------------------------------------
+
+weights = st.lists(st.floats(0.05, 5), min_size=1, max_size=7)
+mixes = st.lists(st.integers(1, 5).map(float), min_size=1, max_size=4)
+
+
+@given(st.integers(1, 12), st.integers(1, 60), weights, mixes, st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_users_that_do_as_many_each_do_all_of_them_once_on_any_number_of_agents(
+    per_user: int, users: int, fleet: list[float], mix: list[float], workers: int
+) -> None:
+    profile = IterationProfile.of_each(per_user, users)
+    turns = order(mix)
+    done: list[tuple[int, int]] = []
+    for agent in range(len(fleet)):
+        for worker in range(workers):
+            share = Share.of(agent, fleet, mix, worker, workers)
+            own = list(own_iterations(profile, share))
+            assert len(own) == per_user * len(share.owns_users(users))
+            done += own
+    assert sorted(done) == [(n, int(turns[n % len(turns)])) for n in range(per_user * users)]
+
+
+@given(st.integers(1, 12), st.integers(1, 60), weights, st.integers(0, 800))
+@settings(max_examples=60, deadline=None)
+def test_whoever_goes_on_after_a_mark_has_the_rest_of_them(
+    per_user: int, users: int, fleet: list[float], done: int
+) -> None:
+    profile, share = IterationProfile.of_each(per_user, users), Share.of(0, fleet, [2, 1])
+    assert list(own_iterations(profile, share, None, done)) == list(own_iterations(profile, share))[done:]
+
+
+@pytest.mark.parametrize("users", [8, 9, 10, 11, 12])
+def test_users_that_do_as_many_each_do_the_whole_mix_on_each_agent(users: int) -> None:
+    profile = IterationProfile.of_each(12, users)
+    for agent in (0, 1):
+        journeys = np.bincount([journey for _, journey in own_iterations(profile, Share.of(agent, [1, 1], [2, 1]))])
+        assert abs(journeys[0] / journeys.sum() - 2 / 3) < 0.05
+
+
+def test_a_million_users_that_do_as_many_each_are_not_walked_through() -> None:
+    own = own_iterations(IterationProfile.of_each(10**6, 10**6), Share.of(1, [1, 1], [1]))
+    assert [next(own) for _ in range(3)] == [(1, 0), (3, 0), (5, 0)]

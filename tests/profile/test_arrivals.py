@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import ProfileError
 from loadgen.profile import ArrivalProfile, Profile, Stage, exact
+from loadgen.spacing import Spacing
 from loadgen.units import NS_PER_S
 
 S = NS_PER_S
@@ -246,3 +247,11 @@ def test_a_profile_says_itself_in_words() -> None:
         of((5, 5, 1), (5, 9, 0), (9, 0, 0.5)).describe()
         == "arrivals: hold 5/s for 1s, jump to 9/s, ramp 9 to 0 in 500 ms"
     )
+
+
+def test_arrivals_of_before_there_was_chance_are_still_read_and_even_ones_look_as_they_did() -> None:
+    old = b'{"kind":"arrivals","stages":[{"start":5.0,"end":5.0,"duration_ns":1000000000}]}'
+    assert msgspec.json.decode(old, type=Profile) == of((5, 5, 1))
+    assert msgspec.json.encode(of((5, 5, 1))) == old
+    by_chance = ArrivalProfile(of((5, 5, 1)).stages, Spacing(0.25, 2**64 - 1))
+    assert msgspec.json.decode(msgspec.json.encode(by_chance), type=Profile) == by_chance

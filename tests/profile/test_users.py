@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import ProfileError
-from loadgen.profile import IterationProfile, Stage, UserProfile
+from loadgen.profile import IterationProfile, Profile, Stage, UserProfile
 from loadgen.units import NS_PER_S
 
 S = NS_PER_S
@@ -121,6 +122,24 @@ def test_a_counted_load_has_no_duration_and_only_its_users_scale() -> None:
         profile.lasting(S)
     with pytest.raises(ProfileError, match="no number of users"):
         profile.scaled_to(2.5)
+
+
+def test_a_load_of_so_many_iterations_of_each_user_keeps_them_when_its_users_are_scaled() -> None:
+    profile = IterationProfile.of_each(5, 10)
+    assert profile == IterationProfile(50, 10, 5)
+    assert profile.scaled_to(1) == IterationProfile(5, 1, 5)
+    assert profile.describe() == "iterations: 5 by each of 10 users"
+    assert profile.scaled_to(1).describe() == "iterations: 5 by each of 1 user"
+    with pytest.raises(ProfileError, match="5 by each of 10 users are not 51"):
+        IterationProfile(51, 10, 5)
+
+
+def test_counted_loads_of_before_there_were_users_that_do_as_many_are_still_read() -> None:
+    old = b'{"kind":"iterations","iterations":1000,"users":10}'
+    assert msgspec.json.decode(old, type=IterationProfile) == IterationProfile(1000, 10)
+    assert msgspec.json.encode(IterationProfile(1000, 10)) == old
+    each = IterationProfile.of_each(5, 10)
+    assert msgspec.json.decode(msgspec.json.encode(each), type=Profile) == each
 
 
 @pytest.mark.parametrize(("iterations", "users"), [(0, 1), (-1, 1), (1, 0), (1, -3)])
