@@ -325,6 +325,7 @@ def test_every_way_to_say_a_load_and_its_data_has_an_example() -> None:
     assert public(Arrivals, Users) - OF_A_LOAD <= ATTRIBUTES
     assert keywords(Arrivals.sine) | keywords(Arrivals.day) <= arguments_of("sine", "day")
     assert keywords(Arrivals.gamma) | {"seed"} <= arguments_of("gamma") & arguments_of("gamma", "poisson")
+    assert keywords(loadgen.iterations) <= arguments_of("iterations")
     for shape in (loadgen.stress, loadgen.spike, loadgen.soak, loadgen.break_point):
         assert keywords(shape) <= arguments_of(shape.__name__)
     assert {"unique", "cycle", "shuffle", "random", "csv", "jsonl", "rows"} <= ATTRIBUTES

@@ -90,7 +90,7 @@ async def test_no_user_does_more_than_its_number_of_iterations_however_fast_it_i
     class CountingLife(QuickLife):
         async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
             by_life[lives.index(self)] += 1
-            if self is lives[2]:  # the slow one
+            if lives.index(self) == 2:  # the slow one
                 await asyncio.sleep(0.001)
             self.seen.append(arrival)
 
