@@ -339,7 +339,7 @@ class Conductor:
                 self._books.lost[agent] = text
                 if agent in self._run.lost:
                     self._books.notices.append(f"agent {agent} is lost: {text}")
-                self._meet(AgentGone(agent))
+                    self._meet(AgentGone(agent))
             case FinReceived(agent):
                 self._meet(AgentGone(agent))
             case AgentReturned(agent):

@@ -27,7 +27,7 @@ from loadgen.errors import UsageError
 from loadgen.measure.waiting import MAX_POINT_NAME, MAX_POINTS, WaitingAt
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 
-__all__ = ["END_GRACE_S", "LATE_NS", "TELL_NS", "Ended", "Points"]
+__all__ = ["AHEAD_NS", "END_GRACE_S", "LATE_NS", "TELL_NS", "Ended", "Points"]
 
 TELL_NS: Final = 50 * NS_PER_MS
 """At least so long from one telling to the next: those that come one by one cost at most 20 messages a second."""
@@ -35,6 +35,8 @@ END_GRACE_S: Final = 1.0
 """After the planned end of the load: for groups that were complete by then and whose release is on its way."""
 LATE_NS: Final = 20 * NS_PER_MS
 """A release that is heard so long after its instant is said."""
+AHEAD_NS: Final = 2 * NS_PER_S
+"""Nobody who may go waits longer than this for the instant: a clock that is wrong must hold up nobody."""
 
 Ended = Literal["met", "timed out", "load ended"]
 """How a wait ended. Load ended: there is nobody to wait for any more."""
@@ -83,7 +85,7 @@ class Points:
         self._told_ns = 0
         self._telling: asyncio.Handle | None = None
         self._ended: set[int] = set()
-        self._is_over = False
+        self._is_over = self._is_closed = False
         self._alarm: Alarm | None = None
         self._due: list[tuple[int, int, list[asyncio.Future[Ended]]]] = []
         self._order = count()
@@ -121,7 +123,8 @@ class Points:
             return
         taken = point.take(max(0, min(upto, point.arrived) - point.gone))
         if taken:
-            late_ns = perf_counter_ns() - at_ns
+            now_ns = perf_counter_ns()
+            at_ns, late_ns = min(at_ns, now_ns + AHEAD_NS), now_ns - at_ns
             if late_ns > LATE_NS and name not in self._said:
                 self._said.add(name)
                 self._note(
@@ -150,6 +153,7 @@ class Points:
 
     def close(self) -> None:
         self.end_all()
+        self._is_closed = True
         for _, _, waiters in self._due:
             _wake(waiters, "met")
         self._due.clear()
@@ -220,7 +224,7 @@ class Points:
         if self._tell is None:
             while len(point.queue) >= point.users:
                 _wake(point.take(point.users), "met")
-        elif self._telling is None:
+        elif self._telling is None and not self._is_closed:
             loop = asyncio.get_running_loop()
             wait_ns = self._told_ns + TELL_NS - perf_counter_ns()
             # The first at once, but all that come in the same turn of the loop together.

@@ -601,6 +601,18 @@ async def test_the_users_of_a_lost_agent_do_not_count(stage: Stage) -> None:
     assert play.conductor.view().points == (PointView("", "sale opens", 9, 10, 0),)
 
 
+async def test_the_users_of_an_agent_that_was_lost_and_came_again_before_the_start_count(stage: Stage) -> None:
+    play = stage()
+    await play.agent("a", "eu", pid=2).join()
+    a = play.agent("a", "eu")
+    await a.join()  # the first of its name is lost
+    await asyncio.gather(a.start(), play.agent("b", "us").start())
+    play.clock.jump(1)
+    await a.send(at_sale(play, 9))
+    await until(lambda: play.conductor.view().points)
+    assert play.conductor.view().points[0].waiting == 9
+
+
 async def test_an_agent_that_has_finished_has_nobody_who_waits(stage: Stage) -> None:
     play = stage()
     a, _ = await play.started()

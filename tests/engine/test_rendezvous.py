@@ -253,6 +253,26 @@ async def test_a_late_release_is_noted_once() -> None:
         assert "rendez-vous sale opens: a worker heard" in note
 
 
+async def test_an_instant_that_is_far_ahead_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.engine.rendezvous.AHEAD_NS", 1_000_000)
+    with worker(Told()) as points:
+        waits = come(points, 2)
+        await turns()
+        points.release(0, "sale opens", 2, perf_counter_ns() + 3600 * 10**9)
+        assert await asyncio.gather(*waits) == ["met"] * 2
+
+
+async def test_nothing_is_told_after_the_last_word() -> None:
+    told = Told()
+    with worker(told) as points:
+        come(points, 1)
+        await turns()
+    told.told.clear()
+    points.release(0, "sale opens", 1, NOW)
+    await asyncio.sleep(2 * TELL_NS / 1e9)
+    assert told.told == []
+
+
 async def test_after_the_end_of_the_load_nobody_waits() -> None:
     told = Told()
     with worker(told) as points:
