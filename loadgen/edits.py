@@ -29,6 +29,7 @@ from loadgen.profile import (
     Stage,
     UserProfile,
     exact,
+    pieces_of,
 )
 from loadgen.units import format_duration, format_rate
 
@@ -235,9 +236,10 @@ class Course:
         if at_ns < self.begin_ns and not self.is_paused and self._waits_for_its_beginning(at_ns):
             raise UsageError(f"{self._whose} has not begun", hint="say which other one: --load NAME")
         left = self._left(at_ns)
-        if len(left) < 2:
+        rest = left[pieces_of(left) :]
+        if not rest:
             raise UsageError(f"{self._whose} is in its last stage", hint="loadgen stop ends the run")
-        return self._with_rest(at_ns, left[1:])
+        return self._with_rest(at_ns, rest)
 
     def replaced(self, at_ns: int, stages: Sequence[Stage]) -> Course:
         """From `at_ns` on (paused: from when it is resumed) these stages."""

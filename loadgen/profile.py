@@ -35,6 +35,7 @@ __all__ = [
     "Stage",
     "UserProfile",
     "exact",
+    "pieces_of",
     "spans_of",
 ]
 
@@ -341,6 +342,12 @@ def _texts(stages: Sequence[Stage], unit: str) -> Iterator[str]:
         else:
             yield f"jump to {_number(stage.end, unit)}"
         i += 1
+
+
+def pieces_of(stages: Sequence[Stage]) -> int:
+    """How many of the stages are the first one to a person: all pieces of a curve are."""
+    pieces = len(_ramps(stages, 0))
+    return pieces if pieces >= _CURVE else min(1, len(stages))
 
 
 def _staircase(stages: Sequence[Stage], i: int) -> int:

@@ -88,6 +88,10 @@ class Aborts:
         self._is_needed = any(one.abort and one.window_ns for one in objectives)
         self._end_ns = 0
 
+    def until(self, load_ns: int | None) -> None:
+        """The load is to end then, since it was changed."""
+        self._load_ns = load_ns
+
     def check(
         self,
         merge: Merge,

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from loadgen.wire.messages import Fin
+from loadgen_controller.adjusting import Adjustment
 from loadgen_controller.assign import Assignment
 
 __all__ = ["Books"]
@@ -28,6 +29,8 @@ class Books:
     clock_errors_ns: dict[str, int] = field(default_factory=dict)
     shared_json: bytes = b"null"
     """What the plan's set-up returned."""
+    adjustments: tuple[Adjustment, ...] = ()
+    """What was asked of the load while it went on."""
     load_ended_ns: int | None = None
     """When a stop ended the load early, since T0."""
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=100))

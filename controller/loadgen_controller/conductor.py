@@ -12,21 +12,36 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from loadgen.errors import BugError, ExitCode, FleetError, StorageError
+from loadgen.errors import BugError, ExitCode, FleetError, StorageError, UsageError
 from loadgen.measure.merge import Merge
+from loadgen.measure.objective import time_text
 from loadgen.measure.rundir import RunDir, new_run_id
-from loadgen.units import NS_PER_S, format_count
+from loadgen.profile import Stage
+from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen.wire import codec
 from loadgen.wire.keys import ControllerKeys
-from loadgen.wire.messages import Bye, Message, Prepare, ReleaseAt, SetUp, StartAt, Stop, TearDown, Waiting
+from loadgen.wire.messages import (
+    ADJUSTABLE_MINOR,
+    PROTOCOL_MAJOR,
+    Bye,
+    Message,
+    Prepare,
+    ReleaseAt,
+    SetUp,
+    StartAt,
+    Stop,
+    TearDown,
+    Waiting,
+)
 from loadgen.wire.sockets import Router
 from loadgen_controller.abort import Aborts
+from loadgen_controller.adjusting import Adjustment, Adjustments, Wish
 from loadgen_controller.assign import assign, candidates
 from loadgen_controller.books import Books
 from loadgen_controller.failures import FailureFolder
@@ -39,6 +54,7 @@ from loadgen_controller.rendezvous import Event as Meeting
 from loadgen_controller.rendezvous import Tick as MeetingTick
 from loadgen_controller.rendezvous import step as meet
 from loadgen_controller.run import (
+    Adjusted,
     AgentLost,
     AgentRefused,
     AgentReturned,
@@ -69,6 +85,8 @@ __all__ = ["Conductor", "NoHosts", "Processes", "Result"]
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.05
+ADJUST_LEAD_NS = 300 * NS_PER_MS
+"""From asking for a change until it holds: must reach every agent before."""
 _BYE_S = 0.1
 """How long the last messages may take to be with the kernel."""
 _HANDOVER_S = 2.0
@@ -166,6 +184,9 @@ class Conductor:
         spec = order.spec
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
+        self._adjustments = Adjustments.of(spec)
+        self._spec = spec
+        """The plan, with its loads as they are now."""
         self._wake = asyncio.Event()
         self._bug = ""
 
@@ -223,6 +244,31 @@ class Conductor:
         """End the run early: let iterations finish, or with `now` cut them off. Safe to call again."""
         self._tell_quietly(StopRequested(reason, now))
 
+    def adjust(self, wish: Wish) -> Adjustment:
+        """Change the load as it goes on; what was made of the wish, of several loads the first's.
+
+        All agents are told in good time. Nothing is changed where it raises.
+
+        Raises:
+            UsageError: it makes no sense now.
+            FleetError: an agent is too old to be told.
+        """
+        self._step(Tick(self._clock()))
+        self._must_be_adjustable()
+        before = self._adjustments
+        return self._adjusted(before.wished(wish, self._adjust_ns(), self.run_id))[0]
+
+    def steer(self, load: int, stages: Sequence[Stage], why: str) -> Adjustment:
+        """From soon on the load is these stages; none: it ends. As `adjust`."""
+        self._step(Tick(self._clock()))
+        self._must_be_adjustable()
+        at_ns = self._adjust_ns()
+        return self._adjusted(self._adjustments.replaced(load, stages, at_ns, self.run_id, why=why))[0]
+
+    def due_before(self, at_ns: int) -> int | None:
+        """How many iterations are due before `at_ns` after T0 as things stand; None where a load is not open."""
+        return self._adjustments.due_before(at_ns)
+
     def view(self) -> ViewState:
         run = self._run
         ends = run.ends
@@ -230,7 +276,7 @@ class Conductor:
             run_id=self.run_id,
             phase=run.phase,
             clock_ns=0 if run.t0_ns is None else self._clock() - run.t0_ns,
-            spec=self._order.spec,
+            spec=self._spec,
             merge=self._merge,
             agents=tuple(self._agent_views()),
             agents_wanted=self._order.agents,
@@ -238,6 +284,7 @@ class Conductor:
             run_dir=self._folder.path,
             notices=tuple(self._books.notices),
             stop_reason=ends[-1].detail if ends else "",
+            is_paused=run.phase is Phase.RUNNING and self._adjustments.is_paused(self._since_t0_ns()),
             points=tuple(
                 PointView(self._load_name(load), name, point.waiting, point.users, point.groups)
                 for (load, name), point in self._meetings.points.items()
@@ -263,7 +310,7 @@ class Conductor:
         if self._run.phase is Phase.PREPARING and agent not in self._run.ready:
             self._say(agent, self._prepare_of(agent))
 
-    def beating(self, agent: str, phase: str) -> None:
+    def beating(self, agent: str, phase: str, adjusted: int) -> None:
         """Whatever it should have heard of and has not, it hears again. Agents ignore repetitions."""
         run = self._run
         if agent not in run.live:
@@ -271,7 +318,9 @@ class Conductor:
         if phase == "idle" and run.phase is Phase.PREPARING:
             self._say(agent, self._prepare_of(agent))
         elif phase == "ready" and run.phase.has_load and run.t0_ns is not None:
-            self._say(agent, self._start_of(run.t0_ns))
+            self._say_start(agent, run.t0_ns)
+        elif phase == "running" and adjusted < len(self._adjustments.told) and run.phase is Phase.RUNNING:
+            self._say_changes(agent, adjusted)
         elif phase == "running" and run.ends and run.phase in (Phase.DRAINING, Phase.FINISHING):
             self._say(agent, Stop(self.run_id, run.ends[-1].detail, run.phase is Phase.FINISHING))
 
@@ -359,7 +408,7 @@ class Conductor:
             case SendStart(agents, t0_ns):
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 for agent in agents:
-                    self._say(agent, self._start_of(t0_ns))
+                    self._say_start(agent, t0_ns)
             case SendStop(agents, text, now):
                 self._load_ends()
                 for agent in agents:
@@ -398,6 +447,47 @@ class Conductor:
                 agents=dict(release.counts),
             )
 
+    # -- changes of the load ----------------------------------------------------------------------
+
+    def _must_be_adjustable(self) -> None:
+        run = self._run
+        if run.phase is Phase.WAITING:
+            raise UsageError("the run waits for its agents", hint="ask again when they are there")
+        if run.phase not in (Phase.PREPARING, Phase.SETTING_UP, Phase.STARTING, Phase.RUNNING):
+            raise UsageError(f"the run is {run.phase.value}: nothing more is started that could be changed")
+        for agent in run.live:
+            member = self._fleet.get(agent)
+            if member is not None and member.minor < ADJUSTABLE_MINOR:
+                raise FleetError(
+                    f"agent {agent} cannot be told of changes: it speaks protocol {PROTOCOL_MAJOR}.{member.minor},"
+                    f" and they came with {PROTOCOL_MAJOR}.{ADJUSTABLE_MINOR}",
+                    hint="run the same version of loadgen on every agent",
+                )
+
+    def _since_t0_ns(self) -> int:
+        return 0 if self._run.t0_ns is None else self._clock() - self._run.t0_ns
+
+    def _adjust_ns(self) -> int:
+        """From when on a change holds: late enough for every agent to hear of it before."""
+        return 0 if self._run.t0_ns is None else max(0, self._since_t0_ns() + ADJUST_LEAD_NS)
+
+    def _adjusted(self, adjustments: Adjustments) -> tuple[Adjustment, ...]:
+        """Make it so: the load has been changed."""
+        known, self._adjustments = self._adjustments, adjustments
+        self._spec = adjustments.in_force(self._order.spec)
+        self._books.adjustments = adjustments.made
+        if self._run.phase in (Phase.STARTING, Phase.RUNNING):
+            for agent in self._run.live:
+                self._say_changes(agent, len(known.told))
+        made = adjustments.made[len(known.made) :]
+        for one in made:
+            self._journal.event("adjusted", adjustment=one)
+            whose = f"load {one.load} " if one.load else ""
+            self._books.notices.append(f"{time_text(one.at_ns / NS_PER_S)}: {whose}{one.text} ({one.by or 'steered'})")
+        self._aborts.until(adjustments.end_ns)
+        self.tell(Adjusted(adjustments.end_ns))
+        return made
+
     def _load_name(self, load: int) -> str:
         lanes = self._order.spec.lanes
         return lanes[load].name if load < len(lanes) else ""
@@ -411,7 +501,7 @@ class Conductor:
 
     def _load_ends(self) -> None:
         """A stop before the planned end: what would have been due after it is not missing."""
-        run, duration_ns = self._run, self._order.spec.duration_ns
+        run, duration_ns = self._run, self._run.duration_ns
         if run.t0_ns is None or self._books.load_ended_ns is not None or not run.ends:
             return
         ended_ns = max(0, self._clock() - run.t0_ns)
@@ -445,8 +535,15 @@ class Conductor:
             interval_ns=order.spec.interval_ns,
         )
 
-    def _start_of(self, t0_ns: int) -> StartAt:
-        return StartAt(self.run_id, t0_ns, self._books.shared_json)
+    def _say_start(self, agent: str, t0_ns: int) -> None:
+        """After what was changed before the start."""
+        self._say_changes(agent, 0)
+        self._say(agent, StartAt(self.run_id, t0_ns, self._books.shared_json))
+
+    def _say_changes(self, agent: str, after: int) -> None:
+        """All changes of the load with a higher number. It follows each once, however often it hears it."""
+        for adjust in self._adjustments.told[after:]:
+            self._say(agent, adjust)
 
     def _on_message(self, identity: bytes, agent: str, data: bytes) -> None:
         self._intake.on_message(identity, agent, data)
@@ -492,12 +589,13 @@ class Conductor:
             )
         if self._troubles.counts:
             self._journal.event("troubles", counts=dict(self._troubles.counts))
+        order = replace(self._order, spec=self._spec)
         sealed: Sealed = await asyncio.to_thread(
             seal,
             self._folder,
-            facts_of(self._run, self._order, self._books, self._bug),
+            facts_of(self._run, order, self._books, self._bug),
             self._merge,
-            self._order,
+            order,
             self._books,
             {member.id: member.pid for member in self._fleet},
             self._started_at,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from loadgen.units import NS_PER_S
-from loadgen.wire.messages import Hello
+from loadgen.wire.messages import PROTOCOL_MINOR, Hello
 from loadgen_controller.run import AgentJoined, AgentLost, AgentReturned
 
 __all__ = ["LOST_AFTER_NS", "OWN_PAUSE_NS", "SUSPECTED_AFTER_NS", "Fleet", "Member", "Presence"]
@@ -46,6 +46,8 @@ class Member:
     cpus: int
     weight: float
     heard_ns: int
+    minor: int = PROTOCOL_MINOR
+    """Of the protocol that it speaks."""
     presence: Presence = Presence.HERE
     lost_because: str = ""
 
@@ -77,7 +79,16 @@ class Fleet:
             return self.heard(hello.agent, now_ns)
         epoch = 1 if known is None else known.epoch + 1
         self._members[hello.agent] = Member(
-            hello.agent, identity, hello.region, epoch, hello.pid, hello.host, hello.cpus, hello.weight, now_ns
+            hello.agent,
+            identity,
+            hello.region,
+            epoch,
+            hello.pid,
+            hello.host,
+            hello.cpus,
+            hello.weight,
+            now_ns,
+            hello.minor,
         )
         joined = AgentJoined(hello.agent, hello.region)
         if known is None or known.presence is Presence.LOST:

@@ -82,8 +82,11 @@ class Desk(Protocol):
     def greeted(self, agent: str) -> None:
         """The agent has said Hello again: its connection was lost, and perhaps what was sent last."""
 
-    def beating(self, agent: str, phase: str) -> None:
-        """The agent says where it stands: what it should have heard of can be said again."""
+    def beating(self, agent: str, phase: str, adjusted: int) -> None:
+        """The agent says where it stands: what it should have heard of can be said again.
+
+        adjusted: number of the last change of the load that it has heard.
+        """
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
         """Users of the agent wait at a rendez-vous, or do not any more."""
@@ -187,7 +190,7 @@ class Intake:
                 if message.run_id in ("", self._books.run_id):
                     if message.note:
                         self._books.notice(f"{agent}: {message.note}")
-                    self._desk.beating(agent, message.phase)
+                    self._desk.beating(agent, message.phase, message.adjusted)
             case _ if getattr(message, "run_id", None) != self._books.run_id:
                 self._troubles.add("other run", f"{type(message).__name__} of {agent}")
             case Delta():

@@ -29,7 +29,7 @@ WIDE = 150
 """Columns from which on the last window stands beside the whole run."""
 
 MARKS = {"passed": "✔", "failed": "✘", "inconclusive": "?"}
-PHASE_STYLES = {"running": "bold green", "draining": "bold yellow", "done": "bold"}
+PHASE_STYLES = {"running": "bold green", "paused": "bold yellow", "draining": "bold yellow", "done": "bold"}
 
 
 async def show(look: Callable[[], Figures], console: Console) -> None:

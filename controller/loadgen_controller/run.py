@@ -18,6 +18,7 @@ from loadgen.errors import Fault, IllegalTransition
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 __all__ = [
+    "Adjusted",
     "AgentJoined",
     "AgentLost",
     "AgentReady",
@@ -144,11 +145,14 @@ class Run:
     """Whose Fin is here and whose deltas up to it are durable and merged."""
     is_set_up: bool = False
     t0_ns: int | None = None
+    duration_ns: int | None = None
+    """From T0 to the planned end, as the load has been changed; None where that is not known."""
     ends: tuple[End, ...] = ()
 
     @classmethod
     def begin(cls, terms: Terms, now_ns: int) -> Run:
-        return cls(terms=terms, now_ns=now_ns, deadline_ns=now_ns + terms.join_timeout_ns)
+        deadline_ns = now_ns + terms.join_timeout_ns
+        return cls(terms=terms, now_ns=now_ns, deadline_ns=deadline_ns, duration_ns=terms.duration_ns)
 
     @property
     def live(self) -> tuple[str, ...]:
@@ -237,6 +241,14 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjusted:
+    """The load was changed, and with it the planned end."""
+
+    duration_ns: int | None
+    """From T0; None while it is not known: a pause, or a load that ends by count."""
+
+
+@dataclass(frozen=True, slots=True)
 class StorageFailed:
     text: str
 
@@ -253,6 +265,7 @@ Event = (
     | SetUpEnded
     | TearDownEnded
     | StopRequested
+    | Adjusted
     | StorageFailed
 )
 
@@ -317,6 +330,8 @@ def step(run: Run, event: Event) -> Moved:
     TearDownEnded  | illegal            | illegal            | illegal            | illegal             | illegal         | illegal             | -> done
     StopRequested  | -> done            | -> done            | -> ends            | -> draining;        | now: finishing  | now: sooner         | now: done
                    |                    |                    |                    | now: finishing      |                 |                     |
+    Adjusted       | another duration, for later                                  | another end, if it  | ignored         | ignored             | ignored
+                   |                    |                    |                    | runs; else later    |                 |                     |
     StorageFailed  | -> done            | -> done            | -> ends            | -> ends             | -> ends         | -> ends             | -> done
 
     "ends" is tearing down where the run was set up or started, the plan has a
@@ -331,6 +346,8 @@ def step(run: Run, event: Event) -> Moved:
     if isinstance(event, StorageFailed):
         stop = (SendStop(run.live, event.text, now=True),) if run.phase.has_load else ()
         return _after(stop, _end(run, End(Reason.STORAGE_FAILED, event.text)))
+    if isinstance(event, Adjusted):
+        return _adjusted(run, event.duration_ns), ()
     match run.phase:
         case Phase.WAITING:
             return _waiting(run, event)
@@ -361,7 +378,7 @@ def _at_time(run: Run) -> Moved:
             text = f"the plan's set-up did not end within {terms.set_up_timeout_ns / NS_PER_S:.0f} s"
             return _end(run, End(Reason.SET_UP_FAILED, text))
         case Phase.STARTING:
-            planned_end = None if terms.duration_ns is None else run.deadline_ns + terms.duration_ns
+            planned_end = None if run.duration_ns is None else run.deadline_ns + run.duration_ns
             return replace(run, phase=Phase.RUNNING, deadline_ns=planned_end), ()
         case Phase.RUNNING:  # agents know the planned end themselves: nothing to send
             return replace(run, phase=Phase.DRAINING, deadline_ns=run.deadline_ns + terms.drain_ns), ()
@@ -484,6 +501,15 @@ def _set_up(run: Run) -> Moved:
 def _start(run: Run) -> Moved:
     t0_ns = run.now_ns + run.terms.start_lead_ns
     return replace(run, phase=Phase.STARTING, t0_ns=t0_ns, deadline_ns=t0_ns), (SendStart(run.members, t0_ns),)
+
+
+def _adjusted(run: Run, duration_ns: int | None) -> Run:
+    if run.phase in (Phase.DRAINING, Phase.FINISHING, Phase.TEARING_DOWN):
+        return run  # nothing is started any more
+    run = replace(run, duration_ns=duration_ns)
+    if run.phase is not Phase.RUNNING or run.t0_ns is None:
+        return run
+    return replace(run, deadline_ns=None if duration_ns is None else run.t0_ns + duration_ns)
 
 
 def _stop(run: Run, end: End, now: bool) -> Moved:

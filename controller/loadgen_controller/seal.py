@@ -21,6 +21,7 @@ from loadgen.measure.summary import AgentFacts, RunFacts, build
 from loadgen.measure.warmup import Cut
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 from loadgen.wire import codec
+from loadgen_controller.adjusting import as_rows
 from loadgen_controller.assign import Assignment
 from loadgen_controller.books import Books
 from loadgen_controller.fleet import Fleet
@@ -75,7 +76,7 @@ def manifest(order: Order, books: Books, fleet: Fleet, created_at: datetime) -> 
 
 
 def facts_of(run: Run, order: Order, books: Books, bug: str = "") -> Facts:
-    """What the verdict is made from, beside the deltas."""
+    """What the verdict is made from, beside the deltas. order: with the plan as it was changed while it ran."""
     spec = order.spec
     load_ns = spec.duration_ns if books.load_ended_ns is None else books.load_ended_ns
     return Facts(
@@ -186,7 +187,10 @@ def _sealed(
         warmup_found=facts.warmup_found,
         metrics=spec.metrics,
         notes=(*books.notices, *spec.notes),
-        extra={"missing_share": round(verdict.completeness.missing_share, 6)},
+        extra={
+            "missing_share": round(verdict.completeness.missing_share, 6),
+            "adjustments": list(as_rows(books.adjustments)),
+        },
     )
     slos = verdict.slos if batches is None else with_intervals(verdict.slos, facts.objectives, batches)
     return Sealed(facts, verdict, build(run, merge, slos, batches))

@@ -56,6 +56,7 @@ class ViewState:
     clock_ns: int
     """On the run's clock: 0 = T0, negative while the start is being waited for."""
     spec: PlanSpec
+    """With its loads as they are now, where they were changed."""
     merge: Merge
     agents: tuple[AgentView, ...]
     """Those that take part, in the order of their indices; also the lost ones."""
@@ -67,4 +68,6 @@ class ViewState:
     notices: tuple[str, ...] = ()
     """What a person should know now, newest last: an agent was lost, a line blocked the loop."""
     stop_reason: str = ""
+    is_paused: bool = False
+    """Somebody paused the load, all of it."""
     points: tuple[PointView, ...] = ()

@@ -64,7 +64,7 @@ class Watch:
         return Figures(
             run_id=state.run_id,
             plan=_title(state.spec),
-            phase=state.phase.value,
+            phase="paused" if state.is_paused else state.phase.value,
             clock_s=clock_ns / NS_PER_S,
             duration_s=state.spec.duration_ns / NS_PER_S if state.spec.duration_ns else None,
             is_warmup=is_warmup,

@@ -627,9 +627,15 @@ def _journeys_spec(lanes: Sequence[Lane]) -> tuple[JourneySpec, ...]:
             part = weight / sum(lane.weights) * (size / sum(sizes))
             weights[journey] = weights.get(journey, 0.0) + part
     return tuple(
-        JourneySpec(name=one.name, weight=weight, data=_data_name(one), visits=_visits(one))
+        JourneySpec(
+            name=one.name, weight=weight, data=_data_name(one), visits=_visits(one), is_unique=_uses_rows_up(one)
+        )
         for one, weight in weights.items()
     )
+
+
+def _uses_rows_up(journey: Journey[Any]) -> bool:
+    return journey.feed is not None and journey.feed.needs_rows(2) > 1
 
 
 def _lane_spec(lane: Lane) -> LaneSpec:

@@ -91,6 +91,8 @@ class JourneySpec(msgspec.Struct, frozen=True, kw_only=True):
     """The file that its rows come from, "rows" where they stand in the scenario, or None."""
     visits: dict[str, float] = {}
     """Of a graph: how often a session visits each node, on average."""
+    is_unique: bool = False
+    """No row may be used twice, and there are as many as the plan needs."""
 
 
 class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):

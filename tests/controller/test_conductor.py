@@ -9,14 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.errors import ExitCode, Fault, StorageError
+from loadgen.edits import PAUSE
+from loadgen.errors import ExitCode, Fault, FleetError, StorageError, UsageError
 from loadgen.measure.rundir import RunDir
+from loadgen.profile import Stage as LoadStage
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import AgentKeys, KeyPair
 from loadgen.wire.messages import (
     PROTOCOL_MINOR,
     Ack,
+    Adjust,
     BundleRequest,
     Bye,
     ClockPing,
@@ -37,6 +40,7 @@ from loadgen.wire.messages import (
     Waiting,
     WaitingAt,
 )
+from loadgen_controller.adjusting import Wish
 from loadgen_controller.conductor import Result
 from loadgen_controller.rendezvous import AGAIN_NS, LEAD_NS
 from loadgen_controller.reread import reread
@@ -59,6 +63,104 @@ async def finish(*agents: FakeAgent, seconds: int = 3, **what: object) -> None:
             agent.recording.interval(**what)  # type: ignore[arg-type]
         await agent.deliver()
         await agent.finish()
+
+
+# -- the load is changed --------------------------------------------------------------------------
+
+
+async def test_a_change_goes_to_all_agents_ahead_of_its_time_and_moves_the_end(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    made = play.conductor.adjust(Wish("scale", factor=2, by="root, process 1"))
+    told = await asyncio.gather(a.next(Adjust), b.next(Adjust))
+    assert told[0] == told[1]
+    assert (told[0].number, told[0].load, told[0].at_ns) == (1, 0, made.at_ns)
+    assert told[0].stages == (LoadStage(40, 40, 3 * NS_PER_S - made.at_ns),)
+    paused = play.conductor.adjust(Wish("pause"))
+    assert (await a.next(Adjust)).stages == (PAUSE,)
+    play.clock.jump(100)
+    await asyncio.sleep(0.1)
+    assert play.conductor.view().is_paused
+    assert play.conductor.view().phase is Phase.RUNNING  # far beyond the end that was planned
+    resumed = play.conductor.adjust(Wish("resume"))
+    again = await a.next(Adjust)
+    assert (again.number, again.stages) == (3, (LoadStage(40, 40, 3 * NS_PER_S - paused.at_ns),))
+    assert play.conductor.view().spec.duration_ns == resumed.at_ns + 3 * NS_PER_S - paused.at_ns == resumed.end_ns
+    await finish(a, b)
+    result = await play.result()
+    rows = result.summary["adjustments"]
+    assert isinstance(rows, list)
+    assert [(row["kind"], row["was"], row["now"]) for row in rows] == [
+        ("scale", "20/s", "40/s"),
+        ("pause", "40/s", "paused"),
+        ("resume", "paused", "40/s"),
+    ]
+    assert rows[0]["by"] == "root, process 1"
+    kinds = [e["adjustment"]["kind"] for e in events(result) if e["kind"] == "adjusted"]  # type: ignore[index]
+    assert kinds == ["scale", "pause", "resume"]
+    assert reread(RunDir.open(result.run_dir)).exit_code == result.exit_code
+
+
+async def test_an_agent_that_missed_a_change_hears_it_again_and_the_others_do_not(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    for factor in (2.0, 3.0):
+        play.conductor.adjust(Wish("scale", factor=factor))
+        for agent in (a, b):
+            await agent.next(Adjust)
+    await asyncio.gather(a.beat(adjusted=2), b.beat(adjusted=1))
+    assert (await b.next(Adjust)).number == 2
+    await a.send(ClockPing(1))
+    await a.next(ClockPong)
+    assert not [message for message in a.heard if isinstance(message, Adjust)]
+
+
+async def test_what_is_changed_before_the_start_is_told_before_it(stage: Stage) -> None:
+    play = stage(has_set_up=True)
+    a, b = play.pair()
+    await asyncio.gather(a.get_ready(), b.get_ready())
+    await a.next(SetUp)
+    assert play.conductor.adjust(Wish("pause")).at_ns == 0
+    await a.send(SetUpDone(play.conductor.run_id, b"1"))
+    await b.next(StartAt)
+    kinds = [type(message) for message in b.heard]
+    assert kinds == [Adjust]  # heard, and before the start, which was taken out
+    await a.next(StartAt)
+    await a.beat("ready")
+    await a.next(StartAt)  # what may have been lost is said again, with what was changed before it
+    assert [m.number for m in a.heard if isinstance(m, Adjust)] == [1, 1]
+
+
+async def test_changes_that_make_no_sense_change_nothing(stage: Stage) -> None:
+    play = stage()
+    with pytest.raises(UsageError, match="waits for its agents"):
+        play.conductor.adjust(Wish("pause"))
+    a, b = await play.started()
+    for wish, why in (
+        (Wish("resume"), "not paused"),
+        (Wish("skip"), "last stage"),
+        (Wish("scale", users=5), "no number of users"),
+        (Wish("pause", load="spike"), "no load spike"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            play.conductor.adjust(wish)
+    play.conductor.request_stop("enough")
+    with pytest.raises(UsageError, match="draining"):
+        play.conductor.adjust(Wish("pause"))
+    await finish(a, b)
+    result = await play.result()
+    assert result.summary["adjustments"] == []
+
+
+async def test_an_agent_that_is_too_old_to_be_told_is_named(stage: Stage) -> None:
+    play = stage()
+    a, b = play.pair()
+    await b.send(b.hello(minor=1))
+    await asyncio.gather(a.get_ready(), b.next(Prepare))
+    await b.send(Ready(play.conductor.run_id, 1, play.conductor._order.bundle_sha256))
+    await until(lambda: play.conductor.run.t0_ns is not None)
+    with pytest.raises(FleetError, match=r"agent b cannot be told .* protocol 1\.1"):
+        play.conductor.adjust(Wish("pause"))
 
 
 # -- the good way ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from loadgen.errors import Fault, IllegalTransition
 from loadgen.units import NS_PER_S
 from loadgen_controller.run import (
+    Adjusted,
     AgentJoined,
     AgentLost,
     AgentReady,
@@ -285,6 +286,8 @@ EVENTS: tuple[Event, ...] = (
     TearDownEnded("error"),
     StopRequested("stop"),
     StopRequested("stop", now=True),
+    Adjusted(20 * NS_PER_S),
+    Adjusted(None),
     StorageFailed("full"),
 )
 
@@ -327,6 +330,34 @@ def test_controller_that_was_asleep_still_listens_to_what_waits_in_its_sockets()
     assert drive(run, FinReceived(A), Merged(A), FinReceived(B), Merged(B))[0].ends[0].reason is Reason.FINISHED
 
 
+def test_a_load_that_was_changed_has_another_end() -> None:
+    longer, effects = drive(running(), Adjusted(20 * NS_PER_S))
+    assert effects == []
+    assert drive(longer, at(longer, 19.9))[0].phase is Phase.RUNNING
+    assert drive(longer, at(longer, 20))[0].phase is Phase.DRAINING
+
+
+def test_a_paused_run_has_no_end_and_gets_one_when_it_is_resumed() -> None:
+    paused, _ = drive(running(), Adjusted(None))
+    paused, _ = drive(paused, at(paused, 10_000))
+    assert (paused.phase, paused.deadline_ns) == (Phase.RUNNING, None)
+    assert drive(paused, StopRequested("Ctrl-C"))[0].phase is Phase.DRAINING
+    resumed, _ = drive(paused, Adjusted(10_005 * NS_PER_S))
+    assert drive(resumed, at(resumed, 10_004))[0].phase is Phase.RUNNING
+    assert drive(resumed, at(resumed, 10_005))[0].phase is Phase.DRAINING
+
+
+def test_what_is_changed_before_the_start_counts_from_it() -> None:
+    run, _ = drive(prepared(), Adjusted(3 * NS_PER_S), AgentReady(A), AgentReady(B), Adjusted(4 * NS_PER_S))
+    run, _ = drive(run, at(run, 0))
+    assert run.deadline_ns == (run.t0_ns or 0) + 4 * NS_PER_S
+
+
+def test_a_change_does_not_take_back_the_drain() -> None:
+    run, _ = drive(running(), at(running(), 10))
+    assert drive(run, Adjusted(None))[0] == run
+
+
 def test_done_ignores_everything() -> None:
     done = one_of_each_phase()[-1]
     assert all(step(done, event) == (done, ()) for event in EVENTS)
@@ -355,9 +386,9 @@ def test_whatever_happens_a_run_ends_in_time_and_with_a_reason(duration_ns: int 
         assert list(Phase).index(run.phase) >= list(Phase).index(before.phase), "a run never goes back"
         assert run.ends[: len(before.ends)] == before.ends, "an end is never taken back"
     for _ in range(10):  # silence from here on
-        planned_end_ns = (run.t0_ns or 0) + (terms.duration_ns or 0)
+        planned_end_ns = (run.t0_ns or 0) + (run.duration_ns or 0)
         overdue_ns = planned_end_ns + terms.drain_ns + terms.finish_timeout_ns
-        if run.t0_ns is not None and duration_ns is not None and run.now_ns >= overdue_ns:
+        if run.t0_ns is not None and run.duration_ns is not None and run.now_ns >= overdue_ns:
             assert run.phase in (Phase.TEARING_DOWN, Phase.DONE)
         if run.deadline_ns is None and run.phase is Phase.RUNNING:
             run, effects = step(run, StopRequested("enough"))

@@ -126,8 +126,8 @@ class FakeAgent:
         await self.finish()
         await self.next(Bye)
 
-    async def beat(self, phase: str = "running") -> None:
-        await self.send(Heartbeat(self.recording.run_id, phase))
+    async def beat(self, phase: str = "running", adjusted: int = 0) -> None:
+        await self.send(Heartbeat(self.recording.run_id, phase, adjusted=adjusted))
 
     async def stopped(self) -> Stop:
         return await self.next(Stop)
