@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from loadgen.dsl.spec import SteeringSpec
 from loadgen.errors import Fault
 from loadgen.profile import Profile
 from loadgen.timeline import Listed, Positions
@@ -26,6 +27,8 @@ class Lowered:
     profile: Profile
     times: np.ndarray | None = field(default=None, compare=False)
     """Of recorded and user-written loads: when each arrival lies, in seconds of the curve; (arrivals,) float64."""
+    steering: SteeringSpec | None = None
+    """Where the rate follows what is seen."""
 
     @property
     def positions(self) -> Positions | None:

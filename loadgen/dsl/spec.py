@@ -18,7 +18,16 @@ from loadgen.measure.objective import Objective
 from loadgen.profile import ArrivalProfile, IterationProfile, Profile, exact
 from loadgen.units import NS_PER_S
 
-__all__ = ["JourneySpec", "LaneSpec", "Overrides", "PlanSpec", "TraceSpec", "highest_sum", "parse_regions"]
+__all__ = [
+    "JourneySpec",
+    "LaneSpec",
+    "Overrides",
+    "PlanSpec",
+    "SteeringSpec",
+    "TraceSpec",
+    "highest_sum",
+    "parse_regions",
+]
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -95,6 +104,17 @@ class JourneySpec(msgspec.Struct, frozen=True, kw_only=True):
     """No row may be used twice, and there are as many as the plan needs."""
 
 
+class SteeringSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a controller has to know of a load whose rate follows what is seen."""
+
+    executor: str
+    """In a few words: "hold p(99) < 300ms: 10/s to 1,000/s"."""
+    objectives: tuple[Objective, ...]
+    """What good and bad are counted by."""
+    start_per_s: float
+    upto_per_s: float
+
+
 class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One load of a plan: its own journeys, from its own beginning."""
 
@@ -109,6 +129,8 @@ class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
     after_ns: int = 0
     max_users: int | None = None
     random: bool = False
+    steering: SteeringSpec | None = None
+    """Its rate follows what is seen; the profile is what it begins with."""
 
 
 class TraceSpec(msgspec.Struct, frozen=True, kw_only=True):
