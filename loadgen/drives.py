@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil
+from typing import Final
 
 from loadgen.edits import OPEN, is_pause, length, replaced
 from loadgen.engine.clock import Clock
@@ -24,8 +25,13 @@ from loadgen.engine.share import RandomMix, Share
 from loadgen.engine.users import Life, UserPool
 from loadgen.profile import IterationProfile, Stage, UserProfile, exact, spans_of
 from loadgen.timeline import Schedule
+from loadgen.units import NS_PER_S
 
 __all__ = ["ClosedDrive", "CountedDrive", "Drive", "Mark", "OpenDrive"]
+
+
+KEPT_NS: Final = 600 * NS_PER_S
+"""So much of a curve that is changed again and again is kept: nothing that is due longer ago can still be to start."""
 
 
 class Mark:
@@ -69,7 +75,7 @@ class OpenDrive:
         self._driving: asyncio.Task[None] | None = None
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
-        self._schedule = self._schedule.replaced(at_ns, stages)
+        self._schedule = self._schedule.replaced(at_ns, stages, at_ns - KEPT_NS)
         self.end_ns = None if is_pause(stages) else self._schedule.end_ns
         self._through.clear()
         if self._driving is not None:

@@ -135,3 +135,21 @@ def test_recorded_times_play_at_the_speed_of_the_curve() -> None:
 def test_an_arrival_that_there_is_not_is_refused(n: int) -> None:
     with pytest.raises(IndexError, match="from 0 to 19"):
         Schedule(Timeline([Stage(10, 10, 2 * NS_PER_S)])).due_ns(np.array([n]))
+
+
+def test_a_curve_that_is_changed_each_second_for_an_hour_is_as_if_written_so() -> None:
+    rates = [float(100 + k % 7) for k in range(3_600)]
+    written = Schedule(Timeline([Stage(rate, rate, NS_PER_S) for rate in rates]))
+    steered = Schedule(Timeline([Stage(rates[0], rates[0], 3_600 * NS_PER_S)]))
+    for second, rate in enumerate(rates):
+        rest = [Stage(rate, rate, (3_600 - second) * NS_PER_S)]
+        steered = steered.replaced(second * NS_PER_S, rest, since_ns=(second - 600) * NS_PER_S)
+    assert steered.total() == written.total() == sum(map(int, rates))
+    n = np.arange(steered.count_at(3_000 * NS_PER_S), steered.total())
+    assert np.array_equal(steered.due_ns(n), written.due_ns(n))
+
+
+def test_what_was_let_go_is_due_where_the_rest_begins() -> None:
+    stages = [Stage(10, 10, NS_PER_S), Stage(5, 5, NS_PER_S)]
+    light = Schedule(Timeline(stages)).replaced(3 * NS_PER_S, [Stage(1, 1, NS_PER_S)], since_ns=2 * NS_PER_S)
+    assert light.due_ns(np.arange(16)).tolist() == [3 * NS_PER_S] * 16
