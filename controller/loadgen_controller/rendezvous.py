@@ -20,6 +20,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 __all__ = [
     "AGAIN_NS",
     "LEAD_NS",
+    "MOST_POINTS",
     "AgentBack",
     "AgentGone",
     "Differs",
@@ -39,6 +40,8 @@ LEAD_NS: Final = 200 * NS_PER_MS
 """From the decision to the instant at which the group goes on: must reach every worker before it."""
 AGAIN_NS: Final = 1 * NS_PER_S
 """A release that a worker does not seem to have heard is said again."""
+MOST_POINTS: Final = 1_000
+"""Of a run; a worker has at most 50 (`loadgen/measure/waiting.py`), and what is beyond this is forgotten."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -218,6 +221,8 @@ def _told(meetings: Meetings, told: Told) -> Moved:
     effects: list[Effect] = []
     for one in told.points:
         key = (one.load, one.name)
+        if key not in points and len(points) >= MOST_POINTS:
+            continue
         point = points.get(key) or Point(one.users)
         if one.users != point.users and one.users not in point.differs:
             point = replace(point, differs=point.differs | {one.users})

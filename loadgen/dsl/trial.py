@@ -13,7 +13,8 @@
 
 It goes the way of a real run: the same client down to the bytes, the same steps,
 the same recording. There is no network, and thinking, pacing and polling take no
-time: the clock jumps, and `user.now()` with it. A target's failure is an outcome; a
+time: the clock jumps, and `user.now()` with it. Nobody else comes to a rendez-vous,
+so nobody waits there. A target's failure is an outcome; a
 fault of the journey's own code is raised as it is. What a run would note (a task
 that was left running, a call that was never awaited) is in `notes`.
 """

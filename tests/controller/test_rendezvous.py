@@ -12,6 +12,7 @@ from loadgen.measure.waiting import WaitingAt
 from loadgen_controller.rendezvous import (
     AGAIN_NS,
     LEAD_NS,
+    MOST_POINTS,
     AgentBack,
     AgentGone,
     Differs,
@@ -132,6 +133,12 @@ def test_nothing_is_said_again_to_who_is_not_there_any_more(after: list[Event]) 
 def test_another_number_of_users_than_was_told_first_is_said_once() -> None:
     _, effects = walk(told(A, 1, users=10), told(B, 1, users=5), told(B, 2, users=5), told(B, 6, users=5))
     assert effects == [Differs(KEY, B, 10, 5)]
+
+
+def test_names_that_never_end_are_forgotten() -> None:
+    named = [Told(A, 0, (WaitingAt(0, f"sale {n}", 10, 1, 0),), 0) for n in range(MOST_POINTS + 5)]
+    meetings, _ = walk(*named)
+    assert len(meetings.points) == MOST_POINTS
 
 
 # -- everything that can go wrong ---------------------------------------------------------------------
