@@ -6,6 +6,7 @@ from loadgen.clients.replies import Reply
 from loadgen.clients.settings import Http
 from loadgen.clients.tracing import Trace
 from loadgen.dsl import feed
+from loadgen.dsl.authored import ClosedExecutor, OpenExecutor
 from loadgen.dsl.chance import empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.dsl.graph import Graph, graph
 from loadgen.dsl.journey import Journey, journey
@@ -16,6 +17,7 @@ from loadgen.dsl.node import Edges, Node, edge, leave, node
 from loadgen.dsl.param import param
 from loadgen.dsl.payload import blob, file
 from loadgen.dsl.plan import Plan
+from loadgen.dsl.replay import replay
 from loadgen.dsl.secret import secret
 from loadgen.dsl.shapes import break_point, soak, spike, stress
 from loadgen.dsl.slo import error_ratio, p
@@ -25,6 +27,7 @@ from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, Scenario
 from loadgen.report.opened import open_run
 
 __all__ = [
+    "ClosedExecutor",
     "Edges",
     "ExpectFailed",
     "Graph",
@@ -33,6 +36,7 @@ __all__ = [
     "Journey",
     "Load",
     "Node",
+    "OpenExecutor",
     "Plan",
     "Reply",
     "RequestFailed",
@@ -65,6 +69,7 @@ __all__ = [
     "p",
     "param",
     "rate",
+    "replay",
     "reply",
     "secret",
     "soak",

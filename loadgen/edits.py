@@ -27,6 +27,7 @@ from loadgen.profile import (
     ArrivalProfile,
     Profile,
     Stage,
+    TimedProfile,
     UserProfile,
     exact,
     pieces_of,
@@ -157,6 +158,8 @@ class Course:
         kind: Kind
         if isinstance(profile, ArrivalProfile):
             kind, stages = "rate", profile.stages
+        elif isinstance(profile, TimedProfile):
+            kind, stages = "speed", profile.speeds
         elif isinstance(profile, UserProfile):
             kind, stages = "users", profile.stages
         else:

@@ -21,7 +21,7 @@ from loadgen.engine.recorder import Recorder
 from loadgen.engine.rendezvous import END_GRACE_S, Points
 from loadgen.engine.share import RandomMix, RowIndex, Share
 from loadgen.engine.users import Life, UserPool
-from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
+from loadgen.profile import IterationProfile, OpenProfile, Stage, UserProfile
 
 __all__ = ["MAX_USERS", "LaneDrive", "bind"]
 
@@ -100,7 +100,7 @@ class LaneDrive:
         begun. Which rows users took only the process knew.
         """
         profile = self._profile
-        if isinstance(profile, ArrivalProfile) or not self._share.owns_users(
+        if isinstance(profile, OpenProfile) or not self._share.owns_users(
             profile.peak if isinstance(profile, UserProfile) else profile.users
         ):
             return ""

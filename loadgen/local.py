@@ -37,7 +37,7 @@ from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.exemplar import MAX_EXEMPLARS
 from loadgen.measure.redact import Redactor
 from loadgen.measure.waiting import WaitingAt
-from loadgen.profile import ArrivalProfile, Stage
+from loadgen.profile import OpenProfile, Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 __all__ = ["Drive", "Totals"]
@@ -132,7 +132,7 @@ class Drive:
                     self._people.life,
                     self._recorder,
                     bind(plan, load),
-                    fresh=isinstance(lane.profile, ArrivalProfile),
+                    fresh=isinstance(lane.profile, OpenProfile),
                     report=self._say_fault,
                     load=load,
                     tags=(("load", lane.name),) if lane.name else (),

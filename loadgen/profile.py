@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
+from hashlib import sha256
 from itertools import pairwise
-from math import ceil, floor, isfinite
+from math import ceil, floor, inf, isfinite, nextafter
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -26,14 +28,19 @@ from loadgen.timeline import Schedule, Stage, Timeline, exact
 from loadgen.units import NS_PER_S, format_duration
 
 __all__ = [
+    "MAX_BINS",
     "MAX_DURATION_NS",
     "MAX_RATE_PER_S",
     "MAX_USERS",
     "ArrivalProfile",
     "IterationProfile",
+    "OpenProfile",
     "Profile",
     "Stage",
+    "TimedProfile",
     "UserProfile",
+    "digest_of",
+    "digest_of_levels",
     "exact",
     "pieces_of",
     "spans_of",
@@ -43,6 +50,8 @@ MAX_RATE_PER_S = 1e8
 MAX_DURATION_NS = 366 * 86_400 * NS_PER_S
 MAX_USERS = 10_000_000
 """Beyond these a profile is a slip of the pen. They also keep n below 2^53 and times within int64."""
+MAX_BINS = 600
+"""What is told of the times of a `TimedProfile`: enough for any chart."""
 
 
 class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True, tag_field="kind", tag="arrivals"):
@@ -57,6 +66,10 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
     """By chance; None: evenly."""
     is_edited: bool = False
     """It was changed while it ran (`edits.py`): it may have been over before it had anything to do."""
+    label: str = ""
+    """What it is, where that says more than its stages do: "replay of traffic.csv"."""
+    digest: ClassVar[str] = ""
+    """It has no times but what its stages say."""
 
     def __post_init__(self) -> None:
         if not self.is_edited:
@@ -96,15 +109,18 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
 
     def scaled_to(self, peak: float) -> ArrivalProfile:
         """The same shape, its highest rate being `peak`."""
-        return ArrivalProfile(_scaled(self.stages, peak, "rate"), self.spacing)
+        return msgspec.structs.replace(self, stages=_scaled(self.stages, peak, "rate"))
 
     def lasting(self, duration_ns: int) -> ArrivalProfile:
         """The same shape within exactly `duration_ns`, rates as they are."""
-        return ArrivalProfile(_stretched(self.stages, duration_ns), self.spacing)
+        return msgspec.structs.replace(self, stages=_stretched(self.stages, duration_ns))
 
     def describe(self) -> str:
         """ "arrivals: ramp 0 to 200/s in 2m, hold 200/s for 10m"; "arrivals, Poisson: hold 50/s for 10m"."""
         spaced = f", {self.spacing.describe()}" if self.spacing is not None else ""
+        if self.label:
+            much = f"{self.total():,} in {_time(self.duration_ns)}, at most {self.peak:,.4g}/s"
+            return f"arrivals{spaced}: {self.label}: {much}"
         return f"arrivals{spaced}: " + ", ".join(_texts(self.stages, "/s"))
 
     @cached_property
@@ -126,6 +142,10 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
     stages: tuple[Stage, ...]
     is_edited: bool = False
     """As of arrivals."""
+    label: str = ""
+    """What it is, where that says more than its stages do."""
+    digest: str = ""
+    """Of an executor that a user wrote, see `digest_of_levels`."""
 
     def __post_init__(self) -> None:
         if not self.is_edited:
@@ -150,11 +170,11 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
 
     def scaled_to(self, peak: float) -> UserProfile:
         """The same shape, with `peak` users at its highest."""
-        return UserProfile(_scaled(self.stages, peak, "number of users"))
+        return msgspec.structs.replace(self, stages=_scaled(self.stages, peak, "number of users"))
 
     def lasting(self, duration_ns: int) -> UserProfile:
         """The same shape within exactly `duration_ns`."""
-        return UserProfile(_stretched(self.stages, duration_ns))
+        return msgspec.structs.replace(self, stages=_stretched(self.stages, duration_ns))
 
     @cached_property
     def _timeline(self) -> Timeline:
@@ -162,6 +182,8 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
 
     def describe(self) -> str:
         """ "users: ramp 0 to 500 in 1m, hold 500 for 5m"."""
+        if self.label:
+            return f"users: {self.label}: at most {self.peak:,} in {_time(self.duration_ns)}"
         return "users: " + ", ".join(_texts(self.stages, ""))
 
 
@@ -176,6 +198,7 @@ class IterationProfile(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
     users: int
     per_user: int = 0
     """How many each user does; 0: whoever is done with one takes the next."""
+    digest: ClassVar[str] = ""
 
     @classmethod
     def of_each(cls, per_user: int, users: int) -> IterationProfile:
@@ -224,6 +247,125 @@ class IterationProfile(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
         return f"iterations: {self.iterations:,} by {self.users:,} user{'s' * (self.users != 1)}"
 
 
+class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
+    """An open load whose arrivals have times of their own: recorded ones, or those of an executor that a user wrote.
+
+    The times do not travel. Whoever has the scenario has them, too (`dsl/executor.py`); everybody else is told here how
+    many there are, about when, and what to tell them by. They lie on a curve of speed: 2 plays them twice as fast.
+
+    Raises:
+        ProfileError: played so that it lasts too long, or not at all.
+    """
+
+    label: str
+    """Whose times they are."""
+    count: int
+    recorded_ns: int
+    """The end of the second in which the last one is, at speed 1."""
+    bin_ns: int
+    counts: tuple[int, ...]
+    """Arrivals in each `bin_ns` at speed 1, at most MAX_BINS; the last bin ends at `recorded_ns`."""
+    digest: str
+    """See `digest_of`."""
+    duration_ns: int
+    """As it is played."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.duration_ns <= MAX_DURATION_NS:
+            raise ProfileError(f"a load cannot last {self.duration_ns} ns", hint="more than 0, and at most 366 days")
+        if self.peak > MAX_RATE_PER_S:
+            raise ProfileError(f"a rate of {self.peak:g}/s is beyond {MAX_RATE_PER_S:g}/s")
+
+    @classmethod
+    def of(cls, times_s: np.ndarray, label: str) -> TimedProfile:
+        """Of (arrivals,) float64 seconds, non-decreasing, from 0; at least one.
+
+        Bins last whole seconds: of less, the busiest one would say little of the rate.
+        """
+        seconds = int(times_s[-1]) + 1
+        bin_s = -(-seconds // MAX_BINS)
+        counts = np.bincount((times_s / bin_s).astype(np.int64), minlength=-(-seconds // bin_s))
+        return cls(
+            label=label,
+            count=len(times_s),
+            recorded_ns=seconds * NS_PER_S,
+            bin_ns=bin_s * NS_PER_S,
+            counts=tuple(counts.tolist()),
+            digest=digest_of(times_s),
+            duration_ns=seconds * NS_PER_S,
+        )
+
+    @property
+    def speed(self) -> float:
+        """How fast the times are played. Rounded up where it has to be, so that the last one is before the end."""
+        speed = self.recorded_ns / self.duration_ns
+        return speed if exact(speed) * self.duration_ns >= self.recorded_ns else nextafter(speed, inf)
+
+    @property
+    def speeds(self) -> tuple[Stage, ...]:
+        """The curve that the times lie on: its area is the seconds of the recording."""
+        return (Stage(self.speed, self.speed, self.duration_ns),)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """About how many arrivals/s there are, as it is played."""
+        ends_ns = [min((i + 1) * self.bin_ns, self.recorded_ns) for i in range(len(self.counts))]
+        edges = [round(Fraction(edge * self.duration_ns, self.recorded_ns)) for edge in (0, *ends_ns)]
+        return tuple(
+            Stage(rate := count / (end - start) * NS_PER_S if end > start else 0.0, rate, end - start)
+            for count, (start, end) in zip(self.counts, pairwise(edges), strict=True)
+        )
+
+    @property
+    def peak(self) -> float:
+        """Iterations/s in the busiest bin."""
+        return _peak(self.stages)
+
+    def total(self) -> int:
+        """How many iterations are due. Exact."""
+        return self.count
+
+    def rate_at(self, t_ns: int) -> float:
+        """Iterations/s in the bin that `t_ns` is in; 0 before the start and from the end on."""
+        for stage in self.stages:
+            if 0 <= t_ns < stage.duration_ns:
+                return stage.start
+            t_ns -= stage.duration_ns
+        return 0.0
+
+    def scaled_to(self, peak: float) -> TimedProfile:
+        """The same arrivals, so fast or slow that the busiest bin has `peak` arrivals/s."""
+        if not isfinite(peak) or peak <= 0:
+            raise ProfileError(f"a load cannot be scaled to a rate of {peak:g}", hint="above 0")
+        return self.lasting(ceil(self.duration_ns * exact(self.peak) / exact(peak)))
+
+    def lasting(self, duration_ns: int) -> TimedProfile:
+        """The same arrivals within exactly `duration_ns`."""
+        return msgspec.structs.replace(self, duration_ns=duration_ns)
+
+    def describe(self) -> str:
+        """ "arrivals: FlashSale: 1,200 in 2m, at most 60/s"."""
+        speed = self.recorded_ns / self.duration_ns
+        played = f", {speed:.4g} times as fast" if speed != 1 else ""
+        much = f"{self.count:,} in {_time(self.duration_ns)}, at most {self.peak:,.4g}/s"
+        return f"arrivals: {self.label}: {much}{played}"
+
+
+def digest_of(times_s: np.ndarray) -> str:
+    """How many times there are and a hash of them in ms: "1200:0f343b0931126a20".
+
+    In ms, since two machines' logarithms may differ in the last bit, and then in the nanosecond that it rounds to.
+    """
+    ms = np.rint(times_s * 1_000).astype("<i8")
+    return f"{len(times_s)}:{sha256(ms.tobytes()).hexdigest()[:16]}"
+
+
+def digest_of_levels(levels: Sequence[tuple[int, int]]) -> str:
+    """Of (ns, users): how many there are and a hash of them, as in `digest_of`."""
+    ms = np.array([(round(at_ns / 1e6), users) for at_ns, users in levels], dtype="<i8")
+    return f"{len(levels)}:{sha256(ms.tobytes()).hexdigest()[:16]}"
+
+
 def spans_of(stages: Iterable[Stage], user: int) -> Iterator[tuple[int, int]]:
     """When the level is above `user`: (start_ns, stop_ns) in order, without the stop, exact to the ns.
 
@@ -258,7 +400,9 @@ def _stage_spans(stages: Iterable[Stage], user: int) -> Iterator[tuple[int, int]
             yield first_ns, stop_ns
 
 
-Profile = ArrivalProfile | UserProfile | IterationProfile
+OpenProfile = ArrivalProfile | TimedProfile
+"""Of a load whose arrivals are due at given times, whatever the target does."""
+Profile = OpenProfile | UserProfile | IterationProfile
 
 
 # -- what arrivals and users share ----------------------------------------------------------------

@@ -112,6 +112,7 @@ class Worker:
             overrides = Overrides.from_json(prepare.overrides_json)
             path = Path(prepare.bundle_dir) / prepare.scenario
             scenario = load(path, prepare.plan or None, overrides, check_secrets=True)
+            scenario.plan.check_digests(prepare.digests)
             self._drive = Drive(
                 scenario,
                 index=prepare.index,

@@ -16,7 +16,7 @@ from typing import Final
 from loadgen.measure.delta import Counters
 from loadgen.measure.loss import NOBODY, Loss
 from loadgen.measure.merge import Epoch, Merge
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, UserProfile
+from loadgen.profile import IterationProfile, OpenProfile, Profile, Stage, UserProfile
 from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
@@ -213,12 +213,12 @@ def _missing_share(
         planned = sum(profile.total() for _, profile in loads if isinstance(profile, IterationProfile))
         return min(share, max(0.0, share - ended / planned))
     in_gaps = max(_part_in(gaps, [one for one in loads if isinstance(one[1], kind)], end_ns) for kind in _TIMED)
-    arrivals = [one for one in loads if isinstance(one[1], ArrivalProfile)]
+    arrivals = [one for one in loads if isinstance(one[1], OpenProfile)]
     begun = _areas(arrivals, end_ns) if len(arrivals) == len(loads) else merge.counters().iterations_started
     return min(share, share * in_gaps + (max(0, open_ended) / begun if begun else 0.0))
 
 
-_TIMED: Final = (ArrivalProfile, UserProfile)
+_TIMED: Final = (OpenProfile, UserProfile)
 
 
 def _part_in(gaps: Sequence[tuple[int, int, float]], loads: Loads, end_ns: int) -> float:

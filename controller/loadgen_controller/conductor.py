@@ -533,6 +533,7 @@ class Conductor:
             index=assignment.index(agent),
             weights=assignment.weights,
             interval_ns=order.spec.interval_ns,
+            digests=tuple(lane.profile.digest for lane in order.spec.lanes),
         )
 
     def _say_start(self, agent: str, t0_ns: int) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from loadgen.dsl.spec import LaneSpec, PlanSpec
 from loadgen.engine.share import RowIndex
-from loadgen.profile import ArrivalProfile, IterationProfile, UserProfile
+from loadgen.profile import ArrivalProfile, IterationProfile, OpenProfile, UserProfile
 from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio
 from loadgen_controller.rehearsal import Stepped
 
@@ -150,7 +150,7 @@ def _peaks(lanes: Sequence[LaneSpec], known: Mapping[str, Tried]) -> tuple[float
     for lane in lanes:
         mean_s = sum(j.weight * (known[j.name].response_s + known[j.name].think_s) for j in lane.journeys)
         of_one = sum(j.weight * known[j.name].requests for j in lane.journeys)
-        if isinstance(lane.profile, ArrivalProfile):
+        if isinstance(lane.profile, OpenProfile):
             per_s, people = float(lane.profile.peak), ceil(float(lane.profile.peak) * mean_s)
         else:
             people = int(lane.profile.peak)
@@ -267,7 +267,7 @@ def _estimates(spec: PlanSpec, found: Forecast) -> Iterator[str]:
     if found.requests is not None:
         yield _line("estimate", f"{format_count(found.requests)} requests in all")
     yield _line("estimate", f"{format_rate(found.peak_requests_per_s)} requests at the peak")
-    has_closed = any(not isinstance(lane.profile, ArrivalProfile) for lane in spec.lanes)
+    has_closed = any(not isinstance(lane.profile, OpenProfile) for lane in spec.lanes)
     law = "given" if has_closed else "Little's law: rate × (response + think)"
     yield _line("estimate", f"{format_count(found.users or 0)} users at the peak ({law})")
     if any(isinstance(lane.profile, IterationProfile | UserProfile) for lane in spec.lanes):

@@ -23,7 +23,7 @@ from loadgen.dsl.loader import Scenario
 from loadgen.dsl.plan import Plan
 from loadgen.dsl.source import read_source
 from loadgen.errors import Fault
-from loadgen.profile import ArrivalProfile
+from loadgen.profile import OpenProfile
 from loadgen.units import format_rate
 
 __all__ = ["violations"]
@@ -87,7 +87,7 @@ def _without_slo(plan: Plan) -> Iterator[Fault]:
 
 
 def _without_think(plan: Plan) -> Iterator[Fault]:
-    closed = {one for lane in plan.lanes if not isinstance(lane.profile, ArrivalProfile) for one in lane.journeys}
+    closed = {one for lane in plan.lanes if not isinstance(lane.profile, OpenProfile) for one in lane.journeys}
     for journey in plan.journeys:
         if journey in closed and not _thinks(journey):
             yield journey.origin.fault(

@@ -34,7 +34,7 @@ from loadgen.lane import bind
 from loadgen.measure.exemplar import Failure
 from loadgen.measure.redact import Redactor
 from loadgen.measure.series import OK, SKIPPED, Phase
-from loadgen.profile import ArrivalProfile, UserProfile
+from loadgen.profile import OpenProfile, UserProfile
 from loadgen.units import NS_PER_S, format_count
 
 __all__ = ["LONGEST_THINK_S", "Rehearsed", "Seen", "Stepped", "rehearse", "rehearse_arrival"]
@@ -117,7 +117,7 @@ async def rehearse(scenario: Scenario) -> AsyncIterator[Rehearsed]:
         for journey, bound in enumerate(bind(plan, load)):
             if bound.name not in seen:
                 seen.add(bound.name)
-                is_open = isinstance(lane.profile, ArrivalProfile)
+                is_open = isinstance(lane.profile, OpenProfile)
                 for path, one in _sessions(lane.journeys[journey], bound):
                     done = await stage.iterate(one, load, Arrival(None, 0, journey, False), is_fresh=is_open)
                     yield replace(done, path=path)
@@ -140,7 +140,7 @@ async def rehearse_arrival(scenario: Scenario, seed: int, load: int, n: int) -> 
         if not done.has_passed:
             return
     bound = bind(plan, load)[arrival.journey]
-    is_open = isinstance(plan.lanes[load].profile, ArrivalProfile)
+    is_open = isinstance(plan.lanes[load].profile, OpenProfile)
     yield await stage.iterate(bound, load, arrival, is_fresh=is_open)
     if plan.tear_down is not None:
         yield await stage.once(plan.tear_down, "(tear-down)")

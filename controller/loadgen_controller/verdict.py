@@ -15,7 +15,7 @@ from loadgen.dsl.spec import highest_sum
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode
 from loadgen.measure.merge import Merge, check_invariant
 from loadgen.measure.objective import Objective, SloResult, describe, evaluate_all
-from loadgen.profile import ArrivalProfile, Profile
+from loadgen.profile import OpenProfile, Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
@@ -143,7 +143,7 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
 
 def _planned_per_s(loads: Loads) -> float | None:
     """The highest rate of iterations that was planned; None where no load is open."""
-    return highest_sum((at, profile) for at, profile in loads if isinstance(profile, ArrivalProfile)) or None
+    return highest_sum((at, profile) for at, profile in loads if isinstance(profile, OpenProfile)) or None
 
 
 def too_many_script_faults(merge: Merge) -> str:

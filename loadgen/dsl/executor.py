@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from loadgen.dsl.origin import Origin
 from loadgen.dsl.spec import SteeringSpec
 from loadgen.errors import Fault
 from loadgen.profile import Profile
@@ -44,6 +46,16 @@ class Executor(ABC):
 
     @property
     @abstractmethod
+    def origin(self) -> Origin:
+        """The line that made it."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it reads, to travel with the scenario."""
+        return ()
+
+    @property
+    @abstractmethod
     def faults(self) -> tuple[Fault, ...]:
         """What is wrong with it; empty when it can be lowered."""
 
@@ -51,6 +63,8 @@ class Executor(ABC):
     def lower(self, seed: int) -> Lowered:
         """A pure function of the executor and the run's seed: every process comes to the same.
 
+        Asked for often: what is dear to find out, as by reading a file, is to be kept.
+
         Raises:
-            ScenarioError: it has faults.
+            ScenarioError: it has faults, or comes to something that cannot be driven.
         """

@@ -28,8 +28,8 @@ from loadgen.dsl.origin import here
 from loadgen.dsl.spec import highest_sum
 from loadgen.engine.share import RowIndex
 from loadgen.errors import Fault, ProfileError
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
-from loadgen.timeline import Positions, Schedule, exact
+from loadgen.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, TimedProfile, UserProfile
+from loadgen.timeline import Positions, Schedule, Timeline, exact
 from loadgen.units import parse_duration
 
 __all__ = [
@@ -66,13 +66,15 @@ class Lane:
     random: bool = False
     """The journeys of the mix are drawn, instead of taking turns."""
     positions: Positions | None = field(default=None, compare=False)
-    """Where on the profile's curve arrivals lie; None: as the profile says."""
+    """Where arrivals lie, of a `TimedProfile`; None: as the profile says."""
 
     def schedule(self) -> Schedule:
         """When its arrivals are due, if it is open."""
-        assert isinstance(self.profile, ArrivalProfile)
-        schedule = self.profile.schedule()
-        return schedule if self.positions is None else Schedule(schedule.timeline, self.positions)
+        profile = self.profile
+        if isinstance(profile, TimedProfile):
+            return Schedule(Timeline(profile.speeds), self.positions)
+        assert isinstance(profile, ArrivalProfile)
+        return profile.schedule()
 
     @property
     def end_ns(self) -> int | None:
@@ -218,8 +220,8 @@ def scaled(lanes: Sequence[Lane], peak: float, peak_of: Literal["", "rate", "use
     Raises:
         ProfileError: no lane is of this kind, or the peak is none.
     """
-    is_rate = peak_of == "rate" or (not peak_of and isinstance(lanes[0].profile, ArrivalProfile))
-    chosen = [lane for lane in lanes if isinstance(lane.profile, ArrivalProfile) is is_rate]
+    is_rate = peak_of == "rate" or (not peak_of and isinstance(lanes[0].profile, OpenProfile))
+    chosen = [lane for lane in lanes if isinstance(lane.profile, OpenProfile) is is_rate]
     if not chosen:
         has = "users, and the rate follows the target" if is_rate else "arrivals, which have a rate"
         raise ProfileError(f"the load is said in {has}", hint="--users 50" if is_rate else "--rate 50/s")

@@ -280,6 +280,8 @@ class _Loaded:
 
     def _check_plan(self, plan: Plan) -> None:
         self.faults += plan.faults
+        for one in plan.executors:
+            self.files.update(path for path in one.files if path.is_file() and self._travels(path, one.origin))
         for path in plan.certificates:
             if path.is_file() and self._travels(path, plan.origin):
                 self.files.add(path)

@@ -55,7 +55,7 @@ from loadgen.dsl.people import Ways
 from loadgen.dsl.slo import Slo
 from loadgen.dsl.spec import JourneySpec, LaneSpec, Overrides, PlanSpec, TraceSpec, highest_sum
 from loadgen.errors import Fault, ProfileError, ScenarioError
-from loadgen.profile import ArrivalProfile, Profile, UserProfile
+from loadgen.profile import OpenProfile, Profile, UserProfile
 from loadgen.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "rows_needed"]
 
 
+_PURE_HINT: Final = "chance only of random.Random(seed); no time of day, no environment, no order of a set"
 STOCK_NOTE: Final = "client: httpx, the stock one: its work is in the times, and it costs some 40 times the CPU of ours"
 
 
@@ -193,6 +194,11 @@ class Plan:
         return tuple(path for path in (self.ca, client) if path is not None)
 
     @property
+    def executors(self) -> tuple[Executor, ...]:
+        """Of its loads, as the scenario says them, in order; what is none is among the faults."""
+        return tuple(one for one in [*(one.load for one in self.loads), self.load] if isinstance(one, Executor))
+
+    @property
     def lanes(self) -> tuple[Lane, ...]:
         """Its loads with the overrides, in order.
 
@@ -257,6 +263,7 @@ class Plan:
         found += [fault for one in self.loads for fault in one.faults]
         if self.load is not None and is_executor(self.load):
             found += self.load.faults
+        found += self._executors_wrong()
         found += self._windows_wrong()
         found += self._rows_wrong()
         if not is_url(self.target) and self.overrides.target is not None:
@@ -286,6 +293,28 @@ class Plan:
             plan._leave_out(those, "its window is longer than --duration")
         return plan
 
+    def check_digests(self, expected: Sequence[str]) -> None:
+        """Hold what its loads come to in this process against what they came to where the run was ordered.
+
+        expected: of each load; empty where there is nothing to compare.
+
+        Raises:
+            ScenarioError: an executor is no pure function, so agents would not have the same times.
+        """
+        faults: list[Fault] = []
+        origins = [one.origin for one in self.executors]
+        for lane, origin, ordered in zip(self.lanes, origins, expected, strict=False):
+            digest = lane.profile.digest
+            if not ordered or digest == ordered:
+                continue
+            here_n, there_n = (int(text.partition(":")[0] or 0) for text in (digest, ordered))
+            gave = "other times than" if here_n == there_n else f"{here_n:,} of them on this agent and {there_n:,}"
+            named = f"load {lane.name}: " if lane.name else ""
+            message = f"{named}its executor gave {gave} where the run was ordered: it is no pure function of the seed"
+            faults.append(origin.fault(message, _PURE_HINT))
+        if faults:
+            raise ScenarioError(faults)
+
     def spec(self) -> PlanSpec:
         """
         Raises:
@@ -295,8 +324,8 @@ class Plan:
             raise ScenarioError(self.faults)
         lanes = self.lanes
         profile = lanes[0].profile
-        is_rate = isinstance(profile, ArrivalProfile)
-        alike = [(lane.after_ns, lane.profile) for lane in lanes if isinstance(lane.profile, ArrivalProfile) is is_rate]
+        is_rate = isinstance(profile, OpenProfile)
+        alike = [(lane.after_ns, lane.profile) for lane in lanes if isinstance(lane.profile, OpenProfile) is is_rate]
         most = [lane.max_users for lane in lanes]
         return PlanSpec(
             name=self.name,
@@ -350,7 +379,7 @@ class Plan:
         faults = [fault for one in self.loads for fault in one.faults]
         if faults or not (self.loads or is_executor(self.load)):
             raise ScenarioError(faults or [self.origin.fault("no load")])
-        seed = self.seed if isinstance(self.seed, int) else 0
+        seed = self._lowering_seed
         if self.loads:
             return tuple(
                 one.lane(seed_of_load(seed, i), self.max_users, random=self.random) for i, one in enumerate(self.loads)
@@ -358,6 +387,11 @@ class Plan:
         assert self.load is not None
         lowered = self.load.lower(seed)
         return (lane_of(lowered, "", self.journeys, self.weights, 0, self.max_users, random=self.random),)
+
+    @property
+    def _lowering_seed(self) -> int:
+        """0 where none is given: of a run one always is."""
+        return self.seed if isinstance(self.seed, int) else 0
 
     def _read_loads(self, load: object, mix: object, loads: object) -> None:
         given = list(loads) if isinstance(loads, Iterable) and not isinstance(loads, str | Mapping) else [loads]
@@ -455,6 +489,15 @@ class Plan:
                 yield from once_wrong(argument, fn)
         yield from self._warmup_wrong()
         yield from client_wrong(self.client, self.connections, self.http)
+
+    def _executors_wrong(self) -> Iterator[Fault]:
+        """What comes out only when they are asked for what is to be driven: an author's code, a file."""
+        for one in self.executors:
+            if not one.faults:
+                try:
+                    one.lower(self._lowering_seed)
+                except ScenarioError as error:
+                    yield from error.faults
 
     def _are_targets_wrong(self) -> bool:
         return any(wrong.argument == "targets" for wrong in self._wrong)

@@ -27,7 +27,17 @@ from loadgen.dsl.origin import Origin
 from loadgen.dsl.rowindex import Records, csv_records, json_records
 from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["FULL_CHECK_BYTES", "MOST_FAULTS", "Given", "Table", "read_table", "schema_faults"]
+__all__ = [
+    "FULL_CHECK_BYTES",
+    "MOST_FAULTS",
+    "FileFaults",
+    "Given",
+    "Table",
+    "closest",
+    "read_table",
+    "schema_faults",
+    "unreadable",
+]
 
 Row = TypeVar("Row")
 Row_co = TypeVar("Row_co", covariant=True)
@@ -111,7 +121,7 @@ class _Text(Generic[Row]):
         return len(self._spans) // 2
 
 
-class _Faults:
+class FileFaults:
     """The first faults of a file one by one, and how many more there are."""
 
     def __init__(self, path: Path) -> None:
@@ -124,6 +134,9 @@ class _Faults:
             self._kept.append(Fault(self._file, line, message, hint))
         else:
             self._more, self._more_line = self._more + 1, self._more_line or line
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
 
     def refuse(self) -> None:
         more = [Fault(self._file, self._more_line, f"and {self._more:,} more")] if self._more else []
@@ -139,14 +152,14 @@ def read_table(
     Raises:
         ScenarioError: it cannot be read, or with the faults of its rows.
     """
-    faults = _Faults(path)
+    faults = FileFaults(path)
     try:
         large = _large_table(path, schema, kind, delimiter, faults)
         if large is not None:
             return large
         data = path.read_bytes()
     except OSError as error:
-        raise ScenarioError([_unreadable(origin, path, error)]) from None
+        raise ScenarioError([unreadable(origin, path, error)]) from None
     data = data.removeprefix(b"\xef\xbb\xbf")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         faults.add(1, "the file is UTF-16", "save it as UTF-8")
@@ -164,7 +177,7 @@ def read_table(
 
 
 def _large_table(
-    path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, faults: _Faults
+    path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, faults: FileFaults
 ) -> Table[Row] | None:
     """A file that is large and plain; None when it has to be read whole: it is small, or may have faults."""
     if path.stat().st_size <= FULL_CHECK_BYTES:
@@ -199,7 +212,7 @@ def _large_table(
     return table
 
 
-def _check_sample(table: _Mapped[Row], cells: _Cells[Row], faults: _Faults) -> None:
+def _check_sample(table: _Mapped[Row], cells: _Cells[Row], faults: FileFaults) -> None:
     chosen = list(table.sample())
     for at in range(0, len(chosen), _BATCH):
         batch = chosen[at : at + _BATCH]
@@ -225,7 +238,7 @@ class _Lines:
             yield line.decode()
 
 
-def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: _Faults) -> Table[Row]:
+def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFaults) -> Table[Row]:
     """Check all records, in batches since one call of msgspec for many rows is three times as fast."""
     spans: array[int] = array("q")
     lines = _Lines(data)
@@ -295,7 +308,7 @@ class _Cells(Generic[Row]):
         return self.row(self.split(record))
 
 
-def _check_batch(cells: _Cells[Row], batch: list[list[str]], batch_lines: list[int], faults: _Faults) -> None:
+def _check_batch(cells: _Cells[Row], batch: list[list[str]], batch_lines: list[int], faults: FileFaults) -> None:
     try:
         cells.all_rows(batch)
     except Exception:  # noqa: BLE001  # which row it was, and what the scenario's own __post_init__ said, comes now
@@ -306,7 +319,7 @@ def _check_batch(cells: _Cells[Row], batch: list[list[str]], batch_lines: list[i
                 faults.add(line, _told(error, cells.named(record)))
 
 
-def _jsonl_table(schema: type[Row], data: bytes, faults: _Faults) -> Table[Row]:
+def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> Table[Row]:
     spans: array[int] = array("q")
     read = msgspec.json.Decoder(schema, strict=False).decode
     start_byte = 0
@@ -356,7 +369,7 @@ def schema_faults(schema: object, origin: Origin) -> list[Fault]:
     return []
 
 
-def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line: int, faults: _Faults) -> bool:
+def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line: int, faults: FileFaults) -> bool:
     """Tell each column that is missing or there twice."""
     columns = _columns(schema)
     other = _other_delimiter(header, delimiter)
@@ -373,7 +386,7 @@ def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line
             continue
         is_good = False
         there = ", ".join(f'"{name}"' for name in header)
-        faults.add(line, f'no column "{column.name}" for {schema.__name__}: {there}', _closest(column.name, header))
+        faults.add(line, f'no column "{column.name}" for {schema.__name__}: {there}', closest(column.name, header))
     return is_good
 
 
@@ -383,7 +396,8 @@ def _other_delimiter(header: Sequence[str], delimiter: str) -> str:
     return next((one for one in others if one != delimiter and len(header) == 1 and one in header[0]), "")
 
 
-def _closest(name: str, there: Iterable[str]) -> str:
+def closest(name: str, there: Iterable[str]) -> str:
+    """A hint: the name that is most like `name`; empty where none is."""
     by_lower = {other.lower(): other for other in there}
     close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f'did you mean "{by_lower[close[0]]}"?' if close else ""
@@ -417,13 +431,13 @@ def _told_json(error: Exception, schema: type[Any], line: bytes) -> tuple[str, s
             return message.replace("`", ""), ""
         keys = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
         there = ", ".join(f'"{key}"' for key in keys)
-        return f'no "{missing[1]}" for {schema.__name__}: {there or "no keys"}', _closest(missing[1], keys)
+        return f'no "{missing[1]}" for {schema.__name__}: {there or "no keys"}', closest(missing[1], keys)
     if isinstance(error, msgspec.DecodeError):
         return f"no JSON: {error}", ""
     return f"{type(error).__name__}: {error}", ""
 
 
-def _tell_unreadable(error: Exception, lines: _Lines, line: int, faults: _Faults) -> None:
+def _tell_unreadable(error: Exception, lines: _Lines, line: int, faults: FileFaults) -> None:
     """A record that is no CSV or no UTF-8; what follows it cannot be trusted and is not read."""
     if isinstance(error, UnicodeDecodeError):
         faults.add(
@@ -437,10 +451,11 @@ def _tell_unreadable(error: Exception, lines: _Lines, line: int, faults: _Faults
         faults.add(line, f"no CSV: {error}")
 
 
-def _unreadable(origin: Origin, path: Path, error: OSError) -> Fault:
+def unreadable(origin: Origin, path: Path, error: OSError) -> Fault:
+    """A file that cannot be opened, told where the scenario names it."""
     message = f"cannot read {path.name}: {error.strerror or error}"
     try:
         there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     except OSError:
         there = []
-    return origin.fault(message, _closest(path.name, there) or f"it is looked for in {path.parent}")
+    return origin.fault(message, closest(path.name, there) or f"it is looked for in {path.parent}")

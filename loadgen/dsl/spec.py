@@ -15,7 +15,7 @@ import msgspec
 
 from loadgen.measure.custom import MetricSpec
 from loadgen.measure.objective import Objective
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, exact
+from loadgen.profile import IterationProfile, OpenProfile, Profile, exact
 from loadgen.units import NS_PER_S
 
 __all__ = [
@@ -211,14 +211,12 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         """All its loads are open."""
-        return all(isinstance(profile, ArrivalProfile) for _, profile in self._parts())
+        return all(isinstance(profile, OpenProfile) for _, profile in self._parts())
 
     def rate_at(self, t_ns: int) -> float:
         """Iterations/s that are due at `t_ns`, of all open loads together."""
         return sum(
-            profile.rate_at(t_ns - after_ns)
-            for after_ns, profile in self._parts()
-            if isinstance(profile, ArrivalProfile)
+            profile.rate_at(t_ns - after_ns) for after_ns, profile in self._parts() if isinstance(profile, OpenProfile)
         )
 
     def level_at(self, t_ns: int) -> int:
@@ -228,7 +226,7 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
             if isinstance(profile, IterationProfile)
             else profile.level_at(t_ns - after_ns)
             for after_ns, profile in self._parts()
-            if not isinstance(profile, ArrivalProfile)
+            if not isinstance(profile, OpenProfile)
         )
 
     def _parts(self) -> list[tuple[int, Profile]]:

@@ -131,6 +131,9 @@ class Prepare:
     """Supervisor to worker only: which of the agent's workers it is."""
     life: int = 0
     """Supervisor to worker only: how many processes have had this place before."""
+    digests: tuple[str, ...] = ()
+    """Of each load what its own times were told by where the run was ordered (`loadgen.profile.digest_of`); empty for
+    loads without any. A worker that comes to others refuses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ journey, as do those after `# in a journey`. Tests in a block are run, and what
 from __future__ import annotations
 
 import ast
+import gzip
 import inspect
 import re
 import subprocess
@@ -26,7 +27,7 @@ import pytest
 import trustme
 
 import loadgen
-from loadgen import feed
+from loadgen import feed, replay
 from loadgen.clients import HttpClient
 from loadgen.clients.prepare import AllOptions
 from loadgen.clients.replies import Reply
@@ -50,7 +51,7 @@ IN_A_JOURNEY = "# in a journey\n"
 
 PRELUDE = f"""
 import asyncio, re
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 import httpx, msgspec
@@ -136,6 +137,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data.mkdir()
     (data / "shoppers.csv").write_text("email,password,sku\n" + "a@shop.example,p,sku-0001\n" * 3)
     (data / "orders.jsonl").write_text('{"sku": "sku-0001"}\n')
+    (data / "traffic.csv").write_text("time,rate\n2026-01-01T00:00:00Z,5\n2026-01-01T00:01:00Z,7\n")
+    (data / "trace.csv.gz").write_bytes(gzip.compress(b"TIMESTAMP\n0.0\n0.5\n0.75\n"))
     (data / "photo.jpg").write_bytes(bytes(2000))
     (data / "ca.pem").write_text(Path(certifi.where()).read_text())
     monkeypatch.setenv("LOADGEN_SECRET_API_TOKEN", "canary-of-the-examples")
@@ -266,7 +269,7 @@ OF_THE_ENGINE = {
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",
 }
 """What the engine uses of what a journey holds: no words of the language."""
-OF_A_LOAD = {"faults", "lower", "profile", "origin", "stages", "level", "said", "shape", "seed"}
+OF_A_LOAD = {"faults", "files", "lower", "profile", "origin", "stages", "level", "said", "shape", "seed"}
 """What the engine asks of a load."""
 AS_HTTPX = {
     *("charset_encoding", "extensions", "has_redirect_location", "is_closed", "is_informational"),
@@ -328,6 +331,8 @@ def test_every_way_to_say_a_load_and_its_data_has_an_example() -> None:
     assert keywords(loadgen.iterations) <= arguments_of("iterations")
     for shape in (loadgen.stress, loadgen.spike, loadgen.soak, loadgen.break_point):
         assert keywords(shape) <= arguments_of(shape.__name__)
+    assert keywords(type(replay).__call__) <= arguments_of("replay")
+    assert keywords(replay.timestamps) <= arguments_of("timestamps")
     assert {"unique", "cycle", "shuffle", "random", "csv", "jsonl", "rows"} <= ATTRIBUTES
     assert {"add", "set", "reveal", "trial", "set_up", "tear_down", "failures", "windows", "histograms"} <= ATTRIBUTES
 

@@ -84,6 +84,7 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
         worker=U32,
         workers=U32,
         life=U32,
+        digests=st.lists(TEXT, max_size=3).map(tuple),
     ),
     m.BundleRequest: st.builds(m.BundleRequest, TEXT, U64),
     m.BundleChunk: st.builds(m.BundleChunk, TEXT, U64, BLOB),
