@@ -35,7 +35,8 @@ def kinds(target: Orderly) -> Counter[str]:
 
 
 def meetings(runs: Path) -> list[dict[str, Any]]:
-    lines = (run_folder(runs) / "events.jsonl").read_text().splitlines()
+    whole, _, _ = (run_folder(runs) / "events.jsonl").read_text().rpartition("\n")  # the last is being written
+    lines = whole.splitlines()
     return [event for event in map(json.loads, lines) if event["kind"] == "rendezvous"]
 
 
