@@ -100,6 +100,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     users: int | None = None
     agents: dict[str, int] = {}
     """By region: what its share of the peak needs."""
+    visits: dict[str, dict[str, float]] = {}
+    """By graph and node: how often a session visits it, on average."""
 
 
 def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
@@ -129,6 +131,7 @@ def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
         peak_requests_per_s=requests_per_s,
         users=users,
         agents={region: _agents(share, requests_per_s, users) for region, share in by_region.items()},
+        visits={journey.name: journey.visits for lane in lanes for journey in lane.journeys if journey.visits},
     )
 
 
@@ -230,10 +233,9 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         for journey in lane.journeys:
             drawn = ", drawn" if lane.random else ""
             yield _line("journey", f"{name}{journey.name}: {format_ratio(journey.weight)}{drawn}")
-    for journey in {one.name: one for lane in spec.lanes for one in lane.journeys if one.visits}.values():
-        for name, visits in journey.visits.items():
-            yield _line("visits", f"{journey.name}: {name}: {visits:.3g} a session")
-        yield _line("visits", f"{journey.name}: in all: {sum(journey.visits.values()):.3g} a session")
+    for graph, visits in found.visits.items():
+        for name, count in (*visits.items(), ("in all", sum(visits.values()))):
+            yield _line("visits", f"{graph}: {name}: {count:.3g} a session")
     # How many arrive by chance follows from a seed that each run draws, unless the plan gives it.
     profiles = [lane.profile for lane in spec.lanes]
     is_by_chance = spec.seed is None and any(isinstance(p, ArrivalProfile) and p.spacing for p in profiles)

@@ -22,10 +22,14 @@ def visits(entry: np.ndarray, hops: np.ndarray) -> np.ndarray:
         entry: (n,) float64, sums to 1.
         hops: (n, n) float64; from every place that is entered there is a way out.
     Returns:
-        (n,) float64: entry · N, with the fundamental matrix N = (I - hops)⁻¹, solved and not inverted.
+        (n,) float64: entry · N, with the fundamental matrix N = (I - hops)⁻¹, solved and not inverted. Infinity
+        everywhere where the ways out are too unlikely for floating point to tell them from none.
     Source: Kemeny and Snell, Finite Markov Chains, theorem 3.2.4.
     """
-    solved: np.ndarray = np.linalg.solve(np.eye(len(entry)) - hops.T, entry)
+    try:
+        solved: np.ndarray = np.linalg.solve(np.eye(len(entry)) - hops.T, entry)
+    except np.linalg.LinAlgError:
+        return np.full(len(entry), np.inf)
     return solved
 
 

@@ -131,8 +131,7 @@ class Graph(Journey[R]):
             ScenarioError: the graph has faults.
         """
         self._refuse()
-        found = chain.visits(self._transitions.entering(), self._transitions.hops())
-        return {one.name: float(count) for one, count in zip(self.nodes, found, strict=True)}
+        return {one.name: float(count) for one, count in zip(self.nodes, self._transitions.visits, strict=True)}
 
     @property
     def think_s(self) -> float:

@@ -27,6 +27,8 @@ __all__ = ["TOLERANCE", "Place", "Taken", "Transitions"]
 
 TOLERANCE: Final = 1e-9
 """By how much the probabilities of a row may miss 1."""
+MOST_VISITS: Final = 1e9
+"""Of a session, on average: more is a slip of the pen, and beyond what the figures can be computed for."""
 
 Place = Node[Any] | Journey[Any]
 """What a session can be at."""
@@ -67,6 +69,10 @@ class Transitions:
         self.rows = tuple(self._read_row(one, row) for one, row in given.items())
         self.entry = self._read_start(start) if given else ()
         self._check_ways()
+        self.visits = np.zeros(len(self.nodes))
+        """(n,) float64: of each node in a session, on average; zeros where something is wrong."""
+        if not self._wrong:
+            self._count_visits()
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -176,7 +182,7 @@ class Transitions:
         """Edges with their shares; those of probability 0 are none."""
         kind, is_bad = "count" if self._has_counts else "probability", False
         for value, taken in read:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+            if not _is_share(value):
                 shown = getattr(taken.to, "name", "leave" if taken.to is leave else "what is no node")
                 self._tell(at, f"{what}: the {kind} of {shown} is {value!r}", "write a number, 0 or more")
                 is_bad = True
@@ -213,8 +219,25 @@ class Transitions:
                 message = f"graph {self._name}: from {one.name} there is no way out"
                 self._tell(self._at[i], message, "give leave a probability in its row, or in one that it leads to")
 
+    def _count_visits(self) -> None:
+        found = chain.visits(self.entering(), self.hops())
+        if not 1 <= float(found.sum()) < MOST_VISITS:
+            message = f"graph {self._name}: its sessions as good as never end"
+            self._tell(None, message, "give leave a larger probability in some row that they come to")
+            return
+        self.visits = found
+
     def _tell(self, at: int | None, message: str, hint: str) -> None:
         self._wrong.append((at, message, hint))
+
+
+def _is_share(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return isfinite(value) and value >= 0
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _no_node(one: Any) -> tuple[str, str] | None:

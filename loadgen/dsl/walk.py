@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Final
 
 from loadgen.dsl.chance import Distribution
@@ -93,8 +94,9 @@ class Walk:
                 if stop.has_state:
                     state = await stop.fn(user, state)
                     if state is None and begun is not None:
+                        place = f"{Path(stop.origin.file).name}:{stop.origin.line}"
                         raise UsageError(
-                            f"node {stop.name} ({stop.origin}) returned None, which is no state for the next node",
+                            f"node {stop.name} ({place}) returned None, which is no state for the next node",
                             hint=f"end {stop.name} with `return` and the state",
                         )
                 else:

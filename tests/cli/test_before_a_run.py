@@ -137,6 +137,25 @@ def test_a_closed_load_that_never_pauses_is_no_person(tmp_path: Path) -> None:
     assert (tight.exit_code, paced.exit_code) == (1, 0)
 
 
+@pytest.mark.parametrize(("think", "exit_code"), [("", 1), (", think=(1, 3)", 0), (", think=0", 1)])
+def test_a_graph_pauses_on_its_edges(think: str, exit_code: int, tmp_path: Path) -> None:
+    (tmp_path / "loadgen.toml").write_text("[policy]\nthink = true\n")
+    path = write(
+        tmp_path,
+        f"""
+        from loadgen import Plan, User, graph, journey, leave, users
+
+        @journey
+        async def home(user: User) -> None:
+            await user.http.get("/", expect=200)
+
+        shop = graph({{home: {{home: .5, leave: .5}}}}{think})
+        plan = Plan(target="http://127.0.0.1:1", load=users(5).hold("5s"), mix=shop)
+        """,
+    )
+    assert loadgen("check", path, "--policy").exit_code == exit_code
+
+
 def test_a_scenario_that_keeps_to_the_standard_passes(tmp_path: Path) -> None:
     (tmp_path / "loadgen.toml").write_text(POLICY.replace("max_rate = 10", "max_rate = 50"))
     more = ', slos=[p(95) < "300ms"], owner="shop@example.org", labels={"service": "shop"}'

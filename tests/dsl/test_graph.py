@@ -140,6 +140,9 @@ def test_a_graph_without_rows_is_refused(edges: Any) -> None:
         ),
         ({leave: math.nan}, "the row of browse: the probability of leave is nan | write"),
         ({leave: math.inf}, "the row of browse: the probability of leave is inf | write"),
+        ({leave: 10**400}, "the row of browse: the probability of leave is 1000"),
+        ({browse: 1 - 1e-12, leave: 1e-12}, "graph graph: its sessions as good as never end | give leave a larger"),
+        ({browse: 1, leave: 1e-20}, "graph graph: its sessions as good as never end | give leave a larger"),
         ({leave: True}, "the row of browse: the probability of leave is True | write"),
         ({leave: "1"}, "the row of browse: the probability of leave is '1' | write"),
         ({leave: edge("x")}, "the row of browse: the probability of leave is 'x' | write"),  # type: ignore[arg-type]
@@ -380,6 +383,19 @@ plan = Plan(
         'scenario.py:29 p(95, step="pay") < 1s: journey shop has no step "pay" | '
         'there is "browse", "pay at once", "browse/list"',
     ]
+
+
+def test_what_is_doubtful_about_a_graph_is_a_warning_of_the_scenario(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        SCENARIO
+        + """
+shop = graph({browse: {browse: .99, leave: .01}}, state=Cart, max_visits=100)
+plan = Plan(target="http://shop.example", load=arrivals("10/s").hold("10s"), mix=shop)
+""",
+    )
+    (warning,) = load(path).warnings
+    assert (warning.line, warning.message.partition(" of its")[0]) == (19, "graph graph: 36.6 %")
 
 
 def test_steps_of_nodes_are_no_steps_of_other_journeys(tmp_path: Path) -> None:

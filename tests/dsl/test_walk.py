@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadgen import Graph, Node, User, edge, feed, graph, journey, leave, lognormal, node, reply
+from loadgen import Graph, Node, User, counter, edge, feed, graph, journey, leave, lognormal, node, reply
+from loadgen.dsl.life import BoundJourney
 from loadgen.dsl.walk import _key, _uniform
 from loadgen.errors import UsageError
 from tests.support.lives import REPLIES, Bench, JumpTime, bound
@@ -433,6 +435,32 @@ async def test_a_node_may_skip_or_fail_the_session() -> None:
     assert {(await bench.run(first=n)).outcome for n in range(20)} == {"skipped", "fail: sold out"}
 
 
+async def test_what_is_said_of_a_session_names_the_scenarios_lines_and_not_ours() -> None:
+    @node
+    async def resists(user: User, cart: Cart) -> Cart:
+        try:
+            await user.http.get("/")
+        except BaseException:
+            return cart
+        return cart
+
+    shop = graph({buy: {resists: 1}, resists: {leave: 1}}, state=Cart)
+    one = BoundJourney("shop", shop.fn, functions=tuple(fn for _, fn in shop.parts))
+    line = resists.fn.__code__.co_firstlineno + 4
+
+    assert re.fullmatch(r"test_walk\.py:\d+", one.defined)
+    assert one.catching == f"test_walk.py:{line} in resists"
+
+
+async def test_a_graph_that_awaits_nothing_in_a_closed_load_is_told_with_the_line_of_its_first_node() -> None:
+    shop = graph({buy: {leave: 1}}, state=Cart)
+    bench = Bench(BoundJourney("shop", shop.fn, functions=(buy.fn,)), fresh=False)
+    await bench.run(50)
+
+    (said,) = bench.said
+    assert said.startswith(f"test_walk.py:{buy.fn.__code__.co_firstlineno}: journey shop took ")
+
+
 # -- trials ---------------------------------------------------------------------------------------
 
 
@@ -450,6 +478,24 @@ async def test_a_trial_along_a_path_thinks_on_its_edges_and_leaves_after_it() ->
     assert [step.name for step in trial.steps] == ["home", "browse", "home", "browse"]
     assert trial.thought_s == pytest.approx(2 + 5 + 2)
     assert trial.outcome == "ok"
+
+
+seen_pages = counter("pages of a graph")
+
+
+@node
+async def counts(user: User, cart: Cart) -> Cart:
+    seen_pages.add(len(cart.skus))
+    user.check("has none", not cart.skus)
+    return cart
+
+
+async def test_a_trial_has_the_metrics_and_checks_of_its_nodes() -> None:
+    shop = graph({browse: {counts: 1}, counts: {browse: 0.5, leave: 0.5}}, state=Cart)
+    trial = await shop.trial(replies=REPLIES, path=[browse, counts, browse, counts])
+
+    assert trial.metrics["pages of a graph"] == (3.0,)
+    assert trial.checks == {"has none": (0, 2)}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -213,6 +214,7 @@ def test_plan_says_how_often_each_node_is_visited_and_what_a_session_takes_on_av
     visits = graph_of(one).visits
     requests = sum(visits.values()) + visits["search"]
 
+    as_json = json.loads(CliRunner().invoke(app, ["plan", str(one.path), "--no-trial", "--json"]).stdout)
     without = CliRunner().invoke(app, ["plan", str(one.path), "--no-trial"])
     tried = CliRunner().invoke(app, ["plan", str(one.path), "--target", shop.url])
 
@@ -220,6 +222,7 @@ def test_plan_says_how_often_each_node_is_visited_and_what_a_session_takes_on_av
     lines = without.output.splitlines()
     assert f"visits     shop: search: {visits['search']:.3g} a session" in lines
     assert f"visits     shop: in all: {sum(visits.values()):.3g} a session" in lines
+    assert as_json["visits"] == {"shop": pytest.approx(visits)}
     assert f"tried      shop: {requests:.3g} request(s), response" in tried.output
     assert f"estimate   {round(300 * requests)} requests in all" in tried.output
 
