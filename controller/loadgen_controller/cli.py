@@ -18,11 +18,39 @@ import typer
 from typer.core import TyperGroup
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
-from loadgen_controller.commands import check, failures, keys, new, plan, run, runs, target
+from loadgen_controller.commands import (
+    check,
+    failures,
+    keys,
+    new,
+    pause,
+    plan,
+    resume,
+    run,
+    runs,
+    scale,
+    skip,
+    stop,
+    target,
+)
 
 __all__ = ["app", "main"]
 
-ORDER = ("run", "check", "plan", "new", "target", "runs", "failures", "keys")
+ORDER = (
+    "run",
+    "check",
+    "plan",
+    "new",
+    "target",
+    "runs",
+    "failures",
+    "pause",
+    "resume",
+    "scale",
+    "skip",
+    "stop",
+    "keys",
+)
 
 
 class Program(TyperGroup):
@@ -154,6 +182,11 @@ COMMANDS = (
     ("Run", new),
     ("Run", target),
     ("Look", failures),
+    ("Fleet", pause),
+    ("Fleet", resume),
+    ("Fleet", scale),
+    ("Fleet", skip),
+    ("Fleet", stop),
     ("Fleet", keys),
 )
 for panel, command in COMMANDS:

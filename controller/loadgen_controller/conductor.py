@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -187,6 +188,8 @@ class Conductor:
         self._adjustments = Adjustments.of(spec)
         self._spec = spec
         """The plan, with its loads as they are now."""
+        self._changes: deque[str] = deque(maxlen=3)
+        """The last of them, for who watches; the report tells all."""
         self._wake = asyncio.Event()
         self._bug = ""
 
@@ -244,8 +247,8 @@ class Conductor:
         """End the run early: let iterations finish, or with `now` cut them off. Safe to call again."""
         self._tell_quietly(StopRequested(reason, now))
 
-    def adjust(self, wish: Wish) -> Adjustment:
-        """Change the load as it goes on; what was made of the wish, of several loads the first's.
+    def adjust(self, wish: Wish) -> tuple[Adjustment, ...]:
+        """Change the load as it goes on; what was made of the wish, for each load that it holds for.
 
         All agents are told in good time. Nothing is changed where it raises.
 
@@ -256,7 +259,7 @@ class Conductor:
         self._step(Tick(self._clock()))
         self._must_be_adjustable()
         before = self._adjustments
-        return self._adjusted(before.wished(wish, self._adjust_ns(), self.run_id))[0]
+        return self._adjusted(before.wished(wish, self._adjust_ns(), self.run_id))
 
     def steer(self, load: int, stages: Sequence[Stage], why: str) -> Adjustment:
         """From soon on the load is these stages; none: it ends. As `adjust`."""
@@ -264,6 +267,15 @@ class Conductor:
         self._must_be_adjustable()
         at_ns = self._adjust_ns()
         return self._adjusted(self._adjustments.replaced(load, stages, at_ns, self.run_id, why=why))[0]
+
+    @property
+    def end_ns(self) -> int | None:
+        """When the load ends, from T0, as things stand; None while that is not known."""
+        return self._adjustments.end_ns
+
+    def notice(self, text: str) -> None:
+        """For the person who watches, once."""
+        self._books.notice(text)
 
     def due_before(self, at_ns: int) -> int | None:
         """How many iterations are due before `at_ns` after T0 as things stand; None where a load is not open."""
@@ -282,7 +294,7 @@ class Conductor:
             agents_wanted=self._order.agents,
             is_embedded=self._order.placement == "embedded",
             run_dir=self._folder.path,
-            notices=tuple(self._books.notices),
+            notices=(*self._books.notices, *self._changes),
             stop_reason=ends[-1].detail if ends else "",
             is_paused=run.phase is Phase.RUNNING and self._adjustments.is_paused(self._since_t0_ns()),
             points=tuple(
@@ -483,7 +495,7 @@ class Conductor:
         for one in made:
             self._journal.event("adjusted", adjustment=one)
             whose = f"load {one.load} " if one.load else ""
-            self._books.notices.append(f"{time_text(one.at_ns / NS_PER_S)}: {whose}{one.text} ({one.by or 'steered'})")
+            self._changes.append(f"{time_text(one.at_ns / NS_PER_S)}: {whose}{one.text} ({one.by or 'steered'})")
         self._aborts.until(adjustments.end_ns)
         self.tell(Adjusted(adjustments.end_ns))
         return made

@@ -11,6 +11,7 @@ from loadgen.errors import StorageError
 
 __all__ = [
     "FORMAT",
+    "Adjustment",
     "Agent",
     "Custom",
     "Iterations",
@@ -163,6 +164,22 @@ class Load(msgspec.Struct, frozen=True):
     open: bool = True
 
 
+class Adjustment(msgspec.Struct, frozen=True):
+    """One change of one load while the run went on."""
+
+    at_s: float
+    """After T0."""
+    kind: str
+    """pause, resume, scale, skip, or steer."""
+    text: str
+    """As a sentence goes on: "scaled by 1.5, from 200/s to 300/s"."""
+    load: str = ""
+    was: str = ""
+    now: str = ""
+    by: str = ""
+    end_s: float | None = None
+
+
 class PoolLimited(msgspec.Struct, frozen=True):
     """Requests that were asked in iterations that had to wait for a free user."""
 
@@ -195,6 +212,8 @@ class Summary(msgspec.Struct, frozen=True):
     load: Load = msgspec.field(default_factory=Load)
     pool_limited: PoolLimited = msgspec.field(default_factory=PoolLimited)
     notes: tuple[str, ...] = ()
+    adjustments: tuple[Adjustment, ...] = ()
+    """In the order in which they were asked for."""
 
     @property
     def is_embedded(self) -> bool:

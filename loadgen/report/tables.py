@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 
+from loadgen.measure.objective import time_text
 from loadgen.report.reading import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
 
@@ -129,6 +130,7 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield from (f"Note: {reason}." for reason in _deciding(summary) if reason not in why)
     if not summary.load.open:
         yield "Closed load: the rate followed the target."
+    yield from _changed(summary)
     yield from _warmup(summary)
     yield from _no_intervals(summary)
     if summary.pool_limited.add_users and not any("pool-limited" in reason for reason in summary.reasons):
@@ -138,6 +140,30 @@ def _lines(summary: Summary) -> Iterator[str]:
     for note in summary.notes:
         if (note.partition(": ")[2] or note) not in told:
             yield f"Note: {note.rstrip('.')}."
+
+
+def _changed(summary: Summary) -> Iterator[str]:
+    """What was asked of the load while it ran, a pause and its end as one."""
+    told: dict[str, None] = {}
+    steered = 0
+    for i, one in enumerate(summary.adjustments):
+        whose = f"{one.load}: " if one.load else ""
+        match one.kind:
+            case "pause":
+                later = (a for a in summary.adjustments[i + 1 :] if (a.kind, a.load) == ("resume", one.load))
+                end = next(later, None)
+                until = f"to {time_text(end.at_s)}" if end is not None else "and not resumed"
+                told[f"{whose}paused {time_text(one.at_s)} {until}"] = None
+            case "resume":
+                pass
+            case "steer":
+                steered += 1
+            case _:
+                told[f"{whose}at {time_text(one.at_s)} {one.text}"] = None
+    if told:
+        yield f"The load was changed while it ran: {'; '.join(told)}."
+    if steered:
+        yield f"The load was steered while it ran: {_count(steered, 'change')}, all of them in summary.json."
 
 
 def _warmup(summary: Summary) -> Iterator[str]:

@@ -71,18 +71,18 @@ async def finish(*agents: FakeAgent, seconds: int = 3, **what: object) -> None:
 async def test_a_change_goes_to_all_agents_ahead_of_its_time_and_moves_the_end(stage: Stage) -> None:
     play = stage()
     a, b = await play.started()
-    made = play.conductor.adjust(Wish("scale", factor=2, by="root, process 1"))
+    (made,) = play.conductor.adjust(Wish("scale", factor=2, by="root, process 1"))
     told = await asyncio.gather(a.next(Adjust), b.next(Adjust))
     assert told[0] == told[1]
     assert (told[0].number, told[0].load, told[0].at_ns) == (1, 0, made.at_ns)
     assert told[0].stages == (LoadStage(40, 40, 3 * NS_PER_S - made.at_ns),)
-    paused = play.conductor.adjust(Wish("pause"))
+    (paused,) = play.conductor.adjust(Wish("pause"))
     assert (await a.next(Adjust)).stages == (PAUSE,)
     play.clock.jump(100)
     await asyncio.sleep(0.1)
     assert play.conductor.view().is_paused
     assert play.conductor.view().phase is Phase.RUNNING  # far beyond the end that was planned
-    resumed = play.conductor.adjust(Wish("resume"))
+    (resumed,) = play.conductor.adjust(Wish("resume"))
     again = await a.next(Adjust)
     assert (again.number, again.stages) == (3, (LoadStage(40, 40, 3 * NS_PER_S - paused.at_ns),))
     assert play.conductor.view().spec.duration_ns == resumed.at_ns + 3 * NS_PER_S - paused.at_ns == resumed.end_ns
@@ -120,7 +120,7 @@ async def test_what_is_changed_before_the_start_is_told_before_it(stage: Stage) 
     a, b = play.pair()
     await asyncio.gather(a.get_ready(), b.get_ready())
     await a.next(SetUp)
-    assert play.conductor.adjust(Wish("pause")).at_ns == 0
+    assert play.conductor.adjust(Wish("pause"))[0].at_ns == 0
     await a.send(SetUpDone(play.conductor.run_id, b"1"))
     await b.next(StartAt)
     kinds = [type(message) for message in b.heard]

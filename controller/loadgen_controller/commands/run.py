@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,12 +21,14 @@ from rich.console import Console
 
 from loadgen.bundle import pack
 from loadgen.dsl.loader import Scenario
-from loadgen.errors import BundleError, Fault, ScenarioError
+from loadgen.errors import BundleError, Fault, ScenarioError, StorageError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
 from loadgen.report.tables import final_report
 from loadgen.wire.keys import ControllerKeys, load_controller
+from loadgen_controller.answering import answer
 from loadgen_controller.conductor import Conductor, Processes, Result
+from loadgen_controller.control import listening
 from loadgen_controller.embedded import EmbeddedAgents
 from loadgen_controller.live import show
 from loadgen_controller.options import Wrongs, parse_endpoint
@@ -249,8 +252,19 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
         console.print(f"listening on {conductor.address} for {order.agents} agents", soft_wrap=True)
     stop = Stopping(conductor.request_stop)
     with stop.on_signals(asyncio.get_running_loop()):
-        async with _shown(conductor, stop, console):
+        async with _asked(conductor), _shown(conductor, stop, console):
             return await conductor.conduct()
+
+
+@contextlib.asynccontextmanager
+async def _asked(conductor: Conductor) -> AsyncIterator[None]:
+    """Other terminals can ask it to pause and the like. A run that cannot listen for that goes on without."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(listening(conductor.run_dir, conductor.run_id, partial(answer, conductor)))
+        except (OSError, StorageError) as error:
+            conductor.notice(f"loadgen pause and the like cannot reach this run: {error}")
+        yield
 
 
 @contextlib.asynccontextmanager

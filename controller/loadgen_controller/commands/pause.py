@@ -1,0 +1,25 @@
+"""`loadgen pause`: nothing more is started until it is resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loadgen_controller.asking import LoadOption, RunArgument, RunsDirOption, ask_run
+
+NAME = "pause"
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen pause
+
+loadgen pause 20261124-170312
+
+loadgen pause --load spike"""
+
+
+def main(run: RunArgument = None, load: LoadOption = None, runs_dir: RunsDirOption = Path("runs")) -> None:
+    """Pause a run that goes on: nothing more is started, on any agent, until it is resumed.
+
+    What has started goes on to its end. Users of closed loads stay who they are, with cookies, connections and rows.
+    The end of the run moves with the pause; what is due in it is due afterwards, to the last arrival.
+    """
+    ask_run("pause", run, runs_dir, load=load)

@@ -1,0 +1,19 @@
+"""`loadgen resume`: a paused run goes on where it stood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loadgen_controller.asking import LoadOption, RunArgument, RunsDirOption, ask_run
+
+NAME = "resume"
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen resume
+
+loadgen resume last --load spike"""
+
+
+def main(run: RunArgument = None, load: LoadOption = None, runs_dir: RunsDirOption = Path("runs")) -> None:
+    """Resume a run that was paused: it goes on where it stood, and ends as much later as it was paused."""
+    ask_run("resume", run, runs_dir, load=load)
