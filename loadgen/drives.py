@@ -20,6 +20,7 @@ from loadgen.edits import OPEN, is_pause, length, replaced
 from loadgen.engine.clock import Clock
 from loadgen.engine.crowd import Changes, Crowd, Gate, woken_by
 from loadgen.engine.executor import Cursor, drive_arrivals, drive_iterations, drive_users
+from loadgen.engine.pace import Cycles, Pace
 from loadgen.engine.schedule import due_times, own_iterations
 from loadgen.engine.share import RandomMix, Share
 from loadgen.engine.users import Life, UserPool
@@ -115,7 +116,11 @@ class OpenDrive:
 
 
 class ClosedDrive:
-    """Keeps our users going while the level is above their number. Over a pause they stay who they are."""
+    """Keeps our users going while the level is above their number. Over a pause they stay who they are.
+
+    Args:
+        skipped: is told of each cycle that a paced user skips.
+    """
 
     def __init__(
         self,
@@ -125,15 +130,19 @@ class ClosedDrive:
         new_life: Callable[[], Life],
         pool: UserPool,
         warmup_ns: int,
+        skipped: Callable[[int], None] = lambda cycles: None,
     ) -> None:
+        self._profile, self._skipped = profile, skipped
         self._stages, self._share, self._journey_of = profile.stages, share, journey_of
         self._new_life, self._pool, self._warmup_ns = new_life, pool, warmup_ns
         self.end_ns: int | None = profile.duration_ns
         self._crowd: Crowd | None = None
         self._changes = Changes()
+        self._cycles = self._new_cycles()
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
         self._stages = replaced(self._stages, at_ns, stages)
+        self._cycles = self._new_cycles()
         self.end_ns = None if is_pause(stages) else length(self._stages)
         if self._crowd is not None:
             self._crowd.change(at_ns, self._users(), self._spans, is_held=self.end_ns is None)
@@ -146,11 +155,13 @@ class ClosedDrive:
         """For ever, or until `stop`: users may be wanted again when all have left."""
         self._crowd = Crowd(self._users(), self._spans, from_ns)
         self._crowd.is_held = self.end_ns is None
+        every_ns = self._profile.pace_ns
+        pace = Pace(every_ns, self._first_cycle_ns, self._skipped) if every_ns else None
         with woken_by(stop, self._changes):
             while not stop.is_set():
                 changed = self._changes.next
                 await drive_users(
-                    self._crowd, self._journey_of, self._new_life, clock, self._pool, stop, self._warmup_ns
+                    self._crowd, self._journey_of, self._new_life, clock, self._pool, stop, self._warmup_ns, pace
                 )
                 if not stop.is_set():
                     await changed.wait()
@@ -161,6 +172,13 @@ class ClosedDrive:
 
     def _spans(self, user: int) -> Iterator[tuple[int, int]]:
         return spans_of(self._stages, user)
+
+    def _new_cycles(self) -> Cycles | None:
+        every_ns = self._profile.pace_ns
+        return Cycles(self._stages, every_ns, is_spread=self._profile.is_spread) if every_ns else None
+
+    def _first_cycle_ns(self, user: int, from_ns: int) -> int | None:
+        return None if self._cycles is None else self._cycles.first_ns(user, from_ns)
 
 
 class CountedDrive:

@@ -16,6 +16,7 @@ from loadgen.dsl.feed import open_feed
 from loadgen.dsl.lanes import Lane
 from loadgen.dsl.life import BoundJourney
 from loadgen.dsl.plan import Plan
+from loadgen.dsl.tally import Tally
 from loadgen.engine.clock import MonotonicClock, sleep_or_stop, sleep_to
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.rendezvous import END_GRACE_S, Points
@@ -81,7 +82,8 @@ class LaneDrive:
             new_life, recorder, (measured, warm), max_users=most, max_lateness_ns=max_lateness_ns, load=load
         )
         self._mark = Mark(marks, load)
-        self._drive = self._new_drive(lane, chance, new_life, warmup_ns - lane.after_ns)
+        skipped = Tally.of(recorder).skipped_cycles
+        self._drive = self._new_drive(lane, chance, new_life, warmup_ns - lane.after_ns, skipped)
         self._moved = asyncio.Event()
         """The end of the load is another one."""
         self._clock: MonotonicClock | None = None
@@ -177,11 +179,18 @@ class LaneDrive:
             return
         await self._drive.drive(clock, clock.t0_ns, stop, self._from_ns)
 
-    def _new_drive(self, lane: Lane, chance: RandomMix | None, new_life: Callable[[], Life], warmup_ns: int) -> Drive:
+    def _new_drive(
+        self,
+        lane: Lane,
+        chance: RandomMix | None,
+        new_life: Callable[[], Life],
+        warmup_ns: int,
+        skipped: Callable[[int], None],
+    ) -> Drive:
         profile, share, pool = lane.profile, self._share, self.pool
         if isinstance(profile, UserProfile):
             journey_of = share.journey_of if chance is None else _drawn(chance)
-            return ClosedDrive(profile, share, journey_of, new_life, pool, warmup_ns)
+            return ClosedDrive(profile, share, journey_of, new_life, pool, warmup_ns, skipped)
         if isinstance(profile, IterationProfile):
             return CountedDrive(profile, share, chance, new_life, pool, warmup_ns, self._mark)
         return OpenDrive(lane.schedule(), share, chance, pool, warmup_ns, self._mark)

@@ -129,14 +129,15 @@ class ArrivalProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True,
         return Schedule(Timeline(self.stages), by_chance)
 
 
-class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag="users"):
-    """A closed load: so many users at a time, each iterating as fast as the target lets it.
+class UserProfile(msgspec.Struct, frozen=True, dict=True, omit_defaults=True, tag_field="kind", tag="users"):
+    """A closed load: so many users at a time, each iterating as fast as the target lets it, or at a pace.
 
     User u is there while the level is above u; so a ramp from 0 to 500 has its first user at once
     and its 500th just before its end, and those who came last leave first.
 
     Raises:
-        ProfileError: a level that is negative, not finite or beyond MAX_USERS; no duration; nothing to do.
+        ProfileError: a level that is negative, not finite or beyond MAX_USERS; no duration; nothing to do; a pace
+            that is negative or beyond MAX_DURATION_NS.
     """
 
     stages: tuple[Stage, ...]
@@ -146,8 +147,14 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
     """What it is, where that says more than its stages do."""
     digest: str = ""
     """Of an executor that a user wrote, see `digest_of_levels`."""
+    pace_ns: int = 0
+    """Each user begins an iteration every so often; 0: as soon as the one before has ended."""
+    is_spread: bool = True
+    """Paced users that come at the same moment are spread over the first cycle."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.pace_ns <= MAX_DURATION_NS:
+            raise ProfileError(f"a pace cannot be {self.pace_ns} ns", hint="0 is none; at most 366 days")
         if not self.is_edited:
             _check(self.stages, "number of users", " users", MAX_USERS)
 
@@ -181,10 +188,11 @@ class UserProfile(msgspec.Struct, frozen=True, dict=True, tag_field="kind", tag=
         return Timeline(self.stages)
 
     def describe(self) -> str:
-        """ "users: ramp 0 to 500 in 1m, hold 500 for 5m"."""
+        """ "users: ramp 0 to 500 in 1m, hold 500 for 5m"; "users, each every 10s: hold 50 for 10m"."""
         if self.label:
             return f"users: {self.label}: at most {self.peak:,} in {_time(self.duration_ns)}"
-        return "users: " + ", ".join(_texts(self.stages, ""))
+        paced = f", each every {_time(self.pace_ns)}" if self.pace_ns else ""
+        return f"users{paced}: " + ", ".join(_texts(self.stages, ""))
 
 
 class IterationProfile(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="iterations"):

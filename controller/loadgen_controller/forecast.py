@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, exp, log, pi, sqrt
+from math import ceil, exp, inf, log, pi, sqrt
 from statistics import NormalDist, fmean
 
 import msgspec
@@ -116,6 +116,8 @@ def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
     peak, requests_per_s, users = (None, None, None) if not whole else _peaks(lanes, known)
     if peak is None and spec.is_open:
         peak = spec.peak
+    if peak is None and all(_is_paced(lane) for lane in lanes):
+        peak = sum(_paced_per_s(lane) for lane in lanes)
     total = sum(spec.regions.values())
     by_region = {region: weight / total for region, weight in spec.regions.items()}
     is_counted = len(by_journey) > 0
@@ -158,8 +160,20 @@ def _peaks(lanes: Sequence[LaneSpec], known: Mapping[str, Tried]) -> tuple[float
         else:
             people = int(lane.profile.peak)
             per_s = people / mean_s if mean_s else 0.0
+            if _is_paced(lane):
+                per_s = min(per_s or inf, _paced_per_s(lane))
         rate, requests, users = rate + per_s, requests + per_s * of_one, users + people
     return rate, requests, users
+
+
+def _is_paced(lane: LaneSpec) -> bool:
+    return isinstance(lane.profile, UserProfile) and lane.profile.pace_ns > 0
+
+
+def _paced_per_s(lane: LaneSpec) -> float:
+    """Iterations/s at the peak of a paced load, if none overruns its cycle."""
+    assert isinstance(lane.profile, UserProfile)
+    return lane.profile.peak * NS_PER_S / lane.profile.pace_ns
 
 
 def _agents(share: float, requests_per_s: float | None, users: int | None) -> int:
@@ -230,6 +244,9 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         name = f"{lane.name}: " if lane.name else ""
         after = f" after {format_duration(lane.after_ns)}" if lane.after_ns else ""
         yield _line("load", f"{name}{lane.load}{after}")
+        if _is_paced(lane):
+            rate = format_rate(_paced_per_s(lane))
+            yield _line("paced", f"{name}{rate} iterations at the peak, if none takes longer than its cycle")
         for journey in lane.journeys:
             drawn = ", drawn" if lane.random else ""
             yield _line("journey", f"{name}{journey.name}: {format_ratio(journey.weight)}{drawn}")

@@ -23,7 +23,7 @@ from loadgen.dsl.loader import Scenario
 from loadgen.dsl.plan import Plan
 from loadgen.dsl.source import read_source
 from loadgen.errors import Fault
-from loadgen.profile import OpenProfile
+from loadgen.profile import OpenProfile, Profile, UserProfile
 from loadgen.units import format_rate
 
 __all__ = ["violations"]
@@ -87,13 +87,17 @@ def _without_slo(plan: Plan) -> Iterator[Fault]:
 
 
 def _without_think(plan: Plan) -> Iterator[Fault]:
-    closed = {one for lane in plan.lanes if not isinstance(lane.profile, OpenProfile) for one in lane.journeys}
+    closed = {one for lane in plan.lanes if not _sets_the_pace(lane.profile) for one in lane.journeys}
     for journey in plan.journeys:
         if journey in closed and not _thinks(journey):
             yield journey.origin.fault(
                 f"policy: {journey.name} runs in a closed load and neither thinks nor keeps a pace",
-                'add `await user.think(1, 3)` or `await user.pace("10s")`',
+                'add `await user.think(1, 3)` or `await user.pace("10s")`, or pace the load: users(50).pace("10s")',
             )
+
+
+def _sets_the_pace(profile: Profile) -> bool:
+    return isinstance(profile, OpenProfile) or (isinstance(profile, UserProfile) and profile.pace_ns > 0)
 
 
 def _thinks(journey: Journey[object]) -> bool:

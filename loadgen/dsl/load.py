@@ -25,7 +25,7 @@ from loadgen.dsl.amounts import count_of, duration_of, hour_of, number_of, rate_
 from loadgen.dsl.executor import Executor, Lowered
 from loadgen.dsl.origin import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, UserProfile, exact
+from loadgen.profile import MAX_DURATION_NS, ArrivalProfile, IterationProfile, Profile, Stage, UserProfile, exact
 from loadgen.spacing import MAX_SHAPE, MIN_SHAPE, Spacing
 
 __all__ = ["MAX_STEPS", "Arrivals", "Iterations", "Users", "arrivals", "iterations", "users"]
@@ -202,7 +202,34 @@ class Arrivals(_Staged):
 
 @dataclass(frozen=True, slots=True)
 class Users(_Staged):
-    """A closed load: a number of users, each iterating as fast as the target lets it."""
+    """A closed load: a number of users, each iterating as fast as the target lets it, or at a pace."""
+
+    pace_ns: int = 0
+    is_spread: bool = True
+
+    def pace(self, every: str | float, *, spread: bool = True) -> Self:
+        """Each user begins an iteration every `every`, however long it takes: the rate is users / every.
+
+        An iteration that takes longer skips the cycles that it overruns, which are counted as `pace: skipped cycles`;
+        there is never a burst. The wait is nobody's response time.
+
+        spread: who comes at the same moment (`users(50).hold(...)`: all) is spread over the first cycle. False: all
+            begin at once, and again in each cycle.
+        """
+        origin = here()
+        try:
+            if self.pace_ns:
+                raise ValueError("the pace is said twice")
+            every_ns = duration_of(every)
+            if not every_ns:
+                raise ValueError('a pace of 0 paces nothing; write .pace("10s")')
+            if every_ns > MAX_DURATION_NS:
+                raise ValueError(f"a pace of {every} is beyond 366 days")
+            if not isinstance(spread, bool):
+                raise ValueError(f"spread: {spread!r} is neither True nor False")
+        except ValueError as error:
+            return replace(self, said=(*self.said, origin.fault(str(error))))
+        return replace(self, pace_ns=every_ns, is_spread=spread)
 
     def ramp(self, *, to: int, over: str | float) -> Self:
         """Change the number of users evenly from what stands before (or 0) to `to`; over 0 it jumps."""
@@ -219,7 +246,7 @@ class Users(_Staged):
     def _built(self) -> UserProfile:
         if not self.stages and self.level:
             raise ProfileError("the load has no duration", hint=f'users({self.level:g}).hold("1m")')
-        return UserProfile(self.stages)
+        return UserProfile(self.stages, pace_ns=self.pace_ns, is_spread=self.is_spread)
 
 
 @dataclass(frozen=True, slots=True)

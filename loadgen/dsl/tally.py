@@ -63,7 +63,7 @@ class Tally:
         self.forgotten: dict[tuple[str, str], str] = {}
         """Coroutines that nobody awaited, by journey and name; what to say of those whose line is not known (yet)."""
         self.cycles: Count | None = None
-        """Skipped by `user.pace`; None: none."""
+        """Skipped by `user.pace` and by paced loads; None: none."""
         self.met: Count | None = None
         self.timed_out: Count | None = None
         """Users at a rendez-vous; None: none."""

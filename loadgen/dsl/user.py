@@ -28,6 +28,7 @@ from loadgen.dsl.strays import owns
 from loadgen.dsl.tally import Tally
 from loadgen.dsl.timed import Measure, Step
 from loadgen.engine.meter import Meter
+from loadgen.engine.pace import next_cycle
 from loadgen.engine.rendezvous import Points
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.series import OK, SKIPPED, TIMEOUT
@@ -206,11 +207,9 @@ class User:
                 f"arrivals say when iterations of {self.meter.journey} begin; take it out, or use users(n)"
             )
         was_away = self.began_ns - self.ended_ns > every_ns
-        due_ns = (self.began_ns if was_away or not self._pace_due_ns else self._pace_due_ns) + every_ns
-        late_ns = self._clock() - due_ns
-        if late_ns > 0:
-            skipped = -(-late_ns // every_ns)
-            due_ns += skipped * every_ns
+        began_ns = self.began_ns if was_away or not self._pace_due_ns else self._pace_due_ns
+        due_ns, skipped = next_cycle(began_ns, every_ns, self._clock())
+        if skipped:
             Tally.of(self.meter.recorder).skipped_cycles(skipped)
         self._pace_due_ns = due_ns
         self._idle_since_ns = perf_counter_ns()

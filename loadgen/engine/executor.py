@@ -14,6 +14,7 @@ from itertools import islice
 
 from loadgen.engine.clock import Clock, sleep_or_stop
 from loadgen.engine.crowd import Crowd, Gate, woken_by
+from loadgen.engine.pace import Pace, next_cycle
 from loadgen.engine.schedule import Block
 from loadgen.engine.users import Arrival, Life, UserPool
 
@@ -79,11 +80,13 @@ async def drive_users(
     pool: UserPool,
     stop: asyncio.Event,
     warmup_ns: int,
+    pace: Pace | None = None,
 ) -> None:
     """Keep each user of the crowd going while the plan has it there. Returns when nobody is left or to come.
 
     Args:
         journey_of: (user, its i-th iteration from 0) -> journey index.
+        pace: begin an iteration in each cycle; None: as fast as the target lets them.
 
     A user whose time is over finishes its iteration, and leaves when it is not to come again; its data row is its
     index. Where the plan is changed, who has left and is wanted again comes as a new person with the same row.
@@ -91,6 +94,7 @@ async def drive_users(
 
     async def live(user: int) -> None:
         slot, stay = pool.join(new_life()), crowd.stay_of(user)
+        due_ns = -1  # of its last cycle
         try:
             while not stop.is_set():
                 if (span := crowd.next_span(user, clock.elapsed_ns())) is None:
@@ -102,12 +106,22 @@ async def drive_users(
                 await crowd.changes.until(clock, start_ns)
                 if clock.elapsed_ns() < start_ns:  # something has changed
                     continue
+                if pace is not None:
+                    first_ns = pace.first_ns(user, max(clock.elapsed_ns(), due_ns + 1))
+                    due_ns = stay.end_ns if first_ns is None else first_ns
                 while not stop.is_set() and (now_ns := clock.elapsed_ns()) < stay.end_ns:
+                    if now_ns < due_ns:
+                        await crowd.changes.until(clock, min(due_ns, stay.end_ns))
+                        continue
                     done = stay.done
                     arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
                     stay.done = done + 1
                     await pool.begin(slot, arrival)
                     pool.end(slot, arrival)
+                    if pace is not None:
+                        due_ns, skipped = next_cycle(due_ns, pace.every_ns, clock.elapsed_ns())
+                        if skipped:
+                            pace.skipped(skipped)
                     if not stay.done % TURN:
                         await asyncio.sleep(0)
         finally:

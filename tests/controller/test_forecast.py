@@ -52,6 +52,26 @@ def test_users_follow_from_littles_law(tmp_path: Path) -> None:
     assert found.requests == 300 * 2 + 100 * 6
 
 
+def test_the_rate_of_a_paced_load_is_known_without_a_trial(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, 'load=users(30).hold("10s").pace("2s"), mix=browse')
+    assert forecast(spec).peak_per_s == 15
+    assert "paced      15.0/s iterations at the peak, if none takes longer than its cycle" in list(
+        lines(spec, forecast(spec), ())
+    )
+    assert forecast(spec, [Tried("browse", 2, 0.5, 1.0)]).peak_requests_per_s == 30
+    assert forecast(spec, [Tried("browse", 2, 2.5, 0.5)]).peak_per_s == 10  # slower than its pace
+
+
+def test_how_many_arrive_by_chance_is_about_so_many_until_the_seed_is_known(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, 'load=arrivals("100/s").hold("100s").poisson(), mix=browse')
+    found = forecast(spec)
+    assert found.iterations is not None
+    assert abs(found.iterations - 10_000) < 400
+    assert f"iterations in all: about {found.iterations:,}" in list(lines(spec, found, ()))
+    spec = spec_of(tmp_path, 'load=arrivals("100/s").hold("100s").poisson(), mix=browse, seed=3')
+    assert f"iterations in all: {forecast(spec).iterations:,}" in list(lines(spec, forecast(spec), ()))
+
+
 def test_the_rate_of_a_closed_load_follows_the_target(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, 'load=users(30).hold("10s"), mix=browse')
     found = forecast(spec, [Tried("browse", 2, 0.5, 1.0)])

@@ -269,7 +269,10 @@ OF_THE_ENGINE = {
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",
 }
 """What the engine uses of what a journey holds: no words of the language."""
-OF_A_LOAD = {"faults", "files", "lower", "profile", "origin", "stages", "level", "said", "shape", "seed"}
+OF_A_LOAD = {
+    *("faults", "files", "lower", "profile", "origin", "stages", "level", "said"),
+    *("shape", "seed", "pace_ns", "is_spread"),
+}
 """What the engine asks of a load."""
 AS_HTTPX = {
     *("charset_encoding", "extensions", "has_redirect_location", "is_closed", "is_informational"),
@@ -328,6 +331,7 @@ def test_every_way_to_say_a_load_and_its_data_has_an_example() -> None:
     assert public(Arrivals, Users) - OF_A_LOAD <= ATTRIBUTES
     assert keywords(Arrivals.sine) | keywords(Arrivals.day) <= arguments_of("sine", "day")
     assert keywords(Arrivals.gamma) | {"seed"} <= arguments_of("gamma") & arguments_of("gamma", "poisson")
+    assert keywords(Users.pace) <= arguments_of("pace")
     assert keywords(loadgen.iterations) <= arguments_of("iterations")
     for shape in (loadgen.stress, loadgen.spike, loadgen.soak, loadgen.break_point):
         assert keywords(shape) <= arguments_of(shape.__name__)

@@ -46,7 +46,9 @@ def counters_of(deltas: list[Delta]) -> Counters:
     [
         ('load=arrivals("100/s").hold("500ms")', 50),
         ('load=arrivals().ramp(to="200/s", over="400ms")', 40),
+        ('load=arrivals("100/s").poisson(seed=7).hold("500ms")', 44),
         ("load=iterations(30, users=4)", 30),
+        ("load=iterations(per_user=6, users=5)", 30),
         ('load=users(3).hold("300ms")', None),
     ],
 )
@@ -75,7 +77,11 @@ async def test_the_collector_looks_at_users_less_often_while_a_load_is_driven_an
 
 @pytest.mark.parametrize(
     ("plan", "due"),
-    [('load=arrivals("200/s").hold("500ms")', 100), ("load=iterations(60, users=4)", 60)],
+    [
+        ('load=arrivals("200/s").hold("500ms")', 100),
+        ("load=iterations(60, users=4)", 60),
+        ("load=iterations(per_user=15, users=4)", 60),
+    ],
 )
 async def test_the_workers_of_an_agent_do_everything_once_also_when_one_takes_over_from_another(
     plan: str, due: int, tmp_path: Path

@@ -79,7 +79,7 @@ def test_neighbours_know_nothing_of_each_other_within_a_node_and_across_its_edge
 
 @pytest.mark.parametrize("shape", [0.25, 1.0, 4.0])
 def test_the_first_position_is_that_of_a_process_that_has_always_been_going_on(shape: float) -> None:
-    first = np.array([float(Renewal(shape, seed).areas(np.array([0]))[0]) for seed in range(300)])
+    first = np.array([float(Renewal(shape, seed).areas(np.array([0]))[0]) for seed in range(200)])
     # Cox: P(R <= x) = the integral of 1 - F up to x, and E R = (1 + CV²)/2.
     x = np.linspace(0, 60, 60_001)
     law = np.concatenate(([0.0], np.cumsum(1 - (gamma_cdf(shape, x)[1:] + gamma_cdf(shape, x)[:-1]) / 2) * 1e-3))

@@ -134,6 +134,18 @@ def test_a_load_of_so_many_iterations_of_each_user_keeps_them_when_its_users_are
         IterationProfile(51, 10, 5)
 
 
+def test_a_pace_stays_when_a_load_is_scaled_or_stretched_and_old_loads_have_none() -> None:
+    paced = UserProfile((Stage(5, 5, 9 * S),), pace_ns=2 * S, is_spread=False)
+    assert paced.scaled_to(10) == UserProfile((Stage(10, 10, 9 * S),), pace_ns=2 * S, is_spread=False)
+    assert paced.lasting(S) == UserProfile((Stage(5, 5, S),), pace_ns=2 * S, is_spread=False)
+    assert paced.describe() == "users, each every 2s: hold 5 for 9s"
+    assert msgspec.json.decode(msgspec.json.encode(paced), type=Profile) == paced
+    old = b'{"kind":"users","stages":[{"start":5.0,"end":5.0,"duration_ns":9000000000}]}'
+    assert msgspec.json.decode(old, type=Profile) == UserProfile((Stage(5, 5, 9 * S),))
+    with pytest.raises(ProfileError, match="a pace cannot be -1 ns"):
+        UserProfile((Stage(5, 5, S),), pace_ns=-1)
+
+
 def test_counted_loads_of_before_there_were_users_that_do_as_many_are_still_read() -> None:
     old = b'{"kind":"iterations","iterations":1000,"users":10}'
     assert msgspec.json.decode(old, type=IterationProfile) == IterationProfile(1000, 10)
