@@ -45,6 +45,7 @@ def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_
         return (Stage(mean, mean, duration_ns),)
     digits = _digits(mean + amplitude)
     edges_ns = [k * period_ns // PIECES for k in range(-(-duration_ns * PIECES // period_ns))] + [duration_ns]
+    phase_ns %= period_ns
     begin = phase_ns / period_ns
     stages: list[Stage] = []
     for k, (start_ns, end_ns) in enumerate(pairwise(edges_ns)):
@@ -53,7 +54,7 @@ def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_
         b = a + (1 / PIECES if k < len(edges_ns) - 2 else (end_ns - start_ns) / period_ns)
         if start_ns < end_ns:
             stages.append(_piece(mean, amplitude, 2 * pi * a, 2 * pi * b, end_ns - start_ns, digits))
-    return (*stages, _end(mean + amplitude * sin(2 * pi * (duration_ns + phase_ns) / period_ns), digits))
+    return (*stages, _end(mean + amplitude * sin(2 * pi * ((duration_ns + phase_ns) % period_ns / period_ns)), digits))
 
 
 def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: int) -> tuple[Stage, ...]:
@@ -111,7 +112,7 @@ def _piece(mid: float, half: float, a: float, b: float, duration_ns: int, digits
     """mid + half · sin from angle a to b, as a line of the same area."""
     centre, width = sin((a + b) / 2), (b - a) / 2
     chord = mid + half * centre * cos(width)
-    area = mid + half * centre * sin(width) / width
+    area = mid + half * centre * (sin(width) / width if width else 1.0)
     factor = area / chord if chord > 0 else 1.0
     start, end = (max(0.0, mid + half * sin(angle)) * factor for angle in (a, b))
     return Stage(_cut(start, digits), _cut(end, digits), duration_ns)

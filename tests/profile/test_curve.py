@@ -78,6 +78,11 @@ def test_a_curve_ends_where_its_formula_does() -> None:
     assert day(20, 200, 20, 4, H)[-1] == Stage(110.0, 110.0, 0)
 
 
+def test_a_phase_of_many_periods_is_that_of_the_last_one() -> None:
+    assert sine(100, 40, 7, 14, 10**17 + 3) == sine(100, 40, 7, 14, (10**17 + 3) % 7)
+    assert sum(stage.duration_ns for stage in sine(100, 40, 10**17, 1, 3)) == 1
+
+
 def test_all_turns_of_a_sine_have_the_same_numbers() -> None:
     stages = sine(100, 40, 600 * S, 6000 * S)
     assert stages[:PIECES] * 10 == stages[:-1]
