@@ -92,7 +92,10 @@ def closed(*parts: tuple[float, float, float]) -> UserProfile:
         (break_point("50/s", by="50/s", upto="150/s"), open_((50, 50, 120), (100, 100, 120), (150, 150, 120))),
         (break_point(1, by=1, upto=2, every=3), open_((1, 1, 3), (2, 2, 3))),
         (users(50).hold("10m").pace("10s"), UserProfile((Stage(50, 50, 600 * S),), pace_ns=10 * S)),
-        (users(50).pace(0.5, spread=False).hold(9), UserProfile((Stage(50, 50, 9 * S),), False, S // 2, False)),
+        (
+            users(50).pace(0.5, spread=False).hold(9),
+            UserProfile((Stage(50, 50, 9 * S),), pace_ns=S // 2, is_spread=False),
+        ),
         (iterations(1000, users=10), IterationProfile(1000, 10)),
         (iterations(7), IterationProfile(7, 1)),
         (iterations(per_user=5, users=10), IterationProfile(50, 10, 5)),
