@@ -32,15 +32,24 @@ class Block(NamedTuple):
 
 
 def due_times(
-    dues: Dues, share: Share, chance: RandomMix | None = None, from_ns: int = 0, done: int = 0
+    dues: Dues,
+    share: Share,
+    chance: RandomMix | None = None,
+    from_ns: int = 0,
+    done: int = 0,
+    until_ns: int | None = None,
 ) -> Iterator[Block]:
     """All our arrivals of an open load, in blocks. `chance` draws their journeys instead of the share's order.
 
     Args:
         from_ns: those that are due before it are another's, and are not walked through.
         done: of ours, so many were started, whenever they were due.
+        until_ns: those that are due from then on are another's. So where agents join or leave, each arrival is of
+            exactly one generation, that in whose time it is due, and of exactly one agent of it.
     """
     own = share.count_below(dues.total())
+    if until_ns is not None:
+        own = _first_from(dues, share, own, until_ns)
     for first in range(max(done, _first_from(dues, share, own, from_ns)), own, BLOCK):
         n, journey = share.block(first, min(BLOCK, own - first))
         if chance is not None:
