@@ -132,7 +132,8 @@ class Course:
     edit    | running                              | paused                               | over
     pause   | -> paused                            | illegal                              | illegal
     resume  | illegal                              | -> running, from where it stood      | illegal
-    scale   | the rest times the factor            | what waits times the factor          | illegal
+    scale   | the rest times the factor; recorded  | what waits times the factor          | illegal
+            | times pass so much faster            |                                      |
     skip    | the rest without the present stage;  | what waits without its first stage;  | illegal
             | illegal in the last one              | illegal in the last one              |
     replace | the rest is what is given            | what waits is what is given          | illegal
@@ -268,10 +269,7 @@ class Course:
         return replace(self, stages=(*cut(self.stages, at_ns)[0], *rest))
 
     def _scaled(self, at_ns: int, factor: Fraction) -> Course:
-        rest = tuple(
-            Stage(float(exact(s.start) * factor), float(exact(s.end) * factor), s.duration_ns)
-            for s in self._left(at_ns)
-        )
+        rest = tuple(_faster(s, factor) if self.kind == "speed" else _times(s, factor) for s in self._left(at_ns))
         highest, most = max((max(s.start, s.end) for s in rest), default=0.0), _MOST[self.kind]
         if highest > most:
             raise UsageError(f"{value_text(highest, self.kind)} is beyond {value_text(most, self.kind)}")
@@ -290,6 +288,17 @@ class Course:
 
     def _waits_for_its_beginning(self, at_ns: int) -> bool:
         return not value_at(self.stages, at_ns) and length(self.stages[:1]) > at_ns
+
+
+def _times(stage: Stage, factor: Fraction) -> Stage:
+    return Stage(float(exact(stage.start) * factor), float(exact(stage.end) * factor), stage.duration_ns)
+
+
+def _faster(stage: Stage, factor: Fraction) -> Stage:
+    """All that is recorded within it is played in less time, to the ns above: the last of it stays before the end."""
+    fast = _times(stage, factor)
+    was, now = exact(stage.start) + exact(stage.end), exact(fast.start) + exact(fast.end)
+    return Stage(fast.start, fast.end, ceil(stage.duration_ns * was / now) if now else stage.duration_ns)
 
 
 def _within(stage: Stage, t_ns: int) -> Fraction:

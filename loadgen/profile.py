@@ -277,8 +277,12 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
     """See `digest_of`."""
     duration_ns: int
     """As it is played."""
+    edited: tuple[Stage, ...] | None = None
+    """The speeds, where they were changed while it ran (`edits.py`)."""
 
     def __post_init__(self) -> None:
+        if self.edited is not None:
+            return
         if not 0 < self.duration_ns <= MAX_DURATION_NS:
             raise ProfileError(f"a load cannot last {self.duration_ns} ns", hint="more than 0, and at most 366 days")
         if self.peak > MAX_RATE_PER_S:
@@ -312,17 +316,37 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
     @property
     def speeds(self) -> tuple[Stage, ...]:
         """The curve that the times lie on: its area is the seconds of the recording."""
+        if self.edited is not None:
+            return self.edited
         return (Stage(self.speed, self.speed, self.duration_ns),)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """About how many arrivals/s there are, as it is played."""
+        if self.edited is not None:
+            return tuple(self._played(self.edited))
         ends_ns = [min((i + 1) * self.bin_ns, self.recorded_ns) for i in range(len(self.counts))]
         edges = [round(Fraction(edge * self.duration_ns, self.recorded_ns)) for edge in (0, *ends_ns)]
         return tuple(
             Stage(rate := count / (end - start) * NS_PER_S if end > start else 0.0, rate, end - start)
             for count, (start, end) in zip(self.counts, pairwise(edges), strict=True)
         )
+
+    def _played(self, speeds: Iterable[Stage]) -> Iterator[Stage]:
+        """Bin after bin, at these speeds, each of which holds; nothing after the last one."""
+        recorded_ns = 0.0
+        for one in speeds:
+            left_ns = one.duration_ns
+            while left_ns > 0:
+                k = int(recorded_ns // self.bin_ns)
+                if k >= len(self.counts) or not one.start:
+                    yield Stage(0.0, 0.0, left_ns)
+                    break
+                bin_end_ns = min((k + 1) * self.bin_ns, self.recorded_ns)
+                rate = self.counts[k] / (bin_end_ns - k * self.bin_ns) * NS_PER_S * one.start
+                took_ns = min(left_ns, max(1, round((bin_end_ns - recorded_ns) / one.start)))
+                yield Stage(rate, rate, took_ns)
+                recorded_ns, left_ns = recorded_ns + took_ns * one.start, left_ns - took_ns
 
     @property
     def peak(self) -> float:

@@ -18,9 +18,9 @@ from typing import Literal
 import msgspec
 
 from loadgen.dsl.spec import LaneSpec, PlanSpec
-from loadgen.edits import Course, is_pause, stage_text, value_text
+from loadgen.edits import Course, is_pause, length, stage_text, value_text
 from loadgen.errors import UsageError
-from loadgen.profile import ArrivalProfile, Profile, Stage, UserProfile, pieces_of
+from loadgen.profile import ArrivalProfile, Profile, Stage, TimedProfile, UserProfile, pieces_of
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import Adjust
 
@@ -259,6 +259,8 @@ def _edited(profile: Profile, course: Course) -> Profile:
     planned = Course.of(profile, course.begin_ns, course.name)
     if course == planned:
         return profile
+    if isinstance(profile, TimedProfile):
+        return msgspec.structs.replace(profile, edited=course.own(), duration_ns=length(course.own()))
     if isinstance(profile, ArrivalProfile | UserProfile):
         return msgspec.structs.replace(profile, stages=course.own(), is_edited=True)
     return profile

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from loadgen.dsl.spec import JourneySpec, LaneSpec, PlanSpec
 from loadgen.edits import OPEN, PAUSE
 from loadgen.errors import UsageError
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, UserProfile
+from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, TimedProfile, UserProfile
 from loadgen.units import NS_PER_S as S
 from loadgen_controller.adjusting import Adjustments, Wish, as_rows
 from tests.controller.conftest import spec
@@ -141,6 +142,21 @@ def test_what_happened_is_told_in_words_and_numbers() -> None:
         "by": "ann",
         "end_s": None,
     }
+
+
+def test_recorded_times_are_shown_as_they_are_played_after_a_change() -> None:
+    timed = TimedProfile.of(np.repeat(np.arange(10.0), 30), "log")  # 30/s
+    plan, adjustments = of(("", timed, 0))
+    changed = adjustments.wished(Wish("pause"), 2 * S, "r1").wished(Wish("scale", factor=2), 3 * S, "r1")
+    paused = changed.in_force(plan)
+    assert paused.duration_ns is None
+    assert [paused.rate_at(t * S) for t in (1, 30)] == pytest.approx([30, 0])
+    resumed = changed.wished(Wish("resume"), 6 * S, "r1").in_force(plan)
+    assert resumed.duration_ns == 10 * S
+    assert [resumed.rate_at(t * S) for t in (1, 4, 7, 9, 11)] == pytest.approx([30, 0, 60, 60, 0])
+    assert [one.text for one in changed.made] == ["paused, at 1x", "scaled by 2, while it was paused"]
+    with pytest.raises(UsageError, match="no rate"):
+        changed.wished(Wish("scale", rate=5), 3 * S, "r1")
 
 
 def test_changes_hold_in_the_order_in_which_they_were_asked_for() -> None:

@@ -24,8 +24,8 @@ from loadgen.engine.recorder import Recorder
 from loadgen.engine.share import Share
 from loadgen.engine.users import Arrival, Life, UserPool
 from loadgen.errors import UsageError
-from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
-from loadgen.timeline import Schedule, Timeline
+from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, TimedProfile, UserProfile
+from loadgen.timeline import Listed, Schedule, Timeline
 from tests.support.lives import QuickLife
 
 S, MS = 1_000_000_000, 1_000_000
@@ -134,7 +134,7 @@ stages = st.lists(
 ).map(tuple)
 
 
-def edited(profile: ArrivalProfile, wishes: list[tuple[int, str, float]]) -> tuple[Course, list[Told]]:
+def edited(profile: Profile, wishes: list[tuple[int, str, float]]) -> tuple[Course, list[Told]]:
     """The load as it was made by those of the wishes that make sense, in order; none stays paused."""
     course, told, at_ns = Course.of(profile), [], 0
     for gap_ns, what, factor in [*wishes, (S, "resume", 1.0)]:
@@ -237,6 +237,17 @@ def test_one_that_hears_late_of_more_begins_at_once_what_is_due_by_then() -> Non
     seen = asyncio.run(play(profile.schedule(), Share.of(0, [1], [1]), told, [3 * S]))
     assert [n for n, _, at in seen if at == 3 * S] == list(range(30, 121))
     assert len(seen) == 820
+
+
+def test_recorded_times_are_each_played_once_at_the_speed_of_the_moment() -> None:
+    times = np.sort(np.random.default_rng(7).uniform(0, 10, 500))
+    profile = TimedProfile.of(times, "log")
+    schedule = Schedule(Timeline(profile.speeds), Listed(times))
+    _, told = edited(profile, [(2 * S, "pause", 1), (5 * S, "scale", 2.0), (0, "resume", 1)])
+    seen = asyncio.run(play(schedule, Share.of(0, [1], [1]), told, [at - 300 * MS for at, _ in told]))
+    assert [n for n, _, _ in seen] == list(range(500))
+    played = np.where(times < 2, times, 7 + (times - 2) / 2)
+    assert np.allclose([due / S for _, due, _ in seen], played, atol=1e-8)
 
 
 def test_an_edit_before_the_start_holds_from_the_first_arrival_on() -> None:

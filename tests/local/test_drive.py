@@ -14,9 +14,11 @@ import pytest
 
 from loadgen.dsl.loader import load
 from loadgen.dsl.spec import Overrides
+from loadgen.edits import PAUSE
 from loadgen.local import Drive, Totals
 from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.merge import Merge
+from loadgen.profile import Stage
 from loadgen.target import TargetConfig, serve
 from tests.support.scenarios import HEAD, write
 
@@ -159,3 +161,53 @@ async def test_deltas_that_cannot_be_given_away_end_the_drive_with_that_error(tm
 
     with pytest.raises(ConnectionError, match="nobody takes them"):
         await asyncio.wait_for(drive(tmp_path, 'load=arrivals("100/s").hold("60s")', emit=refuse), timeout=10)
+
+
+Change = tuple[float, tuple[Stage, ...]]
+"""From when on, s after T0, which stages."""
+
+
+async def changed(folder: Path, plan: str, *changes: Change) -> tuple[Totals, list[Delta]]:
+    """Run `plan`; of all changes it hears when it has just begun."""
+    deltas: list[Delta] = []
+    async with serve(TargetConfig(latency=False)) as shop:
+        path = write(folder, HEAD + f'plan = Plan(target="http://127.0.0.1:1", mix=browse, {plan})\n')
+        one = Drive(load(path, overrides=Overrides(target=shop.url)), seed=7, interval_ns=100 * MS, emit=deltas.append)
+        for at_s, stages in changes:
+            asyncio.get_running_loop().call_later(0.03, one.adjust, 0, round(at_s * 1000) * MS, stages)
+        totals = await one.run(perf_counter_ns() + 20 * MS)
+        assert shop.stats()["requests"] == totals.counters.requests_started
+    return totals, deltas
+
+
+async def test_a_load_that_is_changed_while_it_is_driven_ends_when_it_is_to_and_in_the_number_of_its_curve(
+    tmp_path: Path,
+) -> None:
+    changes = (0.4, (PAUSE,)), (0.7, (Stage(300, 300, 300 * MS),))
+    totals, deltas = await changed(tmp_path, 'load=arrivals("100/s").hold("500ms")', *changes)
+    assert totals.counters.iterations_started == 40 + 90
+    paused = [d.counters.iterations_started for d in deltas if d.start_ns > 400 * MS and d.end_ns <= 700 * MS]
+    assert sum(paused) == 0
+    assert deltas[-1].end_ns >= 1000 * MS
+    assert totals.counters.iterations_due == totals.counters.iterations_finished
+
+
+async def test_a_load_that_is_ended_ends(tmp_path: Path) -> None:
+    totals, _ = await changed(tmp_path, 'load=arrivals("100/s").hold("1h")', (0.4, ()))
+    assert totals.counters.iterations_finished == 40
+
+
+async def test_a_change_after_the_end_is_not_followed_and_that_is_said(tmp_path: Path) -> None:
+    plan = 'load=arrivals("10/s").hold("100ms"), drain="1s"'
+    one = write(tmp_path, HEAD + f'plan = Plan(target="http://127.0.0.1:1", mix=browse, {plan})\n')
+    deltas: list[Delta] = []
+    async with serve(TargetConfig(latency=False)) as shop:
+        drive = Drive(load(one, overrides=Overrides(target=shop.url)), seed=7, interval_ns=100 * MS, emit=deltas.append)
+        lane = drive._lanes[0]
+        running = asyncio.create_task(drive.run(perf_counter_ns()))
+        while not lane._is_over:
+            await asyncio.sleep(0.001)
+        drive.adjust(0, 50 * MS, (Stage(1000, 1000, 10**9),))
+        totals = await running
+    assert totals.counters.iterations_started == 1
+    assert any("came after its end" in note for delta in deltas for note in delta.health.notes)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.edits import PAUSE, Course, cut, is_pause, length, replaced, stage_text, value_at
 from loadgen.errors import UsageError
-from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile, exact
+from loadgen.profile import ArrivalProfile, IterationProfile, Stage, TimedProfile, UserProfile, exact
 
 S = 1_000_000_000
 HOLD, RAMP = Stage(100, 100, 10 * S), Stage(100, 300, 4 * S)
@@ -98,6 +99,16 @@ def test_a_counted_load_is_paused_and_resumed_and_its_end_is_never_known() -> No
     assert value_at(resumed.stages, 6 * S) == 1
     assert resumed.end_ns is None
     assert resumed.ended(7 * S).end_ns == 7 * S
+
+
+def test_recorded_times_that_are_scaled_pass_faster_and_all_of_them_do() -> None:
+    timed = Course.of(TimedProfile.of(np.arange(20) / 2.0, "log"))
+    assert timed.stages == (Stage(1, 1, 10 * S),)
+    faster = timed.scaled(4 * S, 3)
+    assert faster.stages == (Stage(1, 1, 4 * S), Stage(3, 3, 2 * S))
+    assert faster.paused(5 * S).resumed(7 * S).end_ns == 8 * S
+    slower = timed.scaled(0, 1 / 7)
+    assert area(slower.stages) >= 10
 
 
 def test_a_load_that_begins_later_begins_as_much_later_as_it_was_paused() -> None:

@@ -439,3 +439,20 @@ def test_what_is_no_summary_is_an_error_that_names_the_file(tmp_path: Path, cont
 def test_missing_summary_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="No such file"):
         read(tmp_path / "summary.json")
+
+
+def test_what_was_changed_while_it_ran_is_told_with_its_times() -> None:
+    changes = [
+        {"at_s": 30.0, "kind": "pause", "load": "", "text": "paused, at 200/s"},
+        {"at_s": 31.0, "kind": "pause", "load": "spike", "text": "paused, at 50/s"},
+        {"at_s": 70.5, "kind": "resume", "load": "", "text": "resumed, at 200/s"},
+        {"at_s": 80.0, "kind": "scale", "load": "", "text": "scaled by 1.5, from 200/s to 300/s"},
+        *({"at_s": 90.0 + n, "kind": "steer", "load": "", "text": "to 310/s"} for n in range(12)),
+    ]
+    lines = final_report(read(summary(adjustments=changes))).lines
+    assert (
+        "The load was changed while it ran: paused 0:30 to 1:10.5; spike: paused 0:31 and not resumed;"
+        " at 1:20 scaled by 1.5, from 200/s to 300/s." in lines
+    )
+    assert "The load was steered while it ran: 12 changes, all of them in summary.json." in lines
+    assert not any("changed while it ran" in line for line in final_report(read(summary())).lines)
