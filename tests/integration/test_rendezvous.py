@@ -82,7 +82,7 @@ async def test_users_of_a_killed_worker_and_of_a_killed_agent_hold_up_nobody(tmp
         await more_meetings(tmp_path, lambda event: event["agents"] == {"us-east-1": 10}, 2)
         run.send_signal(signal.SIGINT)
         code, out, summary = end_of(run, tmp_path)
-    assert ends_with(code, summary, 130), out
+    assert ends_with(code, summary, 3), out  # what the killed ones measured last is missing
     assert "timed out" not in str(counted(summary))
     assert {event["users"] for event in meetings(tmp_path)} == {10}
     assert nobody_went_before_a_group_was_there(target, 10)
