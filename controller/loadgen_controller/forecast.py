@@ -254,10 +254,11 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         for name, count in (*visits.items(), ("in all", sum(visits.values()))):
             yield _line("visits", f"{graph}: {name}: {count:.3g} a session")
     # How many arrive by chance follows from a seed that each run draws, unless the plan gives it.
-    profiles = [lane.profile for lane in spec.lanes]
-    is_by_chance = spec.seed is None and any(isinstance(p, ArrivalProfile) and p.spacing for p in profiles)
+    by_chance = [lane for lane in spec.lanes if isinstance(lane.profile, ArrivalProfile) and lane.profile.spacing]
+    is_by_chance = spec.seed is None and bool(by_chance)
+    unsure = [lane for lane in spec.lanes if lane.random or (is_by_chance and lane in by_chance)]
     for name, count in found.by_journey.items():
-        about = "about " if is_by_chance or any(lane.random for lane in spec.lanes) else ""
+        about = "about " if any(journey.name == name for lane in unsure for journey in lane.journeys) else ""
         yield _line("iterations", f"{name}: {about}{format_count(count)}")
     if found.iterations is not None:
         yield _line("iterations", f"in all: {'about ' if is_by_chance else ''}{format_count(found.iterations)}")

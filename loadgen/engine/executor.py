@@ -94,7 +94,7 @@ async def drive_users(
 
     async def live(user: int) -> None:
         slot, stay = pool.join(new_life()), crowd.stay_of(user)
-        due_ns = -1  # of its last cycle
+        due_ns = free_ns = -1  # its cycle; when it was done with the one before
         try:
             while not stop.is_set():
                 if (span := crowd.next_span(user, clock.elapsed_ns())) is None:
@@ -107,7 +107,7 @@ async def drive_users(
                 if clock.elapsed_ns() < start_ns:  # something has changed
                     continue
                 if pace is not None:
-                    first_ns = pace.first_ns(user, max(clock.elapsed_ns(), due_ns + 1))
+                    first_ns = pace.first_ns(user, max(start_ns, free_ns))  # and not from now on: a late begin is one
                     due_ns = stay.end_ns if first_ns is None else first_ns
                 while not stop.is_set() and (now_ns := clock.elapsed_ns()) < stay.end_ns:
                     if now_ns < due_ns:
@@ -119,7 +119,8 @@ async def drive_users(
                     await pool.begin(slot, arrival)
                     pool.end(slot, arrival)
                     if pace is not None:
-                        due_ns, skipped = next_cycle(due_ns, pace.every_ns, clock.elapsed_ns())
+                        free_ns = max(due_ns + 1, clock.elapsed_ns())
+                        due_ns, skipped = next_cycle(due_ns, pace.every_ns, free_ns)
                         if skipped:
                             pace.skipped(skipped)
                     if not stay.done % TURN:

@@ -137,10 +137,12 @@ class Jumping(Changes):
         jump.now_ns = max(jump.now_ns, at_ns)
 
 
-async def driven(took_ns: list[int], every_ns: int, lasting_ns: int) -> tuple[list[int], list[int], Recorder]:
+async def driven(
+    took_ns: list[int], every_ns: int, lasting_ns: int, now_ns: int = 0
+) -> tuple[list[int], list[int], Recorder]:
     """One user whose iterations take so long, by turns: when each began; what it skipped."""
     clock, seen, at, skipped = JumpClock(), list[Arrival](), list[int](), list[int]()
-    clock.now_ns = 0
+    clock.now_ns = now_ns
 
     class Taking(QuickLife):
         async def iterate(self, arrival: Arrival, *, pool_limited: bool) -> None:
@@ -165,6 +167,12 @@ async def test_a_paced_user_begins_once_a_cycle_however_long_iterations_take() -
     assert at == list(range(0, 100, 10))
     assert skipped == []
     assert recorder.counters.iterations_finished == 10
+
+
+async def test_a_user_whose_first_cycle_is_heard_of_late_begins_it_at_once_and_keeps_its_cycles() -> None:
+    at, skipped, _ = await driven([1], 10, 50, now_ns=3)
+    assert at == [3, 10, 20, 30, 40]
+    assert skipped == []
 
 
 async def test_an_overrun_skips_cycles_and_counts_them_and_is_never_followed_by_a_burst() -> None:
