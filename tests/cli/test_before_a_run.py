@@ -133,8 +133,9 @@ def test_a_closed_load_that_never_pauses_is_no_person(tmp_path: Path) -> None:
     (tmp_path / "loadgen.toml").write_text("[policy]\nthink = true\n")
     tight = loadgen("check", scenario(tmp_path, load='users(5).hold("5s")'), "--policy")
     paced = loadgen("check", scenario(tmp_path, load='users(5).hold("5s")', think="await user.think(1)"), "--policy")
+    by_load = loadgen("check", scenario(tmp_path, load='users(5).hold("5s").pace("1s")'), "--policy")
     assert "look runs in a closed load and neither thinks nor keeps a pace" in tight.stdout
-    assert (tight.exit_code, paced.exit_code) == (1, 0)
+    assert (tight.exit_code, paced.exit_code, by_load.exit_code) == (1, 0, 0)
 
 
 @pytest.mark.parametrize(("think", "exit_code"), [("", 1), (", think=(1, 3)", 0), (", think=0", 1)])
