@@ -148,6 +148,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LOADGEN_SECRET_CLIENT_KEY", own.private_key_pem.bytes().decode())
     monkeypatch.setattr("loadgen.dsl.secret._values", {})  # each example has a key of its own
     (tmp_path / "browse.py").write_text(NEW.format(title="Browse", name="browse"))
+    (tmp_path / "sale.py").write_text(next(blocks_of(ROOT / "docs/tutorial-custom-executor.md")).text)
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
@@ -201,6 +202,8 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
             assert not getattr(value, "faults", ()), ast.unparse(node)
         if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test_"):
             await names[node.name]()
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            names[node.name]()
     return {one.title: one.outcome + (f" ({one.detail})" if one.detail else "") async for one in rehearse(scenario)}
 
 

@@ -93,6 +93,16 @@ async def test_smoke_buys_with_each_iteration(shop: RunningTarget) -> None:
     assert stats["connections"]["opened"] == 2 + 1  # of the two users, and ours for this answer
 
 
+async def test_flash_sale_lets_in_whoever_its_queue_page_says(shop: RunningTarget) -> None:
+    counters, _ = await run("flash_sale.py", shop, duration_s=8)
+    stats = shop.stats()
+
+    assert counters.iterations_due == counters.iterations_finished == 1_000
+    assert counters.iterations_errors == counters.requests_errors == counters.script_faults == 0
+    assert stats["requests"] == counters.requests_finished == 4_000
+    assert stats["by_route"]["POST /checkout"] == 1_000
+
+
 @pytest.mark.parametrize("plan", ["plan", "spike"])
 async def test_search_mix_shares_its_arrivals_exactly(shop: RunningTarget, plan: str) -> None:
     counters, merge = await run("search_mix.py", shop, plan, peak=100)
