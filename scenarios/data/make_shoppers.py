@@ -16,7 +16,7 @@ _FAMILY = ("baker", "carter", "cooper", "draper", "fisher", "fuller", "hunter", 
 
 def shoppers_csv() -> str:
     """The whole file. Quantities of a product follow a long tail: few products are bought often."""
-    random = Random(20)  # noqa: S311  # no secret depends on it
+    random = Random(20)  # no secret depends on it
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("email", "password", "sku"))
