@@ -33,8 +33,9 @@ class Step:
     async def __aenter__(self) -> None:
         user = self._user
         meter = user.meter
+        self._outer = meter.enter(self._name)  # settles what was asked before, so that its failure is not ours
         self._failed, self._idle_ns = meter.failed, user.idle_ns
-        self._outer = meter.enter(self._name)
+        meter.failed = None
         self._entered_ns = perf_counter_ns()
         series = meter.place.series
         if series is not None and series.watch is not None:
@@ -49,15 +50,13 @@ class Step:
         meter.settle()
         duration_ns = now_ns - self._entered_ns
         response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
-        if error is None and meter.failed is self._failed:
+        failed = meter.failed
+        if self._failed is not None:
+            meter.failed = self._failed
+        if error is None and failed is None:
             meter.leave(self._outer, response_ns, duration_ns, OK, False, self._entered_ns)
             return
-        if error is not None:
-            outcome = outcome_of(error)
-        elif meter.failed is not None and self._failed is None:
-            outcome = meter.failed
-        else:
-            outcome = OK
+        outcome = failed or OK if error is None else outcome_of(error)
         is_censored = outcome is not OK and is_bound(outcome)
         meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
 

@@ -176,9 +176,10 @@ class User:
             await self._sleep(wait_s)
             return
         self._idle_since_ns = perf_counter_ns()
-        await self._sleep(wait_s)
-        self.idle_ns += perf_counter_ns() - self._idle_since_ns
-        self._idle_since_ns = 0
+        try:
+            await self._sleep(wait_s)
+        finally:
+            self._be_back()
 
     async def pace(self, every: float | str) -> None:
         """Closed loads: begin an iteration every `every`, however long it takes. Call it last in the journey.
@@ -213,12 +214,13 @@ class User:
             Tally.of(self.meter.recorder).skipped_cycles(skipped)
         self._pace_due_ns = due_ns
         self._idle_since_ns = perf_counter_ns()
-        for _ in range(3):  # a timer may fire early; and a rehearsal cuts idle times short, so not until it is due
-            if (left_ns := due_ns - self._clock()) <= 0:
-                break
-            await self._sleep(left_ns / NS_PER_S)
-        self.idle_ns += perf_counter_ns() - self._idle_since_ns
-        self._idle_since_ns = 0
+        try:
+            for _ in range(3):  # a timer may fire early; and a rehearsal cuts idle times short, so not until it is due
+                if (left_ns := due_ns - self._clock()) <= 0:
+                    break
+                await self._sleep(left_ns / NS_PER_S)
+        finally:
+            self._be_back()
 
     async def rendezvous(self, name: str, *, users: int, timeout: float | str = "30s") -> bool:
         """Wait until `users` users of the whole fleet wait here, and go on with them at one instant.
@@ -255,8 +257,7 @@ class User:
         try:
             ended = await self._points.wait(meter.load, name, users, timeout_ns / NS_PER_S)
         finally:
-            self.idle_ns += perf_counter_ns() - self._idle_since_ns
-            self._idle_since_ns = 0
+            self._be_back()
         Tally.of(meter.recorder).rendezvous(ended)
         return ended == "met"
 
@@ -494,6 +495,11 @@ class User:
         return made
 
     # -- the engine's side --------------------------------------------------------------------
+
+    def _be_back(self) -> None:
+        """What was idle is over: it came to its end, or a time-out of the journey's own cancelled it."""
+        self.idle_ns += perf_counter_ns() - self._idle_since_ns
+        self._idle_since_ns = 0
 
     def idle_until(self, now_ns: int) -> int:
         """Think time of this iteration so far, with the think that is going on."""

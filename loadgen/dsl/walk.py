@@ -82,14 +82,12 @@ class Walk:
     async def session(self, user: User, row: Any = None) -> None:
         """HOT for graphs, once a session: 0.7 µs a visit beside its step (bench/walk.py)."""
         key = _key(*user.chance_key)
-        meter = user.meter
         begun = state = self.begin(row)
         hop = self.hop(self.entry, key, 0)
         for visit in range(1, self.max_visits + 1):
             stop = hop.to
             if stop is None:
                 return
-            failed, meter.failed = meter.failed, None  # of a visit before: this one's outcome is its own
             async with user.step(stop.name):
                 if stop.has_state:
                     state = await stop.fn(user, state)
@@ -101,8 +99,6 @@ class Walk:
                         )
                 else:
                     await stop.fn(user)
-            if failed is not None:
-                meter.failed = failed
             hop = self.hop(stop.row, key, visit)
             if hop.think is not None:
                 await user.think(hop.think)

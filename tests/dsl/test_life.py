@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 from loadgen.clients import CannedNetwork, ConnectionPool, HttpClient, Timeouts
@@ -115,6 +117,41 @@ async def test_an_http_error_that_is_not_looked_at_fails_step_and_iteration_but_
     assert reached
     rows = bench.rows()
     assert rows["step", "home", None, "http 503"] == rows["step", "after", None, "ok"] == 1
+
+
+async def test_each_step_has_the_failures_of_its_own_requests_and_no_others() -> None:
+    async def j(user: User) -> None:
+        await user.http.get("/missing")  # nobody looks at it, and it is none of the step's
+        async with user.step("well"):
+            await user.http.get("/")
+        async with user.step("broken"):
+            await user.http.get("/broken")
+            async with user.step("well"):
+                await user.http.get("/")
+            async with user.step("missing"):
+                await user.http.get("/missing")
+
+    bench = Bench(bound(j))
+    assert (await bench.run()).outcome == "http 404"  # the first of the iteration
+    rows = {key: count for key, count in bench.rows().items() if key[0] == "step"}
+    assert rows == {
+        ("step", "well", None, "ok"): 1,
+        ("step", "broken", None, "http 503"): 1,
+        ("step", "broken/well", None, "ok"): 1,
+        ("step", "broken/missing", None, "http 404"): 1,
+    }
+
+
+async def test_a_think_that_a_time_out_of_the_journey_ends_is_idle_no_longer() -> None:
+    async def j(user: User) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await user.think(30)
+        idle_ns = user.idle_ns
+        assert idle_ns > 9 * MS
+        assert user.idle_until(perf_counter_ns() + 60_000 * MS) == idle_ns
+
+    assert (await Bench(bound(j)).run()).outcome == "ok"
 
 
 async def test_a_fault_of_the_script_is_told_apart_and_named_with_its_line() -> None:
