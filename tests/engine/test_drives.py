@@ -292,6 +292,17 @@ def test_a_process_that_takes_over_starts_nothing_that_was_started(
     assert all(n < then.total() and int(then.due_ns(np.array([n]))[0]) < from_ns for n in lost)
 
 
+def test_what_was_begun_late_of_a_pause_is_not_begun_again_by_the_process_that_takes_over() -> None:
+    profile, share = ArrivalProfile((Stage(100, 100, 10 * S),)), Share.of(0, [1], [1])
+    _, told = edited(profile, [(2 * S, "pause", 1), (5 * S, "resume", 1)])
+    heard_ns, marks = [2 * S + 400 * MS, 6 * S], memoryview(bytearray(8)).cast("q")
+    first = asyncio.run(play(profile.schedule(), share, told, heard_ns, dies_at=3 * S, marks=marks))
+    assert len(first) == 240  # 40 of them due after the pause by now
+    assert marks[0] == 240
+    second = asyncio.run(play(profile.schedule(), share, told, heard_ns, marks=marks, from_ns=4 * S, known=1))
+    assert sorted(n for n, _, _ in (*first, *second)) == list(range(1000))
+
+
 def test_a_jump_through_a_pause_costs_nothing_of_the_schedule() -> None:
     timeline = Timeline((Stage(100, 100, 10 * S),)).replaced(2 * S, (PAUSE,))
     assert Schedule(timeline).total() == 200
