@@ -17,6 +17,7 @@ from loadgen.measure.objective import Objective
 from loadgen.measure.series import SeriesKey
 from loadgen.profile import ArrivalProfile, Profile, Stage, UserProfile
 from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen_controller.adjusting import Adjustments, Wish
 from loadgen_controller.run import Phase
 from loadgen_controller.view import AgentState, AgentView, PointView, ViewState
 from loadgen_controller.watch import Watch
@@ -304,3 +305,17 @@ def test_tables_are_not_computed_again_while_nothing_changes() -> None:
 
     run.second({journey_key(): ms(1)}, {journey_key(): ms(1)})
     assert watch().journeys is not first.journeys
+
+
+def test_a_paused_run_is_called_so_and_what_is_offered_is_what_it_was_changed_to() -> None:
+    run = FakeRun()
+    run.clock_ns = 6 * NS_PER_S
+    adjustments = Adjustments.of(run.plan).wished(Wish("pause"), 5 * NS_PER_S, "run")
+
+    f = Watch(lambda: replace(run.view(), spec=adjustments.in_force(run.plan), is_paused=True))()
+
+    assert (f.phase, f.offered_per_s, f.duration_s) == ("paused", 0, None)
+    resumed = adjustments.wished(Wish("resume"), 6 * NS_PER_S, "run")
+    scaled = resumed.wished(Wish("scale", factor=2), 6 * NS_PER_S, "run")
+    f = Watch(lambda: replace(run.view(), spec=scaled.in_force(run.plan)))()
+    assert (f.phase, f.offered_per_s, f.duration_s) == ("running", 80, 21)
