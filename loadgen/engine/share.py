@@ -249,7 +249,8 @@ class Share:
         """Where each user does as many iterations, the i-th of each of ours: (n, journey), both (own,) int64.
 
         The i-th iterations of all `users` users are the n from i·users on. Who of them has which moves on from round to
-        round, so that each user goes round the order of the mix, whatever their number is a multiple of.
+        round, so that each user goes round the order of the mix, whatever their number is a multiple of. Of the first
+        iterations, however many, ours are our part within 2.
         """
         own = np.array(self.owns_users(users), dtype=np.int64)
         moved = (1 - users) % len(self.journeys) * i

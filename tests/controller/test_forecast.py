@@ -14,7 +14,7 @@ from loadgen_controller.forecast import Forecast, RowsOf, Tried, detectable, for
 from tests.support.scenarios import write
 
 SOURCE = """
-from loadgen import Load, Plan, User, arrivals, journey, p, users
+from loadgen import Load, Plan, User, arrivals, iterations, journey, p, users
 
 
 @journey
@@ -60,6 +60,16 @@ def test_the_rate_of_a_paced_load_is_known_without_a_trial(tmp_path: Path) -> No
     )
     assert forecast(spec, [Tried("browse", 2, 0.5, 1.0)]).peak_requests_per_s == 30
     assert forecast(spec, [Tried("browse", 2, 2.5, 0.5)]).peak_per_s == 10  # slower than its pace
+
+
+@pytest.mark.parametrize(
+    "load_text",
+    ['load=users(10**6).hold("1m").pace("10s"), mix=browse', "load=iterations(per_user=5, users=10**6), mix=browse"],
+)
+def test_a_million_users_need_a_hundred_agents(tmp_path: Path, load_text: str) -> None:
+    found = forecast(spec_of(tmp_path, load_text), [Tried("browse", 1, 0.5, 4.5)])
+    assert found.users == 10**6
+    assert found.agents == {"us": 60, "eu": 40}
 
 
 def test_how_many_arrive_by_chance_is_about_so_many_until_the_seed_is_known(tmp_path: Path) -> None:

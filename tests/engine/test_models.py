@@ -18,7 +18,8 @@ from loadgen.dsl.load import Arrivals, arrivals
 from loadgen.dsl.shapes import break_point, soak, spike, stress
 from loadgen.engine.schedule import due_times, own_iterations
 from loadgen.engine.share import Share, order
-from loadgen.profile import ArrivalProfile, IterationProfile
+from loadgen.profile import ArrivalProfile, IterationProfile, Stage
+from loadgen.spacing import Renewal
 from loadgen.units import NS_PER_S
 from tests.support.laws import ks
 
@@ -146,6 +147,25 @@ def test_the_same_seed_has_the_same_arrivals_and_another_one_others(model: tuple
     assert len(n) < 3 or first.due_ns(n).tolist() != other.due_ns(n).tolist()
 
 
+@given(models(), seeds, st.integers(1, 40 * S), rates, seconds)
+@settings(max_examples=40, deadline=None)
+def test_a_load_by_chance_that_is_changed_loses_and_doubles_nothing_and_keeps_its_places(
+    model: tuple[Arrivals, float], seed: int, at_ns: int, rate: int, lasting_s: int
+) -> None:
+    planned = lowered(model[0].poisson(), seed).schedule()
+    changed = planned.replaced(at_ns, (Stage(rate, rate, lasting_s * S),))
+    before = planned.due_ns(np.arange(planned.total()))
+    after = changed.due_ns(np.arange(changed.total()))
+    kept = int(np.searchsorted(before, at_ns))
+    assert after[:kept].tolist() == before[:kept].tolist()
+    assert (np.diff(after) >= 0).all()
+    assert not len(after[kept:]) or at_ns - 1 <= after[kept] <= after[-1] < changed.end_ns
+    # The places of those that were moved are the same: by the same distances of area, at another rate.
+    places = Renewal(1.0, seed).areas(np.arange(changed.total()))
+    moved = after[kept:] / S * rate
+    assert np.abs(np.diff(moved) - np.diff(places[kept:])).max(initial=0) < 1e-5
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_poisson_arrivals_on_a_ramp_follow_it_and_are_poisson_in_each_window(seed: int) -> None:
     profile = lowered(arrivals().ramp(to="400/s", over="5m").ramp(to=0, over="2m").poisson(), seed)
@@ -223,6 +243,21 @@ def test_users_that_do_as_many_each_do_the_whole_mix_on_each_agent(users: int) -
     for agent in (0, 1):
         journeys = np.bincount([journey for _, journey in own_iterations(profile, Share.of(agent, [1, 1], [2, 1]))])
         assert abs(journeys[0] / journeys.sum() - 2 / 3) < 0.05
+
+
+@given(st.integers(1, 6), st.integers(1, 40), weights, mixes)
+@settings(max_examples=60, deadline=None)
+def test_of_the_first_so_many_of_them_each_agent_has_its_part_within_2_and_of_whole_rounds_exactly(
+    per_user: int, users: int, fleet: list[float], mix: list[float]
+) -> None:
+    profile = IterationProfile.of_each(per_user, users)
+    for agent in range(len(fleet)):
+        share = Share.of(agent, fleet, mix)
+        own = np.array([n for n, _ in own_iterations(profile, share)], dtype=np.int64)
+        first = np.arange(profile.total() + 1)
+        had = np.searchsorted(np.sort(own), first)
+        assert np.abs(had - first * len(own) / profile.total()).max() < 2
+        assert had[::users].tolist() == [i * len(share.owns_users(users)) for i in range(per_user + 1)]
 
 
 def test_a_million_users_that_do_as_many_each_are_not_walked_through() -> None:
