@@ -175,9 +175,8 @@ class Course:
     @property
     def end_ns(self) -> int | None:
         """When it ends as things stand; None while that is not known: paused, or counted."""
-        if self.is_paused or (self.kind == "gate" and self.stages and self.stages[-1] == _tail(self.stages)):
-            return None
-        return length(self.stages)
+        is_endless = bool(self.stages) and self.stages[-1].duration_ns > MAX_DURATION_NS
+        return None if is_endless else length(self.stages)
 
     def value_at(self, t_ns: int) -> float:
         """Rate, users or speed at `t_ns` after T0."""
@@ -304,8 +303,3 @@ def _faster(stage: Stage, factor: Fraction) -> Stage:
 def _within(stage: Stage, t_ns: int) -> Fraction:
     start, end = exact(stage.start), exact(stage.end)
     return start if start == end else start + (end - start) * Fraction(t_ns, stage.duration_ns)
-
-
-def _tail(stages: Sequence[Stage]) -> Stage | None:
-    """The last stage where it is one without an end."""
-    return stages[-1] if stages[-1].duration_ns > MAX_DURATION_NS else None

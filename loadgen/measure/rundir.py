@@ -7,6 +7,7 @@
     summary.json      figures, verdict and reasons
     histograms.hlog   HdrHistogram V2, for any HdrHistogram tool
     failures/         the first failures of each kind, whole: a JSON file each
+    control.json      only while the run goes on: where it can be asked to pause and the like
     report.html
 
 `deltas.log` is 8 bytes of magic and records of: length u32, CRC-32 of the

@@ -211,7 +211,7 @@ class Adjust:
     load: int
     """Index within the plan."""
     at_ns: int
-    """Not before the load's beginning, and never before that of the number before."""
+    """Not before the load's beginning, and never before that of the load's Adjust before."""
     stages: tuple[Stage, ...]
     """Rates, users or speed, as the load's own are. None: the load ends at `at_ns`."""
 
