@@ -277,6 +277,8 @@ class TimedProfile(msgspec.Struct, frozen=True, tag_field="kind", tag="timed"):
     """See `digest_of`."""
     duration_ns: int
     """As it is played."""
+    is_by_chance: bool = False
+    """Another seed may give others: known of an executor only by asking it."""
     edited: tuple[Stage, ...] | None = None
     """The speeds, where they were changed while it ran (`edits.py`)."""
 

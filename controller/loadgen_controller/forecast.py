@@ -17,7 +17,7 @@ import msgspec
 
 from loadgen.dsl.spec import LaneSpec, PlanSpec
 from loadgen.engine.share import RowIndex
-from loadgen.profile import ArrivalProfile, IterationProfile, OpenProfile, UserProfile
+from loadgen.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, TimedProfile, UserProfile
 from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio
 from loadgen_controller.rehearsal import Stepped
 
@@ -254,7 +254,7 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         for name, count in (*visits.items(), ("in all", sum(visits.values()))):
             yield _line("visits", f"{graph}: {name}: {count:.3g} a session")
     # How many arrive by chance follows from a seed that each run draws, unless the plan gives it.
-    by_chance = [lane for lane in spec.lanes if isinstance(lane.profile, ArrivalProfile) and lane.profile.spacing]
+    by_chance = [lane for lane in spec.lanes if _is_by_chance(lane.profile)]
     is_by_chance = spec.seed is None and bool(by_chance)
     unsure = [lane for lane in spec.lanes if lane.random or (is_by_chance and lane in by_chance)]
     for name, count in found.by_journey.items():
@@ -269,6 +269,12 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         yield _line("duration", f"{format_duration(found.duration_s * NS_PER_S)}, and up to {drain} to drain")
     if spec.warmup_ns or spec.warmup_is_found:
         yield _line("warm-up", "found after the run" if spec.warmup_is_found else format_duration(spec.warmup_ns))
+
+
+def _is_by_chance(profile: Profile) -> bool:
+    if isinstance(profile, TimedProfile):
+        return profile.is_by_chance
+    return isinstance(profile, ArrivalProfile) and profile.spacing is not None
 
 
 def _detects(spec: PlanSpec, found: Forecast) -> Iterator[str]:

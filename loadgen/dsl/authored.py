@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 
 from loadgen.dsl.executor import Executor, Lowered
@@ -131,7 +132,8 @@ class OpenExecutor(Authored):
 
     def _built(self, seed: int) -> Lowered:
         times = np.array(walk_times(self, lambda: self.due(seed)), dtype=np.float64)
-        return Lowered(TimedProfile.of(times, type(self).__name__), times)
+        profile = TimedProfile.of(times, type(self).__name__)
+        return Lowered(msgspec.structs.replace(profile, is_by_chance=True), times)
 
 
 class ClosedExecutor(Authored):

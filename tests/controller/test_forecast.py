@@ -82,6 +82,27 @@ def test_how_many_arrive_by_chance_is_about_so_many_until_the_seed_is_known(tmp_
     assert f"iterations in all: {forecast(spec).iterations:,}" in list(lines(spec, forecast(spec), ()))
 
 
+def test_another_seed_may_give_an_authors_executor_other_arrivals(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        """\
+        from collections.abc import Iterator
+        from loadgen import OpenExecutor
+
+        class Sale(OpenExecutor):
+            def due(self, seed: int) -> Iterator[float]:
+                yield from (k / 10 for k in range(100 + seed))
+        """,
+        "sale.py",
+    )
+    imported = 'load=__import__("sale").Sale(), mix=browse'
+    spec = spec_of(tmp_path, imported)
+    assert "iterations in all: about 100" in list(lines(spec, forecast(spec), ()))
+    spec = spec_of(tmp_path, f"{imported}, seed=3")
+    assert "iterations in all: 103" in list(lines(spec, forecast(spec), ()))
+    assert forecast(spec).peak_per_s == 10
+
+
 def test_the_rate_of_a_closed_load_follows_the_target(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, 'load=users(30).hold("10s"), mix=browse')
     found = forecast(spec, [Tried("browse", 2, 0.5, 1.0)])

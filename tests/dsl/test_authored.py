@@ -15,6 +15,7 @@ from textwrap import dedent
 from time import monotonic
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ from loadgen.dsl import yielded
 from loadgen.dsl.lanes import lane_of
 from loadgen.dsl.loader import load
 from loadgen.dsl.origin import Origin
-from loadgen.dsl.spec import Overrides
+from loadgen.dsl.spec import Overrides, PlanSpec
 from loadgen.dsl.yielded import walk_levels, walk_times
 from loadgen.errors import ProfileError
 from loadgen.profile import MAX_USERS, Stage, TimedProfile, UserProfile, digest_of
@@ -441,6 +442,7 @@ def test_a_plan_has_it_as_it_has_any_load_and_its_module_travels(tmp_path: Path)
     spec = loaded.plan.spec()
     assert (spec.total_arrivals, spec.is_open, spec.duration_ns) == (40, True, 10 * S)
     assert spec.load == "arrivals: Sale: 40 in 10s, at most 13/s"
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
     assert load(loaded.path, overrides=Overrides(peak=26, peak_of="rate")).plan.duration_ns == 5 * S
     assert load(loaded.path, overrides=Overrides(duration_s=2.5)).plan.spec().peak == 52
 

@@ -108,3 +108,24 @@ def test_agents_to_which_an_executor_gives_other_times_refuse_the_run(folder: Pa
     assert "where the run was ordered: it is no pure function of the seed" in said
     assert "own_executors.py:" in said
     assert run.summary["requests"]["started"] == 0
+
+
+@pytest.mark.slow  # the ten seconds that an executor may be silent
+@pytest.mark.parametrize("waits", ["time.sleep(1_000)", "[None for _ in iter(int, 1)]"], ids=["waits", "spins"])
+def test_an_executor_that_blocks_does_not_hang_the_command_line(waits: str, tmp_path: Path) -> None:
+    (tmp_path / "blocks.py").write_text(
+        "import time\n"
+        "from collections.abc import Iterator\n"
+        "from loadgen import OpenExecutor, Plan, User, journey\n\n\n"
+        "class Blocks(OpenExecutor):\n"
+        "    def due(self, seed: int) -> Iterator[float]:\n"
+        "        yield 0.0\n"
+        f"        {waits}\n\n\n"
+        "@journey\n"
+        "async def browse(user: User) -> None:\n"
+        "    await user.http.get('/')\n\n\n"
+        "plan = Plan(target='http://127.0.0.1:9', load=Blocks(), mix=browse)\n"
+    )
+    done = loadgen("plan", f"{tmp_path}/blocks.py", "--no-trial", runs_dir=tmp_path)
+    assert done.exit_code == 2
+    assert "blocks.py:9: Blocks.due blocks: 10 s without a yield, after arrival 0" in " ".join(done.err.split())
