@@ -29,6 +29,7 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import ProfileError
+from loadgen.splitmix import GOLDEN, mixed, mixed_each
 
 __all__ = ["MAX_SHAPE", "MIN_SHAPE", "Renewal", "Spacing"]
 
@@ -153,26 +154,19 @@ class Renewal:
 
 # -- numbers from counters: (key, n) -> uniform, gamma -----------------------------------------------
 
-_GOLDEN: Final = 0x9E3779B97F4A7C15
 _TINY: Final = np.finfo(np.float64).tiny
 
 
 def _mixed(z: int) -> int:
-    """SplitMix64's finaliser over a counter: 64 bits of any integer."""
-    z = (z * _GOLDEN + _GOLDEN) % (1 << 64)
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % (1 << 64)
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % (1 << 64)
-    return z ^ (z >> 31)
+    """64 bits of any integer, far from those of its neighbours."""
+    return mixed(z * GOLDEN + GOLDEN)
 
 
 def _uniforms(key: int, n: np.ndarray) -> np.ndarray:
     """Uniform in (0, 1], multiples of 2^-53."""
     with np.errstate(over="ignore"):
-        z = n.astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(key)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    uniform: np.ndarray = ((z >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
+        z = n.astype(np.uint64) * np.uint64(GOLDEN) + np.uint64(key)
+    uniform: np.ndarray = ((mixed_each(z) >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
     return uniform
 
 

@@ -24,6 +24,7 @@ from typing import BinaryIO, Final, Self
 import numpy as np
 
 from loadgen.errors import UsageError
+from loadgen.splitmix import GOLDEN, MASK, mixed_each
 from loadgen.units import format_count
 
 __all__ = ["PIECE_BYTES", "Blob", "FileBody", "Source", "SourceReader"]
@@ -185,11 +186,6 @@ def _cannot_read(path: Path, error: OSError) -> UsageError:
 
 # -- made up --------------------------------------------------------------------------------------
 
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2: Final = np.uint64(0x94D049BB133111EB)
-_MASK: Final = (1 << 64) - 1
-
 
 class Blob(Source):
     """Pseudo-random bytes: SplitMix64 of (seed, word), little endian (Steele, Lea and Flood 2014).
@@ -228,18 +224,13 @@ class Blob(Source):
 class _BlobReader(SourceReader):
     def __init__(self, seed: int, begin: int, size: int) -> None:
         super().__init__(begin, size)
-        self._seed = np.uint64(seed & _MASK)
+        self._seed = np.uint64(seed & MASK)
 
     def _bytes(self, begin: int, size: int) -> bytes:
         first, last = begin // 8, (begin + size + 7) // 8
         z = np.arange(first + 1, last + 1, dtype=np.uint64)
-        z *= _GOLDEN  # in place: a copy of 64 KiB for each step would cost as much again
+        z *= np.uint64(GOLDEN)  # in place: a copy of 64 KiB for each step would cost as much again
         z += self._seed
-        z ^= z >> np.uint64(30)
-        z *= _MIX_1
-        z ^= z >> np.uint64(27)
-        z *= _MIX_2
-        z ^= z >> np.uint64(31)
-        data = z.astype("<u8", copy=False).tobytes()
+        data = mixed_each(z).astype("<u8", copy=False).tobytes()
         skip = begin - first * 8
         return data[skip : skip + size] if skip or len(data) != size else data

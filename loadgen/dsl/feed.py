@@ -31,6 +31,7 @@ import numpy as np
 from loadgen.dsl.origin import Origin, here
 from loadgen.dsl.rowfile import Given, Table, read_table, schema_faults
 from loadgen.errors import Fault, ScenarioError
+from loadgen.splitmix import GOLDEN, MASK, mixed, mixed_each
 
 __all__ = ["Feed", "Rows", "csv", "jsonl", "open_feed", "rows"]
 
@@ -125,7 +126,7 @@ class Rows(Generic[Row]):
         """The row of the n-th use, from 0; None when the rows ran out."""
         count = self._count
         if self._seed is not None:
-            return self._at(_mixed(self._seed, n) * count >> 64)
+            return self._at(mixed(self._seed + (n + 1) * GOLDEN) * count >> 64)
         if n >= count:
             if self._stops:
                 return None
@@ -198,21 +199,8 @@ def _beside(origin: Origin, path: object) -> Path | None:
 
 # -- chance ---------------------------------------------------------------------------------------
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
-
-
-def _mixed(seed: int, n: int) -> int:
-    """64 random bits of (seed, n): the n-th output of SplitMix64 (Steele, Lea and Flood 2014)."""
-    z = (seed + (n + 1) * _GOLDEN) & _MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return z ^ (z >> 31)
-
 
 def _permutation(count: int, seed: int) -> np.ndarray:
-    """(count,) int64, each of 0 to count - 1 once: sorted by SplitMix64 of (seed, i)."""
-    z = np.uint64(seed & _MASK) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.argsort(z ^ (z >> np.uint64(31)), kind="stable")
+    """(count,) int64, each of 0 to count - 1 once: sorted by what chance has for each."""
+    z = np.uint64(seed & MASK) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN)
+    return np.argsort(mixed_each(z), kind="stable")

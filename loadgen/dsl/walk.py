@@ -19,11 +19,11 @@ from loadgen.dsl.chance import Distribution
 from loadgen.dsl.origin import Origin
 from loadgen.dsl.user import User
 from loadgen.errors import UsageError
+from loadgen.splitmix import GOLDEN, mixed
 
 __all__ = ["AlongPath", "Hop", "Row", "Stop", "Walk"]
 
-_MASK: Final = (1 << 64) - 1
-_GOLDEN: Final = 0x9E3779B97F4A7C15
+_LOAD_STEP: Final = 0xD1B54A32D192ED03
 
 
 class Hop:
@@ -133,16 +133,9 @@ class AlongPath(Walk):
 
 def _key(seed: int, load: int, n: int) -> int:
     """Another 64 bits for each session, far from those of its neighbours."""
-    return _mixed(_mixed((seed * _GOLDEN + load * 0xD1B54A32D192ED03 + 2) & _MASK) + n * _GOLDEN)
+    return mixed(mixed(seed * GOLDEN + load * _LOAD_STEP + 2) + n * GOLDEN)
 
 
 def _uniform(key: int, visit: int) -> float:
     """0 <= u < 1 for a visit of a session."""
-    return (_mixed(key + visit * _GOLDEN) >> 11) * 2.0**-53
-
-
-def _mixed(z: int) -> int:
-    """Source: SplitMix64 (Steele, Lea, Flood 2014): its finaliser, over a counter."""
-    z = ((z ^ (z & _MASK) >> 30) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ z >> 27) * 0x94D049BB133111EB) & _MASK
-    return z ^ z >> 31
+    return (mixed(key + visit * GOLDEN) >> 11) * 2.0**-53

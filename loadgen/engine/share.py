@@ -28,8 +28,11 @@ from math import ceil, fsum, gcd, isfinite, lcm
 
 import numpy as np
 
+from loadgen.splitmix import GOLDEN, MASK, mixed_each
+
 __all__ = ["MAX_PERIOD", "RandomMix", "RowIndex", "Share", "order", "whole_weights"]
 
+_LOAD_STEP = 0xBF58476D1CE4E5B9
 _MOST_DEALT = 4_000_000
 """Arrivals of one period that are dealt to workers; beyond it workers with fewer users take turns like the others."""
 MAX_PERIOD = 1_000
@@ -329,24 +332,20 @@ class RandomMix:
         seed: of the run.
         load: index of the load within the plan.
         weights: of its journeys.
-    Source: the finaliser of SplitMix64 (Steele, Lea, Flood 2014) over n, as a hash.
     """
 
     __slots__ = ("_ends", "_key")
 
     def __init__(self, seed: int, load: int, weights: Sequence[float]) -> None:
-        self._key = np.uint64((seed * 0x9E3779B97F4A7C15 + load * 0xBF58476D1CE4E5B9 + 1) % (1 << 64))
+        self._key = np.uint64((seed * GOLDEN + load * _LOAD_STEP + 1) & MASK)
         shares = np.cumsum(np.array(weights, dtype=np.float64))
         self._ends = shares / shares[-1]
 
     def journeys(self, n: np.ndarray) -> np.ndarray:
         """Of arrivals n, (count,) int64: their journeys, (count,) int64."""
         with np.errstate(over="ignore"):
-            z = n.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + self._key
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            z ^= z >> np.uint64(31)
-        uniform = (z >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+            z = n.astype(np.uint64) * np.uint64(GOLDEN) + self._key
+        uniform = (mixed_each(z) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
         return np.searchsorted(self._ends, uniform, side="right").astype(np.int64)
 
     def journey(self, n: int) -> int:
