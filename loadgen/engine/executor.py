@@ -142,10 +142,9 @@ async def drive_users(
         try:
             while not stop.is_set():
                 changed = crowd.changes.next
-                for user in crowd.wanted(clock.elapsed_ns()):
-                    if user not in lives:
-                        lives[user] = asyncio.create_task(live(user))
-                        lives[user].add_done_callback(partial(left, user))
+                for user in crowd.wanted(clock.elapsed_ns(), lives):
+                    lives[user] = asyncio.create_task(live(user))
+                    lives[user].add_done_callback(partial(left, user))
                 if not lives:
                     return
                 await changed.wait()
