@@ -156,6 +156,30 @@ def test_a_closed_executors_levels_are_jumps_and_holds() -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Slotted(OpenExecutor):
+    at: float
+
+    def due(self, seed: int) -> Iterator[float]:
+        yield self.at
+
+
+class Plain(OpenExecutor):
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def due(self, seed: int) -> list[float]:  # type: ignore[override]  # any iterable will do
+        return [self.at]
+
+
+@pytest.mark.parametrize("kind", [Slotted, Plain])
+def test_any_way_to_write_a_class_will_do(kind: Callable[[float], OpenExecutor]) -> None:
+    one = kind(2.5)
+    here = line() - 1
+    assert due_s(one) == [2.5]
+    assert (one.origin, one.faults) == (Origin(__file__, here), ())
+
+
 def test_the_seed_decides_and_nothing_else() -> None:
     assert due_s(Chance(5.0), 1) == due_s(Chance(5.0), 1) != due_s(Chance(5.0), 2)
 
