@@ -54,7 +54,10 @@ def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_
         b = a + (1 / PIECES if k < len(edges_ns) - 2 else (end_ns - start_ns) / period_ns)
         if start_ns < end_ns:
             stages.append(_piece(mean, amplitude, 2 * pi * a, 2 * pi * b, end_ns - start_ns, digits))
-    return (*stages, _end(mean + amplitude * sin(2 * pi * ((duration_ns + phase_ns) % period_ns / period_ns)), digits))
+    first, last = (
+        mean + amplitude * sin(2 * pi * (at_ns % period_ns / period_ns)) for at_ns in (phase_ns, phase_ns + duration_ns)
+    )
+    return (_edge(first, digits), *stages, _edge(last, digits))
 
 
 def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: int) -> tuple[Stage, ...]:
@@ -89,7 +92,8 @@ def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: in
         for (start_ns, end_ns), ((_, a), (_, b)) in zip(pairwise(edges_ns), pairwise(knots), strict=True)
         if start_ns < end_ns
     )
-    return (*pieces, _end(mid + half * sin(knots[-1][1]), digits))
+    first, last = (mid + half * sin(knots[k][1]) for k in (0, -1))
+    return (_edge(first, digits), *pieces, _edge(last, digits))
 
 
 def _hours(trough_h: float, up_h: float) -> Iterator[tuple[float, float]]:
@@ -118,8 +122,11 @@ def _piece(mid: float, half: float, a: float, b: float, duration_ns: int, digits
     return Stage(_cut(start, digits), _cut(end, digits), duration_ns)
 
 
-def _end(rate: float, digits: int) -> Stage:
-    """Where the curve ends by its formula, which is where a `hold` after it goes on: a stage of no duration."""
+def _edge(rate: float, digits: int) -> Stage:
+    """Where the curve begins or ends by its formula: a stage of no duration.
+
+    It tells the curve from a ramp beside it, and is where a `hold` after it goes on.
+    """
     rate = max(0.0, round(rate, digits))
     return Stage(rate, rate, 0)
 

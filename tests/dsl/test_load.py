@@ -290,6 +290,14 @@ def test_how_arrivals_are_spaced_is_said_before_or_after_their_rates(
     assert profile.describe() == words
 
 
+def test_a_curve_is_one_thing_in_words_and_what_is_beside_it_another() -> None:
+    load = arrivals().ramp(to="100/s", over="1m").sine(mean=100, amplitude=40, period="10m", duration="1h")
+    assert load.hold("1m").ramp(to=0, over="30s").profile().describe() == (
+        "arrivals: ramp 0 to 100/s in 1m, curve between 60/s and 140/s for 1h (576 pieces), hold 100/s for 1m, "
+        "ramp 100 to 0 in 30s"
+    )
+
+
 def test_what_is_spaced_by_chance_stays_so_when_it_is_scaled_or_stretched() -> None:
     profile = ArrivalProfile((Stage(5, 5, 9 * S),), Spacing(0.25, 3))
     assert profile.scaled_to(50) == ArrivalProfile((Stage(50, 50, 9 * S),), Spacing(0.25, 3))

@@ -71,7 +71,9 @@ def test_a_sine_begins_where_its_phase_says() -> None:
     ]
 
 
-def test_a_curve_ends_where_its_formula_does() -> None:
+def test_a_curve_begins_and_ends_where_its_formula_does() -> None:
+    assert sine(100, 40, 600 * S, 750 * S, 150 * S)[0] == Stage(140.0, 140.0, 0)
+    assert day(20, 200, 20, 4, H)[0] == Stage(110.0, 110.0, 0)
     assert sine(100, 40, 600 * S, 750 * S)[-1] == Stage(140.0, 140.0, 0)
     assert sine(100, 100, 600 * S, 450 * S)[-1] == Stage(0.0, 0.0, 0)
     assert sine(100, 40, 600 * S, 600 * S)[-1] == Stage(100.0, 100.0, 0)
@@ -85,7 +87,7 @@ def test_a_phase_of_many_periods_is_that_of_the_last_one() -> None:
 
 def test_all_turns_of_a_sine_have_the_same_numbers() -> None:
     stages = sine(100, 40, 600 * S, 6000 * S)
-    assert stages[:PIECES] * 10 == stages[:-1]
+    assert stages[1 : PIECES + 1] * 10 == stages[1:-1]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_a_sine_that_is_none_is_refused(
 
 def test_as_many_pieces_as_are_allowed_take_a_moment() -> None:
     stages = sine(1234.567, 765.4321, S, MAX_PIECES // PIECES * S)
-    assert len(stages) == MAX_PIECES // PIECES * PIECES + 1
+    assert len(stages) == MAX_PIECES // PIECES * PIECES + 2
     assert ArrivalProfile(stages).total() == ceil(1234.567 * (MAX_PIECES // PIECES))
 
 
