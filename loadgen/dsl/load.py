@@ -3,9 +3,13 @@
     arrivals().ramp(to="200/s", over="2m").hold("10m")      open: the rate is given, the target cannot slow it down
     arrivals("50/s").hold("1m")
     arrivals().steps("50/s", by="50/s", every="1m", upto="400/s")
+    arrivals().sine(mean="100/s", amplitude="40/s", period="10m", duration="1h")
+    arrivals("50/s").poisson(seed=7).hold("1m")             spaced by chance, along the same curve
     users(64).hold("10s")                                   closed: the number of users is given, the rate follows
     users().ramp(to=500, over="1m").hold("5m").ramp(to=0, over="30s")
+    users(50).hold("10m").pace("10s")                       each begins an iteration every 10 s
     iterations(1000, users=10)                              counted: it ends when they are done
+    iterations(per_user=5, users=10)
 
 Each call gives a new value; nothing is changed in place. None of them raises: what
 is wrong is kept with the line that says it, in `faults`, and the loader reports
@@ -156,19 +160,7 @@ class Arrivals(_Staged):
             burstiness: the same said as the shape of the gamma law, 1/cv²: 1 is Poisson, 0.25 burstier.
             seed: as in `poisson`.
         """
-
-        def shape() -> float:
-            if (cv is None) == (burstiness is None):
-                raise ValueError("gamma: say either cv= or burstiness=, as in gamma(cv=2.0)")
-            found = (
-                number_of(burstiness, "burstiness") if cv is None else 1.0 / number_of(cv, "cv") / number_of(cv, "cv")
-            )
-            if not MIN_SHAPE <= found <= MAX_SHAPE:
-                said = f"burstiness: {burstiness}" if cv is None else f"cv: {cv}"
-                raise ValueError(f"{said} is none: a burstiness is {MIN_SHAPE:g} to {MAX_SHAPE:g}, a cv 0.001 to 31.6")
-            return found
-
-        return self._spaced(here(), shape, seed)
+        return self._spaced(here(), lambda: _shape(cv, burstiness), seed)
 
     def _spaced(self, origin: Origin, shape: Callable[[], float], seed: int | None) -> Self:
         try:
@@ -322,6 +314,19 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
 
 
 # -- what a load is built of ----------------------------------------------------------------------
+
+
+def _shape(cv: object, burstiness: object) -> float:
+    """Of the gamma law."""
+    if (cv is None) == (burstiness is None):
+        raise ValueError("gamma: say either cv= or burstiness=, as in gamma(cv=2.0)")
+    if cv is None:
+        said, shape = f"burstiness: {burstiness}", number_of(burstiness, "burstiness")
+    else:
+        said, shape = f"cv: {cv}", 1.0 / number_of(cv, "cv") / number_of(cv, "cv")
+    if not MIN_SHAPE <= shape <= MAX_SHAPE:
+        raise ValueError(f"{said} is none: a burstiness is {MIN_SHAPE:g} to {MAX_SHAPE:g}, a cv 0.001 to 31.6")
+    return shape
 
 
 def _levels(start: float, by: float, upto: float) -> list[float]:
