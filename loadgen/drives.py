@@ -108,8 +108,10 @@ class OpenDrive:
                     done = max(done, self._share.count_below(cursor.n))
             else:
                 self._driving.result()
+                if stop.is_set():  # it has not started all
+                    return
                 done = max(done, self._share.count_below(schedule.total()))
-                if not changed.is_set() and not stop.is_set():
+                if not changed.is_set():
                     self._through.set()
                     await changed.wait()
             self._mark.done = done
