@@ -40,6 +40,6 @@ def measure() -> Section:
 
 
 def _places(shape: float, n: np.ndarray) -> Callable[[], object]:
-    """Each call asks for the places of other arrivals, as a run does."""
-    by_chance, at = Renewal(shape, 7), count(0, len(WEIGHTS) * 1_000)
+    """Each call asks for the places of the next arrivals, as a run does."""
+    by_chance, at = Renewal(shape, 7), count(0, int(n[-1]) + 1)
     return lambda: by_chance.areas(n + next(at))
