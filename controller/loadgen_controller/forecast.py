@@ -95,6 +95,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     """Shares, 0 to 1."""
     peak_per_s: float | None
     """Iterations/s; of closed loads as estimated from the trial."""
+    deviation: float = 0.0
+    """Standard deviation of `iterations` from one seed to another."""
     requests: int | None = None
     peak_requests_per_s: float | None = None
     users: int | None = None
@@ -105,8 +107,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
-    """`tried`: one iteration of each journey, or nothing."""
-    lanes = spec.lanes
+    """`tried`: one iteration of each journey, or nothing. Of arrivals by chance whose seed is not known: on average."""
+    lanes = tuple(_on_average(lane) for lane in spec.lanes) if spec.seed is None else spec.lanes
     known = {one.journey: one for one in tried}
     by_journey: dict[str, int] = {}
     for lane in lanes:
@@ -123,7 +125,8 @@ def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
     is_counted = len(by_journey) > 0
     return Forecast(
         duration_s=None if spec.duration_ns is None else spec.duration_ns / NS_PER_S,
-        iterations=spec.total_arrivals,
+        iterations=_iterations(lanes),
+        deviation=_deviation(spec.lanes) if spec.seed is None else 0.0,
         by_journey=by_journey,
         by_region=by_region,
         peak_per_s=peak,
@@ -135,6 +138,29 @@ def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
         agents={region: _agents(share, requests_per_s, users) for region, share in by_region.items()},
         visits={journey.name: journey.visits for lane in lanes for journey in lane.journeys if journey.visits},
     )
+
+
+def _on_average(lane: LaneSpec) -> LaneSpec:
+    """Its curve with even spacings: as many arrivals as by chance on average."""
+    if not isinstance(lane.profile, ArrivalProfile) or lane.profile.spacing is None:
+        return lane
+    return msgspec.structs.replace(lane, profile=msgspec.structs.replace(lane.profile, spacing=None))
+
+
+def _deviation(lanes: Iterable[LaneSpec]) -> float:
+    """Of the number of arrivals by chance: the variance of a renewal process is cv² times its mean, in the long run."""
+    of_each = (
+        lane.profile.spacing.cv**2 * float(lane.profile.schedule().timeline.area)
+        for lane in lanes
+        if isinstance(lane.profile, ArrivalProfile) and lane.profile.spacing is not None
+    )
+    return sqrt(sum(of_each))
+
+
+def _iterations(lanes: Iterable[LaneSpec]) -> int | None:
+    """Of all loads; None where one is closed."""
+    known = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
+    return None if None in known else sum(total or 0 for total in known)
 
 
 def _counts(lane: LaneSpec) -> Iterator[tuple[str, int]]:
@@ -261,7 +287,9 @@ def _load(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         about = "about " if any(journey.name == name for lane in unsure for journey in lane.journeys) else ""
         yield _line("iterations", f"{name}: {about}{format_count(count)}")
     if found.iterations is not None:
-        yield _line("iterations", f"in all: {'about ' if is_by_chance else ''}{format_count(found.iterations)}")
+        about = "about " if is_by_chance else ""
+        give = f", give or take {format_count(ceil(found.deviation))} from run to run" if found.deviation else ""
+        yield _line("iterations", f"in all: {about}{format_count(found.iterations)}{give}")
     if found.duration_s is None:
         yield _line("duration", f"until the iterations are done, and up to {format_duration(spec.drain_ns)} to drain")
     else:
