@@ -11,6 +11,7 @@ from loadgen.dsl.chance import empirical, exponential, fixed, lognormal, normal,
 from loadgen.dsl.graph import Graph, graph
 from loadgen.dsl.journey import Journey, journey
 from loadgen.dsl.lanes import Load
+from loadgen.dsl.limit import hold, search
 from loadgen.dsl.load import arrivals, iterations, users
 from loadgen.dsl.metric import counter, gauge, rate, trend
 from loadgen.dsl.node import Edges, Node, edge, leave, node
@@ -21,6 +22,7 @@ from loadgen.dsl.replay import replay
 from loadgen.dsl.secret import secret
 from loadgen.dsl.shapes import break_point, soak, spike, stress
 from loadgen.dsl.slo import error_ratio, p
+from loadgen.dsl.steering import Decision, Finding, Look, SteeringExecutor
 from loadgen.dsl.trial import Trial
 from loadgen.dsl.user import User, UserWith
 from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
@@ -28,19 +30,23 @@ from loadgen.report.opened import open_run
 
 __all__ = [
     "ClosedExecutor",
+    "Decision",
     "Edges",
     "ExpectFailed",
+    "Finding",
     "Graph",
     "Http",
     "IterationEnded",
     "Journey",
     "Load",
+    "Look",
     "Node",
     "OpenExecutor",
     "Plan",
     "Reply",
     "RequestFailed",
     "ScenarioError",
+    "SteeringExecutor",
     "Trace",
     "Trial",
     "User",
@@ -59,6 +65,7 @@ __all__ = [
     "gauge",
     "gql",
     "graph",
+    "hold",
     "iterations",
     "journey",
     "leave",
@@ -71,6 +78,7 @@ __all__ = [
     "rate",
     "replay",
     "reply",
+    "search",
     "secret",
     "soak",
     "spike",

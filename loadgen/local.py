@@ -101,7 +101,7 @@ class Drive:
         self.redactor = Redactor(lambda: secret_values().values())
         """Takes the scenario's secrets out of what leaves the worker."""
         raw = os.environ.get(RAW_VARIABLE)
-        objectives = [slo.objective for slo in plan.slos if slo.objective is not None]
+        objectives = plan.watched
         self._watches = Watches(objectives, self._journeys, interval_ns, region, self._in_flight)
         is_watching = any(one.window_ns for one in objectives)
         self._recorder = Recorder(

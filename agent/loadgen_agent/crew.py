@@ -23,6 +23,7 @@ from loadgen.wire.messages import (
     SetUp,
     SetUpDone,
     StartAt,
+    Steer,
     Stop,
     TearDown,
     TornDown,
@@ -117,7 +118,7 @@ class Died:
 class Told:
     """To all of them, by the agent; what is for one of them names it."""
 
-    message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown
+    message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown
 
 
 Event = Said | Died | Told
@@ -212,6 +213,7 @@ def step(crew: Crew, event: Event) -> Moved:
     SetUp       | to worker 0; its value goes to all with StartAt
     StartAt     | illegal        | -> running    | ignored
     ReleaseAt   | to the worker that it names, if that runs and the process is the one that it names
+    Steer       | to the first that runs; nobody: ignored, it is asked again
     Adjust      | the next in number: kept, and to each that is ready or runs; others, and when stopping: ignored
     Stop        | to each that runs; nobody is replaced from here on
     TearDown    | to the first that is ready or done; nobody: answered with that
@@ -227,8 +229,11 @@ def step(crew: Crew, event: Event) -> Moved:
             return _died(crew, event, worker, reason)
 
 
-def _told(crew: Crew, message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown) -> Moved:
+def _told(crew: Crew, message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown) -> Moved:
     match message:
+        case Steer():
+            first = next((worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.RUNNING), None)
+            return crew, () if first is None else (TellOne(first, message),)
         case ReleaseAt(worker=worker, life=life):
             is_meant = worker < len(crew.hands) and crew.hands[worker] == Hand(Stage.RUNNING, life)
             return crew, (TellOne(worker, message),) if is_meant else ()

@@ -32,6 +32,7 @@ from loadgen.wire.messages import (
     SetUp,
     SetUpDone,
     StartAt,
+    Steer,
     Stop,
     TearDown,
     TornDown,
@@ -153,7 +154,7 @@ class GaveUp:
     reason: str
 
 
-FromController = Welcome | Rejected | Prepare | SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown | Bye
+FromController = Welcome | Rejected | Prepare | SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown | Bye
 FromWorker = Ready | Refused | SetUpDone | Fin | TornDown
 Event = (
     FromController
@@ -195,7 +196,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class TellWorkers:
-    message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown
+    message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,7 @@ def step(agent: Agent, event: Event) -> Moved:
     StartAt        | ignored   | ignored     | ignored     | ignored     | -> running  | ignored     | ignored     | ignored
     Adjust         | ignored   | ignored     | ignored     | ignored     | to workers  | to workers  | ignored     | ignored
     ReleaseAt      | ignored   | ignored     | ignored     | ignored     | ignored     | to workers  | to workers  | ignored
+    Steer          | ignored   | ignored     | ignored     | ignored     | ignored     | to workers  | ignored     | ignored
     Stop           | ignored   | ignored     | -> idle     | -> finished | -> finished | -> stopping | to workers  | ignored
     TearDown       | ignored   | ignored     | ignored     | ignored     | to workers  | ignored     | ignored     | to workers
     Bye            | leave: -> gone (0); otherwise the run is over: -> idle (joining: ignored)
@@ -268,6 +270,7 @@ def step(agent: Agent, event: Event) -> Moved:
             | StartAt()
             | Adjust()
             | ReleaseAt()
+            | Steer()
             | Stop()
             | TearDown()
             | Bye()
@@ -314,6 +317,8 @@ def _heard_controller(agent: Agent, event: FromController) -> Moved:
         case StartAt() if agent.phase is Phase.READY:
             return replace(agent, phase=Phase.RUNNING), (TellWorkers(event),)
         case ReleaseAt() if agent.phase.has_load:
+            return agent, (TellWorkers(event),)
+        case Steer() if agent.phase is Phase.RUNNING:
             return agent, (TellWorkers(event),)
         case Adjust() if agent.phase in (Phase.READY, Phase.RUNNING):
             return agent, (TellWorkers(event),)

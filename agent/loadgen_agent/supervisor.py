@@ -39,6 +39,8 @@ from loadgen.wire.messages import (
     ReleaseAt,
     SetUp,
     StartAt,
+    Steer,
+    Steered,
     Stop,
     TearDown,
     Waiting,
@@ -195,7 +197,9 @@ class Supervisor:
             case Welcome():
                 self._hello_ns, self._lease_ns = None, round(message.lease_s * NS_PER_S)
                 self._event(message)
-            case Rejected() | Prepare() | SetUp() | StartAt() | Adjust() | ReleaseAt() | Stop() | TearDown() | Bye():
+            case Rejected() | Prepare() | SetUp() | StartAt() | Stop() | TearDown() | Bye():
+                self._event(message)
+            case Adjust() | ReleaseAt() | Steer():
                 self._event(message)
             case _:
                 log.warning("an agent has no use for %s", type(message).__name__)
@@ -245,7 +249,7 @@ class Supervisor:
                 if not self._done.done():
                     self._done.set_result(effect)
 
-    def _tell_workers(self, message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown) -> None:
+    def _tell_workers(self, message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown) -> None:
         now_ns = time.perf_counter_ns()
         match message:
             case StartAt(t0_ns=t0_ns):
@@ -311,6 +315,7 @@ class Supervisor:
             on_delta=self._on_delta,
             on_event=self._on_crew,
             on_waiting=self._on_waiting,
+            on_steered=self._on_steered,
             spawn=self._task,
         )
         self._workers.begin()
@@ -319,6 +324,10 @@ class Supervisor:
         if self._ledger is not None:
             self._ledger.keep(delta)
             self._pump()
+
+    def _on_steered(self, message: Steered) -> None:
+        """Said once: where it gets lost, it is asked again with the next interval."""
+        self._link.send(message)
 
     def _on_waiting(self, message: Waiting) -> None:
         self._waiting[message.worker] = message

@@ -42,6 +42,7 @@ from loadgen.wire.messages import (
     SetUp,
     SetUpDone,
     StartAt,
+    Steer,
     Stop,
     TearDown,
     TornDown,
@@ -51,6 +52,7 @@ from loadgen.wire.messages import (
 from loadgen_agent.host import die_with_parent
 from loadgen_agent.hushed import hush
 from loadgen_agent.marks import marks_at
+from loadgen_agent.steersman import Steersman
 
 __all__ = ["Worker", "main"]
 
@@ -69,6 +71,7 @@ class Worker:
         self._region = region
         self._prepare: Prepare | None = None
         self._drive: Drive | None = None
+        self._steersman: Steersman | None = None
         self._running: asyncio.Task[None] | None = None
         self._phase = "idle"
 
@@ -100,6 +103,8 @@ class Worker:
                 self._drive.stop(now=message.now)
             case ReleaseAt() if self._drive is not None:
                 self._drive.release(message.load, message.point, message.upto, message.at_ns)
+            case Steer() if self._steersman is not None:
+                self._steersman.ask(message)
             case TearDown():
                 self._stream.write(await self._tear_down(message))
             case _:
@@ -126,6 +131,7 @@ class Worker:
                 marks=self._marks,
                 tell=self._tell_waiting,
             )
+            self._steersman = Steersman(scenario.plan, self._stream.write, _REDACTOR.known)
         except ScenarioError as error:
             faults = tuple(replace(fault, message=_REDACTOR.known(fault.message)) for fault in error.faults)
             return Refused(prepare.run_id, "the scenario has faults on this agent", faults)

@@ -30,6 +30,8 @@ from loadgen.wire.messages import (
     SetUp,
     SetUpDone,
     StartAt,
+    Steer,
+    Steered,
     Stop,
     TearDown,
     TornDown,
@@ -112,10 +114,12 @@ class Workers:
         on_delta: Callable[[Delta], None],
         on_event: Callable[[Answers], None],
         on_waiting: Callable[[Waiting], None],
+        on_steered: Callable[[Steered], None],
         spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
     ) -> None:
         self._prepare, self._crews, self._command, self._region = prepare, crews, command, region
         self._on_delta, self._on_event, self._on_waiting, self._spawn = on_delta, on_event, on_waiting, spawn
+        self._on_steered = on_steered
         self._crew = Crew.of(crews.workers)
         self._places = [_Place() for _ in range(crews.workers)]
         self._add_up = AddUp(crews.workers)
@@ -141,7 +145,7 @@ class Workers:
         for worker in range(self._crews.workers):
             self._begin(worker, 0)
 
-    def tell(self, message: SetUp | StartAt | Adjust | ReleaseAt | Stop | TearDown) -> None:
+    def tell(self, message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown) -> None:
         """All of them, or the one that is named. StartAt and ReleaseAt are on our own clock."""
         if isinstance(message, StartAt) and self._start is None:
             self._start = message
@@ -259,6 +263,8 @@ class Workers:
                 self._waiters.add(worker)
                 life = self._crew.hands[worker].life
                 self._on_waiting(replace(message, worker=worker, life=life))
+            case Steered():
+                self._on_steered(message)
             case Heartbeat():
                 pass
             case Ready() | Refused() | SetUpDone() | Fin() | TornDown():

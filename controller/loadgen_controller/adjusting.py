@@ -244,6 +244,8 @@ def _lanes(spec: PlanSpec) -> Sequence[LaneSpec]:
 
 
 def _most(lane: LaneSpec) -> int | None:
+    if lane.steering is not None:
+        return lane.steering.most(lane.profile) if any(journey.is_unique for journey in lane.journeys) else None
     return _uses(lane.profile) if any(journey.is_unique for journey in lane.journeys) else None
 
 

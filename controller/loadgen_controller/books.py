@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from loadgen.wire.messages import Fin
 from loadgen_controller.adjusting import Adjustment
@@ -31,6 +32,8 @@ class Books:
     """What the plan's set-up returned."""
     adjustments: tuple[Adjustment, ...] = ()
     """What was asked of the load while it went on."""
+    steering: list[dict[str, Any]] = field(default_factory=list)
+    """What steered loads came to, as rows of the summary."""
     load_ended_ns: int | None = None
     """When a stop ended the load early, since T0."""
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=100))

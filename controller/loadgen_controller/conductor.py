@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ from loadgen.wire.messages import (
     ReleaseAt,
     SetUp,
     StartAt,
+    Steered,
     Stop,
     TearDown,
     Waiting,
@@ -47,6 +48,7 @@ from loadgen_controller.assign import assign, candidates
 from loadgen_controller.books import Books
 from loadgen_controller.failures import FailureFolder
 from loadgen_controller.fleet import Fleet
+from loadgen_controller.helm import Ask, Helms, Turn, as_rows
 from loadgen_controller.intake import Intake
 from loadgen_controller.journal import Journal, Place
 from loadgen_controller.order import Order
@@ -79,7 +81,7 @@ from loadgen_controller.run import (
 from loadgen_controller.seal import Sealed, facts_of, manifest, seal
 from loadgen_controller.troubles import Troubles
 from loadgen_controller.verdict import Verdict, too_many_script_faults
-from loadgen_controller.view import AgentState, AgentView, PointView, ViewState
+from loadgen_controller.view import AgentState, AgentView, PointView, SteeringView, ViewState
 
 __all__ = ["Conductor", "NoHosts", "Processes", "Result"]
 
@@ -186,6 +188,7 @@ class Conductor:
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
         self._adjustments = Adjustments.of(spec)
+        self._helms = Helms(spec, self._books.run_id)
         self._spec = spec
         """The plan, with its loads as they are now."""
         self._changes: deque[str] = deque(maxlen=3)
@@ -261,13 +264,6 @@ class Conductor:
         before = self._adjustments
         return self._adjusted(before.wished(wish, self._adjust_ns(), self.run_id))
 
-    def steer(self, load: int, stages: Sequence[Stage], why: str) -> Adjustment:
-        """From soon on the load is these stages; none: it ends. As `adjust`."""
-        self._step(Tick(self._clock()))
-        self._must_be_adjustable()
-        at_ns = self._adjust_ns()
-        return self._adjusted(self._adjustments.replaced(load, stages, at_ns, self.run_id, why=why))[0]
-
     @property
     def end_ns(self) -> int | None:
         """When the load ends, from T0, as things stand; None while that is not known."""
@@ -297,6 +293,10 @@ class Conductor:
             notices=(*self._books.notices, *self._changes),
             stop_reason=ends[-1].detail if ends else "",
             is_paused=run.phase is Phase.RUNNING and self._adjustments.is_paused(self._since_t0_ns()),
+            steering=tuple(
+                SteeringView(helm.name, helm.steering.executor, helm.rate_per_s, helm.why, helm.trouble, helm.is_over)
+                for helm in self._helms.helms
+            ),
             points=tuple(
                 PointView(self._load_name(load), name, point.waiting, point.users, point.groups)
                 for (load, name), point in self._meetings.points.items()
@@ -335,6 +335,15 @@ class Conductor:
             self._say_changes(agent, adjusted)
         elif phase == "running" and run.ends and run.phase in (Phase.DRAINING, Phase.FINISHING):
             self._say(agent, Stop(self.run_id, run.ends[-1].detail, run.phase is Phase.FINISHING))
+
+    def steered(self, agent: str, steered: Steered) -> None:
+        before = self._helms.troubles
+        match self._helms.answered(agent, steered, self._since_t0_ns()):
+            case Turn() as turn:
+                self._turn(turn)
+            case Ask(agent, message):
+                self._say(agent, message)
+        self._say_troubles(before)
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
         self._meet(Told(Seat(agent, waiting.worker), waiting.life, waiting.points, self._clock()))
@@ -379,6 +388,7 @@ class Conductor:
             done = run.merged | run.fins
             if why := self._aborts.check(self._merge, self._books.assignment, run.live, done, now_ns - run.t0_ns):
                 self.tell(StopRequested(why, reason=Reason.SLO_BREACHED))
+            self._look(now_ns - run.t0_ns)
 
     def _step(self, event: Event) -> None:
         before = self._run
@@ -494,11 +504,57 @@ class Conductor:
         made = adjustments.made[len(known.made) :]
         for one in made:
             self._journal.event("adjusted", adjustment=one)
+            if one.kind == "steer":  # there are many, and the view says where it stands
+                continue
             whose = f"load {one.load} " if one.load else ""
-            self._changes.append(f"{time_text(one.at_ns / NS_PER_S)}: {whose}{one.text} ({one.by or 'steered'})")
+            self._changes.append(f"{time_text(one.at_ns / NS_PER_S)}: {whose}{one.text} ({one.by})")
         self._aborts.until(adjustments.end_ns)
         self.tell(Adjusted(adjustments.end_ns))
         return made
+
+    # -- loads that follow what is seen ---------------------------------------------------------------
+
+    def _look(self, since_t0_ns: int) -> None:
+        """Whoever steers is asked about every interval that is complete by now."""
+        run, assignment = self._run, self._books.assignment
+        if not self._helms or assignment is None or run.phase is not Phase.RUNNING:
+            return
+        before = self._helms.troubles
+        done = run.merged | run.fins
+        for ask in self._helms.tick(self._merge, assignment, run.live, done, since_t0_ns, self._adjustments):
+            self._say(ask.agent, ask.message)
+        self._say_troubles(before)
+
+    def _say_troubles(self, before: Mapping[int, str]) -> None:
+        for helm in self._helms.helms:
+            if helm.trouble and not before[helm.load]:
+                self._books.notice(f"{f'load {helm.name} ' if helm.name else ''}{helm.trouble}")
+
+    def _turn(self, turn: Turn) -> None:
+        """From soon on the load has this rate, until its planned end. Said again where somebody has changed it."""
+        course, at_ns = self._adjustments.courses[turn.load], self._adjust_ns()
+        if self._run.phase is not Phase.RUNNING or course.is_paused or course.end_ns is None or course.end_ns <= at_ns:
+            return
+        stages: tuple[Stage, ...] = ()
+        if (rate := turn.rate_per_s) is not None:
+            if course.value_at(at_ns) == rate:
+                return
+            stages = (Stage(rate, rate, course.end_ns - at_ns),)
+        try:
+            self._must_be_adjustable()
+            self._adjusted(self._adjustments.replaced(turn.load, stages, at_ns, self.run_id, why=turn.why))
+        except (UsageError, FleetError) as error:
+            self._books.notice(f"the rate could not be changed: {error.message}")
+            return
+        self._helms.turned(turn)
+        self._journal.event(
+            "steered",
+            load=self._load_name(turn.load),
+            at_ns=at_ns,
+            rate_per_s=rate,
+            looks=turn.looks,
+            why=turn.why,
+        )
 
     def _load_name(self, load: int) -> str:
         lanes = self._order.spec.lanes
@@ -603,6 +659,7 @@ class Conductor:
         if self._troubles.counts:
             self._journal.event("troubles", counts=dict(self._troubles.counts))
         order = replace(self._order, spec=self._spec)
+        self._books.steering = as_rows(self._helms)
         sealed: Sealed = await asyncio.to_thread(
             seal,
             self._folder,

@@ -108,7 +108,7 @@ class Figures:
     counted: tuple[str, ...] = ()
     """The scenario's own metrics, each as one part of a line: checks first."""
     meeting: tuple[str, ...] = ()
-    """Who waits at a rendez-vous, each as one part of a line."""
+    """How loads are steered, and who waits at a rendez-vous, each as one part of a line."""
 
     @property
     def pool_limited_share(self) -> float:

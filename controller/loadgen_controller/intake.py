@@ -35,6 +35,7 @@ from loadgen.wire.messages import (
     Refused,
     Rejected,
     SetUpDone,
+    Steered,
     TornDown,
     Waiting,
     Welcome,
@@ -87,6 +88,9 @@ class Desk(Protocol):
 
         adjusted: number of the last change of the load that it has heard.
         """
+
+    def steered(self, agent: str, steered: Steered) -> None:
+        """What the executor of a steered load says in the agent."""
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
         """Users of the agent wait at a rendez-vous, or do not any more."""
@@ -197,6 +201,8 @@ class Intake:
                 self._delta(agent, data, message)
             case Waiting():
                 self._waiting(agent, message)
+            case Steered():
+                self._desk.steered(agent, message)
             case Fin():
                 self._fin(agent, message)
             case Ready():

@@ -304,7 +304,7 @@ def _errors(f: Figures, width: int) -> Text:
 
 
 def _counted(f: Figures, width: int) -> Text:
-    """Who waits at a rendez-vous, and the scenario's own metrics, in one line."""
+    """How loads are steered, who waits at a rendez-vous, and the scenario's own metrics, in one line."""
     text = Text(no_wrap=True)
     for part in f.meeting:
         text.append(part, style="cyan").append("  ")

@@ -93,6 +93,7 @@ def facts_of(run: Run, order: Order, books: Books, bug: str = "") -> Facts:
         bug=bug,
         warmup_ns=spec.warmup_ns,
         first_ns=spec.lanes[0].after_ns if spec.lanes else 0,
+        steered=tuple((row["verdict"], row["text"]) for row in books.steering if row["verdict"]),
         more_loads=tuple((lane.after_ns, lane.profile) for lane in spec.lanes[1:]),
     )
 
@@ -190,6 +191,7 @@ def _sealed(
         extra={
             "missing_share": round(verdict.completeness.missing_share, 6),
             "adjustments": list(as_rows(books.adjustments)),
+            "steering": books.steering,
         },
     )
     slos = verdict.slos if batches is None else with_intervals(verdict.slos, facts.objectives, batches)

@@ -93,6 +93,8 @@ class Facts:
     """Not empty: we went wrong, and how."""
     first_ns: int = 0
     """When the first load begins, from T0."""
+    steered: tuple[tuple[str, str], ...] = ()
+    """What each steered load came to: the verdict of its finding, and a sentence."""
     more_loads: tuple[tuple[int, Profile], ...] = ()
     """Of each further load, when it begins (ns from T0) and its profile."""
 
@@ -133,6 +135,7 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
         findings += _of_data(completeness, merge)
         findings += _of_validity(validity)
         findings += _of_slos(slos)
+        findings += _of_steering(facts)
         findings += _of_counts(merge, completeness, was_stopped=any(e.reason is Reason.STOPPED for e in facts.ends))
     order = (*EXIT_PRECEDENCE, ExitCode.PASSED)
     findings.sort(key=lambda finding: order.index(finding.code))  # stable: within a code as found
@@ -216,6 +219,11 @@ def _of_slos(slos: tuple[SloResult, ...]) -> Iterator[_Finding]:
             yield _Finding(ExitCode.FAILED, f"SLO {slo.objective}{whose} failed: {describe(slo)}")
         elif slo.verdict == "inconclusive":
             yield _Finding(ExitCode.INCOMPLETE, f"SLO {slo.objective}{whose} is inconclusive: {describe(slo)}")
+
+
+def _of_steering(facts: Facts) -> Iterator[_Finding]:
+    for verdict, text in facts.steered:
+        yield _Finding(ExitCode.FAILED if verdict == "never met" else ExitCode.PASSED, text)
 
 
 def _of_counts(merge: Merge, completeness: Completeness, *, was_stopped: bool) -> Iterator[_Finding]:

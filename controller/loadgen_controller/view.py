@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from loadgen.measure.merge import Merge
     from loadgen_controller.run import Phase
 
-__all__ = ["AgentState", "AgentView", "PointView", "ViewState"]
+__all__ = ["AgentState", "AgentView", "PointView", "SteeringView", "ViewState"]
 
 AgentState = Literal["expected", "registered", "preparing", "ready", "running", "draining", "finished", "lost"]
 
@@ -31,6 +31,20 @@ class AgentView:
     """Since its last message of any kind."""
     note: str = ""
     """Why it is lost or what it complains about; empty when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringView:
+    """A load whose rate follows what is seen."""
+
+    load: str
+    """Its name; empty where the plan gives none."""
+    executor: str
+    rate_per_s: float
+    why: str
+    trouble: str
+    """Why there is no decision at the moment; empty when there is one."""
+    is_over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +84,5 @@ class ViewState:
     stop_reason: str = ""
     is_paused: bool = False
     """Somebody paused the load, all of it."""
+    steering: tuple[SteeringView, ...] = ()
     points: tuple[PointView, ...] = ()

@@ -18,7 +18,7 @@ from loadgen.measure.merge import Merge
 from loadgen.measure.objective import SloResult, evaluate_all, span_text
 from loadgen.measure.series import OK
 from loadgen.report.tables import indent, observed_text, region_label
-from loadgen.units import NS_PER_S, format_count, format_ratio
+from loadgen.units import NS_PER_S, format_count, format_rate, format_ratio
 from loadgen_controller.figures import (
     QUANTILES,
     AgentRow,
@@ -88,7 +88,7 @@ class Watch:
             notices=(*state.notices, *self._notices()),
             unfit=tuple(_unfit(state, window)),
             counted=t.counted,
-            meeting=tuple(_meeting(state)),
+            meeting=(*_steering(state), *_meeting(state)),
         )
 
 
@@ -227,6 +227,15 @@ def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
         else:
             value = format_count(stats.total) if stats.kind == "counter" else f"{stats.last:,.6g}"
             yield f"{stats.name} {value} {units.get(stats.name, '')}".rstrip()
+
+
+def _steering(state: ViewState) -> Iterator[str]:
+    """Which rate was decided last, and why."""
+    for one in state.steering:
+        whose = f"{one.load}: " if one.load else ""
+        rate = "ended" if one.is_over else f"steered to {format_rate(one.rate_per_s)}"
+        why = f"{one.trouble}; {one.why}" if one.trouble and one.why else one.trouble or one.why
+        yield f"{whose}{rate}: {why}" if why else f"{whose}{rate} ({one.executor})"
 
 
 def _meeting(state: ViewState) -> Iterator[str]:

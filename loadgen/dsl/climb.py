@@ -38,7 +38,7 @@ from loadgen.dsl.knee import Aim, Knee, Stay, find_knee
 from loadgen.measure.look import Look
 from loadgen.units import format_count, format_rate
 
-__all__ = ["Climb", "ClimbTerms", "Phase", "begin", "step", "window_s"]
+__all__ = ["Climb", "ClimbTerms", "Phase", "begin", "settling_s", "step", "window_s"]
 
 GROWTH: Final = 1.5
 _RISE: Final = 1.1
@@ -146,10 +146,10 @@ def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
     if not look.is_sound:
         return _unsound(terms, climb, look)
     climb = replace(climb, unfit=0, note="")
-    if not look.is_steady or abs(log(look.rate_per_s / climb.asked_per_s)) > 1e-9:
+    if not look.is_steady or look.rate_per_s <= 0 or abs(log(look.rate_per_s / climb.asked_per_s)) > 1e-9:
         return climb  # what was decided is not in force yet
     if climb.from_s is None:
-        settled_s = look.from_s + _settling_s(terms, climb)
+        settled_s = look.from_s + settling_s(terms, climb.asked_per_s, climb.phase)
         climb = replace(climb, from_s=settled_s, began_s=look.from_s, stay=Stay(climb.asked_per_s))
     if climb.phase is Phase.DRAINING:
         return _drain(terms, climb, look)
@@ -170,13 +170,14 @@ def window_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING
     return max(terms.every_s, results / rate_per_s, _LIMITS_A_WINDOW * terms.limit_s)
 
 
-def _settling_s(terms: ClimbTerms, climb: Climb) -> float:
-    """The limit, in which all of the rate before is decided, and about two relaxation times of an M/M/1 queue.
+def settling_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING) -> float:
+    """What is left out of a window at its beginning; at most as long as the window.
 
-    That is 0.2 * rate * limit^2 near the knee (see `knee.py`); at most a window.
+    It is the limit, in which all of the rate before is decided, and about two relaxation times of an M/M/1 queue. One
+    is 0.2 * rate * limit^2 near the knee (see `knee.py`).
     """
     limit_s = terms.limit_s
-    return min(limit_s + 0.4 * climb.asked_per_s * limit_s**2, window_s(terms, climb.asked_per_s, climb.phase))
+    return min(limit_s + 0.4 * rate_per_s * limit_s**2, window_s(terms, rate_per_s, phase))
 
 
 # -- windows -----------------------------------------------------------------------------------

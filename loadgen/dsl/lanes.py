@@ -25,7 +25,7 @@ from loadgen.dsl.feed import Feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.node import Node
 from loadgen.dsl.origin import here
-from loadgen.dsl.spec import highest_sum
+from loadgen.dsl.spec import SteeringSpec, highest_sum
 from loadgen.engine.share import RowIndex
 from loadgen.errors import Fault, ProfileError
 from loadgen.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, TimedProfile, UserProfile
@@ -65,6 +65,8 @@ class Lane:
     max_users: int | None = None
     random: bool = False
     """The journeys of the mix are drawn, instead of taking turns."""
+    steering: SteeringSpec | None = None
+    """Its rate follows what is seen; the profile is what it begins with."""
     positions: Positions | None = field(default=None, compare=False)
     """Where arrivals lie, of a `TimedProfile`; None: as the profile says."""
 
@@ -172,7 +174,17 @@ def lane_of(
     *,
     random: bool = False,
 ) -> Lane:
-    return Lane(name, journeys, weights, lowered.profile, after_ns, max_users, random, lowered.positions)
+    return Lane(
+        name,
+        journeys,
+        weights,
+        lowered.profile,
+        after_ns,
+        max_users,
+        random,
+        steering=lowered.steering,
+        positions=lowered.positions,
+    )
 
 
 def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...], tuple[float, ...]]:
@@ -222,6 +234,8 @@ def scaled(lanes: Sequence[Lane], peak: float, peak_of: Literal["", "rate", "use
     """
     is_rate = peak_of == "rate" or (not peak_of and isinstance(lanes[0].profile, OpenProfile))
     chosen = [lane for lane in lanes if isinstance(lane.profile, OpenProfile) is is_rate]
+    if any(lane.steering is not None for lane in chosen):
+        raise ProfileError("the load is steered: its rate follows what is seen", hint="change upto= in the scenario")
     if not chosen:
         has = "users, and the rate follows the target" if is_rate else "arrivals, which have a rate"
         raise ProfileError(f"the load is said in {has}", hint="--users 50" if is_rate else "--rate 50/s")
@@ -269,6 +283,7 @@ def rows_used(lane: Lane, feed: Feed[Any]) -> int | None:
     if isinstance(lane.profile, UserProfile):
         each = any(lane.journeys[i].each == "iteration" for i in readers)
         return None if each else lane.profile.peak
+    total = lane.profile.total() if lane.steering is None else lane.steering.most(lane.profile)
     if lane.random:  # which journey an arrival takes is not known beforehand, so each has a row
-        return lane.profile.total()
-    return RowIndex(lane.weights, readers).below(lane.profile.total())
+        return total
+    return RowIndex(lane.weights, readers).below(total)

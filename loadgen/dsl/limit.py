@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from math import exp
 from typing import Final
 
-from loadgen.dsl.climb import Climb, ClimbTerms, Phase, begin, step, window_s
+from loadgen.dsl.climb import Climb, ClimbTerms, Phase, begin, settling_s, step, window_s
 from loadgen.dsl.knee import Aim, Knee, Stay
 from loadgen.dsl.slo import Slo
 from loadgen.dsl.steering import Decision, Finding, SteeringExecutor
@@ -101,8 +101,8 @@ class Limit(SteeringExecutor):
         )
 
     def window_s(self, rate_per_s: float) -> float:
-        """How long a window at this rate is that is judged."""
-        return window_s(self.terms, rate_per_s)
+        """How long a window at this rate takes, with its beginning that is left out."""
+        return window_s(self.terms, rate_per_s) + settling_s(self.terms, rate_per_s)
 
     def describe(self) -> str:
         texts = ", ".join(aim.text for aim in self.aims)

@@ -53,8 +53,17 @@ from loadgen.dsl.metric import Metric
 from loadgen.dsl.origin import here
 from loadgen.dsl.people import Ways
 from loadgen.dsl.slo import Slo
-from loadgen.dsl.spec import JourneySpec, LaneSpec, Overrides, PlanSpec, TraceSpec, highest_sum
+from loadgen.dsl.spec import (
+    JourneySpec,
+    LaneSpec,
+    Overrides,
+    PlanSpec,
+    TraceSpec,
+    highest_sum,
+    steered_objectives,
+)
 from loadgen.errors import Fault, ProfileError, ScenarioError
+from loadgen.measure.objective import Objective
 from loadgen.profile import OpenProfile, Profile, UserProfile
 from loadgen.units import format_duration, parse_duration
 
@@ -213,6 +222,12 @@ class Plan:
         return lanes
 
     @property
+    def watched(self) -> tuple[Objective, ...]:
+        """What agents count by due interval: its objectives, then those that its loads are steered by, load by load."""
+        slos = [slo.objective for slo in self.slos if slo.objective is not None]
+        return (*slos, *steered_objectives(lane.steering for lane in self.lanes))
+
+    @property
     def profile(self) -> Profile:
         """The (first) load with the overrides.
 
@@ -332,7 +347,7 @@ class Plan:
             scenario=Path(self.origin.file).name,
             doc=self.doc,
             target=self.target,
-            load=profile.describe(),
+            load=_load_text(lanes[0]),
             profile=profile,
             journeys=_journeys_spec(lanes),
             slos=tuple(slo.objective for slo in self.slos if slo.objective is not None),
@@ -684,13 +699,20 @@ def _uses_rows_up(journey: Journey[Any]) -> bool:
 def _lane_spec(lane: Lane) -> LaneSpec:
     return LaneSpec(
         name=lane.name,
-        load=lane.profile.describe(),
+        load=_load_text(lane),
         journeys=_journeys_spec([lane]),
         profile=lane.profile,
         after_ns=lane.after_ns,
         max_users=lane.max_users,
         random=lane.random,
+        steering=lane.steering,
     )
+
+
+def _load_text(lane: Lane) -> str:
+    if lane.steering is None:
+        return lane.profile.describe()
+    return f"{lane.steering.executor}, at most {format_duration(lane.profile.duration_ns or 0)}"
 
 
 def _total(lanes: Iterable[Lane]) -> int | None:

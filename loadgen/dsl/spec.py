@@ -114,6 +114,21 @@ class SteeringSpec(msgspec.Struct, frozen=True, kw_only=True):
     start_per_s: float
     upto_per_s: float
 
+    def most(self, profile: Profile) -> int:
+        """More iterations than that are never due: as if it went as far as it may all the time."""
+        duration_ns = profile.duration_ns or 0
+        return -(-int(self.upto_per_s * duration_ns) // NS_PER_S) + 1
+
+
+def steered_objectives(loads: Iterable[SteeringSpec | None]) -> tuple[Objective, ...]:
+    """All that loads are steered by, in their order. They have a window, so that agents count by it."""
+    return tuple(
+        msgspec.structs.replace(objective, window_ns=objective.window_ns or NS_PER_S)
+        for steering in loads
+        if steering is not None
+        for objective in steering.objectives
+    )
+
 
 class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One load of a plan: its own journeys, from its own beginning."""

@@ -24,13 +24,13 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal
 
-from loadgen.dsl.executor import Executor, Lowered
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.authored import Authored
+from loadgen.dsl.executor import Lowered
 from loadgen.dsl.slo import Slo
 from loadgen.dsl.spec import SteeringSpec
-from loadgen.errors import Fault, ScenarioError
+from loadgen.errors import Fault
 from loadgen.measure.look import Look, Part
 from loadgen.measure.objective import Objective
 from loadgen.profile import MAX_RATE_PER_S, ArrivalProfile, Stage
@@ -80,7 +80,7 @@ class Decision:
     finding: Finding | None = None
 
 
-class SteeringExecutor(Executor):
+class SteeringExecutor(Authored):
     """An open load whose rate follows what is seen of the target. See the module.
 
     What the load begins with and how far it may go are attributes, of the class or set by its `__init__`.
@@ -95,13 +95,6 @@ class SteeringExecutor(Executor):
     duration: str | float
     """The load ends then, if no decision ends it before."""
 
-    _origin: Origin
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        one = super().__new__(cls)
-        object.__setattr__(one, "_origin", here())  # authors' dataclasses are frozen
-        return one
-
     @abstractmethod
     def steer(self, looks: Sequence[Look]) -> Decision:
         """The rate from now on.
@@ -110,21 +103,11 @@ class SteeringExecutor(Executor):
         second, since it shares a process with the load.
         """
 
-    def wrong(self) -> Iterable[str]:
-        """What is wrong with its own values, a sentence each; all of it is told before anything starts."""
-        return ()
-
     @property
-    def origin(self) -> Origin:
-        return self._origin
+    def method(self) -> str:
+        return f"{type(self).__name__}.steer"
 
-    @property
-    def faults(self) -> tuple[Fault, ...]:
-        return tuple(self._told())
-
-    def lower(self, seed: int) -> Lowered:
-        if faults := self.faults:
-            raise ScenarioError(faults)
+    def _built(self, seed: int) -> Lowered:
         start, upto, duration_ns = _rate(self.start), _rate(self.upto), parse_duration(self.duration)
         steering = SteeringSpec(executor=self.describe(), objectives=self.steered, start_per_s=start, upto_per_s=upto)
         return Lowered(ArrivalProfile((Stage(start, start, duration_ns),)), steering=steering)
@@ -154,13 +137,7 @@ class SteeringExecutor(Executor):
                 f"{name}: it starts at {format_rate(rates['start'])}, beyond upto, {format_rate(rates['upto'])}",
                 "a lower start, or a higher upto",
             )
-        try:
-            said = list(self.wrong())
-        except Exception as error:  # noqa: BLE001  # the author's code
-            yield self._origin.fault(f"{name}.wrong raised {type(error).__name__}: {error}")
-            return
-        for message in said:
-            yield self._origin.fault(f"{name}: {message}")
+        yield from super()._told()
 
     def _objectives_wrong(self, name: str) -> Iterator[Fault]:
         given: object = getattr(self, "objectives", ())

@@ -25,6 +25,8 @@ def main() -> int:
     add("--path", metavar="/cart", help="... on this path (all, if not given)")
     add("--error-ratio", default="0%", metavar="1%", help="share of 503s")
     add("--slow-start", default="0s", metavar="10s", help="ten times slower at first, linearly better within this time")
+    add("--slots", type=int, default=0, help="requests served at a time; the others wait. 0: as many as come")
+    add("--latency", metavar="50ms", help="of each request, always the same")
     add("--tls-cert", type=Path, metavar="PEM")
     add("--tls-key", type=Path, metavar="PEM")
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
@@ -40,6 +42,8 @@ def main() -> int:
             path=options.path,
             error_ratio=options.error_ratio,
             slow_start=options.slow_start,
+            slots=options.slots,
+            always=options.latency,
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
         )

@@ -120,6 +120,9 @@ class TargetConfig:
     """Share of the requests, by path, that is answered with 503; which ones is drawn from the seed."""
     slow_start_ns: int = 0
     """Latencies start at ten times their own and come down linearly within this time."""
+    slots: int = 0
+    """So many requests are served at a time, whatever their path, and the others wait in line: with latencies that do
+    not vary its limit is slots / latency. 0: as many as come."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
@@ -128,6 +131,8 @@ class TargetConfig:
             raise UsageError(f"an error ratio of {self.error_ratio} is outside 0 to 100 %")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"there is no port {self.port}")
+        if self.slots < 0:
+            raise UsageError(f"a shop cannot serve {self.slots} requests at a time", hint="0 for as many as come")
         if self.slow_start_ns < 0:
             raise UsageError("a slow start cannot take less than no time")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -146,6 +151,8 @@ class TargetConfig:
         path: str | None = None,
         error_ratio: str = "0%",
         slow_start: str = "0s",
+        slots: int = 0,
+        always: str | None = None,
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
     ) -> TargetConfig:
@@ -159,9 +166,13 @@ class TargetConfig:
         try:
             frozen = stall and Stall(parse_duration(stall), parse_duration(every or "5s"), path)
             ratio, slow_start_ns = parse_ratio(error_ratio), parse_duration(slow_start)
+            fixed = None if always is None else LogNormal(parse_duration(always), 0.0)
         except ValueError as wrong:
             raise UsageError(str(wrong)) from None
+        if fixed is not None and not (latency and fixed.median_ns):
+            raise UsageError("a latency that is always the same is above 0", hint="--no-latency answers at once")
         return cls(
+            latencies=LATENCIES if fixed is None else dict.fromkeys(LATENCIES, fixed),
             host=host,
             port=port,
             seed=seed,
@@ -169,6 +180,7 @@ class TargetConfig:
             stall=frozen or None,
             error_ratio=ratio,
             slow_start_ns=slow_start_ns,
+            slots=slots,
             tls_cert=tls_cert,
             tls_key=tls_key,
         )

@@ -17,7 +17,7 @@ import contextlib
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from time import perf_counter_ns
 from typing import Any, cast
 
@@ -74,6 +74,8 @@ class Target:
         self._stats = Stats()
         self._first_ns: int | None = None
         self._draws = self._new_draws()
+        self._free_ns = [0] * self.config.slots
+        """When each slot is free, from the first request; a heap."""
 
     @property
     def port(self) -> int:
@@ -95,6 +97,7 @@ class Target:
         self._stats = Stats(len(self._connections))
         self._first_ns = None
         self._draws = self._new_draws()
+        self._free_ns = [0] * self.config.slots
 
     def stats(self) -> dict[str, Any]:
         """What `GET /stats` gives. `*_monotonic_ns` are of CLOCK_MONOTONIC, so comparable within the machine."""
@@ -168,6 +171,10 @@ class Target:
             wait_ns = round(wait_ns * (1 + (SLOW_START_FACTOR - 1) * (1 - arrived_ns / config.slow_start_ns)))
         if config.stall is not None and config.stall.path in (None, pattern):
             wait_ns += config.stall.wait_ns(arrived_ns)
+        if self._free_ns:
+            free_ns = max(arrived_ns, self._free_ns[0]) + wait_ns
+            heapreplace(self._free_ns, free_ns)
+            return free_ns - arrived_ns
         return wait_ns
 
     def _special(self, request: Request) -> Answer | None:

@@ -15,7 +15,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import Exemplar, Failure
+from loadgen.measure.look import Look, Part
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import Kind, Metric, SeriesKey
 from loadgen.measure.waiting import WaitingAt
@@ -353,6 +354,34 @@ class _DeltaKind(_Kind):
         )
 
 
+class _Optional(_Kind):
+    """With one number that may be missing, which protobuf's defaults cannot tell from 0."""
+
+    def __init__(self, number: pb.Type, message: type[Any], proto: type[Proto], maybe: str, **special: Any) -> None:
+        super().__init__(number, message, proto, {maybe: (self._write_maybe, lambda value: value), **special})
+        self._maybe = maybe
+
+    def _write_maybe(self, value: float | None) -> float | None:
+        return None if value is None else _finite(value, self._maybe)
+
+    def read(self, proto: Any) -> Any:
+        found = super().read(proto)
+        if not proto.HasField(self._maybe):
+            return replace(found, **{self._maybe: None})
+        _finite(getattr(proto, self._maybe), self._maybe)
+        return found
+
+
+_PART = _Kind(pb.TYPE_UNSPECIFIED, Part, pb.Part, {"slower": (list, tuple)})
+_LOOK = _Optional(
+    pb.TYPE_UNSPECIFIED,
+    Look,
+    pb.Look,
+    "observed_ms",
+    parts=(lambda all_: list(map(_PART.write, all_)), lambda all_: tuple(map(_PART.read, all_))),
+    unfit=(_texts, tuple),
+)
+
 _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_HELLO, m.Hello, pb.Hello),
     _Kind(pb.TYPE_WELCOME, m.Welcome, pb.Welcome),
@@ -373,6 +402,13 @@ _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_SET_UP_DONE, m.SetUpDone, pb.SetUpDone),
     _Kind(pb.TYPE_START_AT, m.StartAt, pb.StartAt),
     _Kind(pb.TYPE_ADJUST, m.Adjust, pb.Adjust, {"stages": (_write_stages, _read_stages)}),
+    _Kind(
+        pb.TYPE_STEER,
+        m.Steer,
+        pb.Steer,
+        {"looks": (lambda all_: list(map(_LOOK.write, all_)), lambda all_: tuple(map(_LOOK.read, all_)))},
+    ),
+    _Optional(pb.TYPE_STEERED, m.Steered, pb.Steered, "rate_per_s"),
     _Kind(pb.TYPE_HEARTBEAT, m.Heartbeat, pb.Heartbeat),
     _DeltaKind(),
     _Kind(

@@ -4,12 +4,13 @@ Everything that crosses a process is one of these; `wire/codec.py` turns them
 into protobuf and back, and nothing else of the program touches protobuf. Times
 named `*_ns` are monotonic clocks of the side that the name says.
 
-    agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Waiting, Fin,
-                          TornDown
-    controller -> agent   Welcome, Rejected, ClockPong, Prepare, BundleChunk, SetUp, StartAt, Adjust, ReleaseAt, Ack,
-                          Stop, TearDown, Bye
+    agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Waiting,
+                          Steered, Fin, TornDown
+    controller -> agent   Welcome, Rejected, ClockPong, Prepare, BundleChunk, SetUp, StartAt, Adjust, ReleaseAt, Steer,
+                          Ack, Stop, TearDown, Bye
     supervisor <-> worker the same Prepare, Ready, Refused, SetUp, SetUpDone, StartAt, Adjust, Delta, Heartbeat,
-                          Waiting, ReleaseAt, Stop, Fin, TearDown, TornDown over an inherited socketpair
+                          Waiting, ReleaseAt, Steer, Steered, Stop, Fin, TearDown, TornDown over an inherited
+                          socketpair
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 
 from loadgen.errors import Fault
 from loadgen.measure.delta import Counters, Delta
+from loadgen.measure.look import Look
 from loadgen.measure.waiting import WaitingAt
 from loadgen.profile import Stage
 
@@ -45,6 +47,8 @@ __all__ = [
     "SetUp",
     "SetUpDone",
     "StartAt",
+    "Steer",
+    "Steered",
     "Stop",
     "TearDown",
     "TornDown",
@@ -217,6 +221,40 @@ class Adjust:
 
 
 @dataclass(frozen=True, slots=True)
+class Steer:
+    """To one worker of one agent: which rate comes next for the whole fleet? With what was seen and it has not.
+
+    Who has not what comes before `first` says so by what it knows, and gets that.
+    """
+
+    run_id: str
+    load: int
+    """Index within the plan."""
+    first: int
+    """Index of the first of these looks, counted from the load's beginning."""
+    count: int
+    """How many looks there are by now. Asked is after all of them."""
+    looks: tuple[Look, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """What the load's executor decided after `known` looks; or, with neither rate nor end nor error, that it asks for
+    the looks from there on."""
+
+    run_id: str
+    load: int
+    known: int
+    rate_per_s: float | None = None
+    ends: bool = False
+    why: str = ""
+    error: str = ""
+    """Why there is no decision: it raised, or answered what is none."""
+    finding_json: bytes = b""
+    """`loadgen.dsl.steering.Finding` as JSON; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """I am alive; with what was sent and acknowledged, so that gaps show while idle."""
 
@@ -327,6 +365,8 @@ Message = (
     | SetUpDone
     | StartAt
     | Adjust
+    | Steer
+    | Steered
     | Heartbeat
     | Delta
     | Waiting

@@ -17,6 +17,7 @@ from loadgen.wire.messages import (
     SetUp,
     SetUpDone,
     StartAt,
+    Steer,
     Stop,
     TearDown,
     TornDown,
@@ -62,6 +63,16 @@ def walk(crew: Crew, *events: Event) -> tuple[Crew, list[Effect]]:
 def running(workers: int = 2) -> Crew:
     crew, _ = walk(Crew.of(workers), *(Said(worker, READY) for worker in range(workers)), Told(START))
     return crew
+
+
+def test_the_first_worker_that_runs_is_asked_to_steer() -> None:
+    steer = Steer("r1", 0, 0, 0, ())
+
+    crew, _ = walk(running(), Died(0, "killed"))
+
+    assert walk(running(), Told(steer))[1] == [TellOne(0, steer)]
+    assert walk(crew, Told(steer))[1] == [TellOne(1, steer)]
+    assert walk(Crew.of(2), Told(steer))[1] == []
 
 
 def test_a_crew_is_ready_when_its_last_worker_is_and_all_start_at_one_instant() -> None:

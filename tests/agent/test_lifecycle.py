@@ -20,6 +20,7 @@ from loadgen.wire.messages import (
     SetUp,
     SetUpDone,
     StartAt,
+    Steer,
     Stop,
     TearDown,
     TornDown,
@@ -77,6 +78,7 @@ EVENTS: tuple[Event, ...] = (
     TearDown("r1"),
     Bye("r1"),
     Bye("r1", leave=True),
+    Steer("r1", 0, 0, 0, ()),
     Bye("", leave=True),
     Bye("r2", leave=True),
     BundleHere("/there"),
@@ -123,6 +125,13 @@ def test_every_phase_answers_every_event(phase: Phase, event: Event, is_leaving:
     assert (agent.prepare is not None) or agent.phase in (Phase.JOINING, Phase.IDLE, Phase.GONE)
     if phase.has_load and not agent.phase.has_load and agent.phase is not Phase.GONE:
         assert any(isinstance(e, CloseBooks | Forget) for e in effects)  # a load never ends without a word
+
+
+def test_who_steers_is_asked_while_the_load_goes_on_and_not_after() -> None:
+    steer = Steer("r1", 0, 0, 0, ())
+
+    assert step(at(Phase.RUNNING), steer)[1] == (TellWorkers(steer),)
+    assert [step(at(phase), steer)[1] for phase in (Phase.READY, Phase.STOPPING, Phase.FINISHED)] == [(), (), ()]
 
 
 def test_every_event_has_been_thought_of() -> None:

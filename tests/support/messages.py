@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import Fault
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
+from loadgen.measure.look import Look, Part
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import SeriesKey
 from loadgen.profile import Stage
@@ -36,6 +37,24 @@ keys = st.builds(
     censored=st.booleans(),
     warmup=st.booleans(),
     tags=st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
+)
+parts = st.builds(Part, U32, TEXT, U64, U64, st.lists(U64, max_size=12).map(tuple))
+looks = st.builds(
+    Look,
+    FLOAT,
+    FLOAT,
+    FLOAT,
+    U64,
+    U64,
+    U64,
+    st.lists(parts, max_size=3).map(tuple),
+    st.none() | FLOAT,
+    U64,
+    U64,
+    st.lists(TEXT, max_size=2).map(tuple),
+    U32,
+    U32,
+    st.booleans(),
 )
 stats = st.builds(SeriesStats, series=U32, n=U64, sum_ns=I64, min_ns=I64, max_ns=I64)
 
@@ -98,6 +117,8 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
     m.Adjust: st.builds(
         m.Adjust, TEXT, U32, U32, I64, st.lists(st.builds(Stage, VALUE, VALUE, U64), max_size=3).map(tuple)
     ),
+    m.Steer: st.builds(m.Steer, TEXT, U32, U32, U32, st.lists(looks, max_size=3).map(tuple)),
+    m.Steered: st.builds(m.Steered, TEXT, U32, U32, st.none() | FLOAT, st.booleans(), TEXT, TEXT, BLOB),
     m.Heartbeat: st.builds(m.Heartbeat, TEXT, TEXT, SEQ, SEQ, TEXT, U32),
     m.Delta: deltas(),
     m.Waiting: st.builds(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import Fault, WireError
 from loadgen.measure.delta import Counters, Delta, Health
+from loadgen.measure.look import Look, Part
 from loadgen.measure.series import SeriesKey
 from loadgen.profile import Stage
 from loadgen.wire import codec
@@ -112,6 +113,9 @@ def example(kind: type) -> m.Message:
         return m.Prepare("run", 1, "ab" * 32, 4096, "checkout.py", "plan", b"{}", 7, 1, (0.5, 0.5), 10**9)
     if kind is m.Adjust:
         return m.Adjust("run", 1, 0, 5 * 10**9, (Stage(0.0, 200.0, 10**9), Stage(200.0, 200.0, 10**9)))
+    if kind is m.Steer:
+        seen = Look(4.0, 5.0, 80.0, 80, 80, 79, (Part(0, "shop", 78, 1, (5, 2, 1)),), 51.5, 4, 0, ("lag",), 2, 2)
+        return m.Steer("run", 1, 4, 5, (seen,))
     filled: dict[str, Any] = {"str": "some text", "int": 77, "float": 1.5, "bool": True, "bytes": b"some bytes"}
     values = {f.name: filled[str(f.type)] for f in dataclasses.fields(kind) if str(f.type) in filled}
     message: m.Message = kind(**values)

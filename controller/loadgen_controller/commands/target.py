@@ -16,7 +16,9 @@ loadgen target --port 8080
 
 loadgen target --port 8080 --stall 500ms --every 5s --path /cart
 
-loadgen target --error-ratio 1% --slow-start 10s"""
+loadgen target --error-ratio 1% --slow-start 10s
+
+loadgen target --slots 4 --latency 50ms    # a limit of 80 requests a second"""
 
 
 def main(
@@ -31,6 +33,10 @@ def main(
     slow_start: Annotated[
         str, typer.Option(metavar="10s", help="Ten times slower at first, linearly better within this time.")
     ] = "0s",
+    slots: Annotated[
+        int, typer.Option(min=0, help="Requests served at a time; the others wait in line. 0: as many as come.")
+    ] = 0,
+    latency: Annotated[str | None, typer.Option(metavar="50ms", help="Of each request, always the same.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="PEM", help="Serve TLS with this certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its key.")] = None,
 ) -> None:
@@ -49,6 +55,8 @@ def main(
         path=path,
         error_ratio=error_ratio,
         slow_start=slow_start,
+        slots=slots,
+        always=latency,
         tls_cert=tls_cert,
         tls_key=tls_key,
     )

@@ -38,6 +38,8 @@ class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TYPE_ADJUST: _ClassVar[Type]
     TYPE_WAITING: _ClassVar[Type]
     TYPE_RELEASE_AT: _ClassVar[Type]
+    TYPE_STEER: _ClassVar[Type]
+    TYPE_STEERED: _ClassVar[Type]
 
 class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -90,6 +92,8 @@ TYPE_BYE: Type
 TYPE_ADJUST: Type
 TYPE_WAITING: Type
 TYPE_RELEASE_AT: Type
+TYPE_STEER: Type
+TYPE_STEERED: Type
 KIND_UNSPECIFIED: Kind
 KIND_JOURNEY: Kind
 KIND_STEP: Kind
@@ -321,6 +325,86 @@ class Adjust(_message.Message):
     at_ns: int
     stages: _containers.RepeatedCompositeFieldContainer[Stage]
     def __init__(self, run_id: _Optional[str] = ..., number: _Optional[int] = ..., load: _Optional[int] = ..., at_ns: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("objective", "journey", "good", "bad", "slower")
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    GOOD_FIELD_NUMBER: _ClassVar[int]
+    BAD_FIELD_NUMBER: _ClassVar[int]
+    SLOWER_FIELD_NUMBER: _ClassVar[int]
+    objective: int
+    journey: str
+    good: int
+    bad: int
+    slower: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, objective: _Optional[int] = ..., journey: _Optional[str] = ..., good: _Optional[int] = ..., bad: _Optional[int] = ..., slower: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Look(_message.Message):
+    __slots__ = ("from_s", "to_s", "rate_per_s", "due", "started", "finished", "parts", "observed_ms", "in_flight", "waiting", "unfit", "reported", "agents", "is_steady")
+    FROM_S_FIELD_NUMBER: _ClassVar[int]
+    TO_S_FIELD_NUMBER: _ClassVar[int]
+    RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
+    DUE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_MS_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    UNFIT_FIELD_NUMBER: _ClassVar[int]
+    REPORTED_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    IS_STEADY_FIELD_NUMBER: _ClassVar[int]
+    from_s: float
+    to_s: float
+    rate_per_s: float
+    due: int
+    started: int
+    finished: int
+    parts: _containers.RepeatedCompositeFieldContainer[Part]
+    observed_ms: float
+    in_flight: int
+    waiting: int
+    unfit: _containers.RepeatedScalarFieldContainer[str]
+    reported: int
+    agents: int
+    is_steady: bool
+    def __init__(self, from_s: _Optional[float] = ..., to_s: _Optional[float] = ..., rate_per_s: _Optional[float] = ..., due: _Optional[int] = ..., started: _Optional[int] = ..., finished: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., observed_ms: _Optional[float] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., reported: _Optional[int] = ..., agents: _Optional[int] = ..., is_steady: bool = ...) -> None: ...
+
+class Steer(_message.Message):
+    __slots__ = ("run_id", "load", "first", "count", "looks")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOOKS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    load: int
+    first: int
+    count: int
+    looks: _containers.RepeatedCompositeFieldContainer[Look]
+    def __init__(self, run_id: _Optional[str] = ..., load: _Optional[int] = ..., first: _Optional[int] = ..., count: _Optional[int] = ..., looks: _Optional[_Iterable[_Union[Look, _Mapping]]] = ...) -> None: ...
+
+class Steered(_message.Message):
+    __slots__ = ("run_id", "load", "known", "rate_per_s", "ends", "why", "error", "finding_json")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    FINDING_JSON_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    load: int
+    known: int
+    rate_per_s: float
+    ends: bool
+    why: str
+    error: str
+    finding_json: bytes
+    def __init__(self, run_id: _Optional[str] = ..., load: _Optional[int] = ..., known: _Optional[int] = ..., rate_per_s: _Optional[float] = ..., ends: bool = ..., why: _Optional[str] = ..., error: _Optional[str] = ..., finding_json: _Optional[bytes] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("run_id", "phase", "last_seq_sent", "last_seq_acked", "note", "adjusted")

@@ -1,0 +1,200 @@
+"""Looks made of what agents report, who is asked, and what comes of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from loadgen.dsl.spec import JourneySpec, LaneSpec, PlanSpec, SteeringSpec
+from loadgen.measure.delta import Health
+from loadgen.measure.due import DueCounts
+from loadgen.measure.look import Part
+from loadgen.measure.merge import Merge
+from loadgen.measure.objective import Objective
+from loadgen.profile import ArrivalProfile, Stage
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire.messages import Steered
+from loadgen_controller.adjusting import Adjustments
+from loadgen_controller.assign import Assignment
+from loadgen_controller.helm import MOST_LOOKS, Ask, Finding, Helms, Turn, as_rows
+from tests.support.deltas import FakeAgent, journey_key
+
+S = NS_PER_S
+ASSIGNMENT = Assignment(("a", "b"), ("eu", "us"), (1.0, 1.0))
+P99 = Objective(kind="percentile", q=99, limit=300 * NS_PER_MS, window_ns=S, text="p(99) < 300ms")
+STEERING = SteeringSpec(executor="hold p(99) < 300ms", objectives=(P99,), start_per_s=20.0, upto_per_s=100.0)
+PROFILE = ArrivalProfile((Stage(20.0, 20.0, 60 * S),))
+JOURNEYS = (JourneySpec(name="checkout", weight=1.0),)
+LANE = LaneSpec(name="", load="", journeys=JOURNEYS, profile=PROFILE, steering=STEERING)
+SPEC = PlanSpec(
+    name="plan", scenario="x.py", doc="", target="http://x", load="", profile=PROFILE, journeys=JOURNEYS, slos=(),
+    regions={"eu": 1.0, "us": 1.0}, duration_ns=60 * S, total_arrivals=None, peak=20.0, max_users=None,
+    max_lateness_ns=None, warmup_ns=0, drain_ns=0, connect_timeout_ns=S, timeout_ns=S, seed=1, lanes=(LANE,),
+)  # fmt: skip
+
+
+class Fleet:
+    """Two agents that report an interval at a time."""
+
+    def __init__(self, spec: PlanSpec = SPEC) -> None:
+        self.merge, self.helms, self.adjustments = Merge(), Helms(spec, "run"), Adjustments.of(spec)
+        self.agents = {name: FakeAgent(name) for name in ASSIGNMENT.agents}
+
+    def report(self, agent: str, *response_ms: float, overdue: int = 0, unfit: Sequence[str] = ()) -> None:
+        k = self.agents[agent].seq
+        values = {journey_key(): [round(ms * NS_PER_MS) for ms in response_ms]}
+        delta = self.agents[agent].delta(values, health=Health(in_flight=overdue, unfit=tuple(unfit)))
+        late = sum(ms > 300 for ms in response_ms)
+        due = (DueCounts(0, "checkout", k, good=len(response_ms) - late, bad=late, overdue=overdue),)
+        self.merge.accept(ASSIGNMENT.region(agent), replace(delta, due=due))
+
+    def both(self, *response_ms: float) -> None:
+        for agent in ASSIGNMENT.agents:
+            self.report(agent, *response_ms)
+
+    def tick(self, clock_s: float, live: Sequence[str] = ASSIGNMENT.agents) -> list[Ask]:
+        return self.helms.tick(self.merge, ASSIGNMENT, live, (), round(clock_s * S), self.adjustments)
+
+    def answered(self, agent: str, **answer: object) -> Turn | Ask | None:
+        return self.helms.answered(agent, _steered(**answer), 0)  # type: ignore[arg-type]
+
+
+def _steered(known: int = 1, **answer: object) -> Steered:
+    return replace(Steered("run", 0, known), **answer)  # type: ignore[arg-type]
+
+
+def test_a_look_is_made_when_all_have_reported() -> None:
+    fleet = Fleet()
+    fleet.report("a", 10, 100, 250, 400)
+    assert fleet.tick(1.1) == []
+
+    fleet.report("b", 10, 290)
+    (ask,) = fleet.tick(1.2)
+    (look,) = ask.message.looks
+
+    assert (ask.agent, ask.message.first, ask.message.count) == ("a", 0, 1)
+    assert (look.from_s, look.to_s, look.rate_per_s) == (0.0, 1.0, 20.0)
+    assert (look.due, look.good, look.bad) == (6, 5, 1)
+    assert (look.reported, look.agents, look.is_steady, look.is_sound) == (2, 2, True, True)
+    # above 238, 189, 150 and 119 ms: 250 and 290; above 94 ms and less: 100 too; the two of 10 above none
+    assert look.parts == (Part(0, "checkout", 5, 1, (2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3)),)
+    assert fleet.tick(1.3) == []
+
+
+def test_what_is_in_flight_and_older_than_the_limit_is_bad_once() -> None:
+    fleet = Fleet()
+    fleet.both(10)
+    fleet.tick(1.1)
+    for agent in ASSIGNMENT.agents:
+        fleet.report(agent, overdue=3)
+    (frozen,) = fleet.tick(2.1)[0].message.looks[-1:]
+    fleet.both(1500, 1500, 1500)  # they end now, of intervals before
+    (ended,) = fleet.tick(3.1)[0].message.looks[-1:]
+
+    assert (frozen.good, frozen.bad) == (0, 6)
+    assert (ended.good, ended.bad) == (0, 0)
+
+
+def test_a_look_says_who_was_not_fit_and_who_is_missing() -> None:
+    fleet = Fleet()
+    fleet.report("a", 10, unfit=["lag p99 9 ms"])
+    (ask,) = fleet.tick(2.7)  # b's is overdue
+
+    assert ask.message.looks[0].unfit == ("a: lag p99 9 ms",)
+    assert (ask.message.looks[0].reported, ask.message.looks[0].agents) == (1, 2)
+
+
+def test_an_interval_in_which_the_rate_changed_is_not_steady() -> None:
+    fleet = Fleet()
+    stages = (Stage(50.0, 50.0, 58 * S),)
+    fleet.adjustments = fleet.adjustments.replaced(0, stages, round(1.4 * S), "run", why="more")
+    for _ in range(3):
+        fleet.both(10)
+    (ask,) = fleet.tick(3.1)
+
+    assert [(look.rate_per_s, look.is_steady) for look in ask.message.looks] == [(20, True), (50, False), (50, True)]
+
+
+def test_a_decision_is_followed_once() -> None:
+    fleet = Fleet()
+    fleet.both(10)
+    fleet.tick(1.1)
+    finding = msgspec.json.encode(Finding("found", "it is there", 40.0))
+
+    turn = fleet.answered("a", known=1, rate_per_s=30.0, why="growing", finding_json=finding)
+
+    assert turn == Turn(0, 30.0, "growing", 1)
+    assert as_rows(fleet.helms)[0]["text"] == "it is there"
+    assert fleet.answered("b", known=1, rate_per_s=70.0) is None  # not asked
+    assert fleet.answered("a", known=9, rate_per_s=70.0) is None  # of looks that were not given
+
+
+def test_no_rate_ends_the_load_and_the_asking() -> None:
+    fleet = Fleet()
+    fleet.both(10)
+    fleet.tick(1.1)
+
+    assert fleet.answered("a", known=1, ends=True, why="done") == Turn(0, None, "done", 1)
+    fleet.both(10)
+    assert fleet.tick(2.1) == []
+
+
+def test_the_next_agent_gets_all_looks_when_one_is_lost() -> None:
+    fleet = Fleet()
+    fleet.both(10)
+    fleet.tick(1.1)
+    fleet.answered("a", known=1, rate_per_s=20.0)
+    fleet.both(10)
+    assert fleet.tick(2.1)[0].message.first == 1
+
+    fleet.report("b", 10)
+    (ask,) = fleet.tick(3.1, live=("b",))
+
+    assert (ask.agent, ask.message.first, len(ask.message.looks)) == ("b", 0, 3)
+
+
+def test_a_new_process_of_an_agent_is_told_the_rest() -> None:
+    fleet = Fleet()
+    for _ in range(4):
+        fleet.both(10)
+    fleet.tick(4.1)
+    fleet.answered("a", known=4, rate_per_s=20.0)
+
+    ask = fleet.answered("a", known=0)
+
+    assert isinstance(ask, Ask)
+    assert (ask.message.first, len(ask.message.looks)) == (0, 4)
+
+
+def test_very_many_looks_come_in_several_messages() -> None:
+    fleet = Fleet(msgspec.structs.replace(SPEC, lanes=(msgspec.structs.replace(LANE, profile=LONG),)))
+    for k in range(MOST_LOOKS + 5):
+        fleet.both(10)
+        if k % 20 == 0:
+            fleet.tick(k + 1.1)
+    (ask,) = fleet.tick(MOST_LOOKS + 6)
+    assert (ask.message.first, len(ask.message.looks), ask.message.count) == (0, MOST_LOOKS, MOST_LOOKS + 5)
+
+    rest = fleet.answered("a", known=MOST_LOOKS)
+
+    assert isinstance(rest, Ask)
+    assert (rest.message.first, len(rest.message.looks)) == (MOST_LOOKS, 5)
+
+
+LONG = ArrivalProfile((Stage(20.0, 20.0, 7_200 * S),))
+
+
+def test_an_error_or_silence_leaves_the_rate_and_is_told() -> None:
+    fleet = Fleet()
+    fleet.both(10)
+    fleet.tick(1.1)
+    assert fleet.answered("a", known=1, error="it raised: ValueError") is None
+    assert fleet.helms.troubles == {0: "it raised: ValueError; the rate stays 20.0/s"}
+
+    for _ in range(5):
+        fleet.both(10)
+    fleet.tick(6.1)
+
+    assert fleet.helms.troubles == {0: "no answer of hold p(99) < 300ms for 6 s; the rate stays 20.0/s"}
