@@ -1,8 +1,9 @@
 """Conducts one run: the shell around `run.step` that performs its effects.
 
-It owns the socket, the merge and the run folder. Messages come in through
-`intake.py`, time through a tick of 50 ms, and both only ever step the run; what
-the step asks for is done here. It runs on one asyncio loop; only the disk is
+It owns the merge and the run folder; the socket and the agents are the
+station's, which it shares with other runs. Messages come in through `intake.py`,
+time through a tick of 50 ms, and both only ever step the run; what the step asks
+for is done here. It runs on one asyncio loop; only the disk is
 worked on in a thread.
 """
 
@@ -13,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +26,6 @@ from loadgen.measure.objective import time_text
 from loadgen.measure.rundir import RunDir, new_run_id
 from loadgen.profile import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
-from loadgen.wire import codec
-from loadgen.wire.keys import ControllerKeys
 from loadgen.wire.messages import (
     ADJUSTABLE_MINOR,
     PROTOCOL_MAJOR,
@@ -41,13 +40,11 @@ from loadgen.wire.messages import (
     TearDown,
     Waiting,
 )
-from loadgen.wire.sockets import Router
 from loadgen_controller.abort import Aborts
 from loadgen_controller.adjusting import Adjustment, Adjustments, Wish
 from loadgen_controller.assign import assign, candidates
 from loadgen_controller.books import Books
 from loadgen_controller.failures import FailureFolder
-from loadgen_controller.fleet import Fleet
 from loadgen_controller.helm import Ask, Helms, Turn, as_rows
 from loadgen_controller.intake import Intake
 from loadgen_controller.journal import Journal, Place
@@ -58,6 +55,7 @@ from loadgen_controller.rendezvous import Tick as MeetingTick
 from loadgen_controller.rendezvous import step as meet
 from loadgen_controller.run import (
     Adjusted,
+    AgentJoined,
     AgentLost,
     AgentRefused,
     AgentReturned,
@@ -79,6 +77,7 @@ from loadgen_controller.run import (
     step,
 )
 from loadgen_controller.seal import Sealed, facts_of, manifest, seal
+from loadgen_controller.station import Station
 from loadgen_controller.troubles import Troubles
 from loadgen_controller.verdict import Verdict, too_many_script_faults
 from loadgen_controller.view import AgentState, AgentView, PointView, SteeringView, ViewState
@@ -139,37 +138,22 @@ class NoHosts:
 
 
 class Conductor:
-    """One run, from listening to its sealed folder. Make it within the running loop.
+    """One run, from its first agent to its sealed folder. Make it within the running loop.
 
     Raises:
-        PortBusy, UsageError: it cannot listen there.
         StorageError: no folder for the run.
     """
 
-    def __init__(
-        self,
-        order: Order,
-        *,
-        runs_dir: Path,
-        keys: ControllerKeys,
-        listen: str = "127.0.0.1:0",
-        processes: Processes | None = None,
-        clock: Callable[[], int] = time.perf_counter_ns,
-    ) -> None:
-        self._order, self._clock = order, clock
+    def __init__(self, order: Order, station: Station, *, runs_dir: Path, processes: Processes | None = None) -> None:
+        self._order, self._station = order, station
+        self._clock, self._fleet = station.clock, station.fleet
         self._processes: Processes = processes or NoHosts()
-        self._router = Router(listen, keys, self._on_message)
         self._created_at = self._started_at = datetime.now(UTC)
-        try:
-            self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
-        except StorageError:
-            self._router.close()
-            raise
+        self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
         self._merge = Merge(order.spec.interval_ns)
-        self._fleet = Fleet()
         self._books = Books(self._folder.run_id)
         self._journal = Journal(self._folder, self._on_durable, self._on_storage_failed)
-        self._troubles = Troubles(self._on_trouble, clock)
+        self._troubles = Troubles(self._on_trouble, self._clock)
         self._failures = FailureFolder(self._folder.path / "failures", self._books.notice)
         self._intake = Intake(
             self,
@@ -179,10 +163,10 @@ class Conductor:
             self._merge,
             self._journal,
             self._troubles,
-            clock,
+            self._clock,
             self._failures.write,
         )
-        self._run = Run.begin(order.terms(), clock())
+        self._run = Run.begin(order.terms(), self._clock())
         self._meetings = Meetings()
         spec = order.spec
         journeys = [journey.name for journey in spec.journeys]
@@ -194,6 +178,10 @@ class Conductor:
         self._changes: deque[str] = deque(maxlen=3)
         """The last of them, for who watches; the report tells all."""
         self._wake = asyncio.Event()
+        self._failure: Exception | None = None
+        """What was raised while the station handed something in."""
+        self._is_deaf = False
+        """Nothing more is taken in: the folder is being sealed."""
         self._bug = ""
 
     # -- for the command line -------------------------------------------------------------------
@@ -207,24 +195,18 @@ class Conductor:
         return self._folder.path
 
     @property
-    def address(self) -> str:
-        """Where agents reach it, with the real port."""
-        return self._router.address
-
-    @property
     def troubles(self) -> Mapping[str, int]:
         """What came in and was no use, by kind."""
         return self._troubles.counts
 
     async def conduct(self) -> Result:
         """The whole run. Ends with a result, whatever happens; only a cancellation passes through."""
-        reading = asyncio.create_task(self._router.serve(), name="router")
         writing = asyncio.create_task(self._journal.serve(), name="journal")
         patience_s = 0.0
         try:
             try:
                 self._open()
-                await self._until_done(reading, writing)
+                await self._until_done(writing)
             except StorageError as error:
                 self._on_storage_failed(error)
             except FleetError as error:
@@ -233,17 +215,15 @@ class Conductor:
                 log.exception("the conductor failed")
                 self._bug = error.message if isinstance(error, BugError) else f"{type(error).__name__}: {error}"
             writing.cancel()
-            if self._run.phase is not Phase.DONE:
-                reading.cancel()  # else it would go on to merge while the folder is sealed
+            self._is_deaf = self._run.phase is not Phase.DONE  # else it would go on to merge while the folder is sealed
             result = await self._wind_up()
             patience_s = _HANDOVER_S
             return result
         finally:
-            reading.cancel()
             writing.cancel()
-            await asyncio.gather(reading, writing, return_exceptions=True)
+            await asyncio.gather(writing, return_exceptions=True)
+            self._station.leave(self)
             await self._processes.end(patience_s)
-            self._router.close()
             self._folder.close()
 
     def request_stop(self, reason: str, now: bool = False) -> None:
@@ -303,6 +283,19 @@ class Conductor:
             ),
         )
 
+    # -- for the station --------------------------------------------------------------------------
+
+    def take(self, agent: str, data: bytes, message: Message) -> None:
+        if not self._is_deaf:
+            self._intake.take(agent, data, message)
+
+    def trouble(self, kind: str, text: str) -> None:
+        self._troubles.add(kind, text)
+
+    def fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._wake.set()
+
     # -- for the intake ---------------------------------------------------------------------------
 
     @property
@@ -315,7 +308,7 @@ class Conductor:
         self._step(event)
 
     def send(self, identity: bytes, message: Message) -> bool:
-        return self._router.send(identity, codec.encode(message))
+        return self._station.send(identity, message)
 
     def greeted(self, agent: str) -> None:
         """After a lost connection what was sent last may be lost too."""
@@ -353,16 +346,20 @@ class Conductor:
     def _open(self) -> None:
         self._folder.write_bundle(self._order.bundle)
         self._write_manifest()
-        self._journal.event("listening", address=self.address, agents=self._order.agents)
+        address = self._station.address
+        self._journal.event("listening", address=address, agents=self._order.agents)
         logs = self._folder.path / "agents"
-        self._processes.start(self.address, logs)
+        self._processes.start(address, logs)
+        self._station.enter(self)
 
-    async def _until_done(self, *tasks: asyncio.Task[None]) -> None:
+    async def _until_done(self, writing: asyncio.Task[None]) -> None:
         while self._run.phase is not Phase.DONE:
-            for task in tasks:
-                if task.done():
-                    task.result()
-                    raise BugError(f"the {task.get_name()} ended before the run")
+            self._station.check()
+            if self._failure is not None:
+                raise self._failure
+            if writing.done():
+                writing.result()
+                raise BugError("the journal ended before the run")
             self._tick()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
@@ -371,14 +368,11 @@ class Conductor:
     def _tick(self) -> None:
         now_ns = self._clock()
         self._step(Tick(now_ns))
-        events: list[Event] = list(self._fleet.tick(now_ns))
         for agent, how in self._processes.exited().items():
-            events += self._fleet.lose(agent, how)
+            self._station.lose(agent, how)
             if self._run.phase is Phase.WAITING:  # it will not come any more
                 text = f"agent {agent} did not start: {how}"
-                events.append(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
-        for event in events:
-            self.tell(event)
+                self.tell(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
         if self._meetings.points and self._run.phase.has_load:
             self._meet(MeetingTick(now_ns))
         if self._run.phase in (Phase.STARTING, Phase.RUNNING) and (why := too_many_script_faults(self._merge)):
@@ -413,6 +407,8 @@ class Conductor:
                     self._meet(AgentGone(agent))
             case FinReceived(agent):
                 self._meet(AgentGone(agent))
+            case AgentJoined(agent, region) if region not in self._order.spec.regions:
+                self._books.notice(f"agent {agent} takes no part: the plan has no load in {region}")
             case AgentReturned(agent):
                 self._meet(AgentBack(agent, self._clock()))
                 self._books.lost.pop(agent, None)
@@ -562,6 +558,7 @@ class Conductor:
 
     def _assign(self, agents: tuple[str, ...]) -> None:
         books = self._books
+        self._station.claim(self, agents)
         members = [member for member in self._fleet if member.id in agents]
         books.assignment = assign(self._order.spec.regions, candidates(members))
         books.epochs = {member.id: member.epoch for member in members}
@@ -614,9 +611,6 @@ class Conductor:
         for adjust in self._adjustments.told[after:]:
             self._say(agent, adjust)
 
-    def _on_message(self, identity: bytes, agent: str, data: bytes) -> None:
-        self._intake.on_message(identity, agent, data)
-
     def _on_durable(self, places: Iterable[Place]) -> None:
         self._intake.on_durable(places)
 
@@ -637,8 +631,8 @@ class Conductor:
     async def _wind_up(self) -> Result:
         """Stop what still runs, seal the folder, let everybody go."""
         if self._run.phase is not Phase.DONE:  # our own bug cut it short
-            for member in self._fleet:
-                self._say(member.id, Stop(self.run_id, "the controller failed", now=True))
+            for agent in self._books.epochs:
+                self._say(agent, Stop(self.run_id, "the controller failed", now=True))
         await self._journal.commit()
         await asyncio.to_thread(self._failures.close)
         if self._failures.left_out:
@@ -677,9 +671,10 @@ class Conductor:
 
     async def _dismiss(self) -> None:
         leave = self._order.placement == "embedded"
-        for member in self._fleet:
-            self._say(member.id, Bye(self.run_id, leave))
-            if leave:
+        for agent in self._books.epochs:
+            self._say(agent, Bye(self.run_id, leave))
+        if leave:
+            for member in self._fleet:
                 self._say(member.id, Bye("", leave))  # for one that took no part, or gave up
         # A ROUTER that is closed at once drops what it has just taken, in spite of LINGER (measured: each time).
         await asyncio.sleep(_BYE_S)
@@ -690,7 +685,8 @@ class Conductor:
         now_ns = self._clock()
         found: list[AgentView] = []
         order = self._books.assignment.agents if self._books.assignment is not None else ()
-        members = {member.id: member for member in self._fleet}
+        ours = ("", self.run_id)  # and not those that work for another run
+        members = {m.id: m for m in self._fleet if m.id in order or self._station.claimant(m.id) in ours}
         for agent in dict.fromkeys((*order, *self._processes.expected, *sorted(members))):
             member = members.get(agent)
             if order and agent not in order:

@@ -1,15 +1,13 @@
-"""What agents say: read, checked, and turned into events of the run.
+"""What agents say about a run: checked, and turned into events of the run.
 
-Whatever a peer sends, nothing is raised from here because of it: what cannot be
-read, is about another run or agent, or does not fit the phase is counted and
-forgotten. A delta is merged and written first, and acknowledged by the journal
-when it is durable.
+Whatever a peer sends, nothing is raised from here because of it: what is about
+another agent, or does not fit the phase, is counted and forgotten. A delta is
+merged and written first, and acknowledged by the journal when it is durable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from math import isfinite
 from typing import Protocol
 
 from loadgen.errors import IllegalTransition, WireError
@@ -17,28 +15,20 @@ from loadgen.measure.exemplar import Failure
 from loadgen.measure.merge import Accepted, Merge
 from loadgen.measure.waiting import check_waiting
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
-from loadgen.wire import codec
 from loadgen.wire.messages import (
-    PROTOCOL_MAJOR,
-    PROTOCOL_MINOR,
     Ack,
     BundleChunk,
     BundleRequest,
-    ClockPing,
-    ClockPong,
     Delta,
     Fin,
     Heartbeat,
-    Hello,
     Message,
     Ready,
     Refused,
-    Rejected,
     SetUpDone,
     Steered,
     TornDown,
     Waiting,
-    Welcome,
 )
 from loadgen_controller.books import Books
 from loadgen_controller.fleet import Fleet
@@ -57,10 +47,8 @@ from loadgen_controller.run import (
 )
 from loadgen_controller.troubles import Troubles
 
-__all__ = ["CHUNK_BYTES", "LEASE_S", "Intake"]
+__all__ = ["CHUNK_BYTES", "Intake"]
 
-LEASE_S = 8.0
-"""An agent that is not acknowledged for so long stops its load; shorter than `fleet.LOST_AFTER_NS`."""
 CHUNK_BYTES = 64 * 1024
 _CLOCK_ERROR_NS = 100 * NS_PER_MS
 """Above it the agent's start is only roughly at T0."""
@@ -80,9 +68,6 @@ class Desk(Protocol):
 
     def send(self, identity: bytes, message: Message) -> bool: ...
 
-    def greeted(self, agent: str) -> None:
-        """The agent has said Hello again: its connection was lost, and perhaps what was sent last."""
-
     def beating(self, agent: str, phase: str, adjusted: int) -> None:
         """The agent says where it stands: what it should have heard of can be said again.
 
@@ -97,7 +82,7 @@ class Desk(Protocol):
 
 
 class Intake:
-    """Takes what the router delivers."""
+    """Takes what the station delivers."""
 
     def __init__(
         self,
@@ -115,21 +100,10 @@ class Intake:
         self._desk, self._order, self._books, self._fleet = desk, order, books, fleet
         self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
 
-    def on_message(self, identity: bytes, agent: str, data: bytes) -> None:
-        """HOT, once a message: the peer's key may speak for `agent`."""
+    def take(self, agent: str, data: bytes, message: Message) -> None:
+        """HOT, once a message that names this run; `data` is the message as it came."""
         try:
-            message = codec.decode(data)
-        except WireError as error:
-            self._troubles.add("unreadable", f"from {agent}: {error}")
-            # Also the way in which one of another major version hears why it is not taken in.
-            if self._fleet.get(agent) is None:
-                self._desk.send(identity, Rejected(f"the controller cannot read it: {error}"))
-            return
-        try:
-            if isinstance(message, Hello):
-                self._hello(identity, agent, message)
-            else:
-                self._from_member(identity, agent, data, message)
+            self._take(agent, data, message)
         except IllegalTransition:
             self._troubles.add("unexpected", f"{type(message).__name__} of {agent} while {self._desk.run.phase.value}")
         except WireError as error:
@@ -142,61 +116,16 @@ class Intake:
             self._acknowledge(agent, epoch)
             self._settle(agent)
 
-    # -- registering --------------------------------------------------------------------------
-
-    def _hello(self, identity: bytes, agent: str, hello: Hello) -> None:
-        if reason := self._unwelcome(agent, hello):
-            self._troubles.add("rejected", f"{agent}: {reason}")
-            self._desk.send(identity, Rejected(reason))
-            return
-        events = self._fleet.hello(hello, identity, self._clock())
-        member = self._fleet.get(agent)
-        assert member is not None
-        self._desk.send(identity, Welcome(member.epoch, LEASE_S, self._books.run_id))
-        for event in events:
-            self._desk.tell(event)
-        if hello.region not in self._order.spec.regions:
-            self._books.notice(f"agent {agent} takes no part: the plan has no load in {hello.region}")
-        if not events:
-            self._desk.greeted(agent)
-
-    @staticmethod
-    def _unwelcome(agent: str, hello: Hello) -> str:
-        if hello.agent != agent:
-            return f"the key and connection are those of {agent}, not of {hello.agent}"
-        if hello.major != PROTOCOL_MAJOR:
-            return (
-                f"it speaks protocol {hello.major}.{hello.minor} and the controller {PROTOCOL_MAJOR}.{PROTOCOL_MINOR}:"
-                " run the same version of loadgen on both"
-            )
-        if not (isfinite(hello.weight) and hello.weight > 0):
-            return f"its weight is {hello.weight}, which is none"
-        return ""
-
     # -- members ------------------------------------------------------------------------------
 
-    def _from_member(self, identity: bytes, agent: str, data: bytes, message: Message) -> None:
-        member = self._fleet.get(agent)
-        if member is None or member.identity != identity:
-            # One that was replaced by a newer process of its name, or that we never met.
-            self._troubles.add("stranger", f"{type(message).__name__} of {agent}, which is not registered")
-            return
-        if isinstance(message, ClockPing):  # first of all: each microsecond here is an error of its clock
-            self._desk.send(identity, ClockPong(message.agent_ns, self._clock()))
-        for event in self._fleet.heard(agent, self._clock()):
-            self._desk.tell(event)
+    def _take(self, agent: str, data: bytes, message: Message) -> None:
         match message:
-            case ClockPing():
-                return
             case BundleRequest():
-                self._bundle(identity, agent, message)
+                self._bundle(agent, message)
             case Heartbeat():
-                if message.run_id in ("", self._books.run_id):
-                    if message.note:
-                        self._books.notice(f"{agent}: {message.note}")
-                    self._desk.beating(agent, message.phase, message.adjusted)
-            case _ if getattr(message, "run_id", None) != self._books.run_id:
-                self._troubles.add("other run", f"{type(message).__name__} of {agent}")
+                if message.note:
+                    self._books.notice(f"{agent}: {message.note}")
+                self._desk.beating(agent, message.phase, message.adjusted)
             case Delta():
                 self._delta(agent, data, message)
             case Waiting():
@@ -219,14 +148,15 @@ class Intake:
             case _:
                 self._troubles.add("unexpected", f"{type(message).__name__} of {agent} is not for a controller")
 
-    def _bundle(self, identity: bytes, agent: str, request: BundleRequest) -> None:
+    def _bundle(self, agent: str, request: BundleRequest) -> None:
         """One chunk for each request: the agent decides how many are on their way at a time."""
         order = self._order
         if request.sha256 != order.bundle_sha256 or not 0 <= request.offset < len(order.bundle):
             self._troubles.add("malformed", f"{agent} asks for a bundle that is not that of this run")
             return
         data = order.bundle[request.offset : request.offset + CHUNK_BYTES]
-        self._desk.send(identity, BundleChunk(request.sha256, request.offset, data))
+        if (member := self._fleet.get(agent)) is not None:
+            self._desk.send(member.identity, BundleChunk(request.sha256, request.offset, data))
 
     def _ready(self, agent: str, ready: Ready) -> None:
         assignment = self._books.assignment

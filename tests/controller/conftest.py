@@ -18,6 +18,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen_controller.conductor import Conductor, Result
 from loadgen_controller.order import Order
+from loadgen_controller.station import Station
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
 
@@ -62,6 +63,21 @@ def spec(**other: object) -> PlanSpec:
     return PlanSpec(**(usual | other))  # type: ignore[arg-type]
 
 
+def order_of(**other: object) -> Order:
+    """For agents that came from elsewhere, one a region."""
+    plan = spec(**other)
+    return Order(
+        spec=plan,
+        bundle=BUNDLE,
+        bundle_sha256=hashlib.sha256(BUNDLE).hexdigest(),
+        scenario="shop.py",
+        plan="",
+        seed=7,
+        agents=len(plan.regions),
+        placement="fleet",
+    )
+
+
 class Play:
     """One run on stage: the conductor and those who speak to it."""
 
@@ -69,24 +85,15 @@ class Play:
         self.clock = JumpingClock()
         own, pair = KeyPair.new(), KeyPair.new()
         self.keys = AgentKeys(pair, own.public)
-        plan = spec(**other)
-        order = Order(
-            spec=plan,
-            bundle=BUNDLE,
-            bundle_sha256=hashlib.sha256(BUNDLE).hexdigest(),
-            scenario="shop.py",
-            plan="",
-            seed=7,
-            agents=len(plan.regions),
-            placement="fleet",
-        )
         keys = ControllerKeys(own, {pair.public: "*"})
-        self.conductor = Conductor(order, runs_dir=runs_dir, keys=keys, clock=self.clock)
+        self.station = Station(keys, clock=self.clock)
+        self.station.start()
+        self.conductor = Conductor(order_of(**other), self.station, runs_dir=runs_dir)
         self.conducting = asyncio.create_task(self.conductor.conduct())
         self._agents: list[FakeAgent] = []
 
     def agent(self, agent: str, region: str, *, keys: AgentKeys | None = None, pid: int = 1) -> FakeAgent:
-        made = FakeAgent(self.conductor.address, keys or self.keys, agent, region, pid)
+        made = FakeAgent(self.station.address, keys or self.keys, agent, region, pid)
         self._agents.append(made)
         return made
 
@@ -112,6 +119,7 @@ class Play:
         self.conducting.cancel()
         with suppress(asyncio.CancelledError):
             await self.conducting
+        await self.station.close()
         for agent in self._agents:
             await agent.close()
 

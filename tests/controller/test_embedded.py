@@ -6,7 +6,8 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from loadgen_controller.embedded import EmbeddedAgents, agent_ids, clean_environ
 from loadgen_controller.order import Order
 from loadgen_controller.reread import reread
 from loadgen_controller.run import Phase
+from loadgen_controller.station import Station
 from tests.support.target import RunningTarget, running_target
 from tests.support.wire import until
 
@@ -48,9 +50,10 @@ def shop() -> Iterator[RunningTarget]:
         yield target
 
 
-def conductor(
+@asynccontextmanager
+async def conductor(
     tmp_path: Path, target: str, source: str = SCENARIO, **overrides: float
-) -> tuple[Conductor, EmbeddedAgents]:
+) -> AsyncIterator[tuple[Conductor, EmbeddedAgents]]:
     path = tmp_path / "look.py"
     path.write_text(source)
     scenario = load(path, None, Overrides(target=target, **overrides))  # type: ignore[arg-type]
@@ -66,7 +69,8 @@ def conductor(
         overrides_json=scenario.plan.overrides.to_json(),
     )
     agents = EmbeddedAgents(spec.regions)
-    return Conductor(order, runs_dir=tmp_path / "runs", keys=agents.keys, processes=agents), agents
+    async with Station(agents.keys) as station:
+        yield Conductor(order, station, runs_dir=tmp_path / "runs", processes=agents), agents
 
 
 def is_alive(pid: int) -> bool:
@@ -79,78 +83,78 @@ def is_alive(pid: int) -> bool:
 
 async def test_three_agents_drive_exactly_what_was_planned(tmp_path: Path, shop: RunningTarget) -> None:
     shop.reset()
-    run, agents = conductor(tmp_path, shop.url)
-    async with asyncio.timeout(60):
-        result = await run.conduct()
-    assert result.verdict.completeness.is_complete
-    assert [slo.verdict for slo in result.verdict.slos] == ["passed"]
-    assert result.exit_code in (ExitCode.PASSED, ExitCode.INVALID), "a busy machine may be unfit to measure"
-    assert [(a.agent, a.region) for a in result.verdict.completeness.agents] == [
-        ("eu", "eu"),
-        ("us-east", "us east"),
-        ("ap", "ap"),
-    ]
-    requests, iterations = result.summary["requests"], result.summary["iterations"]
-    assert isinstance(requests, dict)
-    assert isinstance(iterations, dict)
-    assert (iterations["due"], requests["finished"], requests["errors"]) == (100, 100, 0)
-    assert shop.stats()["requests"] == 100
-    by_agent = result.summary["agents"]
-    assert isinstance(by_agent, list)
-    assert [agent["requests"] for agent in by_agent] == [50, 30, 20]
-    assert reread(RunDir.open(result.run_dir)) == result.verdict
-    assert not any(map(is_alive, agents.pids.values()))
-    assert not agents._folder.exists(), "the keys are gone"
+    async with conductor(tmp_path, shop.url) as (run, agents):
+        async with asyncio.timeout(60):
+            result = await run.conduct()
+        assert result.verdict.completeness.is_complete
+        assert [slo.verdict for slo in result.verdict.slos] == ["passed"]
+        assert result.exit_code in (ExitCode.PASSED, ExitCode.INVALID), "a busy machine may be unfit to measure"
+        assert [(a.agent, a.region) for a in result.verdict.completeness.agents] == [
+            ("eu", "eu"),
+            ("us-east", "us east"),
+            ("ap", "ap"),
+        ]
+        requests, iterations = result.summary["requests"], result.summary["iterations"]
+        assert isinstance(requests, dict)
+        assert isinstance(iterations, dict)
+        assert (iterations["due"], requests["finished"], requests["errors"]) == (100, 100, 0)
+        assert shop.stats()["requests"] == 100
+        by_agent = result.summary["agents"]
+        assert isinstance(by_agent, list)
+        assert [agent["requests"] for agent in by_agent] == [50, 30, 20]
+        assert reread(RunDir.open(result.run_dir)) == result.verdict
+        assert not any(map(is_alive, agents.pids.values()))
+        assert not agents._folder.exists(), "the keys are gone"
 
 
 async def test_killed_agent_makes_the_run_incomplete_and_the_others_go_on(tmp_path: Path, shop: RunningTarget) -> None:
-    run, agents = conductor(tmp_path, shop.url, duration_s=4.0)
-    conducting = asyncio.create_task(run.conduct())
-    async with asyncio.timeout(60):
-        await until(lambda: run.view().merge.counters(agent="ap").iterations_finished, 30)
-        os.kill(agents.pids["ap"], signal.SIGKILL)
-        await until(lambda: run.run.lost == frozenset({"ap"}))
-        assert run.run.phase is Phase.RUNNING
-        result = await conducting
-    assert result.exit_code in (ExitCode.INCOMPLETE, ExitCode.INVALID), "a busy machine may be unfit to measure"
-    complete = {a.agent: (a.is_complete, a.missing_s > 0) for a in result.verdict.completeness.agents}
-    assert complete == {"eu": (True, False), "us-east": (True, False), "ap": (False, True)}
-    (missing,) = (reason for reason in result.verdict.reasons if reason.startswith("agent ap (ap): no data from"))
-    assert "was ended by SIGKILL" in missing
+    async with conductor(tmp_path, shop.url, duration_s=4.0) as (run, agents):
+        conducting = asyncio.create_task(run.conduct())
+        async with asyncio.timeout(60):
+            await until(lambda: run.view().merge.counters(agent="ap").iterations_finished, 30)
+            os.kill(agents.pids["ap"], signal.SIGKILL)
+            await until(lambda: run.run.lost == frozenset({"ap"}))
+            assert run.run.phase is Phase.RUNNING
+            result = await conducting
+        assert result.exit_code in (ExitCode.INCOMPLETE, ExitCode.INVALID), "a busy machine may be unfit to measure"
+        complete = {a.agent: (a.is_complete, a.missing_s > 0) for a in result.verdict.completeness.agents}
+        assert complete == {"eu": (True, False), "us-east": (True, False), "ap": (False, True)}
+        (missing,) = (reason for reason in result.verdict.reasons if reason.startswith("agent ap (ap): no data from"))
+        assert "was ended by SIGKILL" in missing
 
 
 async def test_agents_are_ended_also_when_the_run_is_cancelled(tmp_path: Path, shop: RunningTarget) -> None:
-    run, agents = conductor(tmp_path, shop.url, duration_s=60.0)
-    conducting = asyncio.create_task(run.conduct())
-    await until(lambda: run.run.phase is Phase.RUNNING, 30)
-    pids = list(agents.pids.values())
-    conducting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await conducting
-    assert not any(map(is_alive, pids))
+    async with conductor(tmp_path, shop.url, duration_s=60.0) as (run, agents):
+        conducting = asyncio.create_task(run.conduct())
+        await until(lambda: run.run.phase is Phase.RUNNING, 30)
+        pids = list(agents.pids.values())
+        conducting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await conducting
+        assert not any(map(is_alive, pids))
 
 
 async def test_fault_that_shows_only_at_the_agent_is_the_scenarios(tmp_path: Path) -> None:
     source = SCENARIO.replace("import Plan", "import Plan  # noqa\nimport os, sys\nfrom loadgen import Plan").replace(
         "@journey", 'if "loadgen_agent.worker" in sys.modules["__main__"].__spec__.name:\n    1 / 0\n\n@journey'
     )
-    run, _ = conductor(tmp_path, "http://127.0.0.1:1", source)
-    async with asyncio.timeout(60):
-        result = await run.conduct()
-    assert result.exit_code is ExitCode.USAGE
-    assert any("look.py:" in reason for reason in result.verdict.reasons)
+    async with conductor(tmp_path, "http://127.0.0.1:1", source) as (run, _):
+        async with asyncio.timeout(60):
+            result = await run.conduct()
+        assert result.exit_code is ExitCode.USAGE
+        assert any("look.py:" in reason for reason in result.verdict.reasons)
 
 
 async def test_agent_process_that_cannot_start_ends_the_run_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loadgen_controller.embedded.AGENT_MODULE", "loadgen_agent.not_there")
-    run, _ = conductor(tmp_path, "http://127.0.0.1:1")
-    async with asyncio.timeout(60):
-        result = await run.conduct()
-    assert result.exit_code is ExitCode.FLEET
-    assert "exited with code 1" in result.verdict.reasons[0]
-    assert "No module named loadgen_agent.not_there" in result.verdict.reasons[0]
+    async with conductor(tmp_path, "http://127.0.0.1:1") as (run, _):
+        async with asyncio.timeout(60):
+            result = await run.conduct()
+        assert result.exit_code is ExitCode.FLEET
+        assert "exited with code 1" in result.verdict.reasons[0]
+        assert "No module named loadgen_agent.not_there" in result.verdict.reasons[0]
 
 
 def test_ids_are_safe_and_differ_whatever_the_regions_are_called() -> None:

@@ -90,8 +90,11 @@ class FakeAgent:
         welcome = await self.join()
         prepare = await self.next(Prepare)
         self.recording.run_id, self.recording.epoch = prepare.run_id, welcome.epoch
-        await self.send(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, 1000))
+        await self.ready(prepare)
         return prepare
+
+    async def ready(self, prepare: Prepare) -> None:
+        await self.send(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, 1000))
 
     async def fetch(self, prepare: Prepare) -> bytes:
         data = b""

@@ -51,6 +51,7 @@ from loadgen_controller.scenario import (
     UsersOption,
     load_scenario,
 )
+from loadgen_controller.station import Station
 from loadgen_controller.watch import Watch
 
 NAME = "run"
@@ -241,19 +242,18 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
         agents = EmbeddedAgents(order.spec.regions, placement.per_region, placement.workers)
         processes, keys = agents, agents.keys
     try:
-        conductor = Conductor(
-            order, runs_dir=placement.runs_dir, keys=keys, listen=listen or "127.0.0.1:0", processes=processes
-        )
-    except BaseException:
+        station = Station(keys, listen or "127.0.0.1:0")
+        async with station:
+            conductor = Conductor(order, station, runs_dir=placement.runs_dir, processes=processes)
+            if console is not None and listen is not None:
+                console.print(f"listening on {station.address} for {order.agents} agents", soft_wrap=True)
+            stop = Stopping(conductor.request_stop)
+            with stop.on_signals(asyncio.get_running_loop()):
+                async with _asked(conductor), _shown(conductor, stop, console):
+                    return await conductor.conduct()
+    finally:
         if processes is not None:
             await processes.end(0)
-        raise
-    if console is not None and listen is not None:
-        console.print(f"listening on {conductor.address} for {order.agents} agents", soft_wrap=True)
-    stop = Stopping(conductor.request_stop)
-    with stop.on_signals(asyncio.get_running_loop()):
-        async with _asked(conductor), _shown(conductor, stop, console):
-            return await conductor.conduct()
 
 
 @contextlib.asynccontextmanager
