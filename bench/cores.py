@@ -22,7 +22,7 @@ from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
 from bench.machine import pinned
 from bench.report import Section, held
 from bench.worker import cpu_s, lag_us, worst_second
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.measure.delta import Delta

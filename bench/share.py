@@ -11,8 +11,9 @@ import numpy as np
 from bench.report import Section, cost_ns, spread
 from loadgen.engine.schedule import due_times
 from loadgen.engine.share import Share
-from loadgen.profile import ArrivalProfile, Stage
-from loadgen.spacing import Renewal
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.spacing import Renewal
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S
 
 HOW = """\

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.measure.delta import Counters, Delta

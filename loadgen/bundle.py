@@ -30,7 +30,7 @@ from loadgen.errors import BundleError
 from loadgen.units import format_count
 
 if TYPE_CHECKING:
-    from loadgen.dsl.loader import Scenario
+    from loadgen.dsl.reading.loader import Scenario
 
 __all__ = ["MAX_BYTES", "MAX_FILES", "Bundle", "pack", "pack_files", "unpack", "verify"]
 

@@ -11,18 +11,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from loadgen.drives import ClosedDrive, CountedDrive, Drive, Mark, OpenDrive
-from loadgen.dsl.feed import open_feed
+from loadgen.dsl.data.feed import open_feed
 from loadgen.dsl.lanes import Lane
 from loadgen.dsl.life import BoundJourney
 from loadgen.dsl.plan import Plan
 from loadgen.dsl.tally import Tally
 from loadgen.engine.clock import MonotonicClock, sleep_or_stop, sleep_to
+from loadgen.engine.drives import ClosedDrive, CountedDrive, Drive, Mark, OpenDrive
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.rendezvous import END_GRACE_S, Points
 from loadgen.engine.share import RandomMix, RowIndex, Share
 from loadgen.engine.users import Life, UserPool
-from loadgen.profile import IterationProfile, OpenProfile, Stage, UserProfile
+from loadgen.profiles.profile import IterationProfile, OpenProfile, UserProfile
+from loadgen.profiles.stage import Stage
 
 __all__ = ["MAX_USERS", "LaneDrive", "bind"]
 

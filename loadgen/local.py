@@ -21,8 +21,8 @@ from time import perf_counter_ns
 from typing import Any
 
 from loadgen.clients import generator_faults, network_of, tls_context
-from loadgen.dsl.loader import Scenario
 from loadgen.dsl.people import People
+from loadgen.dsl.reading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.user import User
 from loadgen.engine.clock import MonotonicClock, sleep_to
@@ -37,7 +37,8 @@ from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.exemplar import MAX_EXEMPLARS
 from loadgen.measure.redact import Redactor
 from loadgen.measure.waiting import WaitingAt
-from loadgen.profile import OpenProfile, Stage
+from loadgen.profiles.profile import OpenProfile
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 __all__ = ["Drive", "Totals"]

@@ -24,13 +24,13 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.dsl.executor import Executor, Lowered
+from loadgen.dsl.executors.base import Executor, Lowered
 from loadgen.dsl.lanes import lane_of
 from loadgen.engine.schedule import due_times, own_iterations
 from loadgen.engine.share import Share
 from loadgen.errors import ScenarioError
-from loadgen.profile import IterationProfile, OpenProfile, UserProfile
-from loadgen.timeline import Schedule
+from loadgen.profiles.profile import IterationProfile, OpenProfile, UserProfile
+from loadgen.profiles.timeline import Schedule
 from loadgen.units import NS_PER_S, format_count, format_duration
 
 __all__ = ["Checked", "check_executor"]

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from loadgen.dsl.executors.steering import Decision, SteeringExecutor, decision_wrong
 from loadgen.dsl.outcome import fault_text
 from loadgen.dsl.plan import Plan
-from loadgen.dsl.steering import Decision, SteeringExecutor, decision_wrong
 from loadgen.measure.look import Look
 from loadgen.wire.messages import Message, Steer, Steered
 

@@ -21,8 +21,8 @@ from typing import NoReturn
 
 import uvloop
 
-from loadgen.dsl.loader import load
 from loadgen.dsl.outcome import fault_text
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import LoadgenError, ScenarioError

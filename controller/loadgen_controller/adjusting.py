@@ -1,7 +1,7 @@
 """What is asked of a run that goes on, checked, and made into what agents are told. Pure.
 
 A wish is what a person says: pause, resume, scale, skip a stage. For each load
-that it is about it changes the load's course (`loadgen/edits.py`), and whatever
+that it is about it changes the load's course (`loadgen/profiles/edits.py`), and whatever
 that changes of the load becomes one numbered Adjust for all agents. So agents
 know nothing of pauses: to them a load has other stages from a time on.
 
@@ -18,9 +18,12 @@ from typing import Literal
 import msgspec
 
 from loadgen.dsl.spec import LaneSpec, PlanSpec
-from loadgen.edits import Course, is_pause, length, stage_text, value_text
 from loadgen.errors import UsageError
-from loadgen.profile import ArrivalProfile, Profile, Stage, TimedProfile, UserProfile, pieces_of
+from loadgen.profiles.edits import Course, is_pause
+from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile
+from loadgen.profiles.stage import Stage, length
+from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.words import pieces_of, stage_text, value_text
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import Adjust
 

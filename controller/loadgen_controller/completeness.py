@@ -16,7 +16,8 @@ from typing import Final
 from loadgen.measure.delta import Counters
 from loadgen.measure.loss import NOBODY, Loss
 from loadgen.measure.merge import Epoch, Merge
-from loadgen.profile import IterationProfile, OpenProfile, Profile, Stage, UserProfile
+from loadgen.profiles.profile import IterationProfile, OpenProfile, Profile, UserProfile
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment

@@ -24,7 +24,7 @@ from loadgen.errors import BugError, ExitCode, FleetError, StorageError, UsageEr
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import time_text
 from loadgen.measure.rundir import RunDir, new_run_id
-from loadgen.profile import Stage
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen.wire.messages import (
     ADJUSTABLE_MINOR,

@@ -17,7 +17,8 @@ import msgspec
 
 from loadgen.dsl.spec import LaneSpec, PlanSpec
 from loadgen.engine.share import RowIndex
-from loadgen.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, TimedProfile, UserProfile
+from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
+from loadgen.profiles.timed import TimedProfile
 from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio
 from loadgen_controller.rehearsal import Stepped
 

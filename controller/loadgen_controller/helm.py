@@ -37,7 +37,7 @@ _NOT_OVERDUE: Final = 1e-9
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`loadgen.dsl.steering.Finding`, as it travels."""
+    """`loadgen.dsl.executors.steering.Finding`, as it travels."""
 
     verdict: str
     text: str

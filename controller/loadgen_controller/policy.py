@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loadgen.dsl.environment import Policy
-from loadgen.dsl.graph import Graph
+from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.loader import Scenario
 from loadgen.dsl.plan import Plan
-from loadgen.dsl.source import read_source
+from loadgen.dsl.reading.loader import Scenario
+from loadgen.dsl.reading.source import read_source
 from loadgen.errors import Fault
-from loadgen.profile import OpenProfile, Profile, UserProfile
+from loadgen.profiles.profile import OpenProfile, Profile, UserProfile
 from loadgen.units import format_rate
 
 __all__ = ["violations"]

@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 
 from loadgen.clients import network_of, tls_context
 from loadgen.clients.phased import PhasedMeter, phases_of
-from loadgen.dsl.graph import Graph
+from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.life import BoundJourney, JourneyLife
-from loadgen.dsl.loader import Scenario
 from loadgen.dsl.outcome import fault_text
 from loadgen.dsl.people import People
+from loadgen.dsl.reading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.engine.places import Place
 from loadgen.engine.recorder import Recorder
@@ -34,7 +34,7 @@ from loadgen.lane import bind
 from loadgen.measure.exemplar import Failure
 from loadgen.measure.redact import Redactor
 from loadgen.measure.series import OK, SKIPPED, Phase
-from loadgen.profile import OpenProfile, UserProfile
+from loadgen.profiles.profile import OpenProfile, UserProfile
 from loadgen.units import NS_PER_S, format_count
 
 __all__ = ["LONGEST_THINK_S", "Rehearsed", "Seen", "Stepped", "rehearse", "rehearse_arrival"]

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from loadgen.clients import Http, network_of, tls_context
-from loadgen.dsl.loader import Scenario, load, split_plan
+from loadgen.dsl.reading.loader import Scenario, load, split_plan
 from loadgen.dsl.spec import Overrides
 from loadgen_controller.guard import check_target, check_ways
 from loadgen_controller.options import Wrongs, overrides_of

@@ -15,7 +15,7 @@ from loadgen.dsl.spec import highest_sum
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode
 from loadgen.measure.merge import Merge, check_invariant
 from loadgen.measure.objective import Objective, SloResult, describe, evaluate_all
-from loadgen.profile import OpenProfile, Profile
+from loadgen.profiles.profile import OpenProfile, Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment

@@ -27,7 +27,7 @@ from loadgen.errors import Fault
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from loadgen.dsl.feed import Feed
+    from loadgen.dsl.data.feed import Feed
     from loadgen.dsl.trial import Trial
     from loadgen.dsl.user import User, UserWith
 

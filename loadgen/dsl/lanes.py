@@ -20,16 +20,18 @@ from math import isfinite
 from typing import Any, Final, Literal
 
 from loadgen.dsl.arguments import Wrong, max_users_wrong, read_weights
-from loadgen.dsl.executor import Executor, Lowered
-from loadgen.dsl.feed import Feed
+from loadgen.dsl.data.feed import Feed
+from loadgen.dsl.executors.base import Executor, Lowered
+from loadgen.dsl.graphs.node import Node
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.node import Node
 from loadgen.dsl.origin import here
 from loadgen.dsl.spec import SteeringSpec, highest_sum
 from loadgen.engine.share import RowIndex
 from loadgen.errors import Fault, ProfileError
-from loadgen.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, TimedProfile, UserProfile
-from loadgen.timeline import Positions, Schedule, Timeline, exact
+from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
+from loadgen.profiles.stage import exact
+from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.timeline import Positions, Schedule, Timeline
 from loadgen.units import parse_duration
 
 __all__ = [

@@ -33,8 +33,8 @@ from loadgen.dsl.arguments import (
     read_weights,
     url_wrong,
 )
-from loadgen.dsl.executor import Executor
-from loadgen.dsl.graph import Graph
+from loadgen.dsl.executors.base import Executor
+from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.lanes import (
     MAX_LOADS,
@@ -64,7 +64,7 @@ from loadgen.dsl.spec import (
 )
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.measure.objective import Objective
-from loadgen.profile import OpenProfile, Profile, UserProfile
+from loadgen.profiles.profile import OpenProfile, Profile, UserProfile
 from loadgen.units import format_duration, parse_duration
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import msgspec
 
 from loadgen.measure.custom import MetricSpec
 from loadgen.measure.objective import Objective
-from loadgen.profile import IterationProfile, OpenProfile, Profile, exact
+from loadgen.profiles.profile import IterationProfile, OpenProfile, Profile
+from loadgen.profiles.stage import exact
 from loadgen.units import NS_PER_S
 
 __all__ = [

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from loadgen.engine.share import RandomMix, Share
-from loadgen.profile import IterationProfile
-from loadgen.timeline import Dues
+from loadgen.profiles.profile import IterationProfile
+from loadgen.profiles.timeline import Dues
 
 __all__ = ["BLOCK", "Block", "due_times", "own_iterations"]
 

@@ -32,7 +32,7 @@ from loadgen.measure.look import Look, Part
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import Kind, Metric, SeriesKey
 from loadgen.measure.waiting import WaitingAt
-from loadgen.profile import Stage
+from loadgen.profiles.stage import Stage
 from loadgen.wire import messages as m
 from loadgen.wire.v1 import wire_pb2 as pb
 

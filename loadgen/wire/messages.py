@@ -21,7 +21,7 @@ from loadgen.errors import Fault
 from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.look import Look
 from loadgen.measure.waiting import WaitingAt
-from loadgen.profile import Stage
+from loadgen.profiles.stage import Stage
 
 __all__ = [
     "ADJUSTABLE_MINOR",
@@ -136,8 +136,8 @@ class Prepare:
     life: int = 0
     """Supervisor to worker only: how many processes have had this place before."""
     digests: tuple[str, ...] = ()
-    """Of each load what its own times were told by where the run was ordered (`loadgen.profile.digest_of`); empty for
-    loads without any. A worker that comes to others refuses."""
+    """Of each load what its own times were told by where the run was ordered (`loadgen.profiles.timed.digest_of`);
+    empty for loads without any. A worker that comes to others refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ class Steered:
     error: str = ""
     """Why there is no decision: it raised, or answered what is none."""
     finding_json: bytes = b""
-    """`loadgen.dsl.steering.Finding` as JSON; empty where there is none."""
+    """`loadgen.dsl.executors.steering.Finding` as JSON; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import IllegalTransition
-from loadgen.profile import Stage as LoadStage
+from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.wire.messages import (
     Adjust,
     Fin,

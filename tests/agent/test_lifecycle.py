@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from loadgen.errors import ExitCode, IllegalTransition
-from loadgen.profile import Stage
+from loadgen.profiles.stage import Stage
 from loadgen.wire.messages import (
     Adjust,
     Bye,

@@ -12,9 +12,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from loadgen.dsl.executors.steering import Decision, Finding, SteeringExecutor
 from loadgen.dsl.plan import Plan
 from loadgen.dsl.slo import p
-from loadgen.dsl.steering import Decision, Finding, SteeringExecutor
 from loadgen.measure.look import Look
 from loadgen.wire.messages import Message, Steer, Steered
 from loadgen_agent.steersman import Steersman

@@ -18,7 +18,7 @@ import pytest
 from loadgen.bundle import Bundle, pack_files
 from loadgen.errors import ExitCode, Fault
 from loadgen.measure.loss import NOBODY, Loss
-from loadgen.profile import Stage as LoadStage
+from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.wire.messages import (
     Adjust,
     BundleRequest,

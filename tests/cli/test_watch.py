@@ -15,7 +15,8 @@ from loadgen.measure.due import DueCounts
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective
 from loadgen.measure.series import SeriesKey
-from loadgen.profile import ArrivalProfile, Profile, Stage, UserProfile
+from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.adjusting import Adjustments, Wish
 from loadgen_controller.run import Phase

@@ -13,7 +13,8 @@ import pytest
 
 from loadgen.dsl.spec import JourneySpec, PlanSpec
 from loadgen.measure.objective import Objective
-from loadgen.profile import ArrivalProfile, Stage
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen_controller.conductor import Conductor, Result

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from loadgen.dsl.spec import JourneySpec, LaneSpec, PlanSpec
-from loadgen.edits import OPEN, PAUSE
 from loadgen.errors import UsageError
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, TimedProfile, UserProfile
+from loadgen.profiles.edits import OPEN, PAUSE
+from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
+from loadgen.profiles.stage import Stage
+from loadgen.profiles.timed import TimedProfile
 from loadgen.units import NS_PER_S as S
 from loadgen_controller.adjusting import Adjustments, Wish, as_rows
 from tests.controller.conftest import spec

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.edits import PAUSE
 from loadgen.errors import ExitCode, Fault, FleetError, StorageError, UsageError
 from loadgen.measure.rundir import RunDir
-from loadgen.profile import Stage as LoadStage
+from loadgen.profiles.edits import PAUSE
+from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import AgentKeys, KeyPair

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.bundle import pack
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import ExitCode
 from loadgen.measure.rundir import RunDir

@@ -8,7 +8,7 @@ from statistics import stdev
 import numpy as np
 import pytest
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import PlanSpec
 from loadgen.engine.share import Share
 from loadgen_controller.forecast import Forecast, RowsOf, Tried, detectable, forecast, lines

@@ -13,7 +13,8 @@ from loadgen.measure.due import DueCounts
 from loadgen.measure.look import Part
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective
-from loadgen.profile import ArrivalProfile, Stage
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Steered
 from loadgen_controller.adjusting import Adjustments

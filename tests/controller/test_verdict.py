@@ -13,7 +13,8 @@ from loadgen.measure.due import DueCounts
 from loadgen.measure.loss import NOBODY, Loss
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective
-from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
+from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.assign import Assignment
 from loadgen_controller.run import End, Reason

@@ -32,10 +32,10 @@ from loadgen.clients import HttpClient
 from loadgen.clients.prepare import AllOptions
 from loadgen.clients.replies import Reply
 from loadgen.clients.streams import StreamedReply
+from loadgen.dsl.data.feed import Feed
 from loadgen.dsl.environment import Policy, read_environment, read_settings
-from loadgen.dsl.feed import Feed
-from loadgen.dsl.load import Arrivals, Users
-from loadgen.dsl.loader import load
+from loadgen.dsl.executors.standard import Arrivals, Users
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.report.opened import Run
 from loadgen_controller.commands.new import SCENARIO as NEW

@@ -12,7 +12,7 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.measure.delta import Delta

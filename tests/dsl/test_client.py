@@ -9,8 +9,8 @@ import pytest
 
 from loadgen import Http, Plan, iterations, journey
 from loadgen.clients import HttpClient, StockHttpClient, TcpNetwork
-from loadgen.dsl.loader import load
 from loadgen.dsl.people import People
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.dsl.user import User
 from loadgen.engine.recorder import Recorder

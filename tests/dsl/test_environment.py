@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.dsl.environment import Policy, find_settings, merged, read_environment, read_settings
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
 from loadgen_controller.options import Wrongs, overrides_of

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from loadgen import Plan, User, arrivals, feed, iterations, journey, p, users
 from loadgen.dsl.lanes import Load
-from loadgen.dsl.loader import load
 from loadgen.dsl.plan import rows_needed
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides, PlanSpec, highest_sum
 from loadgen.errors import ScenarioError
-from loadgen.profile import ArrivalProfile, Stage
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S
 from tests.support.scenarios import browse_with
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.dsl.loader import load
 from loadgen.dsl.metric import counter, gauge, metrics_declared, rate, trend
+from loadgen.dsl.reading.loader import load
 from loadgen.engine.recorder import Recorder
 from loadgen.errors import UsageError
 from loadgen.measure.custom import MAX_CUSTOM, CustomStats

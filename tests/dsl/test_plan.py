@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, users
 from loadgen.clients import Connections, Trace
-from loadgen.dsl.loader import load
 from loadgen.dsl.plan import rows_needed
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides, PlanSpec, TraceSpec, parse_regions
 from loadgen.errors import ScenarioError
 from loadgen.units import NS_PER_S

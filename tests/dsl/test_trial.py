@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from loadgen import Journey, ScenarioError, User, feed, journey, reply
-from loadgen.dsl.loader import load
 from loadgen.dsl.metric import counter, gauge, trend
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.user import UserWith
 from loadgen.errors import ExpectFailed, UsageError
 

@@ -17,15 +17,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from loadgen.drives import ClosedDrive, CountedDrive, Mark, OpenDrive
-from loadgen.edits import PAUSE, Course
 from loadgen.engine.clock import MonotonicClock
+from loadgen.engine.drives import ClosedDrive, CountedDrive, Mark, OpenDrive
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.share import Share
 from loadgen.engine.users import Arrival, Life, UserPool
 from loadgen.errors import UsageError
-from loadgen.profile import ArrivalProfile, IterationProfile, Profile, Stage, TimedProfile, UserProfile
-from loadgen.timeline import Listed, Schedule, Timeline
+from loadgen.profiles.edits import PAUSE, Course
+from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
+from loadgen.profiles.stage import Stage
+from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.timeline import Listed, Schedule, Timeline
 from tests.support.lives import QuickLife
 
 S, MS = 1_000_000_000, 1_000_000

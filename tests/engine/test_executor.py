@@ -14,7 +14,8 @@ from loadgen.engine.recorder import Recorder
 from loadgen.engine.schedule import due_times
 from loadgen.engine.share import Share
 from loadgen.engine.users import Arrival, Life, UserPool
-from loadgen.profile import ArrivalProfile, Stage
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.stage import Stage
 from tests.support.clock import JumpClock
 from tests.support.lives import QuickLife
 

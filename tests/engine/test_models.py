@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.dsl.load import Arrivals, arrivals
-from loadgen.dsl.shapes import break_point, soak, spike, stress
+from loadgen.dsl.executors.shapes import break_point, soak, spike, stress
+from loadgen.dsl.executors.standard import Arrivals, arrivals
 from loadgen.engine.schedule import due_times, own_iterations
 from loadgen.engine.share import Share, order
-from loadgen.profile import ArrivalProfile, IterationProfile, Stage
-from loadgen.spacing import Renewal
+from loadgen.profiles.profile import ArrivalProfile, IterationProfile
+from loadgen.profiles.spacing import Renewal
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S
 from tests.support.laws import ks
 

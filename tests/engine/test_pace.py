@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.drives import ClosedDrive
-from loadgen.edits import PAUSE
 from loadgen.engine.clock import Clock
 from loadgen.engine.crowd import Changes, Crowd
+from loadgen.engine.drives import ClosedDrive
 from loadgen.engine.executor import drive_users
 from loadgen.engine.pace import Cycles, Pace, next_cycle
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.share import Share
 from loadgen.engine.users import Arrival, UserPool
-from loadgen.profile import Stage, UserProfile
+from loadgen.profiles.edits import PAUSE
+from loadgen.profiles.profile import UserProfile
+from loadgen.profiles.stage import Stage
 from tests.engine.test_drives import MS, Room
 from tests.support.clock import JumpClock
 from tests.support.lives import QuickLife

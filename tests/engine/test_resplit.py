@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from loadgen.engine.schedule import due_times
 from loadgen.engine.share import Share
 from loadgen.errors import ProfileError
-from loadgen.profile import ArrivalProfile, TimedProfile
-from loadgen.timeline import Listed, Schedule, Stage, Timeline
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.stage import Stage
+from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.timeline import Listed, Schedule, Timeline
 
 S = 1_000_000_000
 rates = st.sampled_from([0.0, 0.5, 1.0, 3.0, 10.0, 33.3, 120.0])

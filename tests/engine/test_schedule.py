@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from loadgen.engine.schedule import BLOCK, Block, due_times, own_iterations
 from loadgen.engine.share import Share, order
-from loadgen.profile import ArrivalProfile, IterationProfile, Stage, UserProfile
+from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
+from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S
 
 S = NS_PER_S

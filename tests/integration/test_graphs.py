@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen import Graph, Trial, reply
-from loadgen.dsl.loader import Scenario, load
+from loadgen.dsl.reading.loader import Scenario, load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.units import NS_PER_MS

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.engine.share import Share
-from loadgen.profile import ArrivalProfile
+from loadgen.profiles.profile import ArrivalProfile
 from tests.support.run import DATA, Finished, loadgen
 from tests.support.target import running_target
 

@@ -12,13 +12,13 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
-from loadgen.edits import PAUSE
 from loadgen.local import Drive, Totals
 from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.merge import Merge
-from loadgen.profile import Stage
+from loadgen.profiles.edits import PAUSE
+from loadgen.profiles.stage import Stage
 from loadgen.target import TargetConfig, serve
 from tests.support.scenarios import HEAD, write
 

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from time import perf_counter_ns
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive, Totals
 from loadgen.measure.custom import CustomStats

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.local import Drive
 from tests.support.scenarios import write
 

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 from loadgen.dsl.chance import fixed
-from loadgen.dsl.graph import Graph
-from loadgen.dsl.loader import Scenario, load
+from loadgen.dsl.graphs.graph import Graph
+from loadgen.dsl.reading.loader import Scenario, load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.measured import Row
 from loadgen.measure.merge import Merge
-from loadgen.profile import ArrivalProfile
+from loadgen.profiles.profile import ArrivalProfile
 from loadgen.units import NS_PER_MS
 from tests.support.target import RunningTarget, running_target
 

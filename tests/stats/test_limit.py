@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.dsl.climb import Phase
-from loadgen.dsl.limit import hold, search
+from loadgen.dsl.executors.climb import Phase
+from loadgen.dsl.executors.limit import hold, search
 from loadgen.dsl.slo import p
 from tests.support.queues import Targeted, dm1, driven, fixed, longest_s, mm1, mmc
 

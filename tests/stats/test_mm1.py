@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 import uvloop
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.measure.batches import Batches

@@ -9,7 +9,7 @@ from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHe
 from loadgen.measure.look import Look, Part
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import SeriesKey
-from loadgen.profile import Stage
+from loadgen.profiles.stage import Stage
 from loadgen.wire import messages as m
 
 U32 = st.integers(0, 2**32 - 1)

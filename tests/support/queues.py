@@ -15,7 +15,7 @@ from math import exp, factorial, log
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.dsl.climb import Climb, ClimbTerms, begin, step
+from loadgen.dsl.executors.climb import Climb, ClimbTerms, begin, step
 from loadgen.measure.look import RUNGS, Look, Part
 
 __all__ = ["LOOK_S", "Queue", "Targeted", "dm1", "driven", "fixed", "longest_s", "mm1", "mmc"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-from loadgen.dsl.loader import load
+from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
 

@@ -15,7 +15,7 @@ from loadgen.errors import Fault, WireError
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.look import Look, Part
 from loadgen.measure.series import SeriesKey
-from loadgen.profile import Stage
+from loadgen.profiles.stage import Stage
 from loadgen.wire import codec
 from loadgen.wire import messages as m
 from loadgen.wire.codec import MAX_MESSAGE_BYTES, decode, encode

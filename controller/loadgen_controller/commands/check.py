@@ -14,7 +14,7 @@ from rich.text import Text
 
 from loadgen.bundle import pack
 from loadgen.dsl.environment import find_settings, read_settings
-from loadgen.dsl.loader import Scenario
+from loadgen.dsl.reading.loader import Scenario
 from loadgen.errors import ExitCode, UsageError
 from loadgen.measure.exemplar import Failure
 from loadgen.measure.series import PHASES

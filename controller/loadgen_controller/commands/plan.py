@@ -9,10 +9,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from loadgen.dsl.feed import open_feed
-from loadgen.dsl.graph import Graph
-from loadgen.dsl.loader import Scenario
+from loadgen.dsl.data.feed import open_feed
+from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.plan import rows_needed
+from loadgen.dsl.reading.loader import Scenario
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
 from loadgen_controller.forecast import RowsOf, Tried, forecast, lines, on_average

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from loadgen.bundle import pack
-from loadgen.dsl.loader import Scenario
+from loadgen.dsl.reading.loader import Scenario
 from loadgen.errors import BundleError, Fault, ScenarioError, StorageError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read

@@ -1,0 +1,461 @@
+"""Files of rows: CSV and JSON lines, every row checked, all faults told with file and line.
+
+The file stays in memory as it is, with the place of each record; a row is made of
+its bytes when it is asked for. A file beyond FULL_CHECK_BYTES is mapped instead, so
+that workers share its pages; of its rows the structure is checked (rowindex.py), and
+the types of the first and of a random sample. How many were not is in `unchecked`.
+"""
+
+from __future__ import annotations
+
+import csv
+import mmap
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from difflib import get_close_matches
+from io import BytesIO
+from pathlib import Path
+from random import Random
+from re import fullmatch
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+import numpy as np
+
+from loadgen.dsl.data.rowindex import Records, csv_records, json_records
+from loadgen.dsl.origin import Origin
+from loadgen.errors import Fault, ScenarioError
+
+__all__ = [
+    "FULL_CHECK_BYTES",
+    "MOST_FAULTS",
+    "FileFaults",
+    "Given",
+    "Table",
+    "closest",
+    "read_table",
+    "schema_faults",
+    "unreadable",
+]
+
+Row = TypeVar("Row")
+Row_co = TypeVar("Row_co", covariant=True)
+
+MOST_FAULTS = 10
+"""Faults of one file that are told one by one; the rest are counted."""
+FULL_CHECK_BYTES = 16 << 20
+"""Larger files are mapped, and only some of their rows checked: from 360,000 rows of 46 bytes on, which take 0.7 s."""
+_CHECKED = 100_000
+"""Rows of a large file whose types are checked: so many at its beginning, and as many anywhere."""
+_BATCH = 1_000
+
+
+class Table(Protocol[Row_co]):
+    """Rows by their place; each is made when it is asked for."""
+
+    @property
+    def unchecked(self) -> int:
+        """Rows whose types were not checked."""
+
+    def at(self, i: int) -> Row_co: ...
+    def __len__(self) -> int: ...
+
+
+class Given(Generic[Row]):
+    """Rows that are there already."""
+
+    unchecked = 0
+
+    def __init__(self, given: Sequence[Row]) -> None:
+        self.at = given.__getitem__
+        self._count = len(given)
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class _Mapped(Generic[Row]):
+    """A large file's bytes as they are on the disk."""
+
+    def __init__(self, data: mmap.mmap, records: Records, read: Callable[[bytes], Row]) -> None:
+        self._data, self._read = data, read
+        self._starts, self._ends = records.starts, records.ends
+        self.unchecked = max(0, len(records) - 2 * _CHECKED)
+
+    def at(self, i: int) -> Row:
+        return self._read(self._data[self._starts[i] : self._ends[i]])
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def sample(self) -> Iterator[int]:
+        """Those to check, in order."""
+        count = len(self)
+        yield from range(min(count, _CHECKED))
+        if count > _CHECKED:
+            some = Random(count).sample(range(_CHECKED, count), min(_CHECKED, count - _CHECKED))  # noqa: S311
+            yield from sorted(some)
+
+    def record(self, i: int) -> bytes:
+        return self._data[self._starts[i] : self._ends[i]]
+
+    def line(self, i: int) -> int:
+        """The line that a record begins in; counted anew, so for faults only."""
+        before = np.frombuffer(self._data, dtype=np.uint8, count=int(self._starts[i]))
+        return int(np.count_nonzero(before == ord("\n"))) + 1
+
+
+class _Text(Generic[Row]):
+    """A file's bytes, where its records are in them, and how one becomes a row."""
+
+    unchecked = 0
+
+    def __init__(self, data: bytes, spans: array[int], read: Callable[[bytes], Row]) -> None:
+        self._data, self._spans, self._read = data, spans, read
+
+    def at(self, i: int) -> Row:
+        return self._read(self._data[self._spans[2 * i] : self._spans[2 * i + 1]])
+
+    def __len__(self) -> int:
+        return len(self._spans) // 2
+
+
+class FileFaults:
+    """The first faults of a file one by one, and how many more there are."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = str(path)
+        self._kept: list[Fault] = []
+        self._more, self._more_line = 0, 0
+
+    def add(self, line: int, message: str, hint: str = "") -> None:
+        if len(self._kept) < MOST_FAULTS:
+            self._kept.append(Fault(self._file, line, message, hint))
+        else:
+            self._more, self._more_line = self._more + 1, self._more_line or line
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def refuse(self) -> None:
+        more = [Fault(self._file, self._more_line, f"and {self._more:,} more")] if self._more else []
+        if self._kept:
+            raise ScenarioError([*self._kept, *more])
+
+
+def read_table(
+    path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, origin: Origin
+) -> Table[Row]:
+    """All rows of a file, checked. `origin`: where the scenario names it.
+
+    Raises:
+        ScenarioError: it cannot be read, or with the faults of its rows.
+    """
+    faults = FileFaults(path)
+    try:
+        large = _large_table(path, schema, kind, delimiter, faults)
+        if large is not None:
+            return large
+        data = path.read_bytes()
+    except OSError as error:
+        raise ScenarioError([unreadable(origin, path, error)]) from None
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        faults.add(1, "the file is UTF-16", "save it as UTF-8")
+    elif not data.strip():
+        faults.add(0, "the file is empty")
+    elif kind == "csv":
+        table: Table[Row] = _csv_table(schema, data, delimiter, faults)
+    else:
+        table = _jsonl_table(schema, data, faults)
+    faults.refuse()
+    if not len(table):
+        faults.add(1, "a header and no rows")
+    faults.refuse()
+    return table
+
+
+def _large_table(
+    path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, faults: FileFaults
+) -> Table[Row] | None:
+    """A file that is large and plain; None when it has to be read whole: it is small, or may have faults."""
+    if path.stat().st_size <= FULL_CHECK_BYTES:
+        return None
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    has_mark = mapped[:3] == b"\xef\xbb\xbf"
+    if mapped[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return None
+    data = np.frombuffer(mapped, dtype=np.uint8)[3 * has_mark :]
+    records = csv_records(data, delimiter) if kind == "csv" else json_records(data)
+    if records is None or len(records) < 2:
+        return None
+    if has_mark:
+        records = Records(records.starts + 3, records.ends + 3)
+    if kind == "csv":
+        header = next(csv.reader((mapped[records.starts[0] : records.ends[0]].decode(),), delimiter=delimiter))
+        names = [name.strip() for name in header]
+        if not _check_header(schema, names, delimiter, 1, faults):
+            faults.refuse()
+        cells = _Cells(schema, names, delimiter)
+        table: _Mapped[Row] = _Mapped(mapped, Records(records.starts[1:], records.ends[1:]), cells.read)
+        _check_sample(table, cells, faults)
+    else:
+        table = _Mapped(mapped, records, msgspec.json.Decoder(schema, strict=False).decode)
+        for i in table.sample():
+            try:
+                table.at(i)
+            except Exception as error:  # noqa: BLE001  # also of the scenario's own __post_init__
+                faults.add(table.line(i), *_told_json(error, schema, table.record(i)))
+    faults.refuse()
+    return table
+
+
+def _check_sample(table: _Mapped[Row], cells: _Cells[Row], faults: FileFaults) -> None:
+    chosen = list(table.sample())
+    for at in range(0, len(chosen), _BATCH):
+        batch = chosen[at : at + _BATCH]
+        records = [cells.split(table.record(i)) for i in batch]
+        try:
+            cells.all_rows(records)
+        except Exception:  # noqa: BLE001  # which row it was comes now
+            _check_batch(cells, records, [table.line(i) for i in batch], faults)
+
+
+class _Lines:
+    """The lines of a file as text, and where the next one begins."""
+
+    def __init__(self, data: bytes) -> None:
+        self._lines = BytesIO(data)
+        self.next_byte = 0
+        self.next_line = 1
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.next_byte += len(line)
+            self.next_line += 1
+            yield line.decode()
+
+
+def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFaults) -> Table[Row]:
+    """Check all records, in batches since one call of msgspec for many rows is three times as fast."""
+    spans: array[int] = array("q")
+    lines = _Lines(data)
+    reader = csv.reader(lines, strict=True, delimiter=delimiter)
+    header: list[str] = []
+    cells: _Cells[Row] | None = None
+    batch: list[list[str]] = []
+    batch_lines: list[int] = []
+    while True:
+        start_byte, line = lines.next_byte, lines.next_line
+        try:
+            record = next(reader, None)
+        except (UnicodeDecodeError, csv.Error) as error:
+            _tell_unreadable(error, lines, line, faults)
+            break
+        if record is None:
+            break
+        if not record:
+            continue
+        if cells is None:
+            header = [name.strip() for name in record]
+            if not _check_header(schema, header, delimiter, line, faults):
+                break
+            cells = _Cells(schema, header, delimiter)
+            continue
+        if len(record) != len(header):
+            faults.add(line, f"{len(record)} cells where the header has {len(header)}")
+            continue
+        spans.extend((start_byte, lines.next_byte))
+        batch.append(record)
+        batch_lines.append(line)
+        if len(batch) == _BATCH:
+            _check_batch(cells, batch, batch_lines, faults)
+            batch, batch_lines = [], []
+    if cells is None:
+        return Given(())
+    _check_batch(cells, batch, batch_lines, faults)
+    return _Text(data, spans, cells.read)
+
+
+class _Cells(Generic[Row]):
+    """How the cells of a record become a row."""
+
+    def __init__(self, schema: type[Row], header: Sequence[str], delimiter: str) -> None:
+        self._schema, self._delimiter = schema, delimiter
+        columns = [c for c in _columns(schema) if c.name in header]
+        self._picks = [(c.name, header.index(c.name)) for c in columns]
+        self._optional = [c.name for c in columns if c.is_optional]
+
+    def named(self, record: Sequence[str]) -> dict[str, str | None]:
+        cells: dict[str, str | None] = {name: record[i] for name, i in self._picks}
+        for name in self._optional:
+            cells[name] = cells[name] or None
+        return cells
+
+    def row(self, record: Sequence[str]) -> Row:
+        return msgspec.convert(self.named(record), self._schema, strict=False)
+
+    def all_rows(self, records: Iterable[Sequence[str]]) -> None:
+        """Raise unless all of them become rows."""
+        msgspec.convert([self.named(record) for record in records], list[self._schema], strict=False)  # type: ignore[name-defined]
+
+    def split(self, record: bytes) -> list[str]:
+        return next(csv.reader((record.decode(),), delimiter=self._delimiter))
+
+    def read(self, record: bytes) -> Row:
+        return self.row(self.split(record))
+
+
+def _check_batch(cells: _Cells[Row], batch: list[list[str]], batch_lines: list[int], faults: FileFaults) -> None:
+    try:
+        cells.all_rows(batch)
+    except Exception:  # noqa: BLE001  # which row it was, and what the scenario's own __post_init__ said, comes now
+        for record, line in zip(batch, batch_lines, strict=True):
+            try:
+                cells.row(record)
+            except Exception as error:  # noqa: BLE001  # as above
+                faults.add(line, _told(error, cells.named(record)))
+
+
+def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> Table[Row]:
+    spans: array[int] = array("q")
+    read = msgspec.json.Decoder(schema, strict=False).decode
+    start_byte = 0
+    for number, line in enumerate(BytesIO(data), 1):
+        end_byte = start_byte + len(line)
+        if line.strip():
+            try:
+                read(line)
+            except Exception as error:  # noqa: BLE001  # also of the scenario's own __post_init__
+                faults.add(number, *_told_json(error, schema, line))
+            spans.extend((start_byte, end_byte))
+        start_byte = end_byte
+    return _Text(data, spans, read)
+
+
+# -- schemas --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    name: str
+    is_required: bool
+    is_optional: bool
+    """None is one of its types."""
+
+
+def _columns(schema: type[Any]) -> list[_Column]:
+    info = msgspec.inspect.type_info(schema)
+    assert isinstance(info, msgspec.inspect.StructType | msgspec.inspect.DataclassType)
+    return [_Column(f.encode_name, f.required, _allows_none(f.type)) for f in info.fields]
+
+
+def _allows_none(kind: msgspec.inspect.Type) -> bool:
+    return isinstance(kind, msgspec.inspect.UnionType) and kind.includes_none
+
+
+def schema_faults(schema: object, origin: Origin) -> list[Fault]:
+    """Also makes msgspec resolve the annotations now, while the scenario's module can be looked up."""
+    if not isinstance(schema, type) or not (is_dataclass(schema) or issubclass(schema, msgspec.Struct)):
+        name = getattr(schema, "__name__", repr(schema))
+        return [origin.fault(f"{name} is no schema of rows", "a dataclass, or a msgspec.Struct")]
+    try:
+        _columns(schema)
+        msgspec.json.Decoder(schema)
+    except (TypeError, NameError, ValueError) as error:
+        return [origin.fault(f"{schema.__name__} cannot be read from a file: {error}")]
+    return []
+
+
+def _check_header(schema: type[Any], header: Sequence[str], delimiter: str, line: int, faults: FileFaults) -> bool:
+    """Tell each column that is missing or there twice."""
+    columns = _columns(schema)
+    other = _other_delimiter(header, delimiter)
+    if other and any(column.is_required and column.name not in header for column in columns):
+        hint = f"is the file separated by {other!r}? Then say delimiter={other!r}"
+        faults.add(line, f'one column for {schema.__name__}: "{header[0]}"', hint)
+        return False
+    is_good = True
+    for column in columns:
+        if column.name in header or not column.is_required:
+            if header.count(column.name) > 1:
+                faults.add(line, f'column "{column.name}" is there {header.count(column.name)} times')
+                is_good = False
+            continue
+        is_good = False
+        there = ", ".join(f'"{name}"' for name in header)
+        faults.add(line, f'no column "{column.name}" for {schema.__name__}: {there}', closest(column.name, header))
+    return is_good
+
+
+def _other_delimiter(header: Sequence[str], delimiter: str) -> str:
+    """What the file seems to be separated by instead; "" where it does not."""
+    others = (";", "\t", "|", ",")
+    return next((one for one in others if one != delimiter and len(header) == 1 and one in header[0]), "")
+
+
+def closest(name: str, there: Iterable[str]) -> str:
+    """A hint: the name that is most like `name`; empty where none is."""
+    by_lower = {other.lower(): other for other in there}
+    close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f'did you mean "{by_lower[close[0]]}"?' if close else ""
+
+
+# -- telling --------------------------------------------------------------------------------------
+
+
+def _told(error: Exception, cells: Mapping[str, object]) -> str:
+    """'column "age": expected int, got "abc"', from "Expected `int`, got `str` - at `$.age`"."""
+    message = str(error) or type(error).__name__
+    match = fullmatch(r"(.*) - at `\$\.([^`]*)`", message)
+    if not isinstance(error, msgspec.ValidationError):
+        return f"{type(error).__name__}: {message}"
+    if match is None:
+        return message
+    what, name = match[1], match[2]
+    what = what[0].lower() + what[1:].replace("`", "")
+    if name in cells:
+        got = "nothing" if not cells[name] else f'"{cells[name]}"'
+        what = f"{what.rsplit(', got ', 1)[0]}, got {got}"
+    return f'column "{name}": {what}'
+
+
+def _told_json(error: Exception, schema: type[Any], line: bytes) -> tuple[str, str]:
+    """The message and a hint."""
+    if isinstance(error, msgspec.ValidationError):
+        message = str(error)
+        missing = fullmatch(r"Object missing required field `([^`]*)`.*", message)
+        if missing is None:
+            return message.replace("`", ""), ""
+        keys = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        there = ", ".join(f'"{key}"' for key in keys)
+        return f'no "{missing[1]}" for {schema.__name__}: {there or "no keys"}', closest(missing[1], keys)
+    if isinstance(error, msgspec.DecodeError):
+        return f"no JSON: {error}", ""
+    return f"{type(error).__name__}: {error}", ""
+
+
+def _tell_unreadable(error: Exception, lines: _Lines, line: int, faults: FileFaults) -> None:
+    """A record that is no CSV or no UTF-8; what follows it cannot be trusted and is not read."""
+    if isinstance(error, UnicodeDecodeError):
+        faults.add(
+            lines.next_line - 1, f"byte 0x{error.object[error.start]:02x} is not UTF-8", "save the file as UTF-8"
+        )
+    elif "unexpected end of data" in str(error) or "field larger" in str(error):
+        faults.add(line, "a quote is opened here and not closed")
+    elif "new-line" in str(error):
+        faults.add(line, "lines end with a bare carriage return", "save the file with line feeds")
+    else:
+        faults.add(line, f"no CSV: {error}")
+
+
+def unreadable(origin: Origin, path: Path, error: OSError) -> Fault:
+    """A file that cannot be opened, told where the scenario names it."""
+    message = f"cannot read {path.name}: {error.strerror or error}"
+    try:
+        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        there = []
+    return origin.fault(message, closest(path.name, there) or f"it is looked for in {path.parent}")

@@ -1,0 +1,239 @@
+"""Loads from recorded traffic.
+
+    replay("traffic.csv")                                     rates by time, each held until the next
+    replay("traffic.csv", counts=True, speed=60)              counts by time: an hour of them in a minute
+    replay.timestamps("trace.csv.gz", column="TIMESTAMP")     each arrival at its own time
+
+A file of counts gives exactly as many arrivals in each of its bins, evenly spaced
+there; one of timestamps keeps every distance between two arrivals. The files stand
+beside the scenario and travel with it. They are read (`recorded.py`) when the load is
+first asked for, and all that is wrong with them is told with file and line.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, isfinite
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Final, cast, get_args
+
+import numpy as np
+
+from loadgen.dsl.data.rowfile import FileFaults
+from loadgen.dsl.executors.base import Executor, Lowered
+from loadgen.dsl.executors.recorded import Bin, Column, Gaps, Point, held, read_points, read_times
+from loadgen.dsl.origin import Origin, here
+from loadgen.errors import Fault, ProfileError, ScenarioError
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.stage import Stage, exact
+from loadgen.profiles.timed import TimedProfile
+from loadgen.units import NS_PER_S
+
+__all__ = ["Recording", "Replay", "ReplayedCurve", "ReplayedTimes", "replay"]
+
+_GRAINS_NS: Final = (1, 1_000, 1_000_000)
+"""What the edges of bins are rounded to where a speed does not divide them: the finest that keeps counts exact."""
+
+
+class Recording(Executor):
+    """A load from a file. It is read once, when it is first asked for."""
+
+    def __init__(self, origin: Origin, path: object, columns: dict[str, object], factors: dict[str, object]) -> None:
+        self._origin = origin
+        self._said: list[Fault] = []
+        self._read: Lowered | ScenarioError | None = None
+        self.path = Path()
+        if isinstance(path, str | PathLike) and fspath(path):
+            self.path = Path(origin.file).parent / cast("str", fspath(path))
+        else:
+            self._say(f"{path!r} is no path of a file")
+        for name, column in columns.items():
+            if isinstance(column, bool) or not isinstance(column, str | int) or (column != 0 and not column):
+                self._say(f"{name}={column!r} is no column", "a name in the header, or a place: 0 is the first")
+            elif isinstance(column, int) and column < 0:
+                self._say(f"{name}={column} is no column", "0 is the first")
+        self._factors = {name: self._factor(name, value) for name, value in factors.items()}
+
+    @property
+    def origin(self) -> Origin:
+        return self._origin
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with how it is said; the file's own faults come from `lower`."""
+        return tuple(self._said)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return () if self._said else (self.path,)
+
+    def lower(self, seed: int) -> Lowered:
+        """
+        Raises:
+            ScenarioError: with the faults of what was said, or of the file.
+        """
+        if self._said:
+            raise ScenarioError(self._said)
+        if self._read is None:
+            try:
+                self._read = self._built()
+            except ProfileError as error:
+                self._read = ScenarioError(self._origin.fault(f.message, f.hint) for f in error.faults)
+            except ScenarioError as error:
+                self._read = error
+        if isinstance(self._read, ScenarioError):
+            raise ScenarioError(self._read.faults)
+        return self._read
+
+    @abstractmethod
+    def _built(self) -> Lowered: ...
+
+    def _say(self, message: str, hint: str = "") -> None:
+        self._said.append(self._origin.fault(message, hint))
+
+    def _factor(self, name: str, value: object) -> Fraction:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
+            self._say(f"{name}={value!r} is no factor", f"a number above 0: {name}=10")
+            return Fraction(1)
+        return exact(value)
+
+    @property
+    def _label(self) -> str:
+        return f"replay of {self.path.name}"
+
+    def __repr__(self) -> str:
+        return f"<{self._label} at {self._origin}>"
+
+
+class ReplayedCurve(Recording):
+    """Rates or counts by time. Made by `replay`."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        path: object,
+        *,
+        time: object,
+        rate: object,
+        counts: object,
+        interpolate: object,
+        gaps: object,
+        speed: object,
+        scale: object,
+    ) -> None:
+        super().__init__(origin, path, {"time": time, "rate": rate}, {"speed": speed, "scale": scale})
+        self._time, self._rate = cast("Column", time), cast("Column", rate)
+        self._is_count, self._is_line = bool(counts), bool(interpolate)
+        self._gaps = cast("Gaps", gaps)
+        if gaps not in get_args(Gaps):
+            self._say(f"gaps={gaps!r} is none", '"refuse", "zero" or "hold"')
+        if interpolate and counts:
+            self._say("counts= and interpolate= exclude each other: a line keeps no counts", "leave one of them out")
+        if interpolate and gaps == "zero":
+            self._say('gaps="zero" and interpolate= exclude each other', 'gaps="hold" goes on to the next row')
+
+    def _built(self) -> Lowered:
+        faults = FileFaults(self.path)
+        points = read_points(self.path, self._origin, self._time, self._rate)
+        bins = held(points, self._gaps, faults, is_count=self._is_count)
+        faults.refuse()
+        stages = self._lines(points) if self._is_line else self._steps(bins)
+        return Lowered(ArrivalProfile(stages, label=self._label))
+
+    def _steps(self, bins: Sequence[Bin]) -> tuple[Stage, ...]:
+        """A hold for each bin, under which there is exactly what the file says."""
+        speed, scale = self._factors["speed"], self._factors["scale"]
+        areas = [
+            one.value * scale if self._is_count else one.value * scale * Fraction(one.end_ns - one.start_ns, NS_PER_S)
+            for one in bins
+        ]
+        for grain_ns in _GRAINS_NS:
+            edges = [round(Fraction(at_ns) / speed / grain_ns) * grain_ns for at_ns in (0, *(b.end_ns for b in bins))]
+            if any(area and start == end for area, (start, end) in zip(areas, pairwise(edges), strict=True)):
+                break
+            rates = [
+                area * NS_PER_S / (end - start) if area else Fraction(0)
+                for area, (start, end) in zip(areas, pairwise(edges), strict=True)
+            ]
+            if all(exact(float(rate)) == rate for rate in rates):
+                return tuple(
+                    Stage(float(rate), float(rate), end - start)
+                    for rate, (start, end) in zip(rates, pairwise(edges), strict=True)
+                )
+        raise ProfileError(
+            f"speed={float(speed):g} and scale={float(scale):g}: the counts of its bins cannot be kept exactly",
+            hint="a speed by which bins last whole milliseconds, a scale of few digits",
+        )
+
+    def _lines(self, points: Sequence[Point]) -> tuple[Stage, ...]:
+        """A ramp from each row to the next."""
+        speed, scale = self._factors["speed"], self._factors["scale"]
+        begin_ns = points[0].at_ns
+        edges = [round((point.at_ns - begin_ns) / speed) for point in points]
+        rates = [float(point.value * scale * speed) for point in points]
+        return tuple(
+            Stage(start, end, until - since)
+            for (start, end), (since, until) in zip(pairwise(rates), pairwise(edges), strict=True)
+        )
+
+
+class ReplayedTimes(Recording):
+    """Recorded arrivals. Made by `replay.timestamps`."""
+
+    def __init__(self, origin: Origin, path: object, *, column: object, speed: object) -> None:
+        super().__init__(origin, path, {"column": column}, {"speed": speed})
+        self._column = cast("Column", column)
+
+    def _built(self) -> Lowered:
+        times_ns = np.frombuffer(read_times(self.path, self._origin, self._column), dtype=np.int64)
+        times_s = times_ns / NS_PER_S
+        profile = TimedProfile.of(times_s, self._label)
+        speed = self._factors["speed"]
+        return Lowered(profile.lasting(ceil(profile.duration_ns / speed)) if speed != 1 else profile, times_s)
+
+
+class Replay:
+    """`replay`: a load from a recorded curve; `replay.timestamps`: from recorded arrivals."""
+
+    def __call__(
+        self,
+        path: str | PathLike[str],
+        *,
+        time: Column = 0,
+        rate: Column = 1,
+        counts: bool = False,
+        interpolate: bool = False,
+        gaps: Gaps = "refuse",
+        speed: float = 1,
+        scale: float = 1,
+    ) -> ReplayedCurve:
+        """The arrivals of a CSV file of times and rates, beside the file that says so; gzip if it ends in .gz.
+
+        Args:
+            time, rate: columns, by name or from 0. Times are RFC 3339 or seconds, rates iterations/s.
+            counts: `rate` counts what came in the time from its row to the next; each count is kept exactly.
+            interpolate: rates change evenly from row to row, instead of holding until the next.
+            gaps: a row that is missing is a fault, unless it means "zero" or that what stands before shall "hold".
+            speed: 60 plays an hour in a minute: as many arrivals in each bin, and shorter bins.
+            scale: 0.1 makes it a tenth of the rate.
+        """
+        return ReplayedCurve(
+            here(), path, time=time, rate=rate, counts=counts, interpolate=interpolate, gaps=gaps, speed=speed,
+            scale=scale,
+        )  # fmt: skip
+
+    def timestamps(self, path: str | PathLike[str], *, column: Column = 0, speed: float = 1) -> ReplayedTimes:
+        """The arrivals of a CSV file with a row for each, at their times since the first; gzip if it ends in .gz.
+
+        Args:
+            column: of the times, by name or from 0. They are RFC 3339 or seconds, in order.
+            speed: 10 plays them ten times as fast.
+        """
+        return ReplayedTimes(here(), path, column=column, speed=speed)
+
+
+replay: Final = Replay()

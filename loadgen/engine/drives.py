@@ -1,0 +1,267 @@
+"""The ways in which a load is driven, each of which can be changed while it goes on.
+
+    OpenDrive      arrivals when they are due
+    ClosedDrive    users while they are there
+    CountedDrive   iterations until all are done
+
+One drives one worker's share. Times are ns from the load's beginning. What stages
+are replaced by is told in good time by whoever conducts the run, but may be
+heard late: then it holds from now on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil
+from typing import Final
+
+from loadgen.engine.clock import Clock
+from loadgen.engine.crowd import Changes, Crowd, Gate, woken_by
+from loadgen.engine.executor import Cursor, drive_arrivals, drive_iterations, drive_users
+from loadgen.engine.pace import Cycles, Pace
+from loadgen.engine.schedule import due_times, own_iterations
+from loadgen.engine.share import RandomMix, Share
+from loadgen.engine.users import Life, UserPool
+from loadgen.profiles.edits import OPEN, is_pause, replaced
+from loadgen.profiles.profile import IterationProfile, UserProfile, spans_of
+from loadgen.profiles.stage import Stage, exact, length
+from loadgen.profiles.timeline import Schedule
+from loadgen.units import NS_PER_S
+
+__all__ = ["ClosedDrive", "CountedDrive", "Drive", "Mark", "OpenDrive"]
+
+
+KEPT_NS: Final = 600 * NS_PER_S
+"""So much of a curve that is changed again and again is kept: nothing that is due longer ago can still be to start."""
+
+
+class Mark:
+    """How far this share has got, kept beyond this process; see `marks.py` of the agent."""
+
+    def __init__(self, kept: memoryview[int] | None, load: int) -> None:
+        self.kept, self.load = kept, load
+
+    @property
+    def done(self) -> int:
+        return self.kept[self.load] if self.kept is not None else 0
+
+    @done.setter
+    def done(self, count: int) -> None:
+        if self.kept is not None:
+            self.kept[self.load] = count
+
+
+class OpenDrive:
+    """Starts each of our arrivals once, whatever becomes of the curve: n stays, only when it is due changes.
+
+    Args:
+        mark: of our arrivals, how many had been started when the load was last changed: those after it follow the
+            curve, those before it may have been started before it moved them.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        share: Share,
+        chance: RandomMix | None,
+        pool: UserPool,
+        warmup_ns: int,
+        mark: Mark,
+    ) -> None:
+        self._schedule, self._share, self._chance = schedule, share, chance
+        self._pool, self._warmup_ns, self._mark = pool, warmup_ns, mark
+        self.end_ns: int | None = schedule.end_ns
+        self._changes = Changes()
+        self._through = asyncio.Event()
+        self._driving: asyncio.Task[None] | None = None
+
+    def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
+        self._schedule = self._schedule.replaced(at_ns, stages, at_ns - KEPT_NS)
+        self.end_ns = None if is_pause(stages) else self._schedule.end_ns
+        self._through.clear()
+        if self._driving is not None:
+            self._driving.cancel()
+        self._changes.wake()
+
+    async def through(self) -> None:
+        """Return when all that is due up to the end has been started."""
+        await self._through.wait()
+
+    async def drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
+        """For ever, or until `stop`: it may be changed after its last arrival."""
+        with woken_by(stop, self._changes):
+            await self._drive(clock, t0_ns, stop, from_ns)
+
+    async def _drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
+        done = self._mark.done if from_ns > 0 else 0
+        while not stop.is_set():
+            changed, schedule, cursor = self._changes.next, self._schedule, Cursor()
+            blocks = due_times(schedule, self._share, self._chance, from_ns, done)
+            driving = drive_arrivals(blocks, clock, t0_ns, self._pool, stop, self._warmup_ns, cursor)
+            self._driving = asyncio.create_task(driving)
+            try:
+                await asyncio.wait([self._driving])
+            finally:
+                self._driving.cancel()
+            if self._driving.cancelled():
+                if cursor.n is not None:
+                    done = max(done, self._share.count_below(cursor.n))
+            else:
+                self._driving.result()
+                if stop.is_set():  # it has not started all
+                    return
+                done = max(done, self._share.count_below(schedule.total()))
+                if not changed.is_set():
+                    self._through.set()
+                    await changed.wait()
+            self._mark.done = done
+
+
+class ClosedDrive:
+    """Keeps our users going while the level is above their number. Over a pause they stay who they are.
+
+    Args:
+        skipped: is told of each cycle that a paced user skips.
+    """
+
+    def __init__(
+        self,
+        profile: UserProfile,
+        share: Share,
+        journey_of: Callable[[int, int], int],
+        new_life: Callable[[], Life],
+        pool: UserPool,
+        warmup_ns: int,
+        skipped: Callable[[int], None] = lambda cycles: None,
+    ) -> None:
+        self._profile, self._skipped = profile, skipped
+        self._stages, self._share, self._journey_of = profile.stages, share, journey_of
+        self._new_life, self._pool, self._warmup_ns = new_life, pool, warmup_ns
+        self.end_ns: int | None = profile.duration_ns
+        self._crowd: Crowd | None = None
+        self._changes = Changes()
+        self._cycles = self._new_cycles()
+
+    def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
+        self._stages = replaced(self._stages, at_ns, stages)
+        self._cycles = self._new_cycles()
+        self.end_ns = None if is_pause(stages) else length(self._stages)
+        if self._crowd is not None:
+            self._crowd.change(at_ns, self._users(), self._spans, is_held=self.end_ns is None)
+        self._changes.wake()
+
+    async def through(self) -> None:
+        """Nobody is to begin anything at the end."""
+
+    async def drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
+        """For ever, or until `stop`: users may be wanted again when all have left."""
+        self._crowd = Crowd(self._users(), self._spans, from_ns)
+        self._crowd.is_held = self.end_ns is None
+        every_ns = self._profile.pace_ns
+        pace = Pace(every_ns, self._first_cycle_ns, self._skipped) if every_ns else None
+        with woken_by(stop, self._changes):
+            while not stop.is_set():
+                changed = self._changes.next
+                await drive_users(
+                    self._crowd, self._journey_of, self._new_life, clock, self._pool, stop, self._warmup_ns, pace
+                )
+                if not stop.is_set():
+                    await changed.wait()
+
+    def _users(self) -> Sequence[int]:
+        peak = max((max(exact(s.start), exact(s.end)) for s in self._stages if s.duration_ns), default=0)
+        return self._share.owns_users(ceil(peak))
+
+    def _spans(self, user: int) -> Iterator[tuple[int, int]]:
+        return spans_of(self._stages, user)
+
+    def _new_cycles(self) -> Cycles | None:
+        every_ns = self._profile.pace_ns
+        return Cycles(self._stages, every_ns, is_spread=self._profile.is_spread) if every_ns else None
+
+    def _first_cycle_ns(self, user: int, from_ns: int) -> int | None:
+        return None if self._cycles is None else self._cycles.first_ns(user, from_ns)
+
+
+class CountedDrive:
+    """Has our users do our iterations. It can be paused; when it ends its target decides.
+
+    Args:
+        mark: how many of our iterations were begun.
+    """
+
+    end_ns = None
+
+    def __init__(
+        self,
+        profile: IterationProfile,
+        share: Share,
+        chance: RandomMix | None,
+        new_life: Callable[[], Life],
+        pool: UserPool,
+        warmup_ns: int,
+        mark: Mark,
+    ) -> None:
+        self._profile, self._share, self._chance = profile, share, chance
+        self._new_life, self._pool, self._warmup_ns, self._mark = new_life, pool, warmup_ns, mark
+        self._stages: tuple[Stage, ...] = (OPEN,)
+        self._changes = Changes()
+        self._gate = Gate()
+
+    def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
+        self._stages = replaced(self._stages, at_ns, stages)
+        self._changes.wake()
+
+    async def through(self) -> None:
+        """It has no end at which something could be due."""
+
+    async def drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
+        """Until all of our iterations have been begun, or until `stop`."""
+        self._set_gate(clock)
+        keeping = asyncio.create_task(self._keep_gate(clock, stop))
+        done = self._mark.done
+        own = own_iterations(self._profile, self._share, self._chance, done)
+        if self._mark.kept is not None:
+            own = _marked(own, self._mark.kept, self._mark.load, done)
+        users = len(self._share.owns_users(self._profile.users))
+        most = self._profile.per_user or None
+        try:
+            await drive_iterations(
+                own, users, self._new_life, clock, self._pool, stop, self._warmup_ns, self._gate, most
+            )
+        finally:
+            keeping.cancel()
+
+    async def _keep_gate(self, clock: Clock, stop: asyncio.Event) -> None:
+        with woken_by(stop, self._changes):
+            while not stop.is_set():
+                await self._changes.until(clock, self._set_gate(clock))
+        self._gate.open()
+
+    def _set_gate(self, clock: Clock) -> int | None:
+        """As it is to be now; until when."""
+        now_ns, end_ns = max(0, clock.elapsed_ns()), 0
+        for stage in self._stages:
+            end_ns += stage.duration_ns
+            if now_ns < end_ns:
+                self._open(stage)
+                return None if stage is self._stages[-1] else end_ns
+        self._gate.shut()
+        return None
+
+    def _open(self, stage: Stage) -> None:
+        if stage.start:
+            self._gate.open()
+        else:
+            self._gate.shut()
+
+
+Drive = OpenDrive | ClosedDrive | CountedDrive
+
+
+def _marked(own: Iterator[tuple[int, int]], marks: memoryview[int], load: int, done: int) -> Iterator[tuple[int, int]]:
+    """The mark is made before an iteration begins: what may have been begun is never begun again."""
+    for count, one in enumerate(own, done + 1):
+        marks[load] = count
+        yield one

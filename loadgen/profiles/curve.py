@@ -1,0 +1,141 @@
+"""Smooth curves as rows of linear stages: a sine, a day.
+
+Everything downstream knows lines only, whose areas and due times are exact. So a curve
+is cut into pieces, and each piece is the chord between its ends times a factor that
+makes the area under it the curve's own. No piece owes anything to the next: up to the
+end of any of them there are as many arrivals as the formula says, but for rates
+of ten digits (less than one arrival in 10^9), and in between the rate is off by less
+than 0.1 % of the curve's highest (tests/profile/test_curve.py).
+
+Rates are 1/s, times integer ns from the curve's beginning. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from math import cos, floor, log10, pi, sin
+from typing import Final
+
+from loadgen.profiles.stage import Stage
+
+__all__ = ["MAX_PIECES", "PIECES", "day", "sine"]
+
+PIECES: Final = 96
+"""Of one full turn: the error of the rate falls with its square. 64 would make 0.16 %."""
+MAX_PIECES: Final = 20_000
+"""About 200 turns. What a plan costs to read, 20 µs a piece, and to send grows with them."""
+
+
+def sine(mean: float, amplitude: float, period_ns: int, duration_ns: int, phase_ns: int = 0) -> tuple[Stage, ...]:
+    """mean + amplitude · sin(2π (t + phase) / period), for `duration_ns`.
+
+    Raises:
+        ValueError: a period or duration of 0, more pieces than MAX_PIECES, an amplitude that leads below 0.
+    """
+    if period_ns <= 0 or duration_ns <= 0:
+        raise ValueError(f"a sine has a {'period' if period_ns <= 0 else 'duration'} above 0")
+    if amplitude > mean:
+        raise ValueError(f"a sine of {mean:g}/s with an amplitude of {amplitude:g}/s goes below 0")
+    if duration_ns * PIECES > MAX_PIECES * period_ns:
+        raise ValueError(
+            f"a sine of {duration_ns / period_ns:,.0f} periods is too long: at most {MAX_PIECES // PIECES}"
+        )
+    if not amplitude:
+        return (Stage(mean, mean, duration_ns),)
+    digits = _digits(mean + amplitude)
+    edges_ns = [k * period_ns // PIECES for k in range(-(-duration_ns * PIECES // period_ns))] + [duration_ns]
+    phase_ns %= period_ns
+    begin = phase_ns / period_ns
+    stages: list[Stage] = []
+    for k, (start_ns, end_ns) in enumerate(pairwise(edges_ns)):
+        # From k, and not from the time: so the pieces of all turns are the same numbers.
+        a = begin + k % PIECES / PIECES
+        b = a + (1 / PIECES if k < len(edges_ns) - 2 else (end_ns - start_ns) / period_ns)
+        if start_ns < end_ns:
+            stages.append(_piece(mean, amplitude, 2 * pi * a, 2 * pi * b, end_ns - start_ns, digits))
+    first, last = (
+        mean + amplitude * sin(2 * pi * (at_ns % period_ns / period_ns)) for at_ns in (phase_ns, phase_ns + duration_ns)
+    )
+    return (_edge(first, digits), *stages, _edge(last, digits))
+
+
+def day(low: float, high: float, peak_h: float, trough_h: float, duration_ns: int) -> tuple[Stage, ...]:
+    """A day from midnight to midnight: half a cosine up from the trough, half a one down from the peak.
+
+    With s from 0 to 1 on the way up: low + (high - low) · (1 - cos πs) / 2; on the way down: (1 + cos πs).
+
+    Args:
+        peak_h, trough_h: hours, each 0 <= h < 24.
+        duration_ns: what the whole day takes, however short. The rates stay.
+    Raises:
+        ValueError: no duration, an hour that there is not, peak and trough less than an hour apart, low above high.
+    """
+    if duration_ns <= 0:
+        raise ValueError("a day has a duration above 0")
+    if low > high:
+        raise ValueError(f"a day's low of {low:g}/s is above its high of {high:g}/s")
+    for hour in (peak_h, trough_h):
+        if not 0 <= hour < 24:
+            raise ValueError(f"a day has no hour {hour:g}: 0 to 23.99")
+    up_h = (peak_h - trough_h) % 24
+    if not 1 <= up_h <= 23:
+        raise ValueError("a day's peak and its trough are at least an hour apart")
+    if low == high:
+        return (Stage(low, low, duration_ns),)
+    digits = _digits(high)
+    mid, half = (low + high) / 2, (high - low) / 2
+    knots = list(_hours(trough_h, up_h))
+    edges_ns = [round(hour / 24 * duration_ns) for hour, _ in knots]
+    pieces = (
+        _piece(mid, half, a, b, end_ns - start_ns, digits)
+        for (start_ns, end_ns), ((_, a), (_, b)) in zip(pairwise(edges_ns), pairwise(knots), strict=True)
+        if start_ns < end_ns
+    )
+    first, last = (mid + half * sin(knots[k][1]) for k in (0, -1))
+    return (_edge(first, digits), *pieces, _edge(last, digits))
+
+
+def _hours(trough_h: float, up_h: float) -> Iterator[tuple[float, float]]:
+    """(hour, angle) of the knots of a day from 0 to 24; sin(angle) is -1 at the trough and 1 at the peak."""
+    steps = PIECES // 2
+    whole: list[tuple[float, float]] = []
+    for turn in (-1, 0, 1):  # from the trough before midnight on
+        at_h, angle = trough_h + 24 * turn, pi * (2 * turn - 0.5)
+        whole += [(at_h + up_h * k / steps, angle + pi * k / steps) for k in range(steps)]
+        whole += [(at_h + up_h + (24 - up_h) * k / steps, angle + pi * (1 + k / steps)) for k in range(steps)]
+    for (before_h, a), (after_h, b) in pairwise(whole):
+        for midnight in (0.0, 24.0):
+            if before_h < midnight <= after_h:
+                yield midnight, a + (b - a) * (midnight - before_h) / (after_h - before_h)
+        if 0 < after_h < 24:
+            yield after_h, b
+
+
+def _piece(mid: float, half: float, a: float, b: float, duration_ns: int, digits: int) -> Stage:
+    """mid + half · sin from angle a to b, as a line of the same area."""
+    centre, width = sin((a + b) / 2), (b - a) / 2
+    chord = mid + half * centre * cos(width)
+    area = mid + half * centre * (sin(width) / width if width else 1.0)
+    factor = area / chord if chord > 0 else 1.0
+    start, end = (max(0.0, mid + half * sin(angle)) * factor for angle in (a, b))
+    return Stage(_cut(start, digits), _cut(end, digits), duration_ns)
+
+
+def _edge(rate: float, digits: int) -> Stage:
+    """Where the curve begins or ends by its formula: a stage of no duration.
+
+    It tells the curve from a ramp beside it, and is where a `hold` after it goes on.
+    """
+    rate = max(0.0, round(rate, digits))
+    return Stage(rate, rate, 0)
+
+
+def _cut(rate: float, digits: int) -> float:
+    """Cut and not rounded: an area that is a whole number by the formula must not become one arrival more."""
+    return floor(rate * 10.0**digits + 1e-3) / 10.0**digits
+
+
+def _digits(peak: float) -> int:
+    """So that rates have ten digits: as fractions they then have one small denominator, and add up fast."""
+    return min(15, 9 - floor(log10(peak))) if peak > 0 else 0

@@ -1,0 +1,256 @@
+"""How the rest of a load is changed while it runs: paused, resumed, scaled, a stage skipped, ended. Pure.
+
+A load is a row of stages. An edit leaves what was before it as it was, and says
+what is from then on; whoever has both has the load as it is now, and numbers
+its iterations as before. Nobody is asked what was started: of an open load
+arrival n is due where the area under the curve exceeds n, wherever the edits
+have moved that to, so none is lost and none is doubled.
+
+Times are ns from T0, the waiting of a load that begins later being a stage of 0
+in front; rates are iterations/s, levels users, and of counted loads there is
+nothing but open (1) and shut (0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+from typing import Final
+
+from loadgen.errors import UsageError
+from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile
+from loadgen.profiles.stage import MAX_DURATION_NS, MAX_RATE_PER_S, MAX_USERS, Stage, exact, highest, length
+from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.words import Kind, pieces_of, value_text
+
+__all__ = [
+    "OPEN",
+    "PAUSE",
+    "Course",
+    "cut",
+    "is_pause",
+    "replaced",
+    "value_at",
+]
+
+PAUSE: Final = Stage(0.0, 0.0, 10 * MAX_DURATION_NS)
+"""A hold of 0 that is longer than any plan: nobody knows when it ends."""
+OPEN: Final = Stage(1.0, 1.0, 10 * MAX_DURATION_NS)
+"""All of a counted load."""
+_MOST: Final[dict[Kind, float]] = {"rate": MAX_RATE_PER_S, "users": MAX_USERS, "speed": 1e6, "gate": 1.0}
+
+
+def is_pause(stages: Sequence[Stage]) -> bool:
+    """Whether they end in a pause that nobody knows the end of."""
+    return bool(stages) and stages[-1].duration_ns > MAX_DURATION_NS and not stages[-1].end
+
+
+def cut(stages: Sequence[Stage], at_ns: int) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
+    """What is before `at_ns` and what is after it. Stages without a duration hold nothing and are left out.
+
+    A ramp is cut where it stands then, rounded to float64.
+    """
+    before: list[Stage] = []
+    for k, stage in enumerate(stages):
+        if at_ns < stage.duration_ns:
+            rest = tuple(s for s in stages[k + 1 :] if s.duration_ns)
+            if at_ns <= 0:
+                return tuple(before), (stage, *rest)
+            middle = float(stage.at(at_ns))
+            before.append(Stage(stage.start, middle, at_ns))
+            return tuple(before), (Stage(middle, stage.end, stage.duration_ns - at_ns), *rest)
+        at_ns -= stage.duration_ns
+        if stage.duration_ns:
+            before.append(stage)
+    return tuple(before), ()
+
+
+def replaced(stages: Sequence[Stage], at_ns: int, rest: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Until `at_ns` these stages, from then on `rest`; nothing in between, where the first end before it."""
+    before, _ = cut(stages, at_ns)
+    gap_ns = at_ns - length(before)
+    return (*before, *((Stage(0.0, 0.0, gap_ns),) if gap_ns > 0 else ()), *(s for s in rest if s.duration_ns))
+
+
+def value_at(stages: Sequence[Stage], t_ns: int) -> Fraction:
+    """Rate, users or speed at `t_ns` after the stages begin; 0 before, and from their end on."""
+    for stage in stages:
+        if 0 <= t_ns < stage.duration_ns:
+            return stage.at(t_ns)
+        t_ns -= stage.duration_ns
+        if t_ns < 0:
+            break
+    return Fraction(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One load of a plan as it runs: what was planned, with the edits so far. Begin with `Course.of`.
+
+    edit    | running                              | paused                               | over
+    pause   | -> paused                            | illegal                              | illegal
+    resume  | illegal                              | -> running, from where it stood      | illegal
+    scale   | the rest times the factor; recorded  | what waits times the factor          | illegal
+            | times pass so much faster            |                                      |
+    skip    | the rest without the present stage;  | what waits without its first stage;  | illegal
+            | illegal in the last one              | illegal in the last one              |
+    replace | the rest is what is given            | what waits is what is given          | illegal
+    end     | -> over                              | -> over                              | illegal
+
+    A counted load can be paused, resumed and ended; it is never over by itself, since its target decides.
+    What is illegal raises UsageError, with what to do. Edits come in the order of their times.
+    """
+
+    stages: tuple[Stage, ...]
+    """From T0 to the end: what was, and what is to be."""
+    kind: Kind
+    begin_ns: int = 0
+    """Planned."""
+    waiting: tuple[Stage, ...] | None = None
+    """While paused: what is left to do. None: not paused."""
+    name: str = ""
+    """Of the load, for what is said of it."""
+
+    @classmethod
+    def of(cls, profile: Profile, begin_ns: int = 0, name: str = "") -> Course:
+        """As planned."""
+        kind: Kind
+        if isinstance(profile, ArrivalProfile):
+            kind, stages = "rate", profile.stages
+        elif isinstance(profile, TimedProfile):
+            kind, stages = "speed", profile.speeds
+        elif isinstance(profile, UserProfile):
+            kind, stages = "users", profile.stages
+        else:
+            kind, stages = "gate", (OPEN,)
+        front = (Stage(0.0, 0.0, begin_ns),) if begin_ns else ()
+        return cls((*front, *(s for s in stages if s.duration_ns)), kind, begin_ns, None, name)
+
+    @property
+    def is_paused(self) -> bool:
+        return self.waiting is not None
+
+    @property
+    def end_ns(self) -> int | None:
+        """When it ends as things stand; None while that is not known: paused, or counted."""
+        is_endless = bool(self.stages) and self.stages[-1].duration_ns > MAX_DURATION_NS
+        return None if is_endless else length(self.stages)
+
+    def value_at(self, t_ns: int) -> float:
+        """Rate, users or speed at `t_ns` after T0."""
+        return float(value_at(self.stages, t_ns))
+
+    def own(self) -> tuple[Stage, ...]:
+        """The stages from the load's planned beginning on, as a profile has them."""
+        return cut(self.stages, self.begin_ns)[1]
+
+    def rest(self, at_ns: int) -> tuple[int, tuple[Stage, ...]]:
+        """(when, which stages from then on): what an agent is told of an edit at `at_ns`. Not before its beginning."""
+        at_ns = max(at_ns, self.begin_ns)
+        return at_ns, cut(self.stages, at_ns)[1]
+
+    # -- edits ----------------------------------------------------------------------------------
+
+    def paused(self, at_ns: int) -> Course:
+        self._must_last(at_ns)
+        if self.is_paused:
+            raise UsageError(f"{self._whose} is paused already", hint="loadgen resume goes on with it")
+        before, after = cut(self.stages, at_ns)
+        return replace(self, stages=(*before, PAUSE), waiting=after)
+
+    def resumed(self, at_ns: int) -> Course:
+        """From where it stood, as if no time had gone by."""
+        self._must_last(at_ns)
+        if self.waiting is None:
+            raise UsageError(f"{self._whose} is not paused")
+        before, _ = cut(self.stages, at_ns)
+        return replace(self, stages=(*before, *self.waiting), waiting=None)
+
+    def scaled(self, at_ns: int, factor: float) -> Course:
+        """All that is left, times `factor`."""
+        self._must_last(at_ns)
+        self._must_have_a_value("scaled")
+        if not 0 < factor < float("inf"):
+            raise UsageError(
+                f"a load cannot be scaled by {factor:g}", hint="by something above 0; loadgen pause stops it"
+            )
+        return self._scaled(at_ns, exact(factor))
+
+    def scaled_to(self, at_ns: int, value: float) -> Course:
+        """All that is left, times what makes the present value (that at which it waits) `value`."""
+        self._must_last(at_ns)
+        self._must_have_a_value("scaled")
+        if not 0 < value < float("inf"):
+            raise UsageError(
+                f"a load cannot be scaled to {value:g}", hint="to something above 0; loadgen pause stops it"
+            )
+        now = value_at(self._left(at_ns), 0)
+        if not now:
+            hint = "wait until it is above 0, or say by how much: loadgen scale 1.5"
+            raise UsageError(f"{self._whose} is at 0 now, and 0 cannot be scaled to a value", hint=hint)
+        return self._scaled(at_ns, exact(value) / now)
+
+    def skipped(self, at_ns: int) -> Course:
+        """Without what is left of the present stage."""
+        self._must_last(at_ns)
+        self._must_have_a_value("skipped in")
+        if at_ns < self.begin_ns and not self.is_paused and self._waits_for_its_beginning(at_ns):
+            raise UsageError(f"{self._whose} has not begun", hint="say which other one: --load NAME")
+        left = self._left(at_ns)
+        rest = left[pieces_of(left) :]
+        if not rest:
+            raise UsageError(f"{self._whose} is in its last stage", hint="loadgen stop ends the run")
+        return self._with_rest(at_ns, rest)
+
+    def replaced(self, at_ns: int, stages: Sequence[Stage]) -> Course:
+        """From `at_ns` on (paused: from when it is resumed) these stages."""
+        self._must_last(at_ns)
+        return self._with_rest(at_ns, tuple(s for s in stages if s.duration_ns))
+
+    def ended(self, at_ns: int) -> Course:
+        self._must_last(at_ns)
+        return replace(self, stages=cut(self.stages, at_ns)[0], waiting=None)
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    @property
+    def _whose(self) -> str:
+        return f"load {self.name}" if self.name else "the load"
+
+    def _left(self, at_ns: int) -> tuple[Stage, ...]:
+        return self.waiting if self.waiting is not None else cut(self.stages, at_ns)[1]
+
+    def _with_rest(self, at_ns: int, rest: tuple[Stage, ...]) -> Course:
+        if self.waiting is not None:
+            return replace(self, waiting=rest)
+        return replace(self, stages=(*cut(self.stages, at_ns)[0], *rest))
+
+    def _scaled(self, at_ns: int, factor: Fraction) -> Course:
+        rest = tuple(_faster(s, factor) if self.kind == "speed" else s.times(factor) for s in self._left(at_ns))
+        top, most = highest(rest), _MOST[self.kind]
+        if top > most:
+            raise UsageError(f"{value_text(top, self.kind)} is beyond {value_text(most, self.kind)}")
+        return self._with_rest(at_ns, rest)
+
+    def _must_last(self, at_ns: int) -> None:
+        if not self.is_paused and length(self.stages) <= at_ns:
+            raise UsageError(f"{self._whose} is over")
+
+    def _must_have_a_value(self, what: str) -> None:
+        if self.kind == "gate":
+            raise UsageError(
+                f"{self._whose} is so many iterations, and has no stages that could be {what}",
+                hint="it can be paused and resumed",
+            )
+
+    def _waits_for_its_beginning(self, at_ns: int) -> bool:
+        return not value_at(self.stages, at_ns) and length(self.stages[:1]) > at_ns
+
+
+def _faster(stage: Stage, factor: Fraction) -> Stage:
+    """All that is recorded within it is played in less time, to the ns above: the last of it stays before the end."""
+    fast = stage.times(factor)
+    was, now = exact(stage.start) + exact(stage.end), exact(fast.start) + exact(fast.end)
+    return Stage(fast.start, fast.end, ceil(stage.duration_ns * was / now) if now else stage.duration_ns)

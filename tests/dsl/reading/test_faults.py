@@ -1,0 +1,96 @@
+"""Files with faults in them: every fault is told at once, with file, line and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loadgen.dsl.reading.loader import load
+from loadgen.errors import ExitCode, ScenarioError
+from tests.support.scenarios import FAULTY, faults_of, told, write
+
+
+def test_a_file_that_is_not_there_is_told_with_its_neighbour() -> None:
+    assert told(FAULTY / "two_fault.py") == ['two_fault.py:0 no such file | did you mean "two_faults.py"?']
+
+
+def test_a_folder_is_no_scenario(tmp_path: Path) -> None:
+    write(tmp_path, "", "one.py")
+    assert told(tmp_path) == [f'{tmp_path.name}:0 is a folder | there is "one.py"']
+
+
+def test_a_file_of_another_kind_is_no_scenario(tmp_path: Path) -> None:
+    assert told(write(tmp_path, "a,b", "rows.csv")) == ["rows.csv:0 is no Python file | a scenario's name ends in .py"]
+
+
+def test_a_syntax_error_names_its_line() -> None:
+    (fault,) = faults_of(FAULTY / "syntax_error.py")
+    assert (Path(fault.file).name, fault.line) == ("syntax_error.py", 5)
+    assert fault.message.startswith("syntax error")
+
+
+@pytest.mark.parametrize("content", [b"\x00", b"\xff\xfe", b"# coding: nonsense\n", b"x = '\xe4'", b"(" * 5000])
+def test_a_file_that_is_no_python_is_a_fault(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "scenario.py"
+    path.write_bytes(content)
+    assert len(faults_of(path)) == 1
+
+
+def test_an_import_that_fails_names_the_module_and_its_sibling() -> None:
+    assert told(FAULTY / "missing_import.py") == [
+        'missing_import.py:2 no module named helpars | did you mean "helpers"?',
+        'missing_import.py:3 loadgen has no jorney | did you mean "journey"?',
+    ]
+
+
+def test_two_faults_in_one_file_are_both_told() -> None:
+    assert told(FAULTY / "two_faults.py") == [
+        'no_password.csv:1 no column "password" for Shopper: "email", "passwort" | did you mean "passwort"?',
+        "two_faults.py:14 journey browse is not async | write `async def browse(...)`",
+    ]
+
+
+def test_every_wrong_argument_of_a_plan_is_told_at_its_own_line() -> None:
+    assert [line.partition(" | ")[0] for line in told(FAULTY / "wrong_plan.py")] == [
+        "wrong_plan.py:19 target: 'shop.example' is no http or https URL",
+        "wrong_plan.py:20 a rate cannot be negative: -5/s",
+        "wrong_plan.py:21 mix: the weight of buy is negative: -1",
+        "wrong_plan.py:23 p(95) > '300ms': an objective says what it stays below",
+        'wrong_plan.py:24 p(99, step="lisst") < 1s: no journey of the plan has a step "lisst"',
+        'wrong_plan.py:25 p(99, step="add") < 1s: no journey of the plan has a step "add"',
+        'wrong_plan.py:27 error_ratio(region="eu-west") < 0.1%: the plan has no region "eu-west"',
+        "wrong_plan.py:29 regions: all weights are 0",
+        "wrong_plan.py:30 max_users: 0",
+    ]
+
+
+def test_hints_of_steps_name_the_nested_one() -> None:
+    by_line = {fault.line: fault.hint for fault in faults_of(FAULTY / "wrong_plan.py")}
+    assert by_line[24] == 'did you mean "list"?'
+    assert by_line[25] == 'did you mean "cart/add"?'
+
+
+def test_a_module_that_exits_or_raises_is_a_fault_and_the_rest_is_still_looked_at() -> None:
+    lines = [line.partition(" | ")[0] for line in told(FAULTY / "not_loaded.py")]
+    assert lines == [
+        "not_loaded.py:8 it calls sys.exit('set SHOP first') when it is loaded",
+        "not_loaded.py:17 target: 'ftp://shop.example' is no http or https URL",
+        "raises.py:5 IndexError: list index out of range",  # the innermost line of the user's own
+    ]
+
+
+def test_what_only_fails_in_a_run_loads() -> None:
+    assert load(FAULTY / "set_up_raises.py").warnings == ()
+
+
+def test_what_blocks_the_loop_loads_with_a_warning() -> None:
+    (warning,) = load(FAULTY / "blocks_the_loop.py").warnings
+    assert (warning.line, warning.message.partition(":")[0]) == (11, "time.sleep(...) blocks the event loop")
+
+
+def test_a_scenario_error_ends_with_the_exit_code_of_usage() -> None:
+    with pytest.raises(ScenarioError) as raised:
+        load(FAULTY / "two_faults.py")
+    assert raised.value.exit_code is ExitCode.USAGE
+    assert "two_faults.py:14: journey browse is not async" in str(raised.value)
