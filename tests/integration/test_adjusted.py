@@ -23,7 +23,7 @@ from tests.support.target import RunningTarget, running_target
 
 LATE = 50
 """Arrivals of half a second: a busy machine may be so late to hear."""
-STEERED = f"{DATA}/steered.py"
+ADJUSTED = f"{DATA}/adjusted.py"
 S = 1_000_000_000
 
 
@@ -63,7 +63,7 @@ def settled(target: RunningTarget) -> int:
 def test_a_run_is_paused_scaled_resumed_and_loses_no_arrival_though_a_worker_is_killed_meanwhile(
     tmp_path: Path,
 ) -> None:
-    command = ("run", STEERED, "--workers", "2")
+    command = ("run", ADJUSTED, "--workers", "2")
     with running_target("--no-latency") as target, started(*command, "--target", target.url, runs_dir=tmp_path) as run:
         wait_for(run, r"\+1 s, 2 of 2 agents reported")
         said = asked(tmp_path, "pause").output
@@ -108,7 +108,7 @@ def test_a_run_is_paused_scaled_resumed_and_loses_no_arrival_though_a_worker_is_
 def test_users_and_iterations_are_paused_too_and_the_level_follows(tmp_path: Path) -> None:
     with (
         running_target("--no-latency") as target,
-        started("run", f"{STEERED}:mixed", "--target", target.url, runs_dir=tmp_path) as run,
+        started("run", f"{ADJUSTED}:mixed", "--target", target.url, runs_dir=tmp_path) as run,
     ):
         until(lambda: target.stats()["requests"] > 100)
         said = asked(tmp_path, "pause").output
@@ -136,7 +136,7 @@ def test_users_and_iterations_are_paused_too_and_the_level_follows(tmp_path: Pat
 def test_ctrl_c_ends_a_paused_run_and_all_of_it_is_there(tmp_path: Path) -> None:
     with (
         running_target("--no-latency") as target,
-        started("run", f"{STEERED}:long", "--target", target.url, runs_dir=tmp_path) as run,
+        started("run", f"{ADJUSTED}:long", "--target", target.url, runs_dir=tmp_path) as run,
     ):
         wait_for(run, r"\+1 s, 2 of 2 agents reported")
         asked(tmp_path, "pause")
