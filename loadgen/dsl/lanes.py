@@ -274,6 +274,15 @@ def stretched(lanes: Sequence[Lane], duration_ns: int) -> tuple[Lane, ...]:
 # -- rows -----------------------------------------------------------------------------------------
 
 
+def most_iterations(lane: Lane, profile: OpenProfile | IterationProfile) -> int:
+    """How many iterations the lane has, or can have at most where its rate is decided while it runs.
+
+    Args:
+        profile: the lane's own.
+    """
+    return profile.total() if lane.steering is None else lane.steering.most(profile)
+
+
 def rows_used(lane: Lane, feed: Feed[Any]) -> int | None:
     """How many rows of a feed a lane takes; None where a row is taken each iteration and the target sets their number.
 
@@ -285,7 +294,7 @@ def rows_used(lane: Lane, feed: Feed[Any]) -> int | None:
     if isinstance(lane.profile, UserProfile):
         each = any(lane.journeys[i].each == "iteration" for i in readers)
         return None if each else lane.profile.peak
-    total = lane.profile.total() if lane.steering is None else lane.steering.most(lane.profile)
+    total = most_iterations(lane, lane.profile)
     if lane.random:  # which journey an arrival takes is not known beforehand, so each has a row
         return total
     return RowIndex(lane.weights, readers).below(total)

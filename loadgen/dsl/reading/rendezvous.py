@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from loadgen.dsl.lanes import Lane
+from loadgen.dsl.lanes import Lane, most_iterations
 from loadgen.dsl.reading.source import Source
 from loadgen.errors import Fault
 from loadgen.profiles.profile import IterationProfile, UserProfile
@@ -72,10 +72,11 @@ def most_together(lane: Lane) -> tuple[int, str]:
         return profile.peak, f"has at most {format_count(profile.peak)} users at a time"
     if isinstance(profile, IterationProfile):
         return profile.users, f"has {format_count(profile.users)} users for {format_count(profile.total())} iterations"
-    total = lane.schedule().total()
+    total = most_iterations(lane, profile)
     if lane.max_users is not None and lane.max_users < total:
         return lane.max_users, f"has max_users={format_count(lane.max_users)}"
-    return total, f"has {format_count(total)} arrivals"
+    most = "at most " if lane.steering is not None else ""
+    return total, f"has {most}{format_count(total)} arrivals"
 
 
 def _own_nodes(body: Iterable[ast.AST]) -> Iterator[ast.AST]:

@@ -11,7 +11,7 @@ from loadgen.dsl.spec import Overrides
 from tests.support.scenarios import told, write
 
 SALE = """\
-from loadgen import Load, Plan, User, arrivals, iterations, journey, param, users
+from loadgen import Load, Plan, User, arrivals, hold, iterations, journey, p, param, users
 
 CROWD = 100
 
@@ -41,6 +41,10 @@ def sale(
         ("load=iterations(1000, users=99), mix=sale", "the load has 99 users for 1,000 iterations"),
         ("load=arrivals('1/s').hold('99s'), mix=sale", "the load has 99 arrivals"),
         ("load=arrivals('10/s').hold('99s'), mix=sale, max_users=99", "the load has max_users=99"),
+        ("load=hold(p(99) < '1s', start='1/s', upto='2/s', duration='45s'), mix=sale", "has at most 91 arrivals"),
+            "load=hold(p(99) < '1s', start='1/s', upto='2/s', duration='45s'), mix=sale",
+            "the load has at most 91 arrivals",
+        ),
         ("loads=[Load(other, users(500).hold('1m')), Load(sale, users(99).hold('1m'))]", "has at most 99 users"),
     ],
 )
@@ -58,6 +62,7 @@ def test_more_than_the_load_can_have_is_a_fault_with_its_line(plan: str, why: st
         "load=iterations(1000, users=100), mix=sale",
         "load=arrivals('1/s').hold('100s'), mix=sale, max_users=100",
         "load=users(2).hold('1m'), mix=other",
+        "load=hold(p(99) < '1s', start='1/s', upto='2/s', duration='50s'), mix=sale",
         "load=users(100).hold('1m'), mix={sale: 1, other: 9}",
     ],
 )
