@@ -26,14 +26,15 @@ log = logging.getLogger("loadgen.agent")
 
 _EXAMPLES = """\
 examples:
-  loadgen keys ./keys                                      once, where the controller runs
+  loadgen keys init ./keys                                 once, where the controller runs
+  loadgen keys agent ./keys eu us-1                        then copy ./keys/copy-to/eu to that host, as its ./keys
   loadgen run checkout.py --listen 0.0.0.0:5557 --keys ./keys --wait 2
   loadgen-agent --controller 10.0.0.7:5557 --region eu-west-1 --keys ./keys
   loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --id us-1
   loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --workers 4 --pin
 
-An agent only connects outward. It needs controller.pub and its own agents/NAME.key of
-the keys folder, and nothing else of it. The key NAME speaks for the agents NAME and NAME.more.
+An agent only connects outward. It needs the folder that `loadgen keys agent` made for it, and
+nothing else. The key NAME speaks for the agents NAME and NAME.more.
 
 SIGTERM or Ctrl-C stops the load, hands over what was measured and leaves; a second one cuts it off.
 
@@ -91,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--controller", required=True, metavar="HOST:PORT", help="where `loadgen run --listen` listens")
     parser.add_argument("--region", required=True, type=_region, help="label of the region that this agent stands for")
-    parser.add_argument("--keys", required=True, type=Path, metavar="DIR", help="folder made by `loadgen keys`")
+    parser.add_argument(
+        "--keys", required=True, type=Path, metavar="DIR", help="its folder, made by `loadgen keys agent`"
+    )
     parser.add_argument("--id", help="the agent's name, kept over restarts; default: its key's, with host and process")
     parser.add_argument(
         "--give-up",

@@ -187,13 +187,13 @@ COMMANDS = (
     ("Fleet", scale),
     ("Fleet", skip),
     ("Fleet", stop),
-    ("Fleet", keys),
 )
 for panel, command in COMMANDS:
     app.command(command.NAME, help=_prose(command.main.__doc__), rich_help_panel=panel, epilog=command.EXAMPLES)(
         command.main
     )
 app.add_typer(runs.app, name="runs", rich_help_panel="Look")
+app.add_typer(keys.app, name="keys", rich_help_panel="Fleet")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

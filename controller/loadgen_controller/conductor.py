@@ -292,6 +292,10 @@ class Conductor:
     def trouble(self, kind: str, text: str) -> None:
         self._troubles.add(kind, text)
 
+    def decided(self, kind: str, text: str, **fields: object) -> None:
+        self._journal.event(kind, **fields)
+        self._books.notice(text)
+
     def fail(self, error: Exception) -> None:
         self._failure = self._failure or error
         self._wake.set()

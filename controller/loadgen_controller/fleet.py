@@ -6,6 +6,7 @@ of this is tested without waiting. Times are ns of the controller's monotonic cl
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -14,13 +15,17 @@ from loadgen.units import NS_PER_S
 from loadgen.wire.messages import PROTOCOL_MINOR, Hello
 from loadgen_controller.run import AgentJoined, AgentLost, AgentReturned
 
-__all__ = ["LOST_AFTER_NS", "OWN_PAUSE_NS", "SUSPECTED_AFTER_NS", "Fleet", "Member", "Presence"]
+__all__ = ["LOST_AFTER_NS", "MAX_AGENTS", "OWN_PAUSE_NS", "SUSPECTED_AFTER_NS", "Fleet", "Member", "Presence"]
 
 SUSPECTED_AFTER_NS = 3 * NS_PER_S
 LOST_AFTER_NS = 10 * NS_PER_S
 """Longer than the agents' lease (8 s) and a second: a lost agent has stopped its load itself."""
 OWN_PAUSE_NS = NS_PER_S
 """Two ticks further apart than this: it was us who slept, and what agents said meanwhile is still to be read."""
+
+MAX_AGENTS = 20_000
+"""More than a controller can hold; a key of a group could make up names without end."""
+_REPLACED = 1_000
 
 FleetEvent = AgentJoined | AgentReturned | AgentLost
 
@@ -50,6 +55,8 @@ class Member:
     """Of the protocol that it speaks."""
     presence: Presence = Presence.HERE
     lost_because: str = ""
+    unheard_because: str = ""
+    """Why nothing that it says is taken in: its key was revoked, or it is in quarantine."""
 
     def silent_s(self, now_ns: int) -> float:
         return (now_ns - self.heard_ns) / NS_PER_S
@@ -60,6 +67,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
+        self._replaced: deque[bytes] = deque(maxlen=_REPLACED)
         self._ticked_ns: int | None = None
 
     def __iter__(self) -> Iterator[Member]:
@@ -67,6 +75,23 @@ class Fleet:
 
     def get(self, agent: str) -> Member | None:
         return self._members.get(agent)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._members) >= MAX_AGENTS
+
+    def is_replaced(self, agent: str, identity: bytes, epoch: int = -1) -> bool:
+        """Whether a newer process has the name: it stays the newest, whatever the older one says."""
+        member = self._members.get(agent)
+        if member is None or member.identity == identity:
+            return False
+        return identity in self._replaced or 0 <= epoch < member.epoch
+
+    def unheard(self, agent: str, because: str) -> None:
+        """Nothing of what the agent says is taken in from now on; it will be lost when that has lasted long enough."""
+        member = self._members.get(agent)
+        if member is not None:
+            member.unheard_because = because
 
     def hello(self, hello: Hello, identity: bytes, now_ns: int) -> tuple[FleetEvent, ...]:
         """An agent registers. The same process gets its old epoch again: what it measured is still good.
@@ -78,6 +103,8 @@ class Fleet:
         if known is not None and known.identity == identity:
             return self.heard(hello.agent, now_ns)
         epoch = 1 if known is None else known.epoch + 1
+        if known is not None:
+            self._replaced.append(known.identity)
         self._members[hello.agent] = Member(
             hello.agent,
             identity,
@@ -101,7 +128,7 @@ class Fleet:
         if member is None:
             return ()
         was_lost = member.presence is Presence.LOST
-        member.heard_ns, member.presence, member.lost_because = now_ns, Presence.HERE, ""
+        member.heard_ns, member.presence, member.lost_because, member.unheard_because = now_ns, Presence.HERE, "", ""
         return (AgentReturned(agent, member.region),) if was_lost else ()
 
     def tick(self, now_ns: int) -> tuple[FleetEvent, ...]:
@@ -116,7 +143,7 @@ class Fleet:
             if member.presence is Presence.LOST:
                 continue
             if silent_ns > LOST_AFTER_NS:
-                lost += self.lose(member.id, f"silent for {silent_ns / NS_PER_S:.1f} s")
+                lost += self.lose(member.id, member.unheard_because or f"silent for {silent_ns / NS_PER_S:.1f} s")
             elif silent_ns > SUSPECTED_AFTER_NS:
                 member.presence = Presence.SUSPECTED
         return tuple(lost)

@@ -39,7 +39,7 @@ FileArgument = Annotated[str, typer.Argument(metavar="FILE[:PLAN]", help="The sc
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="PATH", help="Also write the summary there; - is stdout.")
 ]
-KeysOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys`.")]
+KeysOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys init`.")]
 ListenOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Wait there for agents that were started elsewhere.")
 ]

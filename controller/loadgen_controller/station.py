@@ -15,13 +15,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import zip_longest
 from math import isfinite
 from typing import Protocol, Self
 
 from loadgen.errors import BugError, WireError
 from loadgen.wire import codec
-from loadgen.wire.keys import ControllerKeys
+from loadgen.wire.keys import ControllerKeys, may_speak_for
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
@@ -36,6 +37,7 @@ from loadgen.wire.messages import (
     Welcome,
 )
 from loadgen.wire.sockets import Router
+from loadgen_controller.doorkeeper import Doorkeeper, KeysChanged
 from loadgen_controller.fleet import Fleet, FleetEvent, Member, Presence
 from loadgen_controller.run import AgentJoined, AgentLost
 from loadgen_controller.troubles import Troubles
@@ -69,6 +71,9 @@ class Tenant(Protocol):
     def trouble(self, kind: str, text: str) -> None:
         """Something came in that is no use."""
 
+    def decided(self, kind: str, text: str, **fields: object) -> None:
+        """The station decided something about agents: an event, and `text` for the person who watches."""
+
     def fail(self, error: Exception) -> None:
         """A call of the above raised this."""
 
@@ -88,7 +93,8 @@ class Station:
     ) -> None:
         self.clock = clock
         self.fleet = Fleet()
-        self._router = Router(listen, keys, self._on_message)
+        self._router = Router(listen, keys, self._on_message, self._on_refused)
+        self._doorkeeper = Doorkeeper(keys, self._on_keys, partial(self._on_refused, "keys folder"))
         self._runs: dict[str, Tenant] = {}
         self._claims: dict[str, Tenant] = {}
         """Which run an agent works for."""
@@ -113,6 +119,7 @@ class Station:
         self._tasks = [
             asyncio.create_task(self._router.serve(), name="router"),
             asyncio.create_task(self._tick_for_ever(), name="fleet"),
+            asyncio.create_task(self._doorkeeper.serve(), name="doorkeeper"),
         ]
 
     def check(self) -> None:
@@ -186,6 +193,8 @@ class Station:
         if member is None or member.identity != identity:
             # One that was replaced by a newer process of its name, or that we never met.
             self._trouble(agent, "stranger", f"{type(message).__name__} of {agent}, which is not registered")
+            if member is not None and self.fleet.is_replaced(agent, identity):
+                self.send(identity, Rejected(_replaced_by(member)))
             return
         if isinstance(message, ClockPing):  # first of all: each microsecond here is an error of its clock
             self.send(identity, ClockPong(message.agent_ns, self.clock()))
@@ -210,15 +219,19 @@ class Station:
             self.send(member.identity, Bye(message.run_id))
 
     def _hello(self, identity: bytes, agent: str, hello: Hello) -> None:
-        if reason := _unwelcome(agent, hello):
+        if reason := self._unwelcome(identity, agent, hello):
             self._trouble(agent, "rejected", f"{agent}: {reason}")
             self.send(identity, Rejected(reason))
             return
+        before = self.fleet.get(agent)
+        older = before.identity if before is not None else identity
         events = self.fleet.hello(hello, identity, self.clock())
         is_new = any(isinstance(event, AgentJoined) for event in events)
         run = self._claims.pop(agent, None) if is_new else self._claims.get(agent)  # a new process works for nobody yet
         member = self.fleet.get(agent)
         assert member is not None
+        if older != identity:
+            self.send(older, Rejected(_replaced_by(member)))
         self.send(identity, Welcome(member.epoch, LEASE_S, self.claimant(agent) or _NO_RUN))
         if run is not None and not events:
             self._guarded(run, lambda: run.greeted(agent))
@@ -227,6 +240,38 @@ class Station:
                 self._tell(run, event)
             else:
                 self._happened((event,))
+
+    def _unwelcome(self, identity: bytes, agent: str, hello: Hello) -> str:
+        if reason := _unfit(agent, hello):
+            return reason
+        member = self.fleet.get(agent)
+        if member is None:
+            return "this controller has as many agents as it can hold" if self.fleet.is_full else ""
+        return _replaced_by(member) if self.fleet.is_replaced(agent, identity, hello.epoch) else ""
+
+    # -- who is heard -----------------------------------------------------------------------------
+
+    def _on_refused(self, kind: str, text: str) -> None:
+        """Of a peer, so of no agent in particular: all runs note it."""
+        self._trouble("", kind, text)
+
+    def _on_keys(self, changed: KeysChanged) -> None:
+        """Agents whose key was revoked are told to go, and are not heard whether they do or not."""
+        self._router.admit(changed.agents)
+        for mark, name in changed.came.items():
+            self._decided("key admitted", f"the key {mark} of {name} is good from now on", name=name, fingerprint=mark)
+        for mark, name in changed.revoked.items():
+            mine = [member for member in self.fleet if may_speak_for(name, member.id)]
+            text = f"the key {mark} of {name} was revoked: its agents are not heard any more"
+            self._decided("key revoked", text, name=name, fingerprint=mark, agents=[member.id for member in mine])
+            for member in mine:
+                self.fleet.unheard(member.id, f"the key of {name} was revoked")
+                self.send(member.identity, Rejected(f"the key of {name} was revoked"))
+
+    def _decided(self, kind: str, text: str, **fields: object) -> None:
+        log.warning("%s", text)
+        for run in tuple(self._runs.values()):
+            run.decided(kind, text, **fields)
 
     # -- who hears of it --------------------------------------------------------------------------
 
@@ -281,7 +326,12 @@ class Station:
             yield from filter(None, turn)
 
 
-def _unwelcome(agent: str, hello: Hello) -> str:
+def _replaced_by(member: Member) -> str:
+    """For the older of two processes of one name."""
+    return f"process {member.pid} on {member.host} has registered as {member.id} after it: one name, one process"
+
+
+def _unfit(agent: str, hello: Hello) -> str:
     if hello.agent != agent:
         return f"the key and connection are those of {agent}, not of {hello.agent}"
     if hello.major != PROTOCOL_MAJOR:

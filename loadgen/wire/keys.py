@@ -1,25 +1,33 @@
 """CURVE keys: who may listen, who may speak, and for which agents.
 
-A keys folder:
+The controller's folder, which `keyfolder.py` makes and changes:
 
-    controller.key   controller.pub      one pair; agents need only the .pub
-    agents/NAME.key  agents/NAME.pub     a pair for each agent or group of agents; the controller needs only the .pub
+    controller.key   controller.pub      one pair
+    agents/NAME.pub                      the public key of an agent, or of a group of agents
+    revoked/NAME.FINGERPRINT.pub         keys that are never let in again, wherever else they lie
+
+The folder of an agent:
+
+    controller.pub                       the one controller that it talks to
+    agents/NAME.key                      its secret key
 
 The controller takes in whoever holds a key whose public half lies in `agents/`,
 and a key speaks only for its own name: the agent `NAME`, or `NAME.` and more
 (`eu.web-3` with the key `eu`), so that one key may serve a whole group.
 
 Keys are Z85 text as everywhere with ZeroMQ. Secret files belong to their user
-alone (0600); anything looser is refused, not repaired: it may have been read.
+alone (0600), and what says who may come in is written by nobody else; anything
+looser is refused, not repaired: it may have been used.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,12 +41,16 @@ __all__ = [
     "ControllerKeys",
     "KeyPair",
     "check_agent_id",
+    "check_key_name",
+    "fingerprint",
     "is_agent_id",
     "load_agent",
     "load_controller",
-    "make_keys",
     "may_speak_for",
+    "read_agents",
+    "read_key",
     "throw_away",
+    "write_key",
     "z85",
 ]
 
@@ -81,6 +93,8 @@ class ControllerKeys:
     own: KeyPair
     agents: Mapping[bytes, str]
     """Name by public key (Z85); everyone else is refused at the handshake."""
+    folder: Path | None = None
+    """Where they were read, and where others may come or be revoked; None: they stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,37 +134,21 @@ def throw_away(into: Path | None = None) -> ControllerKeys:
     """
     own, agent = KeyPair.new(), KeyPair.new()
     if into is not None:
-        _write(into / "controller.pub", own.public, 0o644)
-        _write(into / "agents" / "embedded.key", agent.secret, 0o600)
-        _write(into / "agents" / "embedded.pub", agent.public, 0o644)
+        write_key(into / "controller.pub", own.public, 0o644)
+        write_key(into / "agents" / "embedded.key", agent.secret, 0o600)
+        write_key(into / "agents" / "embedded.pub", agent.public, 0o644)
     return ControllerKeys(own, {agent.public: ANY_AGENT})
 
 
-def make_keys(into: Path, agents: Iterable[str] = ("agent",)) -> tuple[Path, ...]:
-    """Make what is missing in the keys folder; what is there stays as it is.
+def check_key_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a key", hint="use letters, digits, '_' and '-', at most 64 of them")
+    return name
 
-    Returns:
-        The secret files that are new.
-    Raises:
-        UsageError: a name that cannot be one.
-        StorageError: the folder cannot be written.
-    """
-    names = tuple(agents)
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"{name!r} is no name for a key", hint="use letters, digits, '_' and '-', at most 64 of them"
-            )
-    made = []
-    for path in (into / "controller.key", *(into / "agents" / f"{name}.key" for name in names)):
-        if path.exists():
-            _read_pair(path)
-            continue
-        pair = KeyPair.new()
-        _write(path, pair.secret, 0o600)
-        _write(path.with_suffix(".pub"), pair.public, 0o644)
-        made.append(path)
-    return tuple(made)
+
+def fingerprint(public: bytes) -> str:
+    """16 hexadecimal digits that a person can compare: of the sha256 of the raw key."""
+    return hashlib.sha256(_unz85(public)).hexdigest()[:16]
 
 
 def load_controller(folder: Path) -> ControllerKeys:
@@ -159,18 +157,44 @@ def load_controller(folder: Path) -> ControllerKeys:
     Raises:
         UsageError: a file that is missing, open to others, or no key; or no agent at all.
     """
-    own = _read_pair(_there(folder / "controller.key", folder))
-    agents: dict[bytes, str] = {}
-    for path in sorted((folder / "agents").glob("*.pub")):
-        public, name = _read_key(path), path.stem
-        if not _NAME.fullmatch(name):
-            raise UsageError(f"{path} has no name for a key", hint="rename it: letters, digits, '_' and '-'")
-        if public in agents:
-            raise UsageError(f"{path} is the same key as that of {agents[public]}", hint="one key, one name")
-        agents[public] = name
+    own = _read_pair(_there(folder / "controller.key", f"loadgen keys init {folder}"))
+    agents, wrong = read_agents(folder)
+    if wrong:
+        raise wrong[0]
     if not agents:
-        raise UsageError(f"no agent key in {folder / 'agents'}", hint=f"loadgen keys {folder}")
-    return ControllerKeys(own, agents)
+        raise UsageError(f"no agent key in {folder / 'agents'}", hint=f"loadgen keys agent {folder} NAME")
+    return ControllerKeys(own, agents, folder)
+
+
+def read_agents(folder: Path) -> tuple[Mapping[bytes, str], tuple[UsageError, ...]]:
+    """Whose keys may come in: name by public key; and what is wrong with the files that let in nobody.
+
+    Raises:
+        UsageError: the folder itself cannot be read, or others may write in it.
+    """
+    agents: dict[bytes, str] = {}
+    wrong: list[UsageError] = []
+    revoked: set[bytes] = set()
+    _only_ours_to_write(folder)
+    for path in _public_files(folder / "revoked"):
+        try:
+            revoked.add(read_key(path))
+        except UsageError as error:
+            wrong.append(error)
+    for path in _public_files(folder / "agents"):
+        try:
+            public = read_key(path)
+            _only_ours_to_write(path)
+            if not _NAME.fullmatch(path.stem):
+                raise UsageError(f"{path} has no name for a key", hint="rename it: letters, digits, '_' and '-'")
+            if public in agents:
+                raise UsageError(f"{path} is the same key as that of {agents[public]}", hint="one key, one name")
+        except UsageError as error:
+            wrong.append(error)
+            continue
+        if public not in revoked:
+            agents[public] = path.stem
+    return agents, tuple(wrong)
 
 
 def load_agent(folder: Path, agent: str | None = None) -> AgentKeys:
@@ -179,12 +203,15 @@ def load_agent(folder: Path, agent: str | None = None) -> AgentKeys:
     Raises:
         UsageError: a file that is missing, open to others, or no key; or several keys and none for `agent`.
     """
-    controller = _read_key(_there(folder / "controller.pub", folder))
+    pinned = _there(folder / "controller.pub", "copy what `loadgen keys agent` makes for this agent")
+    _only_ours_to_write(pinned)
+    controller = read_key(pinned)
     found = {path.stem: path for path in sorted((folder / "agents").glob("*.key"))}
     path = found.get((agent or "").split(".")[0])
     if path is None:
         if not found:
-            raise UsageError(f"no agent key in {folder / 'agents'}", hint=f"loadgen keys {folder}")
+            hint = "copy here what `loadgen keys agent` makes for this agent, in copy-to/NAME"
+            raise UsageError(f"no agent key in {folder / 'agents'}", hint=hint)
         if len(found) > 1:
             whose = f"for agent {agent!r}" if agent else "unless you say --id"
             raise UsageError(f"which key {whose}? There are {', '.join(found)}", hint=f"--id {next(iter(found))}")
@@ -206,10 +233,34 @@ def _unz85(text: bytes) -> bytes:
     return raw
 
 
-def _there(path: Path, folder: Path) -> Path:
+def _there(path: Path, hint: str) -> Path:
     if not path.is_file():
-        raise UsageError(f"{path} is not there", hint=f"loadgen keys {folder}")
+        raise UsageError(f"{path} is not there", hint=hint)
     return path
+
+
+def _public_files(folder: Path) -> list[Path]:
+    """Sorted; none where the folder is not there."""
+    if not folder.exists():
+        return []
+    _only_ours_to_write(folder)
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".pub")
+    except OSError as exc:
+        raise UsageError(f"cannot read {folder}: {exc.strerror}") from exc
+
+
+def _only_ours_to_write(path: Path) -> None:
+    """Who may write here may let anybody in."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as exc:
+        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UsageError(
+            f"others may write {path}, and so decide whose keys are good (mode {stat.S_IMODE(mode):04o})",
+            hint=f"look whether it is as you left it, then chmod go-w {path}",
+        )
 
 
 def _read_pair(path: Path) -> KeyPair:
@@ -225,25 +276,40 @@ def _read_pair(path: Path) -> KeyPair:
         )
     if os.geteuid() not in (0, status.st_uid):
         raise UsageError(f"{path} belongs to another user", hint=f"chown {os.geteuid()} {path}")
-    return KeyPair.of_secret(_read_key(path))
+    return KeyPair.of_secret(read_key(path))
 
 
-def _read_key(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
+    """The key in a file, as Z85.
+
+    Raises:
+        UsageError: it cannot be read, or holds none.
+    """
     try:
         text = path.read_bytes()[:100].strip()
         _unz85(text)
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     except ValueError as exc:
-        raise UsageError(f"{path} is no key: {exc}", hint="loadgen keys DIR makes new ones") from None
+        raise UsageError(f"{path} is no key: {exc}", hint="revoke it, and make a new one") from None
     return text
 
 
-def _write(path: Path, text: bytes, mode: int) -> None:
+def write_key(path: Path, text: bytes, mode: int) -> None:
+    """A new file with the key, whole as soon as it is there.
+
+    Raises:
+        StorageError: it cannot be written, or is there already.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(file, "wb") as out:
-            out.write(text + b"\n")
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(file, "wb") as out:
+                out.write(text + b"\n")
+            path.hardlink_to(beside)  # unlike a rename it overwrites nothing
+        finally:
+            beside.unlink()
     except OSError as exc:
         raise StorageError(f"cannot write {path}: {exc.strerror}", hint="choose another folder") from exc

@@ -18,10 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,16 +29,24 @@ from zmq.utils.monitor import parse_monitor_message
 
 from loadgen.errors import FleetError, PortBusy, UsageError
 from loadgen.wire.codec import MAX_MESSAGE_BYTES
-from loadgen.wire.keys import AgentKeys, ControllerKeys, check_agent_id, is_agent_id, may_speak_for, z85
+from loadgen.wire.keys import (
+    AgentKeys,
+    ControllerKeys,
+    check_agent_id,
+    fingerprint,
+    is_agent_id,
+    may_speak_for,
+    z85,
+)
 
 __all__ = ["Dealer", "Router", "RouterStats", "parse_address"]
-
-log = logging.getLogger(__name__)
 
 ZAP_DOMAIN: Final = b"loadgen"
 _AT_ONCE = 200
 """Messages read before the loop's other work has its turn."""
 _NONCE_BYTES = 8
+_REFUSED_WAITS_S = (1.0, 3.0)
+"""An agent whose key is refused knocks again after a time between these."""
 
 _HEARTBEAT: Final = {zmq.HEARTBEAT_IVL: 2000, zmq.HEARTBEAT_TIMEOUT: 6000, zmq.HEARTBEAT_TTL: 6000}
 """ms. They show that a connection is dead, not that the program at its end is alive (P5)."""
@@ -88,6 +95,10 @@ class RouterStats:
     received: int = 0
     keys_refused: int = 0
     """Handshakes with a key that we do not know."""
+    gate_failures: int = 0
+    """Handshakes that were refused since looking at their key failed: a bug of ours."""
+    revoked: int = 0
+    """Messages on a connection that was made before its key was revoked."""
     malformed: int = 0
     """Messages of other than one frame, or from a peer without an agent's name."""
     impostors: int = 0
@@ -149,11 +160,19 @@ class Router:
     use one agent id. The peer's key may speak for `agent`; that a message
     inside names the same agent is the caller's to check.
 
+    `on_refused(kind, text)` is called for whatever was not handed on, each time.
+
     Use it within a running event loop; `serve()` is to be awaited by somebody,
     since whatever goes wrong ends it.
     """
 
-    def __init__(self, bind: str, keys: ControllerKeys, on_message: Callable[[bytes, str, bytes], None]) -> None:
+    def __init__(
+        self,
+        bind: str,
+        keys: ControllerKeys,
+        on_message: Callable[[bytes, str, bytes], None],
+        on_refused: Callable[[str, str], None] = lambda kind, text: None,
+    ) -> None:
         """Listens at once.
 
         Raises:
@@ -161,7 +180,7 @@ class Router:
         """
         self._host, port = parse_address(bind)
         self.stats = RouterStats()
-        self._keys, self._on_message = keys, on_message
+        self._agents, self._on_message, self._on_refused = keys.agents, on_message, on_refused
         self._context = zmq.Context()
         # The gatekeeper must stand before anyone can knock: without one every key would be let in (P6).
         self._gate = self._context.socket(zmq.REP)
@@ -188,6 +207,10 @@ class Router:
         # Of the endpoint only the port: libzmq writes 127.0.0.1 as [::ffff:127.0.0.1].
         endpoint = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
         return f"{self._host}:{endpoint.rpartition(':')[2]}"
+
+    def admit(self, agents: Mapping[bytes, str]) -> None:
+        """From now on these keys (name by public key) come in and are heard, and no others, however they came in."""
+        self._agents = agents
 
     async def serve(self) -> None:
         """Hands on what comes in, until cancelled. Ends with what `on_message` raises."""
@@ -219,16 +242,24 @@ class Router:
         self.stats.received += 1
         if len(frames) != 2:
             self.stats.malformed += 1
+            self._on_refused("malformed", f"a message of {len(frames) - 1} frames, and not of one")
             return
         identity = frames[0].bytes
         agent = _agent_of(identity)
         if agent is None:
             self.stats.malformed += 1
+            self._on_refused("malformed", "a message of a connection without an agent's name")
             return
         # The identity is the peer's own claim; the key was proved (P8). Read each time: ids can be handed over.
-        name = frames[1].get("User-Id")
-        if not isinstance(name, str) or not may_speak_for(name, agent):
+        key = str(frames[1].get("User-Id")).encode()
+        name = self._agents.get(key)
+        if name is None:
+            self.stats.revoked += 1
+            self._on_refused("revoked key", f"a message of {agent}, whose key was revoked")
+            return
+        if not may_speak_for(name, agent):
             self.stats.impostors += 1
+            self._on_refused("impostor", f"a message for {agent} with the key of {name}")
             return
         self._on_message(identity, agent, frames[1].bytes)
 
@@ -236,22 +267,27 @@ class Router:
         """One ZAP request (RFC 27). Answers all of them: an unanswered one would lock everybody out (P7)."""
         parts = [frame.bytes for frame in frames]
         version, request, *_ = [*parts, b"", b""]
-        name = self._who(parts)
-        if name is None:
-            self.stats.keys_refused += 1
-            log.warning("refused a peer with a key that is not ours")
-            answer = (b"400", b"unknown key", b"")
-        else:
-            answer = (b"200", b"OK", name.encode())
+        answer = (b"400", b"unknown key", b"")
+        try:
+            if (key := self._who(parts)) is not None:
+                answer = (b"200", b"OK", key)
+            else:
+                self.stats.keys_refused += 1
+                self._on_refused("unknown key", _stranger(parts))
+        except Exception as exc:  # noqa: BLE001  this one stays outside; all others must still be answered
+            self.stats.gate_failures += 1
+            answer = (b"500", b"the key cannot be looked up", b"")
+            self._on_refused("gate failed", f"a peer was refused, since its key could not be looked up: {exc!r}")
         with contextlib.suppress(zmq.Again):
             self._gate.send_multipart([version, request, *answer, b""], zmq.NOBLOCK)
         self._reader.look_again(self._gate)
 
-    def _who(self, request: list[bytes]) -> str | None:
-        """The name of the key that knocks; None for whoever is not to come in."""
+    def _who(self, request: list[bytes]) -> bytes | None:
+        """The key that knocks; None for one that is not to come in."""
         match request:
             case [b"1.0", _, domain, _, _, b"CURVE", raw] if domain == ZAP_DOMAIN and len(raw) == 32:
-                return self._keys.agents.get(z85(raw))
+                key = z85(raw)
+                return key if self._agents.get(key) is not None else None
         return None
 
 
@@ -300,8 +336,10 @@ class Dealer:
         self._reader = _Reader()
         self._reader.add(self._socket, self._on_frames)
         self._reader.add(self._monitor, self._on_event)
+        self._endpoint = f"tcp://{host}:{port}"
+        self._again: asyncio.TimerHandle | None = None
         try:
-            self._socket.connect(f"tcp://{host}:{port}")
+            self._socket.connect(self._endpoint)
         except zmq.ZMQError as exc:
             self.close()
             raise UsageError(f"cannot connect to {controller}: {exc}", hint="write HOST:PORT") from exc
@@ -329,6 +367,8 @@ class Dealer:
 
     def close(self, linger_ms: int = 0) -> None:
         """Once `serve` is over. `linger_ms`: how long at most it takes to hand over what was sent last."""
+        if self._again is not None:
+            self._again.cancel()
         self._socket.disable_monitor()
         self._monitor.close(0)
         self._socket.close(linger_ms)
@@ -346,12 +386,28 @@ class Dealer:
                 self._on_connect()
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self.trouble = f"the controller at {self._controller} does not know our key"
+                self._try_again()
             case zmq.EVENT_DISCONNECTED if not self.trouble:
                 self.trouble = f"the connection to {self._controller} was lost"
             case zmq.EVENT_CLOSED:
                 self.trouble = f"nobody listens at {self._controller}"
-            case _ if "our key" not in self.trouble:  # it gave up the handshake without a word
-                self.trouble = f"what listens at {self._controller} is not the controller whose key we have"
+            case _:
+                if "our key" not in self.trouble:  # it gave up the handshake without a word
+                    self.trouble = f"what listens at {self._controller} is not the controller whose key we have"
+                if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                    self._try_again()
+
+    def _try_again(self) -> None:
+        """libzmq does not connect again to who refused us; but a key may be made known, a controller come back."""
+        if self._again is None:
+            loop = asyncio.get_running_loop()
+            self._again = loop.call_later(random.uniform(*_REFUSED_WAITS_S), self._connect_again)  # noqa: S311
+
+    def _connect_again(self) -> None:
+        self._again = None
+        with contextlib.suppress(zmq.ZMQError):  # nothing is left to disconnect
+            self._socket.disconnect(self._endpoint)
+        self._socket.connect(self._endpoint)
 
 
 def identity_of(agent: str) -> bytes:
@@ -365,6 +421,15 @@ def _agent_of(identity: bytes) -> str | None:
         return None
     agent = name.decode("ascii", "replace")
     return agent if is_agent_id(agent) else None
+
+
+def _stranger(request: list[bytes]) -> str:
+    """Who was refused, for a person. Nothing of it is proved."""
+    match request:
+        case [_, _, _, address, _, b"CURVE", raw] if len(raw) == 32:
+            where = address.decode("ascii", "replace")[:60]
+            return f"a peer at {where} was refused: its key {fingerprint(z85(raw))} is not among the agents'"
+    return "a peer was refused: it brought no key"
 
 
 def _cannot_listen(bind: str, exc: zmq.ZMQError) -> FleetError | UsageError:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.wire.keys import load_controller, make_keys
+from loadgen.wire.keyfolder import add_agent, init_keys
+from loadgen.wire.keys import load_controller
 from loadgen.wire.messages import Bye, Hello, Rejected
 from loadgen_agent.cli import main
 from tests.support.fake_controller import FakeController
@@ -33,20 +34,29 @@ def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
     assert "exit codes:" in text
 
 
+def made_keys(folder: Path) -> Path:
+    """What goes to the host of the agent eu."""
+    init_keys(folder)
+    out = add_agent(folder, "eu")
+    assert out is not None
+    return out
+
+
 def test_wrong_arguments_and_keys_end_with_2_and_say_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usual = ["--region", "eu", "--keys", str(tmp_path)]
     assert "--controller" in refused(capsys, *usual)
     assert "loadgen keys" in refused(capsys, *usual, "--controller", "127.0.0.1:1")
-    make_keys(tmp_path, ("eu",))
+    keys = made_keys(tmp_path)
+    usual = ["--region", "eu", "--keys", str(keys)]
     assert "no address" in refused(capsys, *usual, "--controller", "nonsense")
     assert "no name for an agent" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--id", "a/b")
     assert "needs a name" in refused(capsys, "--region", " ", *usual[2:], "--controller", "127.0.0.1:1")
     assert "no number of seconds" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--give-up", "nan")
     for many in ("0", "two", "257"):
         assert "no number of workers" in refused(capsys, *usual, "--controller", "127.0.0.1:1", "--workers", many)
-    (tmp_path / "agents" / "eu.key").chmod(0o644)
+    (keys / "agents" / "eu.key").chmod(0o644)
     assert "chmod 600" in refused(capsys, *usual, "--controller", "127.0.0.1:1")
 
 
@@ -59,10 +69,10 @@ async def spawn(controller: FakeController, keys: Path, *more: str) -> asyncio.s
 
 @pytest.mark.parametrize("how", ["bye", "rejected", "sigterm"])
 async def test_a_real_agent_joins_and_leaves_with_the_right_code(tmp_path: Path, how: str) -> None:
-    make_keys(tmp_path, ("eu",))
+    keys = made_keys(tmp_path)
     controller = FakeController(load_controller(tmp_path))
     async with serving(controller):
-        agent = await spawn(controller, tmp_path)
+        agent = await spawn(controller, keys)
         hello = await controller.hear(Hello)
         assert hello.agent.startswith("eu.")
         assert (hello.region, hello.pid, hello.epoch) == ("eu-west-1", agent.pid, -1)
@@ -80,9 +90,9 @@ async def test_a_real_agent_joins_and_leaves_with_the_right_code(tmp_path: Path,
 
 
 async def test_an_agent_whose_parent_is_gone_leaves(tmp_path: Path) -> None:
-    make_keys(tmp_path, ("eu",))
+    keys = made_keys(tmp_path)
     controller = FakeController(load_controller(tmp_path))
-    argv = ["--controller", controller.address, "--region", "eu", "--keys", str(tmp_path), "--with-parent"]
+    argv = ["--controller", controller.address, "--region", "eu", "--keys", str(keys), "--with-parent"]
     command = [sys.executable, "-m", "loadgen_agent.cli", *argv]
     parent = f"import subprocess, time; subprocess.Popen({command!r}, start_new_session=True); time.sleep(60)"
     async with serving(controller):

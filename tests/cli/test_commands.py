@@ -154,8 +154,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Result:
     def fail(*args: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr("loadgen_controller.commands.keys.make_keys", fail)
-    return loadgen("keys", "keys")
+    monkeypatch.setattr("loadgen_controller.commands.keys.init_keys", fail)
+    return loadgen("keys", "init", "keys")
 
 
 def test_bug_is_70_and_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,13 +214,41 @@ def test_new_refuses_what_cannot_be_a_journey(tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.iterdir())
 
 
-def test_keys_are_made_once(tmp_path: Path) -> None:
-    first = loadgen("keys", tmp_path / "keys", "--agent", "eu", "--agent", "us")
-    again = loadgen("keys", tmp_path / "keys", "--agent", "eu", "--agent", "us")
+def test_keys_are_made_once_and_a_revoked_name_gets_a_new_one(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    for made, said in (("controller.key", "made"), ("controller.key", "is there already")):
+        assert said in loadgen("keys", "init", keys).output
+        assert (keys / made).is_file()
+    first = loadgen("keys", "agent", keys, "eu", "us")
+    assert f"copy {keys / 'copy-to' / 'us'} to the host of us" in first.output.replace("\n", "")
+    assert "eu has a key already" in loadgen("keys", "agent", keys, "eu").output
+    old = loadgen("keys", "revoke", keys, "eu").output.split()[-1]
+    assert loadgen("keys", "agent", keys, "eu").exit_code == 0
 
-    assert first.exit_code == again.exit_code == 0
-    assert sorted(p.name for p in (tmp_path / "keys/agents").glob("*.key")) == ["eu.key", "us.key"]
-    assert "all keys are there already" in again.output
+    rows = [line.split()[:3] for line in loadgen("keys", "list", keys).output.splitlines()]
+
+    assert [row[:2] for row in rows if row[1:2] == ["good"]] == [["eu", "good"], ["us", "good"]]
+    assert ["eu", "revoked", old] in rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong", "hint"),
+    [
+        (("agent", "keys", "eu"), "is no folder of keys", "loadgen keys init keys"),
+        (("list", "keys"), "is no folder of keys", "loadgen keys init keys"),
+        (("revoke", "keys", "eu"), "is no folder of keys", "loadgen keys init keys"),
+    ],
+)
+def test_keys_without_a_folder_say_how_to_make_it(
+    arguments: tuple[str, ...], wrong: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    result = loadgen("keys", *arguments)
+
+    assert result.exit_code == 2
+    assert wrong in result.stderr
+    assert hint in result.stderr
 
 
 def test_target_refuses_what_makes_no_sense() -> None:

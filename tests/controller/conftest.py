@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,11 +83,11 @@ def order_of(**other: object) -> Order:
 class Play:
     """One run on stage: the conductor and those who speak to it."""
 
-    def __init__(self, runs_dir: Path, **other: object) -> None:
+    def __init__(self, runs_dir: Path, *, controller_keys: ControllerKeys | None = None, **other: object) -> None:
         self.clock = JumpingClock()
         own, pair = KeyPair.new(), KeyPair.new()
         self.keys = AgentKeys(pair, own.public)
-        keys = ControllerKeys(own, {pair.public: "*"})
+        keys = controller_keys or ControllerKeys(own, {pair.public: "*"})
         self.station = Station(keys, clock=self.clock)
         self.station.start()
         self.conductor = Conductor(order_of(**other), self.station, runs_dir=runs_dir)
@@ -129,7 +130,7 @@ class Play:
 async def stage(tmp_path: Path) -> AsyncIterator[Callable[..., Play]]:
     made: list[Play] = []
 
-    def make(**other: object) -> Play:
+    def make(**other: Any) -> Play:
         made.append(Play(tmp_path, **other))
         return made[-1]
 

@@ -11,7 +11,7 @@ import pytest
 
 from loadgen.errors import ExitCode
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
-from loadgen.wire.messages import Bye, ClockPing, ClockPong, Delta, Heartbeat, Prepare
+from loadgen.wire.messages import Bye, ClockPing, ClockPong, Delta, Heartbeat, Prepare, StartAt
 from loadgen_controller.conductor import Conductor, Result
 from loadgen_controller.run import Phase
 from loadgen_controller.station import Station
@@ -39,7 +39,8 @@ class House:
 
     async def joined(self, **regions: str) -> list[FakeAgent]:
         agents = [self.agent(agent, region) for agent, region in regions.items()]
-        await asyncio.gather(*(agent.join() for agent in agents))
+        for agent in agents:  # in this order
+            await agent.join()
         return agents
 
     def run(self, **other: object) -> tuple[Conductor, asyncio.Task[Result]]:
@@ -70,6 +71,7 @@ async def live(agent: FakeAgent, seconds: int = 3) -> None:
     agent.recording = Recording(agent.agent)
     agent.recording.run_id, agent.recording.epoch = prepare.run_id, 1
     await agent.ready(prepare)
+    await agent.next(StartAt, lambda start: start.run_id == prepare.run_id)
     for _ in range(seconds):
         agent.recording.interval()
     await agent.deliver()

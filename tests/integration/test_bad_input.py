@@ -164,14 +164,17 @@ def test_a_busy_port_is_said_with_a_way_out(tmp_path: Path) -> None:
 def test_a_fleet_of_agents_that_were_started_elsewhere_drives_the_run(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     names = ["us", "eu", "ap"]
-    made = loadgen("keys", str(keys), *[a for name in names for a in ("--agent", name)], runs_dir=tmp_path)
-    assert made.exit_code == 0, made.err
+    for made in (("init", str(keys)), ("agent", str(keys), *names)):
+        assert loadgen("keys", *made, runs_dir=tmp_path).exit_code == 0
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     regions = ["us-east-1", "eu-west-1", "ap-south-1"]
-    agent = [sys.executable, "-m", "loadgen_agent.cli", "--controller", f"127.0.0.1:{port}", "--keys", str(keys)]
+    agent = [sys.executable, "-m", "loadgen_agent.cli", "--controller", f"127.0.0.1:{port}"]
     agents = [
-        subprocess.Popen([*agent, "--region", region, "--id", name], stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*agent, "--keys", str(keys / "copy-to" / name), "--region", region, "--id", name],
+            stderr=subprocess.DEVNULL,
+        )
         for region, name in zip(regions, names, strict=True)
     ]
     try:

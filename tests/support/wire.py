@@ -23,7 +23,13 @@ class RouterEnd:
 
     def __init__(self, keys: ControllerKeys, bind: str = "127.0.0.1:0") -> None:
         self.received: asyncio.Queue[tuple[bytes, str, bytes]] = asyncio.Queue()
-        self.router = Router(bind, keys, lambda *message: self.received.put_nowait(message))
+        self.refused: list[tuple[str, str]] = []
+        self.router = Router(
+            bind,
+            keys,
+            lambda *message: self.received.put_nowait(message),
+            lambda kind, text: self.refused.append((kind, text)),
+        )
         self.address = self.router.address
 
     async def next(self, within_s: float = 5.0) -> tuple[bytes, str, bytes]:

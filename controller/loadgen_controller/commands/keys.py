@@ -1,4 +1,4 @@
-"""`loadgen keys`: make the key files that controller and agents know each other by."""
+"""`loadgen keys`: the keys that controller and agents know each other by."""
 
 from __future__ import annotations
 
@@ -7,29 +7,75 @@ from typing import Annotated
 
 import typer
 
-from loadgen.wire.keys import make_keys
+from loadgen.report.tables import Table
+from loadgen.wire.keyfolder import add_agent, init_keys, list_keys, revoke
+from loadgen_controller.printed import Output, print_table
 
-NAME = "keys"
 EXAMPLES = """[bold]Examples[/bold]
 
-loadgen keys keys
+loadgen keys init keys
 
-loadgen keys keys --agent frankfurt --agent virginia"""
+loadgen keys agent keys frankfurt virginia
+
+loadgen keys list keys
+
+loadgen keys revoke keys virginia"""
+
+app = typer.Typer(
+    help="Make, list and revoke the keys that controller and agents know each other by.",
+    epilog=EXAMPLES,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The controller's folder of keys.")]
 
 
-def main(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the keys; made if need be.")],
-    agent: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A key for this agent, or group of agents; repeat it.")
-    ] = None,
+@app.command(epilog="[bold]Example[/bold]\n\nloadgen keys init keys")
+def init(folder: Folder) -> None:
+    """Make the folder and the controller's key in it. One that is there stays."""
+    if init_keys(folder):
+        typer.echo(f"made {folder / 'controller.key'}; it stays here")
+        typer.echo(f"next: loadgen keys agent {folder} NAME")
+    else:
+        typer.echo(f"the controller's key is there already, in {folder}")
+
+
+@app.command(epilog="[bold]Example[/bold]\n\nloadgen keys agent keys frankfurt virginia")
+def agent(
+    folder: Folder,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Of each agent, or group of agents.")],
 ) -> None:
-    """Make the keys of a controller and its agents.
+    """Make a key for each agent, and the folder to copy to its host.
 
-    What is there already stays as it is, so more agents can be added later. Copy controller.pub and the agent's own
-    file in agents/ to each agent; controller.key stays with the controller.
+    A key speaks for the agent NAME and for NAME.1, NAME.2 and so on. A controller that runs lets it in within 10 s.
     """
-    made = make_keys(folder, agent or ("agent",))
-    for path in made:
-        typer.echo(f"made {path}")
-    if not made:
-        typer.echo(f"all keys are there already, in {folder}")
+    for name in names:
+        made = add_agent(folder, name)
+        typer.echo(f"copy {made} to the host of {name}" if made else f"{name} has a key already")
+
+
+@app.command("revoke", epilog="[bold]Example[/bold]\n\nloadgen keys revoke keys virginia")
+def revoke_(
+    folder: Folder,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key is to be of no more use.")],
+) -> None:
+    """Never let this key in again. A controller that runs drops its agents within 10 s.
+
+    The name is free afterwards: `loadgen keys agent` makes a new key for it.
+    """
+    typer.echo(f"revoked the key of {name}, {revoke(folder, name)}")
+
+
+@app.command("list", epilog="[bold]Example[/bold]\n\nloadgen keys list keys")
+def list_(folder: Folder) -> None:
+    """List the agents' keys, and those that are revoked."""
+    known = list_keys(folder)
+    if not known:
+        typer.echo(f"no agent has a key; loadgen keys agent {folder} NAME makes one")
+        return
+    rows = tuple(
+        (one.name, "revoked" if one.is_revoked else "good", one.fingerprint, f"{one.made_at:%Y-%m-%d %H:%M}")
+        for one in known
+    )
+    print_table(Output(), Table("", ("agent", "key", "fingerprint", "made, UTC"), rows, words=4))

@@ -199,7 +199,7 @@ def _check_placement(
     if listen is not None:
         wrongs.parse("--listen", listen, parse_endpoint)
         if keys is None:
-            wrongs.add("--listen needs --keys", "make them with `loadgen keys DIR`, then --keys DIR")
+            wrongs.add("--listen needs --keys", "make them with `loadgen keys init DIR`, then --keys DIR")
         if agents_per_region is not None:
             wrongs.add("--agents-per-region is for agents on this machine", "with --listen say --wait N")
         if workers is not None:

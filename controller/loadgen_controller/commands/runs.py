@@ -111,7 +111,7 @@ def rerun(
     if listen is not None:
         wrongs.parse("--listen", listen, parse_endpoint)
     if (listen is None) != (keys is None):
-        wrongs.add("--listen and --keys belong together", "make keys with `loadgen keys DIR`, then --keys DIR")
+        wrongs.add("--listen and --keys belong together", "make keys with `loadgen keys init DIR`, then --keys DIR")
     with earlier_run(run, runs_dir) as earlier:
         manifest = RunDir.open(find_run(run, runs_dir)).read_manifest()
         if manifest.get("placement") == "fleet" and listen is None:
