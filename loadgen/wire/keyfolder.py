@@ -39,8 +39,8 @@ def init_keys(folder: Path) -> bool:
     if (folder / "controller.key").exists():
         return False
     own = KeyPair.new()
-    for inner in ("agents", "revoked", "copy-to"):
-        _make_folder(folder / inner)
+    for made in (folder, folder / "agents", folder / "revoked", folder / "copy-to"):
+        _make_folder(made)
     read_agents(folder)  # a folder that others may write in gets no secrets
     write_key(folder / "controller.key", own.secret, 0o600)
     write_key(folder / "controller.pub", own.public, 0o644)

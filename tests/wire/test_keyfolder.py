@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -16,8 +17,11 @@ def modes(folder: Path) -> dict[str, int]:
     return {str(p.relative_to(folder)): stat.S_IMODE(p.stat().st_mode) for p in folder.rglob("*")}
 
 
-def test_made_keys_are_private_and_fit_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_made_keys_are_private_and_fit_together(umask: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     folder = tmp_path / "keys"
+    before = os.umask(umask)
+    request.addfinalizer(lambda: os.umask(before))
     assert init_keys(folder)
     out = add_agent(folder, "eu")
     assert out == folder / "copy-to" / "eu"
@@ -30,6 +34,7 @@ def test_made_keys_are_private_and_fit_together(tmp_path: Path) -> None:
         "copy-to/eu/agents/eu.key": 0o600,
     }
     assert {mode for name, mode in found.items() if "." not in name} == {0o700}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_what_goes_to_an_agent_holds_no_secret_but_its_own(tmp_path: Path) -> None:
