@@ -42,9 +42,6 @@ def sale(
         ("load=arrivals('1/s').hold('99s'), mix=sale", "the load has 99 arrivals"),
         ("load=arrivals('10/s').hold('99s'), mix=sale, max_users=99", "the load has max_users=99"),
         ("load=hold(p(99) < '1s', start='1/s', upto='2/s', duration='45s'), mix=sale", "has at most 91 arrivals"),
-            "load=hold(p(99) < '1s', start='1/s', upto='2/s', duration='45s'), mix=sale",
-            "the load has at most 91 arrivals",
-        ),
         ("loads=[Load(other, users(500).hold('1m')), Load(sale, users(99).hold('1m'))]", "has at most 99 users"),
     ],
 )
