@@ -5,7 +5,10 @@ everything up to its number; when none comes for a while, or the connection is
 new, everything from the first unacknowledged one is sent again. The controller
 takes them strictly in order, so each is merged exactly once.
 
-Pure: the clock is handed in (ns, monotonic), and what is due to be sent is
+A delta gets its number when it is sent for the first time, and is the same from
+then on. Until then it is in the backlog (`backlog.py`), which makes do with the room that there is.
+
+Pure but for the spool: the clock is handed in (ns, monotonic), and what is due to be sent is
 returned. A delta's seq is the book's own, so that one book can later hold the
 sum of several workers.
 """
@@ -19,6 +22,7 @@ from loadgen.measure.delta import Counters, Delta
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import encode
 from loadgen.wire.messages import Fin
+from loadgen_agent.backlog import ROOM_BYTES, Backlog, Sheet, Shelf
 
 __all__ = ["FIN_AGAIN_NS", "STALLED_NS", "WINDOW", "Ledger"]
 
@@ -32,24 +36,30 @@ FIN_AGAIN_NS = 1 * NS_PER_S
 class Ledger:
     """The book of one run of one agent."""
 
-    def __init__(self, run_id: str, agent: str, epoch: int) -> None:
-        self._run_id, self._agent, self._epoch = run_id, agent, epoch
-        self._kept: deque[bytes] = deque()
-        """Encoded, seq `acked + 1` and on."""
+    def __init__(
+        self, run_id: str, agent: str, epoch: int, shelf: Shelf | None = None, room_bytes: int = ROOM_BYTES
+    ) -> None:
+        self._run_id, self._agent, self._epoch, self._shelf = run_id, agent, epoch, shelf
+        self._backlog = Backlog(Delta(agent, epoch, 0, 0, 0, run_id=run_id), shelf, room_bytes)
+        self._kept: deque[Sheet] = deque()
+        """Numbered, seq `acked + 1` and on."""
         self._sent = 0
         """How many of `_kept` are under way."""
         self._progress_ns = 0
         """When the first of those under way was sent, or the last of them acknowledged."""
         self._totals = Counters()
         self._recorded = 0
+        self._taken = 0
+        """Of the workers' deltas."""
         self._next = 0
+        """The number that is given next."""
         self._fin: Fin | None = None
         self._fin_sent_ns: int | None = None
 
     @property
     def last_seq(self) -> int:
-        """Of all that were kept; -1 for none."""
-        return self._next - 1
+        """Of all that were kept, as far as it stands now; -1 for none."""
+        return self._next + len(self._backlog) - 1
 
     @property
     def acked(self) -> int:
@@ -66,11 +76,19 @@ class Ledger:
     @property
     def is_handed_over(self) -> bool:
         """Closed, and every delta acknowledged. The Fin goes on being sent until the controller says Bye."""
-        return self._fin is not None and not self._kept and self._fin_sent_ns is not None
+        return self._fin is not None and not self._unacked and self._fin_sent_ns is not None
 
     @property
     def unacked_bytes(self) -> int:
-        return sum(map(len, self._kept))
+        return sum(sheet.size_bytes for sheet in self._kept) + self._backlog.size_bytes
+
+    @property
+    def _unacked(self) -> int:
+        return len(self._kept) + len(self._backlog)
+
+    def ask(self, interval_ns: int) -> None:
+        """From now on one delta for each interval of this length; 0: as they come."""
+        self._backlog.ask(interval_ns if self._fin is None else 0)
 
     def keep(self, delta: Delta) -> None:
         """The next delta, as the worker made it. After the book is closed it is too late: dropped.
@@ -80,12 +98,13 @@ class Ledger:
         """
         if self._fin is not None:
             return
-        health = replace(delta.health, unacked=len(self._kept))
-        relabelled = replace(
-            delta, run_id=self._run_id, agent=self._agent, epoch=self._epoch, seq=self._next, health=health
+        health = replace(delta.health, unacked=self._unacked)
+        self._backlog.append(
+            replace(
+                delta, run_id=self._run_id, agent=self._agent, epoch=self._epoch, seq=self.last_seq + 1, health=health
+            )
         )
-        self._kept.append(encode(relabelled))
-        self._next += 1
+        self._taken += 1
         self._totals += delta.counters
         self._recorded += sum(stats.n for stats in delta.stats)
 
@@ -97,20 +116,23 @@ class Ledger:
         """
         if self._fin is not None:
             return
+        self._backlog.ask(0)
         if fin is None:
             fin = Fin(self._run_id, self._epoch, self.last_seq, self._totals, self._recorded, 0, reason)
-        elif fin.last_seq != self.last_seq:
-            lost = f"the worker sent {fin.last_seq + 1} deltas, {self.last_seq + 1} arrived"
+        elif fin.last_seq != self._taken - 1:
+            lost = f"the worker sent {fin.last_seq + 1} deltas, {self._taken} arrived"
             reason = f"{reason}; {lost}" if reason else lost
-        self._fin = replace(fin, run_id=self._run_id, epoch=self._epoch, last_seq=self.last_seq, reason=reason)
+        self._fin = replace(fin, run_id=self._run_id, epoch=self._epoch, reason=reason)
 
     def ack(self, epoch: int, seq: int, now_ns: int) -> None:
         """Everything up to `seq` is durable. Late, repeated and impossible ones change nothing."""
-        if epoch != self._epoch or not self.acked < seq <= self.last_seq:
+        if epoch != self._epoch or not self.acked < seq < self._next:
             return
         gone = seq - self.acked
         for _ in range(gone):
-            self._kept.popleft()
+            sheet = self._kept.popleft()
+            if self._shelf is not None and sheet.place is not None:
+                self._shelf.drop(sheet.place)
         self._sent = max(0, self._sent - gone)
         self._progress_ns = now_ns
 
@@ -123,14 +145,17 @@ class Ledger:
         """What to send now; `was_sent` must be told if it could be. None: nothing, for now."""
         if self._sent and now_ns - self._progress_ns > STALLED_NS:
             self._sent = 0
+        if self._sent == len(self._kept) < WINDOW and self._backlog.is_ready:
+            self._kept.append(self._backlog.take(self._next))
+            self._next += 1
         if self._sent < min(len(self._kept), WINDOW):
-            return self._kept[self._sent]
+            return self._kept[self._sent].data
         # The Fin after the last delta: a controller that has it knows that nothing else comes.
-        if self._fin is None or self._sent < len(self._kept):
+        if self._fin is None or self._sent < self._unacked:
             return None
         if self._fin_sent_ns is not None and now_ns - self._fin_sent_ns < FIN_AGAIN_NS:
             return None
-        return encode(self._fin)
+        return encode(replace(self._fin, last_seq=self.last_seq))
 
     def was_sent(self, now_ns: int) -> None:
         """What `next_due` returned is on its way."""

@@ -14,6 +14,7 @@ from loadgen.dsl.spec import LaneSpec
 from loadgen.errors import StorageError
 from loadgen.measure.batches import Batches, recounted, with_intervals
 from loadgen.measure.delta import Delta
+from loadgen.measure.fitness import spans_text
 from loadgen.measure.hlog import write_hlog
 from loadgen.measure.merge import Merge
 from loadgen.measure.rundir import RunDir, utc_text
@@ -187,7 +188,7 @@ def _sealed(
         warmup_s=facts.warmup_ns / NS_PER_S,
         warmup_found=facts.warmup_found,
         metrics=spec.metrics,
-        notes=(*books.notices, *spec.notes),
+        notes=(*books.notices, *spec.notes, *_coarse(merge)),
         extra={
             "missing_share": round(verdict.completeness.missing_share, 6),
             "adjustments": list(as_rows(books.adjustments)),
@@ -196,6 +197,16 @@ def _sealed(
     )
     slos = verdict.slos if batches is None else with_intervals(verdict.slos, facts.objectives, batches)
     return Sealed(facts, verdict, build(run, merge, slos, batches))
+
+
+def _coarse(merge: Merge) -> Iterator[str]:
+    """Which agents' seconds are known in longer intervals only."""
+    for agent, fitness in sorted(merge.fitness.items()):
+        if fitness.coarse_ns:
+            yield (
+                f"{agent}: {fitness.coarse_ns / NS_PER_S:.0f} s are known in longer intervals only"
+                f" ({spans_text(fitness.coarse_spans_ns)}): every count is there, when within them it was is not"
+            )
 
 
 def _load_text(lane: LaneSpec) -> str:

@@ -93,6 +93,15 @@ class Health:
     """Why this second of this worker cannot be trusted; empty when it can."""
     notes: tuple[str, ...] = ()
     """What else a person should know: a scenario line that blocked the loop, names over the cap."""
+    intervals: int = 0
+    """Of how many intervals it is the later state and the worst, where they were joined (`coarse.join`); else 0."""
+    unfit_intervals: int = 0
+    """How many of those were unfit."""
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """Of how many intervals it speaks, and how many of them were unfit."""
+        return (self.intervals, self.unfit_intervals) if self.intervals else (1, int(bool(self.unfit)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,10 @@ class Fitness:
     """0 where it is not known."""
     unfit_spans_ns: list[tuple[int, int]] = field(default_factory=list)
     """[start, end) of the unfit intervals, those that touch joined; the first 1,000."""
+    coarse_ns: int = 0
+    """Of the run's time, how much is known in joined intervals only."""
+    coarse_spans_ns: list[tuple[int, int]] = field(default_factory=list)
+    """[start, end) of those, as the spans above."""
     _rates: dict[int, list[int]] = field(default_factory=dict)
     """By step of the rate: intervals, unfit ones."""
 
@@ -99,22 +103,29 @@ class Fitness:
 
         start_ns, end_ns: on the run's clock.
         """
-        self.intervals += 1
+        intervals, unfit = health.counted
+        self.intervals += intervals
+        if intervals > 1:
+            self.coarse_ns += end_ns - start_ns
+            _add_span(self.coarse_spans_ns, start_ns, end_ns)
         self._add_peaks(health)
         self._add_notes(health.notes)
         if counters is not None and end_ns > start_ns:
             self._add_rate(counters.iterations_started * NS_PER_S / (end_ns - start_ns), health)
-        if not health.unfit:
+        if not unfit:
             return
-        self.unfit += 1
+        self.unfit += unfit
         for reason in health.unfit:
             if reason in self.reasons or len(self.reasons) < 20:
                 self.reasons[reason] = self.reasons.get(reason, 0) + 1
-            cause = cause_of(reason)
-            self.causes[cause] += 1
+        firsts: dict[Cause, str] = {}
+        for reason in health.unfit:
+            firsts.setdefault(cause_of(reason), reason)
+        for cause, reason in firsts.items():
+            self.causes[cause] += unfit
             self.examples.setdefault(cause, reason)
         if end_ns > start_ns:
-            self._add_span(start_ns, end_ns)
+            _add_span(self.unfit_spans_ns, start_ns, end_ns)
 
     @property
     def unfit_spans(self) -> list[tuple[float, float]]:
@@ -173,15 +184,16 @@ class Fitness:
                 self.examples["lag"] = lag
         if rate_per_s > 0:
             counted = self._rates.setdefault(floor(log(rate_per_s, _RATE_STEP)), [0, 0])
-            counted[0] += 1
-            counted[1] += bool(health.unfit)
+            intervals, unfit = health.counted
+            counted[0] += intervals
+            counted[1] += unfit
 
-    def _add_span(self, start_ns: int, end_ns: int) -> None:
-        spans = self.unfit_spans_ns
-        if spans and spans[-1][0] <= start_ns <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
-        elif len(spans) < _SPANS:
-            spans.append((start_ns, end_ns))
+
+def _add_span(spans: list[tuple[int, int]], start_ns: int, end_ns: int) -> None:
+    if spans and spans[-1][0] <= start_ns <= spans[-1][1]:
+        spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
+    elif len(spans) < _SPANS:
+        spans.append((start_ns, end_ns))
 
 
 def spans_text(spans_ns: list[tuple[int, int]], most: int = 3) -> str:

@@ -248,8 +248,11 @@ class Measured:
 
     def _add(self, region: str, checked: Wellformed, index: Counts, stats: Stats) -> None:
         self._store.add(index, checked.counts, stats)
+        self._count(region, checked.counters)
+
+    def _count(self, region: str, counters: Iterable[int]) -> None:
         sums = self._by_region.get(region)
-        self._by_region[region] = add_up(sums, checked.counters) if sums is not None else list(checked.counters)
+        self._by_region[region] = add_up(sums, counters) if sums is not None else list(counters)
 
 
 class Window(Measured):

@@ -173,6 +173,13 @@ class Merge(Measured):
             return  # it tells of a loss, and of no time
         self._add_fitness(delta)
         first, last = self._intervals(delta)
+        if delta.health.intervals > 1 and last > first:
+            # How much was done is told of each interval alike, how long it took of the last.
+            part = tuple(count // (last - first + 1) for count in checked.counters)
+            rest = tuple(count - share * (last - first) for count, share in zip(checked.counters, part, strict=True))
+            checked = replace(checked, counters=rest)
+        else:
+            part = ()
         for k in range(max(first, last - KEPT_WINDOWS), last + 1):
             window = self._window(k)
             if window is None:
@@ -183,6 +190,8 @@ class Merge(Measured):
                 window.workers[delta.agent] = delta.workers
             if k == last:
                 window._add(region, checked, index, stats)
+            elif part:
+                window._count(region, part)
 
     def _add_fitness(self, delta: Delta) -> None:
         fitness = self.fitness.setdefault(delta.agent, Fitness())

@@ -359,6 +359,7 @@ def _agent(agent: AgentFacts, merge: Merge) -> dict[str, object]:
         "unfit_intervals": fitness.unfit if fitness else 0,
         "intervals": fitness.intervals if fitness else 0,
         "unfit_s": [list(span) for span in fitness.unfit_spans] if fitness else [],
+        "coarse_s": [[start / NS_PER_S, end / NS_PER_S] for start, end in fitness.coarse_spans_ns] if fitness else [],
         "workers": [_worker(*one) for one in sorted(merge.worker_fitness.get(agent.id, {}).items())],
         "losses": [_loss(loss) for loss in merge.losses(agent.id)],
     }

@@ -13,6 +13,7 @@ from typing import Final, get_args
 import numpy as np
 
 from loadgen.errors import WireError
+from loadgen.measure.coarse import MAX_INTERVALS
 from loadgen.measure.custom import check_custom
 from loadgen.measure.delta import COUNTER_NAMES, Delta, SeriesStats
 from loadgen.measure.due import check_due
@@ -68,6 +69,9 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     check_losses(name, delta.losses)
     if len(delta.workers) > MAX_WORKERS or any(one.iterations_started < 0 for one in delta.workers):
         raise WireError(f"{name} is of impossible workers")
+    for health in (delta.health, *(one.health for one in delta.workers)):
+        if not 0 <= health.unfit_intervals <= health.intervals <= MAX_INTERVALS:
+            raise WireError(f"{name} is of {health.intervals:,} intervals, {health.unfit_intervals:,} of them unfit")
 
     index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
     counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)

@@ -481,7 +481,7 @@ class Counters(_message.Message):
     def __init__(self, requests_started: _Optional[int] = ..., requests_finished: _Optional[int] = ..., requests_errors: _Optional[int] = ..., requests_pool_limited: _Optional[int] = ..., iterations_due: _Optional[int] = ..., iterations_started: _Optional[int] = ..., iterations_finished: _Optional[int] = ..., iterations_missed: _Optional[int] = ..., iterations_cut_off: _Optional[int] = ..., iterations_errors: _Optional[int] = ..., script_faults: _Optional[int] = ..., bytes_received: _Optional[int] = ...) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes", "steal_share", "gc_max_us", "fds", "fd_limit", "ports", "port_limit", "memory_free_bytes", "unacked", "oldest_ms")
+    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes", "steal_share", "gc_max_us", "fds", "fd_limit", "ports", "port_limit", "memory_free_bytes", "unacked", "oldest_ms", "intervals", "unfit_intervals")
     USERS_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -503,6 +503,8 @@ class Health(_message.Message):
     MEMORY_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     UNACKED_FIELD_NUMBER: _ClassVar[int]
     OLDEST_MS_FIELD_NUMBER: _ClassVar[int]
+    INTERVALS_FIELD_NUMBER: _ClassVar[int]
+    UNFIT_INTERVALS_FIELD_NUMBER: _ClassVar[int]
     users: int
     in_flight: int
     waiting: int
@@ -524,7 +526,9 @@ class Health(_message.Message):
     memory_free_bytes: int
     unacked: int
     oldest_ms: int
-    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ...) -> None: ...
+    intervals: int
+    unfit_intervals: int
+    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ..., intervals: _Optional[int] = ..., unfit_intervals: _Optional[int] = ...) -> None: ...
 
 class DueCounts(_message.Message):
     __slots__ = ("objective", "journey", "k", "good", "bad", "overdue", "undecided")
