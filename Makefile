@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow bench proto lock clean
+.PHONY: help setup demo test check slow chaos bench proto lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: setup      ## all tests but the slow ones
 
 slow: setup      ## long statistics, soaks, repeated runs
 	@$(BIN)/python -m pytest -m slow --timeout=3600 $(ARGS)
+
+chaos: setup     ## the fault matrix: fault, expected, seen; ARGS=--quick, ARGS="F5 F12", ARGS=--soak
+	@$(BIN)/python -m tools.chaos $(ARGS)
 
 check: setup     ## style, types, import directions, generated code, names in the docs
 	@$(BIN)/ruff check .

@@ -391,6 +391,11 @@ class Dealer:
                 self.trouble = f"the connection to {self._controller} was lost"
             case zmq.EVENT_CLOSED:
                 self.trouble = f"nobody listens at {self._controller}"
+            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL if not self.trouble:
+                # Long after the handshake, in spite of the name: a frame was damaged. libzmq reads no further and
+                # keeps the connection until its heartbeat times out (measured: 8 s).
+                self.trouble = f"what came from {self._controller} was damaged"
+                self._connect_again()
             case _:
                 if "our key" not in self.trouble:  # it gave up the handshake without a word
                     self.trouble = f"what listens at {self._controller} is not the controller whose key we have"

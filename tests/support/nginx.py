@@ -38,7 +38,7 @@ pid {folder}/nginx.pid;
 worker_rlimit_nofile 20000;
 events {{ worker_connections 16384; }}
 http {{
-    log_format counted '$request_method $uri $status $connection $connection_requests';
+    log_format counted '$request_method $uri $status $connection $connection_requests $msec';
     access_log {access_log};
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -87,6 +87,11 @@ class RunningNginx:
         """The same by `METHOD /path status`."""
         with self.access_log.open() as log:
             return Counter(" ".join(line.split()[:3]) for line in log)
+
+    def served(self) -> list[tuple[float, str]]:
+        """When each was logged (Unix time, whole ms), and its path."""
+        with self.access_log.open() as log:
+            return [(float(parts[-1]), parts[1]) for parts in map(str.split, log)]
 
     def settled_count(self, expected: int, within_s: float = 5.0) -> int:
         """The count once it has reached `expected`, or what it is after `within_s`."""

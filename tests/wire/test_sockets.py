@@ -16,6 +16,7 @@ from loadgen.errors import PortBusy, UsageError
 from loadgen.wire import sockets
 from loadgen.wire.keys import ANY_AGENT, AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.sockets import Dealer, Router, identity_of, parse_address
+from tests.support.chaos_proxy import chaos_proxy
 from tests.support.wire import DealerEnd, RouterEnd, key_ring, serving, until
 
 
@@ -286,6 +287,25 @@ async def test_p8_a_connection_that_comes_back_keeps_its_identity() -> None:
                     await asyncio.sleep(0.02)
             after, _, _ = await again.next()
             assert after == before
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_an_agent_that_gets_a_damaged_frame_connects_anew_at_once(seed: int) -> None:
+    """libzmq would keep a connection that it reads no more until its heartbeat times out, 8 s later."""
+    keys, agents = key_ring("eu")
+    controller = RouterEnd(keys)
+    with chaos_proxy(controller.address, seed) as net:
+        agent = DealerEnd(net.address, agents["eu"], "eu")
+        async with serving(controller, agent):
+            await agent.send(b"hello")
+            identity, _, _ = await controller.next()
+            net.flip(1, up=False)
+            assert controller.router.send(identity, bytes(10_000))
+            await until(lambda: net.counts["connections"] == 2)
+            await agent.send(b"again")
+            assert (await controller.next())[0] == identity
+            await until(lambda: controller.router.send(identity, b"welcome back"))
+            assert await agent.next() == b"welcome back"
 
 
 async def test_two_processes_with_one_agent_id_are_told_apart() -> None:

@@ -1,0 +1,26 @@
+"""For rows of the fault matrix: the seed of a test, and what it saw."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+
+import pytest
+
+__all__ = ["seed", "seen"]
+
+
+@pytest.fixture
+def seed(record_property: Callable[[str, object], None]) -> int:
+    """Another one each time, or LOADGEN_CHAOS_SEED; stands in the table, and in the output of a test that fails."""
+    found = int(os.environ.get("LOADGEN_CHAOS_SEED") or secrets.randbelow(2**31))
+    record_property("seed", found)
+    print(f"LOADGEN_CHAOS_SEED={found}")
+    return found
+
+
+@pytest.fixture
+def seen(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say what was seen, for the table."""
+    return lambda text: record_property("seen", text)

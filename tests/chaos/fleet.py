@@ -1,0 +1,331 @@
+"""A whole fleet on this machine, for faults: the controller, real agents behind a bad network, nginx as their target.
+
+Every arrival asks for a row of its own by its number, so the target's log says which arrival was begun when, and no
+double load can hide among right totals. Every worker keeps its raw values.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from loadgen.engine.raw import RAW_VARIABLE
+from loadgen.wire.keys import make_keys
+from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
+from tests.support.history import Buckets, History, ahead_of_plan, raw_buckets, read_history, twice
+from tests.support.nginx import RunningNginx, running_nginx
+from tests.support.run import run_folder
+
+__all__ = ["Conducted", "RealAgent", "RealFleet", "conducted", "end_family", "exists", "real_fleet", "wait_until"]
+
+_SCENARIO = """
+from dataclasses import dataclass
+
+from loadgen import Plan, User, arrivals, feed, journey
+
+
+@dataclass(frozen=True)
+class Row:
+    n: int
+
+
+@journey(data=feed.rows([Row(n) for n in range({rows})]).unique())
+async def once(user: User, row: Row) -> None:
+    {body}
+    await user.http.get(f"/row/{{row.n}}", name="/row/{{n}}", accept={{200, 404}})
+
+
+plan = Plan(
+    target="http://127.0.0.1:1", load=arrivals("{rate}/s").hold("{seconds}s"), mix=once, regions={regions}, drain="5s"
+)
+"""
+
+
+def exists(pid: int) -> bool:
+    """Whether it runs; one that is dead and not yet buried does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(holds: Callable[[], object], within_s: float, what: str) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+def end_family(process: subprocess.Popen[bytes]) -> None:
+    """Ours, by id, with its workers; also one that stands still."""
+    if process.poll() is not None:
+        return
+    own = psutil.Process(process.pid)
+    for one in [own, *own.children(recursive=True)]:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait(10)
+
+
+@dataclass(slots=True)
+class RealAgent:
+    """A `loadgen-agent` process, with its workers."""
+
+    id: str
+    region: str
+    process: subprocess.Popen[bytes]
+
+    def processes(self) -> list[psutil.Process]:
+        own = psutil.Process(self.process.pid)
+        return [own, *own.children(recursive=True)]
+
+    def stop(self) -> None:
+        """SIGSTOP: the agent and its workers stand still."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def freeze(self, seconds: float) -> None:
+        self.stop()
+        time.sleep(seconds)
+        self.go_on()
+
+    def kill(self) -> None:
+        """SIGKILL to the agent and its workers: a machine that is gone."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self.processes():
+            process.send_signal(number)
+
+
+@dataclass(slots=True)
+class Conducted:
+    """A run of `loadgen run --listen`. What is asked of it while it goes on is read from its folder and its output."""
+
+    folder: Path
+    controller: subprocess.Popen[bytes]
+    keys: Path
+    address: str = ""
+    """Where it listens."""
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "controller.out").read_text(errors="replace")
+
+    @property
+    def run(self) -> Path:
+        return run_folder(self.folder / "runs")
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """What the controller has written down by now."""
+        try:
+            text = (self.run / "events.jsonl").read_text()
+        except FileNotFoundError:
+            return []
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        return [event for event in map(json.loads, whole) if kind in (None, event["kind"])]
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """Events of the run's state machine, e.g. AgentLost."""
+        return [event["event"] for event in self.events("event") if event["name"] == name]
+
+    def troubles(self) -> Counter[str]:
+        """What came in and was no use, by kind; known when the run is over."""
+        return Counter({kind: n for event in self.events("troubles") for kind, n in event["counts"].items()})
+
+    def wait_for(self, pattern: str, within_s: float = 60) -> str:
+        """A line of the controller's output."""
+        wait_until(lambda: re.search(pattern, self.output, re.MULTILINE), within_s, f"{pattern!r} in\n{self.output}")
+        found: list[str] = re.findall(f".*{pattern}.*", self.output)
+        return found[-1]
+
+    @property
+    def is_over(self) -> bool:
+        return self.controller.poll() is not None
+
+    def end(self, within_s: float = 120) -> int:
+        """The exit code of the run, once it is over."""
+        try:
+            return self.controller.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the run does not end\n{self.output}") from None
+
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.run / "summary.json").read_text())
+        return found
+
+    def history(self) -> History:
+        return read_history(self.run)
+
+    def close(self) -> None:
+        end_family(self.controller)
+
+
+@contextmanager
+def conducted(
+    folder: Path, scenario: str, keys: Iterable[str], wait: int, options: Sequence[str] = ()
+) -> Iterator[Conducted]:
+    """A controller that listens for `wait` agents; its end is the test's to wait for, or it is killed.
+
+    Args:
+        scenario: the text of the file.
+        keys: names of the agents' keys.
+    """
+    path = folder / "scenario.py"
+    path.write_text(scenario)
+    make_keys(folder / "keys", keys)
+    command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(path), "--listen", "127.0.0.1:0"]
+    command += ["--keys", str(folder / "keys"), "--wait", str(wait), "--runs-dir", str(folder / "runs"), *options]
+    with (folder / "controller.out").open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    run = Conducted(folder, process, folder / "keys")
+    try:
+        listening = r"listening on \S+ for"
+        run.address = re.sub(r".*listening on (\S+) for.*", r"\1", run.wait_for(listening))
+        yield run
+    finally:
+        run.close()
+
+
+@dataclass(slots=True)
+class RealFleet:
+    """One run of real agents against nginx."""
+
+    conducted: Conducted
+    rate_per_s: float
+    seconds: float
+    net: ChaosProxy
+    """Between all agents and the controller, but those that have another."""
+    nginx: RunningNginx
+    agents: dict[str, RealAgent] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.conducted.folder
+
+    @property
+    def raw(self) -> Path:
+        return self.folder / "raw"
+
+    @property
+    def planned(self) -> int:
+        return round(self.rate_per_s * self.seconds)
+
+    def join(self, agent: str, region: str, address: str | None = None, *options: str) -> RealAgent:
+        """Start an agent; by the way of `net` unless another address is given."""
+        command = [sys.executable, "-m", "loadgen_agent.cli", "--controller", address or self.net.address]
+        command += ["--region", region, "--keys", str(self.conducted.keys), "--id", agent, "--workers", "1", *options]
+        with (self.folder / f"{agent}.out").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, RAW_VARIABLE: str(self.raw)},
+            )
+        self.agents[agent] = RealAgent(agent, region, process)
+        return self.agents[agent]
+
+    def wait_for_load(self, seconds: float = 1.0, within_s: float = 120) -> None:
+        """Until the load has gone on for so long, as the target sees it."""
+        run = self.conducted
+        wait_until(
+            lambda: self.nginx.access_log_count() >= self.rate_per_s * seconds or run.is_over,
+            within_s,
+            f"{seconds} s of load\n{run.output}",
+        )
+        assert not run.is_over, run.output
+
+    def end(self, within_s: float = 120) -> int:
+        return self.conducted.end(within_s)
+
+    def recorded(self) -> Buckets:
+        return raw_buckets(self.raw)
+
+    def began(self) -> list[tuple[float, int]]:
+        """(Unix time, arrival) of each that the target served, by its own log."""
+        found = [(at, re.fullmatch(r"/row/(\d+)", path)) for at, path in self.nginx.served()]
+        return [(at, int(match[1])) for at, match in found if match is not None]
+
+    def wrongs(self, *, died: Sequence[str] = ()) -> list[str]:
+        """The whole history, of all three books.
+
+        died: regions in which something was measured that nobody could be told.
+        """
+        history, began = self.conducted.history(), self.began()
+        t0_s = datetime.fromisoformat(str(history.summary["started_at"])).timestamp()
+        wrong = history.wrongs(recorded=self.recorded(), died=died)
+        wrong += twice(arrival for _, arrival in began)
+        wrong += ahead_of_plan([at for at, _ in began], self.rate_per_s, t0_s)
+        if not died and len(began) != history.counters.requests_finished:
+            wrong.append(f"the target served {len(began):,} and {history.counters.requests_finished:,} are counted")
+        return wrong
+
+    def close(self) -> None:
+        for agent in self.agents.values():
+            end_family(agent.process)
+
+
+@contextmanager
+def real_fleet(
+    folder: Path,
+    agents: Mapping[str, str],
+    *,
+    rate_per_s: float,
+    seconds: float,
+    seed: int = 0,
+    body: str = "pass",
+    options: Sequence[str] = (),
+    start: bool = True,
+    wait: int | None = None,
+) -> Iterator[RealFleet]:
+    """The controller, its agents and their target; all gone when the block is left.
+
+    Args:
+        agents: region by id. Regions have equal shares.
+        body: a line of the journey before its request.
+        start: False: the agents are started by the test.
+        wait: for so many agents; otherwise for all that are named here.
+    """
+    text = _SCENARIO.format(
+        rows=round(rate_per_s * seconds) + 10,
+        body=body,
+        rate=rate_per_s,
+        seconds=seconds,
+        regions=dict.fromkeys(agents.values(), 1),
+    )
+    with ExitStack() as stack:
+        nginx = stack.enter_context(running_nginx())
+        target = ("--target", nginx.url, *options)
+        run = stack.enter_context(conducted(folder, text, agents, wait or len(agents), target))
+        fleet = RealFleet(run, rate_per_s, seconds, stack.enter_context(chaos_proxy(run.address, seed)), nginx)
+        stack.callback(fleet.close)
+        if start:
+            for agent, region in agents.items():
+                fleet.join(agent, region)
+        yield fleet

@@ -1,0 +1,473 @@
+"""Up to 1,000 agents in one process: made-up numbers on the honest wire.
+
+    async with swarm(address, load_agent(keys), {"sim.1": "a", "sim.2": "b"}, seconds=10) as sims:
+        await sims.finished()
+    assert sims.wrongs(run_folder) == []
+
+Each has a real `Dealer` with CURVE of its own, the codec, the real `lifecycle` that decides and the real `Ledger` that
+keeps; missing are the workers: a delta a second is drawn from a few patterns instead of measured. So each knows
+exactly what it has recorded, by epoch, for one byte a delta. They behave, until they are told to freeze, die, or start
+again.
+
+1,000 need 10,000 file descriptors and 2,000 (idle) threads: each has a context of ZeroMQ to itself, as real ones do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import resource
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, Final
+
+import numpy as np
+
+from loadgen.measure.delta import Counters, Delta, Health
+from loadgen.measure.histogram import Counts
+from loadgen.measure.rundir import RunDir
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire.codec import decode, encode
+from loadgen.wire.keys import AgentKeys
+from loadgen.wire.messages import (
+    PROTOCOL_MAJOR,
+    PROTOCOL_MINOR,
+    Ack,
+    BundleChunk,
+    ClockPong,
+    Fin,
+    Heartbeat,
+    Hello,
+    Message,
+    Prepare,
+    Ready,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Stop,
+    TearDown,
+    TornDown,
+    Welcome,
+)
+from loadgen.wire.sockets import Dealer
+from loadgen_agent.ledger import Ledger
+from loadgen_agent.lifecycle import (
+    Agent,
+    BundleHere,
+    CloseBooks,
+    ControllerLost,
+    Effect,
+    EndWorkers,
+    Event,
+    Exit,
+    Fetch,
+    Forget,
+    Phase,
+    SendAgain,
+    StartWorkers,
+    Tell,
+    TellWorkers,
+    step,
+)
+from loadgen_agent.link import ClockOffset
+from tests.support.deltas import FakeAgent, Values, journey_key, request_key
+from tests.support.wire import until
+
+__all__ = ["Book", "SimAgent", "Swarm", "swarm"]
+
+_TICK_S: Final = 0.05
+_PATTERNS: Final = 32
+"""Of what a second may bring; one byte tells which."""
+
+
+def _patterns() -> list[Delta]:
+    """Well-formed seconds of a request and its journey, as ids 0 and 1."""
+    chance, made = random.Random(6), []
+    for _ in range(_PATTERNS):
+        n = chance.randint(1, 12)
+        values = [round(chance.lognormvariate(3, 1) * NS_PER_MS) for _ in range(n)]
+        both: Values = {request_key("GET /sim"): values, journey_key(): values}
+        made.append(FakeAgent("sim").delta(both))
+    return made
+
+
+PATTERNS: Final = _patterns()
+
+
+@dataclass(slots=True)
+class Book:
+    """What one epoch of one agent recorded."""
+
+    patterns: bytearray = field(default_factory=bytearray)
+    """By seq, which pattern."""
+    acked: int = -1
+    """The last seq that it was told is durable."""
+    has_died: bool = False
+    """What was not acknowledged may be lost."""
+
+
+class SimAgent:
+    """One of a swarm. `heard` counts messages by their type's name."""
+
+    def __init__(self, swarm: Swarm, agent: str, region: str, keys: AgentKeys, address: str) -> None:
+        self.id, self.region, self.address = agent, region, address
+        self.books: dict[int, Book] = {}
+        self.heard: Counter[str] = Counter()
+        self.stopped_ns: int | None = None
+        """When it stopped its load, whoever told it to; of `perf_counter_ns`."""
+        self.stop_reason = ""
+        self.is_dead = False
+        self._swarm, self._keys = swarm, keys
+        self._chance = random.Random(f"{swarm.seed}/{agent}")
+        self._frozen_until_ns = 0
+        self._unread: deque[bytes] = deque()
+        self._deltas: deque[bytes] = deque(maxlen=50)
+        """The last that were sent, as they were."""
+        self._begin()
+
+    def _begin(self) -> None:
+        now_ns = perf_counter_ns()
+        self._agent = Agent()
+        self._clock = ClockOffset()
+        self._ledger: Ledger | None = None
+        self._t0_ns: int | None = None
+        self._lease_ns, self._heard_ns = 8 * NS_PER_S, now_ns
+        self._hello_ns: int | None = now_ns
+        self._beat_ns = now_ns - round(self._chance.random() * NS_PER_S)
+        self._seconds = 0
+        self._dealer = Dealer(self.address, self._keys, self.id, self._on_data, self._say_hello)
+        self._serving = asyncio.create_task(self._dealer.serve())
+
+    # -- what it can be told ------------------------------------------------------------------
+
+    @property
+    def phase(self) -> Phase:
+        return self._agent.phase
+
+    @property
+    def has_load(self) -> bool:
+        return self._agent.phase is Phase.RUNNING
+
+    @property
+    def is_frozen(self) -> bool:
+        return perf_counter_ns() < self._frozen_until_ns
+
+    def freeze(self, seconds: float) -> None:
+        """As by SIGSTOP: it does nothing and reads nothing; its sockets live on."""
+        self._frozen_until_ns = perf_counter_ns() + round(seconds * NS_PER_S)
+
+    def repeat_itself(self) -> int:
+        """Send old deltas again, the newest first, then as those of another epoch; how many messages that were."""
+        again = list(reversed(self._deltas))
+        others = [replace(delta, epoch=delta.epoch + 1) for data in again if isinstance(delta := decode(data), Delta)]
+        return sum(self._dealer.send(data) for data in (*again, *map(encode, others)))
+
+    async def die(self) -> None:
+        """As by SIGKILL: no word, and what was not acknowledged is gone."""
+        self.is_dead = True
+        if self._agent.epoch in self.books:
+            self.books[self._agent.epoch].has_died = True
+        await self.close()
+
+    async def restart(self) -> None:
+        """Another process under the same name: a new epoch, and nothing of the old one."""
+        if not self.is_dead:
+            await self.die()
+        self.is_dead, self._frozen_until_ns = False, 0
+        self._unread.clear()
+        self._begin()
+
+    async def close(self) -> None:
+        self._serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._serving
+        await asyncio.to_thread(self._dealer.close)
+
+    # -- what comes in ------------------------------------------------------------------------
+
+    def _on_data(self, data: bytes) -> None:
+        if self.is_dead:
+            return
+        if self._frozen_until_ns:
+            self._unread.append(data)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        message = decode(data)
+        self.heard[type(message).__name__] += 1
+        now_ns = self._heard_ns = perf_counter_ns()
+        match message:
+            case ClockPong():
+                self._clock.pong(message, now_ns)
+            case Ack(run_id, epoch, seq):
+                if self._ledger is not None and run_id == self._agent.run_id:
+                    self._ledger.ack(epoch, seq, now_ns)
+                    book = self.books[self._agent.epoch]
+                    book.acked = max(book.acked, self._ledger.acked)
+                    self._pump()
+            case Welcome():
+                self._hello_ns, self._lease_ns = None, round(message.lease_s * NS_PER_S)
+                self._event(message)
+            case BundleChunk():
+                pass
+            case _:
+                self._event(message)  # type: ignore[arg-type]
+
+    def _event(self, event: Event) -> None:
+        self._agent, effects = step(self._agent, event)
+        for effect in effects:
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case SendAgain():
+                self._ping()
+                if self._ledger is not None:
+                    self._ledger.send_again()
+                    self._pump()
+            case Fetch():
+                self._event(BundleHere(""))
+            case StartWorkers(prepare):
+                self._get_ready(prepare)
+            case Tell(message):
+                self._send(message)
+            case TellWorkers(message):
+                self._told(message)
+            case CloseBooks(fin, reason):
+                self._t0_ns = None
+                if self._ledger is not None:
+                    self._ledger.close(fin, reason)
+                    self._pump()
+            case EndWorkers():
+                self._t0_ns = None
+            case Forget():
+                self._ledger = self._t0_ns = None
+            case Exit():
+                self._swarm.exits += 1
+
+    def _get_ready(self, prepare: Prepare) -> None:
+        self._ledger, self._seconds = Ledger(prepare.run_id, self.id, self._agent.epoch), 0
+        self.books[self._agent.epoch] = Book()
+        self._event(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, self._clock.error_ns))
+
+    def _told(self, message: object) -> None:
+        run_id = self._agent.run_id
+        match message:
+            case StartAt(t0_ns=t0_ns):
+                self._t0_ns = self._clock.to_own_ns(t0_ns)
+            case Stop(reason=reason):
+                self._stop(reason)
+            case SetUp():
+                self._event(SetUpDone(run_id, b"null"))
+            case TearDown():
+                self._event(TornDown(run_id))
+
+    def _stop(self, reason: str) -> None:
+        if self.stopped_ns is None:
+            self.stopped_ns, self.stop_reason = perf_counter_ns(), reason
+        self._finish()
+
+    def _finish(self) -> None:
+        """Its deltas say it all: no iteration of theirs is open."""
+        assert self._ledger is not None
+        self._t0_ns = None
+        book = self.books[self._agent.epoch]
+        totals = sum((PATTERNS[n].counters for n in book.patterns), Counters())
+        recorded = sum(stats.n for n in book.patterns for stats in PATTERNS[n].stats)
+        fin = Fin(self._agent.run_id, self._agent.epoch, len(book.patterns) - 1, totals, recorded)
+        self._event(fin)
+
+    # -- what time brings ---------------------------------------------------------------------
+
+    def tick(self, now_ns: int) -> None:
+        if self.is_dead or now_ns < self._frozen_until_ns:
+            return
+        if self._frozen_until_ns:
+            self._frozen_until_ns = 0
+            while self._unread and not self._frozen_until_ns:
+                self._read(self._unread.popleft())
+        if self._hello_ns is not None:
+            if now_ns - self._hello_ns > NS_PER_S:
+                self._say_hello()
+            return
+        self._ping()
+        if now_ns - self._beat_ns >= NS_PER_S:
+            self._beat_ns = now_ns
+            sent, acked = (self._ledger.sent, self._ledger.acked) if self._ledger is not None else (-1, -1)
+            self._send(Heartbeat(self._agent.run_id, self._agent.phase.value, sent, acked))
+        if self._agent.phase.has_load:
+            if (silent_ns := now_ns - self._heard_ns) > self._lease_ns:
+                self._event(ControllerLost(silent_ns / NS_PER_S))
+            self._measure(now_ns)
+        self._pump()
+
+    def _measure(self, now_ns: int) -> None:
+        """The delta of each second that is over by now."""
+        while self._t0_ns is not None and self._ledger is not None:
+            if now_ns < self._t0_ns + (self._seconds + 1) * NS_PER_S:
+                return
+            which = self._chance.randrange(_PATTERNS)
+            book = self.books[self._agent.epoch]
+            start_ns = self._seconds * NS_PER_S
+            new = PATTERNS[which].new_series if not book.patterns else ()
+            delta = replace(
+                PATTERNS[which],
+                new_series=new,
+                start_ns=start_ns,
+                end_ns=start_ns + NS_PER_S,
+                health=Health(cpu_share=0.1, fds=10, fd_limit=1000, loop_lag_p99_us=100),
+            )
+            book.patterns.append(which)
+            self._ledger.keep(delta)
+            self._seconds += 1
+            if self._swarm.seconds is not None and self._seconds >= self._swarm.seconds:
+                self._finish()
+
+    def _pump(self) -> None:
+        if self._ledger is None or self._hello_ns is not None:
+            return
+        now_ns = perf_counter_ns()
+        while (data := self._ledger.next_due(now_ns)) is not None and self._dealer.send(data):
+            self._ledger.was_sent(now_ns)
+            self._deltas.append(data)
+
+    def _ping(self) -> None:
+        if (ping := self._clock.next_ping(perf_counter_ns())) is not None:
+            self._send(ping)
+
+    def _say_hello(self) -> None:
+        if self.is_dead:
+            return
+        self._hello_ns = perf_counter_ns()
+        epoch = self._agent.epoch
+        hello = Hello(self.id, self.region, PROTOCOL_MAJOR, PROTOCOL_MINOR, os.getpid(), "sim", 1, epoch=epoch)
+        self._send(hello)
+
+    def _send(self, message: Message) -> None:
+        if not self._frozen_until_ns:
+            self._dealer.send(encode(message))
+
+
+class Swarm:
+    """Agents by id. Use `swarm`."""
+
+    def __init__(self, seconds: int | None, seed: int) -> None:
+        self.seconds, self.seed = seconds, seed
+        self.agents: dict[str, SimAgent] = {}
+        self.exits = 0
+
+    def join(self, agent: str, region: str, keys: AgentKeys, address: str) -> SimAgent:
+        self.agents[agent] = SimAgent(self, agent, region, keys, address)
+        return self.agents[agent]
+
+    async def all_are(self, holds: Callable[[SimAgent], object], within_s: float) -> None:
+        """Wait until it holds for each that is not dead."""
+        await until(lambda: all(holds(agent) for agent in self.agents.values() if not agent.is_dead), within_s)
+
+    async def running(self, within_s: float = 60) -> None:
+        await self.all_are(lambda agent: agent.has_load, within_s)
+
+    async def tick_for_ever(self) -> None:
+        while True:
+            now_ns = perf_counter_ns()
+            for agent in list(self.agents.values()):
+                agent.tick(now_ns)
+            await asyncio.sleep(_TICK_S)
+
+    def wrongs(self, folder: Path) -> list[str]:
+        """G1, G3, G5: the run's log and summary against what each epoch of each agent recorded, bucket by bucket.
+
+        Of an epoch that died: at least what was acknowledged, at most what was recorded.
+        """
+        books = {(agent.id, epoch): book for agent in self.agents.values() for epoch, book in agent.books.items()}
+        return list(_wrongs(RunDir.open(folder), books))
+
+
+_SLOTS: Final = np.unique(np.concatenate([np.frombuffer(delta.index, "<u4") for delta in PATTERNS]))
+"""All that any pattern has."""
+
+
+def _vector(index: bytes, count: bytes) -> Counts:
+    """Counts over `_SLOTS`. Raises ValueError for a slot that no pattern has."""
+    at, found = np.frombuffer(index, "<u4"), np.zeros(len(_SLOTS), dtype=np.int64)
+    places = np.searchsorted(_SLOTS, at)
+    if len(at) and (places.max() >= len(_SLOTS) or not np.array_equal(_SLOTS[places], at)):
+        raise ValueError("a bucket that nobody filled")
+    found[places] = np.frombuffer(count, "<u4")
+    return found
+
+
+_VECTORS: Final = np.stack([_vector(delta.index, delta.count) for delta in PATTERNS])
+
+
+def _sum_of(patterns: bytes | bytearray) -> Counts:
+    return np.bincount(np.frombuffer(patterns, np.uint8), minlength=_PATTERNS) @ _VECTORS
+
+
+def _wrongs(run: RunDir, books: Mapping[tuple[str, int], Book]) -> Iterator[str]:
+    logged: dict[tuple[str, int], Counts] = {}
+    following: Counter[tuple[str, int]] = Counter()
+    finished = 0
+    for record in run.records():
+        delta = decode(record)
+        assert isinstance(delta, Delta)
+        life = delta.agent, delta.epoch
+        if delta.seq != following[life]:
+            yield f"{delta.agent}, epoch {delta.epoch}: seq {delta.seq} where {following[life]} comes"
+        following[life] += 1
+        finished += delta.counters.requests_finished
+        try:
+            logged[life] = logged.get(life, 0) + _vector(delta.index, delta.count)
+        except ValueError as error:
+            yield f"{delta.agent}, epoch {delta.epoch}, seq {delta.seq}: {error}"
+    nothing = np.zeros(len(_SLOTS), dtype=np.int64)
+    for agent, epoch in sorted(logged.keys() - books.keys()):
+        yield f"{agent}, epoch {epoch}: in the log, and nobody has recorded it"
+    for (agent, epoch), book in sorted(books.items()):
+        here, recorded = logged.get((agent, epoch), nothing), _sum_of(book.patterns)
+        at_least = _sum_of(book.patterns[: book.acked + 1]) if book.has_died else recorded
+        if (here < at_least).any() or (here > recorded).any():
+            yield (
+                f"{agent}, epoch {epoch}: {here.sum():,} values in the log, {recorded.sum():,} recorded, "
+                f"{at_least.sum():,} of them must be there; {(here < at_least).sum()} buckets have less,"
+                f" {(here > recorded).sum()} more"
+            )
+    requests: Any = run.read_summary()["requests"]
+    if requests["finished"] != finished:
+        yield f"{requests['finished']:,} finished requests in the summary, {finished:,} in the log"
+
+
+@contextlib.asynccontextmanager
+async def swarm(
+    address: str,
+    keys: AgentKeys,
+    agents: Mapping[str, str],
+    *,
+    seconds: int | None = None,
+    seed: int = 0,
+) -> AsyncIterator[Swarm]:
+    """Agents that join at once; all closed when the block is left. More may `join`.
+
+    Args:
+        keys: one that may speak for all of them.
+        agents: region by id.
+        seconds: how long their load takes; None: until they are told to stop.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sims = Swarm(seconds, seed)
+    ticking = asyncio.create_task(sims.tick_for_ever())
+    try:
+        for agent, region in agents.items():
+            sims.join(agent, region, keys, address)
+        yield sims
+    finally:
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+        await asyncio.gather(*(agent.close() for agent in sims.agents.values() if not agent.is_dead))
