@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from loadgen.engine.raw import RAW_VARIABLE
-from loadgen.wire.keys import make_keys
+from loadgen.wire.keyfolder import add_agent, handout, init_keys
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
 from tests.support.history import Buckets, History, ahead_of_plan, raw_buckets, read_history, twice
 from tests.support.nginx import RunningNginx, running_nginx
@@ -127,6 +127,10 @@ class Conducted:
     address: str = ""
     """Where it listens."""
 
+    def keys_of(self, name: str) -> Path:
+        """What an agent needs that has the key `name`."""
+        return handout(self.keys, name)
+
     @property
     def output(self) -> str:
         return (self.folder / "controller.out").read_text(errors="replace")
@@ -192,7 +196,9 @@ def conducted(
     """
     path = folder / "scenario.py"
     path.write_text(scenario)
-    make_keys(folder / "keys", keys)
+    init_keys(folder / "keys")
+    for name in keys:
+        add_agent(folder / "keys", name)
     command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(path), "--listen", "127.0.0.1:0"]
     command += ["--keys", str(folder / "keys"), "--wait", str(wait), "--runs-dir", str(folder / "runs"), *options]
     with (folder / "controller.out").open("wb") as out:
@@ -239,7 +245,17 @@ class RealFleet:
     def join(self, agent: str, region: str, address: str | None = None, *options: str) -> RealAgent:
         """Start an agent; by the way of `net` unless another address is given."""
         command = [sys.executable, "-m", "loadgen_agent.cli", "--controller", address or self.net.address]
-        command += ["--region", region, "--keys", str(self.conducted.keys), "--id", agent, "--workers", "1", *options]
+        command += [
+            "--region",
+            region,
+            "--keys",
+            str(self.conducted.keys_of(agent)),
+            "--id",
+            agent,
+            "--workers",
+            "1",
+            *options,
+        ]
         with (self.folder / f"{agent}.out").open("ab") as log:
             process = subprocess.Popen(
                 command,

@@ -73,6 +73,6 @@ async def sim_run(
     """
     text = _SCENARIO.format(seconds=seconds or 3600, regions=dict.fromkeys(REGIONS, 1))
     with conducted(folder, text, ["sim"], count + more, options) as run, chaos_proxy(run.address, seed) as net:
-        keys = load_agent(run.keys, "sim")
+        keys = load_agent(run.keys_of("sim"))
         async with swarm(net.address, keys, names(count), seconds=seconds, seed=seed) as sims:
             yield SimRun(run, net, sims, keys)

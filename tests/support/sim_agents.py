@@ -105,8 +105,8 @@ class Book:
 
     patterns: bytearray = field(default_factory=bytearray)
     """By seq, which pattern."""
-    acked: int = -1
-    """The last seq that it was told is durable."""
+    durable: int = 0
+    """How many of them it was told are durable."""
     has_died: bool = False
     """What was not acknowledged may be lost."""
 
@@ -140,6 +140,8 @@ class SimAgent:
         self._hello_ns: int | None = now_ns
         self._beat_ns = now_ns - round(self._chance.random() * NS_PER_S)
         self._seconds = 0
+        self._ends: deque[tuple[int, int]] = deque()
+        """(seq, how many seconds there are up to its end) of deltas on their way."""
         self._dealer = Dealer(self.address, self._keys, self.id, self._on_data, self._say_hello)
         self._serving = asyncio.create_task(self._dealer.serve())
 
@@ -208,8 +210,9 @@ class SimAgent:
             case Ack(run_id, epoch, seq):
                 if self._ledger is not None and run_id == self._agent.run_id:
                     self._ledger.ack(epoch, seq, now_ns)
-                    book = self.books[self._agent.epoch]
-                    book.acked = max(book.acked, self._ledger.acked)
+                    book, ends = self.books[self._agent.epoch], self._ends
+                    while ends and ends[0][0] <= self._ledger.acked:
+                        book.durable = ends.popleft()[1]
                     self._pump()
             case Welcome():
                 self._hello_ns, self._lease_ns = None, round(message.lease_s * NS_PER_S)
@@ -253,6 +256,7 @@ class SimAgent:
 
     def _get_ready(self, prepare: Prepare) -> None:
         self._ledger, self._seconds = Ledger(prepare.run_id, self.id, self._agent.epoch), 0
+        self._ends.clear()
         self.books[self._agent.epoch] = Book()
         self._event(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, self._clock.error_ns))
 
@@ -335,7 +339,15 @@ class SimAgent:
         now_ns = perf_counter_ns()
         while (data := self._ledger.next_due(now_ns)) is not None and self._dealer.send(data):
             self._ledger.was_sent(now_ns)
+            self._note_sent(data, self._ledger.sent)
+
+    def _note_sent(self, data: bytes, seq: int) -> None:
+        """Which seconds a seq stands for is only known when it is sent: until then they may be joined."""
+        if self._ends and seq <= self._ends[-1][0]:
+            return
+        if isinstance(delta := decode(data), Delta):
             self._deltas.append(data)
+            self._ends.append((delta.seq, delta.end_ns // NS_PER_S))
 
     def _ping(self) -> None:
         if (ping := self._clock.next_ping(perf_counter_ns())) is not None:
@@ -431,7 +443,7 @@ def _wrongs(run: RunDir, books: Mapping[tuple[str, int], Book]) -> Iterator[str]
         yield f"{agent}, epoch {epoch}: in the log, and nobody has recorded it"
     for (agent, epoch), book in sorted(books.items()):
         here, recorded = logged.get((agent, epoch), nothing), _sum_of(book.patterns)
-        at_least = _sum_of(book.patterns[: book.acked + 1]) if book.has_died else recorded
+        at_least = _sum_of(book.patterns[: book.durable]) if book.has_died else recorded
         if (here < at_least).any() or (here > recorded).any():
             yield (
                 f"{agent}, epoch {epoch}: {here.sum():,} values in the log, {recorded.sum():,} recorded, "
