@@ -42,7 +42,7 @@ check: setup     ## style, types, import directions, generated code, names in th
 bench: setup     ## measure against the budgets; writes bench/RESULTS.md
 	@$(BIN)/python -m bench
 
-proto: setup     ## generate loadgen/wire/v1 from proto/ (in a tool venv of its own)
+proto: setup     ## generate loadgen/wire/v1 and loadgen/api/v1 from proto/ (in a tool venv of its own)
 	@$(BIN)/python -m tools.proto
 
 lock:            ## resolve the pinned requirements anew (uv in a tool venv)

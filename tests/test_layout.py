@@ -18,6 +18,7 @@ IMPORTERS = {
     "hdrh": {"loadgen/measure/histogram.py"},
     "google": {"loadgen/wire/codec.py"},
     "zmq": {"loadgen/wire/sockets.py"},
+    "grpc": {"controller/loadgen_controller/api_server.py", "controller/loadgen_controller/api_client.py"},
     "httptools": {"loadgen/clients/http1.py", "loadgen/target/server.py"},
     "h2": {"loadgen/clients/http2.py"},
     "hpack": {"loadgen/clients/http2_heads.py"},
@@ -29,7 +30,7 @@ IMPORTERS = {
     "typer": {"controller/loadgen_controller/"},
     "rich": {"controller/loadgen_controller/"},
     "uvloop": {
-        "controller/loadgen_controller/commands/run.py",
+        "controller/loadgen_controller/loops.py",
         "agent/loadgen_agent/cli.py",
         "agent/loadgen_agent/worker.py",
         "loadgen/target/program.py",
@@ -41,7 +42,7 @@ NEVER = ("pickle", "cloudpickle", "marshal", "shelve", "dill")
 
 
 def sources() -> list[Path]:
-    return [path for folder in PACKAGES.values() for path in folder.rglob("*.py") if "/wire/v1/" not in str(path)]
+    return [path for folder in PACKAGES.values() for path in folder.rglob("*.py") if "/v1/" not in str(path)]
 
 
 def imported(path: Path) -> set[str]:

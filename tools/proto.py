@@ -1,4 +1,5 @@
-"""Generate `loadgen/wire/v1` from `proto/`: `python -m tools.proto`, or `--check` whether that is up to date.
+"""Generate the `v1` of `loadgen/wire` and `loadgen/api` from `proto/`: `python -m tools.proto`, or with `--check`
+whether that is up to date.
 
 The generator needs protobuf 5 for itself while its output runs on 5 to 7, so it
 lives in a tool venv of its own. `--check` needs no generator where the stored
@@ -20,7 +21,6 @@ PROTO = ROOT / "proto"
 TOOL = ROOT / ".tools" / "proto"
 # setuptools: the generator imports pkg_resources, which newer ones no longer bring.
 REQUIREMENTS = ("grpcio-tools==1.66.2", "setuptools<81")
-STAMP = "wire.proto.sha256"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         into = ROOT / source.relative_to(PROTO).parent
         if not check:
             generate(source, ROOT)
-            (into / STAMP).write_text(stamp(source, into), encoding="utf-8")
+            stamp_of(source, into).write_text(stamp(source, into), encoding="utf-8")
             print(f"{source.relative_to(ROOT)} -> {into.relative_to(ROOT)}")
         elif not is_current(source, into):
             print(f"{into.relative_to(ROOT)} is not what {source.relative_to(ROOT)} generates: run `make proto`")
@@ -42,13 +42,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def is_current(source: Path, into: Path) -> bool:
     """Quick where the stored hashes hold; otherwise generates anew and compares."""
-    stored = into / STAMP
+    stored = stamp_of(source, into)
     if stored.exists() and stored.read_text(encoding="utf-8") == stamp(source, into):
         return True
     with tempfile.TemporaryDirectory() as scratch:
         generate(source, Path(scratch))
         fresh = Path(scratch) / into.relative_to(ROOT)
         return all((into / p.name).exists() and p.read_bytes() == (into / p.name).read_bytes() for p in outputs(fresh))
+
+
+def stamp_of(source: Path, into: Path) -> Path:
+    return into / f"{source.name}.sha256"
 
 
 def stamp(source: Path, into: Path) -> str:

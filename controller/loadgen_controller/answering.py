@@ -1,27 +1,46 @@
-"""What a run answers when it is asked to pause, resume, scale, skip or stop."""
+"""What a run answers when it is asked to pause, resume, scale, skip or stop: the same, whichever way it is asked."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from loadgen.errors import StorageError
 from loadgen.measure.objective import time_text
 from loadgen.units import NS_PER_S, format_count
 from loadgen_controller.adjusting import Adjustment, Wish
 from loadgen_controller.conductor import Conductor
-from loadgen_controller.control import Ask, Told
+from loadgen_controller.control import Ask, Told, listening
 
-__all__ = ["answer"]
+__all__ = ["answer", "asked"]
 
 
-def answer(conductor: Conductor, asked: Ask, by: str) -> Told:
+@asynccontextmanager
+async def asked(conductor: Conductor) -> AsyncIterator[None]:
+    """Other terminals of this machine can ask it while within. A run that cannot listen for that goes on without."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(listening(conductor.run_dir, conductor.run_id, partial(answer, conductor)))
+        except (OSError, StorageError) as error:
+            conductor.notice(f"loadgen pause and the like cannot reach this run: {error}")
+        yield
+
+
+def answer(conductor: Conductor, ask: Ask, by: str) -> Told:
     """Do it, and say what was done.
 
     Raises:
         UsageError, FleetError: it makes no sense now, or an agent cannot be told.
     """
-    if asked.do == "stop":
-        conductor.request_stop(f"stopped by loadgen stop ({by})", asked.now)
-        how = "at once" if asked.now else "draining; loadgen stop --now stops it at once"
+    if ask.do == "kill":
+        conductor.request_stop(f"killed by loadgen kill ({by})", now=True)
+        return Told(lines=(f"killed {conductor.run_id}: nothing more is sent",))
+    if ask.do == "stop":
+        conductor.request_stop(f"stopped by loadgen stop ({by})", ask.now)
+        how = "at once" if ask.now else "draining; loadgen stop --now stops it at once"
         return Told(lines=(f"stopping {conductor.run_id}: {how}",))
-    wish = Wish(asked.do, asked.load, asked.factor, asked.rate, asked.users, by)
+    wish = Wish(ask.do, ask.load, ask.factor, ask.rate, ask.users, by)
     return Told(lines=tuple(_lines(conductor, conductor.adjust(wish))))
 
 

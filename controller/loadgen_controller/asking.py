@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from loadgen_controller.control import Ask, ask, going
+from loadgen_controller.api_place import Place
+from loadgen_controller.control import Ask, Deed, Told, ask, going
+from loadgen_controller.options import Wrongs
+from loadgen_controller.remote import call, place_of
 
-__all__ = ["LoadOption", "RunArgument", "RunsDirOption", "ask_run"]
+__all__ = ["LoadOption", "RunArgument", "RunsDirOption", "ask_run", "print_told", "where"]
 
 RunArgument = Annotated[
     str | None,
@@ -21,10 +24,23 @@ LoadOption = Annotated[
 RunsDirOption = Annotated[Path, typer.Option(metavar="DIR", help="Where the run's folder is.")]
 
 
+def where(controller: str | None, ca: Path | None, token_file: Path | None) -> Place | None:
+    """The controller that has the run; None: a run of this machine.
+
+    Raises:
+        UsageError: what is wrong with the options.
+    """
+    wrongs = Wrongs()
+    place = place_of(wrongs, controller, ca, token_file)
+    wrongs.check()
+    return place
+
+
 def ask_run(
-    do: Literal["pause", "resume", "scale", "skip", "stop"],
+    do: Deed,
     run: str | None,
     runs_dir: Path,
+    place: Place | None = None,
     *,
     load: str | None = None,
     factor: float | None = None,
@@ -34,11 +50,23 @@ def ask_run(
 ) -> None:
     """Ask, and print what was done.
 
+    Args:
+        place: the controller that has the run; None: it goes on on this machine.
+
     Raises:
         UsageError: no run goes on, several do, or what is asked makes no sense now.
         FleetError: the run is gone, or an agent of it cannot be told.
     """
-    found = going(run, runs_dir)
-    asked = Ask(run_id=found.run_id, do=do, load=load, factor=factor, rate=rate, users=users, now=now)
-    for line in ask(found, asked).lines:
+    if place is None:
+        found = going(run, runs_dir)
+        print_told(
+            ask(found, Ask(run_id=found.run_id, do=do, load=load, factor=factor, rate=rate, users=users, now=now))
+        )
+        return
+    asked = Ask(run_id=run or "", do=do, load=load, factor=factor, rate=rate, users=users, now=now)
+    print_told(call(place, lambda client: client.ask(asked)))
+
+
+def print_told(told: Told) -> None:
+    for line in told.lines:
         typer.echo(line)

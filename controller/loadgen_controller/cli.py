@@ -19,9 +19,13 @@ from typer.core import TyperGroup
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
 from loadgen_controller.commands import (
+    agents,
+    api,
     check,
+    controller,
     failures,
     keys,
+    kill,
     new,
     pause,
     plan,
@@ -32,6 +36,7 @@ from loadgen_controller.commands import (
     skip,
     stop,
     target,
+    watch,
 )
 
 __all__ = ["app", "main"]
@@ -49,6 +54,11 @@ ORDER = (
     "scale",
     "skip",
     "stop",
+    "kill",
+    "watch",
+    "controller",
+    "agents",
+    "api",
     "keys",
 )
 
@@ -187,12 +197,17 @@ COMMANDS = (
     ("Fleet", scale),
     ("Fleet", skip),
     ("Fleet", stop),
+    ("Fleet", kill),
+    ("Fleet", watch),
+    ("Fleet", controller),
+    ("Fleet", agents),
 )
 for panel, command in COMMANDS:
     app.command(command.NAME, help=_prose(command.main.__doc__), rich_help_panel=panel, epilog=command.EXAMPLES)(
         command.main
     )
 app.add_typer(runs.app, name="runs", rich_help_panel="Look")
+app.add_typer(api.app, name="api", rich_help_panel="Fleet")
 app.add_typer(keys.app, name="keys", rich_help_panel="Fleet")
 
 

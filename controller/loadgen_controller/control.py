@@ -29,7 +29,7 @@ import msgspec
 from loadgen.errors import ExitCode, FleetError, LoadgenError, StorageError, UsageError
 from loadgen.measure.rundir import find_run, list_runs, replace_file
 
-__all__ = ["CONTROL_FILE", "Ask", "Going", "Told", "ask", "going", "listening"]
+__all__ = ["CONTROL_FILE", "Ask", "Deed", "Going", "Told", "ask", "going", "going_all", "listening"]
 
 CONTROL_FILE: Final = "control.json"
 MAX_LINE_BYTES: Final = 4_096
@@ -41,11 +41,14 @@ _MAX_PATH_BYTES: Final = 100
 _FORMAT: Final = 1
 
 
+Deed = Literal["pause", "resume", "scale", "skip", "stop", "kill"]
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is asked of a run."""
 
     run_id: str
-    do: Literal["pause", "resume", "scale", "skip", "stop"]
+    do: Deed
     load: str | None = None
     factor: float | None = None
     rate: float | None = None
@@ -207,7 +210,7 @@ def going(run: str | None, runs_dir: Path) -> Going:
         if found is None:
             raise UsageError(f"run {folder.name} does not go on", hint=f"loadgen runs show {folder.name}")
         return _alive(found)
-    all_ = [one for one in map(_read, list_runs(runs_dir)) if one is not None]
+    all_ = _all(runs_dir)
     here = [one for one in all_ if _is_alive(one)]
     if len(here) == 1:
         return here[0]
@@ -216,6 +219,18 @@ def going(run: str | None, runs_dir: Path) -> Going:
     if all_:
         return _alive(all_[0])
     raise UsageError(f"no run goes on in {runs_dir}", hint="--runs-dir says where it was started")
+
+
+def going_all(runs_dir: Path) -> list[Going]:
+    """All that go on in `runs_dir`, on this machine.
+
+    Raises:
+        UsageError: none does.
+    """
+    found = [one for one in _all(runs_dir) if _is_alive(one)]
+    if not found:
+        raise UsageError(f"no run goes on in {runs_dir}", hint="--runs-dir says where it was started")
+    return found
 
 
 def ask(run: Going, asked: Ask) -> Told:
@@ -243,6 +258,10 @@ def ask(run: Going, asked: Ask) -> Told:
         kind = UsageError if told.exit_code == ExitCode.USAGE else FleetError
         raise kind(told.error, hint=told.hint)
     return told
+
+
+def _all(runs_dir: Path) -> list[Going]:
+    return [one for one in map(_read, list_runs(runs_dir)) if one is not None]
 
 
 def _read(folder: Path) -> Going | None:

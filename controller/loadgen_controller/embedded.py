@@ -36,7 +36,7 @@ _KEPT = re.compile(
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What a program needs to run; tokens and passwords stay behind."""
-    return {name: value for name, value in environment.items() if _KEPT.fullmatch(name)}
+    return {name: value for name, value in environment.items() if _KEPT.fullmatch(name) and name != "LOADGEN_TOKEN"}
 
 
 def agent_ids(regions: Iterable[str], per_region: int) -> dict[str, str]:

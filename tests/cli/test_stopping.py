@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadgen_controller.commands.run import DRAINING, Stopping
+from loadgen_controller.stopping import DRAINING, Stopping
 
 
 def stopping() -> tuple[Stopping, list[tuple[str, bool]]]:

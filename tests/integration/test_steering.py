@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.quiet import undisturbed
 from tests.support.run import DATA, Finished, ends_with, loadgen
 from tests.support.target import running_target
 
@@ -71,7 +70,7 @@ def test_a_faulty_executor_leaves_the_rate_as_it_is_and_is_told(tmp_path: Path) 
 
 
 def hold_ends_within_5_percent(runs_dir: Path) -> bool:
-    with undisturbed(), running_target("--slots", "4", "--latency", "50ms") as target:
+    with running_target("--slots", "4", "--latency", "50ms") as target:
         run = loadgen("run", f"{FILE}:held", "--target", target.url, "--quiet", runs_dir=runs_dir, timeout_s=200)
     assert ends_with(run.exit_code, run.summary, 0), run.out
     assert all_that_was_due_was_started(run)
@@ -91,7 +90,7 @@ def test_hold_ends_within_5_percent_of_the_limit_in_9_of_10_runs(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_search_ends_with_an_interval_that_has_the_limit_in_it(tmp_path: Path) -> None:
-    with undisturbed(), running_target("--slots", "4", "--latency", "50ms") as target:
+    with running_target("--slots", "4", "--latency", "50ms") as target:
         run = loadgen("run", f"{FILE}:searched", "--target", target.url, "--quiet", runs_dir=tmp_path, timeout_s=900)
     found = steering(run)
 

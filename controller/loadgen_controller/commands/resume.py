@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadgen_controller.asking import LoadOption, RunArgument, RunsDirOption, ask_run
+from loadgen_controller.asking import LoadOption, RunArgument, RunsDirOption, ask_run, where
+from loadgen_controller.remote import CaOption, ControllerOption, TokenFileOption
 
 NAME = "resume"
 EXAMPLES = """[bold]Examples[/bold]
@@ -14,6 +15,13 @@ loadgen resume
 loadgen resume last --load spike"""
 
 
-def main(run: RunArgument = None, load: LoadOption = None, runs_dir: RunsDirOption = Path("runs")) -> None:
+def main(
+    run: RunArgument = None,
+    load: LoadOption = None,
+    runs_dir: RunsDirOption = Path("runs"),
+    controller: ControllerOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
+) -> None:
     """Resume a run that was paused: it goes on where it stood, and ends as much later as it was paused."""
-    ask_run("resume", run, runs_dir, load=load)
+    ask_run("resume", run, runs_dir, where(controller, ca, token_file), load=load)

@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import json
 import secrets
-import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,20 +19,22 @@ from rich.console import Console
 
 from loadgen.bundle import pack
 from loadgen.dsl.reading.loader import Scenario
-from loadgen.errors import BundleError, Fault, ScenarioError, StorageError
+from loadgen.errors import BundleError, Fault, ScenarioError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
 from loadgen.report.tables import final_report
 from loadgen.wire.keys import ControllerKeys, load_controller
-from loadgen_controller.answering import answer
+from loadgen_controller.answering import asked
+from loadgen_controller.api_place import Place
 from loadgen_controller.conductor import Conductor, Processes, Result
-from loadgen_controller.control import listening
 from loadgen_controller.embedded import EmbeddedAgents
 from loadgen_controller.live import show
+from loadgen_controller.loops import new_loop
 from loadgen_controller.options import Wrongs, parse_endpoint
 from loadgen_controller.order import Order
 from loadgen_controller.printed import Output, print_report
 from loadgen_controller.quick import is_url, write_scenario
+from loadgen_controller.remote import CaOption, ControllerOption, TokenFileOption, order_there, place_of
 from loadgen_controller.scenario import (
     AllowOption,
     DurationOption,
@@ -52,6 +52,7 @@ from loadgen_controller.scenario import (
     load_scenario,
 )
 from loadgen_controller.station import Station
+from loadgen_controller.stopping import Stopping
 from loadgen_controller.watch import Watch
 
 NAME = "run"
@@ -71,9 +72,9 @@ loadgen run checkout.py --rate 20000/s --workers 4
 
 loadgen run checkout.py --listen 0.0.0.0:5700 --keys keys --wait 6
 
-loadgen run checkout.py --quiet --json result.json"""
+loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token
 
-DRAINING = "draining; Ctrl-C again stops at once"
+loadgen run checkout.py --quiet --json result.json"""
 
 
 def main(
@@ -99,23 +100,29 @@ def main(
     listen: ListenOption = None,
     keys: KeysOption = None,
     wait: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Agents to wait for with --listen; else one a region.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Agents to wait for, where they come from elsewhere; else one a region."),
     ] = None,
     env: EnvOption = None,
     resolve: ResolveOption = None,
     i_may_load: AllowOption = None,
+    controller: ControllerOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
 
     Without --listen the agents are processes on this machine, one for each region, and regions are marked "simulated".
     Rates are iterations per second; the requests that follow are a result. A URL needs no scenario: it is got at
-    --rate, or by --users. Ctrl-C drains and keeps everything; a second one stops at once.
+    --rate, or by --users. Ctrl-C drains and keeps everything; a second one stops at once. With --controller the run
+    belongs to the controller and goes on without this terminal: Ctrl-C leaves it, and `loadgen stop` ends it.
     """
     wrongs = Wrongs()
-    _check_placement(wrongs, listen, keys, wait, agents_per_region, workers)
+    place = place_of(wrongs, controller, ca, token_file)
+    _check_placement(wrongs, place, listen, keys, wait, agents_per_region, workers)
     if json_path is not None and not json_path.parent.is_dir():
         wrongs.add(f"--json: there is no folder {json_path.parent}")
-    placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1)
+    placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1, place=place)
     with ExitStack() as stack:
         if is_url(file):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-url-")))
@@ -133,7 +140,7 @@ def main(
             env=env,
             resolve=resolve or (),
             allowed=i_may_load or (),
-            needs_secrets=listen is None,
+            needs_secrets=listen is None and place is None,
             seed=secrets.randbelow(2**32),
         )
         return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet)
@@ -151,6 +158,12 @@ class Placement:
     workers: int = 1
     """Of each agent on this machine."""
     keys: ControllerKeys | None = None
+    place: Place | None = None
+    """Of the controller that the run is left to."""
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.listen is None and self.place is None
 
     def read_keys(self, wrongs: Wrongs) -> None:
         if self.keys_dir is not None and self.listen is not None:
@@ -169,6 +182,11 @@ def run_scenario(
     order = _order(scenario, placement)
     to_stdout = str(json_path) == "-"
     console = Output(stderr=to_stdout)
+    if placement.place is not None:
+        code, summary = order_there(placement.place, order, console, is_quiet=is_quiet)
+        if json_path is not None and summary is not None:
+            _write_json(json_path, summary)
+        return code
     result = _run(order, placement, None if is_quiet else console)
     print_report(console, final_report(read(result.summary), result.run_dir))
     if json_path is not None:
@@ -189,6 +207,7 @@ def _of_url(wrongs: Wrongs, url: str, folder: Path, rate: str | None, users: str
 
 def _check_placement(
     wrongs: Wrongs,
+    place: Place | None,
     listen: str | None,
     keys: Path | None,
     wait: int | None,
@@ -196,6 +215,13 @@ def _check_placement(
     workers: int | None,
 ) -> None:
     """Options of a fleet and of this machine do not mix."""
+    if place is not None:
+        for option in (name for name, value in (("--listen", listen), ("--keys", keys)) if value is not None):
+            wrongs.add(f"{option} beside --controller: agents come to the controller")
+        for option, number in (("--agents-per-region", agents_per_region), ("--workers", workers)):
+            if number is not None:
+                wrongs.add(f"{option} is for agents on this machine", "with --controller say --wait N")
+        return
     if listen is not None:
         wrongs.parse("--listen", listen, parse_endpoint)
         if keys is None:
@@ -224,14 +250,14 @@ def _order(scenario: Scenario, placement: Placement) -> Order:
         scenario=bundle.scenario,
         plan=scenario.plan.name,
         seed=secrets.randbelow(2**32) if spec.seed is None else spec.seed,
-        agents=placement.wait or len(spec.regions) * (placement.per_region if placement.listen is None else 1),
-        placement="embedded" if placement.listen is None else "fleet",
+        agents=placement.wait or len(spec.regions) * (placement.per_region if placement.is_embedded else 1),
+        placement="embedded" if placement.is_embedded else "fleet",
         overrides_json=scenario.plan.overrides.to_json(),
     )
 
 
 def _run(order: Order, placement: Placement, console: Console | None) -> Result:
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_conduct(order, placement, console))
 
 
@@ -249,22 +275,11 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
                 console.print(f"listening on {station.address} for {order.agents} agents", soft_wrap=True)
             stop = Stopping(conductor.request_stop)
             with stop.on_signals(asyncio.get_running_loop()):
-                async with _asked(conductor), _shown(conductor, stop, console):
+                async with asked(conductor), _shown(conductor, stop, console):
                     return await conductor.conduct()
     finally:
         if processes is not None:
             await processes.end(0)
-
-
-@contextlib.asynccontextmanager
-async def _asked(conductor: Conductor) -> AsyncIterator[None]:
-    """Other terminals can ask it to pause and the like. A run that cannot listen for that goes on without."""
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(listening(conductor.run_dir, conductor.run_id, partial(answer, conductor)))
-        except (OSError, StorageError) as error:
-            conductor.notice(f"loadgen pause and the like cannot reach this run: {error}")
-        yield
 
 
 @contextlib.asynccontextmanager
@@ -280,52 +295,6 @@ async def _shown(conductor: Conductor, stop: Stopping, console: Console | None) 
         showing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await showing
-
-
-class Stopping:
-    """What Ctrl-C means: the first drains, the second stops at once. SIGTERM is a first Ctrl-C."""
-
-    def __init__(self, request_stop: Callable[[str, bool], None]) -> None:
-        self._request_stop = request_stop
-        self._asked = False
-        self.notices: tuple[str, ...] = ()
-
-    def interrupt(self) -> None:
-        if self._asked:
-            self._request_stop("stopped at once by a second Ctrl-C", True)
-            self.notices = ("stopping at once",)
-        else:
-            self._drain("interrupted by Ctrl-C")
-
-    def terminate(self) -> None:
-        if not self._asked:
-            self._drain("terminated (SIGTERM)")
-
-    def _drain(self, reason: str) -> None:
-        self._asked = True
-        self._request_stop(reason, False)
-        self.notices = (DRAINING,)
-
-    @contextlib.contextmanager
-    def on_signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Take SIGINT and SIGTERM while within."""
-        handlers = {signal.SIGINT: self.interrupt, signal.SIGTERM: self.terminate}
-        for number, handler in handlers.items():
-            loop.add_signal_handler(number, handler)
-        try:
-            yield
-        finally:
-            for number in handlers:
-                loop.remove_signal_handler(number)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:  # not on every platform
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
 
 
 def _write_json(path: Path, summary: dict[str, object]) -> None:

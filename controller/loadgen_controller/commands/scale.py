@@ -10,6 +10,7 @@ import typer
 from loadgen.units import parse_rate
 from loadgen_controller.asking import LoadOption, RunsDirOption, ask_run
 from loadgen_controller.options import Wrongs
+from loadgen_controller.remote import CaOption, ControllerOption, TokenFileOption, place_of
 
 NAME = "scale"
 EXAMPLES = """[bold]Examples[/bold]
@@ -36,6 +37,9 @@ def main(
     ] = None,
     load: LoadOption = None,
     runs_dir: RunsDirOption = Path("runs"),
+    controller: ControllerOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Scale all that is left of a load that goes on, by a factor or to a rate or a number of users now.
 
@@ -54,9 +58,11 @@ def main(
             factor = wrongs.parse("FACTOR", given.pop(0), parse_factor)
     if len(given) > 1:
         wrongs.add(f"{' and '.join(given)}: one run at a time")
+    place = place_of(wrongs, controller, ca, token_file)
     to_rate, to_users = wrongs.parse("--rate", rate, _rate), wrongs.parse("--users", users, _users)
     wrongs.check()
-    ask_run("scale", given[0] if given else None, runs_dir, load=load, factor=factor, rate=to_rate, users=to_users)
+    run = given[0] if given else None
+    ask_run("scale", run, runs_dir, place, load=load, factor=factor, rate=to_rate, users=to_users)
 
 
 def parse_factor(text: str) -> float:

@@ -19,10 +19,8 @@ window may have; then the rate halves until the backlog is gone, and nothing is
 judged before.
 
 A look that is not sound (the generator was not fit, an agent has not reported) is not
-learned from. If the generator stays unfit the rate falls by a fifth. That may have been
-a noisy neighbour, so after a window in which it was fit it is tried once more; if it
-stays unfit again after two, four, eight windows. The third time it is called the
-generator's limit, which is no one's knee.
+learned from. If the generator stays unfit the rate falls and does not rise again
+beyond that: it is the generator's limit, and no one's knee.
 
 Three windows broken in a row mean that the target is not what it was: what was
 learned before counts for little from then on.
@@ -56,10 +54,6 @@ _FORGET: Final = 0.2
 """What the stays before weigh then."""
 _UNFIT_IN_A_ROW: Final = 5
 _UNFIT_STEP: Final = 0.8
-_UNFIT_TRIALS: Final = 3
-"""So often it is not fit for a rate before that is called its limit."""
-_PATIENCE: Final = 64
-"""Windows between two trials, at most."""
 _DRAINING: Final = 8.0
 """A backlog has the time of so many short windows to go, and so many arrivals."""
 _KEPT: Final = 200
@@ -127,13 +121,7 @@ class Climb:
     unfit: int = 0
     """Looks in a row."""
     ceiling_per_s: float = inf
-    """Where it goes no further for now, since the generator was not fit for more; infinite while it was."""
-    unfit_per_s: float = inf
-    """The lowest rate at which the generator stayed unfit; infinite when it has been fit for that since."""
-    trials: int = 0
-    """How often it was not fit for that."""
-    fit: int = 0
-    """Windows at the ceiling since then."""
+    """Of the generator; infinite while it was fit."""
     windows: int = 0
     """Judged while tracking."""
     is_topped: bool = False
@@ -235,28 +223,14 @@ def _judge(terms: ClimbTerms, climb: Climb) -> Climb:
     worst = stay.worst(terms.aims)
     is_good = worst is not None and worst.distance(terms.aims[worst.objective]) <= 0
     if is_good:
-        is_limit = climb.ceiling_per_s >= terms.upto_per_s or climb.trials >= _UNFIT_TRIALS
         at_top = rate >= climb.upto(terms) * (1 - 1e-9)
-        climb = replace(climb, best_per_s=max(climb.best_per_s, rate), is_topped=at_top and is_limit)
-    climb = _trusted(climb)
+        climb = replace(climb, best_per_s=max(climb.best_per_s, rate), is_topped=at_top)
     if climb.phase is Phase.GROWING and is_good and climb.worst_per_s > rate * GROWTH * (1 + 1e-9):
         if rate >= climb.upto(terms) * (1 - 1e-9):
             return replace(climb, breaks=0, why=f"{format_rate(rate)} is as far as it may go, and it is good")
         further = min(rate * GROWTH, climb.upto(terms))
         return _move(replace(climb, breaks=0), Phase.GROWING, further, f"{format_rate(rate)} was good: growing")
     return _track(terms, replace(climb, breaks=0, windows=climb.windows + (climb.phase is Phase.TRACKING)))
-
-
-def _trusted(climb: Climb) -> Climb:
-    """The generator was fit all through a window: what is thought of its limit."""
-    rate = climb.asked_per_s
-    if rate >= climb.unfit_per_s * (1 - 1e-9):
-        return replace(climb, ceiling_per_s=inf, unfit_per_s=inf, trials=0, fit=0)
-    if rate < climb.ceiling_per_s * (1 - 1e-9):
-        return climb
-    if climb.fit + 1 < min(2 ** (climb.trials - 1), _PATIENCE):
-        return replace(climb, fit=climb.fit + 1)
-    return replace(climb, ceiling_per_s=climb.unfit_per_s, fit=0)
 
 
 def _learned(terms: ClimbTerms, climb: Climb) -> Climb:
@@ -330,15 +304,7 @@ def _unsound(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
     if climb.unfit < _UNFIT_IN_A_ROW:
         return climb
     lower = max(climb.asked_per_s * _UNFIT_STEP, terms.floor_per_s)
-    climb = replace(
-        climb,
-        unfit=0,
-        ceiling_per_s=min(climb.ceiling_per_s, lower),
-        unfit_per_s=min(climb.unfit_per_s, climb.asked_per_s),
-        trials=climb.trials + 1 if climb.asked_per_s >= climb.unfit_per_s * (1 - 1e-9) else 1,
-        fit=0,
-        is_topped=False,
-    )
+    climb = replace(climb, unfit=0, ceiling_per_s=min(climb.ceiling_per_s, lower), is_topped=False)
     why = f"down to {format_rate(lower)}: the generator is not fit for more ({_first(look.unfit)})"
     phase = Phase.DRAINING if climb.phase is Phase.DRAINING else climb.phase
     return _move(climb, phase, lower, why)

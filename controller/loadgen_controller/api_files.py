@@ -1,0 +1,98 @@
+"""Where the secrets of the API lie, in the controller's folder of keys; and a certificate to begin with.
+
+    api/tokens.json   who may use it (`tokens.py`)
+    api/server.crt    the certificate; clients name a copy of it with --ca
+    api/server.key    its key
+
+A certificate of one's own authority does as well: put it there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from loadgen.errors import StorageError, UsageError
+
+__all__ = ["ApiFiles"]
+
+_EARLY = timedelta(hours=1)
+"""It holds since then: clocks differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiFiles:
+    keys: Path
+
+    @property
+    def tokens(self) -> Path:
+        return self.keys / "api" / "tokens.json"
+
+    @property
+    def certificate(self) -> Path:
+        return self.keys / "api" / "server.crt"
+
+    @property
+    def key(self) -> Path:
+        return self.keys / "api" / "server.key"
+
+    def make_certificate(self, hosts: Sequence[str], days: int, now: datetime | None = None) -> None:
+        """One that vouches for itself, for these names and addresses and for this machine.
+
+        Raises:
+            UsageError: there is one, or a host's name that cannot be one.
+            StorageError: it cannot be written.
+        """
+        if self.key.exists() or self.certificate.exists():
+            raise UsageError(f"{self.certificate} is there already", hint="move it away to make another one")
+        names = [_name(host) for host in dict.fromkeys((*hosts, "localhost", "127.0.0.1", "::1"))]
+        now = now or datetime.now(UTC)
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loadgen controller")])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _EARLY)
+            .not_valid_after(now + timedelta(days=days))
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        _write(self.key, pem, 0o600)
+        _write(self.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    if not host.isascii() or not host.replace("-", "").replace(".", "").isalnum():
+        raise UsageError(f"{host!r} is no name of a host", hint="controller.internal, or an address")
+    return x509.DNSName(host)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(file, "wb") as out:
+            out.write(data)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}", hint="choose another folder") from error

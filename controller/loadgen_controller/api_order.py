@@ -1,0 +1,116 @@
+"""What a client wants to be run: packed into messages there, checked and unpacked here.
+
+The client has loaded the scenario and found it good; the controller runs none of
+its code, and believes nothing else of it that it can check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from math import isfinite
+from pathlib import PurePosixPath
+from typing import Final
+
+import msgspec
+
+from loadgen.api.v1 import api_pb2 as pb
+from loadgen.bundle import MAX_BYTES
+from loadgen.dsl.spec import Overrides, PlanSpec
+from loadgen.errors import ScenarioError, UsageError
+from loadgen.profiles.stage import MAX_DURATION_NS
+from loadgen.units import NS_PER_MS, NS_PER_S, format_count
+from loadgen_controller.order import Order
+
+__all__ = ["PART_BYTES", "parts_of", "read_order"]
+
+PART_BYTES: Final = 1 << 20
+_MAX_REGIONS: Final = 1_000
+_MAX_AGENTS: Final = 100_000
+_INTERVAL_NS: Final = (10 * NS_PER_MS, 60 * NS_PER_S)
+
+
+def parts_of(order: Order) -> Iterator[pb.StartPart]:
+    """The order, then its bundle."""
+    yield pb.StartPart(
+        order=pb.Order(
+            spec_json=msgspec.json.encode(order.spec, enc_hook=str),
+            overrides_json=order.overrides_json,
+            scenario=order.scenario,
+            plan=order.plan,
+            seed=order.seed,
+            agents=order.agents,
+            bundle_sha256=order.bundle_sha256,
+            bundle_bytes=len(order.bundle),
+        )
+    )
+    for at in range(0, len(order.bundle), PART_BYTES):
+        yield pb.StartPart(data=order.bundle[at : at + PART_BYTES])
+
+
+async def read_order(parts: AsyncIterator[pb.StartPart]) -> Order:
+    """
+    Raises:
+        UsageError: it is none that could be run, and why.
+    """
+    said: pb.Order | None = None
+    bundle = bytearray()
+    async for part in parts:
+        if said is None:
+            if part.WhichOneof("part") != "order":
+                raise UsageError("the bundle comes before its order")
+            said = part.order
+            if not 0 < said.bundle_bytes <= MAX_BYTES:
+                raise UsageError(f"a bundle has 1 to {format_count(MAX_BYTES)} bytes, not {said.bundle_bytes}")
+            continue
+        bundle += part.data
+        if len(bundle) > said.bundle_bytes:
+            raise UsageError("the bundle is longer than was said")
+    if said is None:
+        raise UsageError("there is no order")
+    if hashlib.sha256(bundle).hexdigest() != said.bundle_sha256:
+        raise UsageError("the bundle is not the one whose sha256 was given", hint="start the run again")
+    return _checked(said, bytes(bundle))
+
+
+def _checked(said: pb.Order, bundle: bytes) -> Order:
+    try:
+        spec = msgspec.json.decode(said.spec_json, type=PlanSpec)
+        Overrides.from_json(said.overrides_json)
+    except (msgspec.DecodeError, UnicodeDecodeError, ScenarioError, ValueError) as error:
+        raise UsageError(
+            f"the plan cannot be read: {error}", hint="run the same version of loadgen here and at the controller"
+        ) from None
+    if wrong := "; ".join(_wrongs(spec, said)):
+        raise UsageError(f"the plan cannot be run: {wrong}")
+    return Order(
+        spec=spec,
+        bundle=bundle,
+        bundle_sha256=said.bundle_sha256,
+        scenario=said.scenario,
+        plan=said.plan,
+        seed=said.seed,
+        agents=said.agents or len(spec.regions),
+        placement="fleet",
+        overrides_json=said.overrides_json,
+    )
+
+
+def _wrongs(spec: PlanSpec, said: pb.Order) -> Iterator[str]:
+    """What a scenario that was loaded cannot have, and would do harm here."""
+    path = PurePosixPath(said.scenario)
+    if not said.scenario or path.is_absolute() or ".." in path.parts:
+        yield "its scenario is no path within the bundle"
+    if not 0 < len(spec.regions) <= _MAX_REGIONS:
+        yield f"it has {format_count(len(spec.regions))} regions"
+    if not all(isfinite(weight) and weight > 0 for weight in spec.regions.values()):
+        yield "a region has no weight"
+    if not spec.journeys:
+        yield "it has no journey"
+    if not _INTERVAL_NS[0] <= spec.interval_ns <= _INTERVAL_NS[1]:
+        yield f"its interval is {spec.interval_ns} ns"
+    times = (spec.duration_ns or 0, spec.warmup_ns, spec.drain_ns, *(lane.after_ns for lane in spec.lanes))
+    if not all(0 <= time_ns <= MAX_DURATION_NS for time_ns in times):
+        yield "one of its times is negative, or longer than a year"
+    if said.agents > _MAX_AGENTS:
+        yield f"it wants {format_count(said.agents)} agents"

@@ -1,0 +1,40 @@
+"""`loadgen agents`: who has come to a controller, and what they do."""
+
+from __future__ import annotations
+
+import typer
+
+from loadgen.report.tables import Table
+from loadgen_controller.asking import where
+from loadgen_controller.printed import Output, print_table
+from loadgen_controller.remote import CaOption, NeededController, TokenFileOption, call
+
+NAME = "agents"
+EXAMPLES = """[bold]Example[/bold]
+
+loadgen agents --controller controller.internal:5558"""
+
+
+def main(controller: NeededController, ca: CaOption = None, token_file: TokenFileOption = None) -> None:
+    """List the agents of a controller: where they are, and for which run they work."""
+    place = where(controller, ca, token_file)
+    assert place is not None
+    agents = call(place, lambda client: client.agents())
+    if not agents:
+        typer.echo(f"no agent has come to {place.address} yet")
+        return
+    rows = tuple(
+        (
+            one.id,
+            one.region,
+            f"{one.presence}: {one.note}" if one.note else one.presence,
+            one.run_id or "idle",
+            one.host,
+            str(one.cpus),
+            str(one.workers),
+            f"{one.silent_s:.1f} s",
+        )
+        for one in agents
+    )
+    head = ("agent", "region", "is", "works for", "host", "CPUs", "workers", "last heard")
+    print_table(Output(), Table("", head, rows, words=5))

@@ -1,0 +1,183 @@
+"""What commands that speak to a controller have in common: where it is, who asks, and following a run there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import typer
+from rich.console import Console
+
+from loadgen.errors import ExitCode, FleetError, UsageError
+from loadgen.report.reading import read
+from loadgen.report.tables import final_report
+from loadgen_controller.api_place import Place
+from loadgen_controller.figures import Figures
+from loadgen_controller.live import show
+from loadgen_controller.options import Wrongs, parse_endpoint
+from loadgen_controller.order import Order
+from loadgen_controller.printed import print_report
+from loadgen_controller.tokens import read_token
+
+if TYPE_CHECKING:
+    from loadgen_controller.api_client import Client
+
+__all__ = [
+    "CaOption",
+    "ControllerOption",
+    "NeededController",
+    "TokenFileOption",
+    "call",
+    "order_there",
+    "place_of",
+    "watch_there",
+]
+
+TOKEN_VARIABLE: Final = "LOADGEN_TOKEN"  # noqa: S105  # its name
+_TRY_AGAIN_S: Final = 1.0
+_TRIES: Final = 60
+
+ControllerOption = Annotated[
+    str | None,
+    typer.Option("--controller", metavar="HOST:PORT", help="The API of the `loadgen controller` that has the run."),
+]
+NeededController = Annotated[
+    str, typer.Option("--controller", metavar="HOST:PORT", help="The API of a `loadgen controller`.")
+]
+CaOption = Annotated[
+    Path | None, typer.Option("--ca", metavar="FILE", help="The controller's certificate, or who signed it (PEM).")
+]
+TokenFileOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Holds the token for the API; else LOADGEN_TOKEN is it.")
+]
+
+T = TypeVar("T")
+
+
+def place_of(wrongs: Wrongs, controller: str | None, ca: Path | None, token_file: Path | None) -> Place | None:
+    """Where the controller is; None where none is named. What is wrong is among `wrongs`."""
+    if controller is None:
+        for option, value in (("--ca", ca), ("--token-file", token_file)):
+            if value is not None:
+                wrongs.add(f"{option} is for a controller's API", "add --controller HOST:PORT")
+        return None
+    wrongs.parse("--controller", controller, parse_endpoint)
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if token_file is not None:
+        token = wrongs.catch(lambda: read_token(token_file)) or ""
+    return Place(controller, None if ca is None else wrongs.catch(lambda: _pem(ca)), token)
+
+
+def _pem(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--ca: cannot read {path}: {error.strerror}") from error
+    if b"-----BEGIN CERTIFICATE-----" not in data:
+        raise UsageError(f"--ca: {path} is no certificate (PEM)")
+    return data
+
+
+def call(place: Place, do: Callable[[Client], Awaitable[T]]) -> T:
+    """One or several calls, from beginning to end."""
+    from loadgen_controller.api_client import Client  # its gRPC takes a fifth of a second, which no other command needs
+
+    async def calling() -> T:
+        async with Client(place) as client:
+            return await do(client)
+
+    return asyncio.run(calling())
+
+
+def order_there(
+    place: Place, order: Order, console: Console, *, is_quiet: bool = False
+) -> tuple[int, dict[str, object] | None]:
+    """Start a run at the controller and watch it to its end; with `is_quiet` only that is shown.
+
+    Returns:
+        The exit code, and its summary; None: it was left to itself.
+    """
+
+    async def ordering(client: Client) -> tuple[int, dict[str, object] | None]:
+        started = await client.start(order)
+        if not is_quiet:
+            text = f"run {started.run_id} at {place.address}; it goes on without this terminal"
+            console.print(text, soft_wrap=True)
+        return await _followed(client, place, started.run_id, console, is_quiet)
+
+    return call(place, ordering)
+
+
+def watch_there(place: Place, run: str, console: Console) -> tuple[int, dict[str, object] | None]:
+    """The same, of a run that is there."""
+    return call(place, lambda client: _followed(client, place, run, console))
+
+
+async def _followed(
+    client: Client, place: Place, run: str, console: Console, is_quiet: bool = False
+) -> tuple[int, dict[str, object] | None]:
+    following = asyncio.ensure_future(_follow(client, run, None if is_quiet else console))
+    with _interrupted(following.cancel):
+        try:
+            run_id, code = await following
+        except asyncio.CancelledError:
+            console.print("\n".join(_left(place, run)), soft_wrap=True)
+            return ExitCode.INTERRUPTED, None
+    summary, folder = await client.summary(run_id)
+    print_report(console, final_report(read(summary), Path(f"{place.address}:{folder}")))
+    return code, summary
+
+
+def _left(place: Place, run: str) -> Iterator[str]:
+    which = f"{run} --controller {place.address}".strip()
+    yield f"left: run {run} goes on at {place.address}" if run else f"left: the run goes on at {place.address}"
+    yield f"  loadgen watch {which}"
+    yield f"  loadgen stop {which}"
+
+
+async def _follow(client: Client, run: str, console: Console | None) -> tuple[str, int]:
+    """Show it until it is over; (id, exit code)."""
+    from loadgen_controller.api_client import figures_of
+
+    newest: list[Figures] = []
+    showing: asyncio.Task[None] | None = None
+    tries = 0
+    try:
+        while True:
+            try:
+                async for snapshot in client.watch(run):
+                    run, tries = snapshot.run_id, 0
+                    if snapshot.is_over:
+                        return snapshot.run_id, snapshot.exit_code
+                    newest[:] = [figures_of(snapshot)]
+                    if showing is None and console is not None:
+                        showing = asyncio.create_task(show(lambda: newest[0], console), name="live view")
+                raise FleetError("the controller ended the watch before the run was over")
+            except FleetError:
+                tries += 1  # a controller that is started again takes up its runs
+                if not newest or tries > _TRIES:
+                    raise
+                await asyncio.sleep(_TRY_AGAIN_S)
+    finally:
+        if showing is not None:
+            showing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await showing
+
+
+@contextlib.contextmanager
+def _interrupted(leave: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM leave the run to itself while within."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, leave)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,49 @@
+"""What Ctrl-C and SIGTERM mean to whoever conducts runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+
+__all__ = ["DRAINING", "Stopping"]
+
+DRAINING = "draining; Ctrl-C again stops at once"
+
+
+class Stopping:
+    """What Ctrl-C means: the first drains, the second stops at once. SIGTERM is a first Ctrl-C."""
+
+    def __init__(self, request_stop: Callable[[str, bool], None]) -> None:
+        self._request_stop = request_stop
+        self._asked = False
+        self.notices: tuple[str, ...] = ()
+
+    def interrupt(self) -> None:
+        if self._asked:
+            self._request_stop("stopped at once by a second Ctrl-C", True)
+            self.notices = ("stopping at once",)
+        else:
+            self._drain("interrupted by Ctrl-C")
+
+    def terminate(self) -> None:
+        if not self._asked:
+            self._drain("terminated (SIGTERM)")
+
+    def _drain(self, reason: str) -> None:
+        self._asked = True
+        self._request_stop(reason, False)
+        self.notices = (DRAINING,)
+
+    @contextlib.contextmanager
+    def on_signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Take SIGINT and SIGTERM while within."""
+        handlers = {signal.SIGINT: self.interrupt, signal.SIGTERM: self.terminate}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)

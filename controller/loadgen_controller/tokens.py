@@ -1,0 +1,222 @@
+"""Who may use the API: tokens, each with a name and one of three roles.
+
+A token is 256 bits of chance as text, told once to who makes it. The file keeps a
+sha256 of it (a slow hash is for what people choose themselves), belongs to its
+user alone, and is read again whenever it changes: a token that is revoked is
+refused from the next call on. What is presented is compared in constant time, and
+is never logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from loadgen.errors import StorageError, UsageError
+from loadgen.measure.rundir import replace_file, utc_text
+
+__all__ = ["MAX_TOKEN_CHARS", "Role", "Token", "Tokens", "check_private", "read_token"]
+
+_FORMAT: Final = 1
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_BYTES: Final = 32
+_PREFIX: Final = "lg_"
+MAX_TOKEN_CHARS: Final = 200
+
+
+class Role(IntEnum):
+    """Each may do all that those before it may."""
+
+    VIEW = 1
+    RUN = 2
+    ADMIN = 3
+
+    @classmethod
+    def of(cls, text: str) -> Role:
+        """
+        Raises:
+            UsageError: there is no such role.
+        """
+        try:
+            return cls[text.upper()]
+        except KeyError:
+            raise UsageError(f"{text!r} is no role", hint="view, run or admin") from None
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One that is known; the secret itself is not."""
+
+    name: str
+    role: Role
+    sha256: str
+    created_at: str
+
+
+class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    role: str
+    sha256: str
+    created_at: str = ""
+
+
+class _File(msgspec.Struct, frozen=True):
+    format: int
+    tokens: tuple[_Row, ...] = ()
+
+
+class Tokens:
+    """The tokens of one file; there are none where there is no file.
+
+    Raises:
+        UsageError: others may read the file, or it is none of ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp: tuple[int, ...] | None = None
+        self._tokens: tuple[Token, ...] = ()
+        self._look()
+
+    def __iter__(self) -> Iterator[Token]:
+        self._look()
+        return iter(self._tokens)
+
+    def __len__(self) -> int:
+        self._look()
+        return len(self._tokens)
+
+    def who(self, secret: str) -> Token | None:
+        """Whose token it is; None: nobody's. Takes as long for each that is wrong.
+
+        Raises:
+            UsageError: the file has become unreadable; then nobody is let in.
+        """
+        self._look()
+        presented = _sha256(secret) if len(secret) <= MAX_TOKEN_CHARS else ""
+        found = None
+        for token in self._tokens:
+            if hmac.compare_digest(token.sha256, presented):
+                found = token
+        return found
+
+    def add(self, name: str, role: Role, now: datetime | None = None) -> str:
+        """A new token; the secret is told here and never again.
+
+        Raises:
+            UsageError: the name is taken, or cannot be one.
+            StorageError: the file cannot be written.
+        """
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is no name for a token", hint="use letters, digits, '.', '_', '@' and '-', at most 64"
+            )
+        if any(token.name == name for token in self):
+            raise UsageError(f"there is a token {name} already", hint=f"loadgen api revoke DIR {name} ends it")
+        secret = f"{_PREFIX}{role}_{secrets.token_urlsafe(_BYTES)}"
+        made = Token(name, role, _sha256(secret), utc_text(now or datetime.now(UTC)))
+        self._write((*self._tokens, made))
+        return secret
+
+    def revoke(self, name: str) -> None:
+        """
+        Raises:
+            UsageError: there is no such token.
+            StorageError: the file cannot be written.
+        """
+        left = tuple(token for token in self if token.name != name)
+        if len(left) == len(self._tokens):
+            raise UsageError(
+                f"there is no token {name} in {self.path}", hint="loadgen api list DIR shows what there is"
+            )
+        self._write(left)
+
+    def _write(self, tokens: tuple[Token, ...]) -> None:
+        rows = tuple(_Row(token.name, str(token.role), token.sha256, token.created_at) for token in tokens)
+        data = msgspec.json.format(msgspec.json.encode(_File(_FORMAT, rows))) + b"\n"
+        before = os.umask(0o077)  # the file that replaces it is made beside it, and never open to others
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(self.path, data)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
+        finally:
+            os.umask(before)
+        self._look()
+
+    def _look(self) -> None:
+        """Read the file where it is another one than last time."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            self._stamp, self._tokens = None, ()
+            return
+        except OSError as error:
+            raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid)
+        if stamp == self._stamp:
+            return
+        check_private(self.path)
+        try:
+            file = msgspec.json.decode(self.path.read_bytes(), type=_File)
+            if file.format != _FORMAT:
+                raise ValueError(f"its format is {file.format}, and this loadgen reads {_FORMAT}")
+            tokens = tuple(Token(row.name, Role.of(row.role), row.sha256, row.created_at) for row in file.tokens)
+        except (OSError, ValueError, msgspec.DecodeError) as error:
+            raise UsageError(
+                f"{self.path} holds no tokens: {error}", hint="loadgen api token DIR NAME makes one"
+            ) from error
+        self._stamp, self._tokens = stamp, tokens
+
+
+def read_token(path: Path) -> str:
+    """The token that a file holds, for who uses it.
+
+    Raises:
+        UsageError: it cannot be read, others may read it, or it holds none.
+    """
+    try:
+        check_private(path)
+        text = path.read_text(encoding="ascii")[: MAX_TOKEN_CHARS + 1].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    if not text or len(text) > MAX_TOKEN_CHARS or not text.isprintable():
+        raise UsageError(f"{path} holds no token", hint="loadgen api token DIR NAME, on the controller, makes one")
+    return text
+
+
+def check_private(path: Path) -> None:
+    """
+    Raises:
+        UsageError: others may read the file, or it is another user's.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(
+            f"{path} holds secrets and others may read it (mode {stat.S_IMODE(status.st_mode):04o})",
+            hint=f"chmod 600 {path}, and make new ones if others could log in here",
+        )
+    if os.geteuid() not in (0, status.st_uid):
+        raise UsageError(f"{path} belongs to another user", hint=f"chown {os.geteuid()} {path}")
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

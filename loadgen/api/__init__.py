@@ -1,0 +1,1 @@
+"""The API of `loadgen controller`, as generated from `proto/loadgen/api`."""

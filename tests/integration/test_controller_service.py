@@ -1,0 +1,159 @@
+"""`loadgen controller` as it is used: its own process, agents, clients that come and go, over TLS with tokens."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from loadgen_controller.api_files import ApiFiles
+from loadgen_controller.tokens import Role, Tokens
+from tests.cli.test_commands import loadgen
+from tests.support.target import running_target
+
+SCENARIO = """
+from loadgen import Plan, User, arrivals, journey
+
+@journey
+async def look(user: User) -> None:
+    await user.http.get("/", expect=200)
+
+plan = Plan(target="http://127.0.0.1:1", load=arrivals("40/s").hold("60s"), mix=look, regions={"eu": 1}, drain="2s")
+"""
+
+
+@dataclass
+class Service:
+    """A controller with two agents, and how its clients reach it."""
+
+    folder: Path
+    address: str
+    controller: subprocess.Popen[str]
+    token: Path
+
+    @property
+    def there(self) -> tuple[str, ...]:
+        certificate = str(ApiFiles(self.folder / "keys").certificate)
+        return "--controller", self.address, "--ca", certificate, "--token-file", str(self.token)
+
+    def ask(self, *words: str, exit_code: int = 0) -> Result:
+        result = loadgen(*words, *self.there)
+        assert result.exit_code == exit_code, result.output
+        return result
+
+    def order(self, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(self.folder / "look.py")]
+        return subprocess.Popen([*command, *options, *self.there], stdout=subprocess.PIPE, text=True)
+
+    def working(self) -> set[str]:
+        """Runs that agents work for."""
+        return set(re.findall(r"\d{8}-\d{6}-look-\w{4}", self.ask("agents").output))
+
+    def summary(self, run_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "runs" / run_id / "summary.json").read_text())
+        return found
+
+
+def line_of(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if (found := re.search(pattern, line)) is not None:
+            return found
+    raise AssertionError(f"no line {pattern}")
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    (tmp_path / "look.py").write_text(SCENARIO)
+    keys = tmp_path / "keys"
+    assert loadgen("keys", "init", keys).exit_code == 0
+    assert loadgen("keys", "agent", keys, "a", "b").exit_code == 0
+    assert loadgen("api", "cert", keys).exit_code == 0
+    token = tmp_path / "alice.token"
+    token.touch(0o600)
+    token.write_text(Tokens(ApiFiles(keys).tokens).add("alice", Role.RUN))
+    with ExitStack() as stack:
+        command = [sys.executable, "-m", "loadgen_controller.cli", "controller", "--keys", str(keys)]
+        command += ["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--runs-dir", str(tmp_path / "runs")]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        controller = stack.enter_context(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+        )
+        stack.callback(controller.kill)
+        places = line_of(controller, r"agents come to (\S+), clients to (\S+)")
+        for name in "ab":
+            agent = [sys.executable, "-m", "loadgen_agent.cli", "--controller", places[1], "--region", "eu"]
+            agent += ["--id", name, "--keys", str(keys / "copy-to" / name), "--workers", "1"]
+            process = stack.enter_context(subprocess.Popen(agent, stderr=subprocess.DEVNULL))
+            stack.callback(process.terminate)
+        yield Service(tmp_path, places[2], controller, token)
+
+
+def test_two_runs_at_once_outlive_their_clients_and_count_what_the_target_counts(service: Service) -> None:
+    with running_target("--no-latency") as target:
+        clients = [service.order("--target", target.url, "--duration", "40s") for _ in range(2)]
+        ids = [line_of(client, r"run (\S+) at")[1] for client in clients]
+        for client in clients:
+            line_of(client, r"[1-9]\d*\.\d/s of 40")  # it shows what goes on
+            client.send_signal(signal.SIGINT)
+            assert client.stdout is not None
+            assert f"loadgen stop {ids[clients.index(client)]}" in client.stdout.read()
+            assert client.wait(20) == 130
+        assert service.working() == {*ids}, "they go on, each on an agent of its own"
+
+        first, second = ids
+        assert f"paused {first}" in service.ask("pause", first).output
+        assert "2 runs go on" in service.ask("stop", exit_code=2).output
+        assert f"stopping {second}" in service.ask("stop", second).output
+        seen = loadgen("watch", second, *service.there)
+        assert "stopped by loadgen stop (alice, by the API)" in " ".join(seen.output.split())
+        assert f"killed {first}" in service.ask("kill").output, "it is the only one by now"
+        loadgen("watch", first, *service.there)
+
+        finished = sum(service.summary(run_id)["requests"]["finished"] for run_id in ids)
+        served = target.stats()["requests"]
+    cut_off = sum(service.summary(run_id)["iterations"]["cut_off"] for run_id in ids)
+    assert finished <= served <= finished + cut_off
+    assert all(agent["complete"] for run_id in ids for agent in service.summary(run_id)["agents"])
+    assert [line.split()[0] for line in service.ask("agents").output.splitlines()[2:]] == ["a", "b"]
+    assert "idle" in service.ask("agents").output
+
+
+def test_a_controller_that_is_stopped_lets_its_runs_drain_and_keeps_them(service: Service) -> None:
+    with running_target("--no-latency") as target, service.order("--target", target.url) as client:
+        run_id = line_of(client, r"run (\S+) at")[1]
+        line_of(client, r"[1-9]\d*\.\d/s of 40")
+        service.controller.send_signal(signal.SIGTERM)
+        service.controller.wait(30)
+    summary = service.summary(run_id)
+    assert any("the controller was terminated" in reason for reason in summary["reasons"])
+    assert all(agent["complete"] for agent in summary["agents"])
+
+
+def test_strangers_of_the_api_hear_why_they_are_refused(service: Service) -> None:
+    address, certificate = service.address, str(ApiFiles(service.folder / "keys").certificate)
+    bare = loadgen("agents", "--controller", address, "--ca", certificate)
+    assert bare.exit_code == 2
+    assert "this API asks for a token" in bare.output
+    assert service.ask("kill", "--all", exit_code=2).output.count("role admin") == 1
+    plain = loadgen("agents", "--controller", address)
+    assert plain.exit_code == 5
+    assert "--ca FILE" in plain.output
+    before = time.time()
+    (service.folder / "another").mkdir()
+    ApiFiles(service.folder / "another").make_certificate((), 1)
+    other = loadgen("agents", "--controller", address, "--ca", ApiFiles(service.folder / "another").certificate)
+    assert other.exit_code == 5, "its certificate is not the one that the client was given"
+    assert time.time() - before < 60
