@@ -378,6 +378,7 @@ class Supervisor:
         if self._workers is not None:
             self._workers.bury(now_ns)
         if self._agent.phase.has_load:
+            self._link.mend()
             self._watch_load(now_ns)
         elif self._agent.phase in (Phase.JOINING, Phase.FINISHED):
             self._watch_waiting(now_ns)

@@ -365,6 +365,15 @@ class Dealer:
             self._reader.look_again(self._socket)
         return True
 
+    def reconnect(self) -> None:
+        """Give the connection up and make another. What has not left yet is lost, as with any that breaks."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        with contextlib.suppress(zmq.ZMQError):  # nothing is left to disconnect
+            self._socket.disconnect(self._endpoint)
+        self._socket.connect(self._endpoint)
+
     def close(self, linger_ms: int = 0) -> None:
         """Once `serve` is over. `linger_ms`: how long at most it takes to hand over what was sent last."""
         if self._again is not None:
@@ -395,7 +404,7 @@ class Dealer:
                 # Long after the handshake, in spite of the name: a frame was damaged. libzmq reads no further and
                 # keeps the connection until its heartbeat times out (measured: 8 s).
                 self.trouble = f"what came from {self._controller} was damaged"
-                self._connect_again()
+                self.reconnect()
             case _:
                 if "our key" not in self.trouble:  # it gave up the handshake without a word
                     self.trouble = f"what listens at {self._controller} is not the controller whose key we have"
@@ -406,13 +415,7 @@ class Dealer:
         """libzmq does not connect again to who refused us; but a key may be made known, a controller come back."""
         if self._again is None:
             loop = asyncio.get_running_loop()
-            self._again = loop.call_later(random.uniform(*_REFUSED_WAITS_S), self._connect_again)  # noqa: S311
-
-    def _connect_again(self) -> None:
-        self._again = None
-        with contextlib.suppress(zmq.ZMQError):  # nothing is left to disconnect
-            self._socket.disconnect(self._endpoint)
-        self._socket.connect(self._endpoint)
+            self._again = loop.call_later(random.uniform(*_REFUSED_WAITS_S), self.reconnect)  # noqa: S311
 
 
 def identity_of(agent: str) -> bytes:

@@ -27,6 +27,7 @@ from loadgen.engine.raw import RAW_VARIABLE
 from loadgen.wire.keyfolder import add_agent, handout, init_keys
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
 from tests.support.history import Buckets, History, ahead_of_plan, raw_buckets, read_history, twice
+from tests.support.hosts import Network
 from tests.support.nginx import RunningNginx, running_nginx
 from tests.support.run import run_folder
 
@@ -186,7 +187,12 @@ class Conducted:
 
 @contextmanager
 def conducted(
-    folder: Path, scenario: str, keys: Iterable[str], wait: int, options: Sequence[str] = ()
+    folder: Path,
+    scenario: str,
+    keys: Iterable[str],
+    wait: int,
+    options: Sequence[str] = (),
+    listen: str = "127.0.0.1",
 ) -> Iterator[Conducted]:
     """A controller that listens for `wait` agents; its end is the test's to wait for, or it is killed.
 
@@ -199,7 +205,7 @@ def conducted(
     init_keys(folder / "keys")
     for name in keys:
         add_agent(folder / "keys", name)
-    command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(path), "--listen", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(path), "--listen", f"{listen}:0"]
     command += ["--keys", str(folder / "keys"), "--wait", str(wait), "--runs-dir", str(folder / "runs"), *options]
     with (folder / "controller.out").open("wb") as out:
         process = subprocess.Popen(
@@ -228,6 +234,8 @@ class RealFleet:
     net: ChaosProxy
     """Between all agents and the controller, but those that have another."""
     nginx: RunningNginx
+    network: Network | None = None
+    """With a host for each agent."""
     agents: dict[str, RealAgent] = field(default_factory=dict)
 
     @property
@@ -243,8 +251,10 @@ class RealFleet:
         return round(self.rate_per_s * self.seconds)
 
     def join(self, agent: str, region: str, address: str | None = None, *options: str) -> RealAgent:
-        """Start an agent; by the way of `net` unless another address is given."""
-        command = [sys.executable, "-m", "loadgen_agent.cli", "--controller", address or self.net.address]
+        """Start an agent: on its host if there are any, else here, by the way of `net`."""
+        inside = self.network[agent].inside if self.network is not None else ()
+        usual = self.net.address if self.network is None else self.conducted.address
+        command = [*inside, sys.executable, "-m", "loadgen_agent.cli", "--controller", address or usual]
         command += [
             "--region",
             region,
@@ -319,6 +329,7 @@ def real_fleet(
     options: Sequence[str] = (),
     start: bool = True,
     wait: int | None = None,
+    network: Network | None = None,
 ) -> Iterator[RealFleet]:
     """The controller, its agents and their target; all gone when the block is left.
 
@@ -327,6 +338,7 @@ def real_fleet(
         body: a line of the journey before its request.
         start: False: the agents are started by the test.
         wait: for so many agents; otherwise for all that are named here.
+        network: each agent is on its host there, and reaches controller and target by two links.
     """
     text = _SCENARIO.format(
         rows=round(rate_per_s * seconds) + 10,
@@ -336,10 +348,12 @@ def real_fleet(
         regions=dict.fromkeys(agents.values(), 1),
     )
     with ExitStack() as stack:
-        nginx = stack.enter_context(running_nginx())
+        listen, host = ("127.0.0.1",) * 2 if network is None else (network.control, network.target)
+        nginx = stack.enter_context(running_nginx(host=host))
         target = ("--target", nginx.url, *options)
-        run = stack.enter_context(conducted(folder, text, agents, wait or len(agents), target))
-        fleet = RealFleet(run, rate_per_s, seconds, stack.enter_context(chaos_proxy(run.address, seed)), nginx)
+        run = stack.enter_context(conducted(folder, text, agents, wait or len(agents), target, listen))
+        net = stack.enter_context(chaos_proxy(run.address, seed))
+        fleet = RealFleet(run, rate_per_s, seconds, net, nginx, network)
         stack.callback(fleet.close)
         if start:
             for agent, region in agents.items():

@@ -48,7 +48,7 @@ def rabble(address: str, idle: int, garbage: int) -> Iterator[None]:
 @pytest.mark.fault("F11", "in one run with the rest: 4 kB/s for 4 of 24")
 @pytest.mark.fault("F12", "in one run with the rest: a cut each 0.05 to 0.2 s of 4 of 24")
 @pytest.mark.fault("F16", "in one run with the rest: 300 idle connections, 100 with garbage")
-@pytest.mark.fault("F17", "in one run with the rest: 3 chunks to 4 of 24 flipped")
+@pytest.mark.fault("F17", "in one run with the rest: 3 chunks of 4 of 24 flipped")
 @pytest.mark.fault("F19", "in one run with the rest: 4 of 24 say all again, backwards, and as another epoch")
 async def test_all_that_a_network_can_do_in_one_run(tmp_path: Path, seed: int, seen: Seen) -> None:
     async with sim_run(tmp_path, 8, 6, seed, more=16) as run:
@@ -61,7 +61,7 @@ async def test_all_that_a_network_can_do_in_one_run(tmp_path: Path, seed: int, s
             torn.cutting(0.05, 0.2)
             await run.sims.running()
             narrow.bandwidth(4_000)
-            bent.flip(3, up=False)
+            bent.flip(3)
             stack.enter_context(rabble(address, idle=300, garbage=100))
             await asyncio.sleep(2.5)
             repeated = sum(run.sims.agents[f"sim.{n}"].repeat_itself() for n in range(4))

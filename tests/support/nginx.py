@@ -53,7 +53,7 @@ http {{
 """
 _SERVER = """
     server {{
-        listen 127.0.0.1:{port} {listen} backlog=4096;
+        listen {host}:{port} {listen} backlog=4096;
         {settings}
         default_type application/json;
         location = / {{ default_type text/html; return 200 '{html}'; }}
@@ -108,13 +108,16 @@ def nginx_path() -> str | None:
 
 
 @contextlib.contextmanager
-def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True, tls: bool = False) -> Iterator[RunningNginx]:
+def running_nginx(
+    *, cpus: Sequence[int] | None = None, log: bool = True, tls: bool = False, host: str = "127.0.0.1"
+) -> Iterator[RunningNginx]:
     """Start nginx with one worker on a free port; skips the test where nginx is not installed.
 
     Args:
         cpus: pin it to these (Linux).
         log: False: no access log, for benchmarks.
         tls: it listens on two more ports, with TLS.
+        host: the address to listen at.
     """
     program = nginx_path()
     if program is None:
@@ -123,7 +126,7 @@ def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True, tls: b
     folder.chmod(0o755)  # started as root, the worker runs as another user
     access_log = folder / "access.log"
     port, tls_port, http2_port = (_free_port() for _ in range(3))
-    servers = [_server(port)]
+    servers = [_server(port, host=host)]
     if tls:
         settings = _certificate(folder)
         servers += [_server(tls_port, "ssl", settings), _server(http2_port, "ssl", f"{settings} http2 on;")]
@@ -136,7 +139,7 @@ def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True, tls: b
     command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://{host}:{port}"
         _wait_until_ready(process, url)
         if cpus is not None:
             os.sched_setaffinity(process.pid, cpus)
@@ -162,8 +165,10 @@ def running_nginx(*, cpus: Sequence[int] | None = None, log: bool = True, tls: b
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _server(port: int, listen: str = "", settings: str = "") -> str:
-    return _SERVER.format(port=port, listen=listen, settings=settings, html=_HTML, json=JSON_BODY, one_k="x" * 1024)
+def _server(port: int, listen: str = "", settings: str = "", host: str = "127.0.0.1") -> str:
+    return _SERVER.format(
+        host=host, port=port, listen=listen, settings=settings, html=_HTML, json=JSON_BODY, one_k="x" * 1024
+    )
 
 
 def _certificate(folder: Path) -> str:

@@ -4,10 +4,9 @@
         await sims.finished()
     assert sims.wrongs(run_folder) == []
 
-Each has a real `Dealer` with CURVE of its own, the codec, the real `lifecycle` that decides and the real `Ledger` that
-keeps; missing are the workers: a delta a second is drawn from a few patterns instead of measured. So each knows
-exactly what it has recorded, by epoch, for one byte a delta. They behave, until they are told to freeze, die, or start
-again.
+Each has a real `Link` with CURVE of its own, the real `lifecycle` that decides and the real `Ledger` that keeps. It has
+no workers: a delta a second is drawn from a few patterns instead of measured. So each knows exactly what it has
+recorded, by epoch, for one byte a delta. They behave, until they are told to freeze, die, or start again.
 
 1,000 need 10,000 file descriptors and 2,000 (idle) threads: each has a context of ZeroMQ to itself, as real ones do.
 """
@@ -39,7 +38,6 @@ from loadgen.wire.messages import (
     PROTOCOL_MINOR,
     Ack,
     BundleChunk,
-    ClockPong,
     Fin,
     Heartbeat,
     Hello,
@@ -54,7 +52,6 @@ from loadgen.wire.messages import (
     TornDown,
     Welcome,
 )
-from loadgen.wire.sockets import Dealer
 from loadgen_agent.ledger import Ledger
 from loadgen_agent.lifecycle import (
     Agent,
@@ -74,7 +71,7 @@ from loadgen_agent.lifecycle import (
     TellWorkers,
     step,
 )
-from loadgen_agent.link import ClockOffset
+from loadgen_agent.link import Link
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key
 from tests.support.wire import until
 
@@ -125,7 +122,6 @@ class SimAgent:
         self._swarm, self._keys = swarm, keys
         self._chance = random.Random(f"{swarm.seed}/{agent}")
         self._frozen_until_ns = 0
-        self._unread: deque[bytes] = deque()
         self._deltas: deque[bytes] = deque(maxlen=50)
         """The last that were sent, as they were."""
         self._begin()
@@ -133,17 +129,16 @@ class SimAgent:
     def _begin(self) -> None:
         now_ns = perf_counter_ns()
         self._agent = Agent()
-        self._clock = ClockOffset()
         self._ledger: Ledger | None = None
         self._t0_ns: int | None = None
-        self._lease_ns, self._heard_ns = 8 * NS_PER_S, now_ns
+        self._lease_ns = 8 * NS_PER_S
         self._hello_ns: int | None = now_ns
         self._beat_ns = now_ns - round(self._chance.random() * NS_PER_S)
         self._seconds = 0
         self._ends: deque[tuple[int, int]] = deque()
         """(seq, how many seconds there are up to its end) of deltas on their way."""
-        self._dealer = Dealer(self.address, self._keys, self.id, self._on_data, self._say_hello)
-        self._serving = asyncio.create_task(self._dealer.serve())
+        self._link = Link(self.address, self._keys, self.id, self._on_message, self._say_hello)
+        self._serving = asyncio.create_task(self._link.serve())
 
     # -- what it can be told ------------------------------------------------------------------
 
@@ -162,12 +157,13 @@ class SimAgent:
     def freeze(self, seconds: float) -> None:
         """As by SIGSTOP: it does nothing and reads nothing; its sockets live on."""
         self._frozen_until_ns = perf_counter_ns() + round(seconds * NS_PER_S)
+        self._serving.cancel()
 
     def repeat_itself(self) -> int:
         """Send old deltas again, the newest first, then as those of another epoch; how many messages that were."""
         again = list(reversed(self._deltas))
         others = [replace(delta, epoch=delta.epoch + 1) for data in again if isinstance(delta := decode(data), Delta)]
-        return sum(self._dealer.send(data) for data in (*again, *map(encode, others)))
+        return sum(self._link.send_encoded(data) for data in (*again, *map(encode, others)))
 
     async def die(self) -> None:
         """As by SIGKILL: no word, and what was not acknowledged is gone."""
@@ -181,32 +177,22 @@ class SimAgent:
         if not self.is_dead:
             await self.die()
         self.is_dead, self._frozen_until_ns = False, 0
-        self._unread.clear()
         self._begin()
 
     async def close(self) -> None:
         self._serving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._serving
-        await asyncio.to_thread(self._dealer.close)
+        await asyncio.to_thread(self._link.close)
 
     # -- what comes in ------------------------------------------------------------------------
 
-    def _on_data(self, data: bytes) -> None:
+    def _on_message(self, message: Message) -> None:
         if self.is_dead:
             return
-        if self._frozen_until_ns:
-            self._unread.append(data)
-        else:
-            self._read(data)
-
-    def _read(self, data: bytes) -> None:
-        message = decode(data)
         self.heard[type(message).__name__] += 1
-        now_ns = self._heard_ns = perf_counter_ns()
+        now_ns = perf_counter_ns()
         match message:
-            case ClockPong():
-                self._clock.pong(message, now_ns)
             case Ack(run_id, epoch, seq):
                 if self._ledger is not None and run_id == self._agent.run_id:
                     self._ledger.ack(epoch, seq, now_ns)
@@ -230,7 +216,7 @@ class SimAgent:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case SendAgain():
-                self._ping()
+                self._link.measure_clock()
                 if self._ledger is not None:
                     self._ledger.send_again()
                     self._pump()
@@ -258,13 +244,13 @@ class SimAgent:
         self._ledger, self._seconds = Ledger(prepare.run_id, self.id, self._agent.epoch), 0
         self._ends.clear()
         self.books[self._agent.epoch] = Book()
-        self._event(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, self._clock.error_ns))
+        self._event(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, self._link.clock.error_ns))
 
     def _told(self, message: object) -> None:
         run_id = self._agent.run_id
         match message:
             case StartAt(t0_ns=t0_ns):
-                self._t0_ns = self._clock.to_own_ns(t0_ns)
+                self._t0_ns = self._link.clock.to_own_ns(t0_ns)
             case Stop(reason=reason):
                 self._stop(reason)
             case SetUp():
@@ -294,19 +280,20 @@ class SimAgent:
             return
         if self._frozen_until_ns:
             self._frozen_until_ns = 0
-            while self._unread and not self._frozen_until_ns:
-                self._read(self._unread.popleft())
+            self._serving = asyncio.create_task(self._link.serve())
+            return
         if self._hello_ns is not None:
             if now_ns - self._hello_ns > NS_PER_S:
                 self._say_hello()
             return
-        self._ping()
+        self._link.ping()
         if now_ns - self._beat_ns >= NS_PER_S:
             self._beat_ns = now_ns
             sent, acked = (self._ledger.sent, self._ledger.acked) if self._ledger is not None else (-1, -1)
             self._send(Heartbeat(self._agent.run_id, self._agent.phase.value, sent, acked))
         if self._agent.phase.has_load:
-            if (silent_ns := now_ns - self._heard_ns) > self._lease_ns:
+            self._link.mend()
+            if (silent_ns := now_ns - self._link.heard_ns) > self._lease_ns:
                 self._event(ControllerLost(silent_ns / NS_PER_S))
             self._measure(now_ns)
         self._pump()
@@ -337,7 +324,7 @@ class SimAgent:
         if self._ledger is None or self._hello_ns is not None:
             return
         now_ns = perf_counter_ns()
-        while (data := self._ledger.next_due(now_ns)) is not None and self._dealer.send(data):
+        while (data := self._ledger.next_due(now_ns)) is not None and self._link.send_encoded(data):
             self._ledger.was_sent(now_ns)
             self._note_sent(data, self._ledger.sent)
 
@@ -349,10 +336,6 @@ class SimAgent:
             self._deltas.append(data)
             self._ends.append((delta.seq, delta.end_ns // NS_PER_S))
 
-    def _ping(self) -> None:
-        if (ping := self._clock.next_ping(perf_counter_ns())) is not None:
-            self._send(ping)
-
     def _say_hello(self) -> None:
         if self.is_dead:
             return
@@ -363,7 +346,7 @@ class SimAgent:
 
     def _send(self, message: Message) -> None:
         if not self._frozen_until_ns:
-            self._dealer.send(encode(message))
+            self._link.send(message)
 
 
 class Swarm:
