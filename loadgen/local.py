@@ -66,6 +66,17 @@ class Totals:
     """How long after T0 the load was really begun."""
 
 
+class _Leash(asyncio.Event):
+    """A stop that is also there once `is_over` says so: the first thing that a process asks which was frozen."""
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_over = is_over
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._is_over()
+
+
 class Drive:
     """One share of a plan, from T0 to the end of the drain. Made within a running loop.
 
@@ -78,6 +89,7 @@ class Drive:
         marks: of each load, kept beyond this process: how many iterations of a counted one were begun.
         tell: gets who waits at which rendez-vous, each time that changed; `release` says who may go. None: this share
             is all there is, and its users meet among themselves.
+        is_over: whether it may start nothing more, asked before each start; then `stop` is to follow.
     """
 
     def __init__(
@@ -95,6 +107,7 @@ class Drive:
         region: str = "local",
         marks: memoryview[int] | None = None,
         tell: Callable[[tuple[WaitingAt, ...]], None] | None = None,
+        is_over: Callable[[], bool] | None = None,
     ) -> None:
         self._plan = plan = scenario.plan
         self._interval_ns, self._emit = interval_ns, emit
@@ -147,7 +160,7 @@ class Drive:
         self._self_check = SelfCheck(
             scenario.path.parent, self._users, own_faults=generator_faults, oldest_ns=self._oldest_ns
         )
-        self._stop = asyncio.Event()
+        self._stop = asyncio.Event() if is_over is None else _Leash(is_over)
         self._stop_now = asyncio.Event()
         self._faults_said: set[str] = set()
         self._flipped_ns = 0

@@ -38,21 +38,21 @@ class Child:
         region: str,
         worker: int | None = None,
         core: int | None = None,
-        marks_fd: int | None = None,
+        memory_fds: tuple[int, int] | None = None,
     ) -> Child:
         """
         Args:
             worker: which of several it is.
             core: to keep it on.
-            marks_fd: of the marks of its place (`marks.py`).
+            memory_fds: of the marks and of the lease of its place (`marks.py`, `lease.py`).
 
         Raises:
             OSError: it cannot be started.
         """
         more = [] if worker is None else ["--worker", str(worker)]
-        inherited = [] if marks_fd is None else [marks_fd]
-        if marks_fd is not None:
-            more += ["--marks", str(marks_fd)]
+        inherited = memory_fds or ()
+        for option, fd in zip(("--marks", "--lease"), inherited, strict=False):
+            more += [option, str(fd)]
         ours, theirs = socket.socketpair()
         with theirs:
             try:

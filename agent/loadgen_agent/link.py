@@ -1,6 +1,7 @@
 """The agent's line to its controller: messages, whether it is alive, and how its clock stands to ours.
 
-Whatever comes from the controller is a sign of life. What cannot be read is
+Whatever comes from the controller is a sign that it lives. That it hears us, too, says its answer to what we
+sent: from then the lease counts, so it also ends where only one direction is cut. What cannot be read is
 counted and said at most once in 10 s; it never ends the agent.
 """
 
@@ -91,6 +92,8 @@ class Link:
         self.heard_ns = clock_ns()
         """When the controller last said anything; the beginning counts."""
         self._mended_ns, self._patience_ns = self.heard_ns, SILENT_NS
+        self.acked_ns = self.heard_ns
+        """When that was sent which the controller has acknowledged last; the lease counts from here."""
         self._now_ns, self._on_message = clock_ns, on_message
         self._said_ns: int | None = None
         self._dealer = Dealer(controller, keys, agent, self._on_data, on_connect)
@@ -150,6 +153,8 @@ class Link:
             return
         self.heard_ns = now_ns
         if isinstance(message, ClockPong):
+            if self.acked_ns < message.agent_ns <= now_ns:
+                self.acked_ns = message.agent_ns
             self.clock.pong(message, now_ns)
             self.ping()
         else:

@@ -28,7 +28,6 @@ from loadgen.wire.messages import (
     Adjust,
     BundleChunk,
     Bye,
-    ClockPing,
     Delta,
     Heartbeat,
     Hello,
@@ -85,6 +84,10 @@ TICK_S = 0.05
 HEARTBEAT_NS = 1 * NS_PER_S
 WORKER_SILENT_NS = 5 * NS_PER_S
 """A running worker's heartbeat comes from its scenario's loop; without one for so long, the loop is blocked."""
+WATCHDOG_NS = 2 * NS_PER_S
+"""More than a worker's own watchdog needs to end a worker that is blocked for longer than the lease."""
+OWN_PAUSE_NS = 1 * NS_PER_S
+"""Two ticks further apart than this: it was us who stood still, and what the workers said is still to be read."""
 GRACE_NS = 5 * NS_PER_S
 """To drain, for workers that are stopped by us and not by the controller."""
 CUT_NS = 3 * NS_PER_S
@@ -235,6 +238,8 @@ class Supervisor:
             case EndWorkers():
                 self._end_workers()
             case CloseBooks(fin, reason):
+                if self._workers is not None:
+                    self._workers.grant(0, 0)
                 self._stopping_ns = self._cut_ns = None
                 if self._ledger is not None:
                     self._ledger.close(fin, reason)
@@ -359,8 +364,13 @@ class Supervisor:
     # -- what time brings ----------------------------------------------------------------------
 
     async def _tick_for_ever(self) -> None:
+        before_ns = time.perf_counter_ns()
         while True:
-            self._tick(time.perf_counter_ns())
+            now_ns = time.perf_counter_ns()
+            if now_ns - before_ns > OWN_PAUSE_NS and self._workers is not None:
+                self._workers.excuse(now_ns - before_ns)
+            before_ns = now_ns
+            self._tick(now_ns)
             await asyncio.sleep(TICK_S)
 
     def _tick(self, now_ns: int) -> None:
@@ -408,18 +418,18 @@ class Supervisor:
         sent, acked = (self._ledger.sent, self._ledger.acked) if self._ledger is not None else (-1, -1)
         adjusted = self._workers.adjusted if self._workers is not None else 0
         phase, note = self._agent.phase.value, self._note(now_ns)
-        self._link.send(Heartbeat(self._agent.run_id, phase, sent, acked, note, adjusted))
-        # A sign of life to be had while no delta is acknowledged, e.g. since the scenario blocks its loop.
-        if self._agent.phase.has_load and now_ns - self._link.heard_ns > 2 * HEARTBEAT_NS:
-            self._link.send(ClockPing(now_ns))
+        self._link.send(Heartbeat(self._agent.run_id, phase, sent, acked, note, adjusted, sent_ns=now_ns))
 
     def _note(self, now_ns: int) -> str:
         workers = self._workers
         if workers is None or not self._agent.phase.has_load:
             return ""
-        names = [workers.name(worker) for worker in workers.silent(now_ns, WORKER_SILENT_NS)]
+        silent = workers.silent(now_ns, WORKER_SILENT_NS)
+        names = [workers.name(worker) for worker in silent]
         if not names:
             return ""
+        if (where := next(filter(None, map(workers.where, silent)), "")) != "":
+            return f"{', '.join(names)}: {where}"
         have = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'}"
         return f"{have} been silent for more than {WORKER_SILENT_NS // NS_PER_S} s: the scenario blocks its loop"
 
@@ -437,7 +447,8 @@ class Supervisor:
         workers = self._workers
         if workers is None:
             return
-        silent_ns = now_ns - self._link.heard_ns
+        silent_ns = now_ns - self._link.acked_ns
+        workers.grant(self._link.acked_ns + self._lease_ns, self._lease_ns)
         is_told = self._stopping_ns is not None or self._cut_ns is not None
         if silent_ns > self._lease_ns and not is_told:
             self._event(ControllerLost(silent_ns / NS_PER_S))
@@ -448,6 +459,9 @@ class Supervisor:
         if self._agent.phase is Phase.STOPPING:
             late = workers.silent(now_ns, self._lease_ns)
             self._kill(late, "was silent while it was to stop; its loop is blocked")
+        elif self._agent.phase is Phase.RUNNING:  # its own watchdog should have, and could not
+            late = workers.silent(now_ns, self._lease_ns + WATCHDOG_NS)
+            self._kill(late, f"was silent for more than {(self._lease_ns + WATCHDOG_NS) / NS_PER_S:.0f} s")
 
     def _kill(self, late: Sequence[int], why: str) -> None:
         if self._workers is not None:

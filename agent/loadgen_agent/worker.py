@@ -25,9 +25,11 @@ from loadgen.dsl.outcome import fault_text
 from loadgen.dsl.reading.loader import load
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.spec import Overrides
+from loadgen.engine.selfcheck import scenario_line
 from loadgen.errors import LoadgenError, ScenarioError
 from loadgen.local import Drive
 from loadgen.measure.redact import Redactor
+from loadgen.units import NS_PER_S
 from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import (
     Adjust,
@@ -51,8 +53,10 @@ from loadgen.wire.messages import (
 )
 from loadgen_agent.host import die_with_parent
 from loadgen_agent.hushed import hush
+from loadgen_agent.lease import Leased, leased_at
 from loadgen_agent.marks import marks_at
 from loadgen_agent.steersman import Steersman
+from loadgen_agent.watchdog import Watchdog
 
 __all__ = ["Worker", "main"]
 
@@ -66,8 +70,16 @@ _REDACTOR = Redactor(lambda: secret_values().values())
 class Worker:
     """Answers the supervisor's messages one by one; only the load itself runs beside."""
 
-    def __init__(self, stream: FrameStream, region: str, marks: memoryview[int] | None = None) -> None:
-        self._stream, self._marks = stream, marks
+    def __init__(
+        self,
+        stream: FrameStream,
+        region: str,
+        marks: memoryview[int] | None = None,
+        leased: Leased | None = None,
+    ) -> None:
+        self._stream, self._marks, self._leased = stream, marks, leased
+        self._reason = ""
+        """Why its own watchdog stopped it."""
         self._region = region
         self._prepare: Prepare | None = None
         self._drive: Drive | None = None
@@ -130,6 +142,7 @@ class Worker:
                 region=self._region,
                 marks=self._marks,
                 tell=self._tell_waiting,
+                is_over=self._leased.is_over if self._leased is not None else None,
             )
             self._steersman = Steersman(scenario.plan, self._stream.write, _REDACTOR.known)
         except ScenarioError as error:
@@ -164,16 +177,40 @@ class Worker:
             return
         self._drive.shared = json.loads(start.shared_json)
         self._phase = "running"
+        watchdog = self._watchdog()
+        if watchdog is not None:
+            watchdog.start()
         try:
             totals = await self._drive.run(start.t0_ns, start.from_ns)
         except Exception as error:  # ours: the supervisor must hear of it, not wait for ever
             log.exception("the drive failed")
             self._stream.write(Refused(start.run_id, _REDACTOR.known(f"worker failed: {fault_text(error)}")))
             return
+        finally:
+            if watchdog is not None:
+                watchdog.stop()
         self._phase = "done"
+        if self._leased is not None and self._leased.is_over():  # the drive knew before the watchdog
+            self._lease_is_over(now=False)
         self._stream.write(
-            Fin(start.run_id, 0, totals.last_seq, totals.counters, totals.recorded, totals.start_skew_ns)
+            Fin(start.run_id, 0, totals.last_seq, totals.counters, totals.recorded, totals.start_skew_ns, self._reason)
         )
+
+    def _watchdog(self) -> Watchdog | None:
+        if self._leased is None or self._prepare is None:
+            return None
+        folder = str((Path(self._prepare.bundle_dir) / self._prepare.scenario).parent.resolve())
+        return Watchdog(
+            self._leased, lambda frame: scenario_line(folder, frame, through_ours=True), self._lease_is_over
+        )
+
+    def _lease_is_over(self, now: bool) -> None:
+        if self._drive is not None and self._leased is not None:
+            lease_s = self._leased.length_ns / NS_PER_S
+            self._reason = (
+                self._reason or f"the controller acknowledged nothing for longer than the lease of {lease_s:g} s"
+            )
+            self._drive.stop(now=now)
 
     def _tell_waiting(self, points: tuple[WaitingAt, ...]) -> None:
         if self._prepare is not None:
@@ -194,6 +231,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     parser.add_argument("--region", required=True)
     parser.add_argument("--worker", type=int, help="which of several, for the log")
     parser.add_argument("--marks", type=int, help="descriptor of its marks, see marks.py")
+    parser.add_argument("--lease", type=int, help="descriptor of its lease, see lease.py")
     args = parser.parse_args(argv)
     die_with_parent()
     hush(_REDACTOR.known)
@@ -203,7 +241,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
     async def serve() -> None:
         marks = marks_at(args.marks) if args.marks is not None else None
-        await Worker(await FrameStream.inherit(args.fd), args.region, marks).serve()
+        leased = leased_at(args.lease) if args.lease is not None else None
+        await Worker(await FrameStream.inherit(args.fd), args.region, marks, leased).serve()
 
     uvloop.run(serve())
     sys.exit(0)

@@ -59,6 +59,7 @@ from loadgen_agent.crew import (
     step,
 )
 from loadgen_agent.host import oom_kills
+from loadgen_agent.lease import Lease
 from loadgen_agent.marks import Marks
 
 __all__ = ["MAX_WORKERS", "Answers", "Crewing", "Workers"]
@@ -90,6 +91,7 @@ class _Place:
 
     def __init__(self) -> None:
         self.marks: Marks | None = None
+        self.lease: Lease | None = None
         self.child: Child | None = None
         self.task: asyncio.Task[None] | None = None
         self.heard_ns = time.perf_counter_ns()
@@ -162,6 +164,17 @@ class Workers:
             if hand.stage is Stage.RUNNING and now_ns - place.heard_ns > for_ns
         ]
 
+    def grant(self, until_ns: int, length_ns: int) -> None:
+        """Their lease: what they may start until it is renewed; 0 ends the watch over it."""
+        for place in self._places:
+            if place.lease is not None:
+                place.lease.grant(until_ns, length_ns)
+
+    def excuse(self, pause_ns: int) -> None:
+        """It was us who did not listen for so long."""
+        for place in self._places:
+            place.heard_ns += pause_ns
+
     def owing(self) -> list[int]:
         """Workers that have not said their last word."""
         return [worker for worker, hand in enumerate(self._crew.hands) if hand.stage.owes]
@@ -184,6 +197,11 @@ class Workers:
             elif now_ns - place.gone_ns > BURY_NS:  # by now everything that it wrote is read
                 place.child.hang_up()
 
+    def where(self, worker: int) -> str:
+        """The scenario's line that blocks the worker's loop, and for how long; empty where its watchdog knows none."""
+        lease = self._places[worker].lease
+        return lease.said if lease is not None else ""
+
     def name(self, worker: int) -> str:
         """ "worker 1", or "the worker" of an agent that has one."""
         return f"worker {worker}" if self._crews.workers > 1 else "the worker"
@@ -195,6 +213,9 @@ class Workers:
             self._drop(worker)
             if place.marks is not None:
                 place.marks.close()
+            if place.lease is not None:
+                place.lease.close()
+                place.lease = None
 
     async def gone(self) -> None:
         """Return when every process that was ended is."""
@@ -215,9 +236,10 @@ class Workers:
         several, cores = self._crews.workers > 1, self._crews.cores
         core = cores[worker % len(cores)] if cores else None
         try:
-            place.marks = place.marks or Marks()
+            place.marks, place.lease = place.marks or Marks(), place.lease or Lease()
+            place.lease.clear()
             number = worker if several else None
-            child = await Child.start(self._command, self._region, number, core, place.marks.fd)
+            child = await Child.start(self._command, self._region, number, core, (place.marks.fd, place.lease.fd))
         except OSError as error:
             if place.task is this:
                 self._step(Died(worker, f"{self.name(worker)} cannot be started: {error.strerror}"))
@@ -240,6 +262,9 @@ class Workers:
             reason = reason or f"{self.name(worker)} {await child.how_it_ended()}"
             if reason.endswith("SIGKILL") and oom_kills() > place.oom_kills:
                 reason += ": memory ran out"
+            if place.lease is not None and place.lease.said:  # its watchdog, or what it saw last
+                reason = f"{place.kill_reason or reason}: {place.lease.said}"
+                place.kill_reason = ""
             if place.task is this:
                 self._step(Died(worker, place.kill_reason or reason), died_ns)
 

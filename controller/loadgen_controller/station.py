@@ -198,6 +198,8 @@ class Station:
             return
         if isinstance(message, ClockPing):  # first of all: each microsecond here is an error of its clock
             self.send(identity, ClockPong(message.agent_ns, self.clock()))
+        elif isinstance(message, Heartbeat) and message.sent_ns:  # the agent's lease counts from it
+            self.send(identity, ClockPong(message.sent_ns, self.clock()))
         self._happened(self.fleet.heard(agent, self.clock()))
         if not isinstance(message, ClockPing):
             self._route(member, data, message)

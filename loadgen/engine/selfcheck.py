@@ -45,7 +45,16 @@ from loadgen.engine.probe import Look, Probe
 from loadgen.measure.delta import Health
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
 
-__all__ = ["BLOCKED_NS", "LAG_FLOOR_NS", "LAG_SHARE", "LASTING_LAG_FLOOR_NS", "Seen", "SelfCheck", "unfit_reasons"]
+__all__ = [
+    "BLOCKED_NS",
+    "LAG_FLOOR_NS",
+    "LAG_SHARE",
+    "LASTING_LAG_FLOOR_NS",
+    "Seen",
+    "SelfCheck",
+    "scenario_line",
+    "unfit_reasons",
+]
 
 LAG_FLOOR_NS: Final = 2 * NS_PER_MS
 LASTING_LAG_FLOOR_NS: Final = 1 * NS_PER_MS
@@ -312,25 +321,26 @@ class SelfCheck:
 
     def _look(self, loop_thread: int, silent_ns: int) -> None:
         frame = sys._current_frames().get(loop_thread)
-        if where := self._scenario_line(frame, through_ours=False):
+        if where := scenario_line(self._folder, frame, through_ours=False):
             self._held[where] += 1
-        if silent_ns > BLOCKED_NS and (where := self._scenario_line(frame, through_ours=True)):
+        if silent_ns > BLOCKED_NS and (where := scenario_line(self._folder, frame, through_ours=True)):
             self._blocked[where] = max(silent_ns, self._blocked.get(where, 0))
 
-    def _scenario_line(self, frame: FrameType | None, *, through_ours: bool) -> str:
-        """file:line of the innermost frame that stands in the scenario's folder, or "".
 
-        Without `through_ours` only if nothing of loadgen runs within it: what our client does there is not its doing.
-        """
-        while frame is not None:
-            file = frame.f_code.co_filename
-            if file.startswith(_OURS):
-                if not through_ours:
-                    return ""
-            elif file.startswith(self._folder) and "site-packages" not in file:
-                return f"{Path(file).relative_to(self._folder)}:{frame.f_lineno} ({frame.f_code.co_name})"
-            frame = frame.f_back
-        return ""
+def scenario_line(folder: str, frame: FrameType | None, *, through_ours: bool) -> str:
+    """file:line of the innermost frame that stands in the scenario's folder, or "".
+
+    Without `through_ours` only if nothing of loadgen runs within it: what our client does there is not its doing.
+    """
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(_OURS):
+            if not through_ours:
+                return ""
+        elif file.startswith(folder) and "site-packages" not in file:
+            return f"{Path(file).relative_to(folder)}:{frame.f_lineno} ({frame.f_code.co_name})"
+        frame = frame.f_back
+    return ""
 
 
 def _p99(ordered: Sequence[int]) -> int:

@@ -266,6 +266,8 @@ class Heartbeat:
     """What a person should know now: the worker has been silent, the scenario blocks its loop."""
     adjusted: int = 0
     """Number of the last Adjust that it has heard; 0: none."""
+    sent_ns: int = 0
+    """Agent's clock. Not 0: to be acknowledged with a ClockPong, from which its lease counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from loadgen.errors import ExitCode, Fault
 from loadgen.measure.loss import NOBODY, Loss
 from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.wire.messages import (
+    Ack,
     Adjust,
     BundleRequest,
     Bye,
@@ -425,6 +426,42 @@ async def test_without_its_controller_an_agent_stops_its_load_and_in_the_end_its
         ending = await s.ending()
         assert ending.code is ExitCode.FLEET
         assert "not handed over" in ending.reason
+
+
+async def test_a_controller_that_speaks_and_does_not_hear_is_lost_too(bundle: Bundle) -> None:
+    """Only one direction is cut: what the agent sends is acknowledged by nobody."""
+    async with stage(bundle) as s:
+        s.controller.lease_s = 0.6
+        await s.controller.start("steady")
+        await until(lambda: s.controller.taken)
+        s.controller.is_mute = True
+        async with asyncio.timeout(5):
+            while s.agent.phase is not Phase.FINISHED:
+                s.controller.say(Ack("r1", 1, -1))
+                await asyncio.sleep(0.05)
+        assert "nothing heard of the controller" in (await s.controller.hear(Fin)).reason
+
+
+async def test_a_blocked_worker_that_did_not_end_itself_is_ended_and_another_takes_its_place(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WATCHDOG_NS", 300_000_000)
+    async with stage(bundle) as s:
+        s.controller.lease_s = 0.8
+        await s.controller.start("blocks")
+        await until(lambda: s.losses())
+        assert s.losses()[0].cause == "the worker was silent for more than 1 s"
+        assert s.agent.phase is Phase.RUNNING
+
+
+async def test_an_agent_that_was_frozen_does_not_blame_its_workers(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        s.controller.lease_s = 0.8
+        await s.controller.start("steady")
+        await until(lambda: s.controller.taken)
+        time.sleep(3.5)  # the agent's loop is the test's
+        await s.controller.hear(Fin)
+        assert s.losses() == []
 
 
 async def test_a_controller_that_comes_back_within_the_time_gets_everything(bundle: Bundle) -> None:

@@ -18,6 +18,7 @@ from loadgen.wire.messages import (
     ClockPong,
     Delta,
     Fin,
+    Heartbeat,
     Hello,
     Message,
     Prepare,
@@ -77,6 +78,8 @@ class FakeController(RouterEnd):
                 self.say(Welcome(self.epoch, self.lease_s, self.run_id))
             case ClockPing(agent_ns):
                 self.say(ClockPong(agent_ns, self.now_ns()))
+            case Heartbeat(sent_ns=sent_ns):
+                self.say(ClockPong(sent_ns, self.now_ns()))
             case BundleRequest(sha256, offset):
                 self.say(BundleChunk(sha256, offset, self.bundle[offset : offset + CHUNK]))
             case Delta():

@@ -145,6 +145,7 @@ async def main() -> None:
     parser.add_argument("--region", required=True)
     parser.add_argument("--worker")
     parser.add_argument("--marks")
+    parser.add_argument("--lease")
     args = parser.parse_args()
     await Worker(await FrameStream.inherit(args.fd)).serve()
 

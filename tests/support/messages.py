@@ -119,7 +119,7 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
     ),
     m.Steer: st.builds(m.Steer, TEXT, U32, U32, U32, st.lists(looks, max_size=3).map(tuple)),
     m.Steered: st.builds(m.Steered, TEXT, U32, U32, st.none() | FLOAT, st.booleans(), TEXT, TEXT, BLOB),
-    m.Heartbeat: st.builds(m.Heartbeat, TEXT, TEXT, SEQ, SEQ, TEXT, U32),
+    m.Heartbeat: st.builds(m.Heartbeat, TEXT, TEXT, SEQ, SEQ, TEXT, U32, I64),
     m.Delta: deltas(),
     m.Waiting: st.builds(
         m.Waiting, TEXT, U32, U32, st.lists(st.builds(m.WaitingAt, U32, TEXT, U64, U64, U64), max_size=3).map(tuple)

@@ -407,20 +407,22 @@ class Steered(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., load: _Optional[int] = ..., known: _Optional[int] = ..., rate_per_s: _Optional[float] = ..., ends: bool = ..., why: _Optional[str] = ..., error: _Optional[str] = ..., finding_json: _Optional[bytes] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("run_id", "phase", "last_seq_sent", "last_seq_acked", "note", "adjusted")
+    __slots__ = ("run_id", "phase", "last_seq_sent", "last_seq_acked", "note", "adjusted", "sent_ns")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQ_SENT_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQ_ACKED_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     ADJUSTED_FIELD_NUMBER: _ClassVar[int]
+    SENT_NS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     phase: str
     last_seq_sent: int
     last_seq_acked: int
     note: str
     adjusted: int
-    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[str] = ..., last_seq_sent: _Optional[int] = ..., last_seq_acked: _Optional[int] = ..., note: _Optional[str] = ..., adjusted: _Optional[int] = ...) -> None: ...
+    sent_ns: int
+    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[str] = ..., last_seq_sent: _Optional[int] = ..., last_seq_acked: _Optional[int] = ..., note: _Optional[str] = ..., adjusted: _Optional[int] = ..., sent_ns: _Optional[int] = ...) -> None: ...
 
 class Tag(_message.Message):
     __slots__ = ("name", "value")
