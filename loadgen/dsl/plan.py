@@ -222,6 +222,17 @@ class Plan:
         return lanes
 
     @property
+    def said(self) -> tuple[tuple[Slo, tuple[Journey[Any], ...]], ...]:
+        """All objectives of the scenario with the journeys that each may be about: its own, then those of its loads."""
+        own = tuple((slo, self.journeys) for slo in self.slos)
+        try:
+            lanes = self.lanes
+        except ScenarioError:
+            return own
+        followed = [(slo, lane.journeys) for lane, one in zip(lanes, self.executors, strict=True) for slo in one.slos]
+        return (*own, *followed)
+
+    @property
     def watched(self) -> tuple[Objective, ...]:
         """What agents count by due interval: its objectives, then those that its loads are steered by, load by load."""
         slos = [slo.objective for slo in self.slos if slo.objective is not None]
@@ -570,15 +581,16 @@ class Plan:
                     yield journey.origin.fault(message, "give one of the loads a feed of its own")
 
     def _scopes_wrong(self) -> Iterator[Fault]:
-        """Objectives on journeys and regions that the plan does not have. Steps are the loader's to check."""
-        journeys = [one.name for one in self.journeys]
-        for slo in self.slos:
+        """Objectives on journeys and regions that are not there. Steps are the loader's to check."""
+        for slo, those in self.said:
             if slo.objective is None:
                 continue
+            journeys = [one.name for one in those]
             journey, region = slo.objective.journey, slo.objective.region
             for what, name, there in (("journey", journey, journeys), ("region", region, list(self.regions))):
                 if name is not None and name not in there:
-                    message = f'{slo.objective.text}: the plan has no {what} "{name}"'
+                    whose = "plan" if those == self.journeys or what == "region" else "load"
+                    message = f'{slo.objective.text}: the {whose} has no {what} "{name}"'
                     yield slo.origin.fault(message, did_you_mean(name, there))
 
     # -- overrides ----------------------------------------------------------------------------------

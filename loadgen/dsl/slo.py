@@ -61,7 +61,7 @@ class _Window:
     faults: tuple[Fault, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class _Measured:
     """What an objective is about, before it is compared with a limit."""
 
@@ -73,6 +73,10 @@ class _Measured:
     scope: _Scope
     window: _Window
     faults: tuple[Fault, ...]
+
+    def __repr__(self) -> str:
+        """As it was written, for whoever forgot the limit."""
+        return self.said
 
     def _below(self, limit: object) -> Slo:
         origin = here()

@@ -454,6 +454,8 @@ def _tell_unreadable(error: Exception, lines: _Lines, line: int, faults: FileFau
 def unreadable(origin: Origin, path: Path, error: OSError) -> Fault:
     """A file that cannot be opened, told where the scenario names it."""
     message = f"cannot read {path.name}: {error.strerror or error}"
+    if path.exists():
+        return origin.fault(message, f"it is {path}")
     try:
         there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     except OSError:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from loadgen.dsl.origin import Origin
+from loadgen.dsl.slo import Slo
 from loadgen.dsl.spec import SteeringSpec
 from loadgen.errors import Fault
 from loadgen.profiles.profile import Profile
@@ -52,6 +53,11 @@ class Executor(ABC):
     @property
     def files(self) -> tuple[Path, ...]:
         """What it reads, to travel with the scenario."""
+        return ()
+
+    @property
+    def slos(self) -> tuple[Slo, ...]:
+        """The objectives that it follows."""
         return ()
 
     @property

@@ -119,9 +119,17 @@ class SteeringExecutor(Authored):
         return f"{type(self).__name__}: {start} to {upto}"
 
     @property
+    def slos(self) -> tuple[Slo, ...]:
+        return tuple(one for one in self._given() if isinstance(one, Slo))
+
+    @property
     def steered(self) -> tuple[Objective, ...]:
         """Its objectives as values."""
-        return tuple(one.objective for one in getattr(self, "objectives", ()) if one.objective is not None)
+        return tuple(one.objective for one in self.slos if one.objective is not None)
+
+    def _given(self) -> Iterable[object]:
+        given: object = getattr(self, "objectives", ())
+        return given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
     def _told(self) -> Iterator[Fault]:
         name = type(self).__name__
@@ -141,9 +149,7 @@ class SteeringExecutor(Authored):
         yield from super()._told()
 
     def _objectives_wrong(self, name: str) -> Iterator[Fault]:
-        given: object = getattr(self, "objectives", ())
-        slos = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-        for one in slos:
+        for one in self._given():
             if isinstance(one, Slo):
                 yield from one.faults
             else:

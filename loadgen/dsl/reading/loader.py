@@ -285,17 +285,17 @@ class _Loaded:
         for path in plan.certificates:
             if path.is_file() and self._travels(path, plan.origin):
                 self.files.add(path)
-        for slo in plan.slos:
-            self._check_step(plan, slo)
+        for slo, journeys in plan.said:
+            self._check_step(slo, journeys)
             self._check_request(slo)
 
     # -- steps that objectives name ---------------------------------------------------------------
 
-    def _check_step(self, plan: Plan, slo: Slo) -> None:
+    def _check_step(self, slo: Slo, those: Iterable[Journey[Any]]) -> None:
         objective = slo.objective
         if objective is None or objective.step is None:
             return
-        journeys = [one for one in plan.journeys if objective.journey in (None, one.name)]
+        journeys = [one for one in those if objective.journey in (None, one.name)]
         own, helpers = self._steps(journeys)
         if not journeys or _is_known(objective.step, own + helpers, helpers):
             return

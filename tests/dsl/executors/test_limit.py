@@ -197,6 +197,7 @@ def test_a_load_begins_at_a_64th_of_what_it_may_go_to() -> None:
         (lambda: search(p(99) < "1s", upto="9/s", tolerance="90%"), "search: tolerance: 90% is outside 1 % to 50 %"),
         (lambda: hold(p(99) < 300, upto="9/s", duration="1m"), "p(99) < 300: a limit without a unit"),  # type: ignore[operator]
         (lambda: hold("p99", upto="9/s", duration="1m"), "hold: 'p99' is no objective"),  # type: ignore[arg-type]
+        (lambda: hold(p(99), upto="9/s", duration="1m"), "hold: p(99) is no objective"),  # type: ignore[arg-type]
     ],
 )
 def test_what_makes_no_sense_is_a_fault_at_its_line(make: type[Limit], message: str) -> None:

@@ -394,3 +394,41 @@ def test_a_distribution_that_is_none_is_told_before_anything_starts(tmp_path: Pa
     (line,) = told(write(tmp_path, text + plan))
     assert line.startswith("scenario.py:10 ")
     assert "lognormal" in line
+
+
+FOLLOWED = """\
+from loadgen import Load, Plan, User, hold, journey, p
+
+@journey
+async def browse(user: User) -> None:
+    async with user.step("home"):
+        await user.http.get("/")
+
+@journey
+async def buy(user: User) -> None:
+    async with user.step("pay"):
+        await user.http.get("/pay")
+
+def rate(**of: str) -> object:
+    return hold(p(99, **of) < "1s", upto="9/s", duration="1m")
+
+plan = Plan("http://127.0.0.1:1", loads=[Load(browse, rate({of})), Load(buy, rate())])
+"""
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        ('step="pay"', 'journey browse has no step "pay"'),
+        ('journey="buy"', 'the load has no journey "buy"'),
+        ('request="GET /nowhere"', 'no request "GET /nowhere"'),
+    ],
+)
+def test_what_a_load_follows_has_to_be_in_its_own_journeys(of: str, message: str, tmp_path: Path) -> None:
+    (line,) = told(write(tmp_path, FOLLOWED.format(of=of)))
+    assert message in line
+
+
+@pytest.mark.parametrize("of", ['step="home"', 'journey="browse"', 'request="/"', ""])
+def test_what_a_load_follows_and_is_there_is_fine(of: str, tmp_path: Path) -> None:
+    assert load(write(tmp_path, FOLLOWED.format(of=of))).warnings == ()
