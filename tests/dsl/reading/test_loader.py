@@ -429,6 +429,6 @@ def test_what_a_load_follows_has_to_be_in_its_own_journeys(of: str, message: str
     assert message in line
 
 
-@pytest.mark.parametrize("of", ['step="home"', 'journey="browse"', 'request="/"', ""])
+@pytest.mark.parametrize("of", ['step="home"', 'journey="browse"', 'request="GET /"', ""])
 def test_what_a_load_follows_and_is_there_is_fine(of: str, tmp_path: Path) -> None:
     assert load(write(tmp_path, FOLLOWED.format(of=of))).warnings == ()
