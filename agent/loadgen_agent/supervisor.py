@@ -32,6 +32,7 @@ from loadgen.wire.messages import (
     Heartbeat,
     Hello,
     Message,
+    Nack,
     Prepare,
     Ready,
     Rejected,
@@ -204,6 +205,8 @@ class Supervisor:
                 self._event(message)
             case Adjust() | ReleaseAt() | Steer():
                 self._event(message)
+            case Nack(reason):
+                log.warning("the controller could not use what was sent: %s", reason)
             case _:
                 log.warning("an agent has no use for %s", type(message).__name__)
 

@@ -12,6 +12,7 @@ from typing import Any
 from loadgen.wire.messages import Fin
 from loadgen_controller.adjusting import Adjustment
 from loadgen_controller.assign import Assignment
+from loadgen_controller.troubles import plain
 
 __all__ = ["Books"]
 
@@ -42,6 +43,7 @@ class Books:
 
     def notice(self, text: str) -> None:
         """Said once each."""
+        text = plain(text)
         if text not in self.noted and len(self.noted) < 1000:
             self.noted.add(text)
             self.notices.append(text)

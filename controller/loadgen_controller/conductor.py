@@ -292,6 +292,9 @@ class Conductor:
     def trouble(self, kind: str, text: str) -> None:
         self._troubles.add(kind, text)
 
+    def bad(self, agent: str, kind: str, text: str) -> None:
+        self._station.bad(agent, kind, text)
+
     def decided(self, kind: str, text: str, **fields: object) -> None:
         self._journal.event(kind, **fields)
         self._books.notice(text)

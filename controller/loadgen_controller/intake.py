@@ -45,7 +45,7 @@ from loadgen_controller.run import (
     SetUpEnded,
     TearDownEnded,
 )
-from loadgen_controller.troubles import Troubles
+from loadgen_controller.troubles import Troubles, plain
 
 __all__ = ["CHUNK_BYTES", "Intake"]
 
@@ -67,6 +67,9 @@ class Desk(Protocol):
         """Step the run. Raises IllegalTransition when the event does not fit its phase."""
 
     def send(self, identity: bytes, message: Message) -> bool: ...
+
+    def bad(self, agent: str, kind: str, text: str) -> None:
+        """The agent sent what no sound agent sends."""
 
     def beating(self, agent: str, phase: str, adjusted: int) -> None:
         """The agent says where it stands: what it should have heard of can be said again.
@@ -107,7 +110,7 @@ class Intake:
         except IllegalTransition:
             self._troubles.add("unexpected", f"{type(message).__name__} of {agent} while {self._desk.run.phase.value}")
         except WireError as error:
-            self._troubles.add("malformed", f"from {agent}: {error}")
+            self._desk.bad(agent, "malformed", f"from {agent}: {error}")
 
     def on_durable(self, places: Iterable[Place]) -> None:
         """The journal has these on the disk, and all before them."""
@@ -137,16 +140,16 @@ class Intake:
             case Ready():
                 self._ready(agent, message)
             case Refused():
-                self._desk.tell(AgentRefused(agent, message.reason or "it gives no reason", message.faults))
+                self._desk.tell(AgentRefused(agent, plain(message.reason) or "it gives no reason", message.faults))
             case SetUpDone() | TornDown() if agent not in self._desk.run.live[:1]:
                 self._troubles.add("unexpected", f"{type(message).__name__} of {agent}, which was not asked")
             case SetUpDone():
                 self._books.shared_json = message.value_json or b"null"
-                self._desk.tell(SetUpEnded(message.error))
+                self._desk.tell(SetUpEnded(plain(message.error)))
             case TornDown():
-                self._desk.tell(TearDownEnded(message.error))
+                self._desk.tell(TearDownEnded(plain(message.error)))
             case _:
-                self._troubles.add("unexpected", f"{type(message).__name__} of {agent} is not for a controller")
+                self._troubles.add("unexpected", f"{type(message).__name__} of {agent} is not about a run")
 
     def _bundle(self, agent: str, request: BundleRequest) -> None:
         """One chunk for each request: the agent decides how many are on their way at a time."""

@@ -21,9 +21,11 @@ from math import isfinite
 from typing import Protocol, Self
 
 from loadgen.errors import BugError, WireError
+from loadgen.units import NS_PER_S
 from loadgen.wire import codec
 from loadgen.wire.keys import ControllerKeys, may_speak_for
 from loadgen.wire.messages import (
+    FROM_AGENTS,
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
     BundleRequest,
@@ -33,14 +35,16 @@ from loadgen.wire.messages import (
     Heartbeat,
     Hello,
     Message,
+    Nack,
     Rejected,
     Welcome,
 )
 from loadgen.wire.sockets import Router
 from loadgen_controller.doorkeeper import Doorkeeper, KeysChanged
 from loadgen_controller.fleet import Fleet, FleetEvent, Member, Presence
+from loadgen_controller.quarantine import BAD_MESSAGES, WITHIN_NS, Quarantine
 from loadgen_controller.run import AgentJoined, AgentLost
-from loadgen_controller.troubles import Troubles
+from loadgen_controller.troubles import Troubles, plain
 
 __all__ = ["LEASE_S", "Station", "Tenant"]
 
@@ -49,6 +53,8 @@ log = logging.getLogger(__name__)
 LEASE_S = 8.0
 """An agent that is not acknowledged for so long stops its load; shorter than `fleet.LOST_AFTER_NS`."""
 _TICK_S = 0.05
+_MAX_NAME = 255
+"""Characters, of a region or a host."""
 _NO_RUN = "none"
 """Told to an agent that works for nobody instead of a run's id: what it may still hold is of a run that is over."""
 
@@ -99,6 +105,7 @@ class Station:
         self._claims: dict[str, Tenant] = {}
         """Which run an agent works for."""
         self._troubles = Troubles(lambda kind, text, _: log.warning("%s: %s", kind, text), clock)
+        self._quarantine = Quarantine(clock)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -171,6 +178,19 @@ class Station:
         """The agent is known to be gone, e.g. its process exited."""
         self._happened(self.fleet.lose(agent, because))
 
+    def bad(self, agent: str, kind: str, text: str) -> None:
+        """The agent sent what no sound agent sends. Too much of it, and it is not listened to for a while."""
+        self._trouble(agent, kind, text)
+        member = self.fleet.get(agent)
+        if self._quarantine.bad(agent):
+            why = f"{BAD_MESSAGES} bad messages within {WITHIN_NS // NS_PER_S} s, the last {plain(text)}"
+            self._decided("quarantined", f"agent {agent} is not listened to for a while: {why}", agent=agent, why=why)
+            self.fleet.unheard(agent, f"in quarantine after {why}")
+            if member is not None:
+                self.send(member.identity, Rejected(f"quarantine after {why}"))
+        elif member is not None:
+            self.send(member.identity, Nack(plain(f"{kind}: {text}")))
+
     def send(self, identity: bytes, message: Message) -> bool:
         return self._router.send(identity, codec.encode(message))
 
@@ -178,13 +198,21 @@ class Station:
 
     def _on_message(self, identity: bytes, agent: str, data: bytes) -> None:
         """HOT, once a message: the peer's key may speak for `agent`."""
+        if self._quarantine.holds(agent):
+            self._trouble(agent, "quarantine", f"a message of {agent}, which is in quarantine")
+            self.send(identity, Rejected("in quarantine: it sent too much that was bad; try again in a minute"))
+            return
         try:
             message = codec.decode(data)
         except WireError as error:
-            self._trouble(agent, "unreadable", f"from {agent}: {error}")
+            self.bad(agent, "unreadable", f"from {agent}: {error}")
             # Also the way in which one of another major version hears why it is not taken in.
             if self.fleet.get(agent) is None:
-                self.send(identity, Rejected(f"the controller cannot read it: {error}"))
+                hint = f": {error.hint}" if error.hint else ""
+                self.send(identity, Rejected(f"the controller cannot read it: {error}{hint}"))
+            return
+        if type(message) not in FROM_AGENTS:
+            self.bad(agent, "not an agent's", f"{type(message).__name__} of {agent}, which only a controller may say")
             return
         if isinstance(message, Hello):
             self._hello(identity, agent, message)
@@ -195,6 +223,9 @@ class Station:
             self._trouble(agent, "stranger", f"{type(message).__name__} of {agent}, which is not registered")
             if member is not None and self.fleet.is_replaced(agent, identity):
                 self.send(identity, Rejected(_replaced_by(member)))
+            return
+        if member.unheard_because:  # it has to register anew
+            self._trouble(agent, "unheard", f"{type(message).__name__} of {agent}: {member.unheard_because}")
             return
         if isinstance(message, ClockPing):  # first of all: each microsecond here is an error of its clock
             self.send(identity, ClockPong(message.agent_ns, self.clock()))
@@ -343,4 +374,6 @@ def _unfit(agent: str, hello: Hello) -> str:
         )
     if not (isfinite(hello.weight) and hello.weight > 0):
         return f"its weight is {hello.weight}, which is none"
+    if not all(text.isprintable() and len(text) <= _MAX_NAME for text in (hello.region, hello.host)):
+        return "the name of its region or host is none"
     return ""

@@ -7,9 +7,15 @@ from collections.abc import Callable
 
 from loadgen.units import NS_PER_S
 
-__all__ = ["Troubles"]
+__all__ = ["Troubles", "plain"]
 
 _TOLD_EACH_NS = NS_PER_S
+_MAX_TEXT = 500
+
+
+def plain(text: str) -> str:
+    """What a peer said, fit for a terminal and a log: of bounded length, and nothing in it that steers a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:_MAX_TEXT])
 
 
 class Troubles:
@@ -27,4 +33,4 @@ class Troubles:
         told_ns, told = self._told.get(kind, (None, 0))
         if told_ns is None or now_ns - told_ns >= _TOLD_EACH_NS:
             self._told[kind] = now_ns, self.counts[kind]
-            self._tell(kind, text[:500], self.counts[kind] - told)
+            self._tell(kind, plain(text), self.counts[kind] - told)

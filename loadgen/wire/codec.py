@@ -386,6 +386,7 @@ _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_HELLO, m.Hello, pb.Hello),
     _Kind(pb.TYPE_WELCOME, m.Welcome, pb.Welcome),
     _Kind(pb.TYPE_REJECTED, m.Rejected, pb.Rejected),
+    _Kind(pb.TYPE_NACK, m.Nack, pb.Nack),
     _Kind(pb.TYPE_CLOCK_PING, m.ClockPing, pb.ClockPing),
     _Kind(pb.TYPE_CLOCK_PONG, m.ClockPong, pb.ClockPong),
     _Kind(pb.TYPE_PREPARE, m.Prepare, pb.Prepare, {"weights": (_weights, _weights), "digests": (_texts, _texts)}),

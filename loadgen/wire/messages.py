@@ -6,8 +6,8 @@ named `*_ns` are monotonic clocks of the side that the name says.
 
     agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Waiting,
                           Steered, Fin, TornDown
-    controller -> agent   Welcome, Rejected, ClockPong, Prepare, BundleChunk, SetUp, StartAt, Adjust, ReleaseAt, Steer,
-                          Ack, Stop, TearDown, Bye
+    controller -> agent   Welcome, Rejected, Nack, ClockPong, Prepare, BundleChunk, SetUp, StartAt, Adjust, ReleaseAt,
+                          Steer, Ack, Stop, TearDown, Bye
     supervisor <-> worker the same Prepare, Ready, Refused, SetUp, SetUpDone, StartAt, Adjust, Delta, Heartbeat,
                           Waiting, ReleaseAt, Steer, Steered, Stop, Fin, TearDown, TornDown over an inherited
                           socketpair
@@ -25,6 +25,7 @@ from loadgen.profiles.stage import Stage
 
 __all__ = [
     "ADJUSTABLE_MINOR",
+    "FROM_AGENTS",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
     "Ack",
@@ -39,6 +40,7 @@ __all__ = [
     "Heartbeat",
     "Hello",
     "Message",
+    "Nack",
     "Prepare",
     "Ready",
     "Refused",
@@ -94,6 +96,13 @@ class Welcome:
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """The controller does not take the agent in, and why (another major, another key for the id)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """Something that the agent sent was no use, and why. Sent too often, it is in quarantine."""
 
     reason: str
 
@@ -352,10 +361,29 @@ class Bye:
     leave: bool = False
 
 
+FROM_AGENTS = frozenset(
+    {
+        Hello,
+        ClockPing,
+        BundleRequest,
+        Ready,
+        Refused,
+        SetUpDone,
+        Heartbeat,
+        Delta,
+        Waiting,
+        Steered,
+        Fin,
+        TornDown,
+    }
+)
+"""What an agent may say to its controller; everything else is the controller's to say."""
+
 Message = (
     Hello
     | Welcome
     | Rejected
+    | Nack
     | ClockPing
     | ClockPong
     | Prepare

@@ -5,17 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import find, settings
 
 from loadgen.errors import ExitCode
+from loadgen.wire.codec import encode
 from loadgen.wire.keyfolder import add_agent, handout, init_keys, revoke
 from loadgen.wire.keys import AgentKeys, load_agent, load_controller
-from loadgen.wire.messages import Bye, Rejected
-from loadgen_controller import doorkeeper
+from loadgen.wire.messages import (
+    FROM_AGENTS,
+    PROTOCOL_MAJOR,
+    PROTOCOL_MINOR,
+    Ack,
+    Bye,
+    Message,
+    Nack,
+    Rejected,
+    Welcome,
+)
+from loadgen_controller import doorkeeper, fleet
 from loadgen_controller.conductor import Result
+from loadgen_controller.quarantine import BAD_MESSAGES
 from tests.controller.conftest import Play
+from tests.support.messages import BY_CLASS
 from tests.support.wire import until
 
 Stage = Callable[..., Play]
@@ -140,3 +156,149 @@ async def test_f14_a_name_is_refused_to_whoever_has_another_key(stage: Stage, ke
     await play.trouble("impostor")
     assert other.heard == []
     assert (await honest.join()).epoch == 1
+
+
+# -- what peers say that have a good key ----------------------------------------------------------
+
+
+async def test_g15_an_agent_hears_what_of_it_was_no_use(stage: Stage) -> None:
+    play = stage()
+    _, b = await play.started()
+    await b.send_bytes(b"nonsense")
+    assert (await b.next(Nack)).reason.startswith("unreadable: from b: ")
+    b.recording.interval()
+    await b.send(replace(b.recording.deltas[0], stats=()))
+    assert "sums that are not those of its counts" in (await b.next(Nack)).reason
+    await b.deliver()
+    await b.acknowledged(0)
+
+
+async def test_g15_an_agent_that_sends_too_much_nonsense_is_told_to_go_and_is_lost(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    for n in range(BAD_MESSAGES):
+        await b.send_bytes(b"nonsense \x1b[2J %d" % n)
+    assert "quarantine after 10 bad messages within 60 s" in (await b.next(Rejected)).reason
+    b.recording.interval()
+    await b.deliver()
+    await play.trouble("quarantine")
+    assert play.conductor.view().merge.next_seq("b", 1) == 0
+    for _ in range(11):
+        play.clock.jump(0.9)
+        await a.beat()
+        await asyncio.sleep(0.06)
+    await until(lambda: play.conductor.run.lost == frozenset({"b"}))
+    for _ in range(3):
+        a.recording.interval()
+    await a.deliver()
+    await a.finish()
+    result = await play.result()
+    assert "in quarantine after 10 bad messages" in result.verdict.reasons[0]
+    (event,) = events(result, "quarantined")
+    assert event["agent"] == "b"
+    assert "\x1b" not in str([event["why"], *play.conductor.view().notices])
+
+
+async def test_g15_after_a_minute_an_agent_that_was_in_quarantine_can_come_anew(stage: Stage) -> None:
+    play = stage()
+    b = play.agent("b", "us")
+    await b.join()
+    for _ in range(BAD_MESSAGES):
+        await b.send_bytes(b"nonsense")
+    await b.next(Rejected)
+    again = play.agent("b", "us", pid=2)
+    await again.send(again.hello())
+    assert "in quarantine" in (await again.next(Rejected)).reason
+    play.clock.jump(61)
+    await b.beat()
+    await play.trouble("unheard")
+    assert (await again.join()).epoch == 2
+
+
+def message_of(kind: type, run_id: str) -> Message:
+    made: Any = find(BY_CLASS[kind], lambda _: True, settings=settings(database=None))
+    message: Message = replace(made, run_id=run_id) if hasattr(made, "run_id") else made
+    return message
+
+
+ONLY_A_CONTROLLERS = [kind for kind in BY_CLASS if kind not in FROM_AGENTS]
+
+
+@pytest.mark.parametrize("kind", ONLY_A_CONTROLLERS, ids=lambda kind: kind.__name__)
+async def test_g14_an_agent_cannot_say_what_only_a_controller_may(stage: Stage, kind: type[Message]) -> None:
+    play = stage()
+    a, b = await play.started()
+    await b.send(message_of(kind, play.conductor.run_id))
+    await play.trouble("not an agent's")
+    run = play.conductor.run
+    assert (run.live, run.lost, run.ends) == (("a", "b"), frozenset(), ())
+    assert not [message for message in a.heard if isinstance(message, kind) and not isinstance(message, Ack | Welcome)]
+
+
+async def test_g14_a_message_for_another_agent_or_another_run_changes_nothing(stage: Stage) -> None:
+    play = stage()
+    a, b = await play.started()
+    for agent in (a, b):
+        agent.recording.interval()
+    await b.send(a.recording.deltas[0])
+    await play.trouble("other agent")
+    await b.send(replace(b.recording.deltas[0], run_id="another"))
+    await b.send(replace(b.recording.fin(), run_id="another"))
+    await until(lambda: play.conductor.troubles.get("other run") == 2)
+    assert [play.conductor.view().merge.next_seq(agent, 1) for agent in "ab"] == [0, 0]
+
+
+@pytest.mark.parametrize("field", ["region", "host"])
+@pytest.mark.parametrize("text", ["x" * 300, "\x1b[2J", "a\nb"])
+async def test_g15_a_name_that_no_terminal_should_show_is_not_taken_in(stage: Stage, field: str, text: str) -> None:
+    play = stage()
+    a = play.agent("a", "eu")
+    await a.send(a.hello(**{field: text}))
+    assert "is none" in (await a.next(Rejected)).reason
+
+
+async def test_g15_names_without_end_are_not_taken_in(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "MAX_AGENTS", 2)
+    play = stage()
+    for agent in ("a.1", "a.2"):
+        await play.agent(agent, "eu").join()
+    third = play.agent("a.3", "eu")
+    await third.send(third.hello())
+    assert "as many agents as it can hold" in (await third.next(Rejected)).reason
+    known = play.agent("a.1", "eu", pid=2)
+    assert (await known.join()).epoch == 2, "those that are known can come again"
+
+
+# -- versions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("minor", [PROTOCOL_MINOR - 1, PROTOCOL_MINOR + 1])
+async def test_f32_an_agent_one_minor_older_or_newer_takes_part(
+    stage: Stage, minor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = stage(regions={"eu": 1.0})
+    a = play.agent("a", "eu")
+    monkeypatch.setattr("loadgen.wire.messages.PROTOCOL_MINOR", minor)
+    data = encode(a.hello(minor=minor))
+    monkeypatch.undo()
+    await a.send_bytes(data)
+    await a.next(Welcome)
+    member = play.station.fleet.get("a")
+    assert member is not None
+    assert member.minor == minor
+    await a.run()
+    assert (await play.result()).exit_code is ExitCode.PASSED
+
+
+async def test_f32_an_agent_one_major_newer_is_told_both_versions_and_what_to_do(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = stage()
+    newer = play.agent("a", "eu")
+    monkeypatch.setattr("loadgen.wire.messages.PROTOCOL_MAJOR", PROTOCOL_MAJOR + 1)
+    data = encode(newer.hello())
+    monkeypatch.undo()
+    await newer.send_bytes(data)
+    reason = (await newer.next(Rejected)).reason
+    assert f"message of protocol {PROTOCOL_MAJOR + 1}.{PROTOCOL_MINOR}, we speak {PROTOCOL_MAJOR}." in reason
+    assert "run the same version of loadgen" in reason

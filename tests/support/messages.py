@@ -84,6 +84,7 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
     m.Hello: st.builds(m.Hello, TEXT, TEXT, U32, U32, I64, TEXT, U32, FLOAT, SEQ),
     m.Welcome: st.builds(m.Welcome, U64, FLOAT, TEXT),
     m.Rejected: st.builds(m.Rejected, TEXT),
+    m.Nack: st.builds(m.Nack, TEXT),
     m.ClockPing: st.builds(m.ClockPing, I64),
     m.ClockPong: st.builds(m.ClockPong, I64, I64),
     m.Prepare: st.builds(

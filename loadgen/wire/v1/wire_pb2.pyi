@@ -36,6 +36,7 @@ class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TYPE_TORN_DOWN: _ClassVar[Type]
     TYPE_BYE: _ClassVar[Type]
     TYPE_ADJUST: _ClassVar[Type]
+    TYPE_NACK: _ClassVar[Type]
     TYPE_WAITING: _ClassVar[Type]
     TYPE_RELEASE_AT: _ClassVar[Type]
     TYPE_STEER: _ClassVar[Type]
@@ -90,6 +91,7 @@ TYPE_TEAR_DOWN: Type
 TYPE_TORN_DOWN: Type
 TYPE_BYE: Type
 TYPE_ADJUST: Type
+TYPE_NACK: Type
 TYPE_WAITING: Type
 TYPE_RELEASE_AT: Type
 TYPE_STEER: Type
@@ -165,6 +167,12 @@ class Welcome(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., lease_s: _Optional[float] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class Rejected(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class Nack(_message.Message):
     __slots__ = ("reason",)
     REASON_FIELD_NUMBER: _ClassVar[int]
     reason: str
