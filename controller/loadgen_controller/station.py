@@ -20,7 +20,7 @@ from itertools import zip_longest
 from math import isfinite
 from typing import Protocol, Self
 
-from loadgen.errors import BugError, WireError
+from loadgen.errors import BugError, FleetError, WireError
 from loadgen.units import NS_PER_S
 from loadgen.wire import codec
 from loadgen.wire.keys import ControllerKeys, may_speak_for
@@ -42,6 +42,7 @@ from loadgen.wire.messages import (
 from loadgen.wire.sockets import Router
 from loadgen_controller.doorkeeper import Doorkeeper, KeysChanged
 from loadgen_controller.fleet import Fleet, FleetEvent, Member, Presence
+from loadgen_controller.memory import Memory, Relief, give_back, limit_bytes, used_bytes
 from loadgen_controller.quarantine import BAD_MESSAGES, WITHIN_NS, Quarantine
 from loadgen_controller.run import AgentJoined, AgentLost
 from loadgen_controller.troubles import Troubles, plain
@@ -96,8 +97,11 @@ class Station:
         keys: ControllerKeys,
         listen: str = "127.0.0.1:0",
         clock: Callable[[], int] = time.perf_counter_ns,
+        memory_bytes: int | None = None,
     ) -> None:
+        """`memory_bytes`: how much the process may use; four fifths of what there is where nothing is said."""
         self.clock = clock
+        self._memory = Memory(memory_bytes or limit_bytes())
         self.fleet = Fleet()
         self._router = Router(listen, keys, self._on_message, self._on_refused)
         self._doorkeeper = Doorkeeper(keys, self._on_keys, partial(self._on_refused, "keys folder"))
@@ -301,6 +305,20 @@ class Station:
                 self.fleet.unheard(member.id, f"the key of {name} was revoked")
                 self.send(member.identity, Rejected(f"the key of {name} was revoked"))
 
+    def _mind_memory(self) -> None:
+        used = used_bytes()
+        relief = self._memory.check(used, self.clock())
+        if relief is Relief.NONE:
+            return
+        said = f"{used >> 20} MiB in use, of {self._memory.limit_bytes >> 20}"
+        self._router.drop_all()
+        give_back()
+        self._decided("connections dropped", f"out of memory: {said}; all agents connect anew", used_bytes=used)
+        if relief is Relief.END:
+            error = FleetError(f"out of memory: {said}", hint="revoke the key of an agent that floods, or give it more")
+            for run in tuple(self._runs.values()):
+                run.fail(error)
+
     def _decided(self, kind: str, text: str, **fields: object) -> None:
         log.warning("%s", text)
         for run in tuple(self._runs.values()):
@@ -311,6 +329,7 @@ class Station:
     async def _tick_for_ever(self) -> None:
         while True:
             self._happened(self.fleet.tick(self.clock()))
+            self._mind_memory()
             await asyncio.sleep(_TICK_S)
 
     def _happened(self, events: Iterable[FleetEvent]) -> None:

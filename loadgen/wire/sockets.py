@@ -20,6 +20,7 @@ import contextlib
 import errno
 import os
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -45,6 +46,8 @@ ZAP_DOMAIN: Final = b"loadgen"
 _AT_ONCE = 200
 """Messages read before the loop's other work has its turn."""
 _NONCE_BYTES = 8
+_UNBINDING_S = 0.005
+_UNBINDING_TRIES = 200
 _REFUSED_WAITS_S = (1.0, 3.0)
 """An agent whose key is refused knocks again after a time between these."""
 
@@ -113,9 +116,21 @@ class _Reader:
     def __init__(self) -> None:
         self._takers: list[tuple[zmq.Socket[bytes], Callable[[Sequence[zmq.Frame]], None]]] = []
         self._ready = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """While it is serving."""
 
     def add(self, socket: zmq.Socket[bytes], take: Callable[[Sequence[zmq.Frame]], None]) -> None:
         self._takers.append((socket, take))
+
+    def exchange(self, socket: zmq.Socket[bytes], other: zmq.Socket[bytes]) -> None:
+        """From now on `other` is read instead. Call it before `socket` is closed."""
+        for place, (read, take) in enumerate(self._takers):
+            if read is socket:
+                self._takers[place] = other, take
+        if self._loop is not None:
+            self._loop.remove_reader(int(socket.get(zmq.FD)))
+            self._loop.add_reader(int(other.get(zmq.FD)), self._ready.set)
+        self._ready.set()
 
     def look_again(self, socket: zmq.Socket[bytes]) -> None:
         """After a send: it may have swallowed the sign that something came in."""
@@ -123,10 +138,9 @@ class _Reader:
             self._ready.set()
 
     async def serve(self) -> None:
-        loop = asyncio.get_running_loop()
-        watched = [int(socket.get(zmq.FD)) for socket, _ in self._takers]
-        for file in watched:
-            loop.add_reader(file, self._ready.set)
+        self._loop = loop = asyncio.get_running_loop()
+        for socket, _ in self._takers:
+            loop.add_reader(int(socket.get(zmq.FD)), self._ready.set)
         try:
             while True:
                 self._ready.clear()
@@ -136,8 +150,9 @@ class _Reader:
                 else:
                     await self._ready.wait()
         finally:
-            for file in watched:
-                loop.remove_reader(file)
+            self._loop = None
+            for socket, _ in self._takers:
+                loop.remove_reader(int(socket.get(zmq.FD)))
 
     @staticmethod
     def _drain(socket: zmq.Socket[bytes], take: Callable[[Sequence[zmq.Frame]], None]) -> bool:
@@ -186,20 +201,52 @@ class Router:
         self._gate = self._context.socket(zmq.REP)
         self._gate.setsockopt(zmq.LINGER, 0)
         self._gate.bind("inproc://zeromq.zap.01")
-        self._socket = self._context.socket(zmq.ROUTER)
-        for option, value in _ROUTER.items():
-            self._socket.setsockopt(option, value)
-        self._socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
-        self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
-        self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+        self._own = keys.own
         try:
-            self._socket.bind(f"tcp://{self._host}:{port or '*'}")
+            self._socket = self._listen(port)
         except zmq.ZMQError as exc:
             self._context.destroy(linger=0)
             raise _cannot_listen(bind, exc) from exc
         self._reader = _Reader()
         self._reader.add(self._gate, self._on_knock)
         self._reader.add(self._socket, self._on_frames)
+
+    def _listen(self, port: int) -> zmq.Socket[bytes]:
+        listening = self._context.socket(zmq.ROUTER)
+        for option, value in _ROUTER.items():
+            listening.setsockopt(option, value)
+        listening.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+        listening.setsockopt(zmq.CURVE_SECRETKEY, self._own.secret)
+        listening.setsockopt(zmq.CURVE_PUBLICKEY, self._own.public)
+        try:
+            listening.bind(f"tcp://{self._host}:{port or '*'}")
+        except zmq.ZMQError:
+            listening.close(0)
+            raise
+        return listening
+
+    def drop_all(self) -> None:
+        """Hang up on everybody and listen anew at the same address. It frees what half messages hold of memory (P9).
+
+        Agents connect again by themselves, and send again what was not acknowledged.
+
+        Raises:
+            FleetError: the address cannot be had any more.
+        """
+        _, port = parse_address(self.address)
+        before = self._socket
+        before.unbind(str(before.getsockopt_string(zmq.LAST_ENDPOINT)))
+        self._socket = self._listen_again(port)
+        self._reader.exchange(before, self._socket)
+        before.close(0)
+
+    def _listen_again(self, port: int) -> zmq.Socket[bytes]:
+        for _ in range(_UNBINDING_TRIES):  # libzmq gives an address up a moment after it says so
+            try:
+                return self._listen(port)
+            except zmq.ZMQError:
+                time.sleep(_UNBINDING_S)
+        raise FleetError(f"port {port} cannot be listened at again")
 
     @property
     def address(self) -> str:

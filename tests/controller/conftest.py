@@ -83,12 +83,19 @@ def order_of(**other: object) -> Order:
 class Play:
     """One run on stage: the conductor and those who speak to it."""
 
-    def __init__(self, runs_dir: Path, *, controller_keys: ControllerKeys | None = None, **other: object) -> None:
+    def __init__(
+        self,
+        runs_dir: Path,
+        *,
+        controller_keys: ControllerKeys | None = None,
+        memory_bytes: int | None = None,
+        **other: object,
+    ) -> None:
         self.clock = JumpingClock()
         own, pair = KeyPair.new(), KeyPair.new()
         self.keys = AgentKeys(pair, own.public)
         keys = controller_keys or ControllerKeys(own, {pair.public: "*"})
-        self.station = Station(keys, clock=self.clock)
+        self.station = Station(keys, clock=self.clock, memory_bytes=memory_bytes)
         self.station.start()
         self.conductor = Conductor(order_of(**other), self.station, runs_dir=runs_dir)
         self.conducting = asyncio.create_task(self.conductor.conduct())
