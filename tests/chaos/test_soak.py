@@ -1,0 +1,150 @@
+"""1,000 simulated agents under random faults for a long time: exact at the end, and the controller does not grow."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.chaos.sims import SimRun, sim_run
+from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
+
+Seen = Callable[[str], None]
+AGENTS = 1_000
+GROUPS = 5
+SOAK_S = int(os.environ.get("LOADGEN_SOAK_S", "120"))
+SETTLED_S = 60
+"""Until then memory grows to what the run needs."""
+DEATHS_S = 60
+"""An agent is killed so often."""
+
+
+class Nemesis:
+    """Does one thing after the other, each to somebody at random; counts what it did."""
+
+    def __init__(self, run: SimRun, nets: list[ChaosProxy], seed: int) -> None:
+        self.done: Counter[str] = Counter()
+        self.killed: set[str] = set()
+        self._run, self._nets, self._chance = run, nets, Random(seed)
+
+    async def work(self, until_s: float) -> None:
+        faults = [self._cuts, self._latency, self._freeze, self._swallow, self._flip, self._narrow, self._frozen]
+        next_death_s = time.monotonic() + DEATHS_S / 2
+        while time.monotonic() < until_s:
+            await asyncio.sleep(self._chance.uniform(0.5, 2))
+            await self._chance.choice(faults)(self._chance.choice(self._nets))
+            if self._chance.random() < 0.05:
+                await self._pause()
+            if time.monotonic() > next_death_s:
+                next_death_s += DEATHS_S
+                await self._kill()
+
+    async def _cuts(self, net: ChaosProxy) -> None:
+        """A few seconds of cuts."""
+        self.done["cutting"] += 1
+        net.cutting(0.01, 0.1)
+        await asyncio.sleep(2)
+        net.heal()
+
+    async def _latency(self, net: ChaosProxy) -> None:
+        self.done["latency"] += 1
+        net.latency(self._chance.uniform(0.01, 0.5), jitter_s=0.05)
+        await asyncio.sleep(3)
+        net.heal()
+
+    async def _freeze(self, net: ChaosProxy) -> None:
+        self.done["frozen network"] += 1
+        net.freeze(self._chance.uniform(0.5, 3))
+
+    async def _swallow(self, net: ChaosProxy) -> None:
+        self.done["half-open"] += 1
+        up = self._chance.random() < 0.5
+        net.swallow(up=up, down=not up or self._chance.random() < 0.5)
+        await asyncio.sleep(self._chance.uniform(0.5, 3))
+        net.heal()
+
+    async def _flip(self, net: ChaosProxy) -> None:
+        self.done["flips"] += 3
+        net.flip(3)
+
+    async def _narrow(self, net: ChaosProxy) -> None:
+        self.done["narrow"] += 1
+        net.bandwidth(8_000)
+        await asyncio.sleep(3)
+        net.heal()
+
+    async def _frozen(self, _: ChaosProxy) -> None:
+        self.done["frozen agents"] += 5
+        for agent in self._chance.sample(sorted(self._run.sims.agents), 5):
+            self._run.sims.agents[agent].freeze(self._chance.uniform(0.5, 5))
+
+    async def _pause(self) -> None:
+        self.done["controller paused"] += 1
+        self._run.conducted.controller.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(self._chance.uniform(0.5, 3))
+        self._run.conducted.controller.send_signal(signal.SIGCONT)
+
+    async def _kill(self) -> None:
+        self.done["killed agents"] += 1
+        agent = self._chance.choice([agent for agent in self._run.sims.agents.values() if not agent.is_dead])
+        self.killed.add(agent.id)
+        await agent.die()
+
+
+async def watched(pid: int, samples: list[tuple[float, int, int]]) -> None:
+    """(s, RSS in bytes, file descriptors) each second."""
+    process = psutil.Process(pid)
+    while process.is_running():
+        samples.append((time.monotonic(), process.memory_info().rss, process.num_fds()))
+        await asyncio.sleep(1)
+
+
+def mib_per_minute(samples: list[tuple[float, int, int]]) -> float:
+    at_s, rss = np.array([s for s, _, _ in samples]), np.array([r for _, r, _ in samples])
+    return float(np.polyfit(at_s - at_s[0], rss / 2**20, 1)[0] * 60)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F33", f"{SOAK_S} s; cuts, latency, half-open, flips, narrow, frozen, killed, controller paused")
+async def test_1000_agents_under_random_faults_are_exact(tmp_path: Path, seed: int, seen: Seen) -> None:
+    samples: list[tuple[float, int, int]] = []
+    async with sim_run(tmp_path, AGENTS // GROUPS, SOAK_S, seed, more=AGENTS - AGENTS // GROUPS) as run:
+        with ExitStack() as stack:
+            nets = [stack.enter_context(chaos_proxy(run.conducted.address, seed + n)) for n in range(1, GROUPS)]
+            for n in range(AGENTS // GROUPS, AGENTS):
+                run.sims.join(f"sim.{n}", "ab"[n % 2], run.keys, nets[n % len(nets)].address)
+            await run.sims.running(120)
+            watching = asyncio.create_task(watched(run.conducted.controller.pid, samples))
+            nemesis = Nemesis(run, [*nets, run.net], seed)
+            await nemesis.work(time.monotonic() + SOAK_S - 15)
+            loaded = list(samples)
+            began_s = time.monotonic()
+            await run.end(SOAK_S + 120)
+            watching.cancel()
+        cuts = sum(net.counts["cuts"] for net in [*nets, run.net])
+        sealing_s = time.monotonic() - began_s - 15
+        wrong = run.sims.wrongs(run.conducted.run)
+        lost = set(run.lost())
+        summary = run.conducted.summary()
+    settled = [sample for sample in loaded if sample[0] - loaded[0][0] > SETTLED_S]
+    slope, fds = mib_per_minute(settled), [count for _, _, count in settled]
+    seen(
+        f"{summary['requests']['finished']:,} requests, every bucket equal; {cuts:,} cuts, {dict(nemesis.done)}; memory"
+        f" {slope:+.2f} MiB/min at {settled[-1][1] / 2**20:.0f} MiB, file descriptors {min(fds)} to {max(fds)};"
+        f" sealed {sealing_s:.0f} s after the load; lost: {', '.join(sorted(lost)) or 'nobody'}"
+    )
+    assert wrong == []
+    assert lost == nemesis.killed
+    assert {agent["id"] for agent in summary["agents"] if not agent["complete"]} == nemesis.killed
+    if SOAK_S >= 600:
+        assert slope < 1
