@@ -383,6 +383,7 @@ class Supervisor:
             self._beat(now_ns)
         if self._agent.phase is not Phase.JOINING:  # a controller has no answer for who is not taken in
             self._link.ping()
+            self._link.mend()
         self._ask_for_chunks()
         self._pump()
         self._tell_waiting()
@@ -391,7 +392,6 @@ class Supervisor:
         if self._workers is not None:
             self._workers.bury(now_ns)
         if self._agent.phase.has_load:
-            self._link.mend()
             self._watch_load(now_ns)
         elif self._agent.phase in (Phase.JOINING, Phase.FINISHED):
             self._watch_waiting(now_ns)

@@ -77,7 +77,7 @@ from tests.support.wire import until
 
 __all__ = ["Book", "SimAgent", "Swarm", "swarm"]
 
-_TICK_S: Final = 0.05
+_TICK_S: Final = 0.1
 _PATTERNS: Final = 32
 """Of what a second may bring; one byte tells which."""
 
@@ -287,13 +287,13 @@ class SimAgent:
                 self._say_hello()
             return
         self._link.ping()
+        self._link.mend()
         if now_ns - self._beat_ns >= NS_PER_S:
             self._beat_ns = now_ns
             sent, acked = (self._ledger.sent, self._ledger.acked) if self._ledger is not None else (-1, -1)
-            self._send(Heartbeat(self._agent.run_id, self._agent.phase.value, sent, acked))
+            self._send(Heartbeat(self._agent.run_id, self._agent.phase.value, sent, acked, sent_ns=now_ns))
         if self._agent.phase.has_load:
-            self._link.mend()
-            if (silent_ns := now_ns - self._link.heard_ns) > self._lease_ns:
+            if (silent_ns := now_ns - self._link.acked_ns) > self._lease_ns:
                 self._event(ControllerLost(silent_ns / NS_PER_S))
             self._measure(now_ns)
         self._pump()
@@ -330,9 +330,11 @@ class SimAgent:
 
     def _note_sent(self, data: bytes, seq: int) -> None:
         """Which seconds a seq stands for is only known when it is sent: until then they may be joined."""
-        if self._ends and seq <= self._ends[-1][0]:
+        last_seq = self._ends[-1][0] if self._ends else -1
+        if seq <= last_seq:
             return
-        if isinstance(delta := decode(data), Delta):
+        delta = decode(data)
+        if isinstance(delta, Delta) and delta.seq > last_seq:
             self._deltas.append(data)
             self._ends.append((delta.seq, delta.end_ns // NS_PER_S))
 
