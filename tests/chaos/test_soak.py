@@ -34,7 +34,7 @@ DEATHS_S = 60
 class Nemesis:
     """Does one thing after the other, each to somebody at random; counts what it did.
 
-    No flipped bits: with many of them libzmq 4.3.5 aborts the controller (libzmq #4841, `out_event` after an I/O error).
+    No flipped bits: with many of them libzmq 4.3.5 aborts the controller (its issue 4841: output after an input error).
     """
 
     def __init__(self, run: SimRun, nets: list[ChaosProxy], seed: int) -> None:
