@@ -13,17 +13,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from loadgen.clients import generator_faults, network_of, tls_context
+from loadgen.allow import Address, AllowList, split_cap
+from loadgen.clients import Cap, Fence, generator_faults, network_of, tls_context
 from loadgen.dsl.people import People
 from loadgen.dsl.reading.loader import Scenario
 from loadgen.dsl.secret import secret_values
+from loadgen.dsl.tally import Tally
 from loadgen.dsl.user import User
 from loadgen.engine.clock import MonotonicClock, sleep_to
 from loadgen.engine.exemplars import kept_of_one
@@ -87,6 +89,9 @@ class Drive:
         shared: the value that the plan's set-up returned.
         region: of the agent; objectives may be about some regions only.
         marks: of each load, kept beyond this process: how many iterations of a counted one were begun.
+        allow: what may be loaded; None: no list holds for the run.
+        own: the places of the control plane, which are never targets.
+        cap_per_s: requests/s of the whole fleet that the list admits to the plan's targets; None: as many as come.
         tell: gets who waits at which rendez-vous, each time that changed; `release` says who may go. None: this share
             is all there is, and its users meet among themselves.
         is_over: whether it may start nothing more, asked before each start; then `stop` is to follow.
@@ -108,6 +113,9 @@ class Drive:
         marks: memoryview[int] | None = None,
         tell: Callable[[tuple[WaitingAt, ...]], None] | None = None,
         is_over: Callable[[], bool] | None = None,
+        allow: AllowList | None = None,
+        own: Iterable[tuple[Address, int]] = (),
+        cap_per_s: float | None = None,
     ) -> None:
         self._plan = plan = scenario.plan
         self._interval_ns, self._emit = interval_ns, emit
@@ -126,10 +134,22 @@ class Drive:
         )
         for metric in scenario.metrics:
             metric.bind(self._recorder)
-        network = network_of(plan.http, self._recorder.note)
+        self._cap: Cap | None = None
+        fence = Fence(allow, own)
+        if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
+            share = partial(_share_of_cap, tuple(weights), index, worker, workers)
+            self._cap = Cap(share, cap_per_s, refuses=Tally.of(self._recorder).over_the_cap)
+            fence = Fence(allow, own, admitted=self._cap.admit)
+        network = network_of(plan.http, self._recorder.note, fence)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
         self._people = People(
-            plan.ways(), network, tls_context(plan.ca, plan.http), seed=seed, shared=shared, points=self._points
+            plan.ways(),
+            network,
+            tls_context(plan.ca, plan.http),
+            seed=seed,
+            shared=shared,
+            points=self._points,
+            cap=self._cap,
         )
         self._lanes = [
             LaneDrive(
@@ -353,3 +373,7 @@ class Drive:
         if text not in self._faults_said and len(self._faults_said) < _FAULTS_SAID:
             self._faults_said.add(text)
             self._recorder.note(text)
+
+
+def _share_of_cap(weights: Sequence[float], index: int, worker: int, workers: int, per_s: float) -> int:
+    return split_cap(per_s, weights, index, worker, workers)

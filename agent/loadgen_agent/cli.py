@@ -14,6 +14,7 @@ from pathlib import Path
 import uvloop
 
 from loadgen.errors import LoadgenError
+from loadgen.signing import PUBLIC_NAME, Verifier
 from loadgen.wire.keys import check_agent_id, load_agent
 from loadgen_agent.host import cores, cpu_count, host_name, raise_file_limit
 from loadgen_agent.lifecycle import Exit
@@ -72,6 +73,7 @@ async def _serve(args: argparse.Namespace) -> Exit:
         join_s=60.0 if args.with_parent else None,
         hand_over_s=hand_over_s,
         with_parent=args.with_parent,
+        verifier=_verifier(args),
     )
     workers = args.workers or cpu_count()
     crewing = Crewing(workers, cores() if args.pin and workers > 1 else ())
@@ -109,9 +111,21 @@ def _parser() -> argparse.ArgumentParser:
         help="processes that share its load (default: one a CPU that it may use, a CPU limit rounded down)",
     )
     parser.add_argument("--pin", action="store_true", help="keep each worker on a CPU of its own (Linux)")
+    parser.add_argument(
+        "--signed-by",
+        type=Path,
+        metavar="FILE",
+        help="take only bundles that are signed with this key's other half (default: signing.pub of --keys, if there)",
+    )
     parser.add_argument("--with-parent", action="store_true", help="leave when the process that started it is gone")
     parser.add_argument("--verbose", action="store_true", help="say more on standard error")
     return parser
+
+
+def _verifier(args: argparse.Namespace) -> Verifier | None:
+    usual = args.keys / PUBLIC_NAME
+    path = args.signed_by or (usual if usual.exists() else None)
+    return None if path is None else Verifier.read(path)
 
 
 def _region(text: str) -> str:

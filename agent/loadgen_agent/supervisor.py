@@ -18,7 +18,10 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loadgen.errors import BundleError
+from loadgen.allow import as_address
+from loadgen.engine.probe import addresses_of
+from loadgen.errors import BundleError, UsageError
+from loadgen.signing import Verifier
 from loadgen.units import NS_PER_S
 from loadgen.wire.keys import AgentKeys
 from loadgen.wire.messages import (
@@ -46,6 +49,7 @@ from loadgen.wire.messages import (
     Waiting,
     Welcome,
 )
+from loadgen.wire.sockets import parse_address
 from loadgen_agent.bundles import Cache, Fetch
 from loadgen_agent.child import WORKER
 from loadgen_agent.crew import AllLost
@@ -110,6 +114,8 @@ class Terms:
     """How long to try to hand over what was measured to a controller that is silent."""
     with_parent: bool = False
     """To leave when the process that started it is gone."""
+    verifier: Verifier | None = None
+    """Who signs bundles that this agent runs; None: any that come from its controller."""
 
 
 class Supervisor:
@@ -130,6 +136,12 @@ class Supervisor:
             UsageError: no such address, or no name for an agent.
         """
         self._region, self._id, self._terms = region, agent, terms
+        host, port = parse_address(controller)
+        addresses = addresses_of(host)
+        self._controller = tuple(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in addresses)
+        """Where it is reached, which is never a target."""
+        self._is_near = bool(addresses) and all(as_address(one).is_loopback for one in addresses)
+        """The controller is on this machine."""
         self._command, self._crewing = worker, crewing
         self._parent = os.getppid()
         self._agent = Agent()
@@ -272,6 +284,11 @@ class Supervisor:
             self._workers.tell(message)
 
     def _begin_fetch(self, prepare: Prepare) -> None:
+        try:
+            self._check_trust(prepare)
+        except (BundleError, UsageError) as error:
+            self._event(BundleFailed(error.message))
+            return
         if (folder := self._cache.get(prepare.bundle_sha256)) is not None:
             self._event(BundleHere(str(folder)))
             return
@@ -281,6 +298,17 @@ class Supervisor:
             self._event(BundleFailed(error.message))
             return
         self._ask_for_chunks()
+
+    def _check_trust(self, prepare: Prepare) -> None:
+        """
+        Raises:
+            BundleError: not signed by whom this agent trusts.
+            UsageError: a controller on another host sent no allow-list.
+        """
+        if not prepare.allow_json and not self._is_near:
+            raise UsageError("the controller sent no allow-list, and it is on another host: nothing may be loaded")
+        if self._terms.verifier is not None:
+            self._terms.verifier.check(prepare.bundle_sha256, prepare.signature)
 
     def _ask_for_chunks(self) -> None:
         if self._fetch is not None:
@@ -314,6 +342,7 @@ class Supervisor:
     # -- the workers ---------------------------------------------------------------------------
 
     def _begin_work(self, prepare: Prepare) -> None:
+        prepare = replace(prepare, control_plane=(*prepare.control_plane, *self._controller))
         self._ledger = Ledger(prepare.run_id, self._id, self._agent.epoch)
         self._workers = Workers(
             prepare,

@@ -17,6 +17,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter_ns
 from typing import NoReturn
 
 import uvloop
@@ -51,6 +52,7 @@ from loadgen.wire.messages import (
     Waiting,
     WaitingAt,
 )
+from loadgen_agent.fenced import fenced
 from loadgen_agent.host import die_with_parent
 from loadgen_agent.hushed import hush
 from loadgen_agent.lease import Leased, leased_at
@@ -86,6 +88,8 @@ class Worker:
         self._steersman: Steersman | None = None
         self._running: asyncio.Task[None] | None = None
         self._phase = "idle"
+        self._most_ns: int | None = None
+        """From T0, after which nothing more is started, whatever the plan says."""
 
     async def serve(self) -> None:
         """Until Bye, or until the supervisor is gone."""
@@ -130,6 +134,8 @@ class Worker:
             path = Path(prepare.bundle_dir) / prepare.scenario
             scenario = load(path, prepare.plan or None, overrides, check_secrets=True)
             scenario.plan.check_digests(prepare.digests)
+            guarded = fenced(prepare, scenario.plan)
+            self._most_ns = guarded.limits.max_duration_ns
             self._drive = Drive(
                 scenario,
                 index=prepare.index,
@@ -143,6 +149,9 @@ class Worker:
                 marks=self._marks,
                 tell=self._tell_waiting,
                 is_over=self._leased.is_over if self._leased is not None else None,
+                allow=guarded.allow,
+                own=guarded.own,
+                cap_per_s=guarded.limits.max_requests_per_s,
             )
             self._steersman = Steersman(scenario.plan, self._stream.write, _REDACTOR.known)
         except ScenarioError as error:
@@ -180,6 +189,11 @@ class Worker:
         watchdog = self._watchdog()
         if watchdog is not None:
             watchdog.start()
+        ending = None
+        if self._most_ns is not None:
+            loop = asyncio.get_running_loop()
+            left_s = (start.t0_ns + self._most_ns - perf_counter_ns()) / NS_PER_S
+            ending = loop.call_later(max(0.0, left_s), self._drive.stop)
         try:
             totals = await self._drive.run(start.t0_ns, start.from_ns)
         except Exception as error:  # ours: the supervisor must hear of it, not wait for ever
@@ -189,6 +203,8 @@ class Worker:
         finally:
             if watchdog is not None:
                 watchdog.stop()
+            if ending is not None:
+                ending.cancel()
         self._phase = "done"
         if self._leased is not None and self._leased.is_over():  # the drive knew before the watchdog
             self._lease_is_over(now=False)

@@ -42,6 +42,8 @@ def parts_of(order: Order) -> Iterator[pb.StartPart]:
             agents=order.agents,
             bundle_sha256=order.bundle_sha256,
             bundle_bytes=len(order.bundle),
+            no_error_fuse=not order.has_fuse,
+            signature=order.signature,
         )
     )
     for at in range(0, len(order.bundle), PART_BYTES):
@@ -93,6 +95,8 @@ def _checked(said: pb.Order, bundle: bytes) -> Order:
         agents=said.agents or len(spec.regions),
         placement="fleet",
         overrides_json=said.overrides_json,
+        has_fuse=not said.no_error_fuse,
+        signature=said.signature,
     )
 
 

@@ -28,6 +28,7 @@ from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen.wire.messages import (
     ADJUSTABLE_MINOR,
+    GUARDED_MINOR,
     PROTOCOL_MAJOR,
     Bye,
     Message,
@@ -45,6 +46,8 @@ from loadgen_controller.adjusting import Adjustment, Adjustments, Wish
 from loadgen_controller.assign import assign, candidates
 from loadgen_controller.books import Books
 from loadgen_controller.failures import FailureFolder
+from loadgen_controller.fuse import FuseWatch
+from loadgen_controller.guard import places_of
 from loadgen_controller.helm import Ask, Helms, Turn, as_rows
 from loadgen_controller.intake import Intake
 from loadgen_controller.journal import Journal, Place
@@ -171,6 +174,7 @@ class Conductor:
         spec = order.spec
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
+        self._fuse = FuseWatch(order.has_fuse)
         self._adjustments = Adjustments.of(spec)
         self._helms = Helms(spec, self._books.run_id)
         self._spec = spec
@@ -311,8 +315,21 @@ class Conductor:
 
     def tell(self, event: Event) -> None:
         """Step the run and do what that asks for. Raises IllegalTransition."""
+        if isinstance(event, AgentJoined) and self._is_unguarded(event.agent):
+            return
         self._step(Tick(self._clock()))
         self._step(event)
+
+    def _is_unguarded(self, agent: str) -> bool:
+        """It would not keep to the allow-list that holds for this run."""
+        member = self._fleet.get(agent)
+        if self._order.allow is None or member is None or member.minor >= GUARDED_MINOR:
+            return False
+        self._books.notice(
+            f"agent {agent} takes no part: it speaks protocol {PROTOCOL_MAJOR}.{member.minor}, and allow-lists came"
+            f" with {PROTOCOL_MAJOR}.{GUARDED_MINOR}; run the same version of loadgen on every agent"
+        )
+        return True
 
     def send(self, identity: bytes, message: Message) -> bool:
         return self._station.send(identity, message)
@@ -389,6 +406,8 @@ class Conductor:
             done = run.merged | run.fins
             if why := self._aborts.check(self._merge, self._books.assignment, run.live, done, now_ns - run.t0_ns):
                 self.tell(StopRequested(why, reason=Reason.SLO_BREACHED))
+            if blown := self._fuse.check(self._merge, run.live, done, now_ns - run.t0_ns):
+                self.tell(StopRequested(blown.text, now=True, reason=blown.reason))
             self._look(now_ns - run.t0_ns)
 
     def _step(self, event: Event) -> None:
@@ -606,6 +625,9 @@ class Conductor:
             weights=assignment.weights,
             interval_ns=order.spec.interval_ns,
             digests=tuple(lane.profile.digest for lane in order.spec.lanes),
+            allow_json=b"" if order.allow is None else order.allow.to_json(),
+            control_plane=places_of(self._station.address),
+            signature=order.signature,
         )
 
     def _say_start(self, agent: str, t0_ns: int) -> None:

@@ -12,19 +12,29 @@ has to be one that may be loaded there, too.
 
 This is the person's own seat belt, not a fence: scenario code can open sockets
 of its own, and the agents' hosts need rules of their own.
+
+Once agents on other hosts take part, it is not the person who decides any more but
+an allow-list (`loadgen/allow.py`), here and at the agents.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from loadgen.allow import AllowList, read
 from loadgen.clients import Http
+from loadgen.dsl.allowed import Limits, check
+from loadgen.dsl.spec import PlanSpec
+from loadgen.engine.probe import addresses_of, own_addresses
 from loadgen.errors import UsageError
+from loadgen.signing import SECRET_NAME, Signer
+from loadgen_controller.options import Wrongs, parse_endpoint
 
-__all__ = ["Resolve", "check_target", "check_ways", "resolve"]
+__all__ = ["Resolve", "check_allowed", "check_target", "check_ways", "is_near", "places_of", "read_permits", "resolve"]
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str], Collection[str]]
@@ -33,11 +43,7 @@ Resolve = Callable[[str], Collection[str]]
 
 def resolve(host: str) -> Collection[str]:
     """By the resolver of this machine."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return ()
-    return {str(address[4][0]) for address in found}
+    return addresses_of(host)
 
 
 def check_target(
@@ -123,3 +129,63 @@ def _plain(address: _Address) -> _Address:
 def _is_own(address: _Address) -> bool:
     plain = _plain(address)
     return (plain.is_private or plain.is_loopback) and not plain.is_unspecified
+
+
+# -- runs whose agents are on other hosts -------------------------------------------------------------
+
+
+def is_near(listen: str) -> bool:
+    """Only this machine can reach an address to listen at."""
+    host, _ = parse_endpoint(listen)
+    addresses = [_address(one) for one in resolve(host)]
+    return bool(addresses) and all(_plain(one).is_loopback for one in addresses)
+
+
+def places_of(address: str) -> tuple[str, ...]:
+    """HOST:PORT by which what listens at `address` can be reached: of "any address" those of this machine."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        hosts = own_addresses() if _address(host).is_unspecified else [host]
+    except ValueError:
+        hosts = list(resolve(host))
+    return tuple(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in hosts)
+
+
+def read_permits(
+    wrongs: Wrongs, listen: str | None, keys: Path | None, allow: Path | None, sign_with: Path | None
+) -> tuple[AllowList | None, Signer | None]:
+    """The list and the signing key; a list is demanded once agents on other hosts may take part.
+
+    Args:
+        listen: where agents come to; None: they are on this machine.
+        keys: the controller's folder, in which a signing key may lie.
+    """
+    listed, signer = None, None
+    if allow is not None:
+        listed = wrongs.catch(lambda: read(allow))
+    elif listen is not None and not (wrongs.found or is_near(listen)):
+        wrongs.add(
+            f"--listen {listen}: agents on other hosts may take part, so an allow-list has to say what may be loaded",
+            "--allow FILE, see docs/guard.md; or listen at 127.0.0.1",
+        )
+    usual = None if keys is None else keys / SECRET_NAME
+    path = sign_with or (usual if usual is not None and usual.exists() else None)
+    if path is not None:
+        signer = wrongs.catch(lambda: Signer.read(path))
+    return listed, signer
+
+
+def check_allowed(spec: PlanSpec, http: Http, allow: AllowList, *, resolve: Resolve = resolve) -> Limits:
+    """What the list admits to the plan, where it admits it.
+
+    Raises:
+        UsageError: with all that it does not admit.
+    """
+    limits, refused = check(spec, http, allow, datetime.now(UTC), resolve)
+    if refused:
+        raise UsageError(
+            "the allow-list does not admit this run: " + "; ".join(refused),
+            hint="who owns the list can add an entry, see docs/guard.md",
+        )
+    return limits

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from loadgen.allow import AllowList
+from loadgen.dsl.allowed import Limits
 from loadgen.dsl.spec import PlanSpec
 from loadgen_controller.run import Terms
 
@@ -27,6 +29,14 @@ class Order:
     """How many to wait for, all regions together."""
     placement: Literal["embedded", "fleet"] = "embedded"
     overrides_json: bytes = b"{}"
+    allow: AllowList | None = None
+    """What may be loaded; None: no list is demanded, since all agents are on this machine."""
+    limits: Limits = field(default_factory=Limits)
+    """What it admits to this plan."""
+    signature: bytes = b""
+    """Of the bundle; empty where there is no signing key."""
+    has_fuse: bool = True
+    """To stop where there are too many errors."""
 
     def terms(self) -> Terms:
         spec = self.spec

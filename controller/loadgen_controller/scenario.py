@@ -9,10 +9,11 @@ from typing import Annotated
 import msgspec
 import typer
 
+from loadgen.allow import AllowList
 from loadgen.clients import Http, network_of, tls_context
 from loadgen.dsl.reading.loader import Scenario, load, split_plan
 from loadgen.dsl.spec import Overrides
-from loadgen_controller.guard import check_target, check_ways
+from loadgen_controller.guard import check_allowed, check_target, check_ways
 from loadgen_controller.options import Wrongs, overrides_of
 
 __all__ = [
@@ -22,12 +23,14 @@ __all__ = [
     "FileArgument",
     "JsonOption",
     "KeysOption",
+    "ListOption",
     "ListenOption",
     "ParamOption",
     "QuietOption",
     "RateOption",
     "RegionsOption",
     "ResolveOption",
+    "SignOption",
     "TargetOption",
     "UsersOption",
     "check_targets",
@@ -59,6 +62,14 @@ ParamOption = Annotated[
 EnvOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="An environment of loadgen.toml: targets, regions.")
 ]
+ListOption = Annotated[
+    Path | None,
+    typer.Option("--allow", metavar="FILE", help="What may be loaded; needed once agents are on other hosts."),
+]
+SignOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Sign bundles with this key; else with signing.key of --keys, if there."),
+]
 AllowOption = Annotated[
     list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")
 ]
@@ -85,6 +96,7 @@ def load_scenario(
     needs_secrets: bool = True,
     base: Overrides | None = None,
     seed: int | None = None,
+    allow: AllowList | None = None,
 ) -> Scenario:
     """The scenario and its chosen plan, with its warnings on stderr.
 
@@ -92,6 +104,7 @@ def load_scenario(
         is_sending: requests will be sent from here or from agents: the targets are checked.
         needs_secrets: they have to be there, on this machine.
         base: of an earlier run, which the options change further.
+        allow: the list that decides what may be loaded; None: the person does, by `allowed`.
         seed: of the run that it is loaded for, where the plan gives none.
 
     Raises:
@@ -114,7 +127,10 @@ def load_scenario(
         overrides = _on_top(overrides, base)
     overrides = msgspec.structs.replace(overrides, seed=seed)
     scenario = wrongs.catch(lambda: load(path, plan, overrides, check_secrets=is_sending and needs_secrets))
-    if scenario is not None and is_sending:
+    if scenario is not None and allow is not None:
+        checked, plan_ = allow, scenario.plan
+        wrongs.catch(lambda: check_allowed(plan_.spec(), plan_.http, checked))
+    elif scenario is not None and is_sending:
         check_targets(wrongs, scenario, (*allowed, *overrides.allow))
     if scenario is not None and is_sending and needs_secrets:
         check_ways_here(wrongs, scenario)

@@ -12,19 +12,23 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from loadgen.allow import AllowList
+from loadgen.clients import Http
+from loadgen.dsl.allowed import Limits
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import FleetError, LoadgenError, UsageError
 from loadgen.measure.rundir import RunDir, find_run, list_runs
+from loadgen.signing import Signer
 from loadgen_controller.answering import answer, asked
 from loadgen_controller.conductor import Conductor, Result
 from loadgen_controller.control import Ask, Told
-from loadgen_controller.guard import check_target
+from loadgen_controller.guard import check_allowed, check_target
 from loadgen_controller.order import Order
 from loadgen_controller.station import Station
 from loadgen_controller.watch import Watch
@@ -91,10 +95,21 @@ class Service:
 
     Args:
         allowed: hosts beyond loopback and private ones that runs may aim at; whoever starts the controller says.
+        allow: the list that decides instead.
+        signer: signs what its client has not.
     """
 
-    def __init__(self, station: Station, runs_dir: Path, allowed: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        station: Station,
+        runs_dir: Path,
+        allowed: Sequence[str] = (),
+        *,
+        allow: AllowList | None = None,
+        signer: Signer | None = None,
+    ) -> None:
         self._station, self._runs_dir, self._allowed = station, runs_dir, tuple(allowed)
+        self._allow, self._signer = allow, signer
         self._going: dict[str, _Going] = {}
         self._is_closing = False
 
@@ -107,7 +122,7 @@ class Service:
             UsageError: a target that may not be loaded, or too many runs.
             StorageError: no folder for it.
         """
-        await asyncio.to_thread(self._check_targets, order)
+        order = await asyncio.to_thread(self._permitted, order)
         if self._is_closing:
             raise FleetError("the controller is being stopped", hint="start the run again when it is back")
         if len(self._going) >= MAX_RUNS:
@@ -255,10 +270,23 @@ class Service:
         folder = self.folder(run)
         raise UsageError(f"run {folder.name} does not go on", hint=f"loadgen watch {folder.name} shows what it came to")
 
-    def _check_targets(self, order: Order) -> None:
-        """Blocking: names are resolved."""
-        for url in aims_of(order):
-            check_target(url, self._allowed)
+    def _permitted(self, order: Order) -> Order:
+        """The order, with what holds for it; what its client says of that counts for nothing. Blocking: names are resolved.
+
+        Raises:
+            UsageError: it may not be run here.
+        """
+        limits = Limits()
+        if self._allow is None:
+            for url in aims_of(order):
+                check_target(url, self._allowed)
+        else:
+            told = Overrides.from_json(order.overrides_json).resolve
+            limits = check_allowed(order.spec, Http(resolve=told), self._allow)
+        signature = order.signature
+        if not signature and self._signer is not None:
+            signature = self._signer.sign(order.bundle_sha256)
+        return replace(order, allow=self._allow, limits=limits, signature=signature)
 
 
 def aims_of(order: Order) -> Iterator[str]:

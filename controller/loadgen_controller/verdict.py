@@ -53,6 +53,8 @@ _CODES = {
     Reason.FINISHED: ExitCode.PASSED,
     Reason.STOPPED: ExitCode.INTERRUPTED,
     Reason.SLO_BREACHED: ExitCode.FAILED,
+    Reason.ERROR_FUSE: ExitCode.FAILED,
+    Reason.NOT_ALLOWED: ExitCode.USAGE,
     Reason.SCRIPT_FAULTS: ExitCode.USAGE,
     Reason.SET_UP_FAILED: ExitCode.USAGE,
     Reason.TEAR_DOWN_FAILED: ExitCode.USAGE,

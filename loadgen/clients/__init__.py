@@ -1,6 +1,8 @@
 """Clients that send requests and measure them. HTTP/1.1 is the first; see docs/way-of-one-request.md."""
 
 from loadgen.clients.canned import CannedNetwork, reply
+from loadgen.clients.cap import Cap, OverTheCap
+from loadgen.clients.fence import OPEN, Fence, is_not_allowed, place_of
 from loadgen.clients.forward import Forward
 from loadgen.clients.hosts import parse_resolve
 from loadgen.clients.http import HttpClient
@@ -20,10 +22,13 @@ from loadgen.clients.tls import tls_context
 from loadgen.clients.tracing import Trace, Tracer
 
 __all__ = [
+    "OPEN",
     "OWN_FAULTS",
     "CannedNetwork",
+    "Cap",
     "ConnectionPool",
     "Connections",
+    "Fence",
     "Forward",
     "Http",
     "HttpClient",
@@ -31,6 +36,7 @@ __all__ = [
     "HttpxRows",
     "HttpxTransport",
     "Network",
+    "OverTheCap",
     "Reply",
     "SharedPool",
     "StockHttpClient",
@@ -43,8 +49,10 @@ __all__ = [
     "failure_in",
     "generator_faults",
     "httpx_client",
+    "is_not_allowed",
     "network_of",
     "parse_resolve",
+    "place_of",
     "pool_for",
     "reply",
     "tls_context",

@@ -16,6 +16,7 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Final
 
+from loadgen.clients.cap import OverTheCap
 from loadgen.clients.connection import Unprocessed
 from loadgen.clients.outcomes import DNS, REFUSED, RESET, TIMEOUT, UNREACHABLE
 from loadgen.clients.prepare import can_repeat
@@ -59,8 +60,11 @@ class Attempts:
                 return False
         elif failure.outcome not in _NO_CONNECTION:
             return False
+        try:
+            self._record(failure, reply)
+        except OverTheCap:
+            return False
         self._left -= 1
-        self._record(failure, reply)
         reply.sent_ns = reply.first_byte_ns = reply.done_ns = 0
         self._begun_ns = perf_counter_ns()
         return True

@@ -120,6 +120,10 @@ class Resolver:
         answer = self._answers.get(host)
         return answer is not None and answer.until_s > self._clock()
 
+    def is_told(self, host: str, port: int) -> bool:
+        """Its addresses are `Http.resolve`'s, so they are not the name's own."""
+        return self._from_settings(host, port) is not None
+
     def failed(self, address: str, port: int) -> None:
         """No connection to it: others are tried first for a while."""
         self._shunned[address, port] = self._clock() + SHUNNED_FOR_S

@@ -5,6 +5,8 @@ A `Network` has one method, so that tests feed bytes and trials need no target.
 machine's own addresses or from those of `Http.source`; `proxy.py` goes through a proxy.
 Errors of the operating system and of TLS become outcomes here, once.
 
+Each address is looked at (`fence.py`) right before it is connected to: what may not be loaded is not reached.
+
 Where no connection to one address of a host comes about, the next is tried, and the run says so:
 a target of which a part is down is not quite the target. What answers and then breaks off (in
 TLS, say) has answered, and is an outcome.
@@ -25,6 +27,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
 from loadgen.clients.dns import Resolver, family_of
+from loadgen.clients.fence import OPEN, Fence
 from loadgen.clients.http1 import Connection
 from loadgen.clients.opening import Opening
 from loadgen.clients.outcomes import (
@@ -74,6 +77,7 @@ class TcpNetwork:
 
     Args:
         note: is told what a reader of the figures has to know.
+        fence: says what may be connected to.
 
     Raises:
         UsageError: an address of `Http.source` is none of this machine's, or it has none in a network of it.
@@ -85,8 +89,9 @@ class TcpNetwork:
         *,
         resolver: Resolver | None = None,
         note: Callable[[str], None] = lambda _: None,
+        fence: Fence = OPEN,
     ) -> None:
-        self.resolver = resolver or Resolver(http)
+        self.resolver, self.fence = resolver or Resolver(http), fence
         self._uds = None if http.uds is None else str(http.uds)
         self._sni = http.sni
         self._sources = _Sources(http.source) if http.source else None
@@ -103,6 +108,7 @@ class TcpNetwork:
     ) -> tuple[asyncio.BaseTransport, Connection]:
         loop = asyncio.get_running_loop()
         if self._uds is not None:
+            await self.fence.check_socket(self._uds)
             made = await self._connect_uds(self._uds, tls, server_hostname, factory, opening)
         elif self._sources is not None or tls is not None:  # in two steps: between them connect ends and TLS begins
             sock = await self.open_socket(host, port, opening)
@@ -195,10 +201,12 @@ class TcpNetwork:
         if not self.resolver.knows(host, port):
             opening.begin("dns")
         addresses = await self.resolver.addresses(host, port)
+        name = "" if self.resolver.is_told(host, port) else host
         for address in addresses:
             opening.begin("connect")
             begun_s = monotonic()
             try:
+                await self.fence.check(name, address, port)
                 made = await go(address)
             except OSError as error:
                 failure = connect_failure(error, f"{host}:{port}")

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from loadgen.clients.fence import OPEN, Fence
 from loadgen.clients.forward import Excepted, proxy_login
 from loadgen.clients.http1 import Connection
 from loadgen.clients.network import Network, TcpNetwork
@@ -57,6 +58,7 @@ class ProxyNetwork:
     ) -> tuple[asyncio.BaseTransport, Connection]:
         if host in self._excepted:
             return await self._direct.connect(host, port, tls, server_hostname, factory, opening)
+        await self._direct.fence.check_behind(host, port)
         if tls is None:
             try:
                 return await self._direct.connect(self._proxy, self._proxy_port, None, None, factory, opening)
@@ -119,12 +121,12 @@ class ProxyNetwork:
         return RequestFailed(f"proxy {failure.outcome}", failure.detail)
 
 
-def network_of(http: Http, note: Callable[[str], None] = lambda _: None) -> Network:
-    """The network of a plan's `Http`. note: is told what a reader of the figures has to know.
+def network_of(http: Http, note: Callable[[str], None] = lambda _: None, fence: Fence = OPEN) -> Network:
+    """The network of a plan's `Http`. note: is told what a reader of the figures has to know. fence: where it may go.
 
     Raises:
         UsageError: what it names is not there, or is not of its form.
         ScenarioError: a secret was not given.
     """
-    direct = TcpNetwork(http, note=note)
+    direct = TcpNetwork(http, note=note, fence=fence)
     return direct if http.proxy is None else ProxyNetwork(http, direct, note)

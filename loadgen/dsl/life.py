@@ -21,6 +21,7 @@ from time import perf_counter_ns
 from types import FrameType
 from typing import Any, Final
 
+from loadgen.clients import OverTheCap
 from loadgen.dsl.outcome import fault_text, is_bound, is_installed, is_ours, outcome_of, place, traceback_of, where_of
 from loadgen.dsl.strays import Stray, look_out, owns
 from loadgen.dsl.tally import Tally
@@ -153,6 +154,8 @@ class JourneyLife:
             outcome, failure = self._outcome(error), error
         user.ended_ns = self.ended_ns = perf_counter_ns()
         self._running = None
+        if not self._fresh and isinstance(failure, OverTheCap):
+            await asyncio.sleep(failure.until_s)  # else it would come again as fast as the CPU lets it
         meter.settle()
         self.idle_ns = user.idle_ns + self.set_up_ns
         if outcome is OK and meter.failed is None:

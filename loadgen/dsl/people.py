@@ -18,6 +18,7 @@ from time import perf_counter_ns
 from typing import Any, Literal
 
 from loadgen.clients import (
+    Cap,
     ConnectionPool,
     Connections,
     Forward,
@@ -37,6 +38,7 @@ from loadgen.clients import (
     httpx_client,
     pool_for,
 )
+from loadgen.clients.cap import capped
 from loadgen.clients.phased import PhasedMeter
 from loadgen.dsl.life import BoundJourney, JourneyLife
 from loadgen.dsl.user import User, UserWith, utc_now
@@ -81,6 +83,7 @@ class People:
         shared: the JSON value of the plan's set-up.
         sleep, wait, clock, now: time; see `User`.
         points: where those who iterate meet; None: nobody waits for others.
+        cap: how many requests all of them together may start.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -100,6 +103,7 @@ class People:
         clock: Callable[[], int] = perf_counter_ns,
         now: Callable[[], datetime] = utc_now,
         points: Points | None = None,
+        cap: Cap | None = None,
     ) -> None:
         self.ways = ways
         self.shared = shared
@@ -114,6 +118,8 @@ class People:
         self._max_body_bytes = ways.http.max_body_bytes
         if ways.http.phases:
             self.meter_class = PhasedMeter
+        if cap is not None:
+            self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":
             self._shared_pool = self._pool()
 

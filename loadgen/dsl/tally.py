@@ -15,7 +15,17 @@ from loadgen.engine.rendezvous import Ended
 from loadgen.measure.custom import MAX_CUSTOM, CustomKind, CustomStats
 from loadgen.measure.series import OTHER
 
-__all__ = ["MAX_CHECKS", "MAX_REASONS", "MAX_REASON_LENGTH", "MET", "SKIPPED_CYCLES", "TIMED_OUT", "Count", "Tally"]
+__all__ = [
+    "HELD_BACK",
+    "MAX_CHECKS",
+    "MAX_REASONS",
+    "MAX_REASON_LENGTH",
+    "MET",
+    "SKIPPED_CYCLES",
+    "TIMED_OUT",
+    "Count",
+    "Tally",
+]
 
 MAX_CHECKS: Final = 200
 """Names of checks of one worker, as far as the scenario's own metrics leave room; the rest is in `check: (other)`."""
@@ -23,6 +33,7 @@ MAX_REASONS: Final = 50
 """Distinct reasons given to `user.fail` in one worker; the rest is `fail: (other)`."""
 MAX_REASON_LENGTH: Final = 100
 SKIPPED_CYCLES: Final = "pace: skipped cycles"
+HELD_BACK: Final = "cap: requests not started"
 MET: Final = "rendezvous: met"
 TIMED_OUT: Final = "rendezvous: timed out"
 _VARIES: Final = "keep what varies (numbers, ids) out of them"
@@ -67,6 +78,8 @@ class Tally:
         self.met: Count | None = None
         self.timed_out: Count | None = None
         """Users at a rendez-vous; None: none."""
+        self.held_back: Count | None = None
+        """Requests that the cap of the allow-list did not let start; None: none."""
         self._reasons: dict[str, str] = {}
         self._said: set[object] = set()
 
@@ -92,6 +105,14 @@ class Tally:
         if self.cycles is None:
             self.cycles = self._counted(SKIPPED_CYCLES, "counter")
         self.cycles.add(cycles)
+
+    def over_the_cap(self, text: str) -> None:
+        """A request was not started; text says why."""
+        if self.held_back is None:
+            self.held_back = self._counted(HELD_BACK, "counter")
+        self.held_back.add(1)
+        if self.is_new(("cap", text)):
+            self._note(f"requests were not started: {text}")
 
     def rendezvous(self, ended: Ended) -> None:
         """Whom the end of the load let go is neither."""
@@ -122,10 +143,11 @@ class Tally:
         return True
 
     def _is_full(self) -> bool:
-        # One place is kept for `(other)` itself, one for the skipped cycles, two for who met: a delta takes MAX_CUSTOM.
+        # One place is kept for `(other)` itself, one for the skipped cycles, one for the cap, two for who met: a delta
+        # takes MAX_CUSTOM.
         recorder = self._recorder()
         counted = len(recorder.customs) if recorder is not None else 0
-        return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 4
+        return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 5
 
     def _known(self, text: str) -> str:
         """Without the scenario's secrets: a name leaves the worker."""

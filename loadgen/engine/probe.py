@@ -37,7 +37,7 @@ import psutil
 
 from loadgen.units import NS_PER_US
 
-__all__ = ["Look", "Probe", "busiest_pair", "cpu_limit", "memory_limits", "own_addresses"]
+__all__ = ["Look", "Probe", "addresses_of", "busiest_pair", "cpu_limit", "memory_limits", "own_addresses"]
 
 _CLOSE_AT: Final = 0.5
 """Of the local ports, used by all sockets together: from here on those of each remote address are counted."""
@@ -231,6 +231,15 @@ def own_addresses() -> list[str]:
     families = (socket.AF_INET, socket.AF_INET6)
     found = [a for addresses in psutil.net_if_addrs().values() for a in addresses if a.family in families]
     return [a.address for a in found if "%" not in a.address]
+
+
+def addresses_of(host: str) -> tuple[str, ...]:
+    """What the resolver of this machine says; none where it knows none. Blocking."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(dict.fromkeys(str(info[4][0]) for info in found))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -389,7 +389,12 @@ _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_NACK, m.Nack, pb.Nack),
     _Kind(pb.TYPE_CLOCK_PING, m.ClockPing, pb.ClockPing),
     _Kind(pb.TYPE_CLOCK_PONG, m.ClockPong, pb.ClockPong),
-    _Kind(pb.TYPE_PREPARE, m.Prepare, pb.Prepare, {"weights": (_weights, _weights), "digests": (_texts, _texts)}),
+    _Kind(
+        pb.TYPE_PREPARE,
+        m.Prepare,
+        pb.Prepare,
+        {"weights": (_weights, _weights), "digests": (_texts, _texts), "control_plane": (_texts, _texts)},
+    ),
     _Kind(pb.TYPE_BUNDLE_REQUEST, m.BundleRequest, pb.BundleRequest),
     _Kind(pb.TYPE_BUNDLE_CHUNK, m.BundleChunk, pb.BundleChunk),
     _Kind(pb.TYPE_READY, m.Ready, pb.Ready),

@@ -26,6 +26,7 @@ from loadgen.profiles.stage import Stage
 __all__ = [
     "ADJUSTABLE_MINOR",
     "FROM_AGENTS",
+    "GUARDED_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
     "Ack",
@@ -61,9 +62,11 @@ __all__ = [
 
 PROTOCOL_MAJOR = 1
 """Peers of another major are refused by name. A controller reads agents of its own minor and of older ones."""
-PROTOCOL_MINOR = 2
+PROTOCOL_MINOR = 3
 ADJUSTABLE_MINOR = 2
 """The first that knows Adjust."""
+GUARDED_MINOR = 3
+"""The first that keeps to an allow-list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,12 @@ class Prepare:
     digests: tuple[str, ...] = ()
     """Of each load what its own times were told by where the run was ordered (`loadgen.profiles.timed.digest_of`);
     empty for loads without any. A worker that comes to others refuses."""
+    allow_json: bytes = b""
+    """What may be loaded: `loadgen.allow.AllowList` as JSON. Empty: no list is demanded."""
+    control_plane: tuple[str, ...] = ()
+    """Never targets: HOST:PORT of the controller's sockets. An agent adds where it reaches it."""
+    signature: bytes = b""
+    """Of the bundle, by the controller's signing key; empty where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +331,8 @@ class Stop:
     run_id: str
     reason: str
     now: bool = False
+    kill: bool = False
+    """With `now`: nobody is waited for. A worker that has not ended within a moment is killed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loadgen.allow import AllowList
+from loadgen.signing import Signer
 from loadgen.wire.keys import ControllerKeys, load_controller
 from loadgen_controller.api_files import ApiFiles
+from loadgen_controller.guard import read_permits
 from loadgen_controller.loops import new_loop
 from loadgen_controller.options import Wrongs, parse_endpoint
-from loadgen_controller.scenario import AllowOption
+from loadgen_controller.scenario import AllowOption, ListOption, SignOption
 from loadgen_controller.service import Service
 from loadgen_controller.station import Station
 from loadgen_controller.stopping import Stopping
@@ -30,7 +33,7 @@ EXAMPLES = """[bold]Examples[/bold]
 
 loadgen controller --keys keys
 
-loadgen controller --keys keys --listen 0.0.0.0:5557 --api 0.0.0.0:5558
+loadgen controller --keys keys --listen 0.0.0.0:5557 --api 0.0.0.0:5558 --allow allow.toml
 
 loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token"""
 
@@ -48,6 +51,8 @@ class Setting:
     tokens: Tokens | None
     tls: Tls | None
     allowed: tuple[str, ...]
+    allow: AllowList | None = None
+    signer: Signer | None = None
 
 
 def main(
@@ -56,6 +61,8 @@ def main(
     api: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where clients come to.")] = "127.0.0.1:5558",
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs' folders are made.")] = Path("runs"),
     i_may_load: AllowOption = None,
+    allow: ListOption = None,
+    sign_with: SignOption = None,
 ) -> None:
     """Keep a fleet of agents and conduct runs on it, one after another or at once on different agents.
 
@@ -73,12 +80,13 @@ def main(
     own = wrongs.catch(lambda: load_controller(keys))
     tokens = wrongs.catch(lambda: Tokens(files.tokens) if files.tokens.exists() else None)
     tls = wrongs.catch(lambda: Tls.read(files.certificate, files.key) if files.certificate.exists() else None)
+    listed, signer = read_permits(wrongs, listen, keys, allow, sign_with)
     if not wrongs.found:
         wrongs.catch(lambda: check_bind(api, tls, tokens))
     wrongs.check()
     assert own is not None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    setting = Setting(own, listen, api, runs_dir, tokens, tls, tuple(i_may_load or ()))
+    setting = Setting(own, listen, api, runs_dir, tokens, tls, tuple(i_may_load or ()), listed, signer)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve(setting, typer.echo))
 
@@ -89,7 +97,7 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
 
     stopped = asyncio.Event()
     async with Station(setting.keys, setting.listen) as station:
-        service = Service(station, setting.runs_dir, setting.allowed)
+        service = Service(station, setting.runs_dir, setting.allowed, allow=setting.allow, signer=setting.signer)
 
         def stop(reason: str, now: bool) -> None:
             service.stop_all(f"the controller was {reason}", now)

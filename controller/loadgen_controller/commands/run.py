@@ -8,26 +8,31 @@ import json
 import secrets
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 
+from loadgen.allow import AllowList, as_address
 from loadgen.bundle import pack
+from loadgen.dsl.allowed import Limits
 from loadgen.dsl.reading.loader import Scenario
 from loadgen.errors import BundleError, Fault, ScenarioError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
 from loadgen.report.tables import final_report
+from loadgen.signing import Signer
 from loadgen.wire.keys import ControllerKeys, load_controller
 from loadgen_controller.answering import asked
 from loadgen_controller.api_place import Place
 from loadgen_controller.conductor import Conductor, Processes, Result
 from loadgen_controller.embedded import EmbeddedAgents
+from loadgen_controller.guard import check_allowed, read_permits, resolve
 from loadgen_controller.live import show
 from loadgen_controller.loops import new_loop
 from loadgen_controller.options import Wrongs, parse_endpoint
@@ -42,11 +47,13 @@ from loadgen_controller.scenario import (
     JsonOption,
     KeysOption,
     ListenOption,
+    ListOption,
     ParamOption,
     QuietOption,
     RateOption,
     RegionsOption,
     ResolveOption,
+    SignOption,
     TargetOption,
     UsersOption,
     load_scenario,
@@ -75,6 +82,14 @@ loadgen run checkout.py --listen 0.0.0.0:5700 --keys keys --wait 6
 loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token
 
 loadgen run checkout.py --quiet --json result.json"""
+
+FuseOption = Annotated[
+    bool,
+    typer.Option(
+        "--error-fuse/--no-error-fuse",
+        help="Stop a run that mostly fails: more than half for 30 s. Off where all is on this machine.",
+    ),
+]
 
 
 def main(
@@ -109,6 +124,9 @@ def main(
     controller: ControllerOption = None,
     ca: CaOption = None,
     token_file: TokenFileOption = None,
+    allow: ListOption = None,
+    sign_with: SignOption = None,
+    error_fuse: FuseOption = True,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
 
@@ -123,6 +141,8 @@ def main(
     if json_path is not None and not json_path.parent.is_dir():
         wrongs.add(f"--json: there is no folder {json_path.parent}")
     placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1, place=place)
+    placement.has_fuse = error_fuse
+    _read_permits(wrongs, placement, allow, sign_with, i_may_load or ())
     with ExitStack() as stack:
         if is_url(file):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-url-")))
@@ -142,6 +162,7 @@ def main(
             allowed=i_may_load or (),
             needs_secrets=listen is None and place is None,
             seed=secrets.randbelow(2**32),
+            allow=placement.allow,
         )
         return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet)
 
@@ -158,6 +179,9 @@ class Placement:
     workers: int = 1
     """Of each agent on this machine."""
     keys: ControllerKeys | None = None
+    allow: AllowList | None = None
+    signer: Signer | None = None
+    has_fuse: bool = True
     place: Place | None = None
     """Of the controller that the run is left to."""
 
@@ -236,6 +260,17 @@ def _check_placement(
             wrongs.add(f"{option} is for agents that were started elsewhere", "add --listen HOST:PORT")
 
 
+def _read_permits(
+    wrongs: Wrongs, placement: Placement, allow: Path | None, sign_with: Path | None, named: Iterable[str]
+) -> None:
+    if allow is not None and named:
+        wrongs.add("--i-may-load beside --allow: the list decides", "leave it out")
+    if allow is not None and placement.place is not None:
+        wrongs.add("--allow beside --controller: the controller has its own list", "leave it out")
+    listen = placement.listen
+    placement.allow, placement.signer = read_permits(wrongs, listen, placement.keys_dir, allow, sign_with)
+
+
 def _order(scenario: Scenario, placement: Placement) -> Order:
     spec = scenario.plan.spec()
     try:
@@ -253,7 +288,17 @@ def _order(scenario: Scenario, placement: Placement) -> Order:
         agents=placement.wait or len(spec.regions) * (placement.per_region if placement.is_embedded else 1),
         placement="embedded" if placement.is_embedded else "fleet",
         overrides_json=scenario.plan.overrides.to_json(),
+        allow=placement.allow,
+        limits=Limits() if placement.allow is None else check_allowed(spec, scenario.plan.http, placement.allow),
+        signature=b"" if placement.signer is None else placement.signer.sign(bundle.sha256),
+        has_fuse=placement.has_fuse and not (placement.is_embedded and _is_here(scenario)),
     )
+
+
+def _is_here(scenario: Scenario) -> bool:
+    """All targets are on this machine: nobody else is hurt, and breaking points are looked for."""
+    hosts = [urlsplit(url).hostname or "" for url in (scenario.plan.target, *scenario.plan.targets.values())]
+    return all((found := resolve(host)) and all(as_address(one).is_loopback for one in found) for host in hosts)
 
 
 def _run(order: Order, placement: Placement, console: Console | None) -> Result:

@@ -14,7 +14,7 @@ class StartPart(_message.Message):
     def __init__(self, order: _Optional[_Union[Order, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Order(_message.Message):
-    __slots__ = ("spec_json", "overrides_json", "scenario", "plan", "seed", "agents", "bundle_sha256", "bundle_bytes")
+    __slots__ = ("spec_json", "overrides_json", "scenario", "plan", "seed", "agents", "bundle_sha256", "bundle_bytes", "no_error_fuse", "signature")
     SPEC_JSON_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_JSON_FIELD_NUMBER: _ClassVar[int]
     SCENARIO_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +23,8 @@ class Order(_message.Message):
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NO_ERROR_FUSE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     spec_json: bytes
     overrides_json: bytes
     scenario: str
@@ -31,7 +33,9 @@ class Order(_message.Message):
     agents: int
     bundle_sha256: str
     bundle_bytes: int
-    def __init__(self, spec_json: _Optional[bytes] = ..., overrides_json: _Optional[bytes] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., seed: _Optional[int] = ..., agents: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ...) -> None: ...
+    no_error_fuse: bool
+    signature: bytes
+    def __init__(self, spec_json: _Optional[bytes] = ..., overrides_json: _Optional[bytes] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., seed: _Optional[int] = ..., agents: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., no_error_fuse: bool = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("run_id", "folder")

@@ -193,7 +193,7 @@ class ClockPong(_message.Message):
     def __init__(self, agent_ns: _Optional[int] = ..., controller_ns: _Optional[int] = ...) -> None: ...
 
 class Prepare(_message.Message):
-    __slots__ = ("run_id", "generation", "bundle_sha256", "bundle_bytes", "scenario", "plan", "overrides_json", "seed", "index", "weights", "interval_ns", "bundle_dir", "worker", "workers", "life", "digests")
+    __slots__ = ("run_id", "generation", "bundle_sha256", "bundle_bytes", "scenario", "plan", "overrides_json", "seed", "index", "weights", "interval_ns", "bundle_dir", "worker", "workers", "life", "digests", "allow_json", "control_plane", "signature")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +210,9 @@ class Prepare(_message.Message):
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     LIFE_FIELD_NUMBER: _ClassVar[int]
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_JSON_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_PLANE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     generation: int
     bundle_sha256: str
@@ -226,7 +229,10 @@ class Prepare(_message.Message):
     workers: int
     life: int
     digests: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., overrides_json: _Optional[bytes] = ..., seed: _Optional[int] = ..., index: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ..., interval_ns: _Optional[int] = ..., bundle_dir: _Optional[str] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ..., life: _Optional[int] = ..., digests: _Optional[_Iterable[str]] = ...) -> None: ...
+    allow_json: bytes
+    control_plane: _containers.RepeatedScalarFieldContainer[str]
+    signature: bytes
+    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., overrides_json: _Optional[bytes] = ..., seed: _Optional[int] = ..., index: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ..., interval_ns: _Optional[int] = ..., bundle_dir: _Optional[str] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ..., life: _Optional[int] = ..., digests: _Optional[_Iterable[str]] = ..., allow_json: _Optional[bytes] = ..., control_plane: _Optional[_Iterable[str]] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class BundleRequest(_message.Message):
     __slots__ = ("sha256", "offset")
@@ -771,14 +777,16 @@ class Ack(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class Stop(_message.Message):
-    __slots__ = ("run_id", "reason", "now")
+    __slots__ = ("run_id", "reason", "now", "kill")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     NOW_FIELD_NUMBER: _ClassVar[int]
+    KILL_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     reason: str
     now: bool
-    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., now: bool = ...) -> None: ...
+    kill: bool
+    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., now: bool = ..., kill: bool = ...) -> None: ...
 
 class Fin(_message.Message):
     __slots__ = ("run_id", "epoch", "last_seq", "totals", "recorded", "started_at_ns", "reason")

@@ -1,0 +1,182 @@
+"""Who may be loaded, end to end: the list decides, at the controller and at each connection of the agents."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from loadgen.engine.probe import own_addresses
+from loadgen.signing import make
+from loadgen.wire.keyfolder import add_agent, handout, init_keys
+from tests.support.arrivals import arrivals
+from tests.support.run import loadgen, started
+from tests.support.scenarios import write
+
+SCENARIO = '''
+"""One page."""
+
+from loadgen import Plan, User, {load}, journey
+
+
+@journey
+async def browse(user: User) -> None:
+    await user.http.get("/", follow_redirects=True)
+
+
+plan = Plan(target="{url}", load={of}, mix=browse)
+'''
+
+GREEDY = '''
+"""Asks for much more than its iterations say."""
+
+from loadgen import Plan, User, arrivals, journey
+from loadgen.errors import RequestFailed
+
+
+@journey
+async def browse(user: User) -> None:
+    for _ in range(10):
+        try:
+            await user.http.get("/")
+        except RequestFailed as failure:
+            assert failure.outcome == "over the cap"
+
+
+plan = Plan(target="{url}", load=arrivals("100/s").hold("6s"), mix=browse)
+'''
+
+
+def listed(folder: Path, host: str = "127.0.0.0/8", more: str = "") -> str:
+    path = folder / "allow.toml"
+    path.write_text(f'[[allow]]\nhost = "{host}"\nowner = "us"\nexpires = 2999-01-01\n{more}\n')
+    return str(path)
+
+
+def scenario(folder: Path, url: str, load: str = "arrivals", of: str = 'arrivals("10/s").hold("2s")') -> str:
+    return str(write(folder / "scenario", SCENARIO.replace("{load}", load).replace("{of}", of).replace("{url}", url)))
+
+
+@contextmanager
+def agent(address: str, keys: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    command = [
+        sys.executable,
+        "-m",
+        "loadgen_agent.cli",
+        "--controller",
+        address,
+        "--region",
+        "local",
+        "--keys",
+        str(keys),
+    ]
+    with subprocess.Popen([*command, "--workers", "1", *more], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def outcomes(summary: dict[str, object], kind: str = "request") -> dict[str, int]:
+    found: dict[str, int] = {}
+    rows = summary["series"]
+    assert isinstance(rows, list)
+    for row in rows:
+        if row["kind"] == kind and row["region"] == "*" and row["outcome"] != "*" and row.get("step") is None:
+            found[row["outcome"]] = found.get(row["outcome"], 0) + row["count"]
+    return found
+
+
+def test_a_plan_above_the_caps_is_refused_with_all_that_is_too_much(tmp_path: Path) -> None:
+    more = 'max_requests_per_s = 50\nmax_users = 10\nmax_duration = "5s"'
+    with arrivals() as target:
+        path = scenario(tmp_path, target.url, of='arrivals("60/s").hold("1m")')
+        done = loadgen("run", path, "--allow", listed(tmp_path, more=more), runs_dir=tmp_path / "runs")
+
+    assert done.exit_code == 2
+    said = " ".join(done.err.split())
+    for text in ("60 iterations/s are asked for", "50 requests/s", "no max_users=", "60 s of load are asked for"):
+        assert text in said
+    assert not target.at_s
+
+
+def test_a_target_that_is_not_listed_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with arrivals() as target:
+        path = scenario(tmp_path, target.url)
+        done = loadgen("run", path, "--allow", listed(tmp_path, "10.0.0.0/8"), runs_dir=tmp_path / "runs")
+
+    assert done.exit_code == 2
+    assert "no entry of the allow-list names it" in " ".join(done.err.split())
+    assert not target.at_s
+
+
+def test_agents_on_other_hosts_need_a_list(tmp_path: Path) -> None:
+    init_keys(tmp_path / "keys")
+    add_agent(tmp_path / "keys", "agent")
+    path = scenario(tmp_path, "http://127.0.0.1:1")
+    args = ("run", path, "--listen", "0.0.0.0:0", "--keys", str(tmp_path / "keys"))
+    done = loadgen(*args, runs_dir=tmp_path / "runs")
+
+    assert done.exit_code == 2
+    assert "an allow-list has to say what may be loaded" in " ".join(done.err.split())
+
+
+def test_never_more_than_the_cap_in_any_second_although_ten_times_as_much_is_asked(tmp_path: Path) -> None:
+    """F29. 100 iterations/s of ten requests each, three agents of two workers, a cap of 100 requests/s."""
+    with arrivals() as target:
+        path = str(write(tmp_path / "scenario", GREEDY.replace("{url}", target.url)))
+        allow = listed(tmp_path, more="max_requests_per_s = 100")
+        args = ("run", path, "--allow", allow, "--regions", "a=1,b=1,c=1", "--workers", "2", "--no-error-fuse")
+        done = loadgen(*args, runs_dir=tmp_path / "runs")
+
+    assert target.busiest_second() <= 102, done.out
+    assert len(target.at_s) >= 0.9 * 600
+    held_back = next(row for row in done.summary["custom"] if row["name"] == "cap: requests not started")
+    assert held_back["total"] + len(target.at_s) == 6_000
+    assert "requests were not started: the allow-list admits 100 requests/s" in " ".join(done.out.split())
+
+
+def test_a_redirect_leads_nowhere_and_the_run_ends_fast_with_the_reason(tmp_path: Path) -> None:
+    """F28: the target is on the list, and where it sends everybody is not."""
+    with arrivals() as target, arrivals() as inner:
+        target.moved_to = inner.url
+        path = scenario(tmp_path, target.url, of='arrivals("20/s").hold("30s")')
+        allow = listed(tmp_path, more=f"ports = [{target.port}]")
+        done = loadgen("run", path, "--allow", allow, runs_dir=tmp_path / "runs")
+
+    assert not inner.at_s
+    assert target.at_s
+    assert "not allowed: port" in done.out
+    assert done.exit_code == 2
+
+
+@pytest.mark.parametrize("signed_by", ["", "ours", "theirs"])
+def test_an_agent_takes_only_bundles_that_are_signed_by_whom_it_trusts(tmp_path: Path, signed_by: str) -> None:
+    """F27. And an agent on another host takes part where there is a list."""
+    address = next((one for one in own_addresses() if ":" not in one and not one.startswith("127.")), "127.0.0.1")
+    keys = tmp_path / "keys"
+    init_keys(keys)
+    add_agent(keys, "agent")
+    for name in ("ours", "theirs"):
+        make(tmp_path / name)
+    signing = ("--sign-with", str(tmp_path / signed_by / "signing.key")) if signed_by else ()
+    with arrivals() as target:
+        path = scenario(tmp_path, target.url)
+        args = ("run", path, "--listen", f"{address}:0", "--keys", str(keys), "--allow", listed(tmp_path), *signing)
+        with started(*args, runs_dir=tmp_path / "runs") as run:
+            assert run.stdout is not None
+            line = run.stdout.readline()
+            while "listening on" not in line:
+                assert line, "it ended"
+                line = run.stdout.readline()
+            with agent(line.split()[2], handout(keys, "agent"), "--signed-by", str(tmp_path / "ours" / "signing.pub")):
+                said = line + run.stdout.read()
+                code = run.wait(60)
+
+    assert (code, len(target.at_s)) == ((0, 20) if signed_by == "ours" else (5, 0)), said
+    if signed_by != "ours":
+        assert ("is not signed" if not signed_by else "is not of the key") in " ".join(said.split())
