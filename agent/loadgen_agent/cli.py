@@ -29,7 +29,7 @@ _EXAMPLES = """\
 examples:
   loadgen keys init ./keys                                 once, where the controller runs
   loadgen keys agent ./keys eu us-1                        then copy ./keys/copy-to/eu to that host, as its ./keys
-  loadgen run checkout.py --listen 0.0.0.0:5557 --keys ./keys --wait 2
+  loadgen run checkout.py --listen 0.0.0.0:5557 --keys ./keys --allow allow.toml
   loadgen-agent --controller 10.0.0.7:5557 --region eu-west-1 --keys ./keys
   loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --id us-1
   loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --workers 4 --pin

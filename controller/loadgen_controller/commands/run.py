@@ -77,7 +77,7 @@ loadgen run checkout.py --regions us-east-1=2,eu-west-1=1 --agents-per-region 2
 
 loadgen run checkout.py --rate 20000/s --workers 4
 
-loadgen run checkout.py --listen 0.0.0.0:5700 --keys keys --wait 6
+loadgen run checkout.py --listen 0.0.0.0:5700 --keys keys --allow allow.toml --wait 6
 
 loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token
 
