@@ -271,7 +271,7 @@ class Service:
         raise UsageError(f"run {folder.name} does not go on", hint=f"loadgen watch {folder.name} shows what it came to")
 
     def _permitted(self, order: Order) -> Order:
-        """The order, with what holds for it; what its client says of that counts for nothing. Blocking: names are resolved.
+        """The order with what holds for it, whatever its client says of that. Blocking: names are resolved.
 
         Raises:
             UsageError: it may not be run here.
