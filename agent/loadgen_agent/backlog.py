@@ -205,13 +205,14 @@ class Backlog:
             first.is_full = True
             return True
         self._in_memory_bytes += len(data) - len(first.data) - len(second.data)
+        both = Sheet(data, joint.seq, joint.start_ns, joint.end_ns, len(data), joint.new_series)
+        both.is_full = second.is_full
+        if self._shelf is not None:
+            both.place = self._shelf.put(data)
         for sheet in (first, second):
             self._drop(sheet)
-        sheets[at] = Sheet(data, joint.seq, joint.start_ns, joint.end_ns, len(data), joint.new_series)
-        sheets[at].is_full = second.is_full
+        sheets[at] = both
         del sheets[at + 1]
-        if self._shelf is not None:
-            sheets[at].place = self._shelf.put(data)
         return True
 
     def _drop(self, sheet: Sheet) -> None:
@@ -223,10 +224,11 @@ class Backlog:
 
     def _again(self, sheet: Sheet, delta: Delta) -> None:
         """Its number has changed: those before it were joined."""
-        self._drop(sheet)
-        sheet.data, sheet.seq = encode(delta), delta.seq
+        before = replace(sheet)
+        sheet.data, sheet.seq, sheet.place = encode(delta), delta.seq, None
         if self._shelf is not None:
             sheet.place = self._shelf.put(sheet.data)
+        self._drop(before)
 
     def _lose(self, sheet: Sheet, seq: int) -> None:
         """What stands for a damaged one: its number, and the word that it is lost. It covers no time."""

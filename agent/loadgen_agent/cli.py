@@ -18,6 +18,7 @@ from loadgen.signing import PUBLIC_NAME, Verifier
 from loadgen.wire.keys import check_agent_id, load_agent
 from loadgen_agent.host import cores, cpu_count, host_name, raise_file_limit
 from loadgen_agent.lifecycle import Exit
+from loadgen_agent.spool import default_root
 from loadgen_agent.supervisor import Supervisor, Terms
 from loadgen_agent.workers import MAX_WORKERS, Crewing
 
@@ -74,6 +75,7 @@ async def _serve(args: argparse.Namespace) -> Exit:
         hand_over_s=hand_over_s,
         with_parent=args.with_parent,
         verifier=_verifier(args),
+        spool=None if args.with_parent else args.spool or default_root(),
     )
     workers = args.workers or cpu_count()
     crewing = Crewing(workers, cores() if args.pin and workers > 1 else ())
@@ -109,6 +111,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_workers,
         metavar="N",
         help="processes that share its load (default: one a CPU that it may use, a CPU limit rounded down)",
+    )
+    parser.add_argument(
+        "--spool",
+        type=Path,
+        metavar="DIR",
+        help="where to keep up to 64 MiB that could not be delivered, also for the next process of this --id"
+        " (default: ~/.local/state/loadgen/spool)",
     )
     parser.add_argument("--pin", action="store_true", help="keep each worker on a CPU of its own (Linux)")
     parser.add_argument(

@@ -16,6 +16,7 @@ sum of several workers.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from loadgen.measure.delta import Counters, Delta
@@ -40,7 +41,8 @@ class Ledger:
         self, run_id: str, agent: str, epoch: int, shelf: Shelf | None = None, room_bytes: int = ROOM_BYTES
     ) -> None:
         self._run_id, self._agent, self._epoch, self._shelf = run_id, agent, epoch, shelf
-        self._backlog = Backlog(Delta(agent, epoch, 0, 0, 0, run_id=run_id), shelf, room_bytes)
+        self._blank = Delta(agent, epoch, 0, 0, 0, run_id=run_id)
+        self._backlog = Backlog(self._blank, shelf, room_bytes)
         self._kept: deque[Sheet] = deque()
         """Numbered, seq `acked + 1` and on."""
         self._sent = 0
@@ -55,6 +57,33 @@ class Ledger:
         """The number that is given next."""
         self._fin: Fin | None = None
         self._fin_sent_ns: int | None = None
+        self._is_left_over, self._window = False, WINDOW
+
+    @classmethod
+    def left_over(cls, run_id: str, agent: str, epoch: int, deltas: Sequence[Delta], note: str = "") -> Ledger:
+        """The book of an earlier process, from what its spool holds. It has no Fin: nobody knows what came after.
+
+        What it had sent has the numbers that it was sent under. Of what it had not, some may be left out, since deltas
+        were joined or cannot be read: empty ones take their places. One at a time is sent, until the controller
+        has taken one: it may know nothing of that run.
+
+        Args:
+            note: goes with the first of them.
+        """
+        book = cls(run_id, agent, epoch)
+        book._is_left_over, book._window = True, 1
+        if not deltas:
+            return book
+        book._next = deltas[0].seq
+        for delta in deltas:
+            book._fill(range(book._next, delta.seq), delta)
+            if delta.seq < book._next:
+                delta = replace(delta, seq=book._next)
+            if note:
+                delta, note = replace(delta, health=replace(delta.health, notes=(*delta.health.notes, note))), ""
+            book._kept.append(_sheet(delta))
+            book._next += 1
+        return book
 
     @property
     def last_seq(self) -> int:
@@ -68,6 +97,16 @@ class Ledger:
     @property
     def sent(self) -> int:
         return self.acked + self._sent
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """(run, epoch)"""
+        return self._run_id, self._epoch
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left that is not acknowledged."""
+        return not self._unacked
 
     @property
     def is_closed(self) -> bool:
@@ -126,8 +165,15 @@ class Ledger:
 
     def ack(self, epoch: int, seq: int, now_ns: int) -> None:
         """Everything up to `seq` is durable. Late, repeated and impossible ones change nothing."""
+        if epoch == self._epoch and self._is_left_over and -1 <= seq < self.acked:
+            kept, self._kept = self._kept, deque()
+            self._fill(range(seq + 1, self._next - len(kept)), self._blank)
+            self._kept += kept
+            self._sent = 0
+            return
         if epoch != self._epoch or not self.acked < seq < self._next:
             return
+        self._window = WINDOW
         gone = seq - self.acked
         for _ in range(gone):
             sheet = self._kept.popleft()
@@ -148,7 +194,7 @@ class Ledger:
         if self._sent == len(self._kept) < WINDOW and self._backlog.is_ready:
             self._kept.append(self._backlog.take(self._next))
             self._next += 1
-        if self._sent < min(len(self._kept), WINDOW):
+        if self._sent < min(len(self._kept), self._window):
             return self._kept[self._sent].data
         # The Fin after the last delta: a controller that has it knows that nothing else comes.
         if self._fin is None or self._sent < self._unacked:
@@ -156,6 +202,12 @@ class Ledger:
         if self._fin_sent_ns is not None and now_ns - self._fin_sent_ns < FIN_AGAIN_NS:
             return None
         return encode(replace(self._fin, last_seq=self.last_seq))
+
+    def _fill(self, seqs: Iterable[int], at: Delta) -> None:
+        """Empty deltas of no time, at the beginning of `at`, for numbers that nothing stands for."""
+        for seq in seqs:
+            self._kept.append(_sheet(replace(self._blank, seq=seq, start_ns=at.start_ns, end_ns=at.start_ns)))
+            self._next = max(self._next, seq + 1)
 
     def was_sent(self, now_ns: int) -> None:
         """What `next_due` returned is on its way."""
@@ -165,3 +217,8 @@ class Ledger:
             self._sent += 1
         else:
             self._fin_sent_ns = now_ns
+
+
+def _sheet(delta: Delta) -> Sheet:
+    data = encode(delta)
+    return Sheet(data, delta.seq, delta.start_ns, delta.end_ns, len(data))

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from loadgen.allow import as_address
@@ -79,6 +80,7 @@ from loadgen_agent.lifecycle import (
 )
 from loadgen_agent.lifecycle import Fetch as FetchBundle
 from loadgen_agent.link import Link
+from loadgen_agent.spool import Leftover, Spool, Spools
 from loadgen_agent.workers import Answers, Crewing, Workers
 
 __all__ = ["Supervisor", "Terms"]
@@ -116,6 +118,8 @@ class Terms:
     """To leave when the process that started it is gone."""
     verifier: Verifier | None = None
     """Who signs bundles that this agent runs; None: any that come from its controller."""
+    spool: Path | None = None
+    """Where to keep what is not delivered, beyond the memory and the process."""
 
 
 class Supervisor:
@@ -147,6 +151,10 @@ class Supervisor:
         self._agent = Agent()
         self._lease_ns = 8 * NS_PER_S
         self._ledger: Ledger | None = None
+        self._spools = _spools(terms.spool, agent) if terms.spool is not None else None
+        self._spool: Spool | None = None
+        self._left = self._left_over()
+        """What earlier processes of this name did not deliver."""
         self._fetch: Fetch | None = None
         self._cache = Cache()
         self._workers: Workers | None = None
@@ -199,15 +207,16 @@ class Supervisor:
             await asyncio.gather(*lasting, *self._tasks, *self._endings, return_exceptions=True)
             self._link.close()
             self._cache.clear()
+            self._put_away()
+            if self._spools is not None:
+                self._spools.close()
 
     # -- what comes in -------------------------------------------------------------------------
 
     def _on_message(self, message: Message) -> None:
         match message:
             case Ack(run_id, epoch, seq):
-                if self._ledger is not None and run_id == self._agent.run_id:
-                    self._ledger.ack(epoch, seq, time.perf_counter_ns())
-                    self._pump()
+                self._on_ack(run_id, epoch, seq)
             case BundleChunk():
                 self._on_chunk(message)
             case Welcome():
@@ -221,6 +230,32 @@ class Supervisor:
                 log.warning("the controller could not use what was sent: %s", reason)
             case _:
                 log.warning("an agent has no use for %s", type(message).__name__)
+
+    def _left_over(self) -> list[tuple[Ledger, Leftover]]:
+        found = []
+        for left in self._spools.leftovers() if self._spools is not None else ():
+            note = ""
+            if left.damaged:
+                note = f"{left.damaged} records of its spool cannot be read: what they held is lost"
+                log.error("%s: %s", left.folder, note)
+            log.info("an earlier process of %s left %d deltas of %s", self._id, len(left.deltas), left.run_id)
+            if not left.deltas:
+                left.remove()
+                continue
+            found.append((Ledger.left_over(left.run_id, self._id, left.epoch, left.deltas, note), left))
+        return found
+
+    def _on_ack(self, run_id: str, epoch: int, seq: int) -> None:
+        now_ns = time.perf_counter_ns()
+        if self._ledger is not None and self._ledger.place == (run_id, epoch):
+            self._ledger.ack(epoch, seq, now_ns)
+        for left in [one for one in self._left if one[0].place == (run_id, epoch)]:
+            left[0].ack(epoch, seq, now_ns)
+            if left[0].is_empty:
+                log.info("what an earlier process had left of %s is handed over", run_id)
+                left[1].remove()
+                self._left.remove(left)
+        self._pump()
 
     def _event(self, event: Event) -> None:
         before = self._agent
@@ -239,9 +274,9 @@ class Supervisor:
                 self._link.measure_clock()
                 self._untold |= self._waiting.keys()
                 self._tell_waiting()
-                if self._ledger is not None:
-                    self._ledger.send_again()
-                    self._pump()
+                for book in self._books:
+                    book.send_again()
+                self._pump()
             case FetchBundle(prepare):
                 self._begin_fetch(prepare)
             case StartWorkers(prepare):
@@ -261,6 +296,7 @@ class Supervisor:
                     self._pump()
             case Forget():
                 self._ledger = self._fetch = self._stopping_ns = self._cut_ns = None
+                self._put_away()
                 self._waiting.clear()
                 self._untold.clear()
                 if self._unpacking is not None:
@@ -343,7 +379,9 @@ class Supervisor:
 
     def _begin_work(self, prepare: Prepare) -> None:
         prepare = replace(prepare, control_plane=(*prepare.control_plane, *self._controller))
-        self._ledger = Ledger(prepare.run_id, self._id, self._agent.epoch)
+        if self._spools is not None:
+            self._spool = self._spools.spool(prepare.run_id, self._agent.epoch)
+        self._ledger = Ledger(prepare.run_id, self._id, self._agent.epoch, self._spool)
         self._workers = Workers(
             prepare,
             self._crewing,
@@ -467,12 +505,23 @@ class Supervisor:
 
     def _pump(self) -> None:
         """Send what is due, as far as the line takes it."""
-        ledger = self._ledger
-        if ledger is None or self._hello_ns is not None:
+        if self._hello_ns is not None:
             return
         now_ns = time.perf_counter_ns()
-        while (data := ledger.next_due(now_ns)) is not None and self._link.send_encoded(data):
-            ledger.was_sent(now_ns)
+        for book in self._books:
+            while (data := book.next_due(now_ns)) is not None and self._link.send_encoded(data):
+                book.was_sent(now_ns)
+
+    @property
+    def _books(self) -> list[Ledger]:
+        """Our own before those of earlier processes."""
+        return [*([self._ledger] if self._ledger is not None else []), *(book for book, _ in self._left)]
+
+    def _put_away(self) -> None:
+        """The spool of the run: what it still holds is for the next process."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
 
     def _watch_load(self, now_ns: int) -> None:
         """The dead-man switch, and workers that do not stop."""
@@ -534,3 +583,11 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._done.done():
             self._done.set_exception(error)
+
+
+def _spools(root: Path, agent: str) -> Spools | None:
+    try:
+        return Spools(root, agent)
+    except OSError as error:
+        log.warning("no spool in %s, what is not delivered is kept in memory: %s", root, error.strerror or error)
+        return None

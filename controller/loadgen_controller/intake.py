@@ -220,7 +220,7 @@ class Intake:
     def _acknowledge(self, agent: str, epoch: int) -> None:
         """What is durable; the agent goes on from there."""
         member, seq = self._fleet.get(agent), self._books.durable.get(agent, -1)
-        if member is not None and member.epoch == epoch:
+        if member is not None and member.epoch >= epoch:  # a later process hands over what an earlier one had left
             self._desk.send(member.identity, Ack(self._books.run_id, epoch, seq))
 
     def _fin(self, agent: str, fin: Fin) -> None:

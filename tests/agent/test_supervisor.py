@@ -78,7 +78,7 @@ class Stage:
     """One agent and its controller."""
 
     def __init__(self, bundle: Bundle, terms: Terms, crewing: Crewing) -> None:
-        controller_keys, agents = key_ring("eu")
+        self.keys = controller_keys, agents = key_ring("eu")
         self.controller = FakeController(controller_keys, bundle=bundle.data, sha256=bundle.sha256)
         self.agent = Supervisor(self.controller.address, "eu-west-1", "eu", agents["eu"], terms, WORKER, crewing)
         self.running = asyncio.create_task(self.agent.run())
@@ -558,3 +558,32 @@ async def test_no_worker_and_no_folder_is_left_behind(bundle: Bundle) -> None:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
         assert not folder.exists()
+
+
+async def test_an_agent_that_is_started_again_hands_over_what_the_one_before_had_left(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    terms = Terms(spool=tmp_path / "spool")
+    async with stage(bundle, terms) as s:
+        await s.controller.start("steady")
+        await until(lambda: len(s.controller.taken) >= 3)
+        s.controller.is_mute = True
+        before = len(s.controller.taken)
+        await until(lambda: s.agent._ledger is not None and s.agent._ledger.last_seq > before + 20)
+        assert s.agent._ledger is not None
+        last_seq = s.agent._ledger.last_seq
+        s.running.cancel()
+        await asyncio.gather(s.running, return_exceptions=True)
+        s.controller.is_mute, s.controller.epoch = False, 2
+        _, agents = s.keys
+        again = Supervisor(s.controller.address, "eu-west-1", "eu", agents["eu"], terms, WORKER)
+        running = asyncio.create_task(again.run())
+        try:
+            await until(lambda: len(s.controller.taken) >= last_seq)
+            await until(lambda: not again._left)
+            assert {delta.epoch for delta in s.controller.taken} == {1}
+            assert [delta.seq for delta in s.controller.taken] == list(range(len(s.controller.taken)))
+            assert list((tmp_path / "spool").rglob("*.spool")) == []
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
