@@ -17,6 +17,7 @@ from loadgen.dsl.life import BoundJourney
 from loadgen.dsl.plan import Plan
 from loadgen.dsl.tally import Tally
 from loadgen.engine.clock import MonotonicClock, sleep_or_stop, sleep_to
+from loadgen.engine.deal import Deal
 from loadgen.engine.drives import ClosedDrive, CountedDrive, Drive, Mark, OpenDrive
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.rendezvous import END_GRACE_S, Points
@@ -74,6 +75,7 @@ class LaneDrive:
         chance = RandomMix(seed, load, lane.weights) if lane.random else None
         mix = [1.0] if lane.random else lane.weights
         self._share = Share.of(index, weights, mix, worker, workers, lane.max_users)
+        self._deal = Deal(self._share, lane.max_users)
         tags = (("load", lane.name),) if lane.name else ()
         measured, warm = (
             [recorder.journey_series(name, warmup, tags) for name in self.journeys] for warmup in (False, True)
@@ -146,6 +148,24 @@ class LaneDrive:
         self._moved.set()
         return True
 
+    def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> bool:
+        """From `at_ns` after T0 on, the agents have these weights. Also before `run`.
+
+        Returns whether it could: False when nothing is started any more. A load whose shares stay (`stays`) keeps them.
+        """
+        if self._is_over:
+            return False
+        if not isinstance(self._drive, CountedDrive) and not self.stays:
+            self._drive.reassign(number, max(0, at_ns - self._after_ns), weights)
+        return True
+
+    @property
+    def stays(self) -> bool:
+        """Whether what an agent has of the load is nobody else's, whatever becomes of it. See `LaneSpec.stays`."""
+        if isinstance(self._profile, IterationProfile):
+            return True
+        return isinstance(self._profile, UserProfile) and self._has_unique_rows
+
     async def _until_end(self, clock: MonotonicClock, stop: asyncio.Event, driving: asyncio.Task[None]) -> None:
         """Until all that is due has been started, or until `stop`. The end may move meanwhile."""
         stopped = asyncio.ensure_future(stop.wait())
@@ -191,10 +211,10 @@ class LaneDrive:
         profile, share, pool = lane.profile, self._share, self.pool
         if isinstance(profile, UserProfile):
             journey_of = share.journey_of if chance is None else _drawn(chance)
-            return ClosedDrive(profile, share, journey_of, new_life, pool, warmup_ns, skipped)
+            return ClosedDrive(profile, self._deal, journey_of, new_life, pool, warmup_ns, skipped)
         if isinstance(profile, IterationProfile):
             return CountedDrive(profile, share, chance, new_life, pool, warmup_ns, self._mark)
-        return OpenDrive(lane.schedule(), share, chance, pool, warmup_ns, self._mark)
+        return OpenDrive(lane.schedule(), self._deal, chance, pool, warmup_ns, self._mark)
 
 
 async def _first_of(*others: asyncio.Future[Any], own: Sequence[asyncio.Future[Any]]) -> None:

@@ -241,6 +241,16 @@ class Drive:
             whose = f"load {lane.name}" if lane.name else "the load"
             self._recorder.note(f"a change of {whose} came after its end, and was not followed")
 
+    def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
+        """From `at_ns` after T0 on, the agents have these weights; also before `run`, each once, in order.
+
+        Args:
+            number: of the change within the run, from 1.
+            weights: of all agents that ever took part, those that are lost with 0.
+        """
+        for lane in self._lanes:
+            lane.reassign(number, at_ns, weights)
+
     @property
     def left_out(self) -> str:
         """What of the share cannot be taken over from another process, and why; empty where all of it can."""

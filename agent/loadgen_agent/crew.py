@@ -18,6 +18,7 @@ from loadgen.wire.messages import (
     Fin,
     Message,
     Ready,
+    Reassign,
     Refused,
     ReleaseAt,
     SetUp,
@@ -87,8 +88,9 @@ class Crew:
     is_stopping: bool = False
     reason: str = ""
     """Why the last one died."""
-    adjusts: tuple[Adjust, ...] = ()
-    """All that were heard, in order: a process that takes a place hears them before it begins."""
+    adjusts: tuple[Adjust | Reassign, ...] = ()
+    """Changes of the load and of its shares, all that were heard, in order: a process that takes a place hears them
+    before it begins."""
 
     @classmethod
     def of(cls, workers: int) -> Crew:
@@ -118,7 +120,7 @@ class Died:
 class Told:
     """To all of them, by the agent; what is for one of them names it."""
 
-    message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown
+    message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown
 
 
 Event = Said | Died | Told
@@ -201,7 +203,7 @@ def step(crew: Crew, event: Event) -> Moved:
 
     event       | loading        | ready         | running        | coming          | done          | gone, lost
     Ready       | -> ready; the  | illegal       | illegal        | -> running, told| illegal       | illegal
-                | last: answered |               |                | all Adjusts and |               |
+                | last: answered |               |                | all changes and |               |
                 |                |               |                | T0; when        |               |
                 |                |               |                | stopping: lost  |               |
     Refused     | answered       | answered      | as Died        | as Died         | answered      | illegal
@@ -214,7 +216,8 @@ def step(crew: Crew, event: Event) -> Moved:
     StartAt     | illegal        | -> running    | ignored
     ReleaseAt   | to the worker that it names, if that runs and the process is the one that it names
     Steer       | to the first that runs; nobody: ignored, it is asked again
-    Adjust      | the next in number: kept, and to each that is ready or runs; others, and when stopping: ignored
+    Adjust,     | the next in number: kept, and to each that is ready or runs; others, and when stopping: ignored
+    Reassign    |
     Stop        | to each that runs; nobody is replaced from here on
     TearDown    | to the first that is ready or done; nobody: answered with that
 
@@ -229,7 +232,7 @@ def step(crew: Crew, event: Event) -> Moved:
             return _died(crew, event, worker, reason)
 
 
-def _told(crew: Crew, message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown) -> Moved:
+def _told(crew: Crew, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown) -> Moved:
     match message:
         case Steer():
             first = next((worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.RUNNING), None)
@@ -243,7 +246,7 @@ def _told(crew: Crew, message: SetUp | StartAt | Adjust | ReleaseAt | Steer | St
             ready = [worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.READY]
             hands = tuple(replace(h, stage=Stage.RUNNING) if h.stage is Stage.READY else h for h in crew.hands)
             return replace(crew, hands=hands), tuple(TellOne(worker, message) for worker in ready)
-        case Adjust():
+        case Adjust() | Reassign():
             if crew.is_stopping or message.number != len(crew.adjusts) + 1:
                 return crew, ()
             able = [worker for worker, hand in enumerate(crew.hands) if hand.stage in (Stage.READY, Stage.RUNNING)]

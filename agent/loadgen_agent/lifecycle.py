@@ -26,6 +26,7 @@ from loadgen.wire.messages import (
     Message,
     Prepare,
     Ready,
+    Reassign,
     Refused,
     Rejected,
     ReleaseAt,
@@ -154,7 +155,9 @@ class GaveUp:
     reason: str
 
 
-FromController = Welcome | Rejected | Prepare | SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown | Bye
+FromController = (
+    Welcome | Rejected | Prepare | SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown | Bye
+)
 FromWorker = Ready | Refused | SetUpDone | Fin | TornDown
 Event = (
     FromController
@@ -196,7 +199,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class TellWorkers:
-    message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown
+    message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +240,8 @@ def step(agent: Agent, event: Event) -> Moved:
                    |           |             | -> fetching; the same: ready again      |             |             |
     SetUp          | ignored   | ignored     | ignored     | ignored     | to workers  | ignored     | ignored     | ignored
     StartAt        | ignored   | ignored     | ignored     | ignored     | -> running  | ignored     | ignored     | ignored
-    Adjust         | ignored   | ignored     | ignored     | ignored     | to workers  | to workers  | ignored     | ignored
+    Adjust,        | ignored   | ignored     | ignored     | ignored     | to workers  | to workers  | ignored     | ignored
+    Reassign       |           |             |             |             |             |             |             |
     ReleaseAt      | ignored   | ignored     | ignored     | ignored     | ignored     | to workers  | to workers  | ignored
     Steer          | ignored   | ignored     | ignored     | ignored     | ignored     | to workers  | ignored     | ignored
     Stop           | ignored   | ignored     | -> idle     | -> finished | -> finished | -> stopping | to workers  | ignored
@@ -269,6 +273,7 @@ def step(agent: Agent, event: Event) -> Moved:
             | SetUp()
             | StartAt()
             | Adjust()
+            | Reassign()
             | ReleaseAt()
             | Steer()
             | Stop()
@@ -320,7 +325,7 @@ def _heard_controller(agent: Agent, event: FromController) -> Moved:
             return agent, (TellWorkers(event),)
         case Steer() if agent.phase is Phase.RUNNING:
             return agent, (TellWorkers(event),)
-        case Adjust() if agent.phase in (Phase.READY, Phase.RUNNING):
+        case Adjust() | Reassign() if agent.phase in (Phase.READY, Phase.RUNNING):
             return agent, (TellWorkers(event),)
         case Stop(reason=reason, now=now):
             return _stop(agent, reason, now, by_controller=True)

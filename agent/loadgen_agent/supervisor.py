@@ -39,6 +39,7 @@ from loadgen.wire.messages import (
     Nack,
     Prepare,
     Ready,
+    Reassign,
     Rejected,
     ReleaseAt,
     SetUp,
@@ -224,7 +225,7 @@ class Supervisor:
                 self._event(message)
             case Rejected() | Prepare() | SetUp() | StartAt() | Stop() | TearDown() | Bye():
                 self._event(message)
-            case Adjust() | ReleaseAt() | Steer():
+            case Adjust() | Reassign() | ReleaseAt() | Steer():
                 self._event(message)
             case Nack(reason):
                 log.warning("the controller could not use what was sent: %s", reason)
@@ -305,7 +306,7 @@ class Supervisor:
                 if not self._done.done():
                     self._done.set_result(effect)
 
-    def _tell_workers(self, message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown) -> None:
+    def _tell_workers(self, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown) -> None:
         now_ns = time.perf_counter_ns()
         match message:
             case StartAt(t0_ns=t0_ns):

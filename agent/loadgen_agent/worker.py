@@ -40,6 +40,7 @@ from loadgen.wire.messages import (
     Message,
     Prepare,
     Ready,
+    Reassign,
     Refused,
     ReleaseAt,
     SetUp,
@@ -115,6 +116,8 @@ class Worker:
                 self._running = asyncio.create_task(self._run(message))
             case Adjust() if self._drive is not None:
                 self._drive.adjust(message.load, message.at_ns, message.stages)
+            case Reassign() if self._drive is not None:
+                self._drive.reassign(message.generation, message.at_ns, message.weights)
             case Stop() if self._drive is not None:
                 self._drive.stop(now=message.now)
             case ReleaseAt() if self._drive is not None:

@@ -25,6 +25,7 @@ from loadgen.wire.messages import (
     Message,
     Prepare,
     Ready,
+    Reassign,
     Refused,
     ReleaseAt,
     SetUp,
@@ -140,19 +141,19 @@ class Workers:
 
     @property
     def adjusted(self) -> int:
-        """Number of the last Adjust that was heard; 0: none."""
+        """Number of the last Adjust or Reassign that was heard; 0: none."""
         return len(self._crew.adjusts)
 
     def begin(self) -> None:
         for worker in range(self._crews.workers):
             self._begin(worker, 0)
 
-    def tell(self, message: SetUp | StartAt | Adjust | ReleaseAt | Steer | Stop | TearDown) -> None:
+    def tell(self, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown) -> None:
         """All of them, or the one that is named. StartAt and ReleaseAt are on our own clock."""
         if isinstance(message, StartAt) and self._start is None:
             self._start = message
             for worker, place in enumerate(self._places):
-                self._add_up.begin(worker)
+                self._add_up.begin(worker, self._interval_begin_ns(message.from_ns))
                 place.heard_ns = time.perf_counter_ns()
         self._step(Told(message))
 
@@ -355,14 +356,16 @@ class Workers:
             life = self._crew.hands[worker].life + (0 if is_replaced else 1)
             self._on_waiting(Waiting(self._prepare.run_id, worker, life))
 
+    def _interval_begin_ns(self, at_ns: int) -> int:
+        return at_ns // self._prepare.interval_ns * self._prepare.interval_ns
+
     def _resume(self, worker: int, left_out: str) -> None:
         """From now on, and not from when the other died: what was due meanwhile would come all at once."""
         start, child = self._start, self._places[worker].child
         if start is None or child is None:
             return
         from_ns = max(0, time.perf_counter_ns() - start.t0_ns + RESUME_NS)
-        interval_ns = self._prepare.interval_ns
-        self._add_up.begin(worker, from_ns // interval_ns * interval_ns)
+        self._add_up.begin(worker, self._interval_begin_ns(from_ns))
         child.write(replace(start, from_ns=from_ns))
         log.info("%s goes on %.1f s after the start", self.name(worker), from_ns / NS_PER_S)
         if (loss := self._losses.pop(worker, None)) is not None:

@@ -15,7 +15,7 @@ import msgspec
 
 from loadgen.measure.custom import MetricSpec
 from loadgen.measure.objective import Objective
-from loadgen.profiles.profile import IterationProfile, OpenProfile, Profile
+from loadgen.profiles.profile import IterationProfile, OpenProfile, Profile, UserProfile
 from loadgen.profiles.stage import exact
 from loadgen.units import NS_PER_S
 
@@ -147,6 +147,15 @@ class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
     random: bool = False
     steering: SteeringSpec | None = None
     """Its rate follows what is seen; the profile is what it begins with."""
+
+    @property
+    def stays(self) -> str:
+        """Why nobody else drives what a lost agent had of it; empty where others do."""
+        if isinstance(self.profile, IterationProfile):
+            return "which of its iterations were begun is not known"
+        if isinstance(self.profile, UserProfile) and any(journey.is_unique for journey in self.journeys):
+            return "the rows of its users must not be used again"
+        return ""
 
 
 class TraceSpec(msgspec.Struct, frozen=True, kw_only=True):

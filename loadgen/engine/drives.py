@@ -12,17 +12,20 @@ heard late: then it holds from now on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Final
 
+import numpy as np
+
 from loadgen.engine.clock import Clock
 from loadgen.engine.crowd import Changes, Crowd, Gate, woken_by
+from loadgen.engine.deal import Change, Deal, Tenure
 from loadgen.engine.executor import Cursor, drive_arrivals, drive_iterations, drive_users
 from loadgen.engine.pace import Cycles, Pace
-from loadgen.engine.schedule import due_times, own_iterations
+from loadgen.engine.schedule import BLOCK, due_times, own_iterations
 from loadgen.engine.share import RandomMix, Share
-from loadgen.engine.users import Life, UserPool
+from loadgen.engine.users import Arrival, Life, UserPool
 from loadgen.profiles.edits import OPEN, is_pause, replaced
 from loadgen.profiles.profile import IterationProfile, UserProfile, spans_of
 from loadgen.profiles.stage import Stage, exact, length
@@ -37,7 +40,11 @@ KEPT_NS: Final = 600 * NS_PER_S
 
 
 class Mark:
-    """How far this share has got, kept beyond this process; see `marks.py` of the agent."""
+    """How far this share has got, kept beyond this process; see `marks.py` of the agent.
+
+    Of an open load: the fleet's first arrival that had not been begun when the load or the shares were last changed.
+    Of a counted one: how many of our iterations were begun.
+    """
 
     def __init__(self, kept: memoryview[int] | None, load: int) -> None:
         self.kept, self.load = kept, load
@@ -56,20 +63,19 @@ class OpenDrive:
     """Starts each of our arrivals once, whatever becomes of the curve: n stays, only when it is due changes.
 
     Args:
-        mark: of our arrivals, how many had been started when the load was last changed: those after it follow the
-            curve, those before it may have been started before it moved them.
+        mark: arrivals after it follow the curve, those before it may have been started before it moved them.
     """
 
     def __init__(
         self,
         schedule: Schedule,
-        share: Share,
+        deal: Deal,
         chance: RandomMix | None,
         pool: UserPool,
         warmup_ns: int,
         mark: Mark,
     ) -> None:
-        self._schedule, self._share, self._chance = schedule, share, chance
+        self._schedule, self._deal, self._chance = schedule, deal, chance
         self._pool, self._warmup_ns, self._mark = pool, warmup_ns, mark
         self.end_ns: int | None = schedule.end_ns
         self._changes = Changes()
@@ -79,6 +85,17 @@ class OpenDrive:
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
         self._schedule = self._schedule.replaced(at_ns, stages, at_ns - KEPT_NS)
         self.end_ns = None if is_pause(stages) else self._schedule.end_ns
+        self._again()
+
+    def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
+        """Arrivals that are due from `at_ns` on are dealt anew. What we take over and hear of too late is missed."""
+        self._deal = self._deal.changed(Change(number, self._schedule.count_at(max(0, at_ns)), weights))
+        most = self._deal.most_users()
+        if most is not None:
+            self._pool.cap(most)
+        self._again()
+
+    def _again(self) -> None:
         self._through.clear()
         if self._driving is not None:
             self._driving.cancel()
@@ -94,10 +111,14 @@ class OpenDrive:
             await self._drive(clock, t0_ns, stop, from_ns)
 
     async def _drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
-        done = self._mark.done if from_ns > 0 else 0
+        done = max(self._mark.done, self._schedule.count_at(from_ns)) if from_ns > 0 else 0
+        driven = self._deal
         while not stop.is_set():
             changed, schedule, cursor = self._changes.next, self._schedule, Cursor()
-            blocks = due_times(schedule, self._share, self._chance, from_ns, done)
+            if self._deal is not driven:
+                self._miss(driven, self._deal, done, t0_ns)
+                driven = self._deal
+            blocks = due_times(schedule, driven, self._chance, from_n=done)
             driving = drive_arrivals(blocks, clock, t0_ns, self._pool, stop, self._warmup_ns, cursor)
             self._driving = asyncio.create_task(driving)
             try:
@@ -106,16 +127,29 @@ class OpenDrive:
                 self._driving.cancel()
             if self._driving.cancelled():
                 if cursor.n is not None:
-                    done = max(done, self._share.count_below(cursor.n))
+                    done = max(done, cursor.n)
             else:
                 self._driving.result()
                 if stop.is_set():  # it has not started all
                     return
-                done = max(done, self._share.count_below(schedule.total()))
+                done = max(done, schedule.total())
                 if not changed.is_set():
                     self._through.set()
                     await changed.wait()
             self._mark.done = done
+
+    def _miss(self, before: Deal, after: Deal, done: int, t0_ns: int) -> None:
+        """What is ours by the change and was due before we heard of it: to start it now were a burst."""
+        first = after.changes[len(before.changes)].at
+        had = [n for n, _ in before.blocks(first, done, BLOCK)]
+        known = np.concatenate(had) if had else np.empty(0, dtype=np.int64)
+        for n, journey in after.blocks(first, done, BLOCK):
+            if self._chance is not None:
+                journey = self._chance.journeys(n)
+            due_ns = self._schedule.due_ns(n)
+            for k in np.flatnonzero(~np.isin(n, known)).tolist():
+                due = int(due_ns[k])
+                self._pool.miss(Arrival(t0_ns + due, int(n[k]), int(journey[k]), due < self._warmup_ns))
 
 
 class ClosedDrive:
@@ -128,7 +162,7 @@ class ClosedDrive:
     def __init__(
         self,
         profile: UserProfile,
-        share: Share,
+        deal: Deal,
         journey_of: Callable[[int, int], int],
         new_life: Callable[[], Life],
         pool: UserPool,
@@ -136,17 +170,27 @@ class ClosedDrive:
         skipped: Callable[[int], None] = lambda cycles: None,
     ) -> None:
         self._profile, self._skipped = profile, skipped
-        self._stages, self._share, self._journey_of = profile.stages, share, journey_of
+        self._stages, self._deal, self._journey_of = profile.stages, deal, journey_of
         self._new_life, self._pool, self._warmup_ns = new_life, pool, warmup_ns
         self.end_ns: int | None = profile.duration_ns
         self._crowd: Crowd | None = None
         self._changes = Changes()
         self._cycles = self._new_cycles()
+        self._tenures: Mapping[int, Tenure] = {}
+        """Our users, and from when until when each is ours."""
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
         self._stages = replaced(self._stages, at_ns, stages)
         self._cycles = self._new_cycles()
         self.end_ns = None if is_pause(stages) else length(self._stages)
+        self._change(at_ns)
+
+    def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
+        """Who gives users lets them end their iteration; who takes some has new persons in their place."""
+        self._deal = self._deal.changed(Change(number, at_ns, weights))
+        self._change(at_ns)
+
+    def _change(self, at_ns: int) -> None:
         if self._crowd is not None:
             self._crowd.change(at_ns, self._users(), self._spans, is_held=self.end_ns is None)
         self._changes.wake()
@@ -171,10 +215,16 @@ class ClosedDrive:
 
     def _users(self) -> Sequence[int]:
         peak = max((max(exact(s.start), exact(s.end)) for s in self._stages if s.duration_ns), default=0)
-        return self._share.owns_users(ceil(peak))
+        self._tenures = self._deal.tenures(ceil(peak))
+        return tuple(self._tenures)
 
     def _spans(self, user: int) -> Iterator[tuple[int, int]]:
-        return spans_of(self._stages, user)
+        tenure = self._tenures.get(user, ())
+        for start_ns, end_ns in spans_of(self._stages, user):
+            for since_ns, until_ns in tenure:
+                begin_ns, over_ns = max(start_ns, since_ns), end_ns if until_ns is None else min(end_ns, until_ns)
+                if begin_ns < over_ns:
+                    yield begin_ns, over_ns
 
     def _new_cycles(self) -> Cycles | None:
         every_ns = self._profile.pace_ns

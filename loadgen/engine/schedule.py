@@ -10,6 +10,9 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
+from loadgen.engine.deal import Deal
 from loadgen.engine.share import RandomMix, Share
 from loadgen.profiles.profile import IterationProfile
 from loadgen.profiles.timeline import Dues
@@ -33,35 +36,34 @@ class Block(NamedTuple):
 
 def due_times(
     dues: Dues,
-    share: Share,
+    own: Share | Deal,
     chance: RandomMix | None = None,
     from_ns: int = 0,
-    done: int = 0,
+    from_n: int = 0,
     until_ns: int | None = None,
 ) -> Iterator[Block]:
     """All our arrivals of an open load, in blocks. `chance` draws their journeys instead of the share's order.
 
     Args:
         from_ns: those that are due before it are another's, and are not walked through.
-        done: of ours, so many were started, whenever they were due.
+        from_n: those before it were started, whenever they were due.
         until_ns: those that are due from then on are another's. So where agents join or leave, each arrival is of
             exactly one generation, that in whose time it is due, and of exactly one agent of it.
     """
-    own = share.count_below(dues.total())
+    total = dues.total()
     if until_ns is not None:
-        own = _first_from(dues, share, own, until_ns)
-    for first in range(max(done, _first_from(dues, share, own, from_ns)), own, BLOCK):
-        n, journey = share.block(first, min(BLOCK, own - first))
+        total = _first_from(dues, total, until_ns)
+    for n, journey in own.blocks(max(from_n, _first_from(dues, total, from_ns)), total, BLOCK):
         if chance is not None:
             journey = chance.journeys(n)
         yield Block(dues.due_ns(n).tolist(), n.tolist(), journey.tolist())
 
 
-def _first_from(dues: Dues, share: Share, own: int, from_ns: int) -> int:
-    """Which of our arrivals is the first that is due at `from_ns` or later: `own` where none is. By bisection."""
+def _first_from(dues: Dues, total: int, from_ns: int) -> int:
+    """The fleet's first arrival that is due at `from_ns` or later: `total` where none is. By bisection."""
     if from_ns <= 0:
         return 0
-    return bisect_left(range(own), from_ns, key=lambda k: int(dues.due_ns(share.block(k, 1)[0])[0]))
+    return bisect_left(range(total), from_ns, key=lambda n: int(dues.due_ns(np.array([n]))[0]))
 
 
 def own_iterations(

@@ -20,7 +20,7 @@ needs to know how many another one has.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import heappop, heappush
@@ -30,7 +30,7 @@ import numpy as np
 
 from loadgen.splitmix import GOLDEN, MASK, mixed_each
 
-__all__ = ["MAX_PERIOD", "RandomMix", "RowIndex", "Share", "order", "whole_weights"]
+__all__ = ["MAX_PERIOD", "RandomMix", "RowIndex", "Share", "at_least_one", "order", "whole_weights"]
 
 _LOAD_STEP = 0xBF58476D1CE4E5B9
 _MOST_DEALT = 4_000_000
@@ -42,7 +42,7 @@ MAX_PERIOD = 1_000
 def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
     """The weights as the smallest whole numbers, and whether they had to be rounded.
 
-    Their sum is the period of the order, at most MAX_PERIOD or the number of weights, whichever is more;
+    Their sum is the period of the order, at most MAX_PERIOD or the number of weights above 0, whichever is more;
     equal weights are always exact. Whoever has a weight above 0 keeps at least 1.
 
     Raises:
@@ -50,7 +50,7 @@ def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
     """
     if not weights or not all(isfinite(w) and w >= 0 for w in weights) or not any(weights):
         raise ValueError(f"weights {tuple(weights)} cannot be shared by: at least one above 0, none below")
-    cap = max(MAX_PERIOD, len(weights))
+    cap = max(MAX_PERIOD, sum(w > 0 for w in weights))  # so whoever joins later, with 0 until then, changes nothing
     most = max(weights)
     total = fsum(w / most for w in weights)
     # In floats: exact fractions of thousands of measured weights have denominators of thousands of digits.
@@ -127,6 +127,8 @@ class Share:
     is_rounded: bool
     """The agents' weights or the mix were rounded (see `whole_weights`)."""
     mix: tuple[float, ...]
+    weights: tuple[float, ...]
+    """Of the agents."""
     period: int
     """Arrivals of the fleet after which everything repeats."""
     own_n: np.ndarray
@@ -162,20 +164,27 @@ class Share:
         if max_users is None:
             return share._dealt([1] * workers)
         # An agent always has one user, see `most_users`.
-        return share._dealt(_at_least_one(share._users_by_worker(max_users)))
+        return share._dealt(at_least_one(share._users_by_worker(max_users)))
+
+    def of_members(self, members: Collection[int]) -> Share:
+        """What all agents `members` have together, with all their workers."""
+        return Share._of_agent(self.index, self.weights, self.mix, members)
 
     @classmethod
-    def _of_agent(cls, index: int, weights: Sequence[float], mix: Sequence[float]) -> Share:
+    def _of_agent(
+        cls, index: int, weights: Sequence[float], mix: Sequence[float], members: Collection[int] | None = None
+    ) -> Share:
         if not 0 <= index < len(weights):
             raise ValueError(f"agent {index} is not one of {len(weights)}")
         agents, journeys = order(weights), order(mix)
+        own_agents = [index] if members is None else sorted(members)
         rounds = lcm(*(_rounds(len(agents), int(c)) for c in np.bincount(journeys) if c))
         own: list[tuple[np.ndarray, int]] = []
         for journey in range(len(mix)):
             places = np.flatnonzero(journeys == journey)
             if not len(places):
                 continue
-            turns = np.flatnonzero((agents if journey % 2 == 0 else agents[::-1]) == index)
+            turns = np.flatnonzero(np.isin(agents if journey % 2 == 0 else agents[::-1], own_agents))
             repeats = rounds * len(places) // len(agents)
             k = (np.arange(repeats)[:, None] * len(agents) + turns).ravel()
             own.append((k // len(places) * len(journeys) + places[k % len(places)], journey))
@@ -189,6 +198,7 @@ class Share:
             turns=tuple(journeys.tolist()),
             is_rounded=whole_weights(weights)[1] or whole_weights(mix)[1],
             mix=tuple(mix),
+            weights=tuple(weights),
             period=rounds * len(journeys),
             own_n=own_n[by_n].astype(np.int64),
             own_journey=own_journey[by_n].astype(np.int64),
@@ -223,10 +233,37 @@ class Share:
         rounds, at = np.divmod(np.arange(first, first + count, dtype=np.int64), len(self.own_n))
         return rounds * self.period + self.own_n[at], self.own_journey[at]
 
+    def blocks(self, first: int, total: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Our arrivals n with first <= n < total, in order: (n, journey), both (at most `size`,) int64."""
+        own = self.count_below(total)
+        for k in range(self.count_below(first), own, size):
+            yield self.block(k, min(size, own - k))
+
     def count_below(self, total: int) -> int:
         """How many of the fleet's first `total` arrivals are ours."""
         rounds, rest = divmod(total, self.period)
         return rounds * len(self.own_n) + int(np.searchsorted(self.own_n, rest, side="left"))
+
+    def has(self, n: np.ndarray) -> np.ndarray:
+        """Which of the fleet's arrivals n are ours: (len(n),) bool."""
+        if not len(self.own_n):
+            return np.zeros(len(n), dtype=bool)
+        rest = n % self.period
+        at = np.minimum(np.searchsorted(self.own_n, rest), len(self.own_n) - 1)
+        found: np.ndarray = self.own_n[at] == rest
+        return found
+
+    def owners_of(self, n: np.ndarray) -> np.ndarray:
+        """Which agent has each of the fleet's arrivals n: (len(n),) int64."""
+        journeys, rank = self.journeys, np.empty(len(self.journeys), dtype=np.int64)
+        counts = np.bincount(journeys)
+        for one in range(len(counts)):
+            rank[journeys == one] = np.arange(counts[one])
+        rounds, at = np.divmod(n, len(journeys))
+        journey = journeys[at]
+        turn = (rounds * counts[journey] + rank[at]) % len(self.agents)
+        owners: np.ndarray = self.agents[np.where(journey % 2 == 0, turn, len(self.agents) - 1 - turn)]
+        return owners
 
     def owns_users(self, users: int) -> tuple[int, ...]:
         """Of the fleet's users 0 to `users` - 1, ours. Also exact within 1 for any number of users."""
@@ -237,16 +274,16 @@ class Share:
 
         0 only where we have no arrivals either: an agent has one user at least, since it has arrivals.
         """
-        return _at_least_one(self._users_by_worker(max_users))[self.worker]
+        return at_least_one(self._users_by_worker(max_users))[self.worker]
 
     def for_iterations(self, users: int) -> Share:
         """The share of a counted load: by the users that each agent has, so that no iteration falls to an
         agent without any, and users of all agents have the same number of iterations.
         """
-        counts = np.bincount(self._user_owners(users), minlength=int(self.agents.max()) + 1)
+        counts = np.bincount(self.user_owners(users), minlength=int(self.agents.max()) + 1)
         ours = Share._of_agent(self.index, _padded(counts.tolist(), self.index), self.mix)
         ours = replace(ours, worker=self.worker, workers=self.workers)
-        return ours._dealt(_at_least_one(self._users_by_worker(users)))
+        return ours._dealt(at_least_one(self._users_by_worker(users)))
 
     def round(self, users: int, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Where each user does as many iterations, the i-th of each of ours: (n, journey), both (own,) int64.
@@ -270,14 +307,15 @@ class Share:
         return turns[(user + i) % len(turns)]
 
     def _users_of_agent(self, users: int) -> np.ndarray:
-        found: np.ndarray = np.flatnonzero(self._user_owners(users) == self.index)
+        found: np.ndarray = np.flatnonzero(self.user_owners(users) == self.index)
         return found
 
     def _users_by_worker(self, users: int) -> list[int]:
         count = len(self._users_of_agent(users))
         return [len(range(worker, count, self.workers)) for worker in range(self.workers)]
 
-    def _user_owners(self, users: int) -> np.ndarray:
+    def user_owners(self, users: int) -> np.ndarray:
+        """Which agent has each of the fleet's users 0 to `users` - 1: (users,) int64."""
         owners: np.ndarray = self.agents[np.arange(users) % len(self.agents)]
         return owners
 
@@ -287,7 +325,8 @@ def _rounds(agents: int, arrivals: int) -> int:
     return agents // gcd(agents, arrivals)
 
 
-def _at_least_one(users: list[int]) -> list[int]:
+def at_least_one(users: list[int]) -> list[int]:
+    """By worker: the first has one user where none has any."""
     return users if any(users) else [1, *users[1:]]
 
 

@@ -112,6 +112,7 @@ class UserPool:
         self._slots: dict[Slot, None] = {}
         self._busy = 0
         self._idle = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def users(self) -> int:
@@ -134,6 +135,26 @@ class UserPool:
             self._start(self._add_slot(), arrival, 0)
         else:
             self._waiting.append(arrival)
+
+    def cap(self, max_users: int) -> None:
+        """From now on it may have so many users: more begin with what waits, those too many go when they are free."""
+        self._max_users = max_users
+        while self._free and len(self._slots) > max_users:
+            slot = self._free.pop()
+            del self._slots[slot]
+            if slot.task is not None:
+                slot.task.cancel()
+            closing = asyncio.get_running_loop().create_task(slot.life.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        while len(self._slots) < max_users and (late := self._next_waiting()) is not None:
+            self._start(self._add_slot(), late, perf_counter_ns())
+
+    def miss(self, arrival: Arrival) -> None:
+        """It was due, and will not be started: nobody knew in time that it is ours."""
+        self._recorder.counters.iterations_due += 1
+        due_ns = arrival.due_ns or 0
+        self._recorder.missed(self._journey(arrival), perf_counter_ns() - due_ns, due_ns)
 
     # -- closed loads: users that live in tasks of their own -------------------------------------
 
@@ -179,6 +200,10 @@ class UserPool:
                 continue
             await self._begin(slot, arrival)
             self.end(slot, arrival)
+            if len(self._slots) > self._max_users:
+                await self.leave(slot)
+                self._tell_idle()
+                return
             if (late := self._next_waiting()) is not None:
                 self._start(slot, late, perf_counter_ns())
             else:

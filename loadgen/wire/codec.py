@@ -407,6 +407,7 @@ _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_SET_UP, m.SetUp, pb.SetUp),
     _Kind(pb.TYPE_SET_UP_DONE, m.SetUpDone, pb.SetUpDone),
     _Kind(pb.TYPE_START_AT, m.StartAt, pb.StartAt),
+    _Kind(pb.TYPE_REASSIGN, m.Reassign, pb.Reassign, {"weights": (_weights, _weights)}),
     _Kind(pb.TYPE_ADJUST, m.Adjust, pb.Adjust, {"stages": (_write_stages, _read_stages)}),
     _Kind(
         pb.TYPE_STEER,

@@ -6,10 +6,10 @@ named `*_ns` are monotonic clocks of the side that the name says.
 
     agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Waiting,
                           Steered, Fin, TornDown
-    controller -> agent   Welcome, Rejected, Nack, ClockPong, Prepare, BundleChunk, SetUp, StartAt, Adjust, ReleaseAt,
-                          Steer, Ack, Stop, TearDown, Bye
-    supervisor <-> worker the same Prepare, Ready, Refused, SetUp, SetUpDone, StartAt, Adjust, Delta, Heartbeat,
-                          Waiting, ReleaseAt, Steer, Steered, Stop, Fin, TearDown, TornDown over an inherited
+    controller -> agent   Welcome, Rejected, Nack, ClockPong, Prepare, BundleChunk, SetUp, StartAt, Adjust, Reassign,
+                          ReleaseAt, Steer, Ack, Stop, TearDown, Bye
+    supervisor <-> worker the same Prepare, Ready, Refused, SetUp, SetUpDone, StartAt, Adjust, Reassign, Delta,
+                          Heartbeat, Waiting, ReleaseAt, Steer, Steered, Stop, Fin, TearDown, TornDown over an inherited
                           socketpair
 """
 
@@ -29,6 +29,7 @@ __all__ = [
     "GUARDED_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
+    "REASSIGNABLE_MINOR",
     "Ack",
     "Adjust",
     "BundleChunk",
@@ -44,6 +45,7 @@ __all__ = [
     "Nack",
     "Prepare",
     "Ready",
+    "Reassign",
     "Refused",
     "Rejected",
     "ReleaseAt",
@@ -67,6 +69,8 @@ ADJUSTABLE_MINOR = 2
 """The first that knows Adjust."""
 GUARDED_MINOR = 3
 """The first that keeps to an allow-list."""
+REASSIGNABLE_MINOR = 3
+"""The first that knows Reassign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +219,7 @@ class StartAt:
     shared_json: bytes = b"null"
     """The value of the plan's set-up, for `user.shared`."""
     from_ns: int = 0
-    """Supervisor to worker only: take over from here on, from T0. What is due before it is not yours."""
+    """Above 0: the load goes on already; take part from here on, from T0. What is due before it is not yours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +233,30 @@ class Adjust:
 
     run_id: str
     number: int
-    """Within the run, of all loads, from 1."""
+    """Within the run, of all loads and of every Reassign, from 1."""
     load: int
     """Index within the plan."""
     at_ns: int
     """Not before the load's beginning, and never before that of the load's Adjust before."""
     stages: tuple[Stage, ...]
     """Rates, users or speed, as the load's own are. None: the load ends at `at_ns`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reassign:
+    """While a run goes on: from `at_ns` after T0 on, the agents have these weights. See `loadgen/engine/deal.py`.
+
+    It is followed in turn with the run's Adjusts, among which it is numbered.
+    """
+
+    run_id: str
+    number: int
+    generation: int
+    """Of the shares, from 2; those of Prepare are the first."""
+    at_ns: int
+    weights: tuple[float, ...]
+    """By index, of all agents that ever took part; 0 of those that are lost. What no weight can be given to stays
+    with the lost, and nobody drives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +304,7 @@ class Heartbeat:
     note: str = ""
     """What a person should know now: the worker has been silent, the scenario blocks its loop."""
     adjusted: int = 0
-    """Number of the last Adjust that it has heard; 0: none."""
+    """Number of the last Adjust or Reassign that it has heard; 0: none."""
     sent_ns: int = 0
     """Agent's clock. Not 0: to be acknowledged with a ClockPong, from which its lease counts."""
 
@@ -406,6 +427,7 @@ Message = (
     | SetUpDone
     | StartAt
     | Adjust
+    | Reassign
     | Steer
     | Steered
     | Heartbeat

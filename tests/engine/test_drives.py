@@ -18,6 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from loadgen.engine.clock import MonotonicClock
+from loadgen.engine.deal import Deal
 from loadgen.engine.drives import ClosedDrive, CountedDrive, Mark, OpenDrive
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.share import Share
@@ -93,7 +94,7 @@ async def play(
 ) -> list[tuple[int, int, int]]:
     """One agent, to the end of its starts, or until it is killed; `known` of what is told it knows before it begins."""
     starts, stop = Starts(), asyncio.Event()
-    drive = OpenDrive(schedule, share, None, cast(UserPool, starts), 0, Mark(marks, 0))
+    drive = OpenDrive(schedule, Deal(share), None, cast(UserPool, starts), 0, Mark(marks, 0))
     for one in told[:known]:
         drive.adjust(*one)
     said: list[tuple[int, Callable[[], None]]] = [
@@ -315,7 +316,7 @@ async def test_one_that_is_stopped_does_not_note_more_than_it_has_started() -> N
                 stop.set()
 
     schedule = ArrivalProfile((Stage(100, 100, 10 * S),)).schedule()
-    drive = OpenDrive(schedule, Share.of(0, [1], [1]), None, cast(UserPool, starts), 0, Mark(marks, 0))
+    drive = OpenDrive(schedule, Deal(Share.of(0, [1], [1])), None, cast(UserPool, starts), 0, Mark(marks, 0))
     starts.clock = Stopping([])
     async with asyncio.timeout(5):
         await drive.drive(starts.clock, 0, stop, 0)
@@ -373,7 +374,7 @@ async def reached(room: Room, at_ns: int) -> None:
 
 def closed(room: Room, users: int, lasting_ns: int) -> ClosedDrive:
     profile = UserProfile((Stage(users, users, lasting_ns),))
-    return ClosedDrive(profile, Share.of(0, [1], [1]), lambda user, i: 0, room.new_life, room.pool, 0)
+    return ClosedDrive(profile, Deal(Share.of(0, [1], [1])), lambda user, i: 0, room.new_life, room.pool, 0)
 
 
 async def test_users_follow_the_level_and_whoever_stays_is_the_same_person() -> None:
@@ -480,3 +481,85 @@ async def test_a_paused_load_stops() -> None:
         async with asyncio.timeout(5):
             await driving
         room.clock.close()
+
+
+@dataclass
+class Missing(Starts):
+    missed: list[tuple[int, int]] = field(default_factory=list)
+    """(n, due)"""
+
+    def miss(self, arrival: Arrival) -> None:
+        self.missed.append((arrival.n, arrival.due_ns or 0))
+
+
+async def reassigned(
+    index: int, weights: list[float], changes: list[tuple[int, int, tuple[float, ...]]], *, from_ns: int = 0
+) -> Missing:
+    """One agent of those with `weights`, over 10 s of 100/s. changes: (heard, holds from, weights)."""
+    starts, stop = Missing(), asyncio.Event()
+    schedule = ArrivalProfile((Stage(100, 100, 10 * S),)).schedule()
+    drive = OpenDrive(schedule, Deal(Share.of(index, weights, [1])), None, cast(UserPool, starts), 0, Mark(None, 0))
+    said: list[tuple[int, Callable[[], None]]] = [
+        (heard_ns, lambda number=number, at_ns=at_ns, now=now: drive.reassign(number, at_ns, now))  # type: ignore[misc]
+        for number, (heard_ns, at_ns, now) in enumerate(changes, 1)
+    ]
+    clock = starts.clock = Listening(said, 0)
+    while clock.hear(from_ns):
+        pass
+    clock.now_ns = from_ns
+    driving = asyncio.create_task(drive.drive(clock, 0, stop, from_ns))
+    while clock.said or not drive._through.is_set():
+        await asyncio.sleep(0)
+    driving.cancel()
+    return starts
+
+
+async def test_what_a_lost_agent_had_is_started_by_the_others_from_the_instant_on_and_nothing_twice() -> None:
+    lost = (2 * S, 3 * S, (1.0, 0.0, 2.0))
+    first, third = [await reassigned(index, [1, 1, 2], [lost]) for index in (0, 2)]
+    numbers = sorted(n for n, _, _ in (*first.seen, *third.seen))
+    assert len(set(numbers)) == len(numbers)
+    assert [n for n in numbers if n >= 300] == list(range(300, 1000))
+    theirs = Share.of(1, [1, 1, 2], [1]).block(0, Share.of(1, [1, 1, 2], [1]).count_below(300))[0].tolist()
+    assert sorted(set(range(300)) - set(numbers)) == theirs
+    assert all(at == due for _, due, at in first.seen)
+    assert not first.missed
+
+
+async def test_who_hears_late_of_a_loss_misses_what_was_due_by_then_and_starts_nothing_of_it_in_a_burst() -> None:
+    on_time = await reassigned(0, [1, 1, 2], [(2 * S, 3 * S, (1.0, 0.0, 2.0))])
+    late = await reassigned(0, [1, 1, 2], [(5 * S, 3 * S, (1.0, 0.0, 2.0))])
+    assert all(at == due for _, due, at in late.seen)
+    assert sorted([n for n, _, _ in late.seen] + [n for n, _ in late.missed]) == [n for n, _, _ in on_time.seen]
+    assert all(3 * S <= due < 5 * S for _, due in late.missed)
+    assert late.missed
+
+
+async def test_one_that_joins_takes_part_from_the_instant_on_and_the_others_have_as_much_less() -> None:
+    joined = (2 * S, 4 * S, (1.0, 1.0, 2.0))
+    two = [await reassigned(index, [1, 1, 0], [joined]) for index in (0, 1)]
+    third = await reassigned(2, [1, 1, 0], [(0, *joined[1:])], from_ns=4 * S)
+    numbers = sorted(n for one in (*two, third) for n, _, _ in one.seen)
+    assert numbers == list(range(1000))
+    assert min(due for _, due, _ in third.seen) >= 4 * S
+    assert len(third.seen) == pytest.approx(300, abs=5)
+
+
+async def test_users_of_a_lost_agent_are_there_again_as_new_persons_and_nobody_elses_leaves() -> None:
+    room, stop = Room(), asyncio.Event()
+    profile = UserProfile((Stage(6, 6, 60 * S),))
+    deal = Deal(Share.of(0, [1, 1], [1]))
+    drive = ClosedDrive(profile, deal, lambda user, i: 0, room.new_life, room.pool, 0)
+    driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
+    await reached(room, 30 * MS)
+    assert {row for _, row, _ in room.begun} == {0, 2, 4}
+    before = room.pool.users
+    drive.reassign(1, room.clock.elapsed_ns() + 30 * MS, (1.0, 0.0))
+    changed_ns = room.clock.elapsed_ns() + 30 * MS
+    await reached(room, changed_ns + 60 * MS)
+    assert {row for _, row, _ in room.begun} == {0, 1, 2, 3, 4, 5}
+    assert min(at for at, row, _ in room.begun if row in (1, 3, 5)) >= changed_ns - 30 * MS
+    assert (before, room.pool.users) == (3, 6)
+    stop.set()
+    await driving
+    room.clock.close()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from loadgen.engine.clock import Clock
 from loadgen.engine.crowd import Changes, Crowd
+from loadgen.engine.deal import Deal
 from loadgen.engine.drives import ClosedDrive
 from loadgen.engine.executor import drive_users
 from loadgen.engine.pace import Cycles, Pace, next_cycle
@@ -192,7 +193,7 @@ async def test_a_closed_load_that_is_paced_begins_nothing_early_and_one_a_cycle(
     """By the real clock: whatever the machine does, no user begins before its cycle or twice in one."""
     room, stop = Room(), asyncio.Event()
     profile = UserProfile((Stage(4, 4, 300 * MS),), pace_ns=60 * MS)
-    drive = ClosedDrive(profile, Share.of(0, [1], [1]), lambda user, i: 0, room.new_life, room.pool, 0)
+    drive = ClosedDrive(profile, Deal(Share.of(0, [1], [1])), lambda user, i: 0, room.new_life, room.pool, 0)
     driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
     while room.clock.elapsed_ns() < 320 * MS:
         await asyncio.sleep(0.005)
@@ -209,7 +210,7 @@ async def test_a_closed_load_that_is_paced_begins_nothing_early_and_one_a_cycle(
 async def test_after_a_pause_the_users_are_spread_anew() -> None:
     profile = UserProfile((Stage(4, 4, 100 * S),), pace_ns=8 * S)
     drive = ClosedDrive(
-        profile, Share.of(0, [1], [1]), lambda user, i: 0, lambda: QuickLife([]), cast(UserPool, None), 0
+        profile, Deal(Share.of(0, [1], [1])), lambda user, i: 0, lambda: QuickLife([]), cast(UserPool, None), 0
     )
     drive.adjust(20 * S, (PAUSE,))
     assert drive._first_cycle_ns(0, 18 * S) is None

@@ -121,6 +121,7 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
     m.Adjust: st.builds(
         m.Adjust, TEXT, U32, U32, I64, st.lists(st.builds(Stage, VALUE, VALUE, U64), max_size=3).map(tuple)
     ),
+    m.Reassign: st.builds(m.Reassign, TEXT, U32, U64, I64, st.lists(FLOAT, max_size=5).map(tuple)),
     m.Steer: st.builds(m.Steer, TEXT, U32, U32, U32, st.lists(looks, max_size=3).map(tuple)),
     m.Steered: st.builds(m.Steered, TEXT, U32, U32, st.none() | FLOAT, st.booleans(), TEXT, TEXT, BLOB),
     m.Heartbeat: st.builds(m.Heartbeat, TEXT, TEXT, SEQ, SEQ, TEXT, U32, I64),

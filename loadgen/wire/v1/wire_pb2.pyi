@@ -37,6 +37,7 @@ class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TYPE_BYE: _ClassVar[Type]
     TYPE_ADJUST: _ClassVar[Type]
     TYPE_NACK: _ClassVar[Type]
+    TYPE_REASSIGN: _ClassVar[Type]
     TYPE_WAITING: _ClassVar[Type]
     TYPE_RELEASE_AT: _ClassVar[Type]
     TYPE_STEER: _ClassVar[Type]
@@ -92,6 +93,7 @@ TYPE_TORN_DOWN: Type
 TYPE_BYE: Type
 TYPE_ADJUST: Type
 TYPE_NACK: Type
+TYPE_REASSIGN: Type
 TYPE_WAITING: Type
 TYPE_RELEASE_AT: Type
 TYPE_STEER: Type
@@ -339,6 +341,20 @@ class Adjust(_message.Message):
     at_ns: int
     stages: _containers.RepeatedCompositeFieldContainer[Stage]
     def __init__(self, run_id: _Optional[str] = ..., number: _Optional[int] = ..., load: _Optional[int] = ..., at_ns: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
+
+class Reassign(_message.Message):
+    __slots__ = ("run_id", "number", "generation", "at_ns", "weights")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    number: int
+    generation: int
+    at_ns: int
+    weights: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, run_id: _Optional[str] = ..., number: _Optional[int] = ..., generation: _Optional[int] = ..., at_ns: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Part(_message.Message):
     __slots__ = ("objective", "journey", "good", "bad", "slower")
