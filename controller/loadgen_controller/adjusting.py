@@ -25,7 +25,7 @@ from loadgen.profiles.stage import Stage, length
 from loadgen.profiles.timed import TimedProfile
 from loadgen.profiles.words import pieces_of, stage_text, value_text
 from loadgen.units import NS_PER_S, format_count
-from loadgen.wire.messages import Adjust
+from loadgen.wire.messages import Adjust, Reassign
 
 __all__ = ["Adjustment", "Adjustments", "Kind", "Wish", "as_rows"]
 
@@ -76,7 +76,7 @@ class Adjustments:
     planned: tuple[Profile, ...]
     lasting: tuple[int | None, ...]
     """What a load that reads each row once may have at most, in iterations or users: as many as there are rows for."""
-    told: tuple[Adjust, ...] = ()
+    told: tuple[Adjust | Reassign, ...] = ()
     """By number, from 1: what an agent that missed it is told again."""
     made: tuple[Adjustment, ...] = ()
 
@@ -119,11 +119,15 @@ class Adjustments:
             if not isinstance(profile, ArrivalProfile):
                 return None
             schedule, begin_ns = profile.schedule(), self.courses[load].begin_ns
-            for adjust in self.told:
+            for adjust in self.adjusts:
                 if adjust.load == load:
                     schedule = schedule.replaced(adjust.at_ns - begin_ns, adjust.stages)
             total += schedule.count_at(max(0, at_ns - begin_ns))
         return total
+
+    @property
+    def adjusts(self) -> tuple[Adjust, ...]:
+        return tuple(one for one in self.told if isinstance(one, Adjust))
 
     # -- changes --------------------------------------------------------------------------------
 
@@ -133,7 +137,7 @@ class Adjustments:
         Raises:
             UsageError: it makes no sense now, and why.
         """
-        at_ns = self._not_before(at_ns)
+        at_ns = self.not_before(at_ns)
         changed = self
         for load in self._chosen(wish, at_ns):
             changed = changed._with(load, self._course(wish, load, at_ns), wish, at_ns, run_id)
@@ -147,13 +151,18 @@ class Adjustments:
         Raises:
             UsageError: the load is over.
         """
-        at_ns = self._not_before(at_ns)
+        at_ns = self.not_before(at_ns)
         course = self.courses[load].replaced(at_ns, stages) if stages else self.courses[load].ended(at_ns)
         return self._with(load, course, Wish("steer", by=by), at_ns, run_id, why)
 
-    def _not_before(self, at_ns: int) -> int:
+    def reassigned(self, generation: int, at_ns: int, weights: tuple[float, ...], run_id: str) -> Adjustments:
+        """The shares are others from `at_ns` on, which must be a time of `not_before`."""
+        return replace(self, told=(*self.told, Reassign(run_id, len(self.told) + 1, generation, at_ns, weights)))
+
+    def not_before(self, at_ns: int) -> int:
         """Changes come in the order of their times."""
-        return max(0, at_ns, max((one.at_ns for one in self.made), default=0))
+        reassigned = [one.at_ns for one in self.told if isinstance(one, Reassign)]
+        return max(0, at_ns, *(one.at_ns for one in self.made), *reassigned)
 
     def _with(self, load: int, course: Course, wish: Wish, at_ns: int, run_id: str, text: str = "") -> Adjustments:
         before = self.courses[load]

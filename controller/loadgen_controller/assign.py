@@ -4,19 +4,23 @@ A plan gives each region a weight; the agents of a region share it by their own
 weights. What comes out is one weight for each agent, exact: rational numbers
 scaled to whole ones, so that no share is off by a rounding (0.6 over two agents
 and 0.4 over one are 3, 3 and 4).
+
+While a run goes on agents are lost, leave and join. Then the weights are others
+from an instant on (`reassigned`), and that is the next generation of the shares.
+Times are ns after T0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd, lcm
 
 from loadgen.errors import FleetError
 from loadgen_controller.fleet import Member
 
-__all__ = ["Assignment", "Candidate", "assign", "candidates"]
+__all__ = ["Assignment", "Candidate", "Reassigned", "assign", "candidates", "reassigned"]
 
 LARGEST = 2**53
 """Beyond it a float holds no exact whole number."""
@@ -33,6 +37,16 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Reassigned:
+    """From an instant on the agents have other weights."""
+
+    generation: int
+    at_ns: int
+    weights: tuple[float, ...]
+    """Of each agent, those that are lost included: 0, or what nobody else can take."""
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """Who takes part, in the order of indices. Stands in the manifest, so that a verdict can be told again."""
 
@@ -40,8 +54,18 @@ class Assignment:
     regions: tuple[str, ...]
     """Of each agent."""
     weights: tuple[float, ...]
-    """Of each agent; whole numbers, not normalised."""
-    generation: int = 1
+    """Of each agent at the start; whole numbers, not normalised. 0 for those that joined later."""
+    changes: tuple[Reassigned, ...] = ()
+    """What became of the weights, in the order of generations."""
+
+    @property
+    def generation(self) -> int:
+        return self.changes[-1].generation if self.changes else 1
+
+    @property
+    def weights_now(self) -> tuple[float, ...]:
+        """Of each agent, in the newest generation."""
+        return self.changes[-1].weights if self.changes else self.weights
 
     def index(self, agent: str) -> int:
         """Raises ValueError for one that takes no part."""
@@ -51,15 +75,47 @@ class Assignment:
         return self.regions[self.index(agent)]
 
     def share(self, agent: str) -> float:
-        """From 0 to 1."""
-        return self.weights[self.index(agent)] / sum(self.weights)
+        """From 0 to 1: the most that it ever had."""
+        return max(share for _, share in self._shares(agent))
+
+    def first_share(self, agent: str) -> float:
+        """From 0 to 1: what it had at the start, and has for good of loads that nobody takes over."""
+        return _part(self.weights, self.index(agent))
+
+    def tenures(self, agent: str, end_ns: int) -> tuple[tuple[int, int, float], ...]:
+        """(start, end, share) of each time up to `end_ns` in which it had a share, in order."""
+        shares = self._shares(agent)
+        ends = (*(start for start, _ in shares[1:]), end_ns)
+        spans = ((start, min(end, end_ns), share) for (start, share), end in zip(shares, ends, strict=True))
+        return tuple((start, end, share) for start, end, share in spans if share and start < end)
+
+    def until_ns(self, agent: str) -> int | None:
+        """Since when others have its share; None where it has one, or never had."""
+        shares = self._shares(agent)
+        had = [k for k, (_, share) in enumerate(shares) if share]
+        return shares[had[-1] + 1][0] if had and had[-1] + 1 < len(shares) else None
+
+    def part_of_region(self, agent: str, at_ns: int) -> float:
+        """From 0 to 1: of what the agents of its region do at `at_ns`."""
+        weights = next((one.weights for one in reversed(self.changes) if one.at_ns <= at_ns), self.weights)
+        region = self.region(agent)
+        whole = sum(weight for one, weight in zip(self.regions, weights, strict=False) if one == region)
+        return weights[self.index(agent)] / whole if whole and self.index(agent) < len(weights) else 0.0
+
+    def _shares(self, agent: str) -> tuple[tuple[int, float], ...]:
+        """(from when on, share), in order."""
+        index = self.index(agent)
+        return (
+            (0, _part(self.weights, index)),
+            *((change.at_ns, _part(change.weights, index)) for change in self.changes),
+        )
 
 
 def candidates(members: Iterable[Member]) -> tuple[Candidate, ...]:
     return tuple(Candidate(member.id, member.region, member.weight) for member in members)
 
 
-def assign(regions: Mapping[str, float], fleet: Iterable[Candidate], generation: int = 1) -> Assignment:
+def assign(regions: Mapping[str, float], fleet: Iterable[Candidate]) -> Assignment:
     """Give each agent of a region that has a weight its part of it; others take none.
 
     The order is that of the plan's regions, then of the ids: the same for the same fleet.
@@ -85,8 +141,38 @@ def assign(regions: Mapping[str, float], fleet: Iterable[Candidate], generation:
         tuple(candidate.agent for candidate in chosen),
         tuple(candidate.region for candidate in chosen),
         _whole(parts),
-        generation,
     )
+
+
+def reassigned(assignment: Assignment, drivers: Collection[str], at_ns: int) -> Assignment:
+    """What the others of the fleet have is theirs, the `drivers`', from `at_ns` on.
+
+    Agents of the same region take it, by their weights; where none is left there, all that are left anywhere do.
+
+    Raises:
+        ValueError: nobody is left, or nobody that has a weight.
+    """
+    weights = assignment.weights_now
+    parts = {agent: _exact(weight) for agent, weight in zip(assignment.agents, weights, strict=True)}
+    kept = {agent: parts[agent] for agent in assignment.agents if agent in drivers and parts[agent]}
+    if not kept:
+        raise ValueError("nobody is left who could take a share")
+    now = dict(kept)
+    for agent, region in zip(assignment.agents, assignment.regions, strict=True):
+        if agent in drivers:
+            continue
+        takers = {one: part for one, part in kept.items() if assignment.region(one) == region} or kept
+        whole = sum(takers.values(), Fraction(0))
+        for one, part in takers.items():
+            now[one] += parts[agent] * part / whole
+    change = Reassigned(
+        assignment.generation + 1, at_ns, _whole([now.get(agent, Fraction(0)) for agent in assignment.agents])
+    )
+    return replace(assignment, changes=(*assignment.changes, change))
+
+
+def _part(weights: Sequence[float], index: int) -> float:
+    return weights[index] / sum(weights) if index < len(weights) else 0.0
 
 
 def _exact(weight: float) -> Fraction:

@@ -67,12 +67,14 @@ def account(
     loads: Loads,
     load_ns: int | None,
     merge: Merge,
+    stays: Sequence[bool] = (),
 ) -> Completeness:
     """Hold what each agent says it sent against what was merged of it.
 
     Args:
         epochs: of each agent, the one that it got its share in.
         lost: why an agent is lost.
+        stays: of each load, whether a lost agent's part of it is nobody else's (`LaneSpec.stays`).
         load_ns: from T0 to the end of the load as it was planned, or as it was
             stopped; None where it ends by count: then the last data of any agent end it.
     """
@@ -80,7 +82,7 @@ def account(
     end_ns = load_ns if load_ns is not None else max((_covered_ns(e) for e in found.values()), default=0)
     return Completeness(
         tuple(
-            _agent(agent, assignment, found[agent], fins.get(agent), lost.get(agent, ""), loads, end_ns, merge)
+            _agent(agent, assignment, found[agent], fins.get(agent), lost.get(agent, ""), loads, end_ns, merge, stays)
             for agent in assignment.agents
         )
     )
@@ -95,18 +97,33 @@ def _agent(
     loads: Loads,
     end_ns: int,
     merge: Merge,
+    stays: Sequence[bool],
 ) -> AgentData:
-    region, share = assignment.region(agent), assignment.share(agent)
+    region = assignment.region(agent)
+    tenures = assignment.tenures(agent, end_ns)
     wrong = _wrong(epoch, fin)
     losses = merge.losses(agent)
     real = [loss for loss in losses if not _is_nothing(loss, loads, end_ns)]
     if not wrong and not real:
         note = "; ".join(f"agent {agent} ({region}): {loss}, when it had no load" for loss in losses)
         return AgentData(agent, region, True, 0.0, 0.0, "", note)
-    gaps = tuple(_gaps(epoch.spans if epoch is not None else (), end_ns))
-    parts = [(start, end, 1.0) for start, end in gaps] + list(gaps_of_losses(real, gaps, end_ns))
-    missing_s = sum((end - start) * part for start, end, part in parts) / NS_PER_S
-    missing_share = _missing_share(share, epoch, loads, parts, end_ns, merge)
+    silent = tuple(_gaps(epoch.spans if epoch is not None else (), end_ns))
+    whole = [(start, end, 1.0) for start, end in silent] + list(gaps_of_losses(real, silent, end_ns))
+    parts = list(within(whole, tenures))
+    gaps = [(start, end) for start, end, _ in within(((start, end, 1.0) for start, end in silent), tenures)]
+    missing_s = (
+        sum(
+            (min(end, b) - max(start, a)) * part
+            for start, end, part in whole
+            for a, b, _ in tenures
+            if max(start, a) < min(end, b)
+        )
+        / NS_PER_S
+    )
+    kept = [(start, end, part * assignment.first_share(agent)) for start, end, part in whole]
+    is_counted = all(isinstance(profile, IterationProfile) for _, profile in loads)
+    share = assignment.first_share(agent) if is_counted else assignment.share(agent)
+    missing_share = _missing_share(share, epoch, loads, parts, kept, stays, end_ns, merge)
     if real and not wrong:
         return AgentData(agent, region, False, missing_s, missing_share, _lost_text(agent, region, real, missing_share))
     when = ", ".join(f"{start / NS_PER_S:.1f} s to {end / NS_PER_S:.1f} s" for start, end in gaps)
@@ -116,6 +133,8 @@ def _agent(
         text += f": {lost}"
     elif when:
         text += f": {wrong}"
+    if (until_ns := assignment.until_ns(agent)) is not None and until_ns < end_ns and not all(stays or (False,)):
+        text += f"; from {until_ns / NS_PER_S:.1f} s on others drove its share"
     if real:
         text += "; " + "; ".join(map(str, real))
     return AgentData(agent, region, False, missing_s, missing_share, text)
@@ -176,6 +195,16 @@ def gaps_of_losses(
             at_ns = max(at_ns, stop_ns)
 
 
+def within(
+    parts: Iterable[tuple[int, int, float]], tenures: Sequence[tuple[int, int, float]]
+) -> Iterator[tuple[int, int, float]]:
+    """What of the parts lies within the tenures: (start, end, part of the whole load)."""
+    for start_ns, end_ns, part in parts:
+        for since_ns, until_ns, share in tenures:
+            if max(start_ns, since_ns) < min(end_ns, until_ns):
+                yield max(start_ns, since_ns), min(end_ns, until_ns), part * share
+
+
 def _epoch(merge: Merge, agent: str, number: int) -> Epoch | None:
     return next((epoch for epoch in merge.epochs(agent) if epoch.epoch == number), None)
 
@@ -200,10 +229,14 @@ def _missing_share(
     epoch: Epoch | None,
     loads: Loads,
     gaps: Sequence[tuple[int, int, float]],
+    kept: Sequence[tuple[int, int, float]],
+    stays: Sequence[bool],
     end_ns: int,
     merge: Merge,
 ) -> float:
-    """The agent's share of what was planned within its gaps, and of what it began and never told the end of.
+    """What was planned of the agent within its gaps, and what it began and never told the end of.
+
+    gaps, kept: (start, end, part of the whole load), of loads that others take over and of those that stay.
 
     Iterations and user-seconds cannot be added up: of a plan that has both, the greater share counts.
     """
@@ -213,20 +246,27 @@ def _missing_share(
         ended = counters.iterations_finished + counters.iterations_cut_off
         planned = sum(profile.total() for _, profile in loads if isinstance(profile, IterationProfile))
         return min(share, max(0.0, share - ended / planned))
-    in_gaps = max(_part_in(gaps, [one for one in loads if isinstance(one[1], kind)], end_ns) for kind in _TIMED)
+    in_gaps = 0.0
+    for kind in _TIMED:
+        own = [
+            (one, stay)
+            for one, stay in zip(loads, (*stays, *[False] * (len(loads) - len(stays))), strict=True)
+            if isinstance(one[1], kind)
+        ]
+        whole = _areas([one for one, _ in own], end_ns)
+        missing = sum(_area_in(kept if stay else gaps, one) for one, stay in own)
+        in_gaps = max(in_gaps, missing / whole if whole else 0.0)
     arrivals = [one for one in loads if isinstance(one[1], OpenProfile)]
     begun = _areas(arrivals, end_ns) if len(arrivals) == len(loads) else merge.counters().iterations_started
-    return min(share, share * in_gaps + (max(0, open_ended) / begun if begun else 0.0))
+    return min(share, in_gaps + (max(0, open_ended) / begun if begun else 0.0))
 
 
 _TIMED: Final = (OpenProfile, UserProfile)
 
 
-def _part_in(gaps: Sequence[tuple[int, int, float]], loads: Loads, end_ns: int) -> float:
-    """Of what these loads planned up to `end_ns`, the part that falls into the gaps."""
-    whole = _areas(loads, end_ns)
-    missing = sum((_areas(loads, end) - _areas(loads, start)) * part for start, end, part in gaps)
-    return missing / whole if whole else 0.0
+def _area_in(gaps: Sequence[tuple[int, int, float]], load: tuple[int, Profile]) -> float:
+    """Of what the load planned, that which falls into the gaps."""
+    return sum((_areas([load], end) - _areas([load], start)) * part for start, end, part in gaps)
 
 
 def _areas(loads: Loads, until_ns: int) -> float:

@@ -30,6 +30,7 @@ from loadgen.wire.messages import (
     ADJUSTABLE_MINOR,
     GUARDED_MINOR,
     PROTOCOL_MAJOR,
+    REASSIGNABLE_MINOR,
     Bye,
     Message,
     Prepare,
@@ -43,7 +44,7 @@ from loadgen.wire.messages import (
 )
 from loadgen_controller.abort import Aborts
 from loadgen_controller.adjusting import Adjustment, Adjustments, Wish
-from loadgen_controller.assign import assign, candidates
+from loadgen_controller.assign import assign, candidates, reassigned
 from loadgen_controller.books import Books
 from loadgen_controller.failures import FailureFolder
 from loadgen_controller.fuse import FuseWatch
@@ -59,6 +60,7 @@ from loadgen_controller.rendezvous import step as meet
 from loadgen_controller.run import (
     Adjusted,
     AgentJoined,
+    AgentLeaving,
     AgentLost,
     AgentRefused,
     AgentReturned,
@@ -67,6 +69,7 @@ from loadgen_controller.run import (
     FinReceived,
     Phase,
     Reason,
+    Reassign,
     Run,
     SendPrepare,
     SendSetUp,
@@ -350,6 +353,8 @@ class Conductor:
             self._say_start(agent, run.t0_ns)
         elif phase == "running" and adjusted < len(self._adjustments.told) and run.phase is Phase.RUNNING:
             self._say_changes(agent, adjusted)
+        elif phase == "stopping" and run.phase is Phase.RUNNING and not run.ends and agent in run.drivers:
+            self.tell(AgentLeaving(agent))
         elif phase == "running" and run.ends and run.phase in (Phase.DRAINING, Phase.FINISHING):
             self._say(agent, Stop(self.run_id, run.ends[-1].detail, run.phase is Phase.FINISHING))
 
@@ -453,6 +458,8 @@ class Conductor:
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 for agent in agents:
                     self._say_start(agent, t0_ns)
+            case Reassign(agents, drivers):
+                self._reassign(agents, drivers)
             case SendStop(agents, text, now):
                 self._load_ends()
                 for agent in agents:
@@ -589,6 +596,41 @@ class Conductor:
         books.assignment = assign(self._order.spec.regions, candidates(members))
         books.epochs = {member.id: member.epoch for member in members}
         self._write_manifest()
+
+    def _reassign(self, agents: tuple[str, ...], drivers: tuple[str, ...]) -> None:
+        """What `agents` had is the drivers' from soon on, unless the load is over by then."""
+        books, names = self._books, ", ".join(agents)
+        at_ns, end_ns = self._adjustments.not_before(self._adjust_ns()), self._adjustments.end_ns
+        if books.assignment is None or (end_ns is not None and at_ns >= end_ns):
+            return
+        old = [agent for agent in drivers if (one := self._fleet.get(agent)) and one.minor < REASSIGNABLE_MINOR]
+        if old:
+            books.notice(f"nobody takes over the share of {names}: {', '.join(old)} cannot be told, being too old")
+            return
+        try:
+            assignment = books.assignment = reassigned(books.assignment, drivers, at_ns)
+        except ValueError as error:
+            books.notice(f"nobody takes over the share of {names}: {error}")
+            return
+        known = len(self._adjustments.told)
+        weights, generation = assignment.weights_now, assignment.generation
+        self._adjustments = self._adjustments.reassigned(generation, at_ns, weights, self.run_id)
+        for agent in self._run.live:
+            self._say_changes(agent, known)
+        self._journal.event(
+            "reassigned",
+            generation=generation,
+            at_ns=at_ns,
+            cause=names,
+            shares=dict(zip(assignment.agents, weights, strict=True)),
+        )
+        self._write_manifest()
+        when = time_text(at_ns / NS_PER_S)
+        books.notice(f"the share of {names} is driven by {', '.join(drivers)} from {when} on")
+        for lane in self._order.spec.lanes:
+            if lane.stays:
+                whose = f"of load {lane.name}" if lane.name else "of the load"
+                books.notice(f"what {names} had {whose} is driven by nobody: {lane.stays}")
 
     def _load_ends(self) -> None:
         """A stop before the planned end: what would have been due after it is not missing."""

@@ -120,7 +120,8 @@ class Fleet:
         joined = AgentJoined(hello.agent, hello.region)
         if known is None or known.presence is Presence.LOST:
             return (joined,)
-        return AgentLost(hello.agent, f"its process {known.pid} was replaced by {hello.pid}"), joined
+        free_ns = known.heard_ns + LOST_AFTER_NS
+        return AgentLost(hello.agent, f"its process {known.pid} was replaced by {hello.pid}", free_ns), joined
 
     def heard(self, agent: str, now_ns: int) -> tuple[FleetEvent, ...]:
         """A sign of life. Of an agent that was lost: it is back."""

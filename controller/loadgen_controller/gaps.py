@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Gap
 from loadgen_controller.assign import Assignment
-from loadgen_controller.completeness import gaps_of_losses
+from loadgen_controller.completeness import gaps_of_losses, within
 
 __all__ = ["gaps_of"]
 
@@ -15,16 +15,12 @@ __all__ = ["gaps_of"]
 def gaps_of(assignment: Assignment, merge: Merge, agents: Iterable[str], end_ns: int) -> tuple[Gap, ...]:
     """What of [0, end_ns) no delta of each of `agents` covers, with the agent's share of the load.
 
-    Of a worker that died its part of that share, from what it told last until another went on.
+    Only while the agent had a share. Of a worker that died its part of it, from what it told last until another went
+    on.
     """
-    whole = sum(assignment.weights)
-    by_region: dict[str, float] = {}
-    for region, weight in zip(assignment.regions, assignment.weights, strict=True):
-        by_region[region] = by_region.get(region, 0.0) + weight
     found: list[Gap] = []
     for agent in agents:
-        at = assignment.index(agent)
-        region, weight = assignment.regions[at], assignment.weights[at]
+        region = assignment.region(agent)
         spans = sorted(span for epoch in merge.epochs(agent) for span in epoch.spans)
         told_ns = 0
         silent: list[tuple[int, int]] = []
@@ -34,8 +30,10 @@ def gaps_of(assignment: Assignment, merge: Merge, agents: Iterable[str], end_ns:
             told_ns = max(told_ns, stop_ns)
         parts = [(start, end, 1.0) for start, end in silent]
         parts += gaps_of_losses(merge.losses(agent), silent, end_ns)
-        found += (
-            Gap(start, end, region, part * weight / whole, part * weight / by_region[region])
-            for start, end, part in parts
-        )
+        tenures = assignment.tenures(agent, end_ns)
+        for whole in parts:
+            found += (
+                Gap(start, end, region, part, whole[2] * assignment.part_of_region(agent, start))
+                for start, end, part in within([whole], tenures)
+            )
     return tuple(found)

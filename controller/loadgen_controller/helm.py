@@ -213,7 +213,7 @@ class Helms:
     def _look(self, helm: Helm, merge: Merge, window: Window, assignment: Assignment, adjustments: Adjustments) -> Look:
         course = adjustments.courses[helm.load]
         steady = not any(
-            one.load == helm.load and window.start_ns < one.at_ns < window.end_ns for one in adjustments.told
+            one.load == helm.load and window.start_ns < one.at_ns < window.end_ns for one in adjustments.adjusts
         )
         counters = window.counters()
         after_ns = helm.lane.after_ns

@@ -20,6 +20,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 __all__ = [
     "Adjusted",
     "AgentJoined",
+    "AgentLeaving",
     "AgentLost",
     "AgentReady",
     "AgentRefused",
@@ -31,6 +32,7 @@ __all__ = [
     "Merged",
     "Phase",
     "Reason",
+    "Reassign",
     "Run",
     "SendPrepare",
     "SendSetUp",
@@ -143,6 +145,10 @@ class Run:
     """Who takes part, sorted by id; fixed when preparing begins."""
     ready: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
+    vacant: tuple[tuple[int, str], ...] = ()
+    """(from when on, whose) shares that nobody drives and that wait to be moved, the soonest first."""
+    moved: frozenset[str] = frozenset()
+    """Whose share is the others' now: who comes back gets nothing of it."""
     fins: frozenset[str] = frozenset()
     """Whose Fin is here."""
     merged: frozenset[str] = frozenset()
@@ -162,6 +168,12 @@ class Run:
     def live(self) -> tuple[str, ...]:
         """Members that are not lost, in order."""
         return tuple(agent for agent in self.members if agent not in self.lost)
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """Live members that start what is due."""
+        vacant = {agent for _, agent in self.vacant}
+        return tuple(a for a in self.live if a not in self.fins and a not in self.moved and a not in vacant)
 
     @property
     def owing(self) -> tuple[str, ...]:
@@ -207,10 +219,21 @@ class AgentRefused:
 
 @dataclass(frozen=True, slots=True)
 class AgentLost:
-    """Silent for too long, its process exited, or it came back as another process."""
+    """Silent for too long, its process exited, or it came back as another process.
+
+    free_ns: before this it may still drive its share: its lease is not over.
+    """
 
     agent: str
     text: str
+    free_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLeaving:
+    """It starts nothing more, and nobody has asked it for that."""
+
+    agent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +287,7 @@ Event = (
     | AgentReady
     | AgentRefused
     | AgentLost
+    | AgentLeaving
     | FinReceived
     | Merged
     | SetUpEnded
@@ -294,6 +318,14 @@ class SendStart:
 
 
 @dataclass(frozen=True, slots=True)
+class Reassign:
+    """What `agents` had of the load is driven by `drivers` from as soon as can be."""
+
+    agents: tuple[str, ...]
+    drivers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SendStop:
     agents: tuple[str, ...]
     text: str
@@ -310,7 +342,7 @@ class WindUp:
     """The run is done: seal the folder and let everybody go."""
 
 
-Effect = SendPrepare | SendSetUp | SendStart | SendStop | SendTearDown | WindUp
+Effect = SendPrepare | SendSetUp | SendStart | Reassign | SendStop | SendTearDown | WindUp
 Moved = tuple[Run, tuple[Effect, ...]]
 
 
@@ -327,6 +359,7 @@ def step(run: Run, event: Event) -> Moved:
     AgentRefused   | illegal            | -> done            | -> ends            | as lost             | as lost         | as lost             | as lost
     AgentLost      | forgotten          | -> done            | -> ends            | counted; the last   | the same        | the same            | the one that tears
                    |                    |                    |                    | one -> ends         |                 |                     | down -> done
+    AgentLeaving   | illegal            | ignored            | ignored            | its share is moved  | ignored         | ignored             | ignored
     FinReceived    | illegal            | as refused         | as refused         | all -> finishing    | the same        | counted             | ignored
     Merged         | illegal            | illegal            | illegal            | all -> ends         | all -> ends     | all -> ends         | ignored
     SetUpEnded     | illegal            | illegal            | -> starting; error | ignored             | ignored         | ignored             | ignored
@@ -338,6 +371,9 @@ def step(run: Run, event: Event) -> Moved:
                    |                    |                    |                    | runs; else later    |                 |                     |
     StorageFailed  | -> done            | -> done            | -> ends            | -> ends             | -> ends         | -> ends             | -> done
 
+    Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: at once, or with
+    the tick in which its lease is over. Not while the run ends, and not where nobody is left.
+
     "ends" is tearing down where the run was set up or started, the plan has a
     tear-down and a live agent can do it; otherwise done. Done ignores everything.
     An event about an agent that is no member is ignored.
@@ -346,7 +382,7 @@ def step(run: Run, event: Event) -> Moved:
         return run, ()
     if isinstance(event, Tick):
         # A clock that seems to go back is the caller's mistake; time stands still then.
-        return _at_time(replace(run, now_ns=max(run.now_ns, event.now_ns)))
+        return _then_moved(_at_time(replace(run, now_ns=max(run.now_ns, event.now_ns))))
     if isinstance(event, StorageFailed):
         stop = (SendStop(run.live, event.text, now=True),) if run.phase.has_load else ()
         return _after(stop, _end(run, End(Reason.STORAGE_FAILED, event.text)))
@@ -358,7 +394,7 @@ def step(run: Run, event: Event) -> Moved:
         case Phase.PREPARING | Phase.SETTING_UP:
             return _before_start(run, event)
         case Phase.STARTING | Phase.RUNNING | Phase.DRAINING | Phase.FINISHING:
-            return _under_load(run, event)
+            return _then_moved(_under_load(run, event))
         case _:
             return _tearing_down(run, event)
 
@@ -434,7 +470,7 @@ def _before_start(run: Run, event: Event) -> Moved:
             return _end(
                 run, End(Reason.LOST_BEFORE_START, f"agent {agent} was lost before the start: {text}", (agent,))
             )
-        case AgentRefused() | FinReceived() | AgentLost():
+        case AgentRefused() | FinReceived() | AgentLost() | AgentLeaving():
             return run, ()
         case SetUpEnded(error) if run.phase is Phase.SETTING_UP:
             # Also after an error something may have been set up that wants tearing down.
@@ -454,10 +490,15 @@ def _under_load(run: Run, event: Event) -> Moved:
         case AgentLost(agent) | AgentRefused(agent):
             if agent not in run.members or agent in run.merged:  # what it had to give is here
                 return run, ()
-            return _settled(replace(run, lost=run.lost | {agent}))
-        case FinReceived(agent):
+            free_ns = event.free_ns if isinstance(event, AgentLost) else 0
+            return _settled(_vacated(replace(run, lost=run.lost | {agent}), agent, free_ns))
+        case AgentLeaving(agent):
+            return (run if run.ends else _vacated(run, agent, 0)), ()
+        case FinReceived(agent, text):
             if agent not in run.members:
                 return run, ()
+            if text and not run.ends:
+                run = _vacated(run, agent, 0)
             return _settled(replace(run, fins=run.fins | {agent}, lost=run.lost - {agent}))
         case Merged(agent):
             if agent not in run.members:
@@ -467,6 +508,27 @@ def _under_load(run: Run, event: Event) -> Moved:
         case StopRequested(text, now, reason):
             return _stop(run, End(reason, text), now)
     raise IllegalTransition(run, event)
+
+
+def _vacated(run: Run, agent: str, free_ns: int) -> Run:
+    """The agent drives nothing from `free_ns` on. Once each: what is moved stays moved."""
+    if agent not in run.members or agent in run.fins or agent in run.moved:
+        return run
+    known = dict((who, when) for when, who in run.vacant)
+    known[agent] = min(free_ns, known.get(agent, free_ns))
+    return replace(run, vacant=tuple(sorted((when, who) for who, when in known.items())))
+
+
+def _then_moved(moved: Moved) -> Moved:
+    """Shares that are free by now go to those that are left."""
+    run, effects = moved
+    free = tuple(who for when, who in run.vacant if when <= run.now_ns)
+    if not free:
+        return moved
+    run = replace(run, vacant=tuple(one for one in run.vacant if one[1] not in free), moved=run.moved | set(free))
+    if run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not run.drivers:
+        return run, effects
+    return run, (*effects, Reassign(free, run.drivers))
 
 
 def _tearing_down(run: Run, event: Event) -> Moved:

@@ -97,6 +97,8 @@ class Facts:
     """When the first load begins, from T0."""
     steered: tuple[tuple[str, str], ...] = ()
     """What each steered load came to: the verdict of its finding, and a sentence."""
+    stays: tuple[bool, ...] = ()
+    """Of each load, whether what an agent has of it is nobody else's, whatever becomes of the agent."""
     more_loads: tuple[tuple[int, Profile], ...] = ()
     """Of each further load, when it begins (ns from T0) and its profile."""
 
@@ -130,7 +132,7 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
     findings = [*_of_ends(facts)]
     if facts.has_started and facts.assignment is not None:
         completeness = account(
-            facts.assignment, facts.epochs, facts.fins, facts.lost, facts.loads, facts.load_ns, merge
+            facts.assignment, facts.epochs, facts.fins, facts.lost, facts.loads, facts.load_ns, merge, facts.stays
         )
         validity = judge_fitness(facts.assignment, merge, _planned_per_s(facts.loads))
         slos = _slos(facts, merge, completeness)

@@ -35,7 +35,7 @@ def of(*lanes: tuple[str, Profile, int], is_unique: bool = False) -> tuple[PlanS
 def test_of_a_plan_with_several_loads_all_are_paused_and_resumed_and_begin_as_much_later() -> None:
     plan, adjustments = of(("base", HOLD, 0), ("people", PEOPLE, 0), ("spike", HOLD, 60 * S), ("count", COUNTED, 0))
     paused = adjustments.wished(Wish("pause"), 5 * S, "r1")
-    assert [(a.number, a.load, a.at_ns) for a in paused.told] == [
+    assert [(a.number, a.load, a.at_ns) for a in paused.adjusts] == [
         (1, 0, 5 * S),
         (2, 1, 5 * S),
         (3, 2, 60 * S),  # not before it begins
@@ -45,9 +45,9 @@ def test_of_a_plan_with_several_loads_all_are_paused_and_resumed_and_begin_as_mu
     assert paused.end_ns is None
     resumed = paused.wished(Wish("resume"), 15 * S, "r1")
     assert not resumed.is_paused(16 * S)
-    assert resumed.told[4].stages == (Stage(100, 100, 5 * S), Stage(200, 200, 10 * S))
-    assert resumed.told[6].stages[0] == Stage(0, 0, 10 * S)
-    assert resumed.told[7].stages[0].start == OPEN.start
+    assert resumed.adjusts[4].stages == (Stage(100, 100, 5 * S), Stage(200, 200, 10 * S))
+    assert resumed.adjusts[6].stages[0] == Stage(0, 0, 10 * S)
+    assert resumed.adjusts[7].stages[0].start == OPEN.start
     assert resumed.in_force(plan).lanes[2].profile == ArrivalProfile(
         (Stage(0, 0, 10 * S), *HOLD.stages), is_edited=True
     )
@@ -57,7 +57,7 @@ def test_one_load_is_changed_by_its_name_and_the_others_are_not() -> None:
     plan, adjustments = of(("base", HOLD, 0), ("people", PEOPLE, 0))
     changed = adjustments.wished(Wish("scale", load="people", users=20), 5 * S, "r1")
     assert changed.courses[0] == adjustments.courses[0]
-    assert changed.told[0].stages == (Stage(20, 20, 15 * S),)
+    assert changed.adjusts[0].stages == (Stage(20, 20, 15 * S),)
     assert changed.in_force(plan).lanes[1].profile.peak == 20
     assert not changed.wished(Wish("pause", load="people"), 6 * S, "r1").is_paused(7 * S)
 
@@ -65,8 +65,8 @@ def test_one_load_is_changed_by_its_name_and_the_others_are_not() -> None:
 def test_a_rate_goes_to_the_load_that_has_one() -> None:
     _, adjustments = of(("base", HOLD, 0), ("people", PEOPLE, 0))
     changed = adjustments.wished(Wish("scale", rate=50), 5 * S, "r1")
-    assert [a.load for a in changed.told] == [0]
-    assert [a.load for a in adjustments.wished(Wish("scale", factor=2), 5 * S, "r1").told] == [0, 1]
+    assert [a.load for a in changed.adjusts] == [0]
+    assert [a.load for a in adjustments.wished(Wish("scale", factor=2), 5 * S, "r1").adjusts] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_does_not_fit_the_loads_is_said(wish: Wish, says: str) -> None:
 
 def test_a_second_load_that_is_over_is_left_alone() -> None:
     _, adjustments = of(("base", HOLD, 0), ("short", ArrivalProfile((Stage(5, 5, S),)), 0))
-    assert [a.load for a in adjustments.wished(Wish("pause"), 5 * S, "r1").told] == [0]
+    assert [a.load for a in adjustments.wished(Wish("pause"), 5 * S, "r1").adjusts] == [0]
     with pytest.raises(UsageError, match="is over"):
         adjustments.wished(Wish("pause", load="short"), 5 * S, "r1")
     with pytest.raises(UsageError, match="is over"):
@@ -101,9 +101,9 @@ def test_a_load_that_uses_rows_up_gets_no_more_of_them_than_there_are() -> None:
     _, adjustments = of(("", HOLD, 0), is_unique=True)
     with pytest.raises(UsageError, match=r"rows for 3,000 iterations; it would have 3,250"):
         adjustments.wished(Wish("scale", factor=1.1), 5 * S, "r1")
-    assert adjustments.wished(Wish("scale", factor=0.5), 5 * S, "r1").told
+    assert adjustments.wished(Wish("scale", factor=0.5), 5 * S, "r1").adjusts
     paused = adjustments.wished(Wish("pause"), 5 * S, "r1")
-    assert paused.wished(Wish("resume"), 50 * S, "r1").told
+    assert paused.wished(Wish("resume"), 50 * S, "r1").adjusts
 
 
 def test_what_was_due_and_what_will_be_is_known_to_the_last_one() -> None:
@@ -164,21 +164,21 @@ def test_recorded_times_are_shown_as_they_are_played_after_a_change() -> None:
 def test_changes_hold_in_the_order_in_which_they_were_asked_for() -> None:
     _, adjustments = of(("", HOLD, 0))
     later = adjustments.wished(Wish("scale", factor=2), 5 * S, "r1")
-    assert later.wished(Wish("pause"), 4 * S, "r1").told[-1].at_ns == 5 * S
+    assert later.wished(Wish("pause"), 4 * S, "r1").adjusts[-1].at_ns == 5 * S
 
 
 def test_who_steers_gives_any_stages_and_an_end() -> None:
     _, adjustments = of(("", HOLD, 0))
     steered = adjustments.replaced(0, (Stage(150, 150, S),), 5 * S, "r1", why="went up to 150/s")
-    assert (steered.told[0].stages, steered.made[0].text) == ((Stage(150, 150, S),), "went up to 150/s")
+    assert (steered.adjusts[0].stages, steered.made[0].text) == ((Stage(150, 150, S),), "went up to 150/s")
     ended = steered.replaced(0, (), 11 * S // 2, "r1", why="the knee is found")
-    assert ended.told[1].stages == ()
+    assert ended.adjusts[1].stages == ()
     assert ended.end_ns == 11 * S // 2
-    assert replace(ended, made=()).told == ended.told
+    assert replace(ended, made=()).adjusts == ended.adjusts
 
 
 def test_a_pause_before_the_load_has_begun_is_one_from_its_beginning_on() -> None:
     _, adjustments = of(("", HOLD, 0))
     paused = adjustments.wished(Wish("pause"), 0, "r1")
-    assert (paused.told[0].at_ns, paused.told[0].stages) == (0, (PAUSE,))
-    assert paused.wished(Wish("resume"), 3 * S, "r1").told[1].stages == HOLD.stages
+    assert (paused.adjusts[0].at_ns, paused.adjusts[0].stages) == (0, (PAUSE,))
+    assert paused.wished(Wish("resume"), 3 * S, "r1").adjusts[1].stages == HOLD.stages

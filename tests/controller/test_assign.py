@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import FleetError
-from loadgen_controller.assign import Candidate, assign
+from loadgen_controller.assign import Candidate, assign, reassigned
 
 
 def test_region_weight_is_shared_by_its_agents() -> None:
@@ -68,3 +68,30 @@ def test_every_region_gets_exactly_its_weight(regions: dict[str, float], sizes: 
 @given(st.integers(1, 1000))
 def test_equal_agents_get_equal_weights(n: int) -> None:
     assert assign({"us": 0.7}, [Candidate(f"{i:04}", "us") for i in range(n)]).weights == (1.0,) * n
+
+
+FLEET = assign({"us": 0.6, "eu": 0.4}, [Candidate("e1", "eu"), Candidate("u1", "us", 1), Candidate("u2", "us", 2)])
+
+
+def test_what_a_lost_agent_had_goes_to_its_region_and_where_nobody_is_left_to_all() -> None:
+    first = reassigned(FLEET, {"u1", "e1"}, 30)
+    assert (first.agents, first.weights) == (FLEET.agents, FLEET.weights)
+    assert first.generation == 2
+    assert dict(zip(first.agents, first.weights_now, strict=True)) == {"u1": 3.0, "u2": 0.0, "e1": 2.0}
+    second = reassigned(first, {"e1"}, 50)
+    assert second.generation == 3
+    assert dict(zip(second.agents, second.weights_now, strict=True)) == {"u1": 0.0, "u2": 0.0, "e1": 1.0}
+
+
+def test_a_tenure_is_from_when_until_when_an_agent_has_which_share() -> None:
+    moved = reassigned(reassigned(FLEET, {"u1", "e1"}, 30), {"e1"}, 50)
+    assert moved.tenures("u2", 100) == ((0, 30, 0.4),)
+    assert moved.tenures("u1", 100) == ((0, 30, 0.2), (30, 50, 0.6))
+    assert moved.tenures("e1", 40) == ((0, 30, 0.4), (30, 40, 0.4))
+    assert (moved.share("u1"), moved.first_share("u1")) == (0.6, 0.2)
+    assert (moved.part_of_region("u2", 29), moved.part_of_region("u2", 30)) == (2 / 3, 0.0)
+
+
+def test_nobody_left_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nobody is left"):
+        reassigned(FLEET, set(), 30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, Hello
-from loadgen_controller.fleet import Fleet, Presence
+from loadgen_controller.fleet import LOST_AFTER_NS, Fleet, Presence
 from loadgen_controller.run import AgentJoined, AgentLost, AgentReturned
 
 A = "a"
@@ -47,7 +47,7 @@ def test_hello_of_another_process_ends_the_epoch_before() -> None:
     fleet = Fleet()
     fleet.hello(hello(7), ID, 0)
     lost, joined = fleet.hello(hello(8), ID2, s(1))
-    assert lost == AgentLost(A, "its process 7 was replaced by 8")
+    assert lost == AgentLost(A, "its process 7 was replaced by 8", LOST_AFTER_NS)
     assert joined == AgentJoined(A, "eu")
     assert [m.epoch for m in fleet] == [2]
 

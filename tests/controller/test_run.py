@@ -13,6 +13,7 @@ from loadgen.units import NS_PER_S
 from loadgen_controller.run import (
     Adjusted,
     AgentJoined,
+    AgentLeaving,
     AgentLost,
     AgentReady,
     AgentRefused,
@@ -23,6 +24,7 @@ from loadgen_controller.run import (
     Merged,
     Phase,
     Reason,
+    Reassign,
     Run,
     SendPrepare,
     SendSetUp,
@@ -179,7 +181,7 @@ def test_run_that_loses_its_only_agent_is_done() -> None:
 def test_run_goes_on_with_the_agents_that_are_left() -> None:
     run = running()
     run, effects = drive(run, AgentLost(A, "killed"))
-    assert (run.phase, effects, run.lost) == (Phase.RUNNING, [], frozenset({A}))
+    assert (run.phase, effects, run.lost) == (Phase.RUNNING, [Reassign((A,), (B,))], frozenset({A}))
     run, _ = drive(run, at(run, 10), FinReceived(B), Merged(B))
     assert (run.phase, reasons(run), run.lost) == (Phase.DONE, [Reason.FINISHED], frozenset({A}))
 
@@ -278,6 +280,8 @@ EVENTS: tuple[Event, ...] = (
             lambda a: AgentReturned(a, "us"),
             lambda a: AgentRefused(a, "no"),
             lambda a: AgentLost(a, "gone"),
+            lambda a: AgentLost(a, "gone", 10**16),
+            AgentLeaving,
         )
     ),
     SetUpEnded(),

@@ -16,7 +16,7 @@ from loadgen.measure.objective import Objective
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen_controller.assign import Assignment
+from loadgen_controller.assign import Assignment, reassigned
 from loadgen_controller.run import End, Reason
 from loadgen_controller.verdict import Facts, Verdict, judge, too_many_script_faults
 from tests.support.recording import Recording
@@ -165,6 +165,29 @@ def test_killed_agent_makes_the_run_incomplete_and_names_the_missing_seconds() -
     )
     assert found.completeness.missing_share == pytest.approx(0.1)
     assert [slo.verdict for slo in found.slos] == ["inconclusive"], "10 % are missing and 5 % may be bad"
+
+
+def test_what_others_drive_is_not_missing() -> None:
+    """Of an agent that was lost at 6 s and whose share others have from 8 s on, 2 s are missing."""
+    recorded = recordings({"b": 6})
+    lost = replace(facts(recorded, without_fin="b"), lost={"b": "silent for 10.0 s"})
+    moved = replace(lost, assignment=reassigned(ASSIGNMENT, {"a"}, 8 * NS_PER_S))
+    found = judge(moved, merged(recorded))
+    assert found.exit_code is ExitCode.INCOMPLETE
+    assert found.reasons[0] == (
+        "agent b (us): no data from 6.0 s to 8.0 s (2.0 s, 5.00 % of the load): silent for 10.0 s;"
+        " from 8.0 s on others drove its share"
+    )
+    assert found.completeness.missing_share == pytest.approx(0.25 * 0.2)
+    assert found.completeness.agents[0].is_complete
+
+
+def test_what_nobody_takes_over_is_missing_to_the_end() -> None:
+    recorded = recordings({"b": 6})
+    users = UserProfile((Stage(10, 10, 10 * NS_PER_S),))
+    lost = replace(facts(recorded, without_fin="b"), profile=users, stays=(True,))
+    found = judge(replace(lost, assignment=reassigned(ASSIGNMENT, {"a"}, 8 * NS_PER_S)), merged(recorded))
+    assert found.completeness.missing_share == pytest.approx(0.25 * 0.4)
 
 
 def test_slo_that_the_missing_share_could_not_have_saved_has_failed() -> None:

@@ -104,7 +104,7 @@ def test_a_killed_agent_makes_the_run_incomplete_with_its_name_and_the_missing_s
     assert re.search(r"\d(\.\d)? s", reason)
     lost = next(a for a in summary["agents"] if a["region"] == "eu-west-1")
     assert not lost["complete"]
-    assert lost["missing_s"] >= 3
+    assert 0 < lost["missing_s"] < 5  # then the others had its share
     assert lost["requests"] >= 15  # what was acknowledged before it died is kept
     others = [a for a in summary["agents"] if a is not lost]
     assert all(a["complete"] for a in others)

@@ -113,6 +113,8 @@ def example(kind: type) -> m.Message:
         return m.Prepare("run", 1, "ab" * 32, 4096, "checkout.py", "plan", b"{}", 7, 1, (0.5, 0.5), 10**9)
     if kind is m.Adjust:
         return m.Adjust("run", 1, 0, 5 * 10**9, (Stage(0.0, 200.0, 10**9), Stage(200.0, 200.0, 10**9)))
+    if kind is m.Reassign:
+        return m.Reassign("run", 3, 2, 5 * 10**9, (1.0, 0.0, 2.0))
     if kind is m.Steer:
         seen = Look(4.0, 5.0, 80.0, 80, 80, 79, (Part(0, "shop", 78, 1, (5, 2, 1)),), 51.5, 4, 0, ("lag",), 2, 2)
         return m.Steer("run", 1, 4, 5, (seen,))
