@@ -108,7 +108,7 @@ def test_a_killed_agent_makes_the_run_incomplete_with_its_name_and_the_missing_s
     assert lost["requests"] >= 15  # what was acknowledged before it died is kept
     others = [a for a in summary["agents"] if a is not lost]
     assert all(a["complete"] for a in others)
-    assert sum(a["requests"] for a in others) == 280  # 0.5 + 0.2 of 400
+    assert 280 < sum(a["requests"] for a in others) < 400  # theirs are 0.5 + 0.2 of 400, and what they took over
     assert summary["requests"]["finished"] <= served
     assert {s["verdict"] for s in summary["slos"]} == {"inconclusive"}
 
