@@ -49,6 +49,8 @@ class Ledger:
         """How many of `_kept` are under way."""
         self._progress_ns = 0
         """When the first of those under way was sent, or the last of them acknowledged."""
+        self._stalls = 0
+        """How often in a row nothing was acknowledged: each time it waits twice as long, up to 8 s."""
         self._totals = Counters()
         self._recorded = 0
         self._taken = 0
@@ -180,17 +182,17 @@ class Ledger:
             if self._shelf is not None and sheet.place is not None:
                 self._shelf.drop(sheet.place)
         self._sent = max(0, self._sent - gone)
-        self._progress_ns = now_ns
+        self._progress_ns, self._stalls = now_ns, 0
 
     def send_again(self) -> None:
         """The connection is new: what was under way may be lost."""
-        self._sent = 0
+        self._sent = self._stalls = 0
         self._fin_sent_ns = None
 
     def next_due(self, now_ns: int) -> bytes | None:
         """What to send now; `was_sent` must be told if it could be. None: nothing, for now."""
-        if self._sent and now_ns - self._progress_ns > STALLED_NS:
-            self._sent = 0
+        if self._sent and now_ns - self._progress_ns > STALLED_NS << self._stalls:
+            self._sent, self._stalls = 0, min(self._stalls + 1, 2)
         if self._sent == len(self._kept) < WINDOW and self._backlog.is_ready:
             self._kept.append(self._backlog.take(self._next))
             self._next += 1

@@ -158,7 +158,7 @@ class Conductor:
         self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
         self._merge = Merge(order.spec.interval_ns)
         self._books = Books(self._folder.run_id)
-        self._journal = Journal(self._folder, self._on_durable, self._on_storage_failed)
+        self._journal = Journal(self._folder, self._on_durable, self._on_storage_failing, self._on_storage_mended)
         self._troubles = Troubles(self._on_trouble, self._clock)
         self._failures = FailureFolder(self._folder.path / "failures", self._books.notice)
         self._intake = Intake(
@@ -684,6 +684,22 @@ class Conductor:
 
     def _on_durable(self, places: Iterable[Place]) -> None:
         self._intake.on_durable(places)
+
+    def _on_storage_failing(self, error: StorageError) -> None:
+        """Before T0 there is nothing to lose. Then agents keep what is not acknowledged, and the load goes on."""
+        if self._run.t0_ns is None:
+            self._on_storage_failed(error)
+            return
+        text = f"{error.message}: nothing is acknowledged until that is over; the agents keep what they measure"
+        log.warning("%s", text)
+        self._books.notice(text)
+        self._journal.event("storage failing", reason=error.message)
+
+    def _on_storage_mended(self, failed_s: float) -> None:
+        text = f"the run folder could not be written for {failed_s:.0f} s; all that waited for it is written now"
+        log.warning("%s", text)
+        self._books.notice(text)
+        self._journal.event("storage mended", failed_s=round(failed_s, 3))
 
     def _on_storage_failed(self, error: StorageError) -> None:
         self._journal.has_failed = True

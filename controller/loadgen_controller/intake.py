@@ -196,6 +196,9 @@ class Intake:
             return
         if delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
             raise WireError(f"delta {delta.seq} ends in the future, at {delta.end_ns} ns")
+        if not self._journal.has_room:
+            self._troubles.counts["no room on the disk"] += 1
+            return
         match self._merge.accept(books.assignment.region(agent), delta):
             case Accepted.MERGED:
                 self._journal.append(data, (agent, delta.epoch, delta.seq))

@@ -2,6 +2,10 @@
 
 A delta is acknowledged when it is on the disk and not before, so nothing that an
 agent has let go of can be lost. One fdatasync serves all deltas of up to 100 ms.
+
+A disk that is full or fails is tried again each second. Until it takes everything that
+was taken in, nothing is acknowledged and so the agents keep what they have; and
+beyond `ROOM_BYTES` nothing more is taken in.
 """
 
 from __future__ import annotations
@@ -9,25 +13,30 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic
 
 from loadgen.errors import StorageError
 from loadgen.measure.rundir import RunDir
 
-__all__ = ["COMMIT_S", "Journal"]
+__all__ = ["AGAIN_S", "COMMIT_S", "ROOM_BYTES", "Journal"]
 
 COMMIT_S = 0.1
 """With the 3 to 10 ms of fdatasync well within the 200 ms that an acknowledgement may take."""
+AGAIN_S = 1.0
+ROOM_BYTES = 32 << 20
+"""Of deltas that wait for a disk that fails: some seconds of 1,000 agents."""
 
 Place = tuple[str, int, int]
 """(agent, epoch, seq) of a delta."""
 
 
 class Journal:
-    """The run folder's two logs, written on by one task. Nothing is written after a failure.
+    """The run folder's two logs, written on by one task.
 
     Args:
         on_durable: gets the last durable delta of each agent; called on the loop.
-        on_failed: gets the reason, once; called on the loop.
+        on_failed: gets the reason, when it begins to fail; called on the loop.
+        on_mended: gets for how many seconds it failed, when all is durable again.
     """
 
     def __init__(
@@ -35,15 +44,26 @@ class Journal:
         folder: RunDir,
         on_durable: Callable[[Iterable[Place]], None],
         on_failed: Callable[[StorageError], None],
+        on_mended: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._folder, self._on_durable, self._on_failed = folder, on_durable, on_failed
-        self._waiting: deque[tuple[int, Place]] = deque()
+        self._folder, self._on_durable, self._on_failed, self._on_mended = folder, on_durable, on_failed, on_mended
+        self._waiting: deque[tuple[int, int, Place]] = deque()
+        """(ordinal, bytes, place) of what is not durable yet."""
+        self._waiting_bytes = 0
         self._dirty = asyncio.Event()
+        self._failing_since_s: float | None = None
         self.has_failed = False
+        """For good: nothing more is written. Whoever conducts the run says so."""
+
+    @property
+    def has_room(self) -> bool:
+        """For one more delta. There is always room while the disk takes what comes."""
+        return self._failing_since_s is None or self._waiting_bytes < ROOM_BYTES
 
     def append(self, payload: bytes, place: Place) -> None:
         """Take in one delta as it came over the wire; `on_durable` tells when it is safe."""
-        self._waiting.append((self._folder.append(payload), place))
+        self._waiting.append((self._folder.append(payload), len(payload), place))
+        self._waiting_bytes += len(payload)
         self._dirty.set()
 
     def event(self, kind: str, **fields: object) -> None:
@@ -55,7 +75,7 @@ class Journal:
         """Commit until cancelled."""
         while True:
             await self._dirty.wait()
-            await asyncio.sleep(COMMIT_S)
+            await asyncio.sleep(COMMIT_S if self._failing_since_s is None else AGAIN_S)
             await self.commit()
 
     async def commit(self) -> None:
@@ -66,12 +86,18 @@ class Journal:
         try:
             durable = await asyncio.to_thread(self._folder.sync)
         except StorageError as error:
-            self.has_failed = True
-            self._on_failed(error)
+            self._dirty.set()
+            if self._failing_since_s is None:
+                self._failing_since_s = monotonic()
+                self._on_failed(error)
             return
         newest: dict[tuple[str, int], Place] = {}
         while self._waiting and self._waiting[0][0] <= durable:
-            _, place = self._waiting.popleft()
+            _, size_bytes, place = self._waiting.popleft()
+            self._waiting_bytes -= size_bytes
             newest[place[:2]] = place
+        if self._failing_since_s is not None:
+            failed_s, self._failing_since_s = monotonic() - self._failing_since_s, None
+            self._on_mended(failed_s)
         if newest:
             self._on_durable(newest.values())

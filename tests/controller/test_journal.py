@@ -25,7 +25,8 @@ class Kept:
         self.folder = folder
         self.durable: list[list[Place]] = []
         self.failures: list[StorageError] = []
-        self.journal = Journal(folder, self._on_durable, self.failures.append)
+        self.mended: list[float] = []
+        self.journal = Journal(folder, self._on_durable, self.failures.append, self.mended.append)
 
     def _on_durable(self, places: Iterable[Place]) -> None:
         self.durable.append(list(places))
@@ -64,7 +65,7 @@ async def test_commits_by_itself_soon_after_the_first_delta(kept: Kept) -> None:
         await serving
 
 
-async def test_after_a_failure_nothing_more_is_acknowledged_and_it_is_said_once(
+async def test_while_it_fails_nothing_is_acknowledged_which_is_said_once_and_then_all_at_once(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full() -> int:
@@ -76,6 +77,32 @@ async def test_after_a_failure_nothing_more_is_acknowledged_and_it_is_said_once(
         await kept.journal.commit()
     assert kept.durable == []
     assert [error.message for error in kept.failures] == ["no space left"]
+    monkeypatch.undo()
+    await kept.journal.commit()
+    assert kept.durable == [[("a", 1, 1)]]
+    assert len(kept.mended) == 1
+    assert len(list(kept.folder.records())) == 2
+
+
+async def test_it_takes_in_no_more_than_the_memory_has_room_for(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> int:
+        raise StorageError("no space left")
+
+    def has_room() -> bool:
+        return kept.journal.has_room
+
+    with monkeypatch.context() as failing:
+        failing.setattr(kept.folder, "sync", full)
+        kept.journal.append(bytes(900_000), ("a", 1, 0))
+        await kept.journal.commit()
+        taken = 1
+        while has_room():
+            kept.journal.append(bytes(900_000), ("a", 1, taken))
+            taken += 1
+        assert 35 < taken < 40
+    await kept.journal.commit()
+    assert has_room()
+    assert kept.durable == [[("a", 1, taken - 1)]]
 
 
 async def test_delta_that_comes_during_a_commit_waits_for_the_next(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +111,7 @@ async def test_delta_that_comes_during_a_commit_waits_for_the_next(kept: Kept, m
 
     def slow() -> int:
         durable = sync()
-        kept.journal._waiting.append((kept.folder.append(b"y"), ("a", 1, 1)))
+        kept.journal._waiting.append((kept.folder.append(b"y"), 1, ("a", 1, 1)))
         return durable
 
     monkeypatch.setattr(kept.folder, "sync", slow)
