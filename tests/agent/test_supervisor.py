@@ -157,7 +157,7 @@ async def test_the_fin_is_sent_again_until_bye(bundle: Bundle) -> None:
         await s.ending()
 
 
-async def test_nothing_is_lost_while_the_controllers_socket_is_closed_and_opened_again(bundle: Bundle) -> None:
+async def test_p1_nothing_is_lost_while_the_controllers_socket_is_closed_and_opened_again(bundle: Bundle) -> None:
     scene = Stage(bundle, Terms(), Crewing())
     async with serving(scene.controller):
         await scene.controller.start("steady")

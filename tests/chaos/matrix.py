@@ -42,7 +42,9 @@ MATRIX: Final = (
     Fault("F16", "garbage and idle connections", "good agents are unaffected"),
     Fault("F17", "malformed, truncated, flipped messages", "counted, never an exception; good agents go on"),
     Fault(
-        "F18", "a message without an end, of a keyed peer", "the memory watchdog restarts the controller; it resumes"
+        "F18",
+        "a message without an end, of a keyed peer",
+        "all connections dropped, the run goes on; again and again: it ends sealed",
     ),
     Fault("F19", "old deltas again, out of order, old epochs", "ignored and counted"),
     Fault("F20", "controller's disk full", "nothing is acknowledged that is not durable; no count is lost"),

@@ -94,6 +94,7 @@ async def survived(play: Play, a: FakeAgent) -> None:
     assert merge.epochs("a")[0].recorded == fin.recorded
 
 
+@pytest.mark.fault("F17", "thousands of changed messages of a keyed agent")
 @pytest.mark.parametrize("count", [5_000, pytest.param(150_000, marks=pytest.mark.slow)])
 async def test_g15_f17_no_exception_escapes_and_memory_stays_flat(
     count: int, stage: Stage, monkeypatch: pytest.MonkeyPatch
@@ -108,6 +109,7 @@ async def test_g15_f17_no_exception_escapes_and_memory_stays_flat(
     await survived(play, a)
 
 
+@pytest.mark.fault("F17", "quarantine")
 async def test_g15_f17_a_hostile_agent_is_in_quarantine_and_the_other_ends_its_run(stage: Stage) -> None:
     play = stage()
     a, b = await play.started()

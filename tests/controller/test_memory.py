@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Bye
@@ -83,6 +85,7 @@ def room(mib: int) -> int:
     return used_bytes() + mib * MIB
 
 
+@pytest.mark.fault("F18", "once")
 async def test_p9_f18_a_message_that_never_ends_costs_a_hang_up_and_the_run_is_complete(stage: Stage) -> None:
     RawPeer.check()
     play = stage(memory_bytes=room(60))
@@ -103,6 +106,7 @@ async def test_p9_f18_a_message_that_never_ends_costs_a_hang_up_and_the_run_is_c
     assert dropped(result) in (1, 2)
 
 
+@pytest.mark.fault("F18", "again and again")
 async def test_p9_f18_one_that_comes_again_and_again_ends_the_run_with_what_was_measured(stage: Stage) -> None:
     RawPeer.check()
     play = stage(memory_bytes=room(40))

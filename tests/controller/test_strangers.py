@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import find, settings
+from hypothesis import Phase, find, settings
 
 from loadgen.errors import ExitCode
 from loadgen.wire.codec import encode
@@ -60,6 +60,7 @@ def test_the_folder_is_looked_at_often_enough_for_the_promise_of_10_s() -> None:
     assert doorkeeper.LOOK_S < 5
 
 
+@pytest.mark.fault("F15", "a key that is revoked in a run")
 async def test_f15_a_revoked_key_is_told_and_heard_no_more_though_its_connection_stands(
     stage: Stage, keys: Path
 ) -> None:
@@ -95,6 +96,7 @@ async def test_f15_a_revoked_key_is_told_and_heard_no_more_though_its_connection
     assert [(e["name"], e["agents"]) for e in events(result, "key revoked")] == [("b", ["b"])]
 
 
+@pytest.mark.fault("F15", "a revoked key that comes again")
 async def test_f15_a_revoked_key_cannot_come_in_again_and_its_name_can_with_a_new_key(stage: Stage, keys: Path) -> None:
     play = stage(controller_keys=load_controller(keys))
     old = of(keys, "b")
@@ -118,6 +120,7 @@ async def test_a_folder_of_keys_that_is_away_for_a_while_changes_nothing_and_is_
     assert (await play.agent("b", "us", keys=b_keys).join()).epoch == 1
 
 
+@pytest.mark.fault("F14", "same key")
 async def test_f14_of_two_processes_with_one_name_the_newer_stays_and_the_older_is_told_to_stop(stage: Stage) -> None:
     play = stage()
     _, b = await play.started()
@@ -138,6 +141,7 @@ async def test_f14_of_two_processes_with_one_name_the_newer_stays_and_the_older_
     assert play.conductor.view().merge.next_seq("b", 1) == 1
 
 
+@pytest.mark.fault("F14", "same key, the older comes back")
 async def test_f14_an_older_process_that_was_away_does_not_take_its_name_back(stage: Stage) -> None:
     play = stage()
     for pid in (1, 2):
@@ -147,6 +151,7 @@ async def test_f14_an_older_process_that_was_away_does_not_take_its_name_back(st
     assert "process 2 on here" in (await older.next(Rejected)).reason
 
 
+@pytest.mark.fault("F14", "another key")
 async def test_f14_a_name_is_refused_to_whoever_has_another_key(stage: Stage, keys: Path) -> None:
     play = stage(controller_keys=load_controller(keys))
     honest = play.agent("a", "eu", keys=of(keys, "a"))
@@ -216,7 +221,7 @@ async def test_g15_after_a_minute_an_agent_that_was_in_quarantine_can_come_anew(
 
 
 def message_of(kind: type, run_id: str) -> Message:
-    made: Any = find(BY_CLASS[kind], lambda _: True, settings=settings(database=None))
+    made: Any = find(BY_CLASS[kind], lambda _: True, settings=settings(database=None, phases=(Phase.generate,)))
     message: Message = replace(made, run_id=run_id) if hasattr(made, "run_id") else made
     return message
 
@@ -248,6 +253,28 @@ async def test_g14_a_message_for_another_agent_or_another_run_changes_nothing(st
     assert [play.conductor.view().merge.next_seq(agent, 1) for agent in "ab"] == [0, 0]
 
 
+@pytest.mark.fault("F19", "deltas again, out of order, of an older epoch")
+async def test_f19_what_was_merged_is_merged_once_however_often_and_in_whatever_order_it_comes(stage: Stage) -> None:
+    play = stage()
+    a, _ = await play.started()
+    for _ in range(3):
+        a.recording.interval()
+    await a.deliver()
+    await a.acknowledged(2)
+    await a.deliver(2, 0, 1, 1, 2, 0)
+    await until(lambda: play.conductor.troubles.get("duplicate") == 6)
+    await a.send(replace(a.recording.deltas[0], seq=9))
+    await play.trouble("gap")
+    newer = play.agent("b", "us", pid=2)
+    assert (await newer.join()).epoch == 2
+    newer.recording.run_id, newer.recording.epoch = play.conductor.run_id, 1
+    newer.recording.interval()
+    await newer.deliver()  # by the newer process, in the name of the older epoch
+    merge = play.conductor.view().merge
+    assert merge.epochs("a")[0].recorded == a.recording.recorded
+    assert merge.counters(agent="a") == a.recording.fin().totals
+
+
 @pytest.mark.parametrize("field", ["region", "host"])
 @pytest.mark.parametrize("text", ["x" * 300, "\x1b[2J", "a\nb"])
 async def test_g15_a_name_that_no_terminal_should_show_is_not_taken_in(stage: Stage, field: str, text: str) -> None:
@@ -272,6 +299,7 @@ async def test_g15_names_without_end_are_not_taken_in(stage: Stage, monkeypatch:
 # -- versions -------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F32", "a minor older and newer")
 @pytest.mark.parametrize("minor", [PROTOCOL_MINOR - 1, PROTOCOL_MINOR + 1])
 async def test_f32_an_agent_one_minor_older_or_newer_takes_part(
     stage: Stage, minor: int, monkeypatch: pytest.MonkeyPatch
@@ -290,6 +318,7 @@ async def test_f32_an_agent_one_minor_older_or_newer_takes_part(
     assert (await play.result()).exit_code is ExitCode.PASSED
 
 
+@pytest.mark.fault("F32", "a major newer")
 async def test_f32_an_agent_one_major_newer_is_told_both_versions_and_what_to_do(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

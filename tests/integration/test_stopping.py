@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from loadgen import open_run
+from loadgen.measure.merge import check_invariant
 from tests.support.run import DATA, ends_with, run_folder, started
 from tests.support.target import running_target
 
@@ -121,7 +123,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def test_agents_do_not_outlive_a_killed_controller(tmp_path: Path) -> None:
+def test_p12_a_killed_controller_leaves_no_agent_behind_and_all_that_it_acknowledged(tmp_path: Path) -> None:
     with running_target("--no-latency") as target, started(*LONG, "--target", target.url, runs_dir=tmp_path) as run:
         wait_for(run, r"\+1 s, 2 of 2 agents reported")
         pids = [agent_pid(tmp_path, region) for region in ("us-east-1", "eu-west-1")]
@@ -131,3 +133,7 @@ def test_agents_do_not_outlive_a_killed_controller(tmp_path: Path) -> None:
         while time.monotonic() < deadline and not all(map(is_gone, pids)):
             time.sleep(0.1)
     assert all(map(is_gone, pids))
+    left = open_run(run_folder(tmp_path)).merge
+    assert len(left.agents()) == 2
+    assert left.counters().requests_finished > 0
+    assert check_invariant(left) == []

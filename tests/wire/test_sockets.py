@@ -157,6 +157,7 @@ async def test_p6_a_key_that_is_revoked_while_its_connection_stands_is_not_heard
         assert controller.received.empty()
 
 
+@pytest.mark.fault("F15", "no gatekeeper")
 async def test_p6_a_router_without_its_gatekeeper_lets_nobody_in() -> None:
     keys, agents = key_ring("eu")
     controller = RouterEnd(keys)
@@ -189,6 +190,7 @@ class Broken(dict[bytes, str]):
         return ANY_AGENT
 
 
+@pytest.mark.fault("F15", "a key that cannot be looked up")
 async def test_p7_a_key_that_cannot_be_looked_up_stays_outside_and_all_others_come_in() -> None:
     own, unlucky, pair = KeyPair.new(), KeyPair.new(), KeyPair.new()
     broken = Broken()
@@ -205,6 +207,7 @@ async def test_p7_a_key_that_cannot_be_looked_up_stays_outside_and_all_others_co
     assert any("the key store is gone" in text for kind, text in controller.refused if kind == "gate failed")
 
 
+@pytest.mark.fault("F15", "the gatekeeper dies")
 async def test_p7_a_gatekeeper_that_dies_ends_the_router_aloud_instead_of_locking_everybody_out() -> None:
     keys, agents = key_ring("eu")
     controller = RouterEnd(keys)
