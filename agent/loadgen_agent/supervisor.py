@@ -96,6 +96,8 @@ WATCHDOG_NS = 2 * NS_PER_S
 """More than a worker's own watchdog needs to end a worker that is blocked for longer than the lease."""
 OWN_PAUSE_NS = 1 * NS_PER_S
 """Two ticks further apart than this: it was us who stood still, and what the workers said is still to be read."""
+MAX_INTERVAL_NS = 60 * NS_PER_S
+"""For which a controller may ask one delta."""
 GRACE_NS = 5 * NS_PER_S
 """To drain, for workers that are stopped by us and not by the controller."""
 CUT_NS = 3 * NS_PER_S
@@ -216,8 +218,8 @@ class Supervisor:
 
     def _on_message(self, message: Message) -> None:
         match message:
-            case Ack(run_id, epoch, seq):
-                self._on_ack(run_id, epoch, seq)
+            case Ack():
+                self._on_ack(message)
             case BundleChunk():
                 self._on_chunk(message)
             case Welcome():
@@ -246,14 +248,15 @@ class Supervisor:
             found.append((Ledger.left_over(left.run_id, self._id, left.epoch, left.deltas, note), left))
         return found
 
-    def _on_ack(self, run_id: str, epoch: int, seq: int) -> None:
-        now_ns = time.perf_counter_ns()
-        if self._ledger is not None and self._ledger.place == (run_id, epoch):
-            self._ledger.ack(epoch, seq, now_ns)
-        for left in [one for one in self._left if one[0].place == (run_id, epoch)]:
-            left[0].ack(epoch, seq, now_ns)
+    def _on_ack(self, ack: Ack) -> None:
+        now_ns, place = time.perf_counter_ns(), (ack.run_id, ack.epoch)
+        if self._ledger is not None and self._ledger.place == place:
+            self._ledger.ack(ack.epoch, ack.seq, now_ns)
+            self._ledger.ask(ack.interval_ns if 0 < ack.interval_ns <= MAX_INTERVAL_NS else 0)
+        for left in [one for one in self._left if one[0].place == place]:
+            left[0].ack(ack.epoch, ack.seq, now_ns)
             if left[0].is_empty:
-                log.info("what an earlier process had left of %s is handed over", run_id)
+                log.info("what an earlier process had left of %s is handed over", ack.run_id)
                 left[1].remove()
                 self._left.remove(left)
         self._pump()

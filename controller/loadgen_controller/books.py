@@ -28,6 +28,8 @@ class Books:
     """Why an agent is lost; taken back when it returns."""
     durable: dict[str, int] = field(default_factory=dict)
     """Of each agent, the last seq that is on the disk."""
+    asked_ns: int = 0
+    """The interval that agents are asked for now; 0: the plan's."""
     clock_errors_ns: dict[str, int] = field(default_factory=dict)
     shared_json: bytes = b"null"
     """What the plan's set-up returned."""

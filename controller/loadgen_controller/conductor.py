@@ -53,6 +53,7 @@ from loadgen_controller.helm import Ask, Helms, Turn, as_rows
 from loadgen_controller.intake import Intake
 from loadgen_controller.journal import Journal, Place
 from loadgen_controller.order import Order
+from loadgen_controller.pacing import Pacing
 from loadgen_controller.rendezvous import AgentBack, AgentGone, Differs, Meetings, Release, Seat, Told
 from loadgen_controller.rendezvous import Event as Meeting
 from loadgen_controller.rendezvous import Tick as MeetingTick
@@ -178,6 +179,7 @@ class Conductor:
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
         self._fuse = FuseWatch(order.has_fuse)
+        self._pacing = Pacing(spec.interval_ns)
         self._adjustments = Adjustments.of(spec)
         self._helms = Helms(spec, self._books.run_id)
         self._spec = spec
@@ -402,6 +404,8 @@ class Conductor:
             if self._run.phase is Phase.WAITING:  # it will not come any more
                 text = f"agent {agent} did not start: {how}"
                 self.tell(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
+        if self._run.phase.has_load and not self._helms:  # a steered load asks for each interval
+            self._pace(now_ns)
         if self._meetings.points and self._run.phase.has_load:
             self._meet(MeetingTick(now_ns))
         if self._run.phase in (Phase.STARTING, Phase.RUNNING) and (why := too_many_script_faults(self._merge)):
@@ -414,6 +418,13 @@ class Conductor:
             if blown := self._fuse.check(self._merge, run.live, done, now_ns - run.t0_ns):
                 self.tell(StopRequested(blown.text, now=True, reason=blown.reason))
             self._look(now_ns - run.t0_ns)
+
+    def _pace(self, now_ns: int) -> None:
+        if why := self._pacing.look(now_ns, time.process_time_ns(), round(self._journal.late_s * NS_PER_S)):
+            self._books.asked_ns = asked_ns = self._pacing.asked_ns
+            interval_s = (asked_ns or self._spec.interval_ns) / NS_PER_S
+            self._books.notice(f"agents are asked for one report each {interval_s:g} s: {why}")
+            self._journal.event("interval asked", interval_s=interval_s, why=why)
 
     def _step(self, event: Event) -> None:
         before = self._run

@@ -224,7 +224,7 @@ class Intake:
         """What is durable; the agent goes on from there."""
         member, seq = self._fleet.get(agent), self._books.durable.get(agent, -1)
         if member is not None and member.epoch >= epoch:  # a later process hands over what an earlier one had left
-            self._desk.send(member.identity, Ack(self._books.run_id, epoch, seq))
+            self._desk.send(member.identity, Ack(self._books.run_id, epoch, seq, self._books.asked_ns))
 
     def _fin(self, agent: str, fin: Fin) -> None:
         if self._books.epochs.get(agent) != fin.epoch:

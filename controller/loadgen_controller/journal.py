@@ -47,13 +47,18 @@ class Journal:
         on_mended: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._folder, self._on_durable, self._on_failed, self._on_mended = folder, on_durable, on_failed, on_mended
-        self._waiting: deque[tuple[int, int, Place]] = deque()
-        """(ordinal, bytes, place) of what is not durable yet."""
+        self._waiting: deque[tuple[int, int, float, Place]] = deque()
+        """(ordinal, bytes, since when, place) of what is not durable yet."""
         self._waiting_bytes = 0
         self._dirty = asyncio.Event()
         self._failing_since_s: float | None = None
         self.has_failed = False
         """For good: nothing more is written. Whoever conducts the run says so."""
+
+    @property
+    def late_s(self) -> float:
+        """For how long the oldest delta has waited to be durable."""
+        return monotonic() - self._waiting[0][2] if self._waiting else 0.0
 
     @property
     def has_room(self) -> bool:
@@ -62,7 +67,7 @@ class Journal:
 
     def append(self, payload: bytes, place: Place) -> None:
         """Take in one delta as it came over the wire; `on_durable` tells when it is safe."""
-        self._waiting.append((self._folder.append(payload), len(payload), place))
+        self._waiting.append((self._folder.append(payload), len(payload), monotonic(), place))
         self._waiting_bytes += len(payload)
         self._dirty.set()
 
@@ -93,7 +98,7 @@ class Journal:
             return
         newest: dict[tuple[str, int], Place] = {}
         while self._waiting and self._waiting[0][0] <= durable:
-            _, size_bytes, place = self._waiting.popleft()
+            _, size_bytes, _, place = self._waiting.popleft()
             self._waiting_bytes -= size_bytes
             newest[place[:2]] = place
         if self._failing_since_s is not None:

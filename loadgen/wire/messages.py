@@ -343,6 +343,8 @@ class Ack:
     run_id: str
     epoch: int
     seq: int
+    interval_ns: int = 0
+    """From now on one delta for each interval of this length, please; 0: for each of the plan's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -587,3 +587,15 @@ async def test_an_agent_that_is_started_again_hands_over_what_the_one_before_had
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_asked_for_longer_intervals_an_agent_joins_its_deltas_and_loses_none(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        s.controller.asks_ns = 20  # the fake worker's intervals are of 1 ns
+        await s.controller.start("steady")
+        await until(lambda: len(s.controller.taken) >= 4)
+        s.controller.say(Stop("r1", "enough"))
+        await until(s.controller.is_complete)
+        joints = [delta for delta in s.controller.taken if delta.health.intervals > 1]
+        assert {(delta.start_ns % 20, delta.end_ns % 20) for delta in joints[1:-1]} == {(0, 0)}
+        assert sum(delta.health.counted[0] for delta in s.controller.taken) == s.controller.taken[-1].end_ns

@@ -111,7 +111,7 @@ async def test_delta_that_comes_during_a_commit_waits_for_the_next(kept: Kept, m
 
     def slow() -> int:
         durable = sync()
-        kept.journal._waiting.append((kept.folder.append(b"y"), 1, ("a", 1, 1)))
+        kept.journal._waiting.append((kept.folder.append(b"y"), 1, 0.0, ("a", 1, 1)))
         return durable
 
     monkeypatch.setattr(kept.folder, "sync", slow)

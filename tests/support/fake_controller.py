@@ -50,6 +50,8 @@ class FakeController(RouterEnd):
         self.drops_ack: Callable[[int], bool] = lambda number: False
         """Of the n-th delta that arrived, whether its acknowledgement is lost."""
         self.arrived = 0
+        self.asks_ns = 0
+        """The interval that it asks for."""
         self.ahead_ns = 0
         """Its clock is ahead of the machine's by so much."""
         self.router = Router(bind, keys, self._on_data)
@@ -90,7 +92,7 @@ class FakeController(RouterEnd):
             self.taken.append(delta)
         self.arrived += 1
         if not self.drops_ack(self.arrived):
-            self.say(Ack(delta.run_id, delta.epoch, len(self.taken) - 1))
+            self.say(Ack(delta.run_id, delta.epoch, len(self.taken) - 1, self.asks_ns))
 
     def now_ns(self) -> int:
         return time.perf_counter_ns() + self.ahead_ns

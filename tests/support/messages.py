@@ -130,7 +130,7 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
         m.Waiting, TEXT, U32, U32, st.lists(st.builds(m.WaitingAt, U32, TEXT, U64, U64, U64), max_size=3).map(tuple)
     ),
     m.ReleaseAt: st.builds(m.ReleaseAt, TEXT, U32, U32, U32, TEXT, U64, I64),
-    m.Ack: st.builds(m.Ack, TEXT, U64, SEQ),
+    m.Ack: st.builds(m.Ack, TEXT, U64, SEQ, I64),
     m.Stop: st.builds(m.Stop, TEXT, TEXT, st.booleans(), st.booleans()),
     m.Fin: st.builds(m.Fin, TEXT, U64, SEQ, counters, U64, I64, TEXT),
     m.TearDown: st.builds(m.TearDown, TEXT, BLOB),

@@ -783,14 +783,16 @@ class ReleaseAt(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., worker: _Optional[int] = ..., life: _Optional[int] = ..., load: _Optional[int] = ..., point: _Optional[str] = ..., upto: _Optional[int] = ..., at_ns: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
-    __slots__ = ("run_id", "epoch", "seq")
+    __slots__ = ("run_id", "epoch", "seq", "interval_ns")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     epoch: int
     seq: int
-    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ...) -> None: ...
+    interval_ns: int
+    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., interval_ns: _Optional[int] = ...) -> None: ...
 
 class Stop(_message.Message):
     __slots__ = ("run_id", "reason", "now", "kill")
