@@ -96,12 +96,14 @@ class Link:
         """When that was sent which the controller has acknowledged last; the lease counts from here."""
         self._now_ns, self._on_message = clock_ns, on_message
         self._said_ns: int | None = None
+        self._nonsense = ""
+        """What was wrong with the last message, e.g. of another version; empty where it could be read."""
         self._dealer = Dealer(controller, keys, agent, self._on_data, on_connect)
 
     @property
     def trouble(self) -> str:
-        """Why there is no connection; empty while there is one."""
-        return self._dealer.trouble
+        """Why there is no connection, or no sense in it; empty while all is well."""
+        return self._dealer.trouble or self._nonsense
 
     async def serve(self) -> None:
         await self._dealer.serve()
@@ -147,11 +149,12 @@ class Link:
             message = decode(data)
         except WireError as error:
             self.unreadable += 1
+            self._nonsense = f"{error.message}: {error.hint}" if error.hint else error.message
             if self._said_ns is None or now_ns - self._said_ns > _SAY_AGAIN_NS:
                 self._said_ns = now_ns
                 log.warning("%d messages of the controller were unreadable, the last: %s", self.unreadable, error)
             return
-        self.heard_ns = now_ns
+        self.heard_ns, self._nonsense = now_ns, ""
         if isinstance(message, ClockPong):
             if self.acked_ns < message.agent_ns <= now_ns:
                 self.acked_ns = message.agent_ns

@@ -15,16 +15,14 @@ from collections import deque
 from enum import Enum
 from pathlib import Path
 
+from loadgen.engine.probe import memory_limits
 from loadgen.units import NS_PER_S
 
 __all__ = ["Memory", "Relief", "give_back", "limit_bytes", "used_bytes"]
 
 _SHARE = 0.8
-_MOST_BYTES = 8 << 30
-"""More than 5,000 agents need; on a large machine it would take minutes to find a flood out otherwise."""
 _OFTEN = 3
 _WITHIN_NS = 60 * NS_PER_S
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 class Relief(Enum):
@@ -63,15 +61,10 @@ def used_bytes() -> int:
         return 0
 
 
-def limit_bytes() -> int:
-    """Four fifths of what this process may have: of the machine's memory, or of its cgroup's limit."""
-    allowed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _LIMITS:
-        try:
-            allowed = min(allowed, int(path.read_text()))
-        except (OSError, ValueError):  # not there, or "max"
-            continue
-    return min(round(allowed * _SHARE), _MOST_BYTES)
+def limit_bytes(root: Path = Path("/")) -> int:
+    """Four fifths of what this process may have: of the machine's memory, or of the least limit of its cgroups."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return round(_SHARE * min([machine, *(group.limit_bytes for group in memory_limits(root))]))
 
 
 def give_back() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.wire.messages import ClockPong
+from loadgen.wire.codec import encode
+from loadgen.wire.messages import ClockPing, ClockPong, Rejected
 from loadgen_agent.link import SILENT_NS, ClockOffset, Link
 from tests.support.chaos_proxy import chaos_proxy
 from tests.support.wire import RouterEnd, key_ring, serving, until
@@ -77,3 +79,29 @@ async def test_a_connection_over_which_nothing_comes_is_made_anew_and_again_ever
                 await reading
         link.close()
     assert connected == [(1, 2), (3, 3), (7, 4)]
+
+
+@pytest.mark.fault("F32", "a controller of a newer major, as the agent tells it")
+async def test_f32_an_agent_says_of_a_controller_of_another_major_which_versions_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("loadgen.wire.messages.PROTOCOL_MAJOR", 9)
+    newer = encode(Rejected("whatever"))
+    monkeypatch.undo()
+    keys, agents = key_ring("eu")
+    controller = RouterEnd(keys)
+    link = Link(controller.address, agents["eu"], "eu", lambda message: None, lambda: None)
+    serve = asyncio.create_task(link.serve())
+    async with serving(controller):
+        await until(lambda: link.send(ClockPing(1)))
+        identity, _, _ = await controller.next()
+        controller.router.send(identity, newer)
+        await until(lambda: link.trouble)
+        assert "message of protocol 9." in link.trouble
+        assert "run the same version of loadgen" in link.trouble
+        controller.router.send(identity, encode(ClockPong(1, 1)))
+        await until(lambda: not link.trouble)
+    serve.cancel()
+    with suppress(asyncio.CancelledError):
+        await serve
+    link.close()

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -47,8 +48,17 @@ def test_the_third_time_within_a_minute_the_runs_are_ended() -> None:
     assert looks[::2] == [Relief.DROP] * 4
 
 
-def test_the_limit_is_below_what_the_machine_has() -> None:
-    assert used_bytes() < limit_bytes() <= 8 << 30
+def test_the_limit_is_four_fifths_of_the_machine_or_of_the_least_limit_around_us(tmp_path: Path) -> None:
+    assert used_bytes() < limit_bytes()
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/system.slice/loadgen.service\n")
+    own = tmp_path / "sys/fs/cgroup/system.slice/loadgen.service"
+    own.mkdir(parents=True)
+    (own / "memory.max").write_text("max\n")
+    machine = limit_bytes(tmp_path)
+    (own / "memory.max").write_text("100000000\n")  # MemoryMax= of the service
+    (own.parent / "memory.max").write_text("200000000\n")
+    assert limit_bytes(tmp_path) == 80_000_000 < machine
 
 
 @contextmanager
