@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,24 @@ async def test_f15_a_revoked_key_is_told_and_heard_no_more_though_its_connection
     assert result.exit_code is ExitCode.INCOMPLETE
     assert "the key of b was revoked" in result.verdict.reasons[0]
     assert [(e["name"], e["agents"]) for e in events(result, "key revoked")] == [("b", ["b"])]
+
+
+@pytest.mark.fault("F15", "a key that is revoked while a real agent uses it")
+async def test_f15_a_real_agent_leaves_within_10_s_of_its_revocation(
+    stage: Stage, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the folder is looked at as often as in earnest
+    play = stage(controller_keys=load_controller(keys))
+    argv = ["--controller", play.station.address, "--region", "us", "--keys", str(handout(keys, "b")), "--id", "b"]
+    agent = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "loadgen_agent.cli", *argv, stderr=asyncio.subprocess.PIPE
+    )
+    await until(lambda: play.station.fleet.get("b"), 60)
+    revoke(keys, "b")
+    async with asyncio.timeout(10):
+        _, said = await agent.communicate()
+    assert agent.returncode == ExitCode.FLEET
+    assert b"the key of b was revoked" in said
 
 
 @pytest.mark.fault("F15", "a revoked key that comes again")
