@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from loadgen.measure.delta import Counters, Delta
 from loadgen.units import NS_PER_S
@@ -25,10 +26,12 @@ from loadgen.wire.codec import encode
 from loadgen.wire.messages import Fin
 from loadgen_agent.backlog import ROOM_BYTES, Backlog, Sheet, Shelf
 
-__all__ = ["FIN_AGAIN_NS", "STALLED_NS", "WINDOW", "Ledger"]
+__all__ = ["FIN_AGAIN_NS", "STALLED_NS", "UNDER_WAY_BYTES", "WINDOW", "Ledger"]
 
 WINDOW = 32
 """Deltas under way at once: over 500 ms of round trip that is still more than 1 delta/s."""
+UNDER_WAY_BYTES = 64 << 10
+"""But for the first: over 256 kbit/s a heartbeat behind them waits for 2 s, and not for a lease."""
 STALLED_NS = 2 * NS_PER_S
 """Without progress for so long, a group commit and a round trip included: send from the first unacknowledged again."""
 FIN_AGAIN_NS = 1 * NS_PER_S
@@ -197,7 +200,8 @@ class Ledger:
             self._kept.append(self._backlog.take(self._next))
             self._next += 1
         if self._sent < min(len(self._kept), self._window):
-            return self._kept[self._sent].data
+            under_way = sum(sheet.size_bytes for sheet in islice(self._kept, self._sent + 1))
+            return self._kept[self._sent].data if not self._sent or under_way <= UNDER_WAY_BYTES else None
         # The Fin after the last delta: a controller that has it knows that nothing else comes.
         if self._fin is None or self._sent < self._unacked:
             return None

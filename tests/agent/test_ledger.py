@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measure.delta import Counters, Delta, SeriesStats
+from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Fin
 from loadgen_agent.ledger import FIN_AGAIN_NS, STALLED_NS, WINDOW, Ledger
@@ -53,6 +56,19 @@ def test_at_most_a_window_is_under_way() -> None:
     assert sent(book, 0) == list(range(WINDOW))
     book.ack(7, 2, 1)
     assert sent(book, 1) == [WINDOW, WINDOW + 1, WINDOW + 2]
+
+
+def test_large_deltas_are_not_under_way_all_at_once() -> None:
+    """Over a thin line a heartbeat would wait behind them for longer than the lease."""
+    book = ledger()
+    for number in range(4):
+        note = random.Random(number).randbytes(40_000).hex()  # 40 kB, as zstd sees it
+        book.keep(replace(delta(number), health=Health(notes=(note,))))
+    assert sent(book, 0) == [0]
+    book.ack(7, 0, 1)
+    assert sent(book, 1) == [1]
+    small = ledger(3)
+    assert sent(small, 0) == [0, 1, 2]
 
 
 def test_without_progress_everything_unacknowledged_goes_out_again() -> None:
