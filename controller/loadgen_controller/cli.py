@@ -199,7 +199,6 @@ COMMANDS = (
     ("Fleet", stop),
     ("Fleet", kill),
     ("Fleet", watch),
-    ("Fleet", controller),
     ("Fleet", agents),
 )
 for panel, command in COMMANDS:
@@ -207,6 +206,7 @@ for panel, command in COMMANDS:
         command.main
     )
 app.add_typer(runs.app, name="runs", rich_help_panel="Look")
+app.add_typer(controller.app, name="controller", help=_prose(controller.main.__doc__), rich_help_panel="Fleet")
 app.add_typer(api.app, name="api", rich_help_panel="Fleet")
 app.add_typer(keys.app, name="keys", rich_help_panel="Fleet")
 

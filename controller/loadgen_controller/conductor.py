@@ -58,6 +58,8 @@ from loadgen_controller.rendezvous import AgentBack, AgentGone, Differs, Meeting
 from loadgen_controller.rendezvous import Event as Meeting
 from loadgen_controller.rendezvous import Tick as MeetingTick
 from loadgen_controller.rendezvous import step as meet
+from loadgen_controller.replay import BEGUN, HAPPENED, begun, happened
+from loadgen_controller.restore import Restored, boot_id, forget_shared, keep_shared, row_of
 from loadgen_controller.run import (
     Adjusted,
     AgentJoined,
@@ -71,12 +73,14 @@ from loadgen_controller.run import (
     Phase,
     Reason,
     Reassign,
+    Resumed,
     Run,
     SendPrepare,
     SendSetUp,
     SendStart,
     SendStop,
     SendTearDown,
+    SetUpEnded,
     StopRequested,
     StorageFailed,
     Tick,
@@ -96,6 +100,8 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.05
 ADJUST_LEAD_NS = 300 * NS_PER_MS
 """From asking for a change until it holds: must reach every agent before."""
+_GRACE_NS = 15 * NS_PER_S
+"""For agents to find their way back to a controller that was started anew: they try each 5 s at the latest."""
 _BYE_S = 0.1
 """How long the last messages may take to be with the kernel."""
 _HANDOVER_S = 2.0
@@ -151,38 +157,52 @@ class Conductor:
         StorageError: no folder for the run.
     """
 
-    def __init__(self, order: Order, station: Station, *, runs_dir: Path, processes: Processes | None = None) -> None:
+    def __init__(
+        self,
+        order: Order,
+        station: Station,
+        *,
+        runs_dir: Path,
+        processes: Processes | None = None,
+        by: str = "",
+        restored: Restored | None = None,
+    ) -> None:
+        """
+        Args:
+            by: who wants it, for the manifest.
+            restored: the run as it stands in its folder, to be taken up; `order` is its own then.
+        """
         self._order, self._station = order, station
         self._clock, self._fleet = station.clock, station.fleet
         self._processes: Processes = processes or NoHosts()
+        self._by, self._restored = by, restored
         self._created_at = self._started_at = datetime.now(UTC)
-        self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
-        self._merge = Merge(order.spec.interval_ns)
-        self._books = Books(self._folder.run_id)
+        if restored is None:
+            self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
+            self._merge, self._books = Merge(order.spec.interval_ns), Books(self._folder.run_id)
+        else:
+            self._created_at, self._started_at = restored.created_at, restored.started_at
+            self._folder, self._books = restored.folder, restored.books
+            self._merge = Merge(order.spec.interval_ns)  # until the log is merged
         self._journal = Journal(self._folder, self._on_durable, self._on_storage_failing, self._on_storage_mended)
         self._troubles = Troubles(self._on_trouble, self._clock)
         self._failures = FailureFolder(self._folder.path / "failures", self._books.notice)
-        self._intake = Intake(
-            self,
-            order,
-            self._books,
-            self._fleet,
-            self._merge,
-            self._journal,
-            self._troubles,
-            self._clock,
-            self._failures.write,
-        )
-        self._run = Run.begin(order.terms(), self._clock())
+        self._intake = self._new_intake()
+        if restored is None:
+            self._run = Run.begin(order.terms(), self._clock())
+            self._journal.event(BEGUN, **begun(self._run))
+        else:
+            self._run = restored.run
         self._meetings = Meetings()
         spec = order.spec
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
         self._fuse = FuseWatch(order.has_fuse)
         self._pacing = Pacing(spec.interval_ns)
-        self._adjustments = Adjustments.of(spec)
+        self._adjustments = Adjustments.of(spec) if restored is None else restored.adjustments
+        self._aborts.until(self._adjustments.end_ns)
         self._helms = Helms(spec, self._books.run_id)
-        self._spec = spec
+        self._spec = self._adjustments.in_force(spec)
         """The plan, with its loads as they are now."""
         self._changes: deque[str] = deque(maxlen=3)
         """The last of them, for who watches; the report tells all."""
@@ -192,6 +212,19 @@ class Conductor:
         self._is_deaf = False
         """Nothing more is taken in: the folder is being sealed."""
         self._bug = ""
+
+    def _new_intake(self) -> Intake:
+        return Intake(
+            self,
+            self._order,
+            self._books,
+            self._fleet,
+            self._merge,
+            self._journal,
+            self._troubles,
+            self._clock,
+            self._failures.write,
+        )
 
     # -- for the command line -------------------------------------------------------------------
 
@@ -214,7 +247,10 @@ class Conductor:
         patience_s = 0.0
         try:
             try:
-                self._open()
+                if self._restored is None:
+                    self._open()
+                else:
+                    await self._take_up(self._restored)
                 await self._until_done(writing)
             except StorageError as error:
                 self._on_storage_failed(error)
@@ -250,8 +286,10 @@ class Conductor:
         """
         self._step(Tick(self._clock()))
         self._must_be_adjustable()
-        before = self._adjustments
-        return self._adjusted(before.wished(wish, self._adjust_ns(), self.run_id))
+        at_ns = self._adjust_ns()
+        wished = self._adjustments.wished(wish, at_ns, self.run_id)
+        self._journal.event("wished", wish=wish, at_ns=at_ns)
+        return self._adjusted(wished)
 
     @property
     def end_ns(self) -> int | None:
@@ -383,6 +421,36 @@ class Conductor:
         self._processes.start(address, logs)
         self._station.enter(self)
 
+    async def _take_up(self, restored: Restored) -> None:
+        """Go on where the folder says that it stood: agents come back by themselves, with all that was not durable.
+
+        While the log is merged their heartbeats are answered, so their leases last; what else they say they say again.
+        """
+        phase, away_s = self._run.phase.value, restored.away_s
+        self._journal.event("taken up", phase=phase, away_s=round(away_s, 3), cut_bytes=self._folder.cut_bytes)
+        self._books.notice(f"the controller was started anew; it was away for {away_s:.1f} s")
+        self._is_deaf = True
+        ours = [agent for agent, epoch in self._books.epochs.items() if self._is_of(agent, epoch)]
+        self._station.claim(self, ours)
+        self._station.enter(self)
+        merged = await asyncio.to_thread(restored.merged)
+        self._merge = merged.merge
+        for agent, epoch in self._books.epochs.items():
+            self._books.durable[agent] = self._merge.next_seq(agent, epoch) - 1
+        for agent, region, failures in merged.failures:
+            self._failures.write(agent, region, failures)
+        self._intake = self._new_intake()
+        self._is_deaf = False
+        now_ns = self._clock()
+        self._step(Resumed(now_ns + _GRACE_NS))
+        self._step(Tick(now_ns))
+        if why := restored.hopeless:
+            self.tell(StopRequested(why, now=self._run.t0_ns is None))
+
+    def _is_of(self, agent: str, epoch: int) -> bool:
+        member = self._fleet.get(agent)
+        return member is not None and member.epoch == epoch
+
     async def _until_done(self, writing: asyncio.Task[None]) -> None:
         while self._run.phase is not Phase.DONE:
             self._station.check()
@@ -429,9 +497,9 @@ class Conductor:
     def _step(self, event: Event) -> None:
         before = self._run
         self._run, effects = step(before, event)
-        if not isinstance(event, Tick):
-            self._journal.event("event", name=type(event).__name__, event=event, phase=before.phase.value)
-            self._note(event)
+        if (line := happened(before, event, self._run)) is not None:
+            self._journal.event(HAPPENED, **line)
+        self._note(event)
         if self._run.phase is not before.phase:
             self._journal.event("phase", was=before.phase.value, phase=self._run.phase.value)
             self._wake.set()
@@ -449,6 +517,8 @@ class Conductor:
                     self._meet(AgentGone(agent))
             case FinReceived(agent):
                 self._meet(AgentGone(agent))
+            case SetUpEnded():
+                keep_shared(self._folder, self._books.shared_json)
             case AgentJoined(agent, region) if region not in self._order.spec.regions:
                 self._books.notice(f"agent {agent} takes no part: the plan has no load in {region}")
             case AgentReturned(agent):
@@ -582,7 +652,9 @@ class Conductor:
             stages = (Stage(rate, rate, course.end_ns - at_ns),)
         try:
             self._must_be_adjustable()
-            self._adjusted(self._adjustments.replaced(turn.load, stages, at_ns, self.run_id, why=turn.why))
+            replaced = self._adjustments.replaced(turn.load, stages, at_ns, self.run_id, why=turn.why)
+            self._journal.event("replaced", load=turn.load, stages=stages, at_ns=at_ns, why=turn.why)
+            self._adjusted(replaced)
         except (UsageError, FleetError) as error:
             self._books.notice(f"the rate could not be changed: {error.message}")
             return
@@ -606,6 +678,7 @@ class Conductor:
         members = [member for member in self._fleet if member.id in agents]
         books.assignment = assign(self._order.spec.regions, candidates(members))
         books.epochs = {member.id: member.epoch for member in members}
+        self._journal.event("assigned", agents=[row_of(member) for member in members])
         self._write_manifest()
 
     def _reassign(self, agents: tuple[str, ...], drivers: tuple[str, ...]) -> None:
@@ -651,15 +724,18 @@ class Conductor:
         ended_ns = max(0, self._clock() - run.t0_ns)
         if duration_ns is None or ended_ns < duration_ns:
             self._books.load_ended_ns = ended_ns
+            self._journal.event("load ended", at_ns=ended_ns)
 
     def _write_manifest(self) -> None:
-        self._folder.write_manifest(manifest(self._order, self._books, self._fleet, self._created_at))
+        self._folder.write_manifest(
+            manifest(self._order, self._books, self._fleet, self._created_at, boot=boot_id(), by=self._by)
+        )
 
     # -- messages ---------------------------------------------------------------------------------
 
     def _say(self, agent: str, message: Message) -> None:
         member = self._fleet.get(agent)
-        if member is not None and not self.send(member.identity, message):
+        if member is not None and member.identity and not self.send(member.identity, message):
             self._troubles.add("unsent", f"{type(message).__name__} to {agent}")  # its next heartbeat has it sent again
 
     def _prepare_of(self, agent: str) -> Prepare:
@@ -763,6 +839,7 @@ class Conductor:
             self._started_at,
             duration_s,
         )
+        forget_shared(self._folder)
         await self._dismiss()
         verdict = sealed.verdict
         return Result(verdict.exit_code, sealed.summary, self._folder.path, verdict)

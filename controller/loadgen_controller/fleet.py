@@ -7,15 +7,25 @@ of this is tested without waiting. Times are ns of the controller's monotonic cl
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
+from hashlib import sha256
 
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import PROTOCOL_MINOR, Hello
 from loadgen_controller.run import AgentJoined, AgentLost, AgentReturned
 
-__all__ = ["LOST_AFTER_NS", "MAX_AGENTS", "OWN_PAUSE_NS", "SUSPECTED_AFTER_NS", "Fleet", "Member", "Presence"]
+__all__ = [
+    "LOST_AFTER_NS",
+    "MAX_AGENTS",
+    "OWN_PAUSE_NS",
+    "SUSPECTED_AFTER_NS",
+    "Fleet",
+    "Member",
+    "Presence",
+    "process_of",
+]
 
 SUSPECTED_AFTER_NS = 3 * NS_PER_S
 LOST_AFTER_NS = 10 * NS_PER_S
@@ -55,6 +65,8 @@ class Member:
     """Of the protocol that it speaks."""
     presence: Presence = Presence.HERE
     lost_because: str = ""
+    process: str = ""
+    """`process_of` its identity."""
     unheard_because: str = ""
     """Why nothing that it says is taken in: its key was revoked, or it is in quarantine."""
 
@@ -93,6 +105,13 @@ class Fleet:
         if member is not None:
             member.unheard_because = because
 
+    def restore(self, members: Iterable[Member], now_ns: int) -> None:
+        """Those of before this controller was started anew: they have the time of a silent agent to come back."""
+        for member in members:
+            known = self._members.get(member.id)
+            if known is None or known.epoch < member.epoch:
+                self._members[member.id] = replace(member, heard_ns=now_ns)
+
     def hello(self, hello: Hello, identity: bytes, now_ns: int) -> tuple[FleetEvent, ...]:
         """An agent registers. The same process gets its old epoch again: what it measured is still good.
 
@@ -100,6 +119,8 @@ class Fleet:
         counts, and the epoch before is over without Fin.
         """
         known = self._members.get(hello.agent)
+        if known is not None and not known.identity and known.process == process_of(identity):
+            known.identity = identity
         if known is not None and known.identity == identity:
             return self.heard(hello.agent, now_ns)
         epoch = 1 if known is None else known.epoch + 1
@@ -116,6 +137,7 @@ class Fleet:
             hello.weight,
             now_ns,
             hello.minor,
+            process=process_of(identity),
         )
         joined = AgentJoined(hello.agent, hello.region)
         if known is None or known.presence is Presence.LOST:
@@ -156,3 +178,8 @@ class Fleet:
             return ()
         member.presence, member.lost_because = Presence.LOST, because
         return (AgentLost(agent, because),)
+
+
+def process_of(identity: bytes) -> str:
+    """What a process is known by where it is written down: its identity itself is between it and us."""
+    return sha256(identity).hexdigest()[:32]

@@ -169,6 +169,8 @@ class Intake:
         if ready.bundle_sha256 != self._order.bundle_sha256:
             self._desk.tell(AgentRefused(agent, "it has another bundle than the one that was sent"))
             return
+        if self._books.clock_errors_ns.get(agent) != ready.clock_error_ns:
+            self._journal.event("clock", agent=agent, error_ns=ready.clock_error_ns)
         self._books.clock_errors_ns[agent] = ready.clock_error_ns
         if ready.clock_error_ns > _CLOCK_ERROR_NS:
             self._books.notice(f"agent {agent} knows our clock only within {format_duration(ready.clock_error_ns)}")

@@ -33,6 +33,7 @@ __all__ = [
     "Phase",
     "Reason",
     "Reassign",
+    "Resumed",
     "Run",
     "SendPrepare",
     "SendSetUp",
@@ -158,6 +159,8 @@ class Run:
     duration_ns: int | None = None
     """From T0 to the planned end, as the load has been changed; None where that is not known."""
     ends: tuple[End, ...] = ()
+    grace_until_ns: int = 0
+    """Until then agents may still be on their way back to a controller that was started anew."""
 
     @classmethod
     def begin(cls, terms: Terms, now_ns: int) -> Run:
@@ -276,6 +279,13 @@ class Adjusted:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """The controller was started anew, and took the run up from its folder."""
+
+    grace_until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class StorageFailed:
     text: str
 
@@ -294,6 +304,7 @@ Event = (
     | TearDownEnded
     | StopRequested
     | Adjusted
+    | Resumed
     | StorageFailed
 )
 
@@ -369,6 +380,7 @@ def step(run: Run, event: Event) -> Moved:
                    |                    |                    |                    | now: finishing      |                 |                     |
     Adjusted       | another duration, for later                                  | another end, if it  | ignored         | ignored             | ignored
                    |                    |                    |                    | runs; else later    |                 |                     |
+    Resumed        | nothing ends for want of data before its time of grace is over; phases stay as they are
     StorageFailed  | -> done            | -> done            | -> ends            | -> ends             | -> ends         | -> ends             | -> done
 
     Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: at once, or with
@@ -388,6 +400,8 @@ def step(run: Run, event: Event) -> Moved:
         return _after(stop, _end(run, End(Reason.STORAGE_FAILED, event.text)))
     if isinstance(event, Adjusted):
         return _adjusted(run, event.duration_ns), ()
+    if isinstance(event, Resumed):
+        return _resumed(run, event.grace_until_ns), ()
     match run.phase:
         case Phase.WAITING:
             return _waiting(run, event)
@@ -424,7 +438,7 @@ def _at_time(run: Run) -> Moved:
             return replace(run, phase=Phase.DRAINING, deadline_ns=run.deadline_ns + terms.drain_ns), ()
         case Phase.DRAINING:
             # After a pause of our own (stopped, suspended) what agents sent meanwhile still waits in the sockets.
-            least_ns = run.now_ns + terms.stop_now_timeout_ns
+            least_ns = max(run.now_ns + terms.stop_now_timeout_ns, run.grace_until_ns)
             return _finish(run, "the time to drain is over", max(run.deadline_ns + terms.finish_timeout_ns, least_ns))
         case Phase.FINISHING:
             owing = run.owing
@@ -576,6 +590,13 @@ def _adjusted(run: Run, duration_ns: int | None) -> Run:
     if run.phase is not Phase.RUNNING or run.t0_ns is None:
         return run
     return replace(run, deadline_ns=None if duration_ns is None else run.t0_ns + duration_ns)
+
+
+def _resumed(run: Run, grace_until_ns: int) -> Run:
+    run = replace(run, grace_until_ns=grace_until_ns)
+    if run.deadline_ns is None or run.phase not in (Phase.DRAINING, Phase.FINISHING, Phase.TEARING_DOWN):
+        return run
+    return replace(run, deadline_ns=max(run.deadline_ns, grace_until_ns))
 
 
 def _stop(run: Run, end: End, now: bool) -> Moved:

@@ -42,7 +42,9 @@ class Sealed:
     summary: dict[str, object]
 
 
-def manifest(order: Order, books: Books, fleet: Fleet, created_at: datetime) -> dict[str, object]:
+def manifest(
+    order: Order, books: Books, fleet: Fleet, created_at: datetime, *, boot: str = "", by: str = ""
+) -> dict[str, object]:
     """What was asked for and who does it; secrets by name only, keys not at all."""
     agents = [
         {
@@ -64,10 +66,18 @@ def manifest(order: Order, books: Books, fleet: Fleet, created_at: datetime) -> 
         "placement": order.placement,
         "scenario": order.scenario,
         "plan": order.plan,
+        "agents_wanted": order.agents,
+        "boot": boot,
+        "by": by,
         "seed": order.seed,
         "interval_ns": order.spec.interval_ns,
         "overrides": msgspec.json.decode(order.overrides_json or b"{}"),
-        "bundle": {"sha256": order.bundle_sha256, "bytes": len(order.bundle)},
+        "has_fuse": order.has_fuse,
+        "bundle": {
+            "sha256": order.bundle_sha256,
+            "bytes": len(order.bundle),
+            "signature": order.signature.hex(),
+        },
         "spec": msgspec.to_builtins(order.spec, enc_hook=str),
         "assignment": msgspec.to_builtins(books.assignment),
         "agents": agents,

@@ -30,6 +30,7 @@ from loadgen_controller.conductor import Conductor, Result
 from loadgen_controller.control import Ask, Told
 from loadgen_controller.guard import check_allowed, check_target
 from loadgen_controller.order import Order
+from loadgen_controller.restore import restore
 from loadgen_controller.station import Station
 from loadgen_controller.watch import Watch
 
@@ -127,11 +128,25 @@ class Service:
             raise FleetError("the controller is being stopped", hint="start the run again when it is back")
         if len(self._going) >= MAX_RUNS:
             raise UsageError(f"{MAX_RUNS} runs go on already", hint="loadgen stop ends one of them")
-        conductor = Conductor(order, self._station, runs_dir=self._runs_dir)
-        going = _Going(conductor, by, Watch(conductor.view))
-        self._going[conductor.run_id] = going
-        going.task = asyncio.create_task(self._conduct(going), name=conductor.run_id)
+        conductor = Conductor(order, self._station, runs_dir=self._runs_dir, by=by)
+        self._begin(conductor, by)
         return conductor
+
+    async def take_up(self, folder: Path) -> None:
+        """A run of a controller before this one goes on from its folder. To be called before the station is started.
+
+        Raises:
+            StorageError, UsageError: it cannot, and why.
+        """
+        restored = await asyncio.to_thread(restore, folder)
+        try:
+            order = await asyncio.to_thread(self._permitted, restored.order)  # what holds by now
+        except LoadgenError:
+            restored.folder.close()
+            raise
+        self._station.fleet.restore(restored.members, self._station.clock())
+        conductor = Conductor(order, self._station, runs_dir=self._runs_dir, by=restored.by, restored=restored)
+        self._begin(conductor, restored.by)
 
     def answer(self, ask: Ask, by: str) -> Told:
         """What a run that goes on is asked to do.
@@ -234,6 +249,11 @@ class Service:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, conductor: Conductor, by: str) -> None:
+        going = _Going(conductor, by, Watch(conductor.view))
+        self._going[conductor.run_id] = going
+        going.task = asyncio.create_task(self._conduct(going), name=conductor.run_id)
 
     async def _conduct(self, going: _Going) -> Result | None:
         conductor = going.conductor

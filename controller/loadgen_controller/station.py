@@ -267,7 +267,7 @@ class Station:
         run = self._claims.pop(agent, None) if is_new else self._claims.get(agent)  # a new process works for nobody yet
         member = self.fleet.get(agent)
         assert member is not None
-        if older != identity:
+        if older and older != identity:
             self.send(older, Rejected(_replaced_by(member)))
         self.send(identity, Welcome(member.epoch, LEASE_S, self.claimant(agent) or _NO_RUN))
         if run is not None and not events:

@@ -21,6 +21,7 @@ the conductor calls it off the loop, at most 200 ms after the first append.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -168,6 +169,7 @@ class RunDir:
             runs_dir.mkdir(parents=True, exist_ok=True)
             run_dir.path.mkdir()
             run_dir._fd = os.open(run_dir.log_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            run_dir._lock()
             _write_all(run_dir._fd, _MAGIC)
             _fdatasync(run_dir._fd)
             _sync_folder(run_dir.path)
@@ -183,16 +185,18 @@ class RunDir:
         """Open a run's folder. With `writable` a torn or damaged end of the log is cut off, and the log goes on there.
 
         Raises:
-            StorageError: no such run, or its log is no log of ours.
+            StorageError: no such run, its log is no log of ours, or somebody writes there.
         """
         run_dir = cls(path, now=now)
         log_path = run_dir.log_path
         try:
+            if writable:
+                run_dir._fd = os.open(log_path, os.O_RDWR | os.O_CLOEXEC)
+                run_dir._lock()
             size = log_path.stat().st_size
             run_dir._end = sum(_HEAD.size + len(r) for r in run_dir.records()) + len(_MAGIC)
             run_dir.cut_bytes = max(0, size - run_dir._end)
             if writable:
-                run_dir._fd = os.open(log_path, os.O_RDWR | os.O_CLOEXEC)
                 if size < len(_MAGIC):  # the crash was before even the magic was durable
                     os.ftruncate(run_dir._fd, 0)
                     _write_all(run_dir._fd, _MAGIC)
@@ -204,6 +208,24 @@ class RunDir:
             run_dir.close()
             raise storage_error(log_path, exc, doing="open") from exc
         return run_dir
+
+    def _lock(self) -> None:
+        """Whoever has the log open for writing is the only one: the lock goes with the process, however that ends.
+
+        Raises:
+            StorageError: another one has it.
+        """
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            self.close()
+            raise StorageError(
+                f"{self.path} is being written by another controller", hint="a run has one; loadgen watch shows it"
+            ) from exc
+        except OSError as exc:
+            if exc.errno not in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS):
+                raise
+            # A file system without locks: then nobody but the person who starts controllers can tell.
 
     # -- its files --------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from loadgen_controller.run import (
     Phase,
     Reason,
     Reassign,
+    Resumed,
     Run,
     SendPrepare,
     SendSetUp,
@@ -292,6 +293,7 @@ EVENTS: tuple[Event, ...] = (
     StopRequested("stop", now=True),
     Adjusted(20 * NS_PER_S),
     Adjusted(None),
+    Resumed(20 * NS_PER_S),
     StorageFailed("full"),
 )
 

@@ -6,10 +6,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,14 @@ class Service:
     controller: subprocess.Popen[str]
     token: Path
 
+    def kill_and_resume(self) -> None:
+        """SIGKILL, and another one that is told nothing but the folder."""
+        self.controller.kill()
+        self.controller.wait()
+        self.controller = started("controller", "resume", "--runs-dir", str(self.folder / "runs"))
+        line_of(self.controller, "is taken up")
+        line_of(self.controller, "agents come to")
+
     @property
     def there(self) -> tuple[str, ...]:
         certificate = str(ApiFiles(self.folder / "keys").certificate)
@@ -66,6 +75,17 @@ class Service:
         return found
 
 
+def started(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "loadgen_controller.cli", *words]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+
+
+def free_ports(n: int) -> list[int]:
+    with ExitStack() as stack:
+        return [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(n)]
+
+
 def line_of(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
     assert process.stdout is not None
     for line in process.stdout:
@@ -84,21 +104,22 @@ def service(tmp_path: Path) -> Iterator[Service]:
     token = tmp_path / "alice.token"
     token.touch(0o600)
     token.write_text(Tokens(ApiFiles(keys).tokens).add("alice", Role.RUN))
+    agents_port, api_port = free_ports(2)
+    listen, api = f"127.0.0.1:{agents_port}", f"127.0.0.1:{api_port}"
+    runs = ("--runs-dir", str(tmp_path / "runs"))
     with ExitStack() as stack:
-        command = [sys.executable, "-m", "loadgen_controller.cli", "controller", "--keys", str(keys)]
-        command += ["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--runs-dir", str(tmp_path / "runs")]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        controller = stack.enter_context(
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+        made = Service(
+            tmp_path, api, started("controller", "--keys", str(keys), "--listen", listen, "--api", api, *runs), token
         )
-        stack.callback(controller.kill)
-        places = line_of(controller, r"agents come to (\S+), clients to (\S+)")
+        stack.callback(lambda: made.controller.wait())
+        stack.callback(lambda: made.controller.kill())
+        line_of(made.controller, "agents come to")
         for name in "ab":
-            agent = [sys.executable, "-m", "loadgen_agent.cli", "--controller", places[1], "--region", "eu"]
+            agent = [sys.executable, "-m", "loadgen_agent.cli", "--controller", listen, "--region", "eu"]
             agent += ["--id", name, "--keys", str(keys / "copy-to" / name), "--workers", "1"]
             process = stack.enter_context(subprocess.Popen(agent, stderr=subprocess.DEVNULL))
             stack.callback(process.terminate)
-        yield Service(tmp_path, places[2], controller, token)
+        yield made
 
 
 def test_two_runs_at_once_outlive_their_clients_and_count_what_the_target_counts(service: Service) -> None:
@@ -157,3 +178,46 @@ def test_strangers_of_the_api_hear_why_they_are_refused(service: Service) -> Non
     other = loadgen("agents", "--controller", address, "--ca", ApiFiles(service.folder / "another").certificate)
     assert other.exit_code == 5, "its certificate is not the one that the client was given"
     assert time.time() - before < 60
+
+
+def of_two(service: Service, target: str, kills: int) -> tuple[str, dict[str, Any]]:
+    """A run on both agents whose controller is killed again and again; its client watches on."""
+    with service.order("--target", target, "--wait", "2", "--duration", f"{8 + 4 * kills}s") as client:
+        run_id = line_of(client, r"run (\S+) at")[1]
+        for _ in range(kills):
+            line_of(client, r"[1-9]\d*\.\d/s of 40")  # it sees the run go on, also after the last time
+            service.kill_and_resume()
+        assert client.stdout is not None
+        assert "iterations" in client.stdout.read()
+        client.wait(60)
+    return run_id, service.summary(run_id)
+
+
+@pytest.mark.fault("F4", "SIGKILL once, real agents")
+def test_a_controller_that_is_killed_and_resumed_goes_on_with_its_run(
+    service: Service, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("seen", exact_after_kills(service, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F4", "SIGKILL four times, real agents")
+def test_a_controller_that_is_killed_four_times_loses_nothing(
+    service: Service, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("seen", exact_after_kills(service, 4))
+
+
+def exact_after_kills(service: Service, kills: int) -> str:
+    """What was seen."""
+    with running_target("--no-latency") as target:
+        run_id, summary = of_two(service, target.url, kills)
+        served = target.stats()["requests"]
+    assert summary["requests"]["finished"] == served
+    kinds = [json.loads(line)["kind"] for line in (service.folder / "runs" / run_id / "events.jsonl").open()]
+    assert kinds.count("taken up") == kills
+    assert all(agent["complete"] for agent in summary["agents"]), summary["reasons"]
+    if "nothing heard of the controller" not in str(summary["reasons"]):  # on a busy machine it was away for too long
+        assert summary["iterations"]["finished"] == summary["iterations"]["due"] == 40 * (8 + 4 * kills)
+    finished = summary["iterations"]["finished"]
+    return f"{finished} of {40 * (8 + 4 * kills)} arrivals; {served} requests at the target, as many in the report"

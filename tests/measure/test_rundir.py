@@ -1,7 +1,10 @@
 """What was durable survives a crash, a bad disk says so, and nothing that is not durable counts as such."""
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -107,6 +110,30 @@ def test_flipped_bit_ends_the_log_and_never_gives_a_wrong_record(
     assert made.log_path.stat().st_size == len(raw) - again.cut_bytes
 
 
+def test_a_log_has_one_writer_and_a_process_that_is_killed_leaves_it_free(run_dir: RunDir) -> None:
+    run_dir.append(b"one")
+    run_dir.sync()
+    with pytest.raises(StorageError, match="another controller"):
+        RunDir.open(run_dir.path, writable=True)
+    assert read(run_dir.path) == [b"one"], "reading needs no lock"
+    run_dir.append(b"two")
+    assert run_dir.sync() == 2
+    run_dir.close()
+    code = f"""
+import os, signal
+from pathlib import Path
+from loadgen.measure.rundir import RunDir
+kept = RunDir.open(Path({str(run_dir.path)!r}), writable=True)
+kept.append(b"three")
+kept.sync()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    again = RunDir.open(run_dir.path, writable=True)
+    again.close()
+    assert read(run_dir.path) == [b"one", b"two", b"three"]
+
+
 def test_reading_changes_nothing(run_dir: RunDir) -> None:
     run_dir.append(b"one")
     run_dir.sync()
@@ -118,6 +145,7 @@ def test_reading_changes_nothing(run_dir: RunDir) -> None:
 
 
 def test_other_file_in_place_of_the_log_is_refused_and_kept(run_dir: RunDir) -> None:
+    run_dir.close()
     run_dir.log_path.write_bytes(b"something else entirely")
     for writable in (False, True):
         with pytest.raises(StorageError, match="no log of deltas"):

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from loadgen.allow import AllowList
+from loadgen.errors import LoadgenError, UsageError
+from loadgen.measure.rundir import replace_file, storage_error
 from loadgen.signing import Signer
 from loadgen.wire.keys import ControllerKeys, load_controller
 from loadgen_controller.api_files import ApiFiles
 from loadgen_controller.guard import read_permits
 from loadgen_controller.loops import new_loop
 from loadgen_controller.options import Wrongs, parse_endpoint
+from loadgen_controller.restore import clock_after, unfinished
 from loadgen_controller.scenario import AllowOption, ListOption, SignOption
 from loadgen_controller.service import Service
 from loadgen_controller.station import Station
@@ -28,16 +32,33 @@ from loadgen_controller.tokens import Tokens
 if TYPE_CHECKING:
     from loadgen_controller.api_server import Tls
 
-NAME = "controller"
 EXAMPLES = """[bold]Examples[/bold]
 
 loadgen controller --keys keys
 
 loadgen controller --keys keys --listen 0.0.0.0:5557 --api 0.0.0.0:5558 --allow allow.toml
 
+loadgen controller resume
+
 loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token"""
 
+app = typer.Typer(epilog=EXAMPLES, rich_markup_mode="rich", invoke_without_command=True)
+
 _LOOK_S = 0.2
+_REMEMBERED = "controller.json"
+"""In the folder of runs: what `loadgen controller resume` starts it with."""
+
+
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a controller was started with; no secrets, but where they are."""
+
+    format: int = 1
+    keys: str
+    listen: str
+    api: str
+    allowed: tuple[str, ...] = ()
+    allow: str | None = None
+    sign_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +76,12 @@ class Setting:
     signer: Signer | None = None
 
 
+@app.callback()
 def main(
-    keys: Annotated[Path, typer.Option(metavar="DIR", help="Made by `loadgen keys init`; `loadgen api` adds to it.")],
+    context: typer.Context,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Made by `loadgen keys init`; `loadgen api` adds to it.")
+    ] = None,
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where agents come to.")] = "127.0.0.1:5557",
     api: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where clients come to.")] = "127.0.0.1:5558",
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs' folders are made.")] = Path("runs"),
@@ -70,23 +95,72 @@ def main(
     goes on when its client goes away. Beyond loopback the API needs a certificate and tokens, which `loadgen api`
     makes. Ctrl-C lets the runs that go on drain, a second one ends them at once.
     """
+    if context.invoked_subcommand is not None:
+        return
+    if keys is None:
+        raise UsageError(
+            "--keys is missing", hint="loadgen keys init DIR makes them; loadgen controller resume needs none"
+        )
+    run(
+        Remembered(
+            keys=str(keys.absolute()),
+            listen=listen,
+            api=api,
+            allowed=tuple(i_may_load or ()),
+            allow=None if allow is None else str(allow.absolute()),
+            sign_with=None if sign_with is None else str(sign_with.absolute()),
+        ),
+        runs_dir,
+    )
+
+
+@app.command(epilog="[bold]Example[/bold]\n\nloadgen controller resume --runs-dir /srv/loadgen/runs")
+def resume(
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs' folders are.")] = Path("runs"),
+) -> None:
+    """Start the controller of this folder of runs again, as it was started last, and take up its runs."""
+    path = runs_dir / _REMEMBERED
+    try:
+        remembered = msgspec.json.decode(path.read_bytes(), type=Remembered)
+    except FileNotFoundError:
+        raise UsageError(f"no controller was started in {runs_dir}", hint="loadgen controller --keys DIR") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}", hint="loadgen controller --keys DIR writes it anew"
+        ) from error
+    run(remembered, runs_dir)
+
+
+def run(wanted: Remembered, runs_dir: Path) -> None:
+    """
+    Raises:
+        UsageError, StorageError: all that is wrong before it starts.
+    """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it would tell of each handshake that fails
     from loadgen_controller.api_server import Tls, check_bind  # gRPC takes its time, which other commands do not need
 
     wrongs = Wrongs()
-    for option, text in (("--listen", listen), ("--api", api)):
+    for option, text in (("--listen", wanted.listen), ("--api", wanted.api)):
         wrongs.parse(option, text, parse_endpoint)
-    files = ApiFiles(keys)
-    own = wrongs.catch(lambda: load_controller(keys))
+    files = ApiFiles(Path(wanted.keys))
+    own = wrongs.catch(lambda: load_controller(files.keys))
     tokens = wrongs.catch(lambda: Tokens(files.tokens) if files.tokens.exists() else None)
     tls = wrongs.catch(lambda: Tls.read(files.certificate, files.key) if files.certificate.exists() else None)
-    listed, signer = read_permits(wrongs, listen, keys, allow, sign_with)
+    allow, sign_with = (None if path is None else Path(path) for path in (wanted.allow, wanted.sign_with))
+    listed, signer = read_permits(wrongs, wanted.listen, files.keys, allow, sign_with)
     if not wrongs.found:
-        wrongs.catch(lambda: check_bind(api, tls, tokens))
+        wrongs.catch(lambda: check_bind(wanted.api, tls, tokens))
     wrongs.check()
     assert own is not None
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(runs_dir, error) from error
+    replace_file(runs_dir / _REMEMBERED, msgspec.json.format(msgspec.json.encode(wanted)) + b"\n")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    setting = Setting(own, listen, api, runs_dir, tokens, tls, tuple(i_may_load or ()), listed, signer)
+    setting = Setting(own, wanted.listen, wanted.api, runs_dir, tokens, tls, wanted.allowed, listed, signer)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve(setting, typer.echo))
 
@@ -96,14 +170,19 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
     from loadgen_controller.api_server import ApiServer
 
     stopped = asyncio.Event()
-    async with Station(setting.keys, setting.listen) as station:
-        service = Service(station, setting.runs_dir, setting.allowed, allow=setting.allow, signer=setting.signer)
+    folders = unfinished(setting.runs_dir)
+    station = Station(setting.keys, setting.listen, clock_after(folders))
+    service = Service(station, setting.runs_dir, setting.allowed, allow=setting.allow, signer=setting.signer)
 
-        def stop(reason: str, now: bool) -> None:
-            service.stop_all(f"the controller was {reason}", now)
-            stopped.set()
+    def stop(reason: str, now: bool) -> None:
+        service.stop_all(f"the controller was {reason}", now)
+        stopped.set()
 
-        try:
+    try:
+        # Before anybody is heard: an agent that is not known here would let go of what it has.
+        for folder in folders:
+            await _take_up(service, folder, say)
+        async with station:
             api = ApiServer(service, setting.api, setting.tokens, setting.tls)
             await api.start()
             try:
@@ -116,5 +195,16 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
                         await asyncio.sleep(_LOOK_S)
             finally:
                 await api.close()
-        finally:
-            await service.close()
+                await service.close()
+    finally:
+        await service.close()
+
+
+async def _take_up(service: Service, folder: Path, say: Callable[[str], None]) -> None:
+    """A run that cannot be taken up stays as it is, and keeps no other from it."""
+    try:
+        await service.take_up(folder)
+    except LoadgenError as error:
+        say(f"run {folder.name} is not taken up: {error.message}")
+    else:
+        say(f"run {folder.name} is taken up")

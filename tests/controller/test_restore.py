@@ -1,0 +1,361 @@
+"""A controller that was killed in a run, and another one that takes the run up from its folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from loadgen.errors import ExitCode, StorageError, UsageError
+from loadgen.measure.rundir import RunDir
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.stage import Stage as LoadStage
+from loadgen.units import NS_PER_S
+from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
+from loadgen.wire.messages import Adjust, Reassign, SetUp, SetUpDone, StartAt, TearDown, TornDown, Welcome
+from loadgen_controller.adjusting import Wish
+from loadgen_controller.conductor import Conductor, Result
+from loadgen_controller.reread import reread
+from loadgen_controller.restore import restore, unfinished
+from loadgen_controller.run import Phase
+from loadgen_controller.station import Station
+from tests.controller.conftest import JumpingClock, order_of
+from tests.support.fake_agent import FakeAgent
+from tests.support.wire import until
+
+
+class Restarts:
+    """One run, and as many controllers as it takes."""
+
+    def __init__(self, runs_dir: Path) -> None:
+        self.runs_dir, self.clock = runs_dir, JumpingClock()
+        own, pair = KeyPair.new(), KeyPair.new()
+        self._agent_keys = AgentKeys(pair, own.public)
+        self._keys = ControllerKeys(own, {pair.public: "*"})
+        self.station = Station(self._keys, clock=self.clock)
+        self._address = self.station.address
+        self.station.start()
+        self._agents: list[FakeAgent] = []
+
+    def begin(self, agents: int = 2, **other: object) -> None:
+        order = replace(order_of(**other), agents=agents)
+        self._conduct(Conductor(order, self.station, runs_dir=self.runs_dir))
+
+    def _conduct(self, conductor: Conductor) -> None:
+        self.conductor = conductor
+        self.conducting: asyncio.Task[Result] = asyncio.create_task(conductor.conduct())
+
+    async def started(self, *regions: str) -> tuple[FakeAgent, FakeAgent]:
+        for agent, region in zip("ab", regions or ("eu", "us"), strict=True):
+            self._agents.append(FakeAgent(self._address, self._agent_keys, agent, region))
+        a, b = self._agents
+        await asyncio.gather(a.start(), b.start())
+        self.clock.jump(1)
+        await until(lambda: self.conductor.run.phase is Phase.RUNNING)
+        return a, b
+
+    async def kill(self, *, durable: bool = True) -> None:
+        """As SIGKILL leaves it: nothing is sealed, nobody hears anything. What was to be durable by now is."""
+        if durable:
+            await asyncio.sleep(0.3)
+        self.conducting.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.conducting
+        await self.station.close()
+
+    async def take_up(self) -> None:
+        self.station = Station(self._keys, self._address, clock=self.clock)
+        restored = restore(self.conductor.run_dir)
+        self.station.fleet.restore(restored.members, self.clock())
+        self._conduct(Conductor(restored.order, self.station, runs_dir=self.runs_dir, restored=restored))
+        self.station.start()
+        await until(lambda: not self.conductor._is_deaf and self.conductor.run.grace_until_ns)
+
+    async def back(self, *agents: FakeAgent) -> None:
+        """As agents do: they say Hello, and send again what was not acknowledged."""
+        for agent in agents:
+            welcome = await agent.join()
+            assert (welcome.epoch, welcome.run_id) == (1, self.conductor.run_id), "the same process, the same epoch"
+            await agent.deliver(*range(agent.acked + 1, len(agent.recording.deltas)))
+
+    async def result(self) -> Result:
+        async with asyncio.timeout(20):
+            return await self.conducting
+
+    async def close(self) -> None:
+        self.conducting.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.conducting
+        await self.station.close()
+        for agent in self._agents:
+            await agent.close()
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Restarts]:
+    made = Restarts(tmp_path)
+    yield made
+    await made.close()
+
+
+async def end(run: Restarts, *agents: FakeAgent, seconds: int = 3) -> Result:
+    for agent in agents:
+        while len(agent.recording.deltas) < seconds:
+            agent.recording.interval()
+            await agent.deliver(len(agent.recording.deltas) - 1)
+        await agent.finish()
+    return await run.result()
+
+
+def total(result: Result, agents: tuple[FakeAgent, ...]) -> None:
+    """Every count that an agent recorded is there, once."""
+    requests = result.summary["requests"]
+    assert isinstance(requests, dict)
+    assert requests["finished"] == sum(a.recording.fin().totals.requests_finished for a in agents)
+    assert result.verdict.completeness.is_complete
+    assert reread(RunDir.open(result.run_dir)).exit_code == result.exit_code
+
+
+# -- counts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("F4", "at the wire, four times")
+async def test_a_run_goes_on_where_it_was_and_no_count_is_lost_or_doubled(run: Restarts) -> None:
+    run.begin()
+    agents = a, b = await run.started()
+    a.recording.interval()
+    b.recording.interval()
+    await asyncio.gather(a.deliver(), b.deliver())
+    await asyncio.gather(a.acknowledged(0), b.acknowledged(0))
+    for _ in range(4):
+        await run.kill()
+        a.recording.interval()  # while nobody listens
+        await run.take_up()
+        await run.back(a, b)
+        await a.acknowledged(len(a.recording.deltas) - 1)
+    result = await end(run, a, b, seconds=6)
+    assert result.exit_code is ExitCode.PASSED
+    total(result, agents)
+
+
+@pytest.mark.fault("F6", "between the disk and the acknowledgement")
+async def test_what_was_durable_and_not_acknowledged_is_acknowledged_and_not_counted_again(run: Restarts) -> None:
+    run.begin()
+    agents = a, b = await run.started()
+    a.recording.interval()
+    await a.deliver()
+    await a.acknowledged(0)
+    await run.kill()
+    a.acked = -1  # the acknowledgement was lost on its way
+    await run.take_up()
+    await run.back(a, b)
+    await a.acknowledged(0)
+    assert run.conductor.troubles["duplicate"] == 1
+    total(await end(run, *agents), agents)
+
+
+@pytest.mark.fault("F6", "before the disk")
+async def test_what_was_not_durable_is_sent_again(run: Restarts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen_controller.journal.COMMIT_S", 0.1)
+    run.begin()
+    agents = a, b = await run.started()
+    await asyncio.sleep(0.3)
+    monkeypatch.setattr("loadgen_controller.journal.COMMIT_S", 60)
+    a.recording.interval()
+    await a.deliver()
+    await until(lambda: run.conductor.view().merge.counters().requests_finished)
+    await run.kill(durable=False)
+    monkeypatch.setattr("loadgen_controller.journal.COMMIT_S", 0.1)
+    await run.take_up()
+    assert run.conductor.view().merge.counters().requests_finished == 0
+    await run.back(a, b)
+    await a.acknowledged(0)
+    total(await end(run, *agents), agents)
+
+
+@pytest.mark.fault("F6", "in the middle of a record")
+async def test_a_record_that_was_torn_by_the_crash_is_cut_and_sent_again(run: Restarts) -> None:
+    run.begin()
+    agents = a, b = await run.started()
+    for _ in range(2):
+        a.recording.interval()
+    await a.deliver()
+    await a.acknowledged(1)
+    await run.kill()
+    log = run.conductor.run_dir / "deltas.log"
+    os.truncate(log, log.stat().st_size - 3)
+    with (run.conductor.run_dir / "events.jsonl").open("ab") as events:
+        events.write(b'{"at": "2026-')
+    a.acked = 0  # what is torn was not durable, so it was not acknowledged
+    await run.take_up()
+    await run.back(a, b)
+    total(await end(run, *agents), agents)
+
+
+# -- state -----------------------------------------------------------------------------------------
+
+
+async def test_changes_of_the_load_are_told_to_who_missed_them_and_the_end_stands(run: Restarts) -> None:
+    run.begin()
+    agents = a, b = await run.started()
+    run.conductor.adjust(Wish("scale", factor=2, by="alice"))
+    run.conductor.adjust(Wish("pause"))
+    before = run.conductor.end_ns, run.conductor.view().spec, run.conductor.due_before(10**10)
+    for agent in agents:
+        await agent.next(Adjust, lambda adjust: adjust.number == 2)
+        agent.heard.clear()
+    await run.kill()
+    await run.take_up()
+    await run.back(a, b)
+    assert (run.conductor.end_ns, run.conductor.view().spec, run.conductor.due_before(10**10)) == before
+    assert run.conductor.view().is_paused
+    await b.beat(adjusted=1)
+    assert (await b.next(Adjust)).number == 2
+    run.conductor.adjust(Wish("resume"))
+    assert (await a.next(Adjust)).number == 3
+    result = await end(run, *agents)
+    rows = result.summary["adjustments"]
+    assert isinstance(rows, list)
+    assert [(row["kind"], row["by"]) for row in rows] == [("scale", "alice"), ("pause", ""), ("resume", "")]
+
+
+async def test_a_fin_of_before_is_still_there(run: Restarts) -> None:
+    run.begin()
+    agents = a, b = await run.started()
+    a.recording.interval()
+    await a.deliver()
+    await a.finish()
+    await until(lambda: "a" in run.conductor.run.merged)
+    await run.kill()
+    await run.take_up()
+    assert run.conductor.run.merged == {"a"}
+    await run.back(b)
+    total(await end(run, b), agents)
+
+
+async def test_what_the_set_up_returned_is_kept_for_the_tear_down_and_then_forgotten(run: Restarts) -> None:
+    run.begin(has_set_up=True, has_tear_down=True)
+    for agent, region in (("a", "eu"), ("b", "us")):
+        run._agents.append(FakeAgent(run._address, run._agent_keys, agent, region))
+    a, b = run._agents
+    await asyncio.gather(a.get_ready(), b.get_ready())
+    await a.next(SetUp)
+    await a.send(SetUpDone(run.conductor.run_id, b'{"session": "s3cret"}'))
+    await asyncio.gather(a.next(StartAt), b.next(StartAt))
+    run.clock.jump(1)
+    await run.kill()
+    secret = run.conductor.run_dir / "shared.json"
+    assert secret.stat().st_mode & 0o077 == 0
+    await run.take_up()
+    await run.back(a, b)
+    ending = asyncio.create_task(end(run, a, b))
+    assert (await a.next(TearDown)).shared_json == b'{"session": "s3cret"}'
+    await a.send(TornDown(run.conductor.run_id))
+    result = await ending
+    assert result.exit_code is ExitCode.PASSED
+    assert not secret.exists()
+    assert not any("s3cret" in path.read_text(errors="replace") for path in result.run_dir.iterdir() if path.is_file())
+
+
+async def test_an_agent_that_does_not_come_back_is_lost_as_any_other(run: Restarts) -> None:
+    run.begin()
+    a, _ = await run.started()
+    await run.kill()
+    await run.take_up()
+    await run.back(a)
+    for _ in range(15):  # in steps that are no pause of our own
+        run.clock.jump(0.8)
+        await a.beat()
+        await asyncio.sleep(0.06)
+    await until(lambda: run.conductor.run.lost == {"b"})
+
+
+async def test_shares_that_were_moved_stay_moved_and_are_told_to_who_missed_it(run: Restarts) -> None:
+    long_ns = 100 * NS_PER_S
+    run.begin(regions={"eu": 1.0}, duration_ns=long_ns, profile=ArrivalProfile((LoadStage(20, 20, long_ns),)))
+    a, _ = await run.started("eu", "eu")
+    for _ in range(20):
+        run.clock.jump(0.8)
+        await a.beat()
+        await asyncio.sleep(0.06)
+    moved = await a.next(Reassign)
+    assert (moved.number, moved.generation, moved.weights) == (1, 2, (1, 0))
+    await run.kill()
+    await run.take_up()
+    assert run.conductor.run.moved == {"b"}
+    await run.back(a)
+    await a.beat(adjusted=0)
+    assert await a.next(Reassign) == moved
+
+
+async def test_another_process_of_the_name_is_another_epoch(run: Restarts) -> None:
+    run.begin()
+    a, _ = await run.started()
+    await run.kill()
+    await run.take_up()
+    newer = FakeAgent(run._address, run._agent_keys, "b", "us", pid=2)
+    run._agents.append(newer)
+    await run.back(a)
+    await newer.send(newer.hello())
+    assert (await newer.next(Welcome)).epoch == 2
+    await until(lambda: "b" in run.conductor.run.lost)
+
+
+async def test_a_run_that_had_not_begun_ends_when_it_is_taken_up(run: Restarts) -> None:
+    run.begin()
+    await run.kill()
+    await run.take_up()
+    result = await run.result()
+    assert result.exit_code is not ExitCode.PASSED
+    assert "before the load had begun" in str(result.summary["reasons"])
+
+
+# -- folders ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("F31", "the run's folder has a lock")
+async def test_a_run_has_one_controller(run: Restarts) -> None:
+    run.begin()
+    await run.started()
+    await asyncio.sleep(0.3)
+    with pytest.raises(StorageError, match="another controller"):
+        restore(run.conductor.run_dir)
+    await run.kill()
+    assert unfinished(run.runs_dir) == [run.conductor.run_dir]
+    await run.take_up()
+    with pytest.raises(StorageError, match="another controller"):
+        restore(run.conductor.run_dir)
+
+
+async def test_a_run_that_is_over_is_not_taken_up(run: Restarts) -> None:
+    run.begin()
+    a, b = await run.started()
+    result = await end(run, a, b)
+    assert unfinished(run.runs_dir) == []
+    with pytest.raises(UsageError, match="is over"):
+        restore(result.run_dir)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "no manifest": lambda path: (path / "manifest.json").unlink(),
+    "another manifest": lambda path: (path / "manifest.json").write_text('{"format": 9}'),
+    "no bundle": lambda path: (path / "bundle.tar").unlink(),
+    "no beginning": lambda path: (path / "events.jsonl").write_text(""),
+    "no events": lambda path: (path / "events.jsonl").write_text("nonsense\n"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+async def test_a_folder_that_is_damaged_is_said_so_and_left_as_it_is(case: str, run: Restarts) -> None:
+    run.begin()
+    await run.started()
+    await run.kill()
+    DAMAGE[case](run.conductor.run_dir)
+    with pytest.raises((StorageError, UsageError)):
+        restore(run.conductor.run_dir)
+    RunDir.open(run.conductor.run_dir, writable=True).close()  # nobody holds it
