@@ -112,6 +112,7 @@ async def act(folder: Path, plan: str = "open", blocks_at: int = -1) -> AsyncIte
         lease.close()
 
 
+@pytest.mark.fault("F2", "its supervisor alone")
 @pytest.mark.parametrize("plan", ["open", "closed"])
 async def test_when_the_lease_is_over_a_worker_stops_though_its_supervisor_says_nothing(
     tmp_path: Path, plan: str
@@ -126,6 +127,7 @@ async def test_when_the_lease_is_over_a_worker_stops_though_its_supervisor_says_
         assert a.asked_after(until_ns - S // 2) > 0
 
 
+@pytest.mark.fault("F2", "a worker beyond its lease")
 @pytest.mark.parametrize("plan", ["open", "closed"])
 async def test_a_worker_that_was_frozen_beyond_its_lease_starts_nothing_when_it_thaws(
     tmp_path: Path, plan: str
@@ -152,6 +154,7 @@ async def test_a_scenario_that_blocks_the_loop_for_longer_than_the_lease_ends_it
         assert a.lease.said.startswith("s.py:13 (shop) blocked its loop for ")
 
 
+@pytest.mark.fault("F3", "and loses its controller")
 async def test_a_blocked_loop_does_not_outlive_its_lease(tmp_path: Path) -> None:
     """The loop cannot hear that it is to stop."""
     async with act(tmp_path, blocks_at=30) as a:

@@ -146,6 +146,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.fault("F21", "a real one of 1 MiB")
 def test_a_disk_that_is_really_full_costs_time_resolution_and_no_count(small_disk: Path) -> None:
     agent = FakeAgent("eu", 7)
     run = [agent.delta({key: range(1_000, 60_000_000, 37_001) for key in KEYS}) for _ in range(150)]
@@ -208,6 +209,7 @@ def test_numbers_of_joined_deltas_are_made_up_for(tmp_path: Path) -> None:
     assert merge.epochs("eu")[0].counters == sum((delta.counters for delta in found.deltas), Counters())
 
 
+@pytest.mark.fault("F21", "a byte flipped")
 def test_a_damaged_record_is_skipped_and_counted(tmp_path: Path) -> None:
     run, merge = measured(20), Merge()
     book_of(tmp_path, run)

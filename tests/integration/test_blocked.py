@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.nginx import running_nginx
 from tests.support.run import loadgen
 
@@ -27,6 +29,7 @@ plan = Plan(target="http://127.0.0.1:1", load=arrivals("20/s").hold("14s"), mix=
 """
 
 
+@pytest.mark.fault("F3", "time.sleep(60)")
 def test_a_line_that_blocks_for_longer_than_the_lease_is_named(tmp_path: Path) -> None:
     scenario = tmp_path / "s.py"
     scenario.write_text(SCENARIO)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,9 +29,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.fault("F20", "for 8 s, a real one of 1 MiB")
 @pytest.mark.slow
 def test_a_run_whose_disk_is_full_for_8_s_is_complete_when_there_is_space_again(
-    small_disk: Path, tmp_path: Path
+    small_disk: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     runs, ballast = small_disk / "runs", small_disk / "ballast"
     args = ("run", scenario(tmp_path, 16), "--target")
@@ -49,6 +50,7 @@ def test_a_run_whose_disk_is_full_for_8_s_is_complete_when_there_is_space_again(
     assert adds_up(summary)
     assert served == summary["requests"]["finished"] == 1_600
     assert {agent["complete"] for agent in summary["agents"]} == {True}
+    record_property("seen", f"{served} served, {summary['requests']['finished']} merged")
     kinds = [json.loads(line)["kind"] for line in (run_folder(runs) / "events.jsonl").read_text().splitlines()]
     assert kinds.index("storage failing") < kinds.index("storage mended")
     assert "could not be written for" in " ".join(summary["notes"])

@@ -8,7 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.integration.test_stopping import end_of, wait_for
 from tests.support.chaos_proxy import chaos_proxy
@@ -28,7 +31,10 @@ plan = Plan(target="http://127.0.0.1:1", load=arrivals("50/s").hold("16s"), mix=
 """
 
 
-def test_an_agent_that_is_killed_and_started_again_delivers_what_it_had_measured(tmp_path: Path) -> None:
+@pytest.mark.fault("F1", "killed with 4 s undelivered, and started again")
+def test_an_agent_that_is_killed_and_started_again_delivers_what_it_had_measured(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """The network to it is cut for 4 s, and within them it is killed: without a spool those seconds would be lost."""
     scenario, keys, runs, spool = tmp_path / "s.py", tmp_path / "keys", tmp_path / "runs", tmp_path / "spool"
     scenario.write_text(PLAN)
@@ -72,6 +78,7 @@ def test_an_agent_that_is_killed_and_started_again_delivers_what_it_had_measured
     began = re.search(r"no data from (\d+\.\d) s", text)
     assert began is not None, text
     assert float(began[1]) >= 6  # what was measured while it could not deliver is there
+    record_property("seen", f"{served - summary['requests']['finished']} of {served} requests not told; {text}")
     # Of what it did, the target has seen no more than the interval that was not over when it was killed.
     assert 0 <= served - summary["requests"]["finished"] <= 25 * 1.5
     assert not list((spool / "a").rglob("*.spool"))

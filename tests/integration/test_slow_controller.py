@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -35,8 +36,11 @@ def scenario(tmp_path: Path, seconds: int) -> str:
     return str(path)
 
 
+@pytest.mark.fault("F5", "for 5 s: the generator's lag")
 @pytest.mark.slow
-def test_a_controller_that_stands_still_for_5_s_does_not_slow_the_load(tmp_path: Path) -> None:
+def test_a_controller_that_stands_still_for_5_s_does_not_slow_the_load(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     runs = tmp_path / "runs"
     with running_nginx() as nginx, started("run", scenario(tmp_path, 20), "--target", nginx.url, runs_dir=runs) as run:
         wait_for(run, r"\+6 s, 1 of 1 agents reported|^0:06 ")
@@ -56,10 +60,13 @@ def test_a_controller_that_stands_still_for_5_s_does_not_slow_the_load(tmp_path:
     frozen = [lags_ms[second] for second in range(7, 11)]
     others = [lag for second, lag in lags_ms.items() if second not in range(5, 13)]
     change_ms = median(frozen) - median(others)
-    print(f"\ngenerator lag p99, median of seconds: {median(others):.3f} ms, frozen {median(frozen):.3f} ms")
+    seen = f"lag p99, median of seconds: {median(others):.3f} ms, frozen {median(frozen):.3f} ms"
+    print(f"\n{seen}")
+    record_property("seen", seen)
     assert change_ms < 1
 
 
+@pytest.mark.fault("F5", "for 20 s, real agent")
 @pytest.mark.slow
 def test_a_controller_that_stands_still_for_20_s_finds_its_agents_stopped_and_all_they_measured(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
