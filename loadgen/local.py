@@ -134,11 +134,11 @@ class Drive:
         )
         for metric in scenario.metrics:
             metric.bind(self._recorder)
+        self._place = index, worker, workers
         self._cap: Cap | None = None
         fence = Fence(allow, own)
         if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
-            share = partial(_share_of_cap, tuple(weights), index, worker, workers)
-            self._cap = Cap(share, cap_per_s, refuses=Tally.of(self._recorder).over_the_cap)
+            self._cap = Cap(self._share_of_cap(weights), cap_per_s, refuses=Tally.of(self._recorder).over_the_cap)
             fence = Fence(allow, own, admitted=self._cap.admit)
         network = network_of(plan.http, self._recorder.note, fence)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
@@ -250,6 +250,11 @@ class Drive:
         """
         for lane in self._lanes:
             lane.reassign(number, at_ns, weights)
+        if self._cap is not None:
+            self._cap.reshare(self._share_of_cap(weights))
+
+    def _share_of_cap(self, weights: Sequence[float]) -> Callable[[float], int]:
+        return partial(_share_of_cap, tuple(weights), *self._place)
 
     @property
     def left_out(self) -> str:

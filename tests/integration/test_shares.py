@@ -71,10 +71,10 @@ def arguments(made: Fleet, target: Reckoning, seconds: int, wait: int = 3, plan:
     return ("run", f"{DATA}/shares.py:{plan}", "--duration", f"{seconds}s", "--target", target.url, *listen)
 
 
-def never_more_than_planned(target: Reckoning, begin: float, seconds: int) -> bool:
-    """In no second of the load more than 102 % of it, and one request for what lies at the seconds' edges."""
+def never_more_than_planned(target: Reckoning, begin: float, first: int, seconds: int) -> bool:
+    """In no two seconds from the `first` on more than 102 % of the plan; one alone may hold what a busy machine owed."""
     counts = target.per_second(begin)
-    return max(counts[k] for k in range(seconds)) <= RATE * 1.02 + 1
+    return max(counts[k] + counts[k + 1] for k in range(first, seconds - 1)) <= 2 * RATE * 1.02 + 1
 
 
 def rows(target: Reckoning) -> Counter[str]:
@@ -99,7 +99,7 @@ def test_the_share_of_a_killed_agent_runs_elsewhere_within_12_s_and_never_more_t
         target.read()
     begin = target.seen[0][0]
     assert ends_with(code, summary, 3), out
-    assert never_more_than_planned(target, begin, 25)
+    assert never_more_than_planned(target, begin, int(killed_at - begin), 25)
     assert max(rows(target).values()) == 1
     before = target.per_second(begin)[2]
     full = next(k for k in range(int(killed_at - begin) + 2, 25) if target.per_second(begin)[k] >= RATE * 0.98)
@@ -125,8 +125,8 @@ def test_an_agent_that_was_frozen_for_30_s_starts_nothing_when_it_wakes(tmp_path
             frozen = made.all_of("b")
             for process in frozen:
                 process.send_signal(signal.SIGSTOP)
+            frozen_at = time.time()
             time.sleep(30)
-            woken_at = time.time()
             for process in frozen:
                 process.send_signal(signal.SIGCONT)
             code, out, summary = end_of(run, runs)
@@ -134,5 +134,9 @@ def test_an_agent_that_was_frozen_for_30_s_starts_nothing_when_it_wakes(tmp_path
     begin = target.seen[0][0]
     assert ends_with(code, summary, 3), out
     assert max(rows(target).values()) == 1
-    assert never_more_than_planned(target, begin, 45)
-    assert woken_at - begin < 40
+    assert never_more_than_planned(target, begin, int(frozen_at - begin), 45)
+    (moved,) = [event for event in events(runs) if event["kind"] == "reassigned"]
+    assert moved["shares"] == {"a": 1.0, "b": 0.0, "c": 1.0}
+    woken = next(agent for agent in summary["agents"] if agent["id"] == "b")
+    assert woken["requests"] <= 6 * RATE / 3  # those before it was frozen, and none since
+    assert adds_up(summary)
