@@ -72,7 +72,7 @@ def arguments(made: Fleet, target: Reckoning, seconds: int, wait: int = 3, plan:
 
 
 def never_more_than_planned(target: Reckoning, begin: float, first: int, seconds: int) -> bool:
-    """In no two seconds from the `first` on more than 102 % of the plan; one alone may hold what a busy machine owed."""
+    """From the `first` second on: in no two more than 102 % of the plan. One may hold what a busy machine owed."""
     counts = target.per_second(begin)
     return max(counts[k] + counts[k + 1] for k in range(first, seconds - 1)) <= 2 * RATE * 1.02 + 1
 
