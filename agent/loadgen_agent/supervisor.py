@@ -229,6 +229,8 @@ class Supervisor:
                 self._event(message)
             case Adjust() | Reassign() | ReleaseAt() | Steer():
                 self._event(message)
+                if isinstance(message, Reassign):
+                    self._heartbeat_ns -= HEARTBEAT_NS  # one that joins waits until all have heard it
             case Nack(reason):
                 log.warning("the controller could not use what was sent: %s", reason)
             case _:

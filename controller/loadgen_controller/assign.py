@@ -20,7 +20,7 @@ from math import gcd, lcm
 from loadgen.errors import FleetError
 from loadgen_controller.fleet import Member
 
-__all__ = ["Assignment", "Candidate", "Reassigned", "assign", "candidates", "reassigned"]
+__all__ = ["Assignment", "Candidate", "Reassigned", "assign", "candidates", "joined", "reassigned", "with_agent"]
 
 LARGEST = 2**53
 """Beyond it a float holds no exact whole number."""
@@ -169,6 +169,50 @@ def reassigned(assignment: Assignment, drivers: Collection[str], at_ns: int) -> 
         assignment.generation + 1, at_ns, _whole([now.get(agent, Fraction(0)) for agent in assignment.agents])
     )
     return replace(assignment, changes=(*assignment.changes, change))
+
+
+def joined(
+    assignment: Assignment,
+    regions: Mapping[str, float],
+    fleet: Iterable[Candidate],
+    agent: str,
+    at_ns: int,
+) -> Assignment:
+    """The agent, which has no share, has its part of its region from `at_ns` on; the others of `fleet` have less.
+
+    Nobody but it gets more than before: so it is the only one that has to wait until all others know.
+
+    Raises:
+        FleetError: as `assign`.
+    """
+    able = [one for one in fleet if one.weight > 0]
+    here = {one.region for one in able}
+    wanted = assign({region: weight for region, weight in regions.items() if region in here}, able)
+    weights = assignment.weights_now
+    now: dict[str, Fraction] = {}
+    for one, had in zip(assignment.agents, weights, strict=True):
+        want = (
+            _exact(wanted.weights[wanted.index(one)]) / _total(wanted.weights) if one in wanted.agents else Fraction(0)
+        )
+        now[one] = min(_exact(had) / _total(weights), want)
+    now[agent] = 1 - sum((part for one, part in now.items() if one != agent), Fraction(0))
+    change = Reassigned(assignment.generation + 1, at_ns, _whole([now[one] for one in assignment.agents]))
+    return replace(assignment, changes=(*assignment.changes, change))
+
+
+def with_agent(assignment: Assignment, agent: str, region: str) -> Assignment:
+    """Beside those that take part one more, which has no share yet."""
+    return replace(
+        assignment,
+        agents=(*assignment.agents, agent),
+        regions=(*assignment.regions, region),
+        weights=(*assignment.weights, 0.0),
+        changes=tuple(replace(change, weights=(*change.weights, 0.0)) for change in assignment.changes),
+    )
+
+
+def _total(weights: Sequence[float]) -> Fraction:
+    return sum((_exact(weight) for weight in weights), Fraction(0))
 
 
 def _part(weights: Sequence[float], index: int) -> float:

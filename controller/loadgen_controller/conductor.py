@@ -44,7 +44,7 @@ from loadgen.wire.messages import (
 )
 from loadgen_controller.abort import Aborts
 from loadgen_controller.adjusting import Adjustment, Adjustments, Wish
-from loadgen_controller.assign import assign, candidates, reassigned
+from loadgen_controller.assign import Assignment, assign, candidates, joined, reassigned, with_agent
 from loadgen_controller.books import Books
 from loadgen_controller.failures import FailureFolder
 from loadgen_controller.fuse import FuseWatch
@@ -83,6 +83,7 @@ from loadgen_controller.run import (
     SetUpEnded,
     StopRequested,
     StorageFailed,
+    TakeIn,
     Tick,
     WindUp,
     step,
@@ -102,6 +103,8 @@ ADJUST_LEAD_NS = 300 * NS_PER_MS
 """From asking for a change until it holds: must reach every agent before."""
 _GRACE_NS = 15 * NS_PER_S
 """For agents to find their way back to a controller that was started anew: they try each 5 s at the latest."""
+JOIN_LEAD_NS = 2 * NS_PER_S
+"""The same for an agent that joins: the others must have said before that they have heard."""
 _BYE_S = 0.1
 """How long the last messages may take to be with the kernel."""
 _HANDOVER_S = 2.0
@@ -204,6 +207,12 @@ class Conductor:
         self._helms = Helms(spec, self._books.run_id)
         self._spec = self._adjustments.in_force(spec)
         """The plan, with its loads as they are now."""
+        self._joining: dict[str, int] = {}
+        """Who takes part as soon as all others have heard the change of this number."""
+        self._began: dict[str, int] = {}
+        """From when on those that joined take part, from T0."""
+        self._heard: dict[str, int] = {}
+        """The last change that an agent says to have heard."""
         self._changes: deque[str] = deque(maxlen=3)
         """The last of them, for who watches; the report tells all."""
         self._wake = asyncio.Event()
@@ -385,10 +394,15 @@ class Conductor:
     def beating(self, agent: str, phase: str, adjusted: int) -> None:
         """Whatever it should have heard of and has not, it hears again. Agents ignore repetitions."""
         run = self._run
+        self._heard[agent] = adjusted
+        if phase in ("idle", "ready") and agent in run.joining:
+            self._say(agent, self._prepare_of(agent))
         if agent not in run.live:
             return
         if phase == "idle" and run.phase is Phase.PREPARING:
             self._say(agent, self._prepare_of(agent))
+        elif phase == "ready" and self._comes_late(agent):
+            self._joining.setdefault(agent, len(self._adjustments.told))  # also where we were started anew meanwhile
         elif phase == "ready" and run.phase.has_load and run.t0_ns is not None:
             self._say_start(agent, run.t0_ns)
         elif phase == "running" and adjusted < len(self._adjustments.told) and run.phase is Phase.RUNNING:
@@ -486,6 +500,7 @@ class Conductor:
             if blown := self._fuse.check(self._merge, run.live, done, now_ns - run.t0_ns):
                 self.tell(StopRequested(blown.text, now=True, reason=blown.reason))
             self._look(now_ns - run.t0_ns)
+            self._let_in()
 
     def _pace(self, now_ns: int) -> None:
         if why := self._pacing.look(now_ns, time.process_time_ns(), round(self._journal.late_s * NS_PER_S)):
@@ -539,6 +554,8 @@ class Conductor:
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 for agent in agents:
                     self._say_start(agent, t0_ns)
+            case TakeIn(agent, drivers):
+                self._take_in(agent, drivers)
             case Reassign(agents, drivers):
                 self._reassign(agents, drivers)
             case SendStop(agents, text, now):
@@ -599,9 +616,9 @@ class Conductor:
     def _since_t0_ns(self) -> int:
         return 0 if self._run.t0_ns is None else self._clock() - self._run.t0_ns
 
-    def _adjust_ns(self) -> int:
+    def _adjust_ns(self, lead_ns: int = ADJUST_LEAD_NS) -> int:
         """From when on a change holds: late enough for every agent to hear of it before."""
-        return 0 if self._run.t0_ns is None else max(0, self._since_t0_ns() + ADJUST_LEAD_NS)
+        return 0 if self._run.t0_ns is None else max(0, self._since_t0_ns() + lead_ns)
 
     def _adjusted(self, adjustments: Adjustments) -> tuple[Adjustment, ...]:
         """Make it so: the load has been changed."""
@@ -676,9 +693,62 @@ class Conductor:
         books = self._books
         self._station.claim(self, agents)
         members = [member for member in self._fleet if member.id in agents]
-        books.assignment = assign(self._order.spec.regions, candidates(members))
-        books.epochs = {member.id: member.epoch for member in members}
-        self._journal.event("assigned", agents=[row_of(member) for member in members])
+        if books.assignment is not None:  # the run goes on already
+            for member in members:
+                books.assignment = with_agent(books.assignment, member.id, member.region)
+                books.epochs[member.id] = member.epoch
+        else:
+            books.assignment = assign(self._order.spec.regions, candidates(members))
+            books.epochs = {member.id: member.epoch for member in members}
+        self._journal.event("assigned", agents=[row_of(one) for one in self._fleet if one.id in books.epochs])
+        self._write_manifest()
+
+    def _take_in(self, agent: str, drivers: tuple[str, ...]) -> None:
+        """The others are told what they have less; when all of them have heard it, the agent may begin."""
+        books = self._books
+        at_ns, end_ns = self._adjustments.not_before(self._adjust_ns(JOIN_LEAD_NS)), self._adjustments.end_ns
+        if books.assignment is None or (end_ns is not None and at_ns >= end_ns) or self._too_old((*drivers, agent)):
+            return
+        fleet = candidates(member for member in self._fleet if member.id in (*drivers, agent))
+        books.assignment = joined(books.assignment, self._order.spec.regions, fleet, agent, at_ns)
+        self._tell_shares(books.assignment, at_ns, f"{agent} joined")
+        self._joining[agent] = len(self._adjustments.told)
+        books.notice(f"agent {agent} takes part from {time_text(at_ns / NS_PER_S)} on")
+
+    def _let_in(self) -> None:
+        """Agents that may begin, since nobody drives any more what they are to have."""
+        run = self._run
+        for agent, number in tuple(self._joining.items()):
+            others = (one for one in run.drivers if one not in self._joining)
+            if run.t0_ns is None or any(self._heard.get(one, 0) < number for one in others):
+                continue
+            at_ns = self._adjustments.told[number - 1].at_ns
+            from_ns = max(at_ns, self._adjust_ns())
+            del self._joining[agent]
+            self._began[agent] = from_ns
+            self._say_start(agent, run.t0_ns)
+
+    def _comes_late(self, agent: str) -> bool:
+        """Whether it is to have a share, and nobody has let it begin."""
+        assignment = self._books.assignment
+        return assignment is not None and not assignment.first_share(agent) and agent not in self._began
+
+    def _too_old(self, agents: Iterable[str]) -> list[str]:
+        """Who cannot be told that the shares have changed."""
+        return [agent for agent in agents if (one := self._fleet.get(agent)) and one.minor < REASSIGNABLE_MINOR]
+
+    def _tell_shares(self, assignment: Assignment, at_ns: int, cause: str) -> None:
+        known, weights = len(self._adjustments.told), assignment.weights_now
+        self._adjustments = self._adjustments.reassigned(assignment.generation, at_ns, weights, self.run_id)
+        for agent in self._run.live:
+            self._say_changes(agent, known)
+        self._journal.event(
+            "reassigned",
+            generation=assignment.generation,
+            at_ns=at_ns,
+            cause=cause,
+            shares=dict(zip(assignment.agents, weights, strict=True)),
+        )
         self._write_manifest()
 
     def _reassign(self, agents: tuple[str, ...], drivers: tuple[str, ...]) -> None:
@@ -687,8 +757,7 @@ class Conductor:
         at_ns, end_ns = self._adjustments.not_before(self._adjust_ns()), self._adjustments.end_ns
         if books.assignment is None or (end_ns is not None and at_ns >= end_ns):
             return
-        old = [agent for agent in drivers if (one := self._fleet.get(agent)) and one.minor < REASSIGNABLE_MINOR]
-        if old:
+        if old := self._too_old(drivers):
             books.notice(f"nobody takes over the share of {names}: {', '.join(old)} cannot be told, being too old")
             return
         try:
@@ -696,19 +765,7 @@ class Conductor:
         except ValueError as error:
             books.notice(f"nobody takes over the share of {names}: {error}")
             return
-        known = len(self._adjustments.told)
-        weights, generation = assignment.weights_now, assignment.generation
-        self._adjustments = self._adjustments.reassigned(generation, at_ns, weights, self.run_id)
-        for agent in self._run.live:
-            self._say_changes(agent, known)
-        self._journal.event(
-            "reassigned",
-            generation=generation,
-            at_ns=at_ns,
-            cause=names,
-            shares=dict(zip(assignment.agents, weights, strict=True)),
-        )
-        self._write_manifest()
+        self._tell_shares(assignment, at_ns, names)
         when = time_text(at_ns / NS_PER_S)
         books.notice(f"the share of {names} is driven by {', '.join(drivers)} from {when} on")
         for lane in self._order.spec.lanes:
@@ -762,7 +819,7 @@ class Conductor:
     def _say_start(self, agent: str, t0_ns: int) -> None:
         """After what was changed before the start."""
         self._say_changes(agent, 0)
-        self._say(agent, StartAt(self.run_id, t0_ns, self._books.shared_json))
+        self._say(agent, StartAt(self.run_id, t0_ns, self._books.shared_json, self._began.get(agent, 0)))
 
     def _say_changes(self, agent: str, after: int) -> None:
         """All changes of the load with a higher number. It follows each once, however often it hears it."""

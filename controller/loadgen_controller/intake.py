@@ -163,7 +163,8 @@ class Intake:
 
     def _ready(self, agent: str, ready: Ready) -> None:
         assignment = self._books.assignment
-        if assignment is None or ready.generation != assignment.generation:
+        is_joining = agent in self._desk.run.joining  # the shares may have changed since it was asked
+        if assignment is None or (ready.generation != assignment.generation and not is_joining):
             self._troubles.add("other generation", f"Ready of {agent}")
             return
         if ready.bundle_sha256 != self._order.bundle_sha256:

@@ -43,6 +43,7 @@ __all__ = [
     "SetUpEnded",
     "StopRequested",
     "StorageFailed",
+    "TakeIn",
     "TearDownEnded",
     "Terms",
     "Tick",
@@ -148,6 +149,8 @@ class Run:
     lost: frozenset[str] = frozenset()
     vacant: tuple[tuple[int, str], ...] = ()
     """(from when on, whose) shares that nobody drives and that wait to be moved, the soonest first."""
+    joining: frozenset[str] = frozenset()
+    """Who came while the load goes on, and prepares for a share of it."""
     moved: frozenset[str] = frozenset()
     """Whose share is the others' now: who comes back gets nothing of it."""
     fins: frozenset[str] = frozenset()
@@ -329,6 +332,14 @@ class SendStart:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeIn:
+    """The agent gets its part of the load; `drivers` have as much less."""
+
+    agent: str
+    drivers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reassign:
     """What `agents` had of the load is driven by `drivers` from as soon as can be."""
 
@@ -353,7 +364,7 @@ class WindUp:
     """The run is done: seal the folder and let everybody go."""
 
 
-Effect = SendPrepare | SendSetUp | SendStart | Reassign | SendStop | SendTearDown | WindUp
+Effect = SendPrepare | SendSetUp | SendStart | Reassign | TakeIn | SendStop | SendTearDown | WindUp
 Moved = tuple[Run, tuple[Effect, ...]]
 
 
@@ -363,10 +374,10 @@ def step(run: Run, event: Event) -> Moved:
     event          | waiting            | preparing          | setting up         | starting, running   | draining        | finishing           | tearing down
     Tick           | deadline -> done   | deadline -> done   | deadline -> ends   | T0 -> running,      | drain over      | deadline -> ends,   | deadline -> done
                    |                    |                    |                    | end -> draining     | -> finishing    | with who still owes |
-    AgentJoined    | enough -> preparing| ignored            | ignored            | ignored             | ignored         | ignored             | ignored
+    AgentJoined    | enough -> preparing| ignored            | ignored            | a new one: prepares | ignored         | ignored             | ignored
     AgentReturned  | as joined          | ignored            | ignored            | not lost any more   | the same        | the same            | ignored
-    AgentReady     | illegal            | last -> set up or  | ignored            | ignored             | ignored         | ignored             | ignored
-                   |                    | starting           |                    |                     |                 |                     |
+    AgentReady     | illegal            | last -> set up or  | ignored            | of a new one: takes | ignored         | ignored             | ignored
+                   |                    | starting           |                    | part                |                 |                     |
     AgentRefused   | illegal            | -> done            | -> ends            | as lost             | as lost         | as lost             | as lost
     AgentLost      | forgotten          | -> done            | -> ends            | counted; the last   | the same        | the same            | the one that tears
                    |                    |                    |                    | one -> ends         |                 |                     | down -> done
@@ -497,6 +508,16 @@ def _before_start(run: Run, event: Event) -> Moved:
 
 def _under_load(run: Run, event: Event) -> Moved:
     match event:
+        case AgentJoined(agent, region) if _can_join(run, agent, region):
+            return replace(run, joining=run.joining | {agent}), (SendPrepare((agent,)),)
+        case AgentReady(agent) if agent in run.joining:
+            run = replace(run, joining=run.joining - {agent})
+            if run.phase is not Phase.RUNNING or run.ends or not run.drivers:
+                return run, ()
+            drivers = run.drivers
+            return replace(run, members=(*run.members, agent)), (TakeIn(agent, drivers),)
+        case AgentLost(agent) | AgentRefused(agent) | FinReceived(agent) if agent in run.joining:
+            return replace(run, joining=run.joining - {agent}), ()
         case AgentJoined() | AgentReady() | SetUpEnded():
             return run, ()
         case AgentReturned(agent):
@@ -522,6 +543,12 @@ def _under_load(run: Run, event: Event) -> Moved:
         case StopRequested(text, now, reason):
             return _stop(run, End(reason, text), now)
     raise IllegalTransition(run, event)
+
+
+def _can_join(run: Run, agent: str, region: str) -> bool:
+    """A name that had a share already has none again: what it did in its epoch is accounted for by that name."""
+    is_new = agent not in run.members and agent not in run.joining
+    return is_new and region in run.terms.regions and run.phase is Phase.RUNNING and not run.ends
 
 
 def _vacated(run: Run, agent: str, free_ns: int) -> Run:

@@ -172,3 +172,12 @@ def test_a_cap_on_users_is_the_fleets_whoever_has_them(
 def test_a_change_that_changes_nothing_moves_nothing() -> None:
     owners = np.arange(99) % 3
     assert moved(np.arange(99), owners, [1.0, 1.0, 1.0], [0.1, 0.1, 0.1], 1).tolist() == owners.tolist()
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 3), mixes)
+def test_one_that_joins_sees_the_others_shares_as_they_do(weights: list[int], more: int, mix: list[int]) -> None:
+    """It is told their weights with 0 for itself and for those that joined before it."""
+    for index in range(len(weights)):
+        own, seen = (Share.of(index, told, mix) for told in (weights, [*weights, *[0] * more]))
+        assert numbers(Deal(own), 0, 500) == numbers(Deal(seen), 0, 500)
+        assert own.owns_users(40) == seen.owns_users(40)

@@ -140,3 +140,22 @@ def test_an_agent_that_was_frozen_for_30_s_starts_nothing_when_it_wakes(tmp_path
     woken = next(agent for agent in summary["agents"] if agent["id"] == "b")
     assert woken["requests"] <= 6 * RATE / 3  # those before it was frozen, and none since
     assert adds_up(summary)
+
+
+@pytest.mark.slow
+def test_one_that_comes_late_takes_part_and_nothing_is_left_out_or_doubled(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    with reckoning(tmp_path) as target, fleet(tmp_path, "a", "b") as made:
+        with started(*arguments(made, target, 20, wait=2), runs_dir=runs) as run:
+            wait_for(run, r"^0:03 ")
+            made.start("c")
+            code, out, summary = end_of(run, runs)
+        target.read()
+    assert ends_with(code, summary, 0), out
+    assert rows(target) == Counter(f"/row/{n}" for n in range(20 * RATE))
+    (moved,) = [event for event in events(runs) if event["kind"] == "reassigned"]
+    assert moved["cause"] == "c joined"
+    assert moved["shares"] == {"a": 1.0, "b": 1.0, "c": 1.0}
+    part = next(agent for agent in summary["agents"] if agent["id"] == "c")
+    assert part["complete"]
+    assert part["requests"] == pytest.approx((20 - moved["at_ns"] / 1e9) * RATE / 3, abs=5)
