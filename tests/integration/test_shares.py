@@ -113,7 +113,6 @@ def test_the_share_of_a_killed_agent_runs_elsewhere_within_12_s_and_never_more_t
     assert 9 < lost["missing_s"] < 13
     served = len(rows(target))
     assert 0 <= served - summary["requests"]["finished"] <= 2.5 * RATE / 3  # what it had not told when it was killed
-    assert adds_up(summary)
 
 
 @pytest.mark.slow
