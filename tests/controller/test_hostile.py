@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.stage import Stage as LoadStage
+from loadgen.units import NS_PER_S
 from loadgen.wire.codec import encode
 from loadgen.wire.messages import (
     Bye,
@@ -28,9 +31,11 @@ from loadgen_controller.quarantine import Quarantine
 from tests.controller.conftest import Play
 from tests.support.fake_agent import FakeAgent
 from tests.support.fuzz import mutated
+from tests.support.wire import until
 
 Stage = Callable[..., Play]
 SEED = 20261125
+AN_HOUR = {"profile": ArrivalProfile((LoadStage(20, 20, 3600 * NS_PER_S),)), "duration_ns": 3600 * NS_PER_S}
 
 
 def said(agent: FakeAgent) -> list[bytes]:
@@ -84,7 +89,7 @@ async def survived(play: Play, a: FakeAgent) -> None:
     for _ in range(3):
         a.recording.interval()
     await a.deliver()
-    await a.acknowledged(2)
+    await until(lambda: a.acked >= 2, 30)
     await a.finish()
     await a.next(Bye)
     await play.result()
@@ -100,7 +105,7 @@ async def test_g15_f17_no_exception_escapes_and_memory_stays_flat(
     count: int, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Quarantine, "bad", lambda self, agent: False)  # else the eleventh would be the last to be read
-    play = stage()
+    play = stage(**AN_HOUR)
     a, b = await play.started()
     seen = await attack(play, a, b, count)
     assert sum(play.conductor.troubles.values()) > count / 2, f"seed {SEED}"

@@ -17,6 +17,7 @@ from loadgen.wire.messages import Bye
 from loadgen_controller.conductor import Result
 from loadgen_controller.memory import Memory, Relief, give_back, limit_bytes, used_bytes
 from tests.controller.conftest import Play
+from tests.support.fake_agent import FakeAgent
 from tests.support.raw_zmtp import RawPeer
 from tests.support.wire import until
 
@@ -85,6 +86,14 @@ def endless(play: Play) -> Iterator[None]:
         thread.join()
 
 
+async def beat_for_ever(*agents: FakeAgent) -> None:
+    while True:
+        for agent in agents:
+            with suppress(TimeoutError):
+                await agent.beat()
+        await asyncio.sleep(0.2)
+
+
 def dropped(result: Result) -> int:
     lines = map(json.loads, (result.run_dir / "events.jsonl").read_text().splitlines())
     return sum(line["kind"] == "connections dropped" for line in lines)
@@ -120,13 +129,15 @@ async def test_p9_f18_a_message_that_never_ends_costs_a_hang_up_and_the_run_is_c
 async def test_p9_f18_one_that_comes_again_and_again_ends_the_run_with_what_was_measured(stage: Stage) -> None:
     RawPeer.check()
     play = stage(memory_bytes=room(40))
-    a, _ = await play.started()
+    a, b = await play.started()
     a.recording.interval()
     await a.deliver()
     await a.acknowledged(0)
+    beating = asyncio.create_task(beat_for_ever(a, b))
     with endless(play):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             result = await play.conducting
+    beating.cancel()
     assert result.exit_code is ExitCode.FLEET
     assert any("out of memory" in reason for reason in result.verdict.reasons)
     assert play.conductor.view().merge.next_seq("a", 1) == 1
