@@ -327,8 +327,8 @@ def _heard_controller(agent: Agent, event: FromController) -> Moved:
             return agent, (TellWorkers(event),)
         case Adjust() | Reassign() if agent.phase in (Phase.READY, Phase.RUNNING):
             return agent, (TellWorkers(event),)
-        case Stop(reason=reason, now=now):
-            return _stop(agent, reason, now, by_controller=True)
+        case Stop(reason=reason, now=now, kill=kill):
+            return _stop(agent, reason, now, kill=kill, by_controller=True)
         case Bye(leave=leave):
             if leave or agent.is_leaving:
                 return _go(agent, agent.exit_code, "the controller needs us no more")
@@ -384,7 +384,7 @@ def _prepare(agent: Agent, prepare: Prepare) -> Moved:
     return replace(agent, phase=Phase.FETCHING, prepare=prepare), (*effects, Fetch(prepare))
 
 
-def _stop(agent: Agent, reason: str, now: bool = False, *, by_controller: bool = False) -> Moved:
+def _stop(agent: Agent, reason: str, now: bool = False, *, kill: bool = False, by_controller: bool = False) -> Moved:
     """Nothing new is started from here on; what a controller asks for is no early end."""
     match agent.phase:
         case Phase.FETCHING if by_controller:
@@ -396,7 +396,7 @@ def _stop(agent: Agent, reason: str, now: bool = False, *, by_controller: bool =
             now = now or (agent.phase is Phase.STOPPING and not by_controller)
             kept = agent.reason or ("" if by_controller else reason)
             stopping = replace(agent, phase=Phase.STOPPING, reason=kept)
-            return stopping, (TellWorkers(Stop(agent.run_id, reason, now)),)
+            return stopping, (TellWorkers(Stop(agent.run_id, reason, now, kill)),)
     return agent, ()
 
 

@@ -23,7 +23,7 @@ from loadgen.allow import as_address
 from loadgen.engine.probe import addresses_of
 from loadgen.errors import BundleError, UsageError
 from loadgen.signing import Verifier
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.keys import AgentKeys
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
@@ -100,6 +100,10 @@ MAX_INTERVAL_NS = 60 * NS_PER_S
 """For which a controller may ask one delta."""
 GRACE_NS = 5 * NS_PER_S
 """To drain, for workers that are stopped by us and not by the controller."""
+LEAVE_NS = 300 * NS_PER_MS
+"""The same for an agent that was told to leave: it stops within a second."""
+KILL_NS = 600 * NS_PER_MS
+"""For the Fin of workers that were told to cut off, where nobody is to be waited for."""
 CUT_NS = 3 * NS_PER_S
 """For the Fin of workers that were told to cut off; less than the controller waits after a stop at once."""
 FAREWELL_NS = 2 * NS_PER_S
@@ -175,6 +179,8 @@ class Supervisor:
         self._handed_ns = self._heartbeat_ns = self._said_ns = now_ns
         self._stopping_ns: int | None = None
         """Since when the workers have been told to stop by us, not by the controller."""
+        self._kill_ns: int | None = None
+        """Since when they are not to be waited for."""
         self._cut_ns: int | None = None
         """Since when they have been told to cut off."""
         self._done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -296,12 +302,12 @@ class Supervisor:
             case CloseBooks(fin, reason):
                 if self._workers is not None:
                     self._workers.grant(0, 0)
-                self._stopping_ns = self._cut_ns = None
+                self._stopping_ns = self._cut_ns = self._kill_ns = None
                 if self._ledger is not None:
                     self._ledger.close(fin, reason)
                     self._pump()
             case Forget():
-                self._ledger = self._fetch = self._stopping_ns = self._cut_ns = None
+                self._ledger = self._fetch = self._stopping_ns = self._cut_ns = self._kill_ns = None
                 self._put_away()
                 self._waiting.clear()
                 self._untold.clear()
@@ -318,8 +324,10 @@ class Supervisor:
                 message = replace(message, t0_ns=self._link.clock.to_own_ns(t0_ns))
             case ReleaseAt(at_ns=at_ns):
                 message = replace(message, at_ns=self._link.clock.to_own_ns(at_ns))
-            case Stop(now=True) if self._cut_ns is None:
-                self._cut_ns = now_ns
+            case Stop(now=True):
+                self._cut_ns = now_ns if self._cut_ns is None else self._cut_ns
+                if message.kill and self._kill_ns is None:
+                    self._kill_ns = now_ns
             case Stop() if self._agent.reason and self._stopping_ns is None:
                 self._stopping_ns = now_ns
         if self._workers is not None:
@@ -539,9 +547,10 @@ class Supervisor:
         is_told = self._stopping_ns is not None or self._cut_ns is not None
         if silent_ns > self._lease_ns and not is_told:
             self._event(ControllerLost(silent_ns / NS_PER_S))
-        if self._stopping_ns is not None and self._cut_ns is None and now_ns - self._stopping_ns > GRACE_NS:
-            self._tell_workers(Stop(self._agent.run_id, self._agent.reason, now=True))
-        if self._cut_ns is not None and now_ns - self._cut_ns > CUT_NS:
+        if self._stopping_ns is not None and self._cut_ns is None and now_ns - self._stopping_ns > self._grace_ns:
+            self._tell_workers(Stop(self._agent.run_id, self._agent.reason, now=True, kill=self._agent.is_leaving))
+        is_over = self._kill_ns is not None and now_ns - self._kill_ns > KILL_NS
+        if is_over or (self._cut_ns is not None and now_ns - self._cut_ns > CUT_NS):
             self._kill(workers.owing(), "did not stop when it was told to; its loop is blocked")
         if self._agent.phase is Phase.STOPPING:
             late = workers.silent(now_ns, self._lease_ns)
@@ -549,6 +558,10 @@ class Supervisor:
         elif self._agent.phase is Phase.RUNNING:  # its own watchdog should have, and could not
             late = workers.silent(now_ns, self._lease_ns + WATCHDOG_NS)
             self._kill(late, f"was silent for more than {(self._lease_ns + WATCHDOG_NS) / NS_PER_S:.0f} s")
+
+    @property
+    def _grace_ns(self) -> int:
+        return LEAVE_NS if self._agent.is_leaving else GRACE_NS
 
     def _kill(self, late: Sequence[int], why: str) -> None:
         if self._workers is not None:

@@ -34,7 +34,7 @@ def answer(conductor: Conductor, ask: Ask, by: str) -> Told:
         UsageError, FleetError: it makes no sense now, or an agent cannot be told.
     """
     if ask.do == "kill":
-        conductor.request_stop(f"killed by loadgen kill ({by})", now=True)
+        conductor.kill(f"killed by loadgen kill ({by})")
         return Told(lines=(f"killed {conductor.run_id}: nothing more is sent",))
     if ask.do == "stop":
         conductor.request_stop(f"stopped by loadgen stop ({by})", ask.now)

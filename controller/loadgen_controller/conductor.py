@@ -284,6 +284,10 @@ class Conductor:
         """End the run early: let iterations finish, or with `now` cut them off. Safe to call again."""
         self._tell_quietly(StopRequested(reason, now))
 
+    def kill(self, reason: str) -> None:
+        """Nothing more is sent: agents end workers that do not stop within a moment. Safe to call again."""
+        self._tell_quietly(StopRequested(reason, now=True, reason=Reason.KILLED))
+
     def adjust(self, wish: Wish) -> tuple[Adjustment, ...]:
         """Change the load as it goes on; what was made of the wish, for each load that it holds for.
 
@@ -410,7 +414,7 @@ class Conductor:
         elif phase == "stopping" and run.phase is Phase.RUNNING and not run.ends and agent in run.drivers:
             self.tell(AgentLeaving(agent))
         elif phase == "running" and run.ends and run.phase in (Phase.DRAINING, Phase.FINISHING):
-            self._say(agent, Stop(self.run_id, run.ends[-1].detail, run.phase is Phase.FINISHING))
+            self._say(agent, self._stop_of(run.ends[-1].detail, run.phase is Phase.FINISHING))
 
     def steered(self, agent: str, steered: Steered) -> None:
         before = self._helms.troubles
@@ -561,7 +565,7 @@ class Conductor:
             case SendStop(agents, text, now):
                 self._load_ends()
                 for agent in agents:
-                    self._say(agent, Stop(run_id, text, now))
+                    self._say(agent, self._stop_of(text, now))
             case SendTearDown(agent):
                 self._say(agent, TearDown(run_id, self._books.shared_json))
             case WindUp():
@@ -815,6 +819,10 @@ class Conductor:
             control_plane=places_of(self._station.address),
             signature=order.signature,
         )
+
+    def _stop_of(self, text: str, now: bool) -> Stop:
+        is_killed = any(end.reason is Reason.KILLED for end in self._run.ends)
+        return Stop(self.run_id, text, now, kill=now and is_killed)
 
     def _say_start(self, agent: str, t0_ns: int) -> None:
         """After what was changed before the start."""

@@ -76,6 +76,8 @@ class Reason(Enum):
     """Every agent did its share and all of it was merged, or is accounted for as lost."""
     STOPPED = "stopped"
     """Somebody asked for it."""
+    KILLED = "killed"
+    """Somebody wanted nothing more to be sent: nothing drains, and nothing is torn down."""
     SLO_BREACHED = "slo breached"
     """An objective that says so (`abort=True`) was broken while the run went on."""
     ERROR_FUSE = "error fuse"
@@ -397,7 +399,7 @@ def step(run: Run, event: Event) -> Moved:
     Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: at once, or with
     the tick in which its lease is over. Not while the run ends, and not where nobody is left.
 
-    "ends" is tearing down where the run was set up or started, the plan has a
+    "ends" is tearing down where the run was set up or started and not killed, the plan has a
     tear-down and a live agent can do it; otherwise done. Done ignores everything.
     An event about an agent that is no member is ignored.
     """  # noqa: E501
@@ -662,7 +664,8 @@ def _settled(run: Run) -> Moved:
 def _end(run: Run, end: End) -> Moved:
     """Tear down where there is something to tear down and somebody to do it; otherwise done."""
     touched = run.is_set_up or run.t0_ns is not None
-    if run.phase is Phase.TEARING_DOWN or not (run.terms.has_tear_down and touched):
+    is_killed = any(one.reason is Reason.KILLED for one in (*run.ends, end))
+    if run.phase is Phase.TEARING_DOWN or is_killed or not (run.terms.has_tear_down and touched):
         return _done(run, end)
     run = replace(run, ends=(*run.ends, end))
     if (agent := _first_live(run)) is None:

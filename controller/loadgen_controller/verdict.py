@@ -52,6 +52,7 @@ _RESULTS: dict[ExitCode, Outcome] = {
 _CODES = {
     Reason.FINISHED: ExitCode.PASSED,
     Reason.STOPPED: ExitCode.INTERRUPTED,
+    Reason.KILLED: ExitCode.INTERRUPTED,
     Reason.SLO_BREACHED: ExitCode.FAILED,
     Reason.ERROR_FUSE: ExitCode.FAILED,
     Reason.NOT_ALLOWED: ExitCode.USAGE,

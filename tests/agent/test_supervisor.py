@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loadgen.bundle import Bundle, pack_files
@@ -487,6 +488,18 @@ async def test_sigterm_stops_hands_over_and_leaves(bundle: Bundle) -> None:
         assert (ending.code, ending.reason) == (ExitCode.PASSED, "SIGTERM")
         assert s.controller.is_complete()
         assert s.controller.of(Fin)[-1].reason == "SIGTERM"
+
+
+async def test_a_kill_waits_for_no_worker(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CUT_NS", 60_000_000_000)
+    async with stage(bundle) as s:
+        await s.controller.start("blocks")
+        await until(lambda: len(s.controller.taken) >= 3)
+        pid = s.pid()
+        s.controller.say(Stop("r1", "killed", now=True, kill=True))
+        await until(lambda: s.agent.phase is Phase.FINISHED)
+        await until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        await until(s.controller.is_complete)
 
 
 async def test_sigterm_with_a_worker_that_does_not_listen_ends_all_the_same(bundle: Bundle) -> None:

@@ -16,7 +16,9 @@ import pytest
 
 from loadgen import open_run
 from loadgen.measure.merge import check_invariant
-from tests.support.run import DATA, ends_with, run_folder, started
+from tests.support.arrivals import arrivals
+from tests.support.run import DATA, ends_with, loadgen, run_folder, started
+from tests.support.scenarios import write
 from tests.support.target import running_target
 
 LONG = ("run", f"{DATA}/slow_journeys.py", "--duration", "60s")
@@ -137,3 +139,69 @@ def test_p12_a_killed_controller_leaves_no_agent_behind_and_all_that_it_acknowle
     assert len(left.agents()) == 2
     assert left.counters().requests_finished > 0
     assert check_invariant(left) == []
+
+
+STUBBORN = '''
+"""Journeys that do not let themselves be stopped: one goes on asking, one blocks its loop now and then."""
+
+import asyncio
+import time
+
+from loadgen import Plan, User, journey, users
+
+
+@journey
+async def stubborn(user: User) -> None:
+    while True:
+        try:
+            await user.http.get("/on")
+            await asyncio.sleep(0.02)
+        except asyncio.CancelledError:
+            pass
+
+
+@journey
+async def polite(user: User) -> None:
+    await user.http.get("/polite")
+    await user.think(0.05, 0.1)
+
+
+async def tear_down(user: User) -> None:
+    await user.http.get("/torn-down")
+
+
+plan = Plan(target="{url}", load=users(6).hold("60s"), mix={stubborn: 1, polite: 1}, tear_down=tear_down, drain="30s")
+'''
+
+
+def test_a_killed_run_sends_nothing_more_not_even_to_tear_down(tmp_path: Path) -> None:
+    """G20. Journeys that resist their cancellation are ended with their process."""
+    with arrivals() as target:
+        path = write(tmp_path / "scenario", STUBBORN.replace("{url}", target.url))
+        args = ("run", str(path), "--regions", "a=1,b=1")
+        with started(*args, runs_dir=tmp_path / "runs") as run:
+            wait_for(run, r"\+1 s, 2 of 2 agents reported")
+            done = loadgen("kill", "--runs-dir", str(tmp_path / "runs"), runs_dir=tmp_path / "runs")
+            killed_s = time.perf_counter()
+            assert done.exit_code == 0, done.err
+            code, out, summary = end_of(run, tmp_path / "runs")
+    late_s = max(target.at_s) - killed_s
+    assert late_s < 2, f"the last request came {late_s:.2f} s after the kill"  # 0.65 s and what a busy machine adds
+    assert target.lines == {"GET /on HTTP/1.1", "GET /polite HTTP/1.1"}
+    assert any("killed by loadgen kill" in reason for reason in summary["reasons"]), out
+    assert code in (3, 4, 130), out
+
+
+def test_an_agent_that_is_told_to_leave_stops_within_a_second_and_hands_over(tmp_path: Path) -> None:
+    """G20: SIGTERM to an agent. The other one goes on to the end."""
+    args = ("run", f"{DATA}/slow_journeys.py", "--duration", "8s")
+    with running_target("--no-latency") as target, started(*args, "--target", target.url, runs_dir=tmp_path) as run:
+        wait_for(run, r"\+1 s, 2 of 2 agents reported")
+        pid = agent_pid(tmp_path, "eu-west-1")
+        os.kill(pid, signal.SIGTERM)
+        code, out, summary = end_of(run, tmp_path)
+    left = next(a for a in summary["agents"] if a["region"] == "eu-west-1")
+    assert left["requests"] > 0
+    assert any("SIGTERM" in reason for reason in summary["reasons"]), (code, out)
+    assert adds_up(summary)
+    assert is_gone(pid)

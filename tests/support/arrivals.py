@@ -21,6 +21,8 @@ class Arrivals:
     def __init__(self) -> None:
         self.port = 0
         self.at_s: list[float] = []
+        self.lines: set[str] = set()
+        """Request lines that were seen."""
         self.moved_to = ""
 
     @property
@@ -34,8 +36,9 @@ class Arrivals:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await reader.readuntil(b"\r\n\r\n"):
+            while head := await reader.readuntil(b"\r\n\r\n"):
                 self.at_s.append(perf_counter())
+                self.lines.add(head.partition(b"\r\n")[0].decode("latin-1"))
                 writer.write(_MOVED.format(self.moved_to).encode() if self.moved_to else _ANSWER)
         except (OSError, asyncio.IncompleteReadError):
             writer.close()
