@@ -136,9 +136,12 @@ class Drive:
             metric.bind(self._recorder)
         self._place = index, worker, workers
         self._cap: Cap | None = None
+        self._resharing: asyncio.TimerHandle | None = None
         fence = Fence(allow, own)
         if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
-            self._cap = Cap(self._share_of_cap(weights), cap_per_s, refuses=Tally.of(self._recorder).over_the_cap)
+            self._cap = Cap(
+                self._share_of_cap(tuple(weights)), cap_per_s, refuses=Tally.of(self._recorder).over_the_cap
+            )
             fence = Fence(allow, own, admitted=self._cap.admit)
         network = network_of(plan.http, self._recorder.note, fence)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
@@ -251,10 +254,24 @@ class Drive:
         for lane in self._lanes:
             lane.reassign(number, at_ns, weights)
         if self._cap is not None:
-            self._cap.reshare(self._share_of_cap(weights))
+            self._reshare(self._cap, at_ns, weights)
+
+    def _reshare(self, cap: Cap, at_ns: int, weights: tuple[float, ...]) -> None:
+        """What an agent started before counts for a second more: so long nobody has more for it."""
+        share = self._share_of_cap(weights)
+        t0_ns = self._recorder.t0_ns
+        if not t0_ns:
+            cap.reshare(share)
+            return
+        cap.lower(share)
+        if self._resharing is not None:
+            self._resharing.cancel()
+        left_s = (t0_ns + at_ns - perf_counter_ns()) / NS_PER_S + 1.0
+        self._resharing = asyncio.get_running_loop().call_later(max(1.0, left_s), cap.reshare, share)
 
     def _share_of_cap(self, weights: Sequence[float]) -> Callable[[float], int]:
-        return partial(_share_of_cap, tuple(weights), *self._place)
+        index, worker, workers = self._place
+        return lambda per_s: split_cap(per_s, weights, index, worker, workers)
 
     @property
     def left_out(self) -> str:
@@ -291,6 +308,8 @@ class Drive:
                 await lane.close()
             self._points.close()
             self._people.close()
+            if self._resharing is not None:
+                self._resharing.cancel()
             clock.close()
             gc.set_threshold(*thresholds)
         if not intervals.cancelled():
@@ -388,7 +407,3 @@ class Drive:
         if text not in self._faults_said and len(self._faults_said) < _FAULTS_SAID:
             self._faults_said.add(text)
             self._recorder.note(text)
-
-
-def _share_of_cap(weights: Sequence[float], index: int, worker: int, workers: int, per_s: float) -> int:
-    return split_cap(per_s, weights, index, worker, workers)

@@ -301,6 +301,8 @@ class Conductor:
         self._must_be_adjustable()
         at_ns = self._adjust_ns()
         wished = self._adjustments.wished(wish, at_ns, self.run_id)
+        if why := self._order.limits.of_changed(wished.in_force(self._order.spec)):
+            raise UsageError(f"the allow-list does not admit this: {why}", hint="ask for less")
         self._journal.event("wished", wish=wish, at_ns=at_ns)
         return self._adjusted(wished)
 

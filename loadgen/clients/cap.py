@@ -78,6 +78,11 @@ class Cap:
         self._share = share
         self._set(self.per_s)
 
+    def lower(self, share: Callable[[float], int]) -> None:
+        """The shares of the fleet are about to change: of ours what becomes less is so at once."""
+        if self.per_s is not None:
+            self._most = min(self._most, share(self.per_s))
+
     def take(self) -> bool:
         """HOT, where there is a cap: once a request. Whether it may start, which it then has."""
         if self.per_s is None:

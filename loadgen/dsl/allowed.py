@@ -68,6 +68,10 @@ class Limits:
             f" {self.max_duration_ns / NS_PER_S:,.12g} s"
         )
 
+    def of_changed(self, spec: PlanSpec) -> str:
+        """Why a plan that was changed while it runs is not admitted; empty where it is."""
+        return "; ".join(_of_size(spec, self))
+
 
 def check(
     spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve

@@ -74,6 +74,17 @@ def test_shares_that_change_hold_from_then_on() -> None:
     clock = Hand()
     cap = Cap(lambda per_s: 5, 100.0, clock=clock)
     assert sum(cap.take() for _ in range(5)) == 5
+    cap.lower(lambda per_s: 8)
+    assert not cap.take()
+    cap.reshare(lambda per_s: 8)
+    clock.ns += NS_PER_S * 3
+    assert sum(cap.take() for _ in range(100)) == 8
+    cap.lower(lambda per_s: 2)
+    clock.ns += NS_PER_S * 3
+    assert sum(cap.take() for _ in range(100)) == 2
+    clock.ns += NS_PER_S * 3
+    cap.reshare(lambda per_s: 5)
+    assert sum(cap.take() for _ in range(5)) == 5
     cap.reshare(lambda per_s: 8)
     assert sum(cap.take() for _ in range(100)) == 3
 

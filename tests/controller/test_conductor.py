@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from loadgen.dsl.allowed import Limits
 from loadgen.errors import ExitCode, Fault, FleetError, StorageError, UsageError
 from loadgen.measure.rundir import RunDir
 from loadgen.profiles.edits import PAUSE
@@ -129,6 +130,17 @@ async def test_what_is_changed_before_the_start_is_told_before_it(stage: Stage) 
     await a.beat("ready")
     await a.next(StartAt)  # what may have been lost is said again, with what was changed before it
     assert [m.number for m in a.heard if isinstance(m, Adjust)] == [1, 1]
+
+
+async def test_no_change_leads_above_what_the_allow_list_admits(stage: Stage) -> None:
+    play = stage()
+    limits = Limits(max_requests_per_s=30, max_duration_ns=4 * NS_PER_S)
+    play.conductor._order = replace(play.conductor._order, limits=limits)
+    a, b = await play.started()
+    with pytest.raises(UsageError, match=r"does not admit this: 40 iterations/s .* 30 requests/s"):
+        play.conductor.adjust(Wish("scale", factor=2))
+    assert play.conductor.adjust(Wish("scale", factor=1.5))
+    await finish(a, b)
 
 
 async def test_changes_that_make_no_sense_change_nothing(stage: Stage) -> None:
