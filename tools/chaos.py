@@ -1,20 +1,25 @@
 """`make chaos`: the fault matrix, each fault with what was expected and what was seen.
 
-make chaos                      all rows; the soak for two minutes
-make chaos ARGS=--quick         only those that `make test` has too
-make chaos ARGS="F5 F12"        only these rows
-make chaos ARGS=--soak          only the soak, its full 30 minutes
-make chaos ARGS="--seed 7 F12"  again with the seed of a row
+    make chaos                      all rows; the soak for two minutes
+    make chaos ARGS=--quick         only those that `make test` has too
+    make chaos ARGS="F5 F12"        only these rows
+    make chaos ARGS=--soak          only the soak, its full 30 minutes
+    make chaos ARGS="--seed 7 F12"  again with the seed of a row
+
+A row's tests are those with `@pytest.mark.fault("F5", "which case")`, and those with the row in their name
+(`test_f15_a_revoked_key_...`); of the latter the name says what was seen.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 from rich.console import Console
@@ -23,73 +28,99 @@ from rich.table import Table
 from tests.chaos.matrix import MATRIX
 
 ROOT = Path(__file__).resolve().parent.parent
+ROWS: Final = {fault.row for fault in MATRIX}
+_IN_NAME: Final = re.compile(r"_f(\d+)(?=_)")
+_WORST: Final = ("not run", "ok", "skipped", "FAILED")
 
 
 @dataclass(slots=True)
 class Case:
-    """One test of a row."""
+    """A test of a row; of one with several parameters and nothing to say about each, all of them."""
 
     row: str
     what: str
-    result: str = "not run"
     seen: str = ""
+    result: str = "not run"
     seed: str = ""
     duration_s: float = 0.0
 
+    def note(self, result: str) -> None:
+        self.result = max(self.result, result, key=_WORST.index)
+
 
 class Collector:
-    """A plugin of pytest: keeps the tests of these rows, and what became of each."""
+    """A plugin of pytest: runs the tests of these rows, and keeps what became of each."""
 
-    def __init__(self, rows: frozenset[str]) -> None:
-        self._rows = rows
-        self.cases: dict[str, Case] = {}
+    def __init__(self, rows: frozenset[str], is_quick: bool) -> None:
+        self._rows, self._is_quick = rows or frozenset(ROWS), is_quick
+        self._cases: dict[str, list[Case]] = {}
+        self._named: dict[str, Case] = {}
+
+    @property
+    def cases(self) -> Iterator[Case]:
+        seen: set[int] = set()
+        for cases in self._cases.values():
+            for case in cases:
+                if id(case) not in seen:
+                    seen.add(id(case))
+                    yield case
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         kept: list[pytest.Item] = []
         dropped: list[pytest.Item] = []
         for item in items:
-            marks = [mark.args for mark in item.iter_markers("fault") if not self._rows or mark.args[0] in self._rows]
-            (kept if marks else dropped).append(item)
-            for row, *what in marks:
-                self.cases[f"{row} {item.nodeid}"] = Case(row, " ".join(what))
+            is_late = self._is_quick and item.get_closest_marker("slow") is not None
+            if cases := [] if is_late else list(self._cases_of(item)):
+                self._cases[item.nodeid] = cases
+            (kept if cases else dropped).append(item)
         config.hook.pytest_deselected(items=dropped)
         items[:] = kept
 
+    def _cases_of(self, item: pytest.Item) -> Iterator[Case]:
+        for mark in item.iter_markers("fault"):
+            row, *what = mark.args
+            if row in self._rows:
+                yield Case(row, " ".join(what))
+        name = item.name.partition("[")[0]
+        for number in _IN_NAME.findall(name):
+            if (row := f"F{number}") in self._rows:
+                words = _IN_NAME.sub("", name.removeprefix("test")).replace("_", " ").strip()
+                yield self._named.setdefault(f"{row} {name}", Case(row, "", words))
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for key, case in self.cases.items():
-            if key.partition(" ")[2] != report.nodeid:
-                continue
+        for case in self._cases.get(report.nodeid, ()):
             case.duration_s += report.duration
             said = dict(report.user_properties)
-            case.seed, case.seen = str(said.get("seed", "")), str(said.get("seen", ""))
+            case.seed, case.seen = str(said.get("seed", "")), str(said.get("seen", case.seen))
             if report.skipped:
                 where = report.longrepr
                 reason = str(where[2]) if isinstance(where, tuple) else str(where)
-                case.result, case.seen = "skipped", reason.removeprefix("Skipped: ")
+                case.note("skipped")
+                case.seen = reason.removeprefix("Skipped: ")
             elif report.failed:
-                case.result = "FAILED"
+                case.note("FAILED")
             elif report.when == "call":
-                case.result = "ok"
+                case.note("ok")
 
 
 def main() -> int:
     """The exit code of pytest, which is that of the table: 0 only when nothing has failed."""
-    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__, add_help=True)
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("rows", nargs="*", metavar="ROW", help="F1 to F33; all of them without")
     parser.add_argument("--quick", action="store_true", help="only what `make test` has too")
     parser.add_argument("--soak", action="store_true", help="only the soak, for 30 minutes")
     parser.add_argument("--seed", help="instead of another one each time")
     options = parser.parse_args()
-    if unknown := set(options.rows) - {fault.row for fault in MATRIX}:
+    if unknown := set(options.rows) - ROWS:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     if options.seed:
         os.environ["LOADGEN_CHAOS_SEED"] = options.seed
     os.environ.setdefault("LOADGEN_SOAK_S", "1800" if options.soak else "120")
     rows = frozenset(["F33"] if options.soak else options.rows)
-    collector = Collector(rows)
-    marked = "fault and not slow" if options.quick else "fault"
-    code = pytest.main(["-m", marked, "--timeout=3600", "-p", "no:cacheprovider", str(ROOT / "tests")], [collector])
-    _print(collector.cases.values(), rows)
+    collector = Collector(rows, options.quick)
+    code = pytest.main(["--timeout=7200", "-p", "no:cacheprovider", str(ROOT / "tests")], [collector])
+    _print(collector.cases, rows)
     return int(code)
 
 
@@ -103,7 +134,7 @@ def _print(cases: Iterable[Case], rows: frozenset[str]) -> None:
     for fault in MATRIX:
         if rows and fault.row not in rows:
             continue
-        for case in by_row.get(fault.row, [Case(fault.row, "", "not yet")]):
+        for case in by_row.get(fault.row, [Case(fault.row, "", result="not yet")]):
             what = f"{fault.what}: {case.what}" if case.what else fault.what
             took = f" ({case.duration_s:.0f} s)" if case.duration_s else ""
             table.add_row(fault.row, what, fault.expected, case.seen, case.result + took, case.seed)

@@ -194,6 +194,7 @@ def test_an_unsafe_archive_leaves_nothing_behind(tmp_path: Path, data: bytes, me
     assert list(inside.iterdir()) == []
 
 
+@pytest.mark.fault("F27", "a link that leads out")
 def test_a_link_does_not_lead_a_later_file_out(tmp_path: Path) -> None:
     data = archive(special(tarfile.SYMTYPE, "out", str(tmp_path)), ("out/evil", b"x"))
     with pytest.raises(BundleError, match="is a link"):
@@ -227,6 +228,7 @@ def test_a_compressed_archive_is_not_opened(tmp_path: Path, compress: str) -> No
         unpack(out.getvalue(), sha256(out.getvalue()), tmp_path / "into")
 
 
+@pytest.mark.fault("F27", "a bomb")
 def test_too_many_files_and_too_many_bytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = archive(*((f"f{i}", b"") for i in range(11)))
     monkeypatch.setattr(bundle, "MAX_FILES", 10)
@@ -237,6 +239,7 @@ def test_too_many_files_and_too_many_bytes_are_refused(tmp_path: Path, monkeypat
         verify(data, sha256(data))
 
 
+@pytest.mark.fault("F27", "tampered with")
 def test_an_archive_with_another_hash_is_refused(tmp_path: Path) -> None:
     data = archive(("a", b"x"))
     with pytest.raises(BundleError, match="sha256"):

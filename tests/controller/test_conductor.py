@@ -512,6 +512,7 @@ async def test_scenario_that_raises_too_often_stops_the_run(stage: Stage) -> Non
     assert (await play.result()).exit_code is ExitCode.USAGE
 
 
+@pytest.mark.fault("F20", "ENOSPC in the run's folder for a while")
 async def test_disk_that_is_full_acknowledges_nothing_and_the_run_goes_on_when_it_has_space_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
