@@ -77,10 +77,12 @@ class Collector:
         items[:] = kept
 
     def _cases_of(self, item: pytest.Item) -> Iterator[Case]:
-        for mark in item.iter_markers("fault"):
-            row, *what = mark.args
+        marks = [mark.args for mark in item.iter_markers("fault")]
+        for row, *what in marks:
             if row in self._rows:
                 yield Case(row, " ".join(what))
+        if marks:
+            return
         name = item.name.partition("[")[0]
         for number in _IN_NAME.findall(name):
             if (row := f"F{number}") in self._rows:

@@ -18,12 +18,10 @@ from loadgen.wire.keys import AgentKeys
 from loadgen.wire.messages import ClockPing, ClockPong, Message
 from loadgen.wire.sockets import Dealer
 
-__all__ = ["SILENT_NS", "ClockOffset", "Link"]
+__all__ = ["ClockOffset", "Link"]
 
 log = logging.getLogger(__name__)
 
-SILENT_NS = 4 * NS_PER_S
-"""Half of the lease: a connection over which nothing came for so long is made anew, while there is time left."""
 _SAY_AGAIN_NS = 10 * NS_PER_S
 
 
@@ -91,7 +89,6 @@ class Link:
         self.unreadable = 0
         self.heard_ns = clock_ns()
         """When the controller last said anything; the beginning counts."""
-        self._mended_ns, self._patience_ns = self.heard_ns, SILENT_NS
         self.acked_ns = self.heard_ns
         """When that was sent which the controller has acknowledged last; the lease counts from here."""
         self._now_ns, self._on_message = clock_ns, on_message
@@ -126,19 +123,6 @@ class Link:
         """The next exchange of the measurement, if one is due."""
         if (ping := self.clock.next_ping(self._now_ns())) is not None:
             self.send(ping)
-
-    def mend(self) -> None:
-        """Give up a connection over which nothing comes any more; for who is answered at least once a second.
-
-        The far end may be fine: after 5 s without a network TCP tries again up to 6 s later, and libzmq reads no more
-        after a damaged frame; its own heartbeat needs 8 s to see either. Each further time twice as late.
-        """
-        now_ns = self._now_ns()
-        if now_ns - self.heard_ns < SILENT_NS:
-            self._mended_ns, self._patience_ns = self.heard_ns, SILENT_NS
-        elif now_ns - self._mended_ns >= self._patience_ns:
-            self._mended_ns, self._patience_ns = now_ns, 2 * self._patience_ns
-            self._dealer.reconnect()
 
     def close(self) -> None:
         self._dealer.close(linger_ms=500)

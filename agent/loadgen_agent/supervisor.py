@@ -464,7 +464,6 @@ class Supervisor:
             self._beat(now_ns)
         if self._agent.phase is not Phase.JOINING:  # a controller has no answer for who is not taken in
             self._link.ping()
-            self._link.mend()
         self._ask_for_chunks()
         self._pump()
         self._tell_waiting()

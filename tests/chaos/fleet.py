@@ -54,6 +54,14 @@ plan = Plan(
     target="http://127.0.0.1:1", load=arrivals("{rate}/s").hold("{seconds}s"), mix=once, regions={regions}, drain="5s"
 )
 """
+_ALLOWED = """
+[[allow]]
+host = "{host}"
+max_requests_per_s = 1_000_000
+max_duration = "1h"
+owner = "the trial"
+expires = 2099-12-31
+"""
 
 
 def exists(pid: int) -> bool:
@@ -159,8 +167,10 @@ class Conducted:
 
     def wait_for(self, pattern: str, within_s: float = 60) -> str:
         """A line of the controller's output."""
-        wait_until(lambda: re.search(pattern, self.output, re.MULTILINE), within_s, f"{pattern!r} in\n{self.output}")
+        look = re.compile(pattern, re.MULTILINE)
+        wait_until(lambda: look.search(self.output) or self.is_over, within_s, f"{pattern!r}")
         found: list[str] = re.findall(f".*{pattern}.*", self.output)
+        assert found, f"no {pattern!r} in\n{self.output}"
         return found[-1]
 
     @property
@@ -255,17 +265,8 @@ class RealFleet:
         inside = self.network[agent].inside if self.network is not None else ()
         usual = self.net.address if self.network is None else self.conducted.address
         command = [*inside, sys.executable, "-m", "loadgen_agent.cli", "--controller", address or usual]
-        command += [
-            "--region",
-            region,
-            "--keys",
-            str(self.conducted.keys_of(agent)),
-            "--id",
-            agent,
-            "--workers",
-            "1",
-            *options,
-        ]
+        command += ["--region", region, "--keys", str(self.conducted.keys_of(agent)), "--id", agent]
+        command += ["--workers", "1", "--spool", str(self.folder / "spool" / agent), *options]
         with (self.folder / f"{agent}.out").open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -350,7 +351,10 @@ def real_fleet(
     with ExitStack() as stack:
         listen, host = ("127.0.0.1",) * 2 if network is None else (network.control, network.target)
         nginx = stack.enter_context(running_nginx(host=host))
-        target = ("--target", nginx.url, *options)
+        target = ["--target", nginx.url, *options]
+        if network is not None:
+            (folder / "allow.toml").write_text(_ALLOWED.format(host=host))
+            target += ["--allow", str(folder / "allow.toml")]
         run = stack.enter_context(conducted(folder, text, agents, wait or len(agents), target, listen))
         net = stack.enter_context(chaos_proxy(run.address, seed))
         fleet = RealFleet(run, rate_per_s, seconds, net, nginx, network)

@@ -287,7 +287,6 @@ class SimAgent:
                 self._say_hello()
             return
         self._link.ping()
-        self._link.mend()
         if now_ns - self._beat_ns >= NS_PER_S:
             self._beat_ns = now_ns
             sent, acked = (self._ledger.sent, self._ledger.acked) if self._ledger is not None else (-1, -1)
