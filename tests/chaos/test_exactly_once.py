@@ -33,12 +33,12 @@ def ends_well(fleet: RealFleet, seen: Seen) -> None:
 def test_cuts_and_a_freeze_lose_nothing_of_real_agents(tmp_path: Path, seed: int, seen: Seen) -> None:
     agents = {"a1": "a", "a2": "a", "b1": "b"}
     with real_fleet(tmp_path, agents, rate_per_s=150, seconds=7, seed=seed) as fleet:
+        fleet.wait_for_load(0.5)
         fleet.net.cutting(0.1, 0.4)
-        fleet.wait_for_load(1)
         fleet.agents["a2"].freeze(1.8)
         fleet.net.flip(2)
         ends_well(fleet, seen)
-        assert fleet.net.counts["cuts"] >= 10
+        assert fleet.net.counts["cuts"] >= 5
 
 
 @pytest.mark.slow
