@@ -7,14 +7,16 @@ sizes nor its names, and the files are written to a new folder beside the place 
 moved there when all of them are good.
 
 What a bundle never holds: links, files outside of the scenario's folder, and files
-that by their names hold secrets. A certificate authority or a client's
-certificate that a plan names (`Plan(ca=...)`, `Http(cert=...)`) may travel, when there is no private key in it.
+that by their names or by what is in them hold secrets (private keys, keys of clouds,
+tokens of code hosts and chats). A certificate authority or a client's certificate that
+a plan names (`Plan(ca=...)`, `Http(cert=...)`) may travel, when there is no private key in it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -61,6 +63,12 @@ _SECRET_NAMES = (
     ".npmrc",
     "credentials",
     "credentials.*",
+)
+_SECRET_TEXTS = (
+    ("a private key", re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s+[A-Za-z0-9+/]{40}")),
+    ("an AWS access key", re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
+    ("a token of a code host", re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|glpat-[A-Za-z0-9_-]{20})\b")),
+    ("a token of a chat", re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}")),
 )
 _SECRET_FOLDERS = (".aws", ".ssh", ".gnupg", ".kube", ".docker", ".azure", ".git")
 
@@ -142,6 +150,10 @@ def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: i
         raise BundleError(f"{name} cannot be read: {error.strerror or error}") from error
     if len(content) > most:  # it grew
         raise _too_large(MAX_BYTES - most + len(content))
+    if not is_certificate and (what := next((what for what, form in _SECRET_TEXTS if form.search(content)), "")):
+        raise BundleError(
+            f"{name} holds {what}, so it does not travel", hint='give it to the agents, and name it: secret("...")'
+        )
     if is_certificate and b"PRIVATE KEY" in content:
         raise BundleError(
             f"{name} holds a private key, so it does not travel",

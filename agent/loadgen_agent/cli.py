@@ -16,7 +16,7 @@ import uvloop
 from loadgen.errors import LoadgenError
 from loadgen.signing import PUBLIC_NAME, Verifier
 from loadgen.wire.keys import check_agent_id, load_agent
-from loadgen_agent.host import cores, cpu_count, host_name, raise_file_limit
+from loadgen_agent.host import cores, cpu_count, host_name, leave_no_core, raise_file_limit
 from loadgen_agent.lifecycle import Exit
 from loadgen_agent.spool import default_root
 from loadgen_agent.supervisor import Supervisor, Terms
@@ -69,6 +69,7 @@ async def _serve(args: argparse.Namespace) -> Exit:
     keys = load_agent(args.keys, args.id)
     agent = check_agent_id(args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}")
     raise_file_limit()
+    leave_no_core()
     hand_over_s = args.give_up if args.give_up is not None else 60.0 if args.with_parent else 1800.0
     terms = Terms(
         join_s=60.0 if args.with_parent else None,

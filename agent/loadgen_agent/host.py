@@ -19,6 +19,7 @@ __all__ = [
     "cpu_count",
     "die_with_parent",
     "host_name",
+    "leave_no_core",
     "oom_kills",
     "pin",
     "raise_file_limit",
@@ -30,6 +31,11 @@ _PR_SET_PDEATHSIG = 1
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LOADGEN_CA_FILE", "LOADGEN_DEBUG_RAW")
 _KEPT_PREFIXES = ("PYTHON", "LOADGEN_SECRET")
 """Secrets of the scenario's own are given to an agent for its workers: LOADGEN_SECRET_<NAME>, LOADGEN_SECRETS_DIR."""
+
+
+def leave_no_core() -> None:
+    """A crash writes no image of memory, in which secrets would be; nor does one of a process started from here."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def die_with_parent() -> None:

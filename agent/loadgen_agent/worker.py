@@ -54,7 +54,7 @@ from loadgen.wire.messages import (
     WaitingAt,
 )
 from loadgen_agent.fenced import fenced
-from loadgen_agent.host import die_with_parent
+from loadgen_agent.host import die_with_parent, leave_no_core
 from loadgen_agent.hushed import hush
 from loadgen_agent.lease import Leased, leased_at
 from loadgen_agent.marks import marks_at
@@ -253,6 +253,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     parser.add_argument("--lease", type=int, help="descriptor of its lease, see lease.py")
     args = parser.parse_args(argv)
     die_with_parent()
+    leave_no_core()
     hush(_REDACTOR.known)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
     name = "worker" if args.worker is None else f"worker {args.worker} of"

@@ -109,3 +109,11 @@ def test_kills_for_want_of_memory_are_counted_by_the_kernel(text: str, kills: in
 
 def test_the_file_limit_is_as_high_as_it_may_be() -> None:
     assert host.raise_file_limit() >= 256
+
+
+def test_a_process_that_leaves_no_core_and_its_children_may_write_none() -> None:
+    look = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
+    child = f"import subprocess, sys; from loadgen_agent.host import leave_no_core; leave_no_core(); {look}; "
+    child += f"sys.stdout.flush(); subprocess.run([sys.executable, '-c', {look!r}])"
+    said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout
+    assert said == "(0, 0)\n(0, 0)\n"

@@ -311,3 +311,26 @@ def test_a_damaged_archive_never_does_anything_but_raise_or_unpack_inside(
         assert list(folder.iterdir()) == []
     else:
         assert all(path.is_relative_to(folder / "into") and path.is_file() for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("-----BEGIN RSA PRIVATE KEY-----\n" + "A" * 64, "a private key"),
+        ("-----BEGIN PRIVATE KEY-----\n" + "b" * 64, "a private key"),
+        ("key = 'AKIA" + "Q" * 16 + "'", "an AWS access key"),
+        ("TOKEN = 'ghp_" + "x" * 36 + "'", "a token of a code host"),
+        ("TOKEN = 'xoxb-" + "1" * 24 + "'", "a token of a chat"),
+    ],
+)
+def test_what_looks_like_a_secret_does_not_travel_whatever_its_file_is_called(
+    tmp_path: Path, text: str, what: str
+) -> None:
+    scenario = tmp_path / "s.py"
+    scenario.write_text(f"# a scenario\n{text}\n")
+
+    with pytest.raises(BundleError, match=f"s.py holds {what}") as raised:
+        pack_files(scenario, [scenario])
+    assert text not in str(raised.value)
+    scenario.write_text("# begins with AKIA, ends with -----BEGIN PRIVATE KEY----- and holds no key\n")
+    assert pack_files(scenario, [scenario]).files == ("s.py",)
