@@ -133,7 +133,9 @@ def test_never_more_than_the_cap_in_any_second_although_ten_times_as_much_is_ask
         args = ("run", path, "--allow", allow, "--regions", "a=1,b=1,c=1", "--workers", "2", "--no-error-fuse")
         done = loadgen(*args, runs_dir=tmp_path / "runs")
 
-    assert target.busiest_second() <= 102, done.out
+    # What arrived within 1 s less the slowest request's time was started within 1 s, however busy the machine was.
+    slowest_s = done.row("request", request="GET /")["response_ms"]["max"] / 1000
+    assert target.busiest(1.0 - slowest_s) <= 102, done.out
     assert len(target.at_s) >= 0.9 * 600
     held_back = next(row for row in done.summary["custom"] if row["name"] == "cap: requests not started")
     assert held_back["total"] + len(target.at_s) == 6_000

@@ -29,10 +29,10 @@ class Arrivals:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def busiest_second(self) -> int:
-        """Most requests within any second."""
+    def busiest(self, within_s: float = 1.0) -> int:
+        """Most requests within any time that is so long."""
         at = sorted(self.at_s)
-        return max((bisect_left(at, begin + 1.0) - i for i, begin in enumerate(at)), default=0)
+        return max((bisect_left(at, begin + within_s) - i for i, begin in enumerate(at)), default=0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
