@@ -286,7 +286,7 @@ class Service:
             names = ", ".join(one.conductor.run_id for one in found)
             raise UsageError(f"{len(found)} runs go on{f' that begin with {run}' if run else ''}: which?", hint=names)
         if run in ("", "last"):
-            raise UsageError("no run goes on", hint="loadgen runs --controller HOST:PORT lists those that are over")
+            raise UsageError("no run goes on", hint="loadgen runs list --controller HOST:PORT has those that are over")
         folder = self.folder(run)
         raise UsageError(f"run {folder.name} does not go on", hint=f"loadgen watch {folder.name} shows what it came to")
 
@@ -332,7 +332,7 @@ def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
 
 def _checked(run: str) -> str:
     if not _NAMED.fullmatch(run):
-        raise UsageError("that is no run's id", hint="loadgen runs --controller lists them")
+        raise UsageError("that is no run's id", hint="loadgen runs list --controller HOST:PORT has them")
     return run
 
 

@@ -133,6 +133,9 @@ def test_two_runs_at_once_outlive_their_clients_and_count_what_the_target_counts
             assert f"loadgen stop {ids[clients.index(client)]}" in client.stdout.read()
             assert client.wait(20) == 130
         assert service.working() == {*ids}, "they go on, each on an agent of its own"
+        listed = service.ask("runs", "list").output
+        assert all(one in listed for one in ids)
+        assert listed.count("alice") == 2
 
         first, second = ids
         assert f"paused {first}" in service.ask("pause", first).output

@@ -15,9 +15,12 @@ from loadgen.report.reading import read
 from loadgen.report.tables import Table, final_report
 from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.again import earlier_run
+from loadgen_controller.api_place import Place
+from loadgen_controller.asking import where
 from loadgen_controller.commands.run import Placement, run_scenario
 from loadgen_controller.options import Wrongs, parse_endpoint
 from loadgen_controller.printed import Output, print_report, print_table
+from loadgen_controller.remote import CaOption, ControllerOption, TokenFileOption, call
 from loadgen_controller.scenario import (
     AllowOption,
     JsonOption,
@@ -54,15 +57,41 @@ def _default(context: typer.Context, runs_dir: RunsDir = RUNS) -> None:
         list_(runs_dir)
 
 
-@app.command("list", epilog="[bold]Example[/bold]\n\nloadgen runs list --runs-dir /var/runs")
-def list_(runs_dir: RunsDir = RUNS) -> None:
+LIST_EXAMPLES = """[bold]Examples[/bold]
+
+loadgen runs list --runs-dir /var/runs
+
+loadgen runs list --controller controller.internal:5558"""
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_(
+    runs_dir: RunsDir = RUNS,
+    controller: ControllerOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
+) -> None:
     """List the runs, newest first. A run's name begins with when it started, UTC."""
+    place = where(controller, ca, token_file)
+    if place is not None:
+        _list_there(place)
+        return
     paths = list_runs(runs_dir)
     if not paths:
         typer.echo(f"no runs in {runs_dir}")
         return
     head = ("run", "result", "took", "iterations", "errors", "agents")
     print_table(Output(), Table("", head, tuple(_rows(paths)), words=2))
+
+
+def _list_there(place: Place) -> None:
+    """Those of a controller, the ones that go on first."""
+    lines = call(place, lambda client: client.runs())
+    if not lines:
+        typer.echo(f"no runs at {place.address}")
+        return
+    rows = tuple((line.run_id, line.state, str(line.agents), line.by or "-") for line in lines)
+    print_table(Output(), Table("", ("run", "is", "agents", "started by"), rows, words=2))
 
 
 def _rows(paths: list[Path]) -> Iterator[tuple[str, ...]]:
