@@ -101,7 +101,8 @@ def _agent(
 ) -> AgentData:
     region = assignment.region(agent)
     tenures = assignment.tenures(agent, end_ns)
-    wrong = _wrong(epoch, fin)
+    is_idle = not tenures and fin is None and epoch is None  # it was to have a share, and the load ended before
+    wrong = "" if is_idle else _wrong(epoch, fin)
     losses = merge.losses(agent)
     real = [loss for loss in losses if not _is_nothing(loss, loads, end_ns)]
     if not wrong and not real:

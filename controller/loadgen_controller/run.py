@@ -199,10 +199,14 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class AgentJoined:
-    """An agent registered, with an epoch of its own."""
+    """An agent registered, with an epoch of its own; or it is idle and could be had.
+
+    is_new: it has just come. Agents that another run lets go are left to the runs that still wait for theirs.
+    """
 
     agent: str
     region: str
+    is_new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -510,7 +514,7 @@ def _before_start(run: Run, event: Event) -> Moved:
 
 def _under_load(run: Run, event: Event) -> Moved:
     match event:
-        case AgentJoined(agent, region) if _can_join(run, agent, region):
+        case AgentJoined(agent, region, is_new=True) if _can_join(run, agent, region):
             return replace(run, joining=run.joining | {agent}), (SendPrepare((agent,)),)
         case AgentReady(agent) if agent in run.joining:
             run = replace(run, joining=run.joining - {agent})

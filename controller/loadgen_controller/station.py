@@ -154,7 +154,7 @@ class Station:
         self._runs[run.run_id] = run
         for member in self._idle():
             if member.id not in self._claims:  # the run claims those that it has been told of when they are enough
-                self._tell(run, AgentJoined(member.id, member.region))
+                self._tell(run, AgentJoined(member.id, member.region, is_new=False))
 
     def claim(self, run: Tenant, agents: Iterable[str]) -> None:
         """These work for the run from now on; the other runs hear that they are not to be had."""
@@ -176,7 +176,7 @@ class Station:
             del self._claims[agent]
         for member in self._idle():
             if member.id in freed:
-                self._offer(AgentJoined(member.id, member.region))
+                self._offer(AgentJoined(member.id, member.region, is_new=False))
 
     def lose(self, agent: str, because: str) -> None:
         """The agent is known to be gone, e.g. its process exited."""

@@ -16,12 +16,13 @@ from loadgen.measure.objective import Objective
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen_controller.assign import Assignment, reassigned
+from loadgen_controller.assign import Assignment, Candidate, joined, reassigned
 from loadgen_controller.run import End, Reason
 from loadgen_controller.verdict import Facts, Verdict, judge, too_many_script_faults
 from tests.support.recording import Recording
 
 ASSIGNMENT = Assignment(("a", "b"), ("eu", "us"), (3.0, 1.0))
+CANDIDATES = (Candidate("a", "eu", 1.0), Candidate("b", "us", 1.0), Candidate("c", "eu", 1.0))
 P95 = Objective(kind="percentile", text="p(95) < 300ms", limit=300 * NS_PER_MS, q=95)
 WINDOWED = Objective(
     kind="percentile",
@@ -204,6 +205,15 @@ def test_missing_share_is_that_of_the_planned_load_not_of_the_time() -> None:
     users = UserProfile((Stage(10, 10, 10 * NS_PER_S),))
     found = judge(replace(facts(recorded, without_fin="b"), profile=users), merged(recorded))
     assert found.completeness.missing_share == pytest.approx(0.25 * 0.5)
+
+
+def test_an_agent_that_was_to_have_a_share_after_the_end_owes_nothing() -> None:
+    found = recordings()
+    late = joined(ASSIGNMENT, {"eu": 3.0, "us": 1.0}, CANDIDATES, "c", 12 * NS_PER_S)
+
+    result = judge(replace(facts(found), assignment=late, epochs={"a": 1, "b": 1, "c": 1}), merged(found))
+
+    assert result.exit_code is ExitCode.PASSED, result.reasons
 
 
 def test_missing_share_of_a_counted_load_is_what_was_never_done() -> None:
