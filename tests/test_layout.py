@@ -18,7 +18,7 @@ IMPORTERS = {
     "hdrh": {"loadgen/measure/histogram.py"},
     "google": {"loadgen/wire/codec.py"},
     "zmq": {"loadgen/wire/sockets.py"},
-    "grpc": {"controller/loadgen_controller/api_server.py", "controller/loadgen_controller/api_client.py"},
+    "grpc": {"controller/loadgen_controller/api/server.py", "controller/loadgen_controller/api/client.py"},
     "httptools": {"loadgen/clients/http1.py", "loadgen/target/server.py"},
     "h2": {"loadgen/clients/http2.py"},
     "hpack": {"loadgen/clients/http2_heads.py"},

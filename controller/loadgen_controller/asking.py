@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from loadgen_controller.api_place import Place
+from loadgen_controller.api.place import Place
+from loadgen_controller.api.remote import call, place_of
 from loadgen_controller.control import Ask, Deed, Told, ask, going
-from loadgen_controller.options import Wrongs
-from loadgen_controller.remote import call, place_of
+from loadgen_controller.planning.options import Wrongs
 
 __all__ = ["LoadOption", "RunArgument", "RunsDirOption", "ask_run", "print_told", "where"]
 

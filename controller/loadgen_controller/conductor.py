@@ -42,18 +42,19 @@ from loadgen.wire.messages import (
     TearDown,
     Waiting,
 )
-from loadgen_controller.abort import Aborts
 from loadgen_controller.adjusting import Adjustment, Adjustments, Wish
 from loadgen_controller.assign import Assignment, assign, candidates, joined, reassigned, with_agent
 from loadgen_controller.books import Books
 from loadgen_controller.failures import FailureFolder
-from loadgen_controller.fuse import FuseWatch
-from loadgen_controller.guard import places_of
 from loadgen_controller.helm import Ask, Helms, Turn, as_rows
 from loadgen_controller.intake import Intake
 from loadgen_controller.journal import Journal, Place
+from loadgen_controller.judging.abort import Aborts
+from loadgen_controller.judging.fuse import FuseWatch
+from loadgen_controller.judging.verdict import Verdict, too_many_script_faults
 from loadgen_controller.order import Order
 from loadgen_controller.pacing import Pacing
+from loadgen_controller.planning.guard import places_of
 from loadgen_controller.rendezvous import AgentBack, AgentGone, Differs, Meetings, Release, Seat, Told
 from loadgen_controller.rendezvous import Event as Meeting
 from loadgen_controller.rendezvous import Tick as MeetingTick
@@ -88,11 +89,10 @@ from loadgen_controller.run import (
     WindUp,
     step,
 )
+from loadgen_controller.screen.view import AgentState, AgentView, PointView, SteeringView, ViewState
 from loadgen_controller.seal import Sealed, facts_of, manifest, seal
 from loadgen_controller.station import Station
 from loadgen_controller.troubles import Troubles
-from loadgen_controller.verdict import Verdict, too_many_script_faults
-from loadgen_controller.view import AgentState, AgentView, PointView, SteeringView, ViewState
 
 __all__ = ["Conductor", "NoHosts", "Processes", "Result"]
 

@@ -26,9 +26,9 @@ from loadgen_controller.adjusting import as_rows
 from loadgen_controller.assign import Assignment
 from loadgen_controller.books import Books
 from loadgen_controller.fleet import Fleet
+from loadgen_controller.judging.verdict import Facts, Verdict, judge
 from loadgen_controller.order import Order
 from loadgen_controller.run import End, Reason, Run
-from loadgen_controller.verdict import Facts, Verdict, judge
 
 __all__ = ["Sealed", "deltas_of", "facts_of", "manifest", "seal"]
 

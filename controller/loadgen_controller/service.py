@@ -28,11 +28,11 @@ from loadgen.signing import Signer
 from loadgen_controller.answering import answer, asked
 from loadgen_controller.conductor import Conductor, Result
 from loadgen_controller.control import Ask, Told
-from loadgen_controller.guard import check_allowed, check_target
 from loadgen_controller.order import Order
+from loadgen_controller.planning.guard import check_allowed, check_target
 from loadgen_controller.restore import restore
+from loadgen_controller.screen.watch import Watch
 from loadgen_controller.station import Station
-from loadgen_controller.watch import Watch
 
 __all__ = ["LOOK_S", "MAX_RUNS", "AgentLine", "Look", "RunLine", "Service", "aims_of"]
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from loadgen_controller.figures import Cells, Figures, SloRow, budget_text
-from loadgen_controller.live import Screen, fit, line, show
+from loadgen_controller.screen.figures import Cells, Figures, SloRow, budget_text
+from loadgen_controller.screen.live import Screen, fit, line, show
 from tests.support.figures import agent, figures, row
 
 
@@ -199,7 +199,7 @@ def test_budget_is_told_as_a_share_or_a_multiple() -> None:
 
 
 async def test_plain_output_has_each_window_once_and_each_notice_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen_controller.live.REFRESH_S", 0)
+    monkeypatch.setattr("loadgen_controller.screen.live.REFRESH_S", 0)
     looks = [figures(last_n=n // 2, notices=("agent eu is lost",)) for n in range(6)]
     out = StringIO()
     ended = asyncio.Event()

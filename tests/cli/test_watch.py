@@ -20,8 +20,8 @@ from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.adjusting import Adjustments, Wish
 from loadgen_controller.run import Phase
-from loadgen_controller.view import AgentState, AgentView, PointView, ViewState
-from loadgen_controller.watch import Watch
+from loadgen_controller.screen.view import AgentState, AgentView, PointView, ViewState
+from loadgen_controller.screen.watch import Watch
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key
 
 RAMP = ArrivalProfile((Stage(0, 40, 4 * NS_PER_S), Stage(40, 40, 16 * NS_PER_S)))

@@ -15,9 +15,9 @@ from loadgen.measure.due import DueCounts
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective, evaluate
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen_controller.abort import Aborts, breached
 from loadgen_controller.assign import Assignment
-from loadgen_controller.gaps import gaps_of
+from loadgen_controller.judging.abort import Aborts, breached
+from loadgen_controller.judging.gaps import gaps_of
 from tests.support.deltas import FakeAgent
 
 ASSIGNMENT = Assignment(("a", "b"), ("eu", "us"), (3.0, 1.0))
@@ -111,7 +111,7 @@ def test_it_is_asked_again_only_when_an_interval_is_complete(monkeypatch: pytest
         asked.append(end_ns)
         return ()
 
-    monkeypatch.setattr("loadgen_controller.abort.breached", ask)
+    monkeypatch.setattr("loadgen_controller.judging.abort.breached", ask)
     for k in range(3):
         fleet.good("a", [k])
         fleet.good("b", [k])

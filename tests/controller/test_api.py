@@ -14,14 +14,14 @@ import pytest
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.errors import ExitCode, FleetError, LoadgenError, PortBusy, UsageError
 from loadgen.wire.messages import Prepare
-from loadgen_controller.api_client import Client, figures_of
-from loadgen_controller.api_order import parts_of
-from loadgen_controller.api_place import Place
-from loadgen_controller.api_server import SERVICE, ApiServer, Tls, check_bind
+from loadgen_controller.api.client import Client, figures_of
+from loadgen_controller.api.order import parts_of
+from loadgen_controller.api.place import Place
+from loadgen_controller.api.server import SERVICE, ApiServer, Tls, check_bind
+from loadgen_controller.api.tokens import Role, Tokens
 from loadgen_controller.control import Ask
 from loadgen_controller.run import Phase
 from loadgen_controller.service import Service
-from loadgen_controller.tokens import Role, Tokens
 from tests.controller.conftest import order_of
 from tests.controller.test_station import House, live
 from tests.support.wire import until
@@ -156,7 +156,7 @@ async def test_an_order_that_is_none_is_refused_and_starts_nothing(
     spoil, why = WRONG_ORDERS[case]
     parts = list(parts_of(order_of()))
     spoil(parts)
-    monkeypatch.setattr("loadgen_controller.api_client.parts_of", lambda _: iter(parts))
+    monkeypatch.setattr("loadgen_controller.api.client.parts_of", lambda _: iter(parts))
     client = await controller.client(Role.RUN)
     with pytest.raises(UsageError, match=why):
         await client.start(order_of())

@@ -43,10 +43,10 @@ from loadgen.wire.messages import (
 )
 from loadgen_controller.adjusting import Wish
 from loadgen_controller.conductor import Result
+from loadgen_controller.judging.reread import reread
 from loadgen_controller.rendezvous import AGAIN_NS, LEAD_NS
-from loadgen_controller.reread import reread
 from loadgen_controller.run import Phase
-from loadgen_controller.view import PointView
+from loadgen_controller.screen.view import PointView
 from tests.controller.conftest import BUNDLE, Play
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until

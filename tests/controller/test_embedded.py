@@ -19,8 +19,8 @@ from loadgen.errors import ExitCode
 from loadgen.measure.rundir import RunDir
 from loadgen_controller.conductor import Conductor
 from loadgen_controller.embedded import EmbeddedAgents, agent_ids, clean_environment
+from loadgen_controller.judging.reread import reread
 from loadgen_controller.order import Order
-from loadgen_controller.reread import reread
 from loadgen_controller.run import Phase
 from loadgen_controller.station import Station
 from tests.support.target import RunningTarget, running_target

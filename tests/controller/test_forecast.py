@@ -11,7 +11,7 @@ import pytest
 from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import PlanSpec
 from loadgen.engine.share import Share
-from loadgen_controller.forecast import Forecast, RowsOf, Tried, detectable, forecast, lines
+from loadgen_controller.planning.forecast import Forecast, RowsOf, Tried, detectable, forecast, lines
 from tests.support.scenarios import write
 
 SOURCE = """

@@ -20,7 +20,7 @@ from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import Adjust, Reassign, SetUp, SetUpDone, StartAt, TearDown, TornDown, Welcome
 from loadgen_controller.adjusting import Wish
 from loadgen_controller.conductor import Conductor, Result
-from loadgen_controller.reread import reread
+from loadgen_controller.judging.reread import reread
 from loadgen_controller.restore import restore, unfinished
 from loadgen_controller.run import Phase
 from loadgen_controller.station import Station

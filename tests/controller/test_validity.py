@@ -14,7 +14,7 @@ from loadgen.measure.fitness import Fitness
 from loadgen.measure.merge import Merge
 from loadgen.units import NS_PER_S
 from loadgen_controller.assign import Assignment
-from loadgen_controller.validity import Validity, judge_fitness
+from loadgen_controller.judging.validity import Validity, judge_fitness
 
 BOTH = Assignment(("eu-1", "us-1"), ("eu", "us"), (3.0, 1.0))
 LAG = "lag p99 41.0 ms is above 2.00 ms"

@@ -39,7 +39,7 @@ from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.report.opened import Run
 from loadgen_controller.commands.new import SCENARIO as NEW
-from loadgen_controller.rehearsal import rehearse
+from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.target import RunningTarget, running_target
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from loadgen.dsl.environment import Policy, find_settings, merged, read_environm
 from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
-from loadgen_controller.options import Wrongs, overrides_of
+from loadgen_controller.planning.options import Wrongs, overrides_of
 from tests.support.scenarios import browse_with
 
 STAGING = """

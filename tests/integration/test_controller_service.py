@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from loadgen_controller.api_files import ApiFiles
-from loadgen_controller.tokens import Role, Tokens
+from loadgen_controller.api.files import ApiFiles
+from loadgen_controller.api.tokens import Role, Tokens
 from tests.cli.test_commands import loadgen
 from tests.support.target import running_target
 

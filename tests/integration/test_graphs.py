@@ -21,8 +21,8 @@ from loadgen.dsl.spec import Overrides
 from loadgen.local import Drive
 from loadgen.units import NS_PER_MS
 from loadgen_controller.cli import app
-from loadgen_controller.forecast import on_average
-from loadgen_controller.rehearsal import Stepped, rehearse, rehearse_arrival
+from loadgen_controller.planning.forecast import on_average
+from loadgen_controller.planning.rehearsal import Stepped, rehearse, rehearse_arrival
 from tests.support.run import ends_with, loadgen
 from tests.support.scenarios import write
 from tests.support.target import RunningTarget, running_target

@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from loadgen.report.tables import Table
+from loadgen_controller.api.remote import CaOption, NeededController, TokenFileOption, call
 from loadgen_controller.asking import where
-from loadgen_controller.printed import Output, print_table
-from loadgen_controller.remote import CaOption, NeededController, TokenFileOption, call
+from loadgen_controller.screen.printed import Output, print_table
 
 NAME = "agents"
 EXAMPLES = """[bold]Example[/bold]

@@ -9,9 +9,9 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.report.tables import Table
-from loadgen_controller.api_files import ApiFiles
-from loadgen_controller.printed import Output, print_table
-from loadgen_controller.tokens import Role, Tokens
+from loadgen_controller.api.files import ApiFiles
+from loadgen_controller.api.tokens import Role, Tokens
+from loadgen_controller.screen.printed import Output, print_table
 
 EXAMPLES = """[bold]Examples[/bold]
 

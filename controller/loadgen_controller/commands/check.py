@@ -20,12 +20,19 @@ from loadgen.measure.exemplar import Failure
 from loadgen.measure.series import PHASES
 from loadgen.report.tables import Table
 from loadgen.units import format_count, format_duration
-from loadgen_controller.again import Earlier, arrival_of, arrival_text, earlier_run
-from loadgen_controller.options import Wrongs
-from loadgen_controller.policy import violations
-from loadgen_controller.printed import Output, clean, print_table
-from loadgen_controller.rehearsal import Rehearsed, rehearse, rehearse_arrival
-from loadgen_controller.scenario import AllowOption, EnvOption, ParamOption, ResolveOption, TargetOption, load_scenario
+from loadgen_controller.planning.again import Earlier, arrival_of, arrival_text, earlier_run
+from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.policy import violations
+from loadgen_controller.planning.rehearsal import Rehearsed, rehearse, rehearse_arrival
+from loadgen_controller.planning.scenario import (
+    AllowOption,
+    EnvOption,
+    ParamOption,
+    ResolveOption,
+    TargetOption,
+    load_scenario,
+)
+from loadgen_controller.screen.printed import Output, clean, print_table
 
 NAME = "check"
 EXAMPLES = """[bold]Examples[/bold]

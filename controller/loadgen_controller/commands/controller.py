@@ -18,19 +18,19 @@ from loadgen.errors import LoadgenError, UsageError
 from loadgen.measure.rundir import replace_file, storage_error
 from loadgen.signing import Signer
 from loadgen.wire.keys import ControllerKeys, load_controller
-from loadgen_controller.api_files import ApiFiles
-from loadgen_controller.guard import read_permits
+from loadgen_controller.api.files import ApiFiles
+from loadgen_controller.api.tokens import Tokens
 from loadgen_controller.loops import new_loop
-from loadgen_controller.options import Wrongs, parse_endpoint
+from loadgen_controller.planning.guard import read_permits
+from loadgen_controller.planning.options import Wrongs, parse_endpoint
+from loadgen_controller.planning.scenario import AllowOption, ListOption, SignOption
 from loadgen_controller.restore import clock_after, unfinished
-from loadgen_controller.scenario import AllowOption, ListOption, SignOption
 from loadgen_controller.service import Service
 from loadgen_controller.station import Station
 from loadgen_controller.stopping import Stopping
-from loadgen_controller.tokens import Tokens
 
 if TYPE_CHECKING:
-    from loadgen_controller.api_server import Tls
+    from loadgen_controller.api.server import Tls
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -139,7 +139,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         UsageError, StorageError: all that is wrong before it starts.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it would tell of each handshake that fails
-    from loadgen_controller.api_server import Tls, check_bind  # gRPC takes its time, which other commands do not need
+    from loadgen_controller.api.server import Tls, check_bind  # gRPC takes its time, which other commands do not need
 
     wrongs = Wrongs()
     for option, text in (("--listen", wanted.listen), ("--api", wanted.api)):
@@ -167,7 +167,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
 
 async def serve(setting: Setting, say: Callable[[str], None]) -> None:
     """Until it is told to stop, and no run goes on any more."""
-    from loadgen_controller.api_server import ApiServer
+    from loadgen_controller.api.server import ApiServer
 
     stopped = asyncio.Event()
     folders = unfinished(setting.runs_dir)

@@ -19,8 +19,8 @@ from loadgen.measure.series import OK, SKIPPED
 from loadgen.report.opened import Run, open_run
 from loadgen.report.tables import Table
 from loadgen.units import NS_PER_S, format_count, format_duration
-from loadgen_controller.again import arrival_of, arrival_text
-from loadgen_controller.printed import Output, clean, print_table
+from loadgen_controller.planning.again import arrival_of, arrival_text
+from loadgen_controller.screen.printed import Output, clean, print_table
 
 NAME = "failures"
 EXAMPLES = """[bold]Examples[/bold]

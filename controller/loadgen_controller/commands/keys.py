@@ -9,7 +9,7 @@ import typer
 
 from loadgen.report.tables import Table
 from loadgen.wire.keyfolder import add_agent, init_keys, list_keys, revoke
-from loadgen_controller.printed import Output, print_table
+from loadgen_controller.screen.printed import Output, print_table
 
 EXAMPLES = """[bold]Examples[/bold]
 

@@ -15,10 +15,10 @@ from loadgen.dsl.plan import rows_needed
 from loadgen.dsl.reading.loader import Scenario
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
-from loadgen_controller.forecast import RowsOf, Tried, forecast, lines, on_average
-from loadgen_controller.options import Wrongs
-from loadgen_controller.rehearsal import Stepped, rehearse
-from loadgen_controller.scenario import (
+from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, lines, on_average
+from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.rehearsal import Stepped, rehearse
+from loadgen_controller.planning.scenario import (
     AllowOption,
     DurationOption,
     EnvOption,

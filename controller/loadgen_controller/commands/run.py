@@ -29,18 +29,16 @@ from loadgen.report.tables import final_report
 from loadgen.signing import Signer
 from loadgen.wire.keys import ControllerKeys, load_controller
 from loadgen_controller.answering import asked
-from loadgen_controller.api_place import Place
+from loadgen_controller.api.place import Place
+from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, order_there, place_of
 from loadgen_controller.conductor import Conductor, Processes, Result
 from loadgen_controller.embedded import EmbeddedAgents
-from loadgen_controller.guard import check_allowed, read_permits, resolve
-from loadgen_controller.live import show
 from loadgen_controller.loops import new_loop
-from loadgen_controller.options import Wrongs, parse_endpoint
 from loadgen_controller.order import Order
-from loadgen_controller.printed import Output, print_report
-from loadgen_controller.quick import is_url, write_scenario
-from loadgen_controller.remote import CaOption, ControllerOption, TokenFileOption, order_there, place_of
-from loadgen_controller.scenario import (
+from loadgen_controller.planning.guard import check_allowed, read_permits, resolve
+from loadgen_controller.planning.options import Wrongs, parse_endpoint
+from loadgen_controller.planning.quick import is_url, write_scenario
+from loadgen_controller.planning.scenario import (
     AllowOption,
     DurationOption,
     EnvOption,
@@ -58,9 +56,11 @@ from loadgen_controller.scenario import (
     UsersOption,
     load_scenario,
 )
+from loadgen_controller.screen.live import show
+from loadgen_controller.screen.printed import Output, print_report
+from loadgen_controller.screen.watch import Watch
 from loadgen_controller.station import Station
 from loadgen_controller.stopping import Stopping
-from loadgen_controller.watch import Watch
 
 NAME = "run"
 EXAMPLES = """[bold]Examples[/bold]

@@ -14,14 +14,13 @@ from loadgen.measure.rundir import RunDir, find_run, list_runs
 from loadgen.report.reading import read
 from loadgen.report.tables import Table, final_report
 from loadgen.units import NS_PER_S, format_count, format_duration
-from loadgen_controller.again import earlier_run
-from loadgen_controller.api_place import Place
+from loadgen_controller.api.place import Place
+from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
 from loadgen_controller.asking import where
 from loadgen_controller.commands.run import Placement, run_scenario
-from loadgen_controller.options import Wrongs, parse_endpoint
-from loadgen_controller.printed import Output, print_report, print_table
-from loadgen_controller.remote import CaOption, ControllerOption, TokenFileOption, call
-from loadgen_controller.scenario import (
+from loadgen_controller.planning.again import earlier_run
+from loadgen_controller.planning.options import Wrongs, parse_endpoint
+from loadgen_controller.planning.scenario import (
     AllowOption,
     JsonOption,
     KeysOption,
@@ -29,6 +28,7 @@ from loadgen_controller.scenario import (
     QuietOption,
     load_scenario,
 )
+from loadgen_controller.screen.printed import Output, print_report, print_table
 
 EXAMPLES = """[bold]Examples[/bold]
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from loadgen.units import parse_rate
+from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, place_of
 from loadgen_controller.asking import LoadOption, RunsDirOption, ask_run
-from loadgen_controller.options import Wrongs
-from loadgen_controller.remote import CaOption, ControllerOption, TokenFileOption, place_of
+from loadgen_controller.planning.options import Wrongs
 
 NAME = "scale"
 EXAMPLES = """[bold]Examples[/bold]

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
 from loadgen_controller.asking import RunArgument, RunsDirOption, ask_run, where
-from loadgen_controller.remote import CaOption, ControllerOption, TokenFileOption
 
 NAME = "stop"
 EXAMPLES = """[bold]Examples[/bold]

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from loadgen_controller.api.remote import CaOption, NeededController, TokenFileOption, watch_there
 from loadgen_controller.asking import where
-from loadgen_controller.printed import Output
-from loadgen_controller.remote import CaOption, NeededController, TokenFileOption, watch_there
+from loadgen_controller.screen.printed import Output
 
 NAME = "watch"
 EXAMPLES = """[bold]Examples[/bold]

@@ -13,8 +13,8 @@ from loadgen.allow import AllowList
 from loadgen.clients import Http, network_of, tls_context
 from loadgen.dsl.reading.loader import Scenario, load, split_plan
 from loadgen.dsl.spec import Overrides
-from loadgen_controller.guard import check_allowed, check_target, check_ways
-from loadgen_controller.options import Wrongs, overrides_of
+from loadgen_controller.planning.guard import check_allowed, check_target, check_ways
+from loadgen_controller.planning.options import Wrongs, overrides_of
 
 __all__ = [
     "AllowOption",

@@ -8,8 +8,8 @@ from loadgen.errors import StorageError
 from loadgen.measure.merge import Merge
 from loadgen.measure.rundir import RunDir, storage_error
 from loadgen.measure.warmup import Recount
+from loadgen_controller.judging.verdict import Facts, Verdict, judge
 from loadgen_controller.seal import deltas_of
-from loadgen_controller.verdict import Facts, Verdict, judge
 
 __all__ = ["read_facts", "read_merge", "reread"]
 

@@ -20,7 +20,7 @@ from loadgen.engine.share import RowIndex
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
 from loadgen.profiles.timed import TimedProfile
 from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio
-from loadgen_controller.rehearsal import Stepped
+from loadgen_controller.planning.rehearsal import Stepped
 
 __all__ = [
     "REQUESTS_PER_AGENT",

@@ -19,7 +19,7 @@ from loadgen.measure.objective import SloResult, evaluate_all, span_text
 from loadgen.measure.series import OK
 from loadgen.report.tables import indent, observed_text, region_label
 from loadgen.units import NS_PER_S, format_count, format_rate, format_ratio
-from loadgen_controller.figures import (
+from loadgen_controller.screen.figures import (
     QUANTILES,
     AgentRow,
     Cells,
@@ -29,7 +29,7 @@ from loadgen_controller.figures import (
     budget_text,
     margin_text,
 )
-from loadgen_controller.view import ViewState
+from loadgen_controller.screen.view import ViewState
 
 __all__ = ["Watch"]
 

@@ -14,7 +14,7 @@ from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Gap, Objective, SloResult, describe, evaluate, time_text
 from loadgen.units import NS_PER_S
 from loadgen_controller.assign import Assignment
-from loadgen_controller.gaps import gaps_of
+from loadgen_controller.judging.gaps import gaps_of
 
 __all__ = ["Aborts", "Breach", "breached"]
 

@@ -18,9 +18,9 @@ from rich.text import Text
 
 from loadgen.measure.delta import Health
 from loadgen.units import format_count, format_rate, format_ratio
-from loadgen_controller.figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
-from loadgen_controller.printed import STYLES
-from loadgen_controller.verdict import POOL_LIMITED_ABOVE
+from loadgen_controller.judging.verdict import POOL_LIMITED_ABOVE
+from loadgen_controller.screen.figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
+from loadgen_controller.screen.printed import STYLES
 
 __all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Gap
 from loadgen_controller.assign import Assignment
-from loadgen_controller.completeness import gaps_of_losses, within
+from loadgen_controller.judging.completeness import gaps_of_losses, within
 
 __all__ = ["gaps_of"]
 

@@ -16,16 +16,16 @@ from rich.console import Console
 from loadgen.errors import ExitCode, FleetError, UsageError
 from loadgen.report.reading import read
 from loadgen.report.tables import final_report
-from loadgen_controller.api_place import Place
-from loadgen_controller.figures import Figures
-from loadgen_controller.live import show
-from loadgen_controller.options import Wrongs, parse_endpoint
+from loadgen_controller.api.place import Place
+from loadgen_controller.api.tokens import read_token
 from loadgen_controller.order import Order
-from loadgen_controller.printed import print_report
-from loadgen_controller.tokens import read_token
+from loadgen_controller.planning.options import Wrongs, parse_endpoint
+from loadgen_controller.screen.figures import Figures
+from loadgen_controller.screen.live import show
+from loadgen_controller.screen.printed import print_report
 
 if TYPE_CHECKING:
-    from loadgen_controller.api_client import Client
+    from loadgen_controller.api.client import Client
 
 __all__ = [
     "CaOption",
@@ -85,7 +85,7 @@ def _pem(path: Path) -> bytes:
 
 def call(place: Place, do: Callable[[Client], Awaitable[T]]) -> T:
     """One or several calls, from beginning to end."""
-    from loadgen_controller.api_client import Client  # its gRPC takes a fifth of a second, which no other command needs
+    from loadgen_controller.api.client import Client  # its gRPC takes a fifth of a second, which no other command needs
 
     async def calling() -> T:
         async with Client(place) as client:
@@ -142,7 +142,7 @@ def _left(place: Place, run: str) -> Iterator[str]:
 
 async def _follow(client: Client, run: str, console: Console | None) -> tuple[str, int]:
     """Show it until it is over; (id, exit code)."""
-    from loadgen_controller.api_client import figures_of
+    from loadgen_controller.api.client import figures_of
 
     newest: list[Figures] = []
     showing: asyncio.Task[None] | None = None

@@ -32,7 +32,7 @@ from loadgen.dsl.spec import PlanSpec
 from loadgen.engine.probe import addresses_of, own_addresses
 from loadgen.errors import UsageError
 from loadgen.signing import SECRET_NAME, Signer
-from loadgen_controller.options import Wrongs, parse_endpoint
+from loadgen_controller.planning.options import Wrongs, parse_endpoint
 
 __all__ = ["Resolve", "check_allowed", "check_target", "check_ways", "is_near", "places_of", "read_permits", "resolve"]
 
