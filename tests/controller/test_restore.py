@@ -62,7 +62,9 @@ class Restarts:
     async def kill(self, *, durable: bool = True) -> None:
         """As SIGKILL leaves it: nothing is sealed, nobody hears anything. What was to be durable by now is."""
         if durable:
-            await asyncio.sleep(0.3)
+            self.conductor._journal.event("about to be killed")
+            events = self.conductor.run_dir / "events.jsonl"
+            await until(lambda: events.exists() and b"about to be killed" in events.read_bytes())
         self.conducting.cancel()
         with suppress(asyncio.CancelledError):
             await self.conducting
