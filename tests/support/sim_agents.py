@@ -37,6 +37,7 @@ from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
     Ack,
+    Adjust,
     BundleChunk,
     Fin,
     Heartbeat,
@@ -44,6 +45,7 @@ from loadgen.wire.messages import (
     Message,
     Prepare,
     Ready,
+    Reassign,
     SetUp,
     SetUpDone,
     StartAt,
@@ -134,7 +136,7 @@ class SimAgent:
         self._lease_ns = 8 * NS_PER_S
         self._hello_ns: int | None = now_ns
         self._beat_ns = now_ns - round(self._chance.random() * NS_PER_S)
-        self._seconds = 0
+        self._seconds = self._adjusted = 0
         self._ends: deque[tuple[int, int]] = deque()
         """(seq, how many seconds there are up to its end) of deltas on their way."""
         self._link = Link(self.address, self._keys, self.id, self._on_message, self._say_hello)
@@ -193,9 +195,10 @@ class SimAgent:
         self.heard[type(message).__name__] += 1
         now_ns = perf_counter_ns()
         match message:
-            case Ack(run_id, epoch, seq):
+            case Ack(run_id, epoch, seq, interval_ns):
                 if self._ledger is not None and run_id == self._agent.run_id:
                     self._ledger.ack(epoch, seq, now_ns)
+                    self._ledger.ask(interval_ns)
                     book, ends = self.books[self._agent.epoch], self._ends
                     while ends and ends[0][0] <= self._ledger.acked:
                         book.durable = ends.popleft()[1]
@@ -242,6 +245,7 @@ class SimAgent:
 
     def _get_ready(self, prepare: Prepare) -> None:
         self._ledger, self._seconds = Ledger(prepare.run_id, self.id, self._agent.epoch), 0
+        self._adjusted = 0
         self._ends.clear()
         self.books[self._agent.epoch] = Book()
         self._event(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, self._link.clock.error_ns))
@@ -253,6 +257,8 @@ class SimAgent:
                 self._t0_ns = self._link.clock.to_own_ns(t0_ns)
             case Stop(reason=reason):
                 self._stop(reason)
+            case Adjust(number=number) | Reassign(number=number) if number == self._adjusted + 1:
+                self._adjusted = number  # its numbers are made up, whatever its share
             case SetUp():
                 self._event(SetUpDone(run_id, b"null"))
             case TearDown():
@@ -290,7 +296,8 @@ class SimAgent:
         if now_ns - self._beat_ns >= NS_PER_S:
             self._beat_ns = now_ns
             sent, acked = (self._ledger.sent, self._ledger.acked) if self._ledger is not None else (-1, -1)
-            self._send(Heartbeat(self._agent.run_id, self._agent.phase.value, sent, acked, sent_ns=now_ns))
+            phase = self._agent.phase.value
+            self._send(Heartbeat(self._agent.run_id, phase, sent, acked, adjusted=self._adjusted, sent_ns=now_ns))
         if self._agent.phase.has_load:
             if (silent_ns := now_ns - self._link.acked_ns) > self._lease_ns:
                 self._event(ControllerLost(silent_ns / NS_PER_S))
