@@ -151,7 +151,8 @@ def test_a_run_folder_that_cannot_be_made_is_said_before_anything_starts(tmp_pat
 
 def test_a_busy_port_is_said_with_a_way_out(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    assert loadgen("keys", str(keys), runs_dir=tmp_path).exit_code == 0
+    for made in (("init", str(keys)), ("agent", str(keys), "one")):
+        assert loadgen("keys", *made, runs_dir=tmp_path).exit_code == 0
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         listen = ("--listen", f"127.0.0.1:{port}", "--keys", str(keys), "--wait", "1")
