@@ -231,6 +231,18 @@ def test_keys_are_made_once_and_a_revoked_name_gets_a_new_one(tmp_path: Path) ->
     assert ["eu", "revoked", old] in rows
 
 
+def test_the_signing_key_is_made_once(tmp_path: Path) -> None:
+    first = loadgen("keys", "signing", tmp_path)
+    secret = (tmp_path / "signing.key").read_bytes()
+    again = loadgen("keys", "signing", tmp_path)
+
+    assert "copy" in first.output
+    assert "signing.pub" in first.output
+    assert "is there already" in again.output
+    assert (tmp_path / "signing.key").read_bytes() == secret
+    assert (tmp_path / "signing.key").stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "wrong", "hint"),
     [

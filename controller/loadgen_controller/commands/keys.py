@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from loadgen.report.tables import Table
+from loadgen.signing import PUBLIC_NAME, make
 from loadgen.wire.keyfolder import add_agent, init_keys, list_keys, revoke
 from loadgen_controller.screen.printed import Output, print_table
 
@@ -19,7 +20,9 @@ loadgen keys agent keys frankfurt virginia
 
 loadgen keys list keys
 
-loadgen keys revoke keys virginia"""
+loadgen keys revoke keys virginia
+
+loadgen keys signing keys"""
 
 app = typer.Typer(
     help="Make, list and revoke the keys that controller and agents know each other by.",
@@ -53,6 +56,17 @@ def agent(
     for name in names:
         made = add_agent(folder, name)
         typer.echo(f"copy {made} to the host of {name}" if made else f"{name} has a key already")
+
+
+@app.command(epilog="[bold]Example[/bold]\n\nloadgen keys signing keys")
+def signing(folder: Folder) -> None:
+    """Make the pair with which bundles are signed; an agent that has its public half takes no others."""
+    made = make(folder)
+    if made is None:
+        typer.echo(f"the signing key is there already, in {folder}")
+        return
+    typer.echo(f"made {made}; it stays here, and runs with --keys {folder} sign with it")
+    typer.echo(f"next: copy {folder / PUBLIC_NAME} into the folder of keys of each agent")
 
 
 @app.command("revoke", epilog="[bold]Example[/bold]\n\nloadgen keys revoke keys virginia")
