@@ -29,6 +29,7 @@ plan = Plan(target="http://127.0.0.1:1", load=arrivals("20/s").hold("14s"), mix=
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F3", "time.sleep(60)")
 def test_a_line_that_blocks_for_longer_than_the_lease_is_named(tmp_path: Path) -> None:
     scenario = tmp_path / "s.py"

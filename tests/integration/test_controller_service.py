@@ -198,6 +198,7 @@ def of_two(service: Service, target: str, kills: int) -> tuple[str, dict[str, An
     return run_id, service.summary(run_id)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F4", "SIGKILL once, real agents")
 def test_a_controller_that_is_killed_and_resumed_goes_on_with_its_run(
     service: Service, record_property: Callable[[str, object], None]

@@ -31,6 +31,7 @@ plan = Plan(target="http://127.0.0.1:1", load=arrivals("50/s").hold("16s"), mix=
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F1", "killed with 4 s undelivered, and started again")
 def test_an_agent_that_is_killed_and_started_again_delivers_what_it_had_measured(
     tmp_path: Path, record_property: Callable[[str, object], None]

@@ -12,6 +12,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from loadgen import open_run
 from tests.support.hosts import hosts
 from tests.support.nginx import running_nginx
@@ -46,6 +48,7 @@ def commands() -> list[tuple[str, str]]:
     return re.findall(r"^ *(controller|frankfurt)\$ (.+)$", guide, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_guide_from_nothing_to_two_hosts_leads_there(tmp_path: Path) -> None:
     folders = {name: tmp_path / name for name in ("controller", "frankfurt")}
     for folder in folders.values():
