@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
-import stat
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from loadgen.errors import BundleError, StorageError, UsageError
+from loadgen.errors import BundleError, UsageError
+from loadgen.private import check_private, write_new
 
 __all__ = ["PUBLIC_NAME", "SECRET_NAME", "Signer", "Verifier", "make"]
 
@@ -40,14 +39,8 @@ class Signer:
         Raises:
             UsageError: not there, open to others, or no key.
         """
-        raw = _read(path)
-        mode = path.stat().st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UsageError(
-                f"{path} holds a secret and others may read it (mode {stat.S_IMODE(mode):04o})",
-                hint=f"chmod 600 {path}, and make a new one if others could log in here",
-            )
-        return cls(Ed25519PrivateKey.from_private_bytes(raw))
+        check_private(path)
+        return cls(Ed25519PrivateKey.from_private_bytes(_read(path)))
 
     def sign(self, sha256: str) -> bytes:
         """Of the bundle with this sha256 (hex); 64 bytes."""
@@ -100,9 +93,13 @@ def make(folder: Path) -> Path | None:
     if secret.exists():
         return None
     key = Ed25519PrivateKey.generate()
-    _write(secret, key.private_bytes_raw(), 0o600)
-    _write(public, key.public_key().public_bytes_raw(), 0o644)
+    write_new(secret, _line(key.private_bytes_raw()), 0o600)
+    write_new(public, _line(key.public_key().public_bytes_raw()), 0o644)
     return secret
+
+
+def _line(raw: bytes) -> bytes:
+    return _PREFIX + base64.b64encode(raw) + b"\n"
 
 
 def _read(path: Path) -> bytes:
@@ -116,12 +113,3 @@ def _read(path: Path) -> bytes:
     if len(raw) != 32 or not text.startswith(_PREFIX):
         raise UsageError(f"{path} is no signing key", hint="one line: ed25519 and 32 bytes as base64")
     return raw
-
-
-def _write(path: Path, raw: bytes, mode: int) -> None:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(_PREFIX + base64.b64encode(raw) + b"\n")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", hint="choose another folder") from error

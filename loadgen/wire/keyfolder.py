@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadgen.errors import StorageError, UsageError
-from loadgen.wire.keys import KeyPair, check_key_name, fingerprint, read_agents, read_key, write_key
+from loadgen.private import write_new
+from loadgen.wire.keys import KeyPair, check_key_name, fingerprint, read_agents, read_key
 
 __all__ = ["KnownKey", "add_agent", "handout", "init_keys", "list_keys", "revoke"]
 
@@ -42,8 +43,8 @@ def init_keys(folder: Path) -> bool:
     for made in (folder, folder / "agents", folder / "revoked", folder / "copy-to"):
         _make_folder(made)
     read_agents(folder)  # a folder that others may write in gets no secrets
-    write_key(folder / "controller.key", own.secret, 0o600)
-    write_key(folder / "controller.pub", own.public, 0o644)
+    write_new(folder / "controller.key", own.secret + b"\n", 0o600)
+    write_new(folder / "controller.pub", own.public + b"\n", 0o644)
     return True
 
 
@@ -60,9 +61,9 @@ def add_agent(folder: Path, name: str) -> Path | None:
         return None
     pair, out = KeyPair.new(), handout(folder, name)
     _delete_handout(folder, name)
-    write_key(out / "controller.pub", controller, 0o644)
-    write_key(out / "agents" / f"{name}.key", pair.secret, 0o600)
-    write_key(_public(folder, name), pair.public, 0o644)  # last: from now on it is let in
+    write_new(out / "controller.pub", controller + b"\n", 0o644)
+    write_new(out / "agents" / f"{name}.key", pair.secret + b"\n", 0o600)
+    write_new(_public(folder, name), pair.public + b"\n", 0o644)  # last: from now on it is let in
     return out
 
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 import stat
 from collections.abc import Mapping
@@ -33,7 +32,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from loadgen.errors import StorageError, UsageError
+from loadgen.errors import UsageError
+from loadgen.private import check_private, write_new
 
 __all__ = [
     "ANY_AGENT",
@@ -50,7 +50,6 @@ __all__ = [
     "read_agents",
     "read_key",
     "throw_away",
-    "write_key",
     "z85",
 ]
 
@@ -134,9 +133,9 @@ def throw_away(into: Path | None = None) -> ControllerKeys:
     """
     own, agent = KeyPair.new(), KeyPair.new()
     if into is not None:
-        write_key(into / "controller.pub", own.public, 0o644)
-        write_key(into / "agents" / "embedded.key", agent.secret, 0o600)
-        write_key(into / "agents" / "embedded.pub", agent.public, 0o644)
+        write_new(into / "controller.pub", own.public + b"\n", 0o644)
+        write_new(into / "agents" / "embedded.key", agent.secret + b"\n", 0o600)
+        write_new(into / "agents" / "embedded.pub", agent.public + b"\n", 0o644)
     return ControllerKeys(own, {agent.public: ANY_AGENT})
 
 
@@ -265,17 +264,7 @@ def _only_ours_to_write(path: Path) -> None:
 
 def _read_pair(path: Path) -> KeyPair:
     """The pair of a secret file that only its user can read."""
-    try:
-        status = path.stat()
-    except OSError as exc:
-        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageError(
-            f"{path} holds a secret and others may read it (mode {stat.S_IMODE(status.st_mode):04o})",
-            hint=f"chmod 600 {path}, and make new keys if others could log in here",
-        )
-    if os.geteuid() not in (0, status.st_uid):
-        raise UsageError(f"{path} belongs to another user", hint=f"chown {os.geteuid()} {path}")
+    check_private(path)
     return KeyPair.of_secret(read_key(path))
 
 
@@ -293,23 +282,3 @@ def read_key(path: Path) -> bytes:
     except ValueError as exc:
         raise UsageError(f"{path} is no key: {exc}", hint="revoke it, and make a new one") from None
     return text
-
-
-def write_key(path: Path, text: bytes, mode: int) -> None:
-    """A new file with the key, whole as soon as it is there.
-
-    Raises:
-        StorageError: it cannot be written, or is there already.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with os.fdopen(file, "wb") as out:
-                out.write(text + b"\n")
-            path.hardlink_to(beside)  # unlike a rename it overwrites nothing
-        finally:
-            beside.unlink()
-    except OSError as exc:
-        raise StorageError(f"cannot write {path}: {exc.strerror}", hint="choose another folder") from exc

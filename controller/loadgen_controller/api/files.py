@@ -10,7 +10,6 @@ A certificate of one's own authority does as well: put it there.
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from loadgen.errors import StorageError, UsageError
+from loadgen.errors import UsageError
+from loadgen.private import write_new
 
 __all__ = ["ApiFiles"]
 
@@ -74,25 +74,15 @@ class ApiFiles:
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        _write(self.key, pem, 0o600)
-        _write(self.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        write_new(self.key, pem, 0o600)
+        write_new(self.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        pass
-    if not host.isascii() or not host.replace("-", "").replace(".", "").isalnum():
+        is_name = host.isascii() and host.replace("-", "").replace(".", "").isalnum()
+    if not is_name:
         raise UsageError(f"{host!r} is no name of a host", hint="controller.internal, or an address")
     return x509.DNSName(host)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(file, "wb") as out:
-            out.write(data)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", hint="choose another folder") from error

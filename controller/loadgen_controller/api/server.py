@@ -19,10 +19,11 @@ import msgspec
 
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.errors import ExitCode, LoadgenError, PortBusy, UsageError
+from loadgen.private import check_private
 from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.order import read_order
 from loadgen_controller.api.place import ERROR_KEY, is_loopback
-from loadgen_controller.api.tokens import Role, Token, Tokens, check_private
+from loadgen_controller.api.tokens import Role, Token, Tokens
 from loadgen_controller.control import Ask, Deed, Told
 from loadgen_controller.service import Look, Service
 from loadgen_controller.troubles import Troubles

@@ -14,7 +14,6 @@ import hmac
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,8 +25,9 @@ import msgspec
 
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.rundir import replace_file, utc_text
+from loadgen.private import check_private
 
-__all__ = ["MAX_TOKEN_CHARS", "Role", "Token", "Tokens", "check_private", "read_token"]
+__all__ = ["MAX_TOKEN_CHARS", "Role", "Token", "Tokens", "read_token"]
 
 _FORMAT: Final = 1
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -198,24 +198,6 @@ def read_token(path: Path) -> str:
     if not text or len(text) > MAX_TOKEN_CHARS or not text.isprintable():
         raise UsageError(f"{path} holds no token", hint="loadgen api token DIR NAME, on the controller, makes one")
     return text
-
-
-def check_private(path: Path) -> None:
-    """
-    Raises:
-        UsageError: others may read the file, or it is another user's.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageError(
-            f"{path} holds secrets and others may read it (mode {stat.S_IMODE(status.st_mode):04o})",
-            hint=f"chmod 600 {path}, and make new ones if others could log in here",
-        )
-    if os.geteuid() not in (0, status.st_uid):
-        raise UsageError(f"{path} belongs to another user", hint=f"chown {os.geteuid()} {path}")
 
 
 def _sha256(secret: str) -> str:

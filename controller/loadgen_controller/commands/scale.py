@@ -10,7 +10,7 @@ import typer
 from loadgen.units import parse_rate
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, place_of
 from loadgen_controller.asking import LoadOption, RunsDirOption, ask_run
-from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.options import Wrongs, parse_users
 
 NAME = "scale"
 EXAMPLES = """[bold]Examples[/bold]
@@ -89,10 +89,4 @@ def _rate(text: str) -> float:
 
 
 def _users(text: str) -> float:
-    try:
-        users = int(text)
-    except ValueError:
-        raise ValueError(f'"{text}" is no number of users; write 50') from None
-    if users < 1:
-        raise ValueError("at least one user is needed; loadgen pause stops a load")
-    return users
+    return parse_users(text, "; loadgen pause stops a load")

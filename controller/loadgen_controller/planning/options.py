@@ -14,7 +14,7 @@ from loadgen.dsl.spec import Overrides, parse_regions
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
 
-__all__ = ["Wrongs", "overrides_of", "parse_endpoint", "parse_params"]
+__all__ = ["Wrongs", "overrides_of", "parse_endpoint", "parse_params", "parse_users"]
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ def overrides_of(
     if rate is not None and users is not None:
         wrongs.add("--rate and --users: a load has either a rate or users", "--rate is for arrivals, --users for users")
     peak_of: Literal["", "rate", "users"] = "rate" if rate is not None else "users" if users is not None else ""
-    peak = wrongs.parse("--rate", rate, _rate) if rate is not None else wrongs.parse("--users", users, _users)
+    peak = wrongs.parse("--rate", rate, _rate) if rate is not None else wrongs.parse("--users", users, parse_users)
     duration_ns = wrongs.parse("--duration", duration, _duration)
     environment = None
     if env is not None:
@@ -110,13 +110,18 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _users(text: str) -> float:
+def parse_users(text: str, otherwise: str = "") -> float:
+    """A number of users, at least 1; `otherwise` says what else to do.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         users = int(text)
     except ValueError:
         raise ValueError(f'"{text}" is no number of users; write 50') from None
     if users < 1:
-        raise ValueError("at least one user is needed")
+        raise ValueError(f"at least one user is needed{otherwise}")
     return users
 
 
