@@ -415,8 +415,9 @@ class Conductor:
             self._say_changes(agent, adjusted)
         elif phase == "stopping" and run.phase is Phase.RUNNING and not run.ends and agent in run.drivers:
             self.tell(AgentLeaving(agent))
-        elif phase == "running" and run.ends and run.phase in (Phase.DRAINING, Phase.FINISHING):
-            self._say(agent, self._stop_of(run.ends[-1].detail, run.phase is Phase.FINISHING))
+        elif phase == "running" and (run.phase is Phase.FINISHING or (run.phase is Phase.DRAINING and run.ends)):
+            text = run.ends[-1].detail if run.ends else "the run is over"
+            self._say(agent, self._stop_of(text, run.phase is Phase.FINISHING))
 
     def steered(self, agent: str, steered: Steered) -> None:
         before = self._helms.troubles

@@ -166,18 +166,19 @@ class Fleet:
             if member.presence is Presence.LOST:
                 continue
             if silent_ns > LOST_AFTER_NS:
-                lost += self.lose(member.id, member.unheard_because or f"silent for {silent_ns / NS_PER_S:.1f} s")
+                text = member.unheard_because or f"silent for {silent_ns / NS_PER_S:.1f} s"
+                lost += self.lose(member.id, text, is_silent=not member.unheard_because)
             elif silent_ns > SUSPECTED_AFTER_NS:
                 member.presence = Presence.SUSPECTED
         return tuple(lost)
 
-    def lose(self, agent: str, because: str) -> tuple[FleetEvent, ...]:
-        """The agent is known to be gone, e.g. its process exited."""
+    def lose(self, agent: str, because: str, *, is_silent: bool = False) -> tuple[FleetEvent, ...]:
+        """The agent is known to be gone, e.g. its process exited; or it is silent, and nothing else is known."""
         member = self._members.get(agent)
         if member is None or member.presence is Presence.LOST:
             return ()
         member.presence, member.lost_because = Presence.LOST, because
-        return (AgentLost(agent, because),)
+        return (AgentLost(agent, because, is_silent=is_silent),)
 
 
 def process_of(identity: bytes) -> str:

@@ -130,6 +130,8 @@ class Terms:
     """From sending StartAt to T0: must reach every agent before T0."""
     finish_timeout_ns: int = 30 * NS_PER_S
     """From the end of the drain until the run is over in any case."""
+    return_ns: int = 10 * NS_PER_S
+    """For so long after an agent fell silent and was given up, what it has measured is still waited for."""
     stop_now_timeout_ns: int = 5 * NS_PER_S
     """The same after a stop at once: somebody waits at the terminal."""
 
@@ -153,6 +155,8 @@ class Run:
     """(from when on, whose) shares that nobody drives and that wait to be moved, the soonest first."""
     joining: frozenset[str] = frozenset()
     """Who came while the load goes on, and prepares for a share of it."""
+    silent: tuple[tuple[int, str], ...] = ()
+    """(until when, whom) of those that are lost, but may come back with what they measured, the soonest first."""
     moved: frozenset[str] = frozenset()
     """Whose share is the others' now: who comes back gets nothing of it."""
     fins: frozenset[str] = frozenset()
@@ -187,6 +191,11 @@ class Run:
     def owing(self) -> tuple[str, ...]:
         """Live members that have not delivered everything yet."""
         return tuple(agent for agent in self.live if agent not in self.merged)
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Lost members that may still come back with what they measured."""
+        return tuple(agent for until_ns, agent in self.silent if agent in self.lost and self.now_ns < until_ns)
 
 
 # -- events ------------------------------------------------------------------------------------
@@ -234,11 +243,13 @@ class AgentLost:
     """Silent for too long, its process exited, or it came back as another process.
 
     free_ns: before this it may still drive its share: its lease is not over.
+    is_silent: all that is known is that it is not heard: it may come back.
     """
 
     agent: str
     text: str
     free_ns: int = 0
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +411,9 @@ def step(run: Run, event: Event) -> Moved:
     Resumed        | nothing ends for want of data before its time of grace is over; phases stay as they are
     StorageFailed  | -> done            | -> done            | -> ends            | -> ends             | -> ends         | -> ends             | -> done
 
+    Who is lost because it is silent may come back with what it measured: while that can be, finishing goes on in place of
+    the last "-> ends".
+
     Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: at once, or with
     the tick in which its lease is over. Not while the run ends, and not where nobody is left.
 
@@ -435,6 +449,8 @@ def step(run: Run, event: Event) -> Moved:
 
 def _at_time(run: Run) -> Moved:
     """What is due by now. One step at a time: after a long pause the next tick does the next."""
+    if run.phase is Phase.FINISHING and not run.owing and not run.awaited:
+        return _over(run)
     if run.deadline_ns is None or run.now_ns < run.deadline_ns:
         return run, ()
     terms = run.terms
@@ -458,7 +474,7 @@ def _at_time(run: Run) -> Moved:
             least_ns = max(run.now_ns + terms.stop_now_timeout_ns, run.grace_until_ns)
             return _finish(run, "the time to drain is over", max(run.deadline_ns + terms.finish_timeout_ns, least_ns))
         case Phase.FINISHING:
-            owing = run.owing
+            owing = run.owing or run.awaited
             text = f"gave up waiting for the data of {', '.join(owing)}"
             return _end(run, End(Reason.OVERDUE, text, owing))
         case _:
@@ -531,8 +547,13 @@ def _under_load(run: Run, event: Event) -> Moved:
         case AgentLost(agent) | AgentRefused(agent):
             if agent not in run.members or agent in run.merged:  # what it had to give is here
                 return run, ()
-            free_ns = event.free_ns if isinstance(event, AgentLost) else 0
-            return _settled(_vacated(replace(run, lost=run.lost | {agent}), agent, free_ns))
+            run = replace(run, lost=run.lost | {agent})
+            if not isinstance(event, AgentLost):
+                return _settled(_vacated(run, agent, 0))
+            if event.is_silent:
+                until = (run.now_ns + run.terms.return_ns, agent)
+                run = replace(run, silent=tuple(sorted([*(one for one in run.silent if one[1] != agent), until])))
+            return _settled(_vacated(run, agent, event.free_ns))
         case AgentLeaving(agent):
             return (run if run.ends else _vacated(run, agent, 0)), ()
         case FinReceived(agent, text):
@@ -655,14 +676,19 @@ def _finish(run: Run, text: str, deadline_ns: int) -> Moved:
 
 def _settled(run: Run) -> Moved:
     """After a member was lost or has delivered: is there anything left to wait for?"""
-    if not run.live:
-        names = ", ".join(run.members)
-        return _end(run, End(Reason.ALL_LOST, f"no agent is left: lost {names}", run.members))
-    if not run.owing:
-        return _end(run, End(Reason.FINISHED, "every agent has finished and delivered"))
+    if not run.owing and not run.awaited:
+        return _over(run)
     if run.phase is not Phase.FINISHING and all(agent in run.fins for agent in run.live):
         return _finish(run, "", run.now_ns + run.terms.finish_timeout_ns)
     return run, ()
+
+
+def _over(run: Run) -> Moved:
+    """Nobody owes anything that could still come."""
+    if run.live:
+        return _end(run, End(Reason.FINISHED, "every agent has finished and delivered"))
+    names = ", ".join(run.members)
+    return _end(run, End(Reason.ALL_LOST, f"no agent is left: lost {names}", run.members))
 
 
 def _end(run: Run, end: End) -> Moved:

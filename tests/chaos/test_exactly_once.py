@@ -20,7 +20,6 @@ def ends_well(fleet: RealFleet, seen: Seen) -> None:
     assert fleet.wrongs() == []
     run = fleet.conducted
     assert {agent["complete"] for agent in run.summary()["agents"]} == {True}
-    assert run.named("AgentLost") == []
     finished, counts = run.summary()["requests"]["finished"], fleet.net.counts
     assert finished == fleet.planned
     seen(

@@ -59,7 +59,7 @@ def test_agent_is_suspected_after_3_s_and_lost_after_10_s_of_silence() -> None:
     assert presence(fleet) is Presence.HERE
     assert ticked(fleet, 10, from_s=3.5) == []
     assert presence(fleet) is Presence.SUSPECTED
-    assert ticked(fleet, 12, from_s=10.5) == [AgentLost(A, "silent for 10.5 s")]
+    assert ticked(fleet, 12, from_s=10.5) == [AgentLost(A, "silent for 10.5 s", is_silent=True)]
 
 
 def test_any_message_is_a_sign_of_life() -> None:
@@ -93,7 +93,7 @@ def test_controller_that_slept_does_not_call_its_agents_lost() -> None:
     ticked(fleet, 2)
     assert fleet.tick(s(60)) == ()
     assert presence(fleet) is Presence.HERE
-    assert ticked(fleet, 72, from_s=60.5) == [AgentLost(A, "silent for 10.5 s")]
+    assert ticked(fleet, 72, from_s=60.5) == [AgentLost(A, "silent for 10.5 s", is_silent=True)]
 
 
 def test_agent_is_lost_once() -> None:

@@ -141,4 +141,4 @@ async def test_p9_f18_one_that_comes_again_and_again_ends_the_run_with_what_was_
     assert result.exit_code is ExitCode.FLEET
     assert any("out of memory" in reason for reason in result.verdict.reasons)
     assert play.conductor.view().merge.next_seq("a", 1) == 1
-    assert dropped(result) >= 3
+    assert dropped(result) >= 2  # the third look within a minute, or one that finds no less than before, ends the run

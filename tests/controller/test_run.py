@@ -179,6 +179,47 @@ def test_run_that_loses_its_only_agent_is_done() -> None:
     assert (run.phase, reasons(run)) == (Phase.DONE, [Reason.ALL_LOST])
 
 
+SILENT = AgentLost(A, "silent for 10 s", is_silent=True)
+
+
+def test_data_of_a_silent_agent_are_waited_for_when_all_others_have_delivered() -> None:
+    run = running()
+    run, _ = drive(run, at(run, 9), SILENT, FinReceived(B), Merged(B))
+    assert (run.phase, run.lost, run.awaited) == (Phase.FINISHING, frozenset({A}), (A,))
+    run, effects = drive(run, at(run, 18.9))
+    assert (run.phase, effects) == (Phase.FINISHING, [])
+    back, _ = drive(run, AgentReturned(A, "eu"), at(run, 30))
+    assert (back.phase, back.owing) == (Phase.FINISHING, (A,))
+    back, _ = drive(back, FinReceived(A), Merged(A))
+    assert (back.phase, reasons(back), back.lost) == (Phase.DONE, [Reason.FINISHED], frozenset())
+    gone, effects = drive(run, at(run, 19))
+    assert (gone.phase, effects, reasons(gone)) == (Phase.DONE, [WindUp()], [Reason.FINISHED])
+    assert gone.lost == {A}
+
+
+def test_nothing_is_waited_for_of_an_agent_that_fell_silent_long_ago_or_is_known_to_be_gone() -> None:
+    run, _ = drive(running(), SILENT)
+    run, _ = drive(run, at(run, 10), FinReceived(B), Merged(B))
+    assert run.phase is Phase.DONE
+    run, _ = drive(running(), AgentLost(A, "its process exited"), FinReceived(B), Merged(B))
+    assert run.phase is Phase.DONE
+
+
+def test_run_whose_agents_are_all_silent_is_over_when_none_comes_back() -> None:
+    run, _ = drive(alone(), SILENT)
+    assert run.phase is Phase.FINISHING
+    run, _ = drive(run, at(run, 10))
+    assert (run.phase, reasons(run)) == (Phase.DONE, [Reason.ALL_LOST])
+
+
+def test_stop_at_once_does_not_wait_long_for_a_silent_agent() -> None:
+    run = running()
+    run, _ = drive(run, at(run, 3), SILENT, FinReceived(B), Merged(B), StopRequested("interrupted", now=True))
+    assert run.phase is Phase.FINISHING
+    run, _ = drive(run, at(run, 8))
+    assert run.phase is Phase.DONE
+
+
 def test_run_goes_on_with_the_agents_that_are_left() -> None:
     run = running()
     run, effects = drive(run, AgentLost(A, "killed"))
@@ -282,6 +323,7 @@ EVENTS: tuple[Event, ...] = (
             lambda a: AgentRefused(a, "no"),
             lambda a: AgentLost(a, "gone"),
             lambda a: AgentLost(a, "gone", 10**16),
+            lambda a: AgentLost(a, "silent", is_silent=True),
             AgentLeaving,
         )
     ),
