@@ -13,40 +13,35 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from loadgen.errors import BugError, ExitCode, FleetError, StorageError, UsageError
+from loadgen.errors import BugError, ExitCode, FleetError, StorageError
 from loadgen.measure.merge import Merge
-from loadgen.measure.objective import time_text
 from loadgen.measure.rundir import RunDir, new_run_id
-from loadgen.profiles.stage import Stage
-from loadgen.units import NS_PER_MS, NS_PER_S, format_count
+from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import (
-    ADJUSTABLE_MINOR,
     GUARDED_MINOR,
     PROTOCOL_MAJOR,
-    REASSIGNABLE_MINOR,
     Bye,
     Message,
     Prepare,
     ReleaseAt,
     SetUp,
-    StartAt,
     Steered,
     Stop,
     TearDown,
     Waiting,
 )
-from loadgen_controller.adjusting import Adjustment, Adjustments, Wish
-from loadgen_controller.assign import Assignment, assign, candidates, joined, reassigned, with_agent
+from loadgen_controller.adjusting import Adjustment, Wish
+from loadgen_controller.assign import assign, candidates, with_agent
 from loadgen_controller.books import Books
+from loadgen_controller.driving import Driving, load_name
 from loadgen_controller.failures import FailureFolder
-from loadgen_controller.helm import Ask, Helms, Turn, as_rows
+from loadgen_controller.helm import as_rows
 from loadgen_controller.intake import Intake
 from loadgen_controller.journal import Journal, Place
 from loadgen_controller.judging.abort import Aborts
@@ -89,7 +84,8 @@ from loadgen_controller.run import (
     WindUp,
     step,
 )
-from loadgen_controller.screen.view import AgentState, AgentView, PointView, SteeringView, ViewState
+from loadgen_controller.screen.roster import roster
+from loadgen_controller.screen.view import PointView, SteeringView, ViewState
 from loadgen_controller.seal import Sealed, facts_of, manifest, seal
 from loadgen_controller.station import Station
 from loadgen_controller.troubles import Troubles
@@ -99,12 +95,8 @@ __all__ = ["Conductor", "NoHosts", "Processes", "Result"]
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.05
-ADJUST_LEAD_NS = 300 * NS_PER_MS
-"""From asking for a change until it holds: must reach every agent before."""
 _GRACE_NS = 15 * NS_PER_S
 """For agents to find their way back to a controller that was started anew: they try each 5 s at the latest."""
-JOIN_LEAD_NS = 2 * NS_PER_S
-"""The same for an agent that joins: the others must have said before that they have heard."""
 _BYE_S = 0.1
 """How long the last messages may take to be with the kernel."""
 _HANDOVER_S = 2.0
@@ -202,19 +194,9 @@ class Conductor:
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
         self._fuse = FuseWatch(order.has_fuse)
         self._pacing = Pacing(spec.interval_ns)
-        self._adjustments = Adjustments.of(spec) if restored is None else restored.adjustments
-        self._aborts.until(self._adjustments.end_ns)
-        self._helms = Helms(spec, self._books.run_id)
-        self._spec = self._adjustments.in_force(spec)
-        """The plan, with its loads as they are now."""
-        self._joining: dict[str, int] = {}
-        """Who takes part as soon as all others have heard the change of this number."""
-        self._began: dict[str, int] = {}
-        """From when on those that joined take part, from T0."""
-        self._heard: dict[str, int] = {}
-        """The last change that an agent says to have heard."""
-        self._changes: deque[str] = deque(maxlen=3)
-        """The last of them, for who watches; the report tells all."""
+        adjustments = None if restored is None else restored.adjustments
+        self._driving = Driving(self, self._books, self._fleet, self._journal, self._clock, adjustments)
+        self._aborts.until(self.end_ns)
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
         """What was raised while the station handed something in."""
@@ -298,52 +280,49 @@ class Conductor:
             FleetError: an agent is too old to be told.
         """
         self._step(Tick(self._clock()))
-        self._must_be_adjustable()
-        at_ns = self._adjust_ns()
-        wished = self._adjustments.wished(wish, at_ns, self.run_id)
-        if why := self._order.limits.of_changed(wished.in_force(self._order.spec)):
-            raise UsageError(f"the allow-list does not admit this: {why}", hint="ask for less")
-        self._journal.event("wished", wish=wish, at_ns=at_ns)
-        return self._adjusted(wished)
+        return self._driving.adjust(wish)
 
     @property
     def end_ns(self) -> int | None:
         """When the load ends, from T0, as things stand; None while that is not known."""
-        return self._adjustments.end_ns
+        return self._driving.adjustments.end_ns
+
+    def due_before(self, at_ns: int) -> int | None:
+        """How many iterations are due before `at_ns` after T0 as things stand; None where a load is not open."""
+        return self._driving.adjustments.due_before(at_ns)
+
+    def view(self) -> ViewState:
+        run, books, driving = self._run, self._books, self._driving
+        shares = books.assignment.agents if books.assignment is not None else ()
+        ours = ("", self.run_id)  # and not those that work for another run
+        members = {m.id: m for m in self._fleet if m.id in shares or self._station.claimant(m.id) in ours}
+        now_ns, ends = self._clock(), run.ends
+        return ViewState(
+            run_id=self.run_id,
+            phase=run.phase,
+            clock_ns=0 if run.t0_ns is None else now_ns - run.t0_ns,
+            spec=driving.spec,
+            merge=self._merge,
+            agents=tuple(roster(run, members, shares, self._processes.expected, books.lost, now_ns)),
+            agents_wanted=self._order.agents,
+            is_embedded=self._order.placement == "embedded",
+            run_dir=self._folder.path,
+            notices=(*books.notices, *driving.changes),
+            stop_reason=ends[-1].detail if ends else "",
+            is_paused=driving.is_paused,
+            steering=tuple(
+                SteeringView(helm.name, helm.steering.executor, helm.rate_per_s, helm.why, helm.trouble, helm.is_over)
+                for helm in driving.helms.helms
+            ),
+            points=tuple(
+                PointView(load_name(self._order.spec, load), name, point.waiting, point.users, point.groups)
+                for (load, name), point in self._meetings.points.items()
+            ),
+        )
 
     def notice(self, text: str) -> None:
         """For the person who watches, once."""
         self._books.notice(text)
-
-    def due_before(self, at_ns: int) -> int | None:
-        """How many iterations are due before `at_ns` after T0 as things stand; None where a load is not open."""
-        return self._adjustments.due_before(at_ns)
-
-    def view(self) -> ViewState:
-        run = self._run
-        ends = run.ends
-        return ViewState(
-            run_id=self.run_id,
-            phase=run.phase,
-            clock_ns=0 if run.t0_ns is None else self._clock() - run.t0_ns,
-            spec=self._spec,
-            merge=self._merge,
-            agents=tuple(self._agent_views()),
-            agents_wanted=self._order.agents,
-            is_embedded=self._order.placement == "embedded",
-            run_dir=self._folder.path,
-            notices=(*self._books.notices, *self._changes),
-            stop_reason=ends[-1].detail if ends else "",
-            is_paused=run.phase is Phase.RUNNING and self._adjustments.is_paused(self._since_t0_ns()),
-            steering=tuple(
-                SteeringView(helm.name, helm.steering.executor, helm.rate_per_s, helm.why, helm.trouble, helm.is_over)
-                for helm in self._helms.helms
-            ),
-            points=tuple(
-                PointView(self._load_name(load), name, point.waiting, point.users, point.groups)
-                for (load, name), point in self._meetings.points.items()
-            ),
-        )
 
     # -- for the station --------------------------------------------------------------------------
 
@@ -365,11 +344,15 @@ class Conductor:
         self._failure = self._failure or error
         self._wake.set()
 
-    # -- for the intake ---------------------------------------------------------------------------
+    # -- for the intake, and for what is driven ----------------------------------------------------
 
     @property
     def run(self) -> Run:
         return self._run
+
+    @property
+    def order(self) -> Order:
+        return self._order
 
     def tell(self, event: Event) -> None:
         """Step the run and do what that asks for. Raises IllegalTransition."""
@@ -395,38 +378,26 @@ class Conductor:
     def greeted(self, agent: str) -> None:
         """After a lost connection what was sent last may be lost too."""
         if self._run.phase is Phase.PREPARING and agent not in self._run.ready:
-            self._say(agent, self._prepare_of(agent))
+            self.say(agent, self._prepare_of(agent))
 
     def beating(self, agent: str, phase: str, adjusted: int) -> None:
         """Whatever it should have heard of and has not, it hears again. Agents ignore repetitions."""
         run = self._run
-        self._heard[agent] = adjusted
         if phase in ("idle", "ready") and agent in run.joining:
-            self._say(agent, self._prepare_of(agent))
+            self.say(agent, self._prepare_of(agent))
         if agent not in run.live:
             return
+        self._driving.beating(agent, phase, adjusted)
         if phase == "idle" and run.phase is Phase.PREPARING:
-            self._say(agent, self._prepare_of(agent))
-        elif phase == "ready" and self._comes_late(agent):
-            self._joining.setdefault(agent, len(self._adjustments.told))  # also where we were started anew meanwhile
-        elif phase == "ready" and run.phase.has_load and run.t0_ns is not None:
-            self._say_start(agent, run.t0_ns)
-        elif phase == "running" and adjusted < len(self._adjustments.told) and run.phase is Phase.RUNNING:
-            self._say_changes(agent, adjusted)
+            self.say(agent, self._prepare_of(agent))
         elif phase == "stopping" and run.phase is Phase.RUNNING and not run.ends and agent in run.drivers:
             self.tell(AgentLeaving(agent))
         elif phase == "running" and (run.phase is Phase.FINISHING or (run.phase is Phase.DRAINING and run.ends)):
             text = run.ends[-1].detail if run.ends else "the run is over"
-            self._say(agent, self._stop_of(text, run.phase is Phase.FINISHING))
+            self.say(agent, self._stop_of(text, run.phase is Phase.FINISHING))
 
     def steered(self, agent: str, steered: Steered) -> None:
-        before = self._helms.troubles
-        match self._helms.answered(agent, steered, self._since_t0_ns()):
-            case Turn() as turn:
-                self._turn(turn)
-            case Ask(agent, message):
-                self._say(agent, message)
-        self._say_troubles(before)
+        self._driving.steered(agent, steered)
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
         self._meet(Told(Seat(agent, waiting.worker), waiting.life, waiting.points, self._clock()))
@@ -435,7 +406,7 @@ class Conductor:
 
     def _open(self) -> None:
         self._folder.write_bundle(self._order.bundle)
-        self._write_manifest()
+        self.write_manifest()
         address = self._station.address
         self._journal.event("listening", address=address, agents=self._order.agents)
         logs = self._folder.path / "agents"
@@ -493,7 +464,7 @@ class Conductor:
             if self._run.phase is Phase.WAITING:  # it will not come any more
                 text = f"agent {agent} did not start: {how}"
                 self.tell(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
-        if self._run.phase.has_load and not self._helms:  # a steered load asks for each interval
+        if self._run.phase.has_load and not self._driving.helms:  # a steered load asks for each interval
             self._pace(now_ns)
         if self._meetings.points and self._run.phase.has_load:
             self._meet(MeetingTick(now_ns))
@@ -506,13 +477,13 @@ class Conductor:
                 self.tell(StopRequested(why, reason=Reason.SLO_BREACHED))
             if blown := self._fuse.check(self._merge, run.live, done, now_ns - run.t0_ns):
                 self.tell(StopRequested(blown.text, now=True, reason=blown.reason))
-            self._look(now_ns - run.t0_ns)
-            self._let_in()
+            self._driving.look(self._merge)
+            self._driving.let_in()
 
     def _pace(self, now_ns: int) -> None:
         if why := self._pacing.look(now_ns, time.process_time_ns(), round(self._journal.late_s * NS_PER_S)):
             self._books.asked_ns = asked_ns = self._pacing.asked_ns
-            interval_s = (asked_ns or self._spec.interval_ns) / NS_PER_S
+            interval_s = (asked_ns or self._driving.spec.interval_ns) / NS_PER_S
             self._books.notice(f"agents are asked for one report each {interval_s:g} s: {why}")
             self._journal.event("interval asked", interval_s=interval_s, why=why)
 
@@ -539,6 +510,8 @@ class Conductor:
                     self._meet(AgentGone(agent))
             case FinReceived(agent):
                 self._meet(AgentGone(agent))
+            case Adjusted(duration_ns):
+                self._aborts.until(duration_ns)
             case SetUpEnded():
                 keep_shared(self._folder, self._books.shared_json)
             case AgentJoined(agent, region) if region not in self._order.spec.regions:
@@ -554,23 +527,23 @@ class Conductor:
             case SendPrepare(agents):
                 self._assign(agents)
                 for agent in agents:
-                    self._say(agent, self._prepare_of(agent))
+                    self.say(agent, self._prepare_of(agent))
             case SendSetUp(agent):
-                self._say(agent, SetUp(run_id))
+                self.say(agent, SetUp(run_id))
             case SendStart(agents, t0_ns):
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 for agent in agents:
-                    self._say_start(agent, t0_ns)
+                    self._driving.say_start(agent, t0_ns)
             case TakeIn(agent, drivers):
-                self._take_in(agent, drivers)
+                self._driving.take_in(agent, drivers)
             case Reassign(agents, drivers):
-                self._reassign(agents, drivers)
+                self._driving.reassign(agents, drivers)
             case SendStop(agents, text, now):
                 self._load_ends()
                 for agent in agents:
-                    self._say(agent, self._stop_of(text, now))
+                    self.say(agent, self._stop_of(text, now))
             case SendTearDown(agent):
-                self._say(agent, TearDown(run_id, self._books.shared_json))
+                self.say(agent, TearDown(run_id, self._books.shared_json))
             case WindUp():
                 self._wake.set()
 
@@ -591,110 +564,17 @@ class Conductor:
     def _release(self, release: Release) -> None:
         load, name = release.key
         for seat, life, upto in release.upto:
-            self._say(seat.agent, ReleaseAt(self.run_id, seat.worker, life, load, name, upto, release.at_ns))
+            self.say(seat.agent, ReleaseAt(self.run_id, seat.worker, life, load, name, upto, release.at_ns))
         if not release.again and self._run.t0_ns is not None:
             self._journal.event(
                 "rendezvous",
                 point=name,
-                load=self._load_name(load),
+                load=load_name(self._order.spec, load),
                 group=release.group,
                 users=release.users,
                 at_ns=release.at_ns - self._run.t0_ns,
                 agents=dict(release.counts),
             )
-
-    # -- changes of the load ----------------------------------------------------------------------
-
-    def _must_be_adjustable(self) -> None:
-        run = self._run
-        if run.phase is Phase.WAITING:
-            raise UsageError("the run waits for its agents", hint="ask again when they are there")
-        if run.phase not in (Phase.PREPARING, Phase.SETTING_UP, Phase.STARTING, Phase.RUNNING):
-            raise UsageError(f"the run is {run.phase.value}: nothing more is started that could be changed")
-        for agent in run.live:
-            member = self._fleet.get(agent)
-            if member is not None and member.minor < ADJUSTABLE_MINOR:
-                raise FleetError(
-                    f"agent {agent} cannot be told of changes: it speaks protocol {PROTOCOL_MAJOR}.{member.minor},"
-                    f" and they came with {PROTOCOL_MAJOR}.{ADJUSTABLE_MINOR}",
-                    hint="run the same version of loadgen on every agent",
-                )
-
-    def _since_t0_ns(self) -> int:
-        return 0 if self._run.t0_ns is None else self._clock() - self._run.t0_ns
-
-    def _adjust_ns(self, lead_ns: int = ADJUST_LEAD_NS) -> int:
-        """From when on a change holds: late enough for every agent to hear of it before."""
-        return 0 if self._run.t0_ns is None else max(0, self._since_t0_ns() + lead_ns)
-
-    def _adjusted(self, adjustments: Adjustments) -> tuple[Adjustment, ...]:
-        """Make it so: the load has been changed."""
-        known, self._adjustments = self._adjustments, adjustments
-        self._spec = adjustments.in_force(self._order.spec)
-        self._books.adjustments = adjustments.made
-        if self._run.phase in (Phase.STARTING, Phase.RUNNING):
-            for agent in self._run.live:
-                self._say_changes(agent, len(known.told))
-        made = adjustments.made[len(known.made) :]
-        for one in made:
-            self._journal.event("adjusted", adjustment=one)
-            if one.kind == "steer":  # there are many, and the view says where it stands
-                continue
-            whose = f"load {one.load} " if one.load else ""
-            self._changes.append(f"{time_text(one.at_ns / NS_PER_S)}: {whose}{one.text} ({one.by})")
-        self._aborts.until(adjustments.end_ns)
-        self.tell(Adjusted(adjustments.end_ns))
-        return made
-
-    # -- loads that follow what is seen ---------------------------------------------------------------
-
-    def _look(self, since_t0_ns: int) -> None:
-        """Whoever steers is asked about every interval that is complete by now."""
-        run, assignment = self._run, self._books.assignment
-        if not self._helms or assignment is None or run.phase is not Phase.RUNNING:
-            return
-        before = self._helms.troubles
-        done = run.merged | run.fins
-        for ask in self._helms.tick(self._merge, assignment, run.live, done, since_t0_ns, self._adjustments):
-            self._say(ask.agent, ask.message)
-        self._say_troubles(before)
-
-    def _say_troubles(self, before: Mapping[int, str]) -> None:
-        for helm in self._helms.helms:
-            if helm.trouble and not before[helm.load]:
-                self._books.notice(f"{f'load {helm.name} ' if helm.name else ''}{helm.trouble}")
-
-    def _turn(self, turn: Turn) -> None:
-        """From soon on the load has this rate, until its planned end. Said again where somebody has changed it."""
-        course, at_ns = self._adjustments.courses[turn.load], self._adjust_ns()
-        if self._run.phase is not Phase.RUNNING or course.is_paused or course.end_ns is None or course.end_ns <= at_ns:
-            return
-        stages: tuple[Stage, ...] = ()
-        if (rate := turn.rate_per_s) is not None:
-            if course.value_at(at_ns) == rate:
-                return
-            stages = (Stage(rate, rate, course.end_ns - at_ns),)
-        try:
-            self._must_be_adjustable()
-            replaced = self._adjustments.replaced(turn.load, stages, at_ns, self.run_id, why=turn.why)
-            self._journal.event("replaced", load=turn.load, stages=stages, at_ns=at_ns, why=turn.why)
-            self._adjusted(replaced)
-        except (UsageError, FleetError) as error:
-            self._books.notice(f"the rate could not be changed: {error.message}")
-            return
-        self._helms.turned(turn)
-        self._journal.event(
-            "steered",
-            load=self._load_name(turn.load),
-            at_ns=at_ns,
-            rate_per_s=rate,
-            looks=turn.looks,
-            why=turn.why,
-        )
-
-    def _load_name(self, load: int) -> str:
-        lanes = self._order.spec.lanes
-        return lanes[load].name if load < len(lanes) else ""
 
     def _assign(self, agents: tuple[str, ...]) -> None:
         books = self._books
@@ -708,77 +588,7 @@ class Conductor:
             books.assignment = assign(self._order.spec.regions, candidates(members))
             books.epochs = {member.id: member.epoch for member in members}
         self._journal.event("assigned", agents=[row_of(one) for one in self._fleet if one.id in books.epochs])
-        self._write_manifest()
-
-    def _take_in(self, agent: str, drivers: tuple[str, ...]) -> None:
-        """The others are told what they have less; when all of them have heard it, the agent may begin."""
-        books = self._books
-        at_ns, end_ns = self._adjustments.not_before(self._adjust_ns(JOIN_LEAD_NS)), self._adjustments.end_ns
-        if books.assignment is None or (end_ns is not None and at_ns >= end_ns) or self._too_old((*drivers, agent)):
-            return
-        fleet = candidates(member for member in self._fleet if member.id in (*drivers, agent))
-        books.assignment = joined(books.assignment, self._order.spec.regions, fleet, agent, at_ns)
-        self._tell_shares(books.assignment, at_ns, f"{agent} joined")
-        self._joining[agent] = len(self._adjustments.told)
-        books.notice(f"agent {agent} takes part from {time_text(at_ns / NS_PER_S)} on")
-
-    def _let_in(self) -> None:
-        """Agents that may begin, since nobody drives any more what they are to have."""
-        run = self._run
-        for agent, number in tuple(self._joining.items()):
-            others = (one for one in run.drivers if one not in self._joining)
-            if run.t0_ns is None or any(self._heard.get(one, 0) < number for one in others):
-                continue
-            at_ns = self._adjustments.told[number - 1].at_ns
-            from_ns = max(at_ns, self._adjust_ns())
-            del self._joining[agent]
-            self._began[agent] = from_ns
-            self._say_start(agent, run.t0_ns)
-
-    def _comes_late(self, agent: str) -> bool:
-        """Whether it is to have a share, and nobody has let it begin."""
-        assignment = self._books.assignment
-        return assignment is not None and not assignment.first_share(agent) and agent not in self._began
-
-    def _too_old(self, agents: Iterable[str]) -> list[str]:
-        """Who cannot be told that the shares have changed."""
-        return [agent for agent in agents if (one := self._fleet.get(agent)) and one.minor < REASSIGNABLE_MINOR]
-
-    def _tell_shares(self, assignment: Assignment, at_ns: int, cause: str) -> None:
-        known, weights = len(self._adjustments.told), assignment.weights_now
-        self._adjustments = self._adjustments.reassigned(assignment.generation, at_ns, weights, self.run_id)
-        for agent in self._run.live:
-            self._say_changes(agent, known)
-        self._journal.event(
-            "reassigned",
-            generation=assignment.generation,
-            at_ns=at_ns,
-            cause=cause,
-            shares=dict(zip(assignment.agents, weights, strict=True)),
-        )
-        self._write_manifest()
-
-    def _reassign(self, agents: tuple[str, ...], drivers: tuple[str, ...]) -> None:
-        """What `agents` had is the drivers' from soon on, unless the load is over by then."""
-        books, names = self._books, ", ".join(agents)
-        at_ns, end_ns = self._adjustments.not_before(self._adjust_ns()), self._adjustments.end_ns
-        if books.assignment is None or (end_ns is not None and at_ns >= end_ns):
-            return
-        if old := self._too_old(drivers):
-            books.notice(f"nobody takes over the share of {names}: {', '.join(old)} cannot be told, being too old")
-            return
-        try:
-            assignment = books.assignment = reassigned(books.assignment, drivers, at_ns)
-        except ValueError as error:
-            books.notice(f"nobody takes over the share of {names}: {error}")
-            return
-        self._tell_shares(assignment, at_ns, names)
-        when = time_text(at_ns / NS_PER_S)
-        books.notice(f"the share of {names} is driven by {', '.join(drivers)} from {when} on")
-        for lane in self._order.spec.lanes:
-            if lane.stays:
-                whose = f"of load {lane.name}" if lane.name else "of the load"
-                books.notice(f"what {names} had {whose} is driven by nobody: {lane.stays}")
+        self.write_manifest()
 
     def _load_ends(self) -> None:
         """A stop before the planned end: what would have been due after it is not missing."""
@@ -790,14 +600,14 @@ class Conductor:
             self._books.load_ended_ns = ended_ns
             self._journal.event("load ended", at_ns=ended_ns)
 
-    def _write_manifest(self) -> None:
+    def write_manifest(self) -> None:
         self._folder.write_manifest(
             manifest(self._order, self._books, self._fleet, self._created_at, boot=boot_id(), by=self._by)
         )
 
     # -- messages ---------------------------------------------------------------------------------
 
-    def _say(self, agent: str, message: Message) -> None:
+    def say(self, agent: str, message: Message) -> None:
         member = self._fleet.get(agent)
         if member is not None and member.identity and not self.send(member.identity, message):
             self._troubles.add("unsent", f"{type(message).__name__} to {agent}")  # its next heartbeat has it sent again
@@ -826,16 +636,6 @@ class Conductor:
     def _stop_of(self, text: str, now: bool) -> Stop:
         is_killed = any(end.reason is Reason.KILLED for end in self._run.ends)
         return Stop(self.run_id, text, now, kill=now and is_killed)
-
-    def _say_start(self, agent: str, t0_ns: int) -> None:
-        """After what was changed before the start."""
-        self._say_changes(agent, 0)
-        self._say(agent, StartAt(self.run_id, t0_ns, self._books.shared_json, self._began.get(agent, 0)))
-
-    def _say_changes(self, agent: str, after: int) -> None:
-        """All changes of the load with a higher number. It follows each once, however often it hears it."""
-        for adjust in self._adjustments.told[after:]:
-            self._say(agent, adjust)
 
     def _on_durable(self, places: Iterable[Place]) -> None:
         self._intake.on_durable(places)
@@ -874,7 +674,7 @@ class Conductor:
         """Stop what still runs, seal the folder, let everybody go."""
         if self._run.phase is not Phase.DONE:  # our own bug cut it short
             for agent in self._books.epochs:
-                self._say(agent, Stop(self.run_id, "the controller failed", now=True))
+                self.say(agent, Stop(self.run_id, "the controller failed", now=True))
         await self._journal.commit()
         await asyncio.to_thread(self._failures.close)
         if self._failures.left_out:
@@ -887,15 +687,15 @@ class Conductor:
             self._journal.event(
                 "rendezvous in all",
                 point=name,
-                load=self._load_name(load),
+                load=load_name(self._order.spec, load),
                 groups=point.groups,
                 met=point.met,
                 came=came,
             )
         if self._troubles.counts:
             self._journal.event("troubles", counts=dict(self._troubles.counts))
-        order = replace(self._order, spec=self._spec)
-        self._books.steering = as_rows(self._helms)
+        order = replace(self._order, spec=self._driving.spec)
+        self._books.steering = as_rows(self._driving.helms)
         sealed: Sealed = await asyncio.to_thread(
             seal,
             self._folder,
@@ -915,48 +715,9 @@ class Conductor:
     async def _dismiss(self) -> None:
         leave = self._order.placement == "embedded"
         for agent in self._books.epochs:
-            self._say(agent, Bye(self.run_id, leave))
+            self.say(agent, Bye(self.run_id, leave))
         if leave:
             for member in self._fleet:
-                self._say(member.id, Bye("", leave))  # for one that took no part, or gave up
+                self.say(member.id, Bye("", leave))  # for one that took no part, or gave up
         # A ROUTER that is closed at once drops what it has just taken, in spite of LINGER (measured: each time).
         await asyncio.sleep(_BYE_S)
-
-    # -- the view ---------------------------------------------------------------------------------
-
-    def _agent_views(self) -> list[AgentView]:
-        now_ns = self._clock()
-        found: list[AgentView] = []
-        order = self._books.assignment.agents if self._books.assignment is not None else ()
-        ours = ("", self.run_id)  # and not those that work for another run
-        members = {m.id: m for m in self._fleet if m.id in order or self._station.claimant(m.id) in ours}
-        for agent in dict.fromkeys((*order, *self._processes.expected, *sorted(members))):
-            member = members.get(agent)
-            if order and agent not in order:
-                continue
-            region = member.region if member is not None else self._processes.expected[agent]
-            note = self._books.lost.get(agent, "") if agent in self._run.lost else ""
-            silent_s = member.silent_s(now_ns) if member is not None else 0.0
-            found.append(AgentView(agent, region, self._state(agent, member is not None), silent_s, note))
-        return found
-
-    def _state(self, agent: str, is_here: bool) -> AgentState:
-        run = self._run
-        if not is_here:
-            return "expected"
-        if agent in run.lost:
-            return "lost"
-        if agent in run.merged:
-            return "finished"
-        match run.phase:
-            case Phase.WAITING:
-                return "registered"
-            case Phase.PREPARING:
-                return "ready" if agent in run.ready else "preparing"
-            case Phase.SETTING_UP | Phase.STARTING:
-                return "ready"
-            case Phase.RUNNING:
-                return "running"
-            case Phase.DRAINING | Phase.FINISHING:
-                return "draining"
-        return "finished"
