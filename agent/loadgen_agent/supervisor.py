@@ -55,8 +55,8 @@ from loadgen.wire.sockets import parse_address
 from loadgen_agent.bundles import Cache, Fetch
 from loadgen_agent.child import WORKER
 from loadgen_agent.crew import AllLost
+from loadgen_agent.delivery import Delivery
 from loadgen_agent.host import cpu_count, host_name
-from loadgen_agent.ledger import Ledger
 from loadgen_agent.lifecycle import (
     Agent,
     BundleFailed,
@@ -81,7 +81,6 @@ from loadgen_agent.lifecycle import (
 )
 from loadgen_agent.lifecycle import Fetch as FetchBundle
 from loadgen_agent.link import Link
-from loadgen_agent.spool import Leftover, Spool, Spools
 from loadgen_agent.workers import Answers, Crewing, Workers
 
 __all__ = ["Supervisor", "Terms"]
@@ -96,8 +95,6 @@ WATCHDOG_NS = 2 * NS_PER_S
 """More than a worker's own watchdog needs to end a worker that is blocked for longer than the lease."""
 OWN_PAUSE_NS = 1 * NS_PER_S
 """Two ticks further apart than this: it was us who stood still, and what the workers said is still to be read."""
-MAX_INTERVAL_NS = 60 * NS_PER_S
-"""For which a controller may ask one delta."""
 GRACE_NS = 5 * NS_PER_S
 """To drain, for workers that are stopped by us and not by the controller."""
 LEAVE_NS = 300 * NS_PER_MS
@@ -157,11 +154,7 @@ class Supervisor:
         self._parent = os.getppid()
         self._agent = Agent()
         self._lease_ns = 8 * NS_PER_S
-        self._ledger: Ledger | None = None
-        self._spools = _spools(terms.spool, agent) if terms.spool is not None else None
-        self._spool: Spool | None = None
-        self._left = self._left_over()
-        """What earlier processes of this name did not deliver."""
+        self._delivery = Delivery(agent, terms.spool)
         self._fetch: Fetch | None = None
         self._cache = Cache()
         self._workers: Workers | None = None
@@ -216,16 +209,15 @@ class Supervisor:
             await asyncio.gather(*lasting, *self._tasks, *self._endings, return_exceptions=True)
             self._link.close()
             self._cache.clear()
-            self._put_away()
-            if self._spools is not None:
-                self._spools.close()
+            self._delivery.close()
 
     # -- what comes in -------------------------------------------------------------------------
 
     def _on_message(self, message: Message) -> None:
         match message:
             case Ack():
-                self._on_ack(message)
+                self._delivery.ack(message)
+                self._pump()
             case BundleChunk():
                 self._on_chunk(message)
             case Welcome():
@@ -241,33 +233,6 @@ class Supervisor:
                 log.warning("the controller could not use what was sent: %s", reason)
             case _:
                 log.warning("an agent has no use for %s", type(message).__name__)
-
-    def _left_over(self) -> list[tuple[Ledger, Leftover]]:
-        found = []
-        for left in self._spools.leftovers() if self._spools is not None else ():
-            note = ""
-            if left.damaged:
-                note = f"{left.damaged} records of its spool cannot be read: what they held is lost"
-                log.error("%s: %s", left.folder, note)
-            log.info("an earlier process of %s left %d deltas of %s", self._id, len(left.deltas), left.run_id)
-            if not left.deltas:
-                left.remove()
-                continue
-            found.append((Ledger.left_over(left.run_id, self._id, left.epoch, left.deltas, note), left))
-        return found
-
-    def _on_ack(self, ack: Ack) -> None:
-        now_ns, place = time.perf_counter_ns(), (ack.run_id, ack.epoch)
-        if self._ledger is not None and self._ledger.place == place:
-            self._ledger.ack(ack.epoch, ack.seq, now_ns)
-            self._ledger.ask(ack.interval_ns if 0 < ack.interval_ns <= MAX_INTERVAL_NS else 0)
-        for left in [one for one in self._left if one[0].place == place]:
-            left[0].ack(ack.epoch, ack.seq, now_ns)
-            if left[0].is_empty:
-                log.info("what an earlier process had left of %s is handed over", ack.run_id)
-                left[1].remove()
-                self._left.remove(left)
-        self._pump()
 
     def _event(self, event: Event) -> None:
         before = self._agent
@@ -286,8 +251,7 @@ class Supervisor:
                 self._link.measure_clock()
                 self._untold |= self._waiting.keys()
                 self._tell_waiting()
-                for book in self._books:
-                    book.send_again()
+                self._delivery.send_again()
                 self._pump()
             case FetchBundle(prepare):
                 self._begin_fetch(prepare)
@@ -303,12 +267,11 @@ class Supervisor:
                 if self._workers is not None:
                     self._workers.grant(0, 0)
                 self._stopping_ns = self._cut_ns = self._kill_ns = None
-                if self._ledger is not None:
-                    self._ledger.close(fin, reason)
-                    self._pump()
+                self._delivery.end(fin, reason)
+                self._pump()
             case Forget():
-                self._ledger = self._fetch = self._stopping_ns = self._cut_ns = self._kill_ns = None
-                self._put_away()
+                self._fetch = self._stopping_ns = self._cut_ns = self._kill_ns = None
+                self._delivery.forget()
                 self._waiting.clear()
                 self._untold.clear()
                 if self._unpacking is not None:
@@ -393,9 +356,7 @@ class Supervisor:
 
     def _begin_work(self, prepare: Prepare) -> None:
         prepare = replace(prepare, control_plane=(*prepare.control_plane, *self._controller))
-        if self._spools is not None:
-            self._spool = self._spools.spool(prepare.run_id, self._agent.epoch)
-        self._ledger = Ledger(prepare.run_id, self._id, self._agent.epoch, self._spool)
+        self._delivery.begin(prepare.run_id, self._agent.epoch)
         self._workers = Workers(
             prepare,
             self._crewing,
@@ -410,9 +371,8 @@ class Supervisor:
         self._workers.begin()
 
     def _on_delta(self, delta: Delta) -> None:
-        if self._ledger is not None:
-            self._ledger.keep(delta)
-            self._pump()
+        self._delivery.keep(delta)
+        self._pump()
 
     def _on_steered(self, message: Steered) -> None:
         """Said once: where it gets lost, it is asked again with the next interval."""
@@ -498,10 +458,12 @@ class Supervisor:
 
     def _beat(self, now_ns: int) -> None:
         self._heartbeat_ns = now_ns
-        sent, acked = (self._ledger.sent, self._ledger.acked) if self._ledger is not None else (-1, -1)
         adjusted = self._workers.adjusted if self._workers is not None else 0
         phase, note = self._agent.phase.value, self._note(now_ns)
-        self._link.send(Heartbeat(self._agent.run_id, phase, sent, acked, note, adjusted, sent_ns=now_ns))
+        delivery = self._delivery
+        self._link.send(
+            Heartbeat(self._agent.run_id, phase, delivery.sent, delivery.acked, note, adjusted, sent_ns=now_ns)
+        )
 
     def _note(self, now_ns: int) -> str:
         workers = self._workers
@@ -518,23 +480,8 @@ class Supervisor:
 
     def _pump(self) -> None:
         """Send what is due, as far as the line takes it."""
-        if self._hello_ns is not None:
-            return
-        now_ns = time.perf_counter_ns()
-        for book in self._books:
-            while (data := book.next_due(now_ns)) is not None and self._link.send_encoded(data):
-                book.was_sent(now_ns)
-
-    @property
-    def _books(self) -> list[Ledger]:
-        """Our own before those of earlier processes."""
-        return [*([self._ledger] if self._ledger is not None else []), *(book for book, _ in self._left)]
-
-    def _put_away(self) -> None:
-        """The spool of the run: what it still holds is for the next process."""
-        if self._spool is not None:
-            self._spool.close()
-            self._spool = None
+        if self._hello_ns is None:
+            self._delivery.pump(self._link.send_encoded)
 
     def _watch_load(self, now_ns: int) -> None:
         """The dead-man switch, and workers that do not stop."""
@@ -577,8 +524,8 @@ class Supervisor:
             if self._terms.join_s is not None and now_ns - self._began_ns > self._terms.join_s * NS_PER_S:
                 self._event(GaveUp(f"not taken in within {self._terms.join_s:.0f} s: {why}"))
             return
-        is_leaving, ledger = self._agent.is_leaving, self._ledger
-        if ledger is not None and not ledger.is_handed_over:
+        is_leaving = self._agent.is_leaving
+        if not self._delivery.owes_nothing:
             self._handed_ns = now_ns
         if is_leaving and now_ns - self._handed_ns > FAREWELL_NS:
             self._event(HandedOver())
@@ -587,8 +534,8 @@ class Supervisor:
             limit_s = 0.0  # its controller was the process that is gone, keys and port with it
         silent_ns = now_ns - self._link.heard_ns
         if self._agent.phase is Phase.FINISHED and silent_ns > limit_s * NS_PER_S:
-            lost = f"{ledger.last_seq - ledger.acked} deltas" if ledger is not None else "nothing"
-            self._event(GaveUp(f"the controller was silent for {silent_ns / NS_PER_S:.0f} s: {lost} not handed over"))
+            lost = f"{self._delivery.unacked} deltas not handed over"
+            self._event(GaveUp(f"the controller was silent for {silent_ns / NS_PER_S:.0f} s: {lost}"))
 
     def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """One whose failure is the agent's."""
@@ -601,11 +548,3 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._done.done():
             self._done.set_exception(error)
-
-
-def _spools(root: Path, agent: str) -> Spools | None:
-    try:
-        return Spools(root, agent)
-    except OSError as error:
-        log.warning("no spool in %s, what is not delivered is kept in memory: %s", root, error.strerror or error)
-        return None

@@ -584,9 +584,9 @@ async def test_an_agent_that_is_started_again_hands_over_what_the_one_before_had
         await until(lambda: len(s.controller.taken) >= 3)
         s.controller.is_mute = True
         before = len(s.controller.taken)
-        await until(lambda: s.agent._ledger is not None and s.agent._ledger.last_seq > before + 20)
-        assert s.agent._ledger is not None
-        last_seq = s.agent._ledger.last_seq
+        await until(lambda: s.agent._delivery.ledger is not None and s.agent._delivery.ledger.last_seq > before + 20)
+        assert s.agent._delivery.ledger is not None
+        last_seq = s.agent._delivery.ledger.last_seq
         s.running.cancel()
         await asyncio.gather(s.running, return_exceptions=True)
         s.controller.is_mute, s.controller.epoch = False, 2
@@ -595,7 +595,7 @@ async def test_an_agent_that_is_started_again_hands_over_what_the_one_before_had
         running = asyncio.create_task(again.run())
         try:
             await until(lambda: len(s.controller.taken) >= last_seq)
-            await until(lambda: not again._left)
+            await until(lambda: not again._delivery.has_left_over)
             assert {delta.epoch for delta in s.controller.taken} == {1}
             assert [delta.seq for delta in s.controller.taken] == list(range(len(s.controller.taken)))
             assert list((tmp_path / "spool").rglob("*.spool")) == []

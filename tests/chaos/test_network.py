@@ -67,7 +67,7 @@ async def test_all_that_a_network_can_do_in_one_run(tmp_path: Path, seed: int, s
             repeated = sum(run.sims.agents[f"sim.{n}"].repeat_itself() for n in range(4))
             await run.end()
             assert run.wrongs() == []
-            # A damaged connection costs 5.5 s, or 5 s where it is in its handshake: both, and its agent is given up a while.
+            # A damaged connection costs 5.5 s, one damaged in its handshake 5 s; after both its agent is given up.
             assert set(run.lost()) <= {f"sim.{n}" for n in range(11, 24, 4)}
             assert torn.counts["cuts"] > 0
             assert bent.counts["flips"] == 3
