@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -228,7 +228,7 @@ def _restored(folder: RunDir) -> Restored:
         overrides_json=overrides.to_json(),
     )
     books = Books(folder.run_id, assignment=manifest.assignment)
-    told = _Told(books, Adjustments.of(order.spec))
+    told = _Told(books, Adjustments.of(order.spec), run.t0_ns)
     for line in lines:
         told.take(line)
     told.end()
@@ -298,11 +298,12 @@ def _shared(folder: RunDir) -> bytes:
 class _Told:
     """What the other lines say: who took part, what they said at the end, and how the load was changed."""
 
-    def __init__(self, books: Books, adjustments: Adjustments) -> None:
-        self._books = books
+    def __init__(self, books: Books, adjustments: Adjustments, t0_ns: int | None) -> None:
+        self._books, self._t0_ns = books, t0_ns
         self.adjustments = adjustments
         self.members: tuple[Member, ...] = ()
         self.started_at: datetime | None = None
+        """T0 by the wall clock."""
         self.met = False
 
     def take(self, line: Mapping[str, object]) -> None:
@@ -337,8 +338,6 @@ class _Told:
                 books.load_ended_ns = msgspec.convert(line["at_ns"], int)
             case "rendezvous":
                 self.met = True
-            case "phase" if line.get("phase") == "running":
-                self.started_at = datetime.fromisoformat(line["at"])
             case kind if kind == HAPPENED:
                 self._happened(line)
 
@@ -355,6 +354,9 @@ class _Told:
 
     def _happened(self, line: Mapping[str, Any]) -> None:
         event, lost = line.get("event") or {}, self._books.lost
+        if self.started_at is None and self._t0_ns is not None and line["now_ns"] >= self._t0_ns:
+            since_t0 = timedelta(microseconds=(line["now_ns"] - self._t0_ns) / 1_000)
+            self.started_at = datetime.fromisoformat(line["at"]) - since_t0
         match line.get("name"):
             case "AgentLost" | "AgentRefused":
                 lost[event["agent"]] = event["text"]

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -234,6 +234,10 @@ def conducted(
         run.close()
 
 
+Conduct = Callable[[Path, str, Iterable[str], int, Sequence[str], str], AbstractContextManager[Conducted]]
+"""As `conducted`."""
+
+
 @dataclass(slots=True)
 class RealFleet:
     """One run of real agents against nginx."""
@@ -331,6 +335,7 @@ def real_fleet(
     start: bool = True,
     wait: int | None = None,
     network: Network | None = None,
+    conduct: Conduct = conducted,
 ) -> Iterator[RealFleet]:
     """The controller, its agents and their target; all gone when the block is left.
 
@@ -340,6 +345,7 @@ def real_fleet(
         start: False: the agents are started by the test.
         wait: for so many agents; otherwise for all that are named here.
         network: each agent is on its host there, and reaches controller and target by two links.
+        conduct: `conducted`, or `tests.chaos.served.served` for a controller that stays.
     """
     text = _SCENARIO.format(
         rows=round(rate_per_s * seconds) + 10,
@@ -355,7 +361,7 @@ def real_fleet(
         if network is not None:
             (folder / "allow.toml").write_text(_ALLOWED.format(host=host))
             target += ["--allow", str(folder / "allow.toml")]
-        run = stack.enter_context(conducted(folder, text, agents, wait or len(agents), target, listen))
+        run = stack.enter_context(conduct(folder, text, agents, wait or len(agents), target, listen))
         net = stack.enter_context(chaos_proxy(run.address, seed))
         fleet = RealFleet(run, rate_per_s, seconds, net, nginx, network)
         stack.callback(fleet.close)

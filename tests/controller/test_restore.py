@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,20 @@ async def test_changes_of_the_load_are_told_to_who_missed_them_and_the_end_stand
     rows = result.summary["adjustments"]
     assert isinstance(rows, list)
     assert [(row["kind"], row["by"]) for row in rows] == [("scale", "alice"), ("pause", ""), ("resume", "")]
+
+
+async def test_when_a_run_began_is_known_though_the_line_that_tells_it_was_late(run: Restarts) -> None:
+    run.begin()
+    await run.started()
+    t0_ns = run.conductor.run.t0_ns
+    await run.kill()
+    restored = restore(run.conductor.run_dir)
+    restored.folder.close()
+    late = next(line for line in restored.folder.read_events() if line.get("name") == "Tick")
+    assert t0_ns is not None
+    late_s = (int(str(late["now_ns"])) - t0_ns) / 1e9
+    assert late_s > 0.1
+    assert restored.started_at == datetime.fromisoformat(str(late["at"])) - timedelta(seconds=round(late_s, 6))
 
 
 async def test_a_fin_of_before_is_still_there(run: Restarts) -> None:

@@ -1,0 +1,109 @@
+"""A run of a controller that stays (`loadgen controller`): killed, and resumed, while its client watches on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loadgen.wire.keyfolder import add_agent, init_keys
+from tests.chaos.fleet import Conducted, end_family, wait_until
+
+__all__ = ["Served", "served"]
+
+_READY = "agents come to"
+
+
+@dataclass(slots=True)
+class Served(Conducted):
+    """The run that a client has ordered: it is over when the client is, however often the controller died."""
+
+    clients: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """The one that ordered it, once it has."""
+    crashes: int = 0
+    """How often the controller ended unasked."""
+
+    @property
+    def is_over(self) -> bool:
+        return any(client.poll() is not None for client in self.clients)
+
+    def end(self, within_s: float = 120) -> int:
+        wait_until(lambda: self.mend() or self.is_over, within_s, f"the end of the run\n{self.said}")
+        return self.clients[0].wait(1)
+
+    @property
+    def said(self) -> str:
+        """To the client."""
+        return (self.folder / "client.out").read_text(errors="replace")
+
+    def kill(self) -> None:
+        """SIGKILL to the controller."""
+        self.controller.kill()
+        self.controller.wait(10)
+
+    def resume(self, within_s: float = 60) -> None:
+        """Another one, that is told nothing but the folder; returns when agents can come to it."""
+        before = self.output.count(_READY)
+        self.controller = _started(self.folder, "controller", "resume", "--runs-dir", str(self.folder / "runs"))
+        wait_until(lambda: self.output.count(_READY) > before, within_s, f"the controller is back\n{self.output}")
+
+    def mend(self) -> None:
+        """What whoever keeps a service does: start it again when it has ended. libzmq aborts now and then."""
+        if self.controller.poll() is not None and not self.is_over:
+            self.crashes += 1
+            self.resume()
+
+    def close(self) -> None:
+        for client in self.clients:
+            end_family(client)
+        end_family(self.controller)
+
+
+@contextmanager
+def served(
+    folder: Path,
+    scenario: str,
+    keys: Iterable[str],
+    wait: int,
+    options: Sequence[str] = (),
+    listen: str = "127.0.0.1",
+) -> Iterator[Served]:
+    """As `conducted`, of a controller that stays, with an API for this machine."""
+    path = folder / "scenario.py"
+    path.write_text(scenario)
+    init_keys(folder / "keys")
+    for name in keys:
+        add_agent(folder / "keys", name)
+    address, api = f"{listen}:{_free_port(listen)}", f"127.0.0.1:{_free_port('127.0.0.1')}"
+    command = ["controller", "--keys", str(folder / "keys"), "--listen", address, "--api", api]
+    process = _started(folder, *command, "--runs-dir", str(folder / "runs"))
+    run = Served(folder, process, folder / "keys", address)
+    with ExitStack() as stack:
+        stack.callback(run.close)
+        run.wait_for(_READY)
+        order = ["run", str(path), "--controller", api, "--wait", str(wait), *options]
+        run.clients.append(_started(folder, *order, out="client.out"))
+        wait_until(lambda: "run " in run.said or run.is_over, 60, "the run is taken")
+        assert not run.is_over, run.said
+        yield run
+
+
+def _started(folder: Path, *words: str, out: str = "controller.out") -> subprocess.Popen[bytes]:
+    with (folder / out).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "loadgen_controller.cli", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as probe:
+        return int(probe.getsockname()[1])
