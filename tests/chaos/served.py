@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +34,12 @@ class Served(Conducted):
         return any(client.poll() is not None for client in self.clients)
 
     def end(self, within_s: float = 120) -> int:
-        wait_until(lambda: self.mend() or self.is_over, within_s, f"the end of the run\n{self.said}")
+        deadline = time.monotonic() + within_s
+        while not self.is_over:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the run does not end\n{self.said}")
+            self.mend()
+            time.sleep(0.1)
         return self.clients[0].wait(1)
 
     @property
