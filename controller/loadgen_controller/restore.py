@@ -23,6 +23,8 @@ from typing import Any, Final
 
 import msgspec
 
+from loadgen.allow import AllowList
+from loadgen.dsl.allowed import Limits
 from loadgen.dsl.spec import Overrides, PlanSpec
 from loadgen.errors import StorageError, UsageError, WireError
 from loadgen.measure.exemplar import Failure
@@ -131,6 +133,8 @@ class _Manifest(msgspec.Struct, frozen=True):
     assignment: Assignment | None
     agents_wanted: int = 0
     has_fuse: bool = True
+    allowed: AllowList | None = None
+    limits: Limits = Limits()
     boot: str = ""
     by: str = ""
 
@@ -225,6 +229,8 @@ def _restored(folder: RunDir) -> Restored:
         placement="fleet",
         signature=signature,
         has_fuse=manifest.has_fuse,
+        allow=manifest.allowed,
+        limits=manifest.limits,
         overrides_json=overrides.to_json(),
     )
     books = Books(folder.run_id, assignment=manifest.assignment)

@@ -73,6 +73,8 @@ def manifest(
         "interval_ns": order.spec.interval_ns,
         "overrides": msgspec.json.decode(order.overrides_json or b"{}"),
         "has_fuse": order.has_fuse,
+        "allowed": None if order.allow is None else msgspec.to_builtins(order.allow),
+        "limits": msgspec.to_builtins(order.limits),
         "bundle": {
             "sha256": order.bundle_sha256,
             "bytes": len(order.bundle),

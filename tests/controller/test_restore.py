@@ -7,11 +7,13 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from loadgen.allow import AllowList, Entry
+from loadgen.dsl.allowed import Limits
 from loadgen.errors import ExitCode, StorageError, UsageError
 from loadgen.measure.rundir import RunDir
 from loadgen.profiles.profile import ArrivalProfile
@@ -43,8 +45,9 @@ class Restarts:
         self.station.start()
         self._agents: list[FakeAgent] = []
 
-    def begin(self, agents: int = 2, **other: object) -> None:
-        order = replace(order_of(**other), agents=agents)
+    def begin(self, agents: int = 2, *, allow: AllowList | None = None, **other: object) -> None:
+        limits = Limits() if allow is None else Limits.of(allow.allow)
+        order = replace(order_of(**other), agents=agents, allow=allow, limits=limits)
         self._conduct(Conductor(order, self.station, runs_dir=self.runs_dir))
 
     def _conduct(self, conductor: Conductor) -> None:
@@ -239,6 +242,21 @@ async def test_when_a_run_began_is_known_though_the_line_that_tells_it_was_late(
     late_s = (int(str(late["now_ns"])) - t0_ns) / 1e9
     assert late_s > 0.1
     assert restored.started_at == datetime.fromisoformat(str(late["at"])) - timedelta(seconds=round(late_s, 6))
+
+
+async def test_the_allow_list_and_the_caps_of_before_still_hold(run: Restarts) -> None:
+    listed = AllowList(
+        allow=(Entry(host="127.0.0.1", owner="the shop", expires=date(2099, 12, 31), max_requests_per_s=150),)
+    )
+    run.begin(allow=listed)
+    a, b = await run.started()
+    await run.kill()
+    await run.take_up()
+    await run.back(a, b)
+    assert (run.conductor.order.allow, run.conductor.order.limits) == (listed, Limits(max_requests_per_s=150))
+    with pytest.raises(UsageError, match="admits 150 requests/s"):
+        run.conductor.adjust(Wish("scale", factor=1_000))
+    await end(run, a, b)
 
 
 async def test_a_fin_of_before_is_still_there(run: Restarts) -> None:
