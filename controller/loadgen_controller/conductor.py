@@ -188,14 +188,14 @@ class Conductor:
             self._journal.event(BEGUN, **begun(self._run))
         else:
             self._run = restored.run
-        self._meetings = Meetings()
+        self._meetings = Meetings() if restored is None else restored.meetings
         spec = order.spec
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
         self._fuse = FuseWatch(order.has_fuse)
         self._pacing = Pacing(spec.interval_ns)
-        adjustments = None if restored is None else restored.adjustments
-        self._driving = Driving(self, self._books, self._fleet, self._journal, self._clock, adjustments)
+        known = () if restored is None else (restored.adjustments, restored.helms)
+        self._driving = Driving(self, self._books, self._fleet, self._journal, self._clock, *known)
         self._aborts.until(self.end_ns)
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
@@ -436,6 +436,8 @@ class Conductor:
         now_ns = self._clock()
         self._step(Resumed(now_ns + _GRACE_NS))
         self._step(Tick(now_ns))
+        for agent in (*self._run.lost, *self._run.fins):
+            self._meet(AgentGone(agent))
         if why := restored.hopeless:
             self.tell(StopRequested(why, now=self._run.t0_ns is None))
 
@@ -574,6 +576,7 @@ class Conductor:
                 users=release.users,
                 at_ns=release.at_ns - self._run.t0_ns,
                 agents=dict(release.counts),
+                release=release,
             )
 
     def _assign(self, agents: tuple[str, ...]) -> None:

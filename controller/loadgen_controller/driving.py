@@ -71,14 +71,15 @@ class Driving:
         journal: Journal,
         clock: Callable[[], int],
         adjustments: Adjustments | None = None,
+        helms: Helms | None = None,
     ) -> None:
-        """adjustments: what a controller before this one has made of the load."""
+        """adjustments, helms: what a controller before this one has made of the load, and why."""
         self._desk, self._books, self._fleet, self._journal, self._clock = desk, books, fleet, journal, clock
         spec = desk.order.spec
         self.adjustments = Adjustments.of(spec) if adjustments is None else adjustments
         self.spec: PlanSpec = self.adjustments.in_force(spec)
         """The plan, with its loads as they are now."""
-        self.helms = Helms(spec, books.run_id)
+        self.helms = Helms(spec, books.run_id) if helms is None else helms
         self.changes: deque[str] = deque(maxlen=3)
         """The last of them, for who watches; the report tells all."""
         self._joining: dict[str, int] = {}
@@ -181,8 +182,12 @@ class Driving:
         if not self.helms or assignment is None or run.phase is not Phase.RUNNING:
             return
         before, done = self.helms.troubles, run.merged | run.fins
+        known = [len(helm.looks) for helm in self.helms.helms]
         for ask in self.helms.tick(merge, assignment, run.live, done, self._since_t0_ns(), self.adjustments):
             self._desk.say(ask.agent, ask.message)
+        for helm, first in zip(self.helms.helms, known, strict=True):
+            for look in helm.looks[first:]:
+                self._journal.event("look", load=helm.load, next_k=helm.next_k, look=look)
         self._say_troubles(before)
 
     def steered(self, agent: str, steered: Steered) -> None:
@@ -222,6 +227,7 @@ class Driving:
         self._journal.event(
             "steered",
             load=load_name(self._desk.order.spec, turn.load),
+            lane=turn.load,
             at_ns=at_ns,
             rate_per_s=rate,
             looks=turn.looks,

@@ -175,6 +175,24 @@ class Helms:
         for helm in self.helms:
             helm.turns += helm.load == turn.load
 
+    def seen_before(self, load: int, next_k: int, look: Look) -> None:
+        """What a controller before this one has seen; each is told once, in order."""
+        for helm in self.helms:
+            if helm.load == load:
+                helm.looks.append(look)
+                helm.next_k = next_k
+                for part in look.parts:
+                    place = part.objective, part.journey
+                    helm.bad[place] = helm.bad.get(place, 0) + part.bad
+
+    def turned_before(self, turn: Turn) -> None:
+        """What a controller before this one has decided; each is told once, in order."""
+        for helm in self.helms:
+            if helm.load == turn.load:
+                helm.decided, helm.why, helm.is_over = turn.looks, turn.why, turn.rate_per_s is None
+                helm.rate_per_s = helm.rate_per_s if turn.rate_per_s is None else turn.rate_per_s
+        self.turned(turn)
+
     # -- asking -----------------------------------------------------------------------------------
 
     def _ask(self, helm: Helm, reporting: Sequence[str], clock_ns: int) -> Ask:

@@ -33,6 +33,7 @@ __all__ = [
     "Seat",
     "Tick",
     "Told",
+    "met_before",
     "step",
 ]
 
@@ -265,6 +266,27 @@ def _again(meetings: Meetings, now_ns: int) -> Moved:
             effects.append(Release(key, point.groups, point.users, queue.at_ns, upto, again=True))
         changed[key] = replace(point, queues=queues)
     return (replace(meetings, points={**meetings.points, **changed}) if changed else meetings), tuple(effects)
+
+
+def met_before(meetings: Meetings, release: Release) -> Meetings:
+    """As it was after a release that a controller before this one has decided; each is told once, in order.
+
+    Who waits is not known then: workers tell it again. That they were let go they may not have heard.
+    """
+    point = meetings.points.get(release.key) or Point(release.users)
+    queues, lives = dict(point.queues), dict(meetings.lives)
+    for seat, life, upto in release.upto:
+        lives[seat] = max(life, lives.get(seat, 0))
+        if life == lives[seat]:
+            queues[seat] = Queue(life, arrived=upto, upto=upto, at_ns=release.at_ns)
+    point = replace(
+        point,
+        groups=release.group,
+        met=point.met + release.users,
+        queues={seat: queue for seat, queue in queues.items() if queue.life == lives[seat]},
+    )
+    point = replace(point, unheard=frozenset(seat for seat, queue in point.queues.items() if queue.is_unheard))
+    return replace(meetings, points={**meetings.points, release.key: point}, lives=lives)
 
 
 # -- points ------------------------------------------------------------------------------------

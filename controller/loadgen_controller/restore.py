@@ -28,6 +28,7 @@ from loadgen.dsl.allowed import Limits
 from loadgen.dsl.spec import Overrides, PlanSpec
 from loadgen.errors import StorageError, UsageError, WireError
 from loadgen.measure.exemplar import Failure
+from loadgen.measure.look import Look
 from loadgen.measure.merge import Accepted, Merge
 from loadgen.measure.rundir import RunDir, list_runs, storage_error
 from loadgen.profiles.stage import Stage
@@ -38,7 +39,9 @@ from loadgen_controller.adjusting import Adjustments, Wish
 from loadgen_controller.assign import Assignment
 from loadgen_controller.books import Books
 from loadgen_controller.fleet import Member
+from loadgen_controller.helm import Helms, Turn
 from loadgen_controller.order import Order
+from loadgen_controller.rendezvous import Meetings, Release, met_before
 from loadgen_controller.replay import HAPPENED, replay
 from loadgen_controller.run import Phase, Run
 
@@ -78,8 +81,10 @@ class Restored:
     members: tuple[Member, ...]
     created_at: datetime
     started_at: datetime
-    met: bool
-    """Users have met at a rendez-vous."""
+    helms: Helms
+    """What was seen of steered loads, and decided."""
+    meetings: Meetings
+    """Who has met at rendez-vous."""
     by: str
     """Who started it."""
     away_s: float = 0.0
@@ -100,10 +105,6 @@ class Restored:
         """Why it ends now that it is taken up; empty where it goes on."""
         if self.run.phase in (Phase.WAITING, Phase.PREPARING, Phase.SETTING_UP):
             return "the controller was started anew before the load had begun"
-        if any(lane.steering is not None for lane in self.order.spec.lanes):
-            return "the controller was started anew, and how the load was steered is not known any more"
-        if self.met:
-            return "the controller was started anew, and who had met whom is not known any more"
         return ""
 
 
@@ -234,7 +235,7 @@ def _restored(folder: RunDir) -> Restored:
         overrides_json=overrides.to_json(),
     )
     books = Books(folder.run_id, assignment=manifest.assignment)
-    told = _Told(books, Adjustments.of(order.spec), run.t0_ns)
+    told = _Told(books, Adjustments.of(order.spec), Helms(order.spec, folder.run_id), run.t0_ns)
     for line in lines:
         told.take(line)
     told.end()
@@ -249,7 +250,8 @@ def _restored(folder: RunDir) -> Restored:
         members=told.members,
         created_at=manifest.created_at,
         started_at=told.started_at or manifest.created_at,
-        met=told.met,
+        helms=told.helms,
+        meetings=told.meetings,
         by=manifest.by,
     )
 
@@ -304,13 +306,13 @@ def _shared(folder: RunDir) -> bytes:
 class _Told:
     """What the other lines say: who took part, what they said at the end, and how the load was changed."""
 
-    def __init__(self, books: Books, adjustments: Adjustments, t0_ns: int | None) -> None:
+    def __init__(self, books: Books, adjustments: Adjustments, helms: Helms, t0_ns: int | None) -> None:
         self._books, self._t0_ns = books, t0_ns
-        self.adjustments = adjustments
+        self.adjustments, self.helms = adjustments, helms
+        self.meetings = Meetings()
         self.members: tuple[Member, ...] = ()
         self.started_at: datetime | None = None
         """T0 by the wall clock."""
-        self.met = False
 
     def take(self, line: Mapping[str, object]) -> None:
         try:
@@ -342,8 +344,12 @@ class _Told:
                 self._reassigned(line["generation"], line["at_ns"], tuple(shares.values()))
             case "load ended":
                 books.load_ended_ns = msgspec.convert(line["at_ns"], int)
+            case "look":
+                self.helms.seen_before(int(line["load"]), int(line["next_k"]), msgspec.convert(line["look"], Look))
+            case "steered":
+                self.helms.turned_before(Turn(line["lane"], line["rate_per_s"], line["why"], line["looks"]))
             case "rendezvous":
-                self.met = True
+                self.meetings = met_before(self.meetings, msgspec.convert(line["release"], Release))
             case kind if kind == HAPPENED:
                 self._happened(line)
 

@@ -199,3 +199,35 @@ def test_an_error_or_silence_leaves_the_rate_and_is_told() -> None:
     fleet.tick(6.1)
 
     assert fleet.helms.troubles == {0: "no answer of hold p(99) < 300ms for 6 s; the rate stays 20.0/s"}
+
+
+def test_a_controller_that_is_started_anew_goes_on_with_what_was_seen_and_decided() -> None:
+    fleet = Fleet()
+    fleet.both(10, 400)
+    fleet.tick(1.1)
+    turn = fleet.answered("a", known=1, rate_per_s=30.0, why="growing")
+    assert isinstance(turn, Turn)
+    fleet.helms.turned(turn)
+    fleet.both(10)
+    fleet.tick(2.1)
+    (before,) = fleet.helms.helms
+
+    fleet.helms = Helms(SPEC, "run")
+    for k, look in enumerate(before.looks, 1):
+        fleet.helms.seen_before(0, k, msgspec.convert(msgspec.json.decode(msgspec.json.encode(look)), type(look)))
+    fleet.helms.turned_before(turn)
+
+    (anew,) = fleet.helms.helms
+    for name in ("looks", "rate_per_s", "why", "decided", "turns", "next_k", "is_over", "bad"):
+        assert getattr(anew, name) == getattr(before, name), name
+    fleet.both(10, 10)
+    (ask,) = fleet.tick(3.1)
+    assert (ask.agent, ask.message.first, ask.message.count) == ("a", 0, 3)
+    assert fleet.answered("a", known=3, rate_per_s=30.0, why="growing") == Turn(0, 30.0, "growing", 3)
+
+
+def test_a_load_that_was_over_stays_so() -> None:
+    fleet = Fleet()
+    fleet.helms.turned_before(Turn(0, None, "done", 1))
+    fleet.both(10)
+    assert fleet.tick(1.1) == []

@@ -23,6 +23,7 @@ from loadgen_controller.rendezvous import (
     Seat,
     Tick,
     Told,
+    met_before,
     step,
 )
 
@@ -291,3 +292,32 @@ def test_without_any_trouble_every_group_is_whole(comings: list[tuple[Seat, int]
             while fleet.down:
                 fleet.deliver_down(0)
     assert len(fleet.went) == 10 * len(fleet.groups) == fleet.users - fleet.users % 10
+
+
+def test_a_controller_that_is_started_anew_lets_nobody_go_twice_and_goes_on_counting() -> None:
+    before, effects = walk(told(A, 7), told(B, 9), told(A, 11, 7))
+    meetings = Meetings()
+    for effect in effects:
+        assert isinstance(effect, Release)
+        meetings = met_before(meetings, effect)
+    point = meetings.points[KEY]
+    assert (point.groups, point.met, point.waiting) == (2, 20, 0)
+    meetings, effects = walk(told(A, 11, 7), told(B, 9, 3), meetings=meetings)
+    assert effects == [], "all of them were let go, though they have not heard it"
+    assert meetings.points[KEY].waiting == before.points[KEY].waiting == 0
+    _, effects = walk(Tick(AGAIN_NS), meetings=meetings)
+    assert [(one.upto, one.again) for one in effects if isinstance(one, Release)] == [
+        (((A, 0, 11),), True),
+        (((B, 0, 9),), True),
+    ]
+    _, effects = walk(told(A, 21, 11), meetings=meetings)
+    assert released(effects) == [(3, ((A, 0, 21),))]
+
+
+def test_of_a_worker_that_was_replaced_only_the_newest_process_is_known() -> None:
+    meetings = met_before(Meetings(), Release(KEY, 1, 10, 0, ((A, 0, 10),)))
+    meetings = met_before(meetings, Release(KEY, 2, 10, 0, ((A, 1, 10),)))
+    meetings = met_before(meetings, Release(KEY, 3, 10, 0, ((B, 0, 10),)))
+    assert (meetings.lives[A], meetings.points[KEY].queues[A].life, meetings.points[KEY].groups) == (1, 1, 3)
+    _, effects = walk(told(A, 20, 10, life=1), meetings=meetings)
+    assert released(effects) == [(4, ((A, 1, 20),))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -16,16 +17,29 @@ from loadgen.allow import AllowList, Entry
 from loadgen.dsl.allowed import Limits
 from loadgen.errors import ExitCode, StorageError, UsageError
 from loadgen.measure.rundir import RunDir
+from loadgen.measure.waiting import WaitingAt
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.units import NS_PER_S
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
-from loadgen.wire.messages import Adjust, Reassign, SetUp, SetUpDone, StartAt, TearDown, TornDown, Welcome
+from loadgen.wire.messages import (
+    Adjust,
+    Reassign,
+    ReleaseAt,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    TearDown,
+    TornDown,
+    Waiting,
+    Welcome,
+)
 from loadgen_controller.adjusting import Wish
 from loadgen_controller.conductor import Conductor, Result
 from loadgen_controller.judging.reread import reread
 from loadgen_controller.restore import restore, unfinished
 from loadgen_controller.run import Phase
+from loadgen_controller.screen.view import PointView
 from loadgen_controller.station import Station
 from tests.controller.conftest import JumpingClock, order_of
 from tests.support.fake_agent import FakeAgent
@@ -326,6 +340,29 @@ async def test_shares_that_were_moved_stay_moved_and_are_told_to_who_missed_it(r
     await run.back(a)
     await a.beat(adjusted=0)
     assert await a.next(Reassign) == moved
+
+
+async def test_who_has_met_whom_is_still_known(run: Restarts) -> None:
+    def at_sale(arrived: int, gone: int = 0) -> Waiting:
+        return Waiting(run.conductor.run_id, 0, 0, (WaitingAt(0, "sale opens", 10, arrived, gone),))
+
+    run.begin()
+    a, b = await run.started()
+    await a.send(at_sale(7))
+    await b.send(at_sale(8))
+    (first,) = [await b.next(ReleaseAt)]
+    await run.kill()
+    await run.take_up()
+    await run.back(a, b)
+    assert run.conductor.view().points == (PointView("", "sale opens", 0, 10, 1),)
+    await a.send(at_sale(12, 7))
+    await b.send(at_sale(8))  # it has not heard
+    await until(lambda: run.conductor.view().points == (PointView("", "sale opens", 0, 10, 2),))
+    second = await b.next(ReleaseAt, lambda release: release.upto > first.upto)
+    assert (first.upto, second.upto) == (3, 8)
+    result = await end(run, a, b)
+    lines = map(json.loads, (result.run_dir / "events.jsonl").read_text().splitlines())
+    assert [line["group"] for line in lines if line["kind"] == "rendezvous"] == [1, 2]
 
 
 async def test_another_process_of_the_name_is_another_epoch(run: Restarts) -> None:
