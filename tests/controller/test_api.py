@@ -198,9 +198,9 @@ LEAST = {
 async def refusal(address: str, name: str, *metadata: tuple[str, str]) -> grpc.StatusCode:
     """What a bare call of the method comes to: UNKNOWN stands for whatever it says once it is let in."""
     async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.stream_stream(f"/{SERVICE}/{name}")
+        call = channel.unary_stream(f"/{SERVICE}/{name}")  # one message goes with the call itself, whatever is answered
         try:
-            async for _ in call(iter([b""]), metadata=metadata, timeout=10):
+            async for _ in call(b"", metadata=metadata, timeout=10):
                 break
         except grpc.aio.AioRpcError as error:
             return error.code()

@@ -427,9 +427,13 @@ async def test_who_has_left_comes_back_with_the_same_row_and_the_next_iteration(
     room, stop = Room(), asyncio.Event()
     drive = closed(room, 2, 40 * MS)
     driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
-    await reached(room, 90 * MS)  # all have left
-    drive.adjust(40 * MS, (Stage(2, 2, 10 * S),))
-    await reached(room, 150 * MS)
+    await reached(room, 90 * MS)
+    async with asyncio.timeout(10):
+        while room.pool.users:  # until all have left
+            await asyncio.sleep(0.002)
+        drive.adjust(40 * MS, (Stage(2, 2, 3600 * S),))
+        while not all(life.seen for life in room.lives[2:4]) or len(room.lives) < 4:
+            await asyncio.sleep(0.002)
     stop.set()
     await driving
     room.clock.close()

@@ -22,6 +22,7 @@ from typer.testing import Result
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
 from tests.cli.test_commands import loadgen
+from tests.support.run import DATA
 from tests.support.target import running_target
 
 SCENARIO = """
@@ -62,8 +63,8 @@ class Service:
         assert result.exit_code == exit_code, result.output
         return result
 
-    def order(self, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(self.folder / "look.py")]
+    def order(self, *options: str, plan: str = "look.py") -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(self.folder / plan)]
         return subprocess.Popen([*command, *options, *self.there], stdout=subprocess.PIPE, text=True)
 
     def working(self) -> set[str]:
@@ -212,6 +213,33 @@ def test_a_controller_that_is_killed_four_times_loses_nothing(
     service: Service, record_property: Callable[[str, object], None]
 ) -> None:
     record_property("seen", exact_after_kills(service, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F4", "SIGKILL once, a steered load")
+def test_a_steered_load_goes_on_from_what_was_seen_before_its_controller_was_killed(
+    service: Service, record_property: Callable[[str, object], None]
+) -> None:
+    plans = (DATA / "steered.py").read_text().replace('regions=("a", "b")', 'regions={"eu": 1}')
+    (service.folder / "steered.py").write_text(plans)
+    with running_target("--no-latency") as target:
+        options = ("--target", target.url, "--wait", "2")
+        with service.order(*options, plan="steered.py:stairs") as client:
+            run_id = line_of(client, r"run (\S+) at")[1]
+            line_of(client, r"[1-9]\d*\.\d/s of 20")
+            service.kill_and_resume()
+            assert client.stdout is not None
+            client.stdout.read()
+            client.wait(60)
+        served = target.stats()["requests"]
+    summary = service.summary(run_id)
+    events = [json.loads(line) for line in (service.folder / "runs" / run_id / "events.jsonl").open()]
+    assert sum(event["kind"] == "taken up" for event in events) == 1
+    assert [event["rate_per_s"] for event in events if event["kind"] == "steered"] == [20.0, 40.0, None]
+    (steering,) = summary["steering"]
+    assert (steering["why"], steering["turns"], steering["verdict"]) == ("up all stairs", 3, "found")
+    assert summary["requests"]["finished"] == served
+    record_property("seen", f"10, 20, 40/s and its own end, as without; {served} requests at the target and here")
 
 
 def exact_after_kills(service: Service, kills: int) -> str:
