@@ -200,6 +200,8 @@ class Conductor:
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
         """What was raised while the station handed something in."""
+        self._members: tuple[tuple[str, ...], frozenset[str]] = (), frozenset()
+        """`run.members`, as they are and to look one up."""
         self._is_deaf = False
         """Nothing more is taken in: the folder is being sealed."""
         self._bug = ""
@@ -385,7 +387,7 @@ class Conductor:
         run = self._run
         if phase in ("idle", "ready") and agent in run.joining:
             self.say(agent, self._prepare_of(agent))
-        if agent not in run.live:
+        if not self._is_live(agent):
             return
         self._driving.beating(agent, phase, adjusted)
         if phase == "idle" and run.phase is Phase.PREPARING:
@@ -395,6 +397,12 @@ class Conductor:
         elif phase == "running" and (run.phase is Phase.FINISHING or (run.phase is Phase.DRAINING and run.ends)):
             text = run.ends[-1].detail if run.ends else "the run is over"
             self.say(agent, self._stop_of(text, run.phase is Phase.FINISHING))
+
+    def _is_live(self, agent: str) -> bool:
+        """As `agent in run.live`, which takes as long as there are agents: too long for each heartbeat of each."""
+        if self._members[0] is not self._run.members:
+            self._members = self._run.members, frozenset(self._run.members)
+        return agent in self._members[1] and agent not in self._run.lost
 
     def steered(self, agent: str, steered: Steered) -> None:
         self._driving.steered(agent, steered)

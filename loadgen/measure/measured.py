@@ -10,6 +10,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from loadgen.measure.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
 from loadgen.measure.histogram import Counts, Histogram
 from loadgen.measure.series import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
@@ -39,7 +42,7 @@ _Group = tuple[Kind, str, str | None, str | None, Metric, bool]
 class Catalogue:
     """Which number stands for which (region, series); numbers are given once and never change."""
 
-    __slots__ = ("_cache", "groups", "names", "numbers")
+    __slots__ = ("_cache", "_requests", "groups", "names", "numbers")
 
     def __init__(self) -> None:
         self.numbers: dict[tuple[str, SeriesKey], int] = {}
@@ -47,6 +50,14 @@ class Catalogue:
         self.groups: dict[_Group, list[int]] = {}
         """Series that differ only in outcome, censoring, tags and region."""
         self._cache: dict[tuple[object, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._requests: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+
+    @property
+    def requests(self) -> npt.NDArray[np.bool_]:
+        """By number, whether it is of requests' response times: one value for each finished request."""
+        if len(self._requests) < len(self.names):
+            self._requests = np.array([k.kind == "request" and k.metric == "response" for _, k in self.names])
+        return self._requests
 
     def number(self, region: str, key: SeriesKey) -> int:
         found = self.numbers.get((region, key))

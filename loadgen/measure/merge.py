@@ -156,12 +156,7 @@ class Merge(Measured):
         self._add(region, checked, index, stats)
         epoch.next_seq += 1
         epoch.recorded += int(checked.stats.n.sum())
-        names = self._catalogue.names
-        epoch.request_values += sum(
-            n
-            for number, n in zip(stats.series.tolist(), stats.n.tolist(), strict=True)
-            if (key := names[number][1]).kind == "request" and key.metric == "response"
-        )
+        epoch.request_values += int(stats.n[self._catalogue.requests[stats.series]].sum())
         epoch._counters = add_up(epoch._counters, checked.counters)
         _cover(epoch.spans, delta.start_ns, delta.end_ns)
         self.due.add(delta.agent, delta.due)

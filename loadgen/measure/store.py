@@ -74,13 +74,12 @@ class Store:
         self._grow_series(int(stats.series.max()) + 1)
         rows = index >> _BITS
         table = self._table.reshape(-1)
-        pages = table[rows]
-        if (pages < 0).any():
+        pages = table.take(rows)
+        if pages.min() < 0:
             self._allocate(np.unique(rows[pages < 0]))
-            pages = table[rows]
-        self._pages.reshape(-1)[(pages.astype(np.int64) << _BITS) | (index & (_PAGE - 1))] += counts.astype(
-            self._pages.dtype, copy=False
-        )
+            pages = table.take(rows)
+        at = (pages.astype(np.int64) << _BITS) | (index & (_PAGE - 1))
+        np.add.at(self._pages.reshape(-1), at, counts.astype(self._pages.dtype, copy=False))
         series = stats.series
         self._n[series] += stats.n
         self._sum_us[series] += stats.sum_us

@@ -6,6 +6,7 @@ whole: lengths, order, unknown series, sums that are not those of the counts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, get_args
@@ -15,7 +16,7 @@ import numpy as np
 from loadgen.errors import WireError
 from loadgen.measure.coarse import MAX_INTERVALS
 from loadgen.measure.custom import check_custom
-from loadgen.measure.delta import COUNTER_NAMES, Delta, SeriesStats
+from loadgen.measure.delta import COUNTER_NAMES, Delta, SeriesStats, StatsColumns
 from loadgen.measure.due import check_due
 from loadgen.measure.exemplar import check_exemplars
 from loadgen.measure.histogram import MAX_NS, SLOTS, Counts
@@ -30,6 +31,9 @@ MAX_SERIES: Final = (1 << 32) // SLOTS
 
 MAX_WORKERS: Final = 1_024
 """Of one agent."""
+
+_MANY: Final = (1 << 63) // (MAX_NS + 1)
+"""So many values of an hour each do not overflow 64 bits of ns."""
 
 _counter_values = attrgetter(*COUNTER_NAMES)
 _KINDS: Final = frozenset(get_args(Kind))
@@ -93,13 +97,36 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     return Wellformed(pair_series, index - pair_series * SLOTS, counts, stats, counters)
 
 
-def _stats(name: str, stats: tuple[SeriesStats, ...]) -> Stats:
-    for s in stats:
-        if not 0 <= s.min_ns <= s.max_ns <= MAX_NS or not 0 < s.n * s.min_ns + 1 <= s.sum_ns + 1 <= s.n * s.max_ns + 1:
-            raise WireError(f"{name} has impossible sums: {s}")
+def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
+    columns = StatsColumns.of(stats)
+    try:
+        table = np.array(columns.columns, dtype=np.int64)
+    except OverflowError:
+        return _long_stats(name, stats)
+    series, n, sum_ns, min_ns, max_ns = table
+    if len(series) and int(n.max()) > _MANY:
+        return _long_stats(name, stats)
+    is_possible = (0 <= min_ns) & (min_ns <= max_ns) & (max_ns <= MAX_NS) & (0 <= n)
+    if not (is_possible & (n * min_ns <= sum_ns) & (sum_ns <= n * max_ns)).all():
+        raise WireError(f"{name} has impossible sums: {next(one for one in stats if not _is_possible(one))}")
+    if (series[1:] <= series[:-1]).any():
+        series, n, sum_ns, min_ns, max_ns = table[:, np.argsort(series, kind="stable")]
+    return Stats(series, n, *np.divmod(sum_ns, 1_000), min_ns, max_ns)
+
+
+def _long_stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
+    """The same where a sum or a product may not fit into 64 bits."""
+    for one in stats:
+        if not _is_possible(one):
+            raise WireError(f"{name} has impossible sums: {one}")
     rows = sorted((s.series, s.n, *divmod(s.sum_ns, 1_000), s.min_ns, s.max_ns) for s in stats)
     try:
         columns = np.array(rows, dtype=np.int64).reshape(-1, 6).T
     except OverflowError:
         raise WireError(f"{name} has sums beyond all measure") from None
     return Stats(*columns)
+
+
+def _is_possible(s: SeriesStats) -> bool:
+    """`n` values between its least and its greatest can have this sum."""
+    return 0 <= s.min_ns <= s.max_ns <= MAX_NS and 0 <= s.n * s.min_ns <= s.sum_ns <= s.n * s.max_ns

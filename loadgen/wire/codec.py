@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from google.protobuf.message import Message as Proto
 
 from loadgen.errors import Fault, WireError
 from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
+from loadgen.measure.delta import Counters, Delta, Health, StatsColumns, WorkerHealth
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import Exemplar, Failure
 from loadgen.measure.look import Look, Part
@@ -182,6 +183,9 @@ class _Kind:
         names = [f.name for f in fields(message)]
         self.plain = tuple(name for name in names if name not in special)
         self.floats = tuple(f.name for f in fields(message) if f.type == "float")
+        self._all = attrgetter(*names) if len(names) > 1 else lambda proto: (getattr(proto, names[0]),)
+        self._float_places = tuple((names.index(name), name) for name in self.floats)
+        self._special_places = tuple((names.index(name), read) for name, (_, read) in special.items())
         self.texts = tuple(f.name for f in fields(message) if f.type == "str")
 
     def write(self, message: Any) -> Proto:
@@ -196,12 +200,12 @@ class _Kind:
         return self.proto(**values)
 
     def read(self, proto: Any) -> Any:
-        values = {name: getattr(proto, name) for name in self.plain}
-        for name in self.floats:
-            _finite(values[name], name)
-        for name, (_, from_proto) in self.special.items():
-            values[name] = from_proto(getattr(proto, name))
-        return self.message(**values)
+        values = list(self._all(proto))  # in the order of the fields: by name it takes twice as long
+        for place, name in self._float_places:
+            _finite(values[place], name)
+        for place, from_proto in self._special_places:
+            values[place] = from_proto(values[place])
+        return self.message(*values)
 
 
 def _weights(values: Iterable[float]) -> tuple[float, ...]:
@@ -300,7 +304,7 @@ class _DeltaKind(_Kind):
 
     def write(self, message: Any) -> Proto:
         delta: Delta = message
-        stats = delta.stats
+        stats = StatsColumns.of(delta.stats)
         return pb.Delta(
             agent=_text(delta.agent),
             epoch=delta.epoch,
@@ -310,11 +314,11 @@ class _DeltaKind(_Kind):
             new_series=[_write_key(key) for key in delta.new_series],
             index=delta.index,
             count=delta.count,
-            stats_series=[s.series for s in stats],
-            stats_n=[s.n for s in stats],
-            stats_sum_ns=[s.sum_ns for s in stats],
-            stats_min_ns=[s.min_ns for s in stats],
-            stats_max_ns=[s.max_ns for s in stats],
+            stats_series=stats.series,
+            stats_n=stats.n,
+            stats_sum_ns=stats.sum_ns,
+            stats_min_ns=stats.min_ns,
+            stats_max_ns=stats.max_ns,
             counters=_COUNTERS.write(delta.counters),  # type: ignore[arg-type]
             health=_HEALTH.write(delta.health),  # type: ignore[arg-type]
             run_id=_text(delta.run_id),
@@ -341,7 +345,7 @@ class _DeltaKind(_Kind):
             new_series=tuple(map(_read_key, delta.new_series)),
             index=index,
             count=count,
-            stats=tuple(SeriesStats(*row) for row in zip(*columns, strict=True)),
+            stats=StatsColumns(*map(list, columns)),
             counters=_COUNTERS.read(delta.counters),
             health=_HEALTH.read(delta.health),
             run_id=delta.run_id,

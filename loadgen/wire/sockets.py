@@ -280,7 +280,8 @@ class Router:
         False: the peer is gone, or its queue is full.
         """
         try:
-            self._socket.send_multipart([identity, data], zmq.NOBLOCK)
+            self._socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)  # send_multipart takes twice as long for two
+            self._socket.send(data, zmq.NOBLOCK)
         except zmq.ZMQError as exc:
             if exc.errno not in (errno.EAGAIN, errno.EHOSTUNREACH):
                 raise FleetError(f"cannot send: {exc}") from exc

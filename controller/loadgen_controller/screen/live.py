@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import monotonic
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -25,6 +26,8 @@ from loadgen_controller.screen.printed import STYLES
 __all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]
 
 REFRESH_S = 0.25
+LOOKING_SHARE = 0.05
+"""Of the loop's time; then it is looked less often, down to once a second."""
 WIDE = 150
 """Columns from which on the last window stands beside the whole run."""
 
@@ -42,8 +45,9 @@ async def show(look: Callable[[], Figures], console: Console) -> None:
         return
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
+            began_s = monotonic()
             live.update(Screen(look()), refresh=True)
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(_pause_s(monotonic() - began_s))
 
 
 async def _lines(look: Callable[[], Figures], console: Console) -> None:
@@ -51,6 +55,7 @@ async def _lines(look: Callable[[], Figures], console: Console) -> None:
     phase = ""
     notices: set[str] = set()
     while True:
+        began_s = monotonic()
         figures = look()
         for notice in figures.notices:
             if notice not in notices:
@@ -62,7 +67,12 @@ async def _lines(look: Callable[[], Figures], console: Console) -> None:
         if figures.last_s and figures.last_n != shown:
             shown = figures.last_n
             console.print(Text(line(figures)), soft_wrap=True)
-        await asyncio.sleep(REFRESH_S)
+        await asyncio.sleep(_pause_s(monotonic() - began_s))
+
+
+def _pause_s(took_s: float) -> float:
+    """Until the next look. With very many agents a look is dear, and the loop is there for the agents first."""
+    return min(max(REFRESH_S, took_s / LOOKING_SHARE), 1.0)
 
 
 def line(f: Figures) -> str:

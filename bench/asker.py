@@ -1,0 +1,61 @@
+"""How late a controller's loop is at most, as an agent sees it: it asks for the time over and over."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from time import perf_counter_ns
+
+from loadgen.units import NS_PER_MS
+from loadgen.wire.codec import decode, encode
+from loadgen.wire.keys import load_agent
+from loadgen.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, ClockPing, ClockPong, Hello
+from loadgen.wire.sockets import Dealer
+
+__all__ = ["Asker"]
+
+_EACH_S = 0.01
+
+
+class Asker:
+    """An agent that has no part in the run, in a thread with a loop of its own; from its making on.
+
+    from_ns, to_ns: of `perf_counter_ns`; what was asked then counts.
+    """
+
+    def __init__(self, address: str, keys: Path, from_ns: int, to_ns: int) -> None:
+        self._worst_ns, self._answers, self._from_ns, self._to_ns = 0, 0, from_ns, to_ns
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask(address, keys)), name="asker")
+        self._thread.start()
+
+    def worst_ms(self) -> float:
+        """From a question to its answer, at most. Waits until `to_ns`.
+
+        Raises:
+            RuntimeError: there was no answer.
+        """
+        self._thread.join()
+        if not self._answers:
+            raise RuntimeError("the controller never said what time it is")
+        return self._worst_ns / NS_PER_MS
+
+    async def _ask(self, address: str, keys: Path) -> None:
+        dealer = Dealer(address, load_agent(keys), "asker", self._on_data)
+        serving = asyncio.create_task(dealer.serve())
+        hello = encode(Hello("asker", "elsewhere", PROTOCOL_MAJOR, PROTOCOL_MINOR, 1, "asker", 1))
+        while not dealer.send(hello):
+            await asyncio.sleep(_EACH_S)
+        while perf_counter_ns() < self._to_ns:
+            dealer.send(encode(ClockPing(perf_counter_ns())))
+            await asyncio.sleep(_EACH_S)
+        await asyncio.sleep(1)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        dealer.close()
+
+    def _on_data(self, data: bytes) -> None:
+        message, now_ns = decode(data), perf_counter_ns()
+        if isinstance(message, ClockPong) and message.agent_ns > self._from_ns:
+            self._answers += 1
+            self._worst_ns = max(self._worst_ns, now_ns - message.agent_ns)

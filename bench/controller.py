@@ -1,0 +1,234 @@
+"""What one controller costs: the real one, with a simulated fleet on the honest wire."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import psutil
+
+from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
+from bench.asker import Asker
+from bench.machine import pinned
+from bench.report import Section, held
+from bench.swarm import REGIONS
+from loadgen.units import NS_PER_S
+from loadgen.wire.keyfolder import add_agent, init_keys
+from tests.chaos.fleet import Conducted, end_family
+
+__all__ = ["Fleet", "Seen", "conducted", "measure", "watch_fleet"]
+
+MIB = 1 << 20
+CORE_BUDGET = {(1_000, 20): 0.35, (200, 150): 0.60}
+"""Share of a core by (agents, request names)."""
+MEMORY_BUDGET = 500 * MIB
+SCENARIO = """
+from loadgen import Plan, User, arrivals, journey
+
+
+@journey
+async def shop(user: User) -> None:
+    await user.http.get("/")
+
+
+plan = Plan(target="http://127.0.0.1:1", load=arrivals("{rate}/s").hold("{seconds}s"), mix=shop, regions={regions})
+"""
+HOW = """\
+`loadgen run --listen` on core {controller}, as it is: CURVE, durable journal, acknowledgements, percentiles of every \
+row printed each second. `python -m bench.swarm` on core {swarm} is the fleet: agents in {regions} regions, each with \
+one context of measurement a second, all sent at the same instant, and a heartbeat a second. *Series* of an agent: \
+response and service time of each request name, the step's two and the journey's four; log-normal around 9 ms. \
+{seconds} s of load, the first {skip} s not counted. *CPU*: user and system time of the controller's process by wall \
+time. *Acknowledged*: from an agent's first sending of a delta to the word that it is durable, as the agent sees it, so \
+with the group commit of 100 ms. *Worst answer*: the longest that a clock question of an agent of its own, one each \
+10 ms, waited: the controller's loop was not later than that. At the end every delta has to be in the run, and every \
+request in its summary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    agents: int
+    names: int
+    requests: int
+    """Of each name, a second and agent."""
+
+    @property
+    def series(self) -> int:
+        return 2 * self.names + 6
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One fleet's run."""
+
+    fleet: Fleet
+    cpu_share: float
+    rss_bytes: int
+    """The most, once a second."""
+    worst_answer_ms: float
+    swarm: dict[str, Any]
+    starting_s: float
+    """From the start of the fleet to T0."""
+    sealing_s: float
+    """From the planned end to the end of the controller's process."""
+    wrong: str
+    """What does not add up; empty where everything is there."""
+
+    @property
+    def row(self) -> list[str]:
+        swarm, fleet = self.swarm, self.fleet
+        return [
+            f"{fleet.agents:,}",
+            f"{fleet.series}",
+            f"{swarm['delta_bytes'] / 1000:.1f} kB",
+            f"{self.cpu_share:.0%}",
+            f"{self.rss_bytes / MIB:.0f} MiB",
+            f"{swarm['sent_per_s']:,.0f} / {swarm['received_per_s']:,.0f}",
+            f"{swarm['ack_ms']['p50']:.0f} ms",
+            f"{swarm['ack_ms']['p99']:.0f} ms",
+            f"{self.worst_answer_ms:.0f} ms",
+            f"{swarm['swarm_cpu']:.0%}",
+        ]
+
+
+HEAD = [
+    "agents",
+    "series each",
+    "a delta",
+    "CPU of a core",
+    "memory",
+    "messages/s in / out",
+    "acknowledged: p50",
+    "p99",
+    "worst answer",
+    "CPU of the fleet",
+]
+FLEETS = (Fleet(1_000, 20, 50), Fleet(200, 150, 20))
+
+
+def measure(*, fleets: Sequence[Fleet] = FLEETS, seconds: int = 40, skip: int = 15) -> Section:
+    seen = [watch_fleet(fleet, seconds, skip) for fleet in fleets]
+    return Section(
+        "What a controller costs",
+        HOW.format(
+            controller=ATTACKER_CORE, swarm=TARGET_CORE, regions=len(REGIONS), seconds=seconds, skip=skip
+        ),
+        HEAD,
+        [one.row for one in seen],
+        " ".join(_verdict(one) for one in seen),
+    )
+
+
+def _verdict(seen: Seen) -> str:
+    fleet = seen.fleet
+    budget = CORE_BUDGET.get((fleet.agents, fleet.names))
+    told = f"{fleet.agents:,} agents of {fleet.series} series: {seen.wrong or 'every delta and request is in the run'}"
+    if budget is None:
+        return f"{told}."
+    fits = seen.cpu_share <= budget and seen.rss_bytes <= MEMORY_BUDGET and not seen.wrong
+    return f"{told}; budget {budget:.0%} of a core and {MEMORY_BUDGET // MIB} MiB: {held(fits)}."
+
+
+def watch_fleet(fleet: Fleet, seconds: int, skip: int) -> Seen:
+    with tempfile.TemporaryDirectory() as folder, conducted(Path(folder), fleet, seconds) as run:
+        began_s = time.monotonic()
+        with _swarm(run, fleet, seconds, skip) as swarm:
+            t0_ns = _t0(swarm, run)
+            starting_s = time.monotonic() - began_s
+            asker = Asker(
+                run.address, run.keys_of("asker"), t0_ns + skip * NS_PER_S, t0_ns + seconds * NS_PER_S
+            )
+            cpu_share, rss_bytes = _watched(run.controller.pid, t0_ns, seconds, skip)
+            worst_ms = asker.worst_ms()
+            code = run.end(300 + fleet.agents // 10)
+            sealing_s = (perf_counter_ns() - t0_ns) / NS_PER_S - seconds
+            assert swarm.stdout is not None
+            figures = json.loads(swarm.stdout.readline())
+        return Seen(
+            fleet, cpu_share, rss_bytes, worst_ms, figures, starting_s, sealing_s, _wrong(run, code, figures)
+        )
+
+
+def _wrong(run: Conducted, code: int, figures: dict[str, Any]) -> str:
+    summary = run.summary()
+    wrong = []
+    if code != 0:
+        wrong.append(f"exit code {code}, {summary['result']}: {summary['reasons']}")
+    if summary["requests"]["finished"] != figures["requests"]:
+        wrong.append(f"{summary['requests']['finished']:,} requests in the run, {figures['requests']:,} were sent")
+    if figures["out_of_lease"]:
+        wrong.append(f"{figures['out_of_lease']:,} agents out of their lease")
+    return "; ".join(wrong)
+
+
+@contextmanager
+def conducted(folder: Path, fleet: Fleet, seconds: int, command: Sequence[str] = ()) -> Iterator[Conducted]:
+    """The controller on its core, listening for the fleet. command: what it is run by, e.g. a profiler."""
+    scenario = folder / "shop.py"
+    rate = fleet.agents * fleet.requests
+    scenario.write_text(SCENARIO.format(rate=rate, seconds=seconds, regions=dict.fromkeys(REGIONS, 1)))
+    init_keys(folder / "keys")
+    for name in ("sim", "asker"):
+        add_agent(folder / "keys", name)
+    words = [*command, sys.executable, "-m", "loadgen_controller.cli", "run", str(scenario)]
+    words += ["--listen", "127.0.0.1:0", "--keys", str(folder / "keys"), "--wait", str(fleet.agents)]
+    words += ["--runs-dir", str(folder / "runs")]
+    with (folder / "controller.out").open("wb") as out:
+        process = subprocess.Popen(
+            pinned(ATTACKER_CORE, *words), stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=more_files
+        )
+    run = Conducted(folder, process, folder / "keys")
+    try:
+        run.address = run.wait_for(r"listening on \S+ for").split()[2]
+        yield run
+    finally:
+        run.close()
+
+
+@contextmanager
+def _swarm(run: Conducted, fleet: Fleet, seconds: int, skip: int) -> Iterator[subprocess.Popen[bytes]]:
+    words = ["-m", "bench.swarm", run.address, str(run.keys_of("sim")), "--agents", str(fleet.agents)]
+    words += ["--names", str(fleet.names), "--requests", str(fleet.requests)]
+    words += ["--seconds", str(seconds), "--skip", str(skip)]
+    process = subprocess.Popen(pinned(TARGET_CORE, sys.executable, *words), stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        end_family(process)
+
+
+def _t0(swarm: subprocess.Popen[bytes], run: Conducted) -> int:
+    assert swarm.stdout is not None
+    said = swarm.stdout.readline().split()
+    if said[:1] != [b"t0"]:
+        raise RuntimeError(f"the load did not begin:\n{run.output[-2000:]}")
+    return int(said[1])
+
+
+def _watched(pid: int, t0_ns: int, seconds: int, skip: int) -> tuple[float, int]:
+    """(share of a core from second `skip` to the end, most memory)."""
+    process = psutil.Process(pid)
+    _sleep_until(t0_ns + skip * NS_PER_S)
+    before_s, before_ns, most = _cpu_s(process), perf_counter_ns(), 0
+    for second in range(skip + 1, seconds + 1):
+        _sleep_until(t0_ns + second * NS_PER_S)
+        most = max(most, process.memory_info().rss)
+    return (_cpu_s(process) - before_s) / ((perf_counter_ns() - before_ns) / NS_PER_S), most
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _sleep_until(at_ns: int) -> None:
+    time.sleep(max(0, at_ns - perf_counter_ns()) / NS_PER_S)

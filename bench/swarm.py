@@ -1,0 +1,389 @@
+"""Very many agents in one process, for what they cost their controller. Prints its figures as JSON.
+
+    python -m bench.swarm 127.0.0.1:5557 keys/copy-to/sim --agents 1000 --seconds 30
+
+What comes over the wire is what real agents say: CURVE, Hello, Ready, a heartbeat a second, which is answered, and
+a delta a second, all at the same instant, kept and sent again until it is acknowledged; a Fin that adds up. Where
+the controller asks for longer intervals they join theirs. What is measured is drawn once (`bench/deltas.py`). There
+are no workers, no bundle, no spool, and one context of ZeroMQ for all: `tests/support/sim_agents.py` has agents that
+stand faults, and is ten times as dear.
+
+A line "t0 N" on stdout says when the load begins, on `perf_counter_ns`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter_ns, process_time
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import uvloop
+import zmq
+
+from bench.children import more_files
+from bench.deltas import drawn_seconds
+from loadgen.measure.coarse import join
+from loadgen.measure.delta import Counters, Delta
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire.codec import decode, encode
+from loadgen.wire.keys import AgentKeys, load_agent
+from loadgen.wire.messages import (
+    PROTOCOL_MAJOR,
+    PROTOCOL_MINOR,
+    Ack,
+    Bye,
+    ClockPong,
+    Fin,
+    Heartbeat,
+    Hello,
+    Message,
+    Prepare,
+    Ready,
+    StartAt,
+    Stop,
+    Welcome,
+)
+from loadgen.wire.sockets import identity_of
+
+REGIONS: Final = ("a", "b", "c")
+_DRAWN: Final = 8
+_LONGEST: Final = 5
+"""Intervals that a joined delta may have, as `loadgen_controller.pacing` asks for at most."""
+_WINDOW: Final = 32
+_STALLED_NS: Final = 2 * NS_PER_S
+_LEASE_NS: Final = 8 * NS_PER_S
+_AT_ONCE: Final = 10
+"""Deltas sent before what came in is read."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the swarm saw between seconds `skip` and the end of the load."""
+
+    ack_ms: list[float] = field(default_factory=list)
+    """From a delta's first sending to its acknowledgement."""
+    pong_ms: list[float] = field(default_factory=list)
+    """From a heartbeat to its answer."""
+    sent: int = 0
+    received: int = 0
+    bytes_sent: int = 0
+    again: int = 0
+    deltas: int = 0
+    values: int = 0
+    """Of all deltas, acknowledged in the end."""
+    requests: int = 0
+    lease_over: int = 0
+    """Agents that would have stopped their load, since no heartbeat was answered for 8 s."""
+    asked_s: list[tuple[float, float]] = field(default_factory=list)
+    """(seconds from T0, interval): when the controller asked for another one."""
+
+
+class Sim:
+    """One agent."""
+
+    def __init__(self, swarm: Swarm, n: int, address: str, keys: AgentKeys) -> None:
+        self.swarm, self.id, self.region = swarm, f"sim.{n}", REGIONS[n % len(REGIONS)]
+        self.phase, self.run_id, self.epoch = "joining", "", -1
+        self.is_over = False
+        self.covered = 0
+        """Seconds of the load that were sent."""
+        self._n, self._seq, self._progress_ns, self._stalls = n, 0, 0, 0
+        self._pending: deque[tuple[int, bytes, int]] = deque()
+        """(seq, delta, when it was sent first) of what is not acknowledged."""
+        self._asked_ns, self._totals, self._recorded = 0, Counters(), 0
+        self._fin_ns = 0
+        self._beat_ns = perf_counter_ns() - random.randrange(NS_PER_S)
+        self._answered_ns = 0
+        self._socket = swarm.context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.ROUTING_ID, identity_of(self.id)),
+            (zmq.CURVE_SERVERKEY, keys.controller),
+            (zmq.CURVE_SECRETKEY, keys.own.secret),
+            (zmq.CURVE_PUBLICKEY, keys.own.public),
+            (zmq.SNDHWM, 64),
+            (zmq.HEARTBEAT_IVL, 1500),
+            (zmq.HEARTBEAT_TIMEOUT, 4000),
+            (zmq.HEARTBEAT_TTL, 5500),
+        ):
+            self._socket.setsockopt(option, value)
+        self._socket.connect(f"tcp://{address}")
+        asyncio.get_running_loop().add_reader(int(self._socket.get(zmq.FD)), self.drain)
+
+    def hello(self) -> None:
+        self._say(Hello(self.id, self.region, PROTOCOL_MAJOR, PROTOCOL_MINOR, self._n, "swarm", 1, epoch=self.epoch))
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(int(self._socket.get(zmq.FD)))
+        self._socket.close(0)
+
+    # -- what goes out ------------------------------------------------------------------------
+
+    def _say(self, message: Message) -> None:
+        self._send(encode(message))
+
+    def _send(self, data: bytes) -> bool:
+        try:
+            self._socket.send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        finally:
+            if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                asyncio.get_running_loop().call_soon(self.drain)
+        if self.swarm.counts:
+            self.swarm.tally.sent += 1
+            self.swarm.tally.bytes_sent += len(data)
+        return True
+
+    def beat(self, now_ns: int) -> None:
+        if self.phase == "joining" or now_ns - self._beat_ns < NS_PER_S:
+            return
+        self._beat_ns = now_ns
+        sent, acked = self._seq - 1, self._seq - 1 - len(self._pending)
+        self._say(Heartbeat(self.run_id, self.phase, sent, acked, sent_ns=now_ns))
+        if self.phase == "running" and now_ns - self._answered_ns > _LEASE_NS:
+            self.swarm.out_of_lease.add(self.id)
+
+    def measure(self, second: int) -> None:
+        """Send what is over when `second` seconds are over, as asked."""
+        every = max(1, self._asked_ns // NS_PER_S)
+        is_last = second == self.swarm.seconds
+        if self.phase != "running" or (second % every and not is_last):
+            return
+        while self.covered < second and len(self._pending) < _WINDOW:
+            self._deliver(min(second - self.covered, _LONGEST))
+
+    def _deliver(self, intervals: int) -> None:
+        swarm = self.swarm
+        drawn = swarm.joined[intervals][(self._n + self.covered) % _DRAWN]
+        start_ns = self.covered * NS_PER_S
+        delta = replace(
+            drawn,
+            agent=self.id,
+            epoch=self.epoch,
+            seq=self._seq,
+            start_ns=start_ns,
+            end_ns=start_ns + intervals * NS_PER_S,
+            new_series=swarm.series if not self._seq else (),
+            run_id=self.run_id,
+        )
+        self._totals += drawn.counters
+        recorded = sum(stats.n for stats in drawn.stats)
+        self._recorded += recorded
+        data, now_ns = encode(delta), perf_counter_ns()
+        if not self._pending:
+            self._progress_ns = now_ns
+        self._pending.append((self._seq, data, now_ns))
+        self._seq += 1
+        self.covered += intervals
+        swarm.tally.deltas += 1
+        swarm.tally.values += recorded
+        swarm.tally.requests += drawn.counters.requests_finished
+        self._send(data)
+
+    def again(self, now_ns: int) -> None:
+        """What was not acknowledged for long; at the end the Fin."""
+        if self._pending and now_ns - self._progress_ns > _STALLED_NS << self._stalls:
+            self._progress_ns, self._stalls = now_ns, min(self._stalls + 1, 2)
+            for _, data, _ in self._pending:
+                self.swarm.tally.again += 1
+                if not self._send(data):
+                    return
+        if self.phase == "finished" and not self._pending and now_ns - self._fin_ns > NS_PER_S and not self.is_over:
+            self._fin_ns = now_ns
+            self._say(Fin(self.run_id, self.epoch, self._seq - 1, self._totals, self._recorded))
+
+    # -- what comes in ------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        while True:
+            try:
+                data = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if self.swarm.counts:
+                self.swarm.tally.received += 1
+            self._take(decode(data))
+
+    def _take(self, message: Message) -> None:
+        now_ns = perf_counter_ns()
+        match message:
+            case ClockPong():
+                self._answered_ns = max(self._answered_ns, message.agent_ns)
+                if self.swarm.counts:
+                    self.swarm.tally.pong_ms.append((now_ns - message.agent_ns) / NS_PER_MS)
+            case Ack():
+                self._acked(message, now_ns)
+            case Welcome():
+                self.epoch = message.epoch
+                if self.phase == "joining":
+                    self.phase = "idle"
+                self._progress_ns = 0
+            case Prepare():
+                self.run_id, self.phase = message.run_id, "ready"
+                self._say(Ready(message.run_id, message.generation, message.bundle_sha256, 10_000))
+            case StartAt():
+                if self.phase == "ready":
+                    self.phase, self._answered_ns = "running", now_ns
+                    self.swarm.begin(message.t0_ns)
+            case Stop():
+                self.phase = "finished"
+            case Bye():
+                self.is_over = True
+
+    def _acked(self, ack: Ack, now_ns: int) -> None:
+        while self._pending and self._pending[0][0] <= ack.seq:
+            _, _, sent_ns = self._pending.popleft()
+            self._progress_ns, self._stalls = now_ns, 0
+            if self.swarm.counts:
+                self.swarm.tally.ack_ms.append((now_ns - sent_ns) / NS_PER_MS)
+        if ack.interval_ns != self._asked_ns:
+            self._asked_ns = ack.interval_ns
+            self.swarm.asked(ack.interval_ns)
+
+
+class Swarm:
+    """All of them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.seconds, self.skip = options, options.seconds, options.skip
+        self.tally, self.counts = Tally(), False
+        self.context = zmq.Context()
+        self.context.set(zmq.MAX_SOCKETS, 60_000)
+        drawn = drawn_seconds(names=options.names, requests=options.requests, agents=options.agents, count=_DRAWN)
+        self.series = drawn[0].new_series
+        self.joined = _joined([replace(delta, new_series=()) for delta in drawn])
+        self.sims: list[Sim] = []
+        self.out_of_lease: set[str] = set()
+        self._t0_ns: int | None = None
+        self._asked_ns = 0
+
+    def begin(self, t0_ns: int) -> None:
+        if self._t0_ns is None:
+            self._t0_ns = t0_ns
+            sys.stdout.write(f"t0 {t0_ns}\n")
+            sys.stdout.flush()
+
+    def asked(self, interval_ns: int) -> None:
+        """Noted once for all of them."""
+        if interval_ns != self._asked_ns and self._t0_ns is not None:
+            self._asked_ns = interval_ns
+            at_s = (perf_counter_ns() - self._t0_ns) / NS_PER_S
+            self.tally.asked_s.append((at_s, (interval_ns or NS_PER_S) / NS_PER_S))
+
+    async def work(self) -> dict[str, Any]:
+        keys = load_agent(Path(self.options.keys))
+        for n in range(self.options.agents):
+            self.sims.append(Sim(self, n, self.options.address, keys))
+            if not n % _AT_ONCE:
+                await asyncio.sleep(0)
+        joining = list(self.sims)
+        said_ns = 0
+        while self._t0_ns is None:
+            now_ns = perf_counter_ns()
+            joining = [sim for sim in joining if sim.phase == "joining"]
+            if now_ns - said_ns > 3 * NS_PER_S:
+                said_ns = now_ns
+                for sim in joining:
+                    sim.hello()
+            await self._tick(now_ns)
+        cpu_s = await self._load(self._t0_ns)
+        while not all(sim.is_over for sim in self.sims):
+            await self._tick(perf_counter_ns())
+        return self._figures(cpu_s)
+
+    async def _load(self, t0_ns: int) -> float:
+        """Of the swarm itself, CPU seconds a second."""
+        began_s = 0.0
+        for second in range(1, self.seconds + 1):
+            while perf_counter_ns() < t0_ns + second * NS_PER_S:
+                await self._tick(perf_counter_ns())
+            if second == self.skip:
+                self.counts, began_s = True, process_time()
+            for n, sim in enumerate(self.sims):
+                sim.measure(second)
+                if not n % _AT_ONCE:
+                    await asyncio.sleep(0)
+        self.counts = False
+        used_s = process_time() - began_s
+        while any(sim.covered < self.seconds for sim in self.sims):  # those whose window was full
+            await self._tick(perf_counter_ns())
+            for sim in self.sims:
+                sim.measure(self.seconds)
+        for sim in self.sims:
+            sim.phase = "finished"
+        return used_s / (self.seconds - self.skip)
+
+    async def _tick(self, now_ns: int) -> None:
+        for n, sim in enumerate(self.sims):
+            sim.beat(now_ns)
+            sim.again(now_ns)
+            if not n % 100:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0.02)
+
+    def _figures(self, cpu_s: float) -> dict[str, Any]:
+        tally, counted_s = self.tally, self.seconds - self.skip
+        return {
+            "ack_ms": _quantiles(tally.ack_ms),
+            "pong_ms": _quantiles(tally.pong_ms),
+            "sent_per_s": tally.sent / counted_s,
+            "received_per_s": tally.received / counted_s,
+            "bytes_per_s": tally.bytes_sent / counted_s,
+            "delta_bytes": len(encode(self.joined[1][0])),
+            "deltas": tally.deltas,
+            "requests": tally.requests,
+            "sent_again": tally.again,
+            "out_of_lease": len(self.out_of_lease),
+            "asked_s": tally.asked_s,
+            "swarm_cpu": cpu_s,
+        }
+
+
+def _joined(drawn: Sequence[Delta]) -> dict[int, list[Delta]]:
+    """By how many intervals, for each that one can begin with."""
+    found: dict[int, list[Delta]] = {1: list(drawn)}
+    for intervals in range(2, _LONGEST + 1):
+        found[intervals] = []
+        for n, shorter in enumerate(found[intervals - 1]):
+            other = drawn[(n + intervals - 1) % len(drawn)]
+            joint = join(shorter, replace(other, start_ns=shorter.end_ns, end_ns=shorter.end_ns + NS_PER_S))
+            assert joint is not None
+            found[intervals].append(joint)
+    return found
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    p50, p99, most = np.percentile(values, [50, 99, 100])
+    return {"p50": float(p50), "p99": float(p99), "max": float(most), "count": len(values)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Very many agents in one process.")
+    parser.add_argument("address")
+    parser.add_argument("keys")
+    parser.add_argument("--agents", type=int, default=1000)
+    parser.add_argument("--names", type=int, default=20)
+    parser.add_argument("--requests", type=int, default=50, help="of each name, a second and agent")
+    parser.add_argument("--seconds", type=int, default=30, help="of load")
+    parser.add_argument("--skip", type=int, default=10, help="seconds of it that are not counted")
+    more_files()
+    figures = uvloop.run(Swarm(parser.parse_args()).work())
+    sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
