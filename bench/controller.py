@@ -16,8 +16,8 @@ from typing import Any
 
 import psutil
 
-from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
 from bench.asker import Asker
+from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
 from bench.machine import pinned
 from bench.report import Section, held
 from bench.swarm import REGIONS
@@ -43,15 +43,15 @@ async def shop(user: User) -> None:
 plan = Plan(target="http://127.0.0.1:1", load=arrivals("{rate}/s").hold("{seconds}s"), mix=shop, regions={regions})
 """
 HOW = """\
-`loadgen run --listen` on core {controller}, as it is: CURVE, durable journal, acknowledgements, percentiles of every \
-row printed each second. `python -m bench.swarm` on core {swarm} is the fleet: agents in {regions} regions, each with \
-one context of measurement a second, all sent at the same instant, and a heartbeat a second. *Series* of an agent: \
-response and service time of each request name, the step's two and the journey's four; log-normal around 9 ms. \
-{seconds} s of load, the first {skip} s not counted. *CPU*: user and system time of the controller's process by wall \
-time. *Acknowledged*: from an agent's first sending of a delta to the word that it is durable, as the agent sees it, so \
-with the group commit of 100 ms. *Worst answer*: the longest that a clock question of an agent of its own, one each \
-10 ms, waited: the controller's loop was not later than that. At the end every delta has to be in the run, and every \
-request in its summary."""
+`loadgen run --listen` on core {controller}, as it is: CURVE, durable journal, acknowledgements, a line with percentiles \
+each second. `python -m bench.swarm` on core {swarm} is the fleet, in {regions} regions: each agent sends a delta a \
+second, all at the same instant, and a heartbeat a second, on a connection of its own. *Series* of an agent: response \
+and service time of each request name, the step's two and the journey's four, 50 requests of a name a second (20 where \
+there are 150 names), log-normal around 9 ms. {seconds} s of load, the first {skip} s not counted. *CPU*: user and \
+system time of the controller's process by wall time. *Acknowledged*: from an agent's first sending of a delta until \
+it hears that it is durable; the group commit of 100 ms is in it. *Worst answer*: the longest that a question for the \
+time waited, one each 10 ms; the controller's loop was not later than that. At the end every delta has to be in the \
+run, and every request in its summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,7 @@ def measure(*, fleets: Sequence[Fleet] = FLEETS, seconds: int = 40, skip: int = 
     seen = [watch_fleet(fleet, seconds, skip) for fleet in fleets]
     return Section(
         "What a controller costs",
-        HOW.format(
-            controller=ATTACKER_CORE, swarm=TARGET_CORE, regions=len(REGIONS), seconds=seconds, skip=skip
-        ),
+        HOW.format(controller=ATTACKER_CORE, swarm=TARGET_CORE, regions=len(REGIONS), seconds=seconds, skip=skip),
         HEAD,
         [one.row for one in seen],
         " ".join(_verdict(one) for one in seen),
@@ -144,18 +142,14 @@ def watch_fleet(fleet: Fleet, seconds: int, skip: int) -> Seen:
         with _swarm(run, fleet, seconds, skip) as swarm:
             t0_ns = _t0(swarm, run)
             starting_s = time.monotonic() - began_s
-            asker = Asker(
-                run.address, run.keys_of("asker"), t0_ns + skip * NS_PER_S, t0_ns + seconds * NS_PER_S
-            )
+            asker = Asker(run.address, run.keys_of("asker"), t0_ns + skip * NS_PER_S, t0_ns + seconds * NS_PER_S)
             cpu_share, rss_bytes = _watched(run.controller.pid, t0_ns, seconds, skip)
             worst_ms = asker.worst_ms()
             code = run.end(300 + fleet.agents // 10)
             sealing_s = (perf_counter_ns() - t0_ns) / NS_PER_S - seconds
             assert swarm.stdout is not None
             figures = json.loads(swarm.stdout.readline())
-        return Seen(
-            fleet, cpu_share, rss_bytes, worst_ms, figures, starting_s, sealing_s, _wrong(run, code, figures)
-        )
+        return Seen(fleet, cpu_share, rss_bytes, worst_ms, figures, starting_s, sealing_s, _wrong(run, code, figures))
 
 
 def _wrong(run: Conducted, code: int, figures: dict[str, Any]) -> str:

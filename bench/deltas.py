@@ -17,12 +17,18 @@ __all__ = ["JOURNEY", "drawn_seconds"]
 
 JOURNEY = "shop"
 _HEALTH = Health(
-    loop_lag_p50_us=80, loop_lag_p99_us=400, loop_lag_max_us=900, cpu_share=0.3, rss_bytes=70 << 20, fds=80, fd_limit=1024
+    loop_lag_p50_us=80,
+    loop_lag_p99_us=400,
+    loop_lag_max_us=900,
+    cpu_share=0.3,
+    rss_bytes=70 << 20,
+    fds=80,
+    fd_limit=1024,
 )
 
 
 def drawn_seconds(*, names: int, requests: int, agents: int, count: int, seed: int = 0) -> Sequence[Delta]:
-    """`count` seconds that follow each other, of one agent of `agents`; all have the same series, the first brings them.
+    """`count` seconds that follow each other, of one agent of `agents`. The first brings the series, which all have.
 
     An iteration has one step, and in it each of the `names` requests once; there are `requests` iterations a second.
     So a delta has 2 * `names` + 6 series. Times are log-normal around 9 ms. Exemplars are as many as one of so many

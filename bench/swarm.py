@@ -315,14 +315,14 @@ class Swarm:
                 if not n % _AT_ONCE:
                     await asyncio.sleep(0)
         self.counts = False
-        used_s = process_time() - began_s
+        used_s: float = process_time() - began_s
         while any(sim.covered < self.seconds for sim in self.sims):  # those whose window was full
             await self._tick(perf_counter_ns())
             for sim in self.sims:
                 sim.measure(self.seconds)
         for sim in self.sims:
             sim.phase = "finished"
-        return used_s / (self.seconds - self.skip)
+        return float(used_s / (self.seconds - self.skip))
 
     async def _tick(self, now_ns: int) -> None:
         for n, sim in enumerate(self.sims):

@@ -100,6 +100,8 @@ class Intake:
         keep_failures: Callable[[str, str, Iterable[Failure]], None],
     ) -> None:
         self._keep_failures = keep_failures
+        self._regions: dict[str, str] = {}
+        """Of each agent that has sent a delta; an assignment has to look it up among all its agents."""
         self._desk, self._order, self._books, self._fleet = desk, order, books, fleet
         self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
 
@@ -202,11 +204,12 @@ class Intake:
         if not self._journal.has_room:
             self._troubles.counts["no room on the disk"] += 1
             return
-        match self._merge.accept(books.assignment.region(agent), delta):
+        region = self._regions.get(agent) or self._regions.setdefault(agent, books.assignment.region(agent))
+        match self._merge.accept(region, delta):
             case Accepted.MERGED:
                 self._journal.append(data, (agent, delta.epoch, delta.seq))
                 if delta.failures:
-                    self._keep_failures(agent, books.assignment.region(agent), delta.failures)
+                    self._keep_failures(agent, region, delta.failures)
                 for loss in delta.losses:
                     self._journal.event("worker lost", agent=agent, epoch=delta.epoch, loss=loss)
                     books.notice(f"{agent}: {loss}")

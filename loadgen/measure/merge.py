@@ -23,7 +23,7 @@ from loadgen.measure.delta import COUNTER_NAMES, Counters, Delta, Health
 from loadgen.measure.due import DueTable
 from loadgen.measure.exemplar import ExemplarTable
 from loadgen.measure.fitness import Fitness
-from loadgen.measure.histogram import SLOTS, Counts
+from loadgen.measure.histogram import Counts
 from loadgen.measure.loss import Loss
 from loadgen.measure.measured import ALL, Catalogue, Measured, Window, add_all, add_up
 from loadgen.measure.series import Kind
@@ -151,7 +151,7 @@ class Merge(Measured):
             new = [self._catalogue.number(region, key) for key in delta.new_series]
             epoch._numbers = np.concatenate((epoch._numbers, np.array(new, dtype=np.int64)))
         numbers = epoch._numbers
-        index = numbers[checked.pair_series] * SLOTS + checked.slots
+        index = checked.index_by(numbers)
         stats = replace(checked.stats, series=numbers[checked.stats.series])
         self._add(region, checked, index, stats)
         epoch.next_seq += 1

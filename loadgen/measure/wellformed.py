@@ -44,11 +44,17 @@ _METRICS: Final = frozenset(get_args(Metric))
 class Wellformed:
     """A delta that was found well-formed. Series are still the agent's own ids."""
 
-    pair_series: Counts
-    slots: Counts
+    index: Counts
     counts: Counts
+    lengths: Counts
+    """How many of them each series of `stats` has."""
     stats: Stats
     counters: tuple[int, ...]
+
+    def index_by(self, numbers: Counts) -> Counts:
+        """The index with other numbers for the series: `numbers[id]` for each id."""
+        series = self.stats.series
+        return self.index + np.repeat((numbers[series] - series) * SLOTS, self.lengths)
 
 
 def check_delta(delta: Delta, known: int) -> Wellformed:
@@ -79,22 +85,32 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
 
     index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
     counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
-    pair_series = index // SLOTS
-    if len(index):
-        if (index[1:] <= index[:-1]).any():
-            raise WireError(f"{name} has indices that do not increase")
-        if int(pair_series[-1]) >= known:
-            raise WireError(f"{name} is of series {int(pair_series[-1])}, and {known} are known")
-        if not counts.all():
-            raise WireError(f"{name} has a count of 0")
-        starts = np.concatenate(([0], np.flatnonzero(pair_series[1:] != pair_series[:-1]) + 1))
-        series, sums = pair_series[starts], np.add.reduceat(counts, starts)
-    else:
-        series = sums = index
     stats = _stats(name, delta.stats)
-    if not np.array_equal(series, stats.series) or not np.array_equal(sums, stats.n):
+    return Wellformed(index, counts, _lengths(name, known, index, counts, stats), stats, counters)
+
+
+def _lengths(name: str, known: int, index: Counts, counts: Counts, stats: Stats) -> Counts:
+    """How many pairs each series of `stats` has: all of them, in order, and no other series has any.
+
+    Looked for is where each begins and ends: 46 series are less work than 2,000 pairs.
+    """
+    series, n = stats.series, stats.n
+    if not len(index):
+        if len(series):
+            raise WireError(f"{name} has sums that are not those of its counts")
+        return series
+    if (index[1:] <= index[:-1]).any():
+        raise WireError(f"{name} has indices that do not increase")
+    if int(index[-1]) >= known * SLOTS:
+        raise WireError(f"{name} is of series {int(index[-1]) // SLOTS}, and {known} are known")
+    if not counts.all():
+        raise WireError(f"{name} has a count of 0")
+    starts, ends = np.searchsorted(index, (series * SLOTS, (series + 1) * SLOTS))
+    lengths: Counts = ends - starts
+    is_all = len(series) and lengths.all() and int(lengths.sum()) == len(index)
+    if not is_all or not np.array_equal(np.add.reduceat(counts, starts), n):
         raise WireError(f"{name} has sums that are not those of its counts")
-    return Wellformed(pair_series, index - pair_series * SLOTS, counts, stats, counters)
+    return lengths
 
 
 def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
@@ -106,12 +122,13 @@ def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
     series, n, sum_ns, min_ns, max_ns = table
     if len(series) and int(n.max()) > _MANY:
         return _long_stats(name, stats)
-    is_possible = (0 <= min_ns) & (min_ns <= max_ns) & (max_ns <= MAX_NS) & (0 <= n)
+    is_possible = (min_ns >= 0) & (min_ns <= max_ns) & (max_ns <= MAX_NS) & (n >= 0)
     if not (is_possible & (n * min_ns <= sum_ns) & (sum_ns <= n * max_ns)).all():
         raise WireError(f"{name} has impossible sums: {next(one for one in stats if not _is_possible(one))}")
     if (series[1:] <= series[:-1]).any():
         series, n, sum_ns, min_ns, max_ns = table[:, np.argsort(series, kind="stable")]
-    return Stats(series, n, *np.divmod(sum_ns, 1_000), min_ns, max_ns)
+    sum_us, rest_ns = np.divmod(sum_ns, 1_000)
+    return Stats(series, n, sum_us, rest_ns, min_ns, max_ns)
 
 
 def _long_stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
