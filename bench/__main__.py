@@ -21,6 +21,7 @@ from typing import Any
 
 from bench import (
     alarms,
+    controller,
     cores,
     drive,
     get,
@@ -69,6 +70,7 @@ SECTIONS: dict[str, Part] = {
     "drive": Part(drive.measure),
     "record": Part(record.measure),
     "merge": Part(merge.measure, {"agents": 10, "seconds": 3}),
+    "controller": Part(controller.measure, {"fleets": (controller.Fleet(20, 20, 50),), "seconds": 6, "skip": 2}),
     "share": Part(share.measure),
     "rendezvous": Part(rendezvous.measure, {"users": (8,), "groups": 2}),
     "screen": Part(screen.measure, {"turns": 1}),

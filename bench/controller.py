@@ -43,15 +43,15 @@ async def shop(user: User) -> None:
 plan = Plan(target="http://127.0.0.1:1", load=arrivals("{rate}/s").hold("{seconds}s"), mix=shop, regions={regions})
 """
 HOW = """\
-`loadgen run --listen` on core {controller}, as it is: CURVE, durable journal, acknowledgements, a line with percentiles \
-each second. `python -m bench.swarm` on core {swarm} is the fleet, in {regions} regions: each agent sends a delta a \
-second, all at the same instant, and a heartbeat a second, on a connection of its own. *Series* of an agent: response \
-and service time of each request name, the step's two and the journey's four, 50 requests of a name a second (20 where \
-there are 150 names), log-normal around 9 ms. {seconds} s of load, the first {skip} s not counted. *CPU*: user and \
-system time of the controller's process by wall time. *Acknowledged*: from an agent's first sending of a delta until \
-it hears that it is durable; the group commit of 100 ms is in it. *Worst answer*: the longest that a question for the \
-time waited, one each 10 ms; the controller's loop was not later than that. At the end every delta has to be in the \
-run, and every request in its summary."""
+`loadgen run --listen` on core {controller}, as it is: CURVE, durable journal, acknowledgements, a line with \
+percentiles each second. `python -m bench.swarm` on core {swarm} is the fleet, in {regions} regions: each agent sends \
+a delta a second, all at the same instant, and a heartbeat a second, on a connection of its own. *Series* of an agent: \
+response and service time of each request name, the step's two and the journey's four, 50 requests of a name a second \
+(20 where there are 150 names), log-normal around 9 ms. {seconds} s of load, the first {skip} s not counted. *CPU*: \
+user and system time of the controller's process by wall time. *Acknowledged*: from an agent's first sending of a \
+delta until it hears that it is durable; the group commit of 100 ms is in it. *Worst answer*: the longest that a \
+question for the time waited, one each 10 ms; the controller's loop was not later than that. At the end every delta \
+has to be in the run, and every request in its summary."""
 
 
 @dataclass(frozen=True, slots=True)
