@@ -37,6 +37,8 @@ class Order:
     """Of the bundle; empty where there is no signing key."""
     has_fuse: bool = True
     """To stop where there are too many errors."""
+    aborts_on_loss: bool = False
+    """To stop where an agent is lost."""
 
     def terms(self) -> Terms:
         spec = self.spec
@@ -47,4 +49,5 @@ class Order:
             drain_ns=spec.drain_ns,
             has_set_up=spec.has_set_up,
             has_tear_down=spec.has_tear_down,
+            aborts_on_loss=self.aborts_on_loss,
         )

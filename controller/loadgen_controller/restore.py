@@ -230,6 +230,7 @@ def _restored(folder: RunDir) -> Restored:
         placement="fleet",
         signature=signature,
         has_fuse=manifest.has_fuse,
+        aborts_on_loss=run.terms.aborts_on_loss,
         allow=manifest.allowed,
         limits=manifest.limits,
         overrides_json=overrides.to_json(),

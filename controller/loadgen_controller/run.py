@@ -80,6 +80,8 @@ class Reason(Enum):
     """Somebody wanted nothing more to be sent: nothing drains, and nothing is torn down."""
     SLO_BREACHED = "slo breached"
     """An objective that says so (`abort=True`) was broken while the run went on."""
+    AGENT_LOST = "agent lost"
+    """Under load, and the run was to end then: a figure of fewer agents is of no use to who started it."""
     ERROR_FUSE = "error fuse"
     """Most requests failed for too long."""
     NOT_ALLOWED = "not allowed"
@@ -122,6 +124,8 @@ class Terms:
     drain_ns: int = 30 * NS_PER_S
     has_set_up: bool = False
     has_tear_down: bool = False
+    aborts_on_loss: bool = False
+    """To end the load when an agent is lost, where otherwise the others take its share."""
     join_timeout_ns: int = 120 * NS_PER_S
     ready_timeout_ns: int = 120 * NS_PER_S
     set_up_timeout_ns: int = 60 * NS_PER_S
@@ -412,7 +416,7 @@ def step(run: Run, event: Event) -> Moved:
     StorageFailed  | -> done            | -> done            | -> ends            | -> ends             | -> ends         | -> ends             | -> done
 
     Who is lost because it is silent may come back with what it measured: while that can be, finishing goes on in place of
-    the last "-> ends".
+    the last "-> ends". Where a loss ends the load it is as a stop: nothing is moved then.
 
     Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: at once, or with
     the tick in which its lease is over. Not while the run ends, and not where nobody is left.
@@ -547,13 +551,13 @@ def _under_load(run: Run, event: Event) -> Moved:
         case AgentLost(agent) | AgentRefused(agent):
             if agent not in run.members or agent in run.merged:  # what it had to give is here
                 return run, ()
-            run = replace(run, lost=run.lost | {agent})
+            run, stop = _aborted(replace(run, lost=run.lost | {agent}), agent, event.text)
             if not isinstance(event, AgentLost):
-                return _settled(_vacated(run, agent, 0))
+                return _after(stop, _settled(_vacated(run, agent, 0)))
             if event.is_silent:
                 until = (run.now_ns + run.terms.return_ns, agent)
                 run = replace(run, silent=tuple(sorted([*(one for one in run.silent if one[1] != agent), until])))
-            return _settled(_vacated(run, agent, event.free_ns))
+            return _after(stop, _settled(_vacated(run, agent, event.free_ns)))
         case AgentLeaving(agent):
             return (run if run.ends else _vacated(run, agent, 0)), ()
         case FinReceived(agent, text):
@@ -570,6 +574,13 @@ def _under_load(run: Run, event: Event) -> Moved:
         case StopRequested(text, now, reason):
             return _stop(run, End(reason, text), now)
     raise IllegalTransition(run, event)
+
+
+def _aborted(run: Run, agent: str, why: str) -> Moved:
+    """What the loss of `agent` ends, where the run is to end with it."""
+    if not run.terms.aborts_on_loss or run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends:
+        return run, ()
+    return _stop(run, End(Reason.AGENT_LOST, f"agent {agent} was lost: {why}", (agent,)), now=False)
 
 
 def _can_join(run: Run, agent: str, region: str) -> bool:

@@ -212,6 +212,25 @@ def test_run_whose_agents_are_all_silent_is_over_when_none_comes_back() -> None:
     assert (run.phase, reasons(run)) == (Phase.DONE, [Reason.ALL_LOST])
 
 
+def test_run_that_is_to_end_with_an_agent_drains_and_moves_nothing() -> None:
+    run = running(replace(TERMS, aborts_on_loss=True))
+    run, effects = drive(run, at(run, 3), AgentLost(A, "killed"))
+    why = f"agent {A} was lost: killed"
+    assert (run.phase, effects) == (Phase.DRAINING, [SendStop((B,), why, now=False)])
+    run, effects = drive(run, FinReceived(B), Merged(B))
+    assert (run.phase, effects, reasons(run)) == (Phase.DONE, [WindUp()], [Reason.AGENT_LOST, Reason.FINISHED])
+    assert run.ends[0].agents == (A,)
+
+
+def test_run_that_is_to_end_with_an_agent_does_so_once_and_not_when_it_is_ending_already() -> None:
+    run = running(replace(TERMS, aborts_on_loss=True))
+    run, _ = drive(run, at(run, 3), StopRequested("interrupted"), AgentLost(A, "killed"))
+    assert reasons(run) == [Reason.STOPPED]
+    run, effects = drive(running(replace(TERMS, aborts_on_loss=True)), SILENT, AgentReturned(A, "eu"), SILENT)
+    assert reasons(run) == [Reason.AGENT_LOST]
+    assert len(effects) == 1
+
+
 def test_stop_at_once_does_not_wait_long_for_a_silent_agent() -> None:
     run = running()
     run, _ = drive(run, at(run, 3), SILENT, FinReceived(B), Merged(B), StopRequested("interrupted", now=True))

@@ -117,6 +117,20 @@ def test_a_killed_agent_makes_the_run_incomplete_with_its_name_and_the_missing_s
     assert {s["verdict"] for s in summary["slos"]} == {"inconclusive"}
 
 
+def test_a_run_that_is_to_end_with_an_agent_ends_with_it_and_lets_the_others_drain(tmp_path: Path) -> None:
+    args = ("run", f"{DATA}/one_get.py", "--duration", "60s", "--rate", "50/s", "--on-lost-agent", "abort")
+    with running_target("--no-latency") as target, started(*args, "--target", target.url, runs_dir=tmp_path) as run:
+        wait_for(run, r"^0:02 ")
+        os.kill(agent_pid(tmp_path, "eu-west-1"), signal.SIGKILL)
+        code, out, summary = end_of(run, tmp_path)
+        served = target.stats()["requests"]
+    assert ends_with(code, summary, 3), out
+    assert any("eu-west-1" in reason and "was lost" in reason for reason in summary["reasons"]), summary["reasons"]
+    assert summary["duration_s"] < 30
+    assert 0 < summary["requests"]["finished"] <= served
+    assert {a["complete"] for a in summary["agents"] if a["region"] != "eu-west-1"} == {True}
+
+
 def is_gone(pid: int) -> bool:
     """It runs no more; whether somebody has read its exit status is not ours to prove."""
     try:

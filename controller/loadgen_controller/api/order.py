@@ -43,6 +43,7 @@ def parts_of(order: Order) -> Iterator[pb.StartPart]:
             bundle_sha256=order.bundle_sha256,
             bundle_bytes=len(order.bundle),
             no_error_fuse=not order.has_fuse,
+            aborts_on_loss=order.aborts_on_loss,
             signature=order.signature,
         )
     )
@@ -96,6 +97,7 @@ def _checked(said: pb.Order, bundle: bytes) -> Order:
         placement="fleet",
         overrides_json=said.overrides_json,
         has_fuse=not said.no_error_fuse,
+        aborts_on_loss=said.aborts_on_loss,
         signature=said.signature,
     )
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -92,6 +93,17 @@ FuseOption = Annotated[
 ]
 
 
+class OnLostAgent(StrEnum):
+    CONTINUE = "continue"
+    ABORT = "abort"
+
+
+LostOption = Annotated[
+    OnLostAgent,
+    typer.Option(help="When an agent is lost under load: the others take its share, or the load ends (exit code 3)."),
+]
+
+
 def main(
     file: Annotated[
         str, typer.Argument(metavar="FILE[:PLAN]|URL", help="The scenario, and which of its plans; or a URL to get.")
@@ -127,6 +139,7 @@ def main(
     allow: ListOption = None,
     sign_with: SignOption = None,
     error_fuse: FuseOption = True,
+    on_lost_agent: LostOption = OnLostAgent.CONTINUE,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
 
@@ -141,7 +154,7 @@ def main(
     if json_path is not None and not json_path.parent.is_dir():
         wrongs.add(f"--json: there is no folder {json_path.parent}")
     placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1, place=place)
-    placement.has_fuse = error_fuse
+    placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
     _read_permits(wrongs, placement, allow, sign_with, i_may_load or ())
     with ExitStack() as stack:
         if is_url(file):
@@ -182,6 +195,7 @@ class Placement:
     allow: AllowList | None = None
     signer: Signer | None = None
     has_fuse: bool = True
+    aborts_on_loss: bool = False
     place: Place | None = None
     """Of the controller that the run is left to."""
 
@@ -292,6 +306,7 @@ def _order(scenario: Scenario, placement: Placement) -> Order:
         limits=Limits() if placement.allow is None else check_allowed(spec, scenario.plan.http, placement.allow),
         signature=b"" if placement.signer is None else placement.signer.sign(bundle.sha256),
         has_fuse=placement.has_fuse and not (placement.is_embedded and _is_here(scenario)),
+        aborts_on_loss=placement.aborts_on_loss,
     )
 
 

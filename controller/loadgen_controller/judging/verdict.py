@@ -59,6 +59,7 @@ _CODES = {
     Reason.SCRIPT_FAULTS: ExitCode.USAGE,
     Reason.SET_UP_FAILED: ExitCode.USAGE,
     Reason.TEAR_DOWN_FAILED: ExitCode.USAGE,
+    Reason.AGENT_LOST: ExitCode.INCOMPLETE,
     Reason.OVERDUE: ExitCode.INCOMPLETE,
     Reason.TOO_FEW_AGENTS: ExitCode.FLEET,
     Reason.NOT_READY: ExitCode.FLEET,
