@@ -157,14 +157,17 @@ def reassigned(assignment: Assignment, drivers: Collection[str], at_ns: int) -> 
     kept = {agent: parts[agent] for agent in assignment.agents if agent in drivers and parts[agent]}
     if not kept:
         raise ValueError("nobody is left who could take a share")
-    now = dict(kept)
+    now, by_region, free = dict(kept), dict[str, list[str]](), dict[str, Fraction]()
     for agent, region in zip(assignment.agents, assignment.regions, strict=True):
-        if agent in drivers:
-            continue
-        takers = {one: part for one, part in kept.items() if assignment.region(one) == region} or kept
-        whole = sum(takers.values(), Fraction(0))
-        for one, part in takers.items():
-            now[one] += parts[agent] * part / whole
+        if agent in kept:
+            by_region.setdefault(region, []).append(agent)
+        elif agent not in drivers and parts[agent]:
+            free[region] = free.get(region, Fraction(0)) + parts[agent]
+    for region, part in free.items():
+        takers = by_region.get(region) or list(kept)
+        grows = part / sum((kept[one] for one in takers), Fraction(0))
+        for one in takers:
+            now[one] += kept[one] * grows
     change = Reassigned(
         assignment.generation + 1, at_ns, _whole([now.get(agent, Fraction(0)) for agent in assignment.agents])
     )

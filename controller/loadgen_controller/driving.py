@@ -8,7 +8,7 @@ that is started anew comes to the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from loadgen.dsl.spec import PlanSpec
@@ -40,6 +40,8 @@ ADJUST_LEAD_NS = 300 * NS_PER_MS
 """From asking for a change until it holds: must reach every agent before."""
 JOIN_LEAD_NS = 2 * NS_PER_S
 """The same for an agent that joins: the others must have said before that they have heard."""
+_FEW = 10
+"""Agents that are all named."""
 
 
 class Desk(Protocol):
@@ -88,6 +90,8 @@ class Driving:
         """From when on those that joined take part, from T0."""
         self._heard: dict[str, int] = {}
         """The last change that an agent says to have heard."""
+        self._vacant: dict[str, None] = {}
+        """Whose share is to be shared out."""
 
     @property
     def is_paused(self) -> bool:
@@ -261,8 +265,31 @@ class Driving:
             self._began[agent] = from_ns
             self.say_start(agent, run.t0_ns)
 
-    def reassign(self, agents: tuple[str, ...], drivers: tuple[str, ...]) -> None:
-        """What `agents` had is the drivers' from soon on, unless the load is over by then."""
+    def vacate(self, agents: Iterable[str]) -> None:
+        """What `agents` had is nobody's, until it is shared out."""
+        self._vacant.update(dict.fromkeys(agents))
+
+    def vacate_moved(self) -> None:
+        """After a restart: what was to be shared out, and was not said to be before the controller ended."""
+        run, assignment = self._desk.run, self._books.assignment
+        if assignment is not None:
+            held = zip(assignment.agents, assignment.weights_now, strict=True)
+            self.vacate(agent for agent, weight in held if weight and agent in run.moved and agent not in run.drivers)
+
+    def share_out(self) -> None:
+        """What is nobody's is the drivers' from soon on, unless the load is over by then.
+
+        All at once: that 50 of 1,000 agents are gone is one message to each of the others and not 50. Those kept the
+        controller so busy that the others heard nothing for longer than their lease, and were gone, too.
+        """
+        run, agents = self._desk.run, tuple(self._vacant)
+        if not agents:
+            return
+        self._vacant.clear()
+        if run.phase in (Phase.STARTING, Phase.RUNNING) and not run.ends and run.drivers:
+            self._reassign(agents, run.drivers)
+
+    def _reassign(self, agents: tuple[str, ...], drivers: tuple[str, ...]) -> None:
         books, names = self._books, ", ".join(agents)
         at_ns, end_ns = self.adjustments.not_before(self._adjust_ns()), self.adjustments.end_ns
         if books.assignment is None or (end_ns is not None and at_ns >= end_ns):
@@ -277,7 +304,7 @@ class Driving:
             return
         self._tell_shares(assignment, at_ns, names)
         when = time_text(at_ns / NS_PER_S)
-        books.notice(f"the share of {names} is driven by {', '.join(drivers)} from {when} on")
+        books.notice(f"the share of {names} is driven by {_some(drivers)} from {when} on")
         for lane in self._desk.order.spec.lanes:
             if lane.stays:
                 whose = f"of load {lane.name}" if lane.name else "of the load"
@@ -305,6 +332,11 @@ class Driving:
             shares=dict(zip(assignment.agents, weights, strict=True)),
         )
         self._desk.write_manifest()
+
+
+def _some(agents: Sequence[str]) -> str:
+    """All of a few; of many the first, and how many more."""
+    return ", ".join(agents) if len(agents) <= _FEW else f"{', '.join(agents[:3])} and {len(agents) - 3} more"
 
 
 def load_name(spec: PlanSpec, load: int) -> str:

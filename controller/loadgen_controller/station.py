@@ -111,6 +111,8 @@ class Station:
         self._troubles = Troubles(lambda kind, text, _: log.warning("%s: %s", kind, text), clock)
         self._quarantine = Quarantine(clock)
         self._tasks: list[asyncio.Task[None]] = []
+        self._said: Message | None = None
+        self._said_data = b""
 
     @property
     def address(self) -> str:
@@ -196,7 +198,9 @@ class Station:
             self.send(member.identity, Nack(plain(f"{kind}: {text}")))
 
     def send(self, identity: bytes, message: Message) -> bool:
-        return self._router.send(identity, codec.encode(message))
+        if message is not self._said:  # what all are told is encoded once: a change of 1,000 shares takes 0.1 ms
+            self._said, self._said_data = message, codec.encode(message)
+        return self._router.send(identity, self._said_data)
 
     # -- what comes in ----------------------------------------------------------------------------
 
