@@ -16,7 +16,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from loadgen.errors import StorageError
-from loadgen_controller.run import Event, Run, Terms, Tick, step
+from loadgen_controller.run import Event, FinReceived, Run, Terms, Tick, step
 
 __all__ = ["BEGUN", "HAPPENED", "begun", "happened", "replay"]
 
@@ -33,8 +33,8 @@ def begun(run: Run) -> dict[str, object]:
 
 
 def happened(before: Run, event: Event, after: Run) -> dict[str, object] | None:
-    """The fields of an event's line; None: it changed nothing but the time."""
-    if isinstance(event, Tick) and replace(before, now_ns=after.now_ns) == after:
+    """The fields of an event's line; None: it changed nothing but the time, as ticks and what is said again do."""
+    if isinstance(event, (Tick, FinReceived)) and replace(before, now_ns=after.now_ns) == after:
         return None
     return {"name": type(event).__name__, "event": event, "phase": before.phase.value, "now_ns": after.now_ns}
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -16,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+from loadgen.measure.rundir import RunDir
 from tests.chaos.sims import SimRun, sim_run
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
 
@@ -25,8 +27,8 @@ HARMED = 200
 """Those whose network is bad; the others only freeze, die, and have a controller that stands still."""
 NETS = 4
 SOAK_S = int(os.environ.get("LOADGEN_SOAK_S", "120"))
-SETTLED_S = 60
-"""Until then memory grows to what the run needs."""
+SETTLED_S = 300 if SOAK_S >= 600 else 60
+"""Until then memory grows to what the run needs: libzmq keeps a second chunk of each queue after 256 messages."""
 DEATHS_S = 60
 """An agent is killed so often."""
 
@@ -132,23 +134,28 @@ async def test_1000_agents_under_random_faults_are_exact(tmp_path: Path, seed: i
             nemesis = Nemesis(run, nets, seed)
             await nemesis.work(time.monotonic() + SOAK_S - 15)
             loaded = list(samples)
-            began_s = time.monotonic()
             await run.end(SOAK_S + 120)
             watching.cancel()
         cuts = sum(net.counts["cuts"] for net in nets)
-        sealing_s = time.monotonic() - began_s - 15
         wrong = run.sims.wrongs(run.conducted.run)
         lost = set(run.lost())
+        gave_up = {agent.id for agent in run.sims.agents.values() if agent.gave_up}
         summary = run.conducted.summary()
+        planned_end_s = datetime.fromisoformat(summary["started_at"]).timestamp() + SOAK_S
+        over_s = RunDir(run.conducted.run).summary_path.stat().st_mtime - planned_end_s
+    incomplete = {agent["id"] for agent in summary["agents"] if not agent["complete"]}
     settled = [sample for sample in loaded if sample[0] - loaded[0][0] > SETTLED_S]
     slope, fds = mib_per_minute(settled), [count for _, _, count in settled]
     seen(
         f"{summary['requests']['finished']:,} requests, every bucket equal; {cuts:,} cuts, {dict(nemesis.done)}; memory"
         f" {slope:+.2f} MiB/min at {settled[-1][1] / 2**20:.0f} MiB, file descriptors {min(fds)} to {max(fds)};"
-        f" sealed {sealing_s:.0f} s after the load; lost: {', '.join(sorted(lost)) or 'nobody'}"
+        f" sealed {over_s:.0f} s after the planned end; {len(nemesis.killed)} killed,"
+        f" {len(lost - nemesis.killed)} lost for a while, {len(gave_up - lost)} stopped by themselves"
     )
     assert wrong == []
-    assert lost == nemesis.killed
-    assert {agent["id"] for agent in summary["agents"] if not agent["complete"]} == nemesis.killed
+    assert nemesis.killed <= lost
+    # Faults add up: 5 s frozen and 3 s of a controller that stands still are more than a lease. That is said, too.
+    assert nemesis.killed <= incomplete <= lost | gave_up
+    assert over_s < 60
     if SOAK_S >= 600:
         assert slope < 1

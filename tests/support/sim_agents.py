@@ -120,6 +120,8 @@ class SimAgent:
         self.stopped_ns: int | None = None
         """When it stopped its load, whoever told it to; of `perf_counter_ns`."""
         self.stop_reason = ""
+        self.gave_up = False
+        """It stopped by itself, since it heard nothing of the controller for longer than its lease."""
         self.is_dead = False
         self._swarm, self._keys = swarm, keys
         self._chance = random.Random(f"{swarm.seed}/{agent}")
@@ -300,6 +302,7 @@ class SimAgent:
             self._send(Heartbeat(self._agent.run_id, phase, sent, acked, adjusted=self._adjusted, sent_ns=now_ns))
         if self._agent.phase.has_load:
             if (silent_ns := now_ns - self._link.acked_ns) > self._lease_ns:
+                self.gave_up = True
                 self._event(ControllerLost(silent_ns / NS_PER_S))
             self._measure(now_ns)
         self._pump()
