@@ -47,6 +47,7 @@ from loadgen_controller.journal import Journal, Place
 from loadgen_controller.judging.abort import Aborts
 from loadgen_controller.judging.fuse import FuseWatch
 from loadgen_controller.judging.verdict import Verdict, too_many_script_faults
+from loadgen_controller.keeper import Keeper
 from loadgen_controller.order import Order
 from loadgen_controller.pacing import Pacing
 from loadgen_controller.planning.guard import places_of
@@ -175,6 +176,7 @@ class Conductor:
         if restored is None:
             self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
             self._merge, self._books = Merge(order.spec.interval_ns), Books(self._folder.run_id)
+            self._merge.parts = []
         else:
             self._created_at, self._started_at = restored.created_at, restored.started_at
             self._folder, self._books = restored.folder, restored.books
@@ -183,6 +185,7 @@ class Conductor:
         self._troubles = Troubles(self._on_trouble, self._clock)
         self._failures = FailureFolder(self._folder.path / "failures", self._books.notice)
         self._intake = self._new_intake()
+        self._keeper = self._new_keeper()
         if restored is None:
             self._run = Run.begin(order.terms(), self._clock())
             self._journal.event(BEGUN, **begun(self._run))
@@ -219,6 +222,10 @@ class Conductor:
             self._failures.write,
         )
 
+    def _new_keeper(self, merged_end: int = 0) -> Keeper:
+        state, settled = self._failures.state, self._failures.settled
+        return Keeper(self._folder, self._merge, merged_end, extra=state, settled=settled)
+
     # -- for the command line -------------------------------------------------------------------
 
     @property
@@ -244,6 +251,7 @@ class Conductor:
                     self._open()
                 else:
                     await self._take_up(self._restored)
+                self._keeper.begin()
                 await self._until_done(writing)
             except StorageError as error:
                 self._on_storage_failed(error)
@@ -260,6 +268,7 @@ class Conductor:
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
+            await self._keeper.end()
             self._station.leave(self)
             await self._processes.end(patience_s)
             self._folder.close()
@@ -435,6 +444,9 @@ class Conductor:
         self._station.enter(self)
         merged = await asyncio.to_thread(restored.merged)
         self._merge = merged.merge
+        if merged.extra:
+            self._failures.take_state(merged.extra)
+        self._keeper = self._new_keeper(merged.merged_end)
         for agent, epoch in self._books.epochs.items():
             self._books.durable[agent] = self._merge.next_seq(agent, epoch) - 1
         for agent, region, failures in merged.failures:
@@ -442,6 +454,7 @@ class Conductor:
         self._intake = self._new_intake()
         self._is_deaf = False
         now_ns = self._clock()
+        self._driving.vacate_moved()
         self._step(Resumed(now_ns + _GRACE_NS))
         self._step(Tick(now_ns))
         for agent in (*self._run.lost, *self._run.fins):
@@ -458,6 +471,7 @@ class Conductor:
             self._station.check()
             if self._failure is not None:
                 raise self._failure
+            self._keeper.check()
             if writing.done():
                 writing.result()
                 raise BugError("the journal ended before the run")
@@ -469,6 +483,7 @@ class Conductor:
     def _tick(self) -> None:
         now_ns = self._clock()
         self._step(Tick(now_ns))
+        self._driving.share_out()
         for agent, how in self._processes.exited().items():
             self._station.lose(agent, how)
             if self._run.phase is Phase.WAITING:  # it will not come any more
@@ -545,9 +560,11 @@ class Conductor:
                 for agent in agents:
                     self._driving.say_start(agent, t0_ns)
             case TakeIn(agent, drivers):
+                self._driving.share_out()
                 self._driving.take_in(agent, drivers)
-            case Reassign(agents, drivers):
-                self._driving.reassign(agents, drivers)
+            case Reassign(agents):
+                self._driving.vacate(agents)
+                self._wake.set()
             case SendStop(agents, text, now):
                 self._load_ends()
                 for agent in agents:
@@ -687,6 +704,7 @@ class Conductor:
             for agent in self._books.epochs:
                 self.say(agent, Stop(self.run_id, "the controller failed", now=True))
         await self._journal.commit()
+        summed = await self._keeper.finish()
         await asyncio.to_thread(self._failures.close)
         if self._failures.left_out:
             kept, more = format_count(self._failures.kept), format_count(self._failures.left_out)
@@ -717,8 +735,10 @@ class Conductor:
             {member.id: member.pid for member in self._fleet},
             self._started_at,
             duration_s,
+            summed,
         )
         forget_shared(self._folder)
+        self._keeper.forget()
         await self._dismiss()
         verdict = sealed.verdict
         return Result(verdict.exit_code, sealed.summary, self._folder.path, verdict)

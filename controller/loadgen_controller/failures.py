@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +60,21 @@ class FailureFolder:
             self.kept += 1
             kept = KeptFailure(self.kept, region, agent, failure)
             self._writing.append(self._thread.submit(self._write, self.path / file_name(kept), encode(kept)))
+
+    def state(self) -> bytes:
+        """How many there are of each kind, for `take_state` of another one; the files it speaks of may be under way."""
+        return msgspec.msgpack.encode((self.kept, self.left_out, [(*kind, n) for kind, n in self._counts.items()]))
+
+    def take_state(self, state: bytes) -> None:
+        """Go on where another one was, whose files are there."""
+        self.kept, self.left_out, counts = msgspec.msgpack.decode(
+            state, type=tuple[int, int, list[tuple[str, str, str, str, int]]]
+        )
+        self._counts = {(agent, journey, request, outcome): n for agent, journey, request, outcome, n in counts}
+
+    def settled(self) -> None:
+        """What is under way is written, or refused. Blocking, and safe in any thread."""
+        wait(tuple(self._writing))
 
     def close(self) -> None:
         """All that is under way is written, or refused."""

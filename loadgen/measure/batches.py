@@ -39,22 +39,23 @@ Sources: batch means: A. M. Law, "Simulation Modeling and Analysis", ch. 9; t qu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log, sqrt
 from typing import Final, Literal
 
 import msgspec
 import numpy as np
 
+from loadgen.measure.cells import Cell
 from loadgen.measure.correlation import Rho, neighbours_rho
 from loadgen.measure.delta import Delta
 from loadgen.measure.histogram import SLOTS, Counts, Histogram, highest_us, lowest_us, percentiles
 from loadgen.measure.measured import ALL, Measured, Row
-from loadgen.measure.merge import Epoch
+from loadgen.measure.merge import Epoch, Merge
 from loadgen.measure.objective import Objective, SloResult, is_judged
 from loadgen.measure.series import OK, Kind
 from loadgen.measure.store import Stats, Store
-from loadgen.measure.warmup import LOG_US, Cut, Recount, found_cut
+from loadgen.measure.warmup import LOG_US, Cut, Recount, found_cut, found_cut_in_cells
 from loadgen.measure.wellformed import Wellformed
 from loadgen.units import NS_PER_S
 
@@ -68,6 +69,7 @@ __all__ = [
     "Why",
     "read_batches",
     "recounted",
+    "recounted_cells",
     "with_intervals",
 ]
 
@@ -176,17 +178,40 @@ class Batches(Recount):
     # -- taking in --------------------------------------------------------------------------
 
     def _merge(self, region: str, delta: Delta, epoch: Epoch, checked: Wellformed) -> None:
-        at = (delta.start_ns + delta.end_ns) // 2 - self.start_ns
+        self._at(delta.start_ns, delta.end_ns)
+        super()._merge(region, delta, epoch, checked)
+
+    def add_cells(self, live: Merge, cells: Iterable[Cell]) -> None:
+        """All of a run that is over, from its cells instead of from its deltas: 0.3 ms a cell of 40 series.
+
+        live: the merge that took in the deltas which the cells are made of; what is an agent's own is in it.
+        """
+        self._take_agents(live)
+        numbers = np.zeros(0, dtype=np.int64)
+        for cell in cells:
+            if cell.names:
+                own = [self._catalogue.number(*name) for name in cell.names]
+                numbers = np.concatenate((numbers, np.array(own, dtype=np.int64)))
+            self._at(cell.start_ns, cell.end_ns)
+            self._is_before = cell.end_ns <= self.cut_ns
+            series, slots = np.divmod(cell.index, SLOTS)
+            stats = replace(cell.stats, series=numbers[cell.stats.series])
+            self._add(numbers[series] * SLOTS + slots, cell.counts, stats)
+            for region, counters in cell.counters.items():
+                self._count(region, counters)
+
+    def _at(self, start_ns: int, end_ns: int) -> None:
+        """What comes next was measured in [start_ns, end_ns)."""
+        at = (start_ns + end_ns) // 2 - self.start_ns
         length = self.end_ns - self.start_ns
         self._batch = min(max(at * len(self._batches) // length, 0), len(self._batches) - 1)
         self._bin = min(max(at * self.bins // length, 0), self.bins - 1)
-        super()._merge(region, delta, epoch, checked)
 
-    def _add(self, region: str, checked: Wellformed, index: Counts, stats: Stats) -> None:
-        super()._add(region, checked, index, stats)
+    def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
+        super()._add(index, counts, stats)
         if self._is_before or not len(index):
             return
-        self._batches[self._batch]._add(region, checked, index, stats)
+        self._batches[self._batch]._add(index, counts, stats)
         self._rhos.clear()
         self._know_groups()
         numbers, slots = np.divmod(index, SLOTS)
@@ -194,7 +219,7 @@ class Batches(Recount):
         wanted = own >= 0
         if not wanted.any():
             return
-        own, slots, counts = own[wanted], slots[wanted], checked.counts[wanted]
+        own, slots, counts = own[wanted], slots[wanted], counts[wanted]
         everywhere = self._global_of[numbers][wanted]
         size = len(self._groups)
         for groups in (own, everywhere):
@@ -378,6 +403,28 @@ def read_batches(
     batches = Batches(start_ns, end_ns, interval_ns, recount=recount)
     batches.read(deltas)
     return batches
+
+
+def recounted_cells(
+    live: Merge,
+    cells: Callable[[], Iterable[Cell]],
+    *,
+    end_ns: int | None,
+    interval_ns: int = NS_PER_S,
+    warmup_ns: int = 0,
+    is_found: bool = False,
+) -> tuple[Batches, Cut | None]:
+    """As `recounted`, and with the same answer, from the cells that were made of the deltas while they came in.
+
+    live: the merge of all these deltas.
+    """
+    if end_ns is None:
+        end_ns = max((cell.end_ns for cell in cells()), default=0)
+    cut = found_cut_in_cells(cells(), end_ns, interval_ns) if is_found else None
+    start_ns = warmup_ns if cut is None else cut.cut_ns
+    batches = Batches(start_ns, end_ns, interval_ns, recount=cut is not None)
+    batches.add_cells(live, cells())
+    return batches, cut
 
 
 def recounted(

@@ -72,6 +72,14 @@ class CustomTable:
             before = self._rows.get(key)
             self._rows[key] = one if before is None else sum_custom(before, one)
 
+    def state(self) -> list[tuple[str, str, CustomStats]]:
+        """(region, agent, sum) of each row."""
+        return [(region, agent, stats) for (region, agent, _), stats in self._rows.items()]
+
+    def take_state(self, state: Iterable[tuple[str, str, CustomStats]]) -> None:
+        """Be what `state` says."""
+        self._rows = {(region, agent, stats.name): stats for region, agent, stats in state}
+
     def names(self) -> list[str]:
         return list(dict.fromkeys(name for _, _, name in self._rows))
 

@@ -18,12 +18,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from loadgen.errors import WireError
 
-__all__ = ["BAD", "GOOD", "MAX_DUE_ROWS", "OVERDUE", "UNDECIDED", "DueCounts", "DueTable", "check_due"]
+__all__ = ["BAD", "GOOD", "MAX_DUE_ROWS", "OVERDUE", "UNDECIDED", "DueCounts", "DueState", "DueTable", "check_due"]
 
 MAX_DUE_ROWS: Final = 20_000
 """Of one delta. After 60 s without an answer at 50 objectives they are 3,000."""
@@ -55,6 +56,13 @@ class DueCounts:
     undecided: int = 0
 
 
+class DueState(msgspec.Struct, frozen=True, array_like=True):
+    """A table as values. rows: (objective, journey, end, chunks by their number)."""
+
+    rows: list[tuple[int, str, int, dict[int, bytes]]]
+    snapshots: dict[str, tuple[DueCounts, ...]]
+
+
 class _Row:
     """Counts of one objective and journey by interval, in chunks: an interval far off costs one chunk, not a range."""
 
@@ -80,6 +88,19 @@ class _Row:
             chunk[UNDECIDED * _CHUNK + at] += undecided
         if k >= self.end:
             self.end = k + 1
+
+    def since(self, k: int) -> _Row:
+        """A copy in which nothing is known of intervals before `k`."""
+        made = _Row()
+        made.end = self.end
+        for of, chunk in self._chunks.items():
+            if (of + 1) * _CHUNK <= k:
+                continue
+            copy = made._chunks[of] = array("q", chunk)
+            for row in range(4 if of * _CHUNK < k else 0):
+                for at in range(k - of * _CHUNK):
+                    copy[row * _CHUNK + at] = 0
+        return made
 
     def counts(self, first: int, end: int) -> npt.NDArray[np.int64]:
         found = np.zeros((4, max(0, end - first)), dtype=np.int64)
@@ -115,6 +136,30 @@ class DueTable:
                 snapshot.append(one)
         if snapshot:
             self._snapshots[agent] = tuple(snapshot)
+
+    def since(self, k: int) -> DueTable:
+        """A copy that knows nothing of what was due in intervals before `k`."""
+        made = DueTable()
+        made._rows = {name: row.since(k) for name, row in self._rows.items() if row.end > k}
+        made._snapshots = {
+            agent: tuple(one for one in counts if one.k >= k) for agent, counts in self._snapshots.items()
+        }
+        return made
+
+    def state(self) -> DueState:
+        rows = [
+            (objective, journey, row.end, {of: chunk.tobytes() for of, chunk in row._chunks.items()})
+            for (objective, journey), row in self._rows.items()
+        ]
+        return DueState(rows, self._snapshots)
+
+    def take_state(self, state: DueState) -> None:
+        """Be what `state` says."""
+        self._snapshots = state.snapshots
+        for objective, journey, end, chunks in state.rows:
+            row = self._rows[objective, journey] = _Row()
+            row.end = end
+            row._chunks = {of: array("q", chunk) for of, chunk in chunks.items()}
 
     def journeys(self, objective: int) -> list[str]:
         """Journeys of which the objective has counts, in the order in which they came."""

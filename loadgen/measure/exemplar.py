@@ -15,6 +15,8 @@ from heapq import heappush, heapreplace
 from random import Random
 from typing import Final, Literal
 
+import msgspec
+
 from loadgen.errors import WireError
 from loadgen.measure.series import OK
 
@@ -23,6 +25,7 @@ __all__ = [
     "MAX_FAILURES",
     "MAX_FAILURE_BYTES",
     "Exemplar",
+    "ExemplarState",
     "ExemplarTable",
     "Failure",
     "KeptExemplar",
@@ -120,6 +123,23 @@ class _Kept:
         self.failed_seen = self.random_seen = 0
 
 
+class _KeptState(msgspec.Struct, frozen=True, array_like=True):
+    key: tuple[str, str, str]
+    slowest: list[tuple[int, int, KeptExemplar]]
+    failed: list[KeptExemplar]
+    random: list[KeptExemplar]
+    failed_seen: int
+    random_seen: int
+
+
+class ExemplarState(msgspec.Struct, frozen=True, array_like=True):
+    """A table as values, but for each agent's newest interval."""
+
+    series: list[_KeptState]
+    count: int
+    left_out: int
+
+
 class ExemplarTable:
     """A run's exemplars: of each series the slowest 10, up to 20 that failed, up to 20 at random.
 
@@ -179,6 +199,21 @@ class ExemplarTable:
             kept.append(KeptExemplar(region, agent, one))
         elif (at := int(self._random.random() * seen)) < most:
             kept[at] = KeptExemplar(region, agent, one)
+
+    def state(self) -> ExemplarState:
+        series = [
+            _KeptState(key, one.slowest, one.failed, one.random, one.failed_seen, one.random_seen)
+            for key, one in self._series.items()
+        ]
+        return ExemplarState(series, self._count, self.left_out)
+
+    def take_state(self, state: ExemplarState) -> None:
+        """Be what `state` says."""
+        self._count, self.left_out = state.count, state.left_out
+        for one in state.series:
+            kept = self._series[one.key] = _Kept()
+            kept.slowest, kept.failed, kept.random = one.slowest, one.failed, one.random
+            kept.failed_seen, kept.random_seen = one.failed_seen, one.random_seen
 
     def series(self) -> list[tuple[str, str, str]]:
         """(journey, step, request) of which there are exemplars; "" for none."""

@@ -7,7 +7,6 @@ each rate (in steps of 10 %) how many intervals there were and how many were unf
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from math import floor, log
 from typing import Final, Literal
@@ -69,7 +68,7 @@ class Fitness:
     loop_lag_max_us: int = 0
     generator_lag_p99_max_us: int = 0
     users_max: int = 0
-    causes: Counter[Cause] = field(default_factory=Counter)
+    causes: dict[Cause, int] = field(default_factory=dict)
     """In how many intervals each kind of reason was given."""
     examples: dict[Cause, str] = field(default_factory=dict)
     """The first reason of each kind; of lags the one with the largest p99."""
@@ -95,7 +94,7 @@ class Fitness:
     """Of the run's time, how much is known in joined intervals only."""
     coarse_spans_ns: list[tuple[int, int]] = field(default_factory=list)
     """[start, end) of those, as the spans above."""
-    _rates: dict[int, list[int]] = field(default_factory=dict)
+    rates: dict[int, list[int]] = field(default_factory=dict)
     """By step of the rate: intervals, unfit ones."""
 
     def add(self, health: Health, counters: Counters | None = None, start_ns: int = 0, end_ns: int = 0) -> None:
@@ -122,7 +121,7 @@ class Fitness:
         for reason in health.unfit:
             firsts.setdefault(cause_of(reason), reason)
         for cause, reason in firsts.items():
-            self.causes[cause] += unfit
+            self.causes[cause] = self.causes.get(cause, 0) + unfit
             self.examples.setdefault(cause, reason)
         if end_ns > start_ns:
             _add_span(self.unfit_spans_ns, start_ns, end_ns)
@@ -139,8 +138,8 @@ class Fitness:
         A run of one rate that is unfit now and then has no such rate: then it is the most of a fit interval.
         """
         known = 0.0
-        for step in sorted(self._rates):
-            intervals, unfit = self._rates[step]
+        for step in sorted(self.rates):
+            intervals, unfit = self.rates[step]
             if unfit > max(_FIT_BUT, _FIT_BELOW * intervals):
                 break
             known = min(_RATE_STEP ** (step + 1), self.fit_rate_max_per_s)
@@ -183,7 +182,7 @@ class Fitness:
             if (lag := next((reason for reason in health.unfit if cause_of(reason) == "lag"), "")) != "":
                 self.examples["lag"] = lag
         if rate_per_s > 0:
-            counted = self._rates.setdefault(floor(log(rate_per_s, _RATE_STEP)), [0, 0])
+            counted = self.rates.setdefault(floor(log(rate_per_s, _RATE_STEP)), [0, 0])
             intervals, unfit = health.counted
             counted[0] += intervals
             counted[1] += unfit

@@ -18,7 +18,6 @@ from loadgen.measure.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
 from loadgen.measure.histogram import Counts, Histogram
 from loadgen.measure.series import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
 from loadgen.measure.store import Stats, Store
-from loadgen.measure.wellformed import Wellformed
 
 __all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "add_all", "add_up"]
 
@@ -258,9 +257,8 @@ class Measured:
                 counts[outcome] = counts.get(outcome, 0) + values
         return dict(sorted(counts.items(), key=lambda item: (item[0] != OK, -item[1], item[0])))
 
-    def _add(self, region: str, checked: Wellformed, index: Counts, stats: Stats) -> None:
-        self._store.add(index, checked.counts, stats)
-        self._count(region, checked.counters)
+    def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
+        self._store.add(index, counts, stats)
 
     def _count(self, region: str, counters: Iterable[int]) -> None:
         sums = self._by_region.get(region)

@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from loadgen.errors import WireError
+from loadgen.measure.cells import Part
 from loadgen.measure.custom import CustomTable
 from loadgen.measure.delta import COUNTER_NAMES, Counters, Delta, Health
 from loadgen.measure.due import DueTable
@@ -93,6 +94,7 @@ class Merge(Measured):
         "exemplars",
         "fitness",
         "interval_ns",
+        "parts",
         "worker_fitness",
     )
 
@@ -103,6 +105,8 @@ class Merge(Measured):
         """By agent, over its epochs."""
         self.worker_fitness: dict[str, dict[int, Fitness]] = {}
         """By agent and worker, of agents of several workers."""
+        self.parts: list[Part] | None = None
+        """What was merged since somebody last took it away; None: nobody does."""
         self._losses: dict[str, dict[tuple[int, int, int], Loss]] = {}
         self.due = DueTable()
         self.custom = CustomTable()
@@ -153,7 +157,11 @@ class Merge(Measured):
         numbers = epoch._numbers
         index = checked.index_by(numbers)
         stats = replace(checked.stats, series=numbers[checked.stats.series])
-        self._add(region, checked, index, stats)
+        self._add(index, checked.counts, stats)
+        self._count(region, checked.counters)
+        if self.parts is not None:
+            spoken = (region, delta.start_ns, delta.end_ns)
+            self.parts.append(Part(*spoken, checked.counters, index, checked.counts, stats))
         epoch.next_seq += 1
         epoch.recorded += int(checked.stats.n.sum())
         epoch.request_values += int(stats.n[self._catalogue.requests[stats.series]].sum())
@@ -184,7 +192,8 @@ class Merge(Measured):
             if delta.workers:
                 window.workers[delta.agent] = delta.workers
             if k == last:
-                window._add(region, checked, index, stats)
+                window._add(index, checked.counts, stats)
+                window._count(region, checked.counters)
             elif part:
                 window._count(region, part)
 

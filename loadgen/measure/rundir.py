@@ -8,6 +8,8 @@
     histograms.hlog   HdrHistogram V2, for any HdrHistogram tool
     failures/         the first failures of each kind, whole: a JSON file each
     control.json      only while the run goes on: where it can be asked to pause and the like
+    merged.log        only while a long run goes on: the deltas added up by interval (`cells.py`)
+    checkpoint        only while a long run goes on: all that was merged so far (`checkpoint.py`)
     report.html
 
 `deltas.log` is 8 bytes of magic and records of: length u32, CRC-32 of the
@@ -25,10 +27,8 @@ import fcntl
 import os
 import re
 import secrets
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -38,11 +38,11 @@ from typing import Final
 import msgspec
 
 from loadgen.errors import StorageError, UsageError
+from loadgen.measure.framing import HEAD_BYTES, framed, read_framed
 
 __all__ = ["RunDir", "find_run", "list_runs", "new_run_id", "replace_file", "storage_error", "utc_text"]
 
 _MAGIC: Final = b"lgdelta1"
-_HEAD: Final = struct.Struct("<II")
 _MAX_RECORD: Final = 64 << 20
 """Longer than any record of ours: such a length is damage."""
 
@@ -147,7 +147,7 @@ class RunDir:
         self._in_writing = 0
         self._now = now or (lambda: datetime.now(UTC))
         self._fd = -1
-        self._end = 0
+        self._end = self._appended_end = 0
         self._records: list[bytes] = []
         self._events: list[bytes] = []
         self._events_end = 0
@@ -177,12 +177,17 @@ class RunDir:
         except OSError as exc:
             run_dir.close()
             raise storage_error(run_dir.path, exc) from exc
-        run_dir._end = len(_MAGIC)
+        run_dir._end = run_dir._appended_end = len(_MAGIC)
         return run_dir
 
     @classmethod
-    def open(cls, path: Path, *, writable: bool = False, now: Callable[[], datetime] | None = None) -> RunDir:
+    def open(
+        cls, path: Path, *, writable: bool = False, sound_to: int = 0, now: Callable[[], datetime] | None = None
+    ) -> RunDir:
         """Open a run's folder. With `writable` a torn or damaged end of the log is cut off, and the log goes on there.
+
+        sound_to: offset in the log up to which it was seen to be sound; where the log reaches that far it is read
+            from there on.
 
         Raises:
             StorageError: no such run, its log is no log of ours, or somebody writes there.
@@ -194,7 +199,9 @@ class RunDir:
                 run_dir._fd = os.open(log_path, os.O_RDWR | os.O_CLOEXEC)
                 run_dir._lock()
             size = log_path.stat().st_size
-            run_dir._end = sum(_HEAD.size + len(r) for r in run_dir.records()) + len(_MAGIC)
+            start = sound_to if len(_MAGIC) < sound_to <= size else len(_MAGIC)
+            run_dir._end = start + sum(HEAD_BYTES + len(r) for r in run_dir.records(start))
+            run_dir._appended_end = run_dir._end
             run_dir.cut_bytes = max(0, size - run_dir._end)
             if writable:
                 if size < len(_MAGIC):  # the crash was before even the magic was durable
@@ -236,6 +243,24 @@ class RunDir:
     @property
     def log_path(self) -> Path:
         return self.path / "deltas.log"
+
+    @property
+    def durable_end(self) -> int:
+        """Offset in the log up to which it is durable."""
+        return self._end
+
+    @property
+    def appended_end(self) -> int:
+        """Where what was appended so far will end in the log."""
+        return self._appended_end
+
+    @property
+    def merged_path(self) -> Path:
+        return self.path / "merged.log"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.path / "checkpoint"
 
     @property
     def events_path(self) -> Path:
@@ -303,9 +328,10 @@ class RunDir:
         """
         if not 0 < len(payload) <= _MAX_RECORD:
             raise StorageError(f"a record of {len(payload):,} bytes does not belong into {self.log_path}")
-        record = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+        record = framed(payload)
         with self._swap:
             self._records.append(record)
+            self._appended_end += len(record)
             return self.durable + self._in_writing + len(self._records)
 
     def event(self, kind: str, **fields: object) -> None:
@@ -344,28 +370,19 @@ class RunDir:
                         self._events[:0] = events
             return self.durable
 
-    def records(self) -> Iterator[bytes]:
-        """Payloads of the log, oldest first, up to its end or to the first damage.
+    def records(self, start: int = len(_MAGIC)) -> Iterator[bytes]:
+        """Payloads of the log from offset `start` on, oldest first, up to its end or to the first damage.
 
         Raises:
             StorageError: it cannot be read, or is no log of ours.
         """
         try:
-            with self.log_path.open("rb") as file:
-                magic = file.read(len(_MAGIC))
-                if not _MAGIC.startswith(magic):
-                    raise StorageError(
-                        f"cannot read {self.log_path}: it is no log of deltas, or one of a newer loadgen",
-                        hint="use the loadgen that made the run, or a newer one",
-                    )
-                while len(head := file.read(_HEAD.size)) == _HEAD.size:
-                    length, crc = _HEAD.unpack(head)
-                    if not 0 < length <= _MAX_RECORD:
-                        return
-                    payload = file.read(length)
-                    if len(payload) < length or zlib.crc32(payload) != crc:
-                        return
-                    yield payload
+            yield from read_framed(self.log_path, _MAGIC, start, _MAX_RECORD)
+        except ValueError:
+            raise StorageError(
+                f"cannot read {self.log_path}: it is no log of deltas, or one of a newer loadgen",
+                hint="use the loadgen that made the run, or a newer one",
+            ) from None
         except OSError as exc:
             raise storage_error(self.log_path, exc, doing="read") from exc
 

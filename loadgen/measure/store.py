@@ -15,11 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from loadgen.measure.histogram import MAX_NS, SLOTS, Counts, Histogram
 
-__all__ = ["Stats", "Store"]
+__all__ = ["Stats", "Store", "StoreState"]
 
 _BITS: Final = 7
 _PAGE: Final = 1 << _BITS
@@ -40,6 +41,15 @@ class Stats:
     sum_rest_ns: Counts
     min_ns: Counts
     max_ns: Counts
+
+
+class StoreState(msgspec.Struct, frozen=True, array_like=True):
+    """A store as bytes: its pages in use, its table and its columns, as they lie in memory."""
+
+    series: int
+    pages: bytes
+    table: bytes
+    columns: list[bytes]
 
 
 class Store:
@@ -109,6 +119,21 @@ class Store:
         sum_ns = int(self._sum_us[filled].sum()) * 1_000 + int(self._sum_rest_ns[filled].sum())
         made.note(sum_ns, int(self._min_ns[filled].min()), int(self._max_ns[filled].max()))
         return made
+
+    def state(self) -> StoreState:
+        """All of it, of a store of int64."""
+        columns = [self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns]
+        pages = self._pages[: self._used].tobytes()
+        return StoreState(len(self._n), pages, self._table.tobytes(), [column.tobytes() for column in columns])
+
+    def take_state(self, state: StoreState) -> None:
+        """Be what `state` says."""
+        self._pages = np.frombuffer(bytearray(state.pages), dtype=np.int64).reshape(-1, _PAGE)
+        self._used = len(self._pages)
+        self._table = np.frombuffer(bytearray(state.table), dtype=np.int32).reshape(state.series, _ROWS)
+        self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns = (
+            np.frombuffer(bytearray(column), dtype=np.int64) for column in state.columns
+        )
 
     def clear(self) -> None:
         """Empty, with its memory kept: fresh memory costs twice as much as zeroing what is there."""

@@ -21,12 +21,13 @@ and S. C. Spratt, "A comparison of five steady-state truncation heuristics", WSC
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
 
+from loadgen.measure.cells import Cell
 from loadgen.measure.delta import Delta
 from loadgen.measure.histogram import SLOTS, Counts, highest_us, lowest_us
 from loadgen.measure.merge import Epoch, Merge
@@ -35,7 +36,7 @@ from loadgen.measure.store import Stats
 from loadgen.measure.wellformed import Wellformed
 from loadgen.units import NS_PER_S, format_duration
 
-__all__ = ["LOG_US", "Cut", "Levels", "Recount", "find_cut", "found_cut"]
+__all__ = ["LOG_US", "Cut", "Levels", "Recount", "find_cut", "found_cut", "found_cut_in_cells"]
 
 LOG_US: Final = np.log((lowest_us(np.arange(SLOTS)) + highest_us(np.arange(SLOTS))) / 2 + 0.5)
 """Natural logarithm of the middle of each slot, µs; half a µs up, so that 0 has one."""
@@ -60,11 +61,12 @@ class Cut:
 class Levels:
     """The mean logarithm of journeys' response times in each interval, each journey against its own mean."""
 
-    __slots__ = ("_keys", "_rows", "interval_ns")
+    __slots__ = ("_keys", "_names", "_rows", "interval_ns")
 
     def __init__(self, interval_ns: int = NS_PER_S) -> None:
         self.interval_ns = interval_ns
         self._keys: dict[tuple[str, int], list[SeriesKey]] = {}
+        self._names: list[SeriesKey] = []
         self._rows: dict[str, dict[int, tuple[int, float]]] = {}
 
     def add(self, delta: Delta) -> None:
@@ -74,11 +76,20 @@ class Levels:
         index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
         if not len(index):
             return
+        counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
+        self._add((delta.start_ns + delta.end_ns) // 2, keys, index, counts)
+
+    def add_cell(self, cell: Cell) -> None:
+        """One cell, in the order of their file."""
+        self._names.extend(key for _, key in cell.names)
+        if len(cell.index):
+            self._add((cell.start_ns + cell.end_ns) // 2, self._names, cell.index, cell.counts)
+
+    def _add(self, at_ns: int, keys: Sequence[SeriesKey], index: Counts, counts: Counts) -> None:
         series, slots = np.divmod(index, SLOTS)
-        counts = np.frombuffer(delta.count, dtype="<u4").astype(np.float64)
         n = np.bincount(series, counts, len(keys))
         sums = np.bincount(series, counts * LOG_US[slots], len(keys))
-        k = (delta.start_ns + delta.end_ns) // 2 // self.interval_ns
+        k = at_ns // self.interval_ns
         for number in np.flatnonzero(n).tolist():
             key = keys[number]
             if key.kind == "journey" and key.metric == "response":
@@ -112,6 +123,14 @@ def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int
     levels = Levels(interval_ns)
     for _, delta in deltas:
         levels.add(delta)
+    return find_cut(levels.series(end_ns), interval_ns)
+
+
+def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
+    """The same of a run's cells."""
+    levels = Levels(interval_ns)
+    for cell in cells:
+        levels.add_cell(cell)
     return find_cut(levels.series(end_ns), interval_ns)
 
 
@@ -200,13 +219,20 @@ class Recount(Merge):
             delta = replace(delta, due=own)
         super()._merge(region, delta, epoch, checked)
 
+    def _take_agents(self, live: Merge) -> None:
+        """What does not depend on the cut, from a merge of the same deltas; shared with it."""
+        self._epochs, self._losses, self._latest = live._epochs, live._losses, live._latest
+        self.fitness, self.worker_fitness = live.fitness, live.worker_fitness
+        self.custom, self.exemplars = live.custom, live.exemplars
+        self.due = live.due.since(self.cut_ns // self.interval_ns) if self.cut_ns else live.due
+
     def _window(self, k: int) -> None:
         """None is kept: nobody watches a recount."""
         return
 
-    def _add(self, region: str, checked: Wellformed, index: Counts, stats: Stats) -> None:
+    def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
         if not self._is_before:
-            super()._add(region, checked, index, stats)
+            super()._add(index, counts, stats)
             return
         twins = self._twins_of(stats.series)
         pair_twins = self._twin_of[index // SLOTS]
@@ -214,11 +240,11 @@ class Recount(Merge):
         own = twins == stats.series
         if own.any():  # the agent has a warm-up of its own: it may share numbers with the twins, so it goes first
             pair_own = pair_twins == index // SLOTS
-            self._store.add(index[pair_own], checked.counts[pair_own], _part(stats, own))
-            checked = replace(checked, counts=checked.counts[~pair_own])
+            self._store.add(index[pair_own], counts[pair_own], _part(stats, own))
+            counts = counts[~pair_own]
             stats, twins = _part(stats, ~own), twins[~own]
             pair_twins, slots = pair_twins[~pair_own], slots[~pair_own]
-        super()._add(region, checked, pair_twins * SLOTS + slots, replace(stats, series=twins))
+        super()._add(pair_twins * SLOTS + slots, counts, replace(stats, series=twins))
 
     def _twins_of(self, numbers: Counts) -> Counts:
         """For each series the number of the same series as warm-up."""

@@ -10,12 +10,14 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loadgen.allow import AllowList, Entry
 from loadgen.dsl.allowed import Limits
 from loadgen.errors import ExitCode, StorageError, UsageError
+from loadgen.measure.checkpoint import read_checkpoint, thaw
 from loadgen.measure.rundir import RunDir
 from loadgen.measure.waiting import WaitingAt
 from loadgen.profiles.profile import ArrivalProfile
@@ -37,9 +39,11 @@ from loadgen.wire.messages import (
 from loadgen_controller.adjusting import Wish
 from loadgen_controller.conductor import Conductor, Result
 from loadgen_controller.judging.reread import reread
+from loadgen_controller.keeper import Keeper, Kept
 from loadgen_controller.restore import restore, unfinished
 from loadgen_controller.run import Phase
 from loadgen_controller.screen.view import PointView
+from loadgen_controller.seal import Sealed, seal
 from loadgen_controller.station import Station
 from tests.controller.conftest import JumpingClock, order_of
 from tests.support.fake_agent import FakeAgent
@@ -431,3 +435,80 @@ async def test_a_folder_that_is_damaged_is_said_so_and_left_as_it_is(case: str, 
     with pytest.raises((StorageError, UsageError)):
         restore(run.conductor.run_dir)
     RunDir.open(run.conductor.run_dir, writable=True).close()  # nobody holds it
+
+
+# -- from a checkpoint -----------------------------------------------------------------------------
+
+
+@pytest.mark.fault("F4", "with a checkpoint")
+async def test_a_run_is_taken_up_from_its_checkpoint_and_only_what_came_after_it_is_read(
+    run: Restarts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.parts)))
+    monkeypatch.setattr("loadgen_controller.keeper._LOOK_S", 0.01)
+    run.begin()
+    agents = a, b = await run.started()
+    checkpoint = run.conductor.run_dir / "checkpoint"
+    for _ in range(2):
+        a.recording.interval()
+        b.recording.interval()
+        await asyncio.gather(a.deliver(), b.deliver())
+        await asyncio.gather(*(one.acknowledged(len(one.recording.deltas) - 1) for one in agents))
+        await until(lambda: _epochs_in(checkpoint) == {"a": len(a.recording.deltas), "b": len(b.recording.deltas)})
+        monkeypatch.setattr(Keeper, "is_due", property(lambda self: False))
+        a.recording.interval()
+        await a.deliver(len(a.recording.deltas) - 1)
+        await a.acknowledged(len(a.recording.deltas) - 1)
+        await run.kill()
+        log = run.conductor.run_dir / "deltas.log"
+        whole = log.read_bytes()
+        log.write_bytes(whole[:20] + bytes(20) + whole[40:])  # what the checkpoint has is not looked at
+        await run.take_up()
+        log.write_bytes(whole)
+        monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.parts)))
+        await run.back(a, b)
+    result = await end(run, a, b, seconds=6)
+    assert result.exit_code is ExitCode.PASSED
+    total(result, agents)
+    assert not checkpoint.exists()
+    assert not (run.conductor.run_dir / "merged.log").exists()
+
+
+def _epochs_in(path: Path) -> dict[str, int]:
+    found = read_checkpoint(path)
+    if found is None:
+        return {}
+    merge = thaw(found.state)
+    return {epoch.agent: epoch.next_seq for agent in merge.agents() for epoch in merge.epochs(agent)}
+
+
+@pytest.mark.parametrize("other", [{}, {"warmup_is_found": True}, {"warmup_ns": NS_PER_S}])
+async def test_a_summary_from_sums_is_the_one_from_the_log(
+    run: Restarts, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.parts)))
+    monkeypatch.setattr("loadgen_controller.keeper._LOOK_S", 0.01)
+    both: list[tuple[object, bytes]] = []
+
+    def sealed_twice(folder: RunDir, *others: Any) -> Sealed:
+        assert isinstance(others[-1], Kept)
+        for kept in (None, others[-1]):
+            given = (*others[:-1], kept)
+            sealed = seal(folder, *given)
+            both.append((sealed.summary, folder.hlog_path.read_bytes()))
+        return sealed
+
+    monkeypatch.setattr("loadgen_controller.conductor.seal", sealed_twice)
+    stages = (LoadStage(20, 20, 60 * NS_PER_S),)
+    minute: dict[str, Any] = {"profile": ArrivalProfile(stages), "duration_ns": 60 * NS_PER_S}
+    run.begin(**minute, **other)
+    a, b = await run.started()
+    run.clock.jump(40)
+    for _ in range(40):
+        a.recording.interval()
+    await a.deliver()
+    await a.acknowledged(39)
+    await until(lambda: (run.conductor.run_dir / "checkpoint").exists())
+    await end(run, a, b)
+    from_log, from_sums = both
+    assert from_sums == from_log

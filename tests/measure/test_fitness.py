@@ -114,7 +114,7 @@ def test_what_is_kept_does_not_grow_with_the_run(seconds: list[tuple[int, bool]]
         second(fitness, k, rate, *([reason] if is_unfit else []), health=Health(notes=(f"note {k}",)))
     assert len(fitness.reasons) <= 20
     assert len(fitness.notes) <= 100
-    assert len(fitness._rates) <= 160
+    assert len(fitness.rates) <= 160
     assert fitness.fit_rate_max_per_s <= fitness.rate_max_per_s
     assert fitness.capacity_per_s <= fitness.rate_max_per_s
 

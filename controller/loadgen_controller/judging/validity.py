@@ -137,19 +137,19 @@ def _advice(agent: _Agent, same_region: Sequence[_Agent], planned_per_s: float |
 
 def _often(fitness: Fitness, cause: Cause) -> bool:
     """In at least half of the unfit intervals."""
-    return fitness.causes[cause] * 2 >= fitness.unfit > 0
+    return fitness.causes.get(cause, 0) * 2 >= fitness.unfit > 0
 
 
 def _of_machine(agent: _Agent) -> str:
     """Where it ran out of something: said even if that was seldom, since it goes before all else."""
     fitness, where = agent.fitness, f"on the machine of {agent.id}"
-    is_short = fitness.causes["sockets"] > 0
-    if fitness.causes["fds"] or (is_short and fitness.fds_max > fitness.fd_limit / 2):
+    is_short = fitness.causes.get("sockets", 0) > 0
+    if fitness.causes.get("fds", 0) or (is_short and fitness.fds_max > fitness.fd_limit / 2):
         return (
             f"raise the limit of open files {where} (ulimit -n {2 * fitness.fd_limit}): up to"
             f" {format_count(fitness.fds_max)} of {format_count(fitness.fd_limit)} were in use"
         )
-    if fitness.causes["ports"] or is_short:
+    if fitness.causes.get("ports", 0) or is_short:
         used = f"up to {format_count(fitness.ports_max)} of {format_count(fitness.port_limit)} local ports were in use"
         return (
             f'keep connections alive (connections="kept"), or spread {agent.region} over more machines or source'

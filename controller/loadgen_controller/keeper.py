@@ -1,0 +1,198 @@
+"""Keeps what was merged, as it is merged: sums for the end of the run, and a place to go on from after a restart.
+
+Every few thousand deltas, or each minute, the deltas since the last time are added up (`loadgen.measure.cells`) and
+appended to `merged.log`, and all that the merge knows is written to `checkpoint`. Both speak only of deltas that are
+durable in `deltas.log` and are derived from it: whatever becomes of them, and if they are given up because the disk
+refuses, everything is in the log still, and is read from there, which takes longer.
+
+On the loop: 10 ms each time for 1,000 agents. The rest is done by a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from loadgen.errors import StorageError
+from loadgen.measure.cells import CELLS_MAGIC, Cell, Part, add_parts, encode_cell, read_cells
+from loadgen.measure.checkpoint import Checkpoint, freeze, write_checkpoint
+from loadgen.measure.merge import Merge
+from loadgen.measure.rundir import RunDir, storage_error
+from loadgen.measure.series import SeriesKey
+
+__all__ = ["Keeper", "Kept"]
+
+_DELTAS = 5_000
+"""They are merged again within 1 s on a restart."""
+_BYTES = 32 << 20
+_LONGEST_S = 60.0
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """All cells of a run that is over."""
+
+    path: Path
+    end: int
+
+    def cells(self) -> Iterator[Cell]:
+        """Raises StorageError where they cannot be read."""
+        return read_cells(self.path, self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What is written at a time."""
+
+    parts: list[Part]
+    names: list[tuple[str, SeriesKey]]
+    checkpoint: Checkpoint
+
+
+class Keeper:
+    """Of one run. Make it, and call it, on the loop.
+
+    Args:
+        merge: what the run is merged into, with `parts`: all that the files do not hold. Without, nothing is kept.
+        merged_end: offset in merged.log up to which it goes with `merge`; 0: there is no such file.
+        extra: gives the controller's own state, for the checkpoint.
+        settled: called by a thread before a checkpoint is written: waits for what `extra` speaks of.
+    """
+
+    def __init__(
+        self,
+        folder: RunDir,
+        merge: Merge,
+        merged_end: int = 0,
+        *,
+        extra: Callable[[], bytes] = lambda: b"",
+        settled: Callable[[], None] = lambda: None,
+        deltas: int = _DELTAS,
+        longest_s: float = _LONGEST_S,
+    ) -> None:
+        self._folder, self._merge, self._extra, self._settled = folder, merge, extra, settled
+        self._end = merged_end
+        self._named = len(merge._catalogue.names) if merged_end else 0
+        """Of how many series the file has the names."""
+        self._deltas, self._longest_s = deltas, longest_s
+        self._kept_s = monotonic()
+        self._is_given_up = merge.parts is None
+        self._taken: _Taken | None = None
+        """What waits to be durable."""
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def is_due(self) -> bool:
+        parts = self._merge.parts
+        if self._is_given_up or not parts:
+            return False
+        return (
+            len(parts) >= self._deltas
+            or monotonic() - self._kept_s >= self._longest_s
+            or sum(part.size_bytes for part in parts) >= _BYTES
+        )
+
+    def begin(self) -> None:
+        """Keep until `finish`, or `end`."""
+        self._serving = asyncio.create_task(self._serve(), name="keeper")
+
+    def check(self) -> None:
+        """Raises what went wrong in here: that is a bug, a disk that refuses is not."""
+        if self._serving is not None and self._serving.done() and not self._serving.cancelled():
+            self._serving.result()
+
+    async def end(self) -> None:
+        """What is being written is written; nothing more is."""
+        if self._serving is not None:
+            self._serving.cancel()
+            (error,) = await asyncio.gather(self._serving, return_exceptions=True)
+            if isinstance(error, Exception):
+                self._give_up()
+
+    async def _serve(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Take what is due, and write what was taken as soon as it is durable."""
+        if self._taken is None and self.is_due:
+            self._taken = self._take()
+        if self._taken is not None and self._is_durable(self._taken):
+            await self._write(self._taken)
+
+    async def finish(self) -> Kept | None:
+        """The last time. None: the deltas are to be read, since they are few, or since something was amiss."""
+        await self.end()
+        if self._is_given_up or not self._end:
+            return None
+        for _ in range(2):  # what was taken before, and what came since then
+            self._taken = self._taken or self._take()
+            if self._taken is None:
+                break
+            if not self._is_durable(self._taken):
+                self._give_up()
+                return None
+            await self._write(self._taken)
+        return None if self._is_given_up else Kept(self._folder.merged_path, self._end)
+
+    def forget(self) -> None:
+        """The run is sealed: its files are of no more use."""
+        for path in (self._folder.checkpoint_path, self._folder.merged_path):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    # -- how ------------------------------------------------------------------------------------
+
+    def _take(self) -> _Taken | None:
+        """What is there now."""
+        parts, names = self._merge.parts, self._merge._catalogue.names
+        if self._is_given_up or not parts:
+            return None
+        checkpoint = Checkpoint(self._folder.appended_end, 0, freeze(self._merge), self._extra())
+        taken = _Taken(parts, names[self._named :], checkpoint)
+        self._merge.parts, self._named, self._kept_s = [], len(names), monotonic()
+        return taken
+
+    def _is_durable(self, taken: _Taken) -> bool:
+        return self._folder.durable_end >= taken.checkpoint.deltas_end
+
+    async def _write(self, taken: _Taken) -> None:
+        writing = asyncio.ensure_future(asyncio.to_thread(self._written, taken))
+        try:
+            try:
+                self._end = await asyncio.shield(writing)
+            except asyncio.CancelledError:  # a thread cannot be stopped
+                self._end, self._taken = await writing, None
+                raise
+            self._taken = None
+        except StorageError:
+            self._give_up()
+
+    def _written(self, taken: _Taken) -> int:
+        """The new end of merged.log."""
+        path, end, names = self._folder.merged_path, self._end, taken.names
+        try:
+            with path.open("r+b" if end else "wb") as file:
+                end = end or file.write(CELLS_MAGIC)
+                file.truncate(end)
+                file.seek(end)
+                for cell in add_parts(taken.parts):
+                    end += file.write(encode_cell(replace(cell, names=names)))
+                    names = []
+        except OSError as exc:
+            raise storage_error(path, exc) from exc
+        self._settled()
+        write_checkpoint(self._folder.checkpoint_path, msgspec.structs.replace(taken.checkpoint, merged_end=end))
+        return end
+
+    def _give_up(self) -> None:
+        self._is_given_up, self._merge.parts, self._taken = True, None, None
+        self.forget()

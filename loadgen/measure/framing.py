@@ -1,0 +1,48 @@
+"""Records in a file, each with its length and CRC: what was torn by a crash or lost a bit ends the file.
+
+8 bytes of magic, then records of: length u32, CRC-32 of the payload u32, both little endian, payload.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+__all__ = ["HEAD_BYTES", "MAGIC_BYTES", "MAX_RECORD", "framed", "read_framed"]
+
+_HEAD: Final = struct.Struct("<II")
+HEAD_BYTES: Final = _HEAD.size
+MAGIC_BYTES: Final = 8
+MAX_RECORD: Final = 1 << 30
+"""Longer than any record of ours: such a length is damage."""
+
+
+def framed(payload: bytes) -> bytes:
+    """One record."""
+    return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def read_framed(path: Path, magic: bytes, start: int = MAGIC_BYTES, most: int = MAX_RECORD) -> Iterator[bytes]:
+    """Payloads from offset `start` on, up to the end of the file or to the first damage.
+
+    most: bytes of a record.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: the file begins with other letters.
+    """
+    with path.open("rb") as file:
+        if not magic.startswith(file.read(MAGIC_BYTES)):
+            raise ValueError(f"{path} does not begin with {magic.decode()}")
+        file.seek(start)
+        while len(head := file.read(HEAD_BYTES)) == HEAD_BYTES:
+            length, crc = _HEAD.unpack(head)
+            if not 0 < length <= most:
+                return
+            payload = file.read(length)
+            if len(payload) < length or zlib.crc32(payload) != crc:
+                return
+            yield payload
