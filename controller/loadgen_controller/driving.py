@@ -40,6 +40,8 @@ ADJUST_LEAD_NS = 300 * NS_PER_MS
 """From asking for a change until it holds: must reach every agent before."""
 JOIN_LEAD_NS = 2 * NS_PER_S
 """The same for an agent that joins: the others must have said before that they have heard."""
+_AGAIN_NS = NS_PER_S
+"""Who was told less long ago is not told again: the shares of 1,000 agents are 8 kB for each of them."""
 _FEW = 10
 """Agents that are all named."""
 
@@ -90,6 +92,8 @@ class Driving:
         """From when on those that joined take part, from T0."""
         self._heard: dict[str, int] = {}
         """The last change that an agent says to have heard."""
+        self._again_ns: dict[str, int] = {}
+        """Before that an agent is not told again of what it has not heard."""
         self._vacant: dict[str, None] = {}
         """Whose share is to be shared out."""
 
@@ -105,7 +109,7 @@ class Driving:
             self._joining.setdefault(agent, len(self.adjustments.told))  # also where we were started anew meanwhile
         elif phase == "ready" and run.phase.has_load and run.t0_ns is not None:
             self.say_start(agent, run.t0_ns)
-        elif phase == "running" and run.phase is Phase.RUNNING:
+        elif phase == "running" and run.phase is Phase.RUNNING and self._clock() >= self._again_ns.get(agent, 0):
             self._say_changes(agent, adjusted)
 
     def say_start(self, agent: str, t0_ns: int) -> None:
@@ -116,6 +120,8 @@ class Driving:
 
     def _say_changes(self, agent: str, after: int) -> None:
         """All changes of the load with a higher number. It follows each once, however often it hears it."""
+        if after < len(self.adjustments.told):
+            self._again_ns[agent] = self._clock() + _AGAIN_NS
         for adjust in self.adjustments.told[after:]:
             self._desk.say(agent, adjust)
 

@@ -3,8 +3,8 @@
 Without it each delta of the log is merged again, 0.3 ms each. Derived, as `cells.py` is: where it is missing, damaged,
 of another version, or says more than the log holds, the whole log is merged.
 
-Not in it: the windows of the last 30 intervals and each agent's newest exemplars, which are for who watches, and for
-what stops a run by its last seconds; both fill again.
+Not in it: windows but the last 5, of which some deltas may be still to come (who looks at each interval has looked at
+those before), and each agent's newest exemplars, which are for who watches.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ import numpy as np
 import zstandard
 
 from loadgen.measure.custom import CustomStats
+from loadgen.measure.delta import Health, WorkerHealth
 from loadgen.measure.due import DueState
 from loadgen.measure.exemplar import ExemplarState
 from loadgen.measure.fitness import Fitness
 from loadgen.measure.framing import framed, read_framed
 from loadgen.measure.loss import Loss
+from loadgen.measure.measured import Window
 from loadgen.measure.merge import Epoch, Merge
 from loadgen.measure.rundir import storage_error
 from loadgen.measure.series import SeriesKey
-from loadgen.measure.store import StoreState
+from loadgen.measure.store import Store, StoreState
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]
 
 _MAGIC: Final = b"lgcheck1"
+_WINDOWS: Final = 5
 
 
 class _Epoch(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +46,14 @@ class _Epoch(msgspec.Struct, frozen=True, array_like=True):
     spans: list[tuple[int, int]]
     counters: list[int]
     numbers: bytes
+
+
+class _Window(msgspec.Struct, frozen=True, array_like=True):
+    k: int
+    by_region: dict[str, list[int]]
+    store: StoreState
+    health: dict[str, Health]
+    workers: dict[str, tuple[WorkerHealth, ...]]
 
 
 class _State(msgspec.Struct, frozen=True, array_like=True):
@@ -58,6 +69,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     custom: list[tuple[str, str, CustomStats]]
     exemplars: ExemplarState
     latest: int
+    windows: list[_Window]
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -93,6 +105,7 @@ def freeze(merge: Merge) -> bytes:
         for one in agent.values()
     ]
     losses = [(agent, epoch, one) for agent, some in merge._losses.items() for (epoch, *_), one in some.items()]
+    windows = merge.windows()[-_WINDOWS:]
     state = _State(
         merge.interval_ns,
         names,
@@ -106,6 +119,7 @@ def freeze(merge: Merge) -> bytes:
         merge.custom.state(),
         merge.exemplars.state(),
         merge._latest,
+        [_Window(one.k, one._by_region, one._store.state(), one.health, one.workers) for one in windows],
     )
     return msgspec.msgpack.encode(state)
 
@@ -114,7 +128,7 @@ _decoder: Final = msgspec.msgpack.Decoder(_State)
 
 
 def thaw(data: bytes) -> Merge:
-    """The merge as it was; without windows.
+    """The merge as it was.
 
     Raises:
         msgspec.MsgspecError: no state of ours.
@@ -125,15 +139,20 @@ def thaw(data: bytes) -> Merge:
         merge._catalogue.number(region, key)
     merge._store.take_state(state.store)
     merge._by_region = state.by_region
-    for one in state.epochs:
-        merge._epochs.setdefault(one.agent, {})[one.epoch] = _epoch(one)
+    for epoch in state.epochs:
+        merge._epochs.setdefault(epoch.agent, {})[epoch.epoch] = _epoch(epoch)
     merge.fitness, merge.worker_fitness = state.fitness, state.worker_fitness
-    for agent, epoch, loss in state.losses:
-        merge._losses.setdefault(agent, {})[epoch, *loss.place] = loss
+    for agent, number, loss in state.losses:
+        merge._losses.setdefault(agent, {})[number, *loss.place] = loss
     merge.due.take_state(state.due)
     merge.custom.take_state(state.custom)
     merge.exemplars.take_state(state.exemplars)
     merge._latest = state.latest
+    merge._oldest = min((one.k for one in state.windows), default=state.latest + 1)
+    for one in state.windows:
+        window = merge._windows[one.k] = Window(merge._catalogue, Store(np.uint32), one.k, merge.interval_ns)
+        window._store.take_state(one.store)
+        window._by_region, window.health, window.workers = one.by_region, one.health, one.workers
     return merge
 
 

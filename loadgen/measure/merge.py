@@ -88,6 +88,7 @@ class Merge(Measured):
         "_epochs",
         "_latest",
         "_losses",
+        "_oldest",
         "_windows",
         "custom",
         "due",
@@ -114,6 +115,8 @@ class Merge(Measured):
         self._epochs: dict[str, dict[int, Epoch]] = {}
         self._windows: dict[int, Window] = {}
         self._latest: int = -1
+        self._oldest = 0
+        """No window before it can be whole: what was merged before it is known in sums only."""
 
     def __repr__(self) -> str:
         finished = self.counters().requests_finished
@@ -214,7 +217,7 @@ class Merge(Measured):
     def _window(self, k: int) -> Window | None:
         """The window of interval `k`, made if need be; None when it is older than what is kept."""
         window = self._windows.get(k)
-        if window is None and k > self._latest - KEPT_WINDOWS:
+        if window is None and k > self._latest - KEPT_WINDOWS and k >= self._oldest:
             self._latest = max(self._latest, k)
             store = self._forget() or Store(np.uint32)
             window = self._windows[k] = Window(self._catalogue, store, k, self.interval_ns)

@@ -121,14 +121,14 @@ class Store:
         return made
 
     def state(self) -> StoreState:
-        """All of it, of a store of int64."""
+        """All of it, for a store of the same dtype."""
         columns = [self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns]
         pages = self._pages[: self._used].tobytes()
         return StoreState(len(self._n), pages, self._table.tobytes(), [column.tobytes() for column in columns])
 
     def take_state(self, state: StoreState) -> None:
         """Be what `state` says."""
-        self._pages = np.frombuffer(bytearray(state.pages), dtype=np.int64).reshape(-1, _PAGE)
+        self._pages = np.frombuffer(bytearray(state.pages), dtype=self._pages.dtype).reshape(-1, _PAGE)
         self._used = len(self._pages)
         self._table = np.frombuffer(bytearray(state.table), dtype=np.int32).reshape(state.series, _ROWS)
         self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns = (

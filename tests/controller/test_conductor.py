@@ -29,6 +29,7 @@ from loadgen.wire.messages import (
     Heartbeat,
     Prepare,
     Ready,
+    Reassign,
     Refused,
     Rejected,
     ReleaseAt,
@@ -45,7 +46,7 @@ from loadgen_controller.adjusting import Wish
 from loadgen_controller.conductor import Result
 from loadgen_controller.judging.reread import reread
 from loadgen_controller.rendezvous import AGAIN_NS, LEAD_NS
-from loadgen_controller.run import Phase
+from loadgen_controller.run import AgentLost, Phase
 from loadgen_controller.screen.view import PointView
 from tests.controller.conftest import BUNDLE, Play
 from tests.support.fake_agent import FakeAgent
@@ -102,6 +103,24 @@ async def test_a_change_goes_to_all_agents_ahead_of_its_time_and_moves_the_end(s
     assert reread(RunDir.open(result.run_dir)).exit_code == result.exit_code
 
 
+async def test_what_agents_had_that_are_gone_at_once_is_shared_out_at_once(stage: Stage) -> None:
+    play = stage(regions={"eu": 0.5, "us": 0.25, "ap": 0.25})
+    agents = [play.agent(name, region) for name, region in (("a", "eu"), ("b", "us"), ("c", "ap"))]
+    await asyncio.gather(*(agent.start() for agent in agents))
+    play.clock.jump(1)
+    await until(lambda: play.conductor.run.phase is Phase.RUNNING)
+    for gone in "ab":
+        play.conductor.tell(AgentLost(gone, "it went away"))
+    c = agents[2]
+    assert (await c.next(Reassign)).weights == (0, 0, 1)
+    play.conductor.request_stop("enough", now=True)
+    await c.next(Stop)
+    assert not [message for message in c.heard if isinstance(message, Reassign)]
+    await c.finish()
+    shared_out = [event["cause"] for event in events(await play.result()) if event["kind"] == "reassigned"]
+    assert shared_out == ["a, b"]
+
+
 async def test_an_agent_that_missed_a_change_hears_it_again_and_the_others_do_not(stage: Stage) -> None:
     play = stage()
     a, b = await play.started()
@@ -109,6 +128,11 @@ async def test_an_agent_that_missed_a_change_hears_it_again_and_the_others_do_no
         play.conductor.adjust(Wish("scale", factor=factor))
         for agent in (a, b):
             await agent.next(Adjust)
+    await asyncio.gather(a.beat(adjusted=2), b.beat(adjusted=1))
+    await b.send(ClockPing(1))
+    await b.next(ClockPong)
+    assert not [message for message in b.heard if isinstance(message, Adjust)], "it may be on its way"
+    play.clock.jump(1)
     await asyncio.gather(a.beat(adjusted=2), b.beat(adjusted=1))
     assert (await b.next(Adjust)).number == 2
     await a.send(ClockPing(1))

@@ -128,7 +128,7 @@ async def test_a_run_taken_up_after_any_cut_of_its_files_comes_to_what_its_log_s
         except StorageError:
             assert "merged.log" in names, "then the log is read"
         going.folder.close()
-    assert used > 4, "most are taken up from a checkpoint"
+    assert used > 2, "some are taken up from a checkpoint"
 
 
 async def test_a_checkpoint_that_says_more_than_the_log_is_not_used(tmp_path: Path) -> None:

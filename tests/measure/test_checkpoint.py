@@ -25,6 +25,13 @@ def of(deltas: list[tuple[str, Delta]], merge: Merge | None = None) -> Merge:
     return merge
 
 
+def windows_of(merge: Merge) -> list[tuple[int, object]]:
+    return [
+        (w.k, (dict(w.health), w.counters(), [(key, str(w.histogram(key))) for key in w.keys()]))  # noqa: SIM118
+        for w in merge.windows()
+    ]
+
+
 @settings(max_examples=10, deadline=None)
 @given(runs(), st.integers(0, 80))
 def test_a_merge_read_back_at_any_place_ends_as_one_that_was_never_written(
@@ -35,7 +42,8 @@ def test_a_merge_read_back_at_any_place_ends_as_one_that_was_never_written(
     assert freeze(read_back) == freeze(of(first))
     right, ours = of(deltas), of(rest, read_back)
     assert freeze(ours) == freeze(right)
-    assert {window.k for window in ours.windows()} <= {window.k for window in right.windows()}
+    first_k = min((window.k for window in of(first).windows()[-5:]), default=0)
+    assert windows_of(ours) == [one for one in windows_of(right) if one[0] >= first_k]
     assert all(ours.accept(region, delta) is not Accepted.MERGED for region, delta in deltas)
 
 
