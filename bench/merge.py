@@ -11,6 +11,8 @@ import numpy as np
 
 from bench.report import Section, spread
 from loadgen.engine.recorder import Recorder
+from loadgen.measure.cells import add_parts, encode_cell
+from loadgen.measure.checkpoint import freeze
 from loadgen.measure.delta import Delta
 from loadgen.measure.merge import Accepted, Merge
 from loadgen.units import NS_PER_S
@@ -22,27 +24,35 @@ HOW = """\
 {agents} agents in three regions, each with {names} request names (response and service time) and {requests} requests \
 of each name a second, log-normal around 9 ms; {seconds} s of them, in this process, CPU time of it. *decode*: from \
 the bytes on the wire to a delta; *accept*: `Merge.accept`, the agent's first delta (which brings its series) apart; \
-*percentiles*: p50, p90, p95, p99 of each name over all regions, once a second. Journal, sockets and encryption are \
-not in it."""
+*sum*: the parts of the accepted deltas added up by interval and packed, for the end of the run, by a thread; \
+*checkpoint*: all of the merge as bytes, on the loop, every 5,000 deltas; *percentiles*: p50, p90, p95, p99 of each \
+name over all regions, once a second. Journal, sockets and encryption are not in it."""
 
 
 def measure(*, agents: int = 100, seconds: int = 10) -> Section:
     merge = Merge()
+    merge.parts = []
     first: list[float] = []
     later: list[float] = []
     unpacked: list[float] = []
     asked: list[float] = []
+    summed: list[float] = []
+    frozen: list[float] = []
     fleet = [_deltas(agent, seconds) for agent in range(agents)]
     for second in range(seconds):
         packed = [encode(deltas[second]) for deltas in fleet]
         received: list[Delta] = []
         unpacked.append(_cpu_us(_decode, packed, received) / agents)
         (later if second else first).append(_cpu_us(_accept, merge, received) / agents)
+        summed.append(_cpu_us(_sum, merge) / agents)
+        frozen.append(_cpu_us(_freeze, merge))
         asked.append(_cpu_us(_ask, merge))
     rows = [
         ["decode, a delta", *spread(unpacked, 0)],
         ["accept, an agent's first delta", *spread(first, 0)],
         ["accept, a delta", *spread(later, 0)],
+        ["sum, a delta", *spread(summed, 0)],
+        [f"checkpoint, {agents} agents", *spread(frozen, 0)],
         [f"percentiles of {NAMES} names", *spread(asked, 0)],
     ]
     busy = (sorted(unpacked)[len(unpacked) // 2] + sorted(later)[len(later) // 2]) * agents / 1e6
@@ -80,6 +90,16 @@ def _decode(packed: Sequence[bytes], into: list[Delta]) -> None:
 def _accept(merge: Merge, deltas: Sequence[Delta]) -> None:
     for n, delta in enumerate(deltas):
         assert merge.accept(f"region-{n % 3}", delta) is Accepted.MERGED
+
+
+def _sum(merge: Merge) -> None:
+    for cell in add_parts(merge.parts or ()):
+        encode_cell(cell)
+    merge.parts = []
+
+
+def _freeze(merge: Merge) -> None:
+    freeze(merge)
 
 
 def _ask(merge: Merge) -> None:
