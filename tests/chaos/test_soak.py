@@ -47,7 +47,7 @@ class Nemesis:
     async def work(self, until_s: float) -> None:
         faults = [self._cuts, self._latency, self._freeze, self._swallow, self._narrow, self._frozen]
         next_death_s = time.monotonic() + DEATHS_S / 2
-        while time.monotonic() < until_s:
+        while time.monotonic() < until_s and not self._run.conducted.is_over:
             await asyncio.sleep(self._chance.uniform(0.5, 2))
             await self._chance.choice(faults)(self._chance.choice(self._nets))
             if self._chance.random() < 0.05:
