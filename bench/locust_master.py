@@ -97,11 +97,11 @@ HEAD = [
 
 def measure(
     *,
-    workers: Sequence[int] = (100, 250, 500, 1_000, 2_000),
+    workers: Sequence[int] = (200, 1_000, 4_000, 5_000),
     names: int = 20,
     requests: int = 50,
-    seconds: float = 40,
-    skip: float = 15,
+    seconds: float = 30,
+    skip: float = 10,
 ) -> Section:
     program = peer("locust")
     if program is None:
@@ -113,7 +113,12 @@ def measure(
             break
     carried = [one for one in seen if not one.is_over]
     most = f"{carried[-1].workers:,} workers at {carried[-1].cpu_share:.0%} of a core" if carried else "fewer"
-    over = f"; of {seen[-1].workers:,} it called {seen[-1].missing} missing" if seen[-1].is_over else ""
+    last = seen[-1]
+    over = (
+        f"; with {last.workers:,} it used {last.cpu_share:.0%} and called {last.missing} missing"
+        if last.is_over
+        else ""
+    )
     return Section(
         TITLE,
         HOW.format(
@@ -133,8 +138,7 @@ def measure(
 
 
 def _watch(program: str, count: int, names: int, requests: int, seconds: float, skip: float) -> Seen:
-    python = str(Path(program).resolve().with_name("python")) if Path(program).is_symlink() else ""
-    python = python or str(Path(program).with_name("python"))
+    python = str(Path(program).with_name("python"))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         (Path(folder) / "locustfile.py").write_text(LOCUSTFILE)
         port = _free_port()

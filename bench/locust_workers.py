@@ -49,12 +49,12 @@ class Worker:
         self._socket.setsockopt(zmq.IDENTITY, self.id.encode())
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.connect(workers.address)
-        asyncio.get_running_loop().add_reader(self._socket.get(zmq.FD), self.read)
+        asyncio.get_running_loop().add_reader(int(self._socket.get(zmq.FD)), self.read)
         self.say("client_ready", __version__)
 
     def say(self, kind: str, data: Any) -> None:
         self._socket.send(Message(kind, data, self.id).serialize())
-        if self._socket.get(zmq.EVENTS) & zmq.POLLIN:
+        if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             asyncio.get_running_loop().call_soon(self.read)
 
     def read(self) -> None:
@@ -99,6 +99,7 @@ class Workers:
         self.answers_ms: list[float] = []
         self.sent, self.counts = 0, False
         self.reports: list[dict[str, Any]] = []
+        self._drawn_at = 0
 
     async def work(self) -> dict[str, Any]:
         options = self._options
@@ -127,7 +128,7 @@ class Workers:
 
     async def _tick(self) -> None:
         second = int(time.time())
-        if not self.reports or second % round(WORKER_REPORT_INTERVAL) == 0 and second != self._drawn_at:
+        if not self.reports or (second % round(WORKER_REPORT_INTERVAL) == 0 and second != self._drawn_at):
             self._drawn_at = second  # with the seconds of now in them
             self.reports = [drawn(self._options.names, self._options.requests, seed) for seed in range(DRAWN)]
         for n, worker in enumerate(self.all):
