@@ -1,0 +1,61 @@
+"""What a controller is measured with: seconds that a merge takes, and verdicts that say what they are of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bench.controller import MIB, Fleet, Seen, _verdict
+from bench.deltas import drawn_seconds
+from bench.locust_master import Seen as Master
+from bench.swarm import _joined
+from loadgen.measure.merge import Accepted, Merge, check_invariant
+from loadgen.units import NS_PER_S
+
+
+def test_drawn_seconds_are_taken_by_a_merge_and_add_up() -> None:
+    merge = Merge()
+    for second in drawn_seconds(names=3, requests=4, agents=10, count=3):
+        assert merge.accept("a", replace(second, agent="sim.0", epoch=1)) is Accepted.MERGED
+
+    assert merge.counters().requests_finished == 3 * 4 * 3
+    assert check_invariant(merge) == []
+
+
+def test_all_drawn_seconds_have_the_series_that_the_first_brings() -> None:
+    first, *others = drawn_seconds(names=3, requests=4, agents=10, count=3)
+
+    assert len(first.new_series) == Fleet(1, 3, 4).series == 12
+    assert all(not one.new_series and len(one.stats) == 12 for one in others)
+
+
+def test_joined_seconds_are_as_long_and_as_full_as_their_parts() -> None:
+    drawn = [replace(one, new_series=()) for one in drawn_seconds(names=2, requests=2, agents=1, count=4)]
+
+    for intervals, joints in _joined(drawn).items():
+        assert {one.counters.requests_finished for one in joints} == {2 * 2 * intervals}
+        assert {one.end_ns - one.start_ns for one in joints} == {intervals * NS_PER_S}
+
+
+def seen(agents: int, names: int, cpu_share: float, rss_bytes: int = 200 * MIB, wrong: str = "") -> Seen:
+    return Seen(Fleet(agents, names, 50), cpu_share, rss_bytes, 10.0, {}, 1.0, 1.0, wrong)
+
+
+def test_a_controller_within_its_budget_holds_it() -> None:
+    assert _verdict(seen(1_000, 20, 0.35)).endswith("budget 35% of a core and 500 MiB: held.")
+
+
+def test_a_controller_that_is_too_dear_too_large_or_wrong_does_not() -> None:
+    for one in (seen(1_000, 20, 0.36), seen(200, 150, 0.3, 501 * MIB), seen(200, 150, 0.3, wrong="1 of 2 requests")):
+        assert "NOT HELD" in _verdict(one)
+
+
+def test_a_fleet_without_a_budget_is_told_and_not_judged() -> None:
+    assert _verdict(seen(2_000, 20, 0.9)) == "2,000 agents of 46 series: all requests are in the run."
+
+
+def test_locusts_master_is_over_when_it_is_busy_or_calls_a_worker_missing() -> None:
+    calm = Master(100, 0.5, 1, 33.0, 7_500, 10.0, 20.0, 0, 0.1)
+
+    assert not calm.is_over
+    assert replace(calm, cpu_share=0.91).is_over
+    assert replace(calm, missing=1).is_over
