@@ -16,7 +16,7 @@ from loadgen.dsl.lanes import Lane
 from loadgen.dsl.life import BoundJourney
 from loadgen.dsl.plan import Plan
 from loadgen.dsl.tally import Tally
-from loadgen.engine.clock import MonotonicClock, sleep_or_stop, sleep_to
+from loadgen.engine.clock import MonotonicClock, sleep_to
 from loadgen.engine.deal import Deal
 from loadgen.engine.drives import ClosedDrive, CountedDrive, Drive, Mark, OpenDrive
 from loadgen.engine.recorder import Recorder
@@ -89,6 +89,8 @@ class LaneDrive:
         self._drive = self._new_drive(lane, chance, new_life, warmup_ns - lane.after_ns, skipped)
         self._moved = asyncio.Event()
         """The end of the load is another one."""
+        self._leave_ns: int | None = None
+        """From its beginning: what is due from then on is others'."""
         self._clock: MonotonicClock | None = None
         self.start_skew_ns = 0
         """How long after its beginning the load was really begun."""
@@ -128,8 +130,8 @@ class LaneDrive:
         # One clock a lane: its alarm serves one waiter.
         clock = self._clock = MonotonicClock(t0_ns + self._after_ns)
         driving = asyncio.create_task(self._driven(clock, stop))
-        await sleep_or_stop(clock, self._from_ns, stop)
-        self.start_skew_ns = clock.elapsed_ns() - self._from_ns
+        await self._until_begun(clock, stop)
+        self.start_skew_ns = max(0, clock.elapsed_ns() - self._from_ns)
         await self._until_end(clock, stop, driving)
         self._is_over = True
         self._points.end(self._load, 0.0 if stop.is_set() else END_GRACE_S)
@@ -159,6 +161,13 @@ class LaneDrive:
             self._drive.reassign(number, max(0, at_ns - self._after_ns), weights)
         return True
 
+    def leave(self, at_ns: int) -> None:
+        """What is due from `at_ns` after T0 on is for others: to this share, the load ends then. Once."""
+        if not self._is_over:
+            self._leave_ns = at_ns - self._after_ns
+            self._drive.leave(self._leave_ns)
+            self._moved.set()
+
     @property
     def stays(self) -> bool:
         """Whether what an agent has of the load is nobody else's, whatever becomes of it. See `LaneSpec.stays`."""
@@ -166,26 +175,38 @@ class LaneDrive:
             return True
         return isinstance(self._profile, UserProfile) and self._has_unique_rows
 
-    async def _until_end(self, clock: MonotonicClock, stop: asyncio.Event, driving: asyncio.Task[None]) -> None:
-        """Until all that is due has been started, or until `stop`. The end may move meanwhile."""
+    async def _until_begun(self, clock: MonotonicClock, stop: asyncio.Event) -> None:
+        """Or until `stop`, or until it is for others to begin it."""
         stopped = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
                 self._moved.clear()
-                end_ns = self._drive.end_ns
+                begin_ns = _sooner(self._from_ns, self._leave_ns)
+                if begin_ns is None or clock.elapsed_ns() >= begin_ns:
+                    return
+                moved = asyncio.ensure_future(self._moved.wait())
+                await _first_of(stopped, own=[moved, asyncio.ensure_future(sleep_to(clock, begin_ns))])
+        finally:
+            stopped.cancel()
+
+    async def _until_end(self, clock: MonotonicClock, stop: asyncio.Event, driving: asyncio.Task[None]) -> None:
+        """Until all that is due has been started, or until `stop`. The end may move meanwhile."""
+        stopped = asyncio.ensure_future(stop.wait())
+        counted = [driving] if isinstance(self._drive, CountedDrive) else []  # it ends by itself
+        try:
+            while not stop.is_set():
+                self._moved.clear()
+                end_ns = _sooner(self._drive.end_ns, self._leave_ns)
                 if end_ns is not None and clock.elapsed_ns() >= end_ns:
                     through = asyncio.ensure_future(self._drive.through())
                     await _first_of(stopped, driving, own=[through])
                     return
-                moved = [asyncio.ensure_future(self._moved.wait())]
+                own: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._moved.wait())]
                 if end_ns is not None:
-                    await _first_of(stopped, own=[*moved, asyncio.ensure_future(sleep_to(clock, end_ns))])
-                elif isinstance(self._drive, CountedDrive):
-                    await _first_of(stopped, driving, own=moved)
-                    if driving.done():
-                        return
-                else:  # paused
-                    await _first_of(stopped, own=moved)
+                    own.append(asyncio.ensure_future(sleep_to(clock, end_ns)))
+                await _first_of(stopped, *counted, own=own)
+                if counted and driving.done():
+                    return
         finally:
             stopped.cancel()
 
@@ -224,6 +245,11 @@ async def _first_of(*others: asyncio.Future[Any], own: Sequence[asyncio.Future[A
     finally:
         for one in own:
             one.cancel()
+
+
+def _sooner(a_ns: int | None, b_ns: int | None) -> int | None:
+    """None: never."""
+    return min((one for one in (a_ns, b_ns) if one is not None), default=None)
 
 
 def bind(plan: Plan, load: int) -> list[BoundJourney]:

@@ -230,6 +230,11 @@ class Drive:
         if now:
             self._stop_now.set()
 
+    def leave(self, at_ns: int) -> None:
+        """What is due from `at_ns` after T0 on is for others; what was begun by then may end, as at the load's end."""
+        for lane in self._lanes:
+            lane.leave(at_ns)
+
     def release(self, load: int, point: str, upto: int, at_ns: int) -> None:
         """Who waits at the rendez-vous `point` of a load, up to the `upto`-th that came, goes on at `at_ns`."""
         self._points.release(load, point, upto, at_ns)

@@ -38,7 +38,8 @@ examples:
 An agent only connects outward. It needs the folder that `loadgen keys agent` made for it, and
 nothing else. The key NAME speaks for the agents NAME and NAME.more.
 
-SIGTERM or Ctrl-C stops the load, hands over what was measured and leaves; a second one cuts it off.
+SIGTERM or Ctrl-C leaves the load to the others within a second, ends what it began, hands over what was measured and
+leaves; a second one cuts it off.
 
 exit codes:
   0   the controller let it go, or it was told to leave and everything is handed over

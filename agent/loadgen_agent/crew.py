@@ -86,6 +86,9 @@ class Hand:
 class Crew:
     hands: tuple[Hand, ...]
     is_stopping: bool = False
+    """Nobody is replaced any more."""
+    is_leaving: bool = False
+    """Until a time that is told they follow what changes; then they end."""
     reason: str = ""
     """Why the last one died."""
     adjusts: tuple[Adjust | Reassign, ...] = ()
@@ -218,7 +221,7 @@ def step(crew: Crew, event: Event) -> Moved:
     Steer       | to the first that runs; nobody: ignored, it is asked again
     Adjust,     | the next in number: kept, and to each that is ready or runs; others, and when stopping: ignored
     Reassign    |
-    Stop        | to each that runs; nobody is replaced from here on
+    Stop        | to each that runs; nobody is replaced from here on. For a time to come: changes are told until then
     TearDown    | to the first that is ready or done; nobody: answered with that
 
     When the last place that owes a Fin is done or lost, the crew has finished; where all are lost, it is lost.
@@ -247,14 +250,15 @@ def _told(crew: Crew, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt |
             hands = tuple(replace(h, stage=Stage.RUNNING) if h.stage is Stage.READY else h for h in crew.hands)
             return replace(crew, hands=hands), tuple(TellOne(worker, message) for worker in ready)
         case Adjust() | Reassign():
-            if crew.is_stopping or message.number != len(crew.adjusts) + 1:
+            if (crew.is_stopping and not crew.is_leaving) or message.number != len(crew.adjusts) + 1:
                 return crew, ()
             able = [worker for worker, hand in enumerate(crew.hands) if hand.stage in (Stage.READY, Stage.RUNNING)]
             kept = replace(crew, adjusts=(*crew.adjusts, message))
             return kept, tuple(TellOne(worker, message) for worker in able)
         case Stop():
             running = [worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.RUNNING]
-            return replace(crew, is_stopping=True), tuple(TellOne(worker, message) for worker in running)
+            stopping = replace(crew, is_stopping=True, is_leaving=bool(message.at_ns))
+            return stopping, tuple(TellOne(worker, message) for worker in running)
     tearing = (Stage.READY, Stage.DONE)
     first = next((worker for worker, hand in enumerate(crew.hands) if hand.stage in tearing), None)
     if first is None:

@@ -54,6 +54,8 @@ __all__ = [
     "Forget",
     "GaveUp",
     "HandedOver",
+    "Leave",
+    "LeftOff",
     "Phase",
     "SendAgain",
     "StartWorkers",
@@ -144,6 +146,11 @@ class Terminated:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOff:
+    """The time is here from which on others have our share."""
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOver:
     """Nothing is left that the controller would have to take."""
 
@@ -167,6 +174,7 @@ Event = (
     | WorkersLost
     | ControllerLost
     | Terminated
+    | LeftOff
     | HandedOver
     | GaveUp
 )
@@ -203,6 +211,13 @@ class TellWorkers:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """Name a time soon, to the controller and to the workers: what is due from then on is for others."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndWorkers:
     """With their processes, if there are any."""
 
@@ -226,7 +241,7 @@ class Exit:
     reason: str
 
 
-Effect = SendAgain | Fetch | StartWorkers | Tell | TellWorkers | EndWorkers | CloseBooks | Forget | Exit
+Effect = SendAgain | Fetch | StartWorkers | Tell | TellWorkers | Leave | EndWorkers | CloseBooks | Forget | Exit
 Moved = tuple[Agent, tuple[Effect, ...]]
 
 
@@ -256,7 +271,9 @@ def step(agent: Agent, event: Event) -> Moved:
     Fin            | illegal   | illegal     | illegal     | illegal     | illegal     | -> finished | -> finished | ignored
     WorkersLost    | illegal   | illegal     | illegal     | -> idle     | -> idle     | -> finished | -> finished | noted
     ControllerLost | ignored   | ignored     | ignored     | ignored     | ignored     | -> stopping | stops now   | ignored
-    Terminated     | -> gone(0)| -> gone (0) | -> gone (0) | -> gone (0) | -> gone (0) | -> stopping | now: at once| leaving; now: gone
+    Terminated     | -> gone(0)| -> gone (0) | -> gone (0) | -> gone (0) | -> gone (0) | leaving;    | now: at once| leaving; now: gone
+                   |           |             |             |             |             | now: at once |             |
+    LeftOff        | ignored   | ignored     | ignored     | ignored     | ignored     | -> stopping | ignored     | ignored
     HandedOver     | ignored   | ignored     | ignored     | ignored     | ignored     | ignored     | ignored     | leaving: -> gone
     GaveUp         | -> gone(5)| ignored     | ignored     | ignored     | ignored     | ignored     | ignored     | -> gone (5)
 
@@ -294,6 +311,8 @@ def step(agent: Agent, event: Event) -> Moved:
             return _stop(agent, f"nothing heard of the controller for {silent_s:.1f} s")
         case Terminated(reason, now):
             return _terminated(agent, reason, now)
+        case LeftOff():
+            return (replace(agent, phase=Phase.STOPPING) if agent.phase is Phase.RUNNING else agent), ()
         case HandedOver():
             done = agent.phase is Phase.FINISHED and agent.is_leaving
             return _go(agent, agent.exit_code, agent.reason) if done else (agent, ())
@@ -402,8 +421,10 @@ def _stop(agent: Agent, reason: str, now: bool = False, *, kill: bool = False, b
 
 def _terminated(agent: Agent, reason: str, now: bool) -> Moved:
     match agent.phase:
+        case Phase.RUNNING if not now:
+            return replace(agent, is_leaving=True, reason=reason), (Leave(reason),)
         case Phase.RUNNING | Phase.STOPPING:
-            agent, effects = _stop(agent, reason, now)
+            agent, effects = _stop(agent, reason, now, kill=now)
             return replace(agent, is_leaving=True), effects
         case Phase.FINISHED if not now:
             return replace(agent, is_leaving=True), ()

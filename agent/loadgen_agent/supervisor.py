@@ -70,6 +70,8 @@ from loadgen_agent.lifecycle import (
     Forget,
     GaveUp,
     HandedOver,
+    Leave,
+    LeftOff,
     Phase,
     SendAgain,
     StartWorkers,
@@ -97,8 +99,8 @@ OWN_PAUSE_NS = 1 * NS_PER_S
 """Two ticks further apart than this: it was us who stood still, and what the workers said is still to be read."""
 GRACE_NS = 5 * NS_PER_S
 """To drain, for workers that are stopped by us and not by the controller."""
-LEAVE_NS = 300 * NS_PER_MS
-"""The same for an agent that was told to leave: it stops within a second."""
+LEAVE_NS = 700 * NS_PER_MS
+"""From the word to leave until others have the share: must reach the controller, and from it all of them, before."""
 KILL_NS = 600 * NS_PER_MS
 """For the Fin of workers that were told to cut off, where nobody is to be waited for."""
 CUT_NS = 3 * NS_PER_S
@@ -172,6 +174,10 @@ class Supervisor:
         self._handed_ns = self._heartbeat_ns = self._said_ns = now_ns
         self._stopping_ns: int | None = None
         """Since when the workers have been told to stop by us, not by the controller."""
+        self._t0_ns: int | None = None
+        """Of the run, on our clock."""
+        self._leaves_ns = 0
+        """From when on others have our share, from T0; 0: we stay."""
         self._kill_ns: int | None = None
         """Since when they are not to be waited for."""
         self._cut_ns: int | None = None
@@ -261,6 +267,8 @@ class Supervisor:
                 self._link.send(message)
             case TellWorkers(message):
                 self._tell_workers(message)
+            case Leave(reason):
+                self._leave(reason)
             case EndWorkers():
                 self._end_workers()
             case CloseBooks(fin, reason):
@@ -270,6 +278,7 @@ class Supervisor:
                 self._delivery.end(fin, reason)
                 self._pump()
             case Forget():
+                self._t0_ns, self._leaves_ns = None, 0
                 self._fetch = self._stopping_ns = self._cut_ns = self._kill_ns = None
                 self._delivery.forget()
                 self._waiting.clear()
@@ -284,17 +293,26 @@ class Supervisor:
         now_ns = time.perf_counter_ns()
         match message:
             case StartAt(t0_ns=t0_ns):
-                message = replace(message, t0_ns=self._link.clock.to_own_ns(t0_ns))
+                self._t0_ns = self._link.clock.to_own_ns(t0_ns)
+                message = replace(message, t0_ns=self._t0_ns)
             case ReleaseAt(at_ns=at_ns):
                 message = replace(message, at_ns=self._link.clock.to_own_ns(at_ns))
             case Stop(now=True):
                 self._cut_ns = now_ns if self._cut_ns is None else self._cut_ns
                 if message.kill and self._kill_ns is None:
                     self._kill_ns = now_ns
-            case Stop() if self._agent.reason and self._stopping_ns is None:
+            case Stop(at_ns=0) if self._agent.reason and self._stopping_ns is None:
                 self._stopping_ns = now_ns
         if self._workers is not None:
             self._workers.tell(message)
+
+    def _leave(self, reason: str) -> None:
+        """The workers keep to it whether anybody hears of it or not: so nobody else can begin what we began."""
+        now_ns = time.perf_counter_ns()
+        if self._t0_ns is not None:
+            self._leaves_ns = max(1, now_ns + LEAVE_NS - self._t0_ns)
+            self._tell_workers(Stop(self._agent.run_id, reason, at_ns=self._leaves_ns))
+            self._beat(now_ns)
 
     def _begin_fetch(self, prepare: Prepare) -> None:
         try:
@@ -429,6 +447,8 @@ class Supervisor:
         self._tell_waiting()
         if self._is_orphan and not self._agent.is_leaving:
             self.terminate("the process that started this agent is gone")
+            if self._agent.phase.has_load:  # and nobody is there who could have its share
+                self.terminate("the process that started this agent is gone")
         if self._workers is not None:
             self._workers.bury(now_ns)
         if self._agent.phase.has_load:
@@ -460,9 +480,17 @@ class Supervisor:
         self._heartbeat_ns = now_ns
         adjusted = self._workers.adjusted if self._workers is not None else 0
         phase, note = self._agent.phase.value, self._note(now_ns)
-        delivery = self._delivery
         self._link.send(
-            Heartbeat(self._agent.run_id, phase, delivery.sent, delivery.acked, note, adjusted, sent_ns=now_ns)
+            Heartbeat(
+                self._agent.run_id,
+                phase,
+                self._delivery.sent,
+                self._delivery.acked,
+                note,
+                adjusted,
+                sent_ns=now_ns,
+                leaves_ns=self._leaves_ns,
+            )
         )
 
     def _note(self, now_ns: int) -> str:
@@ -493,7 +521,11 @@ class Supervisor:
         is_told = self._stopping_ns is not None or self._cut_ns is not None
         if silent_ns > self._lease_ns and not is_told:
             self._event(ControllerLost(silent_ns / NS_PER_S))
-        if self._stopping_ns is not None and self._cut_ns is None and now_ns - self._stopping_ns > self._grace_ns:
+        is_due = self._leaves_ns and self._t0_ns is not None and now_ns >= self._t0_ns + self._leaves_ns
+        if is_due and self._agent.phase is Phase.RUNNING:
+            self._stopping_ns = now_ns
+            self._event(LeftOff())
+        if self._stopping_ns is not None and self._cut_ns is None and now_ns - self._stopping_ns > GRACE_NS:
             self._tell_workers(Stop(self._agent.run_id, self._agent.reason, now=True, kill=self._agent.is_leaving))
         is_over = self._kill_ns is not None and now_ns - self._kill_ns > KILL_NS
         if is_over or (self._cut_ns is not None and now_ns - self._cut_ns > CUT_NS):
@@ -504,10 +536,6 @@ class Supervisor:
         elif self._agent.phase is Phase.RUNNING:  # its own watchdog should have, and could not
             late = workers.silent(now_ns, self._lease_ns + WATCHDOG_NS)
             self._kill(late, f"was silent for more than {(self._lease_ns + WATCHDOG_NS) / NS_PER_S:.0f} s")
-
-    @property
-    def _grace_ns(self) -> int:
-        return LEAVE_NS if self._agent.is_leaving else GRACE_NS
 
     def _kill(self, late: Sequence[int], why: str) -> None:
         if self._workers is not None:

@@ -118,6 +118,8 @@ class Worker:
                 self._drive.adjust(message.load, message.at_ns, message.stages)
             case Reassign() if self._drive is not None:
                 self._drive.reassign(message.generation, message.at_ns, message.weights)
+            case Stop(at_ns=at_ns, now=False) if self._drive is not None and at_ns:
+                self._drive.leave(at_ns)
             case Stop() if self._drive is not None:
                 self._drive.stop(now=message.now)
             case ReleaseAt() if self._drive is not None:

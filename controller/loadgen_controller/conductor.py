@@ -27,6 +27,7 @@ from loadgen.wire.messages import (
     GUARDED_MINOR,
     PROTOCOL_MAJOR,
     Bye,
+    Heartbeat,
     Message,
     Prepare,
     ReleaseAt,
@@ -391,15 +392,17 @@ class Conductor:
         if self._run.phase is Phase.PREPARING and agent not in self._run.ready:
             self.say(agent, self._prepare_of(agent))
 
-    def beating(self, agent: str, phase: str, adjusted: int) -> None:
+    def beating(self, agent: str, beat: Heartbeat) -> None:
         """Whatever it should have heard of and has not, it hears again. Agents ignore repetitions."""
-        run = self._run
+        run, phase = self._run, beat.phase
         if phase in ("idle", "ready") and agent in run.joining:
             self.say(agent, self._prepare_of(agent))
         if not self._is_live(agent):
             return
-        self._driving.beating(agent, phase, adjusted)
-        if phase == "idle" and run.phase is Phase.PREPARING:
+        self._driving.beating(agent, phase, beat.adjusted)
+        if beat.leaves_ns > 0 and run.phase.has_load and not run.ends and agent in run.drivers:
+            self.tell(AgentLeaving(agent, beat.leaves_ns))
+        elif phase == "idle" and run.phase is Phase.PREPARING:
             self.say(agent, self._prepare_of(agent))
         elif phase == "stopping" and run.phase is Phase.RUNNING and not run.ends and agent in run.drivers:
             self.tell(AgentLeaving(agent))
@@ -562,6 +565,8 @@ class Conductor:
             case TakeIn(agent, drivers):
                 self._driving.share_out()
                 self._driving.take_in(agent, drivers)
+            case Reassign(agents, drivers, at_ns) if at_ns:
+                self._driving.reassign(agents, drivers, at_ns)
             case Reassign(agents):
                 self._driving.vacate(agents)
                 self._wake.set()

@@ -40,6 +40,8 @@ ADJUST_LEAD_NS = 300 * NS_PER_MS
 """From asking for a change until it holds: must reach every agent before."""
 JOIN_LEAD_NS = 2 * NS_PER_S
 """The same for an agent that joins: the others must have said before that they have heard."""
+LATEST_LEAVE_NS = 10 * NS_PER_S
+"""From hearing that an agent leaves until it does, at most: later than that it may not leave."""
 _AGAIN_NS = NS_PER_S
 """Who was told less long ago is not told again: the shares of 1,000 agents are 8 kB for each of them."""
 _FEW = 10
@@ -293,11 +295,16 @@ class Driving:
             return
         self._vacant.clear()
         if run.phase in (Phase.STARTING, Phase.RUNNING) and not run.ends and run.drivers:
-            self._reassign(agents, run.drivers)
+            self.reassign(agents, run.drivers, 0)
 
-    def _reassign(self, agents: tuple[str, ...], drivers: tuple[str, ...]) -> None:
+    def reassign(self, agents: tuple[str, ...], drivers: tuple[str, ...], from_ns: int) -> None:
+        """What `agents` had is the drivers' from `from_ns` or, that being 0, from soon on, unless the load ends before.
+
+        What is due between `from_ns` and when the drivers hear of it is missed, and counted by them as that.
+        """
         books, names = self._books, ", ".join(agents)
-        at_ns, end_ns = self.adjustments.not_before(self._adjust_ns()), self.adjustments.end_ns
+        soon_ns, end_ns = self._adjust_ns(), self.adjustments.end_ns
+        at_ns = self.adjustments.not_before(min(from_ns, soon_ns + LATEST_LEAVE_NS) if from_ns else soon_ns)
         if books.assignment is None or (end_ns is not None and at_ns >= end_ns):
             return
         if old := self._too_old(drivers):

@@ -71,11 +71,8 @@ class Desk(Protocol):
     def bad(self, agent: str, kind: str, text: str) -> None:
         """The agent sent what no sound agent sends."""
 
-    def beating(self, agent: str, phase: str, adjusted: int) -> None:
-        """The agent says where it stands: what it should have heard of can be said again.
-
-        adjusted: number of the last change of the load that it has heard.
-        """
+    def beating(self, agent: str, beat: Heartbeat) -> None:
+        """The agent says where it stands: what it should have heard of can be said again."""
 
     def steered(self, agent: str, steered: Steered) -> None:
         """What the executor of a steered load says in the agent."""
@@ -130,7 +127,7 @@ class Intake:
             case Heartbeat():
                 if message.note:
                     self._books.notice(f"{agent}: {message.note}")
-                self._desk.beating(agent, message.phase, message.adjusted)
+                self._desk.beating(agent, message)
             case Delta():
                 self._delta(agent, data, message)
             case Waiting():

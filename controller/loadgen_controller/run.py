@@ -163,6 +163,8 @@ class Run:
     """(until when, whom) of those that are lost, but may come back with what they measured, the soonest first."""
     moved: frozenset[str] = frozenset()
     """Whose share is the others' now: who comes back gets nothing of it."""
+    left: tuple[tuple[str, int], ...] = ()
+    """(who, ns after T0) leaves by itself, and begins nothing that is due from then on."""
     fins: frozenset[str] = frozenset()
     """Whose Fin is here."""
     merged: frozenset[str] = frozenset()
@@ -258,9 +260,14 @@ class AgentLost:
 
 @dataclass(frozen=True, slots=True)
 class AgentLeaving:
-    """It starts nothing more, and nobody has asked it for that."""
+    """It starts nothing more, and nobody has asked it for that.
+
+    at_ns: after T0; not 0: it starts all that is due before. What is due from then on can be another's, whoever hears
+    of it when.
+    """
 
     agent: str
+    at_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,10 +369,14 @@ class TakeIn:
 
 @dataclass(frozen=True, slots=True)
 class Reassign:
-    """What `agents` had of the load is driven by `drivers` from as soon as can be."""
+    """What `agents` had of the load is driven by `drivers`.
+
+    at_ns: from so long after T0 on; 0: from as soon as can be.
+    """
 
     agents: tuple[str, ...]
     drivers: tuple[str, ...]
+    at_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,7 +430,8 @@ def step(run: Run, event: Event) -> Moved:
     the last "-> ends". Where a loss ends the load it is as a stop: nothing is moved then.
 
     Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: at once, or with
-    the tick in which its lease is over. Not while the run ends, and not where nobody is left.
+    the tick in which its lease is over, or from when whoever leaves has said that it does. Not while the run ends, and
+    not where nobody is left.
 
     "ends" is tearing down where the run was set up or started and not killed, the plan has a
     tear-down and a live agent can do it; otherwise done. Done ignores everything.
@@ -558,8 +570,10 @@ def _under_load(run: Run, event: Event) -> Moved:
                 until = (run.now_ns + run.terms.return_ns, agent)
                 run = replace(run, silent=tuple(sorted([*(one for one in run.silent if one[1] != agent), until])))
             return _after(stop, _settled(_vacated(run, agent, event.free_ns)))
-        case AgentLeaving(agent):
-            return (run if run.ends else _vacated(run, agent, 0)), ()
+        case AgentLeaving(agent, at_ns):
+            if run.ends or not at_ns:
+                return (run if run.ends else _vacated(run, agent, 0)), ()
+            return _leave(run, agent, at_ns)
         case FinReceived(agent, text):
             if agent not in run.members:
                 return run, ()
@@ -596,6 +610,16 @@ def _vacated(run: Run, agent: str, free_ns: int) -> Run:
     known = dict((who, when) for when, who in run.vacant)
     known[agent] = min(free_ns, known.get(agent, free_ns))
     return replace(run, vacant=tuple(sorted((when, who) for who, when in known.items())))
+
+
+def _leave(run: Run, agent: str, at_ns: int) -> Moved:
+    """As planned: it is known from when on its share is free, and that is soon."""
+    if agent not in run.drivers:
+        return run, ()
+    run = replace(run, moved=run.moved | {agent}, left=(*run.left, (agent, at_ns)))
+    if run.phase not in (Phase.STARTING, Phase.RUNNING) or not run.drivers:
+        return run, ()
+    return run, (Reassign((agent,), run.drivers, at_ns),)
 
 
 def _then_moved(moved: Moved) -> Moved:

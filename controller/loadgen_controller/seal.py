@@ -109,6 +109,7 @@ def facts_of(run: Run, order: Order, books: Books, bug: str = "") -> Facts:
         warmup_ns=spec.warmup_ns,
         first_ns=spec.lanes[0].after_ns if spec.lanes else 0,
         stays=tuple(bool(lane.stays) for lane in spec.lanes),
+        left=dict(run.left),
         steered=tuple((row["verdict"], row["text"]) for row in books.steering if row["verdict"]),
         more_loads=tuple((lane.after_ns, lane.profile) for lane in spec.lanes[1:]),
     )

@@ -37,6 +37,8 @@ __all__ = ["ClosedDrive", "CountedDrive", "Drive", "Mark", "OpenDrive"]
 
 KEPT_NS: Final = 600 * NS_PER_S
 """So much of a curve that is changed again and again is kept: nothing that is due longer ago can still be to start."""
+_NEAR_NS: Final = 1_000
+"""What is due by then counts as due: more than the rounding of a due time, so nothing that was begun begins again."""
 
 
 class Mark:
@@ -81,6 +83,8 @@ class OpenDrive:
         self._changes = Changes()
         self._through = asyncio.Event()
         self._driving: asyncio.Task[None] | None = None
+        self._until_ns: int | None = None
+        """What is due from then on is another's."""
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
         self._schedule = self._schedule.replaced(at_ns, stages, at_ns - KEPT_NS)
@@ -93,6 +97,11 @@ class OpenDrive:
         most = self._deal.most_users()
         if most is not None:
             self._pool.cap(most)
+        self._again()
+
+    def leave(self, at_ns: int) -> None:
+        """What is due from `at_ns` on is for others to start."""
+        self._until_ns = at_ns
         self._again()
 
     def _again(self) -> None:
@@ -118,24 +127,26 @@ class OpenDrive:
             if self._deal is not driven:
                 self._miss(driven, self._deal, done, t0_ns)
                 driven = self._deal
-            blocks = due_times(schedule, driven, self._chance, from_n=done)
+            until_n = None if self._until_ns is None else schedule.count_at(max(0, self._until_ns))
+            blocks = due_times(schedule, driven, self._chance, from_n=done, until_n=until_n)
             driving = drive_arrivals(blocks, clock, t0_ns, self._pool, stop, self._warmup_ns, cursor)
             self._driving = asyncio.create_task(driving)
             try:
                 await asyncio.wait([self._driving])
             finally:
                 self._driving.cancel()
-            if self._driving.cancelled():
-                if cursor.n is not None:
-                    done = max(done, cursor.n)
-            else:
+            following = cursor.n  # of ours the first that was not begun
+            if not self._driving.cancelled():
                 self._driving.result()
                 if stop.is_set():  # it has not started all
                     return
-                done = max(done, schedule.total())
                 if not changed.is_set():
                     self._through.set()
                     await changed.wait()
+                following = schedule.total() if until_n is None else min(until_n, schedule.total())
+            if following is not None:  # what is another's before it may be ours from now on, and is not due yet
+                due = schedule.count_at(max(0, clock.elapsed_ns() + _NEAR_NS))
+                done = max(done, min(following, due))
             self._mark.done = done
 
     def _miss(self, before: Deal, after: Deal, done: int, t0_ns: int) -> None:
@@ -178,6 +189,8 @@ class ClosedDrive:
         self._cycles = self._new_cycles()
         self._tenures: Mapping[int, Tenure] = {}
         """Our users, and from when until when each is ours."""
+        self._until_ns: int | None = None
+        """From then on all of them are others'."""
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
         self._stages = replaced(self._stages, at_ns, stages)
@@ -189,6 +202,11 @@ class ClosedDrive:
         """Who gives users lets them end their iteration; who takes some has new persons in their place."""
         self._deal = self._deal.changed(Change(number, at_ns, weights))
         self._change(at_ns)
+
+    def leave(self, at_ns: int) -> None:
+        """From `at_ns` on nobody begins an iteration."""
+        self._until_ns = at_ns
+        self._change(max(0, at_ns))
 
     def _change(self, at_ns: int) -> None:
         if self._crowd is not None:
@@ -222,7 +240,8 @@ class ClosedDrive:
         tenure = self._tenures.get(user, ())
         for start_ns, end_ns in spans_of(self._stages, user):
             for since_ns, until_ns in tenure:
-                begin_ns, over_ns = max(start_ns, since_ns), end_ns if until_ns is None else min(end_ns, until_ns)
+                begin_ns = max(start_ns, since_ns)
+                over_ns = min(end for end in (end_ns, until_ns, self._until_ns) if end is not None)
                 if begin_ns < over_ns:
                     yield begin_ns, over_ns
 
@@ -262,6 +281,9 @@ class CountedDrive:
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
         self._stages = replaced(self._stages, at_ns, stages)
         self._changes.wake()
+
+    def leave(self, at_ns: int) -> None:
+        """What is not begun when the load is stopped then, nobody does."""
 
     async def through(self) -> None:
         """It has no end at which something could be due."""

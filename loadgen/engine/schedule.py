@@ -41,6 +41,7 @@ def due_times(
     from_ns: int = 0,
     from_n: int = 0,
     until_ns: int | None = None,
+    until_n: int | None = None,
 ) -> Iterator[Block]:
     """All our arrivals of an open load, in blocks. `chance` draws their journeys instead of the share's order.
 
@@ -49,10 +50,13 @@ def due_times(
         from_n: those before it were started, whenever they were due.
         until_ns: those that are due from then on are another's. So where agents join or leave, each arrival is of
             exactly one generation, that in whose time it is due, and of exactly one agent of it.
+        until_n: that one and those after it are another's.
     """
     total = dues.total()
     if until_ns is not None:
         total = _first_from(dues, total, until_ns)
+    if until_n is not None:
+        total = min(total, until_n)
     for n, journey in own.blocks(max(from_n, _first_from(dues, total, from_ns)), total, BLOCK):
         if chance is not None:
             journey = chance.journeys(n)

@@ -307,6 +307,8 @@ class Heartbeat:
     """Number of the last Adjust or Reassign that it has heard; 0: none."""
     sent_ns: int = 0
     """Agent's clock. Not 0: to be acknowledged with a ClockPong, from which its lease counts."""
+    leaves_ns: int = 0
+    """Not 0: what is due from so long after T0 on it leaves to others, whether anybody answers or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +358,8 @@ class Stop:
     now: bool = False
     kill: bool = False
     """With `now`: nobody is waited for. A worker that has not ended within a moment is killed."""
+    at_ns: int = 0
+    """Not 0, and from the supervisor only: what is due before so long after T0 is started all the same."""
 
 
 @dataclass(frozen=True, slots=True)

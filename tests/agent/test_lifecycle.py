@@ -41,6 +41,8 @@ from loadgen_agent.lifecycle import (
     Forget,
     GaveUp,
     HandedOver,
+    Leave,
+    LeftOff,
     Phase,
     SendAgain,
     StartWorkers,
@@ -94,6 +96,7 @@ EVENTS: tuple[Event, ...] = (
     ControllerLost(8.1),
     Terminated("SIGTERM"),
     Terminated("SIGTERM", now=True),
+    LeftOff(),
     HandedOver(),
     GaveUp("silent"),
 )
@@ -228,7 +231,7 @@ def test_a_controller_that_knows_nothing_of_the_run_ends_it() -> None:
 def test_sigterm_under_load_stops_hands_over_and_leaves_with_0() -> None:
     agent, effects = walk(at(Phase.RUNNING), Terminated("SIGTERM"), FIN, HandedOver())
     assert effects == [
-        TellWorkers(Stop("r1", "SIGTERM")),
+        Leave("SIGTERM"),
         CloseBooks(FIN, "SIGTERM"),
         EndWorkers(),
         Exit(ExitCode.PASSED, "SIGTERM"),
@@ -236,9 +239,18 @@ def test_sigterm_under_load_stops_hands_over_and_leaves_with_0() -> None:
     assert agent.phase is Phase.GONE
 
 
+def test_until_others_have_its_share_one_that_leaves_follows_what_changes_and_then_only_ends() -> None:
+    leaving, _ = step(at(Phase.RUNNING), Terminated("SIGTERM"))
+    change = Reassign("r1", 1, 2, 7, (0.0, 1.0))
+    assert step(leaving, change)[1] == (TellWorkers(change),)
+    left, effects = step(leaving, LeftOff())
+    assert (left.phase, left.is_leaving, effects) == (Phase.STOPPING, True, ())
+    assert step(left, change)[1] == ()
+
+
 def test_a_second_sigterm_cuts_off_and_a_third_leaves_at_once() -> None:
     agent, effects = walk(at(Phase.RUNNING), Terminated("SIGTERM"), Terminated("SIGTERM", now=True))
-    assert effects[-1] == TellWorkers(Stop("r1", "SIGTERM", now=True))
+    assert effects[-1] == TellWorkers(Stop("r1", "SIGTERM", now=True, kill=True))
     _, effects = walk(agent, FIN, Terminated("SIGTERM", now=True))
     assert isinstance(effects[-1], Exit)
     assert effects[-1].code is ExitCode.FLEET

@@ -35,6 +35,7 @@ from loadgen_controller.run import (
 TICK_NS = 250 * NS_PER_MS
 LEASE_NS = 8 * NS_PER_S
 LEAD_NS = 300 * NS_PER_MS
+LEAVE_NS = 700 * NS_PER_MS
 IDS = ("a", "b", "c", "d", "e")
 names = st.sampled_from(IDS)
 
@@ -49,10 +50,12 @@ class Agent:
     is_stopped: bool = False
     heard: int = 0
     """How many changes of the shares."""
+    leaves_ns: int | None = None
+    """From when on, after T0, it begins nothing; it says so until it is heard."""
     sent_ns: list[int] = field(default_factory=list)
 
     def share(self, assignment: Assignment, name: str, now_ns: int) -> float:
-        if self.is_dead or self.is_stopped:
+        if self.is_dead or self.is_stopped or (self.leaves_ns is not None and now_ns >= self.leaves_ns):
             return 0.0
         known = replace(assignment, changes=assignment.changes[: self.heard])
         return next((share for start, end, share in known.tenures(name, now_ns + 1) if start <= now_ns < end), 0.0)
@@ -97,6 +100,11 @@ class Losses(RuleBasedStateMachine):
         self.agents[name].is_dead = True
 
     @rule(name=names)
+    def it_says_when_it_leaves(self, name: str) -> None:
+        agent = self.agents[name]
+        agent.leaves_ns = self.since_t0_ns + LEAVE_NS if agent.leaves_ns is None else agent.leaves_ns
+
+    @rule(name=names)
     def it_is_to_leave(self, name: str) -> None:
         agent = self.agents[name]
         agent.is_stopped = True
@@ -122,13 +130,16 @@ class Losses(RuleBasedStateMachine):
 
     @invariant()
     def never_more_than_the_plan(self) -> None:
-        since_ns = self.now_ns - (self.run.t0_ns or 0)
-        shares = {name: agent.share(self.assignment, name, since_ns) for name, agent in self.agents.items()}
+        shares = {name: agent.share(self.assignment, name, self.since_t0_ns) for name, agent in self.agents.items()}
         assert sum(shares.values()) <= 1 + 1e-9, (shares, self.assignment)
 
     @invariant()
     def generations_only_grow(self) -> None:
         assert [one.generation for one in self.assignment.changes] == [*range(2, len(self.assignment.changes) + 2)]
+
+    @property
+    def since_t0_ns(self) -> int:
+        return self.now_ns - (self.run.t0_ns or 0)
 
     # -- the controller -----------------------------------------------------------------------------
 
@@ -146,6 +157,8 @@ class Losses(RuleBasedStateMachine):
                 for event in self.fleet.heard(name, self.now_ns):
                     self.tell(event)
                 agent.acked_ns = self.now_ns
+                if agent.leaves_ns is not None and not agent.is_stopped:
+                    self.tell(AgentLeaving(name, agent.leaves_ns))
                 agent.heard = len(self.assignment.changes)
             self.never_more_than_the_plan()
 
@@ -157,8 +170,9 @@ class Losses(RuleBasedStateMachine):
 
     def perform(self, effect: Effect) -> None:
         if isinstance(effect, Reassign):
-            at_ns = self.now_ns - (self.run.t0_ns or 0) + LEAD_NS
-            self.assignment = reassigned(self.assignment, effect.drivers, at_ns)
+            at_ns = effect.at_ns or self.since_t0_ns + LEAD_NS
+            last_ns = max((one.at_ns for one in self.assignment.changes), default=0)
+            self.assignment = reassigned(self.assignment, effect.drivers, max(at_ns, last_ns))
 
 
 TestLosses = Losses.TestCase

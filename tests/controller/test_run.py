@@ -327,6 +327,19 @@ def test_agent_that_is_no_member_changes_nothing() -> None:
             assert drive(run, event) == (run, [])
 
 
+def test_the_share_of_one_that_says_when_it_leaves_is_the_others_from_that_very_instant_once() -> None:
+    run, effects = drive(running(), AgentLeaving(A, 3 * NS_PER_S))
+    assert effects == [Reassign((A,), (B,), 3 * NS_PER_S)]
+    assert (run.left, run.drivers, run.live) == (((A, 3 * NS_PER_S),), (B,), (A, B))
+    assert drive(run, AgentLeaving(A, 3 * NS_PER_S)) == (run, [])
+    assert drive(run, FinReceived(A, "SIGTERM"))[1] == [], "it is moved already"
+
+
+def test_nobody_takes_over_from_the_last_one_that_leaves() -> None:
+    run, _ = drive(running(), AgentLeaving(A, 3 * NS_PER_S))
+    assert drive(run, AgentLeaving(B, 4 * NS_PER_S))[1] == []
+
+
 EVENTS: tuple[Event, ...] = (
     Tick(0),
     Tick(10**15),
@@ -344,6 +357,7 @@ EVENTS: tuple[Event, ...] = (
             lambda a: AgentLost(a, "gone", 10**16),
             lambda a: AgentLost(a, "silent", is_silent=True),
             AgentLeaving,
+            lambda a: AgentLeaving(a, 3 * NS_PER_S),
         )
     ),
     SetUpEnded(),

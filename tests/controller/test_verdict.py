@@ -326,6 +326,37 @@ def test_agent_that_ended_early_did_not_do_its_share() -> None:
     assert found.reasons[0].endswith("10.0 % of the load): it ended early: the worker was killed")
 
 
+def leaving(at_ns: int, *, moved_ns: int | None = None, stays: bool = False) -> Verdict:
+    """Of 10 s agent b did 6, and said that it left at `at_ns`; others have its share from `moved_ns` on."""
+    recorded = recordings({"b": 6})
+    said = facts(recorded)
+    said.fins["b"] = recorded["b"].fin("SIGTERM")
+    assert said.assignment is not None
+    if moved_ns is not None:
+        others = [agent for agent in said.assignment.agents if agent != "b"]
+        said = replace(said, assignment=reassigned(said.assignment, others, moved_ns))
+    return judge(replace(said, left={"b": at_ns}, stays=(stays,)), merged(recorded))
+
+
+def test_agent_that_left_when_it_had_said_and_whose_share_others_had_from_then_on_is_complete() -> None:
+    found = leaving(6 * NS_PER_S, moved_ns=6 * NS_PER_S)
+    assert found.completeness.is_complete
+    (b,) = [one for one in found.completeness.agents if one.agent == "b"]
+    assert b.note.endswith("it left (SIGTERM), and others drove its share from 6.0 s on")
+    assert b.note in found.reasons
+
+
+@pytest.mark.parametrize(
+    ("at_s", "moved_s", "stays"),
+    [(6, None, False), (6, 7, False), (7, 7, False), (6, 6, True)],
+    ids=["nobody had its share", "others had it a second later", "it did not stay so long", "nobody can have it"],
+)
+def test_agent_that_left_without_that_is_incomplete(at_s: int, moved_s: int | None, stays: bool) -> None:
+    found = leaving(at_s * NS_PER_S, moved_ns=None if moved_s is None else moved_s * NS_PER_S, stays=stays)
+    assert found.exit_code is ExitCode.INCOMPLETE
+    assert "it ended early: SIGTERM" in found.reasons[0]
+
+
 @pytest.mark.parametrize(("unfit", "result"), [(0, "valid"), (1, "valid"), (2, "suspect"), (3, "invalid")])
 def test_unfit_seconds_decide_validity(unfit: int, result: str) -> None:
     found = {agent: Recording(agent) for agent in ASSIGNMENT.agents}

@@ -497,9 +497,18 @@ class Missing(Starts):
 
 
 async def reassigned(
-    index: int, weights: list[float], changes: list[tuple[int, int, tuple[float, ...]]], *, from_ns: int = 0
+    index: int,
+    weights: list[float],
+    changes: Sequence[tuple[int, int, tuple[float, ...]]],
+    *,
+    from_ns: int = 0,
+    leaves: tuple[int, int] | None = None,
 ) -> Missing:
-    """One agent of those with `weights`, over 10 s of 100/s. changes: (heard, holds from, weights)."""
+    """One agent of those with `weights`, over 10 s of 100/s.
+
+    changes: (heard, holds from, weights).
+    leaves: (told, from when on) it leaves what is due to others.
+    """
     starts, stop = Missing(), asyncio.Event()
     schedule = ArrivalProfile((Stage(100, 100, 10 * S),)).schedule()
     drive = OpenDrive(schedule, Deal(Share.of(index, weights, [1])), None, cast(UserPool, starts), 0, Mark(None, 0))
@@ -507,12 +516,16 @@ async def reassigned(
         (heard_ns, lambda number=number, at_ns=at_ns, now=now: drive.reassign(number, at_ns, now))  # type: ignore[misc]
         for number, (heard_ns, at_ns, now) in enumerate(changes, 1)
     ]
+    if leaves is not None:
+        said = sorted([*said, (leaves[0], lambda: drive.leave(leaves[1]))], key=lambda one: one[0])
     clock = starts.clock = Listening(said, 0)
     while clock.hear(from_ns):
         pass
     clock.now_ns = from_ns
     driving = asyncio.create_task(drive.drive(clock, 0, stop, from_ns))
     while clock.said or not drive._through.is_set():
+        if drive._through.is_set():
+            clock.hear(60 * S)  # what comes when it has nothing left to wait for
         await asyncio.sleep(0)
     driving.cancel()
     return starts
@@ -528,6 +541,64 @@ async def test_what_a_lost_agent_had_is_started_by_the_others_from_the_instant_o
     assert sorted(set(range(300)) - set(numbers)) == theirs
     assert all(at == due for _, due, at in first.seen)
     assert not first.missed
+
+
+@given(
+    told_ns=st.integers(0, 8 * S),
+    lead_ns=st.integers(MS, 1 * S),
+    late_ns=st.one_of(st.none(), st.integers(-1 * S, 3 * S)),
+    changed_ns=st.integers(0, 9 * S),
+)
+@settings(max_examples=40, deadline=None)
+def test_whoever_leaves_and_the_others_start_each_arrival_once_whatever_the_one_that_leaves_hears(
+    told_ns: int, lead_ns: int, late_ns: int | None, changed_ns: int
+) -> None:
+    """late_ns: after it had left it hears that others have its share; None: never. Before that another one is lost."""
+    at_ns, weights = told_ns + lead_ns, [2.0, 1.0, 1.0, 2.0]
+    if changed_ns <= at_ns:
+        heard = [
+            (max(0, changed_ns - MS), changed_ns, (2.0, 1.0, 1.0, 0.0)),
+            (max(told_ns, changed_ns - MS), at_ns, (0.0, 1.0, 1.0, 0.0)),
+        ]
+    else:
+        heard = [(told_ns, at_ns, (0.0, 1.0, 1.0, 2.0)), (changed_ns - MS, changed_ns, (0.0, 1.0, 1.0, 0.0))]
+    own = [one for one in heard if one[1] < at_ns]
+    if late_ns is not None:
+        own += [(max(0, at_ns + late_ns, heard_ns), when, now) for heard_ns, when, now in heard if when >= at_ns]
+
+    async def all_of_them() -> list[Missing]:
+        leaver = await reassigned(0, weights, own, leaves=(told_ns, at_ns))
+        others = [await reassigned(index, weights, heard) for index in (1, 2)]
+        gone = await reassigned(3, weights, heard, leaves=(0, changed_ns))
+        return [leaver, *others, gone]
+
+    found = asyncio.run(all_of_them())
+    assert sorted(n for one in found for n, _, _ in one.seen) == list(range(1000))
+    assert all(due < at_ns for _, due, _ in found[0].seen)
+    assert not any(one.missed for one in found)
+
+
+async def test_users_of_one_that_leaves_begin_nothing_from_then_on() -> None:
+    room, stop = Room(), asyncio.Event()
+    drive = ClosedDrive(
+        UserProfile((Stage(4, 4, 60 * S),)),
+        Deal(Share.of(0, [1, 1], [1])),
+        lambda user, i: 0,
+        room.new_life,
+        room.pool,
+        0,
+    )
+    driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
+    await reached(room, 30 * MS)
+    left_ns = room.clock.elapsed_ns() + 30 * MS
+    drive.leave(left_ns)
+    await reached(room, left_ns + 50 * MS)
+    assert {row for _, row, _ in room.begun} == {0, 2}
+    assert max(at for at, _, _ in room.begun) < left_ns + 20 * MS
+    assert room.pool.users == 0
+    stop.set()
+    await driving
+    room.clock.close()
 
 
 async def test_who_hears_late_of_a_loss_misses_what_was_due_by_then_and_starts_nothing_of_it_in_a_burst() -> None:

@@ -1,6 +1,7 @@
 """Is all of it here? Proved from each agent's Fin, never assumed.
 
 An agent is complete when its Fin is here and does not say that it ended early,
+or others had its share from then on when it left; when
 every delta up to the Fin's last is merged, what was merged adds up to the
 Fin's totals, and no worker of it died with something that it had not told. For one that is not,
 this module says which seconds are missing and how much of the planned load that is.
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final
 
 from loadgen.measure.delta import Counters
@@ -68,6 +70,7 @@ def account(
     load_ns: int | None,
     merge: Merge,
     stays: Sequence[bool] = (),
+    left: Mapping[str, int] = MappingProxyType({}),
 ) -> Completeness:
     """Hold what each agent says it sent against what was merged of it.
 
@@ -75,6 +78,7 @@ def account(
         epochs: of each agent, the one that it got its share in.
         lost: why an agent is lost.
         stays: of each load, whether a lost agent's part of it is nobody else's (`LaneSpec.stays`).
+        left: who left by itself, and from when on, ns after T0.
         load_ns: from T0 to the end of the load as it was planned, or as it was
             stopped; None where it ends by count: then the last data of any agent end it.
     """
@@ -82,7 +86,18 @@ def account(
     end_ns = load_ns if load_ns is not None else max((_covered_ns(e) for e in found.values()), default=0)
     return Completeness(
         tuple(
-            _agent(agent, assignment, found[agent], fins.get(agent), lost.get(agent, ""), loads, end_ns, merge, stays)
+            _agent(
+                agent,
+                assignment,
+                found[agent],
+                fins.get(agent),
+                lost.get(agent, ""),
+                loads,
+                end_ns,
+                merge,
+                stays,
+                left.get(agent),
+            )
             for agent in assignment.agents
         )
     )
@@ -98,16 +113,26 @@ def _agent(
     end_ns: int,
     merge: Merge,
     stays: Sequence[bool],
+    left_ns: int | None,
 ) -> AgentData:
     region = assignment.region(agent)
     tenures = assignment.tenures(agent, end_ns)
     is_idle = not tenures and fin is None and epoch is None  # it was to have a share, and the load ended before
     wrong = "" if is_idle else _wrong(epoch, fin)
+    early = fin.reason if fin is not None and not wrong and not is_idle else ""
+    has_left = left_ns is not None and not any(stays) and _is_moved(assignment, agent, left_ns, epoch, end_ns)
+    if early and not has_left:
+        # What it sent is all here, and yet it did not do its share: its worker died, or it lost the controller.
+        wrong = f"it ended early: {early}"
     losses = merge.losses(agent)
     real = [loss for loss in losses if not _is_nothing(loss, loads, end_ns)]
     if not wrong and not real:
-        note = "; ".join(f"agent {agent} ({region}): {loss}, when it had no load" for loss in losses)
-        return AgentData(agent, region, True, 0.0, 0.0, "", note)
+        told = [f"{loss}, when it had no load" for loss in losses]
+        if early and left_ns is not None and left_ns < end_ns:
+            told.append(f"it left ({early}), and others drove its share from {left_ns / NS_PER_S:.1f} s on")
+        return AgentData(
+            agent, region, True, 0.0, 0.0, "", "; ".join(f"agent {agent} ({region}): {one}" for one in told)
+        )
     silent = tuple(_gaps(epoch.spans if epoch is not None else (), end_ns))
     whole = [(start, end, 1.0) for start, end in silent] + list(gaps_of_losses(real, silent, end_ns))
     parts = list(within(whole, tenures))
@@ -142,7 +167,7 @@ def _agent(
 
 
 def _wrong(epoch: Epoch | None, fin: Fin | None) -> str:
-    """Why the agent is not complete; empty when it is."""
+    """Why what is here of the agent is not all that it had to tell; empty when it is."""
     if fin is None:
         return "it never said that it has finished"
     merged = epoch.next_seq if epoch is not None else 0
@@ -160,8 +185,12 @@ def _wrong(epoch: Epoch | None, fin: Fin | None) -> str:
         unequal.append(f"values {fin.recorded:,} said and {recorded:,} merged")
     if unequal:
         return f"its totals do not add up: {', '.join(unequal)}"
-    # What it sent is all here, and yet it did not do its share: its worker died, or it lost the controller.
-    return f"it ended early: {fin.reason}" if fin.reason else ""
+    return ""
+
+
+def _is_moved(assignment: Assignment, agent: str, left_ns: int, epoch: Epoch | None, end_ns: int) -> bool:
+    """Whether an agent drove its share up to `left_ns`, and others had it from that very instant on."""
+    return _covered_ns(epoch) >= min(left_ns, end_ns) and (left_ns >= end_ns or assignment.until_ns(agent) == left_ns)
 
 
 def _lost_text(agent: str, region: str, losses: Sequence[Loss], missing_share: float) -> str:

@@ -103,6 +103,8 @@ class Facts:
     """Of each load, whether what an agent has of it is nobody else's, whatever becomes of the agent."""
     more_loads: tuple[tuple[int, Profile], ...] = ()
     """Of each further load, when it begins (ns from T0) and its profile."""
+    left: dict[str, int] = field(default_factory=dict)
+    """Who left by itself, and from when on (ns after T0) it said that it began nothing."""
 
     @property
     def loads(self) -> Loads:
@@ -134,7 +136,15 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
     findings = [*_of_ends(facts)]
     if facts.has_started and facts.assignment is not None:
         completeness = account(
-            facts.assignment, facts.epochs, facts.fins, facts.lost, facts.loads, facts.load_ns, merge, facts.stays
+            facts.assignment,
+            facts.epochs,
+            facts.fins,
+            facts.lost,
+            facts.loads,
+            facts.load_ns,
+            merge,
+            facts.stays,
+            facts.left,
         )
         validity = judge_fitness(facts.assignment, merge, _planned_per_s(facts.loads))
         slos = _slos(facts, merge, completeness)

@@ -437,7 +437,7 @@ class Steered(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., load: _Optional[int] = ..., known: _Optional[int] = ..., rate_per_s: _Optional[float] = ..., ends: bool = ..., why: _Optional[str] = ..., error: _Optional[str] = ..., finding_json: _Optional[bytes] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("run_id", "phase", "last_seq_sent", "last_seq_acked", "note", "adjusted", "sent_ns")
+    __slots__ = ("run_id", "phase", "last_seq_sent", "last_seq_acked", "note", "adjusted", "sent_ns", "leaves_ns")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQ_SENT_FIELD_NUMBER: _ClassVar[int]
@@ -445,6 +445,7 @@ class Heartbeat(_message.Message):
     NOTE_FIELD_NUMBER: _ClassVar[int]
     ADJUSTED_FIELD_NUMBER: _ClassVar[int]
     SENT_NS_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_NS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     phase: str
     last_seq_sent: int
@@ -452,7 +453,8 @@ class Heartbeat(_message.Message):
     note: str
     adjusted: int
     sent_ns: int
-    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[str] = ..., last_seq_sent: _Optional[int] = ..., last_seq_acked: _Optional[int] = ..., note: _Optional[str] = ..., adjusted: _Optional[int] = ..., sent_ns: _Optional[int] = ...) -> None: ...
+    leaves_ns: int
+    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[str] = ..., last_seq_sent: _Optional[int] = ..., last_seq_acked: _Optional[int] = ..., note: _Optional[str] = ..., adjusted: _Optional[int] = ..., sent_ns: _Optional[int] = ..., leaves_ns: _Optional[int] = ...) -> None: ...
 
 class Tag(_message.Message):
     __slots__ = ("name", "value")
@@ -795,16 +797,18 @@ class Ack(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., interval_ns: _Optional[int] = ...) -> None: ...
 
 class Stop(_message.Message):
-    __slots__ = ("run_id", "reason", "now", "kill")
+    __slots__ = ("run_id", "reason", "now", "kill", "at_ns")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     NOW_FIELD_NUMBER: _ClassVar[int]
     KILL_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     reason: str
     now: bool
     kill: bool
-    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., now: bool = ..., kill: bool = ...) -> None: ...
+    at_ns: int
+    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., now: bool = ..., kill: bool = ..., at_ns: _Optional[int] = ...) -> None: ...
 
 class Fin(_message.Message):
     __slots__ = ("run_id", "epoch", "last_seq", "totals", "recorded", "started_at_ns", "reason")
