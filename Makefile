@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+NONE   := 5   # what pytest ends with when none of the tests is among those that were asked for
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check slow chaos bench proto lock clean
 
@@ -22,8 +23,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: setup      ## the main job: three regions, 20 s of load, live percentiles
 	@$(BIN)/python -m tools.demo
 
-test: setup      ## all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: setup      ## all tests but the slow ones; ARGS="tests/wire -k fuzz" for some of them
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not quiet" $(ARGS) || test $$? = $(NONE)
+	@$(BIN)/python -m pytest -m "quiet and not slow" $(ARGS) || test $$? = $(NONE)
 
 slow: setup      ## long statistics, soaks, repeated runs
 	@$(BIN)/python -m pytest -m slow --timeout=3600 $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,11 @@ def seed(record_property: Callable[[str, object], None]) -> int:
 def seen(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Say what was seen, for the table."""
     return lambda text: record_property("seen", text)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each of them is a fleet of its own, with the times of one."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.quiet)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import stat
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -158,13 +160,17 @@ async def test_another_user_is_told_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 async def test_a_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_to_all = tmp_path / "open"
+    short = Path(tempfile.mkdtemp(prefix="lg-"))  # a socket's path has room for 107 bytes
+    open_to_all = short / "open"
     (open_to_all / f"loadgen-{os.getuid()}").mkdir(parents=True)
     (open_to_all / f"loadgen-{os.getuid()}").chmod(0o755)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(open_to_all))
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    async with run_that_goes_on(tmp_path / "runs"):
-        assert Path(going(None, tmp_path / "runs").socket).parent == tmp_path / f"loadgen-{os.getuid()}"
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(short))
+    try:
+        async with run_that_goes_on(tmp_path / "runs"):
+            assert Path(going(None, tmp_path / "runs").socket).parent == short / f"loadgen-{os.getuid()}"
+    finally:
+        shutil.rmtree(short)
 
 
 async def test_a_path_that_is_too_long_for_a_socket_is_not_used(

@@ -136,7 +136,8 @@ async def test_agents_are_ended_also_when_the_run_is_cancelled(tmp_path: Path, s
 
 async def test_fault_that_shows_only_at_the_agent_is_the_scenarios(tmp_path: Path) -> None:
     source = SCENARIO.replace("import Plan", "import Plan  # noqa\nimport os, sys\nfrom loadgen import Plan").replace(
-        "@journey", 'if "loadgen_agent.worker" in sys.modules["__main__"].__spec__.name:\n    1 / 0\n\n@journey'
+        "@journey",
+        'if "loadgen_agent.worker" in getattr(sys.modules["__main__"].__spec__, "name", ""):\n    1 / 0\n\n@journey',
     )
     async with conductor(tmp_path, "http://127.0.0.1:1", source) as (run, _):
         async with asyncio.timeout(60):

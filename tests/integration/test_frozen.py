@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.run import ends_with, loadgen
 
+pytestmark = pytest.mark.quiet
+
 SCENARIO = """
 from loadgen import Plan, User, arrivals, journey, p
 

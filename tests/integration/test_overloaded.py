@@ -7,9 +7,13 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.support.quiet import undisturbed
 from tests.support.run import DATA, ends_with, loadgen
 from tests.support.target import running_target
+
+pytestmark = pytest.mark.quiet
 
 OUTAGE = str(DATA / "outage.py")
 

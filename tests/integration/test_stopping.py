@@ -21,6 +21,8 @@ from tests.support.run import DATA, ends_with, loadgen, run_folder, started
 from tests.support.scenarios import write
 from tests.support.target import running_target
 
+pytestmark = pytest.mark.quiet
+
 LONG = ("run", f"{DATA}/slow_journeys.py", "--duration", "60s")
 
 
@@ -141,7 +143,7 @@ def is_gone(pid: int) -> bool:
 
 def test_p12_a_killed_controller_leaves_no_agent_behind_and_all_that_it_acknowledged(tmp_path: Path) -> None:
     with running_target("--no-latency") as target, started(*LONG, "--target", target.url, runs_dir=tmp_path) as run:
-        wait_for(run, r"\+3 s, 2 of 2 agents reported")  # by then the first of them are durable, and acknowledged
+        wait_for(run, r"^0:03 \+1 s, 2 of 2 agents reported")  # by then the first of them are durable, and acknowledged
         pids = [agent_pid(tmp_path, region) for region in ("us-east-1", "eu-west-1")]
         run.kill()
         run.wait()

@@ -9,6 +9,8 @@ import pytest
 from tests.support.run import DATA, loadgen
 from tests.support.target import running_target
 
+pytestmark = pytest.mark.quiet
+
 STALL_MS, PERIOD_MS = 500.0, 5000.0
 
 

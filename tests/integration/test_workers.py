@@ -22,6 +22,8 @@ from tests.integration.test_stopping import adds_up, agent_pid, end_of, wait_for
 from tests.support.nginx import running_nginx
 from tests.support.run import DATA, ends_with, loadgen, run_folder, started
 
+pytestmark = pytest.mark.quiet
+
 
 def rows_of(counts: Counter[str]) -> Counter[int]:
     """How often each row was asked for."""

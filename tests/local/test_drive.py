@@ -22,6 +22,8 @@ from loadgen.profiles.stage import Stage
 from loadgen.target import TargetConfig, serve
 from tests.support.scenarios import HEAD, write
 
+pytestmark = pytest.mark.quiet
+
 MS = 1_000_000
 
 
