@@ -53,7 +53,8 @@ class Ledger:
         self._progress_ns = 0
         """When the first of those under way was sent, or the last of them acknowledged."""
         self._stalls = 0
-        """How often in a row nothing was acknowledged: each time it waits twice as long, up to 8 s."""
+        """How often in a row nothing was acknowledged: each time it waits twice as long, up to 8 s; of what was left
+        over up to 64 s, since this controller may not know that run."""
         self._totals = Counters()
         self._recorded = 0
         self._taken = 0
@@ -195,7 +196,7 @@ class Ledger:
     def next_due(self, now_ns: int) -> bytes | None:
         """What to send now; `was_sent` must be told if it could be. None: nothing, for now."""
         if self._sent and now_ns - self._progress_ns > STALLED_NS << self._stalls:
-            self._sent, self._stalls = 0, min(self._stalls + 1, 2)
+            self._sent, self._stalls = 0, min(self._stalls + 1, 5 if self._is_left_over else 2)
         if self._sent == len(self._kept) < WINDOW and self._backlog.is_ready:
             self._kept.append(self._backlog.take(self._next))
             self._next += 1

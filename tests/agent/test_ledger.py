@@ -87,6 +87,12 @@ def test_a_new_connection_sends_everything_unacknowledged_again() -> None:
     assert sent(book, 2) == [1, 2]
 
 
+def test_what_was_left_over_is_offered_less_and_less_often_to_who_does_not_take_it() -> None:
+    book = Ledger.left_over("r0", "eu", 7, [delta(0), delta(1)])
+    offered_s = [now_s for now_s in range(300) if sent(book, now_s * S)]
+    assert offered_s == [0, 3, 8, 17, 34, 67, 132, 197, 262]
+
+
 def test_late_repeated_and_impossible_acknowledgements_change_nothing() -> None:
     book = ledger(3)
     sent(book, 0)

@@ -26,7 +26,7 @@ import psutil
 from loadgen.engine.raw import RAW_VARIABLE
 from loadgen.wire.keyfolder import add_agent, handout, init_keys
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
-from tests.support.history import Buckets, History, ahead_of_plan, raw_buckets, read_history, twice
+from tests.support.history import Buckets, History, ahead_of_plan, overload, raw_buckets, read_history, twice
 from tests.support.hosts import Network
 from tests.support.nginx import RunningNginx, running_nginx
 from tests.support.run import run_folder
@@ -313,6 +313,7 @@ class RealFleet:
         wrong = history.wrongs(recorded=self.recorded(), died=died)
         wrong += twice(arrival for _, arrival in began)
         wrong += ahead_of_plan([at for at, _ in began], self.rate_per_s, t0_s)
+        wrong += overload([at for at, _ in began], self.rate_per_s, late_s=history.late_s)
         if not died and len(began) != history.counters.requests_finished:
             wrong.append(f"the target served {len(began):,} and {history.counters.requests_finished:,} are counted")
         return wrong

@@ -57,6 +57,13 @@ class History:
     def counters(self) -> Counters:
         return sum((delta.counters for _, delta in self.deltas), Counters())
 
+    @property
+    def late_s(self) -> float:
+        """The longest time from when an arrival was due to the end of its journey, thinking aside: no request of it can
+        have reached the target later than that after it was due. What was frozen, or had no core, is in it."""
+        rows = [row for row in _rows(self.summary) if row["kind"] == "journey" and row["response_ms"]]
+        return max((row["response_ms"]["max"] or 0.0 for row in rows), default=0.0) / 1e3
+
     def wrongs(
         self, *, recorded: Buckets | None = None, acked: Acked | None = None, died: Collection[str] = ()
     ) -> list[str]:
