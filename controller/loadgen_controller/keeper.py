@@ -1,7 +1,8 @@
 """Keeps what was merged, as it is merged: sums for the end of the run, and a place to go on from after a restart.
 
 Every few thousand deltas, or each minute, the deltas since the last time are added up (`loadgen.measure.cells`) and
-appended to `merged.log`, and all that the merge knows is written to `checkpoint`. Both speak only of deltas that are
+appended to `merged.log`, and all that the merge knows is written to `checkpoint`.
+Large deltas are added up sooner. Both speak only of deltas that are
 durable in `deltas.log` and are derived from it: whatever becomes of them, and if they are given up because the disk
 refuses, everything is in the log still, and is read from there, which takes longer.
 
@@ -30,7 +31,8 @@ __all__ = ["Keeper", "Kept"]
 
 _DELTAS = 5_000
 """They are merged again within 1 s on a restart."""
-_BYTES = 32 << 20
+_BYTES = 8 << 20
+"""Of deltas that wait to be added up: those of 200 agents of 300 series are 40 MiB a second."""
 _LONGEST_S = 60.0
 _LOOK_S = 0.5
 
@@ -83,6 +85,8 @@ class Keeper:
         """Of how many series the file has the names."""
         self._deltas, self._longest_s = deltas, longest_s
         self._kept_s = monotonic()
+        self._since = 0
+        """How many deltas were added up since the last checkpoint."""
         self._is_given_up = merge.parts is None
         self._taken: _Taken | None = None
         """What waits to be durable."""
@@ -90,14 +94,17 @@ class Keeper:
 
     @property
     def is_due(self) -> bool:
+        """A checkpoint."""
         parts = self._merge.parts
         if self._is_given_up or not parts:
             return False
-        return (
-            len(parts) >= self._deltas
-            or monotonic() - self._kept_s >= self._longest_s
-            or sum(part.size_bytes for part in parts) >= _BYTES
-        )
+        return self._since + len(parts) >= self._deltas or monotonic() - self._kept_s >= self._longest_s
+
+    @property
+    def is_full(self) -> bool:
+        """So much waits that it is to be added up, without a checkpoint: that is the dear part."""
+        parts = self._merge.parts
+        return not self._is_given_up and bool(parts) and sum(part.size_bytes for part in parts or ()) >= _BYTES
 
     def begin(self) -> None:
         """Keep until `finish`, or `end`."""
@@ -123,8 +130,8 @@ class Keeper:
 
     async def look(self) -> None:
         """Take what is due, and write what was taken as soon as it is durable."""
-        if self._taken is None and self.is_due:
-            self._taken = self._take()
+        if self._taken is None and ((is_due := self.is_due) or self.is_full):
+            self._taken = self._take(is_due)
         if self._taken is not None and self._is_durable(self._taken):
             await self._write(self._taken)
 
@@ -134,7 +141,7 @@ class Keeper:
         if self._is_given_up or not self._end:
             return None
         for _ in range(2):  # what was taken before, and what came since then
-            self._taken = self._taken or self._take()
+            self._taken = self._taken or self._take(False)
             if self._taken is None:
                 break
             if not self._is_durable(self._taken):
@@ -151,14 +158,18 @@ class Keeper:
 
     # -- how ------------------------------------------------------------------------------------
 
-    def _take(self) -> _Taken | None:
+    def _take(self, with_state: bool) -> _Taken | None:
         """What is there now."""
         parts, names = self._merge.parts, self._merge._catalogue.names
         if self._is_given_up or not parts:
             return None
-        checkpoint = Checkpoint(self._folder.appended_end, 0, freeze(self._merge), self._extra())
+        state, extra = (freeze(self._merge), self._extra()) if with_state else (b"", b"")
+        checkpoint = Checkpoint(self._folder.appended_end, 0, state, extra)
         taken = _Taken(parts, names[self._named :], checkpoint)
-        self._merge.parts, self._named, self._kept_s = [], len(names), monotonic()
+        self._merge.parts, self._named = [], len(names)
+        self._since += len(parts)
+        if with_state:
+            self._since, self._kept_s = 0, monotonic()
         return taken
 
     def _is_durable(self, taken: _Taken) -> bool:
@@ -189,6 +200,8 @@ class Keeper:
                     names = []
         except OSError as exc:
             raise storage_error(path, exc) from exc
+        if not taken.checkpoint.state:
+            return end
         self._settled()
         write_checkpoint(self._folder.checkpoint_path, msgspec.structs.replace(taken.checkpoint, merged_end=end))
         return end
