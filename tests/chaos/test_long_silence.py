@@ -63,3 +63,32 @@ def test_a_killed_agent_is_given_up_and_what_it_told_is_kept(tmp_path: Path, see
         f"from 12 s on {even} arrivals of the first half and {odd} of the second; {summary['result']}: "
         + "; ".join(agent["missing"] for agent in summary["agents"] if agent["missing"])
     )
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F2", "for 30 s, one of two real agents")
+def test_an_agent_that_stood_still_for_30_s_begins_nothing_more_and_tells_what_it_had(
+    tmp_path: Path, seed: int, seen: Seen
+) -> None:
+    with real_fleet(tmp_path, AGENTS, rate_per_s=50, seconds=45, seed=seed) as fleet:
+        fleet.wait_for_load(2)
+        frozen_s = time.time()
+        fleet.agents["b1"].freeze(30)
+        awake_s = time.time()
+        fleet.end()
+        wrong, began, run = fleet.wrongs(), fleet.began(), fleet.conducted
+        summary, moved = run.summary(), run.events("reassigned")
+        lost = [event["agent"] for event in run.named("AgentLost")]
+    assert wrong == []
+    assert lost == ["b1"]
+    assert [event["cause"] for event in moved] == ["b1"]
+    own = sum(arrival % 2 for at, arrival in began if at < frozen_s + 1)  # the odd ones are its
+    (b1,) = [agent for agent in summary["agents"] if agent["id"] == "b1"]
+    assert 0 < b1["requests"] <= own, "nothing was begun when it woke"
+    later = [arrival for at, arrival in began if at > frozen_s + 14]
+    assert sum(arrival % 2 for arrival in later) > len(later) * 0.4, "its half is driven by the other one"
+    seen(
+        f"{len(began):,} of {fleet.planned:,} arrivals, none twice; {b1['requests']} of b1, all before it stood still;"
+        f" it woke after {awake_s - frozen_s:.0f} s; {summary['result']}: "
+        + "; ".join(agent["missing"] for agent in summary["agents"] if agent["missing"])
+    )
