@@ -11,7 +11,7 @@ Series are numbers here; `measure/merge.py` knows what they stand for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,8 @@ __all__ = ["Stats", "Store", "StoreState"]
 
 _BITS: Final = 7
 _PAGE: Final = 1 << _BITS
+_AT_ONCE: Final = 200_000
+"""Pairs that may wait to be added: 2 ms, and some MiB."""
 _ROWS: Final = SLOTS // _PAGE
 """Pages that a whole histogram would take: 184, without a rest."""
 
@@ -55,10 +57,16 @@ class StoreState(msgspec.Struct, frozen=True, array_like=True):
 class Store:
     """Counts, sums, least and greatest values by series number."""
 
-    __slots__ = ("_max_ns", "_min_ns", "_n", "_pages", "_sum_rest_ns", "_sum_us", "_table", "_used")
+    __slots__ = (
+        "_max_ns", "_min_ns", "_n", "_pages", "_sum_rest_ns", "_sum_us", "_table", "_to_add", "_used", "_waiting"
+    )  # fmt: skip
 
     def __init__(self, dtype: type[np.int64] | type[np.uint32] = np.int64) -> None:
         """`dtype` of a count: 4 bytes are enough for one interval."""
+        self._to_add: list[tuple[Counts, Counts, Stats]] = []
+        """What was given and is not in the arrays yet: together it costs a fraction."""
+        self._waiting = 0
+        """Pairs in it."""
         self._pages: np.ndarray = np.zeros((16, _PAGE), dtype=dtype)
         self._used = 0
         self._table = np.full((0, _ROWS), -1, dtype=np.int32)
@@ -73,14 +81,27 @@ class Store:
         return self._pages.nbytes + self._table.nbytes + 5 * self._n.nbytes
 
     def add(self, index: Counts, counts: Counts, stats: Stats) -> None:
-        """HOT, once a delta.
+        """HOT, once a delta. What is given must not be changed any more.
 
         Args:
-            index: (n_pairs,) series number * SLOTS + slot, no value twice.
+            index: (n_pairs,) series number * SLOTS + slot.
             counts: (n_pairs,) what to add there.
         """
         if not len(index):
             return
+        self._to_add.append((index, counts, stats))
+        self._waiting += len(index)
+        if self._waiting > _AT_ONCE:
+            self._settle()
+
+    def _settle(self) -> None:
+        """All that was given is in the arrays. About 10 ns a pair, and 0.1 ms."""
+        if not self._to_add:
+            return
+        given, self._to_add, self._waiting = self._to_add, [], 0
+        index = np.concatenate([one[0] for one in given])
+        counts = np.concatenate([one[1] for one in given])
+        stats = _joined([one[2] for one in given])
         self._grow_series(int(stats.series.max()) + 1)
         rows = index >> _BITS
         table = self._table.reshape(-1)
@@ -91,19 +112,21 @@ class Store:
         at = (pages.astype(np.int64) << _BITS) | (index & (_PAGE - 1))
         np.add.at(self._pages.reshape(-1), at, counts.astype(self._pages.dtype, copy=False))
         series = stats.series
-        self._n[series] += stats.n
-        self._sum_us[series] += stats.sum_us
-        self._sum_rest_ns[series] += stats.sum_rest_ns
-        self._min_ns[series] = np.minimum(self._min_ns[series], stats.min_ns)
-        self._max_ns[series] = np.maximum(self._max_ns[series], stats.max_ns)
+        np.add.at(self._n, series, stats.n)
+        np.add.at(self._sum_us, series, stats.sum_us)
+        np.add.at(self._sum_rest_ns, series, stats.sum_rest_ns)
+        np.minimum.at(self._min_ns, series, stats.min_ns)
+        np.maximum.at(self._max_ns, series, stats.max_ns)
 
     def count(self, numbers: Iterable[int]) -> int:
         """How many values these series have, without looking at their histograms."""
+        self._settle()
         known = len(self._n)
         return sum(int(self._n[number]) for number in numbers if number < known)
 
     def histogram(self, numbers: Iterable[int]) -> Histogram:
         """The sum of these series; about 5 µs each."""
+        self._settle()
         made = Histogram()
         filled = [number for number in numbers if number < len(self._n) and self._n[number]]
         if not filled:
@@ -121,13 +144,20 @@ class Store:
         return made
 
     def state(self) -> StoreState:
-        """All of it, for a store of the same dtype."""
+        """All of it, for a store of the same dtype; the same for the same counts, however they came."""
+        self._settle()
+        filled = np.flatnonzero(self._n)
+        size = int(filled[-1]) + 1 if len(filled) else 0
+        table = self._table[:size].copy()
+        used = np.flatnonzero(table.reshape(-1) >= 0)
+        pages = self._pages[table.reshape(-1)[used]]
+        table.reshape(-1)[used] = np.arange(len(used), dtype=np.int32)
         columns = [self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns]
-        pages = self._pages[: self._used].tobytes()
-        return StoreState(len(self._n), pages, self._table.tobytes(), [column.tobytes() for column in columns])
+        return StoreState(size, pages.tobytes(), table.tobytes(), [column[:size].tobytes() for column in columns])
 
     def take_state(self, state: StoreState) -> None:
         """Be what `state` says."""
+        self._to_add, self._waiting = [], 0
         self._pages = np.frombuffer(bytearray(state.pages), dtype=self._pages.dtype).reshape(-1, _PAGE)
         self._used = len(self._pages)
         self._table = np.frombuffer(bytearray(state.table), dtype=np.int32).reshape(state.series, _ROWS)
@@ -137,6 +167,7 @@ class Store:
 
     def clear(self) -> None:
         """Empty, with its memory kept: fresh memory costs twice as much as zeroing what is there."""
+        self._to_add, self._waiting = [], 0
         self._pages[: self._used] = 0
         self._used = 0
         self._table[:] = -1
@@ -172,3 +203,9 @@ def _grown(old: Counts, size: int, fill: int = 0) -> Counts:
     grown = np.full(size, fill, dtype=np.int64)
     grown[: len(old)] = old
     return grown
+
+
+def _joined(all_stats: Sequence[Stats]) -> Stats:
+    if len(all_stats) == 1:
+        return all_stats[0]
+    return Stats(*(np.concatenate([getattr(stats, name) for stats in all_stats]) for name in Stats.__slots__))
