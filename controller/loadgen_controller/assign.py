@@ -144,8 +144,8 @@ def assign(regions: Mapping[str, float], fleet: Iterable[Candidate]) -> Assignme
     )
 
 
-def reassigned(assignment: Assignment, drivers: Collection[str], at_ns: int) -> Assignment:
-    """What the others of the fleet have is theirs, the `drivers`', from `at_ns` on.
+def reassigned(assignment: Assignment, drivers: Collection[str], at_ns: int, held: Collection[str] = ()) -> Assignment:
+    """What the others of the fleet have, but those that hold on to it, is theirs, the `drivers`', from `at_ns` on.
 
     Agents of the same region take it, by their weights; where none is left there, all that are left anywhere do.
 
@@ -161,6 +161,8 @@ def reassigned(assignment: Assignment, drivers: Collection[str], at_ns: int) -> 
     for agent, region in zip(assignment.agents, assignment.regions, strict=True):
         if agent in kept:
             by_region.setdefault(region, []).append(agent)
+        elif agent in held:
+            now[agent] = parts[agent]
         elif agent not in drivers and parts[agent]:
             free[region] = free.get(region, Fraction(0)) + parts[agent]
     for region, part in free.items():

@@ -311,7 +311,8 @@ class Driving:
             books.notice(f"nobody takes over the share of {names}: {', '.join(old)} cannot be told, being too old")
             return
         try:
-            assignment = books.assignment = reassigned(books.assignment, drivers, at_ns)
+            held = [agent for _, agent in self._desk.run.vacant]  # they may still drive it: their leases are not over
+            assignment = books.assignment = reassigned(books.assignment, drivers, at_ns, held)
         except ValueError as error:
             books.notice(f"nobody takes over the share of {names}: {error}")
             return

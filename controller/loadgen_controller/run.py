@@ -52,6 +52,14 @@ __all__ = [
 ]
 
 
+SHARE_NS = 5 * NS_PER_MS
+"""For each member, from one moving of shares to the next: all hear the shares of all, which for 1,000 is 8 MB and 0.3 s
+of the controller. Without a pause the fall of some keeps it from answering the others within their lease."""
+
+
+_TURN_NS = 20 * NS_PER_MS
+
+
 class Phase(Enum):
     WAITING = "waiting for agents"
     PREPARING = "preparing"
@@ -161,6 +169,8 @@ class Run:
     """Who came while the load goes on, and prepares for a share of it."""
     silent: tuple[tuple[int, str], ...] = ()
     """(until when, whom) of those that are lost, but may come back with what they measured, the soonest first."""
+    shared_ns: int | None = None
+    """When shares were moved last."""
     moved: frozenset[str] = frozenset()
     """Whose share is the others' now: who comes back gets nothing of it."""
     left: tuple[tuple[str, int], ...] = ()
@@ -431,7 +441,7 @@ def step(run: Run, event: Event) -> Moved:
 
     Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: at once, or with
     the tick in which its lease is over, or from when whoever leaves has said that it does. Not while the run ends, and
-    not where nobody is left.
+    not where nobody is left. In a large fleet a pause follows (SHARE_NS), and then all that are free by then are moved.
 
     "ends" is tearing down where the run was set up or started and not killed, the plan has a
     tear-down and a live agent can do it; otherwise done. Done ignores everything.
@@ -623,15 +633,22 @@ def _leave(run: Run, agent: str, at_ns: int) -> Moved:
 
 
 def _then_moved(moved: Moved) -> Moved:
-    """Shares that are free by now go to those that are left."""
+    """Shares that are free by now go to those that are left, all of them at once, and then none for a while."""
     run, effects = moved
     free = tuple(who for when, who in run.vacant if when <= run.now_ns)
-    if not free:
+    if not free or _has_just_shared(run):
         return moved
     run = replace(run, vacant=tuple(one for one in run.vacant if one[1] not in free), moved=run.moved | set(free))
     if run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not run.drivers:
         return run, effects
-    return run, (*effects, Reassign(free, run.drivers))
+    return replace(run, shared_ns=run.now_ns), (*effects, Reassign(free, run.drivers))
+
+
+def _has_just_shared(run: Run) -> bool:
+    """And not in this very turn: what happens so soon after is one change with it."""
+    if run.shared_ns is None:
+        return False
+    return _TURN_NS < run.now_ns - run.shared_ns < SHARE_NS * len(run.members)
 
 
 def _tearing_down(run: Run, event: Event) -> Moved:

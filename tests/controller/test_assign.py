@@ -83,6 +83,12 @@ def test_what_a_lost_agent_had_goes_to_its_region_and_where_nobody_is_left_to_al
     assert dict(zip(second.agents, second.weights_now, strict=True)) == {"u1": 0.0, "u2": 0.0, "e1": 1.0}
 
 
+def test_what_an_agent_may_still_drive_is_nobody_elses() -> None:
+    moved = reassigned(FLEET, {"e1"}, 30, held=["u1"])
+    assert dict(zip(moved.agents, moved.weights_now, strict=True)) == {"u1": 1.0, "u2": 0.0, "e1": 4.0}
+    assert moved.tenures("u1", 100) == ((0, 30, 0.2), (30, 100, 0.2))
+
+
 def test_a_tenure_is_from_when_until_when_an_agent_has_which_share() -> None:
     moved = reassigned(reassigned(FLEET, {"u1", "e1"}, 30), {"e1"}, 50)
     assert moved.tenures("u2", 100) == ((0, 30, 0.4),)

@@ -182,6 +182,22 @@ def test_run_that_loses_its_only_agent_is_done() -> None:
 SILENT = AgentLost(A, "silent for 10 s", is_silent=True)
 
 
+def test_shares_are_moved_at_once_and_then_not_again_until_a_fleet_of_that_size_can_have_heard() -> None:
+    names = [f"agent-{n:03}" for n in range(400)]
+    run = Run.begin(Terms(agents=400, regions=("eu",), duration_ns=60 * NS_PER_S), 0)
+    run, _ = drive(run, *(AgentJoined(name, "eu") for name in names), *(AgentReady(name) for name in names))
+    run, _ = drive(run, at(run, 0), at(run, 1))
+    run, effects = drive(run, AgentLost(names[0], "killed"))
+    assert [one.agents for one in effects if isinstance(one, Reassign)] == [(names[0],)]
+    run, effects = drive(run, at(run, 1.1), AgentLost(names[1], "killed"), at(run, 2), AgentLost(names[2], "killed"))
+    run, more = drive(run, at(run, 2.99))
+    effects += more
+    assert (effects, set(names[1:3]) & run.moved) == ([], set())
+    run, effects = drive(run, at(run, 3))
+    assert [one.agents for one in effects if isinstance(one, Reassign)] == [tuple(names[1:3])]
+    assert not set(names[:3]) & set(run.drivers)
+
+
 def test_data_of_a_silent_agent_are_waited_for_when_all_others_have_delivered() -> None:
     run = running()
     run, _ = drive(run, at(run, 9), SILENT, FinReceived(B), Merged(B))
