@@ -29,6 +29,7 @@ __all__ = ["CELLS_MAGIC", "Cell", "Part", "add_parts", "encode_cell", "read_cell
 
 CELLS_MAGIC: Final = b"lgcells1"
 _PAGE_BITS: Final = 7
+_AT_ONCE: Final = 40_000
 _PAGES: Final = SLOTS >> _PAGE_BITS
 """Of a series, without a rest."""
 
@@ -86,20 +87,29 @@ def add_parts(parts: Iterable[Part]) -> Iterator[Cell]:
 
 
 def _sum_pairs(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> tuple[Counts, Counts]:
-    """Sorted index without repeats, and counts. No sort: pages of 128 slots are numbered, and counted in at once."""
-    index, counts = np.concatenate(indices), np.concatenate(all_counts)
-    if not len(index):
-        return index, counts
-    pages = index >> _PAGE_BITS
-    is_used = np.zeros(int(pages.max()) + 1, dtype=bool)
-    is_used[pages] = True
+    """Sorted index without repeats, and counts. No sort: pages of 128 slots are numbered, and counted in."""
+    greatest = max((int(index.max()) for index in indices if len(index)), default=-1)
+    is_used = np.zeros((greatest >> _PAGE_BITS) + 1, dtype=bool)
+    for index in indices:
+        is_used[index >> _PAGE_BITS] = True
     used = np.flatnonzero(is_used)
     place = np.cumsum(is_used) - 1
-    flat = (place[pages] << _PAGE_BITS) | (index & ((1 << _PAGE_BITS) - 1))
     sums = np.zeros(len(used) << _PAGE_BITS, dtype=np.int64)
-    np.add.at(sums, flat, counts)
+    for index, counts in _portions(indices, all_counts):
+        flat = (place[index >> _PAGE_BITS] << _PAGE_BITS) | (index & ((1 << _PAGE_BITS) - 1))
+        np.add.at(sums, flat, counts)
     at = np.flatnonzero(sums)
     return (used[at >> _PAGE_BITS] << _PAGE_BITS) | (at & ((1 << _PAGE_BITS) - 1)), sums[at]
+
+
+def _portions(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> Iterator[tuple[Counts, Counts]]:
+    """Together as many pairs at a time as fit the processor's cache."""
+    first = waiting = 0
+    for last, index in enumerate(indices, 1):
+        waiting += len(index)
+        if waiting > _AT_ONCE or last == len(indices):
+            yield np.concatenate(indices[first:last]), np.concatenate(all_counts[first:last])
+            first, waiting = last, 0
 
 
 def _sum_stats(all_stats: Sequence[Stats]) -> Stats:

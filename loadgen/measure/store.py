@@ -24,8 +24,9 @@ __all__ = ["Stats", "Store", "StoreState"]
 
 _BITS: Final = 7
 _PAGE: Final = 1 << _BITS
-_AT_ONCE: Final = 200_000
-"""Pairs that may wait to be added: 2 ms, and some MiB."""
+_AT_ONCE: Final = 40_000
+"""Pairs that may wait to be added: what fits the processor's cache. A delta of 2,250 pairs into two stores costs 55 µs by
+itself, 30 µs in such portions, and 84 µs in portions of 200,000."""
 _ROWS: Final = SLOTS // _PAGE
 """Pages that a whole histogram would take: 184, without a rest."""
 
@@ -95,7 +96,7 @@ class Store:
             self._settle()
 
     def _settle(self) -> None:
-        """All that was given is in the arrays. About 10 ns a pair, and 0.1 ms."""
+        """All that was given is in the arrays. About 7 ns a pair."""
         if not self._to_add:
             return
         given, self._to_add, self._waiting = self._to_add, [], 0
