@@ -25,8 +25,8 @@ __all__ = ["Stats", "Store", "StoreState"]
 _BITS: Final = 7
 _PAGE: Final = 1 << _BITS
 _AT_ONCE: Final = 40_000
-"""Pairs that may wait to be added: what fits the processor's cache. A delta of 2,250 pairs into two stores costs 55 µs by
-itself, 30 µs in such portions, and 84 µs in portions of 200,000."""
+"""Pairs that may wait to be added: what fits the processor's cache. A delta of 2,250 pairs into two stores costs 55 µs
+by itself, 30 µs in such portions, and 84 µs in portions of 200,000."""
 _ROWS: Final = SLOTS // _PAGE
 """Pages that a whole histogram would take: 184, without a rest."""
 
