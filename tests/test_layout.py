@@ -26,7 +26,7 @@ IMPORTERS = {
     "psutil": {"loadgen/engine/probe.py"},
     "httpx": {"loadgen/clients/"},
     "brotli": {"loadgen/clients/decoding.py"},
-    "zstandard": {"loadgen/clients/decoding.py", "loadgen/wire/codec.py"},
+    "zstandard": {"loadgen/clients/decoding.py", "loadgen/measure/framing.py", "loadgen/wire/codec.py"},
     "typer": {"controller/loadgen_controller/"},
     "rich": {"controller/loadgen_controller/"},
     "uvloop": {

@@ -17,10 +17,9 @@ from typing import Final
 
 import msgspec
 import numpy as np
-import zstandard
 
 from loadgen.errors import StorageError
-from loadgen.measure.framing import MAGIC_BYTES, framed, read_framed
+from loadgen.measure.framing import MAGIC_BYTES, framed, pack, read_framed, unpack
 from loadgen.measure.histogram import SLOTS, Counts
 from loadgen.measure.series import SeriesKey
 from loadgen.measure.store import Stats
@@ -158,11 +157,11 @@ def encode_cell(cell: Cell) -> bytes:
         cell.counts.astype("<u8").tobytes(),
         stats.tobytes(),
     )
-    return framed(zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(record)))
+    return framed(pack(msgspec.msgpack.encode(record)))
 
 
 def _decode(data: bytes) -> Cell:
-    record = _decoder.decode(zstandard.ZstdDecompressor().decompress(data))
+    record = _decoder.decode(unpack(data))
     index = np.cumsum(np.frombuffer(record.steps, dtype="<u8")).astype(np.int64)
     counts = np.frombuffer(record.counts, dtype="<u8").astype(np.int64)
     stats = np.frombuffer(record.stats, dtype="<i8").astype(np.int64).reshape(len(Stats.__slots__), -1)
@@ -182,7 +181,7 @@ def read_cells(path: Path, end: int) -> Iterator[Cell]:
                 break
             at += len(framed(b"")) + len(payload)
             yield _decode(payload)
-    except (OSError, ValueError, zstandard.ZstdError, msgspec.MsgspecError) as exc:
+    except (OSError, ValueError, msgspec.MsgspecError) as exc:
         raise StorageError(f"cannot read {path}: {exc}") from exc
     if at != end:
         raise StorageError(f"cannot read {path}: it is sound up to {at} and not up to {end}")

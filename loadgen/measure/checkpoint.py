@@ -15,14 +15,13 @@ from typing import Final
 
 import msgspec
 import numpy as np
-import zstandard
 
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Health, WorkerHealth
 from loadgen.measure.due import DueState
 from loadgen.measure.exemplar import ExemplarState
 from loadgen.measure.fitness import Fitness
-from loadgen.measure.framing import framed, read_framed
+from loadgen.measure.framing import framed, pack, read_framed, unpack
 from loadgen.measure.loss import Loss
 from loadgen.measure.measured import Window
 from loadgen.measure.merge import Epoch, Merge
@@ -170,7 +169,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         StorageError: it could not be.
     """
-    data = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(checkpoint))
+    data = pack(msgspec.msgpack.encode(checkpoint))
     beside = path.with_name(f".{path.name}.tmp")
     try:
         beside.write_bytes(_MAGIC + framed(data))
@@ -183,7 +182,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     """None: there is none that can be used."""
     try:
         data = next(read_framed(path, _MAGIC), b"")
-        found = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(data), type=Checkpoint)
-    except (OSError, ValueError, zstandard.ZstdError, msgspec.MsgspecError):
+        found = msgspec.msgpack.decode(unpack(data), type=Checkpoint)
+    except (OSError, ValueError, msgspec.MsgspecError):
         return None
     return found if found.version == version("loadgen") else None

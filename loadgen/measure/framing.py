@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HEAD_BYTES", "MAGIC_BYTES", "MAX_RECORD", "framed", "read_framed"]
+import zstandard
+
+__all__ = ["HEAD_BYTES", "MAGIC_BYTES", "MAX_RECORD", "framed", "pack", "read_framed", "unpack"]
 
 _HEAD: Final = struct.Struct("<II")
 HEAD_BYTES: Final = _HEAD.size
@@ -23,6 +25,22 @@ MAX_RECORD: Final = 1 << 30
 def framed(payload: bytes) -> bytes:
     """One record."""
     return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def pack(data: bytes) -> bytes:
+    """By zstd. For files of our own: nothing limits what comes out again."""
+    return zstandard.ZstdCompressor(level=1).compress(data)
+
+
+def unpack(data: bytes) -> bytes:
+    """
+    Raises:
+        ValueError: it is nothing that was packed.
+    """
+    try:
+        return zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as exc:
+        raise ValueError(str(exc)) from exc
 
 
 def read_framed(path: Path, magic: bytes, start: int = MAGIC_BYTES, most: int = MAX_RECORD) -> Iterator[bytes]:

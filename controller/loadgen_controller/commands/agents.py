@@ -37,4 +37,4 @@ def main(controller: NeededController, ca: CaOption = None, token_file: TokenFil
         for one in agents
     )
     head = ("agent", "region", "is", "works for", "host", "CPUs", "workers", "last heard")
-    print_table(Output(), Table("", head, rows, words=5))
+    print_table(Output(), Table("", head, rows, words=5), ids=(0, 3))

@@ -81,7 +81,7 @@ def list_(
         typer.echo(f"no runs in {runs_dir}")
         return
     head = ("run", "result", "took", "iterations", "errors", "agents")
-    print_table(Output(), Table("", head, tuple(_rows(paths)), words=2))
+    print_table(Output(), Table("", head, tuple(_rows(paths)), words=2), ids=(0,))
 
 
 def _list_there(place: Place) -> None:
@@ -91,7 +91,7 @@ def _list_there(place: Place) -> None:
         typer.echo(f"no runs at {place.address}")
         return
     rows = tuple((line.run_id, line.state, str(line.agents), line.by or "-") for line in lines)
-    print_table(Output(), Table("", ("run", "is", "agents", "started by"), rows, words=2))
+    print_table(Output(), Table("", ("run", "is", "agents", "started by"), rows, words=2), ids=(0,))
 
 
 def _rows(paths: list[Path]) -> Iterator[tuple[str, ...]]:

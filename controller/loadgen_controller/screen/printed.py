@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Final
 
 from rich import box
@@ -73,14 +74,17 @@ def print_report(console: Console, report: Report) -> None:
         console.print(Text(line), soft_wrap=line.startswith(("Run folder", "What failed")))  # copied, so not broken
 
 
-def print_table(console: Console, table: Table) -> None:
-    """Its title stands apart, since a table's own title is broken at the table's width."""
+def print_table(console: Console, table: Table, ids: Collection[int] = ()) -> None:
+    """Its title stands apart, since a table's own title is broken at the table's width.
+
+    ids: columns that are copied from, and so are whole however narrow the terminal is.
+    """
     if table.title:
         console.print(Text(table.title, style="bold"))
-    console.print(_as_rich(table))
+    console.print(_as_rich(table, ids))
 
 
-def _as_rich(table: Table) -> RichTable:
+def _as_rich(table: Table, ids: Collection[int]) -> RichTable:
     drawn = RichTable(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -88,7 +92,9 @@ def _as_rich(table: Table) -> RichTable:
         padding=(0, 1, 0, 0),
     )
     for n, column in enumerate(table.columns):
-        if n < table.words:
+        if n in ids:
+            drawn.add_column(column, no_wrap=True, min_width=max(len(row[n]) for row in (*table.rows, table.columns)))
+        elif n < table.words:
             drawn.add_column(column, overflow="fold" if n == 0 else "ellipsis", no_wrap=n > 0, min_width=8)
         else:
             drawn.add_column(column, justify="right", no_wrap=True)
