@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.quiet import undisturbed
 from tests.support.run import DATA, loadgen
 from tests.support.target import running_target
 
@@ -28,7 +29,7 @@ def test_the_arithmetic_of_the_stall() -> None:
 @pytest.mark.parametrize("plan", ["plan", "capped"])
 def test_a_stall_of_one_step_is_seen_whole_with_many_users_and_with_few(plan: str, tmp_path: Path) -> None:
     stall = ("--stall", "500ms", "--every", "5s", "--path", "/search")
-    with running_target("--no-latency", *stall) as target:
+    with undisturbed(), running_target("--no-latency", *stall) as target:
         run = loadgen("run", f"{DATA}/three_steps.py:{plan}", "--target", target.url, "--quiet", runs_dir=tmp_path)
     summary, journey = run.summary, run.row("journey")
     assert summary["iterations"]["due"] == journey["count"] == 4000
