@@ -31,7 +31,17 @@ from tests.support.hosts import Network
 from tests.support.nginx import RunningNginx, running_nginx
 from tests.support.run import run_folder
 
-__all__ = ["Conducted", "RealAgent", "RealFleet", "conducted", "end_family", "exists", "real_fleet", "wait_until"]
+__all__ = [
+    "Conducted",
+    "RealAgent",
+    "RealFleet",
+    "conducted",
+    "end_family",
+    "exists",
+    "laid_out",
+    "real_fleet",
+    "wait_until",
+]
 
 _SCENARIO = """
 from dataclasses import dataclass
@@ -195,6 +205,16 @@ class Conducted:
         end_family(self.controller)
 
 
+def laid_out(folder: Path, scenario: str, keys: Iterable[str]) -> Path:
+    """The scenario's file, beside a folder with keys of these names."""
+    path = folder / "scenario.py"
+    path.write_text(scenario)
+    init_keys(folder / "keys")
+    for name in keys:
+        add_agent(folder / "keys", name)
+    return path
+
+
 @contextmanager
 def conducted(
     folder: Path,
@@ -210,11 +230,7 @@ def conducted(
         scenario: the text of the file.
         keys: names of the agents' keys.
     """
-    path = folder / "scenario.py"
-    path.write_text(scenario)
-    init_keys(folder / "keys")
-    for name in keys:
-        add_agent(folder / "keys", name)
+    path = laid_out(folder, scenario, keys)
     command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(path), "--listen", f"{listen}:0"]
     command += ["--keys", str(folder / "keys"), "--wait", str(wait), "--runs-dir", str(folder / "runs"), *options]
     with (folder / "controller.out").open("wb") as out:

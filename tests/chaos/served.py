@@ -12,8 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadgen.wire.keyfolder import add_agent, init_keys
-from tests.chaos.fleet import Conducted, end_family, wait_until
+from tests.chaos.fleet import Conducted, end_family, laid_out, wait_until
 
 __all__ = ["Served", "served"]
 
@@ -80,11 +79,7 @@ def served(
     listen: str = "127.0.0.1",
 ) -> Iterator[Served]:
     """As `conducted`, of a controller that stays, with an API for this machine."""
-    path = folder / "scenario.py"
-    path.write_text(scenario)
-    init_keys(folder / "keys")
-    for name in keys:
-        add_agent(folder / "keys", name)
+    path = laid_out(folder, scenario, keys)
     address, api = f"{listen}:{_free_port(listen)}", f"127.0.0.1:{_free_port('127.0.0.1')}"
     command = ["controller", "--keys", str(folder / "keys"), "--listen", address, "--api", api]
     process = _started(folder, *command, "--runs-dir", str(folder / "runs"))
