@@ -152,6 +152,7 @@ def thaw(data: bytes) -> Merge:
         window = merge._windows[one.k] = Window(merge._catalogue, Store(np.uint32), one.k, merge.interval_ns)
         window._store.take_state(one.store)
         window._by_region, window.health, window.workers = one.by_region, one.health, one.workers
+        window.revision = 1
     return merge
 
 

@@ -268,7 +268,7 @@ class Measured:
 class Window(Measured):
     """One interval of all agents. Mutable until all have reported it."""
 
-    __slots__ = ("end_ns", "health", "k", "start_ns", "workers")
+    __slots__ = ("end_ns", "health", "k", "revision", "start_ns", "workers")
 
     def __init__(self, catalogue: Catalogue, store: Store, k: int, interval_ns: int) -> None:
         super().__init__(catalogue, store)
@@ -278,6 +278,8 @@ class Window(Measured):
         """Of each agent that has reported the interval."""
         self.workers: dict[str, tuple[WorkerHealth, ...]] = {}
         """Of each agent of several workers."""
+        self.revision = 0
+        """Grows with whatever is added to it; 0 while nothing is in it."""
 
     def __repr__(self) -> str:
         return f"<Window {self.k}: {len(self.health)} agents reported>"

@@ -190,6 +190,7 @@ class Merge(Measured):
             window = self._window(k)
             if window is None:
                 continue
+            window.revision += 1
             before = window.health.get(delta.agent)
             window.health[delta.agent] = delta.health if before is None else _together(before, delta.health)
             if delta.workers:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import WireError
+from loadgen.measure.checkpoint import freeze, thaw
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
 from loadgen.measure.histogram import MAX_NS, SLOTS, Histogram, percentile
 from loadgen.measure.measured import Row, Window
@@ -364,6 +365,17 @@ def test_two_parts_of_an_interval_are_one_window() -> None:
     merge.accept("us", replace(second, start_ns=NS_PER_S // 2, end_ns=NS_PER_S * 9 // 10))
     (window,) = merge.windows()
     assert (window.count("request"), window.users, window.health["a"].unfit) == (2, 0, ("lag",))
+
+
+def test_revision_of_a_window_grows_with_each_delta_that_speaks_of_it() -> None:
+    merge, a, b = Merge(), FakeAgent("a"), FakeAgent("b")
+    merge.accept("us", replace(a.delta({request_key(): [NS_PER_MS]}), end_ns=2 * NS_PER_S))
+    assert [(w.k, w.revision) for w in merge.windows()] == [(0, 1), (1, 1)]
+    delta = b.delta({}, k=1)
+    merge.accept("us", delta)
+    merge.accept("us", delta)
+    assert [(w.k, w.revision) for w in merge.windows()] == [(0, 1), (1, 2)]
+    assert all(window.revision for window in thaw(freeze(merge)).windows())
 
 
 def test_interval_is_not_assumed_to_be_a_second() -> None:
