@@ -180,12 +180,12 @@ def joined(
     assignment: Assignment,
     regions: Mapping[str, float],
     fleet: Iterable[Candidate],
-    agent: str,
+    agents: Collection[str],
     at_ns: int,
 ) -> Assignment:
-    """The agent, which has no share, has its part of its region from `at_ns` on; the others of `fleet` have less.
+    """The `agents`, which have no share, have their part of their regions from `at_ns` on; the others of `fleet` less.
 
-    Nobody but it gets more than before: so it is the only one that has to wait until all others know.
+    Nobody but them gets more than before: so they are the only ones that have to wait until all others know.
 
     Raises:
         FleetError: as `assign`.
@@ -193,14 +193,18 @@ def joined(
     able = [one for one in fleet if one.weight > 0]
     here = {one.region for one in able}
     wanted = assign({region: weight for region, weight in regions.items() if region in here}, able)
+    want = {
+        agent: _exact(weight) / _total(wanted.weights)
+        for agent, weight in zip(wanted.agents, wanted.weights, strict=True)
+    }
     weights = assignment.weights_now
     now: dict[str, Fraction] = {}
     for one, had in zip(assignment.agents, weights, strict=True):
-        want = (
-            _exact(wanted.weights[wanted.index(one)]) / _total(wanted.weights) if one in wanted.agents else Fraction(0)
-        )
-        now[one] = min(_exact(had) / _total(weights), want)
-    now[agent] = 1 - sum((part for one, part in now.items() if one != agent), Fraction(0))
+        if one not in agents:
+            now[one] = min(_exact(had) / _total(weights), want.get(one, Fraction(0)))
+    free, wishes = 1 - sum(now.values(), Fraction(0)), sum((want[agent] for agent in agents), Fraction(0))
+    for agent in agents:
+        now[agent] = free * want[agent] / wishes
     change = Reassigned(assignment.generation + 1, at_ns, _whole([now[one] for one in assignment.agents]))
     return replace(assignment, changes=(*assignment.changes, change))
 

@@ -291,7 +291,7 @@ class Conductor:
             UsageError: it makes no sense now.
             FleetError: an agent is too old to be told.
         """
-        self._step(Tick(self._clock()))
+        self._step(Tick(self._clock(), is_turn=False))
         return self._driving.adjust(wish)
 
     @property
@@ -370,8 +370,11 @@ class Conductor:
         """Step the run and do what that asks for. Raises IllegalTransition."""
         if isinstance(event, AgentJoined) and self._is_unguarded(event.agent):
             return
-        self._step(Tick(self._clock()))
+        self._step(Tick(self._clock(), is_turn=False))
+        before = self._run
         self._step(event)
+        if (self._run.vacant, self._run.arrived) != (before.vacant, before.arrived):
+            self._wake.set()
 
     def _is_unguarded(self, agent: str) -> bool:
         """It would not keep to the allow-list that holds for this run."""
@@ -457,8 +460,8 @@ class Conductor:
         self._intake = self._new_intake()
         self._is_deaf = False
         now_ns = self._clock()
-        self._driving.vacate_moved()
         self._step(Resumed(now_ns + _GRACE_NS))
+        self._driving.reassign_moved()
         self._step(Tick(now_ns))
         for agent in (*self._run.lost, *self._run.fins):
             self._meet(AgentGone(agent))
@@ -486,7 +489,6 @@ class Conductor:
     def _tick(self) -> None:
         now_ns = self._clock()
         self._step(Tick(now_ns))
-        self._driving.share_out()
         for agent, how in self._processes.exited().items():
             self._station.lose(agent, how)
             if self._run.phase is Phase.WAITING:  # it will not come any more
@@ -562,14 +564,10 @@ class Conductor:
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 for agent in agents:
                     self._driving.say_start(agent, t0_ns)
-            case TakeIn(agent, drivers):
-                self._driving.share_out()
-                self._driving.take_in(agent, drivers)
-            case Reassign(agents, drivers, at_ns) if at_ns:
+            case TakeIn(agents, drivers):
+                self._driving.take_in(agents, drivers)
+            case Reassign(agents, drivers, at_ns):
                 self._driving.reassign(agents, drivers, at_ns)
-            case Reassign(agents):
-                self._driving.vacate(agents)
-                self._wake.set()
             case SendStop(agents, text, now):
                 self._load_ends()
                 for agent in agents:

@@ -96,8 +96,6 @@ class Driving:
         """The last change that an agent says to have heard."""
         self._again_ns: dict[str, int] = {}
         """Before that an agent is not told again of what it has not heard."""
-        self._vacant: dict[str, None] = {}
-        """Whose share is to be shared out."""
 
     @property
     def is_paused(self) -> bool:
@@ -248,17 +246,19 @@ class Driving:
 
     # -- shares ---------------------------------------------------------------------------------------
 
-    def take_in(self, agent: str, drivers: tuple[str, ...]) -> None:
-        """The others are told what they have less; when all of them have heard it, the agent may begin."""
+    def take_in(self, agents: tuple[str, ...], drivers: tuple[str, ...]) -> None:
+        """The others are told what they have less; when all of them have heard it, the agents may begin."""
         books = self._books
         at_ns, end_ns = self.adjustments.not_before(self._adjust_ns(JOIN_LEAD_NS)), self.adjustments.end_ns
-        if books.assignment is None or (end_ns is not None and at_ns >= end_ns) or self._too_old((*drivers, agent)):
+        if books.assignment is None or (end_ns is not None and at_ns >= end_ns) or self._too_old((*drivers, *agents)):
             return
-        fleet = candidates(member for member in self._fleet if member.id in (*drivers, agent))
-        books.assignment = joined(books.assignment, self._desk.order.spec.regions, fleet, agent, at_ns)
-        self._tell_shares(books.assignment, at_ns, f"{agent} joined")
-        self._joining[agent] = len(self.adjustments.told)
-        books.notice(f"agent {agent} takes part from {time_text(at_ns / NS_PER_S)} on")
+        fleet = candidates(member for member in self._fleet if member.id in (*drivers, *agents))
+        books.assignment = joined(books.assignment, self._desk.order.spec.regions, fleet, agents, at_ns)
+        names = _some(agents)
+        self._tell_shares(books.assignment, at_ns, f"{names} joined")
+        self._joining.update(dict.fromkeys(agents, len(self.adjustments.told)))
+        whose = f"agent {names} takes" if len(agents) == 1 else f"agents {names} take"
+        books.notice(f"{whose} part from {time_text(at_ns / NS_PER_S)} on")
 
     def let_in(self) -> None:
         """Agents that may begin, since nobody drives any more what they are to have."""
@@ -273,36 +273,24 @@ class Driving:
             self._began[agent] = from_ns
             self.say_start(agent, run.t0_ns)
 
-    def vacate(self, agents: Iterable[str]) -> None:
-        """What `agents` had is nobody's, until it is shared out."""
-        self._vacant.update(dict.fromkeys(agents))
-
-    def vacate_moved(self) -> None:
-        """After a restart: what was to be shared out, and was not said to be before the controller ended."""
+    def reassign_moved(self) -> None:
+        """After a restart: what was to be moved, and nobody was told before the controller ended."""
         run, assignment = self._desk.run, self._books.assignment
-        if assignment is not None:
-            held = zip(assignment.agents, assignment.weights_now, strict=True)
-            self.vacate(agent for agent, weight in held if weight and agent in run.moved and agent not in run.drivers)
-
-    def share_out(self) -> None:
-        """What is nobody's is the drivers' from soon on, unless the load is over by then.
-
-        All at once: that 50 of 1,000 agents are gone is one message to each of the others and not 50. Those kept the
-        controller so busy that the others heard nothing for longer than their lease, and were gone, too.
-        """
-        run, agents = self._desk.run, tuple(self._vacant)
-        if not agents:
+        if assignment is None or run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not run.drivers:
             return
-        self._vacant.clear()
-        if run.phase in (Phase.STARTING, Phase.RUNNING) and not run.ends and run.drivers:
-            self.reassign(agents, run.drivers, 0)
+        held = zip(assignment.agents, assignment.weights_now, strict=True)
+        gone = tuple(agent for agent, weight in held if weight and agent in run.moved and agent not in run.drivers)
+        if gone:
+            self.reassign(gone, run.drivers, 0)
 
     def reassign(self, agents: tuple[str, ...], drivers: tuple[str, ...], from_ns: int) -> None:
         """What `agents` had is the drivers' from `from_ns` or, that being 0, from soon on, unless the load ends before.
 
+        All of them at once: that 50 of 1,000 agents are gone is one message to each of the others and not 50. Those
+        kept the controller so busy that the others heard nothing for longer than their lease, and were gone, too.
         What is due between `from_ns` and when the drivers hear of it is missed, and counted by them as that.
         """
-        books, names = self._books, ", ".join(agents)
+        books, names = self._books, _some(agents)
         soon_ns, end_ns = self._adjust_ns(), self.adjustments.end_ns
         at_ns = self.adjustments.not_before(min(from_ns, soon_ns + LATEST_LEAVE_NS) if from_ns else soon_ns)
         if books.assignment is None or (end_ns is not None and at_ns >= end_ns):

@@ -57,9 +57,6 @@ SHARE_NS = 5 * NS_PER_MS
 of the controller. Without a pause the fall of some keeps it from answering the others within their lease."""
 
 
-_TURN_NS = 20 * NS_PER_MS
-
-
 class Phase(Enum):
     WAITING = "waiting for agents"
     PREPARING = "preparing"
@@ -167,6 +164,8 @@ class Run:
     """(from when on, whose) shares that nobody drives and that wait to be moved, the soonest first."""
     joining: frozenset[str] = frozenset()
     """Who came while the load goes on, and prepares for a share of it."""
+    arrived: tuple[str, ...] = ()
+    """Who has prepared for it, and is to get one with the next moving of shares."""
     silent: tuple[tuple[int, str], ...] = ()
     """(until when, whom) of those that are lost, but may come back with what they measured, the soonest first."""
     shared_ns: int | None = None
@@ -219,7 +218,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
+    """The time.
+
+    is_turn: a turn of the caller's loop begins. Shares are moved then, all that became free in the last one together.
+    """
+
     now_ns: int
+    is_turn: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,9 +376,9 @@ class SendStart:
 
 @dataclass(frozen=True, slots=True)
 class TakeIn:
-    """The agent gets its part of the load; `drivers` have as much less."""
+    """`agents` get their part of the load; `drivers` have as much less."""
 
-    agent: str
+    agents: tuple[str, ...]
     drivers: tuple[str, ...]
 
 
@@ -439,9 +444,10 @@ def step(run: Run, event: Event) -> Moved:
     Who is lost because it is silent may come back with what it measured: while that can be, finishing goes on in place of
     the last "-> ends". Where a loss ends the load it is as a stop: nothing is moved then.
 
-    Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: at once, or with
-    the tick in which its lease is over, or from when whoever leaves has said that it does. Not while the run ends, and
-    not where nobody is left. In a large fleet a pause follows (SHARE_NS), and then all that are free by then are moved.
+    Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: with the next
+    turn, or with the one in which its lease is over, or from when whoever leaves has said that it does. Who takes part
+    from now on gets one likewise. Not while the run ends, and not where nobody is left. In a large fleet a pause
+    follows (SHARE_NS), and then all that are free, and have arrived, by then are moved together.
 
     "ends" is tearing down where the run was set up or started and not killed, the plan has a
     tear-down and a live agent can do it; otherwise done. Done ignores everything.
@@ -451,7 +457,8 @@ def step(run: Run, event: Event) -> Moved:
         return run, ()
     if isinstance(event, Tick):
         # A clock that seems to go back is the caller's mistake; time stands still then.
-        return _then_moved(_at_time(replace(run, now_ns=max(run.now_ns, event.now_ns))))
+        moved = _at_time(replace(run, now_ns=max(run.now_ns, event.now_ns)))
+        return _then_shared(moved) if event.is_turn else moved
     if isinstance(event, StorageFailed):
         stop = (SendStop(run.live, event.text, now=True),) if run.phase.has_load else ()
         return _after(stop, _end(run, End(Reason.STORAGE_FAILED, event.text)))
@@ -465,7 +472,7 @@ def step(run: Run, event: Event) -> Moved:
         case Phase.PREPARING | Phase.SETTING_UP:
             return _before_start(run, event)
         case Phase.STARTING | Phase.RUNNING | Phase.DRAINING | Phase.FINISHING:
-            return _then_moved(_under_load(run, event))
+            return _under_load(run, event)
         case _:
             return _tearing_down(run, event)
 
@@ -562,10 +569,10 @@ def _under_load(run: Run, event: Event) -> Moved:
             run = replace(run, joining=run.joining - {agent})
             if run.phase is not Phase.RUNNING or run.ends or not run.drivers:
                 return run, ()
-            drivers = run.drivers
-            return replace(run, members=(*run.members, agent)), (TakeIn(agent, drivers),)
-        case AgentLost(agent) | AgentRefused(agent) | FinReceived(agent) if agent in run.joining:
-            return replace(run, joining=run.joining - {agent}), ()
+            return replace(run, arrived=(*run.arrived, agent)), ()
+        case AgentLost(agent) | AgentRefused(agent) | FinReceived(agent) if agent in run.joining or agent in run.arrived:
+            left = tuple(one for one in run.arrived if one != agent)
+            return replace(run, joining=run.joining - {agent}, arrived=left), ()
         case AgentJoined() | AgentReady() | SetUpEnded():
             return run, ()
         case AgentReturned(agent):
@@ -609,7 +616,7 @@ def _aborted(run: Run, agent: str, why: str) -> Moved:
 
 def _can_join(run: Run, agent: str, region: str) -> bool:
     """A name that had a share already has none again: what it did in its epoch is accounted for by that name."""
-    is_new = agent not in run.members and agent not in run.joining
+    is_new = agent not in (*run.members, *run.joining, *run.arrived)
     return is_new and region in run.terms.regions and run.phase is Phase.RUNNING and not run.ends
 
 
@@ -632,23 +639,23 @@ def _leave(run: Run, agent: str, at_ns: int) -> Moved:
     return run, (Reassign((agent,), run.drivers, at_ns),)
 
 
-def _then_moved(moved: Moved) -> Moved:
-    """Shares that are free by now go to those that are left, all of them at once, and then none for a while."""
+def _then_shared(moved: Moved) -> Moved:
+    """Shares that are free by now go to those that are left, and who has arrived gets one; then none for a while."""
     run, effects = moved
     free = tuple(who for when, who in run.vacant if when <= run.now_ns)
-    if not free or _has_just_shared(run):
+    if not (free or run.arrived) or _has_just_shared(run):
         return moved
-    run = replace(run, vacant=tuple(one for one in run.vacant if one[1] not in free), moved=run.moved | set(free))
-    if run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not run.drivers:
+    vacant, arrived, drivers = tuple(one for one in run.vacant if one[1] not in free), run.arrived, run.drivers
+    run = replace(run, vacant=vacant, moved=run.moved | set(free), arrived=())
+    if run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not drivers:
         return run, effects
-    return replace(run, shared_ns=run.now_ns), (*effects, Reassign(free, run.drivers))
+    run = replace(run, shared_ns=run.now_ns, members=(*run.members, *arrived))
+    given = (Reassign(free, drivers),) if free else ()
+    return run, (*effects, *given, *((TakeIn(arrived, drivers),) if arrived else ()))
 
 
 def _has_just_shared(run: Run) -> bool:
-    """And not in this very turn: what happens so soon after is one change with it."""
-    if run.shared_ns is None:
-        return False
-    return _TURN_NS < run.now_ns - run.shared_ns < SHARE_NS * len(run.members)
+    return run.shared_ns is not None and run.now_ns - run.shared_ns < SHARE_NS * len(run.members)
 
 
 def _tearing_down(run: Run, event: Event) -> Moved:

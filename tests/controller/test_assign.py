@@ -105,15 +105,25 @@ def test_nobody_left_is_an_error() -> None:
 
 def test_who_joins_gets_its_part_of_its_region_and_the_others_have_as_much_less() -> None:
     fleet = [Candidate("e1", "eu"), Candidate("u1", "us", 1), Candidate("u2", "us", 2), Candidate("u3", "us", 3)]
-    found = joined(with_agent(FLEET, "u3", "us"), {"us": 0.6, "eu": 0.4}, fleet, "u3", 70)
+    found = joined(with_agent(FLEET, "u3", "us"), {"us": 0.6, "eu": 0.4}, fleet, ["u3"], 70)
     assert dict(zip(found.agents, found.weights_now, strict=True)) == {"u1": 1.0, "u2": 2.0, "e1": 4.0, "u3": 3.0}
     assert found.tenures("u3", 100) == ((70, 100, 0.3),)
     assert found.weights == (*FLEET.weights, 0.0)
 
 
+def test_several_that_join_get_their_parts_in_one_change() -> None:
+    fleet = [Candidate("e1", "eu"), Candidate("u1", "us", 1), Candidate("u2", "us", 2), Candidate("u3", "us", 3)]
+    fleet.append(Candidate("e2", "eu", 3))
+    grown = with_agent(with_agent(FLEET, "u3", "us"), "e2", "eu")
+    found = joined(grown, {"us": 0.6, "eu": 0.4}, fleet, ["u3", "e2"], 70)
+    now = dict(zip(found.agents, found.weights_now, strict=True))
+    assert now == {"u1": 1.0, "u2": 2.0, "e1": 1.0, "u3": 3.0, "e2": 3.0}
+    assert len(found.changes) == 1
+
+
 def test_nobody_but_who_joins_gets_more() -> None:
     alone = reassigned(FLEET, {"e1"}, 30)
     fleet = [Candidate("e1", "eu"), Candidate("u3", "us")]
-    found = joined(with_agent(alone, "u3", "us"), {"us": 0.6, "eu": 0.4}, fleet, "u3", 70)
+    found = joined(with_agent(alone, "u3", "us"), {"us": 0.6, "eu": 0.4}, fleet, ["u3"], 70)
     assert dict(zip(found.agents, found.weights_now, strict=True)) == {"u1": 0.0, "u2": 0.0, "e1": 2.0, "u3": 3.0}
     assert [one.generation for one in found.changes] == [2, 3]

@@ -35,6 +35,7 @@ from loadgen_controller.run import (
     SetUpEnded,
     StopRequested,
     StorageFailed,
+    TakeIn,
     TearDownEnded,
     Terms,
     Tick,
@@ -179,6 +180,8 @@ def test_run_that_loses_its_only_agent_is_done() -> None:
     assert (run.phase, reasons(run)) == (Phase.DONE, [Reason.ALL_LOST])
 
 
+TURN = Tick(0)
+"""Of the same time."""
 SILENT = AgentLost(A, "silent for 10 s", is_silent=True)
 
 
@@ -187,15 +190,31 @@ def test_shares_are_moved_at_once_and_then_not_again_until_a_fleet_of_that_size_
     run = Run.begin(Terms(agents=400, regions=("eu",), duration_ns=60 * NS_PER_S), 0)
     run, _ = drive(run, *(AgentJoined(name, "eu") for name in names), *(AgentReady(name) for name in names))
     run, _ = drive(run, at(run, 0), at(run, 1))
-    run, effects = drive(run, AgentLost(names[0], "killed"))
+    lost = [AgentLost(name, "killed") for name in names]
+    run, effects = drive(run, lost[0], Tick(run.now_ns, is_turn=False))
+    assert effects == [], "more may be lost in this turn"
+    run, effects = drive(run, TURN)
     assert [one.agents for one in effects if isinstance(one, Reassign)] == [(names[0],)]
-    run, effects = drive(run, at(run, 1.1), AgentLost(names[1], "killed"), at(run, 2), AgentLost(names[2], "killed"))
+    run, effects = drive(run, at(run, 1.1), lost[1], at(run, 2), lost[2])
     run, more = drive(run, at(run, 2.99))
     effects += more
     assert (effects, set(names[1:3]) & run.moved) == ([], set())
     run, effects = drive(run, at(run, 3))
     assert [one.agents for one in effects if isinstance(one, Reassign)] == [tuple(names[1:3])]
     assert not set(names[:3]) & set(run.drivers)
+
+
+def test_agents_that_come_in_one_turn_get_their_shares_together_and_after_those_of_the_gone_are_moved() -> None:
+    run, _ = drive(running(), *(AgentJoined(name, "eu") for name in "cde"), *(AgentReady(name) for name in "cd"))
+    run, effects = drive(run, AgentLost(A, "killed"), AgentLost("d", "killed"), AgentReady("e"), TURN)
+    assert effects == [Reassign((A,), (B,)), TakeIn(("c", "e"), (B,))]
+    assert (run.members, run.drivers, run.arrived) == ((A, B, "c", "e"), (B, "c", "e"), ())
+
+
+def test_agents_that_come_while_the_load_ends_get_none() -> None:
+    run, _ = drive(running(), AgentJoined("c", "eu"), AgentReady("c"), StopRequested("stop"))
+    run, effects = drive(run, TURN)
+    assert (effects, run.members, run.arrived) == ([], (A, B), ())
 
 
 def test_data_of_a_silent_agent_are_waited_for_when_all_others_have_delivered() -> None:
@@ -257,7 +276,7 @@ def test_stop_at_once_does_not_wait_long_for_a_silent_agent() -> None:
 
 def test_run_goes_on_with_the_agents_that_are_left() -> None:
     run = running()
-    run, effects = drive(run, AgentLost(A, "killed"))
+    run, effects = drive(run, AgentLost(A, "killed"), TURN)
     assert (run.phase, effects, run.lost) == (Phase.RUNNING, [Reassign((A,), (B,))], frozenset({A}))
     run, _ = drive(run, at(run, 10), FinReceived(B), Merged(B))
     assert (run.phase, reasons(run), run.lost) == (Phase.DONE, [Reason.FINISHED], frozenset({A}))

@@ -209,7 +209,7 @@ def test_missing_share_is_that_of_the_planned_load_not_of_the_time() -> None:
 
 def test_an_agent_that_was_to_have_a_share_after_the_end_owes_nothing() -> None:
     found = recordings()
-    late = joined(ASSIGNMENT, {"eu": 3.0, "us": 1.0}, CANDIDATES, "c", 12 * NS_PER_S)
+    late = joined(ASSIGNMENT, {"eu": 3.0, "us": 1.0}, CANDIDATES, ["c"], 12 * NS_PER_S)
 
     result = judge(replace(facts(found), assignment=late, epochs={"a": 1, "b": 1, "c": 1}), merged(found))
 
