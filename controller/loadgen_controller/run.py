@@ -570,7 +570,7 @@ def _under_load(run: Run, event: Event) -> Moved:
             if run.phase is not Phase.RUNNING or run.ends or not run.drivers:
                 return run, ()
             return replace(run, arrived=(*run.arrived, agent)), ()
-        case AgentLost(agent) | AgentRefused(agent) | FinReceived(agent) if agent in run.joining or agent in run.arrived:
+        case AgentLost(agent) | AgentRefused(agent) | FinReceived(agent) if agent in (*run.joining, *run.arrived):
             left = tuple(one for one in run.arrived if one != agent)
             return replace(run, joining=run.joining - {agent}, arrived=left), ()
         case AgentJoined() | AgentReady() | SetUpEnded():
