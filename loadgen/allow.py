@@ -9,6 +9,7 @@
     max_duration = "2h"
     owner = "shop team"                 # who agreed
     expires = 2027-03-31                # the last day (UTC)
+    proof = "9f2c61d05be8a743"          # of a public host: the word that it shows (`loadgen/clients/proof.py`)
 
 It belongs to an administrator, travels to the agents, and is asked at each connection,
 of the address that is connected to: a name decides nothing by itself. A name's entry
@@ -54,6 +55,7 @@ _METADATA: Final = frozenset(
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _COMPATIBLE: Final = IPv6Network("::/96")
 _HOST = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
+_PROOF = re.compile(r"[A-Za-z0-9_-]{16,128}")
 _DAY: Final = timedelta(days=1)
 
 
@@ -101,7 +103,7 @@ def is_own(address: Address) -> bool:
 # -- the list -------------------------------------------------------------------------------------
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One `[[allow]]`. What is None has no limit."""
 
     host: str
@@ -114,6 +116,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_requests_per_s: float | None = None
     max_users: int | None = None
     max_duration: str | None = None
+    proof: str | None = None
+    """The word that a public host shows, by which its owner agrees."""
     line: int = 0
     """Of the file; for who reads a refusal."""
 
@@ -170,7 +174,9 @@ class AllowList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return found
 
     def to_json(self) -> bytes:
-        return msgspec.json.encode(self)
+        """For the agents: without proofs, which the controller has asked for."""
+        bare = tuple(msgspec.structs.replace(entry, proof=None) for entry in self.allow)
+        return msgspec.json.encode(AllowList(allow=bare))
 
     def entry(self, host: str, address: Address | None, port: int, at: datetime) -> Entry | None:
         """The first that admits it and holds. See `Entry.admits`."""
@@ -316,6 +322,7 @@ _EXAMPLES: Final = {
     "max_requests_per_s": "max_requests_per_s = 2000, of the whole fleet",
     "max_users": "max_users = 5000",
     "max_duration": 'max_duration = "2h"',
+    "proof": 'proof = "9f2c61d05be8a743": 16 to 128 letters, digits, - and _, made by chance',
 }
 
 
@@ -339,6 +346,8 @@ def _wrong(entry: Entry) -> Iterator[tuple[str, str]]:
         yield f"max_requests_per_s: {rate:g}; 1 or more", "max_requests_per_s"
     if entry.max_users is not None and entry.max_users < 1:
         yield f"max_users: {entry.max_users}; 1 or more", "max_users"
+    if entry.proof is not None and not _PROOF.fullmatch(entry.proof):
+        yield "proof: 16 to 128 letters, digits, - and _", "proof"
     if entry.max_duration is not None:
         try:
             parse_duration(entry.max_duration)

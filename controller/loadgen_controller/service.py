@@ -29,7 +29,7 @@ from loadgen_controller.answering import answer, asked
 from loadgen_controller.conductor import Conductor, Result
 from loadgen_controller.control import Ask, Told
 from loadgen_controller.order import Order
-from loadgen_controller.planning.guard import check_allowed, check_target
+from loadgen_controller.planning.guard import check_allowed, check_proofs, check_target
 from loadgen_controller.restore import restore
 from loadgen_controller.screen.watch import Watch
 from loadgen_controller.station import Station
@@ -303,6 +303,7 @@ class Service:
         else:
             told = Overrides.from_json(order.overrides_json).resolve
             limits = check_allowed(order.spec, Http(resolve=told), self._allow)
+            check_proofs(order.spec, Http(resolve=told), self._allow)
         signature = order.signature
         if not signature and self._signer is not None:
             signature = self._signer.sign(order.bundle_sha256)

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from loadgen.allow import AllowList, Entry, as_address, never
+from loadgen.allow import AllowList, Entry, as_address, is_own, never
 from loadgen.clients import Http
 from loadgen.dsl.spec import LaneSpec, PlanSpec, highest_sum
 from loadgen.profiles.profile import OpenProfile
 from loadgen.units import NS_PER_S, format_count
 
-__all__ = ["Limits", "check"]
+__all__ = ["Limits", "Stranger", "check", "strangers"]
 
 Resolve = Callable[[str], Collection[str]]
 
@@ -73,6 +73,17 @@ class Limits:
         return "; ".join(_of_size(spec, self))
 
 
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A target at a public address, and the entry that admits it."""
+
+    origin: str
+    """ "https://shop.example", with its port where the plan gives one."""
+    address: str | None
+    """Where the plan leads its name to; None: where DNS does."""
+    entry: Entry
+
+
 def check(
     spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve
 ) -> tuple[Limits, tuple[str, ...]]:
@@ -82,6 +93,24 @@ def check(
     limits = Limits.of(used)
     refused += _of_size(spec, limits)
     return limits, tuple(dict.fromkeys(refused))
+
+
+def strangers(spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve) -> tuple[Stranger, ...]:
+    """Targets with a public address that the list admits, each once."""
+    found: dict[tuple[str, str | None], Stranger] = {}
+    for url in (spec.target, *spec.targets.values()):
+        if (place := _place(url)) is None:
+            continue
+        host, port = place
+        told = http.addresses_for(host, port)
+        for address in told if told is not None else [host] if _is_address(host) else resolve(host):
+            entry = allow.entry("" if told is not None else host, as_address(address), port, at)
+            if entry is not None and not is_own(as_address(address)):
+                parts = urlsplit(url)
+                origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+                at_address = address if told is not None else None
+                found.setdefault((origin, at_address), Stranger(origin, at_address, entry))
+    return tuple(found.values())
 
 
 def _of_targets(

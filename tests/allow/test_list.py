@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,13 +107,14 @@ addresses = ["nonsense"]
 max_requests_per_s = 0
 max_duration = "long"
 ports = [70000]
+proof = "too short"
 """,
     )
     with pytest.raises(ScenarioError) as raised:
         read(path)
 
     said = [(fault.line, fault.message) for fault in raised.value.faults]
-    assert {line for line, _ in said} == {7, 9, 10, 19, 20, 21, 22}
+    assert {line for line, _ in said} == {7, 9, 10, 19, 20, 21, 22, 23}
     assert all(fault.hint for fault in raised.value.faults)
     text = str(raised.value)
     for what in ("max_users: expected int", 'unknown key "hosts"', "expires is missing", "'nonsense' is no address"):
@@ -148,6 +150,8 @@ def test_a_list_travels_unchanged_and_a_peer_s_is_not_believed(tmp_path: Path) -
     listed = read(write(tmp_path, GOOD))
 
     assert AllowList.from_json(listed.to_json()) == listed
+    proved = AllowList(allow=(msgspec.structs.replace(listed.allow[0], proof="9f2c61d05be8a743"), listed.allow[1]))
+    assert proved.to_json() == listed.to_json(), "agents that know no proofs understand it"
     wrong: list[Any] = [b"", b"[]", b'{"allow": [{}]}', b'{"allow": 1}', b'{"allow": [], "x": 1}', b"\xff"]
     wrong.append(AllowList(allow=(Entry(host="a b", owner="x", expires=date(2027, 1, 1)),)).to_json())
     for data in wrong:

@@ -27,18 +27,31 @@ from urllib.parse import urlsplit
 
 from loadgen.allow import AllowList, read
 from loadgen.clients import Http
-from loadgen.dsl.allowed import Limits, check
+from loadgen.clients.proof import PATH, why_unproved
+from loadgen.dsl.allowed import Limits, check, strangers
 from loadgen.dsl.spec import PlanSpec
 from loadgen.engine.probe import addresses_of, own_addresses
 from loadgen.errors import UsageError
 from loadgen.signing import SECRET_NAME, Signer
 from loadgen_controller.planning.options import Wrongs, parse_endpoint
 
-__all__ = ["Resolve", "check_allowed", "check_target", "check_ways", "is_near", "places_of", "read_permits", "resolve"]
+__all__ = [
+    "Resolve",
+    "check_allowed",
+    "check_proofs",
+    "check_target",
+    "check_ways",
+    "is_near",
+    "places_of",
+    "read_permits",
+    "resolve",
+]
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str], Collection[str]]
 """Host -> its addresses; empty where it has none."""
+Prove = Callable[[str, str, str | None], str]
+"""Origin, word, address -> why it is not shown there; empty where it is."""
 
 
 def resolve(host: str) -> Collection[str]:
@@ -189,3 +202,24 @@ def check_allowed(spec: PlanSpec, http: Http, allow: AllowList, *, resolve: Reso
             hint="who owns the list can add an entry, see docs/guard.md",
         )
     return limits
+
+
+def check_proofs(
+    spec: PlanSpec, http: Http, allow: AllowList, *, resolve: Resolve = resolve, prove: Prove = why_unproved
+) -> None:
+    """Do the public hosts among the targets agree? Blocking: each is asked, for up to 5 s.
+
+    Raises:
+        UsageError: with all that do not show the word of their entry, or whose entry has none.
+    """
+    refused: list[str] = []
+    for one in strangers(spec, http, allow, datetime.now(UTC), resolve):
+        if one.entry.proof is None:
+            refused.append(f"{one.origin} is public, and its entry (owner: {one.entry.owner}) has no proof")
+        elif why := prove(one.origin, one.entry.proof, one.address):
+            refused.append(f"{one.origin} is public, and does not show the proof of its entry: {why}")
+    if refused:
+        raise UsageError(
+            "a public host has to agree to be loaded: " + "; ".join(refused),
+            hint=f"its owner puts the word that the entry has as proof= into {PATH} there, see docs/guard.md",
+        )

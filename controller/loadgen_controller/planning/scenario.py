@@ -13,7 +13,7 @@ from loadgen.allow import AllowList
 from loadgen.clients import Http, network_of, tls_context
 from loadgen.dsl.reading.loader import Scenario, load, split_plan
 from loadgen.dsl.spec import Overrides
-from loadgen_controller.planning.guard import check_allowed, check_target, check_ways
+from loadgen_controller.planning.guard import check_allowed, check_proofs, check_target, check_ways
 from loadgen_controller.planning.options import Wrongs, overrides_of
 
 __all__ = [
@@ -130,6 +130,7 @@ def load_scenario(
     if scenario is not None and allow is not None:
         checked, plan_ = allow, scenario.plan
         wrongs.catch(lambda: check_allowed(plan_.spec(), plan_.http, checked))
+        wrongs.catch(lambda: check_proofs(plan_.spec(), plan_.http, checked))
     elif scenario is not None and is_sending:
         check_targets(wrongs, scenario, (*allowed, *overrides.allow))
     if scenario is not None and is_sending and needs_secrets:

@@ -1,0 +1,49 @@
+"""Does a public host agree to be loaded? Its owner shows it by a file on the host itself.
+
+An allow-list is a file on the controller, and whoever writes a stranger's name into it
+has not asked the stranger. So the entry of a public host has a word (`proof = "..."`),
+and the host has to show the word at `/.well-known/loadgen-proof`, one a line. Who takes
+the file away ends it. Asked once before a run, without following redirects.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx
+
+__all__ = ["PATH", "why_unproved"]
+
+PATH: Final = "/.well-known/loadgen-proof"
+_LARGEST_BYTES: Final = 4096
+_TIMEOUT_S: Final = 5.0
+
+
+def why_unproved(origin: str, word: str, address: str | None = None) -> str:
+    """Why `origin` does not show `word`, in a few words; empty where it does. Blocks for up to 5 s an attempt to read.
+
+    Args:
+        origin: "https://shop.example", with a port where it has one.
+        address: where to ask, instead of at what the host's name leads to; its certificate still has to be the name's.
+    """
+    url = httpx.URL(origin).copy_with(path=PATH, query=None)
+    headers, extensions = {}, {}
+    if address is not None:
+        headers, extensions = {"host": url.netloc.decode()}, {"sni_hostname": url.host}
+        url = url.copy_with(host=address)
+    try:
+        with (
+            httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False) as client,
+            client.stream("GET", url, headers=headers, extensions=extensions) as reply,
+        ):
+            if reply.status_code != 200:
+                return f"{origin}{PATH} answered {reply.status_code}"
+            body = b""
+            for part in reply.iter_bytes():
+                body += part
+                if len(body) > _LARGEST_BYTES:
+                    return f"{origin}{PATH} is larger than {_LARGEST_BYTES} bytes"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return f"{origin}{PATH} cannot be read: {error or type(error).__name__}"
+    shown = {line.strip() for line in body.decode("utf-8", "replace").splitlines()}
+    return "" if word in shown else f"{origin}{PATH} does not have it"
