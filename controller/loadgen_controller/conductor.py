@@ -41,6 +41,31 @@ from loadgen_controller.adjusting import Adjustment, Wish
 from loadgen_controller.assign import assign, candidates, with_agent
 from loadgen_controller.books import Books
 from loadgen_controller.driving import Driving, load_name
+from loadgen_controller.events import (
+    Adjusted,
+    AgentJoined,
+    AgentLeaving,
+    AgentLost,
+    AgentRefused,
+    AgentReturned,
+    Effect,
+    Event,
+    FinReceived,
+    Reason,
+    Reassign,
+    Resumed,
+    SendPrepare,
+    SendSetUp,
+    SendStart,
+    SendStop,
+    SendTearDown,
+    SetUpEnded,
+    StopRequested,
+    StorageFailed,
+    TakeIn,
+    Tick,
+    WindUp,
+)
 from loadgen_controller.failures import FailureFolder
 from loadgen_controller.helm import as_rows
 from loadgen_controller.intake import Intake
@@ -58,34 +83,7 @@ from loadgen_controller.rendezvous import Tick as MeetingTick
 from loadgen_controller.rendezvous import step as meet
 from loadgen_controller.replay import BEGUN, HAPPENED, begun, happened
 from loadgen_controller.restore import Restored, boot_id, forget_shared, keep_shared, row_of
-from loadgen_controller.run import (
-    Adjusted,
-    AgentJoined,
-    AgentLeaving,
-    AgentLost,
-    AgentRefused,
-    AgentReturned,
-    Effect,
-    Event,
-    FinReceived,
-    Phase,
-    Reason,
-    Reassign,
-    Resumed,
-    Run,
-    SendPrepare,
-    SendSetUp,
-    SendStart,
-    SendStop,
-    SendTearDown,
-    SetUpEnded,
-    StopRequested,
-    StorageFailed,
-    TakeIn,
-    Tick,
-    WindUp,
-    step,
-)
+from loadgen_controller.run import Phase, Run, step
 from loadgen_controller.screen.roster import roster
 from loadgen_controller.screen.view import PointView, SteeringView, ViewState
 from loadgen_controller.seal import Sealed, facts_of, manifest, seal

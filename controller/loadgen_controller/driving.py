@@ -28,11 +28,12 @@ from loadgen.wire.messages import (
 from loadgen_controller.adjusting import Adjustment, Adjustments, Wish
 from loadgen_controller.assign import Assignment, candidates, joined, reassigned
 from loadgen_controller.books import Books
+from loadgen_controller.events import Adjusted, Event
 from loadgen_controller.fleet import Fleet
 from loadgen_controller.helm import Ask, Helms, Turn
 from loadgen_controller.journal import Journal
 from loadgen_controller.order import Order
-from loadgen_controller.run import Adjusted, Event, Phase, Run
+from loadgen_controller.run import Phase, Run
 
 __all__ = ["ADJUST_LEAD_NS", "JOIN_LEAD_NS", "Driving", "load_name"]
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import PROTOCOL_MINOR, Hello
-from loadgen_controller.run import AgentJoined, AgentLost, AgentReturned
+from loadgen_controller.events import AgentJoined, AgentLost, AgentReturned
 
 __all__ = [
     "LOST_AFTER_NS",

@@ -31,20 +31,11 @@ from loadgen.wire.messages import (
     Waiting,
 )
 from loadgen_controller.books import Books
+from loadgen_controller.events import AgentReady, AgentRefused, Event, FinReceived, Merged, SetUpEnded, TearDownEnded
 from loadgen_controller.fleet import Fleet
 from loadgen_controller.journal import Journal, Place
 from loadgen_controller.order import Order
-from loadgen_controller.run import (
-    AgentReady,
-    AgentRefused,
-    Event,
-    FinReceived,
-    Merged,
-    Phase,
-    Run,
-    SetUpEnded,
-    TearDownEnded,
-)
+from loadgen_controller.run import Phase, Run
 from loadgen_controller.troubles import Troubles, plain
 
 __all__ = ["CHUNK_BYTES", "Intake"]

@@ -16,7 +16,8 @@ from typing import Any, Final, get_args
 import msgspec
 
 from loadgen.errors import StorageError
-from loadgen_controller.run import Event, FinReceived, Run, Terms, Tick, step
+from loadgen_controller.events import Event, FinReceived, Tick
+from loadgen_controller.run import Run, Terms, step
 
 __all__ = ["BEGUN", "HAPPENED", "begun", "happened", "replay"]
 

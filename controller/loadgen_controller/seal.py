@@ -26,11 +26,12 @@ from loadgen.wire import codec
 from loadgen_controller.adjusting import as_rows
 from loadgen_controller.assign import Assignment
 from loadgen_controller.books import Books
+from loadgen_controller.events import End, Reason
 from loadgen_controller.fleet import Fleet
 from loadgen_controller.judging.verdict import Facts, Verdict, judge
 from loadgen_controller.keeper import Kept
 from loadgen_controller.order import Order
-from loadgen_controller.run import End, Reason, Run
+from loadgen_controller.run import Run
 
 __all__ = ["Sealed", "deltas_of", "facts_of", "manifest", "seal"]
 

@@ -41,10 +41,10 @@ from loadgen.wire.messages import (
 )
 from loadgen.wire.sockets import Router
 from loadgen_controller.doorkeeper import Doorkeeper, KeysChanged
+from loadgen_controller.events import AgentJoined, AgentLost
 from loadgen_controller.fleet import Fleet, FleetEvent, Member, Presence
 from loadgen_controller.memory import Memory, Relief, give_back, limit_bytes, used_bytes
 from loadgen_controller.quarantine import BAD_MESSAGES, WITHIN_NS, Quarantine
-from loadgen_controller.run import AgentJoined, AgentLost
 from loadgen_controller.troubles import Troubles, plain
 
 __all__ = ["LEASE_S", "Station", "Tenant"]

@@ -44,9 +44,10 @@ from loadgen.wire.messages import (
 )
 from loadgen_controller.adjusting import Wish
 from loadgen_controller.conductor import Result
+from loadgen_controller.events import AgentLost
 from loadgen_controller.judging.reread import reread
 from loadgen_controller.rendezvous import AGAIN_NS, LEAD_NS
-from loadgen_controller.run import AgentLost, Phase
+from loadgen_controller.run import Phase
 from loadgen_controller.screen.view import PointView
 from tests.controller.conftest import BUNDLE, Play
 from tests.support.fake_agent import FakeAgent

@@ -16,21 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Hello
 from loadgen_controller.assign import Assignment, Candidate, assign, reassigned
+from loadgen_controller.events import AgentJoined, AgentLeaving, AgentReady, Effect, Event, FinReceived, Reassign, Tick
 from loadgen_controller.fleet import Fleet
-from loadgen_controller.run import (
-    AgentJoined,
-    AgentLeaving,
-    AgentReady,
-    Effect,
-    Event,
-    FinReceived,
-    Phase,
-    Reassign,
-    Run,
-    Terms,
-    Tick,
-    step,
-)
+from loadgen_controller.run import Phase, Run, Terms, step
 
 TICK_NS = 250 * NS_PER_MS
 LEASE_NS = 8 * NS_PER_S

@@ -15,8 +15,9 @@ from loadgen.errors import IllegalTransition, StorageError
 from loadgen.measure.rundir import RunDir
 from loadgen.units import NS_PER_S
 from loadgen_controller.adjusting import Wish
+from loadgen_controller.events import Tick
 from loadgen_controller.replay import BEGUN, HAPPENED, begun, happened, replay
-from loadgen_controller.run import Phase, Run, Tick, step
+from loadgen_controller.run import Phase, Run, step
 from tests.controller.conftest import Play
 from tests.controller.test_run import EVENTS, TERMS
 

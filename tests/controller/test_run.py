@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import Fault, IllegalTransition
 from loadgen.units import NS_PER_S
-from loadgen_controller.run import (
+from loadgen_controller.events import (
     Adjusted,
     AgentJoined,
     AgentLeaving,
@@ -22,11 +22,9 @@ from loadgen_controller.run import (
     Event,
     FinReceived,
     Merged,
-    Phase,
     Reason,
     Reassign,
     Resumed,
-    Run,
     SendPrepare,
     SendSetUp,
     SendStart,
@@ -37,11 +35,10 @@ from loadgen_controller.run import (
     StorageFailed,
     TakeIn,
     TearDownEnded,
-    Terms,
     Tick,
     WindUp,
-    step,
 )
+from loadgen_controller.run import Phase, Run, Terms, step
 
 TERMS = Terms(agents=2, regions=("eu", "us"), duration_ns=10 * NS_PER_S, drain_ns=5 * NS_PER_S)
 A, B = "a-eu", "b-us"

@@ -17,8 +17,8 @@ from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfi
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.assign import Assignment, Candidate, joined, reassigned
+from loadgen_controller.events import End, Reason
 from loadgen_controller.judging.verdict import Facts, Verdict, judge, too_many_script_faults
-from loadgen_controller.run import End, Reason
 from tests.support.recording import Recording
 
 ASSIGNMENT = Assignment(("a", "b"), ("eu", "us"), (3.0, 1.0))

@@ -16,7 +16,7 @@ from loadgen.measure.measured import Window
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import time_text
 from loadgen.units import NS_PER_S, format_count
-from loadgen_controller.run import Reason
+from loadgen_controller.events import Reason
 
 __all__ = ["Blown", "Fuse", "FuseWatch", "Interval", "step"]
 

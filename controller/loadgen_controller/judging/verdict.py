@@ -19,10 +19,10 @@ from loadgen.profiles.profile import OpenProfile, Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
+from loadgen_controller.events import End, Reason
 from loadgen_controller.judging.completeness import Completeness, Loads, account
 from loadgen_controller.judging.gaps import gaps_of
 from loadgen_controller.judging.validity import Validity, judge_fitness
-from loadgen_controller.run import End, Reason
 
 __all__ = [
     "POOL_LIMITED_ABOVE",
