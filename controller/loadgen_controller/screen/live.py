@@ -1,8 +1,9 @@
 """The live view: four times a second on a terminal, one line a window elsewhere.
 
-It draws `Figures` and computes nothing. On 80 by 24 everything has its place;
-what does not fit is cut from the bottom of the long lists, and the cut is said.
-From 150 columns on, the last window stands beside the whole run.
+It draws `Figures` and computes nothing. What decides comes first, in the order of
+the page and the report: objectives, rates, response times, errors, agents. On 80 by
+24 everything has its place; what does not fit is cut from the bottom of the long
+lists, and the cut is said. From 150 columns on, the last window stands beside the whole run.
 """
 
 from __future__ import annotations
@@ -142,6 +143,8 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
         ],
     )
     yield from _head(f, width)
+    yield from _slos(f.slos, slos, width)
+    yield _rates(f)
     table = _table(width, ("response, ms", "count", *_names()))
     for row in f.journeys:
         table.add_row(_name(row.name, "bold", f" last {f.last_s:g} s", is_unfit=row.is_unfit), *_cells(row.last))
@@ -151,7 +154,6 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     for row in _cut(table, f.parts, parts):
         table.add_row(_name(row.name), *_cells(row.run))
     yield table
-    yield from _slos(f.slos, slos, width)
     if counted:
         yield _counted(f, width)
     if errors:
@@ -161,15 +163,19 @@ def _narrow(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
 
 
 def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
+    notices, counted = min(len(f.notices), 3), min(len(f.counted) + len(f.meeting), 1)
+    wanted = 1 + len(f.journeys) + len(f.regions) + len(f.parts)
+    least = 1 + len(f.journeys) + min(len(f.regions), 1) + min(len(f.parts), 1)
+    below = max(len(f.agents), min(len(f.errors), 6)) + 1
+    blanks = 3
+    room = height - 3 - blanks - notices - counted
+    slos, above, below = fit(room, [(len(f.slos), 3), (wanted, least), (below, 3)])
+    parts, regions = fit(above - 1 - len(f.journeys), [(len(f.parts), 1), (len(f.regions), 1)])
     yield from _head(f, width)
     yield Text()
-    notices, counted = min(len(f.notices), 3), min(len(f.counted) + len(f.meeting), 1)
-    below = max(len(f.slos) + 1, len(f.agents) + 1, min(len(f.errors), 6) + 1)
-    room = height - 4 - notices - counted
-    wanted = 2 + len(f.journeys) + len(f.regions) + len(f.parts)
-    least = 2 + len(f.journeys) + min(len(f.regions), 1) + min(len(f.parts), 1)
-    above, below = fit(room, [(wanted, least), (below + 1, 3)])
-    parts, regions = fit(above - 2 - len(f.journeys), [(len(f.parts), 1), (len(f.regions), 1)])
+    yield from _slos(f.slos, slos, width)
+    yield _rates(f)
+    yield Text()
     last = f"last {f.last_s:g} s"
     names = _names()
     run = "warm-up" if f.is_warmup else "whole run"
@@ -183,13 +189,13 @@ def _wide(f: Figures, width: int, height: int) -> Iterable[Table | Text]:
     yield table
     yield Text()
     third = (width - 4) // 3
+    rest = width - third - 2
     beside = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        beside.add_column(width=third)
+    beside.add_column(width=third)
+    beside.add_column(width=rest)
     beside.add_row(
-        _stack("objectives", _slos(f.slos, below - 1, third), third),
-        _stack("agents", _agents(f, below - 1, third), third),
         _stack("errors", _error_lines(f, below - 1, third), third),
+        _stack("agents", _agents(f, below - 1, rest), rest),
     )
     yield beside
     if counted:
@@ -232,6 +238,8 @@ def _head(f: Figures, width: int) -> Iterable[Table | Text]:
     row.add_row(left, ProgressBar(total=1, completed=share) if f.duration_s else Text())
     yield row
 
+
+def _rates(f: Figures) -> Text:
     rates = Text(no_wrap=True, overflow="ellipsis")
     if f.offered_per_s is not None:
         rates.append("offered ").append(format_rate(f.offered_per_s), style="bold").append("  ")
@@ -241,7 +249,7 @@ def _head(f: Figures, width: int) -> Iterable[Table | Text]:
     rates.append("  requests ").append(_rate(f.requests_per_s), style="bold")
     rates.append("  users ").append(format_count(f.users), style="bold").append(f", {format_count(f.in_flight)} busy")
     rates.append(f", {format_count(f.waiting)} waiting", style="yellow" if f.waiting else "")
-    yield rates
+    return rates
 
 
 def _rate(per_s: float | None) -> str:
