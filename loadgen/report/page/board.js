@@ -1,0 +1,155 @@
+// What all charts over time share: the document, the stretch of time that is shown, the cursor, and the ground that is
+// painted below and above their lines: warm-up, unfit seconds, slots of which agents are missing, marks.
+
+import { clock_text } from "./format.js";
+import { slot_at, span_s, stretches } from "./document.js";
+import { colours } from "./theme.js";
+
+export class Board {
+  constructor(history, baseline) {
+    this.history = history;
+    this.baseline = baseline;
+    this.zoomed = null; // [from, to] in seconds from T0, or null for all
+    this.at_s = null; // where the cursor is, or null
+    this.plots = new Set();
+    this.listeners = new Set(); // called with nothing when cursor or stretch change
+    this.key = "time";
+  }
+
+  range() {
+    const whole = Math.max(span_s(this.history), this.baseline ? span_s(this.baseline) : 0);
+    return this.zoomed ?? [0, whole];
+  }
+
+  /** Show [from, to) in every chart; at least two slots of it. */
+  zoom(from, to) {
+    const { length_s } = this.history.slots;
+    this.zoomed = null;
+    const [low, high] = this.range();
+    const middle = (from + to) / 2;
+    const half = Math.max((to - from) / 2, length_s);
+    const start = Math.max(low, middle - half);
+    const end = Math.min(high, middle + half);
+    this.zoomed = end - start >= high - low ? null : [start, end];
+    this.stretch();
+  }
+
+  reset() {
+    this.zoomed = null;
+    this.stretch();
+  }
+
+  stretch() {
+    const [min, max] = this.range();
+    for (const plot of this.plots) plot.setScale("x", { min, max });
+    this.tell();
+  }
+
+  /** The cursor is at `at_s` (or nowhere: null), said by the chart that it is over. */
+  point(at_s) {
+    const { length_s } = this.history.slots;
+    const slot_of_time = (at) => (at === null ? null : Math.floor(at / length_s));
+    const is_same = slot_of_time(at_s) === slot_of_time(this.at_s);
+    this.at_s = at_s;
+    if (!is_same) this.tell();
+  }
+
+  /** Put every chart's cursor there: the keyboard's way. */
+  move(at_s) {
+    const { length_s } = this.history.slots;
+    const [min, max] = this.range();
+    const at = (Math.floor(Math.min(Math.max(at_s, min), max - length_s / 2) / length_s) + 0.5) * length_s;
+    for (const plot of this.plots) plot.setCursor({ left: plot.valToPos(at, "x"), top: plot.over.clientHeight / 2 }, true, false);
+    this.point(at);
+  }
+
+  slot() {
+    return this.at_s === null ? null : slot_at(this.history.slots, this.at_s);
+  }
+
+  tell() {
+    for (const listener of this.listeners) listener();
+  }
+
+  redraw() {
+    for (const plot of this.plots) plot.redraw(false, true);
+  }
+}
+
+/** Below the lines: the warm-up, and hatched the slots in which a generator was not fit to measure. */
+export function paint_ground(board, plot) {
+  const { slots, warmup_s } = board.history;
+  if (warmup_s) band(plot, warmup_s[0], warmup_s[1], colours.warmup);
+  paint_unfit(board, plot);
+}
+
+/** Hatched; for itself where what is drawn would hide it. */
+export function paint_unfit(board, plot) {
+  const { slots } = board.history;
+  const hatch = hatching(plot.ctx, colours.unfit);
+  for (const [first, end] of stretches(slots.count, (slot) => slots.unfit[slot] !== undefined)) {
+    band(plot, first * slots.length_s, end * slots.length_s, hatch);
+  }
+}
+
+/** Above the lines: slots of which not all agents have reported are dimmed, and marks are lines with their number. */
+export function paint_over(board, plot) {
+  const { slots, marks } = board.history;
+  plot.ctx.globalAlpha = 0.6;
+  for (const [first, end] of stretches(slots.count, (slot) => slots.reported[slot] < slots.agents[slot])) {
+    band(plot, first * slots.length_s, end * slots.length_s, colours.panel);
+  }
+  plot.ctx.globalAlpha = 1;
+  marks.forEach((mark, i) => mark_line(plot, mark.at_s, String(i + 1)));
+}
+
+function band(plot, from_s, to_s, fill) {
+  const { ctx, bbox } = plot;
+  const left = Math.max(plot.valToPos(from_s, "x", true), bbox.left);
+  const right = Math.min(plot.valToPos(to_s, "x", true), bbox.left + bbox.width);
+  if (right <= left) return;
+  ctx.fillStyle = fill;
+  ctx.fillRect(left, bbox.top, Math.max(right - left, devicePixelRatio), bbox.height);
+}
+
+function mark_line(plot, at_s, label) {
+  const { ctx, bbox } = plot;
+  const x = Math.round(plot.valToPos(at_s, "x", true));
+  if (x < bbox.left || x > bbox.left + bbox.width) return;
+  const scale = devicePixelRatio;
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = colours.quiet;
+  ctx.lineWidth = scale;
+  ctx.setLineDash([2 * scale, 3 * scale]);
+  ctx.beginPath();
+  ctx.moveTo(x, bbox.top);
+  ctx.lineTo(x, bbox.top + bbox.height);
+  ctx.stroke();
+  ctx.font = `${10 * scale}px system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "top";
+  ctx.fillText(label, x + 3 * scale, bbox.top + 1 * scale);
+  ctx.restore();
+}
+
+function hatching(ctx, colour) {
+  const size = 6 * devicePixelRatio;
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = size;
+  const pen = tile.getContext("2d");
+  pen.strokeStyle = colour;
+  pen.lineWidth = 1.5 * devicePixelRatio;
+  pen.beginPath();
+  for (const from of [-size, 0, size]) {
+    pen.moveTo(from, size);
+    pen.lineTo(from + size, 0);
+  }
+  pen.stroke();
+  return ctx.createPattern(tile, "repeat");
+}
+
+/** "3:20–3:21", the time of a slot. */
+export function slot_text(slots, slot) {
+  const { length_s } = slots;
+  return `${clock_text(slot * length_s, length_s)}–${clock_text((slot + 1) * length_s, length_s)}`;
+}

@@ -1,0 +1,339 @@
+// Lines over time: uPlot with our legend. A slot's value stands for the whole slot, so lines are steps; where there is
+// no value there is no line, and where only a lower bound is known a triangle stands on it. Nothing is interpolated.
+
+import { paint_ground, paint_over } from "./board.js";
+import { slot_at } from "./document.js";
+import { drawing, element, say } from "./dom.js";
+import { clock_text, counted, figure } from "./format.js";
+import { colours } from "./theme.js";
+
+const FONT = "11px system-ui, sans-serif";
+const AXIS = 58; // px, the same for all charts, so that times stand below each other
+const TIME_STEPS = [0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
+const SMALLEST = 0.001; // of a log axis: one microsecond, in ms
+
+/**
+ * A chart over time.
+ *
+ * what: {id, title, note, height, format(value), is_log, limits: () => [low, high] | null, head: element | null,
+ *   lines(history): [{label, column, length_s, colour, dash, width, base, is_area, is_behind}]}.
+ *   `column` has a value a slot; `base` is what an area stands on.
+ * Returns {element, update(), close()}.
+ */
+export function time_chart(board, what) {
+  const legend = element("ul", { class: "legend" });
+  const host = element("div", {
+    class: "plot", tabindex: 0, role: "group", "aria-roledescription": "chart",
+    "aria-label": `${what.title}. Arrow keys move the cursor, plus and minus zoom, Escape shows all.`,
+  });
+  const note = element("span", { class: "note" });
+  const made = element("figure", { class: "chart", id: what.id },
+    element("figcaption", {}, element("h3", {}, what.title), what.head ?? null, note), legend, host);
+  const hidden = new Set();
+  let plot = null;
+  let lines = [];
+  let shape = "";
+
+  function update() {
+    lines = what.lines(board.history);
+    const now = JSON.stringify(lines.map((line) => [line.label, line.colour, line.dash, line.length_s]));
+    const data = table_of(lines, what.is_log);
+    if (now !== shape) {
+      shape = now;
+      if (plot) forget(board, plot);
+      plot = time_plot(board, host, what, () => lines, data, hidden);
+      fill_legend();
+    } else {
+      plot.setData(data, true);
+    }
+    read();
+  }
+
+  function fill_legend() {
+    legend.replaceChildren(...lines.map((line, i) => {
+      const button = element("button", {
+        type: "button", class: "line", "aria-pressed": String(!hidden.has(line.label)), title: "show or hide",
+        onclick: () => {
+          const is_shown = hidden.delete(line.label) || !hidden.add(line.label);
+          plot.setSeries(i + 1, { show: is_shown });
+          button.setAttribute("aria-pressed", String(is_shown));
+        },
+      }, sample(line), element("span", { class: "label" }, line.label), element("span", { class: "value" }));
+      return element("li", {}, button);
+    }));
+  }
+
+  function read() {
+    const at = board.at_s;
+    say(note, [typeof what.note === "function" ? what.note() : what.note, bounds_text(lines)].filter(Boolean).join(" · "));
+    lines.forEach((line, i) => {
+      const slot = at === null ? null : Math.floor(at / line.length_s + 1e-9);
+      const value = slot === null ? null : line.column[slot];
+      say(legend.children[i].querySelector(".value"), at === null ? "" : what.format(value ?? null));
+    });
+  }
+
+  board.listeners.add(read);
+  keys(board, host, () => `${what.title}: ${[...legend.children].map((item) => item.textContent).join(", ")}`);
+  function close() {
+    board.listeners.delete(read);
+    if (plot) forget(board, plot);
+  }
+
+  return { element: made, update, close };
+}
+
+/** Columns for uPlot, of lines that may have slots of two lengths (a baseline's and ours). */
+function table_of(lines, is_log) {
+  const tables = new Map();
+  for (const line of lines) {
+    if (!tables.has(line.length_s)) tables.set(line.length_s, []);
+    tables.get(line.length_s).push(line);
+  }
+  if (tables.size < 2) {
+    const longest = Math.max(0, ...lines.map((line) => line.column.length));
+    const xs = Array.from({ length: longest }, (_, i) => i * (lines[0]?.length_s ?? 1));
+    return [xs, ...lines.map((line) => numbers(line, is_log))];
+  }
+  const parts = [...tables.values()].map((some) => {
+    const longest = Math.max(...some.map((line) => line.column.length));
+    return [Array.from({ length: longest }, (_, i) => i * some[0].length_s), ...some.map((line) => numbers(line, is_log))];
+  });
+  const joined = uPlot.join(parts, parts.map((part) => part.map(() => 1)));
+  const order = [...tables.values()].flat();
+  return [joined[0], ...lines.map((line) => joined[1 + order.indexOf(line)])];
+}
+
+function numbers(line, is_log) {
+  const top = line.base ? line.column.map((value, i) => (value ?? 0) + (line.base[i] ?? 0)) : line.column;
+  return top.map((value) => (typeof value !== "number" ? null : is_log ? Math.max(value, SMALLEST) : value));
+}
+
+function time_plot(board, host, what, lines_now, data, hidden) {
+  const options = {
+    width: Math.max(host.clientWidth, 200), height: what.height ?? 190, legend: { show: false }, padding: [8, 18, 0, 0],
+    cursor: cursor_of(board),
+    scales: {
+      x: { time: false, range: () => board.range() },
+      y: { distr: what.is_log ? 3 : 1, range: (plot, low, high) => what.limits?.() ?? limits(plot, low, high, what, lines_now()) },
+    },
+    series: [{}, ...lines_now().map((line, i) => ({
+      show: !hidden.has(line.label), width: line.is_area ? 0 : (line.width ?? 1.5), dash: line.dash,
+      stroke: () => colours[line.colour], fill: () => (line.is_area ? colours[line.colour] : null),
+      points: { show: false }, paths: (plot, index) => steps(plot, index, lines_now()[i]),
+    }))],
+    axes: [time_axis(board), value_axis(what)],
+    hooks: {
+      drawClear: [(plot) => paint_ground(board, plot)],
+      draw: [(plot) => {
+        bounds(plot, lines_now(), hidden);
+        paint_over(board, plot);
+      }],
+      ...time_hooks(board),
+    },
+  };
+  return kept(board, new uPlot(options, data, host), host);
+}
+
+/** Drag selects, a double click resets; every chart follows. */
+export function cursor_of(board) {
+  return {
+    sync: { key: board.key, setSeries: false }, points: { show: false }, y: false,
+    drag: { x: true, y: false, setScale: false },
+    bind: { dblclick: () => () => board.reset() },
+  };
+}
+
+export function time_hooks(board) {
+  return {
+    setCursor: [(plot) => {
+      const { left } = plot.cursor;
+      board.point(left === undefined || left === null || left < 0 ? null : plot.posToVal(left, "x"));
+    }],
+    setSelect: [(plot) => {
+      const { left, width } = plot.select;
+      if (width < 4) return;
+      const [from, to] = [plot.posToVal(left, "x"), plot.posToVal(left + width, "x")];
+      plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+      board.zoom(from, to);
+    }],
+  };
+}
+
+/** Have the plot follow its host's width, and count it among the board's. */
+export function kept(board, plot, host) {
+  if (board) board.plots.add(plot);
+  plot.watcher = new ResizeObserver(() => {
+    const width = host.clientWidth;
+    if (width > 0 && width !== plot.width) plot.setSize({ width, height: plot.height });
+  });
+  plot.watcher.observe(host);
+  return plot;
+}
+
+export function forget(board, plot) {
+  plot.watcher.disconnect();
+  board?.plots.delete(plot);
+  plot.destroy();
+}
+
+export function time_axis(board) {
+  return {
+    ...axis_look(), size: 26, space: 56, incrs: TIME_STEPS,
+    values: (_, places) => places.map((place) => clock_text(place, places.length > 1 && places[1] - places[0] < 1 ? 0.1 : 1)),
+  };
+}
+
+export function value_axis(what) {
+  return {
+    ...axis_look(), size: AXIS, space: 24, values: (_, places) => places.map((place) => what.format(place)),
+    ...(what.is_log ? { splits: (plot, _, low, high) => log_places(low, high, plot.height / 24), filter: (_, places) => places } : {}),
+  };
+}
+
+export function axis_look() {
+  return {
+    font: FONT, stroke: () => colours.quiet, gap: 4,
+    grid: { stroke: () => colours.grid, width: 1 }, ticks: { stroke: () => colours.grid, width: 1, size: 4 },
+  };
+}
+
+/** 1, 2 and 5 of each power of ten within [low, high], or only the powers where there is room for `most`. */
+export function log_places(low, high, most) {
+  const within = (digits) => {
+    const found = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
+      for (const digit of digits) {
+        const place = Number(`${digit}e${power}`);
+        if (place >= low * 0.999999 && place <= high * 1.000001) found.push(place);
+      }
+    }
+    return found;
+  };
+  for (const digits of [[1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 5], [1, 3]]) {
+    const found = within(digits);
+    if (found.length <= most) return found;
+  }
+  return within([1]);
+}
+
+function limits(plot, low, high, what, lines) {
+  const [from, to] = [plot.scales.x.min ?? 0, plot.scales.x.max ?? Infinity];
+  for (const line of lines) {
+    line.column.forEach((value, slot) => {
+      const at = slot * line.length_s;
+      const found = typeof value === "string" ? figure(value).value : null;
+      if (found === null || at < from || at > to) return;
+      low = low === null ? found : Math.min(low, found);
+      high = high === null ? found : Math.max(high, found);
+    });
+  }
+  if (low === null || high === null) return what.is_log ? [1, 10] : [0, 1];
+  return what.is_log ? log_limits(low, high) : [0, Math.max(high * 1.08, what.least ?? 1)];
+}
+
+/** Outward to a tenth of a decade, and never less than a third of one: noise must not look like a mountain. */
+export function log_limits(low, high) {
+  const least = Math.max(low, SMALLEST);
+  const most = Math.max(high, least);
+  const middle = Math.sqrt(least * most);
+  return [Math.min(least / 1.12, middle / 1.8), Math.max(most * 1.12, middle * 1.8)];
+}
+
+/** Level over each slot, upright between slots that adjoin. An area is what is between it and its base. */
+function steps(plot, index, line) {
+  const [xs] = plot.data;
+  const ys = plot.data[index];
+  const path = new Path2D();
+  let is_open = false;
+  for (let i = 0; i < xs.length; i++) {
+    if (ys[i] === undefined) continue; // a time that only the other one's slots have
+    if (ys[i] === null) {
+      is_open = false;
+      continue;
+    }
+    const left = plot.valToPos(xs[i], "x", true);
+    const right = plot.valToPos(xs[i] + line.length_s, "x", true);
+    const top = plot.valToPos(ys[i], "y", true);
+    if (line.is_area) {
+      const x = Math.round(left);
+      path.rect(x, top, Math.max(1, Math.round(right) - x), plot.valToPos(line.base[slot_of(xs[i], line)] ?? 0, "y", true) - top);
+    } else {
+      if (is_open) path.lineTo(left, top);
+      else path.moveTo(left, top);
+      path.lineTo(right, top);
+      is_open = true;
+    }
+  }
+  return { stroke: path, fill: line.is_area ? path : null, clip: null, band: null, gaps: null, flags: 0 };
+}
+
+function slot_of(at_s, line) {
+  return slot_at({ length_s: line.length_s, count: line.column.length }, at_s);
+}
+
+/** Triangles on lower bounds. */
+function bounds(plot, lines, hidden) {
+  const { ctx, bbox } = plot;
+  const size = 4 * devicePixelRatio;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top - size, bbox.width, bbox.height + size);
+  ctx.clip();
+  for (const line of lines) {
+    if (hidden.has(line.label)) continue;
+    ctx.fillStyle = colours[line.colour];
+    line.column.forEach((value, slot) => {
+      if (typeof value !== "string") return;
+      const x = plot.valToPos((slot + 0.5) * line.length_s, "x", true);
+      const y = plot.valToPos(Math.max(figure(value).value ?? SMALLEST, SMALLEST), "y", true);
+      ctx.beginPath();
+      ctx.moveTo(x - size, y);
+      ctx.lineTo(x + size, y);
+      ctx.lineTo(x, y - 1.6 * size);
+      ctx.fill();
+    });
+  }
+  ctx.restore();
+}
+
+function bounds_text(lines) {
+  const bounded = lines.reduce((most, line) => Math.max(most, line.column.filter((value) => typeof value === "string").length), 0);
+  return bounded ? `▲ at least this much: in ${counted(bounded, "slot")} only a lower bound is known` : "";
+}
+
+/** The line as it is drawn, for a legend. */
+export function sample(line) {
+  const attributes = line.is_area
+    ? { class: `fill-${line.colour}`, d: "M0 1H22V9H0Z" }
+    : { class: `stroke-${line.colour}`, d: "M0 5H22", "stroke-dasharray": line.dash?.join(" ") ?? null, "stroke-width": 2 };
+  return drawing("svg", { class: "sample", viewBox: "0 0 22 10", width: 22, height: 10, "aria-hidden": "true" }, drawing("path", attributes));
+}
+
+/** By keyboard: what the mouse can do with a chart over time. What it then shows is said to a screen reader. */
+export function keys(board, host, said) {
+  host.addEventListener("keydown", (event) => {
+    const { length_s } = board.history.slots;
+    const [from, to] = board.range();
+    const at = board.at_s ?? (from + to) / 2;
+    const step = Math.max(length_s, (to - from) / 200) * (event.shiftKey ? 10 : 1);
+    const acts = {
+      ArrowLeft: () => board.move(at - step),
+      ArrowRight: () => board.move(at + step),
+      Home: () => board.move(from),
+      End: () => board.move(to),
+      "+": () => board.zoom(at - (to - from) / 4, at + (to - from) / 4),
+      "=": () => board.zoom(at - (to - from) / 4, at + (to - from) / 4),
+      "-": () => board.zoom(at - (to - from), at + (to - from)),
+      Escape: () => board.reset(),
+      0: () => board.reset(),
+    };
+    if (event.ctrlKey || event.metaKey || event.altKey || !acts[event.key]) return;
+    event.preventDefault();
+    acts[event.key]();
+    // A chart whose stretch has changed lays itself out before this: only then is the same time at another place.
+    if ("+=-".includes(event.key)) queueMicrotask(() => board.move(at));
+    const voice = document.getElementById("voice");
+    if (voice) say(voice, said());
+  });
+}

@@ -1,0 +1,81 @@
+// The history document, and how a change is brought into it. No page, no network.
+
+/**
+ * Bring a change into the document, in place, and give it back. A change of slots has `from` and `to`; slots may come
+ * again, changed by late data. Any other replaces what is not by slot.
+ */
+export function apply(history, change) {
+  if (!("from" in change)) return Object.assign(history, change);
+  const { from, to } = change;
+  const { unfit, ...columns } = change.slots;
+  spliced(history.slots, columns, from, to);
+  spliced(history.response, change.response ?? {}, from, to);
+  spliced(history.errors, change.errors ?? {}, from, to);
+  spliced(history.heatmap, change.heatmap ?? {}, from, to);
+  if (unfit) {
+    for (let slot = from; slot < to; slot++) delete history.slots.unfit[slot];
+    Object.assign(history.slots.unfit, unfit);
+  }
+  history.slots.count = Math.max(history.slots.count, to);
+  const { count } = history.slots;
+  filled_up(history.slots, count, null);
+  filled_up(history.response, count, null);
+  for (const column of Object.values(history.errors)) lengthen(column, count, 0);
+  lengthen(history.heatmap.slots, count, []);
+  history.seq = change.seq;
+  return history;
+}
+
+/** Write the columns of `part` at [from, to) of those of `whole`. Columns that are new are made. */
+function spliced(whole, part, from, to) {
+  for (const [name, value] of Object.entries(part)) {
+    if (Array.isArray(value)) {
+      const column = (whole[name] ??= []);
+      lengthen(column, from, null);
+      for (let i = 0; i < Math.min(value.length, to - from); i++) column[from + i] = value[i];
+    } else if (value !== null && typeof value === "object") {
+      spliced((whole[name] ??= {}), value, from, to);
+    }
+  }
+}
+
+/** A column that the change did not have, and that began before it, says nothing of the new slots. */
+function filled_up(whole, count, nothing) {
+  for (const value of Object.values(whole)) {
+    if (Array.isArray(value)) lengthen(value, count, nothing);
+    else if (value !== null && typeof value === "object") filled_up(value, count, nothing);
+  }
+}
+
+function lengthen(column, count, nothing) {
+  while (column.length < count) column.push(nothing);
+}
+
+/** Seconds from T0 that the page shows: to the planned end while the run goes on and that is near, else what there is. */
+export function span_s(history) {
+  const { length_s, count } = history.slots;
+  return Math.max(count * length_s, 10 * length_s);
+}
+
+/** The slot at `at_s`, or null outside of the run. */
+export function slot_at(slots, at_s) {
+  const slot = Math.floor(at_s / slots.length_s + 1e-9);
+  return slot >= 0 && slot < slots.count ? slot : null;
+}
+
+/** Numbers per second of counts per slot. */
+export function per_second(column, length_s) {
+  return column.map((count) => (count === null || count === undefined ? null : count / length_s));
+}
+
+/** Adjoining slots for which `is_so` holds, as [first, one after the last]. */
+export function stretches(count, is_so) {
+  const found = [];
+  for (let slot = 0; slot < count; slot++) {
+    if (!is_so(slot)) continue;
+    const last = found.at(-1);
+    if (last && last[1] === slot) last[1] = slot + 1;
+    else found.push([slot, slot + 1]);
+  }
+  return found;
+}

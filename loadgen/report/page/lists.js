@@ -1,0 +1,87 @@
+// What is told in words: single requests with their traces, agents, marks, notes.
+
+import { element, items, show } from "./dom.js";
+import { clock_text, count_text, ms_text } from "./format.js";
+import { name_of } from "./table.js";
+
+/** Slowest and failing requests. Returns {element, update(history)}. */
+export function examples() {
+  const slowest = list("Slowest requests", "slowest");
+  const failing = list("Failing requests", "failing");
+  const made = element("section", { class: "wide pair", id: "examples" }, slowest.element, failing.element);
+  return {
+    element: made,
+    update(history) {
+      slowest.update(history.exemplars.slowest, history.trace_url);
+      failing.update(history.exemplars.failing, history.trace_url);
+      show(made, history.exemplars.slowest.length + history.exemplars.failing.length > 0);
+    },
+  };
+}
+
+function list(title, id) {
+  const made = table_box(title, id, ["at", "took", "request", "outcome", "agent", "trace"]);
+  return {
+    element: made.element,
+    update(found, template) {
+      made.fill(found, (one) => [
+        clock_text(one.at_s), ms_text(one.ms), name_of(one), one.outcome, `${one.agent}`, trace(one.trace_id, template),
+      ], template);
+    },
+  };
+}
+
+/** A link to the trace by the template, if that is an address of the web; the id alone otherwise. */
+function trace(id, template) {
+  if (!id) return "–";
+  const address = template ? address_of(template.replaceAll("{trace_id}", encodeURIComponent(id))) : null;
+  return address ? element("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, id) : id;
+}
+
+function address_of(text) {
+  try {
+    const address = new URL(text);
+    return ["http:", "https:"].includes(address.protocol) ? address.href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Agents, marks and notes. */
+export function annex() {
+  const agents = table_box("Agents", "agents", ["agent", "region", "state", "requests", "unfit s", "missing", "note"]);
+  const marks = table_box("Marks", "marks", ["no.", "at", "what"]);
+  const notes = element("section", { id: "notes" }, element("h3", {}, "Notes"));
+  let noted = "";
+  return {
+    element: element("section", { class: "wide annex", id: "annex" }, agents.element, element("div", {}, marks.element, notes)),
+    update(history) {
+      agents.fill(history.agents, (one) => [one.id, one.region, one.state, count_text(one.requests), count_text(one.unfit_s), one.missing ?? "", one.note ?? ""]);
+      marks.fill(history.marks, (mark, i) => [String(i + 1), clock_text(mark.at_s), mark.text]);
+      const now = JSON.stringify(history.notes);
+      if (now !== noted) {
+        noted = now;
+        notes.replaceChildren(element("h3", {}, "Notes"), items("ul", history.notes));
+      }
+      show(notes, history.notes.length > 0);
+    },
+  };
+}
+
+function table_box(title, id, heads) {
+  const body = element("tbody", {});
+  const made = element("section", { id }, element("h3", {}, title),
+    element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title },
+      element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), body)));
+  let before = "";
+
+  function fill(found, cells_of, beside = "") {
+    show(made, found.length > 0);
+    const now = JSON.stringify([found, beside]);
+    if (now === before) return;
+    before = now;
+    body.replaceChildren(...found.map((one, i) => element("tr", {}, ...cells_of(one, i).map((cell) => element("td", {}, cell)))));
+  }
+
+  return { element: made, fill };
+}

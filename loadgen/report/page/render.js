@@ -1,0 +1,273 @@
+// The whole page of a run, drawn from its document; pure of network.
+
+import { Board, slot_text } from "./board.js";
+import { log_limits, time_chart } from "./charts.js";
+import { per_second } from "./document.js";
+import { element, say, show } from "./dom.js";
+import { count_text, counted, figure, ms_text, rate_text, share_text } from "./format.js";
+import { heatmap } from "./heatmap.js";
+import { annex, examples } from "./lists.js";
+import { rate_curve, spectrum } from "./spectrum.js";
+import { rows_table } from "./table.js";
+import { watch_theme } from "./theme.js";
+import { summary } from "./verdict.js";
+
+const PERCENTILES = [["p50", "c1", null], ["p90", "c2", [8, 3]], ["p99", "c3", [4, 2]], ["p99.9", "c4", [1.5, 2]]];
+const PALETTE = ["c4", "c1", "c3", "c2", "c5", "c6", "c7", "c8"];
+const DASHES = [null, [8, 3], [4, 2], [1.5, 2], [8, 2, 2, 2], [12, 4], [3, 3], [6, 2, 1, 2, 1, 2]];
+
+/**
+ * Draw `history` into `root`. options: {live: boolean, baseline: document | null, bar: elements for the head}.
+ * Returns {update(history), board}. A page is drawn once and then updated: `apply` changes the document in place.
+ */
+export function render(root, history, { live = false, baseline = null, bar = [] } = {}) {
+  const board = new Board(history, baseline);
+  const theme = element("button", { type: "button", id: "theme", onclick: () => switch_theme() }, "light / dark");
+  const first = summary(baseline);
+  const table = rows_table(baseline);
+  const shown = examples();
+  const last = annex();
+  const key = ground_key(board);
+  const regions = element("div", { class: "regions" });
+  const charts = charts_of(board);
+  const parts = [first, ...Object.values(charts), table, shown, last];
+  const of_regions = small_multiples(board, regions);
+  const cursor = cursor_line(board);
+  const group = (id, title, ...children) => element("section", { id, class: "group" }, element("h2", {}, title), ...children);
+  const page = {
+    regions: group("regions", "By region", regions),
+    curve: group("capacity", "Response time by rate", element("div", { class: "grid" }, charts.curve.element)),
+  };
+  root.replaceChildren(
+    element("header", { class: "top" },
+      element("strong", {}, "loadgen"), element("span", { class: "run" }, history.run.id), ...bar, element("span", { class: "space" }), theme),
+    element("main", {}, first.element, element("div", { class: "ground", id: "ground" }, key.element, cursor),
+      group("over-time", "Load and response time", element("div", { class: "grid" },
+        charts.rates.element, charts.percentiles.element, charts.heat.element, charts.spectrum.element, charts.errors.element, charts.users.element)),
+      page.regions,
+      group("names", "By name", table.element),
+      group("where", "Where the time goes", element("div", { class: "grid" }, charts.service.element, charts.phases.element)),
+      group("generator", "The generator", element("div", { class: "grid three" }, charts.lag.element, charts.cpu.element, charts.unfit.element)),
+      page.curve,
+      group("single", "Single requests", shown.element),
+      group("rest", "Agents, marks, notes", last.element)),
+    element("p", { id: "voice", class: "unseen", "aria-live": "polite" }));
+  const switch_theme = watch_theme(() => {
+    board.redraw();
+    update(board.history);
+  });
+
+  function update(next) {
+    board.history = next;
+    for (const part of parts) part.update(next);
+    of_regions();
+    key.update();
+    show(page.curve, next.curve.length > 0 || (baseline?.curve.length ?? 0) > 0);
+    show(page.regions, regions.children.length > 0);
+    board.tell();
+  }
+
+  update(history);
+  document.title = `${history.run.id} · ${history.run.scenario}${live ? " · live" : ""}`;
+  return { update, board };
+}
+
+function charts_of(board) {
+  const of_slots = (history) => history.slots.length_s;
+  const behind = (make) => (board.baseline ? make(board.baseline).map((line) => ({ ...line, label: `baseline ${line.label}`, colour: "ghost", dash: line.dash ?? [4, 3], width: 1.2 })) : []);
+  const chooser = element("select", { "aria-label": "response time of", onchange: () => percentiles.update() });
+  const chosen = (history) => (history.response.iterations[chooser.value] && chooser.value) || "";
+  const lines_of = (history) => (chosen(history) ? history.response.iterations[chosen(history)] : history.response.requests);
+  const percentiles = time_chart(board, {
+    id: "percentiles", title: "Response time", is_log: true, head: chooser, format: ms_text,
+    note: () => {
+      const slot = board.slot();
+      return slot === null ? "by slot, all values of the fleet, log" : `${counted(lines_of(board.history).count[slot], "value")} in the slot, log`;
+    },
+    lines: (history) => [
+      ...behind((other) => percentile_lines(lines_of(other), of_slots(other), ["p50", "p99"])),
+      ...percentile_lines(lines_of(history), of_slots(history)),
+    ],
+  });
+  const choosing = {
+    element: percentiles.element,
+    update() {
+      const names = Object.keys(board.history.response.iterations);
+      if (chooser.options.length !== names.length + 1) {
+        const before = chooser.value;
+        chooser.replaceChildren(element("option", { value: "" }, "of requests, from asked"), ...names.map((name) => element("option", { value: name }, `of iterations of ${name}, from due`)));
+        chooser.value = before;
+      }
+      percentiles.update();
+    },
+  };
+  return {
+    rates: time_chart(board, {
+      id: "rates", title: "Offered and achieved rate", note: "iterations per second", format: rate_text, least: 1,
+      lines: (history) => [
+        ...behind((other) => [slot_line(other, "started", "c1", { is_rate: true, dash: [4, 3] })]),
+        ...(has(history.slots.offered_per_s) ? [{ label: "offered", column: history.slots.offered_per_s, length_s: of_slots(history), colour: "quiet", dash: [6, 3], width: 2.5 }] : []),
+        slot_line(history, "started", "c1", { is_rate: true }),
+        slot_line(history, "finished", "c2", { is_rate: true, dash: [8, 3] }),
+        slot_line(history, "missed", "c4", { is_rate: true, dash: [1.5, 2] }),
+        slot_line(history, "cut_off", "c5", { is_rate: true, dash: [4, 2], label: "cut off" }),
+      ],
+    }),
+    percentiles: choosing,
+    heat: heatmap(board, { id: "heatmap", title: "Response time of requests, how many", note: "time × log response time" }),
+    spectrum: spectrum({
+      id: "spectrum", title: "Percentile spectrum", note: "whole run; x: 1 in 1/(1−p) values is slower; both axes log",
+      lines: () => [
+        ...(board.baseline ? [{ label: "baseline requests", points: board.baseline.spectrum.requests, colour: "ghost", dash: [4, 3] }] : []),
+        { label: "requests", points: board.history.spectrum.requests, colour: "c1", dash: null },
+        ...Object.entries(board.history.spectrum.iterations).map(([name, points], i) => ({ label: `iterations of ${name}`, points, colour: PALETTE[(i + 2) % 8], dash: DASHES[(i + 1) % 8] })),
+      ],
+    }),
+    errors: time_chart(board, {
+      id: "errors", title: "Errors", note: "requests per second, stacked by kind", format: rate_text, least: 1,
+      lines: (history) => [...stacked(history), ...behind((other) => [slot_line(other, "request_errors", "c1", { is_rate: true, label: "errors" })])],
+    }),
+    users: time_chart(board, {
+      id: "users", title: "Users, in flight, waiting", note: "at the end of the slot", format: count_text, least: 1,
+      lines: (history) => [
+        ...(has(history.slots.planned_users) ? [{ label: "planned users", column: history.slots.planned_users, length_s: of_slots(history), colour: "quiet", dash: [6, 3], width: 2.5 }] : []),
+        slot_line(history, "users", "c1", {}),
+        slot_line(history, "in_flight", "c2", { dash: [8, 3], label: "requests in flight" }),
+        slot_line(history, "waiting", "c4", { dash: [1.5, 2], label: "waiting for a user" }),
+      ],
+    }),
+    service: time_chart(board, {
+      id: "service", title: "Response beside service time", note: "of requests, log; between them: waiting for a connection, DNS, connect, TLS", is_log: true, format: ms_text,
+      lines: (history) => [["p50", "c1"], ["p99", "c3"]].flatMap(([name, colour]) => [
+        { label: `response ${name}`, column: history.response.requests[name], length_s: of_slots(history), colour, dash: null },
+        { label: `service ${name}`, column: history.response.service[name], length_s: of_slots(history), colour, dash: [2, 2] },
+      ]),
+    }),
+    phases: time_chart(board, {
+      id: "phases", title: "Phases of requests", note: "p95 of each, log; percentiles do not add up", is_log: true, format: ms_text,
+      lines: (history) => Object.entries(history.response.phases).map(([name, lines], i) => ({ label: name, column: lines.p95, length_s: of_slots(history), colour: PALETTE[(i + 1) % 8], dash: DASHES[i % 8] })),
+    }),
+    lag: time_chart(board, {
+      id: "lag", title: "Generator lag", note: "p99 of the worst agent", height: 130, format: ms_text, least: 1,
+      lines: (history) => [generator_line(history, "lag_p99_ms", "start lag", "c1", null), generator_line(history, "loop_lag_p99_ms", "loop lag", "c3", [4, 2])],
+    }),
+    cpu: time_chart(board, {
+      id: "cpu", title: "CPU", note: "of the worst agent", height: 130, format: share_text, limits: () => [0, 1.05],
+      lines: (history) => [generator_line(history, "cpu_share", "CPU", "c2", null)],
+    }),
+    unfit: time_chart(board, {
+      id: "unfit", title: "Agents that were not fit to measure", height: 130, format: whole_text, least: 1,
+      note: () => {
+        const slot = board.slot();
+        const slots = Object.keys(board.history.slots.unfit).length;
+        return (slot !== null && board.history.slots.unfit[slot]) || (slots ? counted(slots, "slot") : "none");
+      },
+      lines: (history) => [generator_line(history, "agents_unfit", "agents unfit", "c4", null)],
+    }),
+    curve: rate_curve({
+      id: "curve", title: "Response time of requests by achieved rate", note: "iterations per second; y log",
+      sources: () => [
+        ...(board.baseline?.curve.length ? [{ rows: board.baseline.curve, prefix: "baseline ", is_behind: true }] : []),
+        { rows: board.history.curve, prefix: "", is_behind: false },
+      ],
+    }),
+  };
+}
+
+function has(column) {
+  return column.some((value) => value !== null && value !== undefined);
+}
+
+function whole_text(value) {
+  return typeof value === "number" && !Number.isInteger(value) ? "" : count_text(value);
+}
+
+function slot_line({ slots }, name, colour, { is_rate = false, dash = null, label = name }) {
+  return { label, column: is_rate ? per_second(slots[name], slots.length_s) : slots[name], length_s: slots.length_s, colour, dash };
+}
+
+function generator_line({ slots }, name, label, colour, dash) {
+  return { label, column: slots.generator[name], length_s: slots.length_s, colour, dash };
+}
+
+function percentile_lines(lines, length_s, names = null) {
+  return PERCENTILES.filter(([name]) => !names || names.includes(name)).map(([name, colour, dash]) => ({ label: name, column: lines[name], length_s, colour, dash }));
+}
+
+/** The most frequent kind lowest; each stands on what is below it. */
+function stacked({ errors, slots }) {
+  const sum = (column) => column.reduce((all, count) => all + count, 0);
+  const kinds = Object.entries(errors).map(([name, column], i) => ({ name, column, all: sum(column), i })).sort((a, b) => b.all - a.all || a.i - b.i);
+  let base = new Array(slots.count).fill(0);
+  return kinds.map(({ name, column }, i) => {
+    const rates = per_second(column, slots.length_s);
+    const line = { label: name, column: rates, base, is_area: true, length_s: slots.length_s, colour: PALETTE[i % 8], dash: null };
+    base = base.map((value, slot) => value + (rates[slot] ?? 0));
+    return line;
+  });
+}
+
+/** A small chart a region, all on one scale. Returns what updates them. */
+function small_multiples(board, where) {
+  let drawn = [];
+  const scale = () => {
+    const values = Object.values(board.history.response.regions).flatMap((lines) => [...lines.p50, ...lines.p99]).map((value) => figure(value).value).filter((value) => value !== null);
+    if (values.length === 0) return [1, 10];
+    return log_limits(values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b)));
+  };
+  let limits_now = [1, 10];
+  return () => {
+    const names = Object.keys(board.history.response.regions);
+    limits_now = scale();
+    if (drawn.map((one) => one.name).join("\n") !== names.join("\n")) {
+      for (const { chart } of drawn) chart.close();
+      drawn = names.map((name) => ({
+        name,
+        chart: time_chart(board, {
+          id: null, title: name, height: 130, is_log: true, format: ms_text, limits: () => limits_now,
+          note: () => {
+            const slot = board.slot();
+            const lines = board.history.response.regions[name];
+            return slot === null ? counted(lines.count.reduce((all, n) => all + (n ?? 0), 0), "request") : `${counted(lines.count[slot], "request")} in the slot`;
+          },
+          lines: (history) => percentile_lines(history.response.regions[name], history.slots.length_s, ["p50", "p99"]),
+        }),
+      }));
+      where.replaceChildren(...drawn.map(({ chart }) => chart.element));
+    }
+    for (const { chart } of drawn) chart.update();
+  };
+}
+
+/** What the shading of all charts means, and how much of it there is. */
+function ground_key(board) {
+  const made = element("ul", { class: "key" });
+  function update() {
+    const { slots, warmup_s, marks } = board.history;
+    const unfit = Object.keys(slots.unfit).length;
+    const partial = slots.reported.filter((reported, slot) => reported < slots.agents[slot]).length;
+    const lines = [
+      ["swatch-warmup", warmup_s ? "warm-up" : null],
+      ["swatch-unfit", unfit ? `generator not fit: ${counted(unfit, "slot")}` : null],
+      ["swatch-partial", partial ? `not all agents reported: ${counted(partial, "slot")}` : null],
+      ["swatch-mark", marks.length ? "marks, numbered below" : null],
+      ["swatch-ghost", board.baseline ? `baseline ${board.baseline.run.id}` : null],
+    ].filter(([, text]) => text);
+    if (made.textContent !== lines.map(([, text]) => text).join("")) made.replaceChildren(...lines.map(([kind, text]) => element("li", {}, element("span", { class: `swatch ${kind}` }), text)));
+  }
+  return { element: made, update };
+}
+
+/** What is known of the slot under the cursor, for all charts at once. */
+function cursor_line(board) {
+  const made = element("p", { class: "cursor", id: "cursor" });
+  const idle = "Point at a chart to read it; drag to zoom all, double click to see all again. By keyboard: arrows, + and −, Escape.";
+  board.listeners.add(() => {
+    const slot = board.slot();
+    if (slot === null) return say(made, board.zoomed ? `${idle} Zoomed.` : idle);
+    const { slots } = board.history;
+    const unfit = slots.unfit[slot];
+    return say(made, `${slot_text(slots, slot)} · ${counted(slots.requests[slot], "request")}, ${counted(slots.request_errors[slot], "error")} · ${counted(slots.started[slot], "iteration")} started · ${slots.reported[slot]} of ${counted(slots.agents[slot], "agent")} reported · ${unfit ? `not fit: ${unfit}` : "generator fit"}`);
+  });
+  return made;
+}

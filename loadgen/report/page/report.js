@@ -1,0 +1,27 @@
+// The report's entry: the document stands in the page itself, compressed, and nothing is fetched.
+
+import { element } from "./dom.js";
+import { render } from "./render.js";
+
+async function held(id) {
+  const holder = document.getElementById(id);
+  if (!holder) return null;
+  const bytes = Uint8Array.from(atob(holder.textContent.trim()), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+/** Draw the report's documents. What goes wrong is said on the page: an old browser has no DecompressionStream. */
+export async function open_report() {
+  const root = document.getElementById("page");
+  try {
+    const history = await held("history");
+    render(root, history, { baseline: await held("baseline") });
+    document.documentElement.dataset.drawn = String(Math.round(performance.now()));
+  } catch (error) {
+    root.replaceChildren(element("p", { class: "fault", role: "alert" }, `This report cannot be shown: ${error.message}. A browser of 2023 or later can read it.`));
+    throw error;
+  }
+}
+
+open_report();

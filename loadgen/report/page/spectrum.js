@@ -1,0 +1,176 @@
+// Two charts that are not over time: the percentile spectrum (how slow the slowest 1 in n are), and response time by
+// rate. Both have log axes.
+
+import { axis_look, forget, kept, log_limits, log_places, sample, value_axis } from "./charts.js";
+import { element, say } from "./dom.js";
+import { counted, figure, grouped, ms_text, rate_text } from "./format.js";
+import { colours } from "./theme.js";
+
+/** what: {id, title, note, lines(): [{label, points: [[percentile, ms, count]], colour, dash}]}. */
+export function spectrum(what) {
+  return plane({
+    ...what, is_log_x: true, is_level: true,
+    lines: () => what.lines().map((line) => ({ ...line, points: line.points.map(one_in) })),
+    x_places: (low, high) => [1, 2, ...log_places(10, Math.max(high, 10), 1)].filter((place) => place >= low && place <= high),
+    x_text: (place) => (place <= 1 ? "0 %" : `${percent_text(place)} %`),
+    said: (x, line, point) => `${line.label}: ${ms_text(point.text)} at ${percent_text(x)} %, ${counted(point.count, "value")} up to there`,
+  });
+}
+
+/** what: {id, title, note, sources(): [{rows, prefix, is_behind}]}. */
+export function rate_curve(what) {
+  const names = [["p50", "c1", null], ["p95", "c3", [6, 3]], ["p99", "c4", [2, 2]]];
+  return plane({
+    ...what, is_log_x: false, is_level: false,
+    lines: () => what.sources().flatMap(({ rows, prefix, is_behind }) => names.map(([name, colour, dash]) => ({
+      label: prefix + name, colour: is_behind ? "ghost" : colour, dash: is_behind ? [3, 3] : dash,
+      points: rows.map((row) => ({ x: row.rate_per_s, text: row[name], count: row.count, errors: row.errors })).sort((a, b) => a.x - b.x),
+    }))),
+    x_text: (place) => rate_text(place),
+    said: (x, line, point) => `${line.label}: ${ms_text(point.text)} at ${rate_text(point.x)}, ${counted(point.count, "iteration")}, ${counted(point.errors, "error")}`,
+  });
+}
+
+/** A percentile as 1 in n: 99 % is 1 in 100. The largest of n values is 1 in n. */
+function one_in([percentile, text, count]) {
+  return { x: percentile >= 100 ? Math.max(count, 1) : 1 / (1 - percentile / 100), text, count };
+}
+
+/** 99.9 of 1 in 1,000, with as many nines as it has. */
+function percent_text(n) {
+  const digits = Math.max(0, Math.ceil(Math.log10(n)) - 2);
+  return grouped(100 - 100 / n, Math.min(digits, 8)).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+}
+
+function plane(what) {
+  const legend = element("ul", { class: "legend" });
+  const told = element("p", { class: "cell" });
+  const host = element("div", { class: "plot", tabindex: 0, role: "group", "aria-roledescription": "chart", "aria-label": `${what.title}. Arrow keys move along it.` });
+  const made = element("figure", { class: "chart", id: what.id },
+    element("figcaption", {}, element("h3", {}, what.title), element("span", { class: "note" }, what.note)), legend, told, host);
+  let plot = null;
+  let lines = [];
+  let xs = [];
+  let shape = "";
+
+  function update() {
+    lines = what.lines();
+    xs = [...new Set(lines.flatMap((line) => line.points.map((point) => point.x)))].sort((a, b) => a - b);
+    const data = [xs, ...lines.map((line) => column_of(line, xs))];
+    const now = JSON.stringify(lines.map((line) => [line.label, line.colour]));
+    if (now !== shape) {
+      shape = now;
+      if (plot) forget(null, plot);
+      plot = kept(null, new uPlot(options(), data, host), host);
+      legend.replaceChildren(...lines.map((line) => element("li", { class: "line" }, sample(line), element("span", { class: "label" }, line.label))));
+    } else {
+      plot.setData(data, true);
+    }
+  }
+
+  function options() {
+    return {
+      width: Math.max(host.clientWidth, 200), height: what.height ?? 190, legend: { show: false }, padding: [8, 18, 0, 0],
+      cursor: { points: { show: false }, y: false, drag: { x: true, y: false } },
+      scales: {
+        x: { time: false, distr: what.is_log_x ? 3 : 1, range: (_, low, high) => (low === null ? [1, 10] : low === high ? [low / 2, low * 2] : [low, high]) },
+        y: { distr: 3, range: (_, low, high) => (low === null ? [1, 10] : log_limits(low, high)) },
+      },
+      series: [{}, ...lines.map((line, i) => ({
+        width: 1.5, dash: line.dash, stroke: () => colours[line.colour], points: { show: false },
+        paths: (drawn, index) => (what.is_level ? level(drawn, index) : joined(drawn, index)),
+      }))],
+      axes: [
+        { ...axis_look(), size: 26, space: 60, values: (_, places) => places.map((place) => what.x_text(place)), ...(what.x_places ? { splits: (_p, _a, low, high) => what.x_places(low, high), filter: (_, places) => places } : {}) },
+        value_axis({ format: ms_text, is_log: true }),
+      ],
+      hooks: { draw: [(drawn) => marks_of(drawn, lines, what.is_level)], setCursor: [read] },
+    };
+  }
+
+  function read(drawn) {
+    const { left } = drawn.cursor;
+    if (left === undefined || left === null || left < 0) return say(told, "");
+    const x = drawn.posToVal(left, "x");
+    const parts = lines.map((line) => [line, nearest(line.points, x, what.is_level)]).filter(([, point]) => point);
+    return say(told, parts.map(([line, point]) => what.said(what.is_level ? x : point.x, line, point)).join(" · "));
+  }
+
+  host.addEventListener("keydown", (event) => {
+    if (!["ArrowLeft", "ArrowRight"].includes(event.key) || !plot || xs.length === 0) return;
+    event.preventDefault();
+    const at = Math.max(0, plot.cursor.left ?? 0) + (event.key === "ArrowLeft" ? -1 : 1) * (event.shiftKey ? 30 : 6);
+    plot.setCursor({ left: Math.min(Math.max(at, 0), plot.over.clientWidth), top: 10 });
+    say(document.getElementById("voice"), told.textContent);
+  });
+  return { element: made, update };
+}
+
+function column_of(line, xs) {
+  const at = new Map(line.points.map((point) => [point.x, point]));
+  return xs.map((x) => {
+    const point = at.get(x);
+    if (!point) return undefined;
+    return typeof point.text === "number" ? Math.max(point.text, 0.001) : null;
+  });
+}
+
+/** The value up to a percentile holds from the percentile before it. */
+function level(plot, index) {
+  const path = new Path2D();
+  let before = null;
+  plot.data[0].forEach((value, i) => {
+    const y = plot.data[index][i];
+    if (y === undefined) return;
+    const x = plot.valToPos(value, "x", true);
+    if (y !== null) {
+      const top = plot.valToPos(y, "y", true);
+      if (before === null) path.moveTo(x, top);
+      else path.lineTo(before, top);
+      path.lineTo(x, top);
+    }
+    before = y === null ? null : x;
+  });
+  return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
+}
+
+function joined(plot, index) {
+  const path = new Path2D();
+  let is_open = false;
+  plot.data[0].forEach((value, i) => {
+    const y = plot.data[index][i];
+    if (y === undefined) return;
+    if (y !== null) path[is_open ? "lineTo" : "moveTo"](plot.valToPos(value, "x", true), plot.valToPos(y, "y", true));
+    is_open = y !== null;
+  });
+  return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
+}
+
+/** Dots where values are, and triangles on lower bounds. */
+function marks_of(plot, lines, is_level) {
+  const { ctx } = plot;
+  const size = 3.5 * devicePixelRatio;
+  for (const line of lines) {
+    ctx.fillStyle = colours[line.colour];
+    for (const point of line.points) {
+      const { value, is_bound } = figure(point.text);
+      if (value === null || (is_level && !is_bound)) continue;
+      const x = plot.valToPos(point.x, "x", true);
+      const y = plot.valToPos(Math.max(value, 0.001), "y", true);
+      ctx.beginPath();
+      if (is_bound) {
+        ctx.moveTo(x - size, y);
+        ctx.lineTo(x + size, y);
+        ctx.lineTo(x, y - 1.6 * size);
+      } else {
+        ctx.arc(x, y, 0.8 * size, 0, 2 * Math.PI);
+      }
+      ctx.fill();
+    }
+  }
+}
+
+function nearest(points, x, is_level) {
+  if (is_level) return points.find((point) => point.x >= x) ?? null;
+  return points.reduce((best, point) => (best === null || Math.abs(point.x - x) < Math.abs(best.x - x) ? point : best), null);
+}

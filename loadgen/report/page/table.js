@@ -1,0 +1,161 @@
+// The table of journeys, steps and requests: sorted by any column, with mouse or keyboard; narrowed by a filter; with a
+// line for how each went over time. With a baseline, its figure and the difference stand beside ours.
+
+import { drawing, element, say } from "./dom.js";
+import { count_text, counted, figure, grouped, length_text, ms_text, share_text } from "./format.js";
+
+const SPARK = { width: 90, height: 18 };
+
+/**
+ * history, baseline (or null): documents. Returns {element, update(history)}.
+ */
+export function rows_table(baseline) {
+  const columns = columns_of(baseline);
+  let order = { column: columns.find((one) => one.key === "count"), is_down: true };
+  let is_sorted = false; // until somebody sorts, rows stand as they came
+  let history = null;
+  const drawn = new Map();
+  const box = element("input", { type: "search", placeholder: "filter names", "aria-label": "filter rows by name", oninput: () => update(history) });
+  const shown = element("span", { class: "note", role: "status" });
+  const heads = columns.map((column) => element("th", { scope: "col", class: column.kind },
+    column.value ? element("button", { type: "button", title: column.about ?? null, onclick: () => sort(column) }, column.title) : element("span", { title: column.about ?? null }, column.title)));
+  const body = element("tbody", {});
+  const made = element("section", { class: "wide", id: "rows" },
+    element("div", { class: "bar" }, element("h3", {}, "Journeys, steps and requests"), box, shown),
+    element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "table of rows" },
+      element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body)));
+
+  function sort(column) {
+    order = { column, is_down: order.column === column && is_sorted ? !order.is_down : column.kind === "number" };
+    is_sorted = true;
+    update(history);
+  }
+
+  function update(next) {
+    history = next;
+    const words = box.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    const there = history.rows.map((row, i) => ({ row, was: baseline ? before(baseline, row) : null, place: i }));
+    const kept = there.filter(({ row }) => words.every((word) => name_of(row).toLowerCase().includes(word)));
+    if (is_sorted) kept.sort((a, b) => compared(order, a, b));
+    const wanted = kept.map((entry) => row_of(entry));
+    if (wanted.length !== body.children.length || wanted.some((line, i) => body.children[i] !== line)) body.replaceChildren(...wanted);
+    say(shown, kept.length === there.length ? counted(there.length, "row") : `${count_text(kept.length)} of ${counted(there.length, "row")}`);
+    columns.forEach((column, i) => {
+      const is_it = is_sorted && column === order.column;
+      heads[i].setAttribute("aria-sort", is_it ? (order.is_down ? "descending" : "ascending") : "none");
+    });
+  }
+
+  function row_of(entry) {
+    const key = JSON.stringify([entry.row.kind, entry.row.journey, entry.row.step, entry.row.request]);
+    let line = drawn.get(key);
+    if (!line) {
+      line = element("tr", { class: entry.row.kind }, ...columns.map((column) => element(column.kind === "name" ? "th" : "td", { class: column.kind, scope: column.kind === "name" ? "row" : null })));
+      drawn.set(key, line);
+    }
+    columns.forEach((column, i) => {
+      const cell = line.children[i];
+      if (column.spark) spark(cell, column.spark(entry), history.spark_length_s);
+      else say(cell, column.text(entry));
+      if (column.about_cell) cell.title = column.about_cell(entry);
+      if (column.is_bad) cell.classList.toggle("bad", column.is_bad(entry));
+    });
+    return line;
+  }
+
+  return { element: made, update };
+}
+
+function columns_of(baseline) {
+  const ms = (name) => ({
+    key: name, title: `${name} ms`, kind: "number", about: "response time",
+    value: ({ row }) => figure(row.response_ms?.[name]).value,
+    text: ({ row }) => plain_ms(row.response_ms?.[name]),
+    about_cell: ({ row }) => interval_text(row.ci_ms?.[name]),
+  });
+  const beside = ["p50", "p95", "p99"].flatMap((name) => [
+    ms(name),
+    { key: `was ${name}`, title: "baseline", kind: "number was", about: `${name} of the baseline`, value: ({ was }) => figure(was?.response_ms?.[name]).value, text: ({ was }) => plain_ms(was?.response_ms?.[name]) },
+    { key: `change ${name}`, title: "change", kind: "number was", about: `${name} against the baseline; no test of significance`, value: (entry) => change(entry, name), text: (entry) => change_text(change(entry, name)), is_bad: (entry) => (change(entry, name) ?? 0) > 0.1 },
+  ]);
+  return [
+    { key: "kind", title: "kind", kind: "word", value: ({ row }) => row.kind, text: ({ row }) => row.kind },
+    { key: "name", title: "name", kind: "name", value: ({ row }) => name_of(row), text: ({ row }) => name_of(row), about_cell: ({ row }) => name_of(row) },
+    { key: "count", title: "count", kind: "number", value: ({ row }) => row.count, text: ({ row }) => count_text(row.count), about_cell: ({ row }) => (row.censored ? `of ${counted(row.censored, "value")} only a lower bound is known` : "") },
+    ...(baseline ? [{ key: "was count", title: "baseline", kind: "number was", about: "count of the baseline", value: ({ was }) => was?.count ?? null, text: ({ was }) => count_text(was?.count) }] : []),
+    { key: "errors", title: "errors", kind: "number", value: ({ row }) => row.errors, text: ({ row }) => count_text(row.errors), is_bad: ({ row }) => row.errors > 0 },
+    { key: "share", title: "errors %", kind: "number", value: ({ row }) => (row.count ? row.errors / row.count : null), text: ({ row }) => (row.count ? share_text(row.errors / row.count).replace(" %", "") : "–") },
+    ...(baseline ? beside : ["p50", "p90", "p95", "p99", "p99.9", "max"].map(ms)),
+    { key: "service p95", title: "service p95", kind: "number", about: "of requests, from sent to done, ms", value: ({ row }) => figure(row.service_ms?.p95).value, text: ({ row }) => plain_ms(row.service_ms?.p95) },
+    { key: "rate over time", title: "count over time", kind: "spark", spark: ({ row }) => ({ column: row.spark?.count, text: count_text, word: "count" }) },
+    { key: "p95 over time", title: "p95 over time", kind: "spark", spark: ({ row }) => ({ column: row.spark?.p95, text: ms_text, word: "p95" }) },
+  ];
+}
+
+/** Journey, step and request as one name, as the terminal has it. */
+export function name_of(row) {
+  return [row.journey, row.step, row.request].filter((part) => part !== null && part !== undefined && part !== "").join(" › ");
+}
+
+/** Three decimals at most, no unit: the column's head has it. */
+function plain_ms(value) {
+  const found = figure(value);
+  if (found.value === null) return "–";
+  const digits = found.value >= 100 ? 0 : found.value >= 10 ? 1 : 2;
+  return (found.is_bound ? "> " : "") + grouped(found.value, digits);
+}
+
+function interval_text(ends) {
+  if (!ends) return "";
+  return typeof ends === "string" ? `no interval: ${ends}` : `95 % interval ${ms_text(ends[0])} to ${ms_text(ends[1])}`;
+}
+
+function before(baseline, row) {
+  return baseline.rows.find((one) => one.kind === row.kind && one.journey === row.journey && one.step === row.step && one.request === row.request) ?? null;
+}
+
+/** Share by which ours is slower; null where one of them is only a bound. */
+function change({ row, was }, name) {
+  const ours = figure(row.response_ms?.[name]);
+  const theirs = figure(was?.response_ms?.[name]);
+  if (!ours.value || !theirs.value || ours.is_bound || theirs.is_bound) return null;
+  return ours.value / theirs.value - 1;
+}
+
+function change_text(share) {
+  return share === null ? "–" : `${share >= 0 ? "+" : "−"}${grouped(Math.abs(share * 100), 1)} %`;
+}
+
+/** Rows without a figure stand last, whichever way. */
+function compared({ column, is_down }, a, b) {
+  const [one, other] = [column.value(a), column.value(b)];
+  const has_one = one !== null && one !== undefined;
+  const has_other = other !== null && other !== undefined;
+  if (!has_one || !has_other) return has_one === has_other ? a.place - b.place : has_one ? -1 : 1;
+  const way = typeof one === "string" ? one.localeCompare(other) : one - other;
+  return (is_down ? -way : way) || a.place - b.place;
+}
+
+/** A line from 0 to the row's own largest value; as steps, with gaps. */
+function spark(cell, { column, text, word }, length_s) {
+  const values = (column ?? []).map((value) => figure(value).value);
+  const most = Math.max(0, ...values.map((value) => value ?? 0));
+  const wide = SPARK.width / Math.max(values.length, 1);
+  let path = "";
+  values.forEach((value, i) => {
+    if (value === null) return;
+    const y = (SPARK.height - 1 - (most ? value / most : 0) * (SPARK.height - 2)).toFixed(1);
+    const is_open = i > 0 && values[i - 1] !== null;
+    path += `${is_open ? "L" : "M"}${(i * wide).toFixed(1)} ${y}H${((i + 1) * wide).toFixed(1)}`;
+  });
+  const label = values.length ? `${word}, ${length_text(length_s)} each, at most ${text(most)}` : "nothing yet";
+  let picture = cell.firstElementChild;
+  if (!picture) {
+    picture = drawing("svg", { class: "spark", viewBox: `0 0 ${SPARK.width} ${SPARK.height}`, width: SPARK.width, height: SPARK.height, role: "img" }, drawing("path", {}));
+    cell.append(picture);
+  }
+  if (picture.firstElementChild.getAttribute("d") === path) return;
+  picture.firstElementChild.setAttribute("d", path);
+  picture.setAttribute("aria-label", label);
+  cell.title = label;
+}

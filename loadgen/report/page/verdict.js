@@ -1,0 +1,105 @@
+// The first screen, for whoever has to decide: what was tested, the verdict, why, what it means, what it does not say,
+// what to look at next; and the objectives, each with its margin and budget.
+
+import { element, items, say, show } from "./dom.js";
+import { clock_text, count_text, counted, length_text, share_text } from "./format.js";
+
+const SIGNS = { passed: "✓", pass: "✓", failed: "✗", fail: "✗" };
+
+/** Returns {element, update(history)}. `baseline` is a document or null. */
+export function summary(baseline) {
+  const head = element("div", { class: "headline" });
+  const tested = element("dl", { class: "tested" });
+  const said = element("div", { class: "said" });
+  const slos = objectives();
+  const made = element("section", { id: "summary", "aria-label": "Summary" }, head, tested, said, slos.element);
+  let shape = "";
+
+  function update(history) {
+    const { verdict, run } = history;
+    const facts = facts_of(history, baseline);
+    if (tested.children.length !== facts.length) {
+      tested.replaceChildren(...facts.map(([name]) => element("div", {}, element("dt", {}, name), element("dd", {}))));
+    }
+    facts.forEach(([name, text], i) => {
+      say(tested.children[i].querySelector("dt"), name);
+      say(tested.children[i].querySelector("dd"), text);
+    });
+    const now = JSON.stringify([verdict, run.phase, verdict ? null : headline_of(history)]);
+    if (now !== shape) {
+      shape = now;
+      const result = verdict ? verdict.result : run.phase;
+      head.replaceChildren(
+        element("span", { class: `badge ${kind_of(verdict?.result)}` }, `${SIGNS[verdict?.result] ?? "●"} ${result}`),
+        element("h1", {}, verdict ? verdict.headline : headline_of(history)));
+      said.replaceChildren(...(verdict ? parts_of(verdict) : []));
+    }
+    slos.update(history.slos);
+  }
+
+  return { element: made, update };
+}
+
+function kind_of(result) {
+  return { passed: "good", pass: "good", valid: "good", failed: "bad", fail: "bad", invalid: "bad" }[result] ?? "doubt";
+}
+
+function headline_of({ run, slots }) {
+  const sum = (column) => column.reduce((all, count) => all + (count ?? 0), 0);
+  const requests = sum(slots.requests);
+  const errors = sum(slots.request_errors);
+  const of = run.duration_s === null ? "" : ` of ${clock_text(run.duration_s)}`;
+  const share = requests ? ` (${share_text(errors / requests)})` : "";
+  return `${clock_text(run.clock_s)}${of}: ${counted(requests, "request")}, ${counted(errors, "error")}${share}`;
+}
+
+function facts_of({ run, slots, warmup_s, agents }, baseline) {
+  const regions = [...new Set(agents.map((agent) => agent.region))];
+  const began = run.started_at ? new Date(run.started_at) : null;
+  return [
+    ["What was tested", `${run.scenario}, plan ${run.plan}`],
+    ["Load", `${run.load} (${run.open ? "open" : "closed"})`],
+    ["From", run.placement === "embedded" ? `this machine, ${counted(run.agents, "agent")}` : `${counted(run.agents, "agent")} in ${counted(regions.length, "region")}${regions.length ? `: ${regions.slice(0, 6).join(", ")}${regions.length > 6 ? " …" : ""}` : ""}`],
+    ["When", began && !Number.isNaN(began.valueOf()) ? `${began.toISOString().slice(0, 19).replace("T", " ")} UTC, ${length_text(Math.round(run.clock_s))}` : "not started"],
+    ["Figures", `all values of all agents, added up by slots of ${length_text(slots.length_s)}${warmup_s ? `; warm-up ${clock_text(warmup_s[0])}–${clock_text(warmup_s[1])}` : ""}`],
+    ["Run", run.id],
+    ...(baseline ? [["Baseline", `${baseline.run.id}, ${baseline.run.scenario}, ${baseline.run.load}${baseline.verdict ? `, ${baseline.verdict.result}` : ""}`]] : []),
+  ];
+}
+
+function parts_of(verdict) {
+  const { validity } = verdict;
+  const fit = validity ? [`The measurement is ${validity.verdict}.`, ...(validity.reasons ?? []), ...(validity.advice ?? [])] : [];
+  return [
+    ["Why", verdict.reasons, "why"],
+    ["What it means", verdict.sentences, "means"],
+    ["What it does not say", verdict.excludes, "excludes"],
+    ["Next", verdict.next, "next"],
+    ["Can the figures be trusted?", fit, "fit"],
+  ].filter(([, texts]) => texts?.length).map(([title, texts, kind]) => element("section", { class: kind }, element("h2", {}, title), items("ul", texts)));
+}
+
+function objectives() {
+  const columns = [
+    ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""], ["verdict", (slo) => `${SIGNS[slo.verdict] ?? "?"} ${slo.verdict}`],
+    ["observed", (slo) => slo.observed], ["95 % interval", (slo) => (slo.low && slo.high ? `${slo.low} – ${slo.high}` : "–")],
+    ["margin", (slo) => slo.margin], ["budget", (slo) => slo.budget], ["window", (slo) => slo.window], ["count", (slo) => count_text(slo.count)], ["", (slo) => slo.reason],
+  ];
+  const body = element("tbody", {});
+  const made = element("div", { class: "scroll", id: "slos", tabindex: 0, role: "region", "aria-label": "objectives" },
+    element("table", {}, element("thead", {}, element("tr", {}, ...columns.map(([title]) => element("th", { scope: "col" }, title)))), body));
+
+  function update(slos) {
+    show(made, slos.length > 0);
+    while (body.children.length > slos.length) body.lastElementChild.remove();
+    while (body.children.length < slos.length) body.append(element("tr", {}, ...columns.map(() => element("td", {}))));
+    slos.forEach((slo, i) => {
+      const line = body.children[i];
+      columns.forEach(([, text], k) => say(line.children[k], text(slo) ?? ""));
+      line.children[2].className = kind_of(slo.verdict);
+      line.children[8].className = "number";
+    });
+  }
+
+  return { element: made, update };
+}

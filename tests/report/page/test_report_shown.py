@@ -1,0 +1,327 @@
+"""report.html in a browser, from the disk, as somebody has it who was sent the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from loadgen.report.html import write_html
+from tests.support.browser import Shown, chromium, needs_chromium
+from tests.support.documents import HOSTILE, Document, document, empty
+
+pytestmark = needs_chromium
+
+SECTIONS = (
+    *("summary", "slos", "rates", "percentiles", "heatmap", "spectrum", "errors", "users", "regions", "rows"),
+    *("service", "phases", "lag", "cpu", "unfit", "curve", "slowest", "failing", "agents", "marks", "notes"),
+)
+UNFIT = tuple(range(100, 106))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def shown(browser: Browser) -> Iterator[Shown]:
+    """At its end: nothing went wrong, and nothing but the file itself was asked for."""
+    with Shown.within(browser) as made:
+        yield made
+        assert made.faults == []
+        assert len(made.asked) == 1
+
+
+def opened(shown: Shown, folder: Path, given: Document, baseline: Document | None = None) -> Page:
+    write_html(given, folder / "report.html", baseline=baseline)
+    return shown.open(folder / "report.html")
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#rows tbody th").all_inner_texts()
+
+
+def test_every_section_is_there_in_the_order_of_reading(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=200, unfit=UNFIT))
+
+    tops = []
+    for name in SECTIONS:
+        expect(page.locator(f"#{name}")).to_be_visible()
+        tops.append(page.evaluate("(id) => document.getElementById(id).getBoundingClientRect().top", name))
+    assert tops == sorted(tops)
+
+
+def test_first_screen_says_verdict_reasons_meaning_limits_and_what_to_do_next(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=50)
+    page = opened(shown, tmp_path, given)
+
+    said = page.locator("#summary").inner_text()
+    verdict = given["verdict"]
+    for text in [
+        verdict["headline"],
+        *verdict["sentences"],
+        *verdict["excludes"],
+        *verdict["next"],
+        *verdict["reasons"],
+    ]:
+        assert text in said
+    for slo in given["slos"]:
+        assert slo["objective"] in said
+        assert slo["margin"] in said
+    box = page.locator("#summary").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 900
+
+
+def test_hostile_names_are_shown_as_they_are(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=40, hostile=True, names=8))
+
+    assert page.evaluate("window.hacked") is None
+    told = page.evaluate("document.getElementById('rows').textContent")
+    for name in HOSTILE:
+        assert name in told
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_run_without_any_data_is_drawn(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, empty())
+
+    expect(page.locator("#summary h1")).to_contain_text("0 requests")
+    expect(page.locator("#capacity")).to_be_hidden()
+    expect(page.locator("#regions")).to_be_hidden()
+
+
+def test_rows_are_sorted_by_mouse_and_by_keyboard(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=30, names=12))
+    as_given = names(page)
+    head = page.locator("#rows thead th", has_text="p95 ms")
+
+    head.locator("button").click()
+    expect(head).to_have_attribute("aria-sort", "descending")
+    slowest_first = names(page)
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    expect(head).to_have_attribute("aria-sort", "ascending")
+
+    assert sorted(slowest_first) == sorted(as_given)
+    assert slowest_first != as_given
+    figures = [float(text.replace(",", "")) for text in page.locator("#rows tbody td:nth-child(8)").all_inner_texts()]
+    assert figures == sorted(figures)
+
+
+def test_filter_narrows_the_rows_and_says_how_many_there_are(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=30, names=12))
+
+    page.locator("#rows input").fill("BROWSE 003")
+
+    assert names(page) == ["browse › browse › GET /products/{sku}/003"]
+    expect(page.locator("#rows .note")).to_have_text("1 of 16 rows")
+
+
+def test_cursor_on_one_chart_reads_all(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=200, unfit=UNFIT, silent=(150,))
+    page = opened(shown, tmp_path, given)
+
+    at(page, "rates", 103.5 / 200)
+
+    expect(page.locator("#cursor")).to_contain_text("1:43–1:44")
+    expect(page.locator("#cursor")).to_contain_text("4 of 4 agents reported")
+    expect(page.locator("#cursor")).to_contain_text("not fit: agent region-0.0: loop lag p99 18 ms")
+    p50 = given["response"]["requests"]["p50"][103]
+    expect(page.locator("#percentiles .legend")).to_contain_text(f"p50{p50:.1f}".rstrip("0").rstrip("."))
+    count = given["slots"]["requests"][103]
+    expect(page.locator("#percentiles .note")).to_contain_text(f"{count} values in the slot")
+
+    at(page, "users", 150.5 / 200)
+    expect(page.locator("#cursor")).to_contain_text("3 of 4 agents reported")
+
+
+def test_heatmap_tells_slot_range_and_count_under_the_cursor(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=200)
+    page = opened(shown, tmp_path, given)
+
+    at(page, "heatmap", 160.5 / 200, 0.6)
+
+    told = page.locator("#heatmap .cell")
+    expect(told).to_contain_text("2:40–2:41, ")
+    expect(told).to_contain_text(" ms: ")
+    cells = given["heatmap"]["slots"][160]
+    expect(told).to_contain_text(f"of {sum(cells[1::2])} requests")
+
+
+def test_drag_zooms_all_charts_and_double_click_shows_all_again(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=600))
+    before = shown.pictures()
+
+    box = plot(page, "rates")
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60, steps=4)
+    page.mouse.up()
+    away(page)
+    expect(page.locator("#cursor")).to_contain_text("Zoomed")
+    within = shown.pictures()
+    page.mouse.dblclick(box["x"] + 50, box["y"] + 50)
+    away(page)
+    expect(page.locator("#cursor")).not_to_contain_text("Zoomed")
+
+    over_time = page.evaluate(
+        "[...document.querySelectorAll('canvas')].map((one) => !one.closest('#spectrum, #curve, .key'))"
+    )
+    assert [one != other for one, other in zip(before, within, strict=True)] == over_time
+    assert shown.pictures() == before
+
+
+def test_keyboard_moves_the_cursor_zooms_and_shows_all_again(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=600))
+    page.locator("#percentiles .plot").focus()
+
+    page.keyboard.press("Home")
+    expect(page.locator("#cursor")).to_contain_text("0:00–0:01")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#cursor")).to_contain_text("0:09–0:10")
+    expect(page.locator("#voice")).to_contain_text("Response time: p50")
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#cursor")).to_contain_text("0:10–0:11")
+    page.keyboard.press("Escape")
+    away(page)
+    page.locator("#percentiles .plot").press("End")
+    expect(page.locator("#cursor")).to_contain_text("9:59–10:00")
+
+
+def test_theme_is_switched_and_drawn_anew(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=60))
+    light = shown.pictures()
+    paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+
+    page.locator("#theme").focus()
+    page.keyboard.press("Space")
+
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") != paper
+    assert all(one != other for one, other in zip(light, shown.pictures(), strict=True))
+    page.locator("#theme").click()
+    assert shown.pictures() == light
+
+
+def test_line_is_hidden_by_its_legend(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=60))
+    before = shown.pictures()
+
+    page.locator("#percentiles .legend button", has_text="p99.9").click()
+    expect(page.locator("#percentiles .legend button", has_text="p99.9")).to_have_attribute("aria-pressed", "false")
+
+    assert sum(one != other for one, other in zip(before, shown.pictures(), strict=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({"unfit": UNFIT}, "generator not fit: 6 slots"),
+        ({"silent": (20, 21)}, "not all agents reported: 2 slots"),
+    ],
+)
+def test_what_weakens_the_figures_is_on_every_chart_over_time(
+    shown: Shown, tmp_path: Path, more: dict[str, Any], key: str
+) -> None:
+    given = document(slots=200)
+    opened(shown, tmp_path, given)
+    plain = shown.pictures()
+    # Only the ground is another: the figures themselves stay.
+    weaker = document(slots=200, **more)
+    given["slots"]["unfit"] = weaker["slots"]["unfit"]
+    given["slots"]["reported"] = weaker["slots"]["reported"]
+
+    shown.asked.clear()
+    page = opened(shown, tmp_path, given)
+
+    over_time = page.evaluate(
+        "[...document.querySelectorAll('canvas')].map((one) => !one.closest('#spectrum, #curve, .key'))"
+    )
+    assert [one != other for one, other in zip(plain, shown.pictures(), strict=True)] == over_time
+    expect(page.locator("#ground")).to_contain_text(key)
+
+
+def test_value_of_which_only_a_bound_is_known_is_said_and_never_drawn_as_a_value(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=100, censored=(50,))
+    page = opened(shown, tmp_path, given)
+
+    expect(page.locator("#percentiles .note")).to_contain_text("in 1 slot only a lower bound is known")
+    at(page, "rates", 50.5 / 100)
+    expect(page.locator("#percentiles .legend")).to_contain_text("p99> ")
+
+
+def test_traces_are_linked_by_the_template_and_only_to_the_web(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=20)
+    page = opened(shown, tmp_path, given)
+    first = given["exemplars"]["slowest"][0]["trace_id"]
+    link = page.locator("#slowest a").first
+    assert link.get_attribute("href") == f"https://tracing.example/trace/{first}"
+    assert link.get_attribute("rel") == "noopener noreferrer"
+
+    given["trace_url"] = "javascript:alert('{trace_id}')"
+    shown.asked.clear()
+    page = opened(shown, tmp_path, given)
+    assert page.locator("#slowest a").count() == 0
+    expect(page.locator("#slowest")).to_contain_text(first)
+
+
+def test_overlay_has_both_figures_and_the_difference(shown: Shown, tmp_path: Path) -> None:
+    ours = document(slots=300, base_ms=50, seed=2)
+    theirs = document(slots=100, length_s=2.0, base_ms=40, seed=1)
+
+    page = opened(shown, tmp_path, ours, theirs)
+
+    expect(page.locator("#percentiles .legend")).to_contain_text("baseline p99")
+    expect(page.locator("#rates .legend")).to_contain_text("baseline started")
+    expect(page.locator("#spectrum .legend")).to_contain_text("baseline requests")
+    expect(page.locator("#summary")).to_contain_text(theirs["run"]["id"])
+    first = page.locator("#rows tbody tr").first
+    assert "+25.0 %" in first.inner_text().replace("\u00a0", " ")
+    at(page, "rates", 41.5 / 300)
+    p50 = theirs["response"]["requests"]["p50"][20]
+    expect(page.locator("#percentiles .legend")).to_contain_text(f"baseline p50{p50:.1f}".rstrip("0").rstrip("."))
+
+
+def test_page_fits_800_pixels(browser: Browser, tmp_path: Path) -> None:
+    with Shown.within(browser, width=800) as narrow:
+        page = opened(narrow, tmp_path, document(slots=60, hostile=True, names=8))
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= 800
+        assert narrow.faults == []
+
+
+def test_every_control_can_be_reached_and_has_a_name(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=30))
+
+    nameless = page.evaluate(
+        """[...document.querySelectorAll("button, input, select, [tabindex='0']")]
+           .filter((one) => !(one.getAttribute("aria-label") || one.textContent.trim())).length"""
+    )
+    assert nameless == 0
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "theme"
+
+
+def plot(page: Page, chart: str) -> dict[str, float]:
+    page.locator(f"#{chart}").scroll_into_view_if_needed()
+    box = page.locator(f"#{chart} .u-over").bounding_box()
+    assert box is not None
+    return {"x": box["x"], "y": box["y"], "width": box["width"], "height": box["height"]}
+
+
+def at(page: Page, chart: str, share: float, down: float = 0.5) -> None:
+    """Put the mouse at a share of the chart's width."""
+    box = plot(page, chart)
+    page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] * down)
+
+
+def away(page: Page) -> None:
+    page.mouse.move(2, 2)
