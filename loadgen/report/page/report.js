@@ -19,7 +19,7 @@ export async function open_report() {
     render(root, history, { baseline: await held("baseline") });
     document.documentElement.dataset.drawn = String(Math.round(performance.now()));
   } catch (error) {
-    root.replaceChildren(element("p", { class: "fault", role: "alert" }, `This report cannot be shown: ${error.message}. A browser of 2023 or later can read it.`));
+    root.replaceChildren(element("p", { class: "fault", role: "alert" }, `This report cannot be shown: ${error.message}. A browser of 2024 or later can read it.`));
     throw error;
   }
 }
