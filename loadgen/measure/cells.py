@@ -24,7 +24,7 @@ from loadgen.measure.histogram import SLOTS, Counts
 from loadgen.measure.series import SeriesKey
 from loadgen.measure.store import Stats
 
-__all__ = ["CELLS_MAGIC", "Cell", "Part", "add_parts", "encode_cell", "read_cells"]
+__all__ = ["CELLS_MAGIC", "Cell", "Part", "add_parts", "encode_cell", "read_cells", "sum_pairs"]
 
 CELLS_MAGIC: Final = b"lgcells1"
 _PAGE_BITS: Final = 7
@@ -81,11 +81,11 @@ def add_parts(parts: Iterable[Part]) -> Iterator[Cell]:
             before = counters.get(part.region)
             now = part.counters if before is None else map(int.__add__, before, part.counters)
             counters[part.region] = list(now)
-        index, counts = _sum_pairs([part.index for part in some], [part.counts for part in some])
+        index, counts = sum_pairs([part.index for part in some], [part.counts for part in some])
         yield Cell(start_ns, end_ns, counters, index, counts, _sum_stats([part.stats for part in some]))
 
 
-def _sum_pairs(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> tuple[Counts, Counts]:
+def sum_pairs(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> tuple[Counts, Counts]:
     """Sorted index without repeats, and counts. No sort: pages of 128 slots are numbered, and counted in."""
     greatest = max((int(index.max()) for index in indices if len(index)), default=-1)
     is_used = np.zeros((greatest >> _PAGE_BITS) + 1, dtype=bool)

@@ -6,7 +6,7 @@ added up. Who adds them up, and that each delta counts once, is `merge.py`'s.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import add
 from typing import Final
@@ -194,6 +194,15 @@ class Measured:
             kind, journey, step, request, outcome, "response", region, warmup, exact=False
         )
         return self._store.count(observed) + self._store.count(censored)
+
+    @property
+    def names(self) -> Sequence[tuple[str, SeriesKey]]:
+        """(region, series) by number; what was there stays as it is, and more come."""
+        return self._catalogue.names
+
+    def sparse(self) -> tuple[Counts, Counts, Stats]:
+        """Everything at once: (index, counts, stats) as `Store.add` takes them, of series as numbers of `names`."""
+        return self._store.sparse()
 
     def rows(self, kind: Kind | None = None, region: str = ALL, warmup: bool = False) -> list[Row]:
         """Rows that have response times, in the order in which they were first seen."""

@@ -144,6 +144,18 @@ class Store:
         made.note(sum_ns, int(self._min_ns[filled].min()), int(self._max_ns[filled].max()))
         return made
 
+    def sparse(self) -> tuple[Counts, Counts, Stats]:
+        """All of it, as `add` takes it; the index ascends. About 10 ns a slot of a page in use."""
+        self._settle()
+        table = self._table.reshape(-1)
+        used = np.flatnonzero(table >= 0)
+        pages = self._pages[table[used]]
+        row, column = np.nonzero(pages)
+        series = np.flatnonzero(self._n)
+        columns = (self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns)
+        stats = Stats(series, *(array[series] for array in columns))
+        return (used[row] << _BITS) | column, pages[row, column].astype(np.int64), stats
+
     def state(self) -> StoreState:
         """All of it, for a store of the same dtype; the same for the same counts, however they came."""
         self._settle()
