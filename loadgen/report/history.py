@@ -24,8 +24,8 @@ from loadgen.report.heat import EDGES_MS, heat_of
 from loadgen.report.intervals import Intervals
 from loadgen.report.lines import ERRORS, Chart, Lines
 from loadgen.report.ranks import COARSE, Line, lines_of
-from loadgen.report.slots import Ring, Sums
-from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.report.slots import NOTHING, Ring, Sums
+from loadgen.units import NS_PER_S
 
 __all__ = ["SLOTS_MOST", "SPARKS_MOST", "History", "Planned"]
 
@@ -53,14 +53,15 @@ class History:
     `seq` grows with each `look`; `slots_after` says which slots have changed since one.
     """
 
-    def __init__(self, interval_ns: int = NS_PER_S) -> None:
+    def __init__(self, interval_ns: int = NS_PER_S, slots: int = SLOTS_MOST, sparks: int = SPARKS_MOST) -> None:
+        """slots, sparks: at most so many, of the charts and of each row of the table."""
         self.interval_ns = interval_ns
         self.lines = Lines()
         self.intervals = Intervals()
         self.seq = 0
         self.longer_seq = 0
         """When slots became longer: whoever knows less has nothing to splice into."""
-        self._slots, self._sparks = Ring(SLOTS_MOST, _BYTES), Ring(SPARKS_MOST, _BYTES)
+        self._slots, self._sparks = Ring(slots, _BYTES), Ring(sparks, _BYTES)
         self._revisions: dict[int, int] = {}
         """Of the windows that are kept, as they were seen last."""
         self._changed: dict[int, int] = {}
@@ -75,7 +76,9 @@ class History:
 
     # -- taking in --------------------------------------------------------------------------------
 
-    def look(self, merge: Merge, *, upto: int | None = None, planned: Planned | None = None, is_over: bool = False) -> None:
+    def look(
+        self, merge: Merge, *, upto: int | None = None, planned: Planned | None = None, is_over: bool = False
+    ) -> None:
         """Take what is new. Cost: of each changed window 10 ms where 200 rows in 3 regions have values.
 
         Args:
@@ -147,7 +150,7 @@ class History:
         if is_longer:
             self.longer_seq = self.seq
             self._drawn.clear()
-            self._changed = dict.fromkeys(range(SLOTS_MOST), self.seq)
+            self._changed = dict.fromkeys(range(self._slots.count), self.seq)
 
     # -- how it stands ----------------------------------------------------------------------------
 
@@ -231,9 +234,7 @@ class History:
                 "cpu_share": [round(share, 3) for share in of.worst("cpu_share", *where)],
                 "agents_unfit": [int(n) for n in of.worst("unfit", *where)],
             },
-            "unfit": {
-                str(k // span): text for k, text in sorted(of.unfit.items()) if first <= k // span < end
-            },
+            "unfit": {str(k // span): text for k, text in sorted(of.unfit.items()) if first <= k // span < end},
         }
 
     def response(self, first: int = 0, end: int | None = None) -> dict[str, object]:
@@ -279,14 +280,7 @@ class History:
 
     def requests_of(self, slot: int) -> Sums:
         """Of the slot only the requests' response times, as line 0."""
-        number = self.lines.lines.get(("requests", ""))
-        sums = self._slots.of(slot)
-        if number is None:
-            return Sums(*(array[:0] for array in (sums.index, sums.counts, sums.least_ns, sums.most_ns)))
-        keys = 2 * number, 2 * number + 2
-        begin, stop = np.searchsorted(sums.index, np.array(keys) * SLOTS)
-        index = sums.index[begin:stop].astype(np.int64) - keys[0] * SLOTS
-        return Sums(index, sums.counts[begin:stop], sums.least_ns[slice(*keys)], sums.most_ns[slice(*keys)])
+        return self._requests(self._slots.of(slot))
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -298,12 +292,21 @@ class History:
         for slot in range(first, end):
             if slot not in self._drawn:
                 sums = self._slots.of(slot)
-                requests = self.requests_of(slot)
+                requests = self._requests(sums)
                 self._drawn[slot] = _Drawn(
                     lines_of(sums, len(self.lines.lines)),
                     heat_of(requests.index.astype(np.int64) % SLOTS, requests.counts),
                 )
         return [self._drawn[slot] for slot in range(first, end)]
+
+    def _requests(self, sums: Sums) -> Sums:
+        number = self.lines.lines.get(("requests", ""))
+        if number is None:
+            return NOTHING
+        keys = 2 * number, 2 * number + 2
+        begin, stop = np.searchsorted(sums.index, np.array(keys) * SLOTS)
+        index = sums.index[begin:stop].astype(np.int64) - keys[0] * SLOTS
+        return Sums(index, sums.counts[begin:stop], sums.least_ns[slice(*keys)], sums.most_ns[slice(*keys)])
 
     def _draw_sparks(self) -> list[list[Line | None]]:
         for slot in range(self._sparks.count):
@@ -322,7 +325,5 @@ def _columns(drawn: Sequence[_Drawn], number: int) -> dict[str, object]:
     return {
         "count": [0 if line is None else line.count for line in lines],
         "censored": [0 if line is None else line.censored for line in lines],
-        **{
-            name: [None if line is None else line.at[n] for line in lines] for n, name in enumerate(PERCENTILES)
-        },
+        **{name: [None if line is None else line.at[n] for line in lines] for n, name in enumerate(PERCENTILES)},
     }

@@ -58,7 +58,7 @@ class Intervals:
         """Agents that have reported interval `k`, each once."""
         self._grow(k + 1)
         states = self._states[k]
-        states[: _ADDED] += (
+        states[:_ADDED] += (
             len(health),
             sum(h.users for h in health.values()),
             sum(h.in_flight for h in health.values()),
@@ -105,7 +105,7 @@ class Intervals:
 
     def worst(self, name: str, first: int, end: int, span: int) -> list[float]:
         """The greatest of a state within each slot."""
-        return self._state(name, first, end, span).max(axis=1).tolist()
+        return [float(n) for n in self._state(name, first, end, span).max(axis=1)]
 
     def at_end(self, name: str, first: int, end: int, span: int) -> list[int]:
         """A state at the end of each slot, of the last interval that anybody reported."""
@@ -173,5 +173,3 @@ def _grown(old: np.ndarray, size: int, fill: float) -> np.ndarray:
 
 def _lag_us(health: Health) -> int:
     return max(health.generator_lag_p99_us, health.loop_lag_p99_us)
-
-

@@ -130,9 +130,7 @@ class Lines:
 
 
 def _other(row: Row) -> Row:
-    return Row(
-        row.kind, OTHER, OTHER if row.kind == "step" else None, OTHER if row.kind == "request" else None
-    )
+    return Row(row.kind, OTHER, OTHER if row.kind == "step" else None, OTHER if row.kind == "request" else None)
 
 
 def _ends(tables: Sequence[Counts], stats: Stats, keys: int) -> tuple[Counts, Counts]:

@@ -108,13 +108,13 @@ def _ranks(totals: Counts, q: float) -> Counts:
     return np.maximum((min(q, 100.0) * totals / 100 + 0.5).astype(np.int64), 1)
 
 
-def _at_ranks(pairs: tuple[Counts, Counts], lines: int, width: int, ranks: Counts) -> Counts:
+def _at_ranks(pairs: tuple[Counts, Counts], lines: int, width: int, ranks: np.ndarray) -> np.ndarray:
     """(lines, n) the bucket at each rank; whatever it be where there are not so many values."""
     index, counts = pairs
     edges = np.searchsorted(index, np.arange(lines, dtype=np.int64) * width)
     cumulated = _cumulated(counts)
     at = np.searchsorted(cumulated[1:], cumulated[edges][:, None] + ranks)
-    found: Counts = np.append(index, 0)[np.minimum(at, len(index))] % width
+    found: np.ndarray = np.append(index, 0)[np.minimum(at, len(index))] % width
     return found
 
 
@@ -130,7 +130,7 @@ def _with(sums: Sums, width: int, *, censored_too: bool) -> tuple[Counts, Counts
     return line[own], counts[own]
 
 
-def _ends(by_key: Counts, lines: int, fill: int) -> Counts:
+def _ends(by_key: Counts, lines: int, fill: int) -> np.ndarray:
     """(lines, 2)"""
     padded = np.full(2 * lines, fill, dtype=np.int64)
     padded[: min(len(by_key), 2 * lines)] = by_key[: 2 * lines]

@@ -121,6 +121,8 @@ class Slo(msgspec.Struct, frozen=True):
     step: str | None = None
     request: str | None = None
     region: str | None = None
+    margin: float | None = None
+    """(limit - observed) / limit: negative where it is broken."""
     budget: float | None = None
     """Share of the error budget that is used; above 1 it is broken."""
     window_s: float | None = None
@@ -133,6 +135,8 @@ class Slo(msgspec.Struct, frozen=True):
 class Validity(msgspec.Struct, frozen=True):
     verdict: str = "valid"
     reasons: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+    """What to do about it."""
 
 
 class Requests(msgspec.Struct, frozen=True):

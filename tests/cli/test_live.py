@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from loadgen_controller.screen.figures import Cells, Figures, SloRow, budget_text
+from loadgen.report.slos import used_text
+from loadgen_controller.screen.figures import Cells, Figures, SloRow
 from loadgen_controller.screen.live import Screen, fit, line, show
 from tests.support.figures import agent, figures, row
 
@@ -199,7 +200,7 @@ def test_pool_limited_run_says_so_in_its_first_line() -> None:
 
 
 def test_budget_is_told_as_a_share_or_a_multiple() -> None:
-    assert [budget_text(used) for used in (None, 0.0, 0.412, 1.62, 31.4)] == [
+    assert [used_text(used) for used in (None, 0.0, 0.412, 1.62, 31.4)] == [
         "",
         "0 % of budget",
         "41 % of budget",

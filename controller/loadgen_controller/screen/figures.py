@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from loadgen.measure.delta import Counters, Health
 from loadgen.measure.histogram import Value
 from loadgen.report.tables import milliseconds
-from loadgen.units import format_ratio
 
-__all__ = ["QUANTILES", "AgentRow", "Cells", "Figures", "Row", "SloRow", "budget_text", "margin_text", "value_text"]
+__all__ = ["QUANTILES", "AgentRow", "Cells", "Figures", "Row", "SloRow", "value_text"]
 
 QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -136,21 +135,3 @@ def value_text(value: Value | None) -> str:
     if value is None:
         return milliseconds(None)
     return milliseconds(f"> {value.ms}" if value.is_bound else value.ms)
-
-
-def margin_text(margin: float | None) -> str:
-    """Of (limit - observed) / limit: "48 % below", "35 % above"; empty where it is not known."""
-    if margin is None:
-        return ""
-    if not margin:
-        return "at the limit"
-    share = abs(margin)
-    percent = f"{share * 100:.0f} %" if share >= 0.1 else format_ratio(share)
-    return f"{percent} {'below' if margin > 0 else 'above'}"
-
-
-def budget_text(used: float | None) -> str:
-    """Share of the error budget that is used: "41 % of budget", "12x the budget"; empty where it is not known."""
-    if used is None:
-        return ""
-    return f"{used:.3g}x the budget" if used >= 10 else f"{used * 100:.0f} % of budget"

@@ -15,9 +15,10 @@ from loadgen.measure.histogram import percentiles
 from loadgen.measure.measured import ALL, Measured, Window
 from loadgen.measure.measured import Row as Named
 from loadgen.measure.merge import Merge
-from loadgen.measure.objective import SloResult, evaluate_all, span_text
+from loadgen.measure.objective import SloResult, evaluate_all
 from loadgen.measure.series import OK
-from loadgen.report.tables import indent, observed_text, region_label
+from loadgen.report.slos import slo_words
+from loadgen.report.tables import indent, region_label
 from loadgen.units import NS_PER_S, format_count, format_rate, format_ratio
 from loadgen_controller.screen.figures import (
     QUANTILES,
@@ -26,8 +27,6 @@ from loadgen_controller.screen.figures import (
     Figures,
     Row,
     SloRow,
-    budget_text,
-    margin_text,
 )
 from loadgen_controller.screen.view import ViewState
 
@@ -181,25 +180,8 @@ def _errors(merge: Merge, is_warmup: bool) -> Iterator[tuple[str, int]]:
 
 def _slo(result: SloResult, several: bool) -> SloRow:
     name = result.objective + (f" [{result.journey}]" if several and result.journey else "")
-    is_windowed = result.window_s is not None
-    return SloRow(
-        name,
-        result.verdict,
-        observed_text(result.observed, "ratio" if is_windowed else result.unit) + (" bad" if is_windowed else ""),
-        result.count,
-        "" if is_windowed else margin_text(result.margin),
-        budget_text(result.budget),
-        _worst_window(result),
-    )
-
-
-def _worst_window(result: SloResult) -> str:
-    """ "worst window 2:10 to 3:10", and how many of them broke it."""
-    if result.window_s is None or result.worst_window_s is None:
-        return ""
-    text = f"worst window {span_text(result.worst_window_s, result.window_s)}"
-    broke = f", {format_count(result.windows_failed)} of {format_count(result.windows)} broke it"
-    return text + (broke if result.windows_failed else "")
+    words = slo_words(result)
+    return SloRow(name, result.verdict, words.observed, result.count, words.margin, words.budget, words.window)
 
 
 _CHECK = "check: "

@@ -1,0 +1,95 @@
+"""The one JSON document of a run over time: the live page shows it, the report carries it.
+
+docs/live-page.md has its keys.
+
+`document` is all of it, `changes` what is new since a seq of it: slots to be spliced in, and all that is not by slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from loadgen.report.history import History
+from loadgen.report.table import Table
+
+__all__ = ["FORMAT", "Facts", "changes", "document", "encode"]
+
+FORMAT: Final = 1
+
+_Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What no histogram tells; as in the document."""
+
+    run: Mapping[str, object]
+    verdict: Mapping[str, object] | None = None
+    slos: Sequence[Mapping[str, object]] = ()
+    warmup_s: float = 0.0
+    trace_url: str | None = None
+    marks: Sequence[Mapping[str, object]] = ()
+    agents: Sequence[Mapping[str, object]] = ()
+    done: Mapping[str, bool] = field(default_factory=dict)
+    """Each agent that takes part: whether it reports no more, and need not."""
+    notes: Sequence[str] = ()
+
+
+def document(history: History, table: Table, facts: Facts) -> _Json:
+    """The whole document. Cost: 2 ms, and 0.1 ms for each slot that has changed since it was last drawn."""
+    return {
+        "format": FORMAT,
+        **_now(table, facts),
+        "slots": {"length_s": history.length_s, "count": history.count, **history.columns(facts.done)},
+        "warmup_s": [0, facts.warmup_s] if facts.warmup_s else None,
+        "response": history.response(),
+        "errors": history.errors(),
+        "heatmap": {"edges_ms": history.heat_edges_ms(), "slots": history.heat()},
+        "trace_url": facts.trace_url,
+        "seq": history.seq,
+    }
+
+
+def changes(history: History, table: Table, facts: Facts, after_seq: int) -> Iterator[tuple[str, _Json]]:
+    """(event, data) that make the document of `after_seq` the present one, to be applied in this order.
+
+    `again`: it cannot be done, the document is to be fetched anew.
+    """
+    if not history.longer_seq <= after_seq <= history.seq:
+        yield "again", {"seq": history.seq}
+        return
+    for first, end in history.slots_after(after_seq):
+        yield (
+            "slots",
+            {
+                "seq": history.seq,
+                "from": first,
+                "to": end,
+                "slots": history.columns(facts.done, first, end),
+                "response": history.response(first, end),
+                "errors": history.errors(first, end),
+                "heatmap": {"slots": history.heat(first, end)},
+            },
+        )
+    yield "now", {"seq": history.seq, **_now(table, facts)}
+
+
+def encode(value: object) -> bytes:
+    """Compact JSON."""
+    return msgspec.json.encode(value)
+
+
+def _now(table: Table, facts: Facts) -> _Json:
+    return {
+        "run": facts.run,
+        "verdict": facts.verdict,
+        "slos": facts.slos,
+        **table.as_json(),
+        "marks": facts.marks,
+        "agents": facts.agents,
+        "notes": facts.notes,
+    }
