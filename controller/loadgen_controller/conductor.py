@@ -19,6 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
+from loadgen.dsl.spec import PlanSpec
 from loadgen.errors import BugError, ExitCode, FleetError, StorageError
 from loadgen.measure.merge import Merge
 from loadgen.measure.rundir import RunDir, new_run_id
@@ -629,10 +632,12 @@ class Conductor:
             self._books.load_ended_ns = ended_ns
             self._journal.event("load ended", at_ns=ended_ns)
 
-    def write_manifest(self) -> None:
-        self._folder.write_manifest(
-            manifest(self._order, self._books, self._fleet, self._created_at, boot=boot_id(), by=self._by)
-        )
+    def write_manifest(self, as_run: PlanSpec | None = None) -> None:
+        """as_run: the plan as it was in the end, where it was changed while it ran."""
+        made = manifest(self._order, self._books, self._fleet, self._created_at, boot=boot_id(), by=self._by)
+        if as_run is not None:
+            made["spec_as_run"] = msgspec.to_builtins(as_run, enc_hook=str)
+        self._folder.write_manifest(made)
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -725,6 +730,9 @@ class Conductor:
         if self._troubles.counts:
             self._journal.event("troubles", counts=dict(self._troubles.counts))
         order = replace(self._order, spec=self._driving.spec)
+        if order.spec != self._order.spec:
+            with contextlib.suppress(StorageError):  # a chart has one line less
+                self.write_manifest(as_run=order.spec)
         self._books.steering = as_rows(self._driving.helms)
         sealed: Sealed = await asyncio.to_thread(
             seal,

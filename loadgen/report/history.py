@@ -19,7 +19,7 @@ from loadgen.measure.measured import Row, Window
 from loadgen.measure.merge import Merge
 from loadgen.measure.series import OTHER
 from loadgen.measure.store import Stats
-from loadgen.measure.summary import PERCENTILES
+from loadgen.measure.summary import PERCENTILES, Figure
 from loadgen.report.heat import EDGES_MS, heat_of
 from loadgen.report.intervals import Intervals
 from loadgen.report.lines import ERRORS, Chart, Lines
@@ -47,6 +47,14 @@ class _Drawn:
     heat: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Sparks:
+    """What a slot of the rows comes to, by number of the row."""
+
+    p95: list[Figure]
+    counts: list[int]
+
+
 class History:
     """Of one run. Not thread-safe; reads no clock.
 
@@ -67,7 +75,7 @@ class History:
         self._changed: dict[int, int] = {}
         """By slot: when it last did."""
         self._drawn: dict[int, _Drawn] = {}
-        self._drawn_sparks: dict[int, list[Line | None]] = {}
+        self._drawn_sparks: dict[int, _Sparks] = {}
         self._told = Counters()
         self._is_over = False
 
@@ -88,6 +96,7 @@ class History:
         self.seq += 1
         self._is_over = is_over
         self._told = merge.counters()
+        self.lines.learn(merge.names)
         kept = merge.windows()
         for window in kept:
             if self._revisions.get(window.k) != window.revision and (upto is None or window.k <= upto):
@@ -103,7 +112,6 @@ class History:
             self.plan(planned)
 
     def _take(self, window: Window) -> None:
-        self.lines.learn(window.names)
         split = self.lines.split(*window.sparse())
         self.intervals.put(window.k, window.counters(), split.errors, window.health)
         self._longer(self._slots.put(window.k, split.sums))
@@ -269,14 +277,16 @@ class History:
     def heat_edges_ms(self) -> tuple[float, ...]:
         return EDGES_MS
 
-    def spark(self, row: Row) -> dict[str, object]:
-        """`spark` of a row, or of the "(other)" that it is in."""
-        number = self.lines.rows.get(row, -1)
-        lines = [_at(drawn, number) for drawn in self._draw_sparks()]
-        return {
-            "p95": [None if line is None else line.at[0] for line in lines],
-            "count": [0 if line is None else line.count for line in lines],
-        }
+    def sparks(self) -> dict[Row, dict[str, object]]:
+        """`spark` of each row."""
+        drawn = self._draw_sparks()
+        if not drawn:
+            return {row: {"p95": (), "count": ()} for row in self.lines.rows}
+        more = [len(self.lines.rows) - len(one.counts) for one in drawn]  # rows that came up later
+        p95 = zip(*(one.p95 + [None] * n for one, n in zip(drawn, more, strict=True)), strict=True)
+        counts = zip(*(one.counts + [0] * n for one, n in zip(drawn, more, strict=True)), strict=True)
+        columns = zip(self.lines.rows, p95, counts, strict=True)
+        return {row: {"p95": of_row, "count": counts_of_row} for row, of_row, counts_of_row in columns}
 
     def requests_of(self, slot: int) -> Sums:
         """Of the slot only the requests' response times, as line 0."""
@@ -308,10 +318,14 @@ class History:
         index = sums.index[begin:stop].astype(np.int64) - keys[0] * SLOTS
         return Sums(index, sums.counts[begin:stop], sums.least_ns[slice(*keys)], sums.most_ns[slice(*keys)])
 
-    def _draw_sparks(self) -> list[list[Line | None]]:
+    def _draw_sparks(self) -> list[_Sparks]:
         for slot in range(self._sparks.count):
             if slot not in self._drawn_sparks:
-                self._drawn_sparks[slot] = lines_of(self._sparks.of(slot), len(self.lines.rows), COARSE, (95.0,))
+                lines = lines_of(self._sparks.of(slot), len(self.lines.rows), COARSE, (95.0,))
+                self._drawn_sparks[slot] = _Sparks(
+                    [None if line is None else line.at[0] for line in lines],
+                    [0 if line is None else line.count for line in lines],
+                )
         return [self._drawn_sparks[slot] for slot in range(self._sparks.count)]
 
 

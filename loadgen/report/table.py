@@ -79,8 +79,9 @@ class Table:
     def as_json(self) -> _Json:
         """rows, spark_length_s, spectrum, curve, exemplars of the document."""
         order = sorted(self._rows, key=lambda row: _KINDS.index(row.kind))
+        sparks = self._history.sparks()
         return {
-            "rows": [self._rows[row] | {"spark": self._history.spark(row)} for row in order],
+            "rows": [self._rows[row] | {"spark": sparks[row]} for row in order],
             "spark_length_s": self._history.spark_length_s,
             "spectrum": {"iterations": dict(self._spectra), "requests": self._spectrum},
             "curve": self._curve,
@@ -132,7 +133,8 @@ def _row(measured: Measured, row: Row, members: list[Row], warmup: bool) -> _Jso
 
     observed, censored = of("response")
     outcomes = [measured.row_outcomes(member, warmup=warmup) for member in members]
-    phases = {phase: found for phase in PHASES if (found := with_counts(phase))} if row.kind == "request" else {}
+    had = {phase for member in members if row.kind == "request" for phase in measured.row_phases(member, warmup=warmup)}
+    phases = {phase: with_counts(phase) for phase in PHASES if phase in had}
     return _named(row) | {
         "count": observed.total + censored.total,
         "errors": sum(count for by in outcomes for outcome, count in by.items() if outcome not in (OK, SKIPPED)),

@@ -164,8 +164,8 @@ def test_a_folder_without_its_log_or_manifest_is_an_error_that_names_it(tmp_path
 
 
 def test_agents_that_were_lost_and_came_back_are_marks(tmp_path: Path) -> None:
-    lost = {"name": "AgentLost", "event": {"agent": "us", "text": "silent for 5 s"}}
-    back = {"name": "AgentReturned", "event": {"agent": "us"}}
+    lost: dict[str, Any] = {"name": "AgentLost", "event": {"agent": "us", "text": "silent for 5 s"}}
+    back: dict[str, Any] = {"name": "AgentReturned", "event": {"agent": "us"}}
     events = [("phase", {"was": "starting", "phase": "running"}), ("event", lost), ("event", back)]
 
     marks = told(folder_of(tmp_path, some_deltas(2), events))["marks"]
