@@ -15,6 +15,8 @@ from typing import Any
 
 from typer.testing import Result
 
+from loadgen.report.opened import open_run
+from loadgen.report.retold import document_of
 from tests.cli.test_commands import loadgen
 from tests.integration.test_stopping import adds_up, end_of, wait_for
 from tests.integration.test_workers import worker_pids
@@ -103,6 +105,9 @@ def test_a_run_is_paused_scaled_resumed_and_loses_no_arrival_though_a_worker_is_
     assert "The load was changed while it ran: paused 0:0" in out
     assert {a["complete"] for a in summary["agents"]} == {True}
     assert not (run_folder(tmp_path) / "control.json").exists()
+    slots: dict[str, Any] = document_of(open_run(run_folder(tmp_path)))["slots"]  # type: ignore[assignment]
+    assert sum(slots["requests"]) == served
+    assert abs(sum(slots["offered_per_s"]) * slots["length_s"] - due) < 60  # means of intervals within which it jumps
 
 
 def test_users_and_iterations_are_paused_too_and_the_level_follows(tmp_path: Path) -> None:
