@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 
 from loadgen.errors import WireError
@@ -34,40 +35,42 @@ class ClockOffset:
 
     PINGS = 16
     AGAIN_NS = 200 * NS_PER_MS
-    """A ping without answer is given up after this."""
+    """After so long without an answer the next one is sent beside it."""
+    UNKNOWN_NS = 3600 * NS_PER_S
+    """How far off it may be before the first answer: nothing is known."""
 
-    def __init__(self) -> None:
-        self.offset_ns = 0
+    def __init__(self, before: ClockOffset | None = None) -> None:
+        """`before`: what stands until the first answer."""
+        self.offset_ns: int = 0 if before is None else before.offset_ns
+        self.error_ns: int = self.UNKNOWN_NS if before is None else before.error_ns
+        """How far off the offset may be."""
         self.round_trip_ns: int | None = None
         self.pongs = 0
-        self._asked_ns: int | None = None
-
-    @property
-    def error_ns(self) -> int:
-        """How far off the offset may be."""
-        return (self.round_trip_ns or 0) // 2
+        self._asked: deque[int] = deque(maxlen=64)
+        """When those were sent that have no answer yet: on a slow line the second goes before the first is answered."""
 
     @property
     def is_measured(self) -> bool:
         return self.pongs >= self.PINGS
 
     def next_ping(self, now_ns: int) -> ClockPing | None:
-        """One at a time, until there were enough."""
-        waits = self._asked_ns is not None and now_ns - self._asked_ns < self.AGAIN_NS
+        """One at a time while answers come soon, until there were enough."""
+        waits = bool(self._asked) and now_ns - self._asked[-1] < self.AGAIN_NS
         if self.is_measured or waits:
             return None
-        self._asked_ns = now_ns
+        self._asked.append(now_ns)
         return ClockPing(now_ns)
 
     def pong(self, pong: ClockPong, now_ns: int) -> None:
-        if pong.agent_ns != self._asked_ns:  # late, or of a life before
+        if pong.agent_ns not in self._asked:  # of a heartbeat, or of a life before
             return
-        self._asked_ns = None
+        self._asked.remove(pong.agent_ns)
         self.pongs += 1
         round_trip_ns = now_ns - pong.agent_ns
         if self.round_trip_ns is None or round_trip_ns < self.round_trip_ns:
             self.round_trip_ns = round_trip_ns
             self.offset_ns = pong.controller_ns - (pong.agent_ns + now_ns) // 2
+            self.error_ns = round_trip_ns // 2
 
     def to_own_ns(self, controller_ns: int) -> int:
         return controller_ns - self.offset_ns
@@ -114,9 +117,7 @@ class Link:
 
     def measure_clock(self) -> None:
         """Anew. The old estimate stands until the first answer is here."""
-        fresh = ClockOffset()
-        fresh.offset_ns = self.clock.offset_ns
-        self.clock = fresh
+        self.clock = ClockOffset(self.clock)
         self.ping()
 
     def ping(self) -> None:

@@ -146,7 +146,7 @@ def _is_parser_error(error: Exception) -> bool:
 
 
 def _of_parser(error: Any) -> tuple[str, str]:
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # which pydantic puts before ours
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "loadgen"
     return message[:1].lower() + message[1:], f"{path} --help shows what there is"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.codec import encode
 from loadgen.wire.messages import ClockPing, ClockPong, Rejected
 from loadgen_agent.link import ClockOffset, Link
@@ -36,17 +37,57 @@ def test_the_offset_is_off_by_at_most_half_of_the_shortest_round_trip(
     assert abs(clock.to_own_ns(10**13 + offset_ns) - 10**13) <= clock.error_ns + 1
 
 
-def test_one_ping_is_under_way_at_a_time_and_a_lost_one_is_given_up() -> None:
+def test_one_ping_is_under_way_at_a_time_and_a_lost_one_is_not_waited_for() -> None:
     clock = ClockOffset()
-    first = clock.next_ping(0)
-    assert first is not None
+    assert clock.next_ping(0) is not None
     assert clock.next_ping(1) is None
     second = clock.next_ping(ClockOffset.AGAIN_NS)
     assert second is not None
-    clock.pong(ClockPong(first.agent_ns, 99), ClockOffset.AGAIN_NS + 1)  # too late: its round trip says nothing
-    assert clock.pongs == 0
     clock.pong(ClockPong(second.agent_ns, 99), ClockOffset.AGAIN_NS + 2)
     assert clock.pongs == 1
+    clock.pong(ClockPong(second.agent_ns, 99), ClockOffset.AGAIN_NS + 3)
+    assert clock.pongs == 1, "an answer counts once"
+
+
+@pytest.mark.fault("G9", "the clock of a controller that is 300 ms away")
+def test_g9_on_a_line_that_is_slower_than_the_next_ping_the_clock_is_measured_all_the_same() -> None:
+    """As of an agent on another continent: each answer comes after the next one was asked."""
+    clock, way_ns, offset_ns, on_their_way = ClockOffset(), 150 * NS_PER_MS, 10**15, list[tuple[int, ClockPong]]()
+    assert clock.error_ns == ClockOffset.UNKNOWN_NS, "and not 0: nothing is known"
+    for now_ns in range(10**12, 10**12 + 10 * NS_PER_S, 50 * NS_PER_MS):
+        while on_their_way and on_their_way[0][0] <= now_ns:
+            clock.pong(on_their_way.pop(0)[1], now_ns)
+        if (ping := clock.next_ping(now_ns)) is not None:
+            on_their_way.append((now_ns + 2 * way_ns, ClockPong(ping.agent_ns, now_ns + way_ns + offset_ns)))
+    assert clock.is_measured
+    assert (clock.offset_ns, clock.error_ns) == (offset_ns, way_ns)
+
+
+@given(st.lists(st.integers(-90 * NS_PER_S, 90 * NS_PER_S), min_size=1, max_size=8), st.integers(-(10**15), 10**15))
+@pytest.mark.fault("F22", "the controller's monotonic clock is another one after a restart, without a clock")
+def test_f22_a_clock_that_is_another_one_after_a_new_connection_is_measured_anew(
+    steps_ns: list[int], offset_ns: int
+) -> None:
+    """Of one boot a monotonic clock does not step; that of a controller on another machine is another one."""
+    clock, now_ns = ClockOffset(), 10**12
+    for step_ns in steps_ns:
+        offset_ns += step_ns
+        stale = clock.next_ping(now_ns)
+        clock = ClockOffset(clock)
+        while not clock.is_measured:
+            now_ns = exchange(clock, now_ns, 3 * NS_PER_MS, NS_PER_MS, offset_ns)
+            if stale is not None:  # said by the one before
+                clock.pong(ClockPong(stale.agent_ns, 77), now_ns)
+        assert abs(clock.offset_ns - offset_ns) <= clock.error_ns == 2 * NS_PER_MS
+
+
+def test_what_was_measured_stands_until_a_new_connection_has_its_first_answer() -> None:
+    clock = ClockOffset()
+    exchange(clock, 0, 10, 10, 5)
+    again = ClockOffset(clock)
+    assert (again.offset_ns, again.error_ns, again.is_measured) == (5, 10, False)
+    exchange(again, 100, 30, 30, 500)
+    assert (again.offset_ns, again.error_ns) == (500, 30)
 
 
 def test_after_enough_exchanges_it_is_measured() -> None:

@@ -223,15 +223,17 @@ def conducted(
     wait: int,
     options: Sequence[str] = (),
     listen: str = "127.0.0.1",
+    inside: Sequence[str] = (),
 ) -> Iterator[Conducted]:
     """A controller that listens for `wait` agents; its end is the test's to wait for, or it is killed.
 
     Args:
         scenario: the text of the file.
         keys: names of the agents' keys.
+        inside: before its command, e.g. a clock of its own.
     """
     path = laid_out(folder, scenario, keys)
-    command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(path), "--listen", f"{listen}:0"]
+    command = [*inside, sys.executable, "-m", "loadgen_controller.cli", "run", str(path), "--listen", f"{listen}:0"]
     command += ["--keys", str(folder / "keys"), "--wait", str(wait), "--runs-dir", str(folder / "runs"), *options]
     with (folder / "controller.out").open("wb") as out:
         process = subprocess.Popen(
@@ -280,9 +282,12 @@ class RealFleet:
     def planned(self) -> int:
         return round(self.rate_per_s * self.seconds)
 
-    def join(self, agent: str, region: str, address: str | None = None, *options: str) -> RealAgent:
-        """Start an agent: on its host if there are any, else here, by the way of `net`."""
-        inside = self.network[agent].inside if self.network is not None else ()
+    def join(
+        self, agent: str, region: str, address: str | None = None, *options: str, inside: Sequence[str] = ()
+    ) -> RealAgent:
+        """Start an agent: on its host if there are any, else here, by the way of `net`; or `inside` something else."""
+        if self.network is not None:
+            inside = self.network[agent].inside
         usual = self.net.address if self.network is None else self.conducted.address
         command = [*inside, sys.executable, "-m", "loadgen_agent.cli", "--controller", address or usual]
         command += ["--region", region, "--keys", str(self.conducted.keys_of(agent)), "--id", agent]
@@ -319,13 +324,18 @@ class RealFleet:
         found = [(at, re.fullmatch(r"/row/(\d+)", path)) for at, path in self.nginx.served()]
         return [(at, int(match[1])) for at, match in found if match is not None]
 
-    def wrongs(self, *, died: Sequence[str] = ()) -> list[str]:
+    def t0_s(self) -> float:
+        """When the load began, Unix time, as the controller's wall clock had it."""
+        return datetime.fromisoformat(str(self.conducted.summary()["started_at"])).timestamp()
+
+    def wrongs(self, *, died: Sequence[str] = (), ahead_s: float = 0.0) -> list[str]:
         """The whole history, of all three books.
 
         died: regions in which something was measured that nobody could be told.
+        ahead_s: by how much the controller's wall clock was ahead of the target's when the load began.
         """
         history, began = self.conducted.history(), self.began()
-        t0_s = datetime.fromisoformat(str(history.summary["started_at"])).timestamp()
+        t0_s = self.t0_s() - ahead_s
         wrong = history.wrongs(recorded=self.recorded(), died=died)
         wrong += twice(arrival for _, arrival in began)
         wrong += ahead_of_plan([at for at, _ in began], self.rate_per_s, t0_s)

@@ -1,7 +1,8 @@
 """The fault matrix: every fault that the fleet has to stand, and what is expected of it.
 
 A test shows one with `@pytest.mark.fault("F5", "for 5 s")`: the row, and which case of it. `make chaos` runs them all
-and prints what was seen; a row without a test is said to have none.
+and prints what was seen; a row without a test is said to have none. Rows with a G are no faults, but what is promised
+of each run's beginning and end.
 """
 
 from __future__ import annotations
@@ -61,4 +62,10 @@ MATRIX: Final = (
     Fault("F31", "two controllers for one run", "the second is refused"),
     Fault("F32", "another version", "a minor is served, a major refused clearly"),
     Fault("F33", "soak of 1,000 agents under random faults", "exact; memory below 1 MB/min; file descriptors flat"),
+    Fault(
+        "G9",
+        "all agents start at once",
+        "each within 20 ms of T0; who knows our clock badly, or is not ready, is named",
+    ),
+    Fault("G10", "a run ends", "within 5 s of its end or a stop, whoever stands still; by 60 s after it in any case"),
 )

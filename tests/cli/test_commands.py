@@ -65,6 +65,7 @@ def test_version_is_told() -> None:
         (("run",), "missing argument"),
         (("run", "x.py", "--fly"), "no such option: --fly"),
         (("run", "x.py", "--wait", "none"), "invalid value for '--wait'"),
+        (("run", "x.py", "--on-lost-agent", "wait"), "'--on-lost-agent': 'wait' is not one of 'continue', 'abort'"),
     ],
 )
 def test_what_the_parser_finds_is_an_error_line_with_a_hint(args: tuple[str, ...], what: str) -> None:

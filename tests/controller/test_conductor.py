@@ -502,6 +502,7 @@ async def test_run_that_nobody_joins_ends_with_the_names_of_the_empty_regions(st
     assert (result.run_dir / "summary.json").exists()
 
 
+@pytest.mark.fault("G9", "an agent that is never ready, by a clock that jumps")
 async def test_agent_that_is_never_ready_is_named(stage: Stage) -> None:
     play = stage()
     a, b = play.pair()

@@ -476,6 +476,7 @@ def test_done_ignores_everything() -> None:
     assert all(step(done, event) == (done, ()) for event in EVENTS)
 
 
+@pytest.mark.fault("G10", "whatever happens, without a clock")
 @pytest.mark.parametrize("duration_ns", [10 * NS_PER_S, None])
 @given(data=st.data())
 @settings(max_examples=200, deadline=None)

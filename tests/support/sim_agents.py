@@ -126,6 +126,8 @@ class SimAgent:
         self.gave_up = False
         """It stopped by itself, since it heard nothing of the controller for longer than its lease."""
         self.is_dead = False
+        self.is_endless = False
+        """It measures on, whoever tells it to stop, and never says its last word."""
         self._swarm, self._keys = swarm, keys
         self._chance = random.Random(f"{swarm.seed}/{agent}")
         self._frozen_until_ns = 0
@@ -276,6 +278,8 @@ class SimAgent:
 
     def _finish(self) -> None:
         """Its deltas say it all: no iteration of theirs is open."""
+        if self.is_endless:
+            return
         assert self._ledger is not None
         self._t0_ns = None
         book = self.books[self._agent.epoch]
