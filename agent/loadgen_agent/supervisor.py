@@ -307,10 +307,15 @@ class Supervisor:
             self._workers.tell(message)
 
     def _leave(self, reason: str) -> None:
-        """The workers keep to it whether anybody hears of it or not: so nobody else can begin what we began."""
+        """The workers keep to it whether anybody hears of it or not: so nobody else can begin what we began.
+
+        Not before the last change that is on its way: changes come in the order of their times, so our share could be
+        another's only from then on, and would be nobody's until then.
+        """
         now_ns = time.perf_counter_ns()
         if self._t0_ns is not None:
-            self._leaves_ns = max(1, now_ns + LEAVE_NS - self._t0_ns)
+            changed_ns = self._workers.changed_ns if self._workers is not None else 0
+            self._leaves_ns = max(1, now_ns + LEAVE_NS - self._t0_ns, changed_ns)
             self._tell_workers(Stop(self._agent.run_id, reason, at_ns=self._leaves_ns))
             self._beat(now_ns)
 

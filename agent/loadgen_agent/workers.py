@@ -144,6 +144,11 @@ class Workers:
         """Number of the last Adjust or Reassign that was heard; 0: none."""
         return len(self._crew.adjusts)
 
+    @property
+    def changed_ns(self) -> int:
+        """From when on all changes hold that were heard, after T0; 0: none."""
+        return max((change.at_ns for change in self._crew.adjusts), default=0)
+
     def begin(self) -> None:
         for worker in range(self._crews.workers):
             self._begin(worker, 0)

@@ -20,6 +20,7 @@ from loadgen.bundle import Bundle, pack_files
 from loadgen.errors import ExitCode, Fault
 from loadgen.measure.loss import NOBODY, Loss
 from loadgen.profiles.stage import Stage as LoadStage
+from loadgen.units import NS_PER_S
 from loadgen.wire.messages import (
     Ack,
     Adjust,
@@ -31,6 +32,7 @@ from loadgen.wire.messages import (
     Heartbeat,
     Hello,
     Ready,
+    Reassign,
     Refused,
     Rejected,
     ReleaseAt,
@@ -489,6 +491,19 @@ async def test_sigterm_stops_hands_over_and_leaves(bundle: Bundle) -> None:
         assert (ending.code, ending.reason) == (ExitCode.PASSED, "SIGTERM")
         assert s.controller.is_complete()
         assert s.controller.of(Fin)[-1].reason == "SIGTERM"
+
+
+@pytest.mark.fault("F25", "an agent that is told to leave while a change is on its way")
+async def test_an_agent_leaves_no_sooner_than_a_change_that_it_has_heard_of_holds(bundle: Bundle) -> None:
+    """What it leaves could be another's only from then on: changes come in the order of their times."""
+    async with stage(bundle) as s:
+        await s.controller.start("steady")
+        await until(lambda: s.controller.taken)
+        s.controller.say(Reassign("r1", 1, 2, 4 * NS_PER_S, (1.0, 1.0)))
+        await until(lambda: any(beat.adjusted == 1 for beat in s.controller.of(Heartbeat)))
+        s.agent.terminate("SIGTERM")
+        await until(lambda: any(beat.leaves_ns for beat in s.controller.of(Heartbeat)))
+        assert {beat.leaves_ns for beat in s.controller.of(Heartbeat)} == {0, 4 * NS_PER_S}
 
 
 async def test_a_kill_waits_for_no_worker(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,8 @@ class Network:
     def unmake(self) -> None:
         for host in self._hosts.values():
             _run("ip", "netns", "del", host.namespace, check=False)
+            for bridge in self.bridges:  # at once, and not when the last process in it is gone
+                _run("ip", "link", "del", f"{bridge}-{host._number}", check=False)
         for bridge in self.bridges:
             _run("ip", "link", "del", bridge, check=False)
 
