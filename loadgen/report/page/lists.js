@@ -56,7 +56,7 @@ export function annex() {
   return {
     element: element("section", { class: "wide annex", id: "annex" }, agents.element, element("div", {}, marks.element, notes)),
     update(history) {
-      agents.fill(history.agents, (one) => [one.id, one.region, one.state, count_text(one.requests), count_text(one.unfit_s), one.missing ?? "", one.note ?? ""]);
+      agents.fill(history.agents, (one) => [one.id, one.region, one.state, count_text(one.requests), unfit_text(one.unfit_s), one.missing ?? "", one.note ?? ""]);
       marks.fill(history.marks, (mark, i) => [String(i + 1), clock_text(mark.at_s), mark.text]);
       const now = JSON.stringify(history.notes);
       if (now !== noted) {
@@ -66,6 +66,11 @@ export function annex() {
       show(notes, history.notes.length > 0);
     },
   };
+}
+
+/** How long it was not fit: seconds, or stretches [from, to) of them. */
+function unfit_text(unfit) {
+  return count_text(Array.isArray(unfit) ? unfit.reduce((all, [from, to]) => all + to - from, 0) : unfit);
 }
 
 function table_box(title, id, heads) {

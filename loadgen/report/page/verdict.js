@@ -25,14 +25,14 @@ export function summary(baseline) {
       say(tested.children[i].querySelector("dt"), name);
       say(tested.children[i].querySelector("dd"), text);
     });
-    const now = JSON.stringify([verdict, run.phase, verdict ? null : headline_of(history)]);
+    const now = JSON.stringify([verdict, run.phase, history.notes, verdict ? null : headline_of(history)]);
     if (now !== shape) {
       shape = now;
       const result = verdict ? verdict.result : run.phase;
       head.replaceChildren(
         element("span", { class: `badge ${kind_of(verdict?.result)}` }, `${SIGNS[verdict?.result] ?? "●"} ${result}`),
         element("h1", {}, verdict ? verdict.headline : headline_of(history)));
-      said.replaceChildren(...(verdict ? parts_of(verdict) : []));
+      said.replaceChildren(...(verdict ? parts_of(verdict) : part_of(["No verdict", history.notes, "notes"])));
     }
     slos.update(history.slos);
   }
@@ -76,7 +76,11 @@ function parts_of(verdict) {
     ["What it does not say", verdict.excludes, "excludes"],
     ["Next", verdict.next, "next"],
     ["Can the figures be trusted?", fit, "fit"],
-  ].filter(([, texts]) => texts?.length).map(([title, texts, kind]) => element("section", { class: kind }, element("h2", {}, title), items("ul", texts)));
+  ].flatMap(part_of);
+}
+
+function part_of([title, texts, kind]) {
+  return texts?.length ? [element("section", { class: kind }, element("h2", {}, title), items("ul", texts))] : [];
 }
 
 function objectives() {
