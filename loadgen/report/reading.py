@@ -125,6 +125,10 @@ class Slo(msgspec.Struct, frozen=True):
     """(limit - observed) / limit: negative where it is broken."""
     budget: float | None = None
     """Share of the error budget that is used; above 1 it is broken."""
+    allowed: float = 0.0
+    """The error budget: the share of what was due that may be bad."""
+    limit_ms: float | None = None
+    """Within which it has to end; None for an error ratio, and in older summaries."""
     window_s: float | None = None
     windows: int = 0
     windows_failed: int = 0
@@ -153,6 +157,7 @@ class Iterations(msgspec.Struct, frozen=True):
     cut_off: int = 0
     errors: int = 0
     skipped: int = 0
+    script_faults: int = 0
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -161,6 +166,9 @@ class Agent(msgspec.Struct, frozen=True):
     complete: bool
     requests: int = 0
     missing: str | None = None
+    unfit_intervals: int = 0
+    """Of its `intervals`."""
+    intervals: int = 0
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -216,6 +224,8 @@ class Summary(msgspec.Struct, frozen=True):
     load: Load = msgspec.field(default_factory=Load)
     pool_limited: PoolLimited = msgspec.field(default_factory=PoolLimited)
     notes: tuple[str, ...] = ()
+    missing_share: float = 0.0
+    """Of the planned load, 0 to 1: what is not in the figures."""
     adjustments: tuple[Adjustment, ...] = ()
     """In the order in which they were asked for."""
 

@@ -17,11 +17,13 @@ from loadgen.report.reading import Agent, Custom, Ends, Figure, Percentiles, Ser
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
 
 __all__ = [
+    "WHY_NO_INTERVAL",
     "Report",
     "Table",
     "final_report",
     "headline",
     "indent",
+    "interval_text",
     "milliseconds",
     "observed_text",
     "region_label",
@@ -174,7 +176,7 @@ def _warmup(summary: Summary) -> Iterator[str]:
         yield f"Warm-up: what was due in the first {format_duration(warmup.cut_s * NS_PER_S)} is not in the tables."
 
 
-_WHY = {
+WHY_NO_INTERVAL = {
     "too short": "the run is too short for how alike neighbouring seconds are, or its load is not steady",
     "too few samples": "too few samples",
     "censored": "too many values are only bounds",
@@ -184,8 +186,8 @@ _WHY = {
 def _no_intervals(summary: Summary) -> Iterator[str]:
     """Why there is not a single interval; elsewhere it stands in the cell."""
     whys = [s.interval for s in _with_intervals(summary)]
-    if whys and all(why in _WHY for why in whys):
-        told = "; ".join(dict.fromkeys(_WHY[why] for why in whys if why is not None))
+    if whys and all(why in WHY_NO_INTERVAL for why in whys):
+        told = "; ".join(dict.fromkeys(WHY_NO_INTERVAL[why] for why in whys if why is not None))
         yield f"No 95 % intervals: {told}."
 
 
@@ -219,7 +221,7 @@ def slo_table(summary: Summary) -> Table:
             _objective(slo, summary),
             slo.verdict,
             observed_text(slo.observed, slo.unit),
-            _interval(slo, summary),
+            interval_text(slo, summary),
             *([budget_text(slo.budget)] if has_budget else []),
             format_count(slo.count),
         )
@@ -237,7 +239,8 @@ def _objective(slo: Slo, summary: Summary) -> str:
     return slo.objective + (f" [{slo.journey}]" if slo.journey and several else "")
 
 
-def _interval(slo: Slo, summary: Summary) -> str:
+def interval_text(slo: Slo, summary: Summary) -> str:
+    """ "41.0 to 47.5 ms", or why there is none, or "-"."""
     if slo.low is not None and slo.high is not None:
         if slo.unit == "ratio" and not isinstance(slo.low, str) and not isinstance(slo.high, str):
             return f"{format_ratio(slo.low)} to {format_ratio(slo.high)}"
@@ -247,7 +250,11 @@ def _interval(slo: Slo, summary: Summary) -> str:
     kind = "request" if slo.request else "step" if slo.step else "journey"
     for s in summary.series:
         names = (s.kind, s.journey, s.outcome, s.region)
-        if names == (kind, slo.journey, "*", slo.region or "*") and slo.step in (None, s.step) and s.interval in _WHY:
+        if (
+            names == (kind, slo.journey, "*", slo.region or "*")
+            and slo.step in (None, s.step)
+            and s.interval in WHY_NO_INTERVAL
+        ):
             return s.interval or PLACEHOLDER
     return PLACEHOLDER
 
@@ -295,7 +302,7 @@ def response_table(summary: Summary) -> Table:
 def interval_table(summary: Summary) -> Table:
     """Percentiles with the ends of their 95 % intervals, or why there is none; without any it is empty."""
     rows = _with_intervals(summary)
-    if all(s.interval in _WHY for s in rows):
+    if all(s.interval in WHY_NO_INTERVAL for s in rows):
         return Table("", (), ())
     shown = ("p50", "p95", "p99")
     found = []
@@ -307,7 +314,11 @@ def interval_table(summary: Summary) -> Table:
     cells = [(name, *(with_ends(*cell) for cell in row)) for name, row in found]
     if max(len(cell) for _, *row in cells for cell in row) > WIDE:  # the percentiles stand in the table above
         cells = [(name, *(with_ends(None, ends) for _, ends in row)) for name, row in found]
-    note = "From " + ", ".join(dict.fromkeys(s.interval for s in rows if s.interval and s.interval not in _WHY)) + "."
+    note = (
+        "From "
+        + ", ".join(dict.fromkeys(s.interval for s in rows if s.interval and s.interval not in WHY_NO_INTERVAL))
+        + "."
+    )
     if len(rows) < sum(s.response_ci_ms is not None for s in _everywhere(summary)):
         note += " Those of steps and requests are in summary.json."
     return Table("95 % intervals of response time, ms", ("", *shown), tuple(cells), note=note)

@@ -26,6 +26,7 @@ from loadgen.dsl.reading.loader import Scenario
 from loadgen.errors import BundleError, Fault, ScenarioError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
+from loadgen.report.story import story_of
 from loadgen.report.tables import final_report
 from loadgen.signing import Signer
 from loadgen.wire.keys import ControllerKeys, load_controller
@@ -57,6 +58,7 @@ from loadgen_controller.planning.scenario import (
     UsersOption,
     load_scenario,
 )
+from loadgen_controller.screen.explained import print_story, story_in
 from loadgen_controller.screen.live import show
 from loadgen_controller.screen.printed import Output, print_report
 from loadgen_controller.screen.watch import Watch
@@ -82,7 +84,9 @@ loadgen run checkout.py --listen 0.0.0.0:5700 --keys keys --allow allow.toml --w
 
 loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token
 
-loadgen run checkout.py --quiet --json result.json"""
+loadgen run checkout.py --quiet --json result.json
+
+loadgen run checkout.py --explain"""
 
 FuseOption = Annotated[
     bool,
@@ -98,6 +102,10 @@ class OnLostAgent(StrEnum):
     ABORT = "abort"
 
 
+ExplainOption = Annotated[
+    bool,
+    typer.Option("--explain", help="Then say in sentences what it means, what it leaves out, and what to do next."),
+]
 LostOption = Annotated[
     OnLostAgent,
     typer.Option(help="When an agent is lost under load: the others take its share, or the load ends (exit code 3)."),
@@ -140,6 +148,7 @@ def main(
     sign_with: SignOption = None,
     error_fuse: FuseOption = True,
     on_lost_agent: LostOption = OnLostAgent.CONTINUE,
+    explain: ExplainOption = False,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
 
@@ -177,7 +186,7 @@ def main(
             seed=secrets.randbelow(2**32),
             allow=placement.allow,
         )
-        return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet)
+        return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet, is_explained=explain)
 
 
 @dataclass(slots=True)
@@ -215,18 +224,24 @@ def run_scenario(
     *,
     json_path: Path | None = None,
     is_quiet: bool = False,
+    is_explained: bool = False,
 ) -> int:
     """The whole of `loadgen run`, from a scenario that was checked to the exit code."""
     order = _order(scenario, placement)
     to_stdout = str(json_path) == "-"
     console = Output(stderr=to_stdout)
     if placement.place is not None:
-        code, summary = order_there(placement.place, order, console, is_quiet=is_quiet)
-        if json_path is not None and summary is not None:
-            _write_json(json_path, summary)
+        code, told = order_there(placement.place, order, console, is_quiet=is_quiet)
+        if is_explained and told is not None:
+            print_story(console, story_of(read(told), targets=tuple(order.spec.targets.values())))
+        if json_path is not None and told is not None:
+            _write_json(json_path, told)
         return code
     result = _run(order, placement, None if is_quiet else console)
-    print_report(console, final_report(read(result.summary), result.run_dir))
+    summary = read(result.summary)
+    print_report(console, final_report(summary, result.run_dir))
+    if is_explained:
+        print_story(console, story_in(result.run_dir, summary))
     if json_path is not None:
         _write_json(json_path, result.summary)
     return result.exit_code

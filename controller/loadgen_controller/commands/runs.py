@@ -17,7 +17,7 @@ from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.api.place import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
 from loadgen_controller.asking import where
-from loadgen_controller.commands.run import Placement, run_scenario
+from loadgen_controller.commands.run import ExplainOption, Placement, run_scenario
 from loadgen_controller.planning.again import earlier_run
 from loadgen_controller.planning.options import Wrongs, parse_endpoint
 from loadgen_controller.planning.scenario import (
@@ -28,6 +28,7 @@ from loadgen_controller.planning.scenario import (
     QuietOption,
     load_scenario,
 )
+from loadgen_controller.screen.explained import print_story, story_in
 from loadgen_controller.screen.printed import Output, print_report, print_table
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -110,16 +111,20 @@ def _rows(paths: list[Path]) -> Iterator[tuple[str, ...]]:
         yield path.name, s.result, took, format_count(s.iterations.started), errors, agents
 
 
-@app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs show last\n\nloadgen runs show 20261124-170312")
+@app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs show last\n\nloadgen runs show 20261124-170312 --explain")
 def show(
     run: RunArgument,
     runs_dir: RunsDir = RUNS,
+    explain: ExplainOption = False,
 ) -> None:
-    """Show the final table of one run again."""
+    """Show the final table of one run again; with --explain in sentences, too: what it means and what it leaves out."""
     path = find_run(run, runs_dir)
     if not (path / "summary.json").exists():
         raise UsageError(f"{path} has no summary", hint="the run is still going on, or was ended by force")
-    print_report(Output(), final_report(read(path / "summary.json"), path))
+    summary, console = read(path / "summary.json"), Output()
+    print_report(console, final_report(summary, path))
+    if explain:
+        print_story(console, story_in(path, summary))
 
 
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs rerun last\n\nloadgen runs rerun 20261124-170312 --quiet")

@@ -1,0 +1,363 @@
+"""A run in sentences: of each result the whole of them, and no number that the summary does not have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadgen.report.reading import Summary, read
+from loadgen.report.story import Story, story_of, targets_of
+from loadgen.report.tables import budget_text, milliseconds
+from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
+from tests.report.test_tables import series, summary
+
+RUN = "20261124-170312-checkout-a1b2"
+P95 = {
+    "objective": "p(95) < 300ms",
+    "journey": "checkout",
+    "observed": 44.2,
+    "unit": "ms",
+    "count": 4000,
+    "low": 41.0,
+    "high": 47.5,
+    "verdict": "passed",
+    "margin": 0.8527,
+    "budget": 0.12,
+    "allowed": 0.05,
+    "limit_ms": 300.0,
+}
+
+
+def told(**changes: Any) -> Story:
+    return story_of(read(summary(**({"slos": [P95]} | changes))), targets=("https://shop.example",))
+
+
+def test_run_that_passed() -> None:
+    made = told(load={"text": "arrivals: hold 200/s for 20s", "open": True})
+
+    assert made.tested == (
+        "checkout.py, plan plan, was run against https://shop.example with the load arrivals: hold 200/s for 20s.",
+        "It was driven by 2 agents from 2 regions: us-east-1 (simulated), eu-west-1 (simulated).",
+        "It took 20.0 s from 2026-11-24T17:03:12.000Z on: 4,000 iterations were due, 4,000 finished;"
+        " 12,000 requests finished, of which 3 errors (0.025 %).",
+    )
+    assert made.headline.startswith("PASSED (exit code 0): 1 of 1 objective held")
+    assert made.why == (
+        "p(95) < 300ms of checkout held: observed was 44.2 ms of 4,000 that were due; 85 % below the limit;"
+        " 12 % of its error budget is used; 95 % interval 41.0 to 47.5 ms.",
+    )
+    assert made.means == (
+        "Under this load the target kept its objective.",
+        "The most frequent failure was http 503 of POST /login in login: 3 of 4,000.",
+        "The slowest request was POST /login in login: p50 12.5 ms, p95 44.2 ms, p99 80.0 ms of 4,000 requests.",
+    )
+    assert made.excludes == (
+        "2 regions are simulated: all 2 agents were on one machine, so the way from there to the target is in no"
+        " figure.",
+        "It is 1 run: how far runs of the same thing differ is not known from it, so it compares with nothing.",
+    )
+    assert made.next == (
+        f"See what failed, with what was sent and answered: loadgen failures {RUN}",
+        f"Run it again, the same arrivals, to see how far it differs: loadgen runs rerun {RUN}",
+        f"Hand it on as one file: loadgen report {RUN} -o report.html",
+    )
+
+
+def test_run_that_failed_says_which_objective_and_by_how_much() -> None:
+    broken = P95 | {"verdict": "failed", "observed": 412.4, "margin": -0.3747, "budget": 2.4, "low": 290.0, "high": 431}
+    windowed = {
+        "objective": "error_ratio(window=1m) < 1%",
+        "verdict": "failed",
+        "observed": 0.12,
+        "unit": "ratio",
+        "count": 1200,
+        "budget": 12.0,
+        "window_s": 60.0,
+        "windows": 541,
+        "windows_failed": 31,
+        "worst_window_s": 412.0,
+    }
+    made = told(
+        result="failed",
+        exit_code=1,
+        reasons=["SLO p(95) < 300ms of checkout failed: observed 412.4 ms of 4,000 that were due"],
+        slos=[broken, windowed],
+        placement="fleet",
+    )
+
+    assert made.why == (
+        "p(95) < 300ms of checkout failed: observed was 412 ms of 4,000 that were due; 37 % above the limit;"
+        " 240 % of its error budget is used; 95 % interval 290 to 431 ms.",
+        "error_ratio(window=1m) < 1% failed: 31 of 541 windows of 1m broke it; in the worst one 12.0 % of 1,200 were"
+        " bad, from 412 s on; 1,200 % of its error budget is used.",
+    )
+    assert made.means[:2] == (
+        "Under this load the target broke 2 of 2 objectives.",
+        "The limit of p(95) < 300ms of checkout lies within its 95 % interval, 290 to 431 ms: a repeat may come to the"
+        " other verdict.",
+    )
+    assert not [text for text in made.excludes if "simulated" in text]
+
+
+def test_percentile_among_failures_is_told_as_such_and_not_as_slowness() -> None:
+    made = told(result="failed", exit_code=1, slos=[P95 | {"verdict": "failed", "observed": "> 300.0", "margin": None}])
+
+    assert (
+        "observed was > 300 ms of 4,000 that were due; that percentile falls among those that did not end ok"
+        in (made.why[0])
+    )
+    assert made.means[0] == "Under this load the target broke its objective."
+
+
+def test_run_that_is_incomplete_names_what_is_missing() -> None:
+    lost = "agent eu: no data from 4 s to 14 s: killed"
+    made = told(
+        result="incomplete",
+        exit_code=3,
+        reasons=[lost, "SLO p(95) < 300ms of checkout is inconclusive: data are missing"],
+        slos=[P95 | {"verdict": "inconclusive", "reason": "data are missing", "margin": None, "budget": None}],
+        agents=[
+            {"id": "us", "region": "us-east-1", "complete": True},
+            {"id": "eu", "region": "eu-west-1", "complete": False, "missing": lost},
+        ],
+        missing_share=0.25,
+        placement="fleet",
+    )
+
+    assert made.why == (
+        "p(95) < 300ms of checkout is inconclusive: data are missing; observed was 44.2 ms of 4,000.",
+        "Agent eu: no data from 4 s to 14 s: killed.",
+    )
+    assert made.means[0] == "This is neither passed nor failed: 25.0 % of the planned load is not in the figures."
+    assert made.excludes[:2] == (
+        "What 1 of 2 agents had measured and not handed over is missing, 25.0 % of the planned load.",
+        "Agent eu: no data from 4 s to 14 s: killed.",
+    )
+    assert f"Run it again, to its end: loadgen runs rerun {RUN}" in made.next
+
+
+UNFIT = "agent us was unfit to measure in 4 of 6 intervals (66.7 %, 1 s to 5 s): loop lag p99 14 ms"
+ADVICE = "add 2 agents in us-east-1"
+
+
+def test_run_that_is_invalid_judges_nothing_and_gives_the_advice() -> None:
+    made = told(
+        result="invalid",
+        exit_code=4,
+        reasons=[UNFIT],
+        validity={"verdict": "invalid", "reasons": [UNFIT], "advice": [ADVICE]},
+        agents=[{"id": "us", "region": "us-east-1", "complete": True, "unfit_intervals": 4, "intervals": 6}],
+    )
+
+    assert made.why[1:] == (f"{UNFIT[0].upper()}{UNFIT[1:]}.",)
+    assert made.means[0].startswith("The generator was not fit to measure")
+    assert not [text for text in made.means if "slowest" in text]
+    assert "Agent us was not fit to measure in 4 of 6 intervals, and they are in the figures." in made.excludes
+    assert f"Add 2 agents in us-east-1, then: loadgen runs rerun {RUN}" in made.next
+
+
+def test_run_that_is_suspect_says_so_beside_its_verdict() -> None:
+    made = told(validity={"verdict": "suspect", "reasons": [UNFIT], "advice": []})
+
+    assert made.means[:2] == (
+        "Under this load the target kept its objective.",
+        "The generator may not have been fit to measure all of the time: response times may be longer than the"
+        " target's.",
+    )
+
+
+def test_run_that_was_interrupted_is_told_up_to_then() -> None:
+    made = told(result="interrupted", exit_code=130, reasons=["interrupted by Ctrl-C"], duration_s=12.0)
+
+    assert made.why[1:] == ("Interrupted by Ctrl-C.",)
+    assert made.means[0] == "It was ended after 12.0 s; the figures are of what was measured until then."
+
+
+def test_run_that_never_began_has_no_figures_and_says_nothing_of_the_target() -> None:
+    made = told(
+        result="error",
+        exit_code=5,
+        reasons=["no agent came"],
+        requests={"started": 0, "finished": 0, "errors": 0},
+        iterations={"due": 0, "started": 0, "finished": 0, "missed": 0, "cut_off": 0},
+        slos=[],
+        series=[],
+        agents=[],
+        duration_s=0.0,
+    )
+
+    assert made.tested == ("checkout.py, plan plan, was run against https://shop.example.",)
+    assert made.why == ("No agent came.",)
+    assert made.means == ("It ended by an error, which says nothing of the target.",)
+    assert made.excludes == ()
+    assert made.next[0] == "Try each journey once: loadgen check checkout.py"
+
+
+def test_run_without_objectives_claims_none() -> None:
+    made = told(slos=[])
+
+    assert made.why == ()
+    assert made.means[0].startswith("No objective was set")
+    assert "Set slos=[...] in the plan, then: loadgen run checkout.py" in made.next
+
+
+def test_all_that_the_verdict_leaves_out_is_said_with_counts() -> None:
+    made = told(
+        load={"text": "users: hold 64 for 10s", "open": False},
+        warmup={"cut_s": 30.0, "how": "found", "why": "x", "series": [series("journey", None, None, count=600)]},
+        pool_limited={"requests": 300, "share": 0.025, "add_users": True},
+        iterations={"due": 9, "started": 9, "finished": 9, "missed": 0, "cut_off": 0, "skipped": 4, "script_faults": 2},
+        series=[series("journey", None, None, interval="too few samples")],
+        slos=[P95 | {"low": None, "high": None}],
+        adjustments=[{"at_s": 1.0, "kind": "scale", "text": "scaled by 1.5"}],
+    )
+
+    assert made.excludes[1:-1] == (
+        "The load is closed: its rate followed the target, so a slow target was asked less, and waits before it are not"
+        " measured.",
+        "The first 30.0 s, 600 iterations, are warm-up, and in no objective; that was found after the run.",
+        "p(95) < 300ms of checkout has no 95 % interval, of 4,000: too few samples.",
+        "300 requests (2.50 %) came from iterations that had waited for a free user: their times are not the target's"
+        " alone.",
+        "2 iterations ended by a fault of the scenario, and are in no objective.",
+        "4 iterations skipped themselves, and are in no objective.",
+        "The load was changed 1 time while it ran: it is not the one that was planned.",
+    )
+    assert "Raise max_users in the plan, then: loadgen run checkout.py" in made.next
+
+
+def test_an_objective_that_nearly_used_its_budget_is_named() -> None:
+    made = told(slos=[P95 | {"budget": 0.93}])
+
+    assert "p(95) < 300ms of checkout held with 93 % of its error budget used." in made.means
+
+
+def test_targets_come_from_the_manifest_the_default_first() -> None:
+    spec = {"target": "https://a", "targets": {"": "https://a", "login": "https://b"}}
+    assert targets_of({"spec": spec}) == ("https://a", "https://b")
+    assert targets_of({}) == targets_of({"spec": None}) == ()
+
+
+@pytest.mark.parametrize("name", ["20261124-browse-format-1", "20261125-phases-format-1"])
+def test_older_summaries_are_told(name: str) -> None:
+    found = read(Path(__file__).parents[1] / "data" / "runs" / name / "summary.json")
+    assert_only_known_numbers(found)
+
+
+# -- no number that is not in the summary ---------------------------------------------------------------
+
+NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+
+
+def leaves(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from leaves(one)
+    elif isinstance(value, list | tuple):
+        yield len(value)
+        for one in value:
+            yield from leaves(one)
+    else:
+        yield value
+
+
+def numbers_of(found: Summary) -> set[str]:
+    """Every number of the summary in each of the ways in which numbers are written; how many of a thing there are; and
+    the share of requests that were errors."""
+    known = {"95"}  # of "95 % interval"
+    texts = ["p50 p95 p99"]
+    plain = msgspec.to_builtins(found)
+    verdicts = [slo.verdict for slo in found.slos]
+    counted = [
+        *map(verdicts.count, ("passed", "failed")),
+        len({agent.region for agent in found.agents}),
+        sum(not agent.complete for agent in found.agents),
+        max(0, len(found.reasons) - 1),
+    ]
+    share = found.requests.errors / found.requests.finished if found.requests.finished else 0
+    for leaf in (*leaves(plain), *counted, share):
+        if isinstance(leaf, str):
+            texts.append(leaf)
+            texts.append(milliseconds(leaf))
+        elif isinstance(leaf, int | float):
+            near = abs(leaf)
+            texts += [format_count(round(near)), milliseconds(near), format_ratio(near), f"{near * 100:.0f}"]
+            texts += [budget_text(near), format_duration(near * NS_PER_S), f"{near:,.0f}"]
+    return known | {number for text in texts for number in NUMBER.findall(text)}
+
+
+def assert_only_known_numbers(found: Summary) -> None:
+    made = story_of(found)
+    known = numbers_of(found)
+    for sentence in (*made.tested, *made.why, *made.means, *made.excludes, *made.next):
+        strange = [number for number in NUMBER.findall(sentence) if number not in known]
+        assert not strange, (sentence, strange)
+
+
+COUNTS = st.integers(0, 10**7)
+SHARES = st.floats(0, 30)
+FIGURES = st.one_of(st.none(), st.floats(0.001, 1e6), st.floats(1, 1e6).map(lambda ms: f"> {ms:.1f}"))
+VERDICTS = st.sampled_from(["passed", "failed", "inconclusive"])
+SLOS = st.fixed_dictionaries(
+    {
+        "objective": st.sampled_from(["p(95) < 300ms", "error_ratio() < 0.1%"]),
+        "journey": st.sampled_from([None, "checkout"]),
+        "verdict": VERDICTS,
+        "observed": FIGURES,
+        "unit": st.sampled_from(["ms", "ratio"]),
+        "count": COUNTS,
+        "low": FIGURES,
+        "high": FIGURES,
+        "margin": st.one_of(st.none(), st.floats(-50, 1)),
+        "budget": st.one_of(st.none(), SHARES),
+        "limit_ms": st.one_of(st.none(), st.just(300.0)),
+        "window_s": st.one_of(st.none(), st.floats(1, 7200)),
+        "windows": COUNTS,
+        "windows_failed": COUNTS,
+        "worst_window_s": st.one_of(st.none(), st.floats(0, 1e5)),
+        "reason": st.just(""),
+    }
+)
+AGENTS = st.fixed_dictionaries(
+    {
+        "id": st.sampled_from(["a", "b-7"]),
+        "region": st.sampled_from(["eu", "us-1"]),
+        "complete": st.booleans(),
+        "unfit_intervals": COUNTS,
+        "intervals": COUNTS,
+    }
+)
+RESULTS = st.sampled_from(["passed", "failed", "incomplete", "invalid", "interrupted", "error"])
+SUMMARIES = st.fixed_dictionaries(
+    {
+        "result": RESULTS,
+        "exit_code": st.integers(0, 130),
+        "duration_s": st.floats(0, 1e5),
+        "requests": st.fixed_dictionaries({"started": COUNTS, "finished": COUNTS, "errors": COUNTS}),
+        "iterations": st.fixed_dictionaries(
+            {"due": COUNTS, "finished": COUNTS, "errors": COUNTS, "skipped": COUNTS, "script_faults": COUNTS}
+        ),
+        "slos": st.lists(SLOS, max_size=4),
+        "agents": st.lists(AGENTS, max_size=4),
+        "missing_share": st.floats(0, 1),
+        "placement": st.sampled_from(["embedded", "fleet"]),
+        "load": st.fixed_dictionaries({"text": st.just("hold 200/s"), "open": st.booleans()}),
+        "pool_limited": st.fixed_dictionaries(
+            {"requests": COUNTS, "share": st.floats(0, 1), "add_users": st.booleans()}
+        ),
+        "warmup": st.one_of(st.none(), st.fixed_dictionaries({"cut_s": st.floats(0, 1e4)})),
+    }
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SUMMARIES)
+def test_no_sentence_has_a_number_that_is_not_in_the_summary(changes: dict[str, Any]) -> None:
+    assert_only_known_numbers(read(summary(**changes)))
