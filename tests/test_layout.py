@@ -27,6 +27,9 @@ IMPORTERS = {
     "httpx": {"loadgen/clients/"},
     "brotli": {"loadgen/clients/decoding.py"},
     "zstandard": {"loadgen/clients/decoding.py", "loadgen/measure/framing.py", "loadgen/wire/codec.py"},
+    "pyarrow": {"loadgen/report/exports/parquet.py"},
+    "boto3": {"loadgen/aws/s3.py"},
+    "botocore": {"loadgen/aws/s3.py"},
     "typer": {"controller/loadgen_controller/"},
     "rich": {"controller/loadgen_controller/"},
     "uvloop": {

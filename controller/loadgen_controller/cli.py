@@ -38,6 +38,7 @@ from loadgen_controller.commands import (
     target,
     watch,
 )
+from loadgen_controller.commands import report as report_command
 
 __all__ = ["app", "main"]
 
@@ -49,6 +50,7 @@ ORDER = (
     "target",
     "runs",
     "failures",
+    "report",
     "pause",
     "resume",
     "scale",
@@ -192,6 +194,7 @@ COMMANDS = (
     ("Run", new),
     ("Run", target),
     ("Look", failures),
+    ("Look", report_command),
     ("Fleet", pause),
     ("Fleet", resume),
     ("Fleet", scale),

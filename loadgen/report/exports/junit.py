@@ -1,0 +1,92 @@
+"""A run as JUnit XML, for the test page of a CI: one test case an objective, and what the verdict needs beside them.
+
+The case `run` is the exit code: it fails whenever that is not 0, so a run that did
+not pass is never shown as green. Objectives that are inconclusive are skipped.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from loadgen.report.reading import Slo, Summary
+from loadgen.report.story import Story
+
+__all__ = ["junit"]
+
+_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 has no way to write."""
+
+
+def junit(summary: Summary, story: Story) -> bytes:
+    """The document, UTF-8. story: of the same summary; its sentences are the messages."""
+    cases = [_run(summary, story), _validity(summary), _completeness(summary)]
+    cases += [_objective(slo, text) for slo, text in zip(summary.slos, story.why, strict=False)]
+    kinds = [child.tag for case in cases for child in case]
+    counts = {
+        "tests": str(len(cases)),
+        "failures": str(kinds.count("failure")),
+        "errors": str(kinds.count("error")),
+        "skipped": str(kinds.count("skipped")),
+        "time": f"{summary.duration_s:.3f}",
+    }
+    root = Element("testsuites", _clean({"name": "loadgen", **counts}))
+    about = {"name": f"{summary.scenario} {summary.plan}".strip(), "timestamp": summary.started_at.removesuffix("Z")}
+    suite = SubElement(root, "testsuite", _clean(about | counts))
+    properties = SubElement(suite, "properties")
+    for name, value in {"run": summary.run_id, "result": summary.result, "load": summary.load.text}.items():
+        SubElement(properties, "property", _clean({"name": name, "value": value}))
+    for case in cases:
+        case.attrib |= _clean({"classname": f"loadgen.{summary.scenario}.{summary.plan}"})
+        suite.append(case)
+    SubElement(suite, "system-out").text = _NOT_XML.sub("\ufffd", "\n".join((story.headline, *story.excludes)))
+    body: bytes = tostring(root, encoding="utf-8")
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + body + b"\n"
+
+
+def _run(summary: Summary, story: Story) -> Element:
+    case = _case("run", time_s=summary.duration_s)
+    if summary.exit_code:
+        _says(case, "error" if summary.result == "error" else "failure", story.headline, summary.reasons)
+    return case
+
+
+def _validity(summary: Summary) -> Element:
+    case = _case("the generator was fit to measure")
+    verdict, reasons = summary.validity.verdict, summary.validity.reasons
+    if verdict == "invalid":
+        _says(case, "failure", "the generator was not fit to measure", reasons)
+    elif verdict != "valid":
+        _says(case, "skipped", f"the generator may not have been fit to measure ({verdict})", reasons)
+    return case
+
+
+def _completeness(summary: Summary) -> Element:
+    case = _case("the data are complete")
+    lost = [agent for agent in summary.agents if not agent.complete]
+    if lost:
+        texts = tuple(agent.missing or f"agent {agent.id} is not complete" for agent in lost)
+        _says(case, "failure", f"{len(lost)} of {len(summary.agents)} agents are not complete", texts)
+    return case
+
+
+def _objective(slo: Slo, text: str) -> Element:
+    case = _case(slo.objective + (f" of {slo.journey}" if slo.journey else ""))
+    if slo.verdict == "passed":
+        SubElement(case, "system-out").text = _NOT_XML.sub("\ufffd", text)
+    else:
+        _says(case, "failure" if slo.verdict == "failed" else "skipped", text)
+    return case
+
+
+def _case(name: str, time_s: float = 0.0) -> Element:
+    return Element("testcase", _clean({"name": name, "time": f"{time_s:.3f}"}))
+
+
+def _says(case: Element, tag: str, message: str, more: tuple[str, ...] = ()) -> None:
+    SubElement(case, tag, _clean({"message": message})).text = _NOT_XML.sub("\ufffd", "\n".join(more)) or None
+
+
+def _clean(attributes: dict[str, str]) -> dict[str, str]:
+    return {name: _NOT_XML.sub("\ufffd", value) for name, value in attributes.items()}

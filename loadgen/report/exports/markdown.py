@@ -1,0 +1,79 @@
+"""A run as Markdown, for a comment on a pull request: verdict, objectives, what it means; the rest is folded away.
+
+Names come from scenarios and targets: nothing in them becomes markup, a link, or a
+mention of somebody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from loadgen.report.reading import Summary
+from loadgen.report.story import Story
+from loadgen.report.tables import Table, error_table, response_table, slo_table
+
+__all__ = ["markdown"]
+
+SIGNS: Final = {"passed": "✅", "failed": "❌", "invalid": "⚠️", "incomplete": "⚠️", "interrupted": "⚠️", "error": "❌"}
+MOST_ROWS: Final = 30
+"""Of a table: a comment has an end."""
+_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#|~])")
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
+
+
+def markdown(summary: Summary, story: Story) -> str:
+    """The comment, ending with a newline. story: of the same summary."""
+    return "\n".join(_lines(summary, story)) + "\n"
+
+
+def _lines(summary: Summary, story: Story) -> Iterator[str]:
+    yield f"### {SIGNS.get(summary.result, '⚠️')} {text(story.headline)}"
+    yield ""
+    yield from map(text, story.tested)
+    yield from _table(slo_table(summary))
+    yield from _list("What it means", story.means)
+    yield from _list("What it does not say", story.excludes)
+    yield from _list("Why", story.why[len(summary.slos) :])
+    for table in (response_table(summary), error_table(summary)):
+        if table.rows:
+            yield from ("", f"<details><summary>{text(table.title)}</summary>")
+            yield from _table(table)
+            yield from ("", "</details>")
+    yield from ("", f"Run `{re.sub('[^A-Za-z0-9._-]', '', summary.run_id)}`")
+
+
+def _table(table: Table) -> Iterator[str]:
+    if not table.rows:
+        return
+    marks = ["---" if n < table.words else "---:" for n in range(len(table.columns))]
+    yield ""
+    yield _row(map(text, table.columns))
+    yield _row(marks)
+    for row in table.rows[:MOST_ROWS]:
+        yield _row(_cell(cell) for cell in row)
+    if more := max(0, len(table.rows) - MOST_ROWS):
+        yield from ("", f"{more} more are in summary.json.")
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(cell: str) -> str:
+    """A row's name keeps its depth."""
+    inner = cell.lstrip(" ")
+    return "&nbsp;" * (len(cell) - len(inner)) + text(inner)
+
+
+def _list(title: str, sentences: Sequence[str]) -> Iterator[str]:
+    if sentences:
+        yield from ("", f"**{title}**", "")
+        yield from (f"- {text(sentence)}" for sentence in sentences)
+
+
+def text(raw: str) -> str:
+    """As it is, whatever is in it; in one line."""
+    line = " ".join(raw.split())
+    return _MARKUP.sub(r"\\\1", re.sub("[&<>@]", lambda m: _ENTITIES[m[0]], line))

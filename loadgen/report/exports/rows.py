@@ -1,0 +1,104 @@
+"""The two tables of a run that are exported: its series over the whole run, and series by window.
+
+What is only known to be greater than something is `inf`; how much of it that is,
+`censored` says. Nothing is NaN: where there is no value there is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from math import inf, isnan
+
+from loadgen.report.opened import WindowRow
+from loadgen.report.reading import Figure, Percentiles, Series, Summary
+
+__all__ = ["SeriesRow", "Value", "cells", "columns", "series_rows"]
+
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """One row of figures of the whole run after its warm-up. Times in ms; `region` and `outcome` "*": of all.
+
+    p95_low_ms, p95_high_ms: the 95 % interval of p95, and so on; None where there is none.
+    """
+
+    kind: str
+    journey: str
+    step: str
+    request: str
+    outcome: str
+    region: str
+    count: int
+    censored: int
+    mean_ms: float | None
+    p50_ms: float | None
+    p90_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    p99_9_ms: float | None
+    max_ms: float | None
+    p50_low_ms: float | None
+    p50_high_ms: float | None
+    p95_low_ms: float | None
+    p95_high_ms: float | None
+    p99_low_ms: float | None
+    p99_high_ms: float | None
+    service_p50_ms: float | None
+    service_p95_ms: float | None
+    service_p99_ms: float | None
+
+
+def series_rows(summary: Summary) -> Iterator[SeriesRow]:
+    """All rows of the summary, in its order."""
+    for s in summary.series:
+        at, service = s.response_ms or Percentiles(), s.service_ms or Percentiles()
+        yield SeriesRow(
+            s.kind,
+            s.journey,
+            s.step or "",
+            s.request or "",
+            s.outcome,
+            s.region,
+            s.count,
+            s.censored,
+            _number(at.mean),
+            _number(at.p50),
+            _number(at.p90),
+            _number(at.p95),
+            _number(at.p99),
+            _number(at.p99_9),
+            _number(at.max),
+            *_ends(s, "p50"),
+            *_ends(s, "p95"),
+            *_ends(s, "p99"),
+            service_p50_ms=_number(service.p50),
+            service_p95_ms=_number(service.p95),
+            service_p99_ms=_number(service.p99),
+        )
+
+
+def columns(row: type[SeriesRow] | type[WindowRow]) -> list[tuple[str, type]]:
+    """(name, type) of each: str, int, float or bool."""
+    plain = {"str": str, "int": int, "bool": bool}
+    return [(field.name, plain.get(str(field.type), float)) for field in fields(row)]
+
+
+def cells(rows: Iterable[SeriesRow | WindowRow]) -> Iterator[list[Value]]:
+    """The values of each row, in the order of its columns."""
+    names: list[str] = []
+    for row in rows:
+        names = names or [field.name for field in fields(row)]
+        values = [getattr(row, name) for name in names]
+        yield [None if isinstance(value, float) and isnan(value) else value for value in values]
+
+
+def _number(figure: Figure) -> float | None:
+    return inf if isinstance(figure, str) else figure
+
+
+def _ends(s: Series, quantile: str) -> tuple[float | None, float | None]:
+    ends = (s.response_ci_ms or {}).get(quantile)
+    return (None, None) if ends is None or isinstance(ends, str) else ends

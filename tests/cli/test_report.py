@@ -1,0 +1,248 @@
+"""`loadgen report`: every format from a folder, also where it is cut off, killed, of another version, or not whole."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loadgen.measure.rundir import RunDir
+from loadgen_controller import cli
+
+OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
+PHASES = OLD.with_name("20261125-phases-format-1")
+RUN = "20261124-210823-browse-1ba6"
+FORMATS = ("html", "json", "csv", "parquet", "junit", "markdown")
+OF_THE_LOG = ("html", "json")
+OF_THE_SUMMARY = ("csv", "parquet", "junit", "markdown")
+
+
+def loadgen(*args: str | Path) -> Result:
+    return CliRunner().invoke(cli.app, [str(a) for a in args], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(OLD, Path("runs") / RUN))
+
+
+def held(page: bytes, name: str = "history") -> dict[str, Any]:
+    """The document in the page."""
+    found = re.search(rb'id="%s">([^<]+)<' % name.encode(), page)
+    assert found is not None
+    made: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(found[1])))
+    return made
+
+
+def assert_no_rest(folder: Path) -> None:
+    assert not [path.name for path in folder.iterdir() if path.name.endswith(".part")]
+
+
+# -- what is written, and where ---------------------------------------------------------------------
+
+
+def test_page_goes_into_the_folder_of_the_run_and_carries_its_story(run: Path) -> None:
+    result = loadgen("report", "last")
+
+    assert (result.exit_code, result.stderr) == (0, f"wrote {run / 'report.html'}\n")
+    verdict = held((run / "report.html").read_bytes())["verdict"]
+    assert verdict["result"] == "failed"
+    assert "Under this load the target broke its objective." in verdict["sentences"]
+    assert f"See what failed, with what was sent and answered: loadgen failures {RUN}" in verdict["next"]
+    assert verdict["excludes"]
+    assert_no_rest(run)
+
+
+def test_second_run_is_drawn_behind_the_first(run: Path) -> None:
+    shutil.copytree(PHASES, "runs/20261125-014142-phases-fab5")
+    result = loadgen("report", "20261124", "20261125", "-o", "both.html")
+
+    assert result.exit_code == 0, result.stderr
+    page = Path("both.html").read_bytes()
+    assert held(page)["run"]["id"] == RUN
+    assert held(page, "baseline")["run"]["id"] == "20261125-014142-phases-fab5"
+
+
+def test_format_follows_from_the_name_of_the_file(run: Path) -> None:
+    for name in ("a.json", "a.csv", "a.parquet", "a.xml", "a.md"):
+        assert loadgen("report", "last", "-o", name).exit_code == 0
+    assert json.loads(Path("a.json").read_text())["run"]["id"] == RUN
+    assert Path("a.csv").read_text().startswith("kind,journey,")
+    assert Path("a.parquet").read_bytes()[:4] == b"PAR1"
+    assert ElementTree.parse("a.xml").getroot().tag == "testsuites"
+    assert Path("a.md").read_text().startswith("### ❌ FAILED")
+
+
+def test_what_is_not_html_goes_to_stdout_and_nothing_else_does(run: Path) -> None:
+    assert json.loads(loadgen("report", "last", "--format", "json").stdout)["run"]["id"] == RUN
+    lines = loadgen("report", "last", "--format", "csv", "--table", "windows", "--split", "regions", "-o", "-").stdout
+    assert len({line.split(",")[9] for line in lines.splitlines()[1:]}) == 2
+
+
+def test_longer_windows_hold_the_same_counts(run: Path) -> None:
+    def total(*more: str) -> int:
+        lines = loadgen("report", "last", "--format", "csv", "--table", "windows", *more).stdout.splitlines()
+        at = lines[0].split(",").index("count")
+        return sum(int(line.split(",")[at]) for line in lines[1:])
+
+    assert total() == total("--window", "2s") == total("--split", "outcomes") > 0
+
+
+def test_all_that_is_wrong_is_said_at_once(run: Path) -> None:
+    result = loadgen("report", "none", "nor", "-o", "no/such/a.foo", "--window", "long", "--split", "regions")
+
+    assert result.exit_code == 2
+    for what in (
+        "as what? say --format",
+        '--window: "long" is no duration',
+        "--window and --split are for windows",
+        "-o: there is no folder no/such",
+        "no run none in runs",
+        "no run nor in runs",
+    ):
+        assert what in result.stderr
+    assert "two runs are drawn in html" in loadgen("report", "last", "last", "--format", "csv").stderr
+    assert (
+        "are for csv and parquet, not for junit"
+        in loadgen("report", "last", "--format", "junit", "--table", "series").stderr
+    )
+
+
+def test_file_that_cannot_be_written_leaves_what_was_there(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken.json").mkdir()
+    result = loadgen("report", "last", "-o", "taken.json")
+
+    assert (result.exit_code, "cannot write taken.json" in result.stderr) == (5, True)
+    assert_no_rest(tmp_path)
+
+
+def test_window_of_no_length_leaves_no_file(run: Path, tmp_path: Path) -> None:
+    result = loadgen("report", "last", "-o", "a.csv", "--table", "windows", "--window", "0s")
+
+    assert (result.exit_code, "has no length" in result.stderr) == (2, True)
+    assert not Path("a.csv").exists()
+    assert_no_rest(tmp_path)
+
+
+# -- folders that are not whole ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_older_format_is_written(run: Path, format_: str) -> None:
+    assert loadgen("report", RUN, "--format", format_, "-o", "out").exit_code == 0
+    assert Path("out").stat().st_size > 100
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_newer_format_is_refused_with_the_reason(run: Path, format_: str) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"format": 99}))
+    result = loadgen("report", RUN, "--format", format_, "-o", "out")
+
+    assert result.exit_code == 5
+    assert "it has format 99, and this loadgen knows up to 1" in result.stderr
+    assert "a newer one" in result.stderr
+    assert not Path("out").exists()
+
+
+@pytest.fixture
+def going(run: Path) -> Iterator[Path]:
+    """The run as somebody still writes it."""
+    (run / "summary.json").unlink()
+    folder = RunDir.open(run, writable=True)
+    yield run
+    folder.close()
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_run_that_goes_on_is_told_as_far_as_it_is_or_it_is_said_why_not(going: Path, format_: str) -> None:
+    result = loadgen("report", RUN, "--format", format_, "-o", "out")
+
+    assert "still going on" in result.stderr
+    assert result.exit_code == (0 if format_ in OF_THE_LOG else 2)
+    assert Path("out").exists() == (format_ in OF_THE_LOG)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_run_that_was_killed_is_told_up_to_its_last_whole_record(run: Path, format_: str) -> None:
+    (run / "summary.json").unlink()
+    log = (run / "deltas.log").read_bytes()
+    (run / "deltas.log").write_bytes(log[: len(log) // 2])
+    result = loadgen("report", RUN, "--format", format_, "-o", "out")
+
+    assert "ended by force" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.exit_code == (0 if format_ in OF_THE_LOG else 2)
+    if format_ == "json":
+        document = json.loads(Path("out").read_text())
+        assert document["verdict"] is None
+        assert 0 < sum(document["slots"]["finished"]) < 60
+    windows = loadgen("report", RUN, "--format", "csv", "--table", "windows")
+    assert (windows.exit_code, len(windows.stdout.splitlines()) > 3) == (0, True)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_log_that_is_gone_costs_what_is_made_of_it(run: Path, format_: str) -> None:
+    (run / "deltas.log").unlink()
+    result = loadgen("report", RUN, "--format", format_, "-o", "out")
+
+    assert result.exit_code == (5 if format_ in OF_THE_LOG else 0)
+    if format_ in OF_THE_LOG:
+        assert f"cannot open {run / 'deltas.log'}: No such file" in result.stderr
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("torn", ["", "{", '{"format": 1}', "\xff"])
+def test_summary_that_is_torn_is_named(run: Path, format_: str, torn: str) -> None:
+    (run / "summary.json").write_text(torn, encoding="latin-1")
+    result = loadgen("report", RUN, "--format", format_, "-o", "out")
+
+    assert (result.exit_code, "cannot read" in result.stderr, "summary.json" in result.stderr) == (5, True, True)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("name", ["bundle.tar", "events.jsonl", "histograms.hlog"])
+def test_files_that_it_does_not_need_may_be_gone(run: Path, name: str) -> None:
+    (run / name).unlink()
+    for format_ in FORMATS:
+        assert loadgen("report", RUN, "--format", format_, "-o", "out").exit_code == 0
+
+
+@pytest.mark.parametrize("manifest", [None, "", "{", "[]"])
+def test_folder_without_a_sound_manifest_is_no_run_or_is_named(run: Path, manifest: str | None) -> None:
+    if manifest is None:
+        (run / "manifest.json").unlink()
+    else:
+        (run / "manifest.json").write_text(manifest)
+    result = loadgen("report", RUN, "--format", "json", "-o", "out")
+
+    assert result.exit_code == (2 if manifest is None else 5)
+    assert ("no run" if manifest is None else "manifest.json") in result.stderr
+
+
+def test_empty_folder_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "20261124-nothing").mkdir(parents=True)
+    result = loadgen("report", "last")
+    assert (result.exit_code, "no run last in runs" in result.stderr) == (2, True)
+
+
+def test_explain_says_it_below_the_tables(run: Path) -> None:
+    result = loadgen("runs", "show", "last", "--explain")
+
+    assert result.exit_code == 0
+    titles = ["What was tested", "The verdict", "What it means", "What it does not say", "Next"]
+    places = [result.output.index(f"\n{title}\n") for title in titles]
+    assert places == sorted(places)
+    assert f"loadgen failures {RUN}\n" in result.output
+    assert "What it means" not in loadgen("runs", "show", "last").output
