@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.report import Section, spread
 from loadgen.engine.recorder import Recorder
-from loadgen.measure.cells import add_parts, encode_cell
+from loadgen.measure.cells import cell_of, encode_cell
 from loadgen.measure.checkpoint import freeze
 from loadgen.measure.delta import Delta
 from loadgen.measure.merge import Accepted, Merge
@@ -19,19 +19,20 @@ from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 
 P = ParamSpec("P")
-NAMES, REQUESTS = 20, 100
+NAMES, REQUESTS, AT_ONCE = 20, 100, 20
 HOW = """\
 {agents} agents in three regions, each with {names} request names (response and service time) and {requests} requests \
 of each name a second, log-normal around 9 ms; {seconds} s of them, in this process, CPU time of it. *decode*: from \
-the bytes on the wire to a delta; *accept*: `Merge.accept`, the agent's first delta (which brings its series) apart; \
-*sum*: the parts of the accepted deltas added up by interval and packed, for the end of the run, by a thread; \
+the bytes on the wire to a delta; *accept*: `Merge.accept_all`, {at_once} at a time, the agents' first deltas (which \
+bring their series) apart; *sum*: what a second's sum costs more, that it is added to those of the run, and packed for \
+its end (by a thread); \
 *checkpoint*: all of the merge as bytes, on the loop, every 5,000 deltas; *percentiles*: p50, p90, p95, p99 of each \
 name over all regions, once a second. Journal, sockets and encryption are not in it."""
 
 
 def measure(*, agents: int = 100, seconds: int = 10) -> Section:
     merge = Merge()
-    merge.parts = []
+    merge.kept = []
     first: list[float] = []
     later: list[float] = []
     unpacked: list[float] = []
@@ -58,7 +59,7 @@ def measure(*, agents: int = 100, seconds: int = 10) -> Section:
     busy = (sorted(unpacked)[len(unpacked) // 2] + sorted(later)[len(later) // 2]) * agents / 1e6
     return Section(
         "Adding up a fleet",
-        HOW.format(agents=agents, names=NAMES, requests=REQUESTS, seconds=seconds),
+        HOW.format(agents=agents, names=NAMES, requests=REQUESTS, seconds=seconds, at_once=AT_ONCE),
         ["", "CPU µs: least", "median"],
         rows,
         f"{agents} agents a second: {busy:.1%} of a core for decode and accept.",
@@ -88,14 +89,17 @@ def _decode(packed: Sequence[bytes], into: list[Delta]) -> None:
 
 
 def _accept(merge: Merge, deltas: Sequence[Delta]) -> None:
-    for n, delta in enumerate(deltas):
-        assert merge.accept(f"region-{n % 3}", delta) is Accepted.MERGED
+    for first in range(0, len(deltas), AT_ONCE):
+        some = [(f"region-{n % 3}", delta) for n, delta in enumerate(deltas[first : first + AT_ONCE])]
+        assert set(merge.accept_all(some)) == {Accepted.MERGED}
 
 
 def _sum(merge: Merge) -> None:
-    for cell in add_parts(merge.parts or ()):
-        encode_cell(cell)
-    merge.parts = []
+    merge.close()
+    for one in merge.kept or ():
+        encode_cell(cell_of(one))
+        one.is_free = True
+    merge.kept = []
 
 
 def _freeze(merge: Merge) -> None:

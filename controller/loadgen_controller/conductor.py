@@ -178,7 +178,7 @@ class Conductor:
         if restored is None:
             self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
             self._merge, self._books = Merge(order.spec.interval_ns), Books(self._folder.run_id)
-            self._merge.parts = []
+            self._merge.kept = []
         else:
             self._created_at, self._started_at = restored.created_at, restored.started_at
             self._folder, self._books = restored.folder, restored.books
@@ -371,6 +371,7 @@ class Conductor:
         """Step the run and do what that asks for. Raises IllegalTransition."""
         if isinstance(event, AgentJoined) and self._is_unguarded(event.agent):
             return
+        self._flush()
         self._step(Tick(self._clock(), is_turn=False))
         before = self._run
         self._step(event)
@@ -387,6 +388,18 @@ class Conductor:
             f" with {PROTOCOL_MAJOR}.{GUARDED_MINOR}; run the same version of loadgen on every agent"
         )
         return True
+
+    def flush_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Whatever came in is merged."""
+        if self._is_deaf:
+            return
+        try:
+            self._intake.flush()
+        except Exception as error:  # noqa: BLE001  the loop would only log it; the run ends with it
+            self.fail(error)
 
     def send(self, identity: bytes, message: Message) -> bool:
         return self._station.send(identity, message)

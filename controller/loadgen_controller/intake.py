@@ -1,8 +1,8 @@
 """What agents say about a run: checked, and turned into events of the run.
 
 Whatever a peer sends, nothing is raised from here because of it: what is about
-another agent, or does not fit the phase, is counted and forgotten. A delta is
-merged and written first, and acknowledged by the journal when it is durable.
+another agent, or does not fit the phase, is counted and forgotten. Deltas are
+merged, some at a time, and written first, and acknowledged by the journal when they are durable.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ CHUNK_BYTES = 64 * 1024
 _CLOCK_ERROR_NS = 100 * NS_PER_MS
 """Above it the agent's start is only roughly at T0."""
 _MAX_WORKERS = 1_000
+_AT_ONCE = 20
+"""Deltas that are merged together."""
 _AHEAD_NS = 5 * NS_PER_S
 """A delta that ends further in the future than this is nonsense."""
 
@@ -56,6 +58,9 @@ class Desk(Protocol):
 
     def tell(self, event: Event) -> None:
         """Step the run. Raises IllegalTransition when the event does not fit its phase."""
+
+    def flush_soon(self) -> None:
+        """Call `flush` once what has come in by now is read."""
 
     def send(self, identity: bytes, message: Message) -> bool: ...
 
@@ -88,19 +93,27 @@ class Intake:
         keep_failures: Callable[[str, str, Iterable[Failure]], None],
     ) -> None:
         self._keep_failures = keep_failures
+        self._unmerged: list[tuple[str, bytes, Delta]] = []
+        """Deltas that came in and are not looked at yet: up to 20, for a turn of the loop."""
         self._regions: dict[str, str] = {}
         """Of each agent that has sent a delta; an assignment has to look it up among all its agents."""
         self._desk, self._order, self._books, self._fleet = desk, order, books, fleet
         self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
 
     def take(self, agent: str, data: bytes, message: Message) -> None:
-        """HOT, once a message that names this run; `data` is the message as it came."""
+        """HOT, once a message that names this run; `data` is the message as it came.
+
+        Deltas wait for the others that have come in by now. A heartbeat does not ask what was merged; all else
+        finds everything merged that came before it.
+        """
+        if not isinstance(message, (Delta, Heartbeat)):
+            self.flush()
         try:
             self._take(agent, data, message)
         except IllegalTransition:
             self._troubles.add("unexpected", f"{type(message).__name__} of {agent} while {self._desk.run.phase.value}")
         except WireError as error:
-            self._desk.bad(agent, "malformed", f"from {agent}: {error}")
+            self._malformed(agent, str(error))
 
     def on_durable(self, places: Iterable[Place]) -> None:
         """The journal has these on the disk, and all before them."""
@@ -180,29 +193,53 @@ class Intake:
     # -- data ---------------------------------------------------------------------------------
 
     def _delta(self, agent: str, data: bytes, delta: Delta) -> None:
+        self._unmerged.append((agent, data, delta))
+        if len(self._unmerged) >= _AT_ONCE:
+            self.flush()
+        elif len(self._unmerged) == 1:
+            self._desk.flush_soon()
+
+    def flush(self) -> None:
+        """Merge what waits: together deltas cost half of what they cost one by one."""
+        unmerged, self._unmerged = self._unmerged, []
+        good = [one for one in unmerged if self._is_fit(one[0], one[2])]
+        found = self._merge.accept_all([(self._region(agent), delta) for agent, _, delta in good])
+        for (agent, data, delta), accepted in zip(good, found, strict=True):
+            self._accepted(agent, data, delta, accepted)
+
+    def _is_fit(self, agent: str, delta: Delta) -> bool:
+        """It may be merged now, if it is what it says."""
         books, run = self._books, self._desk.run
         if delta.agent != agent or books.epochs.get(agent) != delta.epoch or books.assignment is None:
             self._troubles.add("other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}")
-            return
-        if run.t0_ns is None or run.phase is Phase.DONE:
+        elif run.t0_ns is None or run.phase is Phase.DONE:
             self._troubles.add("unexpected", f"delta {delta.seq} of {agent} while {run.phase.value}")
-            return
-        if delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
-            raise WireError(f"delta {delta.seq} ends in the future, at {delta.end_ns} ns")
-        if not self._journal.has_room:
+        elif delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
+            self._malformed(agent, f"delta {delta.seq} ends in the future, at {delta.end_ns} ns")
+        elif not self._journal.has_room:
             self._troubles.counts["no room on the disk"] += 1
-            return
-        region = self._regions.get(agent) or self._regions.setdefault(agent, books.assignment.region(agent))
-        match self._merge.accept(region, delta):
+        else:
+            return True
+        return False
+
+    def _region(self, agent: str) -> str:
+        region = self._regions.get(agent)
+        if region is None:
+            assert self._books.assignment is not None
+            region = self._regions[agent] = self._books.assignment.region(agent)
+        return region
+
+    def _accepted(self, agent: str, data: bytes, delta: Delta, accepted: Accepted | WireError) -> None:
+        match accepted:
             case Accepted.MERGED:
                 self._journal.append(data, (agent, delta.epoch, delta.seq))
                 if delta.failures:
-                    self._keep_failures(agent, region, delta.failures)
+                    self._keep_failures(agent, self._region(agent), delta.failures)
                 for loss in delta.losses:
                     self._journal.event("worker lost", agent=agent, epoch=delta.epoch, loss=loss)
-                    books.notice(f"{agent}: {loss}")
+                    self._books.notice(f"{agent}: {loss}")
                 for note in delta.health.notes:
-                    books.notice(f"{agent}: {note}")
+                    self._books.notice(f"{agent}: {note}")
             case Accepted.DUPLICATE:  # our acknowledgement was lost, or is on its way
                 self._troubles.counts["duplicate"] += 1
                 self._acknowledge(agent, delta.epoch)
@@ -213,6 +250,11 @@ class Intake:
                 self._acknowledge(agent, delta.epoch)
             case Accepted.OLD_EPOCH:
                 self._troubles.add("old epoch", f"delta {delta.seq} of {agent}")
+            case WireError():
+                self._malformed(agent, str(accepted))
+
+    def _malformed(self, agent: str, text: str) -> None:
+        self._desk.bad(agent, "malformed", f"from {agent}: {text}")
 
     def _acknowledge(self, agent: str, epoch: int) -> None:
         """What is durable; the agent goes on from there."""

@@ -1,8 +1,8 @@
 """Keeps what was merged, as it is merged: sums for the end of the run, and a place to go on from after a restart.
 
-Every few thousand deltas, or each minute, the deltas since the last time are added up (`loadgen.measure.cells`) and
-appended to `merged.log`, and all that the merge knows is written to `checkpoint`.
-Large deltas are added up sooner. Both speak only of deltas that are
+Every few thousand deltas, or each minute, the sums of the deltas since the last time (`loadgen.measure.sums`) are
+appended to `merged.log`, and all that the merge knows is written to `checkpoint`. Where sums are large, those of
+intervals that are over are appended sooner. Both speak only of deltas that are
 durable in `deltas.log` and are derived from it: whatever becomes of them, and if they are given up because the disk
 refuses, everything is in the log still, and is read from there, which takes longer.
 
@@ -21,18 +21,19 @@ from time import monotonic
 import msgspec
 
 from loadgen.errors import StorageError
-from loadgen.measure.cells import CELLS_MAGIC, Cell, Part, add_parts, encode_cell, read_cells
+from loadgen.measure.cells import CELLS_MAGIC, Cell, cell_of, encode_cell, read_cells
 from loadgen.measure.checkpoint import Checkpoint, freeze, write_checkpoint
 from loadgen.measure.merge import Merge
 from loadgen.measure.rundir import RunDir, storage_error
 from loadgen.measure.series import SeriesKey
+from loadgen.measure.sums import Sum
 
 __all__ = ["Keeper", "Kept"]
 
 _DELTAS = 5_000
 """They are merged again within 1 s on a restart."""
 _BYTES = 8 << 20
-"""Of deltas that wait to be added up: those of 200 agents of 300 series are 40 MiB a second."""
+"""Of sums that wait to be written: what 200 agents of 300 series say in a second is 20 MiB."""
 _LONGEST_S = 60.0
 _LOOK_S = 0.5
 
@@ -53,7 +54,7 @@ class Kept:
 class _Taken:
     """What is written at a time."""
 
-    parts: list[Part]
+    sums: list[Sum]
     names: list[tuple[str, SeriesKey]]
     checkpoint: Checkpoint
 
@@ -62,7 +63,7 @@ class Keeper:
     """Of one run. Make it, and call it, on the loop.
 
     Args:
-        merge: what the run is merged into, with `parts`: all that the files do not hold. Without, nothing is kept.
+        merge: what the run is merged into, with `kept`: all that the files do not hold. Without, nothing is kept.
         merged_end: offset in merged.log up to which it goes with `merge`; 0: there is no such file.
         extra: gives the controller's own state, for the checkpoint.
         settled: called by a thread before a checkpoint is written: waits for what `extra` speaks of.
@@ -87,7 +88,7 @@ class Keeper:
         self._kept_s = monotonic()
         self._since = 0
         """How many deltas were added up since the last checkpoint."""
-        self._is_given_up = merge.parts is None
+        self._is_given_up = merge.kept is None
         self._taken: _Taken | None = None
         """What waits to be durable."""
         self._serving: asyncio.Task[None] | None = None
@@ -95,16 +96,15 @@ class Keeper:
     @property
     def is_due(self) -> bool:
         """A checkpoint."""
-        parts = self._merge.parts
-        if self._is_given_up or not parts:
+        waiting = 0 if self._is_given_up else self._merge.waiting
+        if not waiting:
             return False
-        return self._since + len(parts) >= self._deltas or monotonic() - self._kept_s >= self._longest_s
+        return self._since + waiting >= self._deltas or monotonic() - self._kept_s >= self._longest_s
 
     @property
     def is_full(self) -> bool:
-        """So much waits that it is to be added up, without a checkpoint: that is the dear part."""
-        parts = self._merge.parts
-        return not self._is_given_up and bool(parts) and sum(part.size_bytes for part in parts or ()) >= _BYTES
+        """So much waits that it is to be written, without a checkpoint: that is the dear part."""
+        return not self._is_given_up and sum(one.store.size_bytes for one in self._merge.kept or ()) >= _BYTES
 
     def begin(self) -> None:
         """Keep until `finish`, or `end`."""
@@ -141,7 +141,7 @@ class Keeper:
         if self._is_given_up or not self._end:
             return None
         for _ in range(2):  # what was taken before, and what came since then
-            self._taken = self._taken or self._take(False)
+            self._taken = self._taken or self._take(False, to_the_end=True)
             if self._taken is None:
                 break
             if not self._is_durable(self._taken):
@@ -158,16 +158,20 @@ class Keeper:
 
     # -- how ------------------------------------------------------------------------------------
 
-    def _take(self, with_state: bool) -> _Taken | None:
-        """What is there now."""
-        parts, names = self._merge.parts, self._merge._catalogue.names
-        if self._is_given_up or not parts:
+    def _take(self, with_state: bool, to_the_end: bool = False) -> _Taken | None:
+        """All that is there now, or only what is of intervals that are over."""
+        if self._is_given_up:
+            return None
+        if with_state or to_the_end:
+            self._merge.close()
+        sums, names = self._merge.kept, self._merge._catalogue.names
+        if not sums:
             return None
         state, extra = (freeze(self._merge), self._extra()) if with_state else (b"", b"")
         checkpoint = Checkpoint(self._folder.appended_end, 0, state, extra)
-        taken = _Taken(parts, names[self._named :], checkpoint)
-        self._merge.parts, self._named = [], len(names)
-        self._since += len(parts)
+        taken = _Taken(sums, names[self._named :], checkpoint)
+        self._merge.kept, self._named = [], len(names)
+        self._since += sum(one.deltas for one in sums)
         if with_state:
             self._since, self._kept_s = 0, monotonic()
         return taken
@@ -195,9 +199,9 @@ class Keeper:
                 end = end or file.write(CELLS_MAGIC)
                 file.truncate(end)
                 file.seek(end)
-                for cell in add_parts(taken.parts):
-                    end += file.write(encode_cell(replace(cell, names=names)))
-                    names = []
+                for one in taken.sums:
+                    end += file.write(encode_cell(replace(cell_of(one), names=names)))
+                    one.is_free, names = True, []
         except OSError as exc:
             raise storage_error(path, exc) from exc
         if not taken.checkpoint.state:
@@ -207,5 +211,5 @@ class Keeper:
         return end
 
     def _give_up(self) -> None:
-        self._is_given_up, self._merge.parts, self._taken = True, None, None
+        self._is_given_up, self._merge.kept, self._taken = True, None, None
         self.forget()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -60,8 +60,9 @@ __all__ = [
 ]
 
 _SHARED: Final = "shared.json"
-_MOST_PARTS: Final = 50_000
-"""A longer log without a checkpoint is read once more when the run is sealed: their sums are not kept."""
+_LOOK: Final = 1_000
+_MOST_BYTES: Final = 256 << 20
+"""Of sums: a longer log without a checkpoint is read once more when the run is sealed, and its sums are not kept."""
 YOUNG_S: Final = 1800.0
 """Agents keep what is not acknowledged for half an hour; what has stood still for longer is over."""
 
@@ -270,7 +271,7 @@ def _restored(folder: RunDir) -> Restored:
 def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, checkpoint: Checkpoint | None) -> Merged:
     """See `Restored.merged`."""
     merge, failures = Merge(interval_ns), list[tuple[str, str, tuple[Failure, ...]]]()
-    merge.parts = []
+    merge.kept = []
     if assignment is None:
         return Merged(merge, ())
     records = folder.records()
@@ -278,22 +279,27 @@ def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, chec
         merge, records = thawed, folder.records(checkpoint.deltas_end)
     else:
         checkpoint = None
-    for number, record in enumerate(records):
-        try:
-            delta = codec.decode(record)
-            if not isinstance(delta, Delta):
-                raise WireError("it is no delta")
-            region = assignment.region(delta.agent)
-            accepted = merge.accept(region, delta)
-        except (WireError, ValueError) as error:
-            raise StorageError(f"{folder.log_path}: record {number} cannot be merged: {error}") from error
-        if accepted is Accepted.MERGED and delta.failures:
-            failures.append((delta.agent, region, delta.failures))
-        if merge.parts is not None and len(merge.parts) > _MOST_PARTS:
-            merge.parts = None
+    number = -1
+    try:
+        for number, (region, delta, accepted) in enumerate(merge.accept_each(_deltas(records, assignment))):
+            if accepted is Accepted.MERGED and delta.failures:
+                failures.append((delta.agent, region, delta.failures))
+            if number % _LOOK == 0 and sum(one.store.size_bytes for one in merge.kept or ()) > _MOST_BYTES:
+                merge.kept = None
+    except (WireError, ValueError) as error:
+        raise StorageError(f"{folder.log_path}: a record after {number} cannot be merged: {error}") from error
     if checkpoint is None:
         return Merged(merge, tuple(failures))
     return Merged(merge, tuple(failures), checkpoint.merged_end, checkpoint.extra)
+
+
+def _deltas(records: Iterable[bytes], assignment: Assignment) -> Iterator[tuple[str, Delta]]:
+    """With their regions. Raises WireError, ValueError."""
+    for record in records:
+        delta = codec.decode(record)
+        if not isinstance(delta, Delta):
+            raise WireError("it is no delta")
+        yield assignment.region(delta.agent), delta
 
 
 def _thawed(folder: RunDir, interval_ns: int, checkpoint: Checkpoint) -> Merge | None:
@@ -304,7 +310,7 @@ def _thawed(folder: RunDir, interval_ns: int, checkpoint: Checkpoint) -> Merge |
         merge = thaw(checkpoint.state)
     except msgspec.MsgspecError:
         return None
-    merge.parts = []
+    merge.kept = []
     return merge if merge.interval_ns == interval_ns else None
 
 

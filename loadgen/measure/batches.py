@@ -51,12 +51,11 @@ from loadgen.measure.correlation import Rho, neighbours_rho
 from loadgen.measure.delta import Delta
 from loadgen.measure.histogram import SLOTS, Counts, Histogram, highest_us, lowest_us, percentiles
 from loadgen.measure.measured import ALL, Measured, Row
-from loadgen.measure.merge import Epoch, Merge
+from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective, SloResult, is_judged
 from loadgen.measure.series import OK, Kind
 from loadgen.measure.store import Stats, Store
 from loadgen.measure.warmup import LOG_US, Cut, Recount, found_cut, found_cut_in_cells
-from loadgen.measure.wellformed import Wellformed
 from loadgen.units import NS_PER_S
 
 __all__ = [
@@ -146,7 +145,7 @@ class Batches(Recount):
         intervals = max(1, (self.end_ns - start_ns) // interval_ns)
         self.bins = -(-intervals // -(-intervals // _MOST_BINS))
         """Into how many equal parts the measured time is cut to look for autocorrelation; at most 300."""
-        self._batches = [Measured(self._catalogue, Store()) for _ in range(n)]
+        self._batches = [Measured(self._catalogue, [Store()]) for _ in range(n)]
         self._batch = self._bin = 0
         self._groups: dict[tuple[str, Row], int] = {}
         """Numbers of (region, row); of all regions first, so that they can be told apart by `_global_of`."""
@@ -177,9 +176,11 @@ class Batches(Recount):
 
     # -- taking in --------------------------------------------------------------------------
 
-    def _merge(self, region: str, delta: Delta, epoch: Epoch, checked: Wellformed) -> None:
-        self._at(delta.start_ns, delta.end_ns)
-        super()._merge(region, delta, epoch, checked)
+    def _add_interval(
+        self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
+    ) -> None:
+        self._at(start_ns, end_ns)
+        super()._add_interval(start_ns, end_ns, deltas, index, counts, stats, values)
 
     def add_cells(self, live: Merge, cells: Iterable[Cell]) -> None:
         """All of a run that is over, from its cells instead of from its deltas: 0.3 ms a cell of 40 series.

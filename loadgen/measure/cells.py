@@ -10,7 +10,7 @@ where it is missing, torn, or not as long as the checkpoint says, all is counted
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,42 +20,19 @@ import numpy as np
 
 from loadgen.errors import StorageError
 from loadgen.measure.framing import MAGIC_BYTES, framed, pack, read_framed, unpack
-from loadgen.measure.histogram import SLOTS, Counts
+from loadgen.measure.histogram import Counts
 from loadgen.measure.series import SeriesKey
 from loadgen.measure.store import Stats
+from loadgen.measure.sums import Sum
 
-__all__ = ["CELLS_MAGIC", "Cell", "Part", "add_parts", "encode_cell", "read_cells", "sum_pairs"]
+__all__ = ["CELLS_MAGIC", "Cell", "cell_of", "encode_cell", "read_cells"]
 
 CELLS_MAGIC: Final = b"lgcells1"
-_PAGE_BITS: Final = 7
-_AT_ONCE: Final = 40_000
-_PAGES: Final = SLOTS >> _PAGE_BITS
-"""Of a series, without a rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one merged delta brought; series are numbers of the merge's catalogue."""
-
-    region: str
-    start_ns: int
-    end_ns: int
-    counters: tuple[int, ...]
-    """In the order of COUNTER_NAMES."""
-    index: Counts
-    """(n_pairs,) series number * SLOTS + slot, no value twice."""
-    counts: Counts
-    stats: Stats
-
-    @property
-    def size_bytes(self) -> int:
-        """Roughly: arrays and what is around them."""
-        return 16 * len(self.index) + 48 * len(self.stats.n) + 1_500
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The sum of all parts of [start_ns, end_ns).
+    """The sum of deltas of [start_ns, end_ns).
 
     names: of series that no cell before it had; numbers count up over all cells of a file.
     counters: by region, in the order of COUNTER_NAMES.
@@ -70,60 +47,9 @@ class Cell:
     names: Sequence[tuple[str, SeriesKey]] = ()
 
 
-def add_parts(parts: Iterable[Part]) -> Iterator[Cell]:
-    """The parts added up, by their intervals. Cost: about 20 µs a part of 40 series and 1,000 pairs."""
-    by_interval: dict[tuple[int, int], list[Part]] = {}
-    for part in parts:
-        by_interval.setdefault((part.start_ns, part.end_ns), []).append(part)
-    for (start_ns, end_ns), some in sorted(by_interval.items()):
-        counters: dict[str, list[int]] = {}
-        for part in some:
-            before = counters.get(part.region)
-            now = part.counters if before is None else map(int.__add__, before, part.counters)
-            counters[part.region] = list(now)
-        index, counts = sum_pairs([part.index for part in some], [part.counts for part in some])
-        yield Cell(start_ns, end_ns, counters, index, counts, _sum_stats([part.stats for part in some]))
-
-
-def sum_pairs(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> tuple[Counts, Counts]:
-    """Sorted index without repeats, and counts. No sort: pages of 128 slots are numbered, and counted in."""
-    greatest = max((int(index.max()) for index in indices if len(index)), default=-1)
-    is_used = np.zeros((greatest >> _PAGE_BITS) + 1, dtype=bool)
-    for index in indices:
-        is_used[index >> _PAGE_BITS] = True
-    used = np.flatnonzero(is_used)
-    place = np.cumsum(is_used) - 1
-    sums = np.zeros(len(used) << _PAGE_BITS, dtype=np.int64)
-    for index, counts in _portions(indices, all_counts):
-        flat = (place[index >> _PAGE_BITS] << _PAGE_BITS) | (index & ((1 << _PAGE_BITS) - 1))
-        np.add.at(sums, flat, counts)
-    at = np.flatnonzero(sums)
-    return (used[at >> _PAGE_BITS] << _PAGE_BITS) | (at & ((1 << _PAGE_BITS) - 1)), sums[at]
-
-
-def _portions(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> Iterator[tuple[Counts, Counts]]:
-    """Together as many pairs at a time as fit the processor's cache."""
-    first = waiting = 0
-    for last, index in enumerate(indices, 1):
-        waiting += len(index)
-        if waiting > _AT_ONCE or last == len(indices):
-            yield np.concatenate(indices[first:last]), np.concatenate(all_counts[first:last])
-            first, waiting = last, 0
-
-
-def _sum_stats(all_stats: Sequence[Stats]) -> Stats:
-    series = np.concatenate([stats.series for stats in all_stats])
-    own, at = np.unique(series, return_inverse=True)
-
-    def added(name: str) -> Counts:
-        sums = np.zeros(len(own), dtype=np.int64)
-        np.add.at(sums, at, np.concatenate([getattr(stats, name) for stats in all_stats]))
-        return sums
-
-    least, most = np.full(len(own), np.iinfo(np.int64).max), np.zeros(len(own), dtype=np.int64)
-    np.minimum.at(least, at, np.concatenate([stats.min_ns for stats in all_stats]))
-    np.maximum.at(most, at, np.concatenate([stats.max_ns for stats in all_stats]))
-    return Stats(own, added("n"), added("sum_us"), added("sum_rest_ns"), least, most)
+def cell_of(made: Sum) -> Cell:
+    """A closed sum as it is kept. About 4 ms for what 1,000 agents of 40 series say in a second."""
+    return Cell(made.start_ns, made.end_ns, made.counters, *made.store.sparse())
 
 
 # -- as bytes -------------------------------------------------------------------------------------

@@ -43,13 +43,13 @@ MAX_FAILURE_BYTES: Final = 64 * 1024
 """Of one failure: head and 4 KiB of body, both ways, row and traceback."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exemplar:
+class Exemplar(msgspec.Struct, frozen=True):
     """One request, or one iteration of a journey.
 
     journey, step, request: where; "" for none, and both "" for an iteration. load: which of the plan's loads.
     n: the arrival within the load, as in `check --arrival`. at_ns: asked (request) or due (iteration), from T0.
     service_ns: 0 where nothing was sent. trace: its trace id, 32 hex digits, or "".
+    A controller reads 10,000 a second, and a frozen dataclass takes 1.2 µs to make; this 0.2.
     """
 
     journey: str

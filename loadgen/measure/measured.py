@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import add
 from typing import Final
 
 import numpy as np
@@ -17,9 +16,10 @@ import numpy.typing as npt
 from loadgen.measure.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
 from loadgen.measure.histogram import Counts, Histogram
 from loadgen.measure.series import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
-from loadgen.measure.store import Stats, Store
+from loadgen.measure.store import Stats, Store, joined
+from loadgen.measure.sums import Sum, add_up
 
-__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "add_all", "add_up"]
+__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "add_all"]
 
 ALL: Final = "*"
 """As a region or an outcome: the sum over all of them."""
@@ -119,11 +119,12 @@ class Catalogue:
 class Measured:
     """What can be asked of measurements, alike of the whole run and of one interval."""
 
-    __slots__ = ("_by_region", "_catalogue", "_store")
+    __slots__ = ("_by_region", "_catalogue", "_stores")
 
-    def __init__(self, catalogue: Catalogue, store: Store) -> None:
+    def __init__(self, catalogue: Catalogue, stores: list[Store]) -> None:
         self._catalogue = catalogue
-        self._store = store
+        self._stores = stores
+        """What is asked for is the sum over all of them."""
         self._by_region: dict[str, list[int]] = {}
 
     def regions(self) -> tuple[str, ...]:
@@ -137,14 +138,14 @@ class Measured:
     def keys(self, region: str = ALL) -> list[SeriesKey]:
         """Series that have values, in the order in which they were first seen."""
         names = self._catalogue.names
-        found = (names[n][1] for n in range(len(names)) if region in (ALL, names[n][0]) and self._store.count((n,)))
+        found = (names[n][1] for n in range(len(names)) if region in (ALL, names[n][0]) and self._values((n,)))
         return list(dict.fromkeys(found))
 
     def histogram(self, key: SeriesKey, region: str = ALL) -> Histogram | None:
         """One series, of a region or summed over all; None when it has no values."""
         regions = self.regions() if region == ALL else (region,)
         numbers = [n for r in regions if (n := self._catalogue.numbers.get((r, key))) is not None]
-        return self._store.histogram(numbers) if self._store.count(numbers) else None
+        return self._histogram(numbers) if self._values(numbers) else None
 
     def select(
         self,
@@ -161,7 +162,7 @@ class Measured:
         observed, censored = self._catalogue.find(
             kind, journey, step, request, outcome, metric, region, warmup, exact=False
         )
-        return self._store.histogram(observed), self._store.histogram(censored)
+        return self._histogram(observed), self._histogram(censored)
 
     def select_row(
         self,
@@ -177,7 +178,7 @@ class Measured:
         tags: only of the series that have these, e.g. (("x-cache", "hit"),).
         """
         observed, censored = self._find_row(row, outcome, metric, region, warmup, tags)
-        return self._store.histogram(observed), self._store.histogram(censored)
+        return self._histogram(observed), self._histogram(censored)
 
     def count(
         self,
@@ -193,7 +194,7 @@ class Measured:
         observed, censored = self._catalogue.find(
             kind, journey, step, request, outcome, "response", region, warmup, exact=False
         )
-        return self._store.count(observed) + self._store.count(censored)
+        return self._values(observed) + self._values(censored)
 
     @property
     def names(self) -> Sequence[tuple[str, SeriesKey]]:
@@ -202,7 +203,7 @@ class Measured:
 
     def sparse(self) -> tuple[Counts, Counts, Stats]:
         """Everything at once: (index, counts, stats) as `Store.add` takes them, of series as numbers of `names`."""
-        return self._store.sparse()
+        return joined(self._stores).sparse()
 
     def rows(self, kind: Kind | None = None, region: str = ALL, warmup: bool = False) -> list[Row]:
         """Rows that have response times, in the order in which they were first seen."""
@@ -211,7 +212,7 @@ class Measured:
             if kind not in (None, of_kind) or metric != "response" or is_warmup != warmup:
                 continue
             names = self._catalogue.names
-            if self._store.count(n for n in numbers if region in (ALL, names[n][0])):
+            if self._values([n for n in numbers if region in (ALL, names[n][0])]):
                 found.append(Row(of_kind, journey, step, request))
         return found
 
@@ -219,7 +220,7 @@ class Measured:
         """By which tags the row is split: name -> value -> response times; empty for most rows."""
         found: dict[str, dict[str, int]] = {}
         for number in (n for part in self._find_row(row, ALL, "response", region, warmup) for n in part):
-            if values := self._store.count((number,)):
+            if values := self._values((number,)):
                 for name, value in self._catalogue.names[number][1].tags:
                     by_value = found.setdefault(name, {})
                     by_value[value] = by_value.get(value, 0) + values
@@ -230,7 +231,7 @@ class Measured:
         return [
             phase
             for phase in PHASES
-            if any(self._store.count(numbers) for numbers in self._find_row(row, ALL, phase, region, warmup))
+            if any(self._values(numbers) for numbers in self._find_row(row, ALL, phase, region, warmup))
         ]
 
     def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
@@ -261,13 +262,22 @@ class Measured:
     def _outcomes(self, found: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, int]:
         counts: dict[str, int] = {}
         for number in (*found[0], *found[1]):
-            if values := self._store.count((number,)):
+            if values := self._values((number,)):
                 outcome = self._catalogue.names[number][1].outcome
                 counts[outcome] = counts.get(outcome, 0) + values
         return dict(sorted(counts.items(), key=lambda item: (item[0] != OK, -item[1], item[0])))
 
+    def _histogram(self, numbers: Sequence[int]) -> Histogram:
+        made = Histogram()
+        for store in self._stores:
+            store.add_to(made, numbers)
+        return made
+
+    def _values(self, numbers: Sequence[int]) -> int:
+        return sum(store.count(numbers) for store in self._stores)
+
     def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
-        self._store.add(index, counts, stats)
+        self._stores[0].add(index, counts, stats)
 
     def _count(self, region: str, counters: Iterable[int]) -> None:
         sums = self._by_region.get(region)
@@ -277,10 +287,12 @@ class Measured:
 class Window(Measured):
     """One interval of all agents. Mutable until all have reported it."""
 
-    __slots__ = ("end_ns", "health", "k", "revision", "start_ns", "workers")
+    __slots__ = ("end_ns", "health", "k", "revision", "start_ns", "sums", "workers")
 
-    def __init__(self, catalogue: Catalogue, store: Store, k: int, interval_ns: int) -> None:
-        super().__init__(catalogue, store)
+    def __init__(self, catalogue: Catalogue, k: int, interval_ns: int) -> None:
+        super().__init__(catalogue, [])
+        self.sums: list[Sum] = []
+        """Whose stores it is made of."""
         self.k = k
         self.start_ns, self.end_ns = k * interval_ns, (k + 1) * interval_ns
         self.health: dict[str, Health] = {}
@@ -311,12 +323,7 @@ class Window(Measured):
         return sum(h.waiting for h in self.health.values())
 
 
-def add_up(a: Iterable[int], b: Iterable[int]) -> list[int]:
-    """Counters as lists, in the order of COUNTER_NAMES: quicker than as values, and this is once a delta."""
-    return list(map(add, a, b))
-
-
-def add_all(rows: Iterable[list[int]]) -> Iterator[int]:
+def add_all(rows: Iterable[Iterable[int]]) -> Iterator[int]:
     total = [0] * len(COUNTER_NAMES)
     for row in rows:
         total = add_up(total, row)

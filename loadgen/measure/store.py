@@ -3,8 +3,8 @@
 A dense HdrHistogram is 188 kB, so 10 regions of 300 series would be 565 MB.
 Counts therefore live in pages of 128 slots in one growing array, and a table
 says which page holds which slots of which series; most series touch a dozen
-pages. Adding a delta of 40 series and 1,000 pairs costs about 40 µs, where a
-histogram object for each series would cost 200.
+pages. Pairs are added some 40,000 at a time, which costs 2 ns each, and one store
+to another page by page.
 
 Series are numbers here; `measure/merge.py` knows what they stand for.
 """
@@ -20,13 +20,15 @@ import numpy as np
 
 from loadgen.measure.histogram import MAX_NS, SLOTS, Counts, Histogram
 
-__all__ = ["Stats", "Store", "StoreState"]
+__all__ = ["Stats", "Store", "StoreState", "joined"]
 
 _BITS: Final = 7
 _PAGE: Final = 1 << _BITS
 _AT_ONCE: Final = 40_000
 """Pairs that may wait to be added: what fits the processor's cache. A delta of 2,250 pairs into two stores costs 55 µs
 by itself, 30 µs in such portions, and 84 µs in portions of 200,000."""
+_PAGES_AT_ONCE: Final = 512
+"""Of another store: what fits the cache, likewise."""
 _ROWS: Final = SLOTS // _PAGE
 """Pages that a whole histogram would take: 184, without a rest."""
 
@@ -119,6 +121,12 @@ class Store:
         np.minimum.at(self._min_ns, series, stats.min_ns)
         np.maximum.at(self._max_ns, series, stats.max_ns)
 
+    @property
+    def total(self) -> int:
+        """How many values all series have."""
+        self._settle()
+        return int(self._n.sum())
+
     def count(self, numbers: Iterable[int]) -> int:
         """How many values these series have, without looking at their histograms."""
         self._settle()
@@ -127,11 +135,16 @@ class Store:
 
     def histogram(self, numbers: Iterable[int]) -> Histogram:
         """The sum of these series; about 5 µs each."""
-        self._settle()
         made = Histogram()
+        self.add_to(made, numbers)
+        return made
+
+    def add_to(self, made: Histogram, numbers: Iterable[int]) -> None:
+        """Add the sum of these series to what `made` has."""
+        self._settle()
         filled = [number for number in numbers if number < len(self._n) and self._n[number]]
         if not filled:
-            return made
+            return
         tables = self._table[filled]
         columns = np.flatnonzero((tables >= 0).any(axis=0))
         first, last = int(columns[0]), int(columns[-1])
@@ -142,7 +155,28 @@ class Store:
         made.add_dense(first * _PAGE, dense.reshape(-1))
         sum_ns = int(self._sum_us[filled].sum()) * 1_000 + int(self._sum_rest_ns[filled].sum())
         made.note(sum_ns, int(self._min_ns[filled].min()), int(self._max_ns[filled].max()))
-        return made
+
+    def add_store(self, other: Store) -> None:
+        """All that another store has, of whatever dtype. About 0.4 µs a page."""
+        other._settle()
+        self._settle()
+        size = other._size()
+        if not size:
+            return
+        self._grow_series(size)
+        theirs, table = other._table[:size].reshape(-1), self._table.reshape(-1)
+        rows = np.flatnonzero(theirs >= 0)
+        if len(new := rows[table[rows] < 0]):
+            self._allocate(new)
+        table = self._table.reshape(-1)
+        for first in range(0, len(rows), _PAGES_AT_ONCE):
+            some = rows[first : first + _PAGES_AT_ONCE]
+            self._pages[table[some]] += other._pages[theirs[some]].astype(self._pages.dtype, copy=False)
+        self._n[:size] += other._n[:size]
+        self._sum_us[:size] += other._sum_us[:size]
+        self._sum_rest_ns[:size] += other._sum_rest_ns[:size]
+        np.minimum(self._min_ns[:size], other._min_ns[:size], out=self._min_ns[:size])
+        np.maximum(self._max_ns[:size], other._max_ns[:size], out=self._max_ns[:size])
 
     def sparse(self) -> tuple[Counts, Counts, Stats]:
         """All of it, as `add` takes it; the index ascends. About 1 ns a slot of a page in use."""
@@ -159,8 +193,7 @@ class Store:
     def state(self) -> StoreState:
         """All of it, for a store of the same dtype; the same for the same counts, however they came."""
         self._settle()
-        filled = np.flatnonzero(self._n)
-        size = int(filled[-1]) + 1 if len(filled) else 0
+        size = self._size()
         table = self._table[:size].copy()
         used = np.flatnonzero(table.reshape(-1) >= 0)
         pages = self._pages[table.reshape(-1)[used]]
@@ -188,6 +221,11 @@ class Store:
         for array in (self._n, self._sum_us, self._sum_rest_ns, self._max_ns):
             array[:] = 0
 
+    def _size(self) -> int:
+        """Behind the last series that has values."""
+        filled = np.flatnonzero(self._n)
+        return int(filled[-1]) + 1 if len(filled) else 0
+
     def _allocate(self, rows: Counts) -> None:
         needed = self._used + len(rows)
         if needed > len(self._pages):
@@ -210,6 +248,16 @@ class Store:
         self._sum_rest_ns = _grown(self._sum_rest_ns, size)
         self._min_ns = _grown(self._min_ns, size, fill=MAX_NS)
         self._max_ns = _grown(self._max_ns, size)
+
+
+def joined(stores: Sequence[Store], dtype: type[np.int64] | type[np.uint32] = np.int64) -> Store:
+    """What all of them have. Where it is but one it is that itself, so do not change it."""
+    if len(stores) == 1:
+        return stores[0]
+    whole = Store(dtype)
+    for store in stores:
+        whole.add_store(store)
+    return whole
 
 
 def _grown(old: Counts, size: int, fill: int = 0) -> Counts:

@@ -29,11 +29,11 @@ import numpy as np
 
 from loadgen.measure.cells import Cell
 from loadgen.measure.delta import Delta
+from loadgen.measure.due import DueCounts
 from loadgen.measure.histogram import SLOTS, Counts, highest_us, lowest_us
-from loadgen.measure.merge import Epoch, Merge
+from loadgen.measure.merge import Merge
 from loadgen.measure.series import SeriesKey
 from loadgen.measure.store import Stats
-from loadgen.measure.wellformed import Wellformed
 from loadgen.units import NS_PER_S, format_duration
 
 __all__ = ["LOG_US", "Cut", "Levels", "Recount", "find_cut", "found_cut", "found_cut_in_cells"]
@@ -207,17 +207,17 @@ class Recount(Merge):
         self._is_before = False
         self._twin_of: Counts = np.zeros(0, dtype=np.int64)
 
-    def read(self, deltas: Iterable[tuple[str, Delta]]) -> None:
-        """All of (region, delta)."""
-        for region, delta in deltas:
-            self.accept(region, delta)
+    def _due_of(self, delta: Delta) -> tuple[DueCounts, ...]:
+        if not self.cut_ns:
+            return delta.due
+        return tuple(one for one in delta.due if (one.k + 1) * self.interval_ns > self.cut_ns)
 
-    def _merge(self, region: str, delta: Delta, epoch: Epoch, checked: Wellformed) -> None:
-        self._is_before = delta.end_ns <= self.cut_ns
-        if self.cut_ns and delta.due:
-            own = tuple(d for d in delta.due if (d.k + 1) * self.interval_ns > self.cut_ns)
-            delta = replace(delta, due=own)
-        super()._merge(region, delta, epoch, checked)
+    def _add_interval(
+        self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
+    ) -> None:
+        """At once to the sums of the run: it has no others."""
+        self._is_before = end_ns <= self.cut_ns
+        self._add(index, counts, stats)
 
     def _take_agents(self, live: Merge) -> None:
         """What does not depend on the cut, from a merge of the same deltas; shared with it."""
@@ -240,7 +240,7 @@ class Recount(Merge):
         own = twins == stats.series
         if own.any():  # the agent has a warm-up of its own: it may share numbers with the twins, so it goes first
             pair_own = pair_twins == index // SLOTS
-            self._store.add(index[pair_own], counts[pair_own], _part(stats, own))
+            self._stores[0].add(index[pair_own], counts[pair_own], _part(stats, own))
             counts = counts[~pair_own]
             stats, twins = _part(stats, ~own), twins[~own]
             pair_twins, slots = pair_twins[~pair_own], slots[~pair_own]

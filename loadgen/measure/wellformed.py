@@ -2,12 +2,17 @@
 
 Everything in a delta came over the wire. What contradicts itself is refused as a
 whole: lengths, order, unknown series, sums that are not those of the counts.
+
+Who has many deltas asks of all of them at once (`check_all`), and of each by itself
+(`check_delta`) only when that is in doubt: so what is wrong, and with which, is found out
+in the second pass. What the first lets through the second would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from operator import attrgetter
 from typing import Final, get_args
 
@@ -23,8 +28,9 @@ from loadgen.measure.histogram import MAX_NS, SLOTS, Counts
 from loadgen.measure.loss import check_losses
 from loadgen.measure.series import Kind, Metric
 from loadgen.measure.store import Stats
+from loadgen.measure.sums import MOST_VALUES
 
-__all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_delta"]
+__all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_said", "counter_values"]
 
 MAX_SERIES: Final = (1 << 32) // SLOTS
 """Series of one agent that the u32 index can hold: 182,361."""
@@ -35,33 +41,107 @@ MAX_WORKERS: Final = 1_024
 _MANY: Final = (1 << 63) // (MAX_NS + 1)
 """So many values of an hour each do not overflow 64 bits of ns."""
 
-_counter_values = attrgetter(*COUNTER_NAMES)
+_RANGE_BITS: Final = 32
+"""Of an index."""
+
+counter_values: Final = attrgetter(*COUNTER_NAMES)
 _KINDS: Final = frozenset(get_args(Kind))
 _METRICS: Final = frozenset(get_args(Metric))
 
 
 @dataclass(frozen=True, slots=True)
 class Wellformed:
-    """A delta that was found well-formed. Series are still the agent's own ids."""
+    """Deltas that were found well-formed, one after the other. Series are still each agent's own ids."""
 
     index: Counts
+    """(n_pairs,) series id * SLOTS + slot."""
     counts: Counts
     lengths: Counts
-    """How many of them each series of `stats` has."""
+    """(n_series,) how many pairs each row of `stats` has."""
     stats: Stats
-    counters: tuple[int, ...]
+    rows: Counts
+    """(n_deltas,) how many rows of `stats` each delta has."""
 
-    def index_by(self, numbers: Counts) -> Counts:
-        """The index with other numbers for the series: `numbers[id]` for each id."""
-        series = self.stats.series
-        return self.index + np.repeat((numbers[series] - series) * SLOTS, self.lengths)
+    def by_numbers(self, numbers: Sequence[Counts]) -> tuple[Counts, Stats]:
+        """Index and stats with other numbers for the series: `numbers[delta][id]` for each id."""
+        own = self.stats.series
+        firsts = np.cumsum([0, *map(len, numbers[:-1])])
+        others = np.concatenate(numbers)[own + np.repeat(firsts, self.rows)]
+        return self.index + np.repeat((others - own) * SLOTS, self.lengths), replace(self.stats, series=others)
+
+
+def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | None:
+    """HOT, for a dozen deltas or so. None: at least one of them has to be looked at by itself.
+
+    Of each delta only what its counts and sums are, not what `check_said` looks at.
+
+    known: how many series each agent has brought, with those that its delta brings.
+    """
+    if any(len(delta.index) != len(delta.count) or len(delta.index) % 4 for delta in deltas):
+        return None
+    index = np.frombuffer(b"".join([delta.index for delta in deltas]), dtype="<u4").astype(np.int64)
+    counts = np.frombuffer(b"".join([delta.count for delta in deltas]), dtype="<u4")
+    columns = [StatsColumns.of(delta.stats) for delta in deltas]
+    rows = np.array(list(map(len, columns)))
+    try:
+        joined = [list(chain.from_iterable(some)) for some in zip(*(one.columns for one in columns), strict=True)]
+        series, n, sum_ns, min_ns, max_ns = np.array(joined, dtype=np.int64)
+    except OverflowError:
+        return None
+    if not len(index) and not len(series):
+        return Wellformed(index, counts, series, Stats(series, n, sum_ns, sum_ns, min_ns, max_ns), rows)
+    if not len(index) or not len(series):
+        return None
+    # Each delta's index is moved to a range of its own: what increases in each of them increases over all.
+    pairs = np.array([len(delta.index) // 4 for delta in deltas])
+    ranges = np.arange(len(deltas)) << _RANGE_BITS
+    moved, keys = index + np.repeat(ranges, pairs), series * SLOTS + np.repeat(ranges, rows)
+    starts = np.searchsorted(moved, keys)
+    ends = np.append(starts[1:], len(index))
+    is_sound = (
+        (moved[1:] > moved[:-1]).all()
+        and counts.all()
+        and series.min() >= 0
+        and (series < np.repeat(known, rows)).all()
+        # The rows of stats cut the pairs into parts: none is empty, the first begins at 0, and each is of one series.
+        and not starts[0]
+        and (starts < ends).all()
+        and (moved[starts] >= keys).all()
+        and (moved[ends - 1] < keys + SLOTS).all()
+        and n.max() <= _MANY
+        and int(n.sum()) <= MOST_VALUES
+        and (np.add.reduceat(counts, starts, dtype=np.int64) == n).all()
+        and min_ns.min() >= 0
+        and (min_ns <= max_ns).all()
+        and max_ns.max() <= MAX_NS
+        and (n * min_ns <= sum_ns).all()
+        and (sum_ns <= n * max_ns).all()
+    )
+    if not is_sound:
+        return None
+    sum_us, rest_ns = np.divmod(sum_ns, 1_000)
+    return Wellformed(index, counts, ends - starts, Stats(series, n, sum_us, rest_ns, min_ns, max_ns), rows)
 
 
 def check_delta(delta: Delta, known: int) -> Wellformed:
-    """Raises WireError unless all that the delta says of itself is true."""
+    """Raises WireError unless all that the delta says of itself is true.
+
+    known: how many series the agent brought before.
+    """
+    check_said(delta, known)
     name = f"delta {delta.seq} of {delta.agent}"
     if len(delta.index) != len(delta.count) or len(delta.index) % 4:
         raise WireError(f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts")
+    index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
+    counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
+    stats = _stats(name, delta.stats)
+    lengths = _lengths(name, known + len(delta.new_series), index, counts, stats)
+    return Wellformed(index, counts, lengths, stats, np.array([len(stats.n)]))
+
+
+def check_said(delta: Delta, known: int) -> None:
+    """HOT: raises WireError unless everything beside counts and sums can be true."""
+    name = f"delta {delta.seq} of {delta.agent}"
     if not 0 <= delta.start_ns <= delta.end_ns:
         raise WireError(f"{name} is of an impossible interval: {delta.start_ns} to {delta.end_ns} ns")
     known += len(delta.new_series)
@@ -70,7 +150,7 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     for key in delta.new_series:
         if key.kind not in _KINDS or key.metric not in _METRICS:
             raise WireError(f"{name} brings an unknown kind of series: {key.kind} {key.metric}")
-    counters: tuple[int, ...] = _counter_values(delta.counters)
+    counters: tuple[int, ...] = counter_values(delta.counters)
     if min(counters) < 0:
         raise WireError(f"{name} counts backwards: {delta.counters}")
     check_due(name, delta.due)
@@ -82,11 +162,6 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     for health in (delta.health, *(one.health for one in delta.workers)):
         if not 0 <= health.unfit_intervals <= health.intervals <= MAX_INTERVALS:
             raise WireError(f"{name} is of {health.intervals:,} intervals, {health.unfit_intervals:,} of them unfit")
-
-    index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
-    counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
-    stats = _stats(name, delta.stats)
-    return Wellformed(index, counts, _lengths(name, known, index, counts, stats), stats, counters)
 
 
 def _lengths(name: str, known: int, index: Counts, counts: Counts, stats: Stats) -> Counts:

@@ -187,8 +187,7 @@ class Run:
     def merge(self) -> Merge:
         """All of the run added up, as the controller had it: `merge.select("request", outcome="ok")` and the like."""
         merge = Merge(self._interval_ns)
-        for region, delta in self.deltas():
-            merge.accept(region, delta)
+        merge.read(self.deltas())
         return merge
 
     @cached_property
@@ -270,7 +269,7 @@ class Run:
 
     def exemplar_frame(self) -> Any:
         """`exemplars` as a pandas DataFrame; times in ms, from T0."""
-        names = [field.name for field in fields(Exemplar) if not field.name.endswith("_ns")]
+        names = [name for name in Exemplar.__struct_fields__ if not name.endswith("_ns")]
         rows = [
             {
                 **{name: getattr(kept.exemplar, name) for name in names},

@@ -11,15 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from loadgen.dsl.spec import PlanSpec
 from loadgen.measure.batches import read_batches
-from loadgen.measure.cells import Part
-from loadgen.measure.delta import Delta
+from loadgen.measure.delta import COUNTER_NAMES, Delta
 from loadgen.measure.measured import Measured
 from loadgen.measure.merge import Accepted, Merge
-from loadgen.measure.store import Stats
+from loadgen.measure.wellformed import counter_values
 from loadgen.report.document import Facts, document
 from loadgen.report.history import History
 from loadgen.report.opened import Run
@@ -64,30 +62,25 @@ def history_of(run: Run) -> tuple[History, Merge]:
     """
     interval_ns = round(run.interval_s * NS_PER_S)
     history, merge = History(interval_ns), Merge(interval_ns)
-    merge.parts = []
-    waiting: dict[int, list[Part]] = {}
+    merge.kept = []
     newest: dict[str, int] = {}
-    for n, (region, delta) in enumerate(run.deltas(), 1):
-        if merge.accept(region, delta) is Accepted.MERGED:
-            (part,) = merge.parts
-            merge.parts.clear()
-            k = _tell(history, merge, delta, part, newest)
-            if len(part.index):
-                waiting.setdefault(k, []).append(part)
+    for n, (_, delta, accepted) in enumerate(merge.accept_each(run.deltas()), 1):
+        if accepted is Accepted.MERGED:
+            _tell(history, merge, delta, newest)
         if n % _AT_ONCE == 0:
-            _settle(history, merge, waiting)
-    _settle(history, merge, waiting)
+            _settle(history, merge)
+    _settle(history, merge)
     history.end(merge.counters())
     return history, merge
 
 
-def _tell(history: History, merge: Merge, delta: Delta, part: Part, newest: dict[str, int]) -> int:
-    """All but the histograms, which are the last interval's, as the merge has it; returns that one."""
-    first, last = merge._intervals(delta)
-    counters = list(part.counters)
-    if delta.start_ns == delta.end_ns and not len(part.index):  # it tells of a loss, and of no time
+def _tell(history: History, merge: Merge, delta: Delta, newest: dict[str, int]) -> None:
+    """All but the histograms, which are the last interval's, as the merge has it."""
+    first, last = merge._intervals(delta.start_ns, delta.end_ns)
+    counters = list(counter_values(delta.counters))
+    if delta.start_ns == delta.end_ns and not delta.index:  # it tells of a loss, and of no time
         history.add(first, counters)
-        return first
+        return
     if delta.health.intervals > 1:
         shares = [count // (last - first + 1) for count in counters]
         for k in range(first, last):
@@ -97,17 +90,18 @@ def _tell(history: History, merge: Merge, delta: Delta, part: Part, newest: dict
     for k in range(max(first, newest.get(delta.agent, -1) + 1), last + 1):
         history.report(k, {delta.agent: delta.health})
     newest[delta.agent] = max(last, newest.get(delta.agent, -1))
-    return last
 
 
-def _settle(history: History, merge: Merge, waiting: dict[int, list[Part]]) -> None:
+def _settle(history: History, merge: Merge) -> None:
+    merge.close()
+    sums, merge.kept = merge.kept or (), []
     history.lines.learn(merge.names)
-    nothing = [0] * len(merge.counters().__dataclass_fields__)
-    for k, parts in sorted(waiting.items()):
-        stats = Stats(*(np.concatenate([getattr(one.stats, name) for one in parts]) for name in Stats.__slots__))
-        index, counts = (np.concatenate([getattr(one, name) for one in parts]) for name in ("index", "counts"))
-        history.add(k, nothing, (index, counts, stats))
-    waiting.clear()
+    nothing = [0] * len(COUNTER_NAMES)
+    for one in sums:
+        _, k = merge._intervals(*one.interval)
+        if one.values:
+            history.add(k, nothing, one.store.sparse())
+        one.is_free = True
 
 
 # -- what the manifest, the summary and the events say ---------------------------------------------

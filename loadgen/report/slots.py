@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.measure.cells import sum_pairs
 from loadgen.measure.framing import pack, unpack
 from loadgen.measure.histogram import MAX_NS, Counts
+from loadgen.measure.pairs import sum_pairs
 
 __all__ = ["NOTHING", "Ring", "Sums", "add_sums", "sums_of"]
 

@@ -49,7 +49,7 @@ class Going:
     @classmethod
     def begin(cls, runs_dir: Path) -> Going:
         merge = Merge()
-        merge.parts = []
+        merge.kept = []
         return cls(RunDir.create(runs_dir, "run"), merge)
 
     async def take(self, deltas: list[Delta]) -> None:
@@ -145,7 +145,7 @@ async def test_a_checkpoint_that_says_more_than_the_log_is_not_used(tmp_path: Pa
     os.truncate(going.folder.log_path, going.folder.durable_end // 2)
     going = taken_up(going.folder.path)
     assert going.keeper._end == 0
-    assert len(going.merge.parts or ()) == len(logged(going.folder)) > 0
+    assert going.merge.waiting == len(logged(going.folder)) > 0
     same_as_log(going, None)
 
 
@@ -161,7 +161,7 @@ async def test_only_what_is_durable_is_kept(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(going.folder.checkpoint_path)
     assert checkpoint is not None
     assert checkpoint.deltas_end < going.folder.durable_end  # the other four are for the next time
-    assert len(going.merge.parts or ()) == 4
+    assert going.merge.waiting == 4
 
 
 async def test_a_disk_that_refuses_costs_the_sums_and_not_the_run(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ async def test_a_disk_that_refuses_costs_the_sums_and_not_the_run(tmp_path: Path
     going.folder.checkpoint_path.unlink()
     going.folder.checkpoint_path.mkdir()
     await going.take(some(6, Random(1)))
-    assert going.merge.parts is None
+    assert going.merge.kept is None
     assert not going.folder.merged_path.exists()
     assert await going.keeper.finish() is None
     same_as_log(going, None)

@@ -444,7 +444,7 @@ async def test_a_folder_that_is_damaged_is_said_so_and_left_as_it_is(case: str, 
 async def test_a_run_is_taken_up_from_its_checkpoint_and_only_what_came_after_it_is_read(
     run: Restarts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.parts)))
+    monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.waiting)))
     monkeypatch.setattr("loadgen_controller.keeper._LOOK_S", 0.01)
     run.begin()
     agents = a, b = await run.started()
@@ -465,7 +465,7 @@ async def test_a_run_is_taken_up_from_its_checkpoint_and_only_what_came_after_it
         log.write_bytes(whole[:20] + bytes(20) + whole[40:])  # what the checkpoint has is not looked at
         await run.take_up()
         log.write_bytes(whole)
-        monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.parts)))
+        monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.waiting)))
         await run.back(a, b)
     result = await end(run, a, b, seconds=6)
     assert result.exit_code is ExitCode.PASSED
@@ -486,7 +486,7 @@ def _epochs_in(path: Path) -> dict[str, int]:
 async def test_a_summary_from_sums_is_the_one_from_the_log(
     run: Restarts, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.parts)))
+    monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.waiting)))
     monkeypatch.setattr("loadgen_controller.keeper._LOOK_S", 0.01)
     both: list[tuple[object, bytes]] = []
 

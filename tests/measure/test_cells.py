@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import StorageError
 from loadgen.measure.batches import Batches, recounted, recounted_cells
-from loadgen.measure.cells import CELLS_MAGIC, Cell, add_parts, encode_cell, read_cells
+from loadgen.measure.cells import CELLS_MAGIC, Cell, cell_of, encode_cell, read_cells
 from loadgen.measure.coarse import join
 from loadgen.measure.delta import Counters, Delta
 from loadgen.measure.due import BAD, GOOD, DueCounts
@@ -67,16 +67,17 @@ def runs(draw: st.DrawFn) -> list[tuple[str, Delta]]:
 def cells_of(deltas: Sequence[tuple[str, Delta]], cuts: Sequence[int], path: Path) -> tuple[Merge, int]:
     """The merge of all, and the end of a file of their cells, written at the cuts."""
     merge, data, named = Merge(), CELLS_MAGIC, 0
-    merge.parts = []
+    merge.kept = []
     for number, (region, delta) in enumerate(deltas, 1):
         merge.accept(region, delta)
         if number in cuts or number == len(deltas):
             names = merge._catalogue.names[named:]
             named += len(names)
-            for cell in add_parts(merge.parts):
-                data += encode_cell(replace(cell, names=names))
-                names = []
-            merge.parts = []
+            merge.close()
+            for one in merge.kept:
+                data += encode_cell(replace(cell_of(one), names=names))
+                one.is_free, names = True, []
+            merge.kept = []
     path.write_bytes(data)
     return merge, len(data)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from loadgen.measure.exemplar import Exemplar, ExemplarTable, KeptExemplar
 from loadgen.measure.series import OK

@@ -431,8 +431,8 @@ def test_invariant_finds_a_counter_that_is_off_by_one(name: str) -> None:
 def test_invariant_finds_a_bucket_that_was_lost() -> None:
     merge = Merge()
     merge.accept("us", FakeAgent("a").delta(GOOD))
-    merge._store._settle()
-    merge._store._pages[0] = 0
+    merge.close()
+    merge._stores[0]._pages[0] = 0
     assert check_invariant(merge)
 
 

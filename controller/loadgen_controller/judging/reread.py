@@ -43,8 +43,7 @@ def read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
     """All deltas of the folder, merged anew."""
     merge = Recount(interval_ns, facts.warmup_ns) if facts.warmup_found else Merge(interval_ns)
     if facts.assignment is not None:
-        for region, delta in deltas_of(folder, facts.assignment):
-            merge.accept(region, delta)
+        merge.read(deltas_of(folder, facts.assignment))
     return merge
 
 
