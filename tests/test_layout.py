@@ -30,6 +30,8 @@ IMPORTERS = {
     "pyarrow": {"loadgen/report/exports/parquet.py"},
     "boto3": {"loadgen/aws/s3.py"},
     "botocore": {"loadgen/aws/s3.py"},
+    "starlette": {"controller/loadgen_controller/ui/app.py"},
+    "uvicorn": {"controller/loadgen_controller/ui/server.py"},
     "typer": {"controller/loadgen_controller/"},
     "rich": {"controller/loadgen_controller/"},
     "uvloop": {

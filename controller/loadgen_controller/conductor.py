@@ -239,6 +239,16 @@ class Conductor:
         return self._folder.path
 
     @property
+    def started_at(self) -> datetime:
+        """T0; before it is known, when the run was made."""
+        return self._started_at
+
+    @property
+    def adjustments(self) -> tuple[Adjustment, ...]:
+        """What was asked of the load so far."""
+        return self._driving.adjustments.made
+
+    @property
     def troubles(self) -> Mapping[str, int]:
         """What came in and was no use, by kind."""
         return self._troubles.counts

@@ -11,10 +11,10 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -34,7 +34,7 @@ from loadgen_controller.restore import restore
 from loadgen_controller.screen.watch import Watch
 from loadgen_controller.station import Station
 
-__all__ = ["LOOK_S", "MAX_RUNS", "AgentLine", "Look", "RunLine", "Service", "aims_of"]
+__all__ = ["LOOK_S", "MAX_RUNS", "AgentLine", "Look", "RunLine", "Service", "Watching", "aims_of"]
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,15 @@ class RunLine:
     by: str = ""
 
 
+class Watching(Protocol):
+    """Who is told of runs that begin and end here: the page."""
+
+    def begin(self, conductor: Conductor) -> None: ...
+
+    async def end(self, run_id: str, summary: Mapping[str, object] | None) -> None:
+        """summary: None where the run failed."""
+
+
 @dataclass(slots=True)
 class _Going:
     conductor: Conductor
@@ -109,6 +118,7 @@ class Service:
         allow: AllowList | None = None,
         signer: Signer | None = None,
     ) -> None:
+        self.watching: Watching | None = None
         self._station, self._runs_dir, self._allowed = station, runs_dir, tuple(allowed)
         self._allow, self._signer = allow, signer
         self._going: dict[str, _Going] = {}
@@ -253,21 +263,35 @@ class Service:
     def _begin(self, conductor: Conductor, by: str) -> None:
         going = _Going(conductor, by, Watch(conductor.view))
         self._going[conductor.run_id] = going
+        if self.watching is not None:
+            self.watching.begin(conductor)
         going.task = asyncio.create_task(self._conduct(going), name=conductor.run_id)
 
     async def _conduct(self, going: _Going) -> Result | None:
         conductor = going.conductor
+        summary: Mapping[str, object] | None = None
         log.info("run %s of %s begins", conductor.run_id, going.by)
         try:
             async with asked(conductor):
                 result = await conductor.conduct()
+                summary = result.summary
         except Exception:  # the last border: the other runs go on
             log.exception("run %s failed", conductor.run_id)
             return None
         finally:
             del self._going[conductor.run_id]
+            await self._told(conductor.run_id, summary)
         log.info("run %s is over: %s", conductor.run_id, result.verdict.result)
         return result
+
+    async def _told(self, run_id: str, summary: Mapping[str, object] | None) -> None:
+        """The page's failure is a bug to report, and nothing to the run."""
+        if self.watching is None:
+            return
+        try:
+            await self.watching.end(run_id, summary)
+        except Exception:  # the last border
+            log.exception("the page of run %s failed", run_id)
 
     # -- which run is meant -----------------------------------------------------------------------
 

@@ -214,7 +214,6 @@ class History:
     def columns(self, agents: Mapping[str, bool], first: int = 0, end: int | None = None) -> dict[str, object]:
         """`slots` of the document, for slots [first, end). agents: see `Intervals.reported`."""
         where = self._where(first, end)
-        first, end, span = where
         of, length_s = self.intervals, self.length_s
         reported, expected = of.reported(*where, agents)
         return {
@@ -242,7 +241,7 @@ class History:
                 "cpu_share": [round(share, 3) for share in of.worst("cpu_share", *where)],
                 "agents_unfit": [int(n) for n in of.worst("unfit", *where)],
             },
-            "unfit": {str(k // span): text for k, text in sorted(of.unfit.items()) if first <= k // span < end},
+            "unfit": {str(slot): text for slot, text in of.unfit(*where).items()},
         }
 
     def response(self, first: int = 0, end: int | None = None) -> dict[str, object]:

@@ -33,8 +33,8 @@ class Intervals:
         self._errors: Counts = np.zeros((0, ERRORS + 1), dtype=np.int64)
         self._states = np.zeros((0, len(_STATES)))
         self._planned = np.zeros((0, 2))
-        self.unfit: dict[int, str] = {}
-        """Who was not fit and why: the one that lagged most."""
+        self._unfit: dict[int, tuple[int, str, str]] = {}
+        """By interval, of the agent that lagged most: its lag p99, its id, and why it was not fit."""
         self.spans: dict[str, list[int]] = {}
         """Of each agent the first and the last interval that it reported."""
 
@@ -44,7 +44,7 @@ class Intervals:
         self._counters[k] = [getattr(counters, name) for name in COUNTER_NAMES]
         self._errors[k] = errors
         self._states[k] = 0.0
-        self.unfit.pop(k, None)
+        self._unfit.pop(k, None)
         self.report(k, health)
 
     def add(self, k: int, counters: Sequence[int], errors: Counts | None = None) -> None:
@@ -70,11 +70,9 @@ class Intervals:
         for agent in health:
             span = self.spans.setdefault(agent, [k, k])
             span[0], span[1] = min(span[0], k), max(span[1], k)
-        unfit = {agent: h for agent, h in health.items() if h.unfit}
-        if unfit and (k in self.unfit or len(self.unfit) < _UNFIT):
-            worst = max(unfit, key=lambda agent: (_lag_us(unfit[agent]), agent))
-            more = f" (and {len(unfit) - 1} more)" if len(unfit) > 1 else ""
-            self.unfit[k] = f"agent {worst}: {'; '.join(unfit[worst].unfit)}{more}"
+        unfit = [(_lag_us(h), agent, "; ".join(h.unfit)) for agent, h in health.items() if h.unfit]
+        if unfit and (k in self._unfit or len(self._unfit) < _UNFIT):
+            self._unfit[k] = max([*unfit, self._unfit[k]] if k in self._unfit else unfit)
 
     def plan(self, k: int, iterations: float | None, users: float | None) -> None:
         """What was to be: iterations due in interval `k`, and users at its end; None: the load has no such plan."""
@@ -89,6 +87,15 @@ class Intervals:
 
     def totals(self) -> Counters:
         return Counters(*map(int, self._counters[: self.count].sum(axis=0)))
+
+    def unfit(self, first: int, end: int, span: int) -> dict[int, str]:
+        """By slot, who was not fit in the last of its intervals in which anybody was not: who lagged most, and why."""
+        found = {}
+        for k in sorted(k for k in self._unfit if first <= k // span < end):
+            _, agent, why = self._unfit[k]
+            more = int(self._states[k, _STATES.index("unfit")]) - 1
+            found[k // span] = f"agent {agent}: {why}" + (f" (and {more} more)" if more > 0 else "")
+        return found
 
     # -- by slot ----------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from loadgen.report.table import Table
 from loadgen.report.tables import headline
 from loadgen.units import NS_PER_S
 
-__all__ = ["document_of", "history_of"]
+__all__ = ["document_of", "history_of", "verdict_of"]
 
 _AT_ONCE: Final = 600
 """Deltas that are added up before they go into slots."""
@@ -171,7 +171,23 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, word
         "phase": "done",
         "clock_s": summary.duration_s,
     }
-    verdict = {
+    adjusted = [{"at_s": one.at_s, "kind": one.kind, "text": one.text} for one in summary.adjustments]
+    return Facts(
+        run=about,
+        verdict=verdict_of(summary) | dict(words),
+        slos=[slo_row(slo) for slo in summary.slos],
+        warmup_s=0.0 if summary.warmup is None else summary.warmup.cut_s,
+        trace_url=_trace_url(spec),
+        marks=sorted([*adjusted, *_lost(run)], key=lambda mark: float(str(mark["at_s"]))),
+        agents=list(_agents(run, merge)),
+        done={agent.id: agent.complete for agent in run.agents},
+        notes=[*summary.notes, *notes],
+    )
+
+
+def verdict_of(summary: Summary) -> dict[str, object]:
+    """`verdict` of the document, but for what is told in words."""
+    return {
         "result": summary.result,
         "exit_code": summary.exit_code,
         "headline": headline(summary),
@@ -185,18 +201,6 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, word
             "advice": summary.validity.advice,
         },
     }
-    adjusted = [{"at_s": one.at_s, "kind": one.kind, "text": one.text} for one in summary.adjustments]
-    return Facts(
-        run=about,
-        verdict=verdict | dict(words),
-        slos=[slo_row(slo) for slo in summary.slos],
-        warmup_s=0.0 if summary.warmup is None else summary.warmup.cut_s,
-        trace_url=_trace_url(spec),
-        marks=sorted([*adjusted, *_lost(run)], key=lambda mark: float(str(mark["at_s"]))),
-        agents=list(_agents(run, merge)),
-        done={agent.id: agent.complete for agent in run.agents},
-        notes=[*summary.notes, *notes],
-    )
 
 
 def _trace_url(spec: PlanSpec | None) -> str | None:

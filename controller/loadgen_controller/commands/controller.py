@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,9 +28,11 @@ from loadgen_controller.restore import clock_after, unfinished
 from loadgen_controller.service import Service
 from loadgen_controller.station import Station
 from loadgen_controller.stopping import Stopping
+from loadgen_controller.ui.doors import Access, check_place
 
 if TYPE_CHECKING:
     from loadgen_controller.api.server import Tls
+    from loadgen_controller.ui.server import UiServer
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -59,6 +61,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     allowed: tuple[str, ...] = ()
     allow: str | None = None
     sign_with: str | None = None
+    ui: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,9 @@ class Setting:
     allowed: tuple[str, ...]
     allow: AllowList | None = None
     signer: Signer | None = None
+    ui: str | None = None
+    access: Access = field(default_factory=Access)
+    """To the page."""
 
 
 @app.callback()
@@ -88,6 +94,9 @@ def main(
     i_may_load: AllowOption = None,
     allow: ListOption = None,
     sign_with: SignOption = None,
+    ui: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Show all runs on a page there, to whom the API knows.")
+    ] = None,
 ) -> None:
     """Keep a fleet of agents and conduct runs on it, one after another or at once on different agents.
 
@@ -109,6 +118,7 @@ def main(
             allowed=tuple(i_may_load or ()),
             allow=None if allow is None else str(allow.absolute()),
             sign_with=None if sign_with is None else str(sign_with.absolute()),
+            ui=ui,
         ),
         runs_dir,
     )
@@ -142,25 +152,31 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
     from loadgen_controller.api.server import Tls, check_bind  # gRPC takes its time, which other commands do not need
 
     wrongs = Wrongs()
-    for option, text in (("--listen", wanted.listen), ("--api", wanted.api)):
-        wrongs.parse(option, text, parse_endpoint)
+    for option, text in (("--listen", wanted.listen), ("--api", wanted.api), ("--ui", wanted.ui)):
+        if text is not None:
+            wrongs.parse(option, text, parse_endpoint)
     files = ApiFiles(Path(wanted.keys))
     own = wrongs.catch(lambda: load_controller(files.keys))
     tokens = wrongs.catch(lambda: Tokens(files.tokens) if files.tokens.exists() else None)
     tls = wrongs.catch(lambda: Tls.read(files.certificate, files.key) if files.certificate.exists() else None)
     allow, sign_with = (None if path is None else Path(path) for path in (wanted.allow, wanted.sign_with))
     listed, signer = read_permits(wrongs, wanted.listen, files.keys, allow, sign_with)
+    access = wrongs.catch(lambda: Access.of(Path(wanted.keys)))
     if not wrongs.found:
         wrongs.catch(lambda: check_bind(wanted.api, tls, tokens))
+        wrongs.catch(lambda: check_place(wanted.ui or "127.0.0.1:0", access or Access()))
     wrongs.check()
     assert own is not None
+    assert access is not None
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(runs_dir, error) from error
     replace_file(runs_dir / _REMEMBERED, msgspec.json.format(msgspec.json.encode(wanted)) + b"\n")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    setting = Setting(own, wanted.listen, wanted.api, runs_dir, tokens, tls, wanted.allowed, listed, signer)
+    setting = Setting(
+        own, wanted.listen, wanted.api, runs_dir, tokens, tls, wanted.allowed, listed, signer, wanted.ui, access
+    )
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve(setting, typer.echo))
 
@@ -174,6 +190,8 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
     station = Station(setting.keys, setting.listen, clock_after(folders))
     service = Service(station, setting.runs_dir, setting.allowed, allow=setting.allow, signer=setting.signer)
 
+    page = _page(service, setting)
+
     def stop(reason: str, now: bool) -> None:
         service.stop_all(f"the controller was {reason}", now)
         stopped.set()
@@ -186,6 +204,9 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
             api = ApiServer(service, setting.api, setting.tokens, setting.tls)
             await api.start()
             try:
+                if page is not None:
+                    page.start()
+                    say(f"page: {page.page_of()}")
                 with Stopping(stop).on_signals(asyncio.get_running_loop()):
                     say(f"agents come to {station.address}, clients to {api.address}")
                     if setting.tokens is None:
@@ -196,8 +217,20 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
             finally:
                 await api.close()
                 await service.close()
+                if page is not None:
+                    await page.close()
     finally:
         await service.close()
+
+
+def _page(service: Service, setting: Setting) -> UiServer | None:
+    if setting.ui is None:
+        return None
+    from loadgen_controller.ui.server import UiServer
+    from loadgen_controller.ui.shown import Shown
+
+    shown = service.watching = Shown(setting.runs_dir, service.answer)
+    return UiServer(shown, setting.ui, setting.access)
 
 
 async def _take_up(service: Service, folder: Path, say: Callable[[str], None]) -> None:

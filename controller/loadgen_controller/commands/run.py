@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -30,10 +31,11 @@ from loadgen.report.story import story_of
 from loadgen.report.tables import final_report
 from loadgen.signing import Signer
 from loadgen.wire.keys import ControllerKeys, load_controller
-from loadgen_controller.answering import asked
+from loadgen_controller.answering import answer, asked
 from loadgen_controller.api.place import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, order_there, place_of
 from loadgen_controller.conductor import Conductor, Processes, Result
+from loadgen_controller.control import Ask, Told
 from loadgen_controller.embedded import EmbeddedAgents
 from loadgen_controller.loops import new_loop
 from loadgen_controller.order import Order
@@ -64,6 +66,12 @@ from loadgen_controller.screen.printed import Output, print_report
 from loadgen_controller.screen.watch import Watch
 from loadgen_controller.station import Station
 from loadgen_controller.stopping import Stopping
+from loadgen_controller.ui.doors import Access, check_place
+
+if TYPE_CHECKING:
+    from loadgen_controller.ui.server import UiServer
+
+log = logging.getLogger(__name__)
 
 NAME = "run"
 EXAMPLES = """[bold]Examples[/bold]
@@ -86,7 +94,9 @@ loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --
 
 loadgen run checkout.py --quiet --json result.json
 
-loadgen run checkout.py --explain"""
+loadgen run checkout.py --explain
+
+loadgen run checkout.py --ui"""
 
 FuseOption = Annotated[
     bool,
@@ -94,6 +104,12 @@ FuseOption = Annotated[
         "--error-fuse/--no-error-fuse",
         help="Stop a run that mostly fails: more than half for 30 s. Off where all is on this machine.",
     ),
+]
+
+
+UiOption = Annotated[bool, typer.Option("--ui", help="Show the run on a page of this machine; its address is printed.")]
+UiAtOption = Annotated[
+    str | None, typer.Option("--ui-at", metavar="HOST:PORT", help="Show it there; beyond loopback that needs --keys.")
 ]
 
 
@@ -149,6 +165,8 @@ def main(
     error_fuse: FuseOption = True,
     on_lost_agent: LostOption = OnLostAgent.CONTINUE,
     explain: ExplainOption = False,
+    ui: UiOption = False,
+    ui_at: UiAtOption = None,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
 
@@ -163,6 +181,8 @@ def main(
     if json_path is not None and not json_path.parent.is_dir():
         wrongs.add(f"--json: there is no folder {json_path.parent}")
     placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1, place=place)
+    placement.ui = ui_at or ("127.0.0.1:0" if ui else None)
+    _check_page(wrongs, placement)
     placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
     _read_permits(wrongs, placement, allow, sign_with, i_may_load or ())
     with ExitStack() as stack:
@@ -205,6 +225,8 @@ class Placement:
     signer: Signer | None = None
     has_fuse: bool = True
     aborts_on_loss: bool = False
+    ui: str | None = None
+    """Where its page is."""
     place: Place | None = None
     """Of the controller that the run is left to."""
 
@@ -289,6 +311,16 @@ def _check_placement(
             wrongs.add(f"{option} is for agents that were started elsewhere", "add --listen HOST:PORT")
 
 
+def _check_page(wrongs: Wrongs, placement: Placement) -> None:
+    if placement.ui is None:
+        return
+    wrongs.parse("--ui-at", placement.ui, parse_endpoint)
+    if placement.place is not None:
+        wrongs.add("--ui beside --controller: the controller has a page of all its runs", "start that with --ui")
+    if not wrongs.found:
+        wrongs.catch(lambda: check_place(placement.ui or "", Access.of(placement.keys_dir)))
+
+
 def _read_permits(
     wrongs: Wrongs, placement: Placement, allow: Path | None, sign_with: Path | None, named: Iterable[str]
 ) -> None:
@@ -342,6 +374,7 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
     if keys is None:
         agents = EmbeddedAgents(order.spec.regions, placement.per_region, placement.workers)
         processes, keys = agents, agents.keys
+    page = _Page(placement, lambda ask, by: answer(conductor, ask, by))
     try:
         station = Station(keys, listen or "127.0.0.1:0")
         async with station:
@@ -350,11 +383,53 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
                 console.print(f"listening on {station.address} for {order.agents} agents", soft_wrap=True)
             stop = Stopping(conductor.request_stop)
             with stop.on_signals(asyncio.get_running_loop()):
-                async with asked(conductor), _shown(conductor, stop, console):
-                    return await conductor.conduct()
+                async with asked(conductor), page.of(conductor, console), _shown(conductor, stop, console):
+                    result = await conductor.conduct()
+                    await page.end(conductor, result)
+                    return result
     finally:
         if processes is not None:
             await processes.end(0)
+
+
+class _Page:
+    """The page of one run; nothing where none is wanted. Make it before the run: where it cannot listen, there is none.
+
+    Raises:
+        UsageError, PortBusy: it cannot listen there.
+    """
+
+    def __init__(self, placement: Placement, told: Callable[[Ask, str], Told]) -> None:
+        self._server: UiServer | None = None
+        if placement.ui is not None:
+            from loadgen_controller.ui.server import UiServer  # other runs do without
+            from loadgen_controller.ui.shown import Shown
+
+            self._shown = Shown(placement.runs_dir, told)
+            self._server = UiServer(self._shown, placement.ui, Access.of(placement.keys_dir))
+
+    @contextlib.asynccontextmanager
+    async def of(self, conductor: Conductor, console: Console | None) -> AsyncIterator[None]:
+        """Beside the run."""
+        if self._server is None:
+            yield
+            return
+        self._shown.begin(conductor)
+        self._server.start()
+        (console or Console(stderr=True)).print(f"page: {self._server.page_of(conductor.run_id)}", soft_wrap=True)
+        try:
+            yield
+        finally:
+            await self._server.close()
+
+    async def end(self, conductor: Conductor, result: Result) -> None:
+        """Its failure is a bug to report, and never the end of the run."""
+        if self._server is None:
+            return
+        try:
+            await self._shown.end(conductor.run_id, result.summary)
+        except Exception:  # the last border
+            log.exception("the page failed")
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,286 @@
+"""What the page's server answers: its files, runs and their histories, changes as they come, and deeds.
+
+Roles stand beside their routes, here and nowhere else. Errors are JSON: `error`, `hint`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+import loadgen.report
+from loadgen.errors import LoadgenError, UsageError
+from loadgen_controller.api.tokens import Role, Token
+from loadgen_controller.control import Ask, Deed
+from loadgen_controller.ui.doors import HEADERS, Doors
+from loadgen_controller.ui.shown import NoRun, Shown
+from loadgen_controller.ui.telling import Telling
+
+__all__ = ["Dropped", "page_app"]
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = Path(loadgen.report.__file__).parent / "page"
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+}
+_BODY_BYTES: Final = 4_096
+_ALIVE_S: Final = 4.0
+"""The page takes a connection for lost that says nothing for 10 s."""
+_PATIENCE_S: Final = 15.0
+"""For a page to take what it was sent."""
+_PAGES: Final = 32
+"""That are told of changes at once."""
+_DEEDS: Final[tuple[Deed, ...]] = ("stop", "kill", "pause", "resume", "scale")
+
+_Handler = Callable[[Request, Token], Awaitable[Response]]
+
+
+class Dropped(Exception):
+    """A page did not take what it was sent."""
+
+
+class _Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    load: str | None = None
+    factor: float | None = None
+    rate: float | None = None
+    users: float | None = None
+    now: bool = False
+
+
+def page_app(shown: Shown, doors: Doors, drop: Callable[[object], None], page: Path = PAGE) -> Starlette:
+    """
+    Args:
+        drop: ends the connection of a client (its address, as ASGI has it), without waiting for its other end.
+    """
+    return Starlette(
+        routes=_Answers(shown, doors, drop, page).routes(),
+        exception_handlers={404: _nothing, 405: _nothing, Exception: _bug},
+    )
+
+
+class _Answers:
+    def __init__(self, shown: Shown, doors: Doors, drop: Callable[[object], None], page: Path) -> None:
+        self._shown, self._doors, self._drop = shown, doors, drop
+        self._files = {path.relative_to(page).as_posix(): path for path in page.rglob("*") if path.suffix in _TYPES}
+        self._pages = 0
+
+    def routes(self) -> list[Route]:
+        view, run = Role.VIEW, Role.RUN
+        return [
+            Route("/", self._open, methods=["GET"]),
+            Route("/runs/{run}", self._open, methods=["GET"]),
+            Route("/page/{file:path}", self._file, methods=["GET"]),
+            Route("/api/me", self._for(view, self._me), methods=["GET"]),
+            Route("/api/runs", self._for(view, self._runs), methods=["GET"]),
+            Route("/api/runs/{run}/history", self._for(view, self._history), methods=["GET"]),
+            Route("/api/runs/{run}/events", self._for(view, self._events), methods=["GET"]),
+            *(
+                Route(f"/api/runs/{{run}}/{deed}", self._for(run, self._deed(deed)), methods=["POST"])
+                for deed in _DEEDS
+            ),
+        ]
+
+    # -- who may ----------------------------------------------------------------------------------
+
+    def _for(self, role: Role, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            if not self._doors.is_ours(request.headers):
+                return _refused(421, "this server is asked for by a name that is not its own")
+            try:
+                token = self._doors.who(request.headers)
+                if token is None:
+                    return _refused(401, "a token is needed, or it is not this server's")
+                if token.role < role:
+                    return _refused(403, f"that is for the role {role}, and the token {token.name} has {token.role}")
+                return await handler(request, token)
+            except NoRun as error:
+                return _refused(404, error.message, error.hint)
+            except LoadgenError as error:
+                return _refused(409, error.message, error.hint)
+
+        return answer
+
+    # -- files ------------------------------------------------------------------------------------
+
+    async def _open(self, request: Request) -> Response:
+        return self._sent("index.html") if self._doors.is_ours(request.headers) else _refused(421, "not this server")
+
+    async def _file(self, request: Request) -> Response:
+        return self._sent(request.path_params["file"])
+
+    def _sent(self, name: str) -> Response:
+        path = self._files.get(name)
+        if path is None:
+            return _refused(404, "there is no such file")
+        return Response(path.read_bytes(), media_type=_TYPES[path.suffix], headers=HEADERS)
+
+    # -- what only looks --------------------------------------------------------------------------
+
+    async def _me(self, _: Request, token: Token) -> Response:
+        return _json({"role": str(token.role), "name": token.name})
+
+    async def _runs(self, _: Request, __: Token) -> Response:
+        return _json(await self._shown.listed())
+
+    async def _history(self, request: Request, _: Token) -> Response:
+        data = await self._shown.history(request.path_params["run"])
+        headers = {**HEADERS, "Content-Encoding": "gzip"}
+        return Response(data, media_type="application/json", headers=headers)
+
+    async def _events(self, request: Request, token: Token) -> Response:
+        run_id = request.path_params["run"]
+        telling = self._shown.telling(run_id)
+        if telling is None:
+            self._shown.folder(run_id)
+        elif self._pages >= _PAGES:
+            return _refused(503, f"{_PAGES} pages are told of changes already")
+        known = request.headers.get("last-event-id", "")
+        # The look that is known may have been told in part: it is told again.
+        after = int(known) - 1 if re.fullmatch(r"\d{1,15}", known) else -1
+        headers = dict(request.headers)
+
+        def is_good() -> bool:
+            try:
+                now = self._doors.who(headers)
+            except UsageError:
+                return False
+            return now is not None and now.role >= token.role
+
+        return _Events(self, telling, after, is_good)
+
+    # -- what changes something -------------------------------------------------------------------
+
+    def _deed(self, deed: Deed) -> _Handler:
+        async def do(request: Request, token: Token) -> Response:
+            run_id = request.path_params["run"]
+            if self._shown.telling(run_id) is None:
+                raise UsageError(f"run {self._shown.folder(run_id).name} does not go on here")
+            if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+                return _refused(415, "what is asked is JSON")
+            try:
+                wish = msgspec.json.decode(await _body(request) or b"{}", type=_Wish)
+            except (msgspec.DecodeError, ValueError) as error:
+                return _refused(400, f"that cannot be understood: {error}")
+            except ClientDisconnect:
+                return _refused(400, "it was not asked to the end")
+            if deed == "scale" and sum(by is not None for by in (wish.factor, wish.rate, wish.users)) != 1:
+                return _refused(400, "by how much?", "a factor, a rate or a number of users")
+            ask = Ask(run_id=run_id, do=deed, **msgspec.structs.asdict(wish))
+            told = self._shown.answer(ask, f"{token.name}, by the page")
+            log.info("%s: %s %s", token.name, deed, run_id)
+            return _json({"lines": told.lines})
+
+        return do
+
+
+class _Events(Response):
+    """Server-sent events, for as long as the run goes on and the page listens."""
+
+    def __init__(self, answers: _Answers, telling: Telling | None, after: int, is_good: Callable[[], bool]) -> None:
+        super().__init__(status_code=200, media_type="text/event-stream", headers=HEADERS)
+        del self.headers["content-length"]
+        self._answers, self._telling, self._after, self._is_good = answers, telling, after, is_good
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.create_task(_until_gone(receive))
+        self._answers._pages += 1
+        try:
+            await self._told(scope, send, gone)
+        except Dropped:
+            self._answers._drop(scope["client"])
+        finally:
+            self._answers._pages -= 1
+            gone.cancel()
+
+    async def _told(self, scope: Scope, send: Send, gone: asyncio.Task[None]) -> None:
+        await self._sent(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        shown, telling, after = self._answers._shown, self._telling, self._after
+        if telling is None:  # it is over, and what the page has was live
+            await self._sent(send, _part(_event("again", b"{}", 0)))
+        while telling is not None and not gone.done() and not shown.is_closing and self._is_good():
+            news, is_over = telling.news, telling.is_over
+            for n, (kind, data) in enumerate(changes := telling.changes(after), 1):
+                # Only the last has an id: who has heard a part of a look has not heard the look.
+                seq = telling.seq if n == len(changes) else None
+                await self._sent(send, _part(_event(kind, data, seq)))
+            after = telling.seq
+            if is_over:
+                break
+            while not news.is_set() and not gone.done() and not shown.is_closing:
+                waiting = asyncio.ensure_future(news.wait())
+                await asyncio.wait({waiting, gone}, timeout=_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if not news.is_set():
+                    await self._sent(send, _part(b": alive\n\n"))
+        if not gone.done():
+            await self._sent(send, {"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _sent(self, send: Send, message: Message) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await send(message)
+        except TimeoutError:
+            raise Dropped from None
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _part(data: bytes) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}
+
+
+def _event(kind: str, data: bytes, seq: int | None) -> bytes:
+    """data: JSON without line breaks."""
+    number = b"" if seq is None else b"id: %d\n" % seq
+    return b"event: %s\n%sdata: %s\n\n" % (kind.encode(), number, data)
+
+
+async def _body(request: Request) -> bytes:
+    """Raises ValueError: it is too long."""
+    data = b""
+    async for part in request.stream():
+        data += part
+        if len(data) > _BODY_BYTES:
+            raise ValueError(f"it is longer than {_BODY_BYTES:,} bytes")
+    return data
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, HEADERS, "application/json")
+
+
+async def _nothing(_: Request, error: Exception) -> Response:
+    """No such path, or not in this way."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return _refused(status, "there is nothing like that here")
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """The last border: a bug of ours ends one answer and not the run."""
+    log.error("the page's %s failed", request.url.path, exc_info=error)
+    return _refused(500, f"this is a bug of loadgen: {type(error).__name__}", "the controller's log has more")
+
+
+def _refused(status: int, error: str, hint: str = "") -> Response:
+    said: Mapping[str, str] = {"error": error, "hint": hint}
+    return _json(said, status)

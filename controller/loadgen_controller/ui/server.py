@@ -1,0 +1,122 @@
+"""The page's server on a port: uvicorn on the controller's own loop, which keeps its signals to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from loadgen.errors import PortBusy, UsageError
+from loadgen.wire.sockets import parse_address
+from loadgen_controller.ui.app import PAGE, page_app
+from loadgen_controller.ui.doors import Access, Doors, check_place
+from loadgen_controller.ui.shown import Shown
+
+__all__ = ["UiServer"]
+
+_CONNECTIONS: Final = 100
+_BYE_S: Final = 2
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None: they are the conductor's."""
+        yield
+
+
+class UiServer:
+    """Make it within the running loop, then `start`; it stops with `close`.
+
+    Args:
+        bind: HOST:PORT; port 0 takes any that is free.
+        access: who may come; without tokens whoever has the secret that is part of `page_of`.
+
+    Raises:
+        UsageError: it would be open to everybody, or its certificate is none.
+        PortBusy: it cannot listen there.
+    """
+
+    def __init__(
+        self,
+        shown: Shown,
+        bind: str,
+        access: Access | None = None,
+        page: Path = PAGE,
+    ) -> None:
+        access = access or Access()
+        check_place(bind, access)
+        self._shown, self._doors = shown, Doors(bind, access.tokens)
+        config = uvicorn.Config(
+            page_app(shown, self._doors, self._drop, page),
+            http="h11",
+            ws="none",
+            loop="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=_BYE_S,
+            ssl_certfile=access.certificate,
+            ssl_keyfile=access.key,
+        )
+        try:
+            config.load()
+        except OSError as error:  # ssl.SSLError is one
+            raise UsageError(f"the page's certificate cannot be used: {error}") from error
+        host, port = parse_address(bind)
+        self._socket = _listening(host.strip("[]"), port, bind)
+        self._server = _Server(config)
+        self._serving: asyncio.Task[None] | None = None
+        port = self._socket.getsockname()[1]
+        self.address = f"{host}:{port}"
+        """Where it listens, with the real port."""
+        self.url = f"{'http' if access.certificate is None else 'https'}://{self.address}"
+
+    def page_of(self, run_id: str = "") -> str:
+        """The address to open: of one run, or of the list."""
+        path = f"/runs/{run_id}" if run_id else "/"
+        return f"{self.url}{path}" + (f"#token={self._doors.secret}" if self._doors.secret else "")
+
+    def start(self) -> None:
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="page server")
+
+    async def close(self) -> None:
+        """Pages hear what there still is to hear, within a moment."""
+        self._shown.close()
+        self._server.should_exit = True
+        if self._serving is None:
+            self._socket.close()
+            return
+        try:
+            async with asyncio.timeout(2 * _BYE_S):
+                await asyncio.shield(self._serving)
+        except TimeoutError:
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
+
+    def _drop(self, client: object) -> None:
+        for connection in list(self._server.server_state.connections):
+            if getattr(connection, "client", None) == client:
+                connection.transport.abort()
+
+
+def _listening(host: str, port: int, bind: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        why = "another program does" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise PortBusy(f"cannot listen for the page at {bind}: {why}", hint="port 0 takes any that is free") from error
