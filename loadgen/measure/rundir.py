@@ -10,6 +10,7 @@
     control.json      only while the run goes on: where it can be asked to pause and the like
     merged.log        only while a long run goes on: the deltas added up by interval (`cells.py`)
     checkpoint        only while a long run goes on: all that was merged so far (`checkpoint.py`)
+    notes.json        what people said of it afterwards: labels and a note
     report.html
 
 `deltas.log` is 8 bytes of magic and records of: length u32, CRC-32 of the

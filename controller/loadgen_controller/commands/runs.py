@@ -1,16 +1,19 @@
-"""`loadgen runs`: what was run before, from the run folders."""
+"""`loadgen runs`: what was run before, from the run folders: listed, searched, shown, labelled, run again, deleted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from loadgen.errors import LoadgenError, UsageError
-from loadgen.measure.rundir import RunDir, find_run, list_runs
+from loadgen.errors import UsageError
+from loadgen.measure.rundir import RunDir, find_run
 from loadgen.report.reading import read
 from loadgen.report.tables import Table, final_report
 from loadgen.units import NS_PER_S, format_count, format_duration
@@ -29,7 +32,11 @@ from loadgen_controller.planning.scenario import (
     load_scenario,
 )
 from loadgen_controller.screen.explained import print_story, story_in
-from loadgen_controller.screen.printed import Output, print_report, print_table
+from loadgen_controller.screen.printed import Output, clean, print_report, print_table
+from loadgen_controller.shelf.deleting import check_deletable, size_bytes
+from loadgen_controller.shelf.deleting import delete as delete_run
+from loadgen_controller.shelf.listing import Entry, Search, entries, labels_of, parse_since
+from loadgen_controller.shelf.notes import parse_label, read_notes, write_notes
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -39,10 +46,16 @@ loadgen runs show 20261124-170312-checkout-a1b2
 
 loadgen runs show last
 
+loadgen runs list --search checkout --since 7d
+
+loadgen runs label last release=1.4
+
 loadgen runs rerun last"""
 
 app = typer.Typer(
-    help="List the runs of this folder, show one again, or run it again.", epilog=EXAMPLES, rich_markup_mode="rich"
+    help="List and search the runs of this folder; show one, label it, run it again, carry it to a bucket, delete it.",
+    epilog=EXAMPLES,
+    rich_markup_mode="rich",
 )
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the run folders are.")]
@@ -62,27 +75,52 @@ LIST_EXAMPLES = """[bold]Examples[/bold]
 
 loadgen runs list --runs-dir /var/runs
 
+loadgen runs list --search checkout --label release=1.4 --since 2026-11-24
+
+loadgen runs list --label team --json
+
 loadgen runs list --controller controller.internal:5558"""
 
 
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_(
     runs_dir: RunsDir = RUNS,
+    search: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only with this in name, scenario, plan, result, label or note.")
+    ] = "",
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only with this label; repeat it: all of them.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only started since: 7d, 2h, 2026-11-24, 2026-11-24T17:00 (UTC).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
     controller: ControllerOption = None,
     ca: CaOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
     """List the runs, newest first. A run's name begins with when it started, UTC."""
-    place = where(controller, ca, token_file)
+    wrongs = Wrongs()
+    place = wrongs.catch(lambda: where(controller, ca, token_file))
+    after = wrongs.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
+    wanted = [(name, value if sign else None) for name, sign, value in (one.partition("=") for one in label or ())]
+    if place is not None and (search or label or since or as_json):
+        wrongs.add("--search, --label, --since and --json are for the runs of a folder, not of a controller")
+    wrongs.check()
     if place is not None:
         _list_there(place)
         return
-    paths = list_runs(runs_dir)
-    if not paths:
-        typer.echo(f"no runs in {runs_dir}")
+    found = entries(runs_dir, Search(search, wanted, after))
+    if as_json:
+        typer.echo(json.dumps([entry.as_json() for entry in found], indent=2))
         return
-    head = ("run", "result", "took", "iterations", "errors", "agents")
-    print_table(Output(), Table("", head, tuple(_rows(paths)), words=2), ids=(0,))
+    if not found:
+        typer.echo(f"no runs in {runs_dir}" + (" are like that" if search or label or since else ""))
+        return
+    has_words = any(entry.labels or entry.note for entry in found)
+    head = ("run", "result", *(("labels and note",) if has_words else ()), "took", "iterations", "errors", "agents")
+    rows = tuple(_row(entry, has_words) for entry in found)
+    print_table(Output(), Table("", head, rows, words=3 if has_words else 2), ids=(0,))
 
 
 def _list_there(place: Place) -> None:
@@ -95,20 +133,18 @@ def _list_there(place: Place) -> None:
     print_table(Output(), Table("", ("run", "is", "agents", "started by"), rows, words=2), ids=(0,))
 
 
-def _rows(paths: list[Path]) -> Iterator[tuple[str, ...]]:
-    for path in paths:
-        if not (path / "summary.json").exists():
-            yield path.name, "not ended", *("-",) * 4
-            continue
-        try:
-            s = read(path / "summary.json")
-        except LoadgenError as unreadable:
-            yield path.name, unreadable.message, *("-",) * 4
-            continue
-        agents = f"{sum(a.complete for a in s.agents)}/{len(s.agents)}"
-        took = format_duration(s.duration_s * NS_PER_S)
-        errors = format_count(s.requests.errors)
-        yield path.name, s.result, took, format_count(s.iterations.started), errors, agents
+def _row(entry: Entry, has_words: bool) -> tuple[str, ...]:
+    words = " ".join(filter(None, (*map("=".join, entry.labels.items()), entry.note)))
+    named = (entry.path.name, entry.trouble or entry.result, *((clean(words) or "-",) if has_words else ()))
+    if entry.duration_s is None:
+        return *named, *("-",) * 4
+    return (
+        *named,
+        format_duration(entry.duration_s * NS_PER_S),
+        format_count(entry.iterations or 0),
+        format_count(entry.errors or 0),
+        f"{entry.agents_complete}/{entry.agents}",
+    )
 
 
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs show last\n\nloadgen runs show 20261124-170312 --explain")
@@ -125,6 +161,69 @@ def show(
     print_report(console, final_report(summary, path))
     if explain:
         print_story(console, story_in(path, summary))
+
+
+@app.command(
+    epilog="[bold]Examples[/bold]\n\nloadgen runs label last release=1.4 team=checkout\n\nloadgen runs label last team="
+)
+def label(
+    run: RunArgument,
+    labels: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="Labels to set; KEY= takes one away.")],
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Label a run, or take labels away. Those of its plan count, too. The summary is not changed."""
+    wrongs = Wrongs()
+    changes = [wrongs.parse("label", text, parse_label) for text in labels]
+    path = wrongs.catch(lambda: find_run(run, runs_dir))
+    wrongs.check()
+    assert path is not None
+    notes, planned = labels_of(path)
+    changed = notes.with_labels([change for change in changes if change is not None], planned)
+    write_notes(path, changed)
+    told = " ".join(map("=".join, changed.over(planned).items()))
+    typer.echo(f"{path.name}: {told or 'no labels'}")
+
+
+@app.command(epilog='[bold]Examples[/bold]\n\nloadgen runs note last "with the new pool"\n\nloadgen runs note last ""')
+def note(
+    run: RunArgument,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help='What is to be known of it; "" takes it away.')],
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Say something of a run. It is found by it, and the summary is not changed."""
+    path = find_run(run, runs_dir)
+    write_notes(path, read_notes(path).with_note(text))
+
+
+@app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs delete 20261124-170312\n\nloadgen runs delete last --yes")
+def delete(
+    runs: Annotated[list[str], typer.Argument(metavar="ID...", help="The runs, or how their names begin.")],
+    runs_dir: RunsDir = RUNS,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete runs for good, after a question. One that goes on is left, and so is what is not in the folder of runs."""
+    wrongs = Wrongs()
+    paths = []
+    for run in dict.fromkeys(runs):
+        if (path := wrongs.catch(partial(find_run, run, runs_dir))) is not None and path not in paths:
+            wrongs.catch(partial(check_deletable, path, runs_dir))
+            paths.append(path)
+    wrongs.check()
+    size = sum(map(size_bytes, paths)) / 1e6
+    names = ", ".join(path.name for path in paths)
+    if not yes and not _is_sure(f"delete {names} ({size:,.1f} MB) for good?"):
+        typer.echo("nothing was deleted", err=True)
+        return
+    for path in paths:
+        delete_run(path)
+        typer.echo(f"deleted {path.name}")
+
+
+def _is_sure(question: str) -> bool:
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort as exc:
+        raise UsageError("nobody answered, and nothing was deleted", hint="--yes does not ask") from exc
 
 
 @app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs rerun last\n\nloadgen runs rerun 20261124-170312 --quiet")
