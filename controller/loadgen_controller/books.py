@@ -37,6 +37,8 @@ class Books:
     """What was asked of the load while it went on."""
     steering: list[dict[str, Any]] = field(default_factory=list)
     """What steered loads came to, as rows of the summary."""
+    outputs: list[dict[str, object]] = field(default_factory=list)
+    """What became of what was told to live outputs, as rows of the summary."""
     load_ended_ns: int | None = None
     """When a stop ended the load early, since T0."""
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=100))

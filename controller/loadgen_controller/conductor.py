@@ -25,6 +25,7 @@ from loadgen.dsl.spec import PlanSpec
 from loadgen.errors import BugError, ExitCode, FleetError, StorageError
 from loadgen.measure.merge import Merge
 from loadgen.measure.rundir import RunDir, new_run_id
+from loadgen.sinks import Outputs, RunName, Sight
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import (
     GUARDED_MINOR,
@@ -89,6 +90,7 @@ from loadgen_controller.restore import Restored, boot_id, forget_shared, keep_sh
 from loadgen_controller.run import Phase, Run, step
 from loadgen_controller.screen.roster import roster
 from loadgen_controller.screen.view import PointView, SteeringView, ViewState
+from loadgen_controller.screen.watch import title
 from loadgen_controller.seal import Sealed, facts_of, manifest, seal
 from loadgen_controller.station import Station
 from loadgen_controller.troubles import Troubles
@@ -164,10 +166,12 @@ class Conductor:
         processes: Processes | None = None,
         by: str = "",
         restored: Restored | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         """
         Args:
             by: who wants it, for the manifest.
+            outputs: where its figures are told while it goes on.
             restored: the run as it stands in its folder, to be taken up; `order` is its own then.
         """
         self._order, self._station = order, station
@@ -200,6 +204,8 @@ class Conductor:
         self._fuse = FuseWatch(order.has_fuse)
         self._pacing = Pacing(spec.interval_ns)
         known = () if restored is None else (restored.adjustments, restored.helms)
+        name = RunName(self.run_id, title(spec), order.placement)
+        self._outputs = (outputs or Outputs()).of_run(name, self._sight, self._books.notice)
         self._driving = Driving(self, self._books, self._fleet, self._journal, self._clock, *known)
         self._aborts.until(self.end_ns)
         self._wake = asyncio.Event()
@@ -264,6 +270,7 @@ class Conductor:
                 else:
                     await self._take_up(self._restored)
                 self._keeper.begin()
+                self._outputs.begin()
                 await self._until_done(writing)
             except StorageError as error:
                 self._on_storage_failed(error)
@@ -280,6 +287,7 @@ class Conductor:
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
+            await self._outputs.cancel()
             await self._keeper.end()
             self._station.leave(self)
             await self._processes.end(patience_s)
@@ -341,6 +349,16 @@ class Conductor:
                 PointView(load_name(self._order.spec, load), name, point.waiting, point.users, point.groups)
                 for (load, name), point in self._meetings.points.items()
             ),
+        )
+
+    def _sight(self) -> Sight:
+        """For live outputs."""
+        run = self._run
+        return Sight(
+            merge=self._merge,
+            live=[agent for agent in run.live if agent not in run.fins],
+            clock_ns=None if run.t0_ns is None else self._clock() - run.t0_ns,
+            started_ns=round(self._started_at.timestamp() * NS_PER_S),
         )
 
     def notice(self, text: str) -> None:
@@ -757,6 +775,7 @@ class Conductor:
             with contextlib.suppress(StorageError):  # a chart has one line less
                 self.write_manifest(as_run=order.spec)
         self._books.steering = as_rows(self._driving.helms)
+        self._books.outputs = await self._outputs.end()
         sealed: Sealed = await asyncio.to_thread(
             seal,
             self._folder,

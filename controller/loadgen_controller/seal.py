@@ -234,6 +234,7 @@ def _sealed(
             "missing_share": round(verdict.completeness.missing_share, 6),
             "adjustments": list(as_rows(books.adjustments)),
             "steering": books.steering,
+            "outputs": books.outputs,
         },
     )
     slos = verdict.slos if batches is None else with_intervals(verdict.slos, facts.objectives, batches)

@@ -25,6 +25,7 @@ from loadgen.dsl.spec import Overrides
 from loadgen.errors import FleetError, LoadgenError, UsageError
 from loadgen.measure.rundir import RunDir, find_run, list_runs
 from loadgen.signing import Signer
+from loadgen.sinks import Outputs
 from loadgen_controller.answering import answer, asked
 from loadgen_controller.conductor import Conductor, Result
 from loadgen_controller.control import Ask, Told
@@ -107,6 +108,7 @@ class Service:
         allowed: hosts beyond loopback and private ones that runs may aim at; whoever starts the controller says.
         allow: the list that decides instead.
         signer: signs what its client has not.
+        outputs: where all runs are told; whoever opened them closes them.
     """
 
     def __init__(
@@ -117,8 +119,10 @@ class Service:
         *,
         allow: AllowList | None = None,
         signer: Signer | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.watching: Watching | None = None
+        self._outputs = outputs
         self._station, self._runs_dir, self._allowed = station, runs_dir, tuple(allowed)
         self._allow, self._signer = allow, signer
         self._going: dict[str, _Going] = {}
@@ -138,7 +142,7 @@ class Service:
             raise FleetError("the controller is being stopped", hint="start the run again when it is back")
         if len(self._going) >= MAX_RUNS:
             raise UsageError(f"{MAX_RUNS} runs go on already", hint="loadgen stop ends one of them")
-        conductor = Conductor(order, self._station, runs_dir=self._runs_dir, by=by)
+        conductor = Conductor(order, self._station, runs_dir=self._runs_dir, by=by, outputs=self._outputs)
         self._begin(conductor, by)
         return conductor
 
@@ -155,7 +159,14 @@ class Service:
             restored.folder.close()
             raise
         self._station.fleet.restore(restored.members, self._station.clock())
-        conductor = Conductor(order, self._station, runs_dir=self._runs_dir, by=restored.by, restored=restored)
+        conductor = Conductor(
+            order,
+            self._station,
+            runs_dir=self._runs_dir,
+            by=restored.by,
+            restored=restored,
+            outputs=self._outputs,
+        )
         self._begin(conductor, restored.by)
 
     def answer(self, ask: Ask, by: str) -> Told:

@@ -147,6 +147,14 @@ class Measured:
         numbers = [n for r in regions if (n := self._catalogue.numbers.get((r, key))) is not None]
         return self._histogram(numbers) if self._values(numbers) else None
 
+    def count_of(self, numbers: Sequence[int]) -> int:
+        """How many values these series have, by their numbers in `names`. About 1 µs."""
+        return self._values(numbers)
+
+    def sum_of(self, numbers: Sequence[int]) -> Histogram:
+        """The sum of these series, by their numbers in `names`; the caller's own."""
+        return self._histogram(numbers)
+
     def select(
         self,
         kind: Kind,

@@ -16,6 +16,7 @@ from loadgen.dsl.spec import JourneySpec, PlanSpec
 from loadgen.measure.objective import Objective
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
+from loadgen.sinks import Outputs
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen_controller.conductor import Conductor, Result
@@ -89,6 +90,7 @@ class Play:
         *,
         controller_keys: ControllerKeys | None = None,
         memory_bytes: int | None = None,
+        outputs: Outputs | None = None,
         **other: object,
     ) -> None:
         self.clock = JumpingClock()
@@ -97,7 +99,7 @@ class Play:
         keys = controller_keys or ControllerKeys(own, {pair.public: "*"})
         self.station = Station(keys, clock=self.clock, memory_bytes=memory_bytes)
         self.station.start()
-        self.conductor = Conductor(order_of(**other), self.station, runs_dir=runs_dir)
+        self.conductor = Conductor(order_of(**other), self.station, runs_dir=runs_dir, outputs=outputs)
         self.conducting = asyncio.create_task(self.conductor.conduct())
         self._agents: list[FakeAgent] = []
 

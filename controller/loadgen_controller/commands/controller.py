@@ -17,13 +17,14 @@ from loadgen.allow import AllowList
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.measure.rundir import replace_file, storage_error
 from loadgen.signing import Signer
+from loadgen.sinks import Outputs
 from loadgen.wire.keys import ControllerKeys, load_controller
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Tokens
 from loadgen_controller.loops import new_loop
 from loadgen_controller.planning.guard import read_permits
-from loadgen_controller.planning.options import Wrongs, parse_endpoint
-from loadgen_controller.planning.scenario import AllowOption, ListOption, SignOption
+from loadgen_controller.planning.options import Wrongs, outputs_of, parse_endpoint
+from loadgen_controller.planning.scenario import AllowOption, ListOption, OutOption, SignOption
 from loadgen_controller.restore import clock_after, unfinished
 from loadgen_controller.service import Service
 from loadgen_controller.station import Station
@@ -62,6 +63,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     allow: str | None = None
     sign_with: str | None = None
     ui: str | None = None
+    out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Setting:
     ui: str | None = None
     access: Access = field(default_factory=Access)
     """To the page."""
+    outputs: Outputs | None = None
 
 
 @app.callback()
@@ -97,6 +100,7 @@ def main(
     ui: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Show all runs on a page there, to whom the API knows.")
     ] = None,
+    out: OutOption = None,
 ) -> None:
     """Keep a fleet of agents and conduct runs on it, one after another or at once on different agents.
 
@@ -119,6 +123,7 @@ def main(
             allow=None if allow is None else str(allow.absolute()),
             sign_with=None if sign_with is None else str(sign_with.absolute()),
             ui=ui,
+            out=tuple(out or ()),
         ),
         runs_dir,
     )
@@ -162,6 +167,9 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
     allow, sign_with = (None if path is None else Path(path) for path in (wanted.allow, wanted.sign_with))
     listed, signer = read_permits(wrongs, wanted.listen, files.keys, allow, sign_with)
     access = wrongs.catch(lambda: Access.of(Path(wanted.keys)))
+    outputs = outputs_of(wrongs, wanted.out)
+    if outputs.has_stdout:
+        wrongs.add("--out ndjson=-: what a controller prints is no figures", "name a file")
     if not wrongs.found:
         wrongs.catch(lambda: check_bind(wanted.api, tls, tokens))
         wrongs.catch(lambda: check_place(wanted.ui or "127.0.0.1:0", access or Access()))
@@ -175,10 +183,24 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
     replace_file(runs_dir / _REMEMBERED, msgspec.json.format(msgspec.json.encode(wanted)) + b"\n")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     setting = Setting(
-        own, wanted.listen, wanted.api, runs_dir, tokens, tls, wanted.allowed, listed, signer, wanted.ui, access
+        own,
+        wanted.listen,
+        wanted.api,
+        runs_dir,
+        tokens,
+        tls,
+        wanted.allowed,
+        listed,
+        signer,
+        wanted.ui,
+        access,
+        outputs,
     )
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(serve(setting, typer.echo))
+        try:
+            runner.run(serve(setting, typer.echo))
+        finally:
+            outputs.close()
 
 
 async def serve(setting: Setting, say: Callable[[str], None]) -> None:
@@ -188,7 +210,14 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
     stopped = asyncio.Event()
     folders = unfinished(setting.runs_dir)
     station = Station(setting.keys, setting.listen, clock_after(folders))
-    service = Service(station, setting.runs_dir, setting.allowed, allow=setting.allow, signer=setting.signer)
+    service = Service(
+        station,
+        setting.runs_dir,
+        setting.allowed,
+        allow=setting.allow,
+        signer=setting.signer,
+        outputs=setting.outputs,
+    )
 
     page = _page(service, setting)
 

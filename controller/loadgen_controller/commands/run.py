@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +30,7 @@ from loadgen.report.reading import read
 from loadgen.report.story import story_of
 from loadgen.report.tables import final_report
 from loadgen.signing import Signer
+from loadgen.sinks import Outputs
 from loadgen.wire.keys import ControllerKeys, load_controller
 from loadgen_controller.answering import answer, asked
 from loadgen_controller.api.place import Place
@@ -40,7 +41,7 @@ from loadgen_controller.embedded import EmbeddedAgents
 from loadgen_controller.loops import new_loop
 from loadgen_controller.order import Order
 from loadgen_controller.planning.guard import check_allowed, read_permits, resolve
-from loadgen_controller.planning.options import Wrongs, parse_endpoint
+from loadgen_controller.planning.options import Wrongs, outputs_of, parse_endpoint
 from loadgen_controller.planning.quick import is_url, write_scenario
 from loadgen_controller.planning.scenario import (
     AllowOption,
@@ -50,6 +51,7 @@ from loadgen_controller.planning.scenario import (
     KeysOption,
     ListenOption,
     ListOption,
+    OutOption,
     ParamOption,
     QuietOption,
     RateOption,
@@ -91,6 +93,8 @@ loadgen run checkout.py --rate 20000/s --workers 4
 loadgen run checkout.py --listen 0.0.0.0:5700 --keys keys --allow allow.toml --wait 6
 
 loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token
+
+loadgen run checkout.py --out prometheus=127.0.0.1:9464 --out ndjson=figures.ndjson
 
 loadgen run checkout.py --quiet --json result.json
 
@@ -167,6 +171,7 @@ def main(
     explain: ExplainOption = False,
     ui: UiOption = False,
     ui_at: UiAtOption = None,
+    out: OutOption = None,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
 
@@ -185,7 +190,13 @@ def main(
     _check_page(wrongs, placement)
     placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
     _read_permits(wrongs, placement, allow, sign_with, i_may_load or ())
+    if place is not None and out:
+        wrongs.add("--out beside --controller: the controller tells its figures", "loadgen controller --out KIND=WHERE")
     with ExitStack() as stack:
+        placement.outputs = outputs_of(wrongs, out or ())
+        stack.callback(placement.outputs.close)
+        if placement.outputs.has_stdout and str(json_path) == "-":
+            wrongs.add("--out ndjson=- beside --json -: which of the two is stdout?", "name a file for one of them")
         if is_url(file):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-url-")))
             file = _of_url(wrongs, file, folder, rate, users, target)
@@ -229,6 +240,7 @@ class Placement:
     """Where its page is."""
     place: Place | None = None
     """Of the controller that the run is left to."""
+    outputs: Outputs = field(default_factory=Outputs)
 
     @property
     def is_embedded(self) -> bool:
@@ -250,7 +262,7 @@ def run_scenario(
 ) -> int:
     """The whole of `loadgen run`, from a scenario that was checked to the exit code."""
     order = _order(scenario, placement)
-    to_stdout = str(json_path) == "-"
+    to_stdout = str(json_path) == "-" or placement.outputs.has_stdout
     console = Output(stderr=to_stdout)
     if placement.place is not None:
         code, told = order_there(placement.place, order, console, is_quiet=is_quiet)
@@ -378,7 +390,8 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
     try:
         station = Station(keys, listen or "127.0.0.1:0")
         async with station:
-            conductor = Conductor(order, station, runs_dir=placement.runs_dir, processes=processes)
+            outputs = placement.outputs
+            conductor = Conductor(order, station, runs_dir=placement.runs_dir, processes=processes, outputs=outputs)
             if console is not None and listen is not None:
                 console.print(f"listening on {station.address} for {order.agents} agents", soft_wrap=True)
             stop = Stopping(conductor.request_stop)
@@ -386,7 +399,9 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
                 async with asked(conductor), page.of(conductor, console), _shown(conductor, stop, console):
                     result = await conductor.conduct()
                     await page.end(conductor, result)
-                    return result
+                before = stop.notices
+                await outputs.linger(conductor.run_id, lambda: stop.notices != before)
+                return result
     finally:
         if processes is not None:
             await processes.end(0)

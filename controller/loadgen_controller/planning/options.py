@@ -12,9 +12,10 @@ from loadgen.clients import parse_resolve
 from loadgen.dsl.environment import merged, read_environment
 from loadgen.dsl.spec import Overrides, parse_regions
 from loadgen.errors import LoadgenError, UsageError
+from loadgen.sinks import Outputs, open_outputs, read_outputs
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
 
-__all__ = ["Wrongs", "overrides_of", "parse_endpoint", "parse_params", "parse_users"]
+__all__ = ["Wrongs", "outputs_of", "overrides_of", "parse_endpoint", "parse_params", "parse_users"]
 
 T = TypeVar("T")
 
@@ -90,6 +91,11 @@ def overrides_of(
         resolve=_resolve(wrongs, resolve),
     )
     return merged(environment, options)
+
+
+def outputs_of(wrongs: Wrongs, texts: Iterable[str]) -> Outputs:
+    """The live outputs of `--out`, opened; none of those that are wrong."""
+    return open_outputs(read_outputs(texts, wrongs.add), wrongs.add)
 
 
 def _resolve(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:

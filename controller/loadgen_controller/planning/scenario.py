@@ -25,6 +25,7 @@ __all__ = [
     "KeysOption",
     "ListOption",
     "ListenOption",
+    "OutOption",
     "ParamOption",
     "QuietOption",
     "RateOption",
@@ -45,6 +46,15 @@ JsonOption = Annotated[
 KeysOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Keys for --listen, made by `loadgen keys init`.")]
 ListenOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Wait there for agents that were started elsewhere.")
+]
+OutOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--out",
+        metavar="KIND=WHERE",
+        help="Tell the figures each second: prometheus=HOST:PORT, remote-write=URL, otlp=URL, influx=URL,"
+        " statsd=HOST:PORT, dogstatsd=HOST:PORT, ndjson=FILE; repeat it.",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the final result.")]
 TargetOption = Annotated[str | None, typer.Option(metavar="URL", help="Instead of the plan's target.")]

@@ -30,7 +30,7 @@ from loadgen_controller.screen.figures import (
 )
 from loadgen_controller.screen.view import ViewState
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "title"]
 
 _NO_HEALTH = Health()
 _PARTS = 10
@@ -62,7 +62,7 @@ class Watch:
         t = self._tables
         return Figures(
             run_id=state.run_id,
-            plan=_title(state.spec),
+            plan=title(state.spec),
             phase="paused" if state.is_paused else state.phase.value,
             clock_s=clock_ns / NS_PER_S,
             duration_s=state.spec.duration_ns / NS_PER_S if state.spec.duration_ns else None,
@@ -91,7 +91,7 @@ class Watch:
         )
 
 
-def _title(spec: PlanSpec) -> str:
+def title(spec: PlanSpec) -> str:
     """ "checkout", or "checkout:spike" where the plan has a name of its own."""
     scenario = spec.scenario.removesuffix(".py")
     return scenario if spec.name in ("", "plan") else f"{scenario}:{spec.name}"

@@ -1,0 +1,48 @@
+"""The buckets in which live outputs show times: 68 edges, each of them the end of an HdrHistogram slot.
+
+So each count is exact: no slot lies across an edge. From 100 µs to 100 s the edges go by the ten preferred numbers of a
+decade (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8), so a bucket is at most 28 % wide, and what is interpolated in it is
+off by less. Below and above that few values are expected and the steps are larger.
+
+An edge is the highest value of the slot that a round number lies in: 0.100031 s where 0.1 s was meant, at most
+0.1 % beside it. Values are µs, rounded as everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from loadgen.measure.histogram import SLOTS, Counts, Histogram, highest_us, slots_of_ns
+
+__all__ = ["BUCKETS", "EDGES_S", "EDGES_US", "in_buckets"]
+
+_DECADE: Final = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
+_ROUND_US: Final = (
+    *(10, 20, 50),
+    *(round(step * 10**power) for power in range(2, 8) for step in _DECADE),
+    *(100_000_000, 200_000_000, 500_000_000, 1_000_000_000, 3_600_000_000),
+)
+_EDGE_SLOTS: Final[Counts] = slots_of_ns(np.array(_ROUND_US, dtype=np.int64) * 1_000)
+
+EDGES_US: Final = tuple(highest_us(_EDGE_SLOTS).tolist())
+"""Upper ends, inclusive, ascending."""
+EDGES_S: Final = tuple(us / 1e6 for us in EDGES_US)
+BUCKETS: Final = len(EDGES_US) + 1
+"""The last one has no end: what is censored is in it."""
+
+_BUCKET_OF_SLOT: Final[Counts] = np.searchsorted(_EDGE_SLOTS, np.arange(SLOTS))
+
+
+def in_buckets(observed: Histogram, censored: int = 0) -> Counts:
+    """How many values each bucket has, (BUCKETS,). About 20 µs.
+
+    Args:
+        censored: how many are known by a lower bound only (time-outs, missed, cut off). The truth is greater, so they
+            are above every edge: nobody who asks how many were quick enough may count them.
+    """
+    slots, counts = observed.sparse()
+    counted = np.bincount(_BUCKET_OF_SLOT[slots], weights=counts, minlength=BUCKETS).astype(np.int64)
+    counted[-1] += censored
+    return counted

@@ -1,0 +1,79 @@
+"""`influx=URL`: InfluxDB's line protocol over HTTP, for versions 1 to 3 and what understands it.
+
+Counts are of the run until then, `interval_count` since the last line that was taken; times are ms of the interval.
+A time that is known by a lower bound only is in a field of its own, `p99_at_least_ms`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from loadgen.sinks.feed import Sink
+from loadgen.sinks.post import Poster
+from loadgen.sinks.since import Since, recent_of
+from loadgen.sinks.snapshot import Series, Snapshot
+
+__all__ = ["InfluxSink"]
+
+_HEADERS: Final = {"Content-Type": "text/plain; charset=utf-8"}
+_AT_ONCE: Final = 5_000
+"""Lines of one message, as InfluxDB advises."""
+
+
+class InfluxSink(Sink):
+    def __init__(self, url: str, where: str, headers: Mapping[str, str], ca: Path | None = None) -> None:
+        super().__init__("influx", where)
+        self._poster, self._since = Poster(url, headers, ca), Since()
+
+    def deliver(self, snapshot: Snapshot) -> None:
+        lines = self._lines(snapshot)
+        while part := "\n".join(islice(lines, _AT_ONCE)):
+            self._poster.post(part.encode("utf-8", "replace"), _HEADERS)
+        self._since.took_all(snapshot)
+
+    def close(self) -> None:
+        self._poster.close()
+
+    def _lines(self, snapshot: Snapshot) -> Iterator[str]:
+        run = {"run_id": snapshot.run.run_id, "plan": snapshot.run.plan}
+        time = snapshot.time_ns
+        grown = {change.series.labels: change.count for change in self._since.changes(snapshot)}
+        for series in snapshot.series:
+            count = grown.get(series.labels, 0)
+            if count or snapshot.is_final:
+                labels = asdict(series.labels)
+                tags = run | {name: labels[name] for name in ("journey", "step", "request", "outcome", "region")}
+                tags["warmup"] = "true" if series.labels.warmup else "false"
+                yield f"loadgen_{series.labels.kind}{_tags(tags)} {_fields(_of(series, count))} {time}"
+        for region, counters in snapshot.counters.items():
+            fields: dict[str, float] = asdict(counters) | asdict(snapshot.levels[region])
+            yield f"loadgen_region{_tags(run | {'region': region})} {_fields(fields)} {time}"
+
+
+def _of(series: Series, count: int) -> dict[str, float]:
+    fields: dict[str, float] = {"count": series.count, "censored": series.censored, "interval_count": count}
+    for name, value in recent_of(series).items():
+        fields[f"{name}_at_least_ms" if value.is_bound else f"{name}_ms"] = float(value.ms)
+    return fields
+
+
+def _fields(fields: Mapping[str, float]) -> str:
+    return ",".join(
+        f"{name}={value}i" if isinstance(value, int) else f"{name}={value!r}" for name, value in fields.items()
+    )
+
+
+def _tags(tags: Mapping[str, str | None]) -> str:
+    """ ",journey=checkout"; a tag without a value is left out, as is demanded."""
+    return "".join(f",{name}={_escaped(value)}" for name, value in tags.items() if value)
+
+
+def _escaped(value: str) -> str:
+    """Line breaks and a backslash at the end cannot be escaped in tags."""
+    text = re.sub(r"\s", " ", value).rstrip("\\") or "_"
+    return re.sub(r"([,= ])", r"\\\1", text)

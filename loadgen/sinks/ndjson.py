@@ -1,0 +1,81 @@
+"""`ndjson=FILE`: one JSON object a line for each series and interval, and one for each region; `-` is stdout.
+
+A time that is known by a lower bound only is a string, "> 1234.5", as in summary.json.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadgen.measure.rundir import utc_text
+from loadgen.measure.summary import figure
+from loadgen.sinks.feed import Sink
+from loadgen.sinks.since import Since, recent_of
+from loadgen.sinks.snapshot import Snapshot
+
+__all__ = ["NdjsonSink"]
+
+
+class NdjsonSink(Sink):
+    """Appends to the file, which is opened with the first lines. None: stdout."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__("ndjson", "-" if path is None else str(path))
+        self._path, self._since = path, Since()
+        self._file: int | None = None
+        self._rest = b""
+        """Of a line that was written in part, before a disk was full."""
+
+    def deliver(self, snapshot: Snapshot) -> None:
+        self._write(self._rest, is_begun=True)
+        self._write(b"".join(msgspec.json.encode(line) + b"\n" for line in self._lines(snapshot)))
+        self._since.took_all(snapshot)
+
+    def close(self) -> None:
+        if self._file is not None and self._path is not None:
+            os.close(self._file)
+        self._file = None
+
+    def _write(self, data: bytes, *, is_begun: bool = False) -> None:
+        """All of it, or what is begun is remembered so that the next line is whole."""
+        if self._file is None:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            self._file = sys.stdout.fileno() if self._path is None else os.open(self._path, flags, 0o644)
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._file, view) :]
+            except OSError:
+                left = bytes(view)
+                written = data[: len(data) - len(left)]
+                is_begun = (is_begun or bool(written)) and not written.endswith(b"\n")
+                self._rest = left[: left.index(b"\n") + 1] if is_begun else b""
+                raise
+        self._rest = b""
+
+    def _lines(self, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
+        run = {
+            "run_id": snapshot.run.run_id,
+            "plan": snapshot.run.plan,
+            "interval": None if snapshot.is_final else snapshot.k,
+            "time": utc_text(datetime.fromtimestamp(snapshot.time_ns / 1e9, UTC)),
+            "final": snapshot.is_final,
+        }
+        grown = {change.series.labels: change.count for change in self._since.changes(snapshot)}
+        for series in snapshot.series:
+            count = grown.get(series.labels, 0)
+            if not count and not snapshot.is_final:
+                continue
+            counts = {"count": series.count, "censored": series.censored, "interval_count": count}
+            times = {name: figure(value) for name, value in recent_of(series).items()}
+            yield run | asdict(series.labels) | counts | {"interval_ms": times or None}
+        for region, counters in snapshot.counters.items():
+            yield run | {"kind": "region", "region": region} | asdict(counters) | asdict(snapshot.levels[region])

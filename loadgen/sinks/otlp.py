@@ -1,0 +1,172 @@
+"""`otlp=URL`: OpenTelemetry's metrics as protobuf over HTTP; the only importer of the opentelemetry packages.
+
+Only its messages are used (`opentelemetry-proto`): the SDK would count for itself, where ours are counted. Histograms
+have the explicit bounds of `buckets.py` and not exponential ones, across whose bounds our slots lie.
+
+Counts go from the start of the run (cumulative), or, with `temporality=delta`, from what was taken last.
+Names are those of the scrape with dots, without unit: `loadgen.request.duration`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AGGREGATION_TEMPORALITY_CUMULATIVE,
+    AGGREGATION_TEMPORALITY_DELTA,
+    Gauge,
+    HistogramDataPoint,
+    Metric,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Histogram as HistogramData
+
+from loadgen.sinks.buckets import EDGES_S
+from loadgen.sinks.feed import Sink, Undelivered
+from loadgen.sinks.metrics import Family, Point, families
+from loadgen.sinks.post import Poster
+from loadgen.sinks.snapshot import Series, Snapshot
+
+__all__ = ["OtlpSink", "name_of"]
+
+_Key = tuple[str, tuple[str, ...]]
+
+_HEADERS: Final = {"Content-Type": "application/x-protobuf"}
+_AT_ONCE: Final = 250
+"""Points of one message: 250 kB where they are histograms; collectors take some MB."""
+
+
+class OtlpSink(Sink):
+    def __init__(
+        self,
+        url: str,
+        where: str,
+        headers: Mapping[str, str],
+        ca: Path | None = None,
+        *,
+        is_delta: bool = False,
+    ) -> None:
+        super().__init__("otlp", where)
+        self._poster = Poster(url, headers, ca)
+        self._is_delta = is_delta
+        self._before: dict[str, dict[_Key, tuple[Point, int]]] = {}
+        """By run, what was taken of each series and when; for deltas."""
+
+    def deliver(self, snapshot: Snapshot) -> None:
+        run_id = snapshot.run.run_id
+        before = self._before.setdefault(run_id, {}) if self._is_delta else {}
+        for part in _parts(snapshot):
+            metrics = [_metric(family, points, before, snapshot, self._is_delta) for family, points in part]
+            request = ExportMetricsServiceRequest(resource_metrics=[_resource(snapshot, metrics)])
+            answer = self._poster.post(request.SerializeToString(), _HEADERS)
+            self._check(answer)
+            if self._is_delta:
+                time_ns = snapshot.time_ns
+                before |= {(family.name, one.labels): (one, time_ns) for family, points in part for one in points}
+        if snapshot.is_final:
+            self._before.pop(run_id, None)
+
+    def close(self) -> None:
+        self._poster.close()
+
+    def _check(self, answer: bytes) -> None:
+        try:
+            partial = ExportMetricsServiceResponse.FromString(answer).partial_success
+        except Exception:  # noqa: BLE001 - protobuf's own error has no importer here; some answer {} or nothing
+            return
+        if partial.rejected_data_points:
+            text = " ".join(partial.error_message.split())[:160]
+            raise Undelivered(f"it rejects {partial.rejected_data_points} points: {text}")
+
+
+def _parts(snapshot: Snapshot) -> Iterator[list[tuple[Family, list[Point]]]]:
+    """What goes into one message each."""
+    part: list[tuple[Family, list[Point]]] = []
+    size = 0
+    for family, points in families((snapshot,)):
+        for n in range(0, len(points), _AT_ONCE):
+            some = points[n : n + _AT_ONCE]
+            if size + len(some) > _AT_ONCE:
+                yield part
+                part, size = [], 0
+            part.append((family, some))
+            size += len(some)
+    yield part
+
+
+def _resource(snapshot: Snapshot, metrics: list[Metric]) -> ResourceMetrics:
+    made = ResourceMetrics(scope_metrics=[ScopeMetrics(metrics=metrics)])
+    made.scope_metrics[0].scope.name = "loadgen"
+    made.resource.attributes.append(_attribute("service.name", "loadgen"))
+    made.resource.attributes.append(_attribute("service.instance.id", snapshot.run.run_id))
+    return made
+
+
+def _metric(
+    family: Family, points: list[Point], before: Mapping[_Key, tuple[Point, int]], snapshot: Snapshot, is_delta: bool
+) -> Metric:
+    temporality = AGGREGATION_TEMPORALITY_DELTA if is_delta else AGGREGATION_TEMPORALITY_CUMULATIVE
+    made = Metric(name=name_of(family), description=family.help, unit=family.unit or "1")
+    if family.kind == "gauge":
+        levels = [_number(family, point, point.value, (0, snapshot.time_ns)) for point in points]
+        made.gauge.CopyFrom(Gauge(data_points=levels))
+        return made
+    histograms, numbers = [], []
+    for point in points:
+        was, since_ns = before.get((family.name, point.labels), (None, snapshot.started_ns))
+        span = since_ns, snapshot.time_ns
+        if point.series is not None:
+            histograms.append(_histogram(family, point, point.series, None if was is None else was.series, span))
+        else:
+            numbers.append(_number(family, point, point.value - (was.value if was is not None else 0), span))
+    if family.kind == "histogram":
+        made.histogram.CopyFrom(HistogramData(data_points=histograms, aggregation_temporality=temporality))
+    else:
+        made.sum.CopyFrom(Sum(data_points=numbers, aggregation_temporality=temporality, is_monotonic=True))
+    return made
+
+
+def name_of(family: Family) -> str:
+    """ "loadgen.request.duration"."""
+    return family.name.removesuffix("_seconds").removesuffix("_bytes").replace("_", ".", 2)
+
+
+def _histogram(
+    family: Family, point: Point, series: Series, was: Series | None, span: tuple[int, int]
+) -> HistogramDataPoint:
+    return HistogramDataPoint(
+        attributes=_attributes(family, point),
+        count=series.count - (was.count if was is not None else 0),
+        sum=(series.sum_ns - (was.sum_ns if was is not None else 0)) / 1e9,
+        bucket_counts=(series.buckets if was is None else series.buckets - was.buckets).tolist(),
+        explicit_bounds=EDGES_S,
+        start_time_unix_nano=span[0],
+        time_unix_nano=span[1],
+    )
+
+
+def _number(family: Family, point: Point, value: float, span: tuple[int, int]) -> NumberDataPoint:
+    made = NumberDataPoint(attributes=_attributes(family, point), start_time_unix_nano=span[0], time_unix_nano=span[1])
+    if isinstance(value, int):
+        made.as_int = value
+    else:
+        made.as_double = value
+    return made
+
+
+def _attributes(family: Family, point: Point) -> list[KeyValue]:
+    return [_attribute(name, value) for name, value in zip(family.labels, point.labels, strict=True) if value]
+
+
+def _attribute(name: str, value: str) -> KeyValue:
+    return KeyValue(key=name, value=AnyValue(string_value=value))

@@ -1,0 +1,87 @@
+"""One HTTP connection to whom figures are posted; within sinks the only importer of httpx."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from loadgen.sinks.feed import Undelivered
+
+__all__ = ["Poster"]
+
+CONNECT_S: Final = 2.0
+ANSWER_S: Final = 5.0
+"""For each of: sending a part, and waiting for a part of the answer."""
+WHOLE_S: Final = 10.0
+"""Of the answer: one that comes in drops is given up."""
+_MOST_BYTES: Final = 64 * 1024
+"""Of an answer; what is longer is cut."""
+
+
+class Poster:
+    """Posts to one URL.
+
+    Args:
+        headers: with their values, which are never shown.
+        ca: trust this certificate instead of the system's.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], ca: Path | None = None) -> None:
+        self._url = url
+        self._secrets = [part for value in headers.values() if value.strip() for part in (value, value.split()[-1])]
+        context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+        self._client = httpx.Client(
+            headers={"User-Agent": "loadgen", "Accept-Encoding": "identity", **headers},
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            verify=context,
+        )
+
+    def post(self, content: bytes, headers: Mapping[str, str]) -> bytes:
+        """The body of the answer.
+
+        Raises:
+            Undelivered: there was no answer in time, or it was not 2xx. Redirects are not followed.
+        """
+        try:
+            with self._client.stream("POST", self._url, content=content, headers=dict(headers)) as reply:
+                body = _body(reply)
+                if not reply.is_success:
+                    raise Undelivered(f"it answers http {reply.status_code}{self._said(body)}")
+                return body
+        except httpx.ConnectTimeout:
+            raise Undelivered(f"no connection within {CONNECT_S:g} s") from None
+        except httpx.TimeoutException:
+            raise Undelivered(f"no answer within {ANSWER_S:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:  # RuntimeError: closed meanwhile
+            text = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+            raise Undelivered(self._plain(text) or type(error).__name__) from None
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _said(self, body: bytes) -> str:
+        text = self._plain(body.decode("utf-8", "replace"))
+        return f": {text}" if text else ""
+
+    def _plain(self, text: str) -> str:
+        """One short line without what was secret in the request."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:160]
+
+
+def _body(reply: httpx.Response) -> bytes:
+    body, until_s = b"", time.monotonic() + WHOLE_S
+    for part in reply.iter_raw():
+        body += part
+        if len(body) >= _MOST_BYTES:
+            break
+        if time.monotonic() > until_s:
+            raise Undelivered(f"its answer is not whole after {WHOLE_S:g} s")
+    return body[:_MOST_BYTES]

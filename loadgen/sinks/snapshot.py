@@ -1,0 +1,246 @@
+"""What a run had measured when an interval was complete, as a value for all of its outputs.
+
+Counts go from the start of the run to the end of interval k and never fall: they are the sum of all that was merged,
+less what belongs to later intervals. What comes late for an interval that was told already is in the next snapshot,
+so the last one, which holds all, equals the summary. Levels (users, lag) are of the interval.
+
+A snapshot is made on the loop that merges, a few series at a time; what has not changed is the same value as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from loadgen.measure.delta import Counters, Health
+from loadgen.measure.histogram import Counts, Histogram
+from loadgen.measure.measured import Window
+from loadgen.measure.merge import Merge
+from loadgen.measure.series import OTHER, Kind, SeriesKey
+from loadgen.sinks.buckets import in_buckets
+
+__all__ = ["MAX_SERIES", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker", "snapshot_of"]
+
+MAX_SERIES: Final = 1_000
+"""Of one run. What is first seen after so many is summed up in "(other)", of its kind and region."""
+AT_ONCE: Final = 40
+"""Series between two turns of the loop: about 2 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunName:
+    """Which run it is."""
+
+    run_id: str
+    plan: str
+    """ "checkout", or "checkout:spike" where the plan has a name of its own."""
+    placement: Literal["embedded", "fleet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a series is of. Without its tags: series that differ in them only are one here."""
+
+    kind: Kind
+    journey: str
+    step: str | None
+    request: str | None
+    outcome: str
+    region: str
+    warmup: bool
+    """Was due within the warm-up, which the figures of the summary leave out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Response times of one series since the start of the run."""
+
+    labels: Labels
+    buckets: Counts
+    """How many values each bucket has (`buckets.py`), not cumulated. Never written to."""
+    count: int
+    """Of all buckets."""
+    censored: int
+    sum_ns: int
+    """With what is censored at its bound, so the truth is at least this."""
+    recent: tuple[Histogram, Histogram] | None = None
+    """Observed and censored values of the interval; None where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Of all agents of a region in the interval: sums, and the worst of any."""
+
+    agents: int = 0
+    """That reported it."""
+    unfit: int = 0
+    """Of those, how many were not fit to measure."""
+    users: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    generator_lag_p99_s: float = 0.0
+    loop_lag_p99_s: float = 0.0
+    cpu_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    run: RunName
+    k: int
+    """Which interval; -1 where none was complete."""
+    started_ns: int
+    """T0, Unix time."""
+    end_ns: int
+    """From T0: counts are of what ended before."""
+    is_final: bool
+    """All is merged, and this is what the summary says."""
+    series: tuple[Series, ...]
+    counters: Mapping[str, Counters]
+    """By region."""
+    levels: Mapping[str, Levels]
+    """By region."""
+
+    @property
+    def time_ns(self) -> int:
+        """The end as Unix time."""
+        return self.started_ns + self.end_ns
+
+
+@dataclass(slots=True)
+class _Group:
+    """Numbers of the series that are one here."""
+
+    observed: list[int] = field(default_factory=list)
+    censored: list[int] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[int]:
+        return [*self.observed, *self.censored]
+
+
+class SnapshotMaker:
+    """Makes the snapshots of one run, in the order of its intervals."""
+
+    def __init__(self, run: RunName, max_series: int = MAX_SERIES) -> None:
+        self._run, self._max_series = run, max_series
+        self._groups: dict[Labels, _Group] = {}
+        self._known = 0
+        """Numbers of the catalogue that are in a group or concern nobody."""
+        self._last: dict[Labels, Series] = {}
+        self.is_full = False
+        """Some series are in "(other)"."""
+
+    def steps(
+        self, merge: Merge, window: Window | None, started_ns: int, end_ns: int, *, is_final: bool = False
+    ) -> Iterator[Snapshot | None]:
+        """None some times, when the loop may have a turn, and at last the snapshot.
+
+        Args:
+            window: the interval that is complete; None: all that was merged counts, and there are no levels.
+        """
+        self._find(merge)
+        later = _later(merge, window)
+        made: list[Series] = []
+        for n, (labels, group) in enumerate(self._groups.items()):
+            if n and n % AT_ONCE == 0:
+                yield None
+                later = _later(merge, window)  # what came meanwhile may have begun another
+            series = self._series(labels, group, merge, window, later)
+            if series is not None:
+                made.append(series)
+        later = _later(merge, window)
+        counters = {region: _less(merge.counters(region), region, later) for region in merge.regions()}
+        levels = dict.fromkeys(counters, Levels()) | ({} if window is None else dict(_levels(merge, window)))
+        k = -1 if window is None else window.k
+        yield Snapshot(self._run, k, started_ns, end_ns, is_final, tuple(made), counters, levels)
+
+    def _find(self, merge: Merge) -> None:
+        for region, key in merge.names[self._known :]:
+            if key.metric == "response":
+                group = self._group(region, key)
+                (group.censored if key.censored else group.observed).append(self._known)
+            self._known += 1
+
+    def _group(self, region: str, key: SeriesKey) -> _Group:
+        labels = Labels(key.kind, key.journey, key.step, key.request, key.outcome, region, key.warmup)
+        if labels not in self._groups and len(self._groups) >= self._max_series:
+            self.is_full = True
+            step = None if key.kind == "journey" else OTHER
+            request = OTHER if key.kind == "request" else None
+            labels = Labels(key.kind, OTHER, step, request, OTHER, region, key.warmup)
+        return self._groups.setdefault(labels, _Group())
+
+    def _series(
+        self, labels: Labels, group: _Group, merge: Merge, window: Window | None, later: Sequence[Window]
+    ) -> Series | None:
+        after = [one for one in later if one.count_of(group.all)]
+        count = merge.count_of(group.all) - sum(one.count_of(group.all) for one in after)
+        if not count:
+            return None
+        recent = None
+        if window is not None and window.count_of(group.all):
+            recent = window.sum_of(group.observed), window.sum_of(group.censored)
+        last = self._last.get(labels)
+        if last is not None and last.count == count:  # counts only grow, so nothing has changed
+            if recent is None and last.recent is None:
+                return last
+            made = Series(labels, last.buckets, count, last.censored, last.sum_ns, recent)
+        else:
+            made = _summed(labels, group, count, merge, after, recent)
+        self._last[labels] = made
+        return made
+
+
+def snapshot_of(steps: Iterable[Snapshot | None]) -> Snapshot:
+    """All steps at once."""
+    found = [step for step in steps if step is not None]
+    return found[-1]
+
+
+def _summed(
+    labels: Labels,
+    group: _Group,
+    count: int,
+    merge: Merge,
+    after: Sequence[Window],
+    recent: tuple[Histogram, Histogram] | None,
+) -> Series:
+    observed, bounds = merge.sum_of(group.observed), merge.sum_of(group.censored)
+    buckets, censored, sum_ns = in_buckets(observed, bounds.total), bounds.total, observed.sum_ns + bounds.sum_ns
+    for one in after:
+        observed, bounds = one.sum_of(group.observed), one.sum_of(group.censored)
+        buckets -= in_buckets(observed, bounds.total)
+        censored -= bounds.total
+        sum_ns -= observed.sum_ns + bounds.sum_ns
+    return Series(labels, buckets, count, censored, sum_ns, recent)
+
+
+def _later(merge: Merge, window: Window | None) -> list[Window]:
+    return [] if window is None else [one for one in merge.windows() if one.k > window.k]
+
+
+def _less(counters: Counters, region: str, later: Sequence[Window]) -> Counters:
+    for one in later:
+        counters = counters - one.counters(region)
+    return counters
+
+
+def _levels(merge: Merge, window: Window) -> Iterator[tuple[str, Levels]]:
+    by_region: dict[str, list[Health]] = {}
+    for agent, health in window.health.items():
+        by_region.setdefault(merge.epochs(agent)[-1].region, []).append(health)
+    for region, healths in by_region.items():
+        yield (
+            region,
+            Levels(
+                agents=len(healths),
+                unfit=sum(bool(one.unfit) for one in healths),
+                users=sum(one.users for one in healths),
+                in_flight=sum(one.in_flight for one in healths),
+                waiting=sum(one.waiting for one in healths),
+                generator_lag_p99_s=max(one.generator_lag_p99_us for one in healths) / 1e6,
+                loop_lag_p99_s=max(one.loop_lag_p99_us for one in healths) / 1e6,
+                cpu_share=max(one.cpu_share for one in healths),
+            ),
+        )

@@ -1,0 +1,144 @@
+"""`statsd=HOST:PORT` and `dogstatsd=HOST:PORT`: counts and levels over UDP.
+
+StatsD has no labels, so they are parts of the name, and its timers want each single value, so percentiles of the
+interval go as gauges. DogStatsD has tags, and distributions: one value a bucket, in its middle, with the sample rate
+1/n that stands for n of them. Datadog's agent then has the percentiles of all within a bucket.
+
+UDP tells of no loss. What it does tell, that nobody listens, is counted.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
+
+from loadgen.measure.delta import Counters
+from loadgen.sinks.buckets import EDGES_S
+from loadgen.sinks.feed import Sink
+from loadgen.sinks.since import Change, Since, recent_of
+from loadgen.sinks.snapshot import Snapshot
+
+__all__ = ["StatsdSink"]
+
+_PACKET_BYTES: Final = 1_432
+"""What an Ethernet frame holds."""
+_MOST_AT_ONCE: Final = 100_000
+"""That one value may stand for: Datadog's agent refuses sample rates below a millionth."""
+_STARTS_S: Final = (0.0, *EDGES_S)
+_UNFIT: Final = re.compile(r"[,|#\s]+")
+"""For the value of a tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: str
+    took: Callable[[], None] | None = None
+    """To be called when it is sent."""
+
+
+class StatsdSink(Sink):
+    """
+    Args:
+        is_dog: Datadog's dialect.
+    """
+
+    def __init__(self, host: str, port: int, *, is_dog: bool = False) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        super().__init__("dogstatsd" if is_dog else "statsd", f"{shown}:{port}")
+        self._address, self._is_dog, self._since = (host, port), is_dog, Since()
+        self._socket: socket.socket | None = None
+
+    def deliver(self, snapshot: Snapshot) -> None:
+        connected = self._socket or self._connected()
+        try:
+            for packet in _packets(self._lines(snapshot)):
+                connected.send("\n".join(line.text for line in packet).encode("utf-8", "replace"))
+                for line in packet:
+                    if line.took is not None:
+                        line.took()
+        except OSError:
+            self.close()  # the name is looked up anew: it may be elsewhere by now
+            raise
+        if snapshot.is_final:
+            self._since.took_all(snapshot)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+
+    def _connected(self) -> socket.socket:
+        """Connected, so that the kernel tells when nobody listens."""
+        host, port = self._address
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        self._socket = made = socket.socket(family, kind, protocol)
+        made.settimeout(1.0)
+        made.connect(address)
+        return made
+
+    def _lines(self, snapshot: Snapshot) -> Iterator[_Line]:
+        for change in self._since.changes(snapshot):
+            yield from self._dog(snapshot, change) if self._is_dog else self._plain(snapshot, change)
+        for region, counters in self._since.counters(snapshot):
+            yield from self._of_region(snapshot, region, counters)
+
+    def _plain(self, snapshot: Snapshot, change: Change) -> Iterator[_Line]:
+        of = change.series.labels
+        names = (of.journey, of.step, of.request, of.outcome, of.region, "warmup" if of.warmup else None)
+        name = ".".join(("loadgen", of.kind, *(_part(part) for part in names if part)))
+        for quantile, value in recent_of(change.series).items():
+            yield _Line(f"{name}.{quantile}_ms:{value.ms:.3f}|g")
+        yield _Line(f"{name}.count:{change.count}|c", partial(self._since.took, snapshot, change.series))
+
+    def _dog(self, snapshot: Snapshot, change: Change) -> Iterator[_Line]:
+        of = change.series.labels
+        tags = asdict(of) | {"run_id": snapshot.run.run_id, "plan": snapshot.run.plan, "warmup": str(of.warmup).lower()}
+        del tags["kind"]
+        text = _tags(tags)
+        last = len(EDGES_S)
+        for n, count in enumerate(change.buckets.tolist()):
+            value = _STARTS_S[n] if n == last else (_STARTS_S[n] + _STARTS_S[n + 1]) / 2
+            while count > 0:
+                part = min(count, _MOST_AT_ONCE)
+                yield _Line(f"loadgen.{of.kind}.response:{value:.7g}|d|@{1 / part!r}|#{text}")
+                count -= part
+        yield _Line(
+            f"loadgen.{of.kind}.count:{change.count}|c|#{text}", partial(self._since.took, snapshot, change.series)
+        )
+
+    def _of_region(self, snapshot: Snapshot, region: str, counters: Counters) -> Iterator[_Line]:
+        tags = {"run_id": snapshot.run.run_id, "plan": snapshot.run.plan, "region": region}
+        prefix, suffix = ("loadgen", f"|#{_tags(tags)}") if self._is_dog else (f"loadgen.region.{_part(region)}", "")
+        for name, level in asdict(snapshot.levels[region]).items():
+            yield _Line(f"{prefix}.{name}:{level:.7g}|g{suffix}")
+        for name, count in asdict(counters).items():
+            if count:
+                took = partial(self._since.took_counter, snapshot, region, name)
+                yield _Line(f"{prefix}.{name}:{count}|c{suffix}", took)
+
+
+def _packets(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
+    packet: list[_Line] = []
+    size = 0
+    for line in lines:
+        length = len(line.text.encode("utf-8", "replace")) + 1
+        if packet and size + length > _PACKET_BYTES:
+            yield packet
+            packet, size = [], 0
+        packet.append(line)
+        size += length
+    if packet:
+        yield packet
+
+
+def _part(text: str) -> str:
+    """Of a dotted name."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_") or "_"
+
+
+def _tags(tags: Mapping[str, str | None]) -> str:
+    return ",".join(f"{name}:{_UNFIT.sub('_', value)}" for name, value in tags.items() if value)
