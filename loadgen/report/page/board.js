@@ -133,12 +133,12 @@ function mark_line(plot, at_s, label) {
 }
 
 function hatching(ctx, colour) {
-  const size = 6 * devicePixelRatio;
+  const size = 8 * devicePixelRatio;
   const tile = document.createElement("canvas");
   tile.width = tile.height = size;
   const pen = tile.getContext("2d");
   pen.strokeStyle = colour;
-  pen.lineWidth = 1.5 * devicePixelRatio;
+  pen.lineWidth = 1.2 * devicePixelRatio;
   pen.beginPath();
   for (const from of [-size, 0, size]) {
     pen.moveTo(from, size);

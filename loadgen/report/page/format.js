@@ -10,8 +10,11 @@ export function figure(value) {
   return { value: null, is_bound: false };
 }
 
+const writers = []; // by number of digits: making one is dear
+
 export function grouped(number, digits = 0) {
-  return number.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  writers[digits] ??= new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return writers[digits].format(number);
 }
 
 export function count_text(number) {

@@ -14,7 +14,6 @@ export function examples() {
     update(history) {
       slowest.update(history.exemplars.slowest, history.trace_url);
       failing.update(history.exemplars.failing, history.trace_url);
-      show(made, history.exemplars.slowest.length + history.exemplars.failing.length > 0);
     },
   };
 }

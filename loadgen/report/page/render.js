@@ -30,11 +30,12 @@ export function render(root, history, { live = false, baseline = null, bar = [] 
   const key = ground_key(board);
   const regions = element("div", { class: "regions" });
   const charts = charts_of(board);
-  const parts = [first, ...Object.values(charts), table, shown, last];
+  const parts = [first, ...Object.values(charts)];
   const of_regions = small_multiples(board, regions);
   const cursor = cursor_line(board);
   const group = (id, title, ...children) => element("section", { id, class: "group" }, element("h2", {}, title), ...children);
   const page = {
+    single: group("single", "Single requests", shown.element),
     regions: group("regions", "By region", regions),
     curve: group("capacity", "Response time by rate", element("div", { class: "grid" }, charts.curve.element)),
   };
@@ -49,7 +50,7 @@ export function render(root, history, { live = false, baseline = null, bar = [] 
       group("where", "Where the time goes", element("div", { class: "grid" }, charts.service.element, charts.phases.element)),
       group("generator", "The generator", element("div", { class: "grid three" }, charts.lag.element, charts.cpu.element, charts.unfit.element)),
       page.curve,
-      group("single", "Single requests", shown.element),
+      page.single,
       group("rest", "Agents, marks, notes", last.element)),
     element("p", { id: "voice", class: "unseen", "aria-live": "polite" }));
   const switch_theme = watch_theme(() => {
@@ -61,8 +62,11 @@ export function render(root, history, { live = false, baseline = null, bar = [] 
     board.history = next;
     for (const part of parts) part.update(next);
     of_regions();
+    // Last: each chart asks for its width, and a large table would be laid out anew each time.
+    for (const part of [table, shown, last]) part.update(next);
     key.update();
     show(page.curve, next.curve.length > 0 || (baseline?.curve.length ?? 0) > 0);
+    show(page.single, next.exemplars.slowest.length + next.exemplars.failing.length > 0);
     show(page.regions, regions.children.length > 0);
     board.tell();
   }
@@ -128,7 +132,7 @@ function charts_of(board) {
       lines: (history) => [...stacked(history), ...behind((other) => [slot_line(other, "request_errors", "c1", { is_rate: true, label: "errors" })])],
     }),
     users: time_chart(board, {
-      id: "users", title: "Users, in flight, waiting", note: "at the end of the slot", format: count_text, least: 1,
+      id: "users", title: "Users, in flight, waiting", note: "at the end of the slot", format: whole_text, least: 1,
       lines: (history) => [
         ...(has(history.slots.planned_users) ? [{ label: "planned users", column: history.slots.planned_users, length_s: of_slots(history), colour: "quiet", dash: [6, 3], width: 2.5 }] : []),
         slot_line(history, "users", "c1", {}),

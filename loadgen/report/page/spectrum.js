@@ -10,7 +10,7 @@ import { colours } from "./theme.js";
 export function spectrum(what) {
   return plane({
     ...what, is_log_x: true, is_level: true,
-    lines: () => what.lines().map((line) => ({ ...line, points: line.points.map(one_in) })),
+    lines: () => what.lines().map((line) => ({ ...line, points: placed(line.points) })),
     x_places: (low, high) => [1, 2, ...log_places(10, Math.max(high, 10), 1)].filter((place) => place >= low && place <= high),
     x_text: (place) => (place <= 1 ? "0 %" : `${percent_text(place)} %`),
     said: (x, line, point) => `${line.label}: ${ms_text(point.text)} at ${percent_text(x)} %, ${counted(point.count, "value")} up to there`,
@@ -31,9 +31,14 @@ export function rate_curve(what) {
   });
 }
 
-/** A percentile as 1 in n: 99 % is 1 in 100. The largest of n values is 1 in n. */
-function one_in([percentile, text, count]) {
-  return { x: percentile >= 100 ? Math.max(count, 1) : 1 / (1 - percentile / 100), text, count };
+/** Percentiles as 1 in n: 99 % is 1 in 100. The largest of n values is 1 in n, and right of all others. */
+function placed(points) {
+  let furthest = 1;
+  return points.map(([percentile, text, count]) => {
+    const x = percentile >= 100 ? Math.max(count, furthest) : 1 / (1 - percentile / 100);
+    furthest = Math.max(furthest, x);
+    return { x, text, count };
+  });
 }
 
 /** 99.9 of 1 in 1,000, with as many nines as it has. */

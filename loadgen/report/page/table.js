@@ -14,7 +14,8 @@ export function rows_table(baseline) {
   let order = { column: columns.find((one) => one.key === "count"), is_down: true };
   let is_sorted = false; // until somebody sorts, rows stand as they came
   let history = null;
-  const drawn = new Map();
+  const drawn = new Map(); // lines by their row's name
+  const stood = new Map(); // what each line was drawn from: a row that has not changed is left as it is
   const box = element("input", { type: "search", placeholder: "filter names", "aria-label": "filter rows by name", oninput: () => update(history) });
   const shown = element("span", { class: "note", role: "status" });
   const heads = columns.map((column) => element("th", { scope: "col", class: column.kind },
@@ -53,6 +54,9 @@ export function rows_table(baseline) {
       line = element("tr", { class: entry.row.kind }, ...columns.map((column) => element(column.kind === "name" ? "th" : "td", { class: column.kind, scope: column.kind === "name" ? "row" : null })));
       drawn.set(key, line);
     }
+    const now = JSON.stringify(entry.row);
+    if (stood.get(key) === now) return line;
+    stood.set(key, now);
     columns.forEach((column, i) => {
       const cell = line.children[i];
       if (column.spark) spark(cell, column.spark(entry), history.spark_length_s);

@@ -31,8 +31,8 @@ export function summary(baseline) {
       const result = verdict ? verdict.result : run.phase;
       head.replaceChildren(
         element("span", { class: `badge ${kind_of(verdict?.result)}` }, `${SIGNS[verdict?.result] ?? "●"} ${result}`),
-        element("h1", {}, verdict ? verdict.headline : headline_of(history)));
-      said.replaceChildren(...(verdict ? parts_of(verdict) : part_of(["No verdict", history.notes, "notes"])));
+        element("h1", { class: (verdict?.headline.length ?? 0) > 140 ? "long" : null }, verdict ? verdict.headline : headline_of(history)));
+      said.replaceChildren(...(verdict ? parts_of(verdict) : part_of(["Notes", history.notes, "notes"])));
     }
     slos.update(history.slos);
   }
@@ -69,7 +69,14 @@ function facts_of({ run, slots, warmup_s, agents }, baseline) {
 
 function parts_of(verdict) {
   const { validity } = verdict;
-  const fit = validity ? [`The measurement is ${validity.verdict}.`, ...(validity.reasons ?? []), ...(validity.advice ?? [])] : [];
+  // What was said once is not said again: reasons often have the advice in them.
+  const said = [...(verdict.reasons ?? [])];
+  const anew = [...(validity?.reasons ?? []), ...(validity?.advice ?? [])].filter((text) => {
+    const is_new = !said.some((other) => other.includes(text));
+    said.push(text);
+    return is_new;
+  });
+  const fit = validity ? [`The measurement is ${validity.verdict}.`, ...anew] : [];
   return [
     ["Why", verdict.reasons, "why"],
     ["What it means", verdict.sentences, "means"],
