@@ -2,7 +2,7 @@
 // send no Authorization header. A connection that is lost is opened again, and what was missed comes first.
 
 const KEPT = "loadgen token";
-const SILENT_MS = 5_000; // without a byte for so long the connection counts as lost
+const SILENT_MS = 10_000; // without a byte for so long the connection counts as lost
 const WAITS_MS = [250, 500, 1000, 2000, 5000];
 
 /** The token of the address's fragment, from now on kept for this tab and no longer shown. */
@@ -79,7 +79,7 @@ export function follow(run_path, key, seq, told, is_over) {
       const feed = events((event) => {
         if (event.kind === "again") return again();
         const change = JSON.parse(event.data);
-        last = event.id || change.seq;
+        if (event.id) last = event.id; // of several changes that belong together only the last has one
         told.change(event.kind, change);
         return null;
       });
