@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,12 @@ def last_begun_s(history: History, agent: str) -> float:
     """The end of the last interval in which it began something, from T0."""
     own = [delta.end_ns for _, delta in history.deltas if delta.agent == agent and delta.counters.iterations_started]
     return max(own) / NS_PER_S
+
+
+def assert_incomplete(summary: Mapping[str, Any]) -> None:
+    """It is said, whatever else is, and the run has not passed."""
+    assert summary["result"] in ("incomplete", "invalid", "error")
+    assert any("no data from" in reason for reason in summary["reasons"]), summary["reasons"]
 
 
 def lost(fleet: RealFleet) -> list[str]:
@@ -105,14 +112,14 @@ def test_a_region_that_was_away_for_a_minute_tells_all_that_it_had(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.fault("F7", "everybody for 60 s")
-def test_a_minute_without_anybody_ends_the_load_and_loses_no_count(tmp_path: Path, seed: int, seen: Seen) -> None:
+@pytest.mark.fault("F7", "everybody for 14 s")
+def test_agents_that_all_stopped_without_a_controller_tell_what_they_had(tmp_path: Path, seed: int, seen: Seen) -> None:
     with (
         hosts(*AGENTS) as network,
-        real_fleet(tmp_path, AGENTS, rate_per_s=60, seconds=100, seed=seed, network=network) as fleet,
+        real_fleet(tmp_path, AGENTS, rate_per_s=60, seconds=60, seed=seed, network=network) as fleet,
     ):
         fleet.wait_for_load(2)
-        began_s = part(network, tuple(AGENTS), 60)
+        began_s = part(network, tuple(AGENTS), 14)
         fleet.end()
         assert fleet.wrongs() == []
         run, history = fleet.conducted, fleet.conducted.history()
@@ -122,9 +129,36 @@ def test_a_minute_without_anybody_ends_the_load_and_loses_no_count(tmp_path: Pat
     assert lost(fleet) == sorted(AGENTS)
     assert all(1 < stopped <= LEASE_S + 2 for stopped in stopped_s.values()), stopped_s
     assert {event["agent"] for event in run.events("fin")} == set(AGENTS), "all came back and told what they had"
-    assert summary["result"] == "incomplete"
+    assert_incomplete(summary)
     seen(
         f"{summary['requests']['finished']:,} requests until all had stopped by themselves"
         f" ({max(stopped_s.values()):.0f} s after the break), every bucket equal; {summary['result']}:"
-        f" {'; '.join(summary['reasons'])}"
+        f" {'; '.join(agent['missing'] for agent in summary['agents'])}"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F7", "everybody for 60 s")
+def test_a_minute_without_anybody_ends_the_load_and_the_run_says_whose_data_is_missing(
+    tmp_path: Path, seed: int, seen: Seen
+) -> None:
+    """Nobody is left to wait for: the run ends 20 s after the break, before the agents can come back."""
+    with (
+        hosts(*AGENTS) as network,
+        real_fleet(tmp_path, AGENTS, rate_per_s=60, seconds=100, seed=seed, network=network) as fleet,
+    ):
+        fleet.wait_for_load(2)
+        began_s = part(network, tuple(AGENTS), 60)
+        fleet.end()
+        wrong, run, began = fleet.wrongs(died=list(AGENTS.values())), fleet.conducted, fleet.began()
+        summary = run.summary()
+        stopped_s = max(at for at, _ in began) - began_s
+    assert wrong == [], "what is counted has been measured, and is counted once"
+    assert lost(fleet) == sorted(AGENTS)
+    assert LEASE_S - 2 <= stopped_s <= LEASE_S + 1
+    assert_incomplete(summary)
+    assert not any(agent["complete"] for agent in summary["agents"])
+    seen(
+        f"the last request {stopped_s:.1f} s after the break; {summary['requests']['finished']:,} of {len(began):,}"
+        f" served are counted; {summary['result']}: {'; '.join(summary['reasons'])}"
     )
