@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.fleet import RealFleet, real_fleet, wait_until
+from tests.support.quiet import undisturbed
 
 Seen = Callable[[str], None]
 EVERY_S = 6.0
@@ -50,7 +51,10 @@ def come_and_go(fleet: RealFleet, agents: dict[str, str], began: int, seconds: f
 
 def all_the_time(folder: Path, seed: int, seen: Seen, seconds: float) -> None:
     agents, began = names(3 + round(seconds / EVERY_S)), 3
-    with real_fleet(folder, agents, rate_per_s=60, seconds=seconds, seed=seed, start=False, wait=began) as fleet:
+    with (
+        undisturbed(),
+        real_fleet(folder, agents, rate_per_s=60, seconds=seconds, seed=seed, start=False, wait=began) as fleet,
+    ):
         for agent in list(agents)[:began]:
             fleet.join(agent, agents[agent])
         fleet.wait_for_load(1)
