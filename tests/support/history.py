@@ -62,7 +62,7 @@ class History:
         """The longest time from when an arrival was due to the end of its journey, thinking aside: no request of it can
         have reached the target later than that after it was due. What was frozen, or had no core, is in it."""
         rows = [row for row in _rows(self.summary) if row["kind"] == "journey" and row["response_ms"]]
-        return max((row["response_ms"]["max"] or 0.0 for row in rows), default=0.0) / 1e3
+        return max((_ms(row["response_ms"]["max"]) for row in rows), default=0.0) / 1e3
 
     def wrongs(
         self, *, recorded: Buckets | None = None, acked: Acked | None = None, died: Collection[str] = ()
@@ -278,6 +278,11 @@ def _differing(what: str, counts: Mapping[str, int]) -> list[str]:
 def _rows(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Of the run and of its warm-up: counters know no warm-up."""
     return [*summary["series"], *((summary.get("warmup") or {}).get("series") or ())]
+
+
+def _ms(value: float | str | None) -> float:
+    """Of one that was cut off it is known that it took longer: "> 1234.5"."""
+    return float(value.removeprefix("> ")) if isinstance(value, str) else value or 0.0
 
 
 def _finished_in(buckets: Buckets) -> int:
