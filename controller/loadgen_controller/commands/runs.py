@@ -20,6 +20,7 @@ from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.api.place import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
 from loadgen_controller.asking import where
+from loadgen_controller.commands import bucket
 from loadgen_controller.commands.run import ExplainOption, Placement, run_scenario
 from loadgen_controller.planning.again import earlier_run
 from loadgen_controller.planning.options import Wrongs, parse_endpoint
@@ -284,3 +285,8 @@ def _shares(manifest: Mapping[str, Any]) -> tuple[int, int, int]:
     assignment = manifest.get("assignment") or {}
     workers = max((int(agent.get("workers", 1)) for agent in manifest.get("agents") or ()), default=1)
     return len(assignment.get("agents", ())), len(set(assignment.get("regions", ()))), workers
+
+
+app.command("push", epilog=bucket.PUSH)(bucket.push_run)
+app.command("pull", epilog=bucket.PULL)(bucket.pull_run)
+app.command("share", epilog=bucket.SHARE)(bucket.share_run)

@@ -1,0 +1,1 @@
+"""What of a run goes to AWS: its folder into a bucket, and back. Needs the extra `aws`."""
