@@ -8,7 +8,7 @@ import { ramp } from "./theme.js";
 
 /** what: {id, title, note, height}. Returns {element, update()}. */
 export function heatmap(board, what) {
-  const cell = element("p", { class: "cell" });
+  const note = element("span", { class: "note" });
   const key = element("canvas", { class: "ramp", width: 128, height: 8, "aria-hidden": "true" });
   const most = element("span", {});
   const host = element("div", {
@@ -16,8 +16,8 @@ export function heatmap(board, what) {
     "aria-label": `${what.title}. Arrow keys move the cursor, plus and minus zoom, Escape shows all.`,
   });
   const made = element("figure", { class: "chart", id: what.id },
-    element("figcaption", {}, element("h3", {}, what.title), element("span", { class: "note" }, what.note)),
-    element("div", { class: "legend key" }, element("span", {}, "1"), key, most, cell), host);
+    element("figcaption", {}, element("h3", {}, what.title), note),
+    element("div", { class: "legend key" }, element("span", {}, "1"), key, most), host);
   let plot = null;
 
   function update() {
@@ -56,23 +56,23 @@ export function heatmap(board, what) {
   function read() {
     if (!plot) return;
     const slot = board.slot();
-    if (slot === null) return say(cell, "");
+    if (slot === null) return say(note, what.note);
     const { slots, heatmap: found } = board.history;
     const cells = found.slots[slot] ?? [];
     let all = 0;
     for (let i = 1; i < cells.length; i += 2) all += cells[i];
     const { left, top } = plot.cursor;
     const bucket = left >= 0 && top >= 0 ? bucket_of(found.edges_ms, plot.posToVal(top, "y")) : null;
-    if (bucket === null) return say(cell, `${slot_text(slots, slot)}: ${counted(all, "request")}`);
+    if (bucket === null) return say(note, `${slot_text(slots, slot)}: ${counted(all, "request")}`);
     const at = cells.findIndex((value, i) => i % 2 === 0 && value === bucket);
     const count = at < 0 ? 0 : cells[at + 1];
     const is_open = bucket === found.edges_ms.length - 2;
     const range = `${ms_text(found.edges_ms[bucket])}${is_open ? " and more" : `–${ms_text(found.edges_ms[bucket + 1])}`}`;
-    say(cell, `${slot_text(slots, slot)}, ${range}: ${grouped(count)} of ${counted(all, "request")}${all ? ` (${share_text(count / all)})` : ""}`);
+    say(note, `${slot_text(slots, slot)}, ${range}: ${grouped(count)} of ${counted(all, "request")}${all ? ` (${share_text(count / all)})` : ""}`);
   }
 
   board.listeners.add(read);
-  keys(board, host, () => cell.textContent);
+  keys(board, host, () => note.textContent);
   return { element: made, update };
 }
 

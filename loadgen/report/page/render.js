@@ -78,7 +78,7 @@ export function render(root, history, { live = false, baseline = null, bar = [] 
 
 function charts_of(board) {
   const of_slots = (history) => history.slots.length_s;
-  const behind = (make) => (board.baseline ? make(board.baseline).map((line) => ({ ...line, label: `baseline ${line.label}`, colour: "ghost", dash: line.dash ?? [4, 3], width: 1.2 })) : []);
+  const behind = (make) => (board.baseline ? make(board.baseline).map((line, i) => ({ ...line, label: `baseline ${line.label}`, colour: "ghost", dash: [[4, 3], [1.5, 2.5]][i % 2], width: 1.2 })) : []);
   const chooser = element("select", { "aria-label": "response time of", onchange: () => percentiles.update() });
   const chosen = (history) => (history.response.iterations[chooser.value] && chooser.value) || "";
   const lines_of = (history) => (chosen(history) ? history.response.iterations[chosen(history)] : history.response.requests);
@@ -109,7 +109,7 @@ function charts_of(board) {
     rates: time_chart(board, {
       id: "rates", title: "Offered and achieved rate", note: "iterations per second", format: rate_text, least: 1,
       lines: (history) => [
-        ...behind((other) => [slot_line(other, "started", "c1", { is_rate: true, dash: [4, 3] })]),
+        ...behind((other) => [slot_line(other, "started", "c1", { is_rate: true })]),
         ...(has(history.slots.offered_per_s) ? [{ label: "offered", column: history.slots.offered_per_s, length_s: of_slots(history), colour: "quiet", dash: [6, 3], width: 2.5 }] : []),
         slot_line(history, "started", "c1", { is_rate: true }),
         slot_line(history, "finished", "c2", { is_rate: true, dash: [8, 3] }),

@@ -3,7 +3,7 @@
 
 import { axis_look, forget, kept, log_limits, log_places, sample, value_axis } from "./charts.js";
 import { element, say } from "./dom.js";
-import { counted, figure, grouped, ms_text, rate_text } from "./format.js";
+import { count_text, counted, figure, grouped, ms_text, rate_text } from "./format.js";
 import { colours } from "./theme.js";
 
 /** what: {id, title, note, lines(): [{label, points: [[percentile, ms, count]], colour, dash}]}. */
@@ -13,7 +13,8 @@ export function spectrum(what) {
     lines: () => what.lines().map((line) => ({ ...line, points: placed(line.points) })),
     x_places: (low, high) => [1, 2, ...log_places(10, Math.max(high, 10), 1)].filter((place) => place >= low && place <= high),
     x_text: (place) => (place <= 1 ? "0 %" : `${percent_text(place)} %`),
-    said: (x, line, point) => `${line.label}: ${ms_text(point.text)} at ${percent_text(x)} %, ${counted(point.count, "value")} up to there`,
+    where: (x) => `at ${percent_text(x)} %: 1 in ${count_text(x)} is slower`,
+    value: (point) => `${ms_text(point.text)} (${counted(point.count, "value")} up to there)`,
   });
 }
 
@@ -27,7 +28,8 @@ export function rate_curve(what) {
       points: rows.map((row) => ({ x: row.rate_per_s, text: row[name], count: row.count, errors: row.errors })).sort((a, b) => a.x - b.x),
     }))),
     x_text: (place) => rate_text(place),
-    said: (x, line, point) => `${line.label}: ${ms_text(point.text)} at ${rate_text(point.x)}, ${counted(point.count, "iteration")}, ${counted(point.errors, "error")}`,
+    where: (x) => `near ${rate_text(x)}`,
+    value: (point) => `${ms_text(point.text)} at ${rate_text(point.x)} (${count_text(point.count)}, ${counted(point.errors, "error")})`,
   });
 }
 
@@ -49,10 +51,10 @@ function percent_text(n) {
 
 function plane(what) {
   const legend = element("ul", { class: "legend" });
-  const told = element("p", { class: "cell" });
+  const note = element("span", { class: "note" }, what.note);
   const host = element("div", { class: "plot", tabindex: 0, role: "group", "aria-roledescription": "chart", "aria-label": `${what.title}. Arrow keys move along it.` });
   const made = element("figure", { class: "chart", id: what.id },
-    element("figcaption", {}, element("h3", {}, what.title), element("span", { class: "note" }, what.note)), legend, told, host);
+    element("figcaption", {}, element("h3", {}, what.title), note), legend, host);
   let plot = null;
   let lines = [];
   let xs = [];
@@ -67,7 +69,7 @@ function plane(what) {
       shape = now;
       if (plot) forget(null, plot);
       plot = kept(null, new uPlot(options(), data, host), host);
-      legend.replaceChildren(...lines.map((line) => element("li", { class: "line" }, sample(line), element("span", { class: "label" }, line.label))));
+      legend.replaceChildren(...lines.map((line) => element("li", { class: "line" }, sample(line), element("span", { class: "label" }, line.label), element("span", { class: "value" }))));
     } else {
       plot.setData(data, true);
     }
@@ -95,10 +97,12 @@ function plane(what) {
 
   function read(drawn) {
     const { left } = drawn.cursor;
-    if (left === undefined || left === null || left < 0) return say(told, "");
-    const x = drawn.posToVal(left, "x");
-    const parts = lines.map((line) => [line, nearest(line.points, x, what.is_level)]).filter(([, point]) => point);
-    return say(told, parts.map(([line, point]) => what.said(what.is_level ? x : point.x, line, point)).join(" · "));
+    const x = left === undefined || left === null || left < 0 ? null : drawn.posToVal(left, "x");
+    say(note, x === null ? what.note : what.where(x));
+    lines.forEach((line, i) => {
+      const point = x === null ? null : nearest(line.points, x, what.is_level);
+      say(legend.children[i].querySelector(".value"), point ? what.value(point) : "");
+    });
   }
 
   host.addEventListener("keydown", (event) => {
@@ -106,7 +110,7 @@ function plane(what) {
     event.preventDefault();
     const at = Math.max(0, plot.cursor.left ?? 0) + (event.key === "ArrowLeft" ? -1 : 1) * (event.shiftKey ? 30 : 6);
     plot.setCursor({ left: Math.min(Math.max(at, 0), plot.over.clientWidth), top: 10 });
-    say(document.getElementById("voice"), told.textContent);
+    say(document.getElementById("voice"), `${note.textContent}: ${[...legend.children].map((item) => item.textContent).join(", ")}`);
   });
   return { element: made, update };
 }

@@ -4,7 +4,7 @@
 import { drawing, element, say } from "./dom.js";
 import { count_text, counted, figure, grouped, length_text, ms_text, share_text } from "./format.js";
 
-const SPARK = { width: 90, height: 18 };
+const SPARK = { width: 72, height: 18 };
 
 /**
  * history, baseline (or null): documents. Returns {element, update(history)}.

@@ -98,7 +98,7 @@ function objectives() {
   ];
   const body = element("tbody", {});
   const made = element("div", { class: "scroll", id: "slos", tabindex: 0, role: "region", "aria-label": "objectives" },
-    element("table", {}, element("thead", {}, element("tr", {}, ...columns.map(([title]) => element("th", { scope: "col" }, title)))), body));
+    element("table", {}, element("thead", {}, element("tr", {}, ...columns.map(([title]) => element("th", { scope: "col", class: title === "count" ? "number" : null }, title)))), body));
 
   function update(slos) {
     show(made, slos.length > 0);

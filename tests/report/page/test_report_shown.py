@@ -147,7 +147,7 @@ def test_heatmap_tells_slot_range_and_count_under_the_cursor(shown: Shown, tmp_p
 
     at(page, "heatmap", 160.5 / 200, 0.6)
 
-    told = page.locator("#heatmap .cell")
+    told = page.locator("#heatmap .note")
     expect(told).to_contain_text("2:40–2:41, ")
     expect(told).to_contain_text(" ms: ")
     cells = given["heatmap"]["slots"][160]
@@ -296,6 +296,25 @@ def test_page_fits_800_pixels(browser: Browser, tmp_path: Path) -> None:
 
         assert page.evaluate("document.documentElement.scrollWidth") <= 800
         assert narrow.faults == []
+
+
+def test_print_has_no_controls_is_light_and_fits_the_paper(browser: Browser, tmp_path: Path) -> None:
+    with Shown.within(browser, width=800) as paper:
+        page = opened(paper, tmp_path, document(slots=60))
+        page.locator("#theme").click()
+        dark = paper.pictures()
+
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+        expect(page.locator("#theme")).to_be_hidden()
+        expect(page.locator("#summary h1")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 800
+        assert all(one != other for one, other in zip(dark, paper.pictures(), strict=True))
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        assert paper.faults == []
 
 
 def test_every_control_can_be_reached_and_has_a_name(shown: Shown, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Take the pictures of the page that the docs show: `python -m tools.page_pictures` writes docs/img/page-*.png.
+
+They show a made-up run (tests/support/documents.py), the same each time, so that a picture changes only with the page.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from playwright.sync_api import Browser
+
+from loadgen.report.html import write_html
+from tests.support.browser import chromium
+from tests.support.documents import document
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "docs" / "img"
+SIZE = (1280, 860)
+
+
+def main() -> int:
+    made = document(
+        names=12, regions=3, unfit=(*range(200, 206), 430), silent=tuple(range(400, 410)), censored=(274, 280, 281, 290)
+    )
+    before = document(names=12, regions=3, base_ms=34, seed=5)
+    with TemporaryDirectory() as scratch, chromium() as browser:
+        alone, over = Path(scratch) / "alone.html", Path(scratch) / "over.html"
+        write_html(made, alone)
+        write_html(made, over, baseline=before)
+        take(browser, alone, "light", "page-first-screen", 0, "")
+        take(browser, alone, "dark", "page-charts", 1, "heatmap")
+        take(browser, alone, "light", "page-table", 1, "rows")
+        take(browser, over, "light", "page-baseline", 1, "percentiles")
+    return 0
+
+
+def take(browser: Browser, file: Path, scheme: str, name: str, pointed: int, part: str) -> None:
+    """`part`: the section that is at the top; with `pointed` the mouse is on the first chart that is seen."""
+    width, height = SIZE
+    is_dark = scheme == "dark"
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="dark" if is_dark else "light")
+    page.goto(file.as_uri())
+    page.wait_for_selector("html[data-drawn]")
+    if part:
+        page.evaluate("(id) => scrollBy(0, document.getElementById(id).getBoundingClientRect().top - 110)", part)
+    if pointed:
+        plots = page.locator(".u-over")
+        boxes = [box for i in range(plots.count()) if (box := plots.nth(i).bounding_box())]
+        box = next(box for box in boxes if box["y"] > 110)
+        page.mouse.move(box["x"] + box["width"] * 0.46, box["y"] + box["height"] * 0.4)
+        page.wait_for_timeout(100)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(PICTURES / f"{name}.png"))
+    page.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
