@@ -7,7 +7,7 @@ Cost: 0.4 ms a delta of 20 names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -24,6 +24,7 @@ from loadgen.report.opened import Run
 from loadgen.report.planned import planned_by
 from loadgen.report.reading import Summary
 from loadgen.report.slos import slo_row
+from loadgen.report.story import story_of, targets_of
 from loadgen.report.table import Table
 from loadgen.report.tables import headline
 from loadgen.units import NS_PER_S
@@ -38,7 +39,7 @@ def document_of(run: Run, verdict: Mapping[str, object] | None = None) -> dict[s
     """The document of a run's folder.
 
     Args:
-        verdict: more of it, in words: `sentences`, `excludes`, `next`.
+        verdict: what of it is to be told in other words: `sentences`, `excludes`, `next`.
     Raises:
         StorageError: a file in it cannot be read, or is of a newer loadgen.
     """
@@ -174,7 +175,7 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, word
     adjusted = [{"at_s": one.at_s, "kind": one.kind, "text": one.text} for one in summary.adjustments]
     return Facts(
         run=about,
-        verdict=verdict_of(summary) | dict(words),
+        verdict=verdict_of(summary, targets_of(manifest)) | dict(words),
         slos=[slo_row(slo) for slo in summary.slos],
         warmup_s=0.0 if summary.warmup is None else summary.warmup.cut_s,
         trace_url=_trace_url(spec),
@@ -185,15 +186,13 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, word
     )
 
 
-def verdict_of(summary: Summary) -> dict[str, object]:
-    """`verdict` of the document, but for what is told in words."""
+def verdict_of(summary: Summary, targets: Sequence[str] = ()) -> dict[str, object]:
+    """`verdict` of the document. targets: addresses that were put under load."""
     return {
         "result": summary.result,
         "exit_code": summary.exit_code,
         "headline": headline(summary),
-        "sentences": [],
-        "excludes": [],
-        "next": [],
+        **story_of(summary, targets=targets).as_words(),
         "reasons": summary.reasons,
         "validity": {
             "verdict": summary.validity.verdict,

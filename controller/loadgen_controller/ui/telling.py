@@ -149,7 +149,7 @@ class Telling:
                 "interval_s": spec.interval_ns / NS_PER_S,
                 "agents": max(len(view.agents), view.agents_wanted),
             },
-            verdict=None if summary is None else verdict_of(summary),
+            verdict=None if summary is None else verdict_of(summary, _targets(spec)),
             slos=list(_slos(view) if summary is None else map(slo_row, summary.slos)),
             warmup_s=cut_s or spec.warmup_ns / NS_PER_S,
             trace_url=(spec.trace.link or None) if spec.trace is not None else None,
@@ -171,6 +171,10 @@ class Telling:
                 text = f"agent {agent.id} " + (f"is lost: {agent.note}" if is_lost else "is back")
                 kind = "agent lost" if is_lost else "agent back"
                 self._marks.append({"at_s": round(view.clock_ns / NS_PER_S, 3), "kind": kind, "text": text})
+
+
+def _targets(spec: PlanSpec) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (spec.target, *spec.targets.values()))))
 
 
 def _slos(view: ViewState) -> Iterator[dict[str, object]]:
