@@ -51,12 +51,13 @@ class _Turn:
 
 
 def measure(*, seconds: int = 40, names: int = 200, rate: int = 150, turns: int = 3) -> Section:
-    without, with_page = [], []
+    without: list[_Turn] = []
+    with_page: list[_Turn] = []
     with TemporaryDirectory() as folder, running_target("--no-latency") as target:
         scenario = Path(folder) / "many.py"
         scenario.write_text(_SCENARIO.format(names=names, rate=rate, seconds=seconds))
         for turn in range(turns):
-            for found, options in ((without, ()), (with_page, ("--ui",))):
+            for found, options in ((without, []), (with_page, ["--ui"])):
                 runs = Path(folder) / f"runs-{turn}-{len(options)}"
                 found.append(_run(scenario, target.url, runs, options, seconds))
     rows = [
@@ -75,7 +76,7 @@ def measure(*, seconds: int = 40, names: int = 200, rate: int = 150, turns: int 
     )
 
 
-def _run(scenario: Path, target: str, runs: Path, options: tuple[str, ...], seconds: int) -> _Turn:
+def _run(scenario: Path, target: str, runs: Path, options: list[str], seconds: int) -> _Turn:
     words = ["run", str(scenario), "--target", target, "--runs-dir", str(runs), *options]
     command = [sys.executable, "-m", "loadgen_controller.cli", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
