@@ -1,0 +1,172 @@
+"""Where did a history change? A scan that does not mind outliers, and says how sure it is beforehand.
+
+    scan(np.log(p95_of_each_run))        # (37,): from the 38th run on it is another level
+
+Of a segment the values are replaced by the normal scores of their ranks, so an outlier
+is no more than the largest of them. The best split is the one with the largest
+two-sample |t|; it counts where that is larger than in all but `alpha` of 3,000
+permutations of the scores, which depend on nothing but the segment's length. Then the
+two parts are scanned, likewise. A level that comes back is no good split of the whole,
+so where there is none, halves and two thirds of the segment are looked at, too, and have to be
+a quarter clearer. Last, changes smaller than `min_effect` are taken out, the smallest
+first: after the scan and not during it, or a small change would hide a larger one
+inside it. What is left is moved by a few values at most, to where the levels beside it fit best.
+
+Runs that follow each other are often alike (one machine, one hour), and a scan that
+takes them as independent finds changes in that. `ar=True` allows for it: where 20 values or more
+have a lag-1 correlation r above 0.3 around the split's two levels, |t| is made smaller by
+sqrt((1 - r) / (1 + r)). It costs some runs of delay.
+
+The newest two values never are a level of their own: they are the gate's (`gate.py`).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+from math import inf, log1p, sqrt
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special, stats
+
+__all__ = ["LEAST", "scan"]
+
+Array = npt.NDArray[np.float64]
+
+LEAST: Final = 3
+"""Values on either side of a change."""
+_DRAWS: Final = 3_000
+_PARTS: Final = ((0, 2 / 3), (1 / 3, 1), (0, 1 / 2), (1 / 4, 3 / 4), (1 / 2, 1))
+_CLEARER: Final = 1.25
+_NEAR: Final = 5
+_AR_LEAST: Final = 20
+_AR_ABOVE: Final = 0.3
+
+
+def scan(
+    values: npt.ArrayLike, *, alpha: float = 0.01, min_effect: float = 0.03, ar: bool = False
+) -> tuple[int, ...]:
+    """Find the changes of level.
+
+    Args:
+        values: of shape (runs,), natural logarithms of one figure of each run, oldest first.
+        alpha: the chance that a segment without a change is split.
+        min_effect: relative; changes of the median that are smaller are none.
+        ar: to allow for runs that are like those before them.
+
+    Returns:
+        The index of the first value of each new level, rising. The same values always give the same.
+
+    Raises:
+        ValueError: values that are not finite or not one-dimensional, or settings out of range.
+
+    Cost: some 10 ms for 1,000 values; the first scan of each length of segment up to 0.5 s for its permutations.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"values have shape {array.shape}, and one value a run is wanted")
+    if not np.isfinite(array).all():
+        raise ValueError("values that are not finite")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha:g}, and has to be between 0 and 1")
+    if not 0 <= min_effect < inf:
+        raise ValueError(f"min_effect is {min_effect:g}, and has to be 0 or more")
+    found: list[int] = []
+    parts = [(0, len(array))]
+    while parts:
+        start, end = parts.pop()
+        split = _split(array[start:end], alpha, ar)
+        if split is not None:
+            found.append(start + split)
+            parts += [(start, start + split), (start + split, end)]
+    return tuple(_placed(array, _pruned(array, sorted(found), log1p(min_effect))))
+
+
+def _split(values: Array, alpha: float, ar: bool) -> int | None:
+    """Where the values are best divided; None where that is chance."""
+    n = len(values)
+    excess, split = _best(values, alpha, ar)
+    if excess > 1:
+        return split
+    parts = [(round(start * n), round(end * n)) for start, end in _PARTS]
+    found = [(*_best(values[start:end], alpha, ar), start) for start, end in parts]
+    excess, split, start = max(found)
+    return start + split if excess > _CLEARER else None
+
+
+def _best(values: Array, alpha: float, ar: bool) -> tuple[float, int]:
+    """How many times what chance reaches the best split has, and where it is."""
+    n = len(values)
+    if n < 2 * LEAST or values.min() == values.max():
+        return 0.0, 0
+    scores = _scores(stats.rankdata(values))
+    t = _t_of_splits(scores[None, :])[0]
+    best = int(t.argmax())
+    split = best + LEAST
+    return float(t[best]) * (_deflation(scores, split) if ar else 1.0) / _critical(n, alpha), split
+
+
+def _scores(ranks: Array) -> Array:
+    scores: Array = special.ndtri((ranks - 0.5) / len(ranks))
+    return scores
+
+
+def _t_of_splits(rows: Array) -> Array:
+    """Two-sample |t| of each split of each row, (rows, n - 2 LEAST + 1)."""
+    n = rows.shape[1]
+    left = np.arange(LEAST, n - LEAST + 1)
+    right = n - left
+    sums = rows.cumsum(axis=1)
+    whole = sums[:, -1:]
+    before = sums[:, left - 1]
+    between = before / left - (whole - before) / right
+    squares = (rows**2).sum(axis=1, keepdims=True) - before**2 / left - (whole - before) ** 2 / right
+    variance = np.maximum(squares, 1e-12) / (n - 2)
+    t: Array = np.abs(between) / np.sqrt(variance * (1 / left + 1 / right))
+    return t
+
+
+@lru_cache(maxsize=4096)
+def _critical(n: int, alpha: float) -> float:
+    """What the best split of n values without a change is above in `alpha` of cases."""
+    generator = np.random.default_rng(n)
+    rows = np.tile(_scores(np.arange(1.0, n + 1)), (_DRAWS, 1))
+    highest = _t_of_splits(generator.permuted(rows, axis=1)).max(axis=1)
+    return float(np.quantile(highest, 1 - alpha))
+
+
+def _deflation(scores: Array, split: int) -> float:
+    """What neighbours have in common, around the two levels."""
+    if len(scores) < _AR_LEAST:
+        return 1.0
+    rest = np.concatenate((scores[:split] - scores[:split].mean(), scores[split:] - scores[split:].mean()))
+    r = float((rest[1:] * rest[:-1]).sum() / (rest**2).sum())
+    return sqrt((1 - r) / (1 + r)) if r > _AR_ABOVE else 1.0
+
+
+def _pruned(values: Array, changes: list[int], least: float) -> list[int]:
+    """Without those that are smaller than `least`, the smallest first, since that makes its neighbours longer."""
+    while changes:
+        medians = [float(np.median(part)) for part in np.split(values, changes)]
+        steps = [abs(after - before) for before, after in pairwise(medians)]
+        smallest = min(range(len(steps)), key=steps.__getitem__)
+        if steps[smallest] >= least:
+            break
+        del changes[smallest]
+    return changes
+
+
+def _placed(values: Array, changes: list[int]) -> list[int]:
+    """Each at most 5 values further on or back, where the two levels beside it have the smallest absolute errors."""
+    edges = [0, *changes, len(values)]
+    for k in range(1, len(edges) - 1):
+        start, end = edges[k - 1], edges[k + 1]
+        near = range(max(edges[k] - _NEAR, start + LEAST), min(edges[k] + _NEAR, end - LEAST) + 1)
+        edges[k] = min(near, key=lambda at: (_error(values[start:at]) + _error(values[at:end]), at))
+    return edges[1:-1]
+
+
+def _error(values: Array) -> float:
+    return float(np.abs(values - np.median(values)).sum())

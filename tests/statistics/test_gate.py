@@ -1,0 +1,242 @@
+"""The gate: known answers, real noise, how often it is wrong, and what it makes of bad input."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from loadgen.analysis.gate import Outcome, detectable, judge, judge_pairs
+from tests.statistics.trials import gates, named, paired_gates, runs
+
+DATA = Path(__file__).parents[1] / "data" / "perf"
+Array = npt.NDArray[np.float64]
+HISTORY = np.log(100) + np.random.default_rng(1).normal(0, 0.01, 20)
+
+
+def beside(*changes: float, history: Array = HISTORY) -> dict[str, Array]:
+    """New runs that are off by `changes` from the history's middle."""
+    return {"GET /": np.median(history) + np.log1p(np.array(changes))}
+
+
+# -- known answers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("new", "history", "percents"),
+    [
+        (1, 5, (6.4, 13.2, 28.0, 63.9)),
+        (1, 20, (4.1, 8.3, 17.3, 37.6)),
+        (3, 3, (4.7, 9.6, 20.2, 44.5)),
+        (3, 20, (2.4, 4.9, 10.0, 21.1)),
+        (5, 5, (2.8, 5.7, 11.7, 24.9)),
+        (10, 10, (1.8, 3.6, 7.2, 15.0)),
+    ],
+)
+def test_what_can_be_found_is_as_in_the_table_of_the_noncentral_t(
+    new: int, history: int, percents: tuple[float, ...]
+) -> None:
+    found = [detectable(history, new, deviation) * 100 for deviation in (0.01, 0.02, 0.04, 0.08)]
+    assert found == pytest.approx(percents, abs=0.051)
+
+
+def test_an_effect_is_the_ratio_of_the_percentiles_and_its_interval_holds_it() -> None:
+    found = judge({"GET /": HISTORY}, beside(0.1, 0.1, 0.1))
+    assert found.outcome == "FAIL"
+    assert found.effects["GET /"] == pytest.approx(0.1, abs=0.01)
+    low, high = found.intervals["GET /"]
+    assert low < 0.1 < high
+    assert (found.names[0].history, found.names[0].new) == (20, 3)
+
+
+def test_levels_are_those_of_the_t_test_where_nothing_is_far_out() -> None:
+    chance = np.random.default_rng(11)
+    p = [judge(named(runs(chance, 1, 20, 0.04, 0)), named(runs(chance, 1, 3, 0.04, 0))).names[0].p for _ in range(4000)]
+    for level in (0.5, 0.1, 0.05, 0.01):
+        assert stats.binomtest(sum(one < level for one in p), 4000, level).pvalue > 0.001
+
+
+def test_p_values_of_several_names_are_holms_with_a_margin() -> None:
+    chance = np.random.default_rng(2)
+    history, new = runs(chance, 6, 20, 0.02), runs(chance, 6, 3, 0.02)
+    new[2] += 0.1
+    names = judge(named(history), named(new)).names
+    by_p = sorted(names, key=lambda one: one.p)
+    expected, worst = {}, 0.0
+    for rank, one in enumerate(by_p):
+        worst = max(worst, min(1.0, one.p * (6 - rank)))
+        expected[one.name] = min(1.0, worst / 0.8)
+    assert {one.name: one.p_adjusted for one in names} == pytest.approx(expected)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_same_runs_always_get_the_same_judgement_in_whatever_order(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    history, new = runs(chance, 3, 20, 0.03), runs(chance, 3, 3, 0.03)
+    found = judge(named(history), named(new))
+    shuffled = judge(named(chance.permuted(history, axis=1)), named(chance.permuted(new, axis=1)))
+    assert found.outcome == shuffled.outcome
+    assert found.effects == pytest.approx(shuffled.effects)
+
+
+# -- how often it is wrong ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("names", "deviation", "trials"), [(1, 0.02, 400), (20, 0.02, 150), (20, 0.04, 150)])
+def test_runs_of_the_same_code_fail_in_few_cases(names: int, deviation: float, trials: int) -> None:
+    failed = gates(3, trials, names, deviation)[Outcome.FAIL]
+    assert stats.binomtest(failed, trials, 0.05, alternative="greater").pvalue > 0.01
+
+
+@pytest.mark.parametrize(("names", "deviation", "slower"), [(1, 0.01, 0.05), (20, 0.02, 0.10), (20, 0.04, 0.20)])
+def test_a_regression_is_found_in_most_cases(names: int, deviation: float, slower: float) -> None:
+    failed = gates(4, 150, names, deviation, slower)[Outcome.FAIL]
+    assert stats.binomtest(failed, 150, 0.95, alternative="less").pvalue > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [1, 20, 60])
+@pytest.mark.parametrize("deviation", [0.01, 0.02, 0.04])
+def test_false_alarms_are_at_most_5_in_100_gates(
+    names: int, deviation: float, record_property: pytest.RecordProperty
+) -> None:
+    found = gates(5, 1000, names, deviation)
+    record_property("seen", f"{names} names, {deviation:.0%}: {dict(found)}")
+    assert found[Outcome.FAIL] <= 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [1, 20, 60])
+@pytest.mark.parametrize(("deviation", "slower", "least"), [(0.01, 0.05, 900), (0.02, 0.10, 950), (0.04, 0.20, 950)])
+def test_regressions_are_found_in_so_many_of_1000_gates(
+    names: int, deviation: float, slower: float, least: int, record_property: pytest.RecordProperty
+) -> None:
+    found = gates(6, 1000, names, deviation, slower)
+    record_property("seen", f"{names} names, {deviation:.0%}, +{slower:.0%}: {dict(found)}")
+    assert found[Outcome.FAIL] >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [1, 20])
+def test_interleaved_pairs_find_5_percent_at_2_percent_noise(names: int) -> None:
+    assert paired_gates(7, 1000, names, 0.02, 0.05)[Outcome.FAIL] >= 900
+    assert paired_gates(8, 1000, names, 0.02)[Outcome.FAIL] <= 50
+
+
+@pytest.mark.parametrize("which", ["short", "long"])
+def test_on_real_machines_nothing_fails_that_did_not_change(which: str) -> None:
+    values = noise_of(which)
+    chance = np.random.default_rng(9)
+    failed = {0.0: 0, 0.05: 0}
+    for _ in range(500):
+        at = int(chance.integers(0, len(values) - 23))
+        for slower in failed:
+            new = values[at + 20 : at + 23] + np.log1p(slower)
+            failed[slower] += judge({"tpc-b": values[at : at + 20]}, {"tpc-b": new}).outcome is Outcome.FAIL
+    assert failed[0.0] <= 15
+    assert failed[0.05] >= 475
+
+
+def test_pooled_requests_differ_in_most_pairs_of_runs_of_the_same_code() -> None:
+    """Why runs are compared and not requests: with 2 % between runs, Mann-Whitney over their requests is wrong."""
+    chance = np.random.default_rng(10)
+    alarms = 0
+    for _ in range(60):
+        a, b = (np.exp(chance.normal(0, 0.02) + chance.normal(0, 0.3, 20_000)) for _ in range(2))
+        alarms += stats.mannwhitneyu(a, b).pvalue < 0.05
+    assert alarms > 30
+
+
+def noise_of(which: str) -> Array:
+    with gzip.open(DATA / f"pg_rw25_latency_ms__{which}_westus2_D8s_v5.csv.gz", "rt") as file:
+        rows = sorted((row["starttime"], float(row["value"])) for row in csv.DictReader(file) if row["value"])
+    return np.log(np.array([value for _, value in rows]))
+
+
+# -- what is not so simple ------------------------------------------------------------------------
+
+
+def test_one_new_run_that_is_far_out_decides_nothing() -> None:
+    assert judge({"GET /": HISTORY}, beside(0.0, 0.002, 0.3)).outcome == "PASS"
+    assert judge({"GET /": HISTORY}, beside(0.08, 0.082, -0.3)).outcome == "FAIL"
+
+
+def test_bad_runs_of_the_history_do_not_hide_a_regression() -> None:
+    history = HISTORY.copy()
+    history[[3, 11]] += np.log(1.5)
+    assert judge({"GET /": history}, beside(0.08, 0.08, 0.08, history=history)).outcome == "FAIL"
+
+
+def test_a_certain_effect_below_delta_passes_and_an_improvement_too() -> None:
+    assert judge({"GET /": HISTORY}, beside(0.02, 0.02, 0.02)).outcome == "PASS"
+    assert judge({"GET /": HISTORY}, beside(-0.3, -0.3, -0.3)).outcome == "PASS"
+    assert judge({"GET /": HISTORY}, beside(0.02, 0.02, 0.02), delta=0.0).outcome == "FAIL"
+
+
+def test_a_history_without_any_deviation_is_judged_by_the_least_that_runs_ever_have() -> None:
+    history = np.full(20, np.log(100))
+    assert judge({"GET /": history}, beside(0.0, 0.0, 0.0, history=history)).outcome == "PASS"
+    assert judge({"GET /": history}, beside(0.06, 0.06, 0.06, history=history)).outcome == "FAIL"
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 9])
+def test_a_short_history_is_inconclusive_and_says_why(n: int) -> None:
+    found = judge({"GET /": HISTORY[:n]}, beside(0.0, 0.0, 0.0))
+    assert found.outcome == "INCONCLUSIVE"
+    assert ("no such name" if n == 0 else f"{n} runs to compare with") in found.names[0].reason
+
+
+def test_what_could_not_have_been_found_is_inconclusive_and_a_failure_outranks_it() -> None:
+    noisy = np.log(100) + np.random.default_rng(3).normal(0, 0.12, 20)
+    found = judge({"GET /": noisy}, beside(0.0, 0.0, 0.0, history=noisy))
+    assert found.outcome == "INCONCLUSIVE"
+    assert found.mde["GET /"] > 0.10
+    assert "or more would have been found" in found.names[0].reason
+    assert judge({"GET /": noisy}, beside(0.0, 0.0, 0.0, history=noisy), tolerate=1.0).outcome == "PASS"
+    both = judge(
+        {"noisy": noisy, "GET /": HISTORY}, {"noisy": noisy[:3], "GET /": beside(0.1, 0.1, 0.1)["GET /"]}
+    )
+    assert both.outcome == "FAIL"
+    assert [one.name for one in both.failed] == ["GET /"]
+
+
+def test_a_name_that_is_missing_or_new_is_not_passed_over() -> None:
+    new = beside(0.0, 0.0, 0.0)
+    missing = judge({"GET /": HISTORY, "POST /cart": HISTORY}, new)
+    assert (missing.outcome, missing.names[1].reason) == ("INCONCLUSIVE", "the new runs have no such name")
+    added = judge({"GET /": HISTORY}, {**new, "GET /new": new["GET /"]})
+    assert (added.outcome, added.names[1].reason) == ("INCONCLUSIVE", "the history has no such name")
+
+
+def test_one_slow_run_is_a_suspicion() -> None:
+    found = judge({"GET /": HISTORY}, beside(0.05))
+    assert [one.name for one in found.suspects] == ["GET /"]
+    assert judge({"GET /": HISTORY}, beside(0.001)).suspects == ()
+
+
+def test_drift_that_is_in_both_of_a_pair_falls_out() -> None:
+    drift = np.linspace(0, 0.5, 10)
+    step = np.random.default_rng(4).normal(0.06, 0.005, 10)
+    found = judge_pairs({"GET /": drift}, {"GET /": drift + step})
+    assert found.outcome == "FAIL"
+    assert found.effects["GET /"] == pytest.approx(0.062, abs=0.005)
+    assert judge_pairs({"GET /": drift}, {"GET /": drift}).outcome == "PASS"
+    assert judge_pairs({"GET /": drift[:4]}, {"GET /": drift[:4]}).outcome == "INCONCLUSIVE"
+
+
+def test_all_that_is_wrong_with_what_is_given_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match="history of a has values that are not finite; new of b has shape"):
+        judge({"a": [1.0, np.nan]}, {"b": [[1.0], [2.0]]})
+    with pytest.raises(ValueError, match="delta is -1.*tolerate is 0.*alpha is 2"):
+        judge({"a": HISTORY}, beside(0.0), delta=-1, tolerate=0, alpha=2)
+    with pytest.raises(ValueError, match="no names"):
+        judge({}, {})
+    with pytest.raises(ValueError, match="not as many runs before as after: a"):
+        judge_pairs({"a": [1.0, 2.0]}, {"a": [1.0]})
