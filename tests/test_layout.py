@@ -31,6 +31,7 @@ IMPORTERS = {
     "brotli": {"loadgen/clients/decoding.py"},
     "zstandard": {"loadgen/clients/decoding.py", "loadgen/measure/framing.py", "loadgen/wire/codec.py"},
     "pyarrow": {"loadgen/report/exports/parquet.py"},
+    "scipy": {"loadgen/analysis/"},
     "boto3": {"loadgen/aws/s3.py"},
     "botocore": {"loadgen/aws/s3.py"},
     "starlette": {"controller/loadgen_controller/ui/app.py"},

@@ -45,9 +45,7 @@ _AR_LEAST: Final = 20
 _AR_ABOVE: Final = 0.3
 
 
-def scan(
-    values: npt.ArrayLike, *, alpha: float = 0.01, min_effect: float = 0.03, ar: bool = False
-) -> tuple[int, ...]:
+def scan(values: npt.ArrayLike, *, alpha: float = 0.01, min_effect: float = 0.03, ar: bool = False) -> tuple[int, ...]:
     """Find the changes of level.
 
     Args:

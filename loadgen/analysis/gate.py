@@ -148,7 +148,7 @@ def judge(
     Raises:
         ValueError: no names, values that are not finite or not one-dimensional, or settings out of range; all faults.
 
-    Cost: about 20 ms for 60 names of 1,000 runs.
+    Cost: 11 ms for 60 names of 1,000 runs; the first judgement of so many runs 0.4 s, for what `_law` simulates.
     """
     _check_settings(delta, tolerate, alpha)
     old, fresh = _arrays(history=history, new=new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.statistics.trials import series
 
 DATA = Path(__file__).parents[1] / "data" / "perf"
 Array = npt.NDArray[np.float64]
+Seen = Callable[[str, object], None]
 
 
 def test_the_step_that_mozilla_saw_is_found_and_no_other() -> None:
@@ -78,9 +80,7 @@ def test_runs_without_a_change_are_split_in_few_cases() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("correlation", "most"), [(0.0, 10), (0.4, 30)])
-def test_false_alarms_in_1000_histories_of_100_runs(
-    correlation: float, most: int, record_property: pytest.RecordProperty
-) -> None:
+def test_false_alarms_in_1000_histories_of_100_runs(correlation: float, most: int, record_property: Seen) -> None:
     chance = np.random.default_rng(6)
     split = sum(bool(scan(series(chance, 100, 0.02, correlation), ar=correlation > 0)) for _ in range(1000))
     record_property("seen", f"{split} of 1,000 histories")
@@ -89,9 +89,7 @@ def test_false_alarms_in_1000_histories_of_100_runs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("slower", "after", "least"), [(0.05, 10, 850), (0.10, 5, 900)])
-def test_steps_are_found_soon(
-    slower: float, after: int, least: int, record_property: pytest.RecordProperty
-) -> None:
+def test_steps_are_found_soon(slower: float, after: int, least: int, record_property: Seen) -> None:
     chance = np.random.default_rng(7)
     found = 0
     for _ in range(1000):
@@ -124,4 +122,5 @@ def test_a_few_values_have_no_change(n: int) -> None:
 def history_of(name: str) -> Array:
     with (DATA / f"{name}.csv").open() as file:
         rows = sorted((int(row["push_timestamp"]), float(row["value"])) for row in csv.DictReader(file))
-    return np.log(np.array([value for _, value in rows]))
+    values: Array = np.log(np.array([value for _, value in rows]))
+    return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tests.statistics.trials import gates, named, paired_gates, runs
 
 DATA = Path(__file__).parents[1] / "data" / "perf"
 Array = npt.NDArray[np.float64]
+Seen = Callable[[str, object], None]
 HISTORY = np.log(100) + np.random.default_rng(1).normal(0, 0.01, 20)
 
 
@@ -104,9 +106,7 @@ def test_a_regression_is_found_in_most_cases(names: int, deviation: float, slowe
 @pytest.mark.slow
 @pytest.mark.parametrize("names", [1, 20, 60])
 @pytest.mark.parametrize("deviation", [0.01, 0.02, 0.04])
-def test_false_alarms_are_at_most_5_in_100_gates(
-    names: int, deviation: float, record_property: pytest.RecordProperty
-) -> None:
+def test_false_alarms_are_at_most_5_in_100_gates(names: int, deviation: float, record_property: Seen) -> None:
     found = gates(5, 1000, names, deviation)
     record_property("seen", f"{names} names, {deviation:.0%}: {dict(found)}")
     assert found[Outcome.FAIL] <= 50
@@ -116,7 +116,7 @@ def test_false_alarms_are_at_most_5_in_100_gates(
 @pytest.mark.parametrize("names", [1, 20, 60])
 @pytest.mark.parametrize(("deviation", "slower", "least"), [(0.01, 0.05, 900), (0.02, 0.10, 950), (0.04, 0.20, 950)])
 def test_regressions_are_found_in_so_many_of_1000_gates(
-    names: int, deviation: float, slower: float, least: int, record_property: pytest.RecordProperty
+    names: int, deviation: float, slower: float, least: int, record_property: Seen
 ) -> None:
     found = gates(6, 1000, names, deviation, slower)
     record_property("seen", f"{names} names, {deviation:.0%}, +{slower:.0%}: {dict(found)}")
@@ -157,7 +157,8 @@ def test_pooled_requests_differ_in_most_pairs_of_runs_of_the_same_code() -> None
 def noise_of(which: str) -> Array:
     with gzip.open(DATA / f"pg_rw25_latency_ms__{which}_westus2_D8s_v5.csv.gz", "rt") as file:
         rows = sorted((row["starttime"], float(row["value"])) for row in csv.DictReader(file) if row["value"])
-    return np.log(np.array([value for _, value in rows]))
+    values: Array = np.log(np.array([value for _, value in rows]))
+    return values
 
 
 # -- what is not so simple ------------------------------------------------------------------------
@@ -200,9 +201,7 @@ def test_what_could_not_have_been_found_is_inconclusive_and_a_failure_outranks_i
     assert found.mde["GET /"] > 0.10
     assert "or more would have been found" in found.names[0].reason
     assert judge({"GET /": noisy}, beside(0.0, 0.0, 0.0, history=noisy), tolerate=1.0).outcome == "PASS"
-    both = judge(
-        {"noisy": noisy, "GET /": HISTORY}, {"noisy": noisy[:3], "GET /": beside(0.1, 0.1, 0.1)["GET /"]}
-    )
+    both = judge({"noisy": noisy, "GET /": HISTORY}, {"noisy": noisy[:3], "GET /": beside(0.1, 0.1, 0.1)["GET /"]})
     assert both.outcome == "FAIL"
     assert [one.name for one in both.failed] == ["GET /"]
 
@@ -234,7 +233,7 @@ def test_drift_that_is_in_both_of_a_pair_falls_out() -> None:
 def test_all_that_is_wrong_with_what_is_given_is_told_at_once() -> None:
     with pytest.raises(ValueError, match="history of a has values that are not finite; new of b has shape"):
         judge({"a": [1.0, np.nan]}, {"b": [[1.0], [2.0]]})
-    with pytest.raises(ValueError, match="delta is -1.*tolerate is 0.*alpha is 2"):
+    with pytest.raises(ValueError, match=r"delta is -1.*tolerate is 0.*alpha is 2"):
         judge({"a": HISTORY}, beside(0.0), delta=-1, tolerate=0, alpha=2)
     with pytest.raises(ValueError, match="no names"):
         judge({}, {})
