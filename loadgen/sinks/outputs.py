@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,19 +61,24 @@ class Outputs:
     def of_run(self, run: RunName, look: Callable[[], Sight], notice: Callable[[str], None]) -> RunOutputs:
         return RunOutputs(self.feeds, run, look, notice)
 
-    async def linger(self, run_id: str, is_over: Callable[[], bool]) -> None:
-        """Wait until whoever comes for the figures has the last ones of a run.
+    async def linger(self, run_id: str, is_over: asyncio.Event, say: Callable[[str], None]) -> None:
+        """Wait until whoever comes for the figures has the last ones of a run, or for `is_over`.
 
-        For the end of a program; a run ends without.
-
-        Nobody is waited for who never came, and for nobody longer than `Sink.awaits_s` says.
+        For the end of a program; a run ends without. Nobody is waited for who never came, and for nobody longer than
+        `Sink.awaits_s` says.
         """
-        began_s = time.monotonic()
-        while True:
-            waits_s = max((feed.sink.awaits_s(run_id) for feed in self.feeds), default=0.0)
-            if is_over() or time.monotonic() - began_s >= waits_s:
+        began_s, is_said = time.monotonic(), False
+        while not is_over.is_set():
+            waits_s = {feed.sink: feed.sink.awaits_s(run_id) for feed in self.feeds}
+            left_s = max(waits_s.values(), default=0.0) - (time.monotonic() - began_s)
+            if left_s <= 0:
                 return
-            await asyncio.sleep(_LOOK_S)
+            if not is_said:
+                where = ", ".join(sink.where for sink, one_s in waits_s.items() if one_s)
+                say(f"waiting up to {left_s:.0f} s for the last scrape of {where}; Ctrl-C ends that")
+                is_said = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(is_over.wait(), min(left_s, _LOOK_S))
 
     def close(self) -> None:
         for feed in self.feeds:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
+import signal
 import time
+
+from rich.console import Console
 
 from loadgen.measure.merge import Merge
 from loadgen.sinks.feed import Feed
 from loadgen.sinks.outputs import Outputs, RunOutputs, Sight
 from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen_controller.commands.run import _linger
 from tests.support.deltas import request_key
 from tests.support.sinks import RUN, STARTED_NS, Fleet, KeepingSink, counts_of, eventually
+from tests.support.wire import until
 
 ROW = ("checkout", "GET /", "ok", "eu")
 
@@ -140,6 +147,25 @@ async def test_a_person_is_told_when_an_output_fails_and_when_it_is_back() -> No
         "output kept here does not get through: http 503",
         "output kept here is back; 1 dropped until now",
     ]
+
+
+async def test_nobody_is_waited_for_who_never_came_or_has_the_last_figures() -> None:
+    sink = KeepingSink()
+    said: list[str] = []
+    await Outputs([Feed(sink)]).linger("run", asyncio.Event(), said.append)
+    assert said == []
+
+
+async def test_ctrl_c_ends_the_wait_for_a_last_scrape() -> None:
+    class Awaiting(KeepingSink):
+        def awaits_s(self, run_id: str) -> float:
+            return 1e9
+
+    console = Console(file=io.StringIO())
+    waiting = asyncio.create_task(_linger(Outputs([Feed(Awaiting())]), "run", console))
+    await until(lambda: "waiting up to" in console.file.getvalue())  # type: ignore[attr-defined]
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.wait_for(waiting, 10)
 
 
 async def test_where_there_is_no_output_no_snapshot_is_made_and_nothing_runs_beside() -> None:

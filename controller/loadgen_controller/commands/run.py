@@ -399,12 +399,18 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
                 async with asked(conductor), page.of(conductor, console), _shown(conductor, stop, console):
                     result = await conductor.conduct()
                     await page.end(conductor, result)
-                before = stop.notices
-                await outputs.linger(conductor.run_id, lambda: stop.notices != before)
-                return result
+            await _linger(outputs, conductor.run_id, console)
+            return result
     finally:
         if processes is not None:
             await processes.end(0)
+
+
+async def _linger(outputs: Outputs, run_id: str, console: Console | None) -> None:
+    """Until the last figures are scraped by who scraped before, or Ctrl-C."""
+    is_over = asyncio.Event()
+    with Stopping(lambda _reason, _now: is_over.set()).on_signals(asyncio.get_running_loop()):
+        await outputs.linger(run_id, is_over, console.print if console is not None else lambda _: None)
 
 
 class _Page:
