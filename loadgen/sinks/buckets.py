@@ -16,7 +16,7 @@ import numpy as np
 
 from loadgen.measure.histogram import SLOTS, Counts, Histogram, highest_us, slots_of_ns
 
-__all__ = ["BUCKETS", "EDGES_S", "EDGES_US", "in_buckets"]
+__all__ = ["BUCKETS", "EDGES_S", "EDGES_US", "buckets_of", "in_buckets"]
 
 _DECADE: Final = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 _ROUND_US: Final = (
@@ -33,6 +33,11 @@ BUCKETS: Final = len(EDGES_US) + 1
 """The last one has no end: what is censored is in it."""
 
 _BUCKET_OF_SLOT: Final[Counts] = np.searchsorted(_EDGE_SLOTS, np.arange(SLOTS))
+
+
+def buckets_of(slots: Counts) -> Counts:
+    """The bucket of each slot."""
+    return _BUCKET_OF_SLOT[slots]
 
 
 def in_buckets(observed: Histogram, censored: int = 0) -> Counts:

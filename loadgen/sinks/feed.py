@@ -33,6 +33,9 @@ class Undelivered(Exception):
 class Sink(ABC):
     """Where figures go. Used by one thread only, but for `close`."""
 
+    wants_recent = False
+    """Figures of the interval by itself, beside the counts."""
+
     def __init__(self, kind: str, where: str) -> None:
         self.kind, self.where = kind, where
         """`where` is shown: it has no secrets in it."""

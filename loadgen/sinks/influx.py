@@ -26,6 +26,8 @@ _AT_ONCE: Final = 5_000
 
 
 class InfluxSink(Sink):
+    wants_recent = True
+
     def __init__(self, url: str, where: str, headers: Mapping[str, str], ca: Path | None = None) -> None:
         super().__init__("influx", where)
         self._poster, self._since = Poster(url, headers, ca), Since()

@@ -27,6 +27,8 @@ __all__ = ["NdjsonSink"]
 class NdjsonSink(Sink):
     """Appends to the file, which is opened with the first lines. None: stdout."""
 
+    wants_recent = True
+
     def __init__(self, path: Path | None) -> None:
         super().__init__("ndjson", "-" if path is None else str(path))
         self._path, self._since = path, Since()

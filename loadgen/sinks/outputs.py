@@ -96,7 +96,8 @@ class RunOutputs:
     def __init__(
         self, feeds: Iterable[Feed], run: RunName, look: Callable[[], Sight], notice: Callable[[str], None]
     ) -> None:
-        self._maker = SnapshotMaker(run)
+        feeds = tuple(feeds)
+        self._maker = SnapshotMaker(run, with_recent=any(feed.sink.wants_recent for feed in feeds))
         self._look, self._notice = look, notice
         self._tallies: list[tuple[Feed, Tally]] = [(feed, feed.tally(run.run_id)) for feed in feeds]
         self._told: int | None = None

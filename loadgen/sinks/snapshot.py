@@ -10,22 +10,24 @@ A snapshot is made on the loop that merges, a few series at a time; what has not
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+import numpy as np
+
 from loadgen.measure.delta import Counters, Health
-from loadgen.measure.histogram import Counts, Histogram
+from loadgen.measure.histogram import SLOTS, Counts, Histogram
 from loadgen.measure.measured import Window
 from loadgen.measure.merge import Merge
 from loadgen.measure.series import OTHER, Kind, SeriesKey
-from loadgen.sinks.buckets import in_buckets
+from loadgen.sinks.buckets import BUCKETS, buckets_of, in_buckets
 
 __all__ = ["MAX_SERIES", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker", "snapshot_of"]
 
 MAX_SERIES: Final = 1_000
 """Of one run. What is first seen after so many is summed up in "(other)", of its kind and region."""
 AT_ONCE: Final = 40
-"""Series between two turns of the loop: about 2 ms."""
+"""Series between two turns of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +113,30 @@ class Snapshot:
 class _Group:
     """Numbers of the series that are one here."""
 
+    row: int
     observed: list[int] = field(default_factory=list)
     censored: list[int] = field(default_factory=list)
-
-    @property
-    def all(self) -> list[int]:
-        return [*self.observed, *self.censored]
+    all: list[int] = field(default_factory=list)
 
 
 class SnapshotMaker:
-    """Makes the snapshots of one run, in the order of its intervals."""
+    """Makes the snapshots of one run, in the order of its intervals.
 
-    def __init__(self, run: RunName, max_series: int = MAX_SERIES) -> None:
-        self._run, self._max_series = run, max_series
+    What an interval adds is sorted into buckets for all series at once. Only where that does not come to the count of
+    the merge, since something came late, a series is summed up anew (bench/outputs.py).
+
+    Args:
+        with_recent: also the histograms of the interval.
+    """
+
+    def __init__(self, run: RunName, max_series: int = MAX_SERIES, *, with_recent: bool = True) -> None:
+        self._run, self._max_series, self._with_recent = run, max_series, with_recent
         self._groups: dict[Labels, _Group] = {}
-        self._known = 0
-        """Numbers of the catalogue that are in a group or concern nobody."""
+        self._row_of: Counts = np.zeros(0, dtype=np.int64)
+        """By number of the catalogue, the row of its group; -1: it concerns nobody."""
+        self._is_bound: Counts = np.zeros(0, dtype=np.int64)
+        """By number, 1 where it is censored."""
+        self._newest = -1
         self._last: dict[Labels, Series] = {}
         self.is_full = False
         """Some series are in "(other)"."""
@@ -140,13 +150,16 @@ class SnapshotMaker:
             window: the interval that is complete; None: all that was merged counts, and there are no levels.
         """
         self._find(merge)
+        added = None
+        if window is not None and window.k > self._newest:  # else it is in what is known already
+            added, self._newest = self._added(window), window.k
         later = _later(merge, window)
         made: list[Series] = []
         for n, (labels, group) in enumerate(self._groups.items()):
             if n and n % AT_ONCE == 0:
                 yield None
                 later = _later(merge, window)  # what came meanwhile may have begun another
-            series = self._series(labels, group, merge, window, later)
+            series = self._series(labels, group, merge, window, added, later)
             if series is not None:
                 made.append(series)
         later = _later(merge, window)
@@ -156,11 +169,20 @@ class SnapshotMaker:
         yield Snapshot(self._run, k, started_ns, end_ns, is_final, tuple(made), counters, levels)
 
     def _find(self, merge: Merge) -> None:
-        for region, key in merge.names[self._known :]:
+        """The groups of series that are new."""
+        rows, bounds = [], []
+        for number, (region, key) in enumerate(merge.names[len(self._row_of) :], len(self._row_of)):
+            row = -1
             if key.metric == "response":
                 group = self._group(region, key)
-                (group.censored if key.censored else group.observed).append(self._known)
-            self._known += 1
+                (group.censored if key.censored else group.observed).append(number)
+                group.all.append(number)
+                row = group.row
+            rows.append(row)
+            bounds.append(int(key.censored))
+        if rows:
+            self._row_of = np.concatenate((self._row_of, np.array(rows, dtype=np.int64)))
+            self._is_bound = np.concatenate((self._is_bound, np.array(bounds, dtype=np.int64)))
 
     def _group(self, region: str, key: SeriesKey) -> _Group:
         labels = Labels(key.kind, key.journey, key.step, key.request, key.outcome, region, key.warmup)
@@ -169,27 +191,69 @@ class SnapshotMaker:
             step = None if key.kind == "journey" else OTHER
             request = OTHER if key.kind == "request" else None
             labels = Labels(key.kind, OTHER, step, request, OTHER, region, key.warmup)
-        return self._groups.setdefault(labels, _Group())
+        return self._groups.setdefault(labels, _Group(len(self._groups)))
+
+    def _added(self, window: Window) -> _Added:
+        """What the interval has of each group."""
+        index, counts, stats = window.sparse()
+        numbers = index // SLOTS
+        rows, shape = self._row_of[numbers], (len(self._groups), BUCKETS)
+        bucket = np.where(self._is_bound[numbers], BUCKETS - 1, buckets_of(index % SLOTS))
+        mine = rows >= 0
+        flat = np.bincount((rows * BUCKETS + bucket)[mine], weights=counts[mine], minlength=shape[0] * shape[1])
+        buckets = flat.astype(np.int64).reshape(shape)
+        sum_ns, censored = np.zeros(shape[0], dtype=np.int64), np.zeros(shape[0], dtype=np.int64)
+        rows = self._row_of[stats.series]
+        mine = rows >= 0
+        np.add.at(sum_ns, rows[mine], (stats.sum_us * 1_000 + stats.sum_rest_ns)[mine])
+        np.add.at(censored, rows[mine], (stats.n * self._is_bound[stats.series])[mine])
+        return _Added(buckets, buckets.sum(axis=1), censored, sum_ns)
 
     def _series(
-        self, labels: Labels, group: _Group, merge: Merge, window: Window | None, later: Sequence[Window]
+        self,
+        labels: Labels,
+        group: _Group,
+        merge: Merge,
+        window: Window | None,
+        added: _Added | None,
+        later: Sequence[Window],
     ) -> Series | None:
         after = [one for one in later if one.count_of(group.all)]
         count = merge.count_of(group.all) - sum(one.count_of(group.all) for one in after)
         if not count:
             return None
+        last, row = self._last.get(labels), group.row
         recent = None
-        if window is not None and window.count_of(group.all):
+        if self._with_recent and window is not None and window.count_of(group.all):
             recent = window.sum_of(group.observed), window.sum_of(group.censored)
-        last = self._last.get(labels)
         if last is not None and last.count == count:  # counts only grow, so nothing has changed
             if recent is None and last.recent is None:
                 return last
-            made = Series(labels, last.buckets, count, last.censored, last.sum_ns, recent)
+            made = replace(last, recent=recent)
+        elif added is not None and (0 if last is None else last.count) + added.count[row] == count:
+            made = Series(labels, added.buckets[row], count, int(added.censored[row]), int(added.sum_ns[row]), recent)
+            if last is not None:
+                made = replace(
+                    made,
+                    buckets=last.buckets + made.buckets,
+                    censored=last.censored + made.censored,
+                    sum_ns=last.sum_ns + made.sum_ns,
+                )
         else:
             made = _summed(labels, group, count, merge, after, recent)
         self._last[labels] = made
         return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Added:
+    """Of one interval, by row of the groups."""
+
+    buckets: np.ndarray
+    """(n_groups, BUCKETS)"""
+    count: Counts
+    censored: Counts
+    sum_ns: Counts
 
 
 def snapshot_of(steps: Iterable[Snapshot | None]) -> Snapshot:

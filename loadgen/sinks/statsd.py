@@ -46,6 +46,8 @@ class StatsdSink(Sink):
         is_dog: Datadog's dialect.
     """
 
+    wants_recent = True
+
     def __init__(self, host: str, port: int, *, is_dog: bool = False) -> None:
         shown = f"[{host}]" if ":" in host else host
         super().__init__("dogstatsd" if is_dog else "statsd", f"{shown}:{port}")

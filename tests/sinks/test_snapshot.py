@@ -39,6 +39,10 @@ def totals(of: Snapshot) -> Counter[object]:
     return found
 
 
+def whole(of: Snapshot) -> dict[object, tuple[int, int, int, list[int]]]:
+    return {one.labels: (one.count, one.censored, one.sum_ns, one.buckets.tolist()) for one in of.series}
+
+
 @settings(max_examples=80, deadline=None)
 @given(ORDERS)
 def test_an_interval_has_what_ended_before_its_end_and_the_last_has_all(
@@ -55,11 +59,14 @@ def test_an_interval_has_what_ended_before_its_end_and_the_last_has_all(
         kept = [window.k for window in fleet.merge.windows()][:-1]
         if kept and kept[-1] >= told:
             told = kept[-1]
-            seen = totals(interval_of(fleet, told, maker))
+            of = interval_of(fleet, told, maker)
+            assert whole(of) == whole(interval_of(fleet, told)), "kept up and counted anew"
+            seen = totals(of)
             assert seen.total() == sum(len(v) for _, k, vs in merged if k <= told for v in vs.values())
             assert all(seen[labels] >= count for labels, count in before.items()), "a count fell"
             before = seen
     last = final_of(fleet.merge, maker)
+    assert whole(last) == whole(final_of(fleet.merge))
     assert totals(last).total() == sum(len(v) for _, _, vs in merged for v in vs.values())
     for region, name in (("eu", "a"), ("us", "b")):
         finished = sum(len(v) for n, _, vs in merged if n == name for key, v in vs.items() if key.kind == "request")
