@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from loadgen.dsl.spec import PlanSpec
 from loadgen.measure.batches import read_batches
 from loadgen.measure.delta import COUNTER_NAMES, Delta
+from loadgen.measure.histogram import Counts
 from loadgen.measure.measured import Measured
 from loadgen.measure.merge import Accepted, Merge
+from loadgen.measure.store import Stats
 from loadgen.measure.wellformed import counter_values
 from loadgen.report.document import Facts, document
 from loadgen.report.history import History
@@ -55,6 +58,28 @@ def document_of(run: Run, verdict: Mapping[str, object] | None = None) -> dict[s
     return document(history, table, _facts(run, history, merge, spec, verdict or {}))
 
 
+class _Whole(Merge):
+    """All of a run that is over: values go to its sums at once, and on to the history. Nobody watches windows of it."""
+
+    __slots__ = ("coming",)
+
+    def __init__(self, interval_ns: int) -> None:
+        super().__init__(interval_ns)
+        self.coming: dict[int, list[tuple[Counts, Counts, Stats]]] = {}
+        """By interval, what was added since somebody took it."""
+
+    def _add_interval(
+        self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
+    ) -> None:
+        self._add(index, counts, stats)
+        if len(index):
+            _, last = self._intervals(start_ns, end_ns)
+            self.coming.setdefault(last, []).append((index, counts, stats))
+
+    def _window(self, k: int) -> None:
+        return
+
+
 def history_of(run: Run) -> tuple[History, Merge]:
     """All of the log, and what it adds up to. Where the log is torn, up to there.
 
@@ -62,8 +87,7 @@ def history_of(run: Run) -> tuple[History, Merge]:
         StorageError: it cannot be read, or is of a newer loadgen.
     """
     interval_ns = round(run.interval_s * NS_PER_S)
-    history, merge = History(interval_ns), Merge(interval_ns)
-    merge.kept = []
+    history, merge = History(interval_ns), _Whole(interval_ns)
     newest: dict[str, int] = {}
     for n, (_, delta, accepted) in enumerate(merge.accept_each(run.deltas()), 1):
         if accepted is Accepted.MERGED:
@@ -93,16 +117,14 @@ def _tell(history: History, merge: Merge, delta: Delta, newest: dict[str, int]) 
     newest[delta.agent] = max(last, newest.get(delta.agent, -1))
 
 
-def _settle(history: History, merge: Merge) -> None:
-    merge.close()
-    sums, merge.kept = merge.kept or (), []
+def _settle(history: History, merge: _Whole) -> None:
     history.lines.learn(merge.names)
     nothing = [0] * len(COUNTER_NAMES)
-    for one in sums:
-        _, k = merge._intervals(*one.interval)
-        if one.values:
-            history.add(k, nothing, one.store.sparse())
-        one.is_free = True
+    for k, parts in sorted(merge.coming.items()):
+        index, counts = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
+        stats = Stats(*(np.concatenate([getattr(part[2], name) for part in parts]) for name in Stats.__slots__))
+        history.add(k, nothing, (index, counts, stats))
+    merge.coming.clear()
 
 
 # -- what the manifest, the summary and the events say ---------------------------------------------
