@@ -25,7 +25,7 @@ from loadgen.report.tables import (
 )
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
 
-__all__ = ["Story", "story_of", "targets_of"]
+__all__ = ["Story", "story_of", "targets_in", "targets_of"]
 
 FEW = 5
 """Of a kind are told; of the others how many there are."""
@@ -50,7 +50,7 @@ class Story:
         return {
             "sentences": [*self.tested, *self.why, *self.means],
             "excludes": list(self.excludes),
-            "next": list(self.next),
+            "next": list(self.next[:-1]),  # the last one makes the report, which this is in
         }
 
 
@@ -78,8 +78,12 @@ def targets_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(spec, Mapping):
         return ()
     several = spec.get("targets")
-    found = [spec.get("target"), *(several.values() if isinstance(several, Mapping) else ())]
-    return tuple(dict.fromkeys(url for url in found if isinstance(url, str) and url))
+    return targets_in(spec.get("target"), several if isinstance(several, Mapping) else {})
+
+
+def targets_in(target: object, targets: Mapping[str, object]) -> tuple[str, ...]:
+    """Of a plan's two settings, each address once."""
+    return tuple(dict.fromkeys(url for url in (target, *targets.values()) if isinstance(url, str) and url))
 
 
 # -- what was tested --------------------------------------------------------------------------------
@@ -109,13 +113,15 @@ def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
 def _why(summary: Summary) -> Iterator[str]:
     for slo in summary.slos:
         yield _objective(slo, summary)
-    told = {reason.rstrip(".") for reason in summary.validity.reasons}
-    for reason in summary.reasons:
-        if not reason.startswith("SLO ") and reason.rstrip(".") not in told:
+    said = headline(summary)
+    for reason in dict.fromkeys((*summary.reasons, *_doubts(summary))):
+        if not reason.startswith("SLO ") and reason.rstrip(".") not in said:
             yield _sentence(reason)
-    if summary.validity.verdict != "valid":
-        for reason in summary.validity.reasons:
-            yield _sentence(reason)
+
+
+def _doubts(summary: Summary) -> tuple[str, ...]:
+    """Why the generator was not fit, or may not have been."""
+    return () if summary.validity.verdict == "valid" else summary.validity.reasons
 
 
 def _objective(slo: Slo, summary: Summary) -> str:
@@ -314,9 +320,12 @@ def _unfit(summary: Summary) -> Iterator[str]:
 
 
 def _few(summary: Summary) -> Iterator[str]:
+    without: dict[str, list[str]] = {}
     for slo in summary.slos:
         if why := WHY_NO_INTERVAL.get(interval_text(slo, summary)):
-            yield f"{slo.objective}{_of(slo)} has no 95 % interval, of {format_count(slo.count)}: {why}."
+            without.setdefault(why, []).append(f"{slo.objective}{_of(slo)} ({format_count(slo.count)})")
+    for why, names in without.items():
+        yield f"There is no 95 % interval of {_some(names)}: {why}."
 
 
 # -- what next ----------------------------------------------------------------------------------------
@@ -329,7 +338,10 @@ def _next(summary: Summary, run: str) -> Iterator[str]:
     if i.script_faults or (summary.result == "error" and not summary.requests.finished):
         yield f"Try each journey once: loadgen check {quote(summary.scenario)}"
     for advice in summary.validity.advice:
-        yield f"{_capital(advice.rstrip('.'))}, then: loadgen runs rerun {run}"
+        if advice.startswith("add "):  # run again as it was, it would have as few
+            yield f"{_capital(advice.partition(':')[0])}, then: loadgen run {quote(summary.scenario)}"
+        else:
+            yield f"{_capital(advice.rstrip('.'))}, then: loadgen runs rerun {run}"
     if summary.pool_limited.add_users:
         yield f"Raise max_users in the plan, then: loadgen run {quote(summary.scenario)}"
     match summary.result:

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.report.opened import open_run
 from loadgen.report.reading import Summary, read
+from loadgen.report.retold import document_of, verdict_of
 from loadgen.report.story import Story, story_of, targets_of
 from loadgen.report.tables import budget_text, milliseconds
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
@@ -131,10 +133,8 @@ def test_run_that_is_incomplete_names_what_is_missing() -> None:
         placement="fleet",
     )
 
-    assert made.why == (
-        "p(95) < 300ms of checkout is inconclusive: data are missing; observed was 44.2 ms of 4,000.",
-        "Agent eu: no data from 4 s to 14 s: killed.",
-    )
+    assert made.headline.startswith(f"INCOMPLETE (exit code 3): {lost}; SLO p(95)")
+    assert made.why == ("p(95) < 300ms of checkout is inconclusive: data are missing; observed was 44.2 ms of 4,000.",)
     assert made.means[0] == "This is neither passed nor failed: 25.0 % of the planned load is not in the figures."
     assert made.excludes[:2] == (
         "What 1 of 2 agents had measured and not handed over is missing, 25.0 % of the planned load.",
@@ -144,7 +144,7 @@ def test_run_that_is_incomplete_names_what_is_missing() -> None:
 
 
 UNFIT = "agent us was unfit to measure in 4 of 6 intervals (66.7 %, 1 s to 5 s): loop lag p99 14 ms"
-ADVICE = "add 2 agents in us-east-1"
+ADVICE = "add 2 agents in us-east-1: lag p99 14 ms at 90/s"
 
 
 def test_run_that_is_invalid_judges_nothing_and_gives_the_advice() -> None:
@@ -152,20 +152,23 @@ def test_run_that_is_invalid_judges_nothing_and_gives_the_advice() -> None:
         result="invalid",
         exit_code=4,
         reasons=[UNFIT],
-        validity={"verdict": "invalid", "reasons": [UNFIT], "advice": [ADVICE]},
+        validity={"verdict": "invalid", "reasons": [UNFIT], "advice": [ADVICE, "raise the limit (ulimit -n 99)"]},
         agents=[{"id": "us", "region": "us-east-1", "complete": True, "unfit_intervals": 4, "intervals": 6}],
     )
 
-    assert made.why[1:] == (f"{UNFIT[0].upper()}{UNFIT[1:]}.",)
+    assert made.headline == f"INVALID (exit code 4): {UNFIT}."
+    assert len(made.why) == 1
     assert made.means[0].startswith("The generator was not fit to measure")
     assert not [text for text in made.means if "slowest" in text]
     assert "Agent us was not fit to measure in 4 of 6 intervals, and they are in the figures." in made.excludes
-    assert f"Add 2 agents in us-east-1, then: loadgen runs rerun {RUN}" in made.next
+    assert "Add 2 agents in us-east-1, then: loadgen run checkout.py" in made.next
+    assert f"Raise the limit (ulimit -n 99), then: loadgen runs rerun {RUN}" in made.next
 
 
 def test_run_that_is_suspect_says_so_beside_its_verdict() -> None:
     made = told(validity={"verdict": "suspect", "reasons": [UNFIT], "advice": []})
 
+    assert made.why[1:] == (f"{UNFIT[0].upper()}{UNFIT[1:]}.",)
     assert made.means[:2] == (
         "Under this load the target kept its objective.",
         "The generator may not have been fit to measure all of the time: response times may be longer than the"
@@ -176,7 +179,7 @@ def test_run_that_is_suspect_says_so_beside_its_verdict() -> None:
 def test_run_that_was_interrupted_is_told_up_to_then() -> None:
     made = told(result="interrupted", exit_code=130, reasons=["interrupted by Ctrl-C"], duration_s=12.0)
 
-    assert made.why[1:] == ("Interrupted by Ctrl-C.",)
+    assert made.headline == "INTERRUPTED (exit code 130): interrupted by Ctrl-C."
     assert made.means[0] == "It was ended after 12.0 s; the figures are of what was measured until then."
 
 
@@ -194,7 +197,7 @@ def test_run_that_never_began_has_no_figures_and_says_nothing_of_the_target() ->
     )
 
     assert made.tested == ("checkout.py, plan plan, was run against https://shop.example.",)
-    assert made.why == ("No agent came.",)
+    assert (made.headline, made.why) == ("ERROR (exit code 5): no agent came.", ())
     assert made.means == ("It ended by an error, which says nothing of the target.",)
     assert made.excludes == ()
     assert made.next[0] == "Try each journey once: loadgen check checkout.py"
@@ -215,7 +218,7 @@ def test_all_that_the_verdict_leaves_out_is_said_with_counts() -> None:
         pool_limited={"requests": 300, "share": 0.025, "add_users": True},
         iterations={"due": 9, "started": 9, "finished": 9, "missed": 0, "cut_off": 0, "skipped": 4, "script_faults": 2},
         series=[series("journey", None, None, interval="too few samples")],
-        slos=[P95 | {"low": None, "high": None}],
+        slos=[P95 | {"low": None, "high": None}, P95 | {"low": None, "high": None, "objective": "p(99) < 1s"}],
         adjustments=[{"at_s": 1.0, "kind": "scale", "text": "scaled by 1.5"}],
     )
 
@@ -223,7 +226,8 @@ def test_all_that_the_verdict_leaves_out_is_said_with_counts() -> None:
         "The load is closed: its rate followed the target, so a slow target was asked less, and waits before it are not"
         " measured.",
         "The first 30.0 s, 600 iterations, are warm-up, and in no objective; that was found after the run.",
-        "p(95) < 300ms of checkout has no 95 % interval, of 4,000: too few samples.",
+        "There is no 95 % interval of p(95) < 300ms of checkout (4,000), p(99) < 1s of checkout (4,000): too few"
+        " samples.",
         "300 requests (2.50 %) came from iterations that had waited for a free user: their times are not the target's"
         " alone.",
         "2 iterations ended by a fault of the scenario, and are in no objective.",
@@ -249,6 +253,18 @@ def test_targets_come_from_the_manifest_the_default_first() -> None:
 def test_older_summaries_are_told(name: str) -> None:
     found = read(Path(__file__).parents[1] / "data" / "runs" / name / "summary.json")
     assert_only_known_numbers(found)
+
+
+def test_document_of_a_run_tells_its_story_whoever_makes_it() -> None:
+    run = open_run(Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1")
+    assert run.summary is not None
+    verdict = document_of(run)["verdict"]
+
+    assert isinstance(verdict, dict)
+    words = story_of(run.summary, targets=targets_of(run.manifest)).as_words()
+    assert {name: verdict[name] for name in words} == words
+    assert "against http://127.0.0.1:42709" in verdict["sentences"][0]
+    assert verdict_of(run.summary)["excludes"] == verdict["excludes"] != []
 
 
 # -- no number that is not in the summary ---------------------------------------------------------------

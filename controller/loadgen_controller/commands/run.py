@@ -27,7 +27,7 @@ from loadgen.dsl.reading.loader import Scenario
 from loadgen.errors import BundleError, Fault, ScenarioError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
-from loadgen.report.story import story_of
+from loadgen.report.story import story_of, targets_in
 from loadgen.report.tables import final_report
 from loadgen.signing import Signer
 from loadgen.sinks import Outputs
@@ -267,7 +267,7 @@ def run_scenario(
     if placement.place is not None:
         code, told = order_there(placement.place, order, console, is_quiet=is_quiet)
         if is_explained and told is not None:
-            print_story(console, story_of(read(told), targets=tuple(order.spec.targets.values())))
+            print_story(console, story_of(read(told), targets=targets_in(order.spec.target, order.spec.targets)))
         if json_path is not None and told is not None:
             _write_json(json_path, told)
         return code
