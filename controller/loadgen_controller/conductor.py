@@ -326,7 +326,8 @@ class Conductor:
         run, books, driving = self._run, self._books, self._driving
         shares = books.assignment.agents if books.assignment is not None else ()
         ours = ("", self.run_id)  # and not those that work for another run
-        members = {m.id: m for m in self._fleet if m.id in shares or self._station.claimant(m.id) in ours}
+        sharing = frozenset(shares)
+        members = {m.id: m for m in self._fleet if m.id in sharing or self._station.claimant(m.id) in ours}
         now_ns, ends = self._clock(), run.ends
         return ViewState(
             run_id=self.run_id,

@@ -161,14 +161,15 @@ class Fleet:
             for member in self:
                 member.heard_ns = min(now_ns, member.heard_ns + pause_ns)
         lost: list[FleetEvent] = []
+        silent_since_ns = now_ns - SUSPECTED_AFTER_NS
         for member in self:
-            silent_ns = now_ns - member.heard_ns
-            if member.presence is Presence.LOST:
+            if member.heard_ns >= silent_since_ns or member.presence is Presence.LOST:
                 continue
+            silent_ns = now_ns - member.heard_ns
             if silent_ns > LOST_AFTER_NS:
                 text = member.unheard_because or f"silent for {silent_ns / NS_PER_S:.1f} s"
                 lost += self.lose(member.id, text, is_silent=not member.unheard_because)
-            elif silent_ns > SUSPECTED_AFTER_NS:
+            else:
                 member.presence = Presence.SUSPECTED
         return tuple(lost)
 

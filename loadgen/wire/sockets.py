@@ -10,7 +10,7 @@ non-blocking send of `zmq.asyncio` hides its failure in a future (RELIABILITY P3
 P4). So the sockets are plain ones, read by one task that waits for the socket's
 file descriptor and then takes all there is without blocking, and sends answer
 at once with yes or no. That descriptor is edge-triggered: a *send* may swallow
-the edge of a message that came in, hence the look at EVENTS after each.
+the edge of a message that came in, hence another look after each.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ ZAP_DOMAIN: Final = b"loadgen"
 _AT_ONCE = 200
 """Messages read before the loop's other work has its turn."""
 _NONCE_BYTES = 8
+_MOST_HEARD = 20_000
+"""Identities that are remembered: each process has another."""
 _UNBINDING_S = 0.005
 _UNBINDING_TRIES = 200
 _REFUSED_WAITS_S = (1.0, 3.0)
@@ -143,10 +145,9 @@ class _Reader:
             self._loop.add_reader(int(other.get(zmq.FD)), self._ready.set)
         self._ready.set()
 
-    def look_again(self, socket: zmq.Socket[bytes]) -> None:
-        """After a send: it may have swallowed the sign that something came in."""
-        if int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
-            self._ready.set()
+    def look_again(self) -> None:
+        """After a send: it may have swallowed the sign that something came in. Once for all sends of a turn."""
+        self._ready.set()
 
     async def serve(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
@@ -156,7 +157,7 @@ class _Reader:
             while True:
                 self._ready.clear()
                 # A list: every socket is read, also when the first has more.
-                if any([self._drain(socket, take) for socket, take in self._takers]):
+                if any([self._drain(socket, take) for socket, take in self._takers]) or self._ready.is_set():
                     await asyncio.sleep(0)
                 else:
                     await self._ready.wait()
@@ -207,6 +208,8 @@ class Router:
         self._host, port = parse_address(bind)
         self.stats = RouterStats()
         self._agents, self._on_message, self._on_refused = keys.agents, on_message, on_refused
+        self._heard: dict[tuple[bytes, str], str] = {}
+        """Agents by identity and key, of those that may speak as things stand."""
         self._context = zmq.Context()
         # The gatekeeper must stand before anyone can knock: without one every key would be let in (P6).
         self._gate = self._context.socket(zmq.REP)
@@ -269,6 +272,7 @@ class Router:
     def admit(self, agents: Mapping[bytes, str]) -> None:
         """From now on these keys (name by public key) come in and are heard, and no others, however they came in."""
         self._agents = agents
+        self._heard.clear()
 
     async def serve(self) -> None:
         """Hands on what comes in, until cancelled. Ends with what `on_message` raises."""
@@ -288,7 +292,7 @@ class Router:
             self.stats.unsent += 1
             return False
         finally:
-            self._reader.look_again(self._socket)
+            self._reader.look_again()
         return True
 
     def close(self) -> None:
@@ -303,24 +307,32 @@ class Router:
             self.stats.malformed += 1
             self._on_refused("malformed", f"a message of {len(frames) - 1} frames, and not of one")
             return
-        identity = frames[0].bytes
+        # The identity is the peer's own claim; the key was proved (P8). Read each time: ids can be handed over.
+        identity, key = frames[0].bytes, str(frames[1].get("User-Id"))
+        agent = self._heard.get((identity, key)) or self._speaker(identity, key)
+        if agent is not None:
+            self._on_message(identity, agent, frames[1].bytes)
+
+    def _speaker(self, identity: bytes, key: str) -> str | None:
+        """The agent of this identity, where the key may speak for it."""
         agent = _agent_of(identity)
         if agent is None:
             self.stats.malformed += 1
             self._on_refused("malformed", "a message of a connection without an agent's name")
-            return
-        # The identity is the peer's own claim; the key was proved (P8). Read each time: ids can be handed over.
-        key = str(frames[1].get("User-Id")).encode()
-        name = self._agents.get(key)
+            return None
+        name = self._agents.get(key.encode())
         if name is None:
             self.stats.revoked += 1
             self._on_refused("revoked key", f"a message of {agent}, whose key was revoked")
-            return
+            return None
         if not may_speak_for(name, agent):
             self.stats.impostors += 1
             self._on_refused("impostor", f"a message for {agent} with the key of {name}")
-            return
-        self._on_message(identity, agent, frames[1].bytes)
+            return None
+        if len(self._heard) >= _MOST_HEARD:
+            self._heard.clear()
+        self._heard[identity, key] = agent
+        return agent
 
     def _on_knock(self, frames: Sequence[zmq.Frame]) -> None:
         """One ZAP request (RFC 27). Answers all of them: an unanswered one would lock everybody out (P7)."""
@@ -339,7 +351,7 @@ class Router:
             self._on_refused("gate failed", f"a peer was refused, since its key could not be looked up: {exc!r}")
         with contextlib.suppress(zmq.Again):
             self._gate.send_multipart([version, request, *answer, b""], zmq.NOBLOCK)
-        self._reader.look_again(self._gate)
+        self._reader.look_again()
 
     def _who(self, request: list[bytes]) -> bytes | None:
         """The key that knocks; None for one that is not to come in."""
@@ -421,7 +433,7 @@ class Dealer:
         except zmq.Again:
             return False
         finally:
-            self._reader.look_again(self._socket)
+            self._reader.look_again()
         return True
 
     def reconnect(self) -> None:
