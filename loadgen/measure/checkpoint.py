@@ -27,7 +27,7 @@ from loadgen.measure.measured import Window
 from loadgen.measure.merge import Epoch, Merge
 from loadgen.measure.rundir import storage_error
 from loadgen.measure.series import SeriesKey
-from loadgen.measure.store import StoreState, joined
+from loadgen.measure.store import Store, StoreState, joined
 from loadgen.measure.sums import Sum
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]
@@ -155,7 +155,7 @@ def thaw(data: bytes) -> Merge:
     merge._oldest = min((one.k for one in state.windows), default=state.latest + 1)
     for one in state.windows:
         window = merge._windows[one.k] = Window(merge._catalogue, one.k, merge.interval_ns)
-        shown = Sum(window.start_ns, window.end_ns)
+        shown = Sum(window.start_ns, window.end_ns, Store(np.uint32))
         shown.store.take_state(one.store)
         shown.values, shown.is_free = shown.store.total, True
         window.sums, window._stores = [shown], [shown.store]

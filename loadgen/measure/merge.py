@@ -66,6 +66,7 @@ class Merge(Measured):
         "_losses",
         "_oldest",
         "_open",
+        "_pages",
         "_spare",
         "_windows",
         "custom",
@@ -94,6 +95,8 @@ class Merge(Measured):
         self._windows: dict[int, Window] = {}
         self._open: dict[tuple[int, int], Sum] = {}
         """By [start, end). The first of `_stores` has all that is in no open sum, the others are theirs."""
+        self._pages = 0
+        """That the sum closed last had."""
         self._spare: list[Store] = []
         """Empty ones, to be used again."""
         self._latest: int = -1
@@ -281,7 +284,8 @@ class Merge(Measured):
         if added is None:
             if len(self._open) >= _MOST_OPEN:
                 self.close()
-            added = self._open[start_ns, end_ns] = Sum(start_ns, end_ns, self._spare.pop() if self._spare else None)
+            store = self._spare.pop() if self._spare else Store(np.uint32, self._pages)
+            added = self._open[start_ns, end_ns] = Sum(start_ns, end_ns, store)
             self._stores.append(added.store)
         added.add(index, counts, stats, values, deltas)
         return added
@@ -299,6 +303,7 @@ class Merge(Measured):
         del self._open[one.start_ns, one.end_ns]
         self._stores[:] = [store for store in self._stores if store is not one.store]
         self._stores[0].add_store(one.store)
+        self._pages = one.store.pages
         one.is_free = self.kept is None
         if self.kept is not None:
             self.kept.append(one)

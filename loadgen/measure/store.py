@@ -64,13 +64,17 @@ class Store:
         "_max_ns", "_min_ns", "_n", "_pages", "_sum_rest_ns", "_sum_us", "_table", "_to_add", "_used", "_waiting"
     )  # fmt: skip
 
-    def __init__(self, dtype: type[np.int64] | type[np.uint32] = np.int64) -> None:
-        """`dtype` of a count: 4 bytes are enough for one interval."""
+    def __init__(self, dtype: type[np.int64] | type[np.uint32] = np.int64, pages: int = 0) -> None:
+        """
+        Args:
+            dtype: of a count; 4 bytes are enough for one interval.
+            pages: how many it will have, roughly: growing costs as much as adding.
+        """
         self._to_add: list[tuple[Counts, Counts, Stats]] = []
         """What was given and is not in the arrays yet: together it costs a fraction."""
         self._waiting = 0
         """Pairs in it."""
-        self._pages: np.ndarray = np.zeros((16, _PAGE), dtype=dtype)
+        self._pages: np.ndarray = np.zeros((max(16, pages), _PAGE), dtype=dtype)
         self._used = 0
         self._table = np.full((0, _ROWS), -1, dtype=np.int32)
         self._n: Counts = np.zeros(0, dtype=np.int64)
@@ -78,6 +82,11 @@ class Store:
         self._sum_rest_ns: Counts = np.zeros(0, dtype=np.int64)
         self._min_ns: Counts = np.zeros(0, dtype=np.int64)
         self._max_ns: Counts = np.zeros(0, dtype=np.int64)
+
+    @property
+    def pages(self) -> int:
+        """How many are in use."""
+        return self._used
 
     @property
     def size_bytes(self) -> int:
@@ -110,7 +119,9 @@ class Store:
         table = self._table.reshape(-1)
         pages = table.take(rows)
         if pages.min() < 0:
-            self._allocate(np.unique(rows[pages < 0]))
+            is_new = np.zeros(len(table), dtype=np.bool_)  # np.unique takes ten times as long
+            is_new[rows[pages < 0]] = True
+            self._allocate(np.flatnonzero(is_new))
             pages = table.take(rows)
         at = (pages.astype(np.int64) << _BITS) | (index & (_PAGE - 1))
         np.add.at(self._pages.reshape(-1), at, counts.astype(self._pages.dtype, copy=False))

@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from operator import add
 from typing import Final
 
-import numpy as np
-
 from loadgen.measure.histogram import Counts
 from loadgen.measure.store import Stats, Store
 
@@ -29,9 +27,9 @@ class Sum:
 
     __slots__ = ("counters", "deltas", "end_ns", "is_free", "start_ns", "store", "values")
 
-    def __init__(self, start_ns: int, end_ns: int, store: Store | None = None) -> None:
-        self.start_ns, self.end_ns = start_ns, end_ns
-        self.store = store if store is not None else Store(np.uint32)
+    def __init__(self, start_ns: int, end_ns: int, store: Store) -> None:
+        """`store` is empty, with buckets of 4 bytes."""
+        self.start_ns, self.end_ns, self.store = start_ns, end_ns, store
         self.counters: dict[str, list[int]] = {}
         """By region, in the order of COUNTER_NAMES."""
         self.deltas = self.values = 0
