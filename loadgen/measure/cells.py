@@ -61,10 +61,13 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
     names: list[tuple[str, SeriesKey]]
     counters: dict[str, list[int]]
     steps: bytes
-    """u64: the first of the index, and how far each is from the one before it."""
+    """The first of the index, and how far each is from the one before it."""
     counts: bytes
     stats: bytes
     """(6, n_series) int64, in the order of `Stats`."""
+    step_bytes: int = 8
+    """Of one of `steps`, little endian."""
+    count_bytes: int = 8
 
 
 _decoder: Final = msgspec.msgpack.Decoder(_Record)
@@ -72,7 +75,8 @@ _decoder: Final = msgspec.msgpack.Decoder(_Record)
 
 def encode_cell(cell: Cell) -> bytes:
     """One record, framed."""
-    steps = np.diff(cell.index, prepend=0).astype("<u8")
+    steps = _narrow(np.diff(cell.index, prepend=0))
+    counts = _narrow(cell.counts)
     stats = np.array([getattr(cell.stats, name) for name in Stats.__slots__], dtype="<i8")
     record = _Record(
         cell.start_ns,
@@ -80,16 +84,24 @@ def encode_cell(cell: Cell) -> bytes:
         list(cell.names),
         cell.counters,
         steps.tobytes(),
-        cell.counts.astype("<u8").tobytes(),
+        counts.tobytes(),
         stats.tobytes(),
+        steps.itemsize,
+        counts.itemsize,
     )
     return framed(pack(msgspec.msgpack.encode(record)))
 
 
+def _narrow(values: Counts) -> np.ndarray:
+    """In 2 or 4 bytes each where they fit: of 8 bytes each it is zstd that takes longest."""
+    most = int(values.max()) if len(values) else 0
+    return values.astype("<u2" if most < 1 << 16 else "<u4" if most < 1 << 32 else "<u8")
+
+
 def _decode(data: bytes) -> Cell:
     record = _decoder.decode(unpack(data))
-    index = np.cumsum(np.frombuffer(record.steps, dtype="<u8")).astype(np.int64)
-    counts = np.frombuffer(record.counts, dtype="<u8").astype(np.int64)
+    index = np.cumsum(np.frombuffer(record.steps, dtype=f"<u{record.step_bytes}").astype(np.int64))
+    counts = np.frombuffer(record.counts, dtype=f"<u{record.count_bytes}").astype(np.int64)
     stats = np.frombuffer(record.stats, dtype="<i8").astype(np.int64).reshape(len(Stats.__slots__), -1)
     return Cell(record.start_ns, record.end_ns, record.counters, index, counts, Stats(*stats), record.names)
 
