@@ -26,7 +26,7 @@ of each name a second, log-normal around 9 ms; {seconds} s of them, in this proc
 the bytes on the wire to a delta; *accept*: `Merge.accept_all`, {at_once} at a time, the agents' first deltas (which \
 bring their series) apart; *sum*: what a second's sum costs more, that it is added to those of the run, and packed for \
 its end (by a thread); \
-*checkpoint*: all of the merge as bytes, on the loop, every 5,000 deltas; *percentiles*: p50, p90, p95, p99 of each \
+*checkpoint*: all of the merge as bytes, on the loop, every 8,000 deltas; *percentiles*: p50, p90, p95, p99 of each \
 name over all regions, once a second. Journal, sockets and encryption are not in it."""
 
 

@@ -30,7 +30,7 @@ from loadgen.measure.sums import Sum
 
 __all__ = ["Keeper", "Kept"]
 
-_DELTAS = 5_000
+_DELTAS = 8_000
 """They are merged again within 1 s on a restart."""
 _BYTES = 8 << 20
 """Of sums that wait to be written: what 200 agents of 300 series say in a second is 20 MiB."""

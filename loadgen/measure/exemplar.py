@@ -166,6 +166,11 @@ class ExemplarTable:
         taken = tuple(exemplars)
         self._last[agent] = (region, taken)
         for one in taken:
+            kept = self._series.get((one.journey, one.step, one.request))
+            if kept is not None and one.why == "slowest" and one.outcome == OK:
+                slowest = kept.slowest
+                if len(slowest) == self.SLOWEST and one.response_ns <= slowest[0][0]:
+                    continue  # as with most of them
             if not one.warmup:
                 self._add(region, agent, one)
 

@@ -10,9 +10,9 @@ in the second pass. What the first lets through the second would.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from operator import attrgetter
 from typing import Final, get_args
 
@@ -84,10 +84,10 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
     columns = [StatsColumns.of(delta.stats) for delta in deltas]
     rows = np.array(list(map(len, columns)))
     try:
-        joined = [list(chain.from_iterable(some)) for some in zip(*(one.columns for one in columns), strict=True)]
-        series, n, sum_ns, min_ns, max_ns = np.array(joined, dtype=np.int64)
+        words = [_words(column) for some in zip(*(one.columns for one in columns), strict=True) for column in some]
     except OverflowError:
         return None
+    series, n, sum_ns, min_ns, max_ns = np.frombuffer(b"".join(words), dtype=np.int64).reshape(5, -1)
     if not len(index) and not len(series):
         return Wellformed(index, counts, series, Stats(series, n, sum_ns, sum_ns, min_ns, max_ns), rows)
     if not len(index) or not len(series):
@@ -121,6 +121,11 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
         return None
     sum_us, rest_ns = np.divmod(sum_ns, 1_000)
     return Wellformed(index, counts, ends - starts, Stats(series, n, sum_us, rest_ns, min_ns, max_ns), rows)
+
+
+def _words(column: Sequence[int]) -> array[int]:
+    """As it comes from the wire, or as it was made by hand."""
+    return column if isinstance(column, array) else array("q", column)
 
 
 def check_delta(delta: Delta, known: int) -> Wellformed:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -339,7 +340,14 @@ class _DeltaKind(_Kind):
         index, count = delta.index, delta.count
         if len(index) != len(count) or len(index) % 4:
             raise WireError(f"delta with {len(index)} bytes of index and {len(count)} of count")
-        columns = (delta.stats_series, delta.stats_n, delta.stats_sum_ns, delta.stats_min_ns, delta.stats_max_ns)
+        # Arrays, made while they are at hand: who merges them would have to make them later, for more.
+        columns = (
+            array("q", delta.stats_series[:]),
+            array("Q", delta.stats_n[:]),
+            array("q", delta.stats_sum_ns[:]),
+            array("q", delta.stats_min_ns[:]),
+            array("q", delta.stats_max_ns[:]),
+        )
         return Delta(
             agent=delta.agent,
             epoch=delta.epoch,
@@ -349,7 +357,7 @@ class _DeltaKind(_Kind):
             new_series=tuple(map(_read_key, delta.new_series)) if delta.new_series else (),
             index=index,
             count=count,
-            stats=StatsColumns(*map(list, columns)),
+            stats=StatsColumns(*columns),
             counters=_COUNTERS.read(delta.counters),
             health=_HEALTH.read(delta.health),
             run_id=delta.run_id,
