@@ -33,13 +33,13 @@ def measure(*, names: tuple[int, ...] = (66, 333), seconds: int = 20) -> Section
     shares = []
     for number in names:
         for with_recent in (False, True):
-            own_ms, turn_ms, series, last = _snapshots(number, seconds, with_recent)
+            own_ms, turn_ms, series, both = _snapshots(number, seconds, with_recent)
             shares.append((series, sum(own_ms[1:]) / len(own_ms[1:]) / 10))
             least, median = spread(own_ms[1:], 1)
             what = f"{series} series: {'with histograms of the interval' if with_recent else 'snapshot'}, ms"
             figure = f"{least} / {median} / {own_ms[0]:.1f}; {sorted(turn_ms)[len(turn_ms) // 2]:.1f}"
             rows.append([f"{what}: least / median / first; longest turn", figure])
-        for name, first_ms, later_ms, size_kb in _delivered(last):
+        for name, first_ms, later_ms, size_kb in _delivered(*both):
             rows.append(
                 [f"{series} series: {name}, ms: first / later; kB", f"{first_ms:.0f} / {later_ms:.0f}; {size_kb:.0f}"]
             )
@@ -66,28 +66,30 @@ def _seconds(names: int, seconds: int) -> Iterator[Merge]:
         yield merge
 
 
-def _snapshots(names: int, seconds: int, with_recent: bool) -> tuple[list[float], list[float], int, Snapshot]:
-    """(CPU ms of each interval, ms of the longest turn of each, series, the last snapshot)"""
+def _snapshots(
+    names: int, seconds: int, with_recent: bool
+) -> tuple[list[float], list[float], int, tuple[Snapshot, Snapshot]]:
+    """(CPU ms of each interval, ms of the longest turn of each, series, the last two snapshots)"""
     maker = SnapshotMaker(RunName("bench", "bench", "embedded"), with_recent=with_recent)
     own_ms, turn_ms = [], []
-    made: Snapshot | None = None
+    told: list[Snapshot] = []
     for k, merge in enumerate(_seconds(names, seconds)):
         window = merge.window(k)
         merge.count("request")  # what was given is added up, with or without outputs
         turns, began_s, cpu_s = [], perf_counter(), thread_time()
         for step in maker.steps(merge, window, 0, (k + 1) * NS_PER_S):
             turns.append(perf_counter() - began_s)
-            made, began_s = step, perf_counter()
+            told, began_s = (told if step is None else [*told, step][-2:]), perf_counter()
         own_ms.append((thread_time() - cpu_s) * 1e3)
         turn_ms.append(max(turns) * 1e3)
-    assert made is not None
-    return own_ms, turn_ms, len(made.series), made
+    before, last = told
+    return own_ms, turn_ms, len(last.series), (before, last)
 
 
-def _delivered(snapshot: Snapshot) -> Iterator[tuple[str, float, float, float]]:
+def _delivered(before: Snapshot, last: Snapshot) -> Iterator[tuple[str, float, float, float]]:
     """(name, CPU ms of the first, of a later one, kB)"""
     scrape = ScrapeSink("127.0.0.1", 0)
-    scrape.deliver(snapshot)
+    scrape.deliver(last)
     times, data = [], b""
     for _ in range(2):
         began_s = thread_time()
@@ -106,10 +108,10 @@ def _delivered(snapshot: Snapshot) -> Iterator[tuple[str, float, float, float]]:
         poster: Poster = _Nowhere(sizes)
         sink._poster = poster  # type: ignore[attr-defined]
         times = []
-        for k in range(2):
+        for snapshot in (before, last):
             sizes.clear()
             began_s = thread_time()
-            sink.deliver(replace(snapshot, k=k))
+            sink.deliver(snapshot)
             times.append((thread_time() - began_s) * 1e3)
         yield name, times[0], times[1], sum(sizes) / 1e3
 

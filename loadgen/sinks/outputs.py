@@ -7,6 +7,7 @@ outputs. What an output does with them is its thread's business (`feed.py`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
@@ -20,6 +21,8 @@ from loadgen.sinks.snapshot import MAX_SERIES, RunName, Snapshot, SnapshotMaker
 from loadgen.units import NS_PER_MS
 
 __all__ = ["PATIENCE_S", "Outputs", "RunOutputs", "Sight"]
+
+log = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 5.0
 """How long a run's end waits for outputs to take its last figures."""
@@ -134,9 +137,13 @@ class RunOutputs:
         if not self._tallies:
             return []
         trouble = await self._stopped()
-        sight = self._look()
-        if sight.clock_ns is not None:
-            await self._tell(sight, None, is_final=True)
+        try:
+            sight = self._look()
+            if sight.clock_ns is not None:
+                await self._tell(sight, None, is_final=True)
+        except Exception as error:  # the last border: the run is to be sealed all the same
+            log.exception("the last figures could not be told")
+            trouble = _bug(error)
         until_s = time.monotonic() + patience_s
         for feed, _ in self._tallies:
             feed.try_until(until_s)
@@ -164,9 +171,7 @@ class RunOutputs:
             return ""
         self._serving.cancel()
         (outcome,) = await asyncio.gather(self._serving, return_exceptions=True)
-        if isinstance(outcome, Exception):
-            return f"our bug: {type(outcome).__name__}: {outcome}"
-        return ""
+        return _bug(outcome) if isinstance(outcome, Exception) else ""
 
     async def _serve(self) -> None:
         while True:
@@ -208,3 +213,7 @@ class RunOutputs:
             elif not tally.is_failing and n in self._failing:
                 self._failing.discard(n)
                 self._notice(f"output {tally.kind} {tally.where} is back; {tally.dropped} dropped until now")
+
+
+def _bug(error: Exception) -> str:
+    return f"our bug: {type(error).__name__}: {error}"

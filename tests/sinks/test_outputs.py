@@ -200,3 +200,11 @@ async def test_a_bug_while_intervals_are_told_is_a_trouble_of_the_outputs_and_no
     (row,) = await run.told.end()
     assert row["sent"] == 1  # the end is told all the same
     assert run.notices == ["output kept here: told 1 times, 0 dropped; our bug: ZeroDivisionError: division by zero"]
+
+
+async def test_a_bug_while_the_end_is_told_is_a_trouble_too_and_the_run_goes_on_to_be_sealed() -> None:
+    sink = KeepingSink()
+    run = Run(sink, a="eu")
+    run.is_broken = True
+    (row,) = await run.told.end()
+    assert (row["sent"], row["trouble"]) == (0, "our bug: ZeroDivisionError: division by zero")
