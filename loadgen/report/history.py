@@ -61,14 +61,19 @@ class History:
     `seq` grows with each `look`; `slots_after` says which slots have changed since one.
     """
 
-    def __init__(self, interval_ns: int = NS_PER_S, slots: int = SLOTS_MOST, sparks: int = SPARKS_MOST) -> None:
-        """slots, sparks: at most so many, of the charts and of each row of the table."""
+    def __init__(
+        self, interval_ns: int = NS_PER_S, slots: int = SLOTS_MOST, sparks: int = SPARKS_MOST, seq: int = 0
+    ) -> None:
+        """
+        Args:
+            slots, sparks: at most so many, of the charts and of each row of the table.
+            seq: to count from. Greater than that of any history of the run before it, so that nobody takes it for one.
+        """
         self.interval_ns = interval_ns
         self.lines = Lines()
         self.intervals = Intervals()
-        self.seq = 0
-        self.longer_seq = 0
-        """When slots became longer: whoever knows less has nothing to splice into."""
+        self.seq = self.longer_seq = seq
+        """When slots last became longer: whoever knows less has nothing to splice into."""
         self._slots, self._sparks = Ring(slots, _BYTES), Ring(sparks, _BYTES)
         self._revisions: dict[int, int] = {}
         """Of the windows that are kept, as they were seen last."""

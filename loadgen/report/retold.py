@@ -7,6 +7,7 @@ Cost: 0.4 ms a delta of 20 names.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -80,50 +81,57 @@ class _Whole(Merge):
         return
 
 
-def history_of(run: Run) -> tuple[History, Merge]:
+def history_of(run: Run, before: int | None = None, seq: int = 0) -> tuple[History, Merge]:
     """All of the log, and what it adds up to. Where the log is torn, up to there.
 
+    Args:
+        before: only intervals before this one; the others are known otherwise.
+        seq: for the history to count from.
     Raises:
         StorageError: it cannot be read, or is of a newer loadgen.
     """
     interval_ns = round(run.interval_s * NS_PER_S)
-    history, merge = History(interval_ns), _Whole(interval_ns)
+    history, merge = History(interval_ns, seq=seq), _Whole(interval_ns)
+    end = sys.maxsize if before is None else before
     newest: dict[str, int] = {}
     for n, (_, delta, accepted) in enumerate(merge.accept_each(run.deltas()), 1):
         if accepted is Accepted.MERGED:
-            _tell(history, merge, delta, newest)
+            _tell(history, merge, delta, newest, end)
         if n % _AT_ONCE == 0:
-            _settle(history, merge)
-    _settle(history, merge)
+            _settle(history, merge, end)
+    _settle(history, merge, end)
     history.end(merge.counters())
     return history, merge
 
 
-def _tell(history: History, merge: Merge, delta: Delta, newest: dict[str, int]) -> None:
+def _tell(history: History, merge: Merge, delta: Delta, newest: dict[str, int], end: int) -> None:
     """All but the histograms, which are the last interval's, as the merge has it."""
     first, last = merge._intervals(delta.start_ns, delta.end_ns)
     counters = list(counter_values(delta.counters))
     if delta.start_ns == delta.end_ns and not delta.index:  # it tells of a loss, and of no time
-        history.add(first, counters)
+        if first < end:
+            history.add(first, counters)
         return
     if delta.health.intervals > 1:
         shares = [count // (last - first + 1) for count in counters]
-        for k in range(first, last):
+        for k in range(first, min(last, end)):
             history.add(k, shares)
         counters = [count - share * (last - first) for count, share in zip(counters, shares, strict=True)]
-    history.add(last, counters)
-    for k in range(max(first, newest.get(delta.agent, -1) + 1), last + 1):
+    if last < end:
+        history.add(last, counters)
+    for k in range(max(first, newest.get(delta.agent, -1) + 1), min(last + 1, end)):
         history.report(k, {delta.agent: delta.health})
     newest[delta.agent] = max(last, newest.get(delta.agent, -1))
 
 
-def _settle(history: History, merge: _Whole) -> None:
+def _settle(history: History, merge: _Whole, end: int) -> None:
     history.lines.learn(merge.names)
     nothing = [0] * len(COUNTER_NAMES)
     for k, parts in sorted(merge.coming.items()):
         index, counts = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
         stats = Stats(*(np.concatenate([getattr(part[2], name) for part in parts]) for name in Stats.__slots__))
-        history.add(k, nothing, (index, counts, stats))
+        if k < end:
+            history.add(k, nothing, (index, counts, stats))
     merge.coming.clear()
 
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,11 @@ import httpx
 import pytest
 
 from loadgen.errors import PortBusy, UsageError
+from loadgen.measure.checkpoint import freeze, thaw
 from loadgen.measure.delta import Health
+from loadgen.measure.rundir import RunDir
+from loadgen.units import NS_PER_S
+from loadgen.wire import codec
 from loadgen_controller.adjusting import Adjustment
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
@@ -23,6 +28,7 @@ from loadgen_controller.ui import app
 from loadgen_controller.ui.doors import HEADERS, Access, Doors, check_place
 from loadgen_controller.ui.server import UiServer
 from loadgen_controller.ui.shown import Shown
+from loadgen_controller.ui.telling import Telling
 from tests.cli.test_watch import FakeRun, ms
 from tests.controller.conftest import order_of
 from tests.controller.test_api import Controller
@@ -359,9 +365,34 @@ def test_a_secret_of_its_own_is_hard_to_guess_and_is_all_that_is_let_in() -> Non
         assert doors.who({"authorization": wrong}) is None
 
 
-def test_an_agent_that_is_lost_and_comes_back_is_marked() -> None:
-    from loadgen_controller.ui.telling import Telling
+async def test_a_run_that_was_taken_up_has_its_history_from_its_folder(tmp_path: Path) -> None:
+    run = Conducting()
+    folder = RunDir.create(tmp_path, "20261125-000000-shop-0000")
+    agents = [{"id": "us-1", "region": "us"}, {"id": "eu-1", "region": "eu"}]
+    folder.write_manifest({"format": 1, "run_id": folder.run_id, "interval_ns": NS_PER_S, "agents": agents})
+    telling = Telling(run)
+    known = telling.seq
+    values = {request_key(): ms(5, 10), journey_key(): ms(12)}
+    for _ in range(12):
+        for agent, region in ((run.us, "us"), (run.eu, "eu")):
+            delta = agent.delta(values)
+            run.merge.accept(region, delta)
+            folder.append(codec.encode(delta))
+        run.clock_ns += NS_PER_S
+    folder.sync()
+    folder.close()
+    run.merge = thaw(freeze(run.merge))
+    run.view = lambda: replace(FakeRun.view(run), run_dir=folder.path)  # type: ignore[method-assign]
+    assert len(run.merge.windows()) < 12
+    await telling.recall()
+    run.some_seconds(1)
+    telling.look()
+    assert telling._history.columns({})["requests"] == [4] * 13
+    assert telling._history.is_exact
+    assert telling.changes(known)[0][0] == "again"
 
+
+def test_an_agent_that_is_lost_and_comes_back_is_marked() -> None:
     run = Conducting()
     telling = Telling(run)
     for state in ("running", "lost", "lost", "running"):

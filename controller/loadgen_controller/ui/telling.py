@@ -8,21 +8,25 @@ gets less often more, and one that was away misses nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final, Protocol
 
 from loadgen.dsl.spec import PlanSpec
+from loadgen.errors import LoadgenError
 from loadgen.measure.objective import evaluate_all
 from loadgen.measure.rundir import utc_text
 from loadgen.report.document import Facts, changes, document, encode
 from loadgen.report.history import History
+from loadgen.report.opened import open_run
 from loadgen.report.planned import planned_by
 from loadgen.report.reading import Summary, read
-from loadgen.report.retold import verdict_of
+from loadgen.report.retold import history_of, verdict_of
 from loadgen.report.slos import slo_row
 from loadgen.report.table import AT_ONCE, Table
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen_controller.adjusting import Adjustment, as_rows
 from loadgen_controller.screen.view import ViewState
 
@@ -58,9 +62,10 @@ class Telling:
         self.news = asyncio.Event()
         """Set, and another one put in its place, when there is something new."""
         self._conductor = conductor
-        self._history = History(conductor.view().spec.interval_ns)
-        self._table = Table(self._history)
         self._view = conductor.view()
+        self._merge = self._view.merge
+        self._history = History(self._view.spec.interval_ns, seq=_first_seq())
+        self._table = Table(self._history)
         self._summary: Summary | None = None
         self._facts: Facts | None = None
         self._encoded: dict[int, list[Event]] = {}
@@ -74,8 +79,24 @@ class Telling:
 
     async def serve(self) -> None:
         while True:
+            if self._conductor.view().merge is not self._merge:
+                await self.recall()
             self.look()
             await asyncio.sleep(LOOK_S)
+
+    async def recall(self) -> None:
+        """The run was taken up from its folder by this controller: so is its history, up to the windows that are kept.
+
+        A log that cannot be read costs the page what was before.
+        """
+        view = self._conductor.view()
+        self._merge, kept = view.merge, view.merge.windows()
+        before = kept[0].k if kept else 0
+        if before and view.run_dir is not None:
+            with contextlib.suppress(LoadgenError):
+                run = open_run(view.run_dir)
+                self._history, _ = await asyncio.to_thread(history_of, run, before, _first_seq())
+                self._table = Table(self._history)
 
     def look(self) -> None:
         """Cost: `python -m bench history`; what pages are told of it is made when one asks."""
@@ -156,8 +177,13 @@ class Telling:
             marks=sorted([*adjusted, *self._marks], key=lambda mark: float(str(mark["at_s"]))),
             agents=list(_agents(view)),
             done={agent.id: self.is_over or agent.state == "finished" for agent in view.agents},
-            notes=view.notices if summary is None else summary.notes,
+            notes=[*(view.notices if summary is None else summary.notes), *self._late()],
         )
+
+    def _late(self) -> Iterator[str]:
+        if self.is_over and not self._history.is_exact:
+            late = format_count(self._history.late.requests_finished)
+            yield f"{late} requests came too late to be in a slot of this page; loadgen report has them in theirs"
 
     def _mark(self, view: ViewState) -> None:
         """Agents that were lost, or came back, since the last look."""
@@ -171,6 +197,11 @@ class Telling:
                 text = f"agent {agent.id} " + (f"is lost: {agent.note}" if is_lost else "is back")
                 kind = "agent lost" if is_lost else "agent back"
                 self._marks.append({"at_s": round(view.clock_ns / NS_PER_S, 3), "kind": kind, "text": text})
+
+
+def _first_seq() -> int:
+    """Greater than any of a controller before this one: else a page would take its history for the same."""
+    return time.time_ns() // NS_PER_MS
 
 
 def _targets(spec: PlanSpec) -> tuple[str, ...]:
