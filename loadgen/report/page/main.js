@@ -28,7 +28,7 @@ async function open_run(id) {
   const link = element("span", { class: "link", id: "link", role: "status" });
   const deeds = controls(async (name, body) => (await (await ask(`${path}/${name}`, { key, body })).json()).lines ?? []);
   let history = whole;
-  const page = render(root, history, { live: true, bar: [link, deeds.element] });
+  const page = await render(root, history, { live: true, bar: [link, deeds.element] });
   let is_due = false;
 
   /** Draw once a frame at most, however many changes come; a page that nobody looks at is drawn when somebody does. */

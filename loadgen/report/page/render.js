@@ -18,9 +18,9 @@ const DASHES = [null, [8, 3], [4, 2], [1.5, 2], [8, 2, 2, 2], [12, 4], [3, 3], [
 
 /**
  * Draw `history` into `root`. options: {live: boolean, baseline: document | null, bar: elements for the head}.
- * Returns {update(history), board}. A page is drawn once and then updated: `apply` changes the document in place.
+ * Gives {update(history), board} once all is drawn; the first screen is there before the charts are. A page is drawn once and then updated: `apply` changes the document in place.
  */
-export function render(root, history, { live = false, baseline = null, bar = [] } = {}) {
+export async function render(root, history, { live = false, baseline = null, bar = [] } = {}) {
   const board = new Board(history, baseline);
   const theme = element("button", { type: "button", id: "theme", onclick: () => switch_theme() }, "light / dark");
   const first = summary(baseline);
@@ -71,9 +71,19 @@ export function render(root, history, { live = false, baseline = null, bar = [] 
     board.tell();
   }
 
-  update(history);
   document.title = `${history.run.id} · ${history.run.scenario}${live ? " · live" : ""}`;
+  first.update(history);
+  await next_frame();
+  update(history);
   return { update, board };
+}
+
+/** Or soon, where a page that nobody looks at gets no frames. */
+function next_frame() {
+  return new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done));
+    setTimeout(done, 200);
+  });
 }
 
 function charts_of(board) {

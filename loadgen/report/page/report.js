@@ -18,7 +18,7 @@ export async function open_report() {
   const root = document.getElementById("page");
   try {
     const history = await held("history");
-    render(root, history, { baseline: await held("baseline") });
+    await render(root, history, { baseline: await held("baseline") });
     // Charts are painted in microtasks that stand in the queue already.
     queueMicrotask(() => (document.documentElement.dataset.drawn = ""));
   } catch (error) {
