@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,27 @@ KINDS_IN_ORDER = ("prometheus", "remote-write", "otlp", "influx", "statsd", "dog
 
 def test_there_are_no_other_kinds() -> None:
     assert set(KINDS) == set(KINDS_IN_ORDER)
+
+
+def test_a_kind_whose_package_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.sinks.options.find_spec", lambda name: None)
+    found, wrong = read("prometheus=9464", "otlp=http://h", "remote-write=http://h/w", "statsd=h:1")
+    assert [one.kind for one in found] == ["statsd"]
+    assert wrong == [
+        (f"--out {kind}: {kind} needs the package {package}", 'pip install "loadgen[outputs]"')
+        for kind, package in (
+            ("prometheus", "prometheus_client"),
+            ("otlp", "opentelemetry"),
+            ("remote-write", "cramjam"),
+        )
+    ]
+
+
+def test_a_port_of_ipv6_can_be_scraped() -> None:
+    wanted, wrong = read("prometheus=[::1]:0")
+    outputs = open_outputs(wanted, lambda message, hint: wrong.append((message, hint)))
+    if wrong:
+        pytest.skip("no IPv6 here")
+    where = outputs.feeds[0].sink.where
+    urllib.request.urlopen(f"http://{where}/metrics", timeout=5).close()
+    outputs.close()
