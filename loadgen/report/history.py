@@ -323,14 +323,15 @@ class History:
         return Sums(index, sums.counts[begin:stop], sums.least_ns[slice(*keys)], sums.most_ns[slice(*keys)])
 
     def _draw_sparks(self) -> list[_Sparks]:
-        for slot in range(self._sparks.count):
+        count = -(-self.intervals.count // self._sparks.span)
+        for slot in range(count):
             if slot not in self._drawn_sparks:
                 lines = lines_of(self._sparks.of(slot), len(self.lines.rows), COARSE, (95.0,))
                 self._drawn_sparks[slot] = _Sparks(
                     [None if line is None else line.at[0] for line in lines],
                     [0 if line is None else line.count for line in lines],
                 )
-        return [self._drawn_sparks[slot] for slot in range(self._sparks.count)]
+        return [self._drawn_sparks[slot] for slot in range(count)]
 
 
 def _at(lines: Sequence[Line | None], number: int) -> Line | None:

@@ -38,8 +38,14 @@ def history(page: Page) -> dict[str, Any]:
     return found
 
 
-def reached(page: Page, seq: int) -> None:
-    page.wait_for_function(f"() => Number(document.getElementById('page').dataset.seq ?? 0) >= {seq}", timeout=30_000)
+def reached(page: Page, slots: int) -> None:
+    """The page is drawn, and the run has so many slots."""
+    page.wait_for_function("() => document.getElementById('page').dataset.seq", timeout=30_000)
+    for _ in range(150):
+        if history(page)["slots"]["count"] >= slots:
+            return
+        page.wait_for_timeout(200)
+    raise AssertionError(f"not {slots} slots within 30 s")
 
 
 def test_a_run_is_followed_opened_anew_paused_and_seen_to_its_end(tmp_path: Path, browser: Browser) -> None:
@@ -52,12 +58,12 @@ def test_a_run_is_followed_opened_anew_paused_and_seen_to_its_end(tmp_path: Path
     ):
         address = address_of(run)
         first.page.goto(address)
-        reached(first.page, 8)
+        reached(first.page, 2)
         assert "token" not in first.page.url  # it is out of the address, and still good for a refresh
         late.page.goto(address)
-        reached(late.page, 9)
+        reached(late.page, 3)
         first.page.reload()
-        reached(first.page, 10)
+        reached(first.page, 4)
         known = history(first.page)
         assert all(known["slots"]["reported"])
         assert sum(known["slots"]["requests"]) > 0

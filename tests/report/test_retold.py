@@ -72,6 +72,12 @@ def test_the_log_tells_what_the_live_run_saw(tmp_path: Path) -> None:
         assert found[key] == seen[key]
 
 
+def test_seconds_at_the_end_in_which_nothing_ended_are_in_the_sparklines_too(tmp_path: Path) -> None:
+    eu = FakeAgent("eu")
+    found = told(folder_of(tmp_path, [a_second(eu, 0, 10), a_second(eu, 1)]))
+    assert found["rows"][0]["spark"] == {"p95": [10.111, None], "count": [1, 0]}
+
+
 def test_what_came_minutes_late_is_in_the_slot_of_its_second(tmp_path: Path) -> None:
     eu, us = FakeAgent("eu"), FakeAgent("us")
     deltas = [a_second(eu, k, 10) for k in range(100)] + [a_second(us, k, 20, 30) for k in range(2)]
