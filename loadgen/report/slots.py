@@ -115,6 +115,8 @@ class Ring:
         """By interval."""
         self._bytes = 0
         """Of what is settled."""
+        self._open: tuple[int, list[Sums]] = -1, []
+        """The slot that was added to last, and what: what comes next is mostly of the same, and packing is dear."""
 
     def __repr__(self) -> str:
         return f"<Ring of {self.count} slots of {self.span} intervals: {self.size_bytes:,} bytes>"
@@ -123,11 +125,11 @@ class Ring:
     def count(self) -> int:
         """How many slots there are, up to the last that has something."""
         last = max(self._fresh, default=-1) // self.span
-        return max(last, max(self._settled, default=-1)) + 1
+        return max(last, self._open[0], max(self._settled, default=-1)) + 1
 
     @property
     def size_bytes(self) -> int:
-        return self._bytes + sum(one.size_bytes for one in self._fresh.values())
+        return self._bytes + sum(one.size_bytes for one in (*self._fresh.values(), *self._open[1]))
 
     def put(self, k: int, sums: Sums) -> bool:
         """What interval `k` came to, instead of what was known of it. True: slots have become longer."""
@@ -142,14 +144,18 @@ class Ring:
     def add(self, k: int, sums: Sums) -> bool:
         """More of interval `k`. True: slots have become longer."""
         if len(sums.index):
-            self._into(k // self.span, sums)
+            if k // self.span != self._open[0]:
+                self._close()
+                self._open = k // self.span, []
+            self._open[1].append(sums)
         return self._fit(k)
 
     def of(self, slot: int) -> Sums:
         first = slot * self.span
         fresh = [self._fresh[k] for k in range(first, first + self.span) if k in self._fresh]
         settled = self._settled.get(slot)
-        return add_sums([*([settled.sums] if settled is not None else []), *fresh])
+        added = self._open[1] if slot == self._open[0] else []
+        return add_sums([*([settled.sums] if settled is not None else []), *added, *fresh])
 
     def all(self) -> Iterator[Sums]:
         return map(self.of, range(self.count))
@@ -159,6 +165,12 @@ class Ring:
         after = self._settled[slot] = _Packed.of(sums if before is None else add_sums((before.sums, sums)))
         self._bytes += after.size_bytes - (0 if before is None else before.size_bytes)
 
+    def _close(self) -> None:
+        slot, sums = self._open
+        self._open = -1, []
+        if sums:
+            self._into(slot, add_sums(sums))
+
     def _fit(self, k: int) -> bool:
         span = self.span
         while k // self.span >= self._most or (self._bytes > self._most_bytes and len(self._settled) > 1):
@@ -166,6 +178,7 @@ class Ring:
         return self.span != span
 
     def _double(self) -> None:
+        self._close()
         self.span *= 2
         settled, self._settled, self._bytes = self._settled, {}, 0
         for slot in sorted({slot // 2 for slot in settled}):
