@@ -22,7 +22,7 @@ An answer may also be
   p99.9 10,000; or a batch has less than one.
 - "censored": in the run or in a batch the percentile falls among those of which only a bound is known.
 
-What is covered by nominal 95 %, counted by tests/stats (2,000 runs each; "too short" are not among them):
+What is covered by nominal 95 %, counted by tests/statistics (2,000 runs each; "too short" are not among them):
 
     independent latencies, 300 s                                 0.973 0.964 0.961 (p50 p95 p99);  5 % too short
     a slow part, autocorrelation 0.9 from second to second       0.943 0.944 0.947;               20 to 25 % too short

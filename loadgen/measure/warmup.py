@@ -12,7 +12,7 @@ left, and their standard error is small by chance.) MSER alone cuts something of
 most steady runs and often far behind the warm-up, so taken is the first point that
 is as good but for chance, and only where what goes differs clearly from what stays.
 Where what stays still changes, the run had not become steady: nothing is cut, and
-the reason says so. How often and how far off: tests/stats/test_warmup.py.
+the reason says so. How often and how far off: tests/statistics/test_warmup.py.
 
 Sources: K. P. White, "An effective truncation heuristic for bias reduction in
 simulation output", Simulation 69 (1997); of five means each ("MSER-5"): K. P. White, M. J. Cobb

@@ -1,4 +1,4 @@
-"""Intervals from batches: what they say of runs whose answer is known. How often they are right: tests/stats."""
+"""Intervals from batches: what they say of runs whose answer is known. How often they are right: tests/statistics."""
 
 from __future__ import annotations
 

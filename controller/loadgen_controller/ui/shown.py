@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from loadgen.errors import LoadgenError, UsageError
-from loadgen.measure.rundir import RunDir, find_run, list_runs
+from loadgen.errors import UsageError
+from loadgen.measure.rundir import find_run
 from loadgen.report.document import encode
 from loadgen.report.opened import open_run
 from loadgen.report.retold import document_of
 from loadgen_controller.control import CONTROL_FILE, Ask, Told
+from loadgen_controller.shelf.listing import Entry, entries
 from loadgen_controller.ui.telling import Conducted, Telling
 
 __all__ = ["NoRun", "Shown"]
@@ -121,15 +122,18 @@ class Shown:
 
 def _over(runs_dir: Path, going: set[str]) -> list[dict[str, object]]:
     """Blocking."""
-    found: list[dict[str, object]] = []
-    for path in [path for path in list_runs(runs_dir) if path.name not in going][:_LISTED]:
-        line: dict[str, object] = {"id": path.name, "is_going": False, "phase": "ended by force", "result": None}
-        try:
-            summary = RunDir(path).read_summary()
-        except LoadgenError:
-            if (path / CONTROL_FILE).exists():
-                line["phase"] = "in another process"
-        else:
-            line |= {"phase": "done", **{name: summary.get(name) for name in ("result", "scenario", "started_at")}}
-        found.append(line)
-    return found
+    found = [entry for entry in entries(runs_dir) if entry.run_id not in going]
+    return [_line(entry) for entry in found[:_LISTED]]
+
+
+def _line(entry: Entry) -> dict[str, object]:
+    is_over = entry.duration_s is not None
+    without = "in another process" if entry.result == "going on" else "ended by force"
+    return {
+        "id": entry.run_id,
+        "is_going": False,
+        "phase": "done" if is_over else without,
+        "result": entry.result if is_over else None,
+        "scenario": entry.scenario,
+        "started_at": entry.started_at,
+    }

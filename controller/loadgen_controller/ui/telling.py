@@ -25,6 +25,7 @@ from loadgen.report.planned import planned_by
 from loadgen.report.reading import Summary, read
 from loadgen.report.retold import history_of, verdict_of
 from loadgen.report.slos import slo_row
+from loadgen.report.story import targets_in
 from loadgen.report.table import AT_ONCE, Table
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen_controller.adjusting import Adjustment, as_rows
@@ -170,7 +171,7 @@ class Telling:
                 "interval_s": spec.interval_ns / NS_PER_S,
                 "agents": max(len(view.agents), view.agents_wanted),
             },
-            verdict=None if summary is None else verdict_of(summary, _targets(spec)),
+            verdict=None if summary is None else verdict_of(summary, targets_in(spec.target, spec.targets)),
             slos=list(_slos(view) if summary is None else map(slo_row, summary.slos)),
             warmup_s=cut_s or spec.warmup_ns / NS_PER_S,
             trace_url=(spec.trace.link or None) if spec.trace is not None else None,
@@ -202,10 +203,6 @@ class Telling:
 def _first_seq() -> int:
     """Greater than any of a controller before this one: else a page would take its history for the same."""
     return time.time_ns() // NS_PER_MS
-
-
-def _targets(spec: PlanSpec) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(filter(None, (spec.target, *spec.targets.values()))))
 
 
 def _slos(view: ViewState) -> Iterator[dict[str, object]]:

@@ -32,7 +32,7 @@ __all__ = ["Hold", "Limit", "Search", "hold", "search"]
 _LOW, _MIDDLE, _HIGH = 0.05, 0.5, 0.95
 _FOUND: Final = 1.5
 """Half of the interval may be so many tolerances: the estimate is then within one in 19 of 20 searches (simulated in
-tests/stats/test_limit.py), since the distribution is wider than it need be where the nuisances are not known."""
+tests/statistics/test_limit.py), since the distribution is wider than it need be where the nuisances are not known."""
 _HOLD_QUANTILE: Final = 0.15
 _HOLD_BREAKS: Final = 5.0
 _HOLD_FORGET: Final = 0.99
