@@ -40,7 +40,10 @@ class Story:
     result: str
     headline: str
     tested: tuple[str, ...]
+    objectives: tuple[str, ...]
+    """One of each objective, in the order of the summary."""
     why: tuple[str, ...]
+    """Reasons that the headline does not have."""
     means: tuple[str, ...]
     excludes: tuple[str, ...]
     next: tuple[str, ...]
@@ -48,7 +51,7 @@ class Story:
     def as_words(self) -> dict[str, object]:
         """`sentences`, `excludes` and `next` of the document's verdict."""
         return {
-            "sentences": [*self.tested, *self.why, *self.means],
+            "sentences": [*self.tested, *self.objectives, *self.means],
             "excludes": list(self.excludes),
             "next": list(self.next[:-1]),  # the last one makes the report, which this is in
         }
@@ -65,6 +68,7 @@ def story_of(summary: Summary, run: str = "", targets: Sequence[str] = ()) -> St
         result=summary.result,
         headline=headline(summary),
         tested=tuple(_tested(summary, targets)),
+        objectives=tuple(_objective(slo, summary) for slo in summary.slos),
         why=tuple(_why(summary)),
         means=tuple(_means(summary)),
         excludes=tuple(_excludes(summary)),
@@ -111,8 +115,6 @@ def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
 
 
 def _why(summary: Summary) -> Iterator[str]:
-    for slo in summary.slos:
-        yield _objective(slo, summary)
     said = headline(summary)
     for reason in dict.fromkeys((*summary.reasons, *_doubts(summary))):
         if not reason.startswith("SLO ") and reason.rstrip(".") not in said:

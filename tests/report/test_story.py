@@ -51,7 +51,8 @@ def test_run_that_passed() -> None:
         " 12,000 requests finished, of which 3 errors (0.025 %).",
     )
     assert made.headline.startswith("PASSED (exit code 0): 1 of 1 objective held")
-    assert made.why == (
+    assert made.why == ()
+    assert made.objectives == (
         "p(95) < 300ms of checkout held: observed was 44.2 ms of 4,000 that were due; 85 % below the limit;"
         " 12 % of its error budget is used; 95 % interval 41.0 to 47.5 ms.",
     )
@@ -94,7 +95,7 @@ def test_run_that_failed_says_which_objective_and_by_how_much() -> None:
         placement="fleet",
     )
 
-    assert made.why == (
+    assert made.objectives == (
         "p(95) < 300ms of checkout failed: observed was 412 ms of 4,000 that were due; 37 % above the limit;"
         " 240 % of its error budget is used; 95 % interval 290 to 431 ms.",
         "error_ratio(window=1m) < 1% failed: 31 of 541 windows of 1m broke it; in the worst one 12.0 % of 1,200 were"
@@ -113,7 +114,7 @@ def test_percentile_among_failures_is_told_as_such_and_not_as_slowness() -> None
 
     assert (
         "observed was > 300 ms of 4,000 that were due; that percentile falls among those that did not end ok"
-        in (made.why[0])
+        in (made.objectives[0])
     )
     assert made.means[0] == "Under this load the target broke its objective."
 
@@ -134,7 +135,9 @@ def test_run_that_is_incomplete_names_what_is_missing() -> None:
     )
 
     assert made.headline.startswith(f"INCOMPLETE (exit code 3): {lost}; SLO p(95)")
-    assert made.why == ("p(95) < 300ms of checkout is inconclusive: data are missing; observed was 44.2 ms of 4,000.",)
+    assert made.objectives == (
+        "p(95) < 300ms of checkout is inconclusive: data are missing; observed was 44.2 ms of 4,000.",
+    )
     assert made.means[0] == "This is neither passed nor failed: 25.0 % of the planned load is not in the figures."
     assert made.excludes[:2] == (
         "What 1 of 2 agents had measured and not handed over is missing, 25.0 % of the planned load.",
@@ -157,7 +160,7 @@ def test_run_that_is_invalid_judges_nothing_and_gives_the_advice() -> None:
     )
 
     assert made.headline == f"INVALID (exit code 4): {UNFIT}."
-    assert len(made.why) == 1
+    assert made.why == (), "the headline has it"
     assert made.means[0].startswith("The generator was not fit to measure")
     assert not [text for text in made.means if "slowest" in text]
     assert "Agent us was not fit to measure in 4 of 6 intervals, and they are in the figures." in made.excludes
@@ -168,7 +171,7 @@ def test_run_that_is_invalid_judges_nothing_and_gives_the_advice() -> None:
 def test_run_that_is_suspect_says_so_beside_its_verdict() -> None:
     made = told(validity={"verdict": "suspect", "reasons": [UNFIT], "advice": []})
 
-    assert made.why[1:] == (f"{UNFIT[0].upper()}{UNFIT[1:]}.",)
+    assert made.why == (f"{UNFIT[0].upper()}{UNFIT[1:]}.",)
     assert made.means[:2] == (
         "Under this load the target kept its objective.",
         "The generator may not have been fit to measure all of the time: response times may be longer than the"
@@ -206,7 +209,7 @@ def test_run_that_never_began_has_no_figures_and_says_nothing_of_the_target() ->
 def test_run_without_objectives_claims_none() -> None:
     made = told(slos=[])
 
-    assert made.why == ()
+    assert made.objectives == ()
     assert made.means[0].startswith("No objective was set")
     assert "Set slos=[...] in the plan, then: loadgen run checkout.py" in made.next
 
@@ -312,7 +315,7 @@ def numbers_of(found: Summary) -> set[str]:
 def assert_only_known_numbers(found: Summary) -> None:
     made = story_of(found)
     known = numbers_of(found)
-    for sentence in (*made.tested, *made.why, *made.means, *made.excludes, *made.next):
+    for sentence in (*made.tested, *made.objectives, *made.why, *made.means, *made.excludes, *made.next):
         strange = [number for number in NUMBER.findall(sentence) if number not in known]
         assert not strange, (sentence, strange)
 

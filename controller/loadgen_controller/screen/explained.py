@@ -36,7 +36,7 @@ def story_in(path: Path, summary: Summary) -> Story:
 def print_story(console: Console, story: Story) -> None:
     parts = (
         ("What was tested", story.tested),
-        ("The verdict", (story.headline, *story.why)),
+        ("The verdict", (story.headline, *story.objectives, *story.why)),
         ("What it means", story.means),
         ("What it does not say", story.excludes),
         ("Next", story.next),

@@ -22,7 +22,7 @@ _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U001
 def junit(summary: Summary, story: Story) -> bytes:
     """The document, UTF-8. story: of the same summary; its sentences are the messages."""
     cases = [_run(summary, story), _validity(summary), _completeness(summary)]
-    cases += [_objective(slo, text) for slo, text in zip(summary.slos, story.why, strict=False)]
+    cases += [_objective(slo, text) for slo, text in zip(summary.slos, story.objectives, strict=True)]
     kinds = [child.tag for case in cases for child in case]
     counts = {
         "tests": str(len(cases)),

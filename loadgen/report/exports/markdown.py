@@ -35,7 +35,7 @@ def _lines(summary: Summary, story: Story) -> Iterator[str]:
     yield from _table(slo_table(summary))
     yield from _list("What it means", story.means)
     yield from _list("What it does not say", story.excludes)
-    yield from _list("Why", story.why[len(summary.slos) :])
+    yield from _list("Why", story.why)
     for table in (response_table(summary), error_table(summary)):
         if table.rows:
             yield from ("", f"<details><summary>{text(table.title)}</summary>")

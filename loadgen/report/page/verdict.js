@@ -70,7 +70,9 @@ function facts_of({ run, slots, warmup_s, agents }, baseline) {
 function parts_of(verdict) {
   const { validity } = verdict;
   // What was said once is not said again: reasons often have the advice in them.
-  const said = [...(verdict.reasons ?? [])];
+  const doubts = new Set(validity?.reasons ?? []);
+  const why = (verdict.reasons ?? []).filter((text) => !doubts.has(text));
+  const said = [...why];
   const anew = [...(validity?.reasons ?? []), ...(validity?.advice ?? [])].filter((text) => {
     const is_new = !said.some((other) => other.includes(text));
     said.push(text);
@@ -78,7 +80,7 @@ function parts_of(verdict) {
   });
   const fit = validity ? [`The measurement is ${validity.verdict}.`, ...anew] : [];
   return [
-    ["Why", verdict.reasons, "why"],
+    ["Why", why, "why"],
     ["What it means", verdict.sentences, "means"],
     ["What it does not say", verdict.excludes, "excludes"],
     ["Next", verdict.next, "next"],
