@@ -96,6 +96,8 @@ class Terms:
     """From the end of the drain until the run is over in any case."""
     return_ns: int = 10 * NS_PER_S
     """For so long after an agent fell silent and was given up, what it has measured is still waited for."""
+    all_return_ns: int = 90 * NS_PER_S
+    """The same where nobody is left: then it is rather the way to all of them that is gone."""
     stop_now_timeout_ns: int = 5 * NS_PER_S
     """The same after a stop at once: somebody waits at the terminal."""
 
@@ -340,8 +342,7 @@ def _under_load(run: Run, event: Event) -> Moved:
             if not isinstance(event, AgentLost):
                 return _after(stop, _settled(_vacated(run, agent, 0)))
             if event.is_silent:
-                until = (run.now_ns + run.terms.return_ns, agent)
-                run = replace(run, silent=tuple(sorted([*(one for one in run.silent if one[1] != agent), until])))
+                run = replace(run, silent=_with_silent(run, agent))
             return _after(stop, _settled(_vacated(run, agent, event.free_ns)))
         case AgentLeaving(agent, at_ns):
             if run.ends or not at_ns:
@@ -494,8 +495,26 @@ def _settled(run: Run) -> Moved:
     if not run.owing and not run.awaited:
         return _over(run)
     if run.phase is not Phase.FINISHING and all(agent in run.fins for agent in run.live):
-        return _finish(run, "", run.now_ns + run.terms.finish_timeout_ns)
+        by_ns = run.now_ns + run.terms.finish_timeout_ns
+        if not run.live:
+            by_ns = max(until_ns for until_ns, agent in run.silent if agent in run.lost)
+        return _finish(run, "", by_ns)
     return run, ()
+
+
+def _with_silent(run: Run, agent: str) -> tuple[tuple[int, str], ...]:
+    """(until when, whom) to wait for, now that this one is silent; as long for all of them where it was the last."""
+    terms, until_ns = run.terms, run.now_ns + run.terms.return_ns
+    if not run.live:
+        by_ns = run.now_ns + terms.all_return_ns
+        if run.t0_ns is not None and run.duration_ns is not None:  # a run ends in time, whoever is silent
+            by_ns = min(by_ns, run.t0_ns + run.duration_ns + terms.drain_ns + terms.finish_timeout_ns)
+        until_ns = max(until_ns, by_ns)
+    known = {one: at for at, one in run.silent}
+    if not run.live:
+        known = {one: max(at, until_ns) if at > run.now_ns else at for one, at in known.items()}
+    known[agent] = until_ns
+    return tuple(sorted((at, one) for one, at in known.items()))
 
 
 def _over(run: Run) -> Moved:

@@ -448,7 +448,7 @@ async def test_run_whose_agents_all_vanish_ends_as_a_failure_of_the_fleet(stage:
     play = stage(regions={"eu": 1.0})
     a = play.agent("a", "eu")
     await a.start()
-    for _ in range(15):
+    for _ in range(50):  # 30 s beyond the end of the drain
         play.clock.jump(0.9)
         await asyncio.sleep(0.06)
     result = await play.result()

@@ -240,8 +240,19 @@ def test_nothing_is_waited_for_of_an_agent_that_fell_silent_long_ago_or_is_known
 def test_run_whose_agents_are_all_silent_is_over_when_none_comes_back() -> None:
     run, _ = drive(alone(), SILENT)
     assert run.phase is Phase.FINISHING
-    run, _ = drive(run, at(run, 10))
+    run, _ = drive(run, at(run, 69))
+    assert run.phase is Phase.FINISHING, "it is rather the way to all of them that is gone"
+    run, _ = drive(run, at(run, 70))
     assert (run.phase, reasons(run)) == (Phase.DONE, [Reason.ALL_LOST])
+
+
+def test_what_all_had_measured_is_taken_when_all_come_back_after_a_minute() -> None:
+    run = running(replace(TERMS, duration_ns=200 * NS_PER_S))
+    run, _ = drive(run, at(run, 3), SILENT, replace(SILENT, agent=B))
+    run, _ = drive(run, at(run, 63), AgentReturned(B, "us"), FinReceived(B), Merged(B))
+    assert (run.phase, run.awaited) == (Phase.FINISHING, (A,))
+    run, effects = drive(run, at(run, 64), AgentReturned(A, "eu"), FinReceived(A), Merged(A))
+    assert (run.phase, effects, reasons(run)) == (Phase.DONE, [WindUp()], [Reason.FINISHED])
 
 
 def test_run_that_is_to_end_with_an_agent_drains_and_moves_nothing() -> None:
