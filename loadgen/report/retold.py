@@ -51,12 +51,13 @@ def document_of(run: Run, verdict: Mapping[str, object] | None = None) -> dict[s
     summary, spec = run.summary, _spec(run)
     if spec is not None:
         history.plan(planned_by(spec, _adjusted_ns(run)))
-    table = Table(history)
+    facts = _facts(run, history, merge, spec, verdict or {})
+    table = Table(history, facts.warmup_s)
     measured = _after_found_warmup(run, summary, history)
     table.look(merge, measured=measured, at_once=None)
     if summary is not None:
         table.take(summary)
-    return document(history, table, _facts(run, history, merge, spec, verdict or {}))
+    return document(history, table, facts)
 
 
 class _Whole(Merge):

@@ -40,8 +40,9 @@ _Job = Callable[[], None]
 class Table:
     """Of one run. Call `look` after the history's."""
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, history: History, warmup_s: float = 0.0) -> None:
+        """warmup_s: after T0; the curve begins with it."""
+        self._history, self._warmup_s = history, warmup_s
         self._rows: dict[Row, _Json] = {}
         self._spectra: dict[str, list[list[float]]] = {}
         """By journey."""
@@ -110,7 +111,7 @@ class Table:
                 yield spectrum(row.journey)
         yield lambda: setattr(self, "_spectrum", _spectrum(measured, "request", None, warmup))
         yield lambda: setattr(self, "_exemplars", _exemplars(merge))
-        yield lambda: setattr(self, "_curve", curve_of(self._history))
+        yield lambda: setattr(self, "_curve", curve_of(self._history, self._warmup_s))
 
 
 def _row(measured: Measured, row: Row, members: list[Row], warmup: bool) -> _Json:

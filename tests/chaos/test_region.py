@@ -114,12 +114,22 @@ def test_a_region_that_was_away_for_a_minute_tells_all_that_it_had(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.fault("F7", "everybody for 14 s")
 def test_agents_that_all_stopped_without_a_controller_tell_what_they_had(tmp_path: Path, seed: int, seen: Seen) -> None:
+    without_anybody(tmp_path, seed, seen, parted_s=14, seconds=60)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F7", "everybody for 60 s")
+def test_agents_that_were_all_away_for_a_minute_tell_what_they_had(tmp_path: Path, seed: int, seen: Seen) -> None:
+    without_anybody(tmp_path, seed, seen, parted_s=60, seconds=100)
+
+
+def without_anybody(folder: Path, seed: int, seen: Seen, parted_s: float, seconds: int) -> None:
     with (
         hosts(*AGENTS) as network,
-        real_fleet(tmp_path, AGENTS, rate_per_s=60, seconds=60, seed=seed, network=network) as fleet,
+        real_fleet(folder, AGENTS, rate_per_s=60, seconds=seconds, seed=seed, network=network) as fleet,
     ):
         fleet.wait_for_load(2)
-        began_s = part(network, tuple(AGENTS), 14)
+        began_s = part(network, tuple(AGENTS), parted_s)
         fleet.end()
         assert fleet.wrongs() == []
         run, history = fleet.conducted, fleet.conducted.history()
@@ -134,31 +144,4 @@ def test_agents_that_all_stopped_without_a_controller_tell_what_they_had(tmp_pat
         f"{summary['requests']['finished']:,} requests until all had stopped by themselves"
         f" ({max(stopped_s.values()):.0f} s after the break), every bucket equal; {summary['result']}:"
         f" {'; '.join(agent['missing'] for agent in summary['agents'])}"
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.fault("F7", "everybody for 60 s")
-def test_a_minute_without_anybody_ends_the_load_and_the_run_says_whose_data_is_missing(
-    tmp_path: Path, seed: int, seen: Seen
-) -> None:
-    """Nobody is left to wait for: the run ends 20 s after the break, before the agents can come back."""
-    with (
-        hosts(*AGENTS) as network,
-        real_fleet(tmp_path, AGENTS, rate_per_s=60, seconds=100, seed=seed, network=network) as fleet,
-    ):
-        fleet.wait_for_load(2)
-        began_s = part(network, tuple(AGENTS), 60)
-        fleet.end()
-        wrong, run, began = fleet.wrongs(died=list(AGENTS.values())), fleet.conducted, fleet.began()
-        summary = run.summary()
-        stopped_s = max(at for at, _ in began) - began_s
-    assert wrong == [], "what is counted has been measured, and is counted once"
-    assert lost(fleet) == sorted(AGENTS)
-    assert LEASE_S - 2 <= stopped_s <= LEASE_S + 1
-    assert_incomplete(summary)
-    assert not any(agent["complete"] for agent in summary["agents"])
-    seen(
-        f"the last request {stopped_s:.1f} s after the break; {summary['requests']['finished']:,} of {len(began):,}"
-        f" served are counted; {summary['result']}: {'; '.join(summary['reasons'])}"
     )

@@ -353,7 +353,8 @@ async def test_who_has_met_whom_is_still_known(run: Restarts) -> None:
     run.begin()
     a, b = await run.started()
     await a.send(at_sale(7))
-    await b.send(at_sale(8))
+    await until(lambda: run.conductor.view().points == (PointView("", "sale opens", 7, 10, 0),))
+    await b.send(at_sale(8))  # each on a connection of its own, and who is heard first goes first
     (first,) = [await b.next(ReleaseAt)]
     await run.kill()
     await run.take_up()

@@ -66,7 +66,7 @@ class Telling:
         self._view = conductor.view()
         self._merge = self._view.merge
         self._history = History(self._view.spec.interval_ns, seq=_first_seq())
-        self._table = Table(self._history)
+        self._table = self._new_table()
         self._summary: Summary | None = None
         self._facts: Facts | None = None
         self._encoded: dict[int, list[Event]] = {}
@@ -97,7 +97,10 @@ class Telling:
             with contextlib.suppress(LoadgenError):
                 run = open_run(view.run_dir)
                 self._history, _ = await asyncio.to_thread(history_of, run, before, _first_seq())
-                self._table = Table(self._history)
+                self._table = self._new_table()
+
+    def _new_table(self) -> Table:
+        return Table(self._history, self._view.spec.warmup_ns / NS_PER_S)
 
     def look(self) -> None:
         """Cost: `python -m bench history`; what pages are told of it is made when one asks."""

@@ -146,7 +146,7 @@ function charts_of(board) {
       lines: (history) => [
         ...(has(history.slots.planned_users) ? [{ label: "planned users", column: history.slots.planned_users, length_s: of_slots(history), colour: "quiet", dash: [6, 3], width: 2.5 }] : []),
         slot_line(history, "users", "c1", {}),
-        slot_line(history, "in_flight", "c2", { dash: [8, 3], label: "requests in flight" }),
+        slot_line(history, "in_flight", "c2", { dash: [8, 3], label: "iterations in flight" }),
         slot_line(history, "waiting", "c4", { dash: [1.5, 2], label: "waiting for a user" }),
       ],
     }),
