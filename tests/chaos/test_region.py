@@ -100,6 +100,7 @@ def without_a_region(folder: Path, seed: int, seen: Seen, parted_s: float, secon
     )
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F7", "a region for 14 s")
 def test_the_share_of_a_region_that_is_away_is_driven_by_the_others(tmp_path: Path, seed: int, seen: Seen) -> None:
     without_a_region(tmp_path, seed, seen, parted_s=14, seconds=24)
