@@ -1,6 +1,7 @@
 """A real run, told to a real Prometheus by scrape and by remote write at once: both agree with the summary.
 
-Also the same run's files and packets, and the expressions of the dashboard.
+So do the same run's report, what an OTLP receiver decodes, files and packets; the dashboard's expressions are answered.
+(That a live page has what the report has is shown in `tests/integration/test_live_page.py`.)
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from typing import Any
 
 import pytest
 
+from loadgen.report.document import encode
+from loadgen.report.opened import open_run
+from loadgen.report.retold import document_of
 from loadgen.sinks.buckets import EDGES_S
 from tests.sinks.test_dashboard import expressions
+from tests.sinks.test_otlp import points
 from tests.support.prometheus import RunningPrometheus, free_port, running_prometheus
 from tests.support.run import DATA, Finished, loadgen
-from tests.support.sinks import eventually, udp_receiver
+from tests.support.sinks import HttpReceiver, eventually, http_receiver, udp_receiver
 from tests.support.target import running_target
 
 pytestmark = pytest.mark.quiet
@@ -33,6 +38,7 @@ class Told:
     prometheus: RunningPrometheus
     ndjson: list[dict[str, Any]]
     packets: list[str]
+    otlp: HttpReceiver
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -64,16 +70,18 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         running_prometheus(folder, place) as prometheus,
         running_target() as target,
         udp_receiver() as (port, packets),
+        http_receiver() as otlp,
     ):
         run = loadgen(
             *("run", f"{DATA}/one_get.py", "--target", target.url, "--duration", "6s"),
             *("--out", f"prometheus={place}", "--out", f"remote-write={prometheus.write_url}"),
             *("--out", f"ndjson={folder}/figures.ndjson", "--out", f"dogstatsd=127.0.0.1:{port}"),
+            *("--out", f"otlp={otlp.url}"),
             runs_dir=tmp_path_factory.mktemp("runs"),
         )
         assert run.folder.exists(), run.err
         lines = [json.loads(line) for line in (folder / "figures.ndjson").read_text().splitlines()]
-        yield Told(run, prometheus, lines, packets)
+        yield Told(run, prometheus, lines, packets, otlp)
 
 
 @pytest.mark.parametrize("way", [BY_SCRAPE, BY_WRITE])
@@ -97,6 +105,33 @@ def test_its_quantiles_are_those_of_the_summary_within_a_bucket(told: Told, way:
         below = max((edge for edge in EDGES_S if edge < exact), default=0.0)
         above = min(edge for edge in EDGES_S if edge >= exact)
         assert below <= seen <= above
+
+
+def test_its_report_has_the_counts_and_percentiles_of_the_summary(told: Told) -> None:
+    rows = json.loads(encode(document_of(open_run(told.run.folder))))["rows"]
+    assert {row["kind"] for row in rows} >= {"journey", "request"}
+    for row in rows:
+        same = told.run.row(row["kind"], outcome="*", region="*", request=row["request"], step=row["step"])
+        assert (row["count"], row["response_ms"]) == (same["count"], same["response_ms"])
+
+
+def test_an_otlp_receiver_has_the_counts_of_the_summary_and_its_percentiles_within_a_bucket(told: Told) -> None:
+    last = {
+        tuple(sorted(attributes.items())): point
+        for attributes, point in points(told.otlp, "loadgen.request.duration")
+        if attributes["warmup"] == "false"
+    }
+    counts = {(dict(key)["region"], dict(key)["outcome"]): point.count for key, point in last.items()}
+    rows = [row for row in told.rows() if row["kind"] == "request"]
+    assert counts == {(row["region"], row["outcome"]): row["count"] for row in rows}
+    together = [sum(in_bucket) for in_bucket in zip(*(point.bucket_counts for point in last.values()), strict=True)]
+    whole = told.run.row("request", outcome="*", region="*")
+    for q in (50, 90, 95, 99):
+        rank, so_far, where = whole["count"] * q / 100, 0, 0
+        while (so_far := so_far + together[where]) < rank:
+            where += 1
+        exact = whole["response_ms"][f"p{q}"] / 1000
+        assert (EDGES_S[where - 1] if where else 0.0) < exact <= EDGES_S[where]
 
 
 @pytest.mark.parametrize("way", [BY_SCRAPE, BY_WRITE])
@@ -158,7 +193,7 @@ def test_lines_and_packets_of_the_same_run_have_the_same_counts(told: Told) -> N
 
 def test_the_summary_says_what_became_of_each_output(told: Told) -> None:
     rows = {row["kind"]: row for row in told.summary["outputs"]}
-    assert list(rows) == ["prometheus", "remote-write", "ndjson", "dogstatsd"]
+    assert list(rows) == ["prometheus", "remote-write", "ndjson", "dogstatsd", "otlp"]
     for row in rows.values():
         assert row["sent"] >= 3
         assert (row["dropped"], row["trouble"]) == (0, None)

@@ -35,7 +35,7 @@ class Finished:
         summary: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
         return summary
 
-    def row(self, kind: str, *, region: str = "*", outcome: str = "*", **names: str) -> dict[str, Any]:
+    def row(self, kind: str, *, region: str = "*", outcome: str = "*", **names: str | None) -> dict[str, Any]:
         """The one series row of these names."""
         found: list[dict[str, Any]] = [
             row
