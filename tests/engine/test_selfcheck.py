@@ -160,13 +160,17 @@ async def test_a_scenario_that_blocks_the_loop_is_named_with_file_and_line(
 async def test_a_line_that_holds_the_loop_in_short_turns_is_named_where_there_was_a_lag(
     tmp_path: Path, scenario: ModuleType
 ) -> None:
+    """Looked at up to 10 times: who looks is a thread, which on a busy machine may not get its turn."""
     with watching(tmp_path) as check:
-        until = perf_counter() + 0.6
-        while perf_counter() < until:
-            scenario.spin(perf_counter() + 0.04)
-            await asyncio.sleep(0)
-        health = check.health(None, 0, ())
-    assert health.unfit
+        for _ in range(10):
+            until = perf_counter() + 0.6
+            while perf_counter() < until:
+                scenario.spin(perf_counter() + 0.04)
+                await asyncio.sleep(0)
+            health = check.health(None, 0, ())
+            assert health.unfit
+            if health.notes:
+                break
     assert any("blocker.py:" in note and "(spin) held the event loop for" in note for note in health.notes)
 
 
