@@ -39,11 +39,11 @@ _AT_ONCE: Final = 600
 """Deltas that are added up before they go into slots."""
 
 
-def document_of(run: Run, verdict: Mapping[str, object] | None = None) -> dict[str, object]:
+def document_of(run: Run, called: str = "") -> dict[str, object]:
     """The document of a run's folder.
 
     Args:
-        verdict: what of it is to be told in other words: `sentences`, `excludes`, `next`.
+        called: what the run is called on a command line; its id if not given.
     Raises:
         StorageError: a file in it cannot be read, or is of a newer loadgen.
     """
@@ -51,7 +51,7 @@ def document_of(run: Run, verdict: Mapping[str, object] | None = None) -> dict[s
     summary, spec = run.summary, _spec(run)
     if spec is not None:
         history.plan(planned_by(spec, _adjusted_ns(run)))
-    facts = _facts(run, history, merge, spec, verdict or {})
+    facts = _facts(run, history, merge, spec, called)
     table = Table(history, facts.warmup_s)
     measured = _after_found_warmup(run, summary, history)
     table.look(merge, measured=measured, at_once=None)
@@ -164,7 +164,7 @@ def _after_found_warmup(run: Run, summary: Summary | None, history: History) -> 
     return read_batches(run.deltas(), round(summary.warmup.cut_s * NS_PER_S), end_ns, history.interval_ns, recount=True)
 
 
-def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, words: Mapping[str, object]) -> Facts:
+def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, called: str) -> Facts:
     summary, manifest = run.summary, run.manifest
     ended_s = history.intervals.count * history.interval_ns / NS_PER_S
     duration_ns = None if spec is None else spec.duration_ns
@@ -206,7 +206,7 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, word
     adjusted = [{"at_s": one.at_s, "kind": one.kind, "text": one.text} for one in summary.adjustments]
     return Facts(
         run=about,
-        verdict=verdict_of(summary, targets_of(manifest)) | dict(words),
+        verdict=verdict_of(summary, targets_of(manifest), called),
         slos=[slo_row(slo) for slo in summary.slos],
         warmup_s=0.0 if summary.warmup is None else summary.warmup.cut_s,
         trace_url=_trace_url(spec),
@@ -217,13 +217,13 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, word
     )
 
 
-def verdict_of(summary: Summary, targets: Sequence[str] = ()) -> dict[str, object]:
-    """`verdict` of the document. targets: addresses that were put under load."""
+def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") -> dict[str, object]:
+    """`verdict` of the document. targets: addresses that were put under load; called: as in `document_of`."""
     return {
         "result": summary.result,
         "exit_code": summary.exit_code,
         "headline": headline(summary),
-        **story_of(summary, targets=targets).as_words(),
+        **story_of(summary, called, targets).as_words(),
         "reasons": summary.reasons,
         "validity": {
             "verdict": summary.validity.verdict,

@@ -26,7 +26,7 @@ from loadgen.report.reading import Summary, read
 from loadgen.report.retold import document_of
 from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.explained import story_in
+from loadgen_controller.screen.explained import called, story_in
 from loadgen_controller.shelf.going import goes_on
 
 NAME = "report"
@@ -196,9 +196,7 @@ def summary_of(path: Path) -> Summary:
 
 def document_in(path: Path) -> Document:
     """The run over time with its story, as far as it has got."""
-    run = _told(path)
-    summary = run.summary
-    return document_of(run, None if summary is None else story_in(path, summary).as_words())
+    return document_of(_told(path), called(path))
 
 
 def _told(path: Path) -> Run:
