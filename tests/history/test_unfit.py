@@ -1,0 +1,54 @@
+"""Which runs can be neither judged nor a baseline."""
+
+from __future__ import annotations
+
+from math import nan
+
+import pytest
+
+from loadgen.history.extract import unfit_of
+from tests.support.accepted import accepted
+
+NAMES = {"checkout": 200.0}
+
+
+def test_a_run_that_went_well_is_fit() -> None:
+    assert unfit_of(accepted(NAMES)) == ()
+
+
+def test_a_run_whose_objectives_failed_is_fit() -> None:
+    assert unfit_of(accepted(NAMES, result="failed", reasons=("p95 is 200 ms, not below 100",))) == ()
+
+
+@pytest.mark.parametrize("result", ["incomplete", "interrupted", "error", "invalid"])
+def test_a_run_that_did_not_end_well_is_unfit_and_says_why(result: str) -> None:
+    (why,) = unfit_of(accepted(NAMES, result=result, reasons=("agent a1 was lost",)))
+
+    assert "agent a1 was lost" in why
+
+
+def test_a_failed_run_of_an_unfit_generator_is_unfit() -> None:
+    assert unfit_of(accepted(NAMES, result="failed", validity="invalid", reasons=("lag p99 80 ms",))) == (
+        "the generator was not fit to measure: lag p99 80 ms",
+    )
+
+
+def test_a_rate_that_was_not_reached_makes_a_run_unfit() -> None:
+    assert unfit_of(accepted(NAMES, planned_rate=200.0, achieved_rate=199.0)) == ()
+    assert unfit_of(accepted(NAMES, planned_rate=200.0, achieved_rate=190.0)) == (
+        "190.0 iterations/s of 200.0 were started, which is less than 99%",
+    )
+
+
+def test_a_rate_that_the_target_kept_down_does_not() -> None:
+    assert unfit_of(accepted(NAMES, planned_rate=200.0, achieved_rate=190.0, limited_by="target")) == ()
+
+
+def test_a_load_without_a_planned_rate_cannot_miss_it() -> None:
+    assert unfit_of(accepted(NAMES, planned_rate=nan, achieved_rate=nan)) == ()
+
+
+def test_what_else_was_found_is_said() -> None:
+    assert unfit_of(accepted(NAMES, faults=("its first fifth is 30 % slower: warm-up left in",))) == (
+        "its first fifth is 30 % slower: warm-up left in",
+    )
