@@ -2,6 +2,7 @@
 
     LoadgenError
     ├── UsageError            2   the command line is wrong
+    │   └── CredentialsError      those for the cloud are missing, wrong or over
     ├── ScenarioError         2   the scenario is wrong: all its faults at once, with file and line
     │   └── ProfileError      2   a load profile that cannot be driven
     ├── IterationEnded            raised inside a journey; a measurement, never an exit code
@@ -11,6 +12,7 @@
     ├── InvalidError          4   the generator was not fit to measure
     ├── FleetError            5   controller, agents or the wire between them
     │   ├── AgentLost, BundleError, WireError, PortBusy
+    │   └── CloudError            where the fleet is kept: Throttled, NoCapacity, QuotaReached, CloudDenied, CloudGone
     ├── StorageError          5   the run folder cannot be written
     └── BugError             70   ours: an impossible transition, a broken invariant
 
@@ -31,6 +33,10 @@ __all__ = [
     "AgentLost",
     "BugError",
     "BundleError",
+    "CloudDenied",
+    "CloudError",
+    "CloudGone",
+    "CredentialsError",
     "ExitCode",
     "ExpectFailed",
     "Fault",
@@ -40,11 +46,14 @@ __all__ = [
     "InvalidError",
     "IterationEnded",
     "LoadgenError",
+    "NoCapacity",
     "PortBusy",
     "ProfileError",
+    "QuotaReached",
     "RequestFailed",
     "ScenarioError",
     "StorageError",
+    "Throttled",
     "UsageError",
     "WireError",
 ]
@@ -94,6 +103,10 @@ class UsageError(LoadgenError):
     """The command line is wrong."""
 
     exit_code = ExitCode.USAGE
+
+
+class CredentialsError(UsageError):
+    """Credentials for the cloud are missing, wrong or over."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -180,6 +193,30 @@ class WireError(FleetError):
 
 class PortBusy(FleetError):
     """The address to listen on is taken."""
+
+
+class CloudError(FleetError):
+    """The cloud in which a fleet is kept refuses, or fails."""
+
+
+class Throttled(CloudError):
+    """Asked too often, also after waiting and asking again."""
+
+
+class NoCapacity(CloudError):
+    """The cloud has no such machine just now."""
+
+
+class QuotaReached(CloudError):
+    """The account may have no more of it."""
+
+
+class CloudDenied(CloudError):
+    """Who asks may not do this."""
+
+
+class CloudGone(CloudError):
+    """Nothing answers there."""
 
 
 class StorageError(LoadgenError):
