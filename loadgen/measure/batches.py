@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import exp, log, sqrt
+from math import exp, log, nan, sqrt
 from typing import Final, Literal
 
 import msgspec
@@ -49,10 +49,11 @@ import numpy as np
 from loadgen.measure.cells import Cell
 from loadgen.measure.correlation import Rho, neighbours_rho
 from loadgen.measure.delta import Delta
-from loadgen.measure.histogram import SLOTS, Counts, Histogram, highest_us, lowest_us, percentiles
+from loadgen.measure.histogram import SLOTS, Counts, highest_us, lowest_us
 from loadgen.measure.measured import ALL, Measured, Row
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective, SloResult, is_judged
+from loadgen.measure.ranked import Ranked, mean_us, percentiles_us
 from loadgen.measure.series import OK, Kind
 from loadgen.measure.store import Stats, Store
 from loadgen.measure.warmup import LOG_US, Cut, Recount, found_cut, found_cut_in_cells
@@ -64,6 +65,7 @@ __all__ = [
     "TOO_FEW",
     "TOO_SHORT",
     "Batches",
+    "Error",
     "Interval",
     "Why",
     "read_batches",
@@ -87,6 +89,8 @@ LEAST_INTERVALS: Final = 20
 BEYOND: Final = 10
 """Values expected beyond a percentile, for an interval of it."""
 
+_MIDDLE: Final = 50.0
+"""The percentile by which it is decided whether a mean or a ratio has an error at all."""
 _MOST_BINS: Final = 300
 """Intervals of a long run are taken together: correlation over less than a 60th of a batch is of no matter."""
 _COARSE_BITS: Final = 4
@@ -102,6 +106,14 @@ class Interval:
     low: float | None = None
     """ms, or a ratio."""
     high: float | None = None
+    why: Why = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """The standard error within the run of a logarithm or a ratio, or why there is none."""
+
+    value: float | None = None
     why: Why = ""
 
 
@@ -272,11 +284,44 @@ class Batches(Recount):
         whys = [self._refused(totals, [row], region, q) for q in qs]
         if all(whys):
             return [Interval(why=why) for why in whys]
-        values = zip(*(_percentiles_us(*part, qs) for part in parts), strict=True)
+        values = zip(*(percentiles_us(*part, qs) for part in parts), strict=True)
         return [
             Interval(why=why) if why else self._of_values(of_q, self._rho([row], region, q))
             for q, why, of_q in zip(qs, whys, values, strict=True)
         ]
+
+    def errors(self, row: Row, qs: Sequence[float | None], outcome: str = ALL, region: str = ALL) -> list[Error]:
+        """How sure the run is of each percentile `qs` of the row's response time; None: of the mean."""
+        parts = [part.select_row(row, outcome, region=region) for part in (self, *self._batches)]
+        totals = [observed.total + censored.total for observed, censored in parts]
+        asked = [_MIDDLE if q is None else q for q in qs]
+        whys = [self._refused(totals, [row], region, q) for q in asked]
+        if all(whys):
+            return [Error(why=why) for why in whys]
+        by_q = list(zip(*(percentiles_us(*part, asked) for part in parts[1:]), strict=True))
+        means = [mean_us(*part) for part in parts[1:]]
+        return [
+            Error(why=why) if why else self._of_logs(means if q is None else of_q, self._rho([row], region, at))
+            for q, at, why, of_q in zip(qs, asked, whys, by_q, strict=True)
+        ]
+
+    def ratio_error(self, row: Row, region: str = ALL) -> Error:
+        """How sure the run is of the row's error ratio: not of its logarithm. Where nothing was bad, it is not."""
+        (good, n), *parts = [_judged_row(part, row, region) for part in (self, *self._batches)]
+        why = self._refused([n, *(of for _, of in parts)], [row], region, _MIDDLE)
+        if why or good == n:
+            return Error(why=why)
+        ratios = [(of - ok) / of for ok, of in parts]
+        return Error(self._half(ratios, self._rho([row], region, _MIDDLE)) / T_QUANTILE)
+
+    def levels(self, row: Row) -> list[float]:
+        """Mean logarithm of the row's response times (µs) in each batch, in their order; nan where it has none."""
+        group = self._groups.get((ALL, row))
+        if group is None:
+            return [nan] * len(self._batches)
+        at = np.arange(self.bins) * len(self._batches) // self.bins
+        n, sums = (np.bincount(at, of[group, : self.bins], len(self._batches)) for of in (self._n, self._levels))
+        return [float(s / m) if m else nan for s, m in zip(sums, n, strict=True)]
 
     def of_objective(self, objective: Objective, result: SloResult) -> Interval:
         """Of what an objective over the whole run observed: ms, or the ratio.
@@ -306,7 +351,7 @@ class Batches(Recount):
         for measured, (_, n) in zip((self, *self._batches), counts, strict=True):
             ok, _ = measured.select(*names, outcome=OK, region=region)
             rank = q * n / 100
-            values.append(_Ranked(ok).at_us(rank) if rank <= ok.total else None)
+            values.append(Ranked(ok).at_us(rank) if rank <= ok.total else None)
         return self._of_values(values, self._rho(rows, region, q))
 
     # -- how ----------------------------------------------------------------------------------
@@ -371,6 +416,11 @@ class Batches(Recount):
         # What lies in one slot cannot be told apart, so no interval is narrower than that.
         low_us, high_us = min(low_us, float(lowest_us(slot))), max(high_us, float(highest_us(slot)))
         return Interval(round(low_us / 1_000, 3), round(high_us / 1_000, 3))
+
+    def _of_logs(self, values_us: Sequence[float | None], rho: float) -> Error:
+        """From each batch's value, µs; None: only a bound is known."""
+        known = [log(max(value, 0.5)) for value in values_us if value is not None]
+        return Error(self._half(known, rho) / T_QUANTILE) if len(known) == len(values_us) else Error(why=CENSORED)
 
     def _half(self, values: Sequence[float], rho: float) -> float:
         """Half the length of the interval of the mean of batches of which neighbours correlate by rho."""
@@ -476,38 +526,9 @@ def _judged(measured: Measured, names: tuple[Kind, str | None, str | None, str |
     return outcomes.get(OK, 0), sum(n for outcome, n in outcomes.items() if is_judged(outcome))
 
 
-class _Ranked:
-    """Values in their order, interpolated within a slot as if those in it were spread evenly."""
-
-    __slots__ = ("_counts", "_cumulated", "_slots", "total")
-
-    def __init__(self, histogram: Histogram) -> None:
-        self._slots, self._counts = histogram.sparse()
-        self._cumulated = np.cumsum(self._counts)
-        self.total = histogram.total
-
-    def at_us(self, rank: float) -> float:
-        """The value below which `rank` values lie (0 < rank <= total), µs."""
-        at = min(int(np.searchsorted(self._cumulated, rank)), len(self._slots) - 1)
-        slot, count = int(self._slots[at]), int(self._counts[at])
-        before = int(self._cumulated[at]) - count
-        low, high = lowest_us(slot), highest_us(slot) + 1
-        # Values were rounded to whole µs, so those of a slot are from half a µs below it on.
-        return low - 0.5 + (high - low) * min(1.0, max(0.0, (rank - before) / count))
-
-
-def _percentiles_us(observed: Histogram, censored: Histogram, qs: Sequence[float]) -> list[float | None]:
-    """None where only a bound is known, or there is no value."""
-    both = observed
-    if censored.total:
-        both = Histogram()
-        both.add_histogram(observed)
-        both.add_histogram(censored)
-    ranked = _Ranked(both)
-    return [
-        None if value is None or value.is_bound else ranked.at_us(q * ranked.total / 100)
-        for q, value in zip(qs, percentiles(observed, censored, qs), strict=True)
-    ]
+def _judged_row(measured: Measured, row: Row, region: str) -> tuple[int, int]:
+    outcomes = measured.row_outcomes(row, region)
+    return outcomes.get(OK, 0), sum(n for outcome, n in outcomes.items() if is_judged(outcome))
 
 
 def _with_rows(old: np.ndarray, rows: int, fill: int = 0) -> np.ndarray:
