@@ -32,6 +32,7 @@ IMPORTERS = {
     "zstandard": {"loadgen/clients/decoding.py", "loadgen/measure/framing.py", "loadgen/wire/codec.py"},
     "pyarrow": {"loadgen/report/exports/parquet.py"},
     "scipy": {"loadgen/analysis/"},
+    "statsmodels": {"loadgen/analysis/season.py"},
     "boto3": {"loadgen/aws/s3.py", "loadgen/aws/clients.py"},
     "botocore": {"loadgen/aws/s3.py", "loadgen/aws/clients.py"},
     "starlette": {"controller/loadgen_controller/ui/app.py"},

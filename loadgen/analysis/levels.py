@@ -1,4 +1,4 @@
-"""What stands between changes of level: how high each level is, how large the steps are, and which values belong to none.
+"""What stands between changes of level: how high each level is, how large the steps, which values belong to none.
 
     changes = scan(values)                       # (37,)
     levels(values, changes)[-1].height           # where it stands now
@@ -7,8 +7,8 @@
 
 Values are natural logarithms of one figure of each run, oldest first; a change is a ratio, 0.1 is 10 % more.
 
-An outlier counts for the height of its level as if it stood 2.7 deviations off (4 median absolute deviations, as in the gate),
-so one bad run does not move a level, and none is left out.
+An outlier counts for the height of its level as if it stood 2.7 deviations off (4 median absolute deviations, as in
+the gate), so one bad run does not move a level, and none is left out.
 
 The interval of a step is Welch's, of the values so drawn in. It takes the place of the step as known; where that was
 found in the same values, small steps are found when they happen to look large, and are said a bit too large.
@@ -31,13 +31,13 @@ __all__ = ["FAR", "Level", "Outlier", "Step", "between", "levels", "outliers", "
 Array = npt.NDArray[np.float64]
 
 FAR: Final = 3.5
-"""Robust deviations, from which on a value is an outlier (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
+"""Robust deviations, from which on a value is an outlier. Source: Iglewicz, Hoaglin: How to Detect and Handle Outliers."""
 _REACH: Final = 2.7
 _MAD_TO_SD: Final = 1.4826
 _FLOOR: Final = 0.0045
 """Of the deviation: some histories have stretches whose values are all the same."""
 _SHORT: Final = 6.0
-"""A deviation of few values is not known well: of n values whatever is measured in it is allowed 1 + 6 / n times as much."""
+"""A deviation of few values is not known well: of n values 1 + 6 / n times as much is allowed."""
 _LEAST: Final = 5
 _AR_LEAST: Final = 20
 
@@ -134,8 +134,8 @@ def outliers(values: npt.ArrayLike, changes: Sequence[int] = (), *, far: float =
 
     Args:
         values, changes: as in `levels`.
-        far: robust deviations (1.4826 median absolute deviations) from the level's median that are still none. In a level of n
-            values it is (1 + 6 / n) times as many; in one of fewer than 5 none is named.
+        far: robust deviations (1.4826 median absolute deviations) from the level's median that are still none. In a
+            level of n values it is (1 + 6 / n) times as many; in one of fewer than 5 none is named.
     """
     array = _checked(values, changes)
     found = []

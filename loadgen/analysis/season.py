@@ -4,10 +4,10 @@
     if parts.is_clear:
         scan(parts.adjusted)              # changes of level, without what every week does
 
-The arithmetic is STL (Cleveland et al., Journal of Official Statistics 6, 1990), as statsmodels has it: seasons and trend are
-smoothed in turns, robustly, so that single bad values land in the rest and not in the season. The season is the same
-each time it comes round ("periodic"): one that may change follows noise, in histories of a few months. Of logarithms a
-season is a ratio: 0.05 is 5 % above.
+The arithmetic is STL (Cleveland et al., Journal of Official Statistics 6, 1990), as statsmodels has it: seasons and
+trend are smoothed in turns, robustly, so that single bad values land in the rest and not in the season. The season is
+the same each time it comes round ("periodic"): one that may change follows noise, in histories of a few months. Of
+logarithms a season is a ratio: 0.05 is 5 % above.
 
 STL finds a season in pure noise, too, and one that is taken out although it is none makes the rest look quieter than
 it is. So `Parts.p` says how likely such a season is by chance.
@@ -29,7 +29,7 @@ __all__ = ["CLEAR", "Days", "Parts", "by_day", "decompose"]
 Array = npt.NDArray[np.float64]
 
 CLEAR: Final = 0.001
-"""Of `p`. What the trend takes out makes p too small; at this limit 1 to 2 % of series without a season are said to have one."""
+"""Of `p`. What the trend takes out makes p too small: at this limit up to 1 % of series of noise have a season."""
 _LEAST_SEASONS: Final = 3
 
 
@@ -99,7 +99,9 @@ def decompose(values: npt.ArrayLike, period: int) -> Parts:
         )
     if not np.isfinite(array).all():
         raise ValueError("values that are not finite")
-    always = 10 * len(array) // period * 2 + 1  # of values one season apart so many are averaged: all, with equal weight
+    always = (
+        10 * len(array) // period * 2 + 1
+    )  # of values one season apart so many are averaged: all, with equal weight
     found = STL(array, period=period, seasonal=always, seasonal_deg=0, robust=True).fit()
     return Parts(found.trend, found.seasonal, found.resid, found.weights, period)
 

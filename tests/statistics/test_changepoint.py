@@ -27,12 +27,38 @@ def test_the_step_that_mozilla_saw_is_found_and_no_other() -> None:
 def test_the_steps_that_mozilla_saw_in_a_long_history_are_among_those_found() -> None:
     """Labels are 897, 970 and 1549; the three more that are found are changes of the median of 3 % and more, too."""
     assert scan(history_of("runs2")) == (697, 898, 972, 1019, 1138, 1551)
+    assert scan(history_of("runs2"), min_effect=0.05) == (898, 972, 1551)
+
+
+def test_what_mozilla_did_not_see_is_too_small_for_its_short_windows() -> None:
+    """Treeherder asks for a t of 7 of 12 to 24 values before and 12 after."""
+
+    def highest_t(near: int) -> float:
+        splits = [(at, back) for at in range(near - 3, near + 4) for back in (12, 24)]
+        return max(
+            abs(stats.ttest_ind(values[at - back : at], values[at : at + 12], equal_var=False).statistic)
+            for at, back in splits
+        )
+
+    values = np.exp(history_of("runs2"))
+    assert all(highest_t(at) > 7 for at in (897, 970, 1549))
+    assert all(highest_t(at) < 7 for at in (697, 1019, 1138))
 
 
 def test_the_steps_that_otava_sees_of_5_percent_are_found() -> None:
     """Otava: 15 and 71. It compares windows of 30 runs, so a step back 10 runs later is one with what follows."""
     found = json.loads((DATA / "tigerbeetle.json").read_text())
     assert {15, 71} <= set(scan(np.log(found["series"])))
+
+
+def test_without_a_least_effect_10_of_otavas_11_steps_are_found() -> None:
+    """Otava with p 0.001 and no least magnitude. What is missing is its last, 260: a step of 0.7 %."""
+    found = json.loads((DATA / "tigerbeetle.json").read_text())
+    (published,) = [one for one in found["otava_expected"] if (one["max_pvalue"], one["min_magnitude"]) == (0.001, 0.0)]
+    ours = scan(np.log(found["series"]), min_effect=0.0)
+    assert len(ours) == 10
+    missing = [at for at in published["indexes"] if not any(abs(at - one) <= 3 for one in ours)]
+    assert missing == [260]
 
 
 @pytest.mark.parametrize("at", [3, 17, 50, 97])
