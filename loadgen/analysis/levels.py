@@ -31,7 +31,7 @@ __all__ = ["FAR", "Level", "Outlier", "Step", "between", "levels", "outliers", "
 Array = npt.NDArray[np.float64]
 
 FAR: Final = 3.5
-"""Robust deviations, from which on a value is an outlier. Source: Iglewicz, Hoaglin: How to Detect and Handle Outliers."""
+"""Robust deviations, from which on a value is an outlier. Source: Iglewicz, Hoaglin, How to Detect Outliers, 1993."""
 _REACH: Final = 2.7
 _MAD_TO_SD: Final = 1.4826
 _FLOOR: Final = 0.0045

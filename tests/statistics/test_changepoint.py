@@ -36,7 +36,7 @@ def test_what_mozilla_did_not_see_is_too_small_for_its_short_windows() -> None:
     def highest_t(near: int) -> float:
         splits = [(at, back) for at in range(near - 3, near + 4) for back in (12, 24)]
         return max(
-            abs(stats.ttest_ind(values[at - back : at], values[at : at + 12], equal_var=False).statistic)
+            abs(float(stats.ttest_ind(values[at - back : at], values[at : at + 12], equal_var=False).statistic))
             for at, back in splits
         )
 
