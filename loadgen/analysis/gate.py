@@ -34,7 +34,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-__all__ = ["LEAST_HISTORY", "Effect", "Judgement", "Outcome", "detectable", "judge", "judge_pairs"]
+__all__ = [
+    "LEAST_HISTORY",
+    "Effect",
+    "Judgement",
+    "Outcome",
+    "detectable",
+    "holm",
+    "judge",
+    "judge_pairs",
+    "judge_reference",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -188,6 +198,37 @@ def judge_pairs(
     return _judged(names, old, fresh, found, delta, tolerate, alpha, least=5)
 
 
+def judge_reference(
+    reference: Mapping[str, npt.ArrayLike],
+    new: Mapping[str, npt.ArrayLike],
+    history: Mapping[str, npt.ArrayLike],
+    *,
+    delta: float = 0.03,
+    tolerate: float = 0.10,
+    alpha: float = 0.05,
+) -> Judgement:
+    """Judge new runs against those of one release, which are few: how much runs differ is known from the history.
+
+    What creeps, 2 % a release, is in the history soon, and no single step of it is a regression; the reference stays.
+
+    Args:
+        reference: name -> one value or more, of the release. `Effect.history` counts these.
+        history: of the deviation, and nothing else; with fewer than 10 runs nothing passes. Otherwise as `judge`.
+
+    Raises:
+        ValueError: as `judge`.
+    """
+    _check_settings(delta, tolerate, alpha)
+    fixed, fresh, old = _arrays(reference=reference, new=new, history=history)
+    if not fixed and not fresh:
+        raise ValueError("no names to judge")
+    able = [name for name in fixed if len(fixed[name]) and len(fresh.get(name, ())) and len(old.get(name, ())) >= 2]
+    found = {name: _beside(fixed[name], fresh[name], old[name]) for name in able}
+    few = frozenset(name for name in able if len(old[name]) < LEAST_HISTORY)
+    names = [*fixed, *(name for name in fresh if name not in fixed)]
+    return _judged(names, fixed, fresh, found, delta, tolerate, alpha, least=1, few=few)
+
+
 def detectable(history: int, new: int, deviation: float, *, level: float = _LEVEL, power: float = _POWER) -> float:
     """The relative effect that so many runs find with this power at this one-sided level: by the noncentral t.
 
@@ -233,6 +274,16 @@ def _compared_pairs(before: Array, after: Array) -> _Test:
     law = _law(len(steps), 0)
     centre, _, squares = (float(one[0]) for one in _figures(steps[None, :], steps[None, :0]))
     return _Test(centre, max(sqrt(squares / law.squares), _FLOOR) * sqrt(law.variance), law.df)
+
+
+def _beside(reference: Array, new: Array, history: Array) -> _Test:
+    """The t of the new runs' centre against the reference's, with the deviation of the history and of the new runs."""
+    n, k, m = len(history), len(new), len(reference)
+    law = _law(n, k)
+    centre, _, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))
+    fixed, _, _ = (float(one[0]) for one in _figures(reference[None, :], reference[None, :0]))
+    variance = law.variance - 1 / n + (_law(m, 0).variance if m > 2 else 1 / m)
+    return _Test(centre - fixed, max(sqrt(squares / law.squares), _FLOOR) * sqrt(variance), law.df)
 
 
 def _figures(history: Array, new: Array) -> tuple[Array, Array, Array]:
@@ -305,9 +356,11 @@ def _judged(
     tolerate: float,
     alpha: float,
     least: int = LEAST_HISTORY,
+    few: frozenset[str] = frozenset(),
 ) -> Judgement:
+    """few: names whose deviation is not known well enough for a PASS."""
     tested = list(found)
-    adjusted = dict(zip(tested, _holm(np.array([found[name].p for name in tested])), strict=True))
+    adjusted = dict(zip(tested, holm(np.array([found[name].p for name in tested])), strict=True))
     effects = []
     for name in names:
         n, k = len(old.get(name, ())), len(fresh.get(name, ()))
@@ -322,6 +375,8 @@ def _judged(
             outcome = Outcome.FAIL
         elif n < least:
             outcome, reason = Outcome.INCONCLUSIVE, f"{n} runs to compare with, and {least} are the least"
+        elif name in few:
+            outcome, reason = Outcome.INCONCLUSIVE, f"the history has less than {LEAST_HISTORY} runs to know noise from"
         elif smallest > log1p(tolerate):
             outcome = Outcome.INCONCLUSIVE
             reason = f"only a slow-down of {_percent(_expm1(smallest))} or more would have been found"
@@ -352,8 +407,8 @@ def _percent(share: float) -> str:
     return "any size" if share == inf else f"{share * 100:.3g} %"
 
 
-def _holm(p: Array) -> Array:
-    """Holm's step-down p-values (Scandinavian Journal of Statistics 6, 1979)."""
+def holm(p: Array) -> Array:
+    """Holm's step-down p-values (Scandinavian Journal of Statistics 6, 1979), with a margin of a fifth. p: (names,)."""
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)
