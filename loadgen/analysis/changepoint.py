@@ -29,7 +29,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 __all__ = ["LEAST", "scan"]
 
@@ -99,11 +99,18 @@ def _best(values: Array, alpha: float, ar: bool) -> tuple[float, int]:
     n = len(values)
     if n < 2 * LEAST or values.min() == values.max():
         return 0.0, 0
-    scores = _scores(stats.rankdata(values))
+    scores = _scores(_ranks(values))
     t = _t_of_splits(scores[None, :])[0]
     best = int(t.argmax())
     split = best + LEAST
     return float(t[best]) * (_deflation(scores, split) if ar else 1.0) / _critical(n, alpha), split
+
+
+def _ranks(values: Array) -> Array:
+    """From 1; equal values have the mean of theirs. (`scipy.stats` has it, and takes 0.4 s to import.)"""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Array = (counts.cumsum() - (counts - 1) / 2)[places]
+    return ranks
 
 
 def _scores(ranks: Array) -> Array:

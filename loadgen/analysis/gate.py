@@ -32,7 +32,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 __all__ = [
     "LEAST_HISTORY",
@@ -389,7 +389,7 @@ def _judged(
     return Judgement(worst, tuple(effects), delta, tolerate, alpha)
 
 
-_Z_POWER: Final = float(stats.norm.ppf(_POWER))
+_Z_POWER: Final = float(special.ndtri(_POWER))
 
 
 def _untested(name: str, n: int, k: int) -> Effect:

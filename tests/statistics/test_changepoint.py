@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
+from loadgen.analysis import changepoint
 from loadgen.analysis.changepoint import scan
 from tests.statistics.trials import series
 
@@ -150,3 +151,8 @@ def history_of(name: str) -> Array:
         rows = sorted((int(row["push_timestamp"]), float(row["value"])) for row in csv.DictReader(file))
     values: Array = np.log(np.array([value for _, value in rows]))
     return values
+
+
+def test_ranks_are_those_of_scipy() -> None:
+    values = np.array([3.0, 1.0, 3.0, 2.0, 3.0, 1.0])
+    assert changepoint._ranks(values).tolist() == stats.rankdata(values).tolist()

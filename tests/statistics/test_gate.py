@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from loadgen.analysis.gate import Outcome, detectable, judge, judge_pairs
+from loadgen.analysis.gate import Outcome, detectable, judge, judge_pairs, judge_reference
 from tests.statistics.trials import gates, named, paired_gates, runs
 
 DATA = Path(__file__).parents[1] / "data" / "perf"
@@ -240,3 +240,32 @@ def test_all_that_is_wrong_with_what_is_given_is_told_at_once() -> None:
         judge({}, {})
     with pytest.raises(ValueError, match="not as many runs before as after: a"):
         judge_pairs({"a": [1.0, 2.0]}, {"a": [1.0]})
+
+
+# -- against a release that was pinned ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reference", [1, 2, 3, 5])
+def test_few_runs_of_a_reference_are_judged_at_the_level_that_was_asked_for(reference: int) -> None:
+    chance = np.random.default_rng(reference)
+    p = []
+    for _ in range(1500):
+        values = chance.normal(0, 0.02, 20 + 3 + reference)
+        new, old = {"GET /": values[20:23]}, {"GET /": values[:20]}
+        p.append(judge_reference({"GET /": values[23:]}, new, old).names[0].p)
+    for level in (0.5, 0.05, 0.01):
+        assert stats.binomtest(sum(one < level for one in p), 1500, level).pvalue > 0.001
+
+
+def test_one_run_of_a_reference_is_enough_to_see_what_crept_in() -> None:
+    found = judge_reference({"GET /": [np.log(100)]}, beside(0.12, 0.11, 0.12), {"GET /": HISTORY + 0.08})
+    assert (found.outcome, found.names[0].history, found.names[0].new) == ("FAIL", 1, 3)
+    assert found.effects["GET /"] == pytest.approx(0.117, abs=0.01)
+
+
+def test_reference_passes_nothing_where_noise_is_not_known() -> None:
+    found = judge_reference({"GET /": HISTORY}, beside(0, 0, 0), {"GET /": HISTORY[:5]})
+    assert (found.outcome, found.names[0].reason) == (
+        "INCONCLUSIVE",
+        "the history has less than 10 runs to know noise from",
+    )

@@ -1,0 +1,362 @@
+"""What the gate makes of runs: the verdict, and above all what it must not be taken in by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from loadgen.errors import ExitCode
+from loadgen.history.decision import Begin, Settings, Verdict
+from loadgen.history.gating import decide, decide_pairs
+from loadgen.history.record import Accepted, Reference
+from tests.support.accepted import accepted, history
+
+SHOP = {"checkout": 300.0, "checkout > login": 100.0, "checkout > login > POST /login": 90.0}
+LOGIN = "checkout > login > POST /login"
+OLD = history(20, SHOP, sd=0.01)
+
+
+def new(runs: int = 3, p95: Mapping[str, float] = SHOP, *, seed: int = 7, **more: object) -> list[Accepted]:
+    return history(runs, p95, sd=0.01, seed=seed, first=100, **more)  # type: ignore[arg-type]
+
+
+def slower(by: float, name: str = LOGIN) -> dict[str, float]:
+    return SHOP | {name: SHOP[name] * (1 + by)}
+
+
+# -- the four words ---------------------------------------------------------------------------------
+
+
+def test_runs_of_the_same_code_pass_and_what_would_have_been_found_is_said() -> None:
+    found = decide(OLD, new())
+    assert (found.verdict, found.reasons, found.more_runs) == (Verdict.PASS, (), 0)
+    assert 0.02 < found.detectable < 0.06
+
+
+def test_a_request_that_is_slower_fails_and_is_named_alone() -> None:
+    found = decide(OLD, new(p95=slower(0.1)))
+    assert (found.verdict, found.verdict.exit_code) == (Verdict.FAIL, ExitCode.FAILED)
+    assert [reason.startswith(f"p95 of {LOGIN} is ") for reason in found.reasons] == [True]
+    assert found.failed_names == {LOGIN}
+
+
+def test_one_slow_run_is_suspect_and_two_more_decide() -> None:
+    runs = new(p95=slower(0.1))
+    found = decide(OLD, runs[:1])
+    assert (found.verdict, found.is_suspect, found.more_runs) == (Verdict.INCONCLUSIVE, True, 2)
+    assert any(f"suspect: p95 of {LOGIN}" in reason for reason in found.reasons)
+    assert decide(OLD, runs[:2]).more_runs == 1
+    assert decide(OLD, runs).verdict is Verdict.FAIL
+
+
+def test_one_outlier_among_three_runs_is_no_regression() -> None:
+    runs = [*new(2), *history(1, {name: value * 1.2 for name, value in SHOP.items()}, sd=0.01, first=102)]
+    assert decide(OLD, runs).verdict is Verdict.PASS
+
+
+def test_more_runs_are_asked_for_where_they_would_see_what_one_does_not() -> None:
+    old = history(20, SHOP, sd=0.03, seed=3)
+    found = decide(old, [accepted(SHOP, run_id="20261201-000000-shop-1")])
+    assert (found.verdict, found.is_suspect, found.more_runs) == (Verdict.INCONCLUSIVE, False, 2)
+    assert any("would have been found, and 10 % is tolerated" in reason for reason in found.reasons)
+
+
+def test_noise_in_which_no_number_of_runs_would_see_it_is_inconclusive() -> None:
+    found = decide(history(20, SHOP, sd=0.1), history(3, SHOP, sd=0.1, seed=5, first=100))
+    assert (found.verdict, found.more_runs) == (Verdict.INCONCLUSIVE, 0)
+
+
+def test_fail_outranks_inconclusive() -> None:
+    runs = new(p95=slower(0.1) | {"checkout > pay": 20.0})
+    found = decide(OLD, runs)
+    assert found.verdict is Verdict.FAIL
+    assert any("checkout > pay: the history has no such name" in reason for reason in found.reasons)
+
+
+# -- not fit ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"result": "invalid", "validity": "invalid", "reasons": ("generator lag",)}, "generator lag"),
+        ({"result": "incomplete"}, "data are missing"),
+        ({"result": "interrupted"}, "it was interrupted"),
+        ({"achieved_rate": 150.0}, "150.0 iterations/s of 200.0 were started"),
+        ({"faults": ("the warm-up was left in",)}, "the warm-up was left in"),
+    ],
+)
+def test_run_that_was_not_fit_is_invalid_however_slow(wrong: dict[str, object], why: str) -> None:
+    runs = new(p95=slower(0.5))
+    found = decide(OLD, [*runs[:2], replace(runs[2], **wrong)])  # type: ignore[arg-type]
+    assert (found.verdict, found.verdict.exit_code) == (Verdict.INVALID, ExitCode.INVALID)
+    assert len(found.reasons) == 1
+    assert found.reasons[0].startswith(runs[2].run_id)
+    assert why in found.reasons[0]
+
+
+def test_rate_that_the_target_did_not_take_is_judged() -> None:
+    runs = [replace(run, achieved_rate=150.0, limited_by="target") for run in new()]
+    assert decide(OLD, runs).verdict is Verdict.PASS
+
+
+def test_accepted_run_that_is_not_fit_is_not_compared_with() -> None:
+    wrong = [replace(run, result="incomplete") for run in history(5, slower(0.3), first=30, sd=0.01)]
+    found = decide([*OLD, *wrong], new())
+    assert found.verdict is Verdict.PASS
+    assert wrong[0].run_id not in found.families[0].run_ids
+    assert any("since not fit" in note for note in found.notes)
+
+
+def test_run_that_is_in_the_history_already_is_not_compared_with_itself() -> None:
+    runs = new(p95=slower(0.1))
+    assert decide([*OLD, *runs], runs).verdict is Verdict.FAIL
+
+
+# -- histories --------------------------------------------------------------------------------------
+
+
+def test_history_without_any_deviation_does_not_fail_a_trifle() -> None:
+    old = history(20, SHOP, sd=0)
+    assert decide(old, new()).verdict is Verdict.PASS
+    assert decide(old, new(p95=slower(0.1))).verdict is Verdict.FAIL
+
+
+def test_history_of_two_runs_passes_nothing_and_fails_what_is_clear() -> None:
+    assert decide(OLD[:2], new()).verdict is Verdict.INCONCLUSIVE
+    assert decide(history(2, SHOP, sd=0.002), new(p95=slower(1.0))).verdict is Verdict.FAIL
+
+
+def test_empty_history_is_said() -> None:
+    found = decide([], new())
+    assert (found.verdict, found.reasons) == (Verdict.INCONCLUSIVE, ("there are no accepted runs to compare with",))
+
+
+def test_missing_name_and_new_name_are_inconclusive() -> None:
+    less = {name: value for name, value in SHOP.items() if name != LOGIN}
+    found = decide(OLD, new(p95=less | {"checkout > log in": 90.0}))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert f"{LOGIN}: the new runs have no such name" in found.reasons
+    assert "checkout > log in: the history has no such name" in found.reasons
+
+
+def test_percentile_of_which_only_a_bound_is_known_is_not_called_missing() -> None:
+    found = decide(OLD, new(p95=SHOP | {LOGIN: float("inf")}))
+    assert (found.verdict, len(found.reasons)) == (Verdict.INCONCLUSIVE, 1)
+    assert f"{LOGIN}: p95 falls among what was cut off or missed" in found.reasons[0]
+
+
+def test_name_with_few_samples_is_left_out_and_named() -> None:
+    rare = [replace(f, name="checkout > help", count=12) for f in OLD[0].figures if f.name == LOGIN]
+    old = [replace(run, figures=(*run.figures, *rare)) for run in OLD]
+    found = decide(old, new())
+    assert found.verdict is Verdict.PASS
+    assert "not judged at p95: checkout > help (12 samples a run, and p95 needs 200)" in found.notes
+
+
+def test_history_ends_at_its_last_change() -> None:
+    """A machine that was replaced made all faster; what is as slow as before is a regression from now."""
+    faster = {name: value * 0.8 for name, value in SHOP.items()}
+    old = [*OLD, *history(15, faster, sd=0.01, seed=2, first=20)]
+    found = decide(old, new(p95=faster))
+    assert found.verdict is Verdict.PASS
+    assert found.families[0].run_ids == tuple(run.run_id for run in old[20:])
+    assert any(note.startswith(f"compared with runs since {old[20].run_id}") for note in found.notes)
+
+
+def test_improvement_that_reverts_fails() -> None:
+    faster = {name: value * 0.85 for name, value in SHOP.items()}
+    old = [*OLD, *history(12, faster, sd=0.01, seed=2, first=20)]
+    assert decide(old, new()).verdict is Verdict.FAIL
+
+
+def test_release_that_was_accepted_though_slower_is_the_level_from_then_on() -> None:
+    release = history(1, slower(0.1), sd=0.01, seed=4, first=20)
+    begins = [Begin(release[0].run_id, "2026-11-02T00:00:00Z", frozenset({LOGIN}))]
+    runs = new(p95=slower(0.1))
+    assert decide([*OLD, *release], runs).verdict is Verdict.FAIL
+    found = decide([*OLD, *release], runs, begins=begins)
+    assert found.verdict is Verdict.INCONCLUSIVE  # one run is no history yet
+    assert [reason.partition(":")[0] for reason in found.reasons] == [LOGIN]
+    later = [*OLD, *release, *history(11, slower(0.1), sd=0.01, seed=6, first=21)]
+    assert decide(later, runs, begins=begins).verdict is Verdict.PASS
+
+
+# -- references -------------------------------------------------------------------------------------
+
+
+def pinned(runs: list[Accepted], at: str = "2026-11-02T00:00:00Z") -> tuple[Reference, list[Accepted]]:
+    return Reference("v1", tuple(run.run_id for run in runs), at), runs
+
+
+def creeping(releases: int, each: int = 20) -> list[Accepted]:
+    """Each release 2 % slower than the one before."""
+    levels = np.repeat(1.02 ** np.arange(1, releases + 1), each)
+    p95 = {name: list(value * levels) for name, value in SHOP.items()}
+    return history(len(levels), p95, sd=0.01, seed=3, first=20)
+
+
+def test_each_creep_of_2_percent_passes_and_the_pinned_release_catches_them() -> None:
+    fifth = {name: value * 1.02**5 for name, value in SHOP.items()}
+    old = [*OLD, *creeping(4)]
+    assert decide(old, new(p95=fifth)).verdict is Verdict.PASS
+    first = {name: value * 1.02 for name, value in SHOP.items()}
+    assert decide(OLD, new(p95=first), [pinned(OLD[:5])]).verdict is Verdict.PASS
+    found = decide(old, new(p95=fifth), [pinned(OLD[:5])])
+    assert found.verdict is Verdict.FAIL
+    assert all("slower than v1 (5 runs)" in reason for reason in found.reasons)
+
+
+def test_reference_that_cannot_tell_warns_and_is_inconclusive_where_it_was_asked_for() -> None:
+    less = [replace(run, figures=tuple(f for f in run.figures if f.name != LOGIN)) for run in OLD[:1]]
+    old = history(20, SHOP, sd=0.03)
+    found = decide(old, new(), [pinned(less)])
+    assert found.verdict is Verdict.PASS
+    assert any("is tolerated (against v1)" in warning for warning in found.warnings)
+    assert decide(old, new(), [pinned(less)], wanted="v1").verdict is Verdict.INCONCLUSIVE
+
+
+def test_reference_from_before_a_level_was_accepted_no_longer_holds_for_it() -> None:
+    begins = [Begin(OLD[-1].run_id, "2026-11-03T00:00:00Z", frozenset({LOGIN}))]
+    old = [*OLD, *history(12, slower(0.1), sd=0.01, seed=6, first=21)]
+    found = decide(old, new(p95=slower(0.1)), [pinned(OLD[:5])], begins=begins)
+    assert found.verdict is Verdict.PASS
+    assert LOGIN not in found.families[1].judgement.effects
+
+
+def test_pinning_makes_no_gate_cry_wolf() -> None:
+    alarms = 0
+    for seed in range(150):
+        runs = history(28, SHOP, sd=0.02, seed=seed)
+        found = decide(runs[5:25], runs[25:], [pinned(runs[:5])], Settings(delta=0.0))
+        alarms += found.verdict is Verdict.FAIL
+    assert stats.binomtest(alarms, 150, 0.05, alternative="greater").pvalue > 0.01
+
+
+# -- what a mean or a p95 would hide ----------------------------------------------------------------
+
+
+def test_tail_alone_warns_and_fails_where_it_is_what_decides() -> None:
+    runs = new(others={"p99": {LOGIN: SHOP[LOGIN] * 1.5 * 1.3}})
+    found = decide(OLD, runs)
+    assert found.verdict is Verdict.PASS
+    assert any(warning.startswith(f"p99 of {LOGIN} is ") for warning in found.warnings)
+    assert decide(OLD, runs, settings=Settings(percentile="p99")).verdict is Verdict.FAIL
+
+
+def test_more_errors_fail_though_the_rest_is_faster() -> None:
+    faster = {name: value * 0.6 for name, value in SHOP.items()}
+    found = decide(OLD, new(p95=faster, failed={LOGIN: 120}))
+    assert found.verdict is Verdict.FAIL
+    assert found.reasons[0].startswith(f"{LOGIN} has 1 % errors, and had 0 %")
+
+
+def test_a_point_more_of_errors_needs_no_second_run_and_less_is_suspect() -> None:
+    assert decide(OLD, new(1, failed={LOGIN: 600})).verdict is Verdict.FAIL
+    found = decide(OLD, new(1, failed={LOGIN: 60}))
+    assert (found.verdict, found.is_suspect) == (Verdict.INCONCLUSIVE, True)
+
+
+def test_trifle_of_errors_passes() -> None:
+    assert decide(OLD, new(failed={LOGIN: 6}, failed_error=0.0001)).verdict is Verdict.PASS
+
+
+def test_target_that_always_has_errors_passes_with_as_many() -> None:
+    chance = np.random.default_rng(1)
+    old = [accepted(SHOP, run_id=f"2026110{n:02}", failed={LOGIN: int(chance.poisson(300))}) for n in range(20)]
+    runs = [accepted(SHOP, run_id=f"2026120{n}", failed={LOGIN: int(chance.poisson(300))}) for n in range(3)]
+    assert decide(old, runs).verdict is Verdict.PASS
+
+
+# -- one agent, one region --------------------------------------------------------------------------
+
+
+def of_agents(slow: Mapping[str, float], runs: int = 3, seed: int = 9) -> list[Accepted]:
+    """Two regions of three agents; the pooled figure follows the slowest."""
+    made = []
+    for run in history(runs, SHOP, sd=0.01, seed=seed, first=100):
+        level = {name: run.figure(name, "p95").value_ms for name in SHOP}  # type: ignore[union-attr]
+        factors = {(region, f"{region}-{n}"): slow.get(f"{region}-{n}", 1.0) for region in ("eu", "us") for n in "abc"}
+        worst = {region: max(f for (r, _), f in factors.items() if r == region) for region in ("eu", "us")}
+        pooled = {name: value * max(worst.values()) for name, value in level.items()}
+        made.append(
+            accepted(
+                pooled,
+                run_id=run.run_id,
+                started_at=run.started_at,
+                regions={region: {n: v * worst[region] for n, v in level.items()} for region in worst},
+                agents={place: {n: v * f for n, v in level.items()} for place, f in factors.items()},
+            )
+        )
+    return made
+
+
+def test_one_slow_agent_is_named_and_is_no_regression_of_the_code() -> None:
+    found = decide(of_agents({}, 20, seed=1), of_agents({"eu-b": 1.3}))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert any(warning.startswith("one agent differs: eu-b in eu is 30 % slower") for warning in found.warnings)
+    assert all("slower only at one agent" in reason for reason in found.reasons)
+
+
+def test_regression_fails_though_one_agent_is_slow_too() -> None:
+    slow = dict.fromkeys(("eu-a", "eu-c", "us-a", "us-b", "us-c"), 1.15)
+    found = decide(of_agents({}, 20, seed=1), of_agents(slow | {"eu-b": 1.5}))
+    assert found.verdict is Verdict.FAIL
+    assert any("one agent differs: eu-b" in warning for warning in found.warnings)
+
+
+def test_one_slow_region_is_named_and_fails() -> None:
+    found = decide(of_agents({}, 20, seed=1), of_agents(dict.fromkeys(("us-a", "us-b", "us-c"), 1.3)))
+    assert found.verdict is Verdict.FAIL
+    assert any(warning.startswith("one region differs: us is ") for warning in found.warnings)
+
+
+# -- side by side -----------------------------------------------------------------------------------
+
+
+def test_pairs_find_what_is_slower_while_everything_drifts() -> None:
+    drift = np.exp(np.linspace(0, 0.3, 8))
+    before = history(8, {name: list(value * drift) for name, value in SHOP.items()}, sd=0.01)
+    same = history(8, {name: list(value * drift) for name, value in SHOP.items()}, sd=0.01, seed=2, first=50)
+    slow = history(8, {name: list(value * drift) for name, value in slower(0.1).items()}, sd=0.01, seed=2, first=50)
+    assert decide_pairs(before, same).verdict is Verdict.PASS
+    found = decide_pairs(before, slow)
+    assert (found.verdict, found.failed_names) == (Verdict.FAIL, {LOGIN})
+    assert "slower than A" in found.reasons[0]
+
+
+def test_pairs_of_which_one_is_not_fit_are_invalid() -> None:
+    runs = new()
+    assert decide_pairs([replace(OLD[0], result="invalid"), *OLD[1:3]], runs).verdict is Verdict.INVALID
+
+
+def test_pairs_that_are_torn_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 runs of A and 2 of B"):
+        decide_pairs(OLD[:3], new(2))
+
+
+# -- as a whole -------------------------------------------------------------------------------------
+
+
+def test_same_runs_get_the_same_decision() -> None:
+    assert decide(OLD, new(p95=slower(0.05))) == decide(OLD, new(p95=slower(0.05)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deviation", [0.01, 0.02])
+def test_whole_gate_with_confirmation_is_wrong_in_at_most_5_of_100(deviation: float) -> None:
+    """One run first; where it is suspect two more. 20 names, a pinned release, errors, all percentiles."""
+    names = {f"checkout > step {n}": 100.0 for n in range(20)}
+    alarms = 0
+    for seed in range(300):
+        runs = history(28, names, sd=deviation, seed=seed)
+        reference = [pinned(runs[:5])]
+        found = decide(runs[5:25], runs[25:26], reference)
+        if found.more_runs:
+            found = decide(runs[5:25], runs[25:], reference)
+        alarms += found.verdict is Verdict.FAIL
+    assert stats.binomtest(alarms, 300, 0.05, alternative="greater").pvalue > 0.01
