@@ -248,8 +248,7 @@ def _slower(one: Effect, family: Family, settings: Settings, p: str) -> str:
         family.against, f"than {family.against} ({one.history} runs)"
     )
     return (
-        f"{settings.percentile} of {one.name} is {percent(one.change)} slower {against}"
-        f" (95 %: {_interval(one)}; {p})"
+        f"{settings.percentile} of {one.name} is {percent(one.change)} slower {against} (95 %: {_interval(one)}; {p})"
     )
 
 
