@@ -62,7 +62,7 @@ def odd_regions(history: Sequence[Accepted], new: Sequence[Accepted], percentile
     before, after = _by_region(history, percentile), _by_region(new, percentile)
     names: dict[str, dict[str, float]] = {}
     for (name, region), values in after.items():
-        if old := before.get((name, region)):
+        if region != ALL and (old := before.get((name, region))):
             names.setdefault(name, {})[region] = median(values) - median(old)
     for name, gaps in names.items():
         if len(gaps) < 2:
@@ -78,13 +78,14 @@ def rest_is_slower(
 ) -> bool:
     """Without the agents that are odd at this name: are the new runs slower than the history by more than `delta`?
 
-    Each region is held against itself. Where the history has no regions, it is not known: yes.
+    Each region is held against itself; an only one against the whole. Where the history has not got it: yes.
     """
     out = {(one.run_id, one.region, one.agent) for one in odd if one.name == name}
     before = _by_region(history, percentile, name)
     gaps = []
     for run in new:
-        for region in {one.region for one in run.figures if one.name == name and one.region != ALL}:
+        regions = {one.region for one in run.figures if one.name == name and one.region != ALL}
+        for region in regions:
             rest = [
                 log(one.value_ms)
                 for one in run.figures
@@ -93,17 +94,19 @@ def rest_is_slower(
                 and (run.run_id, region, one.agent) not in out
                 and 0 < one.value_ms < inf
             ]
-            if not rest or not (old := before.get((name, region))):
+            old = before.get((name, region if len(regions) > 1 else ALL))
+            if not rest or not old:
                 return True
             gaps.append(median(rest) - median(old))
     return not gaps or fmean(gaps) > log(1 + delta)
 
 
 def _by_region(runs: Sequence[Accepted], percentile: str, name: str = "") -> dict[tuple[str, str], list[float]]:
+    """Logarithms by name and region, `ALL` being one of them."""
     found: dict[tuple[str, str], list[float]] = {}
     for run in runs:
         for one in run.figures:
             is_wanted = one.percentile == percentile and name in ("", one.name)
-            if is_wanted and one.region != ALL and one.agent == ALL and 0 < one.value_ms < inf:
+            if is_wanted and one.agent == ALL and 0 < one.value_ms < inf:
                 found.setdefault((one.name, one.region), []).append(log(one.value_ms))
     return found
