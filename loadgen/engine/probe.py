@@ -11,6 +11,7 @@ Each figure has one source, and is 0 where that is missing ("not known"):
     descriptors               | size of /proc/self/fd (6.2), else counted         | num_fds
     local ports               | /proc/net/sockstat; counted where that is near    | 0
     free memory               | least of /proc/meminfo and our cgroup's limits    | virtual_memory
+    network allowances (EC2)  | counters of the ENA devices (allowances.py)       | none
 
 Cost of a look on the loop: 0.1 ms (measured, Linux 6.18). Two things are dear, so a
 thread does them, and seldom. Counting the sockets of each remote address in
@@ -35,6 +36,7 @@ from typing import Final
 
 import psutil
 
+from loadgen.engine.allowances import Allowances
 from loadgen.units import NS_PER_US
 
 __all__ = ["Look", "Probe", "addresses_of", "busiest_pair", "cpu_limit", "memory_limits", "own_addresses"]
@@ -64,6 +66,8 @@ class Look:
     """In use from one address towards the busiest remote one, or at most so many: see above."""
     port_limit: int = 0
     memory_free_bytes: int = 0
+    shaped: tuple[tuple[str, int], ...] = ()
+    """Packets that EC2 held back or dropped since the last look, by the allowance that was exceeded."""
 
 
 class Probe:
@@ -80,6 +84,7 @@ class Probe:
         self._port_limit = _port_range(self._proc)
         self._memory = memory_limits(root)
         self._cpu_stat = _cpu_stat(root)
+        self._allowances = Allowances(root)
         self._fds_counted = 0
         self._ports_counted = 0
         self._sockets = 0
@@ -101,6 +106,7 @@ class Probe:
             ports=self._ports(),
             port_limit=self._port_limit,
             memory_free_bytes=self._free_bytes(),
+            shaped=tuple(self._allowances.exceeded().items()),
         )
 
     def count(self) -> None:

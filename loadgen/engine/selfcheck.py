@@ -9,7 +9,8 @@ Only the generator's own faults count (DESIGN 6.4). An interval is unfit when
 - the host of the machine took more than 5 % of its CPU time (steal);
 - requests failed for want of a descriptor or a local port, or 95 % of the
   descriptors or 90 % of the ports towards one address are in use;
-- less than 64 MiB of memory are free.
+- less than 64 MiB of memory are free;
+- EC2 held back or dropped packets, since the instance wanted more than it may.
 
 The lag is the generator lag or the event loop's, whichever is larger: the first
 is exact but has few values at low rates, and says nothing of how late replies are
@@ -149,6 +150,10 @@ def unfit_reasons(seen: Seen) -> tuple[str, ...]:
         reasons.append(f"{used} local ports are in use towards one address")
     if 0 < look.memory_free_bytes < MEMORY_LEAST_BYTES:
         reasons.append(f"only {look.memory_free_bytes / 2**20:.0f} MiB of memory are free")
+    if look.shaped:
+        packets = format_count(sum(count for _, count in look.shaped))
+        names = ", ".join(name for name, _ in look.shaped)
+        reasons.append(f"the instance's network held back {packets} packets ({names})")
     return tuple(reasons)
 
 

@@ -16,7 +16,9 @@ from loadgen.units import NS_PER_S
 
 __all__ = ["Cause", "Fitness", "Holder", "cause_of", "spans_text"]
 
-Cause = Literal["lag", "busy", "starved", "throttled", "gc", "steal", "sockets", "fds", "ports", "memory", "other"]
+Cause = Literal[
+    "lag", "busy", "starved", "throttled", "gc", "steal", "sockets", "fds", "ports", "memory", "network", "other"
+]
 """What kind of reason it is. `busy`, `starved` and `throttled` explain a lag and never stand alone."""
 
 _CAUSES: Final[dict[Cause, re.Pattern[str]]] = {
@@ -30,6 +32,7 @@ _CAUSES: Final[dict[Cause, re.Pattern[str]]] = {
     "fds": re.compile("file descriptors are open$"),
     "ports": re.compile("local ports are in use"),
     "memory": re.compile("of memory are free$"),
+    "network": re.compile("^the instance's network held back"),
 }
 """By the words of `loadgen.engine.selfcheck.unfit_reasons`; a test holds them together."""
 _HOLDER: Final = re.compile(r"^(?P<where>\S+:\d+ \(.*\)) (?P<what>(?:blocked|held) the event loop for .+)$")

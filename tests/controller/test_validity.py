@@ -138,6 +138,11 @@ def test_a_line_that_blocked_the_loop_is_named_instead_of_agents() -> None:
         ("only 30 MiB of memory are free", {"users": 9000, "memory_free_bytes": 30 << 20}, "9,000 users took"),
         ("garbage collection paused it for 80.0 ms, 40.0 ms at once", {"gc_max_us": 40_000}, "for up to 40.0 ms"),
         ("the machine's host took 8.00 % of its CPU time (steal)", {}, "does not share its cores: the machine's host"),
+        (
+            "the instance's network held back 34 packets (pps_allowance_exceeded)",
+            {},
+            "take a larger instance type than that of eu-1",
+        ),
     ],
 )
 def test_what_the_machine_lacks_is_what_to_mend(reason: str, health: dict[str, int], advice: str) -> None:

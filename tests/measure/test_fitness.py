@@ -33,10 +33,12 @@ def test_every_reason_that_the_self_check_gives_has_its_cause() -> None:
         ports=99,
         port_limit=100,
         memory_free_bytes=1,
+        shaped=(("pps_allowance_exceeded", 1),),
     )
     seen = Seen(lag_p99_ns=NS_PER_S, gc_total_ns=NS_PER_S, gc_max_ns=NS_PER_S, own_faults=1, look=look)
     causes = [cause_of(reason) for reason in unfit_reasons(seen)]
-    assert causes == ["lag", "busy", "starved", "throttled", "gc", "steal", "sockets", "fds", "ports", "memory"]
+    machine = ["sockets", "fds", "ports", "memory", "network"]
+    assert causes == ["lag", "busy", "starved", "throttled", "gc", "steal", *machine]
     assert cause_of("what nobody has heard of") == "other"
 
 

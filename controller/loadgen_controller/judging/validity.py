@@ -161,6 +161,11 @@ def _of_machine(agent: _Agent) -> str:
             f"give {agent.id} more memory, or add agents on other machines: {format_count(fitness.users_max)} users"
             f" took {took:,.0f} MiB, {left:,.0f} MiB were left"
         )
+    if _often(fitness, "network"):
+        return (
+            f"take a larger instance type than that of {agent.id}, or spread {agent.region} over more instances:"
+            f" {fitness.examples['network']}"
+        )
     return ""
 
 
