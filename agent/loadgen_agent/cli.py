@@ -15,7 +15,7 @@ import uvloop
 
 from loadgen.errors import LoadgenError
 from loadgen.signing import PUBLIC_NAME, Verifier
-from loadgen.wire.keys import check_agent_id, load_agent
+from loadgen.wire.keys import AgentKeys, check_agent_id, load_agent
 from loadgen_agent.host import cores, cpu_count, host_name, leave_no_core, raise_file_limit
 from loadgen_agent.lifecycle import Exit
 from loadgen_agent.spool import default_root
@@ -35,6 +35,9 @@ examples:
   loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --id us-1
   loadgen-agent --controller 10.0.0.7:5557 --region us-east-1 --keys ./keys --workers 4 --pin
 
+On EC2, with what deploy/terraform makes, an agent finds all of it by itself:
+  loadgen-agent --aws --fleet shop --bucket loadgen-shop-111122223333
+
 An agent only connects outward. It needs the folder that `loadgen keys agent` made for it, and
 nothing else. The key NAME speaks for the agents NAME and NAME.more.
 
@@ -50,15 +53,15 @@ exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = _parser().parse_args(argv)
+    args = _checked(_parser(), argv)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO,
-        format=f"%(asctime)s agent {args.region}: %(message)s",
+        format=f"%(asctime)s agent {args.region or 'on EC2'}: %(message)s",
         datefmt="%H:%M:%S",
     )
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            ending = runner.run(_serve(args))
+            ending = runner.run(_serve_on_aws(args) if args.aws else _serve(args))
     except LoadgenError as error:
         sys.stderr.write(f"loadgen-agent: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
         sys.exit(error.exit_code)
@@ -66,9 +69,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(ending.code)
 
 
+async def _serve_on_aws(args: argparse.Namespace) -> Exit:
+    """
+    Raises:
+        LoadgenError: this is no instance of a fleet, or AWS refuses.
+    """
+    from loadgen_agent.cloud import Sentry, Wanted, arrive  # boto3 takes its time and memory
+
+    wanted = Wanted(args.bucket, args.keys, args.fleet, args.controller, args.region or "", args.parameters_region)
+    arrived = await asyncio.to_thread(arrive, wanted)
+    sentry = Sentry(arrived, leaves_early=args.leave_early)
+    await sentry.until_wanted()
+    args.controller, args.region = arrived.controller, arrived.region
+    supervisor = _supervisor(args, arrived.keys, args.id or arrived.instance.id)
+    watching = asyncio.create_task(sentry.watch(supervisor))
+    watching.add_done_callback(_tell_of_a_bug)
+    try:
+        return await supervisor.run()
+    finally:
+        watching.cancel()
+        await asyncio.to_thread(sentry.let_go)
+
+
 async def _serve(args: argparse.Namespace) -> Exit:
     keys = load_agent(args.keys, args.id)
-    agent = check_agent_id(args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}")
+    return await _supervisor(args, keys, args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}").run()
+
+
+def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str) -> Supervisor:
+    """Ready to run, and to be told by signals to leave."""
+    agent = check_agent_id(name)
     raise_file_limit()
     leave_no_core()
     hand_over_s = args.give_up if args.give_up is not None else 60.0 if args.with_parent else 1800.0
@@ -86,7 +116,30 @@ async def _serve(args: argparse.Namespace) -> Exit:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.terminate, number.name)
     log.info("agent %s for %s, %d worker%s", agent, args.controller, workers, "s" if workers > 1 else "")
-    return await supervisor.run()
+    return supervisor
+
+
+def _tell_of_a_bug(watching: asyncio.Task[None]) -> None:
+    """The agent goes on without it."""
+    if not watching.cancelled() and (error := watching.exception()) is not None:
+        log.error("nobody watches the instance and the kill flag any more", exc_info=error)
+
+
+def _checked(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    args = parser.parse_args(argv)
+    of_aws = [("--fleet", args.fleet), ("--bucket", args.bucket), ("--parameters-region", args.parameters_region)]
+    if args.aws:
+        if not args.bucket:
+            parser.error("--aws needs --bucket, where the key of this instance is put")
+        args.keys = args.keys or default_root().parent / "keys"
+        return args
+    given = [option for option, value in (*of_aws, ("--leave-early", args.leave_early)) if value]
+    if given:
+        parser.error(f"{', '.join(given)}: only with --aws")
+    always = (("--controller", args.controller), ("--region", args.region), ("--keys", args.keys))
+    if missing := [option for option, value in always if not value]:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,10 +149,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--controller", required=True, metavar="HOST:PORT", help="where `loadgen run --listen` listens")
-    parser.add_argument("--region", required=True, type=_region, help="label of the region that this agent stands for")
+    parser.add_argument("--controller", default="", metavar="HOST:PORT", help="where `loadgen run --listen` listens")
     parser.add_argument(
-        "--keys", required=True, type=Path, metavar="DIR", help="its folder, made by `loadgen keys agent`"
+        "--region",
+        type=_region,
+        help="label of the region that this agent stands for (with --aws: its own)",
+    )
+    parser.add_argument(
+        "--keys",
+        type=Path,
+        metavar="DIR",
+        help="its folder, made by `loadgen keys agent` (with --aws: where it keeps its)",
     )
     parser.add_argument("--id", help="the agent's name, kept over restarts; default: its key's, with host and process")
     parser.add_argument(
@@ -127,6 +187,24 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="take only bundles that are signed with this key's other half (default: signing.pub of --keys, if there)",
+    )
+    aws = parser.add_argument_group("on EC2", "what deploy/terraform makes; needs the extra aws")
+    aws.add_argument(
+        "--aws",
+        action="store_true",
+        help="find region, name and controller by itself, and leave before the instance goes",
+    )
+    aws.add_argument(
+        "--fleet", default="", metavar="NAME", help="its fleet (default: the instance's tag loadgen:fleet)"
+    )
+    aws.add_argument("--bucket", default="", metavar="NAME", help="the fleet's bucket, where the agent enrols")
+    aws.add_argument(
+        "--parameters-region", default="", metavar="REGION", help="of the fleet's parameters (default: the instance's)"
+    )
+    aws.add_argument(
+        "--leave-early",
+        action="store_true",
+        help="leave also where AWS only recommends it (rebalance), not when it must",
     )
     parser.add_argument("--with-parent", action="store_true", help="leave when the process that started it is gone")
     parser.add_argument("--verbose", action="store_true", help="say more on standard error")

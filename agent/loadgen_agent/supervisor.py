@@ -194,6 +194,10 @@ class Supervisor:
         again = self._agent.is_leaving
         self._event(Terminated(reason, now=again))
 
+    def cut_off(self, reason: str) -> None:
+        """Stop the load at once, hand over what there is, leave."""
+        self._event(Terminated(reason, now=self._agent.phase.has_load))
+
     async def run(self) -> Exit:
         """Until the controller lets it go, or there is no sense in staying.
 

@@ -21,6 +21,7 @@ __all__ = [
     "GROUP",
     "KILL",
     "LAUNCH_TEMPLATE",
+    "LEAVE_HOOK",
     "LOCKS",
     "PARAMETERS",
     "PORT_API",
@@ -123,6 +124,8 @@ PORT_PAGE: Final = 5559
 # -- groups ---------------------------------------------------------------------------------------
 GROUP: Final = "loadgen-{fleet}-{region}-agents"
 LAUNCH_TEMPLATE: Final = "loadgen-{fleet}-{region}-agent"
+LEAVE_HOOK: Final = "loadgen-leave"
+"""Lifecycle hook of a group: who is to be ended has 120 s to hand over."""
 EXPIRY_ACTION: Final = "loadgen-expiry"
 """Scheduled action of a group: to 0 when the time is over, whoever is still there to see to it."""
 

@@ -518,6 +518,28 @@ async def test_a_kill_waits_for_no_worker(bundle: Bundle, monkeypatch: pytest.Mo
         await until(s.controller.is_complete)
 
 
+async def test_kill_flag_ends_the_load_at_once_and_what_was_measured_is_handed_over(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("steady")
+        await until(lambda: len(s.controller.taken) >= 3)
+        s.agent.cut_off("the kill flag of the fleet says yes")
+        assert s.agent.phase is Phase.STOPPING
+        ending = await s.ending()
+        assert (ending.code, ending.reason) == (ExitCode.PASSED, "the kill flag of the fleet says yes")
+        assert s.controller.is_complete()
+
+
+async def test_kill_flag_loses_nothing_of_a_load_that_is_over(bundle: Bundle) -> None:
+    async with stage(bundle) as s:
+        await s.controller.start("steady")
+        await until(lambda: len(s.controller.taken) >= 3)
+        s.agent.terminate("SIGTERM")
+        await until(lambda: s.agent.phase is Phase.FINISHED)
+        s.agent.cut_off("the kill flag of the fleet says yes")
+        assert (await s.ending()).code is ExitCode.PASSED
+        assert s.controller.is_complete()
+
+
 async def test_sigterm_with_a_worker_that_does_not_listen_ends_all_the_same(bundle: Bundle) -> None:
     async with stage(bundle) as s:
         await s.controller.start("blocks")

@@ -1,4 +1,4 @@
-"""The metadata service of an instance, as our tests play it: botocore believes it."""
+"""The metadata service of an instance: as our tests play it, which botocore believes, and as our client asks it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.utils import InstanceMetadataFetcher, InstanceMetadataRegionFetcher
 
+from loadgen.aws import imds as ours
+from loadgen.aws.imds import Instance, Notice
+from loadgen.errors import FleetError, UsageError
 from tests.support.imds import ROLE, TOKEN_HEADER, TTL_HEADER, Imds, running_imds
 
 
@@ -54,3 +57,63 @@ def test_notice_names_a_time_to_come() -> None:
     imds.arm_spot(in_s=120)
     named = datetime.strptime(json.loads(imds.meta["spot/instance-action"])["time"], "%Y-%m-%dT%H:%M:%SZ")
     assert named.replace(tzinfo=UTC) > datetime.now(UTC) + timedelta(seconds=60)
+
+
+# -- our client -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "TRIES", 1)
+
+
+def test_instance_knows_who_it_is_and_of_which_fleet_where_it_may_see_its_tags() -> None:
+    with running_imds("i-0abc", "sa-east-1") as imds:
+        assert ours.Imds(imds.url).instance() == Instance("i-0abc", "sa-east-1")
+        imds.meta["tags/instance/loadgen:fleet"] = "shop"
+        assert ours.Imds(imds.url).instance() == Instance("i-0abc", "sa-east-1", "shop")
+
+
+def test_one_token_serves_for_all_questions_and_one_that_is_over_is_renewed() -> None:
+    with running_imds() as imds:
+        asking = ours.Imds(imds.url)
+        assert asking.notices() == () == asking.notices()
+        assert len(imds.tokens) == 1
+        imds.tokens = {"another"}
+        assert asking.get("instance-id") == imds.instance_id
+        assert len(imds.tokens) == 2
+
+
+def test_notices_come_with_their_time_and_the_most_urgent_first() -> None:
+    with running_imds() as imds:
+        asking = ours.Imds(imds.url)
+        imds.meta["events/recommendations/rebalance"] = '{"noticeTime": "2026-11-26T14:00:00Z"}'
+        imds.meta["spot/instance-action"] = '{"action": "terminate", "time": "2026-11-26T14:03:20Z"}'
+        imds.arm_termination()
+        spot, group, rebalance = asking.notices()
+        assert spot == Notice("spot", datetime(2026, 11, 26, 14, 3, 20, tzinfo=UTC))
+        assert spot.reason == "AWS takes the spot instance back at 14:03:20 UTC"
+        assert (group.kind, rebalance.kind) == ("group", "rebalance")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "soon", '{"action": "stop", "time": 7}'])
+def test_notice_that_cannot_be_read_is_a_notice_all_the_same(text: str) -> None:
+    with running_imds() as imds:
+        imds.meta["spot/instance-action"] = text
+        assert ours.Imds(imds.url).notices() == (Notice("spot"),)
+
+
+def test_elsewhere_than_on_ec2_it_says_so(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="this is no EC2 instance: nobody answers"):
+        ours.Imds("http://127.0.0.1:1").instance()
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "file:///etc/passwd")
+    with pytest.raises(UsageError, match="AWS_EC2_METADATA_SERVICE_ENDPOINT is no address"):
+        ours.Imds()
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_service_that_is_switched_off_or_broken_is_no_notice_and_no_silence(quick: None, status: int) -> None:
+    with running_imds() as imds:
+        imds.status = status
+        with pytest.raises(FleetError, match=str(status)):
+            ours.Imds(imds.url).notices()
