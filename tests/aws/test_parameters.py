@@ -33,7 +33,7 @@ def url(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 def test_controller_is_found_by_the_name_of_the_fleet(url: str) -> None:
     assert Parameters(Clients(), REGION, FLEET).controller() == Controller("10.0.0.7:5557", PUBLIC)
-    with pytest.raises(FleetError, match=r"the fleet other has no controller yet.*controller-endpoint and .*public-key"):
+    with pytest.raises(FleetError, match=r"the fleet other has no controller yet.*endpoint and .*public-key"):
         Parameters(Clients(), REGION, "other").controller()
     with pytest.raises(FleetError, match="no controller yet"):  # parameters are those of a region
         Parameters(Clients(), "us-east-1", FLEET).controller()
