@@ -1,0 +1,162 @@
+"""A history as one HTML file that opens anywhere: no network, no script, nothing beside it.
+
+Charts are SVG in the text, in the style of a run's report (`loadgen/report/page/style.css`). The page's security policy
+lets only its own style apply and nothing be fetched. Whatever comes out of the store is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from math import isnan
+from pathlib import Path
+
+from loadgen.history.health import Health
+from loadgen.history.plot import plot, season_plot
+from loadgen.history.record import Accepted, Key
+from loadgen.history.trends import Trend
+from loadgen.report.html import PAGE
+
+__all__ = ["html"]
+
+Row = Sequence[str]
+
+
+def html(key: Key, found: Sequence[Trend], health: Health, *, made_at: str) -> bytes:
+    """The file, UTF-8; the same for the same history.
+
+    Args:
+        key: of the runs.
+        found: what `trends` made of them.
+        health: of the gate.
+        made_at: when, RFC 3339, UTC: it stands on the page.
+
+    Size: some 150 bytes for each name and run.
+    """
+    style = (PAGE / "style.css").read_bytes() + Path(__file__).with_name("page.css").read_bytes()
+    allowed = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{allowed}'; img-src data:; base-uri 'none'; form-action 'none'"
+    body = "\n".join(_body(key, found, health, made_at))
+    head = [
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="referrer" content="no-referrer">',
+        '<link rel="icon" href="data:,">',
+        f"<title>History of {escape(key.target)}</title>",
+    ]
+    return b"\n".join(
+        [
+            "\n".join(head).encode("utf-8", "replace"),
+            b"<style>" + style + b"</style>\n</head>\n<body>\n<main>",
+            body.encode("utf-8", "replace"),
+            b"</main>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Iterator[str]:
+    yield f"<h1>History of {escape(key.target)} at {escape(key.rate)}</h1>"
+    where = ", ".join((key.placement, key.regions, key.instances))
+    yield f'<p class="note">{escape(where)}; as it was at {escape(made_at)}</p>'
+    said = health.said()
+    yield f"<p>{escape(said[:1].upper() + said[1:])}.</p>"
+    yield "<h2>Changes of level</h2>"
+    changes = sorted(
+        ((one, change) for one in found for change in one.changes),
+        key=lambda pair: (pair[1].after.started_at, abs(pair[1].change)),
+        reverse=True,
+    )
+    yield _table(
+        ("since the run", "before it", "name", "change", "95 %", "commits", "labels"),
+        (
+            (
+                _run(change.after),
+                escape(change.before.run_id),
+                escape(one.name),
+                _percent(change.change),
+                _interval(change.low, change.high),
+                escape(change.commits),
+                escape(change.labels),
+            )
+            for one, change in changes
+        ),
+        "No change of level was found in any name.",
+    )
+    yield "<h2>Each name</h2>"
+    for one in found:
+        yield from _figure(one)
+    yield "<h2>Outliers</h2>"
+    yield '<p class="note">Far from the other runs of their level. They are in all figures, drawn in.</p>'
+    yield _table(
+        ("run", "name", "against its level", "deviations"),
+        (
+            (_run(odd.run), escape(one.name), _percent(odd.change), f"{odd.deviations:+.1f}")
+            for one in found
+            for odd in one.outliers
+        ),
+        "None.",
+    )
+    left = dict.fromkeys((run_id, why) for one in found for run_id, why in one.left_out)
+    if left:
+        yield "<h2>Left out</h2>"
+        yield _table(("run", "why"), ((escape(run_id), escape(why)) for run_id, why in left), "")
+    if health.newest:
+        yield "<h2>A/A controls</h2>"
+        yield _table(
+            ("at", "outcome", "runs", "by"),
+            (
+                (
+                    escape(event.at),
+                    escape(event.details.get("outcome", "")),
+                    escape(", ".join(event.run_ids)),
+                    escape(event.by),
+                )
+                for event in health.newest
+            ),
+            "",
+        )
+
+
+def _figure(one: Trend) -> Iterator[str]:
+    yield '<figure class="chart"><figcaption>'
+    yield f"<h3>{escape(one.name)}</h3>"
+    now = f"{one.percentile} of each run; now {one.now_ms:.4g} ms, {len(one.runs)} runs"
+    yield f'<span class="note">{now}</span>'
+    for held in one.against:
+        what = "has no such name" if isnan(held.change) else f"{_percent(held.change)} {_interval(held.low, held.high)}"
+        yield f'<span class="note">against {escape(held.reference)}: {what}</span>'
+    yield "</figcaption>"
+    yield plot(one)
+    if one.season is not None and one.season.is_clear:
+        yield season_plot(one, one.season)
+    elif one.season is not None:
+        yield f'<p class="note">No season that is more than chance (p {one.season.p:.2g}).</p>'
+    elif one.no_season:
+        yield f'<p class="note">No season: {escape(one.no_season)}.</p>'
+    yield "</figure>"
+
+
+def _table(columns: Row, rows: Iterable[Row], none: str) -> str:
+    """Cells are markup."""
+    body = "".join("<tr>" + "".join(f'<td class="wide">{cell}</td>' for cell in row) + "</tr>\n" for row in rows)
+    if not body:
+        return f"<p>{none}</p>" if none else ""
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def _run(run: Accepted) -> str:
+    at = escape(run.started_at[:16].replace("T", " "))
+    return f'{escape(run.run_id)}<br><span class="note">{at}</span>'
+
+
+def _percent(share: float) -> str:
+    side = "slower" if share > 0 else "faster"
+    return f'<span class="{side}">{share * 100:+.3g} %</span>'
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if isnan(low) else f"{low * 100:+.3g} to {high * 100:+.3g} %"

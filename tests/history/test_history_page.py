@@ -1,0 +1,83 @@
+"""The history as a page: what is on it, that nothing from the store is markup, that a browser has nothing to say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from loadgen.history.health import health_of
+from loadgen.history.page import html
+from loadgen.history.record import Event, Reference
+from loadgen.history.trends import Look, trends
+from tests.support.accepted import KEY, history
+from tests.support.browser import Shown, chromium, needs_chromium
+
+SHARP = '<b onclick="x">&amp;'
+
+
+def page(name: str = "checkout > pay", label: str = "1.5") -> str:
+    old = history(15, {name: 40.0}, sd=0.01, commit="a" * 40)
+    new = history(8, {name: 44.0}, sd=0.01, first=15, commit="b" * 40, labels={"release": label})
+    runs = [*old, *new]
+    runs[4] = replace(runs[4], figures=tuple(replace(one, value_ms=one.value_ms * 1.5) for one in runs[4].figures))
+    reference = Reference(label, tuple(run.run_id for run in old[:3]), "2026-11-01T00:00:00Z")
+    events = [Event("control", "2026-11-20T00:00:00Z", SHARP, ("one",), details={"outcome": "PASS"})]
+    found = trends(runs, Look(season=7), [(reference, old[:3])])
+    return html(KEY, found, health_of(events), made_at="2026-11-26T00:00:00Z").decode()
+
+
+def test_the_page_has_the_change_its_commits_the_outlier_and_the_reference() -> None:
+    text = page()
+    assert "aaaaaaaaa..bbbbbbbbb" in text
+    assert re.search(r'class="slower">\+(9|10)', text)
+    assert text.count('class="outlier"') == 1
+    assert "against 1.5" in text
+    assert "Too few controls to say" in text
+    assert text.count('class="run"') == 22
+
+
+def test_nothing_out_of_the_store_is_markup_or_script_and_nothing_is_fetched() -> None:
+    text = page(name=SHARP, label=SHARP)
+    seen = Tags()
+    seen.feed(text)
+    assert "script" not in seen.names
+    assert "b" not in seen.names
+    assert not {name for name, _ in seen.attributes if name.startswith("on")}
+    assert not [value for name, value in seen.attributes if name in ("src", "href") and value != "data:,"]
+    assert "http" not in text.replace("http-equiv", "")
+
+
+@needs_chromium
+def test_a_browser_shows_it_and_has_nothing_to_complain_about(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "history.html"
+    file.write_text(page())
+    with Shown.within(browser) as shown:
+        shown.page.goto(file.as_uri())
+        assert shown.page.locator("svg.trend circle.run").count() == 22
+        assert shown.page.locator("h1").inner_text() == "History of shop.example:443 at 200/s"
+        assert shown.page.evaluate("getComputedStyle(document.querySelector('svg .level')).fill") == "none"
+        assert shown.faults == []
+        assert shown.asked == [file.as_uri()]
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
