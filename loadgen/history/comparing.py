@@ -1,0 +1,444 @@
+"""Two releases beside each other, name by name: what differs, how sure that is, and what only looks like it.
+
+    compared = compare(Side("1.4", runs_of_1_4), Side("1.5", runs_of_1_5), history=accepted)
+    compared.outcome, [row for row in compared.rows if row.is_clear]
+
+A side is one run or several of the same release; values of several are averaged on the scale of logarithms.
+Names that are on both sides are compared by percentile, over all regions, then each region
+and each agent by itself. Three things are looked at before a difference is taken for the code's:
+
+- how much runs differ anyway (`loadgen.analysis.compare`); where nobody knows, the outcome is inconclusive;
+- errors. Latencies are of what ended ok, and a target that refuses what is slow looks faster;
+- where it comes from. A difference that one region or one agent makes alone is theirs.
+
+Where many names are compared some look different by chance: p-values are Benjamini and Hochberg's
+over the names of a percentile, and a row is marked where that is below 5 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import exp, isfinite, log, nan
+from typing import Final
+
+from loadgen.analysis.compare import (
+    Basis,
+    Between,
+    RatioShift,
+    Shift,
+    benjamini_hochberg,
+    between,
+    between_ratios,
+    odd_one_out,
+    ratio_shift,
+    shift,
+    stated,
+)
+from loadgen.errors import UsageError
+from loadgen.history.extract import unfit_of
+from loadgen.history.record import ALL, STATISTICS, Accepted, Errors, Figure
+
+__all__ = ["LEVEL", "Comparison", "ErrorRow", "Odd", "Outcome", "Row", "Side", "Verdict", "compare"]
+
+LEVEL: Final = 0.05
+NEWEST: Final = 20
+"""Runs of a history that are looked at."""
+LEAST_POINTS: Final = 0.001
+"""Of an error ratio: a tenth of a point. Less is no matter, however certain."""
+PRIMARY: Final = "p95"
+"""What is looked at for one region or agent that differs alone."""
+
+Place = tuple[str, str, str, str]
+"""Name, percentile, region, agent."""
+
+
+class Verdict(StrEnum):
+    """Of one row."""
+
+    SLOWER = "slower"
+    FASTER = "faster"
+    NO_CLEAR = "no clear difference"
+    UNKNOWN = "inconclusive"
+    """Nobody knows how much runs differ, or of a side only a bound is known."""
+    MORE_ERRORS = "more errors"
+    """Also of a latency that is lower while errors are up: that is no improvement."""
+    FEWER_ERRORS = "fewer errors"
+
+
+class Outcome(StrEnum):
+    """Of the comparison. It does not say that something is slower: that is the gate's."""
+
+    COMPARED = "compared"
+    INCONCLUSIVE = "inconclusive"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    label: str
+    """As it was asked for."""
+    runs: tuple[Accepted, ...]
+    """Oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One percentile of one name, of all regions and agents ("*") or of one."""
+
+    name: str
+    kind: str
+    percentile: str
+    region: str
+    agent: str
+    base_ms: float
+    new_ms: float
+    """Geometric mean of the runs; inf where only a bound is known."""
+    base_count: int
+    new_count: int
+    """Values, of all runs of the side."""
+    shift: Shift | None
+    """None where there is nothing to compare."""
+    p_adjusted: float
+    verdict: Verdict
+    why: str = ""
+    """Why it is inconclusive, or what the interval leaves out."""
+
+    @property
+    def is_clear(self) -> bool:
+        return self.verdict in (Verdict.SLOWER, Verdict.FASTER)
+
+    @property
+    def is_whole(self) -> bool:
+        """Of all regions and agents."""
+        return self.region == ALL and self.agent == ALL
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """How many of one name went wrong. Ratios are 0 to 1."""
+
+    name: str
+    kind: str
+    region: str
+    shift: RatioShift
+    p_adjusted: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """One region or agent makes a difference alone."""
+
+    kind: str
+    """"region" or "agent"."""
+    place: str
+    side: str
+    """Label of the side whose agent it is; "" for a region."""
+    name: str
+    change: float
+    rest: float
+    """Without it. Both relative, of the p95."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    base: Side
+    new: Side
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    """Why it is inconclusive or invalid."""
+    differences: tuple[str, ...]
+    """What beside the code differs between the sides, in words."""
+    missing: tuple[str, ...]
+    """Names that only one side has, in words."""
+    rows: tuple[Row, ...]
+    """By name as the base has them, then percentile, then region and agent; whole ones first."""
+    errors: tuple[ErrorRow, ...]
+    odd: tuple[Odd, ...]
+    faster_by_failing: tuple[str, ...]
+    """Names of which latencies are lower while errors are up."""
+
+    @property
+    def whole(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.is_whole)
+
+
+def compare(
+    base: Side, new: Side, *, history: Sequence[Accepted] = (), between_runs: float | None = None
+) -> Comparison:
+    """Compare the new side with the base.
+
+    Args:
+        history: accepted runs of the same key, oldest first; the newest 20 tell how much runs differ. Runs that are
+            compared are left out of it.
+        between_runs: what runs differ by as somebody states it, relative: 0.03. It beats the history.
+    Raises:
+        UsageError: a side has no run, or the sides have no name in common.
+        ValueError: `between_runs` is not more than 0.
+
+    Cost: 0.1 s for 60 names in 3 regions, and up to a second for the first history of its length.
+    """
+    if empty := [side.label for side in (base, new) if not side.runs]:
+        raise UsageError(f"{' and '.join(empty)} has no run")
+    sides = _figures(base.runs), _figures(new.runs)
+    common = [place for place in sides[0] if place in sides[1]]
+    if not any(place[2:] == (ALL, ALL) for place in common):
+        raise UsageError(
+            f"{base.label} and {new.label} have no name in common",
+            hint="compare runs of one scenario; `loadgen runs show RUN` lists the names of a run",
+        )
+    asked = {run.run_id for side in (base, new) for run in side.runs}
+    known = _Known([run for run in history if run.run_id not in asked], between_runs)
+    errors = _error_rows(base.runs, new.runs, known)
+    failing = {row.name for row in errors if row.verdict is Verdict.MORE_ERRORS and row.region == ALL}
+    rows = _rows(sides[0], sides[1], common, known, failing)
+    looked_at = {row.name for row in rows if row.percentile == PRIMARY and row.agent == ALL and _may_be_odd(row)}
+    reasons, outcome = _outcome(base, new, rows)
+    return Comparison(
+        base=base,
+        new=new,
+        outcome=outcome,
+        reasons=tuple(reasons),
+        differences=tuple(_differences(base, new)),
+        missing=tuple(_missing(base, new, *sides)),
+        rows=tuple(rows),
+        errors=tuple(errors),
+        odd=tuple(_odd_ones(base, new, *sides, names=[n for n in _names(common) if n in looked_at])),
+        faster_by_failing=tuple(
+            dict.fromkeys(row.name for row in rows if row.is_whole and row.verdict is Verdict.MORE_ERRORS)
+        ),
+    )
+
+
+# -- how much runs differ -------------------------------------------------------------------------
+
+
+class _Known:
+    """How much runs differ, where that is known from elsewhere; worked out for what is asked for."""
+
+    def __init__(self, history: Sequence[Accepted], between_runs: float | None) -> None:
+        fit = [run for run in history if not unfit_of(run)][-NEWEST:]
+        self._stated = None if between_runs is None else stated(between_runs)
+        self._figures = _figures(fit)
+        self._errors = _error_counts(fit)
+
+    def of(self, place: Place) -> Between | None:
+        if self._stated is not None:
+            return self._stated
+        usable = [one for one in self._figures.get(place, ()) if _is_number(one.value_ms)]
+        return between([log(one.value_ms) for one in usable], [one.error for one in usable]) if usable else None
+
+    def of_ratio(self, at: tuple[str, str]) -> Between | None:
+        runs = self._errors.get(at)
+        return between_ratios([one.ratio for one in runs], [one.error for one in runs]) if runs else None
+
+
+# -- rows -----------------------------------------------------------------------------------------
+
+_Figures = Mapping[Place, list[Figure]]
+
+
+def _figures(runs: Iterable[Accepted]) -> _Figures:
+    """Of each place, one of each run that has it."""
+    found: dict[Place, list[Figure]] = {}
+    for run in runs:
+        for one in run.figures:
+            found.setdefault((one.name, one.percentile, one.region, one.agent), []).append(one)
+    return found
+
+
+def _rows(base: _Figures, new: _Figures, places: Sequence[Place], known: _Known, failing: set[str]) -> list[Row]:
+    order = {name: n for n, name in enumerate(_names(places))}
+    statistics = {name: n for n, name in enumerate(STATISTICS)}
+    found = [_row(place, base[place], new[place], known.of(place)) for place in places if place[1] in statistics]
+    found.sort(key=lambda row: (order[row.name], statistics[row.percentile], not row.is_whole, row.region, row.agent))
+    families: dict[tuple[str, bool, bool], list[int]] = {}
+    for n, row in enumerate(found):
+        if row.shift is not None and row.shift.is_known:
+            families.setdefault((row.percentile, row.region == ALL, row.agent == ALL), []).append(n)
+    for numbers in families.values():
+        shifts = [one for one in (found[n].shift for n in numbers) if one is not None]
+        for n, adjusted in zip(numbers, benjamini_hochberg([one.p for one in shifts]), strict=True):
+            found[n] = _judged(found[n], float(adjusted), found[n].name in failing)
+    return found
+
+
+def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Between | None) -> Row:
+    name, percentile, region, agent = place
+    numbers = [[log(one.value_ms) for one in side if _is_number(one.value_ms)] for side in (base, new)]
+    is_whole = all(len(values) == len(side) for values, side in zip(numbers, (base, new), strict=True))
+    found, why = None, ""
+    if is_whole:
+        errors = [[one.error for one in side] for side in (base, new)]
+        found = shift(*numbers, base_errors=errors[0], new_errors=errors[1], known=known)
+        why = "" if found.is_known else "nobody knows how much runs differ"
+        if len(base) == len(new) == 1 and (within := base[0].why or new[0].why):
+            why = f"{why}; {within}" if why else f"{within} to know what a run is off by"
+    else:
+        why = "only a bound is known"
+    return Row(
+        name=name,
+        kind=new[0].kind,
+        percentile=percentile,
+        region=region,
+        agent=agent,
+        base_ms=_mean(base),
+        new_ms=_mean(new),
+        base_count=sum(one.count for one in base),
+        new_count=sum(one.count for one in new),
+        shift=found,
+        p_adjusted=1.0,
+        verdict=Verdict.UNKNOWN,
+        why=why,
+    )
+
+
+def _judged(row: Row, p_adjusted: float, is_failing: bool) -> Row:
+    assert row.shift is not None
+    verdict = Verdict.NO_CLEAR
+    if p_adjusted < LEVEL:
+        verdict = Verdict.SLOWER if row.shift.change > 0 else Verdict.MORE_ERRORS if is_failing else Verdict.FASTER
+    return replace(row, p_adjusted=p_adjusted, verdict=verdict)
+
+
+def _may_be_odd(row: Row) -> bool:
+    """It differs, or nobody knows whether."""
+    return row.verdict is not Verdict.NO_CLEAR
+
+
+def _mean(of: Sequence[Figure]) -> float:
+    if all(_is_number(one.value_ms) for one in of):
+        return exp(sum(log(one.value_ms) for one in of) / len(of))
+    return max((one.value_ms for one in of), default=nan)
+
+
+def _is_number(value: float) -> bool:
+    return isfinite(value) and value > 0
+
+
+def _names(places: Iterable[Place]) -> list[str]:
+    return list(dict.fromkeys(place[0] for place in places))
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def _error_counts(runs: Iterable[Accepted]) -> dict[tuple[str, str], list[Errors]]:
+    """By name and region, one of each run that has it."""
+    found: dict[tuple[str, str], list[Errors]] = {}
+    for run in runs:
+        for one in run.errors:
+            if one.total:
+                found.setdefault((one.name, one.region), []).append(one)
+    return found
+
+
+def _error_rows(base: Sequence[Accepted], new: Sequence[Accepted], known: _Known) -> list[ErrorRow]:
+    before, after = _error_counts(base), _error_counts(new)
+    found = []
+    for at in before:
+        if at not in after:
+            continue
+        sides = before[at], after[at]
+        counts = [[(one.errors, one.total) for one in side] for side in sides]
+        errors = [[one.error for one in side] for side in sides]
+        of = ratio_shift(*counts, base_errors=errors[0], new_errors=errors[1], known=known.of_ratio(at))
+        found.append(ErrorRow(at[0], sides[1][0].kind, at[1], of, 1.0, Verdict.NO_CLEAR))
+    for numbers in ([n for n, row in enumerate(found) if (row.region == ALL) is whole] for whole in (True, False)):
+        for n, adjusted in zip(numbers, benjamini_hochberg([found[n].shift.p for n in numbers]), strict=True):
+            change = found[n].shift.change
+            verdict = Verdict.NO_CLEAR
+            if adjusted < LEVEL and abs(change) >= LEAST_POINTS:
+                verdict = Verdict.MORE_ERRORS if change > 0 else Verdict.FEWER_ERRORS
+            found[n] = replace(found[n], p_adjusted=float(adjusted), verdict=verdict)
+    return found
+
+
+# -- where it comes from --------------------------------------------------------------------------
+
+
+def _odd_ones(base: Side, new: Side, before: _Figures, after: _Figures, names: Sequence[str]) -> Iterator[Odd]:
+    for name in names:
+        regions = {place[2] for place in after if place[0] == name and place[3] == ALL} - {ALL}
+        places = {region: (name, PRIMARY, region, ALL) for region in regions}
+        shifts = {r: _difference(before.get(at), after.get(at)) for r, at in places.items()}
+        weights = {r: float(sum(one.count for one in after.get(at, ()))) for r, at in places.items()}
+        if (odd := odd_one_out(shifts, weights)) is not None:
+            yield Odd("region", odd.name, "", name, odd.change, odd.rest)
+            continue
+        yield from _odd_agents(name, new.label, before, after, 1)
+        yield from _odd_agents(name, base.label, after, before, -1)
+
+
+def _odd_agents(name: str, label: str, others: _Figures, own: _Figures, sign: int) -> Iterator[Odd]:
+    """Each agent of one side beside the same agent of the other, or its region there where there is no such agent."""
+    shifts, weights = {}, {}
+    agents = [p for p in own if p[0] == name and p[1] == PRIMARY and p[3] != ALL]
+    if len({place[2] for place in agents}) == len(agents):
+        return  # one agent a region: it is the region
+    for place in agents:
+        beside = others.get(place) or others.get((*place[:3], ALL)) or others.get((*place[:2], ALL, ALL))
+        shifts[place[3]] = sign * _difference(beside, own[place])
+        weights[place[3]] = float(sum(one.count for one in own[place]))
+    if (odd := odd_one_out(shifts, weights)) is not None:
+        yield Odd("agent", odd.name, label, name, odd.change, odd.rest)
+
+
+def _difference(base: Sequence[Figure] | None, new: Sequence[Figure] | None) -> float:
+    """Of logarithms; nan where there is none."""
+    if not base or not new:
+        return nan
+    before, after = _mean(base), _mean(new)
+    return log(after / before) if _is_number(before) and _is_number(after) else nan
+
+
+# -- in all ---------------------------------------------------------------------------------------
+
+
+def _outcome(base: Side, new: Side, rows: Sequence[Row]) -> tuple[list[str], Outcome]:
+    runs = [run for side in (base, new) for run in side.runs]
+    unfit = [f"{run.run_id}: {why}" for run in runs for why in unfit_of(run)]
+    if any(run.result == "invalid" or run.validity == "invalid" for run in runs):
+        return unfit, Outcome.INVALID
+    reasons = unfit
+    whole = [row for row in rows if row.is_whole and row.shift is not None]
+    unknown = [row for row in whole if row.shift is not None and row.shift.basis is Basis.UNKNOWN]
+    if unknown:
+        of = "" if len(unknown) == len(whole) else f" for {_list(_names_of(unknown))}"
+        reasons = [*unfit, f"one run beside one run, and nobody knows{of} how much runs of the same code differ"]
+    elif not whole:
+        reasons = [*unfit, "of every name only a bound is known"]
+    return reasons, Outcome.INCONCLUSIVE if reasons else Outcome.COMPARED
+
+
+def _differences(base: Side, new: Side) -> Iterator[str]:
+    """Between the first run of the base and any other, each once."""
+    first = base.runs[0]
+    found: dict[str, list[str]] = {}
+    for run in (*base.runs[1:], *new.runs):
+        for words in first.key.differences(run.key):
+            found.setdefault(words, []).append(run.run_id)
+    yield from found
+
+
+def _missing(base: Side, new: Side, before: _Figures, after: _Figures) -> Iterator[str]:
+    names = [_names(place for place in side if place[2:] == (ALL, ALL)) for side in (before, after)]
+    for label, own, others in ((base.label, names[0], names[1]), (new.label, names[1], names[0])):
+        if only := [name for name in own if name not in others]:
+            yield f"only in {label}: {_list(only)}"
+    for side, figures in ((base, before), (new, after)):
+        n = len(side.runs)
+        some = [p[0] for p, of in figures.items() if p[1] == PRIMARY and p[2:] == (ALL, ALL) and len(of) < n]
+        if some:
+            yield f"not in all {n} runs of {side.label}: {_list(some)}"
+
+
+def _names_of(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(row.name for row in rows))
+
+
+def _list(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
