@@ -104,6 +104,8 @@ class Row:
     verdict: Verdict
     why: str = ""
     """Why it is inconclusive, or what the interval leaves out."""
+    between: Between | None = None
+    """How much runs differ, where a history or somebody says so."""
 
     @property
     def is_clear(self) -> bool:
@@ -292,6 +294,7 @@ def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Bet
         p_adjusted=1.0,
         verdict=Verdict.UNKNOWN,
         why=why,
+        between=known,
     )
 
 

@@ -233,7 +233,7 @@ def test_a_side_without_a_run_is_refused() -> None:
 def test_a_run_that_is_not_fit_is_shown_and_decides_nothing(
     more: dict[str, object], outcome: Outcome, said: str
 ) -> None:
-    found = compare(one(SHOP, "A"), one(times(1.3), **more), history=PAST)
+    found = compare(one(SHOP, "A"), one(times(1.3), "B", **more), history=PAST)
     assert found.outcome is outcome
     assert said in found.reasons[0]
     assert found.reasons[0].startswith("run-B: ")

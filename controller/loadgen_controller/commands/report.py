@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.measure.rundir import find_run, storage_error
+from loadgen.measure.rundir import find_run
 from loadgen.report.document import encode
 from loadgen.report.exports.comma import write_csv
 from loadgen.report.exports.junit import junit
@@ -27,6 +26,7 @@ from loadgen.report.retold import document_of
 from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.explained import called, story_in
+from loadgen_controller.screen.written import opened
 from loadgen_controller.shelf.going import goes_on
 
 NAME = "report"
@@ -134,7 +134,7 @@ def main(
         output = path / "report.html"
     length_s = None if window_s is None else window_s / NS_PER_S
     write = _writer(path, behind, chosen, table or Kind.SERIES, length_s, split or ())
-    with _opened(output) as file:
+    with opened(output) as file:
         write(file)
     if output is not None and str(output) != "-":
         typer.echo(f"wrote {output}", err=True)
@@ -206,23 +206,3 @@ def _told(path: Path) -> Run:
         said = "is still going on: this is what it has measured by now" if is_on else "was ended by force"
         typer.echo(f"note: {run.id} {said}", err=True)
     return run
-
-
-@contextmanager
-def _opened(output: Path | None) -> Iterator[BinaryIO]:
-    """Stdout, or a file beside the one that is meant, which takes its place when it is whole."""
-    if output is None or str(output) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    part = output.with_name(f".{output.name}.part")
-    try:
-        try:
-            with part.open("wb") as file:
-                yield file
-            part.replace(output)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as exc:
-        raise storage_error(output, exc) from exc

@@ -12,9 +12,9 @@ from typing import Final
 
 from loadgen.report.reading import Summary
 from loadgen.report.story import Story
-from loadgen.report.tables import Table, error_table, response_table, slo_table
+from loadgen.report.tables import Report, Table, error_table, response_table, slo_table
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "report_lines"]
 
 SIGNS: Final = {"passed": "✅", "failed": "❌", "invalid": "⚠️", "incomplete": "⚠️", "interrupted": "⚠️", "error": "❌"}
 MOST_ROWS: Final = 30
@@ -42,6 +42,21 @@ def _lines(summary: Summary, story: Story) -> Iterator[str]:
             yield from _table(table)
             yield from ("", "</details>")
     yield from ("", f"Run `{re.sub('[^A-Za-z0-9._-]', '', summary.run_id)}`")
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """A report of words and tables: the first table is shown, the others are folded away."""
+    yield f"### {text(report.headline)}"
+    yield ""
+    yield from (f"- {text(line)}" for line in report.lines)
+    for n, table in enumerate(report.tables):
+        if n:
+            yield from ("", f"<details><summary>{text(table.title)}</summary>")
+        yield from _table(table)
+        if table.note:
+            yield from ("", text(table.note))
+        if n:
+            yield from ("", "</details>")
 
 
 def _table(table: Table) -> Iterator[str]:
