@@ -427,15 +427,17 @@ def _differences(base: Side, new: Side) -> Iterator[str]:
 
 
 def _missing(base: Side, new: Side, before: _Figures, after: _Figures) -> Iterator[str]:
-    names = [_names(place for place in side if place[2:] == (ALL, ALL)) for side in (before, after)]
-    for label, own, others in ((base.label, names[0], names[1]), (new.label, names[1], names[0])):
+    sides = ((base, before), (new, after))
+    seen = [_names([*figures, *((*at, "", "") for at in _error_counts(side.runs))]) for side, figures in sides]
+    for (side, _), own, others in zip(sides, seen, reversed(seen), strict=True):
         if only := [name for name in own if name not in others]:
-            yield f"only in {label}: {_list(only)}"
-    for side, figures in ((base, before), (new, after)):
-        n = len(side.runs)
-        some = [p[0] for p, of in figures.items() if p[1] == PRIMARY and p[2:] == (ALL, ALL) and len(of) < n]
-        if some:
-            yield f"not in all {n} runs of {side.label}: {_list(some)}"
+            yield f"only in {side.label}: {_list(only)}"
+    for (side, figures), own in zip(sides, seen, strict=True):
+        runs = {place[0]: len(of) for place, of in figures.items() if place[1:] == (PRIMARY, ALL, ALL)}
+        if none := [name for name in own if not runs.get(name)]:
+            yield f"nothing ended ok in {side.label}: {_list(none)}"
+        if some := [name for name, n in runs.items() if n < len(side.runs)]:
+            yield f"not in all {len(side.runs)} runs of {side.label}: {_list(some)}"
 
 
 def _names_of(rows: Iterable[Row]) -> list[str]:

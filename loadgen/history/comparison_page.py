@@ -79,9 +79,8 @@ def _curves(curves: Sequence[Curve]) -> Iterator[str]:
     if not curves:
         return
     yield "<h2>Difference at each quantile</h2>"
-    held = "how much runs differ" if all(curve.is_known for curve in curves) else "only what either side is off by"
-    yield '<p class="note">Above 0 the new side is slower. The band is the 95 % interval of each quantile by itself;'
-    yield f"it holds {held}.</p>"
+    said = " ".join(dict.fromkeys(curve.band for curve in curves))
+    yield f'<p class="note">Above 0 the new side is slower. {escape(said)}</p>'
     yield '<div class="curves">'
     for curve in curves:
         yield f"<figure>{svg(curve)}<figcaption>{escape(curve.name)}</figcaption></figure>"

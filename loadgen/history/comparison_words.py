@@ -22,6 +22,10 @@ __all__ = ["percent", "report_of", "side_text"]
 MANY: Final = 40
 """Rows of figures; beyond them only those of the p95 and those that differ are shown, unless all are asked for."""
 NOTHING: Final = "-"
+_FAR: Final = 1000
+"""Percent, beyond which it is no matter how much."""
+_CHANCE: Final = "an interval may leave 0 out by chance where there are many, so not each such row is clear"
+_NO_ERROR: Final = "where runs are too short to know what each is off by, an interval is of what runs differ by alone"
 _ENDS: Final = {Outcome.COMPARED: "", Outcome.INCONCLUSIVE: ", inconclusive", Outcome.INVALID: ", invalid"}
 
 
@@ -44,11 +48,13 @@ def report_of(comparison: Comparison, *, all_rows: bool = False) -> Report:
 
 
 def percent(share: float) -> str:
-    """ "+4.6 %", "-12.0 %", "+130 %"."""
+    """ "+4.6 %", "-12.0 %", "+130 %", "> +1000 %"."""
     if not isfinite(share):
         return NOTHING
     value = share * 100
-    return f"{value:+.1f} %" if abs(value) < 99.95 else f"{value:+,.0f} %"
+    if value > _FAR:
+        return f"> +{_FAR} %"
+    return f"{value:+.1f} %" if abs(value) < 99.95 else f"{value:+.0f} %"
 
 
 def side_text(side: Side) -> str:
@@ -77,10 +83,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     word = "Invalid" if comparison.outcome is Outcome.INVALID else "Inconclusive"
     yield from (f"{word}: {reason}." for reason in comparison.reasons)
     if comparison.outcome is Outcome.INCONCLUSIVE and any(not _is_known(row) for row in comparison.whole):
-        yield (
-            "What would tell: more runs of either side, a history (--store), or --between 3% where you know"
-            " how much runs differ."
-        )
+        yield ("What would tell: more runs of either side, or --between 3% where you know how much runs differ.")
     yield from (f"Not the same: {words}." for words in comparison.differences)
     yield from (f"{words[:1].upper()}{words[1:]}." for words in comparison.missing)
     if comparison.faster_by_failing:
@@ -138,8 +141,10 @@ def _figure_table(comparison: Comparison, all_rows: bool) -> Table:
     is_short = len(rows) > MANY and not all_rows
     shown = [row for row in rows if not is_short or row.percentile == PRIMARY or row.is_clear]
     notes = [f"of {_count(len(rows), 'row')} those of the {PRIMARY} and those that differ"] if is_short else []
-    if why := list(dict.fromkeys(row.why for row in shown if row.why and _is_known(row))):
-        notes.append(f"intervals without what a run is off by within itself: {'; '.join(why)}")
+    if any(row.why and _is_known(row) for row in shown):
+        notes.append(_NO_ERROR)
+    if any(_is_chance(row) for row in shown):
+        notes.append(_CHANCE)
     return Table(
         title="Response times of what ended ok, ms",
         columns=("name", "", "", "base", "new", "change", "95 % interval"),
@@ -166,9 +171,9 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
 
 
 def _error_table(comparison: Comparison) -> Table:
-    shown = [row for row in comparison.errors if row.shift.base or row.shift.new]
-    if len(shown) > MANY:
-        shown = [row for row in shown if row.region == ALL or row.verdict is not Verdict.NO_CLEAR]
+    """Of regions only those that differ."""
+    rows = [row for row in comparison.errors if row.shift.base or row.shift.new]
+    shown = [row for row in rows if row.region == ALL or row.verdict is not Verdict.NO_CLEAR]
     return Table(
         title="Errors, of what was judged",
         columns=("name", "region", "", "base", "new", "change", "95 % interval"),
@@ -193,6 +198,8 @@ def _place_table(comparison: Comparison, kind: str, all_rows: bool) -> Table:
         for row in comparison.rows
         if row.percentile == PRIMARY and not row.is_whole and (row.agent != ALL) is of_agents
     ]
+    if of_agents and len({row.agent for row in rows}) == len({row.region for row in rows}):
+        rows = []  # one agent a region: the table of regions says it
     if len(rows) > MANY and not all_rows:
         rows = [row for row in rows if row.is_clear or row.kind == "journey"][:MANY]
     return Table(
@@ -200,6 +207,7 @@ def _place_table(comparison: Comparison, kind: str, all_rows: bool) -> Table:
         columns=("name", kind, "", "base", "new", "change", "95 % interval"),
         rows=tuple((row.name, row.agent if of_agents else row.region, str(row.verdict), *_cells(row)) for row in rows),
         words=3,
+        note=_CHANCE if any(_is_chance(row) for row in rows) else "",
     )
 
 
@@ -225,6 +233,12 @@ def _ms(value: float) -> str:
 
 def _is_known(row: Row) -> bool:
     return row.shift is not None and row.shift.is_known
+
+
+def _is_chance(row: Row) -> bool:
+    """Its own interval leaves 0 out, and it is not marked: Benjamini and Hochberg."""
+    of = row.shift
+    return of is not None and of.is_known and not of.low <= 0 <= of.high and row.verdict is Verdict.NO_CLEAR
 
 
 def _count(n: int, what: str) -> str:

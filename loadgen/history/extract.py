@@ -31,7 +31,7 @@ from loadgen.report.opened import Run
 from loadgen.report.reading import Summary
 from loadgen.units import NS_PER_S
 
-__all__ = ["LEAST_RATE", "MOST_AGENTS", "accepted_of", "unfit_of"]
+__all__ = ["LEAST_RATE", "MOST_AGENTS", "accepted_of", "batches_of", "names_of", "unfit_of"]
 
 LEAST_RATE: Final = 0.99
 """Of the planned rate. With less load a target is faster, and that is no improvement."""
@@ -75,13 +75,11 @@ def accepted_of(run: Run) -> Accepted:
         IncompleteError: it has not ended, or was ended by force.
         StorageError: a file in its folder cannot be read, or is of another loadgen.
     """
-    summary, spec = run.summary, _spec(run)
-    if summary is None:
-        raise IncompleteError(f"{run.id} has no summary: it has not ended, or was ended by force", hint="run it again")
+    summary, spec = _summary(run), _spec(run)
     load_s = _load_ns(run, summary, spec) / NS_PER_S
     planned = spec.total_arrivals
     by_region, by_agent = _counted(run, summary, spec)
-    named = _named(by_region)
+    named = names_of(by_region)
     return Accepted(
         run_id=run.id,
         key=key_of(run.manifest, spec),
@@ -101,6 +99,33 @@ def accepted_of(run: Run) -> Accepted:
     )
 
 
+def batches_of(run: Run) -> Batches:
+    """The run counted again without its warm-up, by region: what figures are from, for more than is kept of it.
+
+    Raises:
+        IncompleteError, StorageError: as `accepted_of`.
+    """
+    return _counted(run, _summary(run), _spec(run), 0)[0]
+
+
+def names_of(batches: Batches) -> dict[Row, str]:
+    """Each row's name, journeys first; where a step and a request are called alike, the request says so."""
+    found: dict[Row, str] = {}
+    for row in sorted(batches.rows(), key=lambda row: _KINDS.index(row.kind) if row.kind in _KINDS else len(_KINDS)):
+        if row.kind in _KINDS:
+            name = " > ".join(filter(None, (row.journey, row.step, row.request)))
+            while name in found.values():
+                name += f" ({row.kind})"
+            found[row] = name
+    return found
+
+
+def _summary(run: Run) -> Summary:
+    if run.summary is None:
+        raise IncompleteError(f"{run.id} has no summary: it has not ended, or was ended by force", hint="run it again")
+    return run.summary
+
+
 def _spec(run: Run) -> PlanSpec:
     try:
         return msgspec.convert(run.manifest.get("spec"), PlanSpec)
@@ -118,14 +143,16 @@ def _commit(manifest: dict[str, Any]) -> str:
 # -- counting again --------------------------------------------------------------------------------
 
 
-def _counted(run: Run, summary: Summary, spec: PlanSpec) -> tuple[Batches, Batches | None]:
+def _counted(
+    run: Run, summary: Summary, spec: PlanSpec, most_agents: int = MOST_AGENTS
+) -> tuple[Batches, Batches | None]:
     """The run in batches by region, and by agent where there are several; the log is read once."""
     interval_ns = round(run.interval_s * NS_PER_S)
     cut_ns = round(summary.warmup.cut_s * NS_PER_S) if summary.warmup is not None else 0
     is_found = summary.warmup is not None and summary.warmup.how == "found" and cut_ns > 0
     end_ns = _load_ns(run, summary, spec)
     by_region, by_agent = (Batches(cut_ns, end_ns, interval_ns, recount=is_found) for _ in range(2))
-    has_agents = 1 < len(run.agents) <= MOST_AGENTS
+    has_agents = 1 < len(run.agents) <= most_agents
     coming = run.deltas()
     while some := list(islice(coming, _AT_ONCE)):
         by_region.read(some)
@@ -140,18 +167,6 @@ def _load_ns(run: Run, summary: Summary, spec: PlanSpec) -> int:
         if event.get("kind") == "facts" and isinstance(found := (event.get("facts") or {}).get("load_ns"), int):
             return found
     return spec.duration_ns or round(summary.duration_s * NS_PER_S)
-
-
-def _named(batches: Batches) -> dict[Row, str]:
-    """Each row's name, journeys first; where a step and a request are called alike, the request says so."""
-    found: dict[Row, str] = {}
-    for row in sorted(batches.rows(), key=lambda row: _KINDS.index(row.kind) if row.kind in _KINDS else len(_KINDS)):
-        if row.kind in _KINDS:
-            name = " > ".join(filter(None, (row.journey, row.step, row.request)))
-            while name in found.values():
-                name += f" ({row.kind})"
-            found[row] = name
-    return found
 
 
 def _figures(run: Run, by_region: Batches, by_agent: Batches | None, named: dict[Row, str]) -> Iterator[Figure]:

@@ -16,7 +16,7 @@ WIDTH: Final = 66
 HEIGHT: Final = 11
 _LEAST_REACH: Final = 0.01
 _MARKS: Final = (10, 25, 50, 75, 90, 99)
-_MOST: Final = 5.0
+_MOST: Final = 2.5
 """Beyond this many times the largest difference a band is cut."""
 
 
@@ -108,7 +108,11 @@ def _axis(width: int) -> str:
 
 
 def _label(value: float | None) -> str:
-    return "" if value is None else "0" if value == 0 else f"{value * 100:+.3g} %"
+    """ "+12 %", "+2.5 %", "+0.4 %", "+240 %"."""
+    if not value:
+        return "" if value is None else "0"
+    percent = round(value * 100, 0 if abs(value) >= 0.0995 else 1)
+    return f"{percent:+g} %" if abs(percent) < 100_000 else f"{percent:+.0e} %"
 
 
 def _ticks(low: float, high: float) -> Iterator[float]:

@@ -49,6 +49,16 @@ class Curve:
     is_known: bool
     """Whether the band holds how much runs differ, or only what either is off by within itself."""
 
+    @property
+    def band(self) -> str:
+        """What it is, in a sentence."""
+        if not any(isfinite(value) for value in self.low):
+            return (
+                "No band: the runs are too short to know what either is off by, and nobody knows how much runs differ."
+            )
+        held = "how much runs differ" if self.is_known else "what either side is off by, and not how much runs differ"
+        return f"The band is the 95 % interval of each quantile by itself; it holds {held}."
+
 
 def quantiles_of(run: Run, names: Collection[str]) -> dict[str, Quantiles]:
     """Of those of these names that the run has, as `Figure.name` is written.

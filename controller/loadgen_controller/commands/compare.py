@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +18,6 @@ from loadgen.history.extract import accepted_of
 from loadgen.history.quantile_plot import text_plot
 from loadgen.history.quantiles import Curve, Quantiles, curve_of, known_of, quantiles_of
 from loadgen.history.record import Accepted
-from loadgen.history.store import Store
 from loadgen.measure.rundir import find_run
 from loadgen.report.exports.markdown import report_lines
 from loadgen.report.opened import Run, open_run
@@ -31,8 +29,6 @@ from loadgen_controller.shelf.listing import Search, entries
 
 NAME = "compare"
 EXAMPLES = """[bold]Examples[/bold]
-
-loadgen compare 20261124-170312 20261125-170500 --store history
 
 loadgen compare 20261124-170312 20261125-170500 --between 3%
 
@@ -70,13 +66,6 @@ def main(
             " or a label, which is all runs that have it: release=1.4.",
         ),
     ],
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR|s3://...",
-            help="The history, which tells how much runs of the same code differ. LOADGEN_STORE, if not given.",
-        ),
-    ] = None,
     between: Annotated[
         str | None,
         typer.Option(metavar="SHARE", help="How much runs of the same code differ, where you know it: 3%."),
@@ -110,15 +99,12 @@ def main(
     for n, text in enumerate(sides):
         if any(path in paths[k] for k in range(n) for path in paths[n]):
             wrongs.add(f"{text} has a run that is on another side, too")
-    url = store or os.environ.get("LOADGEN_STORE")
-    shelf = None if url is None else wrongs.catch(lambda: Store.open(url))
     wrongs.check()
     runs = [[open_run(path) for path in of] for of in paths]
     compared = [Side(text, _accepted(wrongs, of)) for text, of in zip(sides, runs, strict=True)]
     wrongs.check()
     base, *others = compared
-    history: Sequence[Accepted] = () if shelf is None else shelf.runs(base.runs[0].key)
-    comparisons = [compare(base, new, history=history, between_runs=differ) for new in others]
+    comparisons = [compare(base, new, between_runs=differ) for new in others]
     most = 1 if chosen is Format.TERMINAL else 0 if chosen is Format.MARKDOWN else MOST_CURVES
     curves = [
         _curves(one, runs[0], new, _names(wrongs, one, curve, most))
@@ -238,9 +224,8 @@ def _print(console: Output, comparisons: Sequence[Comparison], curves: Sequence[
     for comparison, drawn in zip(comparisons, curves, strict=True):
         print_report(console, report_of(comparison))
         for curve in drawn:
-            held = "holds" if curve.is_known else "does not hold"
             console.print(f"Difference at each quantile of {clean(curve.name)}", style="bold", markup=False)
-            console.print(f"The band, 95 %, {held} how much runs differ.", style="dim", markup=False)
+            console.print(curve.band, style="dim", markup=False)
             for line in text_plot(curve):
                 console.print(line, markup=False, soft_wrap=True)
             console.print()

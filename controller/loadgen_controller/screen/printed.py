@@ -26,6 +26,11 @@ STYLES = {
     "inconclusive": "yellow",
     "suspect": "yellow",
     "interrupted": "yellow",
+    "slower": "red",
+    "more errors": "red",
+    "not fit": "red",
+    "faster": "green",
+    "fewer errors": "green",
 }
 
 

@@ -52,14 +52,14 @@ def report_lines(report: Report) -> Iterator[str]:
     for n, table in enumerate(report.tables):
         if n:
             yield from ("", f"<details><summary>{text(table.title)}</summary>")
-        yield from _table(table)
+        yield from _table(table, "are left out")
         if table.note:
             yield from ("", text(table.note))
         if n:
             yield from ("", "</details>")
 
 
-def _table(table: Table) -> Iterator[str]:
+def _table(table: Table, rest: str = "are in summary.json") -> Iterator[str]:
     if not table.rows:
         return
     marks = ["---" if n < table.words else "---:" for n in range(len(table.columns))]
@@ -69,7 +69,7 @@ def _table(table: Table) -> Iterator[str]:
     for row in table.rows[:MOST_ROWS]:
         yield _row(_cell(cell) for cell in row)
     if more := max(0, len(table.rows) - MOST_ROWS):
-        yield from ("", f"{more} more are in summary.json.")
+        yield from ("", f"{more} more {rest}.")
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -91,4 +91,4 @@ def _list(title: str, sentences: Sequence[str]) -> Iterator[str]:
 def text(raw: str) -> str:
     """As it is, whatever is in it; in one line."""
     line = " ".join(raw.split())
-    return _MARKUP.sub(r"\\\1", re.sub("[&<>@]", lambda m: _ENTITIES[m[0]], line))
+    return re.sub("[&<>@]", lambda m: _ENTITIES[m[0]], _MARKUP.sub(r"\\\1", line))
