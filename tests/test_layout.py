@@ -30,7 +30,7 @@ IMPORTERS = {
     "opentelemetry": {"loadgen/sinks/otlp.py"},
     "brotli": {"loadgen/clients/decoding.py"},
     "zstandard": {"loadgen/clients/decoding.py", "loadgen/measure/framing.py", "loadgen/wire/codec.py"},
-    "pyarrow": {"loadgen/report/exports/parquet.py"},
+    "pyarrow": {"loadgen/parquet.py"},
     "scipy": {"loadgen/analysis/"},
     "statsmodels": {"loadgen/analysis/season.py"},
     "boto3": {"loadgen/aws/s3.py", "loadgen/aws/clients.py"},

@@ -37,6 +37,7 @@ _HINTS: Final = {
     "NoCredentialsError": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "EndpointConnectionError": "is the network there, and AWS_ENDPOINT_URL right?",
     "NoRegionError": "set AWS_REGION",
+    "ConditionalRequestConflict": "another one is sending it just now; try again",
 }
 
 
@@ -122,6 +123,25 @@ class Bucket:
                 ContentType=_kind(name),
                 Metadata={"sha256": hashlib.sha256(data).hexdigest()},
             )
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """False where there is an object of that name: that stays as it is, also when two send it at once."""
+        _, botocore = self._boto()
+        with self._told(f"send {self}{name}"):
+            try:
+                self._client.put_object(
+                    Bucket=self.name,
+                    Key=self.prefix + name,
+                    Body=data,
+                    ContentType=_kind(name),
+                    Metadata={"sha256": hashlib.sha256(data).hexdigest()},
+                    IfNoneMatch="*",
+                )
+            except botocore.exceptions.ClientError as exc:
+                if exc.response.get("Error", {}).get("Code") == "PreconditionFailed":
+                    return False
+                raise
+        return True
 
     def read(self, name: str, most: int) -> bytes | None:
         """The whole object; None where there is none.

@@ -279,3 +279,15 @@ def test_object_that_is_too_long_is_not_read_whole(s3: S3, tmp_path: Path) -> No
         bucket.read("long", 10)
     length, _ = bucket.get("long", tmp_path / "file", 10)
     assert (length > 10, (tmp_path / "file").stat().st_size) == (True, 11)
+
+
+def test_what_is_put_as_new_is_never_put_over_another(s3: S3) -> None:
+    bucket = Bucket(URL)
+
+    assert bucket.put_new("a.json", b"first")
+    assert not bucket.put_new("a.json", b"second")
+
+    assert bucket.read("a.json", 100) == b"first"
+    s3.denied.add("PUT")
+    with pytest.raises(StorageError, match=r"cannot send s3://loads/team/b\.json: S3 says AccessDenied"):
+        bucket.put_new("b.json", b"third")

@@ -1,6 +1,7 @@
 """A small S3 on loopback: objects in memory, buckets by path; each request is signed (Signature Version 4) or refused.
 
-Knows what boto3 asks for files: PUT, GET, HEAD, ListObjectsV2 in pages, uploads in parts, presigned GET. The signature
+Knows what boto3 asks for files: PUT (also of what must not be there yet), GET, HEAD, ListObjectsV2 in pages, uploads
+in parts, presigned GET. The signature
 is computed here from the request as it came, after AWS's description of it, and not by boto3.
 """
 
@@ -109,6 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _put(self, objects: dict[str, Stored], bucket: str, key: str, query: dict[str, str], body: bytes) -> None:
         if "uploadId" in query:
             self.state.uploads[query["uploadId"]][int(query["partNumber"])] = body
+        elif self.headers.get("If-None-Match") == "*":
+            mine = Stored(body, self._kept())
+            if objects.setdefault(key, mine) is not mine:
+                self._fail(412, "PreconditionFailed")
+                return
         else:
             objects[key] = Stored(body, self._kept())
         self._say(200, b"", {"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
