@@ -25,6 +25,7 @@ from loadgen_controller.commands import (
     compare,
     controller,
     failures,
+    fleet,
     keys,
     kill,
     new,
@@ -62,6 +63,7 @@ ORDER = (
     "watch",
     "controller",
     "agents",
+    "fleet",
     "api",
     "keys",
 )
@@ -213,6 +215,7 @@ for panel, command in COMMANDS:
     )
 app.add_typer(runs.app, name="runs", rich_help_panel="Look")
 app.add_typer(controller.app, name="controller", help=_prose(controller.main.__doc__), rich_help_panel="Fleet")
+app.add_typer(fleet.app, name="fleet", rich_help_panel="Fleet")
 app.add_typer(api.app, name="api", rich_help_panel="Fleet")
 app.add_typer(keys.app, name="keys", rich_help_panel="Fleet")
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from os import environ
 from threading import Lock
 from typing import Any, Final
 
@@ -104,6 +105,7 @@ class Clients:
         """
         boto3, self._botocore = _boto()
         self._endpoint_url, self._lock = endpoint_url, Lock()
+        self._is_elsewhere = any((endpoint_url, environ.get("AWS_ENDPOINT_URL"), environ.get("AWS_ENDPOINT_URL_S3")))
         self._made: dict[tuple[str, str], Any] = {}
         with told("find the credentials"):
             self._session: Any = boto3.session.Session() if session is None else session
@@ -129,7 +131,7 @@ class Clients:
         return str(self._session.region_name or "")
 
     def _config(self, service: str) -> Any:
-        elsewhere = {"s3": {"addressing_style": "path"}} if service == "s3" and self._endpoint_url else {}
+        elsewhere = {"s3": {"addressing_style": "path"}} if service == "s3" and self._is_elsewhere else {}
         return self._botocore.config.Config(
             connect_timeout=CONNECT_S,
             read_timeout=READ_S,

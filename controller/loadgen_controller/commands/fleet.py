@@ -1,0 +1,389 @@
+"""`loadgen fleet`: agents on AWS come up, are looked at, and go again. What they are made of is Terraform's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.aws.audit import Audit, audit_beside
+from loadgen.aws.clients import Clients
+from loadgen.aws.fleetfile import FleetFile, read
+from loadgen.aws.lowering import Downward, take_down
+from loadgen.aws.machines import Machine, Stand, join
+from loadgen.aws.prices import read_prices
+from loadgen.aws.raising import Raised, Terms, bring_up, planned
+from loadgen.aws.reaping import Left, find_left
+from loadgen.aws.reaping import reap as reap_left
+from loadgen.aws.scaling import Upward, parse_scale, spread
+from loadgen.aws.site import Site, open_site
+from loadgen.errors import FleetError
+from loadgen.report.tables import Table
+from loadgen.units import NS_PER_S, format_duration, parse_duration
+from loadgen_controller.api.place import Place
+from loadgen_controller.api.remote import CaOption, TokenFileOption, place_of
+from loadgen_controller.fleets import roll_of, told_stands
+from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.screen.printed import Output, print_table
+
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen fleet plan eu-west-1=3,us-east-1=6
+
+loadgen fleet up eu-west-1=3,us-east-1=6 --ca server.crt --token-file alice.token
+
+loadgen fleet ls
+
+loadgen fleet down
+
+loadgen fleet reap --yes"""
+
+app = typer.Typer(
+    help="Bring agents on AWS up, look at them, and take them down again.",
+    epilog=EXAMPLES,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+)
+
+FleetOption = Annotated[Path, typer.Option("--fleet", metavar="FILE", help="Describes the fleet; Terraform wrote it.")]
+ScaleArgument = Annotated[
+    str,
+    typer.Argument(metavar="SCALE", help="Agents by region, as in eu-west-1=3,us-east-1=6; or 9, over all regions."),
+]
+AtOption = Annotated[
+    str | None, typer.Option("--controller", metavar="HOST:PORT", help="The controller's API, if not where FILE says.")
+]
+TtlOption = Annotated[
+    str | None, typer.Option("--ttl", metavar="TIME", help="AWS ends all of it after that; else as the fleet's policy.")
+]
+MinOption = Annotated[
+    int | None, typer.Option("--min", min=1, metavar="N", help="Go on with N where not all come in time.")
+]
+WaitOption = Annotated[str, typer.Option("--wait", metavar="TIME", help="For so long they are waited for.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="As JSON.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Also in mid-run, without a controller, or while another changes the fleet.")
+]
+FLEET = Path("fleet.json")
+
+
+@app.command(epilog="[bold]Example[/bold]\n\nloadgen fleet plan eu-west-1=3,us-east-1=6 --ttl 2h")
+def plan(scale: ScaleArgument, fleet: FleetOption = FLEET, ttl: TtlOption = None) -> None:
+    """Show what `up` would do and what it costs at most. Changes nothing."""
+    wrongs = Wrongs()
+    file = wrongs.catch(lambda: read(fleet))
+    terms = _terms(wrongs, file, scale, ttl)
+    wrongs.check()
+    assert file is not None
+    assert terms is not None
+    made, _ = planned(_site(file, fleet), terms)
+    _print_plan(made)
+
+
+@app.command(epilog="[bold]Example[/bold]\n\nloadgen fleet up eu-west-1=3,us-east-1=6 --min 8")
+def up(
+    scale: ScaleArgument,
+    fleet: FleetOption = FLEET,
+    controller: AtOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
+    ttl: TtlOption = None,
+    least: MinOption = None,
+    wait: WaitOption = "10m",
+    keep: Annotated[bool, typer.Option("--keep", help="Where it fails, leave what came, to look at it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+) -> None:
+    """Start agents, and wait until they are registered at the controller.
+
+    At least so many in each region that is named; what is there already counts. Before the first machine starts, AWS is
+    told when to end all of them. Where it fails, and at Ctrl-C, what has come is ended again.
+    """
+    wrongs = Wrongs()
+    file = wrongs.catch(lambda: read(fleet))
+    wait_s = _seconds(wrongs, "--wait", wait)
+    terms = _terms(wrongs, file, scale, ttl, least=least, wait_s=wait_s, keeps=keep)
+    place = _place(wrongs, file, controller, ca, token_file)
+    wrongs.check()
+    assert file is not None
+    assert terms is not None
+    site = _site(file, fleet)
+    made, _ = planned(site, terms)
+    _print_plan(made)
+    if dry_run:
+        return
+    raised = bring_up(site, terms, roll_of(place), told_stands)
+    _print_raised(raised)
+
+
+@app.command("ls", epilog="[bold]Example[/bold]\n\nloadgen fleet ls --json")
+def list_(
+    fleet: FleetOption = FLEET,
+    controller: AtOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the machines of the fleet, and where each stands: launching, booted, registered, missing or leaving."""
+    wrongs = Wrongs()
+    file = wrongs.catch(lambda: read(fleet))
+    place = _place(wrongs, file, controller, ca, token_file)
+    wrongs.check()
+    assert file is not None
+    site = _site(file, fleet)
+    try:
+        agents = tuple(roll_of(place)())
+    except FleetError as error:
+        site.warn(f"who is registered is not known: {error.message}")
+        agents = ()
+    stands = join(site.machines(), agents, site.now())
+    if as_json:
+        typer.echo(json.dumps([_as_json(one) for one in stands], indent=2))
+        return
+    if not stands:
+        typer.echo(f"fleet {file.fleet} has no machines")
+        return
+    head = ("machine", "region", "is", "works for", "type", "bought as", "up", "expires")
+    rows = tuple(_row(one, site.now()) for one in stands)
+    print_table(Output(), Table("", head, rows, words=6), ids=(0,))
+
+
+@app.command(epilog="[bold]Examples[/bold]\n\nloadgen fleet down\n\nloadgen fleet down us-east-1=2")
+def down(
+    stays: Annotated[
+        str | None, typer.Argument(metavar="[REGION=N,...]", help="How many stay in these regions; else none anywhere.")
+    ] = None,
+    fleet: FleetOption = FLEET,
+    controller: AtOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
+    force: ForceOption = False,
+    wait: WaitOption = "5m",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show who would go.")] = False,
+) -> None:
+    """End agents: each hands over what it measured, and leaves. Waits until they are gone.
+
+    Who does not work goes first. While one of them works for a run it is refused, but with --force.
+    """
+    wrongs = Wrongs()
+    file = wrongs.catch(lambda: read(fleet))
+    left = _stays(wrongs, file, stays)
+    wait_s = _seconds(wrongs, "--wait", wait)
+    place = _place(wrongs, file, controller, ca, token_file)
+    wrongs.check()
+    assert file is not None
+    site = _site(file, fleet)
+    done = take_down(site, left, roll_of(place), _print_leaving, by_force=force, wait_s=wait_s or 0.0, is_dry=dry_run)
+    _print_down(done, is_dry=dry_run)
+
+
+@app.command(epilog="[bold]Examples[/bold]\n\nloadgen fleet reap\n\nloadgen fleet reap --all --yes")
+def reap(
+    fleet: FleetOption = FLEET,
+    is_all: Annotated[bool, typer.Option("--all", help="Also what is not overdue: everything of this fleet.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, only show what would be ended.")] = False,
+) -> None:
+    """Find agents whose time is over, in all regions of the account, and end them.
+
+    For what a laptop that died, or a region that was taken out of the plan, has left. Only what carries the tags of
+    this fleet and its owner is touched.
+    """
+    file = read(fleet)
+    site = _site(file, fleet)
+    left = find_left(site, is_all=is_all)
+    _print_left(left, site.now())
+    if left.is_nothing:
+        return
+    if not yes:
+        typer.echo("nothing was ended; --yes does it")
+        return
+    reap_left(site, left)
+    typer.echo(f"ended {len(left.machines)} machines, and set {len(left.groups)} groups to none")
+
+
+@app.command(epilog="[bold]Example[/bold]\n\nloadgen fleet cost")
+def cost(fleet: FleetOption = FLEET, as_json: JsonFlag = False) -> None:
+    """Show what the machines that are up have cost at most, and cost an hour."""
+    file = read(fleet)
+    site = _site(file, fleet)
+    machines = [one for one in site.machines() if not one.is_going]
+    rows = [_cost_of(one, site.now()) for one in machines]
+    per_hour = sum(price or 0.0 for _, price, _ in rows)
+    so_far = sum((price or 0.0) * hours for _, price, hours in rows)
+    unknown = sorted({one.kind for one, price, _ in rows if price is None})
+    if as_json:
+        told = {
+            "format": 1,
+            "machines": len(machines),
+            "usd_per_hour": round(per_hour, 4),
+            "usd_so_far": round(so_far, 4),
+            "types_without_price": unknown,
+            "prices_as_of": read_prices().as_of,
+        }
+        typer.echo(json.dumps(told, indent=2))
+        return
+    typer.echo(f"{len(machines)} machines: at most {per_hour:.2f} USD an hour, {so_far:.2f} USD since they started")
+    if unknown:
+        typer.echo(f"without a price here: {', '.join(unknown)}")
+    typer.echo(f"on-demand prices of {read_prices().as_of}; disks, addresses, traffic and the controller are not in it")
+
+
+# -- options into values --------------------------------------------------------------------------
+
+
+def _terms(
+    wrongs: Wrongs,
+    file: FleetFile | None,
+    scale: str,
+    ttl: str | None,
+    *,
+    least: int | None = None,
+    wait_s: float | None = None,
+    keeps: bool = False,
+) -> Terms | None:
+    ttl_s = None if ttl is None else _seconds(wrongs, "--ttl", ttl)
+    wish = wish_of(wrongs, file, scale)
+    if file is None or wish is None:
+        return None
+    return Terms(wish, ttl_s=ttl_s, least=least, wait_s=600.0 if wait_s is None else wait_s, keeps=keeps)
+
+
+def wish_of(
+    wrongs: Wrongs, file: FleetFile | None, scale: str, weights: Mapping[str, float] | None = None
+) -> dict[str, int] | None:
+    """Agents by region. weights: of the regions, for a scale that is one number; None: all the same."""
+    parsed = wrongs.parse("SCALE", scale, parse_scale)
+    if parsed is None or file is None:
+        return None
+    if isinstance(parsed, int):
+        return spread(parsed, weights or dict.fromkeys(file.regions, 1.0))
+    return parsed
+
+
+def _stays(wrongs: Wrongs, file: FleetFile | None, text: str | None) -> dict[str, int]:
+    if file is None:
+        return {}
+    if text is None:
+        return dict.fromkeys(file.regions, 0)
+    parsed = wrongs.parse("REGION=N", text, parse_scale)
+    if isinstance(parsed, int):
+        wrongs.add(f'"{text}": in which region?', "as in us-east-1=2")
+        return {}
+    for region in parsed or {}:
+        if region not in file.regions:
+            wrongs.add(f"{region} is no region of fleet {file.fleet}", f"it has {', '.join(file.regions)}")
+    return parsed or {}
+
+
+def _place(
+    wrongs: Wrongs, file: FleetFile | None, controller: str | None, ca: Path | None, token_file: Path | None
+) -> Place:
+    at = controller or ("127.0.0.1:1" if file is None else file.controller.api)
+    return place_of(wrongs, at, ca, token_file) or Place(at)
+
+
+def _seconds(wrongs: Wrongs, option: str, text: str) -> float | None:
+    parsed = wrongs.parse(option, text, parse_duration)
+    return None if parsed is None else parsed / NS_PER_S
+
+
+def _site(file: FleetFile, path: Path) -> Site:
+    return open_site(file, Clients(), Audit(audit_beside(path)), lambda text: typer.echo(f"note: {text}", err=True))
+
+
+# -- onto the terminal ----------------------------------------------------------------------------
+
+
+def _print_plan(plan: Upward) -> None:
+    rows = tuple(
+        (step.region, str(step.there), str(step.wanted), f"{step.usd_per_hour:.2f}")
+        for step in (*plan.steps, *plan.others)
+    )
+    print_table(Output(), Table("", ("region", "agents now", "agents then", "USD an hour, at most"), rows))
+    when = plan.expires.strftime("%Y-%m-%d %H:%M UTC")
+    typer.echo(
+        f"{plan.agents} agents, at most {plan.usd_per_hour:.2f} USD an hour; AWS ends them at {when}:"
+        f" at most {plan.usd_at_most:.2f} USD"
+    )
+
+
+def _print_raised(raised: Raised) -> None:
+    for region, why in raised.missing.items():
+        typer.echo(f"note: {region}: {why}", err=True)
+    typer.echo(f"up: {sum(raised.registered.values())} agents are registered, {len(raised.new)} of them new")
+
+
+def _print_leaving(left: Sequence[Machine]) -> None:
+    if left:
+        typer.echo(f"{len(left)} machines are leaving")
+
+
+def _print_down(done: Downward, *, is_dry: bool) -> None:
+    if done.is_nothing:
+        typer.echo("nothing to take down")
+    elif is_dry:
+        for stand in done.leaving:
+            works = f", works for {stand.run_id}" if stand.run_id else ""
+            typer.echo(f"{stand.machine.id} in {stand.region} would go: {stand.standing}{works}")
+    else:
+        typer.echo(f"down: {len(done.leaving)} machines are gone")
+
+
+def _print_left(left: Left, now: datetime) -> None:
+    for machine in left.machines:
+        whose = machine.group or "no group"
+        typer.echo(
+            f"{machine.id} in {machine.region}, of {whose}: {_age(machine, now)} old, expires {_expiry(machine)}"
+        )
+    for group in left.groups:
+        typer.echo(f"group {group.name} in {group.region} wishes for {group.desired}")
+    if left.is_nothing:
+        typer.echo(f"nothing to reap in {left.regions} regions; {left.others} machines are within their time")
+
+
+def _row(one: Stand, now: datetime) -> tuple[str, ...]:
+    machine = one.machine
+    standing = f"{one.standing}: {one.why}" if one.why and one.why != one.standing else str(one.standing)
+    bought = "spot" if machine.is_spot else "on demand"
+    return (
+        machine.id,
+        machine.region,
+        standing,
+        one.run_id or "idle",
+        machine.kind,
+        bought,
+        _age(machine, now),
+        _expiry(machine),
+    )
+
+
+def _as_json(one: Stand) -> dict[str, object]:
+    machine = one.machine
+    return {
+        "id": machine.id,
+        "region": machine.region,
+        "zone": machine.zone,
+        "type": machine.kind,
+        "is_spot": machine.is_spot,
+        "standing": one.standing.value,
+        "why": one.why,
+        "run_id": one.run_id,
+        "launched_at": machine.launched_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expires_at": machine.expires_at or None,
+    }
+
+
+def _age(machine: Machine, now: datetime) -> str:
+    return format_duration(max(0, round((now - machine.launched_at).total_seconds())) * NS_PER_S)
+
+
+def _expiry(machine: Machine) -> str:
+    return machine.expires_at or "never said"
+
+
+def _cost_of(machine: Machine, now: datetime) -> tuple[Machine, float | None, float]:
+    hours = max(0.0, (now - machine.launched_at).total_seconds() / 3600)
+    return machine, read_prices().of(machine.kind, machine.region), hours
