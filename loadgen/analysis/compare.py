@@ -32,6 +32,7 @@ import numpy.typing as npt
 from scipy import special
 
 from loadgen.analysis.changepoint import scan
+from loadgen.analysis.levels import levels
 
 __all__ = [
     "FLOOR",
@@ -59,9 +60,6 @@ _MANY: Final = 1e9
 """Degrees of freedom of what is known for certain."""
 _APART: Final = 3
 """Runs, from which on a side tells its own deviation."""
-_REACH: Final = 2.7
-_MAD_TO_SD: Final = 1.4826
-_MAD_FLOOR: Final = 0.003
 _LEAST_SHIFT: Final = log1p(0.03)
 _LITTLE_LEFT: Final = 1 / 3
 
@@ -150,9 +148,8 @@ def stated(deviation: float) -> Between:
 def between(history: npt.ArrayLike, errors: npt.ArrayLike | None = None) -> Between | None:
     """How much the runs of a history differ where nothing has changed.
 
-    The history is cut where it changed (`changepoint.scan`), and values are drawn in to 4 median absolute deviations
-    around each level's median. The variance within levels, pooled, less the mean square of the errors
-    is that between runs; its root is at least `FLOOR`.
+    The history is cut where it changed (`changepoint.scan`), and outliers are drawn in (`levels.levels`). The variance
+    within levels, pooled, less the mean square of the errors is that between runs; its root is at least `FLOOR`.
 
     Args:
         history: of shape (runs,), logarithms, oldest first.
@@ -167,11 +164,11 @@ def between(history: npt.ArrayLike, errors: npt.ArrayLike | None = None) -> Betw
     off = np.full(len(values), nan) if errors is None else np.asarray(errors, dtype=np.float64)
     if off.shape != values.shape:
         raise ValueError(f"errors have shape {off.shape}, and the history {values.shape}")
-    levels = np.split(values, scan(values))
-    df = len(values) - len(levels)
-    if len(values) < 3 or df < 1:
+    if len(values) < 3:
         return None
-    variance = max(sum(_squares(_drawn_in(level)) for level in levels) / df, FLOOR**2)
+    found = levels(values, scan(values))
+    df = len(values) - len(found)
+    variance = max(sum(level.deviation**2 * (level.count - 1) for level in found) / df, FLOOR**2)
     known = off[np.isfinite(off)]
     within = float(np.mean(known**2)) if len(known) else 0.0
     return Between(sqrt(max(variance - within, FLOOR**2)), sqrt(variance), df, len(values))
@@ -351,13 +348,6 @@ def _half(error: float, df: float) -> float:
 
 def _p(difference: float, error: float, df: float) -> float:
     return float(2 * special.stdtr(min(df, _MANY), -abs(difference) / error)) if error else float(difference == 0)
-
-
-def _drawn_in(values: Array) -> Array:
-    middle = np.median(values)
-    reach = _REACH * max(_MAD_TO_SD * float(np.median(np.abs(values - middle))), _MAD_FLOOR)
-    clipped: Array = np.clip(values, middle - reach, middle + reach)
-    return clipped
 
 
 def _squares(values: Array) -> float:

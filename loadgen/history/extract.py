@@ -31,7 +31,7 @@ from loadgen.report.opened import Run
 from loadgen.report.reading import Summary
 from loadgen.units import NS_PER_S
 
-__all__ = ["LEAST_RATE", "MOST_AGENTS", "accepted_of", "batches_of", "names_of", "unfit_of"]
+__all__ = ["LEAST_RATE", "MOST_AGENTS", "accepted_of", "counted_of", "names_of", "unfit_of"]
 
 LEAST_RATE: Final = 0.99
 """Of the planned rate. With less load a target is faster, and that is no improvement."""
@@ -72,6 +72,15 @@ def accepted_of(run: Run) -> Accepted:
     """What the history keeps of the run.
 
     Raises:
+        IncompleteError, StorageError: as `counted_of`.
+    """
+    return counted_of(run)[0]
+
+
+def counted_of(run: Run) -> tuple[Accepted, Batches]:
+    """The same, and the batches by region that it is from, for whoever wants more of the run than is kept.
+
+    Raises:
         IncompleteError: it has not ended, or was ended by force.
         StorageError: a file in its folder cannot be read, or is of another loadgen.
     """
@@ -80,7 +89,7 @@ def accepted_of(run: Run) -> Accepted:
     planned = spec.total_arrivals
     by_region, by_agent = _counted(run, summary, spec)
     named = names_of(by_region)
-    return Accepted(
+    accepted = Accepted(
         run_id=run.id,
         key=key_of(run.manifest, spec),
         started_at=summary.started_at,
@@ -97,15 +106,7 @@ def accepted_of(run: Run) -> Accepted:
         limited_by="target" if summary.pool_limited.share > 0 and summary.validity.verdict == "valid" else "",
         faults=faults_of(summary, spec, by_region),
     )
-
-
-def batches_of(run: Run) -> Batches:
-    """The run counted again without its warm-up, by region: what figures are from, for more than is kept of it.
-
-    Raises:
-        IncompleteError, StorageError: as `accepted_of`.
-    """
-    return _counted(run, _summary(run), _spec(run), 0)[0]
+    return accepted, by_region
 
 
 def names_of(batches: Batches) -> dict[Row, str]:
@@ -143,16 +144,14 @@ def _commit(manifest: dict[str, Any]) -> str:
 # -- counting again --------------------------------------------------------------------------------
 
 
-def _counted(
-    run: Run, summary: Summary, spec: PlanSpec, most_agents: int = MOST_AGENTS
-) -> tuple[Batches, Batches | None]:
+def _counted(run: Run, summary: Summary, spec: PlanSpec) -> tuple[Batches, Batches | None]:
     """The run in batches by region, and by agent where there are several; the log is read once."""
     interval_ns = round(run.interval_s * NS_PER_S)
     cut_ns = round(summary.warmup.cut_s * NS_PER_S) if summary.warmup is not None else 0
     is_found = summary.warmup is not None and summary.warmup.how == "found" and cut_ns > 0
     end_ns = _load_ns(run, summary, spec)
     by_region, by_agent = (Batches(cut_ns, end_ns, interval_ns, recount=is_found) for _ in range(2))
-    has_agents = 1 < len(run.agents) <= most_agents
+    has_agents = 1 < len(run.agents) <= MOST_AGENTS
     coming = run.deltas()
     while some := list(islice(coming, _AT_ONCE)):
         by_region.read(some)

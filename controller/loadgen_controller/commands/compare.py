@@ -14,13 +14,13 @@ from loadgen.history.comparing import Comparison, Outcome, Row, Side, compare
 from loadgen.history.comparison_document import encode, outcome_of
 from loadgen.history.comparison_page import page
 from loadgen.history.comparison_words import report_of
-from loadgen.history.extract import accepted_of
+from loadgen.history.extract import counted_of
 from loadgen.history.quantile_plot import text_plot
 from loadgen.history.quantiles import Curve, Quantiles, curve_of, known_of, quantiles_of
-from loadgen.history.record import Accepted
+from loadgen.measure.batches import Batches
 from loadgen.measure.rundir import find_run
 from loadgen.report.exports.markdown import report_lines
-from loadgen.report.opened import Run, open_run
+from loadgen.report.opened import open_run
 from loadgen.units import parse_ratio
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, clean, print_report
@@ -100,15 +100,16 @@ def main(
         if any(path in paths[k] for k in range(n) for path in paths[n]):
             wrongs.add(f"{text} has a run that is on another side, too")
     wrongs.check()
-    runs = [[open_run(path) for path in of] for of in paths]
-    compared = [Side(text, _accepted(wrongs, of)) for text, of in zip(sides, runs, strict=True)]
+    counted = [[wrongs.catch(lambda path=path: counted_of(open_run(path))) for path in of] for of in paths]  # type: ignore[misc]
     wrongs.check()
-    base, *others = compared
+    known = [[one for one in of if one is not None] for of in counted]
+    base, *others = (Side(text, tuple(one for one, _ in of)) for text, of in zip(sides, known, strict=True))
+    batches = [[one for _, one in of] for of in known]
     comparisons = [compare(base, new, between_runs=differ) for new in others]
     most = 1 if chosen is Format.TERMINAL else 0 if chosen is Format.MARKDOWN else MOST_CURVES
     curves = [
-        _curves(one, runs[0], new, _names(wrongs, one, curve, most))
-        for one, new in zip(comparisons, runs[1:], strict=True)
+        _curves(one, batches[0], new, _names(wrongs, one, curve, most))
+        for one, new in zip(comparisons, batches[1:], strict=True)
     ]
     wrongs.check()
     exit_code = EXITS[outcome_of(comparisons)]
@@ -138,11 +139,6 @@ def _paths(text: str, runs_dir: Path) -> list[Path]:
     if not found:
         raise UsageError(f'"{text}" names no run')
     return sorted(found, key=lambda path: path.name)
-
-
-def _accepted(wrongs: Wrongs, runs: Sequence[Run]) -> tuple[Accepted, ...]:
-    found = [wrongs.catch(lambda run=run: accepted_of(run)) for run in runs]  # type: ignore[misc]
-    return tuple(one for one in found if one is not None)
 
 
 def _between(text: str) -> float:
@@ -181,7 +177,9 @@ def _weight(row: Row) -> tuple[bool, bool, float]:
     return not row.is_clear, row.kind != "journey", -change
 
 
-def _curves(comparison: Comparison, base: Sequence[Run], new: Sequence[Run], names: Sequence[str]) -> list[Curve]:
+def _curves(
+    comparison: Comparison, base: Sequence[Batches], new: Sequence[Batches], names: Sequence[str]
+) -> list[Curve]:
     if not names:
         return []
     sides = [[quantiles_of(run, names) for run in side] for side in (base, new)]
