@@ -40,7 +40,7 @@ from loadgen.errors import UsageError
 from loadgen.history.extract import unfit_of
 from loadgen.history.record import ALL, STATISTICS, Accepted, Errors, Figure
 
-__all__ = ["LEVEL", "Comparison", "ErrorRow", "Odd", "Outcome", "Row", "Side", "Verdict", "compare"]
+__all__ = ["LEVEL", "NEWEST", "Comparison", "ErrorRow", "Odd", "Outcome", "Row", "Side", "Verdict", "compare"]
 
 LEVEL: Final = 0.05
 NEWEST: Final = 20
@@ -180,7 +180,7 @@ def compare(
         UsageError: a side has no run, or the sides have no name in common.
         ValueError: `between_runs` is not more than 0.
 
-    Cost: 0.1 s for 60 names in 3 regions, and up to a second for the first history of its length.
+    Cost: 0.7 s of CPU for 60 names in 3 regions of 4 agents and a history of 20 runs.
     """
     if empty := [side.label for side in (base, new) if not side.runs]:
         raise UsageError(f"{' and '.join(empty)} has no run")

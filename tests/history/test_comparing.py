@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf, nan
 
@@ -121,8 +122,12 @@ def test_of_many_names_of_the_same_code_few_comparisons_call_any_slower() -> Non
 
 
 @pytest.mark.slow
-def test_of_1000_comparisons_of_20_equal_names_at_most_5_in_100_call_any_slower() -> None:
-    assert called_slower(10_000, 1000) <= 50
+def test_of_1000_comparisons_of_20_equal_names_at_most_5_in_100_call_any_slower(
+    record_property: Callable[[str, object], None],
+) -> None:
+    wrong = called_slower(10_000, 1000)
+    record_property("seen", f"20 names: {wrong} of 1000")
+    assert wrong <= 50
 
 
 # -- what only looks like a difference ------------------------------------------------------------

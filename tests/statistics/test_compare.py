@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import expm1, inf, log1p, nan, sqrt
 
 import numpy as np
@@ -26,6 +27,7 @@ from loadgen.analysis.compare import (
 from tests.statistics.trials import runs
 
 Array = npt.NDArray[np.float64]
+Seen = Callable[[str, object], None]
 A = np.log([101.0, 97.0, 104.0, 99.0])
 B = np.log([112.0, 103.0, 108.0])
 
@@ -167,9 +169,18 @@ def test_runs_of_the_same_code_are_called_slower_in_few_cases() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("own", [0.002, 0.01, 0.03])
-def test_of_1000_pairs_of_the_same_code_at_most_5_in_100_are_called_slower(own: float) -> None:
+def test_of_1000_pairs_of_the_same_code_at_most_5_in_100_are_called_slower(own: float, record_property: Seen) -> None:
     slower, faster = called_different(8, 1000, own=own)
+    record_property("seen", f"own error {own:.1%}: {slower} slower, {faster} faster")
     assert max(slower, faster) <= 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("changed", "least"), [(0.05, 200), (0.10, 650), (0.20, 980)])
+def test_of_1000_slower_releases_so_many_are_called_so(changed: float, least: int, record_property: Seen) -> None:
+    slower, _ = called_different(12, 1000, changed)
+    record_property("seen", f"+{changed:.0%}: {slower} slower")
+    assert slower >= least
 
 
 def test_a_release_that_is_a_fifth_slower_is_called_so() -> None:

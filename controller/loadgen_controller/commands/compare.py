@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -9,26 +10,26 @@ from typing import Annotated, Final
 
 import typer
 
-from loadgen.errors import ExitCode, UsageError
-from loadgen.history.comparing import Comparison, Outcome, Row, Side, compare
+from loadgen.errors import ExitCode
+from loadgen.history.comparing import NEWEST, Comparison, Outcome, Row, compare
 from loadgen.history.comparison_document import encode, outcome_of
 from loadgen.history.comparison_page import page
 from loadgen.history.comparison_words import report_of
-from loadgen.history.extract import counted_of
 from loadgen.history.quantile_plot import text_plot
 from loadgen.history.quantiles import Curve, Quantiles, curve_of, known_of, quantiles_of
+from loadgen.history.store import Store
 from loadgen.measure.batches import Batches
-from loadgen.measure.rundir import find_run
 from loadgen.report.exports.markdown import report_lines
-from loadgen.report.opened import open_run
 from loadgen.units import parse_ratio
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, clean, print_report
 from loadgen_controller.screen.written import opened
-from loadgen_controller.shelf.listing import Search, entries
+from loadgen_controller.shelf.sides import sides_of
 
 NAME = "compare"
 EXAMPLES = """[bold]Examples[/bold]
+
+loadgen compare 20261124-170312 20261125-170500 --store history
 
 loadgen compare 20261124-170312 20261125-170500 --between 3%
 
@@ -66,9 +67,19 @@ def main(
             " or a label, which is all runs that have it: release=1.4.",
         ),
     ],
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|s3://...",
+            help="The history of accepted runs, which tells how much runs of the same code differ; if not given,"
+            " LOADGEN_STORE, or `history` in this folder.",
+        ),
+    ] = None,
     between: Annotated[
         str | None,
-        typer.Option(metavar="SHARE", help="How much runs of the same code differ, where you know it: 3%."),
+        typer.Option(
+            metavar="SHARE", help="How much runs of the same code differ, where you know it: 3%. Beats the history."
+        ),
     ] = None,
     curve: Annotated[
         list[str] | None,
@@ -94,51 +105,23 @@ def main(
         wrongs.add(f"{sides[0]} is compared with nothing", "name a base, and what is to be compared with it")
     if output is not None and not output.parent.is_dir():
         wrongs.add(f"-o: there is no folder {output.parent}")
-    found = [wrongs.catch(lambda text=text: _paths(text, runs_dir)) for text in sides]  # type: ignore[misc]
-    paths = [of or [] for of in found]
-    for n, text in enumerate(sides):
-        if any(path in paths[k] for k in range(n) for path in paths[n]):
-            wrongs.add(f"{text} has a run that is on another side, too")
-    wrongs.check()
-    counted = [[wrongs.catch(lambda path=path: counted_of(open_run(path))) for path in of] for of in paths]  # type: ignore[misc]
-    wrongs.check()
-    known = [[one for one in of if one is not None] for of in counted]
-    base, *others = (Side(text, tuple(one for one, _ in of)) for text, of in zip(sides, known, strict=True))
-    batches = [[one for _, one in of] for of in known]
-    comparisons = [compare(base, new, between_runs=differ) for new in others]
+    shelf = wrongs.catch(lambda: Store.open(store or os.environ.get("LOADGEN_STORE") or "history"))
+    if shelf is None:
+        wrongs.check()
+        return ExitCode.BUG
+    base, *others = sides_of(wrongs, sides, runs_dir, shelf)
+    key = base.side.runs[0].key
+    history = [] if differ is not None else shelf.runs(key, newest=NEWEST + len(base.side.runs), is_whole=True)
+    comparisons = [compare(base.side, new.side, history=history, between_runs=differ) for new in others]
     most = 1 if chosen is Format.TERMINAL else 0 if chosen is Format.MARKDOWN else MOST_CURVES
     curves = [
-        _curves(one, batches[0], new, _names(wrongs, one, curve, most))
-        for one, new in zip(comparisons, batches[1:], strict=True)
+        _curves(one, base.batches, new.batches, _names(wrongs, one, curve, most))
+        for one, new in zip(comparisons, others, strict=True)
     ]
     wrongs.check()
     exit_code = EXITS[outcome_of(comparisons)]
     _write(comparisons, curves, chosen, output, exit_code)
     return exit_code
-
-
-# -- what is compared -----------------------------------------------------------------------------
-
-
-def _paths(text: str, runs_dir: Path) -> list[Path]:
-    """Run folders, oldest first, each once.
-
-    Raises:
-        UsageError: there is no such run.
-    """
-    found: dict[Path, None] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, sign, value = part.partition("=")
-        if sign and not Path(part).is_dir():
-            labelled = entries(runs_dir, Search(labels=[(name, value)]))
-            if not labelled:
-                raise UsageError(f"no run in {runs_dir} has the label {part}", hint="loadgen runs list shows labels")
-            found |= dict.fromkeys(entry.path for entry in labelled)
-        else:
-            found[find_run(part, runs_dir)] = None
-    if not found:
-        raise UsageError(f'"{text}" names no run')
-    return sorted(found, key=lambda path: path.name)
 
 
 def _between(text: str) -> float:
@@ -180,7 +163,7 @@ def _weight(row: Row) -> tuple[bool, bool, float]:
 def _curves(
     comparison: Comparison, base: Sequence[Batches], new: Sequence[Batches], names: Sequence[str]
 ) -> list[Curve]:
-    if not names:
+    if not names or not base or not new:
         return []
     sides = [[quantiles_of(run, names) for run in side] for side in (base, new)]
 
