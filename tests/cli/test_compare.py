@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from loadgen.history.extract import accepted_of
+from loadgen.history.store import Store
+from loadgen.report.opened import open_run
 from loadgen_controller import cli
 from tests.support.run import loadgen as loadgen_process
 from tests.support.target import running_target
@@ -130,7 +135,7 @@ def test_all_that_is_wrong_is_said_at_once(runs: Path) -> None:
     assert result.exit_code == 2
     for what in (
         "no run none in runs",
-        "no run in runs has the label release=9",
+        "no run in runs or in history has the label release=9",
         "--between: ",
         "as what? say --format",
         "-o: there is no folder no",
@@ -158,6 +163,66 @@ def test_name_that_is_asked_for_is_drawn(runs: Path) -> None:
     found = told(A, B, "--curve", "browse", "--between", "3%")["comparisons"][0]["curves"]
     assert [one["name"] for one in found] == ["browse"]
     assert found[0]["change"] == [0.0] * 99
+
+
+# -- with a history -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(runs: Path) -> Store:
+    """Ten accepted runs like the first, each a little slower or faster than it."""
+    run, made = accepted_of(open_run(runs / A)), Store.open("history")
+    chance = np.random.default_rng(1)
+    for n in range(10):
+        off = float(np.exp(chance.normal(0, 0.02)))
+        figures = tuple(replace(one, value_ms=one.value_ms * off) for one in run.figures)
+        assert made.add(replace(run, run_id=f"20261101-{n:02}0000-browse-0000", figures=figures, labels={"at": "base"}))
+    return made
+
+
+def test_history_tells_how_much_runs_differ(store: Store) -> None:
+    (one,) = told(A, B)["comparisons"]
+    assert one["outcome"] == "compared"
+    assert {row["known_from"] for row in one["rows"] if row["change"] is not None} == {"history"}
+    assert all(0.005 <= row["runs_differ"] < 0.04 for row in one["rows"] if row["runs_differ"] is not None)
+    assert "10 runs of the history" in loadgen("compare", A, B).stdout
+
+
+def test_what_is_stated_beats_the_history(store: Store) -> None:
+    (one,) = told(A, B, "--between", "3%")["comparisons"]
+    assert {row["known_from"] for row in one["rows"] if row["change"] is not None} == {"stated"}
+
+
+def test_run_whose_folder_is_gone_is_taken_from_the_history_without_its_distribution(store: Store) -> None:
+    (one,) = told(A, "20261101-03")["comparisons"]
+    assert [run["run_id"] for run in one["new"]["runs"]] == ["20261101-030000-browse-0000"]
+    assert one["curves"] == []
+    (one,) = told("at=base", A)["comparisons"]
+    assert len(one["base"]["runs"]) == 10
+
+
+def test_history_without_runs_of_the_kind_is_told(store: Store) -> None:
+    for name in (A, B):
+        spec = json.loads((Path("runs") / name / "manifest.json").read_text())["spec"]
+        change(name, "manifest.json", spec={**spec, "target": "http://10.0.0.9:81"})
+    result = loadgen("compare", A, B)
+    assert result.exit_code == 3
+    assert "note: none of the 10 accepted runs in history can be compared with it" in result.stderr
+    assert "target" in result.stderr
+
+
+def test_damaged_file_of_the_history_is_named_and_left_out(store: Store) -> None:
+    path = next(Path("history").glob("runs/*/20261101-05*.parquet"))
+    path.write_bytes(path.read_bytes()[:100])
+    result = loadgen("compare", A, B)
+    assert result.exit_code == 0, result.output
+    assert "note: runs/" in result.stderr
+    assert "damaged" in result.stderr
+    assert "9 runs of the history" in result.stdout
+
+
+def test_a_place_that_is_none_is_refused(runs: Path) -> None:
+    assert loadgen("compare", A, B, "--store", "gs://bucket/x").exit_code == 2
 
 
 # -- where it is written --------------------------------------------------------------------------

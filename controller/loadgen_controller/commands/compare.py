@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from loadgen.history.comparison_page import page
 from loadgen.history.comparison_words import report_of
 from loadgen.history.quantile_plot import text_plot
 from loadgen.history.quantiles import Curve, Quantiles, curve_of, known_of, quantiles_of
+from loadgen.history.record import Accepted
 from loadgen.history.store import Store
 from loadgen.measure.batches import Batches
 from loadgen.report.exports.markdown import report_lines
@@ -24,7 +24,7 @@ from loadgen.units import parse_ratio
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, clean, print_report
 from loadgen_controller.screen.written import opened
-from loadgen_controller.shelf.sides import sides_of
+from loadgen_controller.shelf.sides import Counted, sides_of
 
 NAME = "compare"
 EXAMPLES = """[bold]Examples[/bold]
@@ -68,13 +68,13 @@ def main(
         ),
     ],
     store: Annotated[
-        str | None,
+        str,
         typer.Option(
+            envvar="LOADGEN_STORE",
             metavar="DIR|s3://...",
-            help="The history of accepted runs, which tells how much runs of the same code differ; if not given,"
-            " LOADGEN_STORE, or `history` in this folder.",
+            help="Where accepted runs are kept: they tell how much runs of the same code differ.",
         ),
-    ] = None,
+    ] = "history",
     between: Annotated[
         str | None,
         typer.Option(
@@ -105,13 +105,12 @@ def main(
         wrongs.add(f"{sides[0]} is compared with nothing", "name a base, and what is to be compared with it")
     if output is not None and not output.parent.is_dir():
         wrongs.add(f"-o: there is no folder {output.parent}")
-    shelf = wrongs.catch(lambda: Store.open(store or os.environ.get("LOADGEN_STORE") or "history"))
+    shelf = wrongs.catch(lambda: Store.open(store))
     if shelf is None:
         wrongs.check()
-        return ExitCode.BUG
+        return ExitCode.USAGE
     base, *others = sides_of(wrongs, sides, runs_dir, shelf)
-    key = base.side.runs[0].key
-    history = [] if differ is not None else shelf.runs(key, newest=NEWEST + len(base.side.runs), is_whole=True)
+    history = [] if differ is not None else _history(shelf, [base, *others])
     comparisons = [compare(base.side, new.side, history=history, between_runs=differ) for new in others]
     most = 1 if chosen is Format.TERMINAL else 0 if chosen is Format.MARKDOWN else MOST_CURVES
     curves = [
@@ -122,6 +121,16 @@ def main(
     exit_code = EXITS[outcome_of(comparisons)]
     _write(comparisons, curves, chosen, output, exit_code)
     return exit_code
+
+
+def _history(store: Store, sides: Sequence[Counted]) -> list[Accepted]:
+    """Accepted runs that the base can be compared with; where there are none, or some cannot be read, that is said."""
+    key = sides[0].side.runs[0].key
+    found = store.runs(key, newest=NEWEST + sum(len(one.side.runs) for one in sides), is_whole=True)
+    notes = [*store.troubles, *([] if found else [store.why_none(key)])]
+    for note in filter(None, notes):
+        typer.echo(f"note: {note}", err=True)
+    return found
 
 
 def _between(text: str) -> float:
