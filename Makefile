@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 NONE   := 5   # what pytest ends with when none of the tests is among those that were asked for
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow chaos bench proto lock clean
+.PHONY: help setup demo test check slow chaos bench deploy-check deploy-plan proto lock clean
 
 help:            ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 setup: $(STAMP)  ## make .venv with everything, pinned and checked by hash
 
@@ -44,6 +44,13 @@ check: setup     ## style, types, import directions, generated code, names in th
 bench: setup     ## measure against the budgets; writes bench/RESULTS.md
 	@$(BIN)/python -m bench
 
+deploy-check: setup  ## deploy/terraform, offline: lint, schema, what the examples come to, scripts, checkov
+	@$(BIN)/python -m tools.deploy $(ARGS)
+
+deploy-plan:     ## what terraform would do; EXAMPLE=single. Needs terraform or tofu, an account and terraform.tfvars
+	@tool=$$(command -v terraform || command -v tofu) || { echo "no terraform and no tofu on the PATH"; exit 2; }; \
+	  cd deploy/terraform/examples/$(or $(EXAMPLE),single) && $$tool init -input=false && $$tool validate && $$tool plan -input=false
+
 proto: setup     ## generate loadgen/wire/v1 and loadgen/api/v1 from proto/ (in a tool venv of its own)
 	@$(BIN)/python -m tools.proto
 
@@ -52,6 +59,9 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@for out in requirements requirements-dev; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    --extra controller --extra aws --extra analysis --extra http2 --extra brotli --extra outputs $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
+	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --no-header \
+	  --extra controller --extra aws --extra http2 --extra brotli --extra outputs --constraint requirements.lock \
+	  pyproject.toml -o deploy/requirements-machine.txt
 
 clean:           ## remove what the other targets made
 	@rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,86 @@
+locals {
+  api_host = length(var.client_cidrs) > 0 ? module.controller.public_ip : module.controller.private_ip
+  fleet_file = {
+    format        = 1
+    fleet         = var.fleet
+    account_id    = var.account_id
+    partition     = data.aws_partition.this.partition
+    owner         = var.owner
+    expires_at    = var.expires_at
+    bucket        = local.bucket
+    bucket_region = var.controller.region
+    controller = {
+      endpoint   = "${var.control == "public" ? module.controller.public_ip : module.controller.private_ip}:5557"
+      api        = "${local.api_host}:5558"
+      public_key = var.controller_public_key
+      region     = var.controller.region
+    }
+    policy = {
+      max_agents     = var.max_agents
+      max_hourly_usd = var.max_hourly_usd
+      ttl_s          = var.ttl_s
+      min_share      = var.min_share
+    }
+    regions = {
+      for name, one in module.region : name => {
+        asg             = one.asg
+        launch_template = one.launch_template
+        security_group  = one.security_group
+        subnets         = one.subnets
+        instance_types  = var.regions[name].instance_types
+        max_agents      = var.regions[name].max_agents
+        egress_ips      = one.egress_ips
+      }
+    }
+    target_cidrs = var.target_cidrs
+  }
+}
+
+output "fleet_json" {
+  description = "What `loadgen fleet` reads: terraform output -raw fleet_json > fleet.json"
+  value       = jsonencode(local.fleet_file)
+}
+
+output "asgs" {
+  description = "The group of agents, by region."
+  value       = { for name, one in module.region : name => one.asg }
+}
+
+output "security_groups" {
+  description = "The agents' security group, by region."
+  value       = { for name, one in module.region : name => one.security_group }
+}
+
+output "egress_ips" {
+  description = "Addresses that load comes from, by region, for allow-lists; empty where egress_ips is none."
+  value       = { for name, one in module.region : name => one.egress_ips }
+}
+
+output "bucket" {
+  description = "Bundles, wheels, enrolment and results."
+  value       = local.bucket
+}
+
+output "controller" {
+  description = "Where agents and clients come to, and the controller's machine."
+  value = {
+    endpoint    = local.fleet_file.controller.endpoint
+    api         = local.fleet_file.controller.api
+    public_key  = var.controller_public_key
+    instance_id = module.controller.instance_id
+  }
+}
+
+output "secret_key_parameter" {
+  description = "Where the controller's secret key is to be put, and with which key it is encrypted."
+  value = {
+    name   = module.controller.secret_parameter
+    kms    = module.controller.kms_alias
+    region = var.controller.region
+  }
+}
+
+output "hourly_usd" {
+  description = "What all agents together would cost an hour on demand, by prices.json."
+  value       = local.hourly_usd
+}

@@ -1,0 +1,356 @@
+variable "fleet" {
+  description = "Name of the fleet: part of every name and path, and of the tag loadgen:fleet by which it is found."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,30}[a-z0-9]$", var.fleet))
+    error_message = "A fleet's name has 3 to 32 small letters, digits and hyphens, begins with a letter and does not end with a hyphen."
+  }
+}
+
+variable "account_id" {
+  description = "The account that this belongs into. Nothing is planned for any other one, and the bucket's name has it."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9]{12}$", var.account_id))
+    error_message = "An account's id has 12 digits."
+  }
+}
+
+variable "owner" {
+  description = "Who answers for the fleet, for its tags: a person or a team that can be written to."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9 ._@+-]{3,128}$", var.owner))
+    error_message = "The owner is 3 to 128 letters, digits, spaces and . _ @ + -."
+  }
+}
+
+variable "project" {
+  description = "Of the tag loadgen:project."
+  type        = string
+  default     = "loadgen"
+}
+
+variable "cost_center" {
+  description = "Of the tag loadgen:cost-center; null leaves the tag away."
+  type        = string
+  default     = null
+}
+
+variable "permissions_boundary" {
+  description = "ARN of a policy that bounds both roles; null for none."
+  type        = string
+  default     = null
+}
+
+variable "regions" {
+  description = <<-EOT
+    Where agents may be, by region. An entry more is a region more; an entry less destroys that region and nothing else.
+    cidr: of its network, which overlaps no other. max_agents: the group grows no further.
+    instance_types: of x86_64, the first is preferred; several make spot interruptions rarer.
+    on_demand_base, on_demand_percent: how many agents are not spot, and which share of those beyond.
+    egress_ips: "none" (private targets only), "nat" (one address, a price for each GB), "eip" (one fixed address an agent).
+    vpc_id, subnet_ids: a network of your own instead of a new one; routes to the controller are then yours to make.
+    endpoints: of AWS, in the region; agents reach nothing else of it but S3. ssm, sts and ec2 are needed; autoscaling lets a leaving agent go at once; ssmmessages lets people in by Session Manager.
+    ami_id: pins the image. replace_lost: a lost agent is replaced at once; then a time to live that is over begins anew, too.
+  EOT
+  type = map(object({
+    cidr                = string
+    max_agents          = number
+    instance_types      = optional(list(string), ["c7i.xlarge", "c6in.xlarge", "c6i.xlarge"])
+    on_demand_base      = optional(number, 0)
+    on_demand_percent   = optional(number, 0)
+    egress_ips          = optional(string, "none")
+    vpc_id              = optional(string)
+    subnet_ids          = optional(list(string), [])
+    endpoints           = optional(list(string), ["ssm", "sts", "ec2", "autoscaling"])
+    ami_id              = optional(string)
+    capacity_rebalance  = optional(bool, false)
+    replace_lost        = optional(bool, false)
+    detailed_monitoring = optional(bool, false)
+  }))
+
+  validation {
+    condition     = length(var.regions) > 0
+    error_message = "At least one region is needed."
+  }
+
+  validation {
+    condition     = alltrue([for name in keys(var.regions) : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", name))])
+    error_message = "The keys of regions are names like eu-west-1."
+  }
+
+  validation {
+    condition     = alltrue([for one in values(var.regions) : can(cidrnetmask(one.cidr)) && try(tonumber(split("/", one.cidr)[1]) >= 16 && tonumber(split("/", one.cidr)[1]) <= 24, false)])
+    error_message = "Each region's cidr is an IPv4 network of /16 to /24."
+  }
+
+  validation {
+    condition     = length(distinct(concat([var.controller.cidr], [for one in values(var.regions) : one.cidr]))) == length(var.regions) + 1
+    error_message = "Two networks have the same cidr; they are peered with the controller's, so each needs its own."
+  }
+
+  validation {
+    condition     = alltrue([for one in values(var.regions) : one.max_agents >= 1 && floor(one.max_agents) == one.max_agents])
+    error_message = "max_agents is a whole number from 1."
+  }
+
+  validation {
+    condition     = sum([for one in values(var.regions) : one.max_agents]) <= var.max_agents
+    error_message = "The regions' max_agents add up to more than max_agents of the fleet."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for one in values(var.regions) : [for type in one.instance_types : !can(regex("^t[0-9]", type))]]))
+    error_message = "Types of the t family live on credits: they measure their own throttling. Use c7i, c6in or larger."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for one in values(var.regions) : [for type in one.instance_types : !can(regex("^[a-z]+[0-9]+[a-z]*g[a-z]*[.]", type))]]))
+    error_message = "The image is for x86_64: no Graviton types."
+  }
+
+  validation {
+    condition     = alltrue([for one in values(var.regions) : length(one.instance_types) > 0])
+    error_message = "At least one instance type is needed."
+  }
+
+  validation {
+    condition     = alltrue([for one in values(var.regions) : contains(["none", "nat", "eip"], one.egress_ips)])
+    error_message = "egress_ips is none, nat or eip."
+  }
+
+  validation {
+    condition     = alltrue([for one in values(var.regions) : (one.vpc_id == null) == (length(one.subnet_ids) == 0)])
+    error_message = "vpc_id and subnet_ids go together."
+  }
+
+  validation {
+    condition     = alltrue([for one in values(var.regions) : one.vpc_id == null || length(one.subnet_ids) >= 2])
+    error_message = "Give subnets in at least two availability zones."
+  }
+}
+
+variable "target_cidrs" {
+  description = "The only networks that agents may send load to. There is no default: say whom you may load."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.target_cidrs) > 0 && alltrue([for cidr in var.target_cidrs : can(cidrnetmask(cidr))])
+    error_message = "target_cidrs are IPv4 networks, at least one, like 203.0.113.0/24."
+  }
+
+  validation {
+    condition     = var.i_own_the_target || alltrue([for cidr in var.target_cidrs : try(tonumber(split("/", cidr)[1]) >= 8, false)])
+    error_message = "A target wider than a /8, as 0.0.0.0/0 is, needs i_own_the_target = true: with it this fleet can load anybody."
+  }
+}
+
+variable "i_own_the_target" {
+  description = "The owner's statement that whatever is in target_cidrs may be loaded, also where that is everything."
+  type        = bool
+  default     = false
+}
+
+variable "target_ports" {
+  description = "TCP ports of the targets."
+  type        = list(number)
+  default     = [80, 443]
+
+  validation {
+    condition     = length(var.target_ports) > 0 && alltrue([for port in var.target_ports : port >= 1 && port <= 65535])
+    error_message = "Ports are numbers from 1 to 65535."
+  }
+}
+
+variable "control" {
+  description = "How agents reach the controller: \"peering\" (private, the default) or \"public\" (its fixed address; CURVE is then the only lock beside the list of the agents' addresses)."
+  type        = string
+  default     = "peering"
+
+  validation {
+    condition     = contains(["peering", "public"], var.control)
+    error_message = "control is peering or public."
+  }
+
+  validation {
+    condition     = var.control == "peering" || alltrue([for one in values(var.regions) : one.egress_ips != "none" && one.vpc_id == null])
+    error_message = "control = \"public\" lets in the agents' fixed addresses only: each region needs egress_ips nat or eip, in a network of ours."
+  }
+}
+
+variable "controller" {
+  description = <<-EOT
+    The controller: its region, network, type, disk, whether it runs, and how long at a time.
+    state: "stopped" keeps the disk and costs no machine. ttl_s: after as long it stops itself; the disk stays.
+    options: more of what `loadgen controller` is started with, like ["--i-may-load", "shop.example"].
+  EOT
+  type = object({
+    region        = string
+    cidr          = optional(string, "10.0.0.0/24")
+    instance_type = optional(string, "c7i.large")
+    disk_gb       = optional(number, 50)
+    state         = optional(string, "running")
+    ttl_s         = optional(number, 86400)
+    ami_id        = optional(string)
+    options       = optional(list(string), [])
+  })
+
+  validation {
+    condition     = can(cidrnetmask(var.controller.cidr)) && try(tonumber(split("/", var.controller.cidr)[1]) <= 26, false)
+    error_message = "The controller's cidr is an IPv4 network of /26 or wider."
+  }
+
+  validation {
+    condition     = contains(["running", "stopped"], var.controller.state)
+    error_message = "The controller's state is running or stopped."
+  }
+
+  validation {
+    condition     = var.controller.ttl_s >= 900 && var.controller.ttl_s <= 604800
+    error_message = "The controller's ttl_s is from 900 (15 min) to 604800 (7 d)."
+  }
+
+  validation {
+    condition     = alltrue([for option in var.controller.options : can(regex("^[A-Za-z0-9._:/=@-]+$", option))])
+    error_message = "Options of the controller have no spaces, quotes or other characters of the shell."
+  }
+}
+
+variable "controller_public_key" {
+  description = "controller.pub of `loadgen keys init`: 40 characters. It is public. Its other half is never given to Terraform."
+  type        = string
+
+  validation {
+    condition     = length(var.controller_public_key) == 40
+    error_message = "A CURVE key has 40 characters (Z85)."
+  }
+}
+
+variable "client_cidrs" {
+  description = "Networks from which people reach the controller's API. None: through Session Manager only."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for cidr in var.client_cidrs : can(cidrnetmask(cidr)) && try(tonumber(split("/", cidr)[1]) >= 16, false)])
+    error_message = "client_cidrs are IPv4 networks of /16 or narrower: whoever has a token of the role run commands the fleet."
+  }
+}
+
+variable "wheelhouse" {
+  description = "What machines install: the sha256 that tools/wheelhouse.py printed."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9a-f]{64}$", var.wheelhouse))
+    error_message = "A sha256 has 64 digits of 0-9 and a-f."
+  }
+}
+
+variable "max_agents" {
+  description = "Of the whole fleet, over all regions."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.max_agents >= 1 && var.max_agents <= 5000
+    error_message = "max_agents is from 1 to 5000: a controller carries no more."
+  }
+}
+
+variable "max_hourly_usd" {
+  description = "What all agents together may cost an hour at most, on demand, by prices.json. More is refused when planning."
+  type        = number
+  default     = 20
+
+  # Here and not at regions: a variable's own validation may not use what is made of that variable.
+  validation {
+    condition     = length(local.unpriced) == 0
+    error_message = "No price is known of ${join(", ", local.unpriced)}, so nothing could hold max_hourly_usd. Name it in prices."
+  }
+
+  validation {
+    condition     = local.hourly_usd <= var.max_hourly_usd
+    error_message = "All agents on demand would cost ${local.hourly_usd} USD an hour, which is more than max_hourly_usd. Take fewer or smaller ones, or raise it."
+  }
+}
+
+variable "prices" {
+  description = "USD an hour by region and type, before those of prices.json."
+  type        = map(map(number))
+  default     = {}
+}
+
+variable "ttl_s" {
+  description = "An agent ends itself after as many seconds, whatever happens. 4 h; at most 24 h."
+  type        = number
+  default     = 14400
+
+  validation {
+    condition     = var.ttl_s >= 900 && var.ttl_s <= 86400
+    error_message = "ttl_s is from 900 (15 min) to 86400 (24 h)."
+  }
+}
+
+variable "keep_failed" {
+  description = "An agent whose start failed stays until its time is over, so that somebody can look; else it ends itself at once."
+  type        = bool
+  default     = false
+}
+
+variable "min_share" {
+  description = "A run may start with this share of its agents: 1.0 waits for all."
+  type        = number
+  default     = 1.0
+
+  validation {
+    condition     = var.min_share > 0 && var.min_share <= 1
+    error_message = "min_share is above 0, up to 1."
+  }
+}
+
+variable "expires_at" {
+  description = "UTC, like 2027-01-31T18:00:00Z: then all groups go to 0. null: only daily_stop and the agents' ttl_s hold."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.expires_at == null || can(regex("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", var.expires_at))
+    error_message = "expires_at is UTC, like 2027-01-31T18:00:00Z."
+  }
+}
+
+variable "daily_stop" {
+  description = "Cron, UTC: when all groups go to 0 every day. null for never; then give expires_at."
+  type        = string
+  default     = "0 3 * * *"
+
+  validation {
+    condition     = var.daily_stop != null || var.expires_at != null
+    error_message = "Give daily_stop or expires_at: something has to end a fleet that was forgotten."
+  }
+}
+
+variable "budget" {
+  description = "Monthly limit in USD, and who is written to at 50, 80 and 100 % of it. null for no budget."
+  type = object({
+    monthly_usd = number
+    emails      = list(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.budget == null || try(var.budget.monthly_usd > 0 && length(var.budget.emails) > 0, false)
+    error_message = "A budget needs an amount above 0, and somebody to write to."
+  }
+}
+
+variable "force_destroy" {
+  description = "Whether `terraform destroy` may delete the bucket with all results in it."
+  type        = bool
+  default     = false
+}
