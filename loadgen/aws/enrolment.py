@@ -29,6 +29,7 @@ __all__ = ["Enrolled", "Enrolments", "Found", "enrol", "own_pair"]
 
 FORMAT: Final = 1
 _MOST_BYTES: Final = 4096
+_REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
 _SUFFIX: Final = re.compile(r"[A-Z0-9]{16,128}:(i-[0-9a-f]{8,17})")
 
 
@@ -148,5 +149,7 @@ def _checked(name: str, data: bytes) -> Enrolled:
     match = _SUFFIX.fullmatch(name)
     if match is None or match[1] != said.instance_id or said.agent != said.instance_id:
         raise ValueError("it does not speak for the instance that wrote it")
+    if not _REGION.fullmatch(said.region):
+        raise ValueError("it names no region")
     fingerprint(said.public_key.encode())  # a key at all
     return said

@@ -150,8 +150,11 @@ def fingerprint(public: bytes) -> str:
     return hashlib.sha256(_unz85(public)).hexdigest()[:16]
 
 
-def load_controller(folder: Path) -> ControllerKeys:
+def load_controller(folder: Path, *, agents_come_later: bool = False) -> ControllerKeys:
     """The controller's pair, and the public keys of all agents.
+
+    Args:
+        agents_come_later: keys are put there while the controller runs, so none need be there yet.
 
     Raises:
         UsageError: a file that is missing, open to others, or no key; or no agent at all.
@@ -160,7 +163,7 @@ def load_controller(folder: Path) -> ControllerKeys:
     agents, wrong = read_agents(folder)
     if wrong:
         raise wrong[0]
-    if not agents:
+    if not agents and not agents_come_later:
         raise UsageError(f"no agent key in {folder / 'agents'}", hint=f"loadgen keys agent {folder} NAME")
     return ControllerKeys(own, agents, folder)
 

@@ -33,6 +33,7 @@ from loadgen_controller.ui.doors import Access, check_place
 
 if TYPE_CHECKING:
     from loadgen_controller.api.server import Tls
+    from loadgen_controller.enrolling import Enroller
     from loadgen_controller.ui.server import UiServer
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -46,6 +47,8 @@ loadgen controller resume
 loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token"""
 
 app = typer.Typer(epilog=EXAMPLES, rich_markup_mode="rich", invoke_without_command=True)
+
+log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _REMEMBERED = "controller.json"
@@ -64,6 +67,8 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     sign_with: str | None = None
     ui: str | None = None
     out: tuple[str, ...] = ()
+    enroll: str | None = None
+    bucket: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Setting:
     access: Access = field(default_factory=Access)
     """To the page."""
     outputs: Outputs | None = None
+    enroller: Enroller | None = None
 
 
 @app.callback()
@@ -101,6 +107,13 @@ def main(
         str | None, typer.Option(metavar="HOST:PORT", help="Show all runs on a page there, to whom the API knows.")
     ] = None,
     out: OutOption = None,
+    enroll: Annotated[
+        str | None,
+        typer.Option(metavar="FLEET", help="Let in the agents of this fleet on AWS, by the keys in --bucket."),
+    ] = None,
+    bucket: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The fleet's bucket, where its agents enrol.")
+    ] = None,
 ) -> None:
     """Keep a fleet of agents and conduct runs on it, one after another or at once on different agents.
 
@@ -124,6 +137,8 @@ def main(
             sign_with=None if sign_with is None else str(sign_with.absolute()),
             ui=ui,
             out=tuple(out or ()),
+            enroll=enroll,
+            bucket=bucket,
         ),
         runs_dir,
     )
@@ -161,7 +176,8 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         if text is not None:
             wrongs.parse(option, text, parse_endpoint)
     files = ApiFiles(Path(wanted.keys))
-    own = wrongs.catch(lambda: load_controller(files.keys))
+    own = wrongs.catch(lambda: load_controller(files.keys, agents_come_later=wanted.enroll is not None))
+    enroller = wrongs.catch(lambda: _enroller(wanted))
     tokens = wrongs.catch(lambda: Tokens(files.tokens) if files.tokens.exists() else None)
     tls = wrongs.catch(lambda: Tls.read(files.certificate, files.key) if files.certificate.exists() else None)
     allow, sign_with = (None if path is None else Path(path) for path in (wanted.allow, wanted.sign_with))
@@ -195,6 +211,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         wanted.ui,
         access,
         outputs,
+        enroller,
     )
     with asyncio.Runner(loop_factory=new_loop) as runner:
         try:
@@ -232,6 +249,7 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
         async with station:
             api = ApiServer(service, setting.api, setting.tokens, setting.tls)
             await api.start()
+            enrolling = None if setting.enroller is None else asyncio.create_task(setting.enroller.serve())
             try:
                 if page is not None:
                     page.start()
@@ -242,14 +260,30 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
                         say("without tokens: whoever is on this machine may use the API")
                     while not stopped.is_set() or service.going:
                         station.check()
+                        if enrolling is not None and enrolling.done():
+                            enrolling.result()
                         await asyncio.sleep(_LOOK_S)
             finally:
+                if enrolling is not None:
+                    enrolling.cancel()
                 await api.close()
                 await service.close()
                 if page is not None:
                     await page.close()
     finally:
         await service.close()
+
+
+def _enroller(wanted: Remembered) -> Enroller | None:
+    if (wanted.enroll is None) != (wanted.bucket is None):
+        raise UsageError(
+            "--enroll and --bucket belong together", hint="--enroll shop --bucket loadgen-shop-111122223333"
+        )
+    if wanted.enroll is None or wanted.bucket is None:
+        return None
+    from loadgen_controller.enrolling import enroller_of  # boto3 takes its time, which other controllers do not need
+
+    return enroller_of(Path(wanted.keys), wanted.enroll, wanted.bucket, log.warning)
 
 
 def _page(service: Service, setting: Setting) -> UiServer | None:
