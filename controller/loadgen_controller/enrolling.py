@@ -14,6 +14,7 @@ for a single look. Everything but `serve` blocks.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -211,7 +212,7 @@ def enroller_of(folder: Path, fleet: str, bucket: str, on_trouble: Callable[[str
     """
     clients = Clients()
     try:
-        region = clients.default_region or Imds().instance().region
+        region = os.environ.get("AWS_REGION") or clients.default_region or Imds().instance().region
     except UsageError as error:
         raise UsageError("in which region is the fleet's bucket?", hint="set AWS_REGION") from error
     board = Enrolments(clients, bucket, region)

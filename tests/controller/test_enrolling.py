@@ -15,6 +15,7 @@ from loadgen.errors import CloudGone, UsageError
 from loadgen.wire.keyfolder import add_agent, init_keys, revoke
 from loadgen.wire.keys import KeyPair, load_controller, read_agents
 from loadgen_controller.enrolling import RECHECK_S, Enroller, enroller_of
+from tests.cli.test_commands import loadgen
 from tests.support.aws import BUCKET, FLEET, REGION, client, emptied, isolated, made_fleet, running_aws
 
 ROLE_ID = "AROA3X42LBCDZ1GYLQ1WX"
@@ -62,7 +63,7 @@ class Stage:
         )
         return str(made["Instances"][0]["InstanceId"])
 
-    def say(self, instance: str, region: str = REGION, **more: object) -> bytes:
+    def say(self, instance: str, at: str = REGION, more: dict[str, object] | None = None) -> bytes:
         """As the agent on the instance does; its public key."""
         public = KeyPair.new().public
         said = {
@@ -70,9 +71,9 @@ class Stage:
             "agent": instance,
             "public_key": public.decode(),
             "instance_id": instance,
-            "region": region,
+            "region": at,
         }
-        body = json.dumps(said | more).encode()
+        body = json.dumps(said | (more or {})).encode()
         client(self.url, "s3").put_object(Bucket=BUCKET, Key=f"enroll/{ROLE_ID}:{instance}", Body=body)
         return public
 
@@ -130,7 +131,7 @@ def test_instance_whose_tags_come_late_is_let_in_then(stage: Stage) -> None:
     "more", [{"public_key": "x"}, {"region": "evil.example/"}, {"instance_id": "i-0999999999", "agent": "i-0999999999"}]
 )
 def test_what_is_no_enrolment_is_told_once_and_lets_in_nobody(stage: Stage, more: dict[str, object]) -> None:
-    stage.say(stage.instance(), **more)
+    stage.say(stage.instance(), more=more)
     good = stage.instance()
     public = stage.say(good)
     assert stage.look() == stage.look() == {public: good}
@@ -216,3 +217,10 @@ def test_without_a_region_it_is_said_how_to_name_one(tmp_path: Path, monkeypatch
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(UsageError, match="in which region"):
         enroller_of(tmp_path, FLEET, BUCKET, lambda _: None)
+
+
+def test_options_of_enrolment_belong_together(tmp_path: Path) -> None:
+    init_keys(tmp_path / "keys")
+    for only in (("--enroll", FLEET), ("--bucket", BUCKET)):
+        result = loadgen("controller", "--keys", tmp_path / "keys", *only)
+        assert (result.exit_code, "--enroll and --bucket belong together" in result.stderr) == (2, True)

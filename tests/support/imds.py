@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ class Imds:
     """That are good. Cleared: the next request is told 401."""
     asked: list[str] = field(default_factory=list)
     """Paths, in order, of the requests with a token that was good."""
+    told_at: dict[str, float] = field(default_factory=dict)
+    """Unix time of the first answer to each question that had one, by path below /latest/meta-data/."""
     status: int | None = None
     """What every request is answered; None: as it should be."""
 
@@ -106,7 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(401)
             return
         state.asked.append(path)
-        found = state.meta.get(path.removeprefix("/latest/meta-data/").rstrip("/"))
+        found = state.meta.get(short := path.removeprefix("/latest/meta-data/").rstrip("/"))
+        if found is not None:
+            state.told_at.setdefault(short, time.time())
         if path == "/latest/dynamic/instance-identity/document":
             found = json.dumps({"instanceId": state.instance_id, "region": state.region})
         self._say(404 if found is None else 200, found or "")
