@@ -26,6 +26,7 @@ from loadgen_controller.commands import (
     controller,
     failures,
     fleet,
+    history,
     keys,
     kill,
     new,
@@ -54,6 +55,7 @@ ORDER = (
     "failures",
     "report",
     "compare",
+    "history",
     "pause",
     "resume",
     "scale",
@@ -214,6 +216,7 @@ for panel, command in COMMANDS:
         command.main
     )
 app.add_typer(runs.app, name="runs", rich_help_panel="Look")
+app.add_typer(history.app, name="history", rich_help_panel="Decide")
 app.add_typer(controller.app, name="controller", help=_prose(controller.main.__doc__), rich_help_panel="Fleet")
 app.add_typer(fleet.app, name="fleet", rich_help_panel="Fleet")
 app.add_typer(api.app, name="api", rich_help_panel="Fleet")

@@ -27,6 +27,7 @@ def main() -> int:
     add("--slow-start", default="0s", metavar="10s", help="ten times slower at first, linearly better within this time")
     add("--slots", type=int, default=0, help="requests served at a time; the others wait. 0: as many as come")
     add("--latency", metavar="50ms", help="of each request, always the same")
+    add("--slower", action="append", default=[], metavar="/cart=10%", help="this path takes so much longer; repeat it")
     add("--tls-cert", type=Path, metavar="PEM")
     add("--tls-key", type=Path, metavar="PEM")
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
@@ -44,6 +45,7 @@ def main() -> int:
             slow_start=options.slow_start,
             slots=options.slots,
             always=options.latency,
+            slower=options.slower,
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
         )

@@ -9,8 +9,8 @@ first request arrived, and the shop says when that was.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -153,10 +153,13 @@ class TargetConfig:
         slow_start: str = "0s",
         slots: int = 0,
         always: str | None = None,
+        slower: Iterable[str] = (),
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
     ) -> TargetConfig:
         """From what stands on a command line.
+
+        slower: "/cart=10%": the latencies of that path are so much longer, as a release may make them.
 
         Raises:
             UsageError: a value that does not parse, or that makes no sense.
@@ -172,7 +175,7 @@ class TargetConfig:
         if fixed is not None and not (latency and fixed.median_ns):
             raise UsageError("a latency that is always the same is above 0", hint="--no-latency answers at once")
         return cls(
-            latencies=LATENCIES if fixed is None else dict.fromkeys(LATENCIES, fixed),
+            latencies=_slower(LATENCIES if fixed is None else dict.fromkeys(LATENCIES, fixed), slower),
             host=host,
             port=port,
             seed=seed,
@@ -184,3 +187,22 @@ class TargetConfig:
             tls_cert=tls_cert,
             tls_key=tls_key,
         )
+
+
+def _slower(latencies: Mapping[str, LogNormal], options: Iterable[str]) -> dict[str, LogNormal]:
+    """With some paths slower; everything that is wrong with the options is said at once."""
+    changed, wrong = dict(latencies), []
+    for option in options:
+        path, sign, share = option.rpartition("=")
+        try:
+            factor = 1 + parse_ratio(share)
+        except ValueError as exc:
+            wrong.append(f"{option}: {exc}")
+            continue
+        if not sign or path not in changed:
+            wrong.append(f"{option}: the shop has no path {path or option}; it has {', '.join(changed)}")
+        else:
+            changed[path] = replace(changed[path], median_ns=round(changed[path].median_ns * factor))
+    if wrong:
+        raise UsageError("; ".join(wrong), hint="--slower /cart=10%, once for each path")
+    return changed

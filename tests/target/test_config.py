@@ -81,6 +81,20 @@ def test_options_are_read_as_people_write_them() -> None:
     assert (config.error_ratio, config.slow_start_ns) == (0.01, 10 * NS_PER_S)
 
 
+def test_a_path_can_be_slower_by_a_share_and_the_others_stay() -> None:
+    config = TargetConfig.of_options(always="40ms", slower=["/cart=10%", "/login=0.05"])
+
+    assert config.latencies["/cart"] == LogNormal(44 * NS_PER_MS, 0.0)
+    assert config.latencies["/login"].median_ns == 42 * NS_PER_MS
+    assert config.latencies["/search"].median_ns == 40 * NS_PER_MS
+    assert TargetConfig.of_options(slower=["/cart=10%"]).latencies["/cart"].sigma == LATENCIES["/cart"].sigma
+
+
+def test_what_is_wrong_with_slower_paths_is_said_at_once() -> None:
+    with pytest.raises(UsageError, match=r"no path /nowhere.*no ratio.*no path 10%"):
+        TargetConfig.of_options(slower=["/nowhere=10%", "/cart=much", "10%"])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

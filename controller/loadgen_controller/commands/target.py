@@ -18,7 +18,9 @@ loadgen target --port 8080 --stall 500ms --every 5s --path /cart
 
 loadgen target --error-ratio 1% --slow-start 10s
 
-loadgen target --slots 4 --latency 50ms    # a limit of 80 requests a second"""
+loadgen target --slots 4 --latency 50ms    # a limit of 80 requests a second
+
+loadgen target --latency 40ms --slower /cart=10%    # as a release may make it, for the gate to find"""
 
 
 def main(
@@ -37,6 +39,10 @@ def main(
         int, typer.Option(min=0, help="Requests served at a time; the others wait in line. 0: as many as come.")
     ] = 0,
     latency: Annotated[str | None, typer.Option(metavar="50ms", help="Of each request, always the same.")] = None,
+    slower: Annotated[
+        list[str] | None,
+        typer.Option(metavar="/cart=10%", help="This path takes so much longer than it would; repeat it."),
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="PEM", help="Serve TLS with this certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its key.")] = None,
 ) -> None:
@@ -57,6 +63,7 @@ def main(
         slow_start=slow_start,
         slots=slots,
         always=latency,
+        slower=slower or (),
         tls_cert=tls_cert,
         tls_key=tls_key,
     )
