@@ -5,10 +5,11 @@
     found.is_known                             # False where nobody knows how much runs differ
 
 Values are the natural logarithms of one percentile, one a run. What makes an interval is how much
-*runs* of the same code differ, and there are four ways to know it (`Basis`):
+*runs* of the same code differ, and there are some ways to know it (`Basis`):
 
 - several runs on a side tell it themselves: Welch's t test where both sides have three or more,
   or else the t test with the pooled deviation of both;
+- runs that took turns tell it in pairs (`shift_pairs`);
 - a history of accepted runs tells it (`between`); it is pooled with what the sides themselves show;
 - somebody states it (`stated`);
 - or nobody does. One run and one run then have the interval of their measurement only, from the batches
@@ -47,6 +48,7 @@ __all__ = [
     "odd_one_out",
     "ratio_shift",
     "shift",
+    "shift_pairs",
     "stated",
 ]
 
@@ -68,6 +70,7 @@ class Basis(StrEnum):
     """From what it is known how much runs differ."""
 
     RUNS = "runs"
+    PAIRS = "pairs"
     HISTORY = "history"
     STATED = "stated"
     UNKNOWN = "unknown"
@@ -199,6 +202,24 @@ def shift(
         return _of_two(difference, _error_of(base_errors), _error_of(new_errors), known)
     error, df, basis = _of_runs(a, b, known, FLOOR**2)
     return _shifted(difference, error, df, basis)
+
+
+def shift_pairs(base: npt.ArrayLike, new: npt.ArrayLike) -> Shift:
+    """The same of runs that took turns, the n-th of the base beside the n-th of the new ones: Student's t of pairs.
+
+    What drifts meanwhile is in both of a pair and falls out; instead there are half as many degrees of freedom, so it
+    pays from five pairs or so on.
+
+    Raises:
+        ValueError: fewer than two pairs, sides of different length, or values that are not finite.
+    """
+    a, b = _values("base", base), _values("new", new)
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(f"{len(a)} and {len(b)} runs make no two pairs")
+    steps = b - a
+    df = len(steps) - 1
+    error = sqrt(max(_squares(steps) / df, FLOOR**2) / len(steps))
+    return _shifted(float(steps.mean()), error, df, Basis.PAIRS)
 
 
 def ratio_shift(

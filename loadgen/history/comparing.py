@@ -18,157 +18,55 @@ over the names of a percentile, and a row is marked where that is below 5 %.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from math import exp, isfinite, log, nan
 from typing import Final
 
 from loadgen.analysis.compare import (
     Basis,
     Between,
-    RatioShift,
-    Shift,
     benjamini_hochberg,
     between,
     between_ratios,
     odd_one_out,
     ratio_shift,
     shift,
+    shift_pairs,
     stated,
 )
 from loadgen.errors import UsageError
+from loadgen.history.comparison import (
+    PRIMARY,
+    Comparison,
+    ErrorRow,
+    Odd,
+    Outcome,
+    Row,
+    Side,
+    Verdict,
+)
 from loadgen.history.extract import unfit_of
 from loadgen.history.record import ALL, STATISTICS, Accepted, Errors, Figure
 
-__all__ = ["LEVEL", "NEWEST", "Comparison", "ErrorRow", "Odd", "Outcome", "Row", "Side", "Verdict", "compare"]
+__all__ = ["LEVEL", "NEWEST", "compare"]
 
 LEVEL: Final = 0.05
 NEWEST: Final = 20
 """Runs of a history that are looked at."""
 LEAST_POINTS: Final = 0.001
 """Of an error ratio: a tenth of a point. Less is no matter, however certain."""
-PRIMARY: Final = "p95"
-"""What is looked at for one region or agent that differs alone."""
 
 Place = tuple[str, str, str, str]
 """Name, percentile, region, agent."""
 
 
-class Verdict(StrEnum):
-    """Of one row."""
-
-    SLOWER = "slower"
-    FASTER = "faster"
-    NO_CLEAR = "no clear difference"
-    UNKNOWN = "inconclusive"
-    """Nobody knows how much runs differ, or of a side only a bound is known."""
-    MORE_ERRORS = "more errors"
-    """Also of a latency that is lower while errors are up: that is no improvement."""
-    FEWER_ERRORS = "fewer errors"
-
-
-class Outcome(StrEnum):
-    """Of the comparison. It does not say that something is slower: that is the gate's."""
-
-    COMPARED = "compared"
-    INCONCLUSIVE = "inconclusive"
-    INVALID = "invalid"
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    label: str
-    """As it was asked for."""
-    runs: tuple[Accepted, ...]
-    """Oldest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One percentile of one name, of all regions and agents ("*") or of one."""
-
-    name: str
-    kind: str
-    percentile: str
-    region: str
-    agent: str
-    base_ms: float
-    new_ms: float
-    """Geometric mean of the runs; inf where only a bound is known."""
-    base_count: int
-    new_count: int
-    """Values, of all runs of the side."""
-    shift: Shift | None
-    """None where there is nothing to compare."""
-    p_adjusted: float
-    verdict: Verdict
-    why: str = ""
-    """Why it is inconclusive, or what the interval leaves out."""
-    between: Between | None = None
-    """How much runs differ, where a history or somebody says so."""
-
-    @property
-    def is_clear(self) -> bool:
-        return self.verdict in (Verdict.SLOWER, Verdict.FASTER)
-
-    @property
-    def is_whole(self) -> bool:
-        """Of all regions and agents."""
-        return self.region == ALL and self.agent == ALL
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorRow:
-    """How many of one name went wrong. Ratios are 0 to 1."""
-
-    name: str
-    kind: str
-    region: str
-    shift: RatioShift
-    p_adjusted: float
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Odd:
-    """One region or agent makes a difference alone."""
-
-    kind: str
-    """"region" or "agent"."""
-    place: str
-    side: str
-    """Label of the side whose agent it is; "" for a region."""
-    name: str
-    change: float
-    rest: float
-    """Without it. Both relative, of the p95."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    base: Side
-    new: Side
-    outcome: Outcome
-    reasons: tuple[str, ...]
-    """Why it is inconclusive or invalid."""
-    differences: tuple[str, ...]
-    """What beside the code differs between the sides, in words."""
-    missing: tuple[str, ...]
-    """Names that only one side has, in words."""
-    rows: tuple[Row, ...]
-    """By name as the base has them, then percentile, then region and agent; whole ones first."""
-    errors: tuple[ErrorRow, ...]
-    odd: tuple[Odd, ...]
-    faster_by_failing: tuple[str, ...]
-    """Names of which latencies are lower while errors are up."""
-
-    @property
-    def whole(self) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if row.is_whole)
-
-
 def compare(
-    base: Side, new: Side, *, history: Sequence[Accepted] = (), between_runs: float | None = None
+    base: Side,
+    new: Side,
+    *,
+    history: Sequence[Accepted] = (),
+    between_runs: float | None = None,
+    is_paired: bool = False,
 ) -> Comparison:
     """Compare the new side with the base.
 
@@ -176,14 +74,21 @@ def compare(
         history: accepted runs of the same key, oldest first; the newest 20 tell how much runs differ. Runs that are
             compared are left out of it.
         between_runs: what runs differ by as somebody states it, relative: 0.03. It beats the history.
+        is_paired: the runs took turns, so the n-th of one side is set beside the n-th of the other, and that tells how
+            much they differ. Error ratios are compared by runs all the same.
     Raises:
-        UsageError: a side has no run, or the sides have no name in common.
+        UsageError: a side has no run, the sides have no name in common, or not as many runs, two at least, for pairs.
         ValueError: `between_runs` is not more than 0.
 
     Cost: 0.7 s of CPU for 60 names in 3 regions of 4 agents and a history of 20 runs.
     """
     if empty := [side.label for side in (base, new) if not side.runs]:
         raise UsageError(f"{' and '.join(empty)} has no run")
+    if is_paired and (len(base.runs) != len(new.runs) or len(base.runs) < 2):
+        raise UsageError(
+            f"{len(base.runs)} and {len(new.runs)} runs of {base.label} and {new.label} make no pairs",
+            hint="two runs or more of either side, as many of one as of the other",
+        )
     sides = _figures(base.runs), _figures(new.runs)
     common = [place for place in sides[0] if place in sides[1]]
     if not any(place[2:] == (ALL, ALL) for place in common):
@@ -195,7 +100,7 @@ def compare(
     known = _Known([run for run in history if run.run_id not in asked], between_runs)
     errors = _error_rows(base.runs, new.runs, known)
     failing = {row.name for row in errors if row.verdict is Verdict.MORE_ERRORS and row.region == ALL}
-    rows = _rows(sides[0], sides[1], common, known, failing)
+    rows = _rows(sides[0], sides[1], common, known, failing, len(base.runs) if is_paired else 0)
     looked_at = {row.name for row in rows if row.percentile == PRIMARY and row.agent == ALL and _may_be_odd(row)}
     reasons, outcome = _outcome(base, new, rows)
     return Comparison(
@@ -251,10 +156,14 @@ def _figures(runs: Iterable[Accepted]) -> _Figures:
     return found
 
 
-def _rows(base: _Figures, new: _Figures, places: Sequence[Place], known: _Known, failing: set[str]) -> list[Row]:
+def _rows(
+    base: _Figures, new: _Figures, places: Sequence[Place], known: _Known, failing: set[str], pairs: int
+) -> list[Row]:
+    """pairs: how many; 0: the runs are not paired."""
     order = {name: n for n, name in enumerate(_names(places))}
     statistics = {name: n for n, name in enumerate(STATISTICS)}
-    found = [_row(place, base[place], new[place], known.of(place)) for place in places if place[1] in statistics]
+    wanted = [place for place in places if place[1] in statistics]
+    found = [_row(p, base[p], new[p], None if pairs else known.of(p), pairs) for p in wanted]
     found.sort(key=lambda row: (order[row.name], statistics[row.percentile], not row.is_whole, row.region, row.agent))
     families: dict[tuple[str, bool, bool], list[int]] = {}
     for n, row in enumerate(found):
@@ -267,12 +176,16 @@ def _rows(base: _Figures, new: _Figures, places: Sequence[Place], known: _Known,
     return found
 
 
-def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Between | None) -> Row:
+def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Between | None, pairs: int) -> Row:
     name, percentile, region, agent = place
     numbers = [[log(one.value_ms) for one in side if _is_number(one.value_ms)] for side in (base, new)]
     is_whole = all(len(values) == len(side) for values, side in zip(numbers, (base, new), strict=True))
     found, why = None, ""
-    if is_whole:
+    if pairs and not len(base) == len(new) == pairs:
+        why = "not in all pairs"
+    elif pairs and is_whole:
+        found = shift_pairs(*numbers)
+    elif is_whole:
         errors = [[one.error for one in side] for side in (base, new)]
         found = shift(*numbers, base_errors=errors[0], new_errors=errors[1], known=known)
         why = "" if found.is_known else "nobody knows how much runs differ"

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from loadgen.history.comparing import Comparison, ErrorRow, Outcome, Row, Side
+from loadgen.history.comparison import Comparison, ErrorRow, Outcome, Row, Side
 from loadgen.history.extract import unfit_of
 from loadgen.history.quantiles import QUANTILES, Curve
 

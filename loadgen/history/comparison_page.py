@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
-from loadgen.history.comparing import Comparison, Verdict
+from loadgen.history.comparison import Comparison, Verdict
 from loadgen.history.comparison_words import report_of
 from loadgen.history.quantile_plot import svg
 from loadgen.history.quantiles import Curve

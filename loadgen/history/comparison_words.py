@@ -11,7 +11,7 @@ from math import isfinite
 from statistics import median
 from typing import Final
 
-from loadgen.history.comparing import PRIMARY, Comparison, ErrorRow, Odd, Outcome, Row, Side, Verdict
+from loadgen.history.comparison import PRIMARY, Comparison, ErrorRow, Odd, Outcome, Row, Side, Verdict
 from loadgen.history.extract import unfit_of
 from loadgen.history.record import ALL
 from loadgen.report.tables import Report, Table, milliseconds
@@ -70,11 +70,15 @@ def _headline(comparison: Comparison) -> str:
     counts = {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}
     said = [f"{counts[one]} {one}" for one in (Verdict.SLOWER, Verdict.FASTER) if counts[one]]
     if counts[Verdict.MORE_ERRORS]:
-        said.append(f"{counts[Verdict.MORE_ERRORS]} with lower times and more errors")
+        said.append(f"{counts[Verdict.MORE_ERRORS]} faster only in what did not fail")
     if counts[Verdict.NO_CLEAR]:
         said.append(f"{counts[Verdict.NO_CLEAR]} without a clear difference")
     if counts[Verdict.UNKNOWN]:
         said.append(f"{counts[Verdict.UNKNOWN]} inconclusive")
+    errors = [row.verdict for row in comparison.errors if row.region == ALL]
+    for verdict in (Verdict.MORE_ERRORS, Verdict.FEWER_ERRORS):
+        if n := errors.count(verdict):
+            said.append(f"{n} with {verdict}")
     of = f"{side_text(comparison.new)} beside {side_text(comparison.base)}{_ENDS[comparison.outcome]}"
     return f"{of}: of {_count(len(rows), 'name')}, by {PRIMARY}, {', '.join(said)}."
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from math import isfinite, log, nan
 from typing import Final
 
-from loadgen.analysis.compare import Basis, Between, Shift, shift
-from loadgen.history.comparing import Comparison
+from loadgen.analysis.compare import Basis, Between, Shift, shift, shift_pairs
+from loadgen.history.comparison import Comparison
 from loadgen.history.extract import names_of
 from loadgen.measure.batches import Batches
 from loadgen.measure.histogram import percentiles
@@ -78,9 +78,19 @@ def quantiles_of(batches: Batches, names: Collection[str]) -> dict[str, Quantile
     return found
 
 
-def curve_of(name: str, base: Sequence[Quantiles], new: Sequence[Quantiles], known: Mapping[str, Between]) -> Curve:
-    """One of each run of a side. known: how much runs differ by "p50", "p95", "p99"; the nearest counts."""
-    shifts = [_at(n, base, new, _known_at(q, known)) for n, q in enumerate(QUANTILES)]
+def curve_of(
+    name: str,
+    base: Sequence[Quantiles],
+    new: Sequence[Quantiles],
+    known: Mapping[str, Between],
+    *,
+    is_paired: bool = False,
+) -> Curve:
+    """One of each run of a side.
+
+    known: how much runs differ by "p50", "p95", "p99"; the nearest counts. is_paired: as in `comparing.compare`.
+    """
+    shifts = [_at(n, base, new, _known_at(q, known), is_paired) for n, q in enumerate(QUANTILES)]
     return Curve(
         name=name,
         change=tuple(one.change for one in shifts),
@@ -95,11 +105,13 @@ def known_of(comparison: Comparison, name: str) -> dict[str, Between]:
     return {row.percentile: row.between for row in comparison.whole if row.name == name and row.between is not None}
 
 
-def _at(n: int, base: Sequence[Quantiles], new: Sequence[Quantiles], known: Between | None) -> Shift:
+def _at(n: int, base: Sequence[Quantiles], new: Sequence[Quantiles], known: Between | None, is_paired: bool) -> Shift:
     sides = [[one.values_ms[n] for one in side] for side in (base, new)]
     if not all(isfinite(value) and value > 0 for side in sides for value in side):
         return Shift(nan, nan, nan, 1.0, Basis.UNKNOWN, nan)
     before, after = ([log(value) for value in side] for side in sides)
+    if is_paired and len(before) == len(after) >= 2:
+        return shift_pairs(before, after)
     errors = [[one.errors[n] for one in side] for side in (base, new)]
     return shift(before, after, base_errors=errors[0], new_errors=errors[1], known=known)
 

@@ -74,6 +74,13 @@ def test_several_runs_a_side_are_known_by_themselves(runs: Path) -> None:
     assert [len(one[side]["runs"]) for side in ("base", "new")] == [2, 1]
 
 
+def test_runs_that_took_turns_are_compared_in_pairs(runs: Path) -> None:
+    shutil.copytree(OLD, runs / "20261125-000823-browse-4ba6")
+    (one,) = told(f"{A},{C}", f"{B},20261125", "--paired")["comparisons"]
+    assert {row["known_from"] for row in one["rows"] if row["change"] is not None} == {"pairs"}
+    assert "make no pairs" in loadgen("compare", A, B, "--paired").stderr
+
+
 def test_first_side_is_the_base_of_all_others(runs: Path) -> None:
     found = told(A, B, C, "--between", "3%")["comparisons"]
     assert [(one["base"]["label"], one["new"]["label"]) for one in found] == [(A, B), (A, C)]
@@ -149,6 +156,7 @@ def test_all_that_is_wrong_is_said_at_once(runs: Path) -> None:
         ((A,), "is compared with nothing"),
         ((A, A), "has a run that is on another side"),
         ((A, ","), "names no run"),
+        ((A, B, "--paired", "--between", "3%"), "pairs tell by themselves"),
         ((A, B, "--between", "0%"), "always differ by something"),
         ((A, B, "--curve", "nobody"), "no name nobody on both sides"),
     ],

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from loadgen.errors import UsageError
-from loadgen.history.comparing import Comparison, Outcome, Row, Side, Verdict, compare
+from loadgen.history.comparing import compare
+from loadgen.history.comparison import Comparison, Outcome, Row, Side, Verdict
 from loadgen.history.record import Accepted
 from tests.support.accepted import KEY, accepted, history
 
@@ -74,6 +75,34 @@ def test_several_runs_a_side_are_welchs_test_on_logarithms() -> None:
     assert found.shift.p == pytest.approx(float(expected.pvalue))
     assert found.shift.change == pytest.approx(float(np.expm1(np.mean(b) - np.mean(a))))
     assert found.base_ms == pytest.approx(float(np.exp(np.mean(a))))
+
+
+def test_runs_that_took_turns_are_students_test_of_pairs() -> None:
+    drift = np.exp(np.array([0.0, 0.1, 0.2, 0.3]))
+    before, after = (
+        history(4, {n: ms * drift * own for n, ms in SHOP.items()}, sd=0.01, seed=k) for k, own in ((2, 1.0), (3, 1.08))
+    )
+    sides = side("A", *before), side("B", *after)
+    found, alone = row(compare(*sides, is_paired=True, history=PAST)), row(compare(*sides))
+    a, b = ([run.log_values("p95")["checkout"] for run in runs] for runs in (before, after))
+    assert found.shift is not None
+    assert found.shift.p == pytest.approx(float(stats.ttest_rel(b, a).pvalue))
+    assert (found.verdict, alone.verdict) == (Verdict.SLOWER, Verdict.NO_CLEAR)
+
+
+def test_a_name_that_is_not_in_all_pairs_is_inconclusive() -> None:
+    before, after = history(3, {**SHOP, "pay": 50.0}, seed=2), history(3, SHOP, seed=3, first=3)
+    some = (*after[:2], history(1, {**SHOP, "pay": 50.0}, seed=4, first=5)[0])
+    found = compare(side("A", *before), side("B", *some), is_paired=True)
+    assert (row(found, "pay").verdict, row(found, "pay").why) == (Verdict.UNKNOWN, "not in all pairs")
+    assert row(found).shift is not None
+
+
+@pytest.mark.parametrize("counts", [(2, 3), (1, 1)])
+def test_sides_that_make_no_pairs_are_refused(counts: tuple[int, int]) -> None:
+    a, b = (side(label, *history(n, SHOP, seed=n)) for label, n in zip("AB", counts, strict=True))
+    with pytest.raises(UsageError, match="make no pairs"):
+        compare(a, b, is_paired=True)
 
 
 def test_runs_that_are_compared_are_no_history_of_themselves() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -10,7 +12,8 @@ from math import nan
 import pytest
 
 from loadgen.analysis.compare import Between
-from loadgen.history.comparing import Comparison, Side, compare
+from loadgen.history.comparing import compare
+from loadgen.history.comparison import Comparison, Side
 from loadgen.history.comparison_document import encode
 from loadgen.history.comparison_page import page
 from loadgen.history.comparison_words import percent, report_of
@@ -59,9 +62,14 @@ def test_what_is_inconclusive_says_what_would_tell() -> None:
 
 def test_fast_failures_are_told_as_what_they_are() -> None:
     report = report_of(compared(0.7, failed=dict.fromkeys(SHOP, 600)))
-    assert "with lower times and more errors" in report.headline
+    assert report.headline.endswith("2 faster only in what did not fail, 2 with more errors.")
     assert any("went from 0.00 % to 5.00 %" in line and "Failing is no improvement" in line for line in report.lines)
     assert {row[2] for row in report.tables[0].rows} == {"more errors"}
+
+
+def test_errors_are_in_the_headline_where_no_latency_changed() -> None:
+    headline = report_of(compared(1.0, failed={"checkout": 600})).headline
+    assert headline.endswith("2 without a clear difference, 1 with more errors.")
 
 
 def test_one_bad_region_is_told_as_what_it_is() -> None:
@@ -116,6 +124,14 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.opened.append(tag)
         self.grave += [name for name, _ in attrs if name in ("src", "style") or name.startswith("on")]
+
+
+def test_style_of_the_page_is_the_one_that_its_policy_allows() -> None:
+    text = page([compared()], [[]]).decode()
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in text
 
 
 def test_page_has_figures_and_curves_and_runs_and_fetches_nothing() -> None:
@@ -181,6 +197,12 @@ def test_several_runs_a_side_make_the_band_by_themselves() -> None:
     found = curve_of("x", [quantiles(0.0), quantiles(0.04)], [quantiles(0.1), quantiles(0.12)], {})
     assert found.is_known
     assert found.low[50] < found.change[50] < found.high[50]
+
+
+def test_pairs_do_not_see_what_drifts_in_both() -> None:
+    base, new = ([quantiles(off + own) for off in (0.0, 0.2, 0.4)] for own in (0.0, 0.05))
+    alone, paired = curve_of("x", base, new, {}), curve_of("x", base, new, {}, is_paired=True)
+    assert alone.low[50] < 0 < paired.low[50]
 
 
 def test_runs_too_short_have_a_curve_without_a_band() -> None:

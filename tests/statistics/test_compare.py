@@ -22,6 +22,7 @@ from loadgen.analysis.compare import (
     odd_one_out,
     ratio_shift,
     shift,
+    shift_pairs,
     stated,
 )
 from tests.statistics.trials import runs
@@ -50,6 +51,20 @@ def test_fewer_runs_on_a_side_are_the_pooled_t_test(base: Array, new: Array) -> 
     low, high = expected.confidence_interval(0.95)
     assert found.p == pytest.approx(float(expected.pvalue))
     assert (found.low, found.high) == pytest.approx((expm1(low), expm1(high)))
+
+
+def test_runs_that_took_turns_are_students_t_test_of_pairs() -> None:
+    found, expected = shift_pairs(A[:3], B), stats.ttest_rel(B, A[:3])
+    low, high = expected.confidence_interval(0.95)
+    assert found.p == pytest.approx(float(expected.pvalue))
+    assert (found.low, found.high) == pytest.approx((expm1(low), expm1(high)))
+    assert (found.basis, found.df) == (Basis.PAIRS, 2)
+
+
+@pytest.mark.parametrize(("base", "new"), [(A, B), (A[:1], B[:1])])
+def test_runs_that_make_no_pairs_are_refused(base: Array, new: Array) -> None:
+    with pytest.raises(ValueError, match="make no two pairs"):
+        shift_pairs(base, new)
 
 
 def test_a_history_is_pooled_with_what_the_sides_show() -> None:

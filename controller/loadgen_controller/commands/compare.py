@@ -10,7 +10,8 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.errors import ExitCode
-from loadgen.history.comparing import NEWEST, Comparison, Outcome, Row, compare
+from loadgen.history.comparing import NEWEST, compare
+from loadgen.history.comparison import Comparison, Outcome, Row
 from loadgen.history.comparison_document import encode, outcome_of
 from loadgen.history.comparison_page import page
 from loadgen.history.comparison_words import report_of
@@ -81,6 +82,12 @@ def main(
             metavar="SHARE", help="How much runs of the same code differ, where you know it: 3%. Beats the history."
         ),
     ] = None,
+    paired: Annotated[
+        bool,
+        typer.Option(
+            "--paired", help="The runs took turns (A B A B): the n-th of one side is set beside the n-th of the other."
+        ),
+    ] = False,
     curve: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Draw the difference at each quantile of this name; repeat it."),
@@ -103,6 +110,8 @@ def main(
     differ = wrongs.parse("--between", between, _between)
     if len(sides) < 2:
         wrongs.add(f"{sides[0]} is compared with nothing", "name a base, and what is to be compared with it")
+    if paired and between is not None:
+        wrongs.add("--paired and --between: pairs tell by themselves how much runs differ", "leave one of them out")
     if output is not None and not output.parent.is_dir():
         wrongs.add(f"-o: there is no folder {output.parent}")
     shelf = wrongs.catch(lambda: Store.open(store))
@@ -110,11 +119,13 @@ def main(
         wrongs.check()
         return ExitCode.USAGE
     base, *others = sides_of(wrongs, sides, runs_dir, shelf)
-    history = [] if differ is not None else _history(shelf, [base, *others])
-    comparisons = [compare(base.side, new.side, history=history, between_runs=differ) for new in others]
+    history = [] if differ is not None or paired else _history(shelf, [base, *others])
+    comparisons = [
+        compare(base.side, new.side, history=history, between_runs=differ, is_paired=paired) for new in others
+    ]
     most = 1 if chosen is Format.TERMINAL else 0 if chosen is Format.MARKDOWN else MOST_CURVES
     curves = [
-        _curves(one, base.batches, new.batches, _names(wrongs, one, curve, most))
+        _curves(one, base.batches, new.batches, _names(wrongs, one, curve, most), paired)
         for one, new in zip(comparisons, others, strict=True)
     ]
     wrongs.check()
@@ -170,7 +181,7 @@ def _weight(row: Row) -> tuple[bool, bool, float]:
 
 
 def _curves(
-    comparison: Comparison, base: Sequence[Batches], new: Sequence[Batches], names: Sequence[str]
+    comparison: Comparison, base: Sequence[Batches], new: Sequence[Batches], names: Sequence[str], is_paired: bool
 ) -> list[Curve]:
     if not names or not base or not new:
         return []
@@ -179,7 +190,7 @@ def _curves(
     def of(name: str, side: Sequence[dict[str, Quantiles]]) -> list[Quantiles]:
         return [run[name] for run in side if name in run]
 
-    return [curve_of(n, of(n, sides[0]), of(n, sides[1]), known_of(comparison, n)) for n in names]
+    return [curve_of(n, of(n, sides[0]), of(n, sides[1]), known_of(comparison, n), is_paired=is_paired) for n in names]
 
 
 def _write(

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from loadgen.errors import UsageError
-from loadgen.history.comparing import Side
+from loadgen.history.comparison import Side
 from loadgen.history.extract import counted_of
 from loadgen.history.record import Accepted
 from loadgen.history.store import Store
