@@ -164,7 +164,7 @@ def _figure_table(comparison: Comparison, all_rows: bool) -> Table:
 def _named(rows: Sequence[Row], n: int) -> tuple[str, str, str]:
     row = rows[n]
     name = "" if n and rows[n - 1].name == row.name else row.name
-    return name, row.percentile, str(row.verdict)
+    return name, row.percentile, _is(row.verdict)
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
@@ -194,7 +194,7 @@ def _error_cells(row: ErrorRow) -> tuple[str, ...]:
     of = row.shift
     low, high = (f"{max(-1.0, min(1.0, value)) * 100:+.2f}" for value in (of.low, of.high))
     ratios = format_ratio(of.base), format_ratio(of.new)
-    return row.name, row.region, str(row.verdict), *ratios, f"{of.change * 100:+.2f}", _interval(low, high, of.low)
+    return row.name, row.region, _is(row.verdict), *ratios, f"{of.change * 100:+.2f}", _interval(low, high, of.low)
 
 
 def _place_table(comparison: Comparison, kind: str, all_rows: bool) -> Table:
@@ -212,7 +212,7 @@ def _place_table(comparison: Comparison, kind: str, all_rows: bool) -> Table:
     return Table(
         title=f"By {kind}, {PRIMARY}, ms",
         columns=("name", kind, "", "base", "new", "change", "95 % interval"),
-        rows=tuple((row.name, row.agent if of_agents else row.region, str(row.verdict), *_cells(row)) for row in rows),
+        rows=tuple((row.name, row.agent if of_agents else row.region, _is(row.verdict), *_cells(row)) for row in rows),
         words=3,
         note=_CHANCE if any(_is_chance(row) for row in rows) else "",
     )
@@ -231,7 +231,12 @@ def _run_table(comparison: Comparison) -> Table:
 
 
 def _interval(low: str, high: str, value: float) -> str:
-    return f"{low} to {high}" if isfinite(value) else NOTHING
+    return f"{low.removesuffix(' %')} to {high}" if isfinite(value) else NOTHING
+
+
+def _is(verdict: Verdict) -> str:
+    """Short, for a column."""
+    return "not clear" if verdict is Verdict.NO_CLEAR else str(verdict)
 
 
 def _ms(value: float) -> str:

@@ -123,6 +123,8 @@ def main(
     comparisons = [
         compare(base.side, new.side, history=history, between_runs=differ, is_paired=paired) for new in others
     ]
+    unknown = any(row.shift is not None and not row.shift.is_known for one in comparisons for row in one.whole)
+    _note([*shelf.troubles, *([shelf.why_none(base.side.runs[0].key)] if unknown else [])])
     most = 1 if chosen is Format.TERMINAL else 0 if chosen is Format.MARKDOWN else MOST_CURVES
     curves = [
         _curves(one, base.batches, new.batches, _names(wrongs, one, curve, most), paired)
@@ -135,13 +137,14 @@ def main(
 
 
 def _history(store: Store, sides: Sequence[Counted]) -> list[Accepted]:
-    """Accepted runs that the base can be compared with; where there are none, or some cannot be read, that is said."""
-    key = sides[0].side.runs[0].key
-    found = store.runs(key, newest=NEWEST + sum(len(one.side.runs) for one in sides), is_whole=True)
-    notes = [*store.troubles, *([] if found else [store.why_none(key)])]
-    for note in filter(None, notes):
-        typer.echo(f"note: {note}", err=True)
-    return found
+    """Accepted runs that the base can be compared with; some of them may be those that are compared."""
+    newest = NEWEST + sum(len(one.side.runs) for one in sides)
+    return store.runs(sides[0].side.runs[0].key, newest=newest, is_whole=True)
+
+
+def _note(lines: Sequence[str]) -> None:
+    for line in filter(None, lines):
+        typer.echo(f"note: {line}", err=True)
 
 
 def _between(text: str) -> float:
