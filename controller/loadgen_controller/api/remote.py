@@ -18,6 +18,7 @@ from loadgen.report.reading import read
 from loadgen.report.tables import final_report
 from loadgen_controller.api.place import Place
 from loadgen_controller.api.tokens import read_token
+from loadgen_controller.control import Ask
 from loadgen_controller.order import Order
 from loadgen_controller.planning.options import Wrongs, parse_endpoint
 from loadgen_controller.screen.figures import Figures
@@ -95,9 +96,11 @@ def call(place: Place, do: Callable[[Client], Awaitable[T]]) -> T:
 
 
 def order_there(
-    place: Place, order: Order, console: Console, *, is_quiet: bool = False
+    place: Place, order: Order, console: Console, *, is_quiet: bool = False, stops: bool = False
 ) -> tuple[int, dict[str, object] | None]:
     """Start a run at the controller and watch it to its end; with `is_quiet` only that is shown.
+
+    stops: Ctrl-C stops it, and waits for its end; only a second one leaves it.
 
     Returns:
         The exit code, and its summary; None: it was left to itself.
@@ -106,9 +109,11 @@ def order_there(
     async def ordering(client: Client) -> tuple[int, dict[str, object] | None]:
         started = await client.start(order)
         if not is_quiet:
-            text = f"run {started.run_id} at {place.address}; it goes on without this terminal"
+            text = f"run {started.run_id} at {place.address}; " + (
+                "Ctrl-C stops it" if stops else "it goes on without this terminal"
+            )
             console.print(text, soft_wrap=True)
-        return await _followed(client, place, started.run_id, console, is_quiet)
+        return await _followed(client, place, started.run_id, console, is_quiet, stops)
 
     return call(place, ordering)
 
@@ -119,15 +124,18 @@ def watch_there(place: Place, run: str, console: Console) -> tuple[int, dict[str
 
 
 async def _followed(
-    client: Client, place: Place, run: str, console: Console, is_quiet: bool = False
+    client: Client, place: Place, run: str, console: Console, is_quiet: bool = False, stops: bool = False
 ) -> tuple[int, dict[str, object] | None]:
     following = asyncio.ensure_future(_follow(client, run, None if is_quiet else console))
     with _interrupted(following.cancel):
         try:
             run_id, code = await following
         except asyncio.CancelledError:
-            console.print("\n".join(_left(place, run)), soft_wrap=True)
-            return ExitCode.INTERRUPTED, None
+            if not stops:
+                console.print("\n".join(_left(place, run)), soft_wrap=True)
+                return ExitCode.INTERRUPTED, None
+            console.print("\n".join((await client.ask(Ask(run_id=run, do="stop"))).lines), soft_wrap=True)
+            return await _followed(client, place, run, console, is_quiet)
     summary, folder = await client.summary(run_id)
     print_report(console, final_report(read(summary), Path(f"{place.address}:{folder}")))
     return code, summary

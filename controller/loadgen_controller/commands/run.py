@@ -38,6 +38,7 @@ from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileO
 from loadgen_controller.conductor import Conductor, Processes, Result
 from loadgen_controller.control import Ask, Told
 from loadgen_controller.embedded import EmbeddedAgents
+from loadgen_controller.hired import FleetOption, ScaleOption, hired_for, read_hire
 from loadgen_controller.loops import new_loop
 from loadgen_controller.order import Order
 from loadgen_controller.planning.guard import check_allowed, read_permits, resolve
@@ -95,6 +96,8 @@ loadgen run checkout.py --listen 0.0.0.0:5700 --keys keys --allow allow.toml --w
 loadgen run checkout.py --controller controller.internal:5558 --ca server.crt --token-file alice.token
 
 loadgen run checkout.py --out prometheus=127.0.0.1:9464 --out ndjson=figures.ndjson
+
+loadgen run checkout.py --fleet fleet.json --scale eu-west-1=3,us-east-1=6 --ca server.crt --token-file alice.token
 
 loadgen run checkout.py --quiet --json result.json
 
@@ -172,6 +175,8 @@ def main(
     ui: UiOption = False,
     ui_at: UiAtOption = None,
     out: OutOption = None,
+    fleet: FleetOption = None,
+    scale: ScaleOption = None,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
 
@@ -181,6 +186,9 @@ def main(
     belongs to the controller and goes on without this terminal: Ctrl-C leaves it, and `loadgen stop` ends it.
     """
     wrongs = Wrongs()
+    hire = read_hire(wrongs, fleet, scale, wait)
+    if hire is not None and controller is None:
+        controller = hire.file.controller.api
     place = place_of(wrongs, controller, ca, token_file)
     _check_placement(wrongs, place, listen, keys, wait, agents_per_region, workers)
     if json_path is not None and not json_path.parent.is_dir():
@@ -217,7 +225,10 @@ def main(
             seed=secrets.randbelow(2**32),
             allow=placement.allow,
         )
-        return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet, is_explained=explain)
+        with hired_for(wrongs, hire, scenario.plan.spec(), place, is_quiet=quiet) as agents:
+            if agents is not None:
+                placement.wait, placement.stops_when_left = agents, True
+            return run_scenario(scenario, placement, json_path=json_path, is_quiet=quiet, is_explained=explain)
 
 
 @dataclass(slots=True)
@@ -240,6 +251,8 @@ class Placement:
     """Where its page is."""
     place: Place | None = None
     """Of the controller that the run is left to."""
+    stops_when_left: bool = False
+    """Its agents go with this terminal: a run that would be left is stopped."""
     outputs: Outputs = field(default_factory=Outputs)
 
     @property
@@ -265,7 +278,7 @@ def run_scenario(
     to_stdout = str(json_path) == "-" or placement.outputs.has_stdout
     console = Output(stderr=to_stdout)
     if placement.place is not None:
-        code, told = order_there(placement.place, order, console, is_quiet=is_quiet)
+        code, told = order_there(placement.place, order, console, is_quiet=is_quiet, stops=placement.stops_when_left)
         if is_explained and told is not None:
             print_story(console, story_of(read(told), targets=targets_in(order.spec.target, order.spec.targets)))
         if json_path is not None and told is not None:

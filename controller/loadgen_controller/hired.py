@@ -1,0 +1,190 @@
+"""A fleet for one run: up before it, down after it, however it ends.
+
+    loadgen run checkout.py --fleet fleet.json --scale eu-west-1=3,us-east-1=6
+
+The run belongs to the fleet's controller, as any run does. Its agents are this command's: when it ends, is
+interrupted, or fails, the run is stopped if it still goes on, and they go. Where the command itself is gone
+(a laptop that is closed), the run goes on to its end, and AWS ends the agents when their time is over: some
+minutes after the planned end, where the plan has one.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from loadgen.aws.audit import Audit, audit_beside
+from loadgen.aws.clients import Clients
+from loadgen.aws.fleetfile import FleetFile, read
+from loadgen.aws.lowering import take_down
+from loadgen.aws.raising import Raised, Terms, bring_up
+from loadgen.aws.scaling import parse_scale, spread
+from loadgen.aws.site import Site, open_site
+from loadgen.dsl.spec import PlanSpec
+from loadgen.errors import LoadgenError
+from loadgen.units import NS_PER_S
+from loadgen_controller.api.place import Place
+from loadgen_controller.api.remote import call
+from loadgen_controller.control import Ask
+from loadgen_controller.fleets import roll_of, told_stands
+from loadgen_controller.planning.options import Wrongs
+
+__all__ = ["FleetOption", "Hire", "ScaleOption", "hired", "hired_for", "read_hire"]
+
+SPARE_S: Final = 30 * 60.0
+"""After the planned end of the load: for agents to come, to drain and to hand over."""
+STOP_S: Final = 90.0
+"""For a run that is stopped to let its agents go."""
+_LOOK_S: Final = 1.0
+
+FleetOption = Annotated[
+    Path | None,
+    typer.Option("--fleet", metavar="FILE", help="A fleet on AWS (fleet.json): the run is its controller's."),
+]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option("--scale", metavar="SCALE", help="Bring up so many agents of --fleet, and take them down again."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Hire:
+    """What of a fleet is wanted for a run."""
+
+    file: FleetFile
+    path: Path
+    scale: int | Mapping[str, int] | None
+    """None: the agents that are there."""
+
+    def terms(self, wrongs: Wrongs, spec: PlanSpec) -> Terms | None:
+        """For this plan; what does not fit is among `wrongs`. None: nothing is to be brought up."""
+        if self.scale is None:
+            return None
+        wish = spread(self.scale, spec.regions) if isinstance(self.scale, int) else dict(self.scale)
+        for region in spec.regions:
+            if not wish.get(region):
+                wrongs.add(f"the plan loads from {region}, where --scale has no agent", f"--scale {region}=1,...")
+        for region in [one for one, number in wish.items() if number and one not in spec.regions]:
+            wrongs.add(
+                f"agents in {region} would have nothing to do: the plan does not load from there",
+                f"the plan has {', '.join(spec.regions)}; --regions replaces them",
+            )
+        ttl_s = None
+        if spec.duration_ns is not None:
+            ttl_s = min(self.file.policy.ttl_s, spec.duration_ns / NS_PER_S + SPARE_S)
+        return Terms(wish, ttl_s=ttl_s)
+
+    def open(self) -> Site:
+        """
+        Raises:
+            LoadgenError: AWS refuses, or it is not ours.
+        """
+        audit = Audit(audit_beside(self.path))
+        return open_site(self.file, Clients(), audit, lambda text: typer.echo(f"note: {text}", err=True))
+
+
+def read_hire(wrongs: Wrongs, fleet: Path | None, scale: str | None, wait: int | None) -> Hire | None:
+    """What the options say of a fleet; None where they name none."""
+    parsed = wrongs.parse("--scale", scale, parse_scale)
+    if scale is not None and fleet is None:
+        wrongs.add("--scale is for a fleet on AWS", "add --fleet FILE")
+    if scale is not None and wait is not None:
+        wrongs.add("--wait beside --scale: all agents that it brings are waited for", "leave it out")
+    if fleet is None:
+        return None
+    try:
+        file = read(fleet)
+    except (LoadgenError, ExceptionGroup) as error:
+        found = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+        wrongs.found.extend(one for one in found if isinstance(one, LoadgenError))
+        return None
+    return Hire(file, fleet, parsed)
+
+
+@contextmanager
+def hired_for(
+    wrongs: Wrongs, hire: Hire | None, spec: PlanSpec, place: Place | None, *, is_quiet: bool
+) -> Iterator[int | None]:
+    """The agents that --scale brings are up within: how many the run may wait for. None: it brings none."""
+    terms = None if hire is None else hire.terms(wrongs, spec)
+    wrongs.check()
+    if hire is None or terms is None or place is None:
+        yield None
+        return
+
+    def say(text: str) -> None:
+        if not is_quiet:
+            typer.echo(text, err=True)
+
+    with hired(hire.open(), terms, place, say) as raised:
+        yield sum(raised.registered.get(region, 0) for region in terms.wish)
+
+
+@contextmanager
+def hired(site: Site, terms: Terms, place: Place, say: Callable[[str], None]) -> Iterator[Raised]:
+    """A fleet that is up within.
+
+    Raises:
+        LoadgenError: it does not come up; what came is ended again.
+    """
+    with _as_interrupts():
+        raised = bring_up(site, terms, roll_of(place), told_stands)
+        say(f"up: {sum(raised.registered.values())} agents are registered")
+        try:
+            yield raised
+        finally:
+            with _as_interrupts():  # which a loop that has come and gone has put back
+                _let_go(site, raised, place, say)
+
+
+def _let_go(site: Site, raised: Raised, place: Place, say: Callable[[str], None]) -> None:
+    """The fleet as it was before. Interrupted it is left to its end at AWS, which is told."""
+    say(f"taking down {len(raised.new)} machines")
+    try:
+        with suppress(LoadgenError):  # a controller that is gone has no run to stop
+            _stop_runs(site, raised, place, say)
+        stays = {step.region: step.there for step in raised.plan.steps}
+        done = take_down(site, stays, roll_of(place), by_force=True)
+    except (LoadgenError, ExceptionGroup, KeyboardInterrupt):
+        site.warn(
+            f"the fleet is not down; AWS ends it at {raised.plan.expires:%H:%M UTC}, and loadgen fleet down before that"
+        )
+        raise
+    say(f"down: {len(done.leaving)} machines are gone")
+
+
+def _stop_runs(site: Site, raised: Raised, place: Place, say: Callable[[str], None]) -> None:
+    """Those that still work on our machines: drained first, for as long as that takes a sound run."""
+    roll, deadline_s = roll_of(place), time.monotonic() + STOP_S
+    asked: set[str] = set()
+    while runs := {one.run_id for one in roll() if one.machine in raised.new and one.run_id and one.presence != "lost"}:
+        for run in runs - asked:
+            say(f"stopping {run}, which still goes on")
+            asked.add(run)
+            call(place, lambda client, run=run: client.ask(Ask(run_id=run, do="stop")))  # type: ignore[misc]
+        if time.monotonic() >= deadline_s:
+            return
+        site.sleep(_LOOK_S)
+
+
+@contextmanager
+def _as_interrupts() -> Iterator[None]:
+    """A terminal that is closed and a `kill` are as Ctrl-C within: what is up is taken down."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
