@@ -151,7 +151,7 @@ def _let_go(site: Site, raised: Raised, place: Place, say: Callable[[str], None]
         with suppress(LoadgenError):  # a controller that is gone has no run to stop
             _stop_runs(site, raised, place, say)
         stays = {step.region: step.there for step in raised.plan.steps}
-        done = take_down(site, stays, roll_of(place), by_force=True)
+        done = take_down(site, stays, roll_of(place), only=raised.new, by_force=True)
     except (LoadgenError, ExceptionGroup, KeyboardInterrupt):
         site.warn(
             f"the fleet is not down; AWS ends it at {raised.plan.expires:%H:%M UTC}, and loadgen fleet down before that"

@@ -44,17 +44,22 @@ class Downward:
         return not self.leaving and not self.lowered
 
 
-def plan_down(groups: Sequence[Group], stands: Iterable[Stand], stays: Mapping[str, int]) -> Downward:
+def plan_down(
+    groups: Sequence[Group], stands: Iterable[Stand], stays: Mapping[str, int], only: frozenset[str] | None = None
+) -> Downward:
     """Who goes, so that no more than `stays` stay in each region that it names. Pure.
 
     Who is missing goes first, then who starts, then who is idle, and who works last; of these the youngest.
+
+    only: these machines go, all of them and no others.
     """
     leaving: list[Stand] = []
     here = [stand for stand in stands if stand.standing is not Standing.LEAVING]
     for region, number in stays.items():
         ours = [stand for stand in here if stand.region == region]
         ours.sort(key=lambda one: (_ORDER.index(one.standing), bool(one.run_id), -one.machine.launched_at.timestamp()))
-        leaving += ours[: max(0, len(ours) - number)]
+        goes = ours[: max(0, len(ours) - number)]
+        leaving += goes if only is None else [one for one in ours if one.machine.id in only]
     lowered = tuple(group.region for group in groups if group.desired > stays.get(group.region, group.desired))
     return Downward(tuple(leaving), dict(stays), lowered)
 
@@ -65,12 +70,14 @@ def take_down(
     roll: Roll,
     tell: Callable[[Sequence[Machine]], None] = lambda _: None,
     *,
+    only: frozenset[str] | None = None,
     by_force: bool = False,
     wait_s: float = GONE_S,
     is_dry: bool = False,
 ) -> Downward:
     """
     Args:
+        only: these machines, and no others.
         by_force: also where agents work for a run, a controller cannot be asked, or another has the lock.
         tell: called with who is still there, each time that changes.
 
@@ -79,7 +86,7 @@ def take_down(
         FleetError: the controller cannot be asked, another changes the fleet, or some are not gone in time.
     """
     groups = site.groups()
-    plan = plan_down(groups, join(site.machines(), _asked(roll, by_force), site.now()), stays)
+    plan = plan_down(groups, join(site.machines(), _asked(roll, by_force), site.now()), stays, only)
     if plan.runs and not by_force:
         raise UsageError(
             f"{sum(bool(one.run_id) for one in plan.leaving)} of these agents work for {', '.join(plan.runs)}",
