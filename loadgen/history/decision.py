@@ -88,6 +88,7 @@ class Decision:
     more_runs: int = 0
     """With so many more it would be decided: it is suspect, or three runs would find what these could not."""
     failed_names: frozenset[str] = frozenset()
+    """Names that fail, or are suspect."""
 
     @property
     def detectable(self) -> float:

@@ -113,6 +113,7 @@ def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
     odd = [one for run in new for one in odd_agents(run, settings.percentile)]
     failing: list[str] = []
     names: set[str] = set()
+    soft: dict[str, str] = {}
     suspects: list[str] = []
     unsure: list[str] = []
     for family in decision.families:
@@ -120,8 +121,10 @@ def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
         for one in dict.fromkeys(looking):
             names.add(one.name)
             if _is_of_agents(decision, old, odd, one.name):
+                soft[one.name] = "it is slower only at one agent, and without that it is not"
                 unsure.append(f"{one.name} is slower only at one agent, and without that it is not: run it again")
             elif missing:
+                soft[one.name] = f"suspect: {missing} more {'run decides' if missing == 1 else 'runs decide'}"
                 suspects.append(_slower(one, family, settings, f"p {one.p:.2g}"))
             else:
                 p = f"p {one.p_adjusted:.2g} among {_tested(family)}"
@@ -138,17 +141,32 @@ def _concluded(decision: Decision, old: Sequence[Accepted]) -> Decision:
         (unsure if family.is_wanted else warnings).extend(_unsure(family))
     more = missing if suspects or _would_do(decision) else 0
     if more:
-        unsure.append(f"{'one more run' if more == 1 else f'{more} more runs'} would decide it: --confirm makes them")
+        runs = "one more run" if more == 1 else f"{more} more runs"
+        unsure.append(f"{runs} would decide it: --confirm {more} makes them")
     verdict = Verdict.FAIL if failing else Verdict.INCONCLUSIVE if suspects or unsure else Verdict.PASS
     return replace(
         decision,
+        families=tuple(_softened(family, soft) for family in decision.families),
         verdict=verdict,
         reasons=(*failing, *(f"suspect: {text}" for text in suspects), *unsure),
         warnings=tuple(warnings),
         is_suspect=bool(suspects),
         more_runs=more,
-        failed_names=frozenset(names) if failing else frozenset(),
+        failed_names=frozenset(names),
     )
+
+
+def _softened(family: Family, soft: dict[str, str]) -> Family:
+    """No name is shown as failed that does not make the gate fail. soft: why, by name."""
+    names = [
+        replace(one, outcome=Outcome.INCONCLUSIVE, reason=soft[one.name])
+        if one.name in soft and (one.outcome is Outcome.FAIL or one in family.judgement.suspects)
+        else one
+        for one in family.judgement.names
+    ]
+    outcomes = {one.outcome for one in names}
+    worst = next(one for one in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS) if one in outcomes)
+    return replace(family, judgement=replace(family.judgement, outcome=worst, names=tuple(names)))
 
 
 def _would_do(decision: Decision) -> bool:

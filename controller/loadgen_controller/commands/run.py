@@ -190,14 +190,14 @@ def main(
     if hire is not None and controller is None:
         controller = hire.file.controller.api
     place = place_of(wrongs, controller, ca, token_file)
-    _check_placement(wrongs, place, listen, keys, wait, agents_per_region, workers)
+    check_placement(wrongs, place, listen, keys, wait, agents_per_region, workers)
     if json_path is not None and not json_path.parent.is_dir():
         wrongs.add(f"--json: there is no folder {json_path.parent}")
     placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1, place=place)
     placement.ui = ui_at or ("127.0.0.1:0" if ui else None)
     _check_page(wrongs, placement)
     placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
-    _read_permits(wrongs, placement, allow, sign_with, i_may_load or ())
+    permit(wrongs, placement, allow, sign_with, i_may_load or ())
     if place is not None and out:
         wrongs.add("--out beside --controller: the controller tells its figures", "loadgen controller --out KIND=WHERE")
     with ExitStack() as stack:
@@ -294,6 +294,11 @@ def run_scenario(
     return result.exit_code
 
 
+def make_run(scenario: Scenario, placement: Placement, console: Console | None = None) -> Result:
+    """One run of this terminal, and nothing said of it but the live view where there is a console."""
+    return _run(_order(scenario, placement), placement, console)
+
+
 def _of_url(wrongs: Wrongs, url: str, folder: Path, rate: str | None, users: str | None, target: str | None) -> str:
     """A scenario for the URL; its load is what the options say."""
     if rate is None and users is None:
@@ -305,7 +310,7 @@ def _of_url(wrongs: Wrongs, url: str, folder: Path, rate: str | None, users: str
     return str(written)
 
 
-def _check_placement(
+def check_placement(
     wrongs: Wrongs,
     place: Place | None,
     listen: str | None,
@@ -346,7 +351,7 @@ def _check_page(wrongs: Wrongs, placement: Placement) -> None:
         wrongs.catch(lambda: check_place(placement.ui or "", Access.of(placement.keys_dir)))
 
 
-def _read_permits(
+def permit(
     wrongs: Wrongs, placement: Placement, allow: Path | None, sign_with: Path | None, named: Iterable[str]
 ) -> None:
     if allow is not None and named:

@@ -7,13 +7,14 @@ not pass is never shown as green. Objectives that are inconclusive are skipped.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from loadgen.report.reading import Slo, Summary
 from loadgen.report.story import Story
 
-__all__ = ["junit"]
+__all__ = ["case_of", "junit", "says", "suite_of"]
 
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write."""
@@ -23,70 +24,95 @@ def junit(summary: Summary, story: Story) -> bytes:
     """The document, UTF-8. story: of the same summary; its sentences are the messages."""
     cases = [_run(summary, story), _validity(summary), _completeness(summary)]
     cases += [_objective(slo, text) for slo, text in zip(summary.slos, story.objectives, strict=True)]
+    return suite_of(
+        f"{summary.scenario} {summary.plan}".strip(),
+        cases,
+        classname=f"loadgen.{summary.scenario}.{summary.plan}",
+        timestamp=summary.started_at.removesuffix("Z"),
+        time_s=summary.duration_s,
+        properties={"run": summary.run_id, "result": summary.result, "load": summary.load.text},
+        out="\n".join((story.headline, *story.excludes)),
+    )
+
+
+def suite_of(
+    name: str,
+    cases: Sequence[Element],
+    *,
+    classname: str,
+    timestamp: str,
+    time_s: float,
+    properties: Mapping[str, str],
+    out: str,
+) -> bytes:
+    """The document of one suite, UTF-8. cases: by `case_of`, with what `says` adds; classname: of all of them."""
     kinds = [child.tag for case in cases for child in case]
     counts = {
         "tests": str(len(cases)),
         "failures": str(kinds.count("failure")),
         "errors": str(kinds.count("error")),
         "skipped": str(kinds.count("skipped")),
-        "time": f"{summary.duration_s:.3f}",
+        "time": f"{time_s:.3f}",
     }
     root = Element("testsuites", _clean({"name": "loadgen", **counts}))
-    about = {"name": f"{summary.scenario} {summary.plan}".strip(), "timestamp": summary.started_at.removesuffix("Z")}
-    suite = SubElement(root, "testsuite", _clean(about | counts))
-    properties = SubElement(suite, "properties")
-    for name, value in {"run": summary.run_id, "result": summary.result, "load": summary.load.text}.items():
-        SubElement(properties, "property", _clean({"name": name, "value": value}))
+    suite = SubElement(root, "testsuite", _clean({"name": name, "timestamp": timestamp} | counts))
+    described = SubElement(suite, "properties")
+    for key, value in properties.items():
+        SubElement(described, "property", _clean({"name": key, "value": value}))
     for case in cases:
-        case.attrib |= _clean({"classname": f"loadgen.{summary.scenario}.{summary.plan}"})
+        case.attrib |= _clean({"classname": classname})
         suite.append(case)
-    SubElement(suite, "system-out").text = _NOT_XML.sub("\ufffd", "\n".join((story.headline, *story.excludes)))
+    SubElement(suite, "system-out").text = _printable(out)
     body: bytes = tostring(root, encoding="utf-8")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + body + b"\n"
 
 
 def _run(summary: Summary, story: Story) -> Element:
-    case = _case("run", time_s=summary.duration_s)
+    case = case_of("run", time_s=summary.duration_s)
     if summary.exit_code:
-        _says(case, "error" if summary.result == "error" else "failure", story.headline, summary.reasons)
+        says(case, "error" if summary.result == "error" else "failure", story.headline, summary.reasons)
     return case
 
 
 def _validity(summary: Summary) -> Element:
-    case = _case("the generator was fit to measure")
+    case = case_of("the generator was fit to measure")
     verdict, reasons = summary.validity.verdict, summary.validity.reasons
     if verdict == "invalid":
-        _says(case, "failure", "the generator was not fit to measure", reasons)
+        says(case, "failure", "the generator was not fit to measure", reasons)
     elif verdict != "valid":
-        _says(case, "skipped", f"the generator may not have been fit to measure ({verdict})", reasons)
+        says(case, "skipped", f"the generator may not have been fit to measure ({verdict})", reasons)
     return case
 
 
 def _completeness(summary: Summary) -> Element:
-    case = _case("the data are complete")
+    case = case_of("the data are complete")
     lost = [agent for agent in summary.agents if not agent.complete]
     if lost:
         texts = tuple(agent.missing or f"agent {agent.id} is not complete" for agent in lost)
-        _says(case, "failure", f"{len(lost)} of {len(summary.agents)} agents are not complete", texts)
+        says(case, "failure", f"{len(lost)} of {len(summary.agents)} agents are not complete", texts)
     return case
 
 
 def _objective(slo: Slo, text: str) -> Element:
-    case = _case(slo.objective + (f" of {slo.journey}" if slo.journey else ""))
+    case = case_of(slo.objective + (f" of {slo.journey}" if slo.journey else ""))
     if slo.verdict == "passed":
-        SubElement(case, "system-out").text = _NOT_XML.sub("\ufffd", text)
+        SubElement(case, "system-out").text = _printable(text)
     else:
-        _says(case, "failure" if slo.verdict == "failed" else "skipped", text)
+        says(case, "failure" if slo.verdict == "failed" else "skipped", text)
     return case
 
 
-def _case(name: str, time_s: float = 0.0) -> Element:
+def case_of(name: str, time_s: float = 0.0) -> Element:
     return Element("testcase", _clean({"name": name, "time": f"{time_s:.3f}"}))
 
 
-def _says(case: Element, tag: str, message: str, more: tuple[str, ...] = ()) -> None:
-    SubElement(case, tag, _clean({"message": message})).text = _NOT_XML.sub("\ufffd", "\n".join(more)) or None
+def says(case: Element, tag: str, message: str, more: tuple[str, ...] = ()) -> None:
+    SubElement(case, tag, _clean({"message": message})).text = _printable("\n".join(more)) or None
 
 
 def _clean(attributes: dict[str, str]) -> dict[str, str]:
-    return {name: _NOT_XML.sub("\ufffd", value) for name, value in attributes.items()}
+    return {name: _printable(value) for name, value in attributes.items()}
+
+
+def _printable(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text)

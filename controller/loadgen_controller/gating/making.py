@@ -1,0 +1,117 @@
+"""The runs that a gate makes itself: one after another, each as `loadgen run` would make it.
+
+What was made is kept, whatever happens then: a Ctrl-C drains the run that is going on, ends the
+series, and every folder is named.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rich.console import Console
+
+from loadgen.dsl.reading.loader import Scenario
+from loadgen.history.extract import accepted_of, unfit_of
+from loadgen.history.record import Accepted
+from loadgen.report.opened import open_run
+from loadgen.units import NS_PER_S, format_duration
+from loadgen_controller.commands.run import Placement, make_run
+from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.scenario import load_scenario
+
+__all__ = ["Interrupted", "Maker", "order_of_pairs"]
+
+
+class Interrupted(Exception):
+    """The person has ended the series. What was made is in `Maker.folders`."""
+
+
+@dataclass(slots=True)
+class Maker:
+    """Makes runs of one scenario with the same options; `folders` has what was made so far."""
+
+    file: str
+    options: dict[str, Any]
+    """Of `load_scenario`, but for target and seed."""
+    placement: Placement
+    console: Console
+    is_quiet: bool = False
+    folders: list[Path] = field(default_factory=list)
+
+    def check(self, wrongs: Wrongs, targets: tuple[str | None, ...] = (None,)) -> float:
+        """Everything that is wrong with scenario and options, before the first run.
+
+        Returns:
+            How long one run takes, s: its load. 0 where it ends by itself.
+        """
+        length_s = 0.0
+        for target in targets:
+            scenario = self._load(wrongs, target, secrets.randbelow(2**32))
+            spec = scenario.plan.spec()
+            length_s = max(length_s, (spec.duration_ns or 0) / NS_PER_S)
+        return length_s
+
+    def make(self, target: str | None = None, *, seed: int | None = None, called: str = "") -> Accepted:
+        """One run.
+
+        Args:
+            target: instead of the plan's and of the options'.
+            seed: of the run; a new one each time where none is given and the plan has none.
+        Raises:
+            Interrupted: it was; its folder is among `folders`.
+        """
+        scenario = self._load(Wrongs(), target, secrets.randbelow(2**32) if seed is None else seed)
+        try:
+            result = make_run(scenario, self.placement, None if self.is_quiet else self.console)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        self.folders.append(result.run_dir)
+        self.console.print(f"{called or 'run'}: {result.run_dir}: {result.verdict.result}", soft_wrap=True)
+        if result.verdict.result == "interrupted":
+            raise Interrupted
+        return accepted_of(open_run(result.run_dir))
+
+    def series(self, runs: int, first: int = 1) -> Iterator[Accepted]:
+        """So many runs; none after one that was not fit to measure."""
+        for n in range(first, first + runs):
+            run = self.make(called=f"run {n}")
+            yield run
+            if unfit_of(run):
+                return
+
+    def pairs(self, targets: tuple[str, str], pairs: int, seed: int) -> tuple[list[Accepted], list[Accepted]]:
+        """Both targets in turns, A B B A or B A A B ...; both of a pair with the same seed.
+
+        Where a run was not fit to measure, the series ends with its pair, and as many of either are returned.
+        """
+        sides: tuple[list[Accepted], list[Accepted]] = ([], [])
+        for n, order in enumerate(order_of_pairs(pairs, seed), 1):
+            for side in order:
+                name = "AB"[side]
+                sides[side].append(self.make(targets[side], seed=seed + n, called=f"pair {n} of {pairs}, {name}"))
+            if any(unfit_of(runs[-1]) for runs in sides):
+                break
+        return sides
+
+    def budget(self, runs: int, length_s: float) -> str:
+        """ "10 runs of 30 s: 5 min or more"."""
+        each = "one run" if runs == 1 else f"{runs} runs"
+        if not length_s:
+            return each
+        whole = format_duration(runs * length_s * NS_PER_S)
+        return f"{each} of {format_duration(length_s * NS_PER_S)}" + (f": at least {whole}" if runs > 1 else "")
+
+    def _load(self, wrongs: Wrongs, target: str | None, seed: int) -> Scenario:
+        options = self.options | ({} if target is None else {"target": target})
+        return load_scenario(wrongs, self.file, seed=seed, **options)
+
+
+def order_of_pairs(pairs: int, seed: int) -> list[tuple[int, int]]:
+    """Which side goes first: by chance in the first pair, then in turns, so that a drift does neither any good."""
+    first = Random(seed).randrange(2)  # noqa: S311  # no secret
+    return [((first + n) % 2, (first + n + 1) % 2) for n in range(pairs)]
