@@ -37,6 +37,7 @@ from loadgen.analysis.levels import levels
 
 __all__ = [
     "FLOOR",
+    "LEAST_RUNS",
     "Basis",
     "Between",
     "OddOne",
@@ -56,6 +57,8 @@ Array = npt.NDArray[np.float64]
 
 FLOOR: Final = 0.005
 """Of the deviation between runs, as a logarithm: real histories have stretches that happen to have none."""
+LEAST_RUNS: Final = 3
+"""Of a history, to tell how much runs differ."""
 _BATCH_DF: Final = 4
 """Of a run's error: five batches."""
 _MANY: Final = 1e9
@@ -167,7 +170,7 @@ def between(history: npt.ArrayLike, errors: npt.ArrayLike | None = None) -> Betw
     off = np.full(len(values), nan) if errors is None else np.asarray(errors, dtype=np.float64)
     if off.shape != values.shape:
         raise ValueError(f"errors have shape {off.shape}, and the history {values.shape}")
-    if len(values) < 3:
+    if len(values) < LEAST_RUNS:
         return None
     found = levels(values, scan(values))
     df = len(values) - len(found)
@@ -266,7 +269,7 @@ def between_ratios(ratios: npt.ArrayLike, errors: npt.ArrayLike) -> Between | No
         None of fewer than three runs.
     """
     values, off = _values("ratios", ratios), _values("errors", errors, finite=False)
-    if len(values) < 3:
+    if len(values) < LEAST_RUNS:
         return None
     variance = _squares(values) / (len(values) - 1)
     known = off[np.isfinite(off)]

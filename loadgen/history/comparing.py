@@ -23,6 +23,7 @@ from math import exp, isfinite, log, nan
 from typing import Final
 
 from loadgen.analysis.compare import (
+    LEAST_RUNS,
     Basis,
     Between,
     benjamini_hochberg,
@@ -102,7 +103,7 @@ def compare(
     failing = {row.name for row in errors if row.verdict is Verdict.MORE_ERRORS and row.region == ALL}
     rows = _rows(sides[0], sides[1], common, known, failing, len(base.runs) if is_paired else 0)
     looked_at = {row.name for row in rows if row.percentile == PRIMARY and row.agent == ALL and _may_be_odd(row)}
-    reasons, outcome = _outcome(base, new, rows)
+    reasons, outcome = _outcome(base, new, rows, known)
     return Comparison(
         base=base,
         new=new,
@@ -128,6 +129,7 @@ class _Known:
     def __init__(self, history: Sequence[Accepted], between_runs: float | None) -> None:
         fit = [run for run in history if not unfit_of(run)][-NEWEST:]
         self._stated = None if between_runs is None else stated(between_runs)
+        self.runs = len(fit)
         self._figures = _figures(fit)
         self._errors = _error_counts(fit)
 
@@ -313,7 +315,7 @@ def _difference(base: Sequence[Figure] | None, new: Sequence[Figure] | None) -> 
 # -- in all ---------------------------------------------------------------------------------------
 
 
-def _outcome(base: Side, new: Side, rows: Sequence[Row]) -> tuple[list[str], Outcome]:
+def _outcome(base: Side, new: Side, rows: Sequence[Row], known: _Known) -> tuple[list[str], Outcome]:
     runs = [run for side in (base, new) for run in side.runs]
     unfit = [f"{run.run_id}: {why}" for run in runs for why in unfit_of(run)]
     if any(run.result == "invalid" or run.validity == "invalid" for run in runs):
@@ -323,7 +325,10 @@ def _outcome(base: Side, new: Side, rows: Sequence[Row]) -> tuple[list[str], Out
     unknown = [row for row in whole if row.shift is not None and row.shift.basis is Basis.UNKNOWN]
     if unknown:
         of = "" if len(unknown) == len(whole) else f" for {_list(_names_of(unknown))}"
-        reasons = [*unfit, f"one run beside one run, and nobody knows{of} how much runs of the same code differ"]
+        why = f"nobody knows{of} how much runs of the same code differ"
+        if 0 < known.runs < LEAST_RUNS:
+            why += f": {known.runs} other of the history are too few, {LEAST_RUNS} are the least"
+        reasons = [*unfit, f"one run beside one run, and {why}"]
     elif not whole:
         reasons = [*unfit, "of every name only a bound is known"]
     return reasons, Outcome.INCONCLUSIVE if reasons else Outcome.COMPARED

@@ -111,6 +111,13 @@ def test_runs_that_are_compared_are_no_history_of_themselves() -> None:
     assert row(with_them).shift == row(compare(side("A", a), side("B", b), history=PAST)).shift
 
 
+def test_a_history_too_short_to_tell_is_named() -> None:
+    a, *others = history(3, SHOP)
+    found = compare(side("A", a), one(times(1.3)), history=[a, *others])
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.reasons[0].endswith("differ: 2 other of the history are too few, 3 are the least")
+
+
 def test_runs_that_are_not_fit_are_no_history() -> None:
     wild = [replace(run, result="interrupted") for run in history(20, SHOP, sd=0.5, seed=5)]
     found = compare(one(SHOP, "A"), one(times(1.3)), history=[*PAST, *wild])
