@@ -15,8 +15,9 @@ Values are the natural logarithms of one percentile, one a run. What makes an in
 - or nobody does. One run and one run then have the interval of their measurement only, from the batches
   of either. It is too narrow to decide by, by as much as runs differ, so nothing is said to be certain.
 
-For one run beside one run, se² = se_A² + se_B² + 2 s²: what each run's percentile is off by within itself,
-and s, how much runs differ beyond that. Its degrees of freedom are Welch and Satterthwaite's.
+For one run beside one run, se² = se_A² + se_B² + 2 s²: what each run's percentile is off by within itself, and
+s, how much runs differ beyond that. Its degrees of freedom are Welch and Satterthwaite's. A run that is too short
+to know what it is off by is not helped by what is stated, only by a history of such runs.
 Sources: B. L. Welch, Biometrika 34 (1947); F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
 """
 
@@ -324,13 +325,13 @@ def odd_one_out(shifts: Mapping[str, float], weights: Mapping[str, float] | None
 def _of_two(difference: float, base: float, new: float, known: Between | None) -> Shift:
     """One run beside one run; what they are off by within themselves, nan where that is not known."""
     has_errors = isfinite(base) and isfinite(new)
-    if known is None and not has_errors:
+    if not has_errors and (known is None or not known.runs):
         return Shift(expm1(difference), nan, nan, 1.0, Basis.UNKNOWN, nan)
     if known is None:
         error = sqrt(base**2 + new**2)
         df = error**4 / ((base**4 + new**4) / _BATCH_DF) if error else _BATCH_DF
         return _shifted(difference, error, df, Basis.UNKNOWN)
-    if not has_errors:
+    if not has_errors:  # what the history's runs were off by is in what they differ by
         return _shifted(difference, sqrt(2) * known.whole, known.df, known.basis)
     error = sqrt(base**2 + new**2 + 2 * known.deviation**2)
     df = error**4 / ((base**4 + new**4) / _BATCH_DF + _known_term(known))

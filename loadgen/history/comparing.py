@@ -24,8 +24,8 @@ from typing import Final
 
 from loadgen.analysis.compare import (
     LEAST_RUNS,
-    Basis,
     Between,
+    Shift,
     benjamini_hochberg,
     between,
     between_ratios,
@@ -190,9 +190,7 @@ def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Bet
     elif is_whole:
         errors = [[one.error for one in side] for side in (base, new)]
         found = shift(*numbers, base_errors=errors[0], new_errors=errors[1], known=known)
-        why = "" if found.is_known else "nobody knows how much runs differ"
-        if len(base) == len(new) == 1 and (within := base[0].why or new[0].why):
-            why = f"{why}; {within}" if why else f"{within} to know what a run is off by"
+        why = _why(found, known, (base[0].why or new[0].why) if len(base) == len(new) == 1 else "")
     else:
         why = "only a bound is known"
     return Row(
@@ -211,6 +209,13 @@ def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Bet
         why=why,
         between=known,
     )
+
+
+def _why(found: Shift, known: Between | None, within: str) -> str:
+    """within: why one of two runs does not know what it is off by."""
+    if not found.is_known and known is None:
+        return "nobody knows how much runs differ"
+    return f"{within} to know what a run is off by" if within else ""
 
 
 def _judged(row: Row, p_adjusted: float, is_failing: bool) -> Row:
@@ -321,17 +326,22 @@ def _outcome(base: Side, new: Side, rows: Sequence[Row], known: _Known) -> tuple
     if any(run.result == "invalid" or run.validity == "invalid" for run in runs):
         return unfit, Outcome.INVALID
     reasons = unfit
-    whole = [row for row in rows if row.is_whole and row.shift is not None]
-    unknown = [row for row in whole if row.shift is not None and row.shift.basis is Basis.UNKNOWN]
-    if unknown:
-        of = "" if len(unknown) == len(whole) else f" for {_list(_names_of(unknown))}"
-        why = f"nobody knows{of} how much runs of the same code differ"
+    rows = [row for row in rows if row.is_whole and row.percentile == PRIMARY]
+    unknown = [row for row in rows if row.shift is not None and not row.shift.is_known]
+    if blind := [row for row in unknown if row.between is None]:
+        why = f"nobody knows{_of(blind, rows)} how much runs of the same code differ"
         if 0 < known.runs < LEAST_RUNS:
             why += f": {known.runs} other of the history are too few, {LEAST_RUNS} are the least"
-        reasons = [*unfit, f"one run beside one run, and {why}"]
-    elif not whole:
-        reasons = [*unfit, "of every name only a bound is known"]
+        reasons = [*reasons, f"one run beside one run, and {why}"]
+    if short := [row for row in unknown if row.between is not None]:
+        reasons = [*reasons, f"one run beside one run,{_of(short, rows)} {short[0].why}"]
+    if not any(row.shift is not None for row in rows):
+        reasons = [*reasons, f"of the {PRIMARY} of every name only a bound is known"]
     return reasons, Outcome.INCONCLUSIVE if reasons else Outcome.COMPARED
+
+
+def _of(some: Sequence[Row], rows: Sequence[Row]) -> str:
+    return "" if len(some) == len(rows) else f" for {_list(_names_of(some))}"
 
 
 def _differences(base: Side, new: Side) -> Iterator[str]:

@@ -88,8 +88,8 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield from (f"{word}: {reason}." for reason in comparison.reasons)
     if comparison.outcome is Outcome.INCONCLUSIVE and any(not _is_known(row) for row in comparison.whole):
         yield (
-            "What would tell: more runs of either side, a history (--store), or --between 3% where you know"
-            " how much runs differ."
+            "What would tell: more runs of either side, a history (--store), or --between 3% where you know how much"
+            " runs differ and they are long enough."
         )
     yield from (f"Not the same: {words}." for words in comparison.differences)
     yield from (f"{words[:1].upper()}{words[1:]}." for words in comparison.missing)

@@ -53,9 +53,7 @@ class Curve:
     def band(self) -> str:
         """What it is, in a sentence."""
         if not any(isfinite(value) for value in self.low):
-            return (
-                "No band: the runs are too short to know what either is off by, and nobody knows how much runs differ."
-            )
+            return "No band: the runs are too short to know what either is off by."
         held = "how much runs differ" if self.is_known else "what either side is off by, and not how much runs differ"
         return f"The band is the 95 % interval of each quantile by itself; it holds {held}."
 

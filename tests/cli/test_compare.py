@@ -60,12 +60,18 @@ def test_one_run_beside_one_is_inconclusive_and_says_what_would_tell(runs: Path)
     assert "--between 3%" in result.stdout
 
 
-def test_with_a_stated_deviation_equal_runs_do_not_differ(runs: Path) -> None:
-    result = loadgen("compare", A, B, "--between", "3%")
+def test_equal_runs_do_not_differ(runs: Path) -> None:
+    result = loadgen("compare", f"{A},{B}", C)
     assert result.exit_code == 0, result.output
     assert "without a clear difference" in result.stdout
     assert "slower" not in result.stdout
     assert "Difference at each quantile of browse" in result.stdout
+
+
+def test_runs_too_short_for_their_own_error_are_not_decided_by_what_is_stated(runs: Path) -> None:
+    result = loadgen("compare", A, B, "--between", "3%")
+    assert result.exit_code == 3, result.output
+    assert "Inconclusive: one run beside one run, too few samples to know what a run is off by." in result.stdout
 
 
 def test_several_runs_a_side_are_known_by_themselves(runs: Path) -> None:
@@ -197,7 +203,7 @@ def test_history_tells_how_much_runs_differ(store: Store) -> None:
 
 
 def test_what_is_stated_beats_the_history(store: Store) -> None:
-    (one,) = told(A, B, "--between", "3%")["comparisons"]
+    (one,) = told(f"{A},{B}", C, "--between", "3%")["comparisons"]
     assert {row["known_from"] for row in one["rows"] if row["change"] is not None} == {"stated"}
 
 
@@ -238,7 +244,7 @@ def test_a_place_that_is_none_is_refused(runs: Path) -> None:
 
 def test_format_follows_from_the_name_of_the_file(runs: Path) -> None:
     for name in ("a.html", "a.json", "a.md", "a.txt"):
-        result = loadgen("compare", A, B, "--between", "3%", "-o", name)
+        result = loadgen("compare", f"{A},{B}", C, "-o", name)
         assert (result.exit_code, result.stdout) == (0, ""), result.stderr
         assert result.stderr == f"wrote {name}\n"
     assert Path("a.html").read_bytes().startswith(b"<!doctype html>")

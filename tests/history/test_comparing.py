@@ -138,6 +138,12 @@ def test_a_run_too_short_for_an_error_of_its_own_has_all_that_runs_differ_by() -
     assert row(found).why == "too short to know what a run is off by"
 
 
+def test_a_run_too_short_for_an_error_of_its_own_is_inconclusive_by_what_is_stated() -> None:
+    found = compare(one(SHOP, "A", error=nan, why="too short"), one(times(1.3)), between_runs=0.03)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.reasons == ("one run beside one run, too short to know what a run is off by",)
+
+
 # -- many names -----------------------------------------------------------------------------------
 
 

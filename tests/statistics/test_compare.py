@@ -93,6 +93,13 @@ def test_a_run_that_does_not_know_its_own_error_has_all_that_runs_differ_by() ->
     assert found.p == pytest.approx(2 * stats.t.sf(0.05 / (sqrt(2) * 0.02), 19))
 
 
+@pytest.mark.parametrize("errors", [[nan], None])
+def test_what_is_stated_does_not_help_a_run_too_short_for_its_own_error(errors: list[float] | None) -> None:
+    found = shift([0.0], [0.5], base_errors=errors, new_errors=[0.001], known=stated(0.01))
+    assert not found.is_known
+    assert np.isnan(found.low)
+
+
 def test_one_run_beside_one_is_not_known_where_nobody_says_how_much_runs_differ() -> None:
     found = shift([0.0], [0.5], base_errors=[0.001], new_errors=[0.001])
     assert not found.is_known

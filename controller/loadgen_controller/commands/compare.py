@@ -123,8 +123,8 @@ def main(
     comparisons = [
         compare(base.side, new.side, history=history, between_runs=differ, is_paired=paired) for new in others
     ]
-    unknown = any(row.shift is not None and not row.shift.is_known for one in comparisons for row in one.whole)
-    _note([*shelf.troubles, *([shelf.why_none(base.side.runs[0].key)] if unknown else [])])
+    blind = any(row.shift is not None and not row.shift.is_known for one in comparisons for row in one.whole)
+    _note([*shelf.troubles, *([shelf.why_none(base.side.runs[0].key)] if blind and differ is None else [])])
     most = 1 if chosen is Format.TERMINAL else 0 if chosen is Format.MARKDOWN else MOST_CURVES
     curves = [
         _curves(one, base.batches, new.batches, _names(wrongs, one, curve, most), paired)
