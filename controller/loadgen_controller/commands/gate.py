@@ -77,7 +77,7 @@ def main(
         str, typer.Option(metavar="SHARE", help="How often a gate may fail though nothing has changed.")
     ] = "5%",
     percentile: Annotated[str, typer.Option(metavar="P", help="Which decides: p50, p95, p99 or mean.")] = "p95",
-    runs: Annotated[int, typer.Option(min=1, max=50, metavar="N", help="Runs of FILE to begin with.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="Runs of FILE to begin with.")] = 1,
     confirm: Annotated[
         int, typer.Option(min=0, max=50, metavar="N", help="So many more where it is suspect: 2 decide. Without: none.")
     ] = 0,

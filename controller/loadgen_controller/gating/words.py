@@ -174,7 +174,7 @@ def _rule(decision: Decision) -> str:
 def _row(decision: Decision, one: Effect) -> tuple[str, ...]:
     figures = [run.figure(one.name, decision.settings.percentile) for run in decision.new]
     values = [figure.value_ms for figure in figures if figure is not None]
-    value = f"{median(values):,.1f} ms" if values else "-"
+    value = _ms(median(values)) if values else "-"
     if not isfinite(one.change):
         return (one.name, value, "-", "-", "-", "-", f"{one.history}, {one.new}", str(one.outcome))
     return (
@@ -193,6 +193,10 @@ def _error_row(one: RatioEffect) -> tuple[str, ...]:
     interval = f"{one.low * 100:+.2f} to {one.high * 100:+.2f} points"
     verdict = "FAIL" if one.has_failed else "PASS"
     return (one.name, percent(one.before), percent(one.after), interval, f"{one.p_adjusted:.2g}", verdict)
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 1000 else f"{value:.3g} ms"
 
 
 def _or_zero(value: float) -> float:
