@@ -32,7 +32,8 @@ locals {
         egress_ips      = one.egress_ips
       }
     }
-    target_cidrs = var.target_cidrs
+    target_cidrs     = var.target_cidrs
+    i_own_the_target = var.i_own_the_target
   }
 }
 
@@ -81,6 +82,6 @@ output "secret_key_parameter" {
 }
 
 output "hourly_usd" {
-  description = "What all agents together would cost an hour on demand, by prices.json."
+  description = "What all agents together would cost an hour on demand."
   value       = local.hourly_usd
 }

@@ -263,7 +263,7 @@ variable "max_agents" {
 }
 
 variable "max_hourly_usd" {
-  description = "What all agents together may cost an hour at most, on demand, by prices.json. More is refused when planning."
+  description = "What all agents together may cost an hour at most, on demand, by loadgen/aws/prices.json. More is refused when planning."
   type        = number
   default     = 20
 
@@ -280,7 +280,7 @@ variable "max_hourly_usd" {
 }
 
 variable "prices" {
-  description = "USD an hour by region and type, before those of prices.json."
+  description = "USD an hour by region and type, before those of loadgen/aws/prices.json."
   type        = map(map(number))
   default     = {}
 }

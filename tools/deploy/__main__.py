@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools.deploy import facts, lint, outside, prices, schema
+from tools.deploy import facts, lint, outside, schema
 from tools.deploy.hcl import HclError, read
 from tools.deploy.module import Module, folders
 
@@ -79,7 +79,6 @@ def _scripts() -> Iterator[str]:
 CHECKS: dict[str, Callable[[], Iterator[str]]] = {
     "lint": _lint,
     "schema": _schema,
-    "prices": lambda: prices.check(ROOT / "prices.json"),
     "hcl": _hcl,
     "facts": _facts,
     "scripts": _scripts,

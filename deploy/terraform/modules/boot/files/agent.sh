@@ -6,8 +6,7 @@ PATIENCE=3 # times 10 s
 
 become() {
   systemctl daemon-reload
-  systemctl enable loadgen-fence.service
-  systemctl restart loadgen-fence.service
+  systemctl enable --now loadgen-fence.service
   if [ "$EGRESS_IPS" = eip ]; then
     take_address
   fi

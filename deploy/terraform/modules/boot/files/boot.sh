@@ -121,8 +121,7 @@ install_loadgen() {
 # Runs, and still does some seconds later.
 start() {
   systemctl daemon-reload
-  systemctl enable "$1"
-  systemctl restart "$1"
+  systemctl enable --now "$1"
   sleep 3
   systemctl is-active --quiet "$1"
 }

@@ -40,6 +40,10 @@ become() {
     # Clients come to one of these, through a tunnel to localhost.
     as_loadgen "$LOADGEN" api cert "$KEYS" localhost 127.0.0.1 "$(imds local-ipv4)" "$public"
   fi
+  # Without a token there is no API beyond loopback. This one stays here, for whoever comes in by Session Manager.
+  if [ ! -s /var/lib/loadgen/admin.token ]; then
+    as_loadgen sh -c "umask 077 && $LOADGEN api token $KEYS admin --role admin > /var/lib/loadgen/admin.token"
+  fi
   aws s3 cp --only-show-errors "$KEYS/api/server.crt" "s3://$BUCKET/bootstrap/server.crt"
   start loadgen-controller.service
 }
