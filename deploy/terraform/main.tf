@@ -39,6 +39,7 @@ module "artifacts" {
   region        = var.controller.region
   bucket        = local.bucket
   force_destroy = var.force_destroy
+  allow         = var.allow
   tags          = local.tags
 }
 

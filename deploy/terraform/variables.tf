@@ -155,6 +155,16 @@ variable "i_own_the_target" {
   default     = false
 }
 
+variable "allow" {
+  description = "The controller's allow-list, allow.toml of docs/guard.md: which targets, how much, until when, who answers. Give it as file(\"allow.toml\")."
+  type        = string
+
+  validation {
+    condition     = strcontains(var.allow, "[[allow]]")
+    error_message = "allow is the text of an allow.toml, with at least one [[allow]]. Without it nothing may be loaded."
+  }
+}
+
 variable "target_ports" {
   description = "TCP ports of the targets."
   type        = list(number)
@@ -186,7 +196,7 @@ variable "controller" {
   description = <<-EOT
     The controller: its region, network, type, disk, whether it runs, and how long at a time.
     state: "stopped" keeps the disk and costs no machine. ttl_s: after as long it stops itself; the disk stays.
-    options: more of what `loadgen controller` is started with, like ["--i-may-load", "shop.example"].
+    options: more of what `loadgen controller` is started with.
   EOT
   type = object({
     region        = string

@@ -31,7 +31,7 @@ from tests.support.imds import Imds, running_imds
 from tools.wheelhouse import lay_out
 
 ROOT = Path(__file__).resolve().parents[2]
-MOST_S = 40.0
+MOST_S = 100.0
 
 AWS = """#!{python}
 import os, sys
@@ -39,10 +39,12 @@ sys.path[:0] = {path!r}
 import boto3
 words = sys.argv[1:]
 def option(name): return words[words.index(name) + 1]
-def client(name): return boto3.client(name, region_name=os.environ["AWS_DEFAULT_REGION"], endpoint_url={url!r},
-                                      aws_access_key_id="testing", aws_secret_access_key="testing")
+def client(name):
+    region = os.environ.get("AWS_DEFAULT_REGION") or option("--region")
+    return boto3.client(name, region_name=region, endpoint_url={url!r}, aws_access_key_id="testing",
+                        aws_secret_access_key="testing")
 if words[:2] == ["s3", "cp"]:
-    where, to = [word for word in words[2:] if not word.startswith("--")]
+    where, to = words[-2:]
     bucket, key = (to if to.startswith("s3:") else where).removeprefix("s3://").split("/", 1)
     if to.startswith("s3:"): client("s3").upload_file(where, bucket, key)
     else: client("s3").download_file(bucket, key, to)
@@ -56,34 +58,39 @@ else:
 """
 
 SYSTEMCTL = """#!{python}
-import os, pathlib, shlex, subprocess, sys
+import os, pathlib, re, subprocess, sys
 words = [word for word in sys.argv[1:] if not word.startswith("-")]
-with open("/run/systemctl.log", "a") as log: log.write(" ".join(words) + "\\n")
+with open("/run/systemctl.log", "a") as calls: calls.write(" ".join(words) + "\\n")
 verb, unit = words[0], words[1] if len(words) > 1 else ""
 pid_file = pathlib.Path("/run", unit + ".pid")
 def alive():
     try: os.kill(int(pid_file.read_text()), 0)
     except (OSError, ValueError): return False
-    return b"\\0Z\\0" not in b"\\0" + pathlib.Path("/proc", pid_file.read_text(), "stat").read_bytes().split(b") ")[-1][:1] + b"\\0"
+    state = pathlib.Path("/proc", pid_file.read_text(), "stat").read_text().split(") ")[-1]
+    return not state.startswith("Z")
+if verb == "show": print(0)
 if verb == "is-active": sys.exit(0 if alive() else 3)
 if "--now" not in sys.argv or not unit.endswith(".service") or alive(): sys.exit(0)
-lines = [line.split("=", 1) for line in pathlib.Path("/etc/systemd/system", unit).read_text().splitlines() if "=" in line]
+text = pathlib.Path("/etc/systemd/system", unit).read_text()
+lines = [line.split("=", 1) for line in text.splitlines() if "=" in line]
 values = dict(lines)
 environ = {{"PATH": os.environ["PATH"], **{extra!r}}}
 environ.update(value.split("=", 1) for key, value in lines if key == "Environment")
 if "EnvironmentFile" in values:
     pairs = (line.split("=", 1) for line in pathlib.Path(values["EnvironmentFile"]).read_text().splitlines())
     environ.update((name, value.strip("'")) for name, value in pairs)
-command = []
-for word in values["ExecStart"].split():
-    if word.startswith("${{"): command.append(environ[word[2:-1]])
-    elif word.startswith("$"): command += environ[word[1:]].split()
-    else: command.append(word)
-user = values.get("User")
-if user: command = ["runuser", "-u", user, "--", *command]
+def expanded(line):
+    user, command = values.get("User"), []
+    for word in line.split():
+        if word[0] == "$" and word[1] != "{{": command += environ[word[1:]].split()
+        else: command.append(re.sub(r"[$]{{(\\w+)}}", lambda found: environ[found[1]], word))
+    return ["runuser", "-u", user, "--", *command] if user else command
+if "ExecStartPre" in values: subprocess.run(expanded(values["ExecStartPre"]), env=environ, check=True)
+command = expanded(values["ExecStart"])
 if values.get("Type") == "oneshot": sys.exit(subprocess.run(command, env=environ).returncode)
+log = open("/run/" + unit + ".log", "ab")
 process = subprocess.Popen(command, env=environ, cwd=values.get("WorkingDirectory", "/"), start_new_session=True,
-                           stdin=subprocess.DEVNULL, stdout=open("/run/" + unit + ".log", "ab"), stderr=subprocess.STDOUT)
+                           stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 pid_file.write_text(str(process.pid))
 """
 
@@ -107,7 +114,7 @@ def wheel(folder: Path) -> Path:
     files = {
         "checkout.pth": "\n".join(one for one in sys.path if one and Path(one).exists()) + "\n",
         "loadgen-0.1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: loadgen\nVersion: 0.1.0\n",
-        "loadgen-0.1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "loadgen-0.1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         "loadgen-0.1.0.dist-info/entry_points.txt": "[console_scripts]\nloadgen-agent = loadgen_agent.cli:main\n"
         "loadgen = loadgen_controller.cli:main\n",
     }
@@ -150,7 +157,11 @@ class Machine:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         environ = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
         command = ["chroot", str(self.disk), *words]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=MOST_S, check=False)
+        try:
+            return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=MOST_S, check=False)
+        except subprocess.TimeoutExpired as late:
+            said = b"".join(part for part in (late.stdout, late.stderr) if isinstance(part, bytes)).decode()
+            return subprocess.CompletedProcess(command, 124, said, "")
 
 
 def _do(*words: str) -> None:
@@ -160,7 +171,7 @@ def _do(*words: str) -> None:
 def stubs(machine: Machine, url: str) -> None:
     python = sys._base_executable  # type: ignore[attr-defined]  # of no venv
     known = {"python": python, "path": [one for one in sys.path if one], "url": url}
-    machine.write("/usr/local/bin/aws", AWS.format(**known), 0o755)
+    machine.write("/usr/bin/aws", AWS.format(**known), 0o755)
     machine.write("/usr/local/bin/systemctl", SYSTEMCTL.format(extra={"AWS_ENDPOINT_URL": url}, **known), 0o755)
     machine.write("/usr/local/bin/sysctl", SYSCTL.format(**known), 0o755)
     machine.write("/usr/local/bin/python3.12", f'#!/bin/sh\nexec {python} "$@"\n', 0o755)
@@ -179,6 +190,8 @@ class Cloud:
             Name=f"/loadgen/{FLEET}/controller/secret-key", Value=secret, Type="SecureString"
         )
         self.house = lay_out("", wheel(folder), [], folder / "house")
+        allow = (ROOT / "deploy/terraform/examples/single/allow.toml").read_bytes()
+        client(url, "s3").put_object(Bucket=BUCKET, Key="bootstrap/allow.toml", Body=allow)
         imds.meta |= {"local-ipv4": "10.0.0.10", "public-ipv4": "203.0.113.10"}
 
     def fill(self, harm: str) -> None:

@@ -16,14 +16,14 @@ module "loadgen" {
   wheelhouse            = var.wheelhouse
   controller_public_key = var.controller_public_key
   target_cidrs          = var.target_cidrs
+  allow                 = file("${path.module}/allow.toml")
   target_ports          = [443]
   max_agents            = 40
   max_hourly_usd        = 15
   min_share             = 0.9
 
   controller = {
-    region  = "eu-west-1"
-    options = ["--i-may-load", "shop.example"]
+    region = "eu-west-1"
   }
 
   regions = {

@@ -15,6 +15,7 @@ module "loadgen" {
   wheelhouse            = var.wheelhouse
   controller_public_key = var.controller_public_key
   target_cidrs          = var.target_cidrs
+  allow                 = file("${path.module}/allow.toml")
 
   controller = {
     region = "eu-west-1"

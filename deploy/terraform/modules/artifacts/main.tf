@@ -163,3 +163,16 @@ resource "aws_s3_bucket_policy" "this" {
 
   depends_on = [aws_s3_bucket_public_access_block.this]
 }
+
+# The controller reads it when it starts: changed here, `systemctl restart loadgen-controller` there.
+resource "aws_s3_object" "allow" {
+  #checkov:skip=CKV_AWS_186:As the bucket: the key of S3 itself
+  region       = var.region
+  bucket       = aws_s3_bucket.this.id
+  key          = "bootstrap/allow.toml"
+  content      = var.allow
+  content_type = "application/toml"
+  tags         = var.tags
+
+  depends_on = [aws_s3_bucket_versioning.this]
+}

@@ -13,6 +13,11 @@ variable "force_destroy" {
   type        = bool
 }
 
+variable "allow" {
+  description = "The controller's allow-list."
+  type        = string
+}
+
 variable "tags" {
   description = "Of every resource."
   type        = map(string)

@@ -148,7 +148,7 @@ data "aws_iam_policy_document" "controller" {
   statement {
     sid       = "WriteTheBucket"
     actions   = ["s3:PutObject", "s3:AbortMultipartUpload"]
-    resources = ["${local.bucket_arn}/bundles/*", "${local.bucket_arn}/results/*", "${local.bucket_arn}/bootstrap/*"]
+    resources = ["${local.bucket_arn}/bundles/*", "${local.bucket_arn}/results/*", "${local.bucket_arn}/bootstrap/server.crt"]
   }
 
   # Of an instance that is gone the public key goes, too.

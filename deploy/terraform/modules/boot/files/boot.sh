@@ -118,12 +118,15 @@ install_loadgen() {
   echo "$WHEELHOUSE" > "$HOME_DIR/installed"
 }
 
-# Runs, and still does some seconds later.
+# Runs, and still does after the time in which what is wrong with it would have ended it.
 start() {
   systemctl daemon-reload
   systemctl enable --now "$1"
-  sleep 3
-  systemctl is-active --quiet "$1"
+  sleep 10
+  systemctl is-active --quiet "$1" && [ "$(systemctl show --property NRestarts --value "$1")" = 0 ] && return
+  say "$1 does not stay up:"
+  journalctl --unit "$1" --lines 20 --no-pager --output cat || true
+  return 1
 }
 
 # shellcheck source=/dev/null
