@@ -28,12 +28,14 @@ locals {
         security_group  = one.security_group
         subnets         = one.subnets
         instance_types  = var.regions[name].instance_types
+        usd_per_hour    = { for type in var.regions[name].instance_types : type => local.usd_per_hour[name][type] }
         max_agents      = var.regions[name].max_agents
         egress_ips      = one.egress_ips
       }
     }
     target_cidrs     = var.target_cidrs
     i_own_the_target = var.i_own_the_target
+    prices_as_of     = local.prices.as_of
   }
 }
 

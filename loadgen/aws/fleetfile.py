@@ -21,6 +21,8 @@ __all__ = ["ControllerAt", "FleetFile", "Policy", "RegionOf", "parse_instant", "
 
 FORMAT: Final = 1
 LONGEST_TTL_S: Final = 24 * 3600
+WIDEST_TARGET: Final = 8
+"""Bits of a network's prefix. As Terraform has it: the largest private network is a /8."""
 _REGION: Final = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
 _ENDPOINT: Final = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[^\s:\[\]]+):\d{1,5}")
 _MOST_BYTES: Final = 4 << 20
@@ -52,10 +54,21 @@ class RegionOf(msgspec.Struct, frozen=True):
     asg: str
     instance_types: tuple[str, ...]
     max_agents: int
+    usd_per_hour: Mapping[str, float] = {}
+    """At most, by instance type, as Terraform's own guard counts."""
     launch_template: str = ""
     security_group: str = ""
     subnets: tuple[str, ...] = ()
     egress_ips: tuple[str, ...] = ()
+
+    @property
+    def dearest(self) -> float:
+        """Of the types that may be started; those without a price are `unpriced`."""
+        return max((self.usd_per_hour.get(kind, 0.0) for kind in self.instance_types), default=0.0)
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        return tuple(kind for kind in self.instance_types if kind not in self.usd_per_hour)
 
 
 class FleetFile(msgspec.Struct, frozen=True):
@@ -72,7 +85,8 @@ class FleetFile(msgspec.Struct, frozen=True):
     """Of all that Terraform made."""
     policy: Policy = Policy()
     i_own_the_target: bool = False
-    """The owner's statement, without which nobody may aim at the whole internet."""
+    """The owner's statement, without which nobody may aim at half of the internet."""
+    prices_as_of: str = ""
     format: int = FORMAT
 
     @property
@@ -164,8 +178,8 @@ def _target_faults(found: FleetFile) -> Iterator[tuple[str, str]]:
         except ValueError:
             yield f'target_cidrs: "{text}" is no network', "as in 10.20.0.0/16"
             continue
-        if network.prefixlen == 0 and not found.i_own_the_target:
+        if network.prefixlen < WIDEST_TARGET and not found.i_own_the_target:
             yield (
-                f"target_cidrs: {text} is everybody's",
+                f"target_cidrs: {text} is nobody's own",
                 "name the target's networks, or say in Terraform that you own it: i_own_the_target = true",
             )

@@ -9,7 +9,6 @@ from math import ceil
 
 from loadgen.aws.fleetfile import FleetFile
 from loadgen.aws.groups import Group
-from loadgen.aws.prices import dearest
 from loadgen.errors import LoadgenError, UsageError
 
 __all__ = ["Step", "Upward", "needed", "parse_scale", "plan_up", "spread"]
@@ -116,9 +115,8 @@ def plan_up(
     others: list[Step] = []
     for region in file.regions:
         wanted = max(there.get(region, 0), wish.get(region, 0))
-        price, _ = dearest(file.regions[region].instance_types, region)
         if wanted:
-            step = Step(region, there.get(region, 0), wanted, wanted * price)
+            step = Step(region, there.get(region, 0), wanted, wanted * file.regions[region].dearest)
             (steps if wish.get(region) else others).append(step)
     plan = Upward(tuple(steps), tuple(others), expires, now)
     wrong: list[LoadgenError] = [UsageError(what, hint=hint) for what, hint in _refusals(file, groups, wish, plan)]
@@ -155,12 +153,10 @@ def _refusals(
             "fewer agents, smaller machines, or max_hourly_usd in Terraform",
         )
     for region in wish:
-        kinds = file.regions[region].instance_types if region in file.regions else ()
-        _, unknown = dearest(kinds, region)
-        if unknown:
+        if region in file.regions and (unpriced := file.regions[region].unpriced):
             yield (
-                f"{region}: nobody knows here what {', '.join(unknown)} costs",
-                "take types that loadgen/aws/prices.json has, or add them there",
+                f"{region}: nobody knows here what {', '.join(unpriced)} costs",
+                "`prices` in Terraform says it; then take its fleet.json anew",
             )
     if plan.expires <= plan.now:
         when = plan.expires.strftime("%Y-%m-%d %H:%M UTC")

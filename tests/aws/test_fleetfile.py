@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loadgen.aws.fleetfile import parse_instant, read
+from loadgen.aws.fleetfile import ControllerAt, FleetFile, Policy, RegionOf, parse_instant, read
 from loadgen.errors import ExitCode, UsageError
 
 GOOD: dict[str, Any] = {
@@ -63,9 +64,9 @@ def test_what_is_wrong_in_a_fleet_file_is_told(tmp_path: Path, changes: dict[str
     assert caught.value.exit_code is ExitCode.USAGE
 
 
-@pytest.mark.parametrize("everybody", ["0.0.0.0/0", "::/0"])
+@pytest.mark.parametrize("everybody", ["0.0.0.0/0", "::/0", "128.0.0.0/1"])
 def test_target_of_the_whole_internet_needs_its_owners_statement(tmp_path: Path, everybody: str) -> None:
-    with pytest.raises(UsageError, match="is everybody's") as caught:
+    with pytest.raises(UsageError, match="is nobody's own") as caught:
         read(written(tmp_path, target_cidrs=[everybody]))
 
     assert "i_own_the_target = true" in caught.value.hint
@@ -88,3 +89,13 @@ def test_file_that_is_not_there_says_who_writes_it(tmp_path: Path) -> None:
 
 def test_instant_of_another_offset_is_the_same_instant() -> None:
     assert parse_instant("2026-11-26T15:00:00+01:00") == datetime(2026, 11, 26, 14, tzinfo=UTC)
+
+
+def test_terraform_writes_what_is_read_here() -> None:
+    """Names on both sides: one that Terraform has and nobody reads, or that it does not write, is a fault of either."""
+    text = (Path(__file__).parents[2] / "deploy/terraform/outputs.tf").read_text()
+    block = text[text.index("fleet_file = {") : text.index("output ")]
+    written = set(re.findall(r"^ +(\w+) +=", block, re.MULTILINE)) - {"fleet_file"}
+
+    structs = (FleetFile, ControllerAt, Policy, RegionOf)
+    assert written == {field for struct in structs for field in struct.__struct_fields__}

@@ -139,6 +139,7 @@ class Aws:
             "security_group": "sg-1",
             "subnets": [subnet],
             "instance_types": ["c7i.xlarge"],
+            "usd_per_hour": {"c7i.xlarge": 0.2},
             "max_agents": most,
             "egress_ips": [],
         }

@@ -15,7 +15,6 @@ from loadgen.aws.clients import Clients
 from loadgen.aws.fleetfile import FleetFile, read
 from loadgen.aws.lowering import Downward, take_down
 from loadgen.aws.machines import Machine, Stand, join
-from loadgen.aws.prices import read_prices
 from loadgen.aws.raising import Raised, Terms, bring_up, planned
 from loadgen.aws.reaping import Left, find_left
 from loadgen.aws.reaping import reap as reap_left
@@ -210,7 +209,7 @@ def cost(fleet: FleetOption = FLEET, as_json: JsonFlag = False) -> None:
     file = read(fleet)
     site = _site(file, fleet)
     machines = [one for one in site.machines() if not one.is_going]
-    rows = [_cost_of(one, site.now()) for one in machines]
+    rows = [_cost_of(file, one, site.now()) for one in machines]
     per_hour = sum(price or 0.0 for _, price, _ in rows)
     so_far = sum((price or 0.0) * hours for _, price, hours in rows)
     unknown = sorted({one.kind for one, price, _ in rows if price is None})
@@ -221,14 +220,15 @@ def cost(fleet: FleetOption = FLEET, as_json: JsonFlag = False) -> None:
             "usd_per_hour": round(per_hour, 4),
             "usd_so_far": round(so_far, 4),
             "types_without_price": unknown,
-            "prices_as_of": read_prices().as_of,
+            "prices_as_of": file.prices_as_of,
         }
         typer.echo(json.dumps(told, indent=2))
         return
     typer.echo(f"{len(machines)} machines: at most {per_hour:.2f} USD an hour, {so_far:.2f} USD since they started")
     if unknown:
         typer.echo(f"without a price here: {', '.join(unknown)}")
-    typer.echo(f"on-demand prices of {read_prices().as_of}; disks, addresses, traffic and the controller are not in it")
+    as_of = f"on-demand prices of {file.prices_as_of}" if file.prices_as_of else "on-demand prices"
+    typer.echo(f"{as_of}; disks, addresses, traffic and the controller are not in it")
 
 
 # -- options into values --------------------------------------------------------------------------
@@ -384,6 +384,7 @@ def _expiry(machine: Machine) -> str:
     return machine.expires_at or "never said"
 
 
-def _cost_of(machine: Machine, now: datetime) -> tuple[Machine, float | None, float]:
+def _cost_of(file: FleetFile, machine: Machine, now: datetime) -> tuple[Machine, float | None, float]:
+    """(machine, USD an hour, hours)."""
     hours = max(0.0, (now - machine.launched_at).total_seconds() / 3600)
-    return machine, read_prices().of(machine.kind, machine.region), hours
+    return machine, file.regions[machine.region].usd_per_hour.get(machine.kind), hours
