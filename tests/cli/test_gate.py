@@ -243,6 +243,17 @@ def test_release_accepted_though_slower_is_kept_with_the_reason_and_is_the_new_l
     assert f"compared with runs since {NEW[0]}" in " ".join(result.stdout.split())
 
 
+def test_what_was_accepted_by_mistake_and_struck_begins_no_level(here: Path) -> None:
+    fill(times=0.9)
+    gate("accept", *NEW[:2], "--because", "not thought about")
+    store = Store.open("store")
+    for run_id in NEW[:2]:
+        store.strike(run_id, "it was a mistake")
+    result = gate(NEW[2])
+    assert "INCONCLUSIVE: suspect." in result.stdout
+    assert "p50 of 1 run against 12 accepted runs" in result.stdout
+
+
 def test_run_that_was_not_measured_properly_is_not_accepted_whatever_the_reason(here: Path) -> None:
     edit(Path("runs") / NEW[0] / "summary.json", lambda made: made.update(result="incomplete"))
     result = gate("accept", NEW[0], "--because", "please")

@@ -88,11 +88,11 @@ def accept(store: Store, new: Sequence[Accepted], settings: Settings, because: s
 
 
 def _begins(store: Store, key: str) -> list[Begin]:
-    found = []
-    for event in store.events(LEVEL):
-        if event.details.get("key") == key and event.run_ids:
-            found.append(Begin(min(event.run_ids), event.at, frozenset(_names(event))))
-    return found
+    """Of an event whose runs were all struck since, nothing is left."""
+    events = [one for one in store.events(LEVEL) if one.details.get("key") == key]
+    struck = store.struck() if events else {}
+    left = [(one, [run_id for run_id in one.run_ids if run_id not in struck]) for one in events]
+    return [Begin(min(run_ids), one.at, frozenset(_names(one))) for one, run_ids in left if run_ids]
 
 
 def _names(event: Event) -> list[str]:
