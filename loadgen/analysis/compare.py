@@ -194,7 +194,7 @@ def shift(
     Args:
         base, new: of shape (runs,), natural logarithms; one run or more each.
         base_errors, new_errors: the error of each within its run, nan where there is none. Only looked at where one run
-            meets one run.
+            meets one run, or what runs differ by is stated.
         known: how much runs differ, where that is known otherwise.
     Raises:
         ValueError: no runs, values that are not finite, or shapes that do not fit.
@@ -204,6 +204,8 @@ def shift(
     difference = float(b.mean() - a.mean())
     if len(a) == len(b) == 1:
         return _of_two(difference, _error_of(base_errors), _error_of(new_errors), known)
+    if known is not None and not known.runs:
+        known = _stated_of(known, len(a), base_errors, len(b), new_errors)
     error, df, basis = _of_runs(a, b, known, FLOOR**2)
     return _shifted(difference, error, df, basis)
 
@@ -336,6 +338,14 @@ def _of_two(difference: float, base: float, new: float, known: Between | None) -
     error = sqrt(base**2 + new**2 + 2 * known.deviation**2)
     df = error**4 / ((base**4 + new**4) / _BATCH_DF + _known_term(known))
     return _shifted(difference, error, df, known.basis)
+
+
+def _stated_of(known: Between, n: int, base: npt.ArrayLike | None, k: int, new: npt.ArrayLike | None) -> Between | None:
+    """What is stated, and what runs are off by within themselves; None where one of them does not know that."""
+    errors = np.concatenate([np.full(m, nan) if e is None else np.asarray(e) for m, e in ((n, base), (k, new))])
+    if not np.isfinite(errors).all():
+        return None
+    return Between(known.deviation, sqrt(known.deviation**2 + float(np.mean(errors**2))), known.df, 0)
 
 
 def _known_term(known: Between | None) -> float:

@@ -202,11 +202,6 @@ def test_history_tells_how_much_runs_differ(store: Store) -> None:
     assert "10 runs of the history" in loadgen("compare", A, B).stdout
 
 
-def test_what_is_stated_beats_the_history(store: Store) -> None:
-    (one,) = told(f"{A},{B}", C, "--between", "3%")["comparisons"]
-    assert {row["known_from"] for row in one["rows"] if row["change"] is not None} == {"stated"}
-
-
 def test_run_whose_folder_is_gone_is_taken_from_the_history_without_its_distribution(store: Store) -> None:
     (one,) = told(A, "20261101-03")["comparisons"]
     assert [run["run_id"] for run in one["new"]["runs"]] == ["20261101-030000-browse-0000"]

@@ -114,8 +114,26 @@ def test_one_run_beside_one_without_errors_has_no_interval() -> None:
 
 
 def test_runs_that_differ_more_than_was_stated_count_as_they_do() -> None:
-    assert shift(A, B[:2], known=stated(0.001)) == shift(A, B[:2])
-    assert shift(A, B[:2], known=stated(0.2)).basis is Basis.STATED
+    errors = {"base_errors": [0.01] * 4, "new_errors": [0.01] * 2}
+    assert shift(A, B[:2], known=stated(0.001), **errors) == shift(A, B[:2])
+    found = shift(A, B[:2], known=stated(expm1(0.2)), **errors)
+    error = sqrt(0.2**2 + 0.01**2) * sqrt(1 / 4 + 1 / 2)
+    assert found.basis is Basis.STATED
+    assert log1p(found.high) - log1p(found.low) == pytest.approx(2 * 1.959964 * error, rel=1e-5)
+
+
+def test_several_runs_too_short_for_errors_of_their_own_count_as_they_differ() -> None:
+    assert shift(A, B[:2], base_errors=[0.01] * 4, new_errors=[0.01, nan], known=stated(0.2)) == shift(A, B[:2])
+
+
+def test_what_is_stated_keeps_its_level_with_several_runs() -> None:
+    chance = np.random.default_rng(13)
+    p = []
+    for _ in range(2000):
+        a, b = chance.normal(0, sqrt(0.02**2 + 0.04**2), (2, 2))
+        p.append(shift(a, b, base_errors=[0.04] * 2, new_errors=[0.04] * 2, known=stated(expm1(0.02))).p)
+    seen = sum(one < 0.05 for one in p)
+    assert stats.binomtest(seen, 2000, 0.05, alternative="greater").pvalue > 0.001
 
 
 def test_runs_that_happen_to_be_alike_are_not_certain_beyond_the_floor() -> None:
