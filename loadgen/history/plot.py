@@ -69,7 +69,7 @@ def plot(one: Trend) -> str:
 
 def season_plot(one: Trend, season: Season) -> str:
     """Trend, season and rest below each other, each on an axis of its own; season and rest relative."""
-    off = [value - trend - rest for value, trend, rest in zip(one.values, season.trend, season.rest, strict=True)]
+    off = season.seasonal(one.values)
     drawn = []
     for title, values, text in (
         ("trend, ms", season.trend, "{:.4g}"),

@@ -121,6 +121,11 @@ class Season:
     filled: int = 0
     """Days without a run."""
 
+    def seasonal(self, values: Sequence[float]) -> tuple[float, ...]:
+        """What is neither trend nor rest, by run; values: those that were taken apart."""
+        parts = zip(values, self.trend, self.rest, strict=True)
+        return tuple(value - trend - rest for value, trend, rest in parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Trend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +157,7 @@ def test_a_regular_wave_is_shown_as_a_season_and_taken_out(tmp_path: Path, monke
     said = loadgen("--season", "3")
     assert "checkout: 1 of 3 +" in said.stdout
     assert "taken out of the above" in said.stdout
+    assert re.search("season +█?[▁▂][▁▂]█[▁▂][▁▂]█", said.stdout)
 
 
 def test_names_out_of_a_store_do_not_steer_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from loadgen.errors import UsageError
 from loadgen.history.record import STATISTICS
 from loadgen.history.store import Store
 from loadgen.units import parse_ratio
+from loadgen_controller.commands import history_control
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.shelf.listing import parse_since
 
@@ -28,7 +29,9 @@ loadgen history add last --store history
 
 loadgen history pin 20261124 20261125 --name 1.4
 
-loadgen history strike 20261124 --because "the database was restored meanwhile" --store history"""
+loadgen history strike 20261124 --because "the database was restored meanwhile"
+
+loadgen history control checkout.py --env staging --store history"""
 
 app = typer.Typer(
     help="What accepted runs have done: changes of level with their commits, outliers, seasons, pinned references; and"
@@ -116,3 +119,6 @@ def _season(text: str) -> int:
     if not text.isdecimal() or not _LEAST_SEASON <= int(text) <= _MOST_SEASON:
         raise ValueError(f'"{text}" is no season: so many runs, {_LEAST_SEASON} to {_MOST_SEASON}, or weekly')
     return int(text)
+
+
+app.command("control", epilog=history_control.EXAMPLES)(history_control.control)

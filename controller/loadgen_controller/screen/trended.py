@@ -171,6 +171,12 @@ def _print_seasons(console: Console, found: Sequence[Trend]) -> None:
             console.print(
                 Text(f"  {clean(one.name)}: {places}; strength {season.strength:.2f}, taken out of the above{filled}")
             )
+            for what, values in (
+                ("trend", season.trend),
+                ("season", season.seasonal(one.values)),
+                ("rest", season.rest),
+            ):
+                console.print(Text(f"    {what:7}").append("".join(cell.text for cell in spark(values, _SPARK))))
 
 
 def _print_outliers(console: Console, found: Sequence[Trend]) -> None:

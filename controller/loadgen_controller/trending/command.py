@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from loadgen.errors import UsageError
@@ -74,7 +75,7 @@ def show(asked: Asked) -> None:
         _print(Output(), key, runs, found, health, struck)
 
 
-def print_health(console: Output, health: Health) -> None:
+def print_health(console: Console, health: Health) -> None:
     said = health.said()
     console.print(Text(f"{said[:1].upper()}{said[1:]}.", style=_STYLES[health.state]))
     if health.newest:
@@ -84,7 +85,7 @@ def print_health(console: Output, health: Health) -> None:
 
 
 def _print(
-    console: Output,
+    console: Console,
     key: Key,
     runs: Sequence[Accepted],
     found: Sequence[Trend],

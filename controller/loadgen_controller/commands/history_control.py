@@ -1,0 +1,116 @@
+"""`loadgen history control`: is the gate itself healthy? Something in which nothing has changed is judged by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.errors import UsageError
+from loadgen.history.store import Store
+from loadgen_controller.commands.run import Placement, check_placement, permit
+from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.scenario import (
+    AllowOption,
+    DurationOption,
+    EnvOption,
+    KeysOption,
+    ListenOption,
+    ListOption,
+    ParamOption,
+    QuietOption,
+    RateOption,
+    RegionsOption,
+    ResolveOption,
+    SignOption,
+    TargetOption,
+    UsersOption,
+)
+
+__all__ = ["EXAMPLES", "control"]
+
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen history control checkout.py --env staging --store history
+
+loadgen history control --last --store history
+
+[bold]Exit codes[/bold]
+
+0, also of a control that FAILs; 1 where the gate is not healthy; 4 where the runs were not fit to measure"""
+
+
+def control(
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE[:PLAN]", help="The scenario, against what has not changed since.")
+    ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="Not FILE, but the newest accepted runs, of a release with 10 before them.")
+    ] = False,
+    runs: Annotated[int, typer.Option(min=1, max=20, metavar="N", help="So many; with 3 a gate can FAIL.")] = 3,
+    store: Annotated[
+        str, typer.Option("--store", envvar="LOADGEN_STORE", metavar="DIR|s3://...", help="Where accepted runs are.")
+    ] = "history",
+    key: Annotated[str, typer.Option(metavar="HASH", help="Of --last: which runs, as of `loadgen history`.")] = "",
+    target: TargetOption = None,
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are made.")] = Path("runs"),
+    rate: RateOption = None,
+    users: UsersOption = None,
+    duration: DurationOption = None,
+    regions: RegionsOption = None,
+    agents_per_region: Annotated[
+        int | None, typer.Option(min=1, max=64, metavar="N", help="As of `loadgen run`, and so are the others.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, metavar="N")] = None,
+    param: ParamOption = None,
+    env: EnvOption = None,
+    resolve: ResolveOption = None,
+    i_may_load: AllowOption = None,
+    listen: ListenOption = None,
+    keys: KeysOption = None,
+    wait: Annotated[int | None, typer.Option(min=1, metavar="N", help="Agents to wait for.")] = None,
+    allow: ListOption = None,
+    sign_with: SignOption = None,
+    quiet: QuietOption = False,
+) -> int:
+    """Judge something in which nothing has changed, to see whether the gate itself is healthy. Once a week will do.
+
+    The verdict is noted in the store; `loadgen history` shows how many of the controls failed, and what that means.
+    """
+    wrongs = Wrongs()
+    if (file is None) != last:
+        wrongs.add("either a scenario, whose runs are made, or --last: the newest accepted runs")
+    if key and not last:
+        wrongs.add("--key is for --last", "what the runs of a scenario are compared with is found by itself")
+    opened = wrongs.catch(lambda: Store.open(store))
+    placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1)
+    if file is not None:
+        check_placement(wrongs, None, listen, keys, wait, agents_per_region, workers)
+        permit(wrongs, placement, allow, sign_with, i_may_load or ())
+        placement.read_keys(wrongs)
+    try:
+        from loadgen_controller.gating.making import Maker
+        from loadgen_controller.screen.printed import Output
+        from loadgen_controller.trending import controlling
+    except ModuleNotFoundError as exc:
+        hint = 'pip install "loadgen[analysis]"'
+        raise UsageError(f"a control needs {exc.name}, which is not installed", hint=hint) from None
+    if file is None:
+        wrongs.check()
+        assert opened is not None
+        return controlling.of_newest(opened, runs, key, target or "")
+    options = {
+        "target": target,
+        "rate": rate,
+        "users": users,
+        "duration": duration,
+        "regions": regions,
+        "params": param or (),
+        "env": env,
+        "resolve": resolve or (),
+        "allowed": i_may_load or (),
+        "needs_secrets": listen is None,
+    }
+    maker = Maker(file, options, placement, Output(), is_quiet=quiet)
+    return controlling.of_made(wrongs, opened, maker, runs)
