@@ -1,6 +1,6 @@
 locals {
   # One table for the guard here and for the command's. It is of us-east-1; elsewhere counts as dearer than the dearest.
-  prices = jsondecode(file("${path.module}/../../loadgen/aws/prices.json"))
+  prices = jsondecode(file("${path.module}/prices.json"))
   usd_per_hour = {
     for name in keys(var.regions) : name => merge(
       { for type, usd in local.prices.usd_per_hour : type => name == "us-east-1" ? usd : usd * local.prices.elsewhere },

@@ -93,6 +93,19 @@ variable "regions" {
     error_message = "Two networks have the same cidr; they are peered with the controller's, so each needs its own."
   }
 
+  # Cut to the wider of the two, overlapping ones are the same.
+  validation {
+    condition = alltrue([
+      for pair in setproduct(concat([var.controller.cidr], [for one in values(var.regions) : one.cidr]), concat([var.controller.cidr], [for one in values(var.regions) : one.cidr])) :
+      pair[0] == pair[1] || try(
+        cidrhost("${split("/", pair[0])[0]}/${min(split("/", pair[0])[1], split("/", pair[1])[1])}", 0) !=
+        cidrhost("${split("/", pair[1])[0]}/${min(split("/", pair[0])[1], split("/", pair[1])[1])}", 0),
+        true,
+      )
+    ])
+    error_message = "Two networks overlap; they are peered with the controller's, so each needs its own."
+  }
+
   validation {
     condition     = alltrue([for one in values(var.regions) : one.max_agents >= 1 && floor(one.max_agents) == one.max_agents])
     error_message = "max_agents is a whole number from 1."
@@ -273,7 +286,7 @@ variable "max_agents" {
 }
 
 variable "max_hourly_usd" {
-  description = "What all agents together may cost an hour at most, on demand, by loadgen/aws/prices.json. More is refused when planning."
+  description = "What all agents together may cost an hour at most, on demand, by prices.json. More is refused when planning."
   type        = number
   default     = 20
 
@@ -290,7 +303,7 @@ variable "max_hourly_usd" {
 }
 
 variable "prices" {
-  description = "USD an hour by region and type, before those of loadgen/aws/prices.json."
+  description = "USD an hour by region and type, before those of prices.json."
   type        = map(map(number))
   default     = {}
 }

@@ -80,8 +80,6 @@ def test_a_fault_in_the_files_is_found_in_what_they_come_to(
 ) -> None:
     copied = tmp_path / "deploy" / "terraform"
     shutil.copytree(ROOT, copied)
-    (tmp_path / "loadgen" / "aws").mkdir(parents=True)
-    shutil.copy("loadgen/aws/prices.json", tmp_path / "loadgen" / "aws")
     planted = copied / file.relative_to(ROOT)
     text = planted.read_text()
     assert right in text

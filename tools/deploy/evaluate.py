@@ -1,7 +1,8 @@
 """What the examples come to, by tfparse, as JSON. Runs in the venv `.tools/deploy`, and knows nothing of ours.
 
     .tools/deploy/bin/python -m tools.deploy.evaluate hcl FOLDER      [[file, [block names]], ...], by python-hcl2
-    .tools/deploy/bin/python -m tools.deploy.evaluate plan EXAMPLE    {type: [{"at": address, argument: value ...}]}
+    .tools/deploy/bin/python -m tools.deploy.evaluate plan EXAMPLE    {type: [{"at": address, argument: value ...}]}; of
+                                                                      variables those that are "refused", and why
 
 tfparse (Trivy's evaluator) knows nothing of AWS: what a resource is given by AWS is a made-up id in its place, and
 what a data source would find is empty.
@@ -54,7 +55,17 @@ def plan(example: Path) -> dict[str, list[dict[str, Any]]]:
     for kind, ones in parsed.items():
         if kind.startswith("aws_") or kind == "output":
             found[kind] = [{"at": one["__tfmeta"]["path"], **_plain(one)} for one in ones]
+    found["refused"] = [
+        {"at": variable["__tfmeta"]["path"], "message": rule.get("error_message")}
+        for variable in parsed.get("variable", ())
+        for rule in _listed(variable.get("validation"))
+        if rule.get("condition") is not True
+    ]
     return found
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _plain(value: Any) -> Any:

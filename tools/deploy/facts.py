@@ -76,6 +76,7 @@ def check(plan: Plan, expected: Expected) -> Iterator[str]:
         ):
             yield f"{name}: {what}"
         yield from _where(mine, name, expected.controller)
+    yield from (f"{one['at']}: {one['message']}" for one in plan["refused"])
     yield from _others(plan, expected)
     yield from _tags(plan)
     yield from _networks(plan)
