@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from loadgen.aws import names
+from loadgen.aws.fleetfile import ControllerAt, FleetFile, Policy, RegionOf
 from tools.deploy.hcl import strings
 from tools.deploy.module import Module, folders
 
@@ -82,3 +85,22 @@ def test_groups_and_launch_templates_are_called_as_the_list_says() -> None:
 def test_a_name_of_a_fleet_is_right_on_both_sides() -> None:
     text = (ROOT / "variables.tf").read_text()
     assert f'regex("^{names.FLEET_NAME.pattern}$", var.fleet)' in text
+
+
+def test_the_fleet_file_that_terraform_writes_has_the_fields_that_the_command_reads() -> None:
+    """And no others: a field that is misspelt here would be its default there."""
+    text = Module.of(ROOT).locals()["fleet_file"].text
+    written = set(re.findall(r"^ +(\w+) += ", text, re.MULTILINE))
+    structs = (FleetFile, ControllerAt, Policy, RegionOf)
+    assert written == {name for struct in structs for name in struct.__struct_fields__}
+
+
+def test_the_table_of_prices_says_when_and_where_from_and_errs_high() -> None:
+    table = json.loads((ROOT / "prices.json").read_text())
+    assert date.fromisoformat(table["as_of"]) >= date(2026, 7, 1)
+    assert table["source"]
+    assert table["elsewhere"] >= 1.5
+    assert all(0.05 < usd < 10 for usd in table["usd_per_hour"].values())
+    # Known from AWS's pages for years, and the same in each.
+    assert table["usd_per_hour"]["c6i.xlarge"] == 0.17
+    assert table["usd_per_hour"]["c7i.xlarge"] == 0.1785
