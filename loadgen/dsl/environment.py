@@ -158,6 +158,7 @@ def merged(environment: Environment | None, overrides: Overrides) -> Overrides:
         env_params=base.env_params,
         allow=tuple(dict.fromkeys((*base.allow, *overrides.allow))),
         resolve=overrides.resolve,
+        labels=overrides.labels,
     )
 
 

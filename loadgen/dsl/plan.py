@@ -302,6 +302,7 @@ class Plan:
         plan.overrides = overrides
         plan.seed = overrides.seed if self.seed is None else self.seed
         plan._overridden, plan.warnings, plan.targets = [], self.warnings, dict(self.targets)
+        plan.labels = self.labels | overrides.labels
         plan._aim(overrides)
         if not plan.http.verify:
             plan._warn("http", "http: verify=False: any certificate will do, also one of somebody in between")

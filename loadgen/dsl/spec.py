@@ -58,6 +58,8 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of all chance, where the plan gives none: drawn for each run."""
     resolve: dict[str, tuple[str, ...]] = {}
     """`--resolve`: addresses of "shop.example" or "shop.example:443", beside the plan's."""
+    labels: dict[str, str] = {}
+    """`--label name=value`: over the plan's."""
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
@@ -226,6 +228,9 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Of `loadgen.toml`, where one was chosen."""
     owner: str = ""
     labels: dict[str, str] = {}
+    """The plan's, and those of `--label` over them."""
+    commit: str = ""
+    """Of the scenario's folder, where git knows it: with "+" behind it where files in it were changed since."""
     http: dict[str, Any] = {}
     """Of the plan's `Http` what differs from the defaults; secrets by name."""
     client: str = "loadgen"

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from math import inf, nan
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -94,7 +94,7 @@ def counted_of(run: Run) -> tuple[Accepted, Batches]:
         key=key_of(run.manifest, spec),
         started_at=summary.started_at,
         duration_s=summary.duration_s,
-        commit=_commit(run.manifest),
+        commit=spec.commit,
         labels=dict(spec.labels),
         result=summary.result,
         validity=summary.validity.verdict,
@@ -134,11 +134,6 @@ def _spec(run: Run) -> PlanSpec:
         raise StorageError(
             f"cannot read the plan of {run.id}: {exc}", hint="use the loadgen that made the run"
         ) from exc
-
-
-def _commit(manifest: dict[str, Any]) -> str:
-    commit = str(manifest.get("commit") or "")
-    return f"{commit}+" if commit and manifest.get("dirty") else commit
 
 
 # -- counting again --------------------------------------------------------------------------------

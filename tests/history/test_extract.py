@@ -201,9 +201,8 @@ def test_a_plan_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         accepted_of(open_run(path))
 
 
-def test_the_commit_says_whether_there_were_changes(make: Make) -> None:
-    assert make(commit="4f2a", dirty=True).commit == "4f2a+"
-    assert make(run_id="20261124-180000-shop-0001", commit="4f2a", dirty=False).commit == "4f2a"
+def test_the_commit_is_that_of_the_scenario(make: Make) -> None:
+    assert make(spec={"commit": "4f2a+"}).commit == "4f2a+"
     assert make(run_id="20261124-190000-shop-0001").commit == ""
 
 
@@ -214,7 +213,7 @@ def test_what_changes_no_load_changes_no_key(make: Make) -> None:
     plain = make()
     other = make(
         run_id="20261124-180000-shop-0001",
-        spec={"labels": {"release": "1.4"}, "owner": "someone", "seed": 7, "drain_ns": NS_PER_S},
+        spec={"labels": {"release": "1.4"}, "commit": "4f2a", "owner": "someone", "seed": 7, "drain_ns": NS_PER_S},
         bundle={"sha256": "0" * 64},
         level_ms=300.0,
     )

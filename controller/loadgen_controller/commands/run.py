@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -41,6 +42,7 @@ from loadgen_controller.embedded import EmbeddedAgents
 from loadgen_controller.hired import FleetOption, ScaleOption, hired_for, read_hire
 from loadgen_controller.loops import new_loop
 from loadgen_controller.order import Order
+from loadgen_controller.planning.commit import commit_of
 from loadgen_controller.planning.guard import check_allowed, read_permits, resolve
 from loadgen_controller.planning.options import Wrongs, outputs_of, parse_endpoint
 from loadgen_controller.planning.quick import is_url, write_scenario
@@ -50,6 +52,7 @@ from loadgen_controller.planning.scenario import (
     EnvOption,
     JsonOption,
     KeysOption,
+    LabelOption,
     ListenOption,
     ListOption,
     OutOption,
@@ -177,6 +180,7 @@ def main(
     out: OutOption = None,
     fleet: FleetOption = None,
     scale: ScaleOption = None,
+    label: LabelOption = None,
 ) -> int:
     """Run a scenario, and show the true global percentiles while it is going on.
 
@@ -224,6 +228,7 @@ def main(
             needs_secrets=listen is None and place is None,
             seed=secrets.randbelow(2**32),
             allow=placement.allow,
+            labels=label or (),
         )
         with hired_for(wrongs, hire, scenario.plan.spec(), place, is_quiet=quiet) as agents:
             if agents is not None:
@@ -363,7 +368,7 @@ def permit(
 
 
 def _order(scenario: Scenario, placement: Placement) -> Order:
-    spec = scenario.plan.spec()
+    spec = msgspec.structs.replace(scenario.plan.spec(), commit=commit_of(scenario.path.parent))
     try:
         bundle = pack(scenario)
     except BundleError as error:

@@ -14,6 +14,7 @@ from loadgen.dsl.spec import Overrides, parse_regions
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.sinks import Outputs, open_outputs, read_outputs
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
+from loadgen_controller.shelf.notes import parse_label
 
 __all__ = ["Wrongs", "outputs_of", "overrides_of", "parse_endpoint", "parse_params", "parse_users"]
 
@@ -67,6 +68,7 @@ def overrides_of(
     env: str | None = None,
     scenario: Path | None = None,
     resolve: Iterable[str] = (),
+    labels: Iterable[str] = (),
 ) -> Overrides:
     """What the options change of the plan; what does not parse is among `wrongs` and left as the plan has it.
 
@@ -89,6 +91,7 @@ def overrides_of(
         regions=wrongs.parse("--regions", regions, parse_regions) or {},
         params=parse_params(wrongs, params),
         resolve=_resolve(wrongs, resolve),
+        labels=_labels(wrongs, labels),
     )
     return merged(environment, options)
 
@@ -107,6 +110,23 @@ def _resolve(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, tuple[str, ...]]
             place, addresses = entry
             found[place] = tuple(dict.fromkeys((*found.get(place, ()), *addresses)))
     return found
+
+
+def _labels(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, str]:
+    """ "release=1.4"; a name that is there twice is an error, not a surprise."""
+    labels: dict[str, str] = {}
+    for text in texts:
+        label = wrongs.parse("--label", text, parse_label)
+        if label is None:
+            continue
+        name, value = label
+        if value is None:
+            wrongs.add(f'--label: "{text}" has no value', "write --label release=1.4")
+        elif name in labels:
+            wrongs.add(f"--label: {name} is there twice")
+        else:
+            labels[name] = value
+    return labels
 
 
 def _rate(text: str) -> float:

@@ -23,6 +23,7 @@ __all__ = [
     "FileArgument",
     "JsonOption",
     "KeysOption",
+    "LabelOption",
     "ListOption",
     "ListenOption",
     "OutOption",
@@ -83,6 +84,10 @@ SignOption = Annotated[
 AllowOption = Annotated[
     list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")
 ]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME=VALUE", help="Say what it is a run of, as release=1.4; repeat it."),
+]
 ResolveOption = Annotated[
     list[str] | None,
     typer.Option(metavar="HOST[:PORT]:ADDRESS", help="Addresses of a host, whatever DNS says; repeat it."),
@@ -107,6 +112,7 @@ def load_scenario(
     base: Overrides | None = None,
     seed: int | None = None,
     allow: AllowList | None = None,
+    labels: Iterable[str] = (),
 ) -> Scenario:
     """The scenario and its chosen plan, with its warnings on stderr.
 
@@ -116,6 +122,7 @@ def load_scenario(
         base: of an earlier run, which the options change further.
         allow: the list that decides what may be loaded; None: the person does, by `allowed`.
         seed: of the run that it is loaded for, where the plan gives none.
+        labels: "release=1.4", over the plan's.
 
     Raises:
         everything that is wrong with options, scenario and targets, at once.
@@ -132,6 +139,7 @@ def load_scenario(
         env=env,
         scenario=path,
         resolve=resolve,
+        labels=labels,
     )
     if base is not None:
         overrides = _on_top(overrides, base)
