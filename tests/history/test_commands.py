@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from loadgen.history.store import Store
 from loadgen_controller.cli import Program
+from loadgen_controller.cli import app as cli_app
 from loadgen_controller.commands import history_store
 from tests.support.past_runs import past_run
 
@@ -175,3 +176,12 @@ def test_the_store_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
     assert history("add", ONE).exit_code == 0
     assert Path("elsewhere/runs").is_dir()
+
+
+def test_they_are_sub_commands_of_the_history(here: Path) -> None:
+    made(ONE)
+
+    added = CliRunner().invoke(cli_app, ["history", "add", "last", "--store", "elsewhere"])
+
+    assert added.exit_code == 0, added.stderr
+    assert list((here / "elsewhere").glob(f"runs/*/{ONE}.parquet"))

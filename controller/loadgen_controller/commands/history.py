@@ -13,7 +13,7 @@ from loadgen.errors import UsageError
 from loadgen.history.record import STATISTICS
 from loadgen.history.store import Store
 from loadgen.units import parse_ratio
-from loadgen_controller.commands import history_control
+from loadgen_controller.commands import history_control, history_store
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.shelf.listing import parse_since
 
@@ -39,6 +39,7 @@ app = typer.Typer(
     epilog=EXAMPLES,
     rich_markup_mode="rich",
 )
+history_store.register(app)
 
 STORE = "history"
 StoreOption = Annotated[
