@@ -16,7 +16,8 @@ from tests.support.accepted import KEY, history
 
 HOW = """\
 A store of {runs} runs of one key, each with {names} names (p50, p95, p99, mean and errors of each) over all regions \
-and in {regions} regions apart: {kilobytes:.0f} kB a file, in memory. Wall and CPU time of this process, least of {turns}."""
+and in {regions} regions apart: {kilobytes:.0f} kB a file, in memory. Wall and CPU time of this process, least of \
+{turns}."""
 
 
 def measure(*, runs: int = 1_000, names: int = 60, regions: int = 3, turns: int = 3) -> Section:
