@@ -35,6 +35,7 @@ NEEDED: Final = (
     "summary.json",
     "histograms.hlog",
     "notes.json",
+    "metrics.json",
     "report.html",
 )
 _FAILURE: Final = re.compile(r"failures/[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}\.json")

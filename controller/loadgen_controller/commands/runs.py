@@ -20,7 +20,7 @@ from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.api.place import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
 from loadgen_controller.asking import where
-from loadgen_controller.commands import bucket
+from loadgen_controller.commands import bucket, metrics
 from loadgen_controller.commands.run import ExplainOption, Placement, run_scenario
 from loadgen_controller.planning.again import earlier_run
 from loadgen_controller.planning.options import Wrongs, parse_endpoint
@@ -290,3 +290,4 @@ def _shares(manifest: Mapping[str, Any]) -> tuple[int, int, int]:
 app.command("push", epilog=bucket.PUSH)(bucket.push_run)
 app.command("pull", epilog=bucket.PULL)(bucket.pull_run)
 app.command("share", epilog=bucket.SHARE)(bucket.share_run)
+app.command("metrics", epilog=metrics.METRICS)(metrics.metrics_of_run)

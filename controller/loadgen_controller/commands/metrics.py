@@ -1,0 +1,84 @@
+"""`loadgen runs metrics`: what CloudWatch knows of the target over a run, into the run's folder."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from loadgen.errors import UsageError
+from loadgen.measure.rundir import RunDir, find_run, replace_file
+from loadgen.report.tables import Table
+from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
+from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.shelf.going import goes_on
+
+__all__ = ["METRICS", "NAME", "metrics_of_run"]
+
+METRICS = "[bold]Example[/bold]\n\nloadgen runs metrics last cloudwatch.toml"
+NAME = "metrics.json"
+FORMAT = 1
+
+
+def metrics_of_run(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Which metrics: [[metric]] tables of a TOML file.")],
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Read metrics of the target from CloudWatch, over a run and on its clock, into its folder (metrics.json).
+
+    Credentials are those that boto3 finds. What CloudWatch does not have stays missing. Points come up to three
+    minutes late: the same command again reads all anew.
+    """
+    from loadgen.aws.clients import Clients  # boto3 takes its time, which other commands do not need
+    from loadgen.aws.cloudwatch import LATE_S, fetch, read_wanted
+
+    wrongs = Wrongs()
+    path = wrongs.catch(lambda: find_run(run, runs_dir))
+    wanted = wrongs.catch(lambda: read_wanted(file))
+    if path is not None and goes_on(path):
+        wrongs.add(f"run {path.name} is still going on", "wait until it is over")
+    wrongs.check()
+    assert path is not None
+    assert wanted is not None
+    t0, end = _span(path)
+    measured = fetch(Clients(), wanted, t0, end)
+    now = datetime.now(UTC)
+    told = {
+        "format": FORMAT,
+        "source": "cloudwatch",
+        "fetched_at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "metrics": [{**msgspec.structs.asdict(one.wanted), "at_s": one.at_s, "values": one.values} for one in measured],
+    }
+    replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(told)) + b"\n")
+    rows = [_row(one.wanted.name, one.wanted.statistic, one.wanted.unit, one.values) for one in measured]
+    print_table(Output(), Table("", ("metric", "statistic", "points", "least", "median", "most"), tuple(rows), words=2))
+    typer.echo(f"written to {path / NAME}")
+    if any(one.missing for one in measured):
+        may_come = (now - end).total_seconds() < LATE_S + max(one.period_s for one in wanted)
+        typer.echo(
+            "some may still come: do it again in 3 minutes"
+            if may_come
+            else "what is missing, CloudWatch was never told"
+        )
+
+
+def _span(path: Path) -> tuple[datetime, datetime]:
+    """T0 and the end."""
+    summary: dict[str, Any] = RunDir(path).read_summary()
+    try:
+        t0 = datetime.fromisoformat(summary["started_at"])
+        return t0, t0 + timedelta(seconds=float(summary["duration_s"]))
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"run {path.name} has no time of its own", hint="its load never began") from None
+
+
+def _row(name: str, statistic: str, unit: str, values: tuple[float | None, ...]) -> tuple[str, ...]:
+    there = [value for value in values if value is not None]
+    figures = [f"{value:.6g}" for value in (min(there), median(there), max(there))] if there else ["-"] * 3
+    return f"{name} ({unit})" if unit else name, statistic, f"{len(there)} of {len(values)}", *figures
