@@ -119,7 +119,8 @@ def plan_up(
             step = Step(region, there.get(region, 0), wanted, wanted * file.regions[region].dearest)
             (steps if wish.get(region) else others).append(step)
     plan = Upward(tuple(steps), tuple(others), expires, now)
-    wrong: list[LoadgenError] = [UsageError(what, hint=hint) for what, hint in _refusals(file, groups, wish, plan)]
+    refused = [*_refusals(file, groups, wish, plan), *_too_long(file, ttl_s)]
+    wrong: list[LoadgenError] = [UsageError(what, hint=hint) for what, hint in refused]
     if len(wrong) > 1:
         raise ExceptionGroup("several things are wrong", wrong)
     if wrong:
@@ -161,6 +162,16 @@ def _refusals(
     if plan.expires <= plan.now:
         when = plan.expires.strftime("%Y-%m-%d %H:%M UTC")
         yield f"the fleet's time was over at {when}", "expires_at, in Terraform; or a --ttl that is longer"
+
+
+def _too_long(file: FleetFile, ttl_s: float | None) -> Iterator[tuple[str, str]]:
+    """Each machine ends itself after the policy's time, and its group would start another one in its place."""
+    most_s = file.policy.ttl_s
+    if ttl_s is not None and ttl_s > most_s:
+        yield (
+            f"{ttl_s / 3600:g} h: the fleet's policy allows {most_s / 3600:g} h",
+            "a shorter --ttl, or ttl_s in Terraform",
+        )
 
 
 def needed(wanted: int, min_share: float, least: int | None) -> int:

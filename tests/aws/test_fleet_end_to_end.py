@@ -85,7 +85,7 @@ def stage(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     keys = tmp_path / "keys"
     init_keys(keys)
     listen, api = (f"127.0.0.1:{port}" for port in free_ports(2))
-    made = aws.make_fleet(controller=api)
+    made = aws.make_fleet(controller=api, regions=REGIONS)
     give_parameters(aws, "shop", listen, load_controller(keys, agents_come_later=True).own.public)
     with ExitStack() as stack:
         with monkeypatch.context() as patched:

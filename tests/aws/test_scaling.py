@@ -113,6 +113,10 @@ def test_ttl_of_nothing_is_in_the_past() -> None:
     assert "time was over" in wrong(fleet(), {"eu-west-1": 1}, ttl_s=0)
 
 
+def test_fleet_may_not_be_up_for_longer_than_its_machines_live() -> None:
+    assert "5 h: the fleet's policy allows 4 h" in wrong(fleet(), {"eu-west-1": 1}, ttl_s=5 * 3600)
+
+
 def test_group_that_terraform_made_smaller_than_its_file_says_decides() -> None:
     assert "at most 4 are allowed" in wrong(fleet(), {"eu-west-1": 5}, [group(most=4), group("us-east-1")])
 

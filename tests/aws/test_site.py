@@ -12,7 +12,7 @@ import pytest
 from loadgen.aws.locks import KEY, held
 from loadgen.aws.names import TAG_FLEET
 from loadgen.aws.raising import Terms, planned
-from loadgen.errors import CloudDenied, CredentialsError, FleetError, UsageError
+from loadgen.errors import CloudDenied, CloudGone, CredentialsError, FleetError, UsageError
 from tests.support.aws_fleet import Answers, Aws, site_of
 
 ONE = Terms({"eu-west-1": 1})
@@ -56,7 +56,7 @@ def test_fleet_of_another_owner_is_left_alone(aws: Aws, tmp_path: Path) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         planned(site, ONE)
 
-    assert len(caught.value.exceptions) == 3
+    assert len(caught.value.exceptions) == 2
     assert "belongs to shop team, and fleet.json says perf team" in str(caught.value.exceptions[0])
 
 
@@ -143,3 +143,20 @@ def test_lock_that_was_taken_away_is_not_given_free_by_its_old_owner(aws: Aws) -
     assert locks(aws, made) == [KEY]
     second.__exit__(None, None, None)
     assert locks(aws, made) == []
+
+
+def test_region_that_does_not_answer_is_told_with_its_name(aws: Aws, answers: Answers, tmp_path: Path) -> None:
+    """Who names a region that there is not gets an address that nobody has."""
+    from botocore.exceptions import EndpointConnectionError
+
+    site = site_of(aws, aws.make_fleet(), tmp_path)
+
+    def nowhere(operation: str, region: str) -> None:
+        if (operation, region) == ("DescribeAutoScalingGroups", "us-east-1"):
+            raise EndpointConnectionError(endpoint_url="https://autoscaling.us-east-1")
+
+    answers.before = nowhere
+    with pytest.raises(CloudGone, match="in us-east-1: EndpointConnectionError") as caught:
+        planned(site, ONE)
+
+    assert "the region right" in caught.value.hint

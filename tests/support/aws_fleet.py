@@ -27,6 +27,7 @@ from loadgen.aws.site import Site, open_site
 __all__ = ["ACCOUNT", "REGIONS", "Answers", "Aws", "Jumping", "site_of"]
 
 ACCOUNT = "123456789012"
+HOME = ("eu-west-1",)
 REGIONS = ("eu-west-1", "us-east-1", "ap-southeast-1")
 
 
@@ -34,20 +35,22 @@ REGIONS = ("eu-west-1", "us-east-1", "ap-southeast-1")
 class Aws:
     url: str
     clients: Clients
+    regions: tuple[str, ...] = REGIONS
+    """Of the fleet that was made last: each more makes a test longer."""
 
     def make_fleet(
         self,
         fleet: str = "shop",
         *,
         owner: str = "perf team",
-        regions: tuple[str, ...] = REGIONS,
+        regions: tuple[str, ...] = REGIONS[:2],
         most: int = 20,
         is_protecting: bool = False,
         controller: str = "127.0.0.1:5558",
         **more: Any,
     ) -> dict[str, Any]:
         """What Terraform makes, and its fleet.json."""
-        clients, bucket = self.clients, f"loadgen-{fleet}-{ACCOUNT}"
+        clients, bucket, self.regions = self.clients, f"loadgen-{fleet}-{ACCOUNT}", regions
         s3 = clients.client("s3", REGIONS[0])
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGIONS[0]})
         s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": TAG_FLEET, "Value": fleet}]})
@@ -77,7 +80,7 @@ class Aws:
     def machines(self, *regions: str) -> dict[str, list[str]]:
         """Ids of those that run, by region."""
         found = {}
-        for region in regions or REGIONS:
+        for region in regions or self.regions:
             answer = self.clients.client("ec2", region).describe_instances(
                 Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}]
             )
@@ -87,8 +90,8 @@ class Aws:
     def count(self) -> int:
         return sum(map(len, self.machines().values()))
 
-    def desired(self, fleet: str = "shop", regions: tuple[str, ...] = REGIONS) -> list[int]:
-        return [self.group(region, fleet)["DesiredCapacity"] for region in regions]
+    def desired(self, fleet: str = "shop") -> list[int]:
+        return [self.group(region, fleet)["DesiredCapacity"] for region in self.regions]
 
     def group(self, region: str, fleet: str = "shop") -> dict[str, Any]:
         answer = self.clients.client("autoscaling", region).describe_auto_scaling_groups(
@@ -164,8 +167,8 @@ class Answers:
     def __enter__(self) -> Self:
         self._handlers = [
             (self.clients.client(service, region).meta.events, partial(self._before, region=region))
-            for service in ("autoscaling", "ec2", "s3", "sts")
-            for region in REGIONS
+            for service, regions in (("autoscaling", REGIONS), ("ec2", REGIONS), ("s3", HOME), ("sts", HOME))
+            for region in regions
         ]
         for events, handler in self._handlers:
             events.register_first("before-call", handler)
