@@ -113,6 +113,31 @@ def test_failures_that_come_fast_are_in_no_figure_and_are_counted(make: Make) ->
     assert 0.005 < errors.error < 0.05
 
 
+def error_over_binomial(tmp_path: Path, failing: Callable[[int], Callable[[int], float]]) -> float:
+    """The standard error of an error ratio before that of independent requests; mean over several runs."""
+    found = []
+    for seed in range(8):
+        path = past_run(tmp_path / str(seed), seed=seed, failing=failing(seed))
+        errors = accepted_of(open_run(path)).errors_of("checkout > pay > POST /cart")
+        assert errors is not None
+        found.append(errors.error / np.sqrt(errors.ratio * (1 - errors.ratio) / errors.total))
+    return float(np.nanmean(found))
+
+
+def test_of_independent_errors_the_standard_error_is_a_binomials(tmp_path: Path) -> None:
+    assert 0.6 < error_over_binomial(tmp_path, lambda _: lambda _: 0.2) < 1.9
+
+
+def test_errors_that_come_in_clusters_make_their_ratio_less_sure(tmp_path: Path) -> None:
+    """Of 40 requests a second all fail, or none does: that is one piece of news, and not forty. So sqrt(40) times."""
+
+    def failing(seed: int) -> Callable[[int], float]:
+        bad = np.random.default_rng(seed).random(40) < 0.2
+        return lambda k: float(bad[k])
+
+    assert 3.5 < error_over_binomial(tmp_path, failing) < 10
+
+
 def test_where_nothing_ended_ok_there_is_no_figure_and_the_errors_are_there(make: Make) -> None:
     run = make(failing=1.0)
 
@@ -141,6 +166,16 @@ def test_a_stated_warm_up_is_in_no_figure(make: Make) -> None:
     assert (p50.count, run.faults) == (32 * 40, ())
     assert 90 < p50.value_ms < 110
     assert "warm-up: 8.00 s" in run.key.plan
+
+
+def test_a_warm_up_that_was_found_is_in_no_figure(make: Make) -> None:
+    run = make(first=(10, 3.0), spec={"warmup_is_found": True})
+
+    p50 = run.figure("checkout > pay", "p50")
+    assert p50 is not None
+    assert (p50.count, run.faults) == (30 * 40, ())
+    assert 90 < p50.value_ms < 110
+    assert "warm-up: found" in run.key.plan
 
 
 def test_a_warm_up_that_was_left_in_makes_the_run_unfit(make: Make) -> None:

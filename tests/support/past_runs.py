@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,7 +66,7 @@ def past_run(
     seconds: int = 40,
     per_s: int = 40,
     seed: int = 1,
-    failing: float = 0.0,
+    failing: float | Callable[[int], float] = 0.0,
     first: tuple[int, float] = (0, 1.0),
     of_agent: Mapping[str, float] | None = None,
     started: float = 1.0,
@@ -80,7 +80,7 @@ def past_run(
     Args:
         level_ms, sigma: requests are lognormal around it; a journey takes 5 ms longer.
         per_s: iterations/s, of both together.
-        failing: share of iterations whose request is answered with 503, in 2 ms.
+        failing: share of iterations whose request is answered with 503, in 2 ms; of all, or by second.
         first: (n, factor): in the first n seconds all is slower by it.
         of_agent: factor by agent.
         started: share of the planned iterations.
@@ -120,7 +120,12 @@ def past_run(
     for _, delta in deltas:
         folder.append(codec.encode(delta))
     if is_sealed:
-        batches, _ = recounted(lambda: iter(deltas), end_ns=seconds * NS_PER_S, warmup_ns=plan.warmup_ns)
+        batches, cut = recounted(
+            lambda: iter(deltas),
+            end_ns=seconds * NS_PER_S,
+            warmup_ns=plan.warmup_ns,
+            is_found=plan.warmup_is_found,
+        )
         told = RunFacts(
             run_id=run_id,
             scenario="shop.py",
@@ -131,7 +136,8 @@ def past_run(
             result="passed",
             exit_code=0,
             has_warmup=warm_s > 0,
-            warmup_s=warm_s,
+            warmup_s=warm_s if cut is None else cut.cut_ns / NS_PER_S,
+            warmup_found="" if cut is None else cut.why,
             agents=tuple(AgentFacts(name, region, complete=True) for name, region in AGENTS.items()),
         )
         folder.event("facts", facts={"load_ns": seconds * NS_PER_S})
@@ -152,7 +158,7 @@ def _deltas(
     sigma: float,
     seconds: int,
     per_s: float,
-    failing: float,
+    failing: float | Callable[[int], float],
     first: tuple[int, float],
     warm_s: int,
 ) -> list[Delta]:
@@ -160,7 +166,7 @@ def _deltas(
     for k in range(seconds):
         n = round(per_s)
         took = random.lognormal(np.log(level_ms * (first[1] if k < first[0] else 1.0)), sigma, n) * NS_PER_MS
-        is_bad = random.random(n) < failing
+        is_bad = random.random(n) < (failing(k) if callable(failing) else failing)
         ok, bad = [round(ns) for ns in took[~is_bad]], [2 * NS_PER_MS] * int(is_bad.sum())
         values = {POST: ok, STEP: ok, journey_key(): [ns + 5 * NS_PER_MS for ns in ok]}
         wrong = {replace(key, outcome="http 503"): bad for key in values}
