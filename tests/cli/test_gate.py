@@ -318,3 +318,16 @@ def test_faults_of_scenario_and_options_are_said_before_a_run_is_made(here: Path
     for text in ("--rate", "--delta", "--ab goes without", "shop.py:2"):
         assert text in result.stderr
     assert len(list(Path("runs").iterdir())) == len(NEW)
+
+
+def test_list_of_what_may_be_loaded_decides_and_nothing_has_to_be_named_beside_it(here: Path) -> None:
+    Path("shop.py").write_text(
+        "from loadgen import Plan, User, arrivals, journey\n\n"
+        "@journey\nasync def shop(user: User) -> None:\n    await user.http.get('/')\n\n"
+        "plan = Plan(target='http://203.0.113.9', load=arrivals('1/s').hold('1s'), mix={shop: 1.0})\n"
+    )
+    Path("allow.toml").write_text('[[allow]]\nhost = "192.0.2.7"\nowner = "shop"\nexpires = 2099-01-01\n')
+    result = loadgen("gate", "shop.py", "--allow", "allow.toml")
+    assert result.exit_code == 2
+    assert "203.0.113.9" in result.stderr
+    assert "--i-may-load" not in result.stderr

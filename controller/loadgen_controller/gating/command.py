@@ -30,7 +30,7 @@ from loadgen_controller.gating.words import explained, headline, report_of
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, clean, print_report
 
-__all__ = ["Asked", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of"]
+__all__ = ["Asked", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of", "who"]
 
 _MOST_ROWS: Final = 30
 _WHO: Final = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
@@ -108,7 +108,7 @@ def accept_runs(wrongs: Wrongs, asked: Asked, names: Sequence[str], runs_dir: Pa
     """Into the history, whatever the gate says."""
     new = _found(wrongs, names, runs_dir)
     store = _opened(wrongs, asked)
-    decision, added = accept(store, new, asked.settings, asked.because, _who())
+    decision, added = accept(store, new, asked.settings, asked.because, who())
     console = asked.console
     console.print(Text(f"accepted {added} of {len(new)} into {store}; the gate says {headline(decision)}"))
     if decision.failed_names:
@@ -147,7 +147,7 @@ def _kept(maker: Maker, action: Callable[[], int]) -> int:
     """Nothing of what was made is lost, however it ends."""
     try:
         return action()
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         maker.console.print("interrupted: nothing is judged" + _made(maker), soft_wrap=True)
         return ExitCode.INTERRUPTED
     except LoadgenError:
@@ -174,9 +174,9 @@ def _ended(asked: Asked, store: Store | None, decision: Decision) -> int:
     if asked.markdown is not None:
         _write(asked.markdown, as_markdown(decision).encode("utf-8", "replace"))
     if store is not None:
-        note_verdict(store, decision, _who())
+        note_verdict(store, decision, who())
         if asked.is_added and decision.verdict is Verdict.PASS:
-            added = sum(store.add(run, by=_who()) for run in decision.new)
+            added = sum(store.add(run, by=who()) for run in decision.new)
             console.print(f"{added} of {len(decision.new)} runs accepted into {store}")
         elif asked.is_added:
             console.print(f"nothing is accepted into {store}: no PASS")
@@ -193,7 +193,7 @@ def _write(path: Path, data: bytes) -> None:
         raise storage_error(path, exc) from exc
 
 
-def _who() -> str:
+def who() -> str:
     """The person, as far as it is known: of a CI whoever made it run."""
     given = next((os.environ[name] for name in _WHO if os.environ.get(name)), "")
     try:

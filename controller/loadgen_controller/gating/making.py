@@ -37,7 +37,7 @@ class Maker:
 
     file: str
     options: dict[str, Any]
-    """Of `load_scenario`, but for target and seed."""
+    """Of `load_scenario`, but for seed and allow-list."""
     placement: Placement
     console: Console
     is_quiet: bool = False
@@ -108,7 +108,7 @@ class Maker:
 
     def _load(self, wrongs: Wrongs, target: str | None, seed: int) -> Scenario:
         options = self.options | ({} if target is None else {"target": target})
-        return load_scenario(wrongs, self.file, seed=seed, **options)
+        return load_scenario(wrongs, self.file, seed=seed, allow=self.placement.allow, **options)
 
 
 def order_of_pairs(pairs: int, seed: int) -> list[tuple[int, int]]:
