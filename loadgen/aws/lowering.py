@@ -13,7 +13,7 @@ from typing import Final
 from loadgen.aws.groups import Group
 from loadgen.aws.locks import held
 from loadgen.aws.machines import Machine, Registration, Stand, Standing, join
-from loadgen.aws.raising import POLL_S, end_machine, lower_to
+from loadgen.aws.raising import POLL_S, lower_to
 from loadgen.aws.regions import in_each
 from loadgen.aws.site import Roll, Site
 from loadgen.errors import FleetError, UsageError
@@ -111,11 +111,9 @@ def take_down(
 
 
 def _lower(site: Site, group: Group, plan: Downward) -> None:
-    for stand in plan.leaving:
-        # One that nobody's group has is not ours to end here; `reap` sees it.
-        if stand.region == group.region and stand.machine.id in group.machines:
-            end_machine(site, stand.region, stand.machine.id, why="down")
-    lower_to(site, group, plan.stays[group.region])
+    here = [stand.machine.id for stand in plan.leaving if stand.region == group.region]
+    # One that no group has is not ours to end here; `reap` sees it.
+    lower_to(site, group, plan.stays[group.region], [one for one in here if one in group.machines])
 
 
 def _gone(site: Site, plan: Downward, tell: Callable[[Sequence[Machine]], None], wait_s: float) -> None:

@@ -183,10 +183,9 @@ def _partial(
     gone = [
         stand for stand in stands if stand.machine.id not in here | there and stand.standing is not Standing.LEAVING
     ]
-    for stand in gone:
-        end_machine(site, stand.region, stand.machine.id, why="did not register")
     for region in missing:
-        lower_to(site, groups[region], registered.get(region, 0))
+        ends = [stand.machine.id for stand in gone if stand.region == region]
+        lower_to(site, groups[region], registered.get(region, 0), ends)
     return Raised(plan, stands, registered, missing, _new(stands, there) & here)
 
 
@@ -194,7 +193,8 @@ def _undo(site: Site, before: Iterable[Group], there: frozenset[str]) -> None:
     """Each group as it was. What cannot be undone ends with its time, and that is told."""
     for group in before:
         try:
-            lower_to(site, group, group.desired, spare=there)
+            now = aws.read_group(site.clients, group.region, group.name) or group
+            lower_to(site, group, group.desired, [one for one in now.machines if one not in there])
         except LoadgenError as error:
             site.warn(
                 f"{group.region} could not be put back ({error.message}); AWS ends its machines when their time is"
@@ -202,29 +202,34 @@ def _undo(site: Site, before: Iterable[Group], there: frozenset[str]) -> None:
             )
 
 
-def lower_to(site: Site, group: Group, number: int, spare: frozenset[str] | None = None) -> None:
-    """A group is to have so many again: machines beyond are ended first, then what it wishes for is lowered.
+def lower_to(site: Site, group: Group, number: int, ends: Iterable[str] = ()) -> None:
+    """A group is to have so many: these machines are ended, then what it wishes for is lowered.
 
-    spare: machines that are not ended; None: none is.
+    It is not lowered below the machines that are left, but to none: AWS would choose which of them go.
+
+    Raises:
+        LoadgenError: not all could be ended; all were tried.
     """
-    now = aws.read_group(site.clients, group.region, group.name)
-    if now is None:
-        return
-    if spare is not None:
-        for machine in now.machines:
-            if machine not in spare:
-                end_machine(site, group.region, machine, why="undone")
-        now = aws.read_group(site.clients, group.region, group.name) or now
-    if now.desired > number:
-        with site.audit.of("set desired", region=group.region, group=group.name, before=now.desired, after=number):
-            aws.set_desired(site.clients, group, number)
+    failed: list[LoadgenError] = []
+    for machine in ends:
+        try:
+            end_machine(site, group.region, machine)
+        except LoadgenError as error:
+            failed.append(error)
+    now = aws.read_group(site.clients, group.region, group.name) or group
+    least = max(number, len(now.machines)) if number else 0
+    if now.desired > least:
+        with site.audit.of("set desired", region=group.region, group=group.name, before=now.desired, after=least):
+            aws.set_desired(site.clients, group, least)
+    if failed:
+        raise failed[0]
     if number == 0:
         with site.audit.of("clear expiry", region=group.region, group=group.name):
             aws.unset_expiry(site.clients, group)
 
 
-def end_machine(site: Site, region: str, machine: str, why: str) -> None:
-    with site.audit.of("terminate", region=region, machine=machine, why=why):
+def end_machine(site: Site, region: str, machine: str) -> None:
+    with site.audit.of("terminate", region=region, machine=machine):
         aws.terminate(site.clients, region, machine)
 
 

@@ -80,7 +80,7 @@ def reap(site: Site, left: Left) -> None:
 def _in_region(site: Site, left: Left, region: str) -> None:
     machines = [one for one in left.machines if one.region == region]
     for machine in (one for one in machines if one.group):
-        end_machine(site, region, machine.id, why="reaped")
+        end_machine(site, region, machine.id)
     strays = [one.id for one in machines if not one.group]
     if strays:
         with site.audit.of("terminate strays", region=region, machines=strays), told(f"end strays in {region}"):

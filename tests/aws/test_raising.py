@@ -295,3 +295,21 @@ def test_plan_that_is_not_allowed_asks_for_no_lock(aws: Aws, answers: Answers, t
         up(site, aws.all_registered())
 
     assert "PutObject" not in [operation for operation, _ in answers.asked]
+
+
+def test_machine_that_cannot_be_ended_costs_none_that_was_there_before(
+    aws: Aws, answers: Answers, tmp_path: Path
+) -> None:
+    """Lowered to one, AWS would choose which of the three stays."""
+    told: list[str] = []
+    site = site_of(aws, aws.make_fleet(regions=("eu-west-1",)), tmp_path, Jumping(at_least_s=300), told)
+    up(site, aws.all_registered(), wish={"eu-west-1": 1})
+    (before,) = aws.machines()["eu-west-1"]
+    answers.codes["TerminateInstanceInAutoScalingGroup", "*"] = "Throttling"
+
+    with pytest.raises(FleetError, match="1 of 3 agents came"):
+        up(site, aws.all_registered(except_for=lambda one: one != before), wish={"eu-west-1": 3})
+
+    assert before in aws.machines()["eu-west-1"]
+    assert aws.desired() == [3]
+    assert "could not be put back" in told[0]
