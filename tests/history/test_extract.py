@@ -82,7 +82,7 @@ def test_why_there_is_no_error_is_what_the_summary_says(tmp_path: Path) -> None:
 def test_the_error_of_the_mean_is_that_of_its_batches(tmp_path: Path) -> None:
     """Of independent values the variance of a mean is known: sigma² / n, which five batches meet within a factor."""
     errors = []
-    for seed in range(8):
+    for seed in range(5):
         mean = accepted_of(open_run(past_run(tmp_path / str(seed), seed=seed))).figure("checkout > pay", "mean")
         assert mean is not None
         errors.append(mean.error)
@@ -116,7 +116,7 @@ def test_failures_that_come_fast_are_in_no_figure_and_are_counted(make: Make) ->
 def error_over_binomial(tmp_path: Path, failing: Callable[[int], Callable[[int], float]]) -> float:
     """The standard error of an error ratio before that of independent requests; mean over several runs."""
     found = []
-    for seed in range(8):
+    for seed in range(5):
         path = past_run(tmp_path / str(seed), seed=seed, failing=failing(seed))
         errors = accepted_of(open_run(path)).errors_of("checkout > pay > POST /cart")
         assert errors is not None
@@ -185,7 +185,7 @@ def test_a_warm_up_that_was_left_in_makes_the_run_unfit(make: Make) -> None:
 
 
 def test_a_first_batch_like_the_others_is_no_warm_up(tmp_path: Path) -> None:
-    for seed in range(10):
+    for seed in range(5):
         assert accepted_of(open_run(past_run(tmp_path / str(seed), seed=seed))).faults == ()
 
 
