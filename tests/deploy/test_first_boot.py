@@ -52,6 +52,7 @@ def test_a_controller_and_an_agent_start_from_their_user_data_and_find_each_othe
     assert (controller["status"], controller["tag"]) == (0, "ready"), controller
     assert (agent["status"], agent["tag"]) == (0, "ready"), agent
     assert told["registered"], told
+    assert agent["addresses"] == ["shop"]  # of the two of its fleet the one that nobody had
     assert "shutdown" not in controller["called"] + agent["called"]
     assert "dnf install --quiet --assumeyes python3.12 nftables" in agent["called"]
     # It runs as a user of its own, and other people's code as another one, who gets no credentials of the machine.

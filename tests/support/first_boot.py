@@ -36,7 +36,7 @@ MOST_S = 100.0
 AWS = """#!{python}
 import os, sys
 sys.path[:0] = {path!r}
-import boto3
+import boto3, jmespath
 words = sys.argv[1:]
 def option(name): return words[words.index(name) + 1]
 def client(name):
@@ -50,6 +50,14 @@ if words[:2] == ["s3", "cp"]:
     else: client("s3").download_file(bucket, key, to)
 elif words[:2] == ["ssm", "get-parameter"]:
     print(client("ssm").get_parameter(Name=option("--name"), WithDecryption=True)["Parameter"]["Value"])
+elif words[:2] == ["ec2", "describe-addresses"]:
+    named = [dict(part.split("=", 1) for part in word.split(",")) for word in words if word.startswith("Name=")]
+    filters = [{{"Name": one["Name"], "Values": [one["Values"]]}} for one in named]
+    found = jmespath.search(option("--query"), client("ec2").describe_addresses(Filters=filters))
+    print("\\t".join(found))
+elif words[:2] == ["ec2", "associate-address"]:
+    client("ec2").associate_address(InstanceId=option("--instance-id"), AllocationId=option("--allocation-id"),
+                                    AllowReassociation="--no-allow-reassociation" not in words)
 elif words[:2] == ["ec2", "create-tags"]:
     pairs = dict(pair.split("=", 1) for pair in option("--tags").split(","))
     client("ec2").create_tags(Resources=[option("--resources")], Tags=[pairs])
@@ -212,6 +220,22 @@ class Cloud:
         made = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tagged)
         return str(made["Instances"][0]["InstanceId"])
 
+    def addresses(self) -> None:
+        """Two of the fleet, of which one is taken, and one of somebody else."""
+        ec2 = client(self.url, "ec2")
+        for fleet in (FLEET, FLEET, "other"):
+            tags = [{"Key": "loadgen:fleet", "Value": fleet}, {"Key": "loadgen:role", "Value": "agent"}]
+            tagged = [{"ResourceType": "elastic-ip", "Tags": tags}]
+            ec2.allocate_address(Domain="vpc", TagSpecifications=tagged)
+        first = ec2.describe_addresses(Filters=[{"Name": "tag:loadgen:fleet", "Values": [FLEET]}])["Addresses"][0]
+        ec2.associate_address(InstanceId=self.instance("agent"), AllocationId=first["AllocationId"])
+
+    def address_of(self, instance: str) -> list[str]:
+        """Of whose fleets its fixed addresses are."""
+        found = client(self.url, "ec2").describe_addresses()["Addresses"]
+        mine = [one for one in found if one.get("InstanceId") == instance]
+        return [tag["Value"] for one in mine for tag in one["Tags"] if tag["Key"] == "loadgen:fleet"]
+
     def tags(self, instance: str) -> dict[str, str]:
         ec2 = client(self.url, "ec2")
         found = ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [instance]}])["Tags"]
@@ -234,6 +258,7 @@ class Booted:
             text = file["content"]
             if file["path"].endswith("boot.env"):
                 text = text.replace("loadgen-shop-111122223333", BUCKET).replace("0" * 64, cloud.house.name)
+                text = text.replace("EGRESS_IPS='nat'", "EGRESS_IPS='eip'")
             self.machine.write(file["path"], text, int(file["permissions"], 8))
         self.command = config["runcmd"][0]
         begun = time.monotonic()
@@ -250,6 +275,7 @@ class Booted:
             "said": self.first.stdout + self.first.stderr,
             "took_s": self.took_s,
             "tag": self.cloud.tags(self.instance).get("loadgen:boot"),
+            "addresses": self.cloud.address_of(self.instance),
             "called": self.machine.read("/run/said.log"),
             "log": self.machine.read(f"/run/{self.unit}.log"),
         }
@@ -300,6 +326,7 @@ def first_boot(folder: Path, user_data: dict[str, str], harm: str) -> dict[str, 
     with running_aws() as url, running_imds("i-0", REGION, "169.254.169.254", 80) as imds:
         cloud = Cloud(folder, url, imds, folder / "keys")
         cloud.fill(harm)
+        cloud.addresses()
         try:
             for role in ("agent",) if harm else ("controller", "agent"):
                 booted.append(Booted(cloud, role, user_data[role]))

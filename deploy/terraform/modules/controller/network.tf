@@ -6,6 +6,7 @@ locals {
   name       = "loadgen-${var.fleet}-controller"
   service    = "${data.aws_partition.this.reverse_dns_prefix}.${local.region}"
   private_ip = cidrhost(var.settings.cidr, 10)
+  bucket_ip  = cidrhost(var.settings.cidr, 11)
   # Agents elsewhere ask the bucket through here.
   remote = var.control == "peering" ? var.remote_cidrs : {}
 }
@@ -124,6 +125,11 @@ resource "aws_vpc_endpoint" "bucket" {
   subnet_ids         = [aws_subnet.this.id]
   security_group_ids = [aws_security_group.bucket[0].id]
   tags               = merge(var.tags, { Name = "loadgen-${var.fleet}-bucket" })
+
+  subnet_configuration {
+    subnet_id = aws_subnet.this.id
+    ipv4      = local.bucket_ip
+  }
 }
 
 resource "aws_route53_zone" "s3" {
@@ -145,17 +151,14 @@ resource "aws_route53_zone" "s3" {
 }
 
 resource "aws_route53_record" "s3" {
+  #checkov:skip=CKV2_AWS_23:The address is the endpoint's, which is said above
   for_each = length(local.remote) > 0 ? { itself = "", buckets = "*." } : {}
 
   zone_id = aws_route53_zone.s3[0].zone_id
   name    = "${each.value}s3.${local.region}.${data.aws_partition.this.dns_suffix}"
   type    = "A"
-
-  alias {
-    name                   = aws_vpc_endpoint.bucket[0].dns_entry[0].dns_name
-    zone_id                = aws_vpc_endpoint.bucket[0].dns_entry[0].hosted_zone_id
-    evaluate_target_health = false
-  }
+  ttl     = 300
+  records = [local.bucket_ip]
 }
 
 # -- who may come in, and where it goes ------------------------------------------------------------

@@ -43,8 +43,8 @@ data "aws_iam_policy_document" "agent" {
 
   statement {
     sid       = "ReadParameters"
-    actions   = ["ssm:GetParameter", "ssm:GetParameters"]
-    resources = ["${local.parameter_arn}/agent/*", "${local.parameter_arn}/secrets/*"]
+    actions   = ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"]
+    resources = ["${local.parameter_arn}/agent/*", "${local.parameter_arn}/secrets", "${local.parameter_arn}/secrets/*"]
   }
 
   statement {

@@ -80,6 +80,8 @@ patiently() {
 # them win, and the other tries the next.
 take_address() {
   local address
+  [ -z "$(aws ec2 describe-addresses --filters "Name=instance-id,Values=$instance" \
+    --query 'Addresses[].AllocationId' --output text)" ] || return 0
   for _ in 1 2 3 4 5 6 7 8 9 10; do
     for address in $(aws ec2 describe-addresses --filters "Name=tag:loadgen:fleet,Values=$FLEET" Name=tag:loadgen:role,Values=agent \
       --query 'Addresses[?AssociationId==null].AllocationId' --output text); do
