@@ -18,6 +18,7 @@ from loadgen_controller.planning.scenario import (
     DurationOption,
     EnvOption,
     KeysOption,
+    LabelOption,
     ListenOption,
     ListOption,
     ParamOption,
@@ -117,6 +118,7 @@ def main(
     allow: ListOption = None,
     sign_with: SignOption = None,
     quiet: QuietOption = False,
+    label: LabelOption = None,
 ) -> int:
     """Judge a release: PASS, FAIL, INCONCLUSIVE or INVALID, with the smallest slow-down that would have been found.
 
@@ -137,6 +139,7 @@ def main(
         "env": env,
         "resolve": resolve or (),
         "allowed": i_may_load or (),
+        "labels": label or (),
     }
     if file is not None:
         check_placement(wrongs, None, listen, keys, wait, agents_per_region, workers)
@@ -193,7 +196,7 @@ def _file_in(wrongs: Wrongs, names: list[str], is_accept: bool) -> str | None:
 
 def _check_there(wrongs: Wrongs, options: dict[str, Any]) -> None:
     """Of runs that are there nothing is made."""
-    shown = {"params": "-P", "allowed": "--i-may-load"}
+    shown = {"params": "-P", "allowed": "--i-may-load", "labels": "--label"}
     if given := [shown.get(name, f"--{name}") for name, value in options.items() if value]:
         wrongs.add(f"{', '.join(given)}: for runs that are to be made", "name a scenario: FILE.py")
 

@@ -14,6 +14,7 @@ from loadgen.history.record import STATISTICS
 from loadgen.history.store import Store
 from loadgen.units import parse_ratio
 from loadgen_controller.commands import history_control, history_store
+from loadgen_controller.commands.history_store import STORE, StoreOption
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.shelf.listing import parse_since
 
@@ -41,10 +42,6 @@ app = typer.Typer(
 )
 history_store.register(app)
 
-STORE = "history"
-StoreOption = Annotated[
-    str, typer.Option("--store", envvar="LOADGEN_STORE", metavar="DIR|s3://...", help="Where accepted runs are kept.")
-]
 _LEAST_SEASON, _MOST_SEASON = 2, 366
 
 

@@ -9,6 +9,7 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.history.store import Store
+from loadgen_controller.commands.history_store import STORE, StoreOption
 from loadgen_controller.commands.run import Placement, check_placement, permit
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.planning.scenario import (
@@ -16,6 +17,7 @@ from loadgen_controller.planning.scenario import (
     DurationOption,
     EnvOption,
     KeysOption,
+    LabelOption,
     ListenOption,
     ListOption,
     ParamOption,
@@ -49,9 +51,7 @@ def control(
         bool, typer.Option("--last", help="Not FILE, but the newest accepted runs, of a release with 10 before them.")
     ] = False,
     runs: Annotated[int, typer.Option(min=1, max=20, metavar="N", help="So many; with 3 a gate can FAIL.")] = 3,
-    store: Annotated[
-        str, typer.Option("--store", envvar="LOADGEN_STORE", metavar="DIR|s3://...", help="Where accepted runs are.")
-    ] = "history",
+    store: StoreOption = STORE,
     key: Annotated[str, typer.Option(metavar="HASH", help="Of --last: which runs, as of `loadgen history`.")] = "",
     target: TargetOption = None,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are made.")] = Path("runs"),
@@ -73,6 +73,7 @@ def control(
     allow: ListOption = None,
     sign_with: SignOption = None,
     quiet: QuietOption = False,
+    label: LabelOption = None,
 ) -> int:
     """Judge something in which nothing has changed, to see whether the gate itself is healthy. Once a week will do.
 
@@ -110,6 +111,7 @@ def control(
         "env": env,
         "resolve": resolve or (),
         "allowed": i_may_load or (),
+        "labels": label or (),
         "needs_secrets": listen is None,
     }
     maker = Maker(file, options, placement, Output(), is_quiet=quiet)
