@@ -42,7 +42,7 @@ def test_the_gate_is_right_about_both_releases_and_the_history_finds_the_change(
             assert story.do(block) == 0, story.said
         assert "since " in story.said
 
-        story.sh(f"{command('loadgen')} history --json")
+        story.sh(f"{command('loadgen')} history --percentile p50 --json")
         names = {one["name"]: one for one in json.loads(story.said)["names"]}
         (change,) = names["visit > search"]["changes"]
         assert change["change"] == pytest.approx(0.10, abs=0.03)
