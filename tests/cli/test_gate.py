@@ -215,6 +215,12 @@ def test_each_verdict_is_kept_with_its_runs(here: Path) -> None:
     assert event.at
 
 
+def test_in_a_ci_a_verdict_is_of_whoever_made_it_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTOR", "ada")
+    gate("last")
+    assert Store.open("store").events("verdict")[-1].by == "ada"
+
+
 def test_runs_that_pass_are_added_and_others_are_not(here: Path) -> None:
     key = fill()[0].key
     assert "3 of 3 runs accepted into store" in gate(*NEW, "--add").stdout

@@ -11,6 +11,7 @@ from loadgen.dsl.reading.loader import split_plan
 from loadgen.errors import UsageError
 from loadgen.history.record import STATISTICS
 from loadgen.units import parse_ratio
+from loadgen_controller.commands.history_store import STORE, StoreOption
 from loadgen_controller.commands.run import Placement, check_placement, permit
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.planning.scenario import (
@@ -52,9 +53,6 @@ loadgen gate accept last --because "the new tax rules cost 20 ms"
 
 ACCEPT = "accept"
 LEAST_PAIRS = 5
-StoreOption = Annotated[
-    str, typer.Option("--store", envvar="LOADGEN_STORE", metavar="DIR|s3://...", help="Where accepted runs are kept.")
-]
 
 
 def main(
@@ -66,7 +64,7 @@ def main(
             " same.",
         ),
     ],
-    store: StoreOption = "history",
+    store: StoreOption = STORE,
     against: Annotated[
         str, typer.Option(metavar="NAME", help="Only this pinned reference, and it has to tell; else all of them.")
     ] = "",
@@ -109,6 +107,7 @@ def main(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, metavar="N")] = None,
     param: ParamOption = None,
+    label: LabelOption = None,
     env: EnvOption = None,
     resolve: ResolveOption = None,
     i_may_load: AllowOption = None,
@@ -136,6 +135,7 @@ def main(
         "duration": duration,
         "regions": regions,
         "params": param or (),
+        "labels": label or (),
         "env": env,
         "resolve": resolve or (),
         "allowed": i_may_load or (),

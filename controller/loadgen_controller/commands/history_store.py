@@ -37,6 +37,7 @@ STRIKE = '[bold]Examples[/bold]\n\nloadgen history strike 20261124-170312 --beca
 RUNS = "[bold]Examples[/bold]\n\nloadgen history runs\n\nloadgen history runs --store s3://perf/history --json"
 
 STORE = "history"
+_IN_A_CI = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 StoreOption = Annotated[
     str, typer.Option("--store", envvar="LOADGEN_STORE", metavar="DIR|s3://...", help="Where accepted runs are kept.")
 ]
@@ -53,7 +54,8 @@ def register(app: typer.Typer) -> None:
 
 
 def who(given: str = "") -> str:
-    """Whose decision it is. A machine without a name for its user has no answer."""
+    """Whose decision it is; in a CI, of whoever made it run. A machine without a name for its user has no answer."""
+    given = given or next((os.environ[name] for name in _IN_A_CI if os.environ.get(name)), "")
     try:
         return given or getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

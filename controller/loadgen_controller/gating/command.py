@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +14,11 @@ from rich.text import Text
 
 from loadgen.errors import ExitCode, LoadgenError
 from loadgen.history.decision import Decision, Settings, Verdict
-from loadgen.history.extract import accepted_of
 from loadgen.history.gating import decide_pairs
 from loadgen.history.record import Accepted
 from loadgen.history.store import Store
 from loadgen.measure.rundir import find_run, replace_file, storage_error
-from loadgen.report.opened import open_run
+from loadgen_controller.commands.history_store import accepted_in, who
 from loadgen_controller.commands.run import Placement
 from loadgen_controller.gating.documents import as_json, as_junit, as_markdown
 from loadgen_controller.gating.judging import accept, judge_in, note_verdict
@@ -30,10 +27,9 @@ from loadgen_controller.gating.words import explained, headline, report_of
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, clean, print_report
 
-__all__ = ["Asked", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of", "who"]
+__all__ = ["Asked", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of"]
 
 _MOST_ROWS: Final = 30
-_WHO: Final = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +126,13 @@ def _found(wrongs: Wrongs, names: Sequence[str], runs_dir: Path) -> list[Accepte
     """The runs, once each; what is wrong with any of them is among `wrongs`."""
     paths: dict[Path, None] = {}
     for name in names:
-        path = Path(name)
-        if not (path / "manifest.json").is_file():
-            found = wrongs.catch(lambda name=name: find_run(name, runs_dir))  # type: ignore[misc]
-            if found is None:
-                continue
-            path = found
+        path = wrongs.catch(lambda name=name: find_run(name, runs_dir))  # type: ignore[misc]
+        if path is None:
+            continue
         if path.resolve() in paths:
             wrongs.add(f"{name} is there twice")
         paths[path.resolve()] = None
-    read = [wrongs.catch(lambda path=path: accepted_of(open_run(path))) for path in paths]  # type: ignore[misc]
+    read = [wrongs.catch(lambda path=path: accepted_in(str(path), runs_dir)) for path in paths]  # type: ignore[misc]
     return [one for one in read if one is not None]
 
 
@@ -191,12 +184,3 @@ def _write(path: Path, data: bytes) -> None:
         replace_file(path, data)
     except OSError as exc:
         raise storage_error(path, exc) from exc
-
-
-def who() -> str:
-    """The person, as far as it is known: of a CI whoever made it run."""
-    given = next((os.environ[name] for name in _WHO if os.environ.get(name)), "")
-    try:
-        return given or getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return ""

@@ -18,7 +18,7 @@ from loadgen.history.gating import decide
 from loadgen.history.health import CONTROL, State, health_of
 from loadgen.history.record import Accepted
 from loadgen.history.store import Store
-from loadgen_controller.gating.command import who
+from loadgen_controller.commands.history_store import who
 from loadgen_controller.gating.judging import judge_in, note_verdict
 from loadgen_controller.gating.making import Interrupted, Maker
 from loadgen_controller.gating.words import headline
