@@ -109,6 +109,11 @@ class Store:
 
     @staticmethod
     def _check(run: Accepted, because: str) -> None:
+        if not run.figures:
+            # A verdict of it is possible (it failed); a history of such runs would call the next outage normal.
+            raise InvalidError(
+                f"{run.run_id} cannot be accepted: nothing of it ended ok", hint="loadgen failures says why"
+            )
         whys = unfit_of(run)
         is_measured = run.result not in _UNMEASURED and run.validity != "invalid" and run.result != "invalid"
         if not whys or (because and is_measured):
