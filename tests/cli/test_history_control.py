@@ -83,10 +83,11 @@ def test_too_few_runs_of_the_release_are_no_control(store: Store) -> None:
 
 
 def test_either_a_scenario_or_the_newest_runs_and_all_faults_at_once(store: Store) -> None:
-    neither = control("--key", "abc")
+    neither = control("--key", "abc", "--percentile", "p90")
     assert neither.exit_code == 2
     assert "either a scenario" in neither.stderr
     assert "--key is for --last" in neither.stderr
+    assert '--percentile: there is no "p90"' in neither.stderr
     assert "either a scenario" in control("shop.py", "--last").stderr
 
 

@@ -53,6 +53,10 @@ def test_the_gate_is_right_about_both_releases_and_the_history_finds_the_change(
         assert names["visit > search"]["against"][0]["reference"] == "1.0"
         assert names["visit > search"]["against"][0]["low"] > 0
 
+        assert story.sh(f"{command('loadgen')} history control visit.py --runs 1 --percentile p50") == 0
+        assert "A/A control: " in story.said
+        assert "of 1 A/A controls failed" in story.said
+
 
 class Story:
     """A folder and a shell in it. A block that opens a shop leaves it open, in place of the one before."""

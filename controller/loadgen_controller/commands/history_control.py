@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from loadgen.errors import UsageError
+from loadgen.history.record import STATISTICS
 from loadgen.history.store import Store
 from loadgen_controller.commands.history_store import STORE, StoreOption
 from loadgen_controller.commands.run import Placement, check_placement, permit
@@ -51,6 +53,7 @@ def control(
         bool, typer.Option("--last", help="Not FILE, but the newest accepted runs, of a release with 10 before them.")
     ] = False,
     runs: Annotated[int, typer.Option(min=1, max=20, metavar="N", help="So many; with 3 a gate can FAIL.")] = 3,
+    percentile: Annotated[str, typer.Option(metavar="P", help="Which decides, as of `loadgen gate`.")] = "p95",
     store: StoreOption = STORE,
     key: Annotated[str, typer.Option(metavar="HASH", help="Of --last: which runs, as of `loadgen history`.")] = "",
     target: TargetOption = None,
@@ -84,6 +87,8 @@ def control(
         wrongs.add("either a scenario, whose runs are made, or --last: the newest accepted runs")
     if key and not last:
         wrongs.add("--key is for --last", "what the runs of a scenario are compared with is found by itself")
+    if percentile not in STATISTICS:
+        wrongs.add(f'--percentile: there is no "{percentile}"', f"one of {', '.join(STATISTICS)}")
     opened = wrongs.catch(lambda: Store.open(store))
     placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1)
     if file is not None:
@@ -100,7 +105,7 @@ def control(
     if file is None:
         wrongs.check()
         assert opened is not None
-        return controlling.of_newest(opened, runs, key, target or "")
+        return controlling.of_newest(opened, runs, percentile, key, target or "")
     options = {
         "target": target,
         "rate": rate,
@@ -114,5 +119,6 @@ def control(
         "labels": label or (),
         "needs_secrets": listen is None,
     }
-    maker = Maker(file, options, placement, Output(), is_quiet=quiet)
-    return controlling.of_made(wrongs, opened, maker, runs)
+    is_watched = sys.stdout.isatty() and not quiet  # else a line each second would fill the log of a CI
+    maker = Maker(file, options, placement, Output(), is_quiet=not is_watched)
+    return controlling.of_made(wrongs, opened, maker, runs, percentile)

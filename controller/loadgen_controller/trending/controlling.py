@@ -30,7 +30,7 @@ from loadgen_controller.trending.command import print_health
 __all__ = ["of_made", "of_newest"]
 
 
-def of_made(wrongs: Wrongs, store: Store | None, maker: Maker, runs: int) -> int:
+def of_made(wrongs: Wrongs, store: Store | None, maker: Maker, runs: int, percentile: str) -> int:
     """Runs that are made now. Everything that is wrong is said before the first."""
     length_s = maker.check(wrongs)
     wrongs.check()
@@ -44,10 +44,10 @@ def of_made(wrongs: Wrongs, store: Store | None, maker: Maker, runs: int) -> int
         return ExitCode.INTERRUPTED
     if why := store.why_none(new[0].key):
         raise IncompleteError(f"there is nothing to hold a control against: {why}")
-    return _ended(store, judge_in(store, new, Settings()), maker.console)
+    return _ended(store, judge_in(store, new, Settings(percentile=percentile)), maker.console)
 
 
-def of_newest(store: Store, runs: int, key: str, target: str) -> int:
+def of_newest(store: Store, runs: int, percentile: str, key: str, target: str) -> int:
     """The newest accepted runs, where at least 10 before them are of the same release.
 
     Raises:
@@ -66,7 +66,7 @@ def of_newest(store: Store, runs: int, key: str, target: str) -> int:
     ids = tuple(run.run_id for run in new)
     if any(set(ids) & set(event.run_ids) for event in store.events(CONTROL)):
         raise UsageError(f"{', '.join(ids)}: of these runs some have been a control already", hint="wait for new ones")
-    return _ended(store, decide(same[:-runs], new), Output())
+    return _ended(store, decide(same[:-runs], new, settings=Settings(percentile=percentile)), Output())
 
 
 def _same_release(runs: Sequence[Accepted]) -> list[Accepted]:
