@@ -15,6 +15,8 @@ __all__ = ["Skipped", "checkov", "cloud_init", "evaluated", "shellcheck", "syste
 
 TOOLS = Path(".tools")
 _NEEDED_S = 300
+_NO_REASON = "No comment provided"
+"""As checkov has it."""
 
 
 class Skipped(Exception):
@@ -52,7 +54,7 @@ def evaluated(what: str, where: Path) -> Any:
 def checkov(folder: Path) -> Iterator[str]:
     """What it finds; what is skipped has its reason beside it in the file."""
     bin_ = _venv("checkov", Path("deploy/requirements-checkov.txt"))
-    options = ["--framework", "terraform", "--skip-download", "--quiet", "--compact", "-o", "json"]
+    options = ["--framework", "terraform", "--skip-download", "--compact", "-o", "json"]
     found = _run([str(bin_ / "checkov"), "-d", str(folder), *options], "checkov", expected=(0, 1))
     told = json.loads(found.stdout)
     for one in told if isinstance(told, list) else [told]:
@@ -62,7 +64,7 @@ def checkov(folder: Path) -> Iterator[str]:
                 where = f"{fault['file_path']}:{fault['file_line_range'][0]}"
                 if kind == "failed_checks":
                     yield f"{where}: {fault['check_name']} [{fault['check_id']}]"
-                elif not (fault["check_result"].get("suppress_comment") or "").strip():
+                elif fault["check_result"].get("suppress_comment") in (None, "", _NO_REASON):
                     yield f"{where}: {fault['check_id']} is skipped without a reason"
 
 
