@@ -284,6 +284,7 @@ async def ended(agent: asyncio.subprocess.Process, within_s: float = 20) -> tupl
     return agent.returncode, said.decode()
 
 
+@pytest.mark.slow
 async def test_agent_on_an_instance_enrols_and_joins_without_being_told_anything(
     server: str, instance: fake.Imds, tmp_path: Path
 ) -> None:

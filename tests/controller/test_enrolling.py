@@ -127,6 +127,7 @@ def test_instance_whose_tags_come_late_is_let_in_then(stage: Stage) -> None:
     assert stage.look() == {public: late}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [{"public_key": "x"}, {"region": "evil.example/"}, {"instance_id": "i-0999999999", "agent": "i-0999999999"}]
 )
@@ -172,6 +173,7 @@ def test_key_that_a_person_revoked_stays_out(stage: Stage) -> None:
     assert not (stage.keys / f"agents/{instance}.pub").exists()
 
 
+@pytest.mark.slow
 def test_controller_that_is_started_again_keeps_who_is_there_and_puts_out_who_went_meanwhile(stage: Stage) -> None:
     goes, stays = stage.instance(), stage.instance()
     stage.say(goes)
