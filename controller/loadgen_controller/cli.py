@@ -11,19 +11,18 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from importlib.metadata import version
-from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError, UsageError
+from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
 from loadgen_controller.commands import (
     agents,
     api,
     check,
+    compare,
     controller,
     failures,
     fleet,
@@ -196,24 +195,6 @@ def _prose(doc: str | None) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in (doc or "").split("\n\n"))
 
 
-def _of_analysis(name: str) -> Any:
-    """The command's module. Machines of a fleet go without the extra `analysis`; there it says what it lacks."""
-    try:
-        return import_module(f"loadgen_controller.commands.{name}")
-    except ModuleNotFoundError as error:
-        lacking = (error.name or "").partition(".")[0]
-        if lacking in ("loadgen", "loadgen_controller", ""):
-            raise
-
-    def main(context: typer.Context) -> None:
-        raise UsageError(
-            f"loadgen {name} needs {lacking}, which is not installed", hint="pip install loadgen[analysis]"
-        )
-
-    main.__doc__ = "Needs the extra analysis, which is not installed."
-    return SimpleNamespace(NAME=name, EXAMPLES="", main=main, takes_anything=True)
-
-
 COMMANDS = (
     ("Run", run),
     ("Run", check),
@@ -222,7 +203,7 @@ COMMANDS = (
     ("Run", target),
     ("Look", failures),
     ("Look", report_command),
-    ("Decide", _of_analysis("compare")),
+    ("Decide", compare),
     ("Decide", gate),
     ("Fleet", pause),
     ("Fleet", resume),
@@ -234,14 +215,9 @@ COMMANDS = (
     ("Fleet", agents),
 )
 for panel, command in COMMANDS:
-    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(
-        command.NAME,
-        help=_prose(command.main.__doc__),
-        rich_help_panel=panel,
-        epilog=command.EXAMPLES,
-        context_settings=anything if getattr(command, "takes_anything", False) else None,
-    )(command.main)
+    app.command(command.NAME, help=_prose(command.main.__doc__), rich_help_panel=panel, epilog=command.EXAMPLES)(
+        command.main
+    )
 app.add_typer(runs.app, name="runs", rich_help_panel="Look")
 app.add_typer(history.app, name="history", rich_help_panel="Decide")
 app.add_typer(controller.app, name="controller", help=_prose(controller.main.__doc__), rich_help_panel="Fleet")

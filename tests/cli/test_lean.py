@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 WITHOUT = """
 import sys
 for name in ("scipy", "pandas", "pyarrow", "statsmodels"):
@@ -24,8 +26,18 @@ def test_controller_starts_where_nothing_is_analysed() -> None:
     assert (done.returncode, "--enroll" in done.stdout) == (0, True), done.stderr
 
 
-def test_what_needs_the_analysis_says_how_to_get_it() -> None:
-    done = lean("compare", "one", "two", "--store", "history")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compare", "one", "two"),
+        ("gate", "one"),
+        ("history",),
+        ("history", "control", "--last"),
+    ],
+)
+def test_what_needs_the_analysis_says_how_to_get_it(words: tuple[str, ...]) -> None:
+    done = lean(*words)
     assert done.returncode == 2
-    assert "loadgen compare needs scipy, which is not installed" in done.stderr
-    assert "pip install loadgen[analysis]" in done.stderr
+    what = " ".join(word for word in words if word in ("compare", "gate", "history", "control"))
+    assert f"loadgen {what} needs scipy, which is not installed" in done.stderr
+    assert 'pip install "loadgen[analysis]"' in done.stderr

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from loadgen.dsl.reading.loader import split_plan
-from loadgen.errors import UsageError
 from loadgen.history.record import STATISTICS
 from loadgen.units import parse_ratio
 from loadgen_controller.commands.history_store import STORE, StoreOption
+from loadgen_controller.commands.lacking import needing_analysis
 from loadgen_controller.commands.run import Placement, check_placement, permit
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.planning.scenario import (
@@ -153,12 +153,9 @@ def main(
     _check_because(wrongs, is_accept, because)
     _check_outputs(wrongs, {"--json": json_path, "--junit": junit, "--markdown": markdown})
     values = _settings(wrongs, {"delta": delta, "tolerate": tolerate, "alpha": alpha}, percentile)
-    try:
+    with needing_analysis("loadgen gate"):
         from loadgen.history.decision import Settings
-        from loadgen_controller.gating import command  # other commands do without scipy
-    except ModuleNotFoundError as exc:
-        hint = 'pip install "loadgen[analysis]"'
-        raise UsageError(f"the gate needs {exc.name}, which is not installed", hint=hint) from None
+        from loadgen_controller.gating import command
     asked = command.Asked(
         store=store,
         settings=Settings(values["delta"], values["tolerate"], values["alpha"], percentile),

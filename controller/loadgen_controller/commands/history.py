@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from loadgen.errors import UsageError
 from loadgen.history.record import STATISTICS
 from loadgen.history.store import Store
 from loadgen.units import parse_ratio
 from loadgen_controller.commands import history_control, history_store
 from loadgen_controller.commands.history_store import STORE, StoreOption
+from loadgen_controller.commands.lacking import needing_analysis
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.shelf.listing import parse_since
 
@@ -88,12 +88,9 @@ def main(
     wrongs.check()
     assert opened is not None
     assert least is not None
-    try:
+    with needing_analysis("loadgen history"):
         from loadgen.history.trends import Look
-        from loadgen_controller.trending import command  # other commands start without scipy
-    except ModuleNotFoundError as exc:
-        hint = 'pip install "loadgen[analysis]"'
-        raise UsageError(f"the history needs {exc.name}, which is not installed", hint=hint) from None
+        from loadgen_controller.trending import command
     look = Look(percentile, min_effect=least, ar=ar, season=every, name=pattern)
     command.show(command.Asked(opened, look, key, target, after, html, as_json))
 

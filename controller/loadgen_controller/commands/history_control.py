@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from loadgen.errors import UsageError
 from loadgen.history.record import STATISTICS
 from loadgen.history.store import Store
 from loadgen_controller.commands.history_store import STORE, StoreOption
+from loadgen_controller.commands.lacking import needing_analysis
 from loadgen_controller.commands.run import Placement, check_placement, permit
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.planning.scenario import (
@@ -95,13 +95,10 @@ def control(
         check_placement(wrongs, None, listen, keys, wait, agents_per_region, workers)
         permit(wrongs, placement, allow, sign_with, i_may_load or ())
         placement.read_keys(wrongs)
-    try:
+    with needing_analysis("loadgen history control"):
         from loadgen_controller.gating.making import Maker
         from loadgen_controller.screen.printed import Output
         from loadgen_controller.trending import controlling
-    except ModuleNotFoundError as exc:
-        hint = 'pip install "loadgen[analysis]"'
-        raise UsageError(f"a control needs {exc.name}, which is not installed", hint=hint) from None
     if file is None:
         wrongs.check()
         assert opened is not None

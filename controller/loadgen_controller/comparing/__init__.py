@@ -1,0 +1,1 @@
+"""Runs and releases side by side: `loadgen compare`."""
