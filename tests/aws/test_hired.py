@@ -73,8 +73,12 @@ def test_run_that_fails_takes_its_agents_along(aws: Aws, site: Site) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_terminal_that_is_closed_takes_them_along(aws: Aws, site: Site, number: signal.Signals) -> None:
-    with pytest.raises(KeyboardInterrupt), hired(site, TWO, PLACE, lambda _: None):
-        os.kill(os.getpid(), number)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
+    try:
+        with pytest.raises(KeyboardInterrupt), hired(site, TWO, PLACE, lambda _: None):
+            os.kill(os.getpid(), number)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     assert aws.count() == 0
 
