@@ -75,7 +75,7 @@ def freezing(after_s: float) -> Iterator[Freezing]:
         thread.join(5)
 
 
-@pytest.mark.parametrize("after_s", [6.2, 6.8])
+@pytest.mark.parametrize("after_s", [pytest.param(6.2, marks=pytest.mark.slow), 6.8])
 def test_frozen_target_breaks_a_windowed_slo_within_2_s_and_stops_the_run(after_s: float, tmp_path: Path) -> None:
     with freezing(after_s) as target:
         scenario = tmp_path / "frozen.py"

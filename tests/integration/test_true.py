@@ -26,7 +26,7 @@ def test_the_arithmetic_of_the_stall() -> None:
     assert truth_ms(99) == pytest.approx(450)
 
 
-@pytest.mark.parametrize("plan", ["plan", "capped"])
+@pytest.mark.parametrize("plan", [pytest.param("plan", marks=pytest.mark.slow), "capped"])
 def test_a_stall_of_one_step_is_seen_whole_with_many_users_and_with_few(plan: str, tmp_path: Path) -> None:
     stall = ("--stall", "500ms", "--every", "5s", "--path", "/search")
     with undisturbed(), running_target("--no-latency", *stall) as target:
