@@ -33,6 +33,10 @@ from tests.support.wire import serving, until
 CANARY = "canary-of-the-fleet"
 
 
+LAST_PATH = "/latest/meta-data/events/recommendations/rebalance"
+"""What a look at the instance asks for last."""
+
+
 class Agent:
     """Notes what it is told."""
 
@@ -94,6 +98,12 @@ class Stage:
         until_n = self.looks + 20
         await until(lambda: self.looks > until_n)
 
+    async def looks_at_the_instance(self) -> None:
+        """Three whole ones from here on; the flag is looked at meanwhile however often."""
+        paths = self.imds.asked
+        before = paths.count(LAST_PATH)
+        await until(lambda: paths.count(LAST_PATH) > before + 3)
+
 
 @asynccontextmanager
 async def watching(**more: Any) -> AsyncIterator[Stage]:
@@ -110,12 +120,12 @@ async def watching(**more: Any) -> AsyncIterator[Stage]:
 
 async def test_spot_notice_is_a_planned_leave_and_is_told_once() -> None:
     async with watching() as stage:
-        await stage.several_looks()
+        await stage.looks_at_the_instance()
         assert stage.agent.left == []
         stage.imds.arm_spot()
         await until(lambda: stage.agent.left)
         stage.imds.arm_termination()  # the group follows
-        await stage.several_looks()
+        await stage.looks_at_the_instance()
         (reason,) = stage.agent.left
         assert reason.startswith("AWS takes the spot instance back at ")
         assert stage.agent.cut == []
@@ -125,11 +135,11 @@ async def test_spot_notice_is_a_planned_leave_and_is_told_once() -> None:
 async def test_recommendation_alone_is_left_to_the_agent_that_was_told_to_leave_early(leaves_early: bool) -> None:
     async with watching(leaves_early=leaves_early) as stage:
         stage.imds.arm_rebalance()
-        await stage.several_looks()
+        await stage.looks_at_the_instance()
         assert len(stage.agent.left) == int(leaves_early)
         stage.imds.arm_spot()
         await until(lambda: stage.agent.left)
-        await stage.several_looks()
+        await stage.looks_at_the_instance()
         assert len(stage.agent.left) == 1
 
 
