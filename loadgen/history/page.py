@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 from loadgen.history.health import Health
@@ -126,7 +126,11 @@ def _figure(one: Trend) -> Iterator[str]:
     now = f"{one.percentile} of each run; now {one.now_ms:.4g} ms, {len(one.runs)} runs"
     yield f'<span class="note">{now}</span>'
     for held in one.against:
-        what = "has no such name" if isnan(held.change) else f"{_percent(held.change)} {_interval(held.low, held.high)}"
+        what = (
+            "has no such name"
+            if isnan(held.change)
+            else f"{_percent(held.change, held.low, held.high)} {_interval(held.low, held.high)}"
+        )
         yield f'<span class="note">against {escape(held.reference)}: {what}</span>'
     yield "</figcaption>"
     yield plot(one)
@@ -153,9 +157,12 @@ def _run(run: Accepted) -> str:
     return f'{escape(run.run_id)}<br><span class="note">{at}</span>'
 
 
-def _percent(share: float) -> str:
-    side = "slower" if share > 0 else "faster"
-    return f'<span class="{side}">{share * 100:+.3g} %</span>'
+def _percent(share: float, low: float = nan, high: float = nan) -> str:
+    """In colour where it is no chance: its interval does not hold 0, or there is none."""
+    text = f"{share * 100:+.3g} %" if abs(share) >= 0.0005 else "0.0 %"
+    if low <= 0 <= high:
+        return text
+    return f'<span class="{"slower" if share > 0 else "faster"}">{text}</span>'
 
 
 def _interval(low: float, high: float) -> str:

@@ -39,7 +39,7 @@ def _because(decision: Decision) -> str:
             return "not every run was fit to measure"
         case Verdict.FAIL:
             failed = len(decision.failed_names)
-            return f"{failed} {'name is' if failed == 1 else 'names are'} slower, or fails more"
+            return "1 name is slower or fails more" if failed == 1 else f"{failed} names are slower or fail more"
         case Verdict.INCONCLUSIVE:
             return "suspect" if decision.is_suspect else "it cannot be told"
 
