@@ -42,6 +42,15 @@ def test_the_page_has_the_change_its_commits_the_outlier_and_the_reference() -> 
     assert text.count('class="run"') == 22
 
 
+def test_what_may_be_chance_has_no_colour() -> None:
+    runs = history(15, {"checkout > pay": 40.0}, sd=0.01)
+    reference = Reference("1.5", tuple(run.run_id for run in runs[:8]), "2026-11-01T00:00:00Z")
+    found = trends(runs, Look(), [(reference, runs[:8])])
+    text = html(KEY, found, health_of([]), made_at="2026-11-26T00:00:00Z").decode()
+    assert "against 1.5" in text
+    assert not re.search(r'class="(slower|faster)"', text)
+
+
 def test_nothing_out_of_the_store_is_markup_or_script_and_nothing_is_fetched() -> None:
     text = page(name=SHARP, label=SHARP)
     seen = Tags()
