@@ -14,7 +14,6 @@ for a single look. Everything but `serve` blocks.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -212,7 +211,7 @@ def enroller_of(folder: Path, fleet: str, bucket: str, on_trouble: Callable[[str
     """
     clients = Clients()
     try:
-        region = os.environ.get("AWS_REGION") or clients.default_region or Imds().instance().region
+        region = clients.default_region or Imds().instance().region
     except UsageError as error:
         raise UsageError("in which region is the fleet's bucket?", hint="set AWS_REGION") from error
     board = Enrolments(clients, bucket, region)

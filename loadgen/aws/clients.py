@@ -9,6 +9,7 @@ Everything blocks: never call it in an event loop's thread.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,8 +128,8 @@ class Clients:
 
     @property
     def default_region(self) -> str:
-        """As AWS_REGION or the profile says it; empty where neither does."""
-        return str(self._session.region_name or "")
+        """As AWS_REGION or the profile says it; empty where neither does. boto3 itself asks AWS_DEFAULT_REGION only."""
+        return os.environ.get("AWS_REGION") or str(self._session.region_name or "")
 
     def _config(self, service: str) -> Any:
         elsewhere = {"s3": {"addressing_style": "path"}} if service == "s3" and self._is_elsewhere else {}

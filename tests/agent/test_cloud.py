@@ -179,6 +179,9 @@ async def test_flag_that_cannot_be_read_keeps_no_notice_from_being_heard(monkeyp
         monkeypatch.setattr(stage.store, "kill_reason", hang)
         stage.imds.arm_spot()
         await until(lambda: stage.agent.left)
+        (reason,) = stage.agent.left
+        assert reason.startswith("AWS takes the spot instance back at ")
+        assert stage.agent.cut == []
         hangs.set()
 
 

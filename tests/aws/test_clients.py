@@ -115,3 +115,12 @@ def test_client_is_made_once_for_a_region() -> None:
 
     assert made.client("sts", "eu-west-1") is made.client("sts", "eu-west-1")
     assert made.client("sts", "eu-west-1") is not made.client("sts", "us-east-1")
+
+
+def test_region_is_that_of_aws_region_before_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    assert Clients().default_region == "us-east-1"
+
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert Clients().default_region == "eu-west-1"
