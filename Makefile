@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 NONE   := 5   # what pytest ends with when none of the tests is among those that were asked for
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow chaos bench deploy-check deploy-plan proto lock clean
+.PHONY: help setup demo test test-wide test-quiet check slow chaos bench deploy-check deploy-plan proto lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -23,8 +23,13 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: setup      ## the main job: three regions, 20 s of load, live percentiles
 	@$(BIN)/python -m tools.demo
 
-test: setup      ## all tests but the slow ones; ARGS="tests/wire -k fuzz" for some of them
+test: test-wide test-quiet  ## all tests but the slow ones; ARGS="tests/wire -k fuzz" for some of them
+
+test-wide: setup
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not quiet" $(ARGS) || test $$? = $(NONE)
+
+# Alone on the machine: they are about times.
+test-quiet: setup
 	@$(BIN)/python -m pytest -m "quiet and not slow" $(ARGS) || test $$? = $(NONE)
 
 slow: setup      ## long statistics, soaks, repeated runs

@@ -160,6 +160,11 @@ class SimAgent:
         return self._agent.phase is Phase.RUNNING
 
     @property
+    def has_begun(self) -> bool:
+        """It has load, or has had it: the first may have finished before the last begins."""
+        return self.has_load or any(book.patterns for book in self.books.values())
+
+    @property
     def is_frozen(self) -> bool:
         return perf_counter_ns() < self._frozen_until_ns
 
@@ -381,10 +386,15 @@ class Swarm:
 
     async def all_are(self, holds: Callable[[SimAgent], object], within_s: float) -> None:
         """Wait until it holds for each that is not dead."""
-        await until(lambda: all(holds(agent) for agent in self.agents.values() if not agent.is_dead), within_s)
+        agents = self.agents.values()
+        try:
+            await until(lambda: all(holds(agent) for agent in agents if not agent.is_dead), within_s)
+        except TimeoutError as error:
+            others = {agent.id: agent.phase.value for agent in agents if not agent.is_dead and not holds(agent)}
+            raise TimeoutError(f"not within {within_s:g} s: {others}") from error
 
     async def running(self, within_s: float = 60) -> None:
-        await self.all_are(lambda agent: agent.has_load, within_s)
+        await self.all_are(lambda agent: agent.has_begun, within_s)
 
     async def tick_for_ever(self) -> None:
         while True:
