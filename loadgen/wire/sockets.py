@@ -50,8 +50,8 @@ _MOST_HEARD = 20_000
 """Identities that are remembered: each process has another."""
 _UNBINDING_S = 0.005
 _UNBINDING_TRIES = 200
-_REFUSED_WAITS_S = (1.0, 3.0)
-"""An agent whose key is refused knocks again after a time between these."""
+_AGAIN_WAITS_S = (1.0, 3.0)
+"""An agent whose connection libzmq has given up makes another after a time between these: not all of them at once."""
 
 _HEARTBEAT: Final = {
     zmq.HEARTBEAT_IVL: 1500,
@@ -397,7 +397,8 @@ class Dealer:
         self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
         self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
         self._monitor = self._socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED
+            zmq.EVENT_CONNECTED
+            | zmq.EVENT_HANDSHAKE_SUCCEEDED
             | zmq.EVENT_HANDSHAKE_FAILED_AUTH
             | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
             | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -438,17 +439,14 @@ class Dealer:
 
     def reconnect(self) -> None:
         """Give the connection up and make another. What has not left yet is lost, as with any that breaks."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        self._leave_it()
         with contextlib.suppress(zmq.ZMQError):  # nothing is left to disconnect
             self._socket.disconnect(self._endpoint)
         self._socket.connect(self._endpoint)
 
     def close(self, linger_ms: int = 0) -> None:
         """Once `serve` is over. `linger_ms`: how long at most it takes to hand over what was sent last."""
-        if self._again is not None:
-            self._again.cancel()
+        self._leave_it()
         self._socket.disable_monitor()
         self._monitor.close(0)
         self._socket.close(linger_ms)
@@ -461,6 +459,8 @@ class Dealer:
     def _on_event(self, frames: Sequence[zmq.Frame]) -> None:
         event = parse_monitor_message([frame.bytes for frame in frames])["event"]
         match event:
+            case zmq.EVENT_CONNECTED:
+                self._leave_it()
             case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.trouble = ""
                 self._on_connect()
@@ -469,6 +469,7 @@ class Dealer:
                 self._try_again()
             case zmq.EVENT_DISCONNECTED if not self.trouble:
                 self.trouble = f"the connection to {self._controller} was lost"
+                self._try_again()
             case zmq.EVENT_CLOSED:
                 self.trouble = f"nobody listens at {self._controller}"
             case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL if not self.trouble:
@@ -479,14 +480,22 @@ class Dealer:
             case _:
                 if "our key" not in self.trouble:  # it gave up the handshake without a word
                     self.trouble = f"what listens at {self._controller} is not the controller whose key we have"
-                if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                    self._try_again()
+                self._try_again()
 
     def _try_again(self) -> None:
-        """libzmq does not connect again to who refused us; but a key may be made known, a controller come back."""
+        """Where libzmq has not by then, without a word.
+
+        Not to who refused us, though a key may be made known and a controller come back; nor to who sends a length or a
+        greeting that makes no sense, though the network may have done it.
+        """
         if self._again is None:
             loop = asyncio.get_running_loop()
-            self._again = loop.call_later(random.uniform(*_REFUSED_WAITS_S), self.reconnect)  # noqa: S311
+            self._again = loop.call_later(random.uniform(*_AGAIN_WAITS_S), self.reconnect)  # noqa: S311
+
+    def _leave_it(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
 
 
 def identity_of(agent: str) -> bytes:

@@ -96,6 +96,7 @@ class ChaosProxy:
         self._random = random.Random(seed)
         self._weather = _Weather()
         self._flips, self._flips_up, self._flips_down = 0, True, True
+        self._bit: int | None = None
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._live: dict[asyncio.Task[None], tuple[asyncio.StreamWriter, ...]] = {}
@@ -123,11 +124,11 @@ class ChaosProxy:
         """What is sent is taken and never arrives, and nobody is told."""
         self._change(swallows_up=up, swallows_down=down)
 
-    def flip(self, chunks: int, *, up: bool = True, down: bool = True) -> None:
-        """One random bit in each of the next so many chunks that go these ways."""
+    def flip(self, chunks: int, *, up: bool = True, down: bool = True, bit: int | None = None) -> None:
+        """One bit in each of the next so many chunks that go these ways: a random one, or this one."""
 
         def flip() -> None:
-            self._flips, self._flips_up, self._flips_down = chunks, up, down
+            self._flips, self._flips_up, self._flips_down, self._bit = chunks, up, down, bit
 
         self._on_loop(flip)
 
@@ -180,7 +181,7 @@ class ChaosProxy:
             return data
         self._flips -= 1
         self.counts["flips"] += 1
-        at = self._random.randrange(len(data) * 8)
+        at = self._random.randrange(len(data) * 8) if self._bit is None else self._bit
         flipped = bytearray(data)
         flipped[at // 8] ^= 1 << at % 8
         return bytes(flipped)

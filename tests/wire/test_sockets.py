@@ -126,7 +126,7 @@ async def test_an_agent_that_knocks_before_its_key_is_known_comes_in_when_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """libzmq gives up after a refusal."""
-    monkeypatch.setattr(sockets, "_REFUSED_WAITS_S", (0.1, 0.2))
+    monkeypatch.setattr(sockets, "_AGAIN_WAITS_S", (0.1, 0.2))
     keys, agents = key_ring("eu")
     controller = RouterEnd(keys)
     controller.router.admit({})
@@ -309,6 +309,34 @@ async def test_an_agent_that_gets_a_damaged_frame_connects_anew_at_once(seed: in
             assert (await controller.next())[0] == identity
             await until(lambda: controller.router.send(identity, b"welcome back"))
             assert await agent.next() == b"welcome back"
+
+
+async def test_an_agent_that_gets_a_frame_of_a_damaged_length_connects_anew() -> None:
+    """libzmq gives such a connection up without making another, and says no more than that it is closed."""
+    keys, agents = key_ring("eu")
+    controller = RouterEnd(keys)
+    with chaos_proxy(controller.address) as net:
+        agent = DealerEnd(net.address, agents["eu"], "eu")
+        async with serving(controller, agent):
+            await agent.send(b"hello")
+            identity, _, _ = await controller.next()
+            net.flip(1, up=False, bit=1)  # of the flags: a length of eight bytes follows
+            assert controller.router.send(identity, b"short")
+            await until(lambda: net.counts["connections"] == 2, 30)
+            await agent.send(b"again", 30)
+            assert (await controller.next())[0] == identity
+
+
+async def test_an_agent_that_gets_a_damaged_greeting_connects_anew() -> None:
+    keys, agents = key_ring("eu")
+    controller = RouterEnd(keys)
+    with chaos_proxy(controller.address) as net:
+        net.flip(1, up=False, bit=0)
+        agent = DealerEnd(net.address, agents["eu"], "eu")
+        async with serving(controller, agent):
+            await agent.send(b"hello", 30)
+            assert (await controller.next())[2] == b"hello"
+        assert net.counts["flips"] == 1
 
 
 async def test_two_processes_with_one_agent_id_are_told_apart() -> None:
