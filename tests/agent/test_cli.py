@@ -87,7 +87,7 @@ async def test_a_real_agent_joins_and_leaves_with_the_right_code(tmp_path: Path,
                 controller.say(Rejected("not today"))
             case _:
                 agent.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             _, said = await agent.communicate()
     assert agent.returncode == (5 if how == "rejected" else 0)
     assert b"leaving:" in said

@@ -207,7 +207,7 @@ async def test_agent_does_not_join_while_it_would_have_to_leave_at_once(
         stage.store.kill = ""
         imds.meta.pop("spot/instance-action", None)
         imds.meta["autoscaling/target-lifecycle-state"] = "InService"
-        await asyncio.wait_for(joining, 5)
+        await asyncio.wait_for(joining, 60)
         assert stage.environ == {"LOADGEN_SECRET_API_TOKEN": CANARY}
 
 
@@ -291,7 +291,7 @@ async def spawn(*more: str) -> asyncio.subprocess.Process:
     )
 
 
-async def ended(agent: asyncio.subprocess.Process, within_s: float = 20) -> tuple[int | None, str]:
+async def ended(agent: asyncio.subprocess.Process, within_s: float = 60) -> tuple[int | None, str]:
     async with asyncio.timeout(within_s):
         _, said = await agent.communicate()
     return agent.returncode, said.decode()

@@ -49,7 +49,7 @@ async def answer_to(*questions: Steer, by: Callable[[Sequence[Look]], Any]) -> l
     answers = []
     for question in questions:
         man.ask(question)
-        answers.append(cast("Steered", await asyncio.wait_for(said.get(), 10)))
+        answers.append(cast("Steered", await asyncio.wait_for(said.get(), 60)))
     return answers
 
 
@@ -117,7 +117,7 @@ async def test_one_that_blocks_holds_up_nobody_and_is_asked_about_the_newest_whe
     go = threading.Event()
 
     def blocking(looks: Sequence[Look]) -> Decision:
-        go.wait(10)
+        go.wait(60)
         return Decision(float(len(looks)))
 
     man = Steersman(plan_of(Asked(blocking)), said.put_nowait, str)
@@ -127,7 +127,7 @@ async def test_one_that_blocks_holds_up_nobody_and_is_asked_about_the_newest_whe
     assert said.empty()
     go.set()
 
-    answers = [cast("Steered", await asyncio.wait_for(said.get(), 10)) for _ in range(2)]
+    answers = [cast("Steered", await asyncio.wait_for(said.get(), 60)) for _ in range(2)]
     assert [answer.known for answer in answers] == [1, 5]
 
 

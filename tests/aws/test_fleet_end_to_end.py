@@ -22,9 +22,10 @@ from loadgen.aws import reaping
 from loadgen.wire.keyfolder import init_keys
 from loadgen.wire.keys import load_controller
 from tests.cli.test_commands import loadgen
-from tests.integration.test_controller_service import free_ports, line_of, started
+from tests.integration.test_controller_service import line_of, started
 from tests.support.aws_fleet import REGIONS, Aws
 from tests.support.aws_machines import Machines, give_parameters, played
+from tests.support.ports import free_ports
 from tests.support.run import ends_with
 from tests.support.target import running_target
 

@@ -19,7 +19,7 @@ from tests.support.imds import ROLE, TOKEN_HEADER, TTL_HEADER, Imds, running_imd
 def asked(imds: Imds, path: str, headers: dict[str, str], method: str = "GET") -> tuple[int, str]:
     request = urllib.request.Request(f"{imds.url}/latest/{path}", headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -100,7 +100,7 @@ def end_family(process: subprocess.Popen[bytes]) -> None:
             one.kill()
         except psutil.NoSuchProcess:
             continue
-    process.wait(10)
+    process.wait(60)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.fleet import Conducted, end_family, laid_out, wait_until
+from tests.support.ports import free_port
 
 __all__ = ["Served", "served"]
 
@@ -39,7 +39,7 @@ class Served(Conducted):
                 raise AssertionError(f"the run does not end\n{self.said}")
             self.mend()
             time.sleep(0.1)
-        return self.clients[0].wait(1)
+        return self.clients[0].wait(60)
 
     @property
     def said(self) -> str:
@@ -49,7 +49,7 @@ class Served(Conducted):
     def kill(self) -> None:
         """SIGKILL to the controller."""
         self.controller.kill()
-        self.controller.wait(10)
+        self.controller.wait(60)
 
     def resume(self, within_s: float = 60) -> None:
         """Another one, that is told nothing but the folder; returns when agents can come to it."""
@@ -80,7 +80,7 @@ def served(
 ) -> Iterator[Served]:
     """As `conducted`, of a controller that stays, with an API for this machine."""
     path = laid_out(folder, scenario, keys)
-    address, api = f"{listen}:{_free_port(listen)}", f"127.0.0.1:{_free_port('127.0.0.1')}"
+    address, api = f"{listen}:{free_port(listen)}", f"127.0.0.1:{free_port()}"
     command = ["controller", "--keys", str(folder / "keys"), "--listen", address, "--api", api]
     process = _started(folder, *command, "--runs-dir", str(folder / "runs"))
     run = Served(folder, process, folder / "keys", address)
@@ -103,8 +103,3 @@ def _started(folder: Path, *words: str, out: str = "controller.out") -> subproce
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as probe:
-        return int(probe.getsockname()[1])

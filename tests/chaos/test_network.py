@@ -36,7 +36,7 @@ def rabble(address: str, idle: int, garbage: int) -> Iterator[None]:
     host, _, port = address.rpartition(":")
     with ExitStack() as stack:
         for n in range(idle + garbage):
-            one = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            one = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
             if n >= idle:
                 one.sendall(os.urandom(200))
             elif n % 10 == 0:

@@ -110,7 +110,7 @@ def test_an_agent_that_is_killed_for_want_of_memory_is_given_up_as_any_that_is_s
         Path(f"/proc/{supervisor.pid}/oom_score_adj").write_text("1000")
         small.memory(40 * MIB)
         starve(small, fleet, "b1")
-        assert supervisor.wait(20) == -9
+        assert supervisor.wait(60) == -9
         killed_s = time.time()
         fleet.end()
         wrong, run = fleet.wrongs(died=["b"]), fleet.conducted

@@ -179,7 +179,7 @@ async def test_over_http_2_other_requests_go_on_beside_it_and_the_window_is_give
             served.ok(asked.stream, b"small")
 
     async with http2_server(answer) as server, client_of(server.url, pool=prior_pool()) as client:
-        big, small = await asyncio.gather(client.get("/big", discard=True, timeout=9), client.get("/small"))
+        big, small = await asyncio.gather(client.get("/big", discard=True, timeout=60), client.get("/small"))
         assert (big.num_bytes_downloaded, small.text) == (size, "small")
         with pytest.raises(UsageError, match="was discarded"):
             _ = big.content

@@ -944,7 +944,7 @@ async def test_frames_that_should_not_be(name: str) -> None:
             await served.is_closed.wait()
 
     async with http2_server(odd) as server, client_of(server.url, pool=prior_pool()) as client:
-        assert await outcome_of(client.get("/", timeout=5)) == outcome
+        assert await outcome_of(client.get("/", timeout=60)) == outcome
         server.failures.clear()  # the library says that the client's GOAWAY ends it
 
 
@@ -985,7 +985,7 @@ async def test_a_head_that_unpacks_without_bounds_is_protocol() -> None:
 
     async with http2_server(bomb) as server, client_of(server.url, pool=prior_pool()) as client:
         with pytest.raises(RequestFailed) as failure:
-            await client.get("/", timeout=5)
+            await client.get("/", timeout=60)
         assert failure.value.outcome == "protocol"
         server.failures.clear()
 
@@ -1001,7 +1001,7 @@ async def test_a_head_without_an_end_is_protocol() -> None:
 
     async with http2_server(endless) as server, client_of(server.url, pool=prior_pool()) as client:
         with pytest.raises(RequestFailed) as failure:
-            await client.get("/", timeout=5)
+            await client.get("/", timeout=60)
         assert failure.value.outcome == "protocol"
         server.failures.clear()
 
@@ -1067,7 +1067,7 @@ async def test_a_first_connection_that_is_refused_fails_for_all_who_waited() -> 
 async def test_who_waits_for_the_first_connection_has_a_time_out_of_its_own() -> None:
     network = Gated()
     async with client_of("http://127.0.0.1:1", pool=Http2Pool(network, prior=True)) as client:
-        first = asyncio.create_task(client.get("/", timeout=30))
+        first = asyncio.create_task(client.get("/", timeout=60))
         await asyncio.sleep(0)
         with pytest.raises(RequestFailed) as failure:
             await client.get("/", timeout="30ms")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.http2 import prior_pool
+from tests.support.ports import free_port
 from tests.support.scripted import client_of, rows_of
 
 SIZES = {"/empty": 0, "/small": 100, "/large": 3_000_000}
@@ -29,9 +30,7 @@ def nghttpd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("htdocs")
     for name, size in SIZES.items():
         Path(f"{folder}{name}").write_bytes(bytes(range(250)) * (size // 250) + b"x" * (size % 250))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = ["--no-tls", "-d", str(folder), "-a", "127.0.0.1", "-m", "20", "--echo-upload", "--trailer", "x-sum: 1"]
     with subprocess.Popen([program, *options, str(port)], stdout=subprocess.DEVNULL) as process:
         try:
@@ -39,11 +38,11 @@ def nghttpd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def _wait_until_open(port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
             return

@@ -206,7 +206,7 @@ async def test_who_waits_for_a_shared_connection_in_vain_was_blocked_at_least_so
     async with scripted(HANG) as server:
         pool = SharedPool(1, TcpNetwork())
         async with client_of(server.url, pool=pool) as client:
-            first = asyncio.create_task(client.get("/", timeout=30))
+            first = asyncio.create_task(client.get("/", timeout=60))
             while not server.requests:
                 await asyncio.sleep(0.001)
             with pytest.raises(RequestFailed, match="timeout"):

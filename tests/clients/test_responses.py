@@ -77,7 +77,7 @@ async def fed(parts: list[bytes], method: str = "GET", eof: bool = False) -> tup
 
     async with client_of("http://target.test", network=FedNetwork(feed)) as client:
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(60):
                 reply = await client.request(method, "/")
         except RequestFailed as failure:
             return failure.outcome, rows_of(client)[0].size_bytes

@@ -92,7 +92,7 @@ def refusing_in_tls(authority: trustme.CA) -> Iterator[str]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"https://localhost:{listener.getsockname()[1]}"
-        thread.join(10)
+        thread.join(60)
     assert refused
 
 

@@ -119,7 +119,7 @@ class Play:
         return a, b
 
     async def result(self) -> Result:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.conducting
 
     async def trouble(self, kind: str) -> None:

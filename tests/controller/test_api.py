@@ -200,7 +200,7 @@ async def refusal(address: str, name: str, *metadata: tuple[str, str]) -> grpc.S
     async with grpc.aio.insecure_channel(address) as channel:
         call = channel.unary_stream(f"/{SERVICE}/{name}")  # one message goes with the call itself, whatever is answered
         try:
-            async for _ in call(b"", metadata=metadata, timeout=10):
+            async for _ in call(b"", metadata=metadata, timeout=60):
                 break
         except grpc.aio.AioRpcError as error:
             return error.code()

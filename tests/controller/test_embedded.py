@@ -126,7 +126,7 @@ async def test_killed_agent_makes_the_run_incomplete_and_the_others_go_on(tmp_pa
 async def test_agents_are_ended_also_when_the_run_is_cancelled(tmp_path: Path, shop: RunningTarget) -> None:
     async with conductor(tmp_path, shop.url, duration_s=60.0) as (run, agents):
         conducting = asyncio.create_task(run.conduct())
-        await until(lambda: run.run.phase is Phase.RUNNING, 30)
+        await until(lambda: run.run.phase is Phase.RUNNING)
         pids = list(agents.pids.values())
         conducting.cancel()
         with pytest.raises(asyncio.CancelledError):

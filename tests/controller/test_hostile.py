@@ -89,7 +89,7 @@ async def survived(play: Play, a: FakeAgent) -> None:
     for _ in range(3):
         a.recording.interval()
     await a.deliver()
-    await until(lambda: a.acked >= 2, 30)
+    await until(lambda: a.acked >= 2)
     await a.finish()
     await a.next(Bye)
     await play.result()

@@ -110,7 +110,7 @@ async def test_p9_f18_a_message_that_never_ends_costs_a_hang_up_and_the_run_is_c
     play = stage(memory_bytes=room(60))
     a, b = await play.started()
     with endless(play):
-        await until(lambda: any("out of memory" in notice for notice in play.conductor.view().notices), 20)
+        await until(lambda: any("out of memory" in notice for notice in play.conductor.view().notices))
     for agent in (a, b):
         for _ in range(3):
             agent.recording.interval()

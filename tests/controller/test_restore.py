@@ -108,7 +108,7 @@ class Restarts:
             await agent.deliver(*range(agent.acked + 1, len(agent.recording.deltas)))
 
     async def result(self) -> Result:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.conducting
 
     async def close(self) -> None:

@@ -87,7 +87,7 @@ async def test_two_runs_at_once_share_the_fleet_and_never_an_agent(house: House)
     assert set(first.run.members) | set(second.run.members) == {"a", "b", "c", "d"}
     assert not set(first.run.members) & set(second.run.members)
     house.clock.jump(1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         results = await asyncio.gather(first_task, second_task, *(live(agent) for agent in agents))
     for result in results[:2]:
         assert isinstance(result, Result)

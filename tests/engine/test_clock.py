@@ -32,6 +32,6 @@ def test_no_wait_ends_before_its_time(runner) -> None:  # type: ignore[no-untype
 async def test_a_stop_ends_a_wait_that_would_have_been_long() -> None:
     clock, stop = MonotonicClock(perf_counter_ns()), asyncio.Event()
     asyncio.get_running_loop().call_later(0.01, stop.set)
-    await asyncio.wait_for(sleep_or_stop(clock, 3600 * 10**9, stop), timeout=10)
+    await asyncio.wait_for(sleep_or_stop(clock, 3600 * 10**9, stop), timeout=60)
     assert clock.elapsed_ns() < 3600 * 10**9
     clock.close()

@@ -33,7 +33,7 @@ class Told:
         self.heard.set()
 
     async def says(self, arrived: int, gone: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not self.told or (self.told[-1][0].arrived, self.told[-1][0].gone) != (arrived, gone):
                 self.heard.clear()
                 await self.heard.wait()

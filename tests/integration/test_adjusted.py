@@ -46,7 +46,7 @@ def resumed(runs: Path) -> bool:
     return any(e["kind"] == "worker lost" and e["loss"]["resumed_ns"] >= 0 for e in map(json.loads, lines))
 
 
-def until(found: Callable[[], bool], within_s: float = 20) -> None:
+def until(found: Callable[[], bool], within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not found():
         assert time.monotonic() < deadline

@@ -15,21 +15,21 @@ import pytest
 import trustme
 
 from tests.support.badserver import Badness, bad_server_thread, refusing_url
+from tests.support.ports import free_port
 from tests.support.run import DATA, Finished, ends_with, loadgen
 from tests.support.target import running_target
 
 FAULTY = DATA.parent / "faulty"
-ONE = ("run", f"{DATA}/one_get.py:impatient", "--quiet", "--target")
+ONE = ("run", f"{DATA}/one_get.py:short", "--quiet", "--target")
+IMPATIENT = ("run", f"{DATA}/one_get.py:impatient", "--quiet", "--target")
 
 
-def only_outcome(run: Finished) -> str:
-    outcomes = {
+def outcomes_of(run: Finished) -> set[str]:
+    return {
         row["outcome"]
         for row in run.summary["series"]
         if row["kind"] == "request" and row["region"] == "*" and row["outcome"] != "*"
     }
-    assert len(outcomes) == 1, outcomes
-    return str(outcomes.pop())
 
 
 def failed_as(run: Finished, outcome: str) -> None:
@@ -37,7 +37,7 @@ def failed_as(run: Finished, outcome: str) -> None:
     summary = run.summary
     assert ends_with(run.exit_code, summary, 1), run.out + run.err
     assert "none of 20 requests succeeded" in summary["reasons"]
-    assert only_outcome(run) == outcome
+    assert outcomes_of(run) == {outcome}
     assert summary["requests"]["errors"] == summary["requests"]["finished"] == summary["iterations"]["due"] == 20
 
 
@@ -58,7 +58,7 @@ def test_a_target_that_refuses_is_a_failed_run(tmp_path: Path) -> None:
 )
 def test_a_target_that_misbehaves_is_a_failed_run_and_says_how(badness: Badness, outcome: str, tmp_path: Path) -> None:
     with bad_server_thread(badness) as url:
-        run = loadgen(*ONE, url, runs_dir=tmp_path)
+        run = loadgen(*(IMPATIENT if outcome == "timeout" else ONE), url, runs_dir=tmp_path)
     failed_as(run, outcome)
     if outcome == "timeout":
         row = run.row("request", request="GET /")
@@ -68,9 +68,9 @@ def test_a_target_that_misbehaves_is_a_failed_run_and_says_how(badness: Badness,
 
 def test_an_endless_body_ends_at_its_cap_or_its_time_and_not_in_memory(tmp_path: Path) -> None:
     with bad_server_thread("endless body") as url:
-        run = loadgen(*ONE, url, runs_dir=tmp_path)
+        run = loadgen(*IMPATIENT, url, runs_dir=tmp_path)
     assert ends_with(run.exit_code, run.summary, 1)
-    assert only_outcome(run) in ("body too large", "timeout")
+    assert outcomes_of(run) <= {"body too large", "timeout"}
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def tls_target(certificate: trustme.LeafCert) -> Iterator[str]:
             while not over.is_set():
                 try:
                     connection, _ = listener.accept()
-                    connection.settimeout(5)
+                    connection.settimeout(60)
                     context.wrap_socket(connection, server_side=True).close()
                 except OSError:
                     continue
@@ -167,8 +167,7 @@ def test_a_fleet_of_agents_that_were_started_elsewhere_drives_the_run(tmp_path: 
     names = ["us", "eu", "ap"]
     for made in (("init", str(keys)), ("agent", str(keys), *names)):
         assert loadgen("keys", *made, runs_dir=tmp_path).exit_code == 0
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     regions = ["us-east-1", "eu-west-1", "ap-south-1"]
     agent = [sys.executable, "-m", "loadgen_agent.cli", "--controller", f"127.0.0.1:{port}"]
     agents = [
@@ -193,4 +192,4 @@ def test_a_fleet_of_agents_that_were_started_elsewhere_drives_the_run(tmp_path: 
         for process in agents:
             process.terminate()
         for process in agents:
-            process.wait(20)
+            process.wait(60)

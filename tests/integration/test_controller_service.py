@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from typer.testing import Result
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
 from tests.cli.test_commands import loadgen
+from tests.support.ports import free_ports
 from tests.support.run import DATA
 from tests.support.target import running_target
 
@@ -82,11 +82,6 @@ def started(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
 
 
-def free_ports(n: int) -> list[int]:
-    with ExitStack() as stack:
-        return [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(n)]
-
-
 def line_of(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
     assert process.stdout is not None
     for line in process.stdout:
@@ -132,7 +127,7 @@ def test_two_runs_at_once_outlive_their_clients_and_count_what_the_target_counts
             client.send_signal(signal.SIGINT)
             assert client.stdout is not None
             assert f"loadgen stop {ids[clients.index(client)]}" in client.stdout.read()
-            assert client.wait(20) == 130
+            assert client.wait(60) == 130
         assert service.working() == {*ids}, "they go on, each on an agent of its own"
         listed = service.ask("runs", "list").output
         assert all(one in listed for one in ids)
@@ -161,7 +156,7 @@ def test_a_controller_that_is_stopped_lets_its_runs_drain_and_keeps_them(service
         run_id = line_of(client, r"run (\S+) at")[1]
         line_of(client, r"[1-9]\d*\.\d/s of 40")
         service.controller.send_signal(signal.SIGTERM)
-        service.controller.wait(30)
+        service.controller.wait(60)
     summary = service.summary(run_id)
     assert any("the controller was terminated" in reason for reason in summary["reasons"])
     assert all(agent["complete"] for agent in summary["agents"])

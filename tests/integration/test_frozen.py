@@ -67,12 +67,12 @@ def freezing(after_s: float) -> Iterator[Freezing]:
     target, ready, done, loop = Freezing(after_s), threading.Event(), asyncio.Event(), asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_until_complete, args=(target.serve(ready, done),))
     thread.start()
-    ready.wait(5)
+    ready.wait(60)
     try:
         yield target
     finally:
         loop.call_soon_threadsafe(done.set)
-        thread.join(5)
+        thread.join(60)
 
 
 @pytest.mark.parametrize("after_s", [pytest.param(6.2, marks=pytest.mark.slow), 6.8])

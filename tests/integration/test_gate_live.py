@@ -184,7 +184,7 @@ def test_ctrl_c_loses_nothing_and_names_what_was_made(scenario: Path) -> None:
             pytest.fail("it ended by itself")
         gate_.send_signal(signal.SIGINT)
         rest = "".join(lines)
-        assert gate_.wait(30) == 130
+        assert gate_.wait(60) == 130
     second = max(runs.iterdir())
     assert "interrupted: nothing is judged; made so far: " in rest
     assert str(second) in rest.partition("made so far: ")[2]

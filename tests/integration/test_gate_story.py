@@ -8,13 +8,14 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.ports import free_port
 
 TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorial-gate.md"
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -98,7 +99,7 @@ class Story:
     def close(self) -> None:
         if self._shop is not None:
             self._shop.send_signal(signal.SIGINT)
-            self._shop.communicate(timeout=30)
+            self._shop.communicate(timeout=60)
             self._shop = None
 
 
@@ -109,10 +110,3 @@ def blocks(port: int) -> Iterator[tuple[str, str]]:
 
 def command(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
-
-
-def free_port() -> int:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        port: int = holder.getsockname()[1]
-        return port

@@ -40,7 +40,7 @@ def history(page: Page) -> dict[str, Any]:
 
 def reached(page: Page, slots: int) -> None:
     """The page is drawn, and the run has so many slots."""
-    page.wait_for_function("() => document.getElementById('page').dataset.seq", timeout=30_000)
+    page.wait_for_function("() => document.getElementById('page').dataset.seq", timeout=60_000)
     for _ in range(150):
         if history(page)["slots"]["count"] >= slots:
             return
@@ -68,7 +68,7 @@ def test_a_run_is_followed_opened_anew_paused_and_seen_to_its_end(tmp_path: Path
         assert all(known["slots"]["reported"])
         assert sum(known["slots"]["requests"]) > 0
         first.page.click("#do-pause")
-        late.page.wait_for_function("() => document.body.innerText.includes('paused')", timeout=15_000)
+        late.page.wait_for_function("() => document.body.innerText.includes('paused')", timeout=60_000)
         first.page.click("#do-resume")
         for shown in (first, late):
             shown.page.wait_for_function("() => document.body.innerText.includes('the run is over')", timeout=60_000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 from tests.integration.test_stopping import end_of, wait_for
 from tests.support.chaos_proxy import chaos_proxy
 from tests.support.nginx import running_nginx
+from tests.support.ports import free_port
 from tests.support.run import ends_with, loadgen, started
 
 PLAN = """
@@ -41,8 +41,7 @@ def test_an_agent_that_is_killed_and_started_again_delivers_what_it_had_measured
     scenario.write_text(PLAN)
     for made in (("init", str(keys)), ("agent", str(keys), "a", "b")):
         assert loadgen("keys", *made, runs_dir=tmp_path).exit_code == 0
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
 
     def agent(name: str, address: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "loadgen_agent.cli", "--controller", address, "--region", name, "--id", name]
@@ -62,7 +61,7 @@ def test_an_agent_that_is_killed_and_started_again_delivers_what_it_had_measured
                 net.swallow(up=True, down=True)
                 time.sleep(4)
                 agents[0].send_signal(signal.SIGKILL)
-                agents[0].wait(5)
+                agents[0].wait(60)
                 assert list((spool / "a").rglob("*.spool"))
                 agents.append(agent("a", direct))
                 code, out, summary = end_of(run, runs)
@@ -71,7 +70,7 @@ def test_an_agent_that_is_killed_and_started_again_delivers_what_it_had_measured
         for process in agents:
             process.terminate()
         for process in agents:
-            process.wait(20)
+            process.wait(60)
     assert ends_with(code, summary, 3), out
     iterations = summary["iterations"]
     assert 0 <= iterations["due"] - iterations["finished"] <= 2, iterations  # in flight when it was killed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import psutil
 import pytest
 
 from tests.integration.test_stopping import adds_up, end_of, wait_for
+from tests.support.ports import free_port
 from tests.support.reckoning import Reckoning, reckoning
 from tests.support.run import DATA, ends_with, loadgen, run_folder, started
 
@@ -32,8 +32,7 @@ class Fleet:
         self.keys, self._folder = folder / "keys", folder
         for made in (("init", str(self.keys)), ("agent", str(self.keys), *NAMES)):
             assert loadgen("keys", *made, runs_dir=folder).exit_code == 0
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ import pytest
 from loadgen import open_run
 from tests.support.hosts import hosts
 from tests.support.nginx import running_nginx
+from tests.support.ports import free_port
 
 GUIDE = Path(__file__).parents[2] / "docs" / "distributed.md"
 SCENARIO = '''"""One page, 5 s long."""
@@ -54,8 +54,7 @@ def test_the_guide_from_nothing_to_two_hosts_leads_there(tmp_path: Path) -> None
     for folder in folders.values():
         folder.mkdir()
     with hosts("frankfurt") as network, running_nginx(host=network.target) as nginx:
-        with socket.create_server((network.control, 0)) as free:
-            port = str(free.getsockname()[1])
+        port = str(free_port(network.control))
         (folders["controller"] / "checkout.py").write_text(SCENARIO.format(target=nginx.url))
         expires = datetime.now(UTC).date() + timedelta(days=1)
         (folders["controller"] / "allow.toml").write_text(ALLOW.format(host=network.target, expires=expires))
@@ -81,7 +80,7 @@ def test_the_guide_from_nothing_to_two_hosts_leads_there(tmp_path: Path) -> None
         finally:
             for agent in agents:
                 agent.terminate()
-                agent.wait(30)
+                agent.wait(60)
         assert len(agents) == 1
         summary = open_run("last", folders["controller"] / "runs").summary
         assert summary is not None, said

@@ -162,7 +162,7 @@ async def test_deltas_that_cannot_be_given_away_end_the_drive_with_that_error(tm
         raise ConnectionError("nobody takes them")
 
     with pytest.raises(ConnectionError, match="nobody takes them"):
-        await asyncio.wait_for(drive(tmp_path, 'load=arrivals("100/s").hold("60s")', emit=refuse), timeout=10)
+        await asyncio.wait_for(drive(tmp_path, 'load=arrivals("100/s").hold("60s")', emit=refuse), timeout=60)
 
 
 Change = tuple[float, tuple[Stage, ...]]

@@ -56,7 +56,7 @@ async def drive(
         one = Drive(scenario, interval_ns=100 * MS, emit=emit, tell=None if told is None else told.append)
         if stop_s is not None:
             asyncio.get_running_loop().call_later(stop_s, one.stop)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             totals = await one.run(perf_counter_ns() + 20 * MS)
     return totals, counted
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -21,6 +20,7 @@ from loadgen.sinks.influx import InfluxSink
 from loadgen.sinks.snapshot import SnapshotMaker
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import journey_key, request_key
+from tests.support.ports import free_ports
 from tests.support.sinks import RUN, STARTED_NS, Fleet, final_of, http_receiver, interval_of, snapshot
 
 ODD = 'GET /a b,c=d"e"\n\\é\\'
@@ -63,10 +63,7 @@ def influxd(folder: Path) -> Iterator[str]:
     program = shutil.which("influxd")
     if program is None:
         pytest.skip("influxd is not installed (Debian: influxdb)")
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        port, rpc = one.getsockname()[1], two.getsockname()[1]
+    port, rpc = free_ports(2)
     (folder / "influxdb.conf").write_text(
         f'bind-address = "127.0.0.1:{rpc}"\nreporting-disabled = true\n'
         f'[meta]\n  dir = "{folder}/meta"\n[data]\n  dir = "{folder}/data"\n  wal-dir = "{folder}/wal"\n'
@@ -74,7 +71,7 @@ def influxd(folder: Path) -> Iterator[str]:
     )
     with subprocess.Popen([program, "-config", str(folder / "influxdb.conf")], stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
-        until_s = time.monotonic() + 30
+        until_s = time.monotonic() + 60
         try:
             while True:
                 try:
@@ -84,16 +81,16 @@ def influxd(folder: Path) -> Iterator[str]:
                     assert process.poll() is None, "influxd did not start"
                     assert time.monotonic() < until_s, "influxd does not answer"
                     time.sleep(0.05)
-            urllib.request.urlopen(f"{url}/query", data=b"q=CREATE DATABASE loadgen", timeout=10).close()
+            urllib.request.urlopen(f"{url}/query", data=b"q=CREATE DATABASE loadgen", timeout=60).close()
             yield url
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def ask(url: str, query: str) -> list[Any]:
     asked = urllib.parse.urlencode({"db": "loadgen", "q": query})
-    with urllib.request.urlopen(f"{url}/query?{asked}", timeout=10) as reply:
+    with urllib.request.urlopen(f"{url}/query?{asked}", timeout=60) as reply:
         return json.loads(reply.read())["results"][0].get("series", [])  # type: ignore[no-any-return]
 
 

@@ -196,5 +196,5 @@ def test_a_port_of_ipv6_can_be_scraped() -> None:
     if wrong:
         pytest.skip("no IPv6 here")
     where = outputs.feeds[0].sink.where
-    urllib.request.urlopen(f"http://{where}/metrics", timeout=5).close()
+    urllib.request.urlopen(f"http://{where}/metrics", timeout=60).close()
     outputs.close()

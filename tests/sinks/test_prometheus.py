@@ -32,7 +32,7 @@ def sink() -> Iterator[ScrapeSink]:
 
 def scrape(sink: ScrapeSink, **headers: str) -> tuple[str, dict[str, str]]:
     request = urllib.request.Request(f"http://{sink.where}/metrics", headers=headers)
-    with urllib.request.urlopen(request, timeout=5) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         data = reply.read()
         if reply.headers["Content-Encoding"] == "gzip":
             data = gzip.decompress(data)

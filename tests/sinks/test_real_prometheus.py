@@ -20,7 +20,8 @@ from loadgen.report.retold import document_of
 from loadgen.sinks.buckets import EDGES_S
 from tests.sinks.test_dashboard import expressions
 from tests.sinks.test_otlp import points
-from tests.support.prometheus import RunningPrometheus, free_port, running_prometheus
+from tests.support.ports import free_port
+from tests.support.prometheus import RunningPrometheus, running_prometheus
 from tests.support.run import DATA, Finished, loadgen
 from tests.support.sinks import HttpReceiver, eventually, http_receiver, udp_receiver
 from tests.support.target import running_target

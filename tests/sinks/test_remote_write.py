@@ -198,15 +198,15 @@ def test_a_receiver_that_dies_and_returns_has_the_counts_of_all() -> None:
         tally = feed.tally("run")
         fleet.report("a", 0, {request_key(): [1] * 3})
         feed.offer(interval_of(fleet, 0), tally)
-        feed.wait(tally, time.monotonic() + 5)
+        feed.wait(tally, time.monotonic() + 60)
     fleet.report("a", 1, {request_key(): [1] * 4})
     feed.offer(interval_of(fleet, 1), tally)
-    feed.wait(tally, time.monotonic() + 5)
+    feed.wait(tally, time.monotonic() + 60)
     assert (tally.sent, tally.dropped) == (1, 1)
     with http_receiver(port) as again:
         fleet.report("a", 2, {request_key(): [1] * 5})
         feed.offer(interval_of(fleet, 2), tally)
-        feed.wait(tally, time.monotonic() + 5)
+        feed.wait(tally, time.monotonic() + 60)
         found = received(again)
     assert (tally.sent, tally.dropped) == (2, 1)
     assert [v for k, (v, _) in found.items() if dict(k)["__name__"] == "loadgen_requests_finished_total"] == [12]

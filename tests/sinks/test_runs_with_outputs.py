@@ -24,7 +24,7 @@ from loadgen_controller.service import Service
 from tests.cli.test_commands import loadgen as command
 from tests.controller.conftest import Play, order_of
 from tests.controller.test_station import House, live
-from tests.support.prometheus import free_port
+from tests.support.ports import free_port, free_ports
 from tests.support.run import DATA, loadgen
 from tests.support.sinks import eventually, http_receiver
 from tests.support.target import running_target
@@ -248,7 +248,7 @@ def test_the_program_stays_for_the_last_scrape_of_who_scraped_before(tmp_path: P
                 time.sleep(0.5)
                 return process.poll() is not None
 
-            eventually(seen, within_s=60)
+            eventually(seen)
     (folder,) = tmp_path.iterdir()
     summary = json.loads((folder / "summary.json").read_text())
     assert counts(texts[-1], summary["run_id"]) == rows(summary)
@@ -260,7 +260,7 @@ def test_a_controller_that_is_started_again_tells_where_it_told_before(tmp_path:
     keys = tmp_path / "keys"
     assert command("keys", "init", keys).exit_code == 0
     assert command("keys", "agent", keys, "a").exit_code == 0
-    place, listen, api = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    place, listen, api = (f"127.0.0.1:{port}" for port in free_ports(3))
     runs = ("--runs-dir", str(tmp_path / "runs"))
     environment = {**os.environ, "SINK_AUTH": "Bearer t0ps3cret"}
 
@@ -268,7 +268,7 @@ def test_a_controller_that_is_started_again_tells_where_it_told_before(tmp_path:
         line = [sys.executable, "-m", "loadgen_controller.cli", "controller", *words, *runs]
         with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
             try:
-                eventually(lambda: _is_served(place), within_s=30)
+                eventually(lambda: _is_served(place))
                 eventually((tmp_path / "runs/controller.json").exists)
             finally:
                 process.send_signal(signal.SIGKILL)

@@ -52,7 +52,7 @@ class Shown:
     def open(self, file: Path) -> Page:
         """From the disk, until it is drawn."""
         self.page.goto(file.as_uri())
-        self.page.wait_for_selector("html[data-drawn]", timeout=10_000)
+        self.page.wait_for_selector("html[data-drawn]", timeout=60_000)
         return self.page
 
     def pictures(self) -> list[str]:

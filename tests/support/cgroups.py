@@ -57,7 +57,7 @@ class Group:
 
     def _unmake(self) -> None:
         """Whoever is still in it has been killed, and is gone in an instant."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         for folder in {self._cpu, self._memory}:
             while folder.exists():
                 try:

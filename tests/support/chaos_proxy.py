@@ -197,7 +197,7 @@ class ChaosProxy:
             done.set()
 
         self._loop.call_soon_threadsafe(both)
-        if not done.wait(10):
+        if not done.wait(60):
             raise AssertionError("the chaos proxy does not answer")
 
     def _change(self, **weather: float | bool | None) -> None:
@@ -293,10 +293,10 @@ def chaos_proxy(upstream: str, seed: int = 0) -> Iterator[ChaosProxy]:
     """A proxy on a free loopback port, in its own thread; gone when the block is left."""
     net = ChaosProxy(upstream, seed)
     net._thread.start()
-    if not net._ready.wait(10):
+    if not net._ready.wait(60):
         raise AssertionError("the chaos proxy did not open")
     try:
         yield net
     finally:
         net._loop.call_soon_threadsafe(net._loop.stop)
-        net._thread.join(10)
+        net._thread.join(60)

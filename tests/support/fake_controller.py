@@ -103,7 +103,7 @@ class FakeController(RouterEnd):
     def of(self, kind: type[M]) -> list[M]:
         return [message for message in self.heard if isinstance(message, kind)]
 
-    async def hear(self, kind: type[M], where: Callable[[M], bool] = lambda _: True, within_s: float = 10.0) -> M:
+    async def hear(self, kind: type[M], where: Callable[[M], bool] = lambda _: True, within_s: float = 60.0) -> M:
         """The first of the kind that was or will be heard."""
         await until(lambda: any(where(m) for m in self.of(kind)), within_s)
         return next(m for m in self.of(kind) if where(m))

@@ -114,7 +114,7 @@ def running_mm1(rate_per_s: float, servers: int, seed: int) -> Iterator[list[str
             yield [f"http://127.0.0.1:{int(process.stdout.readline())}" for _ in range(servers)]
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,8 @@ from pathlib import Path
 
 import pytest
 import trustme
+
+from tests.support.ports import free_ports
 
 __all__ = ["JSON_BODY", "RunningNginx", "nginx_path", "running_nginx"]
 
@@ -93,7 +94,7 @@ class RunningNginx:
         with self.access_log.open() as log:
             return [(float(parts[-1]), parts[1]) for parts in map(str.split, log)]
 
-    def settled_count(self, expected: int, within_s: float = 5.0) -> int:
+    def settled_count(self, expected: int, within_s: float = 60.0) -> int:
         """The count once it has reached `expected`, or what it is after `within_s`."""
         deadline = time.monotonic() + within_s
         while (count := self.access_log_count()) < expected and time.monotonic() < deadline:
@@ -125,7 +126,7 @@ def running_nginx(
     folder = Path(tempfile.mkdtemp(prefix="loadgen-nginx-"))
     folder.chmod(0o755)  # started as root, the worker runs as another user
     access_log = folder / "access.log"
-    port, tls_port, http2_port = (_free_port() for _ in range(3))
+    port, tls_port, http2_port = free_ports(3, host)
     servers = [_server(port, host=host)]
     if tls:
         settings = _certificate(folder)
@@ -156,7 +157,7 @@ def running_nginx(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -180,7 +181,7 @@ def _certificate(folder: Path) -> str:
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             urllib.request.urlopen(f"{url}/ready", timeout=5).close()
@@ -198,9 +199,3 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
 def _worker_of(pid: int) -> int:
     children = Path(f"/proc/{pid}/task/{pid}/children")
     return int(children.read_text().split()[0]) if children.exists() else pid
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -22,7 +22,7 @@ class PageClient:
         self.base, _, self.run_id = url.partition("/runs/")
         self.base = self.base.rstrip("/")
         self.headers = {"Authorization": f"Bearer {token or fragment}"}
-        self._http = httpx.AsyncClient(base_url=self.base, trust_env=False, timeout=30)
+        self._http = httpx.AsyncClient(base_url=self.base, trust_env=False, timeout=60)
 
     async def __aenter__(self) -> PageClient:
         return self

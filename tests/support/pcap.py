@@ -138,7 +138,7 @@ def captured(port: int, path: Path) -> Iterator[None]:
     while said and "listening on" not in said:
         line = process.stderr.readline()
         if not line:
-            process.wait(10)
+            process.wait(60)
             pytest.skip(f"tcpdump cannot capture: {said.strip()}")
         said = line
     try:
@@ -146,7 +146,7 @@ def captured(port: int, path: Path) -> Iterator[None]:
     finally:
         time.sleep(_HANDED_OVER_S)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
     dropped = [line for line in said.splitlines() if "dropped by kernel" in line]
     assert all(line.startswith("0 packets") for line in dropped), dropped
 

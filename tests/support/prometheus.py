@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -18,7 +17,9 @@ from typing import Any
 
 import pytest
 
-__all__ = ["RunningPrometheus", "free_port", "running_prometheus"]
+from tests.support.ports import free_port
+
+__all__ = ["RunningPrometheus", "running_prometheus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class RunningPrometheus:
     def ask(self, query: str, at_s: float | None = None) -> list[dict[str, Any]]:
         """An instant vector: of each series its labels (`metric`) and `value`, as of now or of `at_s`, Unix time."""
         asked = {"query": query} | ({} if at_s is None else {"time": str(at_s)})
-        with urllib.request.urlopen(f"{self.url}/api/v1/query?{urllib.parse.urlencode(asked)}", timeout=10) as reply:
+        with urllib.request.urlopen(f"{self.url}/api/v1/query?{urllib.parse.urlencode(asked)}", timeout=60) as reply:
             answer = json.loads(reply.read())
         assert answer["status"] == "success", answer
         result: list[dict[str, Any]] = answer["data"]["result"]
@@ -42,12 +43,6 @@ class RunningPrometheus:
         """Of the one series of the answer."""
         (one,) = self.ask(query)
         return float(one["value"][1])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -90,4 +85,4 @@ def running_prometheus(folder: Path, scrape: str = "") -> Iterator[RunningPromet
             yield RunningPrometheus(url)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)

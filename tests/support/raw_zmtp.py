@@ -39,7 +39,7 @@ class RawPeer:
     def __init__(self, address: str, keys: AgentKeys, agent: str) -> None:
         self._sodium = _sodium()
         self._nonce = 0
-        self.socket = socket.create_connection(parse_address(address), timeout=5)
+        self.socket = socket.create_connection(parse_address(address), timeout=60)
         self.socket.sendall(greeting(b"CURVE"))
         self._receive(64)
         self._shake_hands(keys, identity_of(agent))

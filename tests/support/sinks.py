@@ -92,7 +92,7 @@ def series_of(of: Snapshot, **wanted: object) -> Series:
     return found[0]
 
 
-def eventually(look: Callable[[], bool], within_s: float = 5.0) -> None:
+def eventually(look: Callable[[], bool], within_s: float = 60.0) -> None:
     """Wait for what another thread does."""
     until_s = time.monotonic() + within_s
     while not look():
@@ -113,7 +113,7 @@ class KeepingSink(Sink):
 
     def deliver(self, snapshot: Snapshot) -> None:
         self.tries += 1
-        self.may_go_on.wait(20)
+        self.may_go_on.wait(60)
         if self.trouble:
             raise Undelivered(self.trouble)
         self.got.append(snapshot)
@@ -165,7 +165,7 @@ def http_receiver(port: int = 0, **how: Any) -> Iterator[HttpReceiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if receiver.hangs is not None:
-                receiver.hangs.wait(20)
+                receiver.hangs.wait(60)
             receiver.got.append(Got(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             answer = self.headers.get(receiver.echoes, "").encode() if receiver.echoes else receiver.answer
             self.send_response(receiver.status)

@@ -22,13 +22,13 @@ class RunningTarget:
 
     def stats(self) -> dict[str, Any]:
         """What the shop has counted and served so far; asking is not counted."""
-        with urllib.request.urlopen(f"{self.url}/stats", timeout=10) as reply:
+        with urllib.request.urlopen(f"{self.url}/stats", timeout=60) as reply:
             stats: dict[str, Any] = msgspec.json.decode(reply.read())
         return stats
 
     def reset(self) -> None:
         """Forget all counts; the next request is the first."""
-        urllib.request.urlopen(f"{self.url}/stats/reset", data=b"", timeout=10).close()
+        urllib.request.urlopen(f"{self.url}/stats/reset", data=b"", timeout=60).close()
 
 
 @contextlib.contextmanager
@@ -47,6 +47,6 @@ def running_target(*options: str) -> Iterator[RunningTarget]:
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()

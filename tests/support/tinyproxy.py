@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.support.ports import free_port
+
 __all__ = ["running_tinyproxy"]
 
 _CONFIG = """
@@ -38,9 +40,7 @@ def running_tinyproxy(login: str, *, tunnels_to: Sequence[int]) -> Iterator[str]
         pytest.skip("tinyproxy is not installed (Debian: tinyproxy)")
     user, _, password = login.partition(":")
     with TemporaryDirectory(prefix="loadgen-tinyproxy-") as folder:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         config = Path(folder) / "tinyproxy.conf"
         lines = _CONFIG.format(port=port, folder=folder, user=user, password=password)
         config.write_text(lines + "".join(f"ConnectPort {one}\n" for one in tunnels_to))
@@ -51,14 +51,14 @@ def running_tinyproxy(login: str, *, tunnels_to: Sequence[int]) -> Iterator[str]
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -32,7 +32,7 @@ class RouterEnd:
         )
         self.address = self.router.address
 
-    async def next(self, within_s: float = 5.0) -> tuple[bytes, str, bytes]:
+    async def next(self, within_s: float = 60.0) -> tuple[bytes, str, bytes]:
         async with asyncio.timeout(within_s):
             return await self.received.get()
 
@@ -44,11 +44,11 @@ class DealerEnd:
         self.received: asyncio.Queue[bytes] = asyncio.Queue()
         self.dealer = Dealer(address, keys, agent, self.received.put_nowait)
 
-    async def next(self, within_s: float = 5.0) -> bytes:
+    async def next(self, within_s: float = 60.0) -> bytes:
         async with asyncio.timeout(within_s):
             return await self.received.get()
 
-    async def send(self, data: bytes, within_s: float = 5.0) -> None:
+    async def send(self, data: bytes, within_s: float = 60.0) -> None:
         """Sends as soon as there is a connection."""
         await until(lambda: self.dealer.send(data), within_s)
 
@@ -69,7 +69,7 @@ async def serving(*ends: RouterEnd | DealerEnd) -> AsyncIterator[None]:
             socket.close()
 
 
-async def until(holds: Callable[[], object], within_s: float = 5.0) -> None:
+async def until(holds: Callable[[], object], within_s: float = 60.0) -> None:
     """Waits for real processes and sockets; a test never waits longer than it must."""
     async with asyncio.timeout(within_s):
         while not holds():

@@ -31,7 +31,7 @@ def test_a_signal_stops_it_cleanly(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("http://127.0.0.1:")
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
 
     assert (process.returncode, out, err) == (0, "", "")
 
@@ -44,11 +44,11 @@ def test_it_goes_when_whoever_started_it_goes() -> None:
         process.stdout.readline()
         process.stdin.close()
 
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_wrong_option_is_said_in_one_line() -> None:
-    done = subprocess.run([*PROGRAM, "--stall", "9s", "--every", "5s"], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([*PROGRAM, "--stall", "9s", "--every", "5s"], capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 2
     assert "shorter than its period" in done.stderr
@@ -58,7 +58,7 @@ def test_a_wrong_option_is_said_in_one_line() -> None:
 def test_a_busy_port_ends_it_with_the_fleets_exit_code() -> None:
     with running_target() as target:
         port = target.url.rpartition(":")[2]
-        done = subprocess.run([*PROGRAM, "--port", port], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([*PROGRAM, "--port", port], capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 5
     assert port in done.stderr

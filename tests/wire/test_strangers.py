@@ -96,7 +96,7 @@ def refused(events: zmq.Socket[bytes]) -> None:
         zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
         zmq.EVENT_DISCONNECTED,
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if events.poll(1000):
             number = int.from_bytes(events.recv_multipart()[0][:2], "little")
@@ -138,7 +138,7 @@ def quick_handshakes(monkeypatch: pytest.MonkeyPatch, ms: int = 500) -> None:
 
 
 def is_hung_up(raw: socket.socket) -> bool:
-    raw.settimeout(10)
+    raw.settimeout(60)
     with suppress(ConnectionError):
         while raw.recv(4096):
             pass
@@ -200,10 +200,10 @@ async def test_p10_f16_1500_connections_that_say_nothing_hinder_nobody_and_are_h
         idle = [socket.create_connection(parse_address(controller.address)) for _ in range(1_500)]
         late = DealerEnd(controller.address, agents["us"], "us")  # also who comes now is let in
         async with serving(late):
-            await until(lambda: late.dealer.is_connected, 10)
+            await until(lambda: late.dealer.is_connected)
         answered = len(took)
-        await until(lambda: open_files() < before + 1_500 + 200, 30)  # of 3,000: only our ends are left
-        await until(lambda: len(took) > answered, 30)
+        await until(lambda: open_files() < before + 1_500 + 200)  # of 3,000: only our ends are left
+        await until(lambda: len(took) > answered)
         for raw in idle:
             raw.close()
 

@@ -29,7 +29,7 @@ def shown(browser: Browser) -> Iterator[Shown]:
 
 def drawn(page: Page, address: str) -> Page:
     page.goto(address)
-    page.wait_for_selector("html[data-drawn]", timeout=10_000)
+    page.wait_for_selector("html[data-drawn]", timeout=60_000)
     return page
 
 
