@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from math import inf, isnan
 
 __all__ = [
     "NS_PER_MS",
     "NS_PER_S",
     "NS_PER_US",
+    "format_change",
+    "format_changes",
     "format_count",
     "format_duration",
     "format_rate",
     "format_ratio",
+    "format_share",
     "parse_duration",
     "parse_rate",
     "parse_ratio",
@@ -49,6 +53,8 @@ _SIZE_BYTES = {
     "mib": 1024**2,
     "gib": 1024**3,
 }
+_FAR = 1000
+"""Percent, beyond which it is no matter how much."""
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
 
 
@@ -150,6 +156,31 @@ def format_ratio(ratio: float) -> str:
         return "> 99.999 %"
     digits = 3 if 0 < percent < 0.1 or 99.9 < percent < 100 else 2 if percent < 10 or percent > 90 else 1
     return f"{percent:.{digits}f} %"
+
+
+def format_share(share: float) -> str:
+    """Of a limit or an effect: "3 %", "11.8 %"; "any" of inf."""
+    return "any" if share == inf else f"{share * 100:.3g} %" if abs(share) < 10 else f"{share * 100:,.0f} %"
+
+
+def format_change(change: float) -> str:
+    """Of a relative change, 0.046: "+4.6 %", "-12.0 %", "0.0 %", "+130 %", "> +1000 %"; "-" of nan.
+
+    Tenths of a percent, and no finer: runs of the same code differ by more.
+    """
+    percent = change * 100
+    if isnan(percent):
+        return "-"
+    if percent > _FAR:
+        return f"> +{_FAR} %"
+    if abs(percent) < 0.05:
+        return "0.0 %"
+    return f"{percent:+.1f} %" if abs(percent) < 99.95 else f"{percent:+.0f} %"
+
+
+def format_changes(low: float, high: float) -> str:
+    """The interval of a change: "+1.9 to +6.4 %"; "-" of nan."""
+    return "-" if isnan(low) else f"{format_change(low).removesuffix(' %')} to {format_change(high)}"
 
 
 def format_count(count: int) -> str:

@@ -34,6 +34,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from loadgen.units import format_share
+
 __all__ = [
     "LEAST_HISTORY",
     "Effect",
@@ -379,7 +381,7 @@ def _judged(
             outcome, reason = Outcome.INCONCLUSIVE, f"the history has less than {LEAST_HISTORY} runs to know noise from"
         elif smallest > log1p(tolerate):
             outcome = Outcome.INCONCLUSIVE
-            reason = f"only a slow-down of {_percent(_expm1(smallest))} or more would have been found"
+            reason = f"only a slow-down of {format_share(_expm1(smallest))} or more would have been found"
         change, from_, to = (_expm1(one) for one in (test.difference, low, high))
         effects.append(
             Effect(name, outcome, change, from_, to, test.p, float(adjusted[name]), _expm1(smallest), n, k, reason)
@@ -401,10 +403,6 @@ def _untested(name: str, n: int, k: int) -> Effect:
         reason = f"{n} runs to compare with"
     nan = float("nan")
     return Effect(name, Outcome.INCONCLUSIVE, nan, nan, nan, 1.0, 1.0, inf, n, k, reason)
-
-
-def _percent(share: float) -> str:
-    return "any size" if share == inf else f"{share * 100:.3g} %"
 
 
 def holm(p: Array) -> Array:

@@ -16,7 +16,7 @@ from typing import Final
 
 from loadgen.history.record import ALL, Accepted, Figure
 
-__all__ = ["Odd", "odd_agents", "odd_regions", "rest_is_slower"]
+__all__ = ["Apart", "odd_agents", "odd_regions", "rest_is_slower"]
 
 _FAR: Final = 1.1
 """At least 10 % from the others."""
@@ -27,7 +27,7 @@ _REGION_FAR: Final = 1.05
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
+class Apart:
     """Which one differs, in which run, at which name."""
 
     run_id: str
@@ -39,7 +39,7 @@ class Odd:
     """Relative to the others; 0.3: 30 % slower."""
 
 
-def odd_agents(run: Accepted, percentile: str) -> Iterator[Odd]:
+def odd_agents(run: Accepted, percentile: str) -> Iterator[Apart]:
     """Agents slower than all others of their region, of which there are at least two."""
     by_place: dict[tuple[str, str], list[Figure]] = {}
     for one in run.figures:
@@ -54,10 +54,10 @@ def odd_agents(run: Accepted, percentile: str) -> Iterator[Odd]:
         errors = [one.error if isfinite(one.error) else 0.0 for one in (worst, *rest)]
         noise = sqrt(errors[0] ** 2 + fmean(e**2 for e in errors[1:]))
         if gap > log(_FAR) and gap > _ERRORS * noise:
-            yield Odd(run.run_id, name, region, worst.agent, exp(gap) - 1)
+            yield Apart(run.run_id, name, region, worst.agent, exp(gap) - 1)
 
 
-def odd_regions(history: Sequence[Accepted], new: Sequence[Accepted], percentile: str, delta: float) -> Iterator[Odd]:
+def odd_regions(history: Sequence[Accepted], new: Sequence[Accepted], percentile: str, delta: float) -> Iterator[Apart]:
     """Names that are slower in one region alone, in the middle of the new runs. run_id: of the newest."""
     before, after = _by_region(history, percentile), _by_region(new, percentile)
     names: dict[str, dict[str, float]] = {}
@@ -70,11 +70,11 @@ def odd_regions(history: Sequence[Accepted], new: Sequence[Accepted], percentile
         worst = max(gaps, key=gaps.__getitem__)
         others = max(gap for region, gap in gaps.items() if region != worst)
         if gaps[worst] > log(_REGION_FAR) and others < log(1 + delta):
-            yield Odd(new[-1].run_id, name, worst, ALL, exp(gaps[worst]) - 1)
+            yield Apart(new[-1].run_id, name, worst, ALL, exp(gaps[worst]) - 1)
 
 
 def rest_is_slower(
-    history: Sequence[Accepted], new: Sequence[Accepted], odd: Sequence[Odd], name: str, percentile: str, delta: float
+    history: Sequence[Accepted], new: Sequence[Accepted], odd: Sequence[Apart], name: str, percentile: str, delta: float
 ) -> bool:
     """Without the agents that are odd at this name: are the new runs slower than the history by more than `delta`?
 

@@ -15,15 +15,21 @@ from loadgen.history.comparison import PRIMARY, Comparison, ErrorRow, Odd, Outco
 from loadgen.history.extract import unfit_of
 from loadgen.history.record import ALL
 from loadgen.report.tables import Report, Table, milliseconds
-from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio
+from loadgen.units import (
+    NS_PER_S,
+    format_change,
+    format_changes,
+    format_count,
+    format_duration,
+    format_rate,
+    format_ratio,
+)
 
-__all__ = ["percent", "report_of", "side_text"]
+__all__ = ["report_of", "side_text"]
 
 MANY: Final = 40
 """Rows of figures; beyond them only those of the p95 and those that differ are shown, unless all are asked for."""
 NOTHING: Final = "-"
-_FAR: Final = 1000
-"""Percent, beyond which it is no matter how much."""
 _CHANCE: Final = "an interval may leave 0 out by chance where there are many, so not each such row is clear"
 _NO_ERROR: Final = "where runs are too short to know what each is off by, an interval is of what runs differ by alone"
 _ENDS: Final = {Outcome.COMPARED: "", Outcome.INCONCLUSIVE: ", inconclusive", Outcome.INVALID: ", invalid"}
@@ -45,16 +51,6 @@ def report_of(comparison: Comparison, *, all_rows: bool = False) -> Report:
         tables=tuple(table for table in tables if table.rows),
         foot=(),
     )
-
-
-def percent(share: float) -> str:
-    """ "+4.6 %", "-12.0 %", "+130 %", "> +1000 %"."""
-    if not isfinite(share):
-        return NOTHING
-    value = share * 100
-    if value > _FAR:
-        return f"> +{_FAR} %"
-    return f"{value:+.1f} %" if abs(value) < 99.95 else f"{value:+.0f} %"
 
 
 def side_text(side: Side) -> str:
@@ -120,8 +116,9 @@ def _odd_lines(comparison: Comparison) -> Iterator[str]:
         worst = max(odds, key=lambda odd: abs(odd.change))
         where = f"{kind} {place}" + (f" of {side}" if side else "")
         more = f", and {_count(len(odds) - 1, 'more name')}" if odds[1:] else ""
+        there, elsewhere = format_change(worst.change), format_change(worst.rest)
         yield (
-            f"Only {where}: {worst.name} is {percent(worst.change)} there and {percent(worst.rest)} elsewhere"
+            f"Only {where}: {worst.name} is {there} there and {elsewhere} elsewhere"
             f" ({PRIMARY}{more}). One {kind} differs, and not the code, unless it runs other code."
         )
 
@@ -170,8 +167,8 @@ def _named(rows: Sequence[Row], n: int) -> tuple[str, str, str]:
 def _cells(row: Row) -> tuple[str, str, str, str]:
     change, interval = NOTHING, NOTHING
     if row.shift is not None:
-        change = percent(row.shift.change)
-        interval = _interval(percent(row.shift.low), percent(row.shift.high), row.shift.low)
+        change = format_change(row.shift.change)
+        interval = format_changes(row.shift.low, row.shift.high)
         if not row.shift.is_known and interval != NOTHING:
             interval = f"({interval})"
     return _ms(row.base_ms), _ms(row.new_ms), change, interval

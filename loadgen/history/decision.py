@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf, nan
+from math import nan
 from typing import Final
 
 from loadgen.analysis.gate import Effect, Judgement
@@ -13,7 +13,7 @@ from loadgen.errors import ExitCode
 from loadgen.history.level import NEWEST
 from loadgen.history.record import Accepted
 
-__all__ = ["Begin", "Decision", "Family", "Settings", "Verdict", "percent"]
+__all__ = ["Begin", "Decision", "Family", "Settings", "Verdict"]
 
 
 class Verdict(StrEnum):
@@ -99,8 +99,3 @@ class Decision:
     def compared(self) -> tuple[Effect, ...]:
         """Names with a figure on both sides, against the first baseline."""
         return tuple(one for family in self.families[:1] for one in family.judgement.names if one.history and one.new)
-
-
-def percent(share: float) -> str:
-    """ "11.8 %", of 0.118; "any" of inf."""
-    return "any" if share == inf else f"{share * 100:.3g} %" if abs(share) < 10 else f"{share * 100:,.0f} %"

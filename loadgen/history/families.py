@@ -18,6 +18,7 @@ from loadgen.analysis.ratios import Counts, RatioEffect, judge_ratios
 from loadgen.history.decision import Begin, Family, Settings
 from loadgen.history.level import Level, Named, least_count, levels_of, rows_of
 from loadgen.history.record import ALL, PERCENTILES, Accepted, Reference
+from loadgen.units import format_change
 
 __all__ = ["HISTORY", "Bench", "errors_of", "listed", "pairs_of"]
 
@@ -97,7 +98,7 @@ class Bench:
                 since.setdefault(level.since, []).append(level)
         for run_id, levels in since.items():
             most = max(levels, key=lambda one: abs(one.change))
-            size = f" by up to {most.change * 100:+.3g} %" if most.change else ""
+            size = f" by up to {format_change(most.change)}" if most.change else ""
             shown = listed(one.name for one in levels)
             yield f"compared with runs since {run_id}, where the level changed{size}: {shown}"
 

@@ -22,12 +22,13 @@ from typing import Final
 
 from loadgen.analysis.gate import LEAST_HISTORY, Effect, Outcome
 from loadgen.analysis.ratios import RatioEffect
-from loadgen.history.apart import Odd, odd_agents, odd_regions, rest_is_slower
-from loadgen.history.decision import Begin, Decision, Family, Settings, Verdict, percent
+from loadgen.history.apart import Apart, odd_agents, odd_regions, rest_is_slower
+from loadgen.history.decision import Begin, Decision, Family, Settings, Verdict
 from loadgen.history.extract import unfit_of
 from loadgen.history.families import HISTORY, Bench, errors_of, listed, pairs_of
 from loadgen.history.level import LOOKED_AT, least_count
 from loadgen.history.record import PERCENTILES, Accepted, Reference
+from loadgen.units import format_changes, format_share
 
 __all__ = ["DECIDING", "decide", "decide_pairs"]
 
@@ -211,8 +212,8 @@ def _unsure(family: Family) -> Iterator[str]:
     if unseen:
         unseen.sort(key=lambda one: -one.detectable)
         yield (
-            f"{listed(one.name for one in unseen)}: only a slow-down of {percent(unseen[0].detectable)} or more"
-            f" would have been found, and {percent(family.judgement.tolerate)} is tolerated{against}"
+            f"{listed(one.name for one in unseen)}: only a slow-down of {format_share(unseen[0].detectable)} or more"
+            f" would have been found, and {format_share(family.judgement.tolerate)} is tolerated{against}"
         )
 
 
@@ -220,7 +221,7 @@ def _tails(decision: Decision, known: set[str]) -> Iterator[str]:
     """The other percentiles, where the deciding one has not said it."""
     for one in decision.secondary:
         if one.outcome is Outcome.FAIL and one.name.partition(" of ")[2] not in known:
-            yield f"{one.name} is {percent(one.change)} slower (95 %: {_interval(one)})"
+            yield f"{one.name} is {format_share(one.change)} slower (95 %: {format_changes(one.low, one.high)})"
 
 
 def _doubts(new: Sequence[Accepted]) -> Iterator[str]:
@@ -229,7 +230,7 @@ def _doubts(new: Sequence[Accepted]) -> Iterator[str]:
             yield f"{run.run_id} is suspect: {'; '.join(run.reasons) or 'its generator may not have been fit'}"
 
 
-def _is_of_agents(decision: Decision, old: Sequence[Accepted], odd: Sequence[Odd], name: str) -> bool:
+def _is_of_agents(decision: Decision, old: Sequence[Accepted], odd: Sequence[Apart], name: str) -> bool:
     """In most of the new runs one agent differs at this name, and without it nothing is slower."""
     runs = {one.run_id for one in odd if one.name == name}
     if 2 * len(runs) <= len(decision.new):
@@ -238,25 +239,25 @@ def _is_of_agents(decision: Decision, old: Sequence[Accepted], odd: Sequence[Odd
     return not rest_is_slower(old, decision.new, odd, name, settings.percentile, settings.delta)
 
 
-def _odd_warnings(decision: Decision, old: Sequence[Accepted], odd: Sequence[Odd]) -> Iterator[str]:
-    by_agent: dict[tuple[str, str], list[Odd]] = {}
+def _odd_warnings(decision: Decision, old: Sequence[Accepted], odd: Sequence[Apart]) -> Iterator[str]:
+    by_agent: dict[tuple[str, str], list[Apart]] = {}
     for one in odd:
         by_agent.setdefault((one.agent, one.region), []).append(one)
     for (agent, region), found in by_agent.items():
         most = max(found, key=lambda one: one.gap)
         yield (
-            f"one agent differs: {agent} in {region} is {percent(most.gap)} slower than the others there"
+            f"one agent differs: {agent} in {region} is {format_share(most.gap)} slower than the others there"
             f" at {listed(dict.fromkeys(one.name for one in found))} ({len({o.run_id for o in found})} of"
             f" {len(decision.new)} runs)"
         )
     settings = decision.settings
-    by_region: dict[str, list[Odd]] = {}
+    by_region: dict[str, list[Apart]] = {}
     for one in odd_regions(old[-settings.newest :], decision.new, settings.percentile, settings.delta):
         by_region.setdefault(one.region, []).append(one)
     for region, found in by_region.items():
         most = max(found, key=lambda one: one.gap)
         yield (
-            f"one region differs: {region} is {percent(most.gap)} slower than before, and no other is,"
+            f"one region differs: {region} is {format_share(most.gap)} slower than before, and no other is,"
             f" at {listed(one.name for one in found)}"
         )
 
@@ -265,18 +266,14 @@ def _slower(one: Effect, family: Family, settings: Settings, p: str) -> str:
     against = {HISTORY: f"than {one.history} accepted runs", "A": "than A"}.get(
         family.against, f"than {family.against} ({one.history} runs)"
     )
-    return (
-        f"{settings.percentile} of {one.name} is {percent(one.change)} slower {against} (95 %: {_interval(one)}; {p})"
-    )
+    said = f"{settings.percentile} of {one.name} is {format_share(one.change)} slower {against}"
+    return f"{said} (95 %: {format_changes(one.low, one.high)}; {p})"
 
 
 def _more_errors(one: RatioEffect) -> str:
-    return f"{one.name} has {percent(one.after)} errors, and had {percent(one.before)} (p {one.p_adjusted:.2g})"
+    after, before = format_share(one.after), format_share(one.before)
+    return f"{one.name} has {after} errors, and had {before} (p {one.p_adjusted:.2g})"
 
 
 def _tested(family: Family) -> int:
     return sum(1 for one in family.judgement.names if one.history and one.new)
-
-
-def _interval(one: Effect) -> str:
-    return f"{one.low * 100:+.3g} to {one.high * 100:+.3g} %"

@@ -10,14 +10,15 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
 
 from loadgen.history.health import Health
 from loadgen.history.plot import plot, season_plot
 from loadgen.history.record import Accepted, Key
-from loadgen.history.trends import Trend
+from loadgen.history.trends import Against, Trend
 from loadgen.report.html import PAGE
+from loadgen.units import format_change, format_changes
 
 __all__ = ["html"]
 
@@ -76,8 +77,8 @@ def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Ite
                 _run(change.after),
                 escape(change.before.run_id),
                 escape(one.name),
-                _percent(change.change),
-                _interval(change.low, change.high),
+                _coloured(change.change),
+                "" if isnan(change.low) else format_changes(change.low, change.high),
                 escape(change.commits),
                 escape(change.labels),
             )
@@ -93,7 +94,7 @@ def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Ite
     yield _table(
         ("run", "name", "against its level", "deviations"),
         (
-            (_run(odd.run), escape(one.name), _percent(odd.change), f"{odd.deviations:+.1f}")
+            (_run(odd.run), escape(one.name), _coloured(odd.change), f"{odd.deviations:+.1f}")
             for one in found
             for odd in one.outliers
         ),
@@ -126,11 +127,7 @@ def _figure(one: Trend) -> Iterator[str]:
     now = f"{one.percentile} of each run; now {one.now_ms:.4g} ms, {len(one.runs)} runs"
     yield f'<span class="note">{now}</span>'
     for held in one.against:
-        what = (
-            "has no such name"
-            if isnan(held.change)
-            else f"{_percent(held.change, held.low, held.high)} {_interval(held.low, held.high)}"
-        )
+        what = "has no such name" if isnan(held.change) else _against(held)
         yield f'<span class="note">against {escape(held.reference)}: {what}</span>'
     yield "</figcaption>"
     yield plot(one)
@@ -157,13 +154,13 @@ def _run(run: Accepted) -> str:
     return f'{escape(run.run_id)}<br><span class="note">{at}</span>'
 
 
-def _percent(share: float, low: float = nan, high: float = nan) -> str:
-    """In colour where it is no chance: its interval does not hold 0, or there is none."""
-    text = f"{share * 100:+.3g} %" if abs(share) >= 0.0005 else "0.0 %"
-    if low <= 0 <= high:
-        return text
-    return f'<span class="{"slower" if share > 0 else "faster"}">{text}</span>'
+def _coloured(change: float) -> str:
+    return f'<span class="{"slower" if change > 0 else "faster"}">{format_change(change)}</span>'
 
 
-def _interval(low: float, high: float) -> str:
-    return "" if isnan(low) else f"{low * 100:+.3g} to {high * 100:+.3g} %"
+def _against(held: Against) -> str:
+    """In colour where it is no chance: the interval does not hold 0, or there is none."""
+    if isnan(held.low):
+        return _coloured(held.change)
+    shown = format_change(held.change) if held.low <= 0 <= held.high else _coloured(held.change)
+    return f"{shown} {format_changes(held.low, held.high)}"

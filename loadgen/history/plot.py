@@ -11,6 +11,7 @@ from html import escape
 from math import exp, isnan, log1p
 
 from loadgen.history.trends import Season, Trend
+from loadgen.units import format_change
 
 __all__ = ["plot", "season_plot"]
 
@@ -111,7 +112,7 @@ def _levels(frame: _Frame, one: Trend) -> Iterator[str]:
         x = frame.x(change.at - 0.5)
         side = "slower" if change.change > 0 else "faster"
         yield f'<path class="change" d="M{x:.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>'
-        yield f'<text class="{side}" x="{x:.1f}" y="12" text-anchor="middle">{change.change * 100:+.3g} %</text>'
+        yield f'<text class="{side}" x="{x:.1f}" y="12" text-anchor="middle">{format_change(change.change)}</text>'
 
 
 def _runs(frame: _Frame, one: Trend, odd: set[int]) -> Iterator[str]:

@@ -57,6 +57,13 @@ def test_it_names_the_change_its_runs_commits_and_labels_the_outlier_the_referen
     assert "Nothing is known of the gate's health" in text
 
 
+def test_what_is_as_it_was_is_said_in_tenths_with_its_interval(store: Store) -> None:
+    store.pin([run.run_id for run in store.runs(KEY)[-8:]], "1.5")
+    text = loadgen().stdout
+    assert "Against 1.5" in text
+    assert len(re.findall(r"0\.0 % \(-\d\.\d to \+\d\.\d %\)", text)) == 2
+
+
 def test_as_json_it_has_the_same_and_no_number_that_json_does_not_know(store: Store) -> None:
     said = loadgen("--json", "--name", "pay$")
     document = json.loads(said.stdout, parse_constant=pytest.fail)

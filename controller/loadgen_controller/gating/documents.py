@@ -12,6 +12,7 @@ from loadgen.analysis.gate import Effect, Outcome
 from loadgen.history.decision import Decision, Verdict
 from loadgen.report.exports.junit import case_of, says, suite_of
 from loadgen.report.exports.markdown import report_lines, text
+from loadgen.units import format_change, format_changes
 from loadgen_controller.gating.words import explained, headline, report_of
 
 __all__ = ["as_json", "as_junit", "as_markdown"]
@@ -99,7 +100,7 @@ def _verdict_case(decision: Decision) -> Element:
 
 def _name_case(one: Effect, name: str) -> Element:
     case = case_of(name)
-    change = f"{one.change * 100:+.3g} % ({one.low * 100:+.3g} to {one.high * 100:+.3g} %)"
+    change = f"{format_change(one.change)} ({format_changes(one.low, one.high)})"
     if one.outcome is Outcome.FAIL:
         says(case, "failure", f"{change}, p {one.p_adjusted:.2g}")
     elif one.outcome is Outcome.INCONCLUSIVE:

@@ -9,10 +9,11 @@ from typing import Final
 
 from loadgen.analysis.gate import Effect, Outcome
 from loadgen.analysis.ratios import LEAST_EXCESS, RatioEffect
-from loadgen.history.decision import Decision, Family, Verdict, percent
+from loadgen.history.decision import Decision, Family, Verdict
 from loadgen.history.families import HISTORY
 from loadgen.history.gating import DECIDING
 from loadgen.report.tables import Report, Table
+from loadgen.units import format_change, format_changes, format_share
 
 __all__ = ["error_table", "explained", "family_table", "headline", "report_of", "title_of"]
 
@@ -50,8 +51,8 @@ def found_from(decision: Decision) -> str:
     if not known:
         return "No effect could have been detected."
     most, usual = max(known), median(known)
-    at = f"Minimum detectable effect {percent(most)}" if most != float("inf") else "One name could not fail at all"
-    return f"{at}." if len(known) == 1 else f"{at}, half of the names {percent(usual)}."
+    at = f"Minimum detectable effect {format_share(most)}" if most != float("inf") else "One name could not fail at all"
+    return f"{at}." if len(known) == 1 else f"{at}, half of the names {format_share(usual)}."
 
 
 def report_of(decision: Decision, most_rows: int | None) -> Report:
@@ -124,10 +125,11 @@ def explained(decision: Decision) -> Iterator[str]:
     judged = [one for one in decision.errors if one.before or one.after]
     yield (
         f"Errors of {len(decision.errors)} names: {len(judged)} have some. They fail where the excess is certain over"
-        f" runs, and {percent(LEAST_EXCESS)} or more of all."
+        f" runs, and {format_share(LEAST_EXCESS)} or more of all."
     )
     for error in judged:
-        yield f"  {error.name}: {percent(error.before)} before, {percent(error.after)} now, p {error.p_adjusted:.2g}."
+        before, after = format_share(error.before), format_share(error.after)
+        yield f"  {error.name}: {before} before, {after} now, p {error.p_adjusted:.2g}."
     slow = [one for one in decision.secondary if one.outcome is Outcome.FAIL]
     yield (
         f"The other percentiles, {len(decision.secondary)} in a family of their own, only warn: {len(slow)} are slower."
@@ -135,8 +137,8 @@ def explained(decision: Decision) -> Iterator[str]:
     yield from (f"Warning: {one}." for one in decision.warnings)
     yield from (f"Note: {one}." for one in decision.notes)
     yield (
-        f"So it is {decision.verdict}: {_rule(decision)} A change of up to {percent(settings.delta)} is no regression"
-        f" however certain, and {percent(settings.tolerate)} is the largest that may go unseen."
+        f"So it is {decision.verdict}: {_rule(decision)} A change of up to {format_share(settings.delta)} is no"
+        f" regression however certain, and {format_share(settings.tolerate)} is the largest that may go unseen."
     )
 
 
@@ -144,7 +146,7 @@ def _tested(family: Family) -> str:
     judgement = family.judgement
     tested = sum(1 for one in judgement.names if one.history and one.new)
     return (
-        f"{tested} names were tested together (Holm), with a chance of {percent(judgement.alpha)} of a false alarm"
+        f"{tested} names were tested together (Holm), with a chance of {format_share(judgement.alpha)} of a false alarm"
         " among all of them."
     )
 
@@ -153,11 +155,11 @@ def _of_effect(one: Effect, family: Family) -> str:
     if not (one.history and one.new) or not isfinite(one.change):
         return f"{one.outcome}: {one.reason}."
     text = (
-        f"{one.change * 100:+.3g} % ({one.low * 100:+.3g} to {one.high * 100:+.3g} %), p {one.p:.2g}, after Holm"
-        f" {one.p_adjusted:.2g}; {percent(one.detectable)} would have been found in 9 of 10 cases: {one.outcome}"
+        f"{format_change(one.change)} ({format_changes(one.low, one.high)}), p {one.p:.2g}, after Holm"
+        f" {one.p_adjusted:.2g}; {format_share(one.detectable)} would have been found in 9 of 10 cases: {one.outcome}"
     )
     if one.outcome is Outcome.FAIL:
-        return f"{text}, above {percent(family.judgement.delta)} and below {family.judgement.alpha:g}."
+        return f"{text}, above {format_share(family.judgement.delta)} and below {family.judgement.alpha:g}."
     return f"{text}{f', since {one.reason}' if one.reason else ''}."
 
 
@@ -180,10 +182,10 @@ def _row(decision: Decision, one: Effect) -> tuple[str, ...]:
     return (
         one.name,
         value,
-        f"{one.change * 100:+.1f} %",
-        f"{one.low * 100:+.1f} to {one.high * 100:+.1f} %",
+        format_change(one.change),
+        format_changes(one.low, one.high),
         f"{one.p_adjusted:.2g}",
-        percent(one.detectable),
+        format_share(one.detectable),
         f"{one.history}, {one.new}",
         str(one.outcome),
     )
@@ -192,7 +194,7 @@ def _row(decision: Decision, one: Effect) -> tuple[str, ...]:
 def _error_row(one: RatioEffect) -> tuple[str, ...]:
     interval = f"{one.low * 100:+.2f} to {one.high * 100:+.2f} points"
     verdict = "FAIL" if one.has_failed else "PASS"
-    return (one.name, percent(one.before), percent(one.after), interval, f"{one.p_adjusted:.2g}", verdict)
+    return (one.name, format_share(one.before), format_share(one.after), interval, f"{one.p_adjusted:.2g}", verdict)
 
 
 def _ms(value: float) -> str:

@@ -14,10 +14,11 @@ from rich.text import Text
 from loadgen.history.record import Accepted
 from loadgen.history.trends import Against, Change, Trend
 from loadgen.report.tables import milliseconds
+from loadgen.units import format_change, format_changes
 from loadgen_controller.screen.plotted import Cell, chart, spark
 from loadgen_controller.screen.printed import clean
 
-__all__ = ["interval_text", "percent_text", "print_trends"]
+__all__ = ["print_trends"]
 
 _SPARK: Final = 40
 _CHARTS: Final = 3
@@ -41,14 +42,9 @@ def print_trends(console: Console, found: Sequence[Trend]) -> None:
     _print_left_out(console, found)
 
 
-def percent_text(share: float) -> str:
-    """ "+9.8 %"; "-" of nan."""
-    return "-" if isnan(share) else f"{share * 100:+.3g} %" if abs(share) < 10 else f"{share * 100:+,.0f} %"
-
-
-def interval_text(low: float, high: float) -> str:
+def _interval(low: float, high: float) -> str:
     """ "(95 %: +8.1 to +11.2 %)"."""
-    return "(no interval of one run)" if isnan(low) else f"(95 %: {low * 100:+.3g} to {high * 100:+.3g} %)"
+    return "(no interval of one run)" if isnan(low) else f"(95 %: {format_changes(low, high)})"
 
 
 def _table(found: Sequence[Trend]) -> Table:
@@ -60,7 +56,7 @@ def _table(found: Sequence[Trend]) -> Table:
     drawn.add_column("Last change", justify="right", no_wrap=True)
     references = [one.reference for one in found[0].against]
     for name in references:
-        drawn.add_column(f"Against {clean(name)}", justify="right", no_wrap=True)
+        drawn.add_column(f"Against {clean(name)}", justify="right")
     for one in found:
         last = one.changes[-1] if one.changes else None
         drawn.add_row(
@@ -75,12 +71,15 @@ def _table(found: Sequence[Trend]) -> Table:
 
 
 def _against(one: Against) -> Text:
-    """Coloured where it is more than chance."""
-    return _coloured(one.change) if one.low > 0 or one.high < 0 else Text(percent_text(one.change), style=_QUIET)
+    """Coloured where it is more than chance; else with the interval that says so."""
+    if one.low > 0 or one.high < 0:
+        return _coloured(one.change)
+    said = Text(format_change(one.change), style=_QUIET)
+    return said if isnan(one.low) else said.append(f" ({format_changes(one.low, one.high)})")
 
 
 def _coloured(change: float) -> Text:
-    return Text(percent_text(change), style=_SLOWER if change > 0 else _FASTER)
+    return Text(format_change(change), style=_SLOWER if change > 0 else _FASTER)
 
 
 def _spark(one: Trend) -> Text:
@@ -136,7 +135,7 @@ def _print_changes(console: Console, found: Sequence[Trend]) -> None:
             console.print(Text(f"  {beside}", style=_QUIET), soft_wrap=True)
         for one, change in sorted(group, key=lambda pair: -abs(pair[1].change)):
             line = Text("  ").append(_coloured(change.change))
-            console.print(line.append(f" {interval_text(change.low, change.high)} {clean(one.name)}"), soft_wrap=True)
+            console.print(line.append(f" {_interval(change.low, change.high)} {clean(one.name)}"), soft_wrap=True)
     if len(newest) > _MOST:
         console.print(Text(f"and {len(newest) - _MOST} before: --html and --json have all", style=_QUIET))
 
@@ -166,7 +165,7 @@ def _print_seasons(console: Console, found: Sequence[Trend]) -> None:
         elif not season.is_clear:
             console.print(Text(f"  {clean(one.name)}: none that is more than chance (p {season.p:.2g}); left as it is"))
         else:
-            places = ", ".join(f"{place} {percent_text(off)}" for place, off in season.places.items())
+            places = ", ".join(f"{place} {format_change(off)}" for place, off in season.places.items())
             filled = f"; {season.filled} days had no run" if season.filled else ""
             console.print(
                 Text(f"  {clean(one.name)}: {places}; strength {season.strength:.2f}, taken out of the above{filled}")
@@ -185,7 +184,7 @@ def _print_outliers(console: Console, found: Sequence[Trend]) -> None:
     for one in found:
         for odd in one.outliers:
             runs[odd.run.run_id] = odd.run
-            by_run.setdefault(odd.run.run_id, []).append(f"{clean(one.name)} {percent_text(odd.change)}")
+            by_run.setdefault(odd.run.run_id, []).append(f"{clean(one.name)} {format_change(odd.change)}")
     if not by_run:
         return
     console.print()
