@@ -5,6 +5,13 @@
     regions = { eu-west-1 = 1, us-east-1 = 2 }    # or a list of names
     allow = ["staging.shop.example"]              # hosts that may be loaded, as --i-may-load says
     params = { pool = 8 }                         # as -P says
+    store = "s3://perf/staging"                   # instead of what [history] says; out = [...] instead of [out]
+
+    [history]
+    store = "s3://perf/history"                   # as --store says
+
+    [out]
+    run = ["prometheus=127.0.0.1:9464"]           # as --out of `loadgen run` says
 
     [policy]
     slos = true                                   # see `Policy`
@@ -13,12 +20,13 @@ The file is looked for beside the scenario and in the folders above, up to the o
 that holds `.git`. It is read by the command line alone: what `--env` chooses becomes
 overrides, which travel, so agents need no such file. Options of the command line
 beat it. Unknown keys are faults, as are values of the wrong type: all at once, with
-their line.
+their line. Paths in it count from its folder.
 """
 
 from __future__ import annotations
 
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,15 +38,18 @@ import msgspec
 from loadgen.dsl.arguments import did_you_mean, url_wrong
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
+from loadgen.sinks import KINDS
 
 __all__ = [
     "FILE_NAME",
     "Environment",
+    "Places",
     "Policy",
     "Settings",
     "find_settings",
     "merged",
     "read_environment",
+    "read_places",
     "read_settings",
 ]
 
@@ -68,6 +79,28 @@ class _Env(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     regions: dict[str, float] | tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     params: dict[str, str | int | float | bool] = {}
+    store: str | None = None
+    out: tuple[str, ...] | None = None
+
+
+class _History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    store: str | None = None
+
+
+class _Out(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    run: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where accepted runs are, and where figures go."""
+
+    path: Path | None = None
+    """The file that says so; paths count from its folder."""
+    store: str | None = None
+    """Whole: of a folder its path from wherever we are. None: it says none."""
+    out: tuple[str, ...] = ()
+    """KIND=WHERE, as it stands in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +110,8 @@ class Environment:
     name: str
     overrides: Overrides
     allow: tuple[str, ...] = ()
+    places: Places = Places()
+    """Its own, and of the whole file where it says none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +121,32 @@ class Settings:
     path: Path | None = None
     environments: Mapping[str, Environment] = field(default_factory=dict)
     policy: Policy | None = None
+    places: Places = Places()
 
 
 def find_settings(scenario: Path) -> Path | None:
-    """The nearest `loadgen.toml`: beside the scenario, or above it up to the repository's folder."""
+    """The nearest `loadgen.toml`: beside the scenario, or above it up to the repository's folder.
+
+    A folder above in which anybody may put files, as /tmp, ends the search: what lies there is not the house's.
+    """
     folder = scenario.absolute().parent
     for place in (folder, *folder.parents):
+        if place != folder and _is_anybodys(place):
+            break
         if (place / FILE_NAME).is_file():
             return place / FILE_NAME
         if (place / ".git").exists():
             break
     return None
+
+
+def _is_anybodys(folder: Path) -> bool:
+    """By the sticky bit: a mount of another system, where all files are everybody's, has none."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
 
 
 def read_environment(scenario: Path, name: str) -> Environment:
@@ -115,6 +165,15 @@ def read_environment(scenario: Path, name: str) -> Environment:
         hint = did_you_mean(name, environments) or f"write [env.{name}]"
         raise ScenarioError([Fault(str(path), 0, f'no environment "{name}"', hint)])
     return environments[name]
+
+
+def read_places(scenario: Path, env: str | None) -> Places:
+    """What the file of a scenario says of places, in the environment `env` where one is named.
+
+    Raises:
+        ScenarioError: as `read_environment`; without `env` no file is needed.
+    """
+    return read_settings(find_settings(scenario)).places if env is None else read_environment(scenario, env).places
 
 
 def read_settings(path: Path | None) -> Settings:
@@ -174,7 +233,8 @@ class _Reading:
         self.faults: list[Fault] = []
 
     def settings(self, content: dict[str, Any]) -> Settings:
-        self._check_keys((), content, ["env", "policy"])
+        self._check_keys((), content, ["env", "history", "out", "policy"])
+        places = self._places(content)
         environments: dict[str, Environment] = {}
         envs = content.get("env", {})
         if not isinstance(envs, dict):
@@ -182,23 +242,49 @@ class _Reading:
             envs = {}
         for name, table in envs.items():
             if isinstance(table, dict):
-                environments[name] = self._environment(name, table)
+                environments[name] = self._environment(name, table, places)
             else:
                 self._add(("env", name), f"env.{name} is no table", f"write [env.{name}]")
-        return Settings(self._path, environments, self._policy(content.get("policy")))
+        return Settings(self._path, environments, self._policy(content), places)
 
-    def _policy(self, table: object) -> Policy | None:
-        if table is None:
-            return None
-        if not isinstance(table, dict):
-            self._add(("policy",), "policy is no table", "write [policy]")
+    def _places(self, content: dict[str, Any]) -> Places:
+        history = _History(**self._fields(("history",), self._table(content, "history"), _History))
+        out = _Out(**self._fields(("out",), self._table(content, "out"), _Out))
+        store = self._store(("history", "store"), history.store)
+        return Places(self._path, store, self._out(("out", "run"), out.run) or ())
+
+    def _store(self, where: tuple[str, ...], store: str | None) -> str | None:
+        if store is None or store.startswith("s3://"):
+            return store
+        if not store or "://" in store:
+            self._add(where, f'store: "{store}" is no place for a history', _EXAMPLES["store"])
+        return str(self._path.parent / store)
+
+    def _out(self, where: tuple[str, ...], out: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """What stands behind the kind is for the run to check: variables and packages need be there only then."""
+        for text in out or ():
+            kind = text.partition("=")[0].strip()
+            if kind not in KINDS:
+                self._add(where, f'{where[-1]}: "{kind[:40]}" is no kind of output', did_you_mean(kind, KINDS))
+        return out
+
+    def _table(self, content: dict[str, Any], name: str) -> dict[str, Any]:
+        table = content.get(name, {})
+        if isinstance(table, dict):
+            return table
+        self._add((name,), f"{name} is no table", f"write [{name}]")
+        return {}
+
+    def _policy(self, content: dict[str, Any]) -> Policy | None:
+        table = self._table(content, "policy")
+        if not isinstance(content.get("policy"), dict):
             return None
         policy = Policy(**self._fields(("policy",), table, Policy))
         if policy.max_rate is not None and not policy.max_rate > 0:
             self._add(("policy", "max_rate"), f"policy: a rate of {policy.max_rate:g}", "iterations/s, above 0")
         return policy
 
-    def _environment(self, name: str, table: dict[str, Any]) -> Environment:
+    def _environment(self, name: str, table: dict[str, Any], file: Places) -> Environment:
         where = ("env", name)
         env = _Env(**self._fields(where, table, _Env))
         if env.target is not None:
@@ -227,7 +313,9 @@ class _Reading:
             env_params={key: _param_text(value) for key, value in env.params.items()},
             allow=env.allow,
         )
-        return Environment(name, overrides, env.allow)
+        store, out = self._store((*where, "store"), env.store), self._out((*where, "out"), env.out)
+        places = Places(self._path, store or file.store, file.out if out is None else out)
+        return Environment(name, overrides, env.allow, places)
 
     def _fields(self, where: tuple[str, ...], table: dict[str, Any], of: type[msgspec.Struct]) -> dict[str, Any]:
         """The values of a table that are of their types."""
@@ -269,6 +357,9 @@ _EXAMPLES = {
     "regions": 'regions = { eu-west-1 = 1, us-east-1 = 2 }, or ["eu-west-1"]',
     "allow": 'allow = ["staging.shop.example"]',
     "params": "params = { pool = 8 }",
+    "store": 'store = "s3://perf/history", or a folder',
+    "out": 'out = ["prometheus=127.0.0.1:9464"]',
+    "run": 'run = ["prometheus=127.0.0.1:9464", "ndjson=figures.ndjson"]',
     "tags": 'tags = ["service"]',
     "max_rate": "max_rate = 500",
 }

@@ -66,11 +66,16 @@ class Wanted:
         return urlunsplit((*urlsplit(self.where)[:3], "", "")) if self.kind in _URLS else self.where
 
 
-def read_outputs(texts: Iterable[str], add: Add, environ: Mapping[str, str] = os.environ) -> tuple[Wanted, ...]:
-    """Those that are right; what is wrong with the others goes to `add`, all of it."""
+def read_outputs(
+    texts: Iterable[str], add: Add, environ: Mapping[str, str] = os.environ, *, folder: Path = Path()
+) -> tuple[Wanted, ...]:
+    """Those that are right; what is wrong with the others goes to `add`, all of it.
+
+    folder: from which paths count.
+    """
     found: list[Wanted] = []
     for text in texts:
-        wanted = _Reading(text, add, environ).wanted()
+        wanted = _Reading(text, add, environ, folder).wanted()
         if wanted is None:
             continue
         if any((one.kind, one.where) == (wanted.kind, wanted.where) for one in found):
@@ -104,8 +109,8 @@ def open_outputs(wanted: Iterable[Wanted], add: Add, environ: Mapping[str, str] 
 class _Reading:
     """One `--out` while it is read."""
 
-    def __init__(self, text: str, add: Add, environ: Mapping[str, str]) -> None:
-        self._text, self._add_to, self._environ = text, add, environ
+    def __init__(self, text: str, add: Add, environ: Mapping[str, str], folder: Path) -> None:
+        self._text, self._add_to, self._environ, self._folder = text, add, environ, folder
         self._is_wrong = False
         self.kind = text.partition("=")[0].strip()
 
@@ -160,17 +165,22 @@ class _Reading:
             return self._url(text)
         if self.kind in _PLACES:
             return self._place(text)
+        return self._file(text)
+
+    def _file(self, text: str) -> str:
         if not text:
             self._add("where to?", f"--out {_EXAMPLES[self.kind]}, or - for stdout")
-        elif text != "-" and not Path(text).absolute().parent.is_dir():
-            self._add(f"there is no folder {Path(text).absolute().parent}", "make it first")
-        elif text != "-" and Path(text).is_dir():
-            self._add(f"{text} is a folder", "name a file in it")
-        elif text != "-" and not os.access(
-            Path(text) if Path(text).exists() else Path(text).absolute().parent, os.W_OK
-        ):
-            self._add(f"{text} may not be written", "choose another file")
-        return text
+        if text in ("", "-"):
+            return text
+        path = self._folder / text
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            self._add(f"there is no folder {folder}", "make it first")
+        elif path.is_dir():
+            self._add(f"{path} is a folder", "name a file in it")
+        elif not os.access(path if path.exists() else folder, os.W_OK):
+            self._add(f"{path} may not be written", "choose another file")
+        return str(path)
 
     def _url(self, text: str) -> str:
         hint = f"e.g. --out {_EXAMPLES[self.kind]}"
@@ -219,11 +229,11 @@ class _Reading:
         return {}
 
     def _ca(self, text: str) -> Path | None:
-        path = Path(text)
+        path = self._folder / text
         if not path.is_file():
-            self._add(f"there is no certificate {text}", "a PEM file")
+            self._add(f"there is no certificate {path}", "a PEM file")
         elif "BEGIN CERTIFICATE" not in path.read_text(encoding="utf-8", errors="replace"):
-            self._add(f"{text} holds no certificate", "a PEM file")
+            self._add(f"{path} holds no certificate", "a PEM file")
         return path
 
     def _every(self, text: str) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.dsl.environment import Policy, find_settings, merged, read_environment, read_settings
+from loadgen.dsl.environment import Policy, find_settings, merged, read_environment, read_places, read_settings
 from loadgen.dsl.reading.loader import load
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
@@ -77,6 +77,18 @@ def test_the_file_is_looked_for_above_up_to_the_repository(tmp_path: Path) -> No
     assert find_settings(inner / "scenario.py") == tmp_path / "repository" / "loadgen.toml"
 
 
+def test_a_file_in_a_folder_of_everybody_is_not_looked_for_from_below(tmp_path: Path) -> None:
+    """Else whoever shares /tmp could have figures sent elsewhere."""
+    inner = tmp_path / "scenarios"
+    inner.mkdir()
+    path = settings_with(tmp_path, "")
+    tmp_path.chmod(0o777)
+    assert find_settings(inner / "scenario.py") == path, "as on a mount that has no owners"
+    tmp_path.chmod(0o1777)
+    assert find_settings(inner / "scenario.py") is None
+    assert find_settings(tmp_path / "scenario.py") == path, "beside it is beside it"
+
+
 def test_every_fault_of_the_file_is_told_with_its_line(tmp_path: Path) -> None:
     text = """[env.staging]
 target = "staging.shop.example"
@@ -118,6 +130,17 @@ max_rate = -1
         ("policy = 1\n", "1 policy is no table"),
         ("[env.a]\nregions = {eu = 0}\n", "2 regions: all weights are 0"),
         ("env.a.target = 'x'\n", "1 target: 'x' is no http or https URL"),
+        ("history = 's3://perf'\n", "1 history is no table | write [history]"),
+        ("[history]\nstore = 3\n", '2 store: expected str | null, got int | store = "s3://perf/history"'),
+        ("[history]\nstore = 'gs://perf'\n", '2 store: "gs://perf" is no place for a history'),
+        ("[history]\nstore = ''\n", '2 store: "" is no place for a history'),
+        ("[history]\nstor = 'x'\n", '2 unknown key "history.stor" | did you mean "store"?'),
+        ("[env.a]\nstore = 'http://x'\n", '2 store: "http://x" is no place for a history'),
+        ("out = ['ndjson=x']\n", "1 out is no table | write [out]"),
+        ("[out]\nrun = 'ndjson=x'\n", "2 run: expected array | null, got str | run = ["),
+        ("[out]\nrun = ['ndjsn=x']\n", '2 run: "ndjsn" is no kind of output | did you mean "ndjson"?'),
+        ("[out]\nrun = ['x']\n", '2 run: "x" is no kind of output | there is "prometheus", '),
+        ("[env.a]\nout = ['x=y', 'ndjson=z']\n", '2 out: "x" is no kind of output'),
     ],
 )
 def test_a_file_with_one_fault(tmp_path: Path, text: str, told: str) -> None:
@@ -125,9 +148,56 @@ def test_a_file_with_one_fault(tmp_path: Path, text: str, told: str) -> None:
     assert line.startswith(told)
 
 
+def test_places_are_of_the_file_and_an_environment_may_have_others(tmp_path: Path) -> None:
+    text = """
+[history]
+store = "s3://perf/history"
+
+[out]
+run = ["prometheus=:9464"]
+
+[env.staging]
+store = "kept/staging"
+
+[env.laptop]
+out = []
+"""
+    path, scenario = settings_with(tmp_path, text), tmp_path / "scenarios" / "scenario.py"
+    house, staging, laptop = (read_places(scenario, env) for env in (None, "staging", "laptop"))
+    assert (house.path, house.store, house.out) == (path, "s3://perf/history", ("prometheus=:9464",))
+    assert (staging.store, staging.out) == (str(tmp_path / "kept" / "staging"), house.out)
+    assert (laptop.store, laptop.out) == (house.store, ())
+
+
+def test_without_a_file_no_places_are_said(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    found = read_places(tmp_path / "scenario.py", None)
+    assert (found.path, found.store, found.out) == (None, None, ())
+
+
+def test_faults_of_places_are_told_with_all_others(tmp_path: Path) -> None:
+    text = """[history]
+store = "ftp://perf"
+
+[out]
+run = ["ndjsn=x", "statsd=:8125", "y"]
+
+[env.a]
+target = "x"
+"""
+    assert [line.partition(" | ")[0] for line in wrong_in(tmp_path, text)] == [
+        '2 store: "ftp://perf" is no place for a history',
+        '5 run: "ndjsn" is no kind of output',
+        '5 run: "y" is no kind of output',
+        "8 target: 'x' is no http or https URL",
+    ]
+
+
 @given(st.text(alphabet='[]env.=ab"{}\n 1,policy', max_size=60))
 def test_no_text_crashes_the_reading(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    path = settings_with(tmp_path_factory.getbasetemp(), text)
+    folder = tmp_path_factory.getbasetemp() / "texts"  # by itself: below a file of nonsense no command works
+    folder.mkdir(exist_ok=True)
+    path = settings_with(folder, text)
     read: Path | None = None
     faults: tuple[Fault, ...] = ()
     try:

@@ -8,9 +8,11 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.units import parse_ratio
+from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.lacking import needing_analysis
 from loadgen_controller.comparing.formats import Format
-from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.options import Wrongs, store_of
+from loadgen_controller.planning.scenario import EnvOption
 
 NAME = "compare"
 EXAMPLES = """[bold]Examples[/bold]
@@ -37,14 +39,8 @@ def main(
             " or a label, which is all runs that have it: release=1.4.",
         ),
     ],
-    store: Annotated[
-        str,
-        typer.Option(
-            envvar="LOADGEN_STORE",
-            metavar="DIR|s3://...",
-            help="Where accepted runs are kept: they tell how much runs of the same code differ.",
-        ),
-    ] = "history",
+    store: StoreOption = None,
+    env: EnvOption = None,
     between: Annotated[
         str | None,
         typer.Option(
@@ -71,8 +67,9 @@ def main(
 ) -> int:
     """Show what differs between runs or releases: by name and percentile, with intervals, regions and agents apart.
 
-    It decides nothing: it ends with 0 whether something is slower or not, with 3 where that cannot be known (one run
-    beside one run, and nobody says how much runs differ), with 4 where a run was not fit to measure.
+    How much runs of the same code differ is told by accepted runs. It decides nothing: it ends with 0 whether something
+    is slower or not, with 3 where that cannot be known (one run beside one run, and nobody says how much runs differ),
+    with 4 where a run was not fit to measure.
     """
     wrongs = Wrongs()
     chosen = _format(wrongs, format_, output)
@@ -85,7 +82,8 @@ def main(
         wrongs.add(f"-o: there is no folder {output.parent}")
     with needing_analysis("loadgen compare"):
         from loadgen_controller.comparing import command
-    asked = command.Asked(tuple(sides), store, differ, paired, tuple(curve or ()), chosen, output, runs_dir)
+    where = store_of(wrongs, store, env)
+    asked = command.Asked(tuple(sides), where, differ, paired, tuple(curve or ()), chosen, output, runs_dir)
     return command.compare_sides(wrongs, asked)
 
 

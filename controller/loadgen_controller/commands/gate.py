@@ -10,10 +10,10 @@ import typer
 from loadgen.dsl.reading.loader import split_plan
 from loadgen.history.record import STATISTICS
 from loadgen.units import parse_ratio
-from loadgen_controller.commands.history_store import STORE, StoreOption
+from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.lacking import needing_analysis
 from loadgen_controller.commands.run import Placement, check_placement, permit
-from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.options import Wrongs, store_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
     DurationOption,
@@ -64,7 +64,7 @@ def main(
             " same.",
         ),
     ],
-    store: StoreOption = STORE,
+    store: StoreOption = None,
     against: Annotated[
         str, typer.Option(metavar="NAME", help="Only this pinned reference, and it has to tell; else all of them.")
     ] = "",
@@ -147,7 +147,7 @@ def main(
         others: dict[str, Any] = {"listen": listen, "keys": keys, "wait": wait, "allow": allow, "sign-with": sign_with}
         others |= {"confirm": confirm, "ab": ab, "runs": runs > 1, "seed": seed is not None}
         others |= {"agents-per-region": agents_per_region, "workers": workers}
-        _check_there(wrongs, load | others)
+        _check_there(wrongs, load | others | {"env": None})  # which says where the history is
     if ab is not None and (target is not None or runs > 1 or confirm or against or add):
         wrongs.add("--ab goes without --target, --runs, --confirm, --against and --add: it compares two targets")
     _check_because(wrongs, is_accept, because)
@@ -157,7 +157,7 @@ def main(
         from loadgen.history.decision import Settings
         from loadgen_controller.gating import command
     asked = command.Asked(
-        store=store,
+        store=store_of(wrongs, store, env, None if file is None else split_plan(file)[0]),
         settings=Settings(values["delta"], values["tolerate"], values["alpha"], percentile),
         against=against,
         is_added=add,

@@ -13,9 +13,10 @@ from loadgen.history.record import STATISTICS
 from loadgen.history.store import Store
 from loadgen.units import parse_ratio
 from loadgen_controller.commands import history_control, history_store
-from loadgen_controller.commands.history_store import STORE, StoreOption
+from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.lacking import needing_analysis
-from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.options import Wrongs, store_of
+from loadgen_controller.planning.scenario import EnvOption
 from loadgen_controller.shelf.listing import parse_since
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -48,7 +49,8 @@ _LEAST_SEASON, _MOST_SEASON = 2, 366
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
-    store: StoreOption = STORE,
+    store: StoreOption = None,
+    env: EnvOption = None,
     key: Annotated[
         str,
         typer.Option(metavar="HASH", help="Which runs, where there are several kinds; how its name begins will do."),
@@ -84,7 +86,8 @@ def main(
         wrongs.add(f'--percentile: there is no "{percentile}"', "p50, p95, p99 or mean")
     if html is not None and not html.parent.is_dir():
         wrongs.add(f"--html: there is no folder {html.parent}")
-    opened = wrongs.catch(lambda: Store.open(store))
+    where = store_of(wrongs, store, env)
+    opened = wrongs.catch(lambda: Store.open(where))
     wrongs.check()
     assert opened is not None
     assert least is not None

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from loadgen.dsl.reading.loader import split_plan
 from loadgen.history.record import STATISTICS
 from loadgen.history.store import Store
-from loadgen_controller.commands.history_store import STORE, StoreOption
+from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.lacking import needing_analysis
 from loadgen_controller.commands.run import Placement, check_placement, permit
-from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.options import Wrongs, store_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
     DurationOption,
@@ -54,7 +55,7 @@ def control(
     ] = False,
     runs: Annotated[int, typer.Option(min=1, max=20, metavar="N", help="So many; with 3 a gate can FAIL.")] = 3,
     percentile: Annotated[str, typer.Option(metavar="P", help="Which decides, as of `loadgen gate`.")] = "p95",
-    store: StoreOption = STORE,
+    store: StoreOption = None,
     key: Annotated[str, typer.Option(metavar="HASH", help="Of --last: which runs, as of `loadgen history`.")] = "",
     target: TargetOption = None,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are made.")] = Path("runs"),
@@ -89,7 +90,8 @@ def control(
         wrongs.add("--key is for --last", "what the runs of a scenario are compared with is found by itself")
     if percentile not in STATISTICS:
         wrongs.add(f'--percentile: there is no "{percentile}"', f"one of {', '.join(STATISTICS)}")
-    opened = wrongs.catch(lambda: Store.open(store))
+    where = store_of(wrongs, store, env, None if file is None else split_plan(file)[0])
+    opened = wrongs.catch(lambda: Store.open(where))
     placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1)
     if file is not None:
         check_placement(wrongs, None, listen, keys, wait, agents_per_region, workers)

@@ -21,11 +21,12 @@ from loadgen.measure.rundir import find_run
 from loadgen.report.opened import open_run
 from loadgen.report.tables import Table
 from loadgen.units import format_count
-from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.planning.options import Wrongs, store_of
+from loadgen_controller.planning.scenario import EnvOption
 from loadgen_controller.screen.printed import Output, print_table
 from loadgen_controller.shelf.notes import read_notes
 
-__all__ = ["STORE", "StoreOption", "accepted_in", "register", "who"]
+__all__ = ["StoreOption", "accepted_in", "register", "who"]
 
 ADD = """[bold]Examples[/bold]
 
@@ -36,10 +37,15 @@ PIN = "[bold]Examples[/bold]\n\nloadgen history pin 20261124-170312 20261124-181
 STRIKE = '[bold]Examples[/bold]\n\nloadgen history strike 20261124-170312 --because "the database was being copied"'
 RUNS = "[bold]Examples[/bold]\n\nloadgen history runs\n\nloadgen history runs --store s3://perf/history --json"
 
-STORE = "history"
 _IN_A_CI = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 StoreOption = Annotated[
-    str, typer.Option("--store", envvar="LOADGEN_STORE", metavar="DIR|s3://...", help="Where accepted runs are kept.")
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="LOADGEN_STORE",
+        metavar="DIR|s3://...",
+        help="Where accepted runs are kept; else where loadgen.toml says, or in the folder history.",
+    ),
 ]
 RunsArgument = Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, how they begin, or `last`.")]
 ByOption = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides; else the user of this machine.")]
@@ -76,7 +82,8 @@ def accepted_in(run: str, runs_dir: Path) -> Accepted:
 
 def add_runs(
     runs: RunsArgument,
-    store: StoreOption = STORE,
+    store: StoreOption = None,
+    env: EnvOption = None,
     because: Annotated[
         str, typer.Option(metavar="TEXT", help="Accept it in spite of what speaks against it; is kept.")
     ] = "",
@@ -88,7 +95,7 @@ def add_runs(
     A run that was not measured properly is refused; so is one whose rate was not reached or that has warm-up in its
     figures, unless --because says why it is to be taken all the same. Its folder is not needed any more afterwards.
     """
-    wrongs, shelf = Wrongs(), Store.open(store)
+    wrongs, shelf = Wrongs(), _shelf(store, env)
     found = [made for run in runs if (made := wrongs.catch(partial(accepted_in, run, runs_dir))) is not None]
     wrongs.check()
     for made in found:
@@ -106,14 +113,15 @@ def add_runs(
 def pin_runs(
     runs: RunsArgument,
     name: Annotated[str, typer.Option(metavar="NAME", help="What the release is called.")],
-    store: StoreOption = STORE,
+    store: StoreOption = None,
+    env: EnvOption = None,
     by: ByOption = "",
 ) -> None:
     """Make accepted runs the reference of a release: later ones are compared with it, too, so that slow creep is seen.
 
     Pinned again under the same name, the new runs take the place of the old ones.
     """
-    wrongs, shelf = Wrongs(), Store.open(store)
+    wrongs, shelf = Wrongs(), _shelf(store, env)
     found = [one for run in runs if (one := wrongs.catch(partial(shelf.find, run))) is not None]
     wrongs.check()
     pinned = shelf.pin(list(dict.fromkeys(found)), name, by=who(by))
@@ -124,11 +132,12 @@ def pin_runs(
 def strike_run(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, how it begins, or `last`.")],
     because: Annotated[str, typer.Option(metavar="TEXT", help="Why; is kept.")],
-    store: StoreOption = STORE,
+    store: StoreOption = None,
+    env: EnvOption = None,
     by: ByOption = "",
 ) -> None:
     """Take an accepted run out of all comparisons from now on. Nothing is deleted: it stays to be seen, and why."""
-    shelf = Store.open(store)
+    shelf = _shelf(store, env)
     run_id = shelf.find(run)
     is_new = shelf.strike(run_id, because, by=who(by))
     typer.echo(f"{run_id}: {'struck' if is_new else 'was struck already'}")
@@ -136,13 +145,14 @@ def strike_run(
 
 
 def list_runs(
-    store: StoreOption = STORE,
+    store: StoreOption = None,
+    env: EnvOption = None,
     key: Annotated[str, typer.Option(metavar="HASH", help="Only of this key, or those that begin so.")] = "",
     newest: Annotated[int, typer.Option(min=1, metavar="N", help="Of each key at most so many.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
 ) -> None:
     """List the accepted runs by key, newest first: what they can be compared with, and what was decided about them."""
-    shelf = Store.open(store)
+    shelf = _shelf(store, env)
     keys = [one for one in shelf.keys() if one.hash().startswith(key)]  # noqa: SIM118  # no mapping
     if key and not keys:
         raise UsageError(f"no accepted run in {shelf} has a key that begins with {key}")
@@ -160,6 +170,13 @@ def list_runs(
         for run_id, event in shelf.struck().items():
             typer.echo(f"struck: {run_id}: {event.because} ({event.by}, {event.at})")
     _tell(shelf)
+
+
+def _shelf(store: str | None, env: str | None) -> Store:
+    wrongs = Wrongs()
+    where = store_of(wrongs, store, env)
+    wrongs.check()
+    return Store.open(where)
 
 
 def _marks(shelf: Store, keys: list[Key]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from rich.console import Console
 from loadgen.allow import AllowList, as_address
 from loadgen.bundle import pack
 from loadgen.dsl.allowed import Limits
-from loadgen.dsl.reading.loader import Scenario
+from loadgen.dsl.reading.loader import Scenario, split_plan
 from loadgen.errors import BundleError, Fault, ScenarioError
 from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
@@ -44,7 +44,7 @@ from loadgen_controller.loops import new_loop
 from loadgen_controller.order import Order
 from loadgen_controller.planning.commit import commit_of
 from loadgen_controller.planning.guard import check_allowed, read_permits, resolve
-from loadgen_controller.planning.options import Wrongs, outputs_of, parse_endpoint
+from loadgen_controller.planning.options import Wrongs, outputs_of, parse_endpoint, places_of
 from loadgen_controller.planning.quick import is_url, write_scenario
 from loadgen_controller.planning.scenario import (
     AllowOption,
@@ -202,10 +202,13 @@ def main(
     _check_page(wrongs, placement)
     placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
     permit(wrongs, placement, allow, sign_with, i_may_load or ())
+    places = places_of(wrongs, None if is_url(file) else split_plan(file)[0], env)
+    if place is not None and places.out and not out:
+        typer.echo(f"note: [out] of {places.path} is for runs of this machine; the controller has its own", err=True)
     if place is not None and out:
         wrongs.add("--out beside --controller: the controller tells its figures", "loadgen controller --out KIND=WHERE")
     with ExitStack() as stack:
-        placement.outputs = outputs_of(wrongs, out or ())
+        placement.outputs = outputs_of(wrongs, out or (), places if place is None else None)
         stack.callback(placement.outputs.close)
         if placement.outputs.has_stdout and str(json_path) == "-":
             wrongs.add("--out ndjson=- beside --json -: which of the two is stdout?", "name a file for one of them")

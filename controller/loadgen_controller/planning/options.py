@@ -6,19 +6,33 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from loadgen.clients import parse_resolve
-from loadgen.dsl.environment import merged, read_environment
+from loadgen.dsl.environment import Places, merged, read_environment, read_places
 from loadgen.dsl.spec import Overrides, parse_regions
-from loadgen.errors import LoadgenError, UsageError
+from loadgen.errors import LoadgenError, ScenarioError, UsageError
 from loadgen.sinks import Outputs, open_outputs, read_outputs
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
 from loadgen_controller.shelf.notes import parse_label
 
-__all__ = ["Wrongs", "outputs_of", "overrides_of", "parse_endpoint", "parse_params", "parse_users"]
+__all__ = [
+    "Wrongs",
+    "outputs_of",
+    "overrides_of",
+    "parse_endpoint",
+    "parse_params",
+    "parse_users",
+    "places_of",
+    "store_of",
+]
 
 T = TypeVar("T")
+
+STORE: Final = "history"
+"""Where accepted runs are, where nobody says it."""
+_HERE: Final = Path("scenario.py")
+"""Stands for a scenario in the folder that we are in."""
 
 
 @dataclass(slots=True)
@@ -41,11 +55,15 @@ class Wrongs:
             return None
 
     def catch(self, action: Callable[[], T]) -> T | None:
-        """The action's value, or None where it raised an error of ours, which is noted."""
+        """The action's value, or None where it raised an error of ours, which is noted.
+
+        A scenario or `loadgen.toml` that is read for several ends has its faults told once.
+        """
         try:
             return action()
         except LoadgenError as error:
-            self.found.append(error)
+            if not isinstance(error, ScenarioError) or str(error) not in map(str, self.found):
+                self.found.append(error)
             return None
 
     def check(self) -> None:
@@ -82,7 +100,7 @@ def overrides_of(
     duration_ns = wrongs.parse("--duration", duration, _duration)
     environment = None
     if env is not None:
-        environment = wrongs.catch(lambda: read_environment(scenario or Path("scenario.py"), env))
+        environment = wrongs.catch(lambda: read_environment(scenario or _HERE, env))
     options = Overrides(
         target=target,
         peak=peak,
@@ -96,9 +114,36 @@ def overrides_of(
     return merged(environment, options)
 
 
-def outputs_of(wrongs: Wrongs, texts: Iterable[str]) -> Outputs:
-    """The live outputs of `--out`, opened; none of those that are wrong."""
-    return open_outputs(read_outputs(texts, wrongs.add), wrongs.add)
+def places_of(wrongs: Wrongs, scenario: Path | None, env: str | None) -> Places:
+    """What `loadgen.toml` says of places; of a file that is wrong nothing, and it is among `wrongs`.
+
+    scenario: whose file it is; None: that of the folder we are in.
+    """
+    return wrongs.catch(lambda: read_places(scenario or _HERE, env)) or Places()
+
+
+def store_of(wrongs: Wrongs, given: str | None, env: str | None, scenario: Path | None = None) -> str:
+    """Where accepted runs are: as `given` says, or else `loadgen.toml`, or else in the folder `history`.
+
+    env: one that is not there is wrong also where a store is given.
+    """
+    if given and env is None:
+        return given
+    said = places_of(wrongs, scenario, env).store
+    return given or said or STORE
+
+
+def outputs_of(wrongs: Wrongs, texts: Iterable[str], places: Places | None = None) -> Outputs:
+    """The live outputs of `--out`, opened, or without one those of `places`; none of those that are wrong."""
+    texts = list(texts)
+    if texts or places is None or places.path is None:
+        return open_outputs(read_outputs(texts, wrongs.add), wrongs.add)
+    path = places.path
+
+    def add(message: str, hint: str) -> None:
+        wrongs.add(f"{path}: {message.removeprefix('--')}", hint)
+
+    return open_outputs(read_outputs(places.out, add, folder=path.parent), add)
 
 
 def _resolve(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:

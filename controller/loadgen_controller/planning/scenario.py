@@ -71,7 +71,7 @@ ParamOption = Annotated[
     list[str] | None, typer.Option("-P", metavar="NAME=VALUE", help="Set a param() of the scenario; repeat it.")
 ]
 EnvOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="An environment of loadgen.toml: targets, regions.")
+    str | None, typer.Option(metavar="NAME", help="An environment of loadgen.toml: targets, regions, store.")
 ]
 ListOption = Annotated[
     Path | None,
