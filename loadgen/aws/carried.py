@@ -1,4 +1,4 @@
-"""A run's folder into a bucket, and back. Begun again after an interruption, it goes on with the file it was at.
+"""A run's folder into a bucket, and back. Begun again after an interruption, it goes on where it was.
 
     PREFIX/ID/manifest.json, summary.json, deltas.log ...   as in the folder, what is needed of it
     PREFIX/ID/contents.json                                 written last: length and SHA-256 of each
@@ -10,7 +10,6 @@ folder only when all of it is there.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from loadgen.aws.s3 import Bucket
+from loadgen.aws.s3 import Bucket, hashed
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.rundir import storage_error
 
@@ -75,13 +74,14 @@ def push(path: Path, bucket: Bucket) -> Moved:
     """Send what is needed of a run that is over; what is there already, the same by length and SHA-256, is left.
 
     Raises:
-        StorageError: a file cannot be read, or the bucket refuses.
+        StorageError: a file cannot be read.
+        CloudError, CredentialsError: the bucket refuses.
     """
     run_id, moved = path.name, Moved(path)
     there = bucket.sizes(f"{run_id}/")
     files: dict[str, _Content] = {}
     for name in _needed(path):
-        content = _content_of(path / name)
+        content = _Content(*hashed(path / name))
         key = f"{run_id}/{name}"
         is_there = there.get(key) == content.bytes and bucket.sha256(key) == content.sha256
         if not is_there:
@@ -98,6 +98,7 @@ def pull(run_id: str, bucket: Bucket, runs_dir: Path) -> Moved:
     Raises:
         UsageError: a run of this name is here already.
         StorageError: it is not whole there, comes back otherwise than it was sent, or cannot be written.
+        CloudError, CredentialsError: the bucket refuses.
     """
     target, partial = runs_dir / run_id, runs_dir / f".{run_id}.partial"
     if target.exists():
@@ -106,7 +107,7 @@ def pull(run_id: str, bucket: Bucket, runs_dir: Path) -> Moved:
     try:
         partial.mkdir(parents=True, exist_ok=True)
         for name, content in contents.files.items():
-            is_there = (partial / name).is_file() and _content_of(partial / name) == content
+            is_there = (partial / name).is_file() and _Content(*hashed(partial / name)) == content
             if not is_there:
                 _fetch(bucket, f"{run_id}/{name}", partial / name, content)
             moved.note(content.bytes, is_there)
@@ -124,7 +125,7 @@ def find_in(run: str, bucket: Bucket) -> str:
 
     Raises:
         UsageError: there is none, or more than one.
-        StorageError: the bucket refuses.
+        CloudError, CredentialsError: the bucket refuses.
     """
     is_last = run == "last"
     if not is_last and not _ID.fullmatch(run):
@@ -146,18 +147,6 @@ def _needed(path: Path) -> Iterator[str]:
             yield name
 
 
-def _content_of(file: Path) -> _Content:
-    digest, size = hashlib.sha256(), 0
-    try:
-        with file.open("rb") as opened:
-            while chunk := opened.read(1 << 20):
-                digest.update(chunk)
-                size += len(chunk)
-    except OSError as exc:
-        raise storage_error(file, exc, doing="read") from exc
-    return _Content(size, digest.hexdigest())
-
-
 def _contents(run_id: str, bucket: Bucket) -> _Contents:
     where = f"{bucket}{run_id}"
     data = bucket.read(f"{run_id}/{CONTENTS}", _MOST_CONTENTS)
@@ -177,14 +166,9 @@ def _contents(run_id: str, bucket: Bucket) -> _Contents:
 
 
 def _fetch(bucket: Bucket, key: str, file: Path, content: _Content) -> None:
-    """The file appears when it is whole and as it was sent."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    length, sha256 = bucket.get(key, part, content.bytes)
-    if (length, sha256) != (content.bytes, content.sha256):
-        part.unlink()
+    if not bucket.get(key, file, content.bytes, content.sha256):
         raise StorageError(
             f"{bucket}{key} is not what was sent: its length or SHA-256 differs from {CONTENTS}",
             hint="push it again, from where the run is",
         )
-    part.replace(file)

@@ -1,4 +1,4 @@
-"""Makes the clients of AWS, and turns what they raise into our errors. With `s3.py` the only importer of boto3.
+"""Makes the clients of AWS, and turns what they raise into our errors. The only importer of boto3.
 
 Credentials come from where boto3 looks for them (environment, profile, role of the machine);
 they are neither read nor kept nor said here. What AWS says is not passed on word by word: some
@@ -71,7 +71,14 @@ _QUOTA: Final = frozenset(
     }
 )
 _DENIED: Final = frozenset(
-    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "AllAccessDisabled"}
+    {
+        "403",  # a HEAD has no body that could say more
+        "AccessDenied",
+        "AccessDeniedException",
+        "AllAccessDisabled",
+        "AuthorizationError",
+        "UnauthorizedOperation",
+    }
 )
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _CREDENTIALS: Final = frozenset(
@@ -86,6 +93,10 @@ _CREDENTIALS: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
+_HINTS: Final = {
+    "NoSuchBucket": "is that its name?",
+    "ConditionalRequestConflict": "another one is sending it just now; try again",
+}
 _CODE: Final = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
@@ -131,14 +142,24 @@ class Clients:
         """As AWS_REGION or the profile says it; empty where neither does. boto3 itself asks AWS_DEFAULT_REGION only."""
         return os.environ.get("AWS_REGION") or str(self._session.region_name or "")
 
+    @property
+    def has_passing_credentials(self) -> bool:
+        """Those of a role or a session: what they sign ends with them."""
+        with told("look for credentials"):
+            found = self._session.get_credentials()
+            return found is not None and bool(found.get_frozen_credentials().token)
+
     def _config(self, service: str) -> Any:
-        elsewhere = {"s3": {"addressing_style": "path"}} if service == "s3" and self._is_elsewhere else {}
+        # An address that is signed the older way holds in some regions only.
+        of_s3: dict[str, Any] = {"signature_version": "s3v4"} if service == "s3" else {}
+        if service == "s3" and self._is_elsewhere:
+            of_s3["s3"] = {"addressing_style": "path"}
         return self._botocore.config.Config(
             connect_timeout=CONNECT_S,
             read_timeout=READ_S,
             retries={"total_max_attempts": TRIES, "mode": "adaptive"},
             user_agent_extra=f"loadgen/{version('loadgen')}",
-            **elsewhere,
+            **of_s3,
         )
 
 
@@ -172,14 +193,17 @@ def error_of_code(doing: str, code: str) -> LoadgenError:
     if code in _QUOTA:
         return QuotaReached(what, hint="have the quota of this account raised in this region, or ask for fewer agents")
     if code in _DENIED:
-        return CloudDenied(what, hint="who you are (aws sts get-caller-identity) may not do this; see docs/fleet.md")
+        return CloudDenied(
+            what,
+            hint="who you are (aws sts get-caller-identity) may not do this; see docs/fleet.md and docs/runs.md",
+        )
     if code in _EXPIRED:
         return CredentialsError(
             what, hint="get new credentials and do it again: what is there already is left as it is"
         )
     if code in _CREDENTIALS:
         return CredentialsError(what, hint="which credentials does boto3 find? AWS_PROFILE chooses")
-    return CloudError(what)
+    return CloudError(what, hint=_HINTS.get(code, ""))
 
 
 def _of_here(doing: str, kind: type[Exception]) -> LoadgenError:

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Final
 
 __all__ = [
-    "BUNDLES",
     "CONTROLLER_ENDPOINT",
     "CONTROLLER_PUBLIC_KEY",
     "CONTROLLER_SECRET_KEY",
@@ -101,8 +100,6 @@ SECRET: Final = "/loadgen/{fleet}/secrets/{name}"  # noqa: S105
 PARAMETERS: Final = (CONTROLLER_ENDPOINT, CONTROLLER_PUBLIC_KEY, KILL, CONTROLLER_SECRET_KEY, SECRET)
 
 # -- what is where in the bucket ------------------------------------------------------------------
-BUNDLES: Final = "bundles/"
-"""bundles/<sha256>.tar"""
 WHEELHOUSE: Final = "wheelhouse/"
 """wheelhouse/<sha256 of the lock>/, with requirements.txt and the wheels that it names by hash."""
 ENROLL: Final = "enroll/"
@@ -112,7 +109,7 @@ RESULTS: Final = "results/"
 STARTUP: Final = "bootstrap/"
 LOCKS: Final = "locks/"
 """locks/fleet: whoever changes the fleet just now."""
-PREFIXES: Final = (BUNDLES, WHEELHOUSE, ENROLL, RESULTS, STARTUP, LOCKS)
+PREFIXES: Final = (WHEELHOUSE, ENROLL, RESULTS, STARTUP, LOCKS)
 
 # -- ports of the controller ----------------------------------------------------------------------
 PORT_CONTROL: Final = 5557

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from loadgen.aws.s3 import Bucket
-from loadgen.errors import StorageError, UsageError
+from loadgen.errors import LoadgenError, StorageError, UsageError
 
 __all__ = ["Folder", "Objects", "Place", "place_of"]
 
@@ -38,7 +38,7 @@ class Place(Protocol):
         """Of all files whose name begins so, sorted; empty where there is nothing yet.
 
         Raises:
-            StorageError: it cannot be looked at.
+            StorageError, CloudError: it cannot be looked at.
         """
 
     def read(self, names: Iterable[str]) -> list[bytes | str]:
@@ -48,7 +48,7 @@ class Place(Protocol):
         """Write it whole and durably, or leave no trace. False where there is one of that name: that stays as it is.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError, CloudError: it cannot be written.
         """
 
 
@@ -171,7 +171,7 @@ class Objects:
     def _read(self, name: str) -> bytes | str:
         try:
             found = self._bucket.read(name, _MOST_BYTES)
-        except StorageError as exc:
+        except LoadgenError as exc:
             return exc.message
         return "it is not there any more" if found is None else found
 

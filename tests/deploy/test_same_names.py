@@ -63,7 +63,7 @@ def test_every_prefix_of_the_bucket_is_in_the_list() -> None:
     text = "\n".join(path.read_text() for path in [*ROOT.rglob("*.tf"), *FILES.iterdir()])
     used = set(PREFIX.findall(text))
     assert used <= set(names.PREFIXES)
-    assert used >= {names.BUNDLES, names.WHEELHOUSE, names.ENROLL, names.RESULTS, names.STARTUP}
+    assert used >= {names.WHEELHOUSE, names.ENROLL, names.RESULTS, names.STARTUP}
 
 
 def test_ports_are_those_of_the_list() -> None:

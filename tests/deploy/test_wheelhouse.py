@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
-from tools.wheelhouse import LOCK, lay_out
+from tests.support.aws import isolated
+from tests.support.s3 import ACCESS, S3, SECRET, running_s3
+from tools.wheelhouse import LOCK, lay_out, main
 
 OTHER = "other==1.0 \\\n    --hash=sha256:00\n"
 
@@ -44,3 +49,59 @@ def test_what_machines_install_is_what_was_tested_and_names_no_index() -> None:
     for pin in pins:
         wanted = Requirement(pin)
         assert f"\n{wanted.name}{wanted.specifier}" in tested, pin
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3]:
+    with running_s3() as state:
+        isolated(monkeypatch, tmp_path, state.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        yield state
+
+
+def send(monkeypatch: pytest.MonkeyPatch, into: Path, bucket: str = "loads") -> int | str | None:
+    monkeypatch.setattr(sys, "argv", ["wheelhouse", "--into", str(into), "--send", bucket])
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def test_what_was_made_is_sent_to_where_machines_look_for_it_the_list_last_and_once(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made(tmp_path / "a")
+    assert send(monkeypatch, folder.parent) == 0
+    where = f"wheelhouse/{folder.name}"
+    assert s3.sent("PUT") == [f"/loads/{where}/wheels.tar", f"/loads/{where}/requirements.txt"]
+    for name in ("wheels.tar", "requirements.txt"):
+        assert s3.buckets["loads"][f"{where}/{name}"].data == (folder / name).read_bytes()
+
+    s3.requests.clear()
+    assert send(monkeypatch, folder.parent) == 0
+    assert s3.sent("PUT") == []
+    assert f"{folder.name}: is there already" in capsys.readouterr().out
+
+
+def test_nothing_is_sent_where_there_is_nothing_or_not_what_its_name_says(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert send(monkeypatch, tmp_path / "none") == 2
+    folder = made(tmp_path / "a")
+    with (folder / "requirements.txt").open("a") as file:
+        file.write("more==1.0\n")
+    assert send(monkeypatch, folder.parent) == 2
+    assert "is not what its folder's name says" in capsys.readouterr().err
+    assert s3.requests == []
+
+
+def test_a_bucket_that_is_not_there_or_has_no_such_name_is_told(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    into = made(tmp_path / "a").parent
+    assert send(monkeypatch, into, "s3://loads") == 2
+    assert "no place in a bucket" in capsys.readouterr().err
+    assert send(monkeypatch, into, "others") == 5
+    assert "is that its name?" in capsys.readouterr().err

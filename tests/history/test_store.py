@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.errors import IncompleteError, InvalidError, StorageError, UsageError
+from loadgen.errors import CloudDenied, CloudError, IncompleteError, InvalidError, StorageError, UsageError
 from loadgen.history.record import Accepted, Event, Key
 from loadgen.history.store import ACCEPTED, IN_SPITE, PINNED, Store
 from loadgen.history.table import FORMAT, from_parquet, to_parquet
@@ -276,11 +276,11 @@ def test_a_bucket_that_refuses_is_told(bucket: S3, monkeypatch: pytest.MonkeyPat
     store = Store.open(in_bucket(bucket, monkeypatch))
     bucket.denied.add("PUT")
     try:
-        with pytest.raises(StorageError, match="S3 says AccessDenied"):
+        with pytest.raises(CloudDenied, match="AWS says AccessDenied"):
             store.add(accepted(NAMES))
     finally:
         bucket.denied.clear()
-    with pytest.raises(StorageError, match="NoSuchBucket"):
+    with pytest.raises(CloudError, match="NoSuchBucket"):
         Store.open("s3://nobody/history").keys()
 
 

@@ -1,15 +1,17 @@
 """A small S3 on loopback: objects in memory, buckets by path; each request is signed (Signature Version 4) or refused.
 
-Knows what boto3 asks for files: PUT (also of what must not be there yet), GET, HEAD, ListObjectsV2 in pages, uploads
-in parts, presigned GET. The signature
-is computed here from the request as it came, after AWS's description of it, and not by boto3.
+Knows what boto3 asks for files: PUT (also of what must not be there yet), GET (also of the rest), HEAD, ListObjectsV2
+in pages, uploads in parts with what is there of them, presigned GET. Signature and checksums are computed here from the
+request as it came, after AWS's description of them, and not by boto3.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +43,9 @@ class S3:
     """(method, path with query) of each that was let in."""
     refused: list[str] = field(default_factory=list)
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    """Parts by upload."""
+    begun: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    """(key, headers) by upload."""
     denied: set[str] = field(default_factory=set)
     """Methods that are answered AccessDenied."""
     denied_after: int | None = None
@@ -108,6 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
     # -- objects ------------------------------------------------------------------------------
 
     def _put(self, objects: dict[str, Stored], bucket: str, key: str, query: dict[str, str], body: bytes) -> None:
+        said = self.headers.get("x-amz-checksum-sha256")
+        if said is not None and said != _sha256(body):
+            self._fail(400, "BadDigest")
+            return
         if "uploadId" in query:
             self.state.uploads[query["uploadId"]][int(query["partNumber"])] = body
         elif self.headers.get("If-None-Match") == "*":
@@ -117,21 +126,26 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         else:
             objects[key] = Stored(body, self._kept())
-        self._say(200, b"", {"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
+        self._say(200, b"", {"ETag": _tag(body)})
 
     def _post(self, objects: dict[str, Stored], bucket: str, key: str, query: dict[str, str], body: bytes) -> None:
+        state = self.state
         if "uploads" in query:
-            upload = f"upload-{len(self.state.uploads)}"
-            self.state.uploads[upload] = {}
-            objects[f".{upload}"] = Stored(b"", self._kept())
+            upload = f"upload-{len(state.begun)}"
+            state.uploads[upload], state.begun[upload] = {}, (key, self._kept())
             self._xml(
                 "InitiateMultipartUploadResult",
                 f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>{upload}</UploadId>",
             )
             return
-        parts = self.state.uploads.pop(query["uploadId"])
-        headers = objects.pop(f".{query['uploadId']}").headers
-        objects[key] = Stored(b"".join(parts[number] for number in sorted(parts)), headers)
+        upload, text = query["uploadId"], body.decode()
+        parts = state.uploads[upload]
+        sums, numbers = re.findall(r"<ChecksumSHA256>(.*?)<", text), re.findall(r"<PartNumber>(\d+)<", text)
+        if {str(number): _sha256(data) for number, data in parts.items()} != dict(zip(numbers, sums, strict=False)):
+            self._fail(400, "InvalidPart")  # as S3 does where a checksum is missing or is another one's
+            return
+        del state.uploads[upload]
+        objects[key] = Stored(b"".join(parts[number] for number in sorted(parts)), state.begun.pop(upload)[1])
         self._xml("CompleteMultipartUploadResult", f'<Key>{escape(key)}</Key><ETag>"parts"</ETag>')
 
     def _delete(self, objects: dict[str, Stored], bucket: str, key: str, query: dict[str, str], body: bytes) -> None:
@@ -142,8 +156,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._get(objects, bucket, key, query, body)
 
     def _get(self, objects: dict[str, Stored], bucket: str, key: str, query: dict[str, str], body: bytes) -> None:
-        if not key:
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if "uploads" in query:
+            self._list_uploads(query)
+        elif "uploadId" in query:
+            self._list_parts(query["uploadId"])
+        elif not key:
             self._list(objects, query)
+        elif key in objects and asked:
+            begin, data = int(asked[1]), objects[key].data
+            if begin >= len(data):
+                self._fail(416, "InvalidRange")
+            else:
+                at = {"Content-Range": f"bytes {begin}-{len(data) - 1}/{len(data)}"}
+                self._say(206, data[begin:], objects[key].headers | at)
         elif key in objects:
             self._say(200, objects[key].data, objects[key].headers)
         else:
@@ -165,6 +191,22 @@ class _Handler(BaseHTTPRequestHandler):
         token = f"<NextContinuationToken>{escape(names[PAGE - 1])}</NextContinuationToken>" if more else ""
         inner = "".join(found[name] for name in names[:PAGE])
         self._xml("ListBucketResult", f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{inner}")
+
+    def _list_uploads(self, query: dict[str, str]) -> None:
+        found = "".join(
+            f"<Upload><Key>{escape(key)}</Key><UploadId>{upload}</UploadId></Upload>"
+            for upload, (key, _) in self.state.begun.items()
+            if key.startswith(query.get("prefix", ""))
+        )
+        self._xml("ListMultipartUploadsResult", f"<IsTruncated>false</IsTruncated>{found}")
+
+    def _list_parts(self, upload: str) -> None:
+        found = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><Size>{len(data)}</Size><ETag>{_tag(data)}</ETag>"
+            f"<ChecksumSHA256>{_sha256(data)}</ChecksumSHA256></Part>"
+            for number, data in sorted(self.state.uploads[upload].items())
+        )
+        self._xml("ListPartsResult", f"<IsTruncated>false</IsTruncated>{found}")
 
     def _kept(self) -> dict[str, str]:
         names = [name for name in self.headers if name.lower().startswith("x-amz-meta-")]
@@ -227,3 +269,12 @@ class _Handler(BaseHTTPRequestHandler):
             key = hmac.new(key, part.encode(), hashlib.sha256).digest()
         expected = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
         return "" if hmac.compare_digest(expected, signature) else "SignatureDoesNotMatch"
+
+
+def _sha256(data: bytes) -> str:
+    return b64encode(hashlib.sha256(data).digest()).decode()
+
+
+def _tag(data: bytes) -> str:
+    """Of a key of KMS: it says nothing of what is in it."""
+    return f'"{hashlib.md5(b"with a key" + data).hexdigest()}"'

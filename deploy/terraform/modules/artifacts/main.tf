@@ -1,8 +1,8 @@
-# One bucket for a fleet: bundles, wheels, the public keys of agents that enrol, results.
+# One bucket for a fleet: wheels, the public keys of agents that enrol, results.
 
 resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV_AWS_18:Who read what is in CloudTrail, where that is switched on for the account; logs would need a second bucket
-  #checkov:skip=CKV_AWS_144:Results can be pushed elsewhere with loadgen runs push; wheels and bundles are made again
+  #checkov:skip=CKV_AWS_144:Results can be pushed elsewhere with loadgen runs push; wheels are made again
   #checkov:skip=CKV_AWS_145:Agents of all regions read here; a key of our own would have to let each of them in, and hide it from nobody
   #checkov:skip=CKV2_AWS_62:Nothing waits for objects; the controller looks by itself
   region        = var.region
@@ -53,19 +53,6 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
   region = var.region
   bucket = aws_s3_bucket.this.id
-
-  rule {
-    id     = "bundles"
-    status = "Enabled"
-
-    filter {
-      prefix = "bundles/"
-    }
-
-    expiration {
-      days = 30
-    }
-  }
 
   rule {
     id     = "enroll"

@@ -28,9 +28,9 @@ data "aws_iam_policy_document" "trust" {
 
 data "aws_iam_policy_document" "agent" {
   statement {
-    sid       = "ReadWhatItRuns"
+    sid       = "ReadItsWheels"
     actions   = ["s3:GetObject"]
-    resources = ["${local.bucket_arn}/bundles/*", "${local.bucket_arn}/wheelhouse/${var.wheelhouse}/*"]
+    resources = ["${local.bucket_arn}/wheelhouse/${var.wheelhouse}/*"]
   }
 
   # The session of an instance's role is named by the instance, so aws:userid is ROLEID:i-0123: each can write its own
@@ -135,8 +135,15 @@ data "aws_iam_policy_document" "controller" {
     condition {
       test     = "StringLike"
       variable = "s3:prefix"
-      values   = ["bundles/*", "enroll/*", "results/*"]
+      values   = ["enroll/*", "results/*"]
     }
+  }
+
+  # A long file that was interrupted goes on. This action knows no prefix.
+  statement {
+    sid       = "SeeUploads"
+    actions   = ["s3:ListBucketMultipartUploads"]
+    resources = [local.bucket_arn]
   }
 
   statement {
@@ -147,8 +154,8 @@ data "aws_iam_policy_document" "controller" {
 
   statement {
     sid       = "WriteTheBucket"
-    actions   = ["s3:PutObject", "s3:AbortMultipartUpload"]
-    resources = ["${local.bucket_arn}/bundles/*", "${local.bucket_arn}/results/*", "${local.bucket_arn}/bootstrap/server.crt"]
+    actions   = ["s3:PutObject", "s3:ListMultipartUploadParts"]
+    resources = ["${local.bucket_arn}/results/*", "${local.bucket_arn}/bootstrap/server.crt"]
   }
 
   # Of an instance that is gone the public key goes, too.
