@@ -111,8 +111,8 @@ class Store:
         if not self._to_add:
             return
         given, self._to_add, self._waiting = self._to_add, [], 0
-        index = np.concatenate([one[0] for one in given])
-        counts = np.concatenate([one[1] for one in given])
+        index = given[0][0] if len(given) == 1 else np.concatenate([one[0] for one in given])
+        counts = given[0][1] if len(given) == 1 else np.concatenate([one[1] for one in given])
         stats = _joined([one[2] for one in given])
         self._grow_series(int(stats.series.max()) + 1)
         rows = index >> _BITS
@@ -123,7 +123,10 @@ class Store:
             is_new[rows[pages < 0]] = True
             self._allocate(np.flatnonzero(is_new))
             pages = table.take(rows)
-        at = (pages.astype(np.int64) << _BITS) | (index & (_PAGE - 1))
+        # A slot within its page is what is left of the index without its row. In place, so that it stays in the cache.
+        at = pages - rows
+        at <<= _BITS
+        at += index
         np.add.at(self._pages.reshape(-1), at, counts.astype(self._pages.dtype, copy=False))
         series = stats.series
         np.add.at(self._n, series, stats.n)

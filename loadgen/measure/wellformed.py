@@ -42,7 +42,7 @@ _MANY: Final = (1 << 63) // (MAX_NS + 1)
 """So many values of an hour each do not overflow 64 bits of ns."""
 
 _RANGE_BITS: Final = 32
-"""Of an index."""
+"""Of an id of a series, beside which of some deltas it is in."""
 
 counter_values: Final = attrgetter(*COUNTER_NAMES)
 _KINDS: Final = frozenset(get_args(Kind))
@@ -54,7 +54,7 @@ class Wellformed:
     """Deltas that were found well-formed, one after the other. Series are still each agent's own ids."""
 
     index: Counts
-    """(n_pairs,) series id * SLOTS + slot."""
+    """(n_pairs,) series id * SLOTS + slot, of whatever integers."""
     counts: Counts
     lengths: Counts
     """(n_series,) how many pairs each row of `stats` has."""
@@ -67,7 +67,9 @@ class Wellformed:
         own = self.stats.series
         firsts = np.cumsum([0, *map(len, numbers[:-1])])
         others = np.concatenate(numbers)[own + np.repeat(firsts, self.rows)]
-        return self.index + np.repeat((others - own) * SLOTS, self.lengths), replace(self.stats, series=others)
+        index = np.repeat((others - own) * SLOTS, self.lengths)
+        index += self.index
+        return index, replace(self.stats, series=others)
 
 
 def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | None:
@@ -79,7 +81,7 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
     """
     if any(len(delta.index) != len(delta.count) or len(delta.index) % 4 for delta in deltas):
         return None
-    index = np.frombuffer(b"".join([delta.index for delta in deltas]), dtype="<u4").astype(np.int64)
+    index = np.frombuffer(b"".join([delta.index for delta in deltas]), dtype="<u4")
     counts = np.frombuffer(b"".join([delta.count for delta in deltas]), dtype="<u4")
     columns = [StatsColumns.of(delta.stats) for delta in deltas]
     rows = np.array(list(map(len, columns)))
@@ -90,27 +92,28 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
     series, n, sum_ns, min_ns, max_ns = np.frombuffer(b"".join(words), dtype=np.int64).reshape(5, -1)
     if not len(index) and not len(series):
         return Wellformed(index, counts, series, Stats(series, n, sum_ns, sum_ns, min_ns, max_ns), rows)
-    if not len(index) or not len(series):
+    if not len(index) or not len(series) or not counts.min():
         return None
-    # Each delta's index is moved to a range of its own: what increases in each of them increases over all.
-    pairs = np.array([len(delta.index) // 4 for delta in deltas])
-    ranges = np.arange(len(deltas)) << _RANGE_BITS
-    moved, keys = index + np.repeat(ranges, pairs), series * SLOTS + np.repeat(ranges, rows)
-    starts = np.searchsorted(moved, keys)
-    ends = np.append(starts[1:], len(index))
+    if n.min() <= 0 or n.max() > _MANY or int(n.sum()) > MOST_VALUES:
+        return None
+    # A row of stats ends where the counts, added up, reach what it and those before it have: exactly there, and where
+    # its delta ends if it is its last. Its first and last pair are of its series, and up to there the index increases.
+    upto, goals = np.cumsum(counts.astype(np.int64)), np.cumsum(n)
+    ends = upto.searchsorted(goals) + 1
+    if ends[-1] != len(index):
+        return None
+    bounds = np.concatenate(([0], ends))
+    of_deltas = np.cumsum([len(delta.index) // 4 for delta in deltas])
+    keys = series + np.repeat(np.arange(len(deltas)) << _RANGE_BITS, rows)
+    falls = np.flatnonzero(index[1:] <= index[:-1]) + 1
     is_sound = (
-        (moved[1:] > moved[:-1]).all()
-        and counts.all()
-        and series.min() >= 0
+        (upto[ends - 1] == goals).all()
+        and (bounds[np.cumsum(rows)] == of_deltas).all()
+        and set(falls.tolist()).issubset(of_deltas.tolist())
+        and (keys[1:] > keys[:-1]).all()
         and (series < np.repeat(known, rows)).all()
-        # The rows of stats cut the pairs into parts: none is empty, the first begins at 0, and each is of one series.
-        and not starts[0]
-        and (starts < ends).all()
-        and (moved[starts] >= keys).all()
-        and (moved[ends - 1] < keys + SLOTS).all()
-        and n.max() <= _MANY
-        and int(n.sum()) <= MOST_VALUES
-        and (np.add.reduceat(counts, starts, dtype=np.int64) == n).all()
+        and (index[bounds[:-1]] // SLOTS == series).all()
+        and (index[ends - 1] // SLOTS == series).all()
         and min_ns.min() >= 0
         and (min_ns <= max_ns).all()
         and max_ns.max() <= MAX_NS
@@ -120,7 +123,7 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
     if not is_sound:
         return None
     sum_us, rest_ns = np.divmod(sum_ns, 1_000)
-    return Wellformed(index, counts, ends - starts, Stats(series, n, sum_us, rest_ns, min_ns, max_ns), rows)
+    return Wellformed(index, counts, np.diff(bounds), Stats(series, n, sum_us, rest_ns, min_ns, max_ns), rows)
 
 
 def _words(column: Sequence[int]) -> array[int]:

@@ -141,6 +141,44 @@ def test_counts_and_sums_at_random_are_let_through_together_only_if_by_themselve
         check_delta(odd, 0)
 
 
+def plain(pairs: Sequence[tuple[int, int]], *stats: SeriesStats) -> Delta:
+    index, count = (np.array(column, dtype="<u4").tobytes() for column in zip(*pairs, strict=True))
+    return Delta("a", 1, 0, 0, NS_PER_S, (request_key(), journey_key()), index, count, stats)
+
+
+A_ROW = SeriesStats(0, 3, 30, 5, 15)
+
+
+def test_a_count_that_one_delta_lacks_and_the_next_has_too_much_is_not_let_through() -> None:
+    """All together they add up, and row by row, too."""
+    good = [plain([(10, 1), (20, 2)], A_ROW), plain([(30, 3)], A_ROW)]
+    assert check_all(good, [2, 2]) is not None
+    assert check_all([plain([(10, 1)], A_ROW), plain([(20, 2), (30, 3)], A_ROW)], [2, 2]) is None
+    assert check_all([plain([(10, 1), (20, 2), (30, 3)], A_ROW, A_ROW)], [2]) is None
+
+
+def test_a_series_that_has_two_rows_or_one_of_another_delta_is_not_let_through() -> None:
+    first, second = replace(A_ROW, n=1, sum_ns=10), replace(A_ROW, n=2, sum_ns=20)
+    assert check_all([plain([(10, 1), (20, 2)], first, second)], [2]) is None
+    assert check_all([plain([(10, 1)], first), plain([(20, 2)], second)], [2, 2]) is not None
+    assert (
+        check_all([plain([(10, 1), (20, 2)], first, second), replace(plain([(1, 1)]), index=b"", count=b"")], [2, 2])
+        is None
+    )
+
+
+@pytest.mark.parametrize("n", [-1, 0, 2, 4, 3 + (1 << 32), 3 - (1 << 32), (1 << 63) - 1])
+def test_a_sum_that_is_not_that_of_its_counts_is_not_let_through_whatever_it_is(n: int) -> None:
+    row = replace(A_ROW, n=n, sum_ns=max(0, n) * 10)
+    for others in ([], [plain([(30, 3)], A_ROW)]):
+        assert check_all([*others, plain([(10, 1), (20, 2)], row), *others], [2] * (1 + 2 * len(others))) is None
+
+
+def test_counts_that_add_up_only_in_32_bits_are_not_let_through() -> None:
+    half = 1 << 31
+    assert check_all([plain([(10, half), (20, half + 3)], A_ROW)], [2]) is None
+
+
 # -- sums -------------------------------------------------------------------------------------------
 
 
