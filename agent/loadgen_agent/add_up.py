@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, islice, zip_longest
 
+import msgspec
 import numpy as np
 
 from loadgen.engine.failures import FIRST, size_bytes
@@ -339,7 +340,7 @@ def _by_worker(batch: Sequence[tuple[_Process, Delta]]) -> tuple[WorkerHealth, .
         health, started = delta.health, delta.counters.iterations_started
         if (before := found.get(process.worker)) is not None:
             unfit, notes = _once((before.health.unfit, health.unfit)), _once((before.health.notes, health.notes))
-            health = replace(health, unfit=unfit, notes=notes)
+            health = msgspec.structs.replace(health, unfit=unfit, notes=notes)
             started += before.iterations_started
         found[process.worker] = WorkerHealth(process.worker, started, health)
     return tuple(found[worker] for worker in sorted(found))

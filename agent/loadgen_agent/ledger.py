@@ -20,6 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
+import msgspec
+
 from loadgen.measure.delta import Counters, Delta
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import encode
@@ -86,7 +88,8 @@ class Ledger:
             if delta.seq < book._next:
                 delta = replace(delta, seq=book._next)
             if note:
-                delta, note = replace(delta, health=replace(delta.health, notes=(*delta.health.notes, note))), ""
+                noted = msgspec.structs.replace(delta.health, notes=(*delta.health.notes, note))
+                delta, note = replace(delta, health=noted), ""
             book._kept.append(_sheet(delta))
             book._next += 1
         return book
@@ -143,7 +146,7 @@ class Ledger:
         """
         if self._fin is not None:
             return
-        health = replace(delta.health, unacked=self._unacked)
+        health = msgspec.structs.replace(delta.health, unacked=self._unacked)
         self._backlog.append(
             replace(
                 delta, run_id=self._run_id, agent=self._agent, epoch=self._epoch, seq=self.last_seq + 1, health=health

@@ -16,6 +16,7 @@ from heapq import nlargest
 from itertools import chain, islice, zip_longest
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from loadgen.measure.custom import CustomStats, sum_custom
@@ -181,7 +182,7 @@ def _in_time(first: Health, second: Health) -> Health:
 
     fullest = max(first, second, key=lambda one: one.fds / max(1, one.fd_limit))
     (intervals, unfit), (more, more_unfit) = first.counted, second.counted
-    return replace(
+    return msgspec.structs.replace(
         second,
         loop_lag_p50_us=worst("loop_lag_p50_us"),
         loop_lag_p99_us=worst("loop_lag_p99_us"),

@@ -43,7 +43,7 @@ MAX_FAILURE_BYTES: Final = 64 * 1024
 """Of one failure: head and 4 KiB of body, both ways, row and traceback."""
 
 
-class Exemplar(msgspec.Struct, frozen=True):
+class Exemplar(msgspec.Struct, frozen=True, gc=False):
     """One request, or one iteration of a journey.
 
     journey, step, request: where; "" for none, and both "" for an iteration. load: which of the plan's loads.

@@ -11,11 +11,11 @@ Nothing here does I/O or reads a clock; times are on the run's clock, 0 = T0.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from enum import Enum
 from itertools import islice
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from loadgen.errors import WireError
@@ -450,7 +450,7 @@ def _parts(values: Counts, ends: Counts) -> list[int]:
 def _together(before: Health, health: Health) -> Health:
     """Two parts of one interval: the later state, and what was wrong in either."""
     unfit, notes = dict.fromkeys((*before.unfit, *health.unfit)), dict.fromkeys((*before.notes, *health.notes))
-    return replace(health, unfit=tuple(unfit), notes=tuple(notes))
+    return msgspec.structs.replace(health, unfit=tuple(unfit), notes=tuple(notes))
 
 
 def check_invariant(merge: Merge) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from io import StringIO
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,7 +150,8 @@ def test_line_says_what_is_wrong_with_its_window_and_what_is_failing() -> None:
 @pytest.mark.parametrize("size", [(80, 24), (200, 50)])
 def test_unfit_second_is_marked_where_its_figures_stand(size: tuple[int, int]) -> None:
     us = agent("us-east-1")
-    us = replace(us, health=replace(us.health, unfit=("lag p99 41.0 ms is above 2.00 ms",)), unfit=3, intervals=12)
+    unfit = msgspec.structs.replace(us.health, unfit=("lag p99 41.0 ms is above 2.00 ms",))
+    us = replace(us, health=unfit, unfit=3, intervals=12)
     f = figures(
         journeys=(replace(figures().journeys[0], is_unfit=True),),
         regions=(replace(row("us-east-1", 796, 71), is_unfit=True), row("eu-west-1", 796, 71)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -74,7 +75,7 @@ def runs(draw: st.DrawFn, most: int = 12) -> list[Delta]:
         )
         workers = (
             WorkerHealth(0, made.counters.iterations_started, health),
-            WorkerHealth(1, 0, replace(health, unfit=())),
+            WorkerHealth(1, 0, msgspec.structs.replace(health, unfit=())),
         )
         found.append(
             replace(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +17,7 @@ LAG = "lag p99 41.0 ms is above 2.00 ms"
 
 
 def second(fitness: Fitness, k: int, rate: int = 100, *unfit: str, health: Health | None = None) -> None:
-    health = replace(health or Health(), unfit=unfit)
+    health = msgspec.structs.replace(health or Health(), unfit=unfit)
     fitness.add(health, Counters(iterations_started=rate), k * NS_PER_S, (k + 1) * NS_PER_S)
 
 
