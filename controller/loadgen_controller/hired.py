@@ -1,4 +1,4 @@
-"""A fleet for one run: up before it, down after it, however it ends.
+"""A fleet for one run, or for the runs of a gate: up before them, down after them, however they end.
 
     loadgen run checkout.py --fleet fleet.json --scale eu-west-1=3,us-east-1=6
 
@@ -29,7 +29,7 @@ from loadgen.aws.scaling import parse_scale, spread
 from loadgen.aws.site import Site, open_site
 from loadgen.dsl.spec import PlanSpec
 from loadgen.errors import LoadgenError
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.api.place import Place
 from loadgen_controller.api.remote import call
 from loadgen_controller.control import Ask
@@ -40,6 +40,8 @@ __all__ = ["FleetOption", "Hire", "ScaleOption", "hired", "hired_for", "read_hir
 
 SPARE_S: Final = 30 * 60.0
 """After the planned end of the load: for agents to come, to drain and to hand over."""
+BETWEEN_S: Final = 60.0
+"""Beside the drain, from the end of one load to the begin of the next."""
 STOP_S: Final = 90.0
 """For a run that is stopped to let its agents go."""
 _LOOK_S: Final = 1.0
@@ -63,8 +65,11 @@ class Hire:
     scale: int | Mapping[str, int] | None
     """None: the agents that are there."""
 
-    def terms(self, wrongs: Wrongs, spec: PlanSpec) -> Terms | None:
-        """For this plan; what does not fit is among `wrongs`. None: nothing is to be brought up."""
+    def terms(self, wrongs: Wrongs, spec: PlanSpec, runs: int = 1) -> Terms | None:
+        """For so many runs of this plan, one after another; what does not fit is among `wrongs`.
+
+        None: nothing is to be brought up.
+        """
         if self.scale is None:
             return None
         wish = spread(self.scale, spec.regions) if isinstance(self.scale, int) else dict(self.scale)
@@ -78,7 +83,16 @@ class Hire:
             )
         ttl_s = None
         if spec.duration_ns is not None:
-            ttl_s = min(self.file.policy.ttl_s, spec.duration_ns / NS_PER_S + SPARE_S)
+            between_s = spec.drain_ns / NS_PER_S + BETWEEN_S
+            needed_s = runs * spec.duration_ns / NS_PER_S + (runs - 1) * between_s
+            most_s = self.file.policy.ttl_s
+            if runs > 1 and needed_s > most_s:
+                wrongs.add(
+                    f"{runs} runs need the agents for {format_duration(round(needed_s) * NS_PER_S)},"
+                    f" and the fleet keeps them for {format_duration(round(most_s) * NS_PER_S)}",
+                    "make fewer or shorter runs, or raise ttl_s of its policy",
+                )
+            ttl_s = min(most_s, needed_s + SPARE_S)
         return Terms(wish, ttl_s=ttl_s)
 
     def open(self) -> Site:
@@ -110,10 +124,10 @@ def read_hire(wrongs: Wrongs, fleet: Path | None, scale: str | None, wait: int |
 
 @contextmanager
 def hired_for(
-    wrongs: Wrongs, hire: Hire | None, spec: PlanSpec, place: Place | None, *, is_quiet: bool
+    wrongs: Wrongs, hire: Hire | None, spec: PlanSpec, place: Place | None, *, is_quiet: bool, runs: int = 1
 ) -> Iterator[int | None]:
-    """The agents that --scale brings are up within: how many the run may wait for. None: it brings none."""
-    terms = None if hire is None else hire.terms(wrongs, spec)
+    """The agents that --scale brings are up within: how many a run may wait for. None: it brings none."""
+    terms = None if hire is None else hire.terms(wrongs, spec, runs)
     wrongs.check()
     if hire is None or terms is None or place is None:
         yield None
@@ -140,8 +154,7 @@ def hired(site: Site, terms: Terms, place: Place, say: Callable[[str], None]) ->
         try:
             yield raised
         finally:
-            with _as_interrupts():  # which a loop that has come and gone has put back
-                _let_go(site, raised, place, say)
+            _let_go(site, raised, place, say)
 
 
 def _let_go(site: Site, raised: Raised, place: Place, say: Callable[[str], None]) -> None:

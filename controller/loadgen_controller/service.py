@@ -23,6 +23,7 @@ from loadgen.clients import Http
 from loadgen.dsl.allowed import Limits
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import FleetError, LoadgenError, UsageError
+from loadgen.measure.carry import pieces_of
 from loadgen.measure.rundir import RunDir, find_run, list_runs
 from loadgen.signing import Signer
 from loadgen.sinks import Outputs
@@ -236,12 +237,26 @@ class Service:
             UsageError: there is none, or it goes on.
             StorageError: it cannot be read.
         """
+        folder = self._over(run)
+        return folder.name, await asyncio.to_thread(RunDir(folder).read_summary)
+
+    async def files(self, run: str) -> AsyncIterator[tuple[str, bytes]]:
+        """What others need of the folder of a run that is over, in pieces: (name, piece), a file's one after another.
+
+        Raises:
+            UsageError, StorageError: as of `summary`.
+        """
+        pieces = pieces_of(self._over(run))
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+    def _over(self, run: str) -> Path:
         folder = self.folder(run)
         if folder.name in self._going:
             raise UsageError(f"run {folder.name} goes on", hint=f"loadgen watch {folder.name}")
         if not (folder / "summary.json").exists():
             raise UsageError(f"run {folder.name} has no summary", hint="it was ended by force")
-        return folder.name, await asyncio.to_thread(RunDir(folder).read_summary)
+        return folder
 
     def folder(self, run: str) -> Path:
         return find_run(_checked(run) or "last", self._runs_dir)

@@ -11,7 +11,6 @@ folder only when all of it is there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,24 +19,13 @@ import msgspec
 
 from loadgen.aws.s3 import Bucket, hashed
 from loadgen.errors import StorageError, UsageError
+from loadgen.measure.carry import is_needed, needed
 from loadgen.measure.rundir import storage_error
 
 __all__ = ["Moved", "find_in", "pull", "push"]
 
 CONTENTS: Final = "contents.json"
 FORMAT: Final = 1
-NEEDED: Final = (
-    "manifest.json",
-    "bundle.tar",
-    "deltas.log",
-    "events.jsonl",
-    "summary.json",
-    "histograms.hlog",
-    "notes.json",
-    "metrics.json",
-    "report.html",
-)
-_FAILURE: Final = re.compile(r"failures/[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}\.json")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 _MOST_CONTENTS: Final = 64 << 20
 
@@ -80,7 +68,7 @@ def push(path: Path, bucket: Bucket) -> Moved:
     run_id, moved = path.name, Moved(path)
     there = bucket.sizes(f"{run_id}/")
     files: dict[str, _Content] = {}
-    for name in _needed(path):
+    for name in needed(path):
         content = _Content(*hashed(path / name))
         key = f"{run_id}/{name}"
         is_there = there.get(key) == content.bytes and bucket.sha256(key) == content.sha256
@@ -139,14 +127,6 @@ def find_in(run: str, bucket: Bucket) -> str:
     raise UsageError(f"no run {run} in {bucket}")
 
 
-def _needed(path: Path) -> Iterator[str]:
-    """Names of files; what is only for a run that goes on, what agents wrote to their output and secrets are not."""
-    yield from (name for name in NEEDED if (path / name).is_file())
-    for file in sorted((path / "failures").glob("*.json")):
-        if _FAILURE.fullmatch(name := f"failures/{file.name}"):
-            yield name
-
-
 def _contents(run_id: str, bucket: Bucket) -> _Contents:
     where = f"{bucket}{run_id}"
     data = bucket.read(f"{run_id}/{CONTENTS}", _MOST_CONTENTS)
@@ -158,7 +138,7 @@ def _contents(run_id: str, bucket: Bucket) -> _Contents:
         raise StorageError(f"cannot read {where}/{CONTENTS}: {exc}", hint="push it again") from exc
     if found.format > FORMAT:
         raise StorageError(f"cannot read {where}/{CONTENTS}: it has format {found.format}", hint="use a newer loadgen")
-    strange = [name for name in found.files if name not in NEEDED and not _FAILURE.fullmatch(name)]
+    strange = [name for name in found.files if not is_needed(name)]
     if strange or found.run_id != run_id or "manifest.json" not in found.files:
         what = f"{strange[0]!r} is no file of a run" if strange else "it is not of this run"
         raise StorageError(f"cannot take {where}/{CONTENTS}: {what}")

@@ -56,11 +56,11 @@ class Stage:
     fleet: Path
     machines: Machines
 
-    def order(self, target: str, scale: str, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(self.folder / "look.py")]
+    def order(self, target: str, scale: str, *options: str, command: str = "run") -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "loadgen_controller.cli", command, str(self.folder / "look.py")]
         of_fleet = ("--fleet", str(self.fleet), "--scale", scale, "--target", target)
         return subprocess.Popen(
-            [*command, *of_fleet, *options],
+            [*words, *of_fleet, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -163,4 +163,43 @@ def test_run_of_a_laptop_that_dies_goes_on_and_its_fleet_has_an_end(stage: Stage
 
     assert stage.summary(run_id)["requests"]["finished"] == 1200
     assert "down: 2 machines are gone" in stage.ask("down").output
+    assert stage.machines.codes() == {0}
+
+
+def test_runs_of_a_gate_share_a_fleet_which_goes_after_the_last_also_at_a_kill(stage: Stage) -> None:
+    here = stage.folder / "here"
+    options = (
+        "--regions",
+        "eu-west-1=1",
+        "--duration",
+        "3s",
+        "--runs-dir",
+        str(here),
+        "--store",
+        str(here / "history"),
+    )
+    with running_target("--no-latency") as target:
+        with stage.order(target.url, "2", *options, "--runs", "2", command="gate") as gate:
+            text, code = rest_of(gate), gate.wait(120)
+        assert code in (3, 4), text  # there is no history; or the machine was too busy to measure
+        assert text.count("up: 2 agents are registered") == 1
+        # After a run on a machine that was too busy to measure no other is made.
+        assert max(one.start() for one in re.finditer(r"^run \d: ", text, re.MULTILINE)) < text.index(
+            "down: 2 machines"
+        )
+        agents = {
+            tuple(agent["id"] for agent in json.loads(one.read_text())["agents"])
+            for one in here.glob("*/manifest.json")
+        }
+        assert len(agents) == 1
+        assert stage.aws.count() == 0
+
+        with stage.order(target.url, "2", *options, "--runs", "9", command="gate") as gate:
+            line_of(gate, "run 1: ")
+            gate.send_signal(signal.SIGTERM)
+            text, code = rest_of(gate), gate.wait(120)
+    assert code == 130, text
+    assert "interrupted: nothing is judged" in text
+    assert "down: 2 machines are gone" in text
+    assert stage.aws.count() == 0
     assert stage.machines.codes() == {0}

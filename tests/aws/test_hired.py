@@ -164,6 +164,23 @@ def test_time_of_the_fleet_is_that_of_the_load_and_half_an_hour(terms_of: Asked)
     assert terms.ttl_s == timedelta(minutes=40).total_seconds()
 
 
+def test_several_runs_need_the_fleet_for_as_long_as_all_of_them(aws: Aws, look: Path, tmp_path: Path) -> None:
+    made = aws.make_fleet()
+    made["policy"] = {**made.get("policy", {}), "ttl_s": 2 * 3600}
+    path, wrongs = aws.write(tmp_path, made), Wrongs()
+    hire, spec = Hire(read(path), path, 3), load(look).plan.spec()
+
+    terms = hire.terms(wrongs, spec, runs=4)
+
+    assert terms is not None
+    each_s = 600 + 30 + 60  # load, drain, and what is between two
+    assert terms.ttl_s == 4 * each_s - 90 + 1800
+    assert not wrongs.found
+    hire.terms(wrongs, spec, runs=12)
+    assert "12 runs need the agents for 2h" in str(wrongs.found[0])
+    assert "and the fleet keeps them for 2h" in str(wrongs.found[0])
+
+
 def test_regions_of_plan_and_scale_have_to_be_the_same(terms_of: Asked) -> None:
     _, wrong = terms_of({"eu-west-1": 1, "ap-southeast-1": 1})
 

@@ -83,6 +83,31 @@ async def test_a_run_goes_on_when_its_client_goes_away_and_another_one_sees_its_
     assert (line.run_id, line.state, line.is_going) == (started.run_id, "passed", False)
 
 
+async def test_a_run_that_is_over_is_brought_to_whoever_made_it_and_another_is_not(
+    controller: Controller, tmp_path: Path
+) -> None:
+    a, b = await controller.joined(a="eu", b="us")
+    client = await controller.client(Role.RUN)
+    started = await client.start(order_of())
+    with pytest.raises(UsageError, match="goes on"):
+        await client.fetch(started.run_id, tmp_path / "here")
+    living = asyncio.gather(live(a), live(b))
+    async for _ in client.watch(started.run_id):
+        pass
+    await living
+    path = await client.fetch(started.run_id, tmp_path / "here")
+    there = controller.runs_dir / started.run_id
+    assert path == tmp_path / "here" / started.run_id
+    assert {one.name for one in path.iterdir()} >= {"manifest.json", "summary.json", "deltas.log", "events.jsonl"}
+    assert all(one.read_bytes() == (there / one.name).read_bytes() for one in path.iterdir() if one.is_file())
+    with pytest.raises(UsageError, match="no run"):
+        await client.fetch("20200101-000000-gone-0000", tmp_path / "here")
+    assert [one.name for one in (tmp_path / "here").iterdir()] == [started.run_id]
+    (path / "summary.json").write_text("changed here")
+    assert await client.fetch(started.run_id, tmp_path / "here") == path
+    assert (path / "summary.json").read_text() == "changed here", "one that is here stays as it is"
+
+
 async def test_a_run_is_paused_scaled_and_stopped_by_the_name_of_the_token(controller: Controller) -> None:
     a, b = await controller.joined(a="eu", b="us")
     client = await controller.client(Role.RUN)
@@ -185,6 +210,7 @@ LEAST = {
     "Agents": Role.VIEW,
     "Runs": Role.VIEW,
     "Summary": Role.VIEW,
+    "Fetch": Role.RUN,
     "Start": Role.RUN,
     "Stop": Role.RUN,
     "Kill": Role.RUN,

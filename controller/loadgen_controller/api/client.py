@@ -6,6 +6,7 @@ A token goes only through TLS, or to this machine itself.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import grpc
@@ -13,6 +14,7 @@ import msgspec
 
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.errors import ExitCode, FleetError, LoadgenError, UsageError
+from loadgen.measure.carry import Coming
 from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.order import parts_of
 from loadgen_controller.api.place import ERROR_KEY, Place
@@ -102,6 +104,28 @@ class Client:
         """summary.json, and the run's folder at the controller."""
         reply = await self._unary("Summary", pb.SummaryRequest(run=run), pb.SummaryReply.FromString)
         return msgspec.json.decode(reply.summary_json, type=dict[str, object]), reply.folder
+
+    async def fetch(self, run: str, runs_dir: Path) -> Path:
+        """Bring the folder of a run that is over into `runs_dir`; one that is there already stays as it is.
+
+        Raises, beside the others:
+            StorageError: it cannot be written, or what comes is no run's.
+        """
+        call = self._channel.unary_stream(
+            f"/{SERVICE}/Fetch",
+            request_serializer=pb.FetchRequest.SerializeToString,
+            response_deserializer=pb.FilePart.FromString,
+        )
+        coming = Coming(runs_dir, run)
+        if coming.is_there:
+            return coming.path
+        try:
+            with coming:
+                async for part in call(pb.FetchRequest(run=run), metadata=self._metadata):
+                    coming.add(part.name, part.data)
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from None
+        return coming.path
 
     async def _unary(self, name: str, request: Any, read: Callable[[bytes], R]) -> R:
         call = self._channel.unary_unary(

@@ -34,6 +34,7 @@ __all__ = [
     "NeededController",
     "TokenFileOption",
     "call",
+    "make_there",
     "order_there",
     "place_of",
     "watch_there",
@@ -107,38 +108,69 @@ def order_there(
     """
 
     async def ordering(client: Client) -> tuple[int, dict[str, object] | None]:
-        started = await client.start(order)
-        if not is_quiet:
-            text = f"run {started.run_id} at {place.address}; " + (
-                "Ctrl-C stops it" if stops else "it goes on without this terminal"
-            )
-            console.print(text, soft_wrap=True)
-        return await _followed(client, place, started.run_id, console, is_quiet, stops)
+        run_id = await _started(client, place, order, console, is_quiet, stops)
+        return await _reported(client, place, run_id, console, is_quiet, stops)
 
     return call(place, ordering)
 
 
+def make_there(place: Place, order: Order, runs_dir: Path, console: Console, *, is_quiet: bool = False) -> Path:
+    """The same, of a run that is needed here: its folder is brought into `runs_dir`, and nothing is reported.
+
+    Raises:
+        KeyboardInterrupt: it was left to itself, by a second Ctrl-C.
+        UsageError, FleetError, StorageError: it cannot be started, watched or brought here.
+    """
+
+    async def making(client: Client) -> Path | None:
+        run_id = await _started(client, place, order, console, is_quiet, stops=True)
+        ended = await _until_over(client, place, run_id, console, is_quiet, stops=True)
+        return None if ended is None else await client.fetch(ended[0], runs_dir)
+
+    if (made := call(place, making)) is None:
+        raise KeyboardInterrupt
+    return made
+
+
 def watch_there(place: Place, run: str, console: Console) -> tuple[int, dict[str, object] | None]:
-    """The same, of a run that is there."""
-    return call(place, lambda client: _followed(client, place, run, console))
+    """As `order_there`, of a run that is there."""
+    return call(place, lambda client: _reported(client, place, run, console))
 
 
-async def _followed(
+async def _started(client: Client, place: Place, order: Order, console: Console, is_quiet: bool, stops: bool) -> str:
+    started = await client.start(order)
+    if not is_quiet:
+        what = "Ctrl-C stops it" if stops else "it goes on without this terminal"
+        console.print(f"run {started.run_id} at {place.address}; {what}", soft_wrap=True)
+    return str(started.run_id)
+
+
+async def _reported(
     client: Client, place: Place, run: str, console: Console, is_quiet: bool = False, stops: bool = False
 ) -> tuple[int, dict[str, object] | None]:
-    following = asyncio.ensure_future(_follow(client, run, None if is_quiet else console))
-    with _interrupted(following.cancel):
-        try:
-            run_id, code = await following
-        except asyncio.CancelledError:
-            if not stops:
-                console.print("\n".join(_left(place, run)), soft_wrap=True)
-                return ExitCode.INTERRUPTED, None
-            console.print("\n".join((await client.ask(Ask(run_id=run, do="stop"))).lines), soft_wrap=True)
-            return await _followed(client, place, run, console, is_quiet)
+    ended = await _until_over(client, place, run, console, is_quiet, stops)
+    if ended is None:
+        return ExitCode.INTERRUPTED, None
+    run_id, code = ended
     summary, folder = await client.summary(run_id)
     print_report(console, final_report(read(summary), Path(f"{place.address}:{folder}")))
     return code, summary
+
+
+async def _until_over(
+    client: Client, place: Place, run: str, console: Console, is_quiet: bool, stops: bool
+) -> tuple[str, int] | None:
+    """(id, exit code); None: Ctrl-C has left it to itself, which is said. stops: the first one stops it."""
+    following = asyncio.ensure_future(_follow(client, run, None if is_quiet else console))
+    with _interrupted(following.cancel):
+        try:
+            return await following
+        except asyncio.CancelledError:
+            if not stops:
+                console.print("\n".join(_left(place, run)), soft_wrap=True)
+                return None
+            console.print("\n".join((await client.ask(Ask(run_id=run, do="stop"))).lines), soft_wrap=True)
+    return await _until_over(client, place, run, console, is_quiet, stops=False)
 
 
 def _left(place: Place, run: str) -> Iterator[str]:
@@ -180,12 +212,14 @@ async def _follow(client: Client, run: str, console: Console | None) -> tuple[st
 
 @contextlib.contextmanager
 def _interrupted(leave: Callable[[], object]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM leave the run to itself while within."""
+    """Ctrl-C and SIGTERM leave the run to itself while within; then they are what they were before."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         loop.add_signal_handler(number, leave)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)

@@ -290,6 +290,7 @@ class _Calls:
             "Agents": _Call(view, pb.AgentsRequest, self._agents),
             "Runs": _Call(view, pb.RunsRequest, self._runs),
             "Summary": _Call(view, pb.SummaryRequest, self._summary),
+            "Fetch": _Call(run, pb.FetchRequest, stream=self._fetch),
         }
 
     async def _start(self, parts: AsyncIterator[pb.StartPart], caller: _Caller) -> pb.Started:
@@ -358,6 +359,10 @@ class _Calls:
         run_id, summary = await self._service.summary(request.run)
         folder = str(self._service.folder(run_id).absolute())
         return pb.SummaryReply(run_id=run_id, summary_json=msgspec.json.encode(summary), folder=folder)
+
+    async def _fetch(self, request: pb.FetchRequest, _: _Caller) -> AsyncIterator[pb.FilePart]:
+        async for name, data in self._service.files(request.run):
+            yield pb.FilePart(name=name, data=data)
 
 
 def _snapshot(look: Look) -> pb.Snapshot:

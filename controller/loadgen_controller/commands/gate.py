@@ -10,9 +10,11 @@ import typer
 from loadgen.dsl.reading.loader import split_plan
 from loadgen.history.record import STATISTICS
 from loadgen.units import parse_ratio
+from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.lacking import needing_analysis
-from loadgen_controller.commands.run import Placement, check_placement, permit
+from loadgen_controller.hired import FleetOption, ScaleOption
+from loadgen_controller.placing import Wish, placement_of
 from loadgen_controller.planning.options import Wrongs, store_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
@@ -42,6 +44,8 @@ loadgen gate 20261124-170312 20261124-171012 20261124-171745 --store s3://perf/h
 loadgen gate checkout.py --env staging --confirm 2 --junit gate.xml --markdown gate.md --add
 
 loadgen gate checkout.py --ab http://old.test:8080 http://new.test:8080 --pairs 10
+
+loadgen gate checkout.py --ab http://old.test:8080 http://new.test:8080 --fleet fleet.json --scale eu-west-1=3
 
 loadgen gate last --against 1.4 --explain
 
@@ -115,6 +119,11 @@ def main(
     wait: Annotated[int | None, typer.Option(min=1, metavar="N", help="Agents to wait for.")] = None,
     allow: ListOption = None,
     sign_with: SignOption = None,
+    controller: ControllerOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
+    fleet: FleetOption = None,
+    scale: ScaleOption = None,
     quiet: QuietOption = False,
     label: LabelOption = None,
 ) -> int:
@@ -126,7 +135,22 @@ def main(
     wrongs = Wrongs()
     is_accept, names = what[0] == ACCEPT, what[1:] if what[0] == ACCEPT else what
     file = _file_in(wrongs, names, is_accept)
-    placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1)
+    wish = Wish(
+        runs_dir=runs_dir,
+        listen=listen,
+        keys=keys,
+        wait=wait,
+        agents_per_region=agents_per_region,
+        workers=workers,
+        controller=controller,
+        ca=ca,
+        token_file=token_file,
+        fleet=fleet,
+        scale=scale,
+        allow=allow,
+        sign_with=sign_with,
+        i_may_load=i_may_load or (),
+    )
     load: dict[str, Any] = {
         "target": target,
         "rate": rate,
@@ -136,18 +160,13 @@ def main(
         "params": param or (),
         "env": env,
         "resolve": resolve or (),
-        "allowed": i_may_load or (),
         "labels": label or (),
     }
-    if file is not None:
-        check_placement(wrongs, None, listen, keys, wait, agents_per_region, workers)
-        permit(wrongs, placement, allow, sign_with, i_may_load or ())
-        placement.read_keys(wrongs)
-    else:
-        others: dict[str, Any] = {"listen": listen, "keys": keys, "wait": wait, "allow": allow, "sign-with": sign_with}
-        others |= {"confirm": confirm, "ab": ab, "runs": runs > 1, "seed": seed is not None}
-        others |= {"agents-per-region": agents_per_region, "workers": workers}
-        _check_there(wrongs, load | others | {"env": None})  # which says where the history is
+    if file is None:
+        others: dict[str, Any] = {"confirm": confirm, "ab": ab, "runs": runs > 1, "seed": seed is not None}
+        # --env is no load alone: it says where the history is.
+        _check_there(wrongs, load | others | {"env": None}, wish)
+    placement = None if file is None else placement_of(wrongs, wish)
     if ab is not None and (target is not None or runs > 1 or confirm or against or add):
         wrongs.add("--ab goes without --target, --runs, --confirm, --against and --add: it compares two targets")
     _check_because(wrongs, is_accept, because)
@@ -170,9 +189,10 @@ def main(
     )
     if is_accept:
         return command.accept_runs(wrongs, asked, names, runs_dir)
-    if file is None:
+    if file is None or placement is None:
         return command.judge_runs(wrongs, asked, names, runs_dir)
-    maker = command.maker_of(asked, file, load | {"needs_secrets": listen is None}, placement)
+    load |= {"allowed": wish.i_may_load, "needs_secrets": placement.needs_secrets}
+    maker = command.maker_of(asked, file, load, placement)
     if ab is not None:
         return command.judge_sides(wrongs, asked, maker, ab, pairs, seed)
     return command.judge_made(wrongs, asked, maker, runs, confirm)
@@ -189,10 +209,10 @@ def _file_in(wrongs: Wrongs, names: list[str], is_accept: bool) -> str | None:
     return files[0] if files else None
 
 
-def _check_there(wrongs: Wrongs, options: dict[str, Any]) -> None:
+def _check_there(wrongs: Wrongs, options: dict[str, Any], wish: Wish) -> None:
     """Of runs that are there nothing is made."""
-    shown = {"params": "-P", "allowed": "--i-may-load", "labels": "--label"}
-    if given := [shown.get(name, f"--{name}") for name, value in options.items() if value]:
+    shown = {"params": "-P", "labels": "--label"}
+    if given := [shown.get(name, f"--{name}") for name, value in options.items() if value] + wish.given():
         wrongs.add(f"{', '.join(given)}: for runs that are to be made", "name a scenario: FILE.py")
 
 

@@ -11,9 +11,11 @@ import typer
 from loadgen.dsl.reading.loader import split_plan
 from loadgen.history.record import STATISTICS
 from loadgen.history.store import Store
+from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.lacking import needing_analysis
-from loadgen_controller.commands.run import Placement, check_placement, permit
+from loadgen_controller.hired import FleetOption, ScaleOption
+from loadgen_controller.placing import Wish, placement_of
 from loadgen_controller.planning.options import Wrongs, store_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
@@ -76,6 +78,11 @@ def control(
     wait: Annotated[int | None, typer.Option(min=1, metavar="N", help="Agents to wait for.")] = None,
     allow: ListOption = None,
     sign_with: SignOption = None,
+    controller: ControllerOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
+    fleet: FleetOption = None,
+    scale: ScaleOption = None,
     quiet: QuietOption = False,
     label: LabelOption = None,
 ) -> int:
@@ -92,11 +99,22 @@ def control(
         wrongs.add(f'--percentile: there is no "{percentile}"', f"one of {', '.join(STATISTICS)}")
     where = store_of(wrongs, store, env, None if file is None else split_plan(file)[0])
     opened = wrongs.catch(lambda: Store.open(where))
-    placement = Placement(runs_dir, listen, keys, wait, agents_per_region or 1, workers or 1)
-    if file is not None:
-        check_placement(wrongs, None, listen, keys, wait, agents_per_region, workers)
-        permit(wrongs, placement, allow, sign_with, i_may_load or ())
-        placement.read_keys(wrongs)
+    wish = Wish(
+        runs_dir=runs_dir,
+        listen=listen,
+        keys=keys,
+        wait=wait,
+        agents_per_region=agents_per_region,
+        workers=workers,
+        controller=controller,
+        ca=ca,
+        token_file=token_file,
+        fleet=fleet,
+        scale=scale,
+        allow=allow,
+        sign_with=sign_with,
+        i_may_load=i_may_load or (),
+    )
     with needing_analysis("loadgen history control"):
         from loadgen_controller.gating.making import Maker
         from loadgen_controller.screen.printed import Output
@@ -105,6 +123,7 @@ def control(
         wrongs.check()
         assert opened is not None
         return controlling.of_newest(opened, runs, percentile, key, target or "")
+    placement = placement_of(wrongs, wish)
     options = {
         "target": target,
         "rate": rate,
@@ -114,9 +133,9 @@ def control(
         "params": param or (),
         "env": env,
         "resolve": resolve or (),
-        "allowed": i_may_load or (),
+        "allowed": wish.i_may_load,
         "labels": label or (),
-        "needs_secrets": listen is None,
+        "needs_secrets": placement.needs_secrets,
     }
     is_watched = sys.stdout.isatty() and not quiet  # else a line each second would fill the log of a CI
     maker = Maker(file, options, placement, Output(), is_quiet=not is_watched)

@@ -21,7 +21,8 @@ from loadgen_controller.api.place import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
 from loadgen_controller.asking import where
 from loadgen_controller.commands import bucket, metrics
-from loadgen_controller.commands.run import ExplainOption, Placement, run_scenario
+from loadgen_controller.commands.run import ExplainOption, run_scenario
+from loadgen_controller.placing import Placement
 from loadgen_controller.planning.again import earlier_run
 from loadgen_controller.planning.options import Wrongs, parse_endpoint
 from loadgen_controller.planning.scenario import (

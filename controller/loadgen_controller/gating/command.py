@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import randbelow
 from typing import Any, Final
@@ -19,11 +19,11 @@ from loadgen.history.record import Accepted
 from loadgen.history.store import Store
 from loadgen.measure.rundir import find_run, replace_file, storage_error
 from loadgen_controller.commands.history_store import accepted_in, who
-from loadgen_controller.commands.run import Placement
 from loadgen_controller.gating.documents import as_json, as_junit, as_markdown
 from loadgen_controller.gating.judging import accept, judge_in, note_verdict
 from loadgen_controller.gating.making import Interrupted, Maker
 from loadgen_controller.gating.words import explained, headline, report_of
+from loadgen_controller.placing import Placement
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, clean, print_report
 
@@ -67,19 +67,20 @@ def judge_runs(wrongs: Wrongs, asked: Asked, names: Sequence[str], runs_dir: Pat
 def judge_made(wrongs: Wrongs, asked: Asked, maker: Maker, runs: int, confirm: int) -> int:
     """Runs of a scenario, and more of them where these are too few to say."""
     opened = wrongs.catch(lambda: Store.open(asked.store))
-    length_s = maker.check(wrongs)
+    spec = maker.check(wrongs)
     assert opened is not None
     store = opened
-    later = f", and {maker.budget(confirm, length_s)} more where it is suspect" if confirm else ""
-    maker.console.print(f"{maker.budget(runs, length_s)}{later}")
+    later = f", and {maker.budget(confirm, spec)} more where it is suspect" if confirm else ""
+    maker.console.print(f"{maker.budget(runs, spec)}{later}")
 
     def decided() -> Decision:
-        new = list(maker.series(runs))
-        decision = judge_in(store, new, asked.settings, against=asked.against)
-        if confirm and decision.more_runs and decision.verdict is Verdict.INCONCLUSIVE:
-            maker.console.print(Text(headline(decision)))
-            new += maker.series(confirm, first=runs + 1)
+        with maker.staffed(wrongs, spec, runs + confirm):
+            new = list(maker.series(runs))
             decision = judge_in(store, new, asked.settings, against=asked.against)
+            if confirm and decision.more_runs and decision.verdict is Verdict.INCONCLUSIVE:
+                maker.console.print(Text(headline(decision)))
+                new += maker.series(confirm, first=runs + 1)
+                decision = judge_in(store, new, asked.settings, against=asked.against)
         return decision
 
     return _kept(maker, lambda: _ended(asked, store, decided()))
@@ -89,13 +90,15 @@ def judge_sides(
     wrongs: Wrongs, asked: Asked, maker: Maker, targets: tuple[str, str], pairs: int, seed: int | None
 ) -> int:
     """Two targets in turns. There is no history in this, so nothing is noted."""
-    length_s = maker.check(wrongs, targets)
+    spec = maker.check(wrongs, targets)
     seed = randbelow(2**31) if seed is None else seed
-    maker.console.print(f"{maker.budget(2 * pairs, length_s)}; A is {targets[0]}, B is {targets[1]}, seed {seed}")
+    maker.console.print(f"{maker.budget(2 * pairs, spec)}; A is {targets[0]}, B is {targets[1]}, seed {seed}")
 
     def ended() -> int:
-        before, after = maker.pairs(targets, pairs, seed)
-        return _ended(asked, None, decide_pairs(before, after, asked.settings))
+        with maker.staffed(wrongs, spec, 2 * pairs):
+            before, after = maker.pairs(targets, pairs, seed)
+        decision = decide_pairs(before, after, asked.settings)
+        return _ended(asked, None, replace(decision, warnings=(*decision.warnings, *maker.notes)))
 
     return _kept(maker, ended)
 

@@ -1,4 +1,4 @@
-"""The runs that a gate makes itself: one after another, each as `loadgen run` would make it.
+"""The runs that a gate makes itself: one after another, each as `loadgen run` would make it, here or at a controller.
 
 What was made is kept, whatever happens then: a Ctrl-C drains the run that is going on, ends the
 series, and every folder is named.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -16,11 +17,13 @@ from typing import Any
 from rich.console import Console
 
 from loadgen.dsl.reading.loader import Scenario
+from loadgen.dsl.spec import PlanSpec
 from loadgen.history.extract import accepted_of, unfit_of
 from loadgen.history.record import Accepted
 from loadgen.report.opened import open_run
 from loadgen.units import NS_PER_S, format_duration
-from loadgen_controller.commands.run import Placement, make_run
+from loadgen_controller.making import make_run
+from loadgen_controller.placing import Placement
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.planning.scenario import load_scenario
 
@@ -42,19 +45,17 @@ class Maker:
     console: Console
     is_quiet: bool = False
     folders: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What is to be known of the runs beside their figures."""
 
-    def check(self, wrongs: Wrongs, targets: tuple[str | None, ...] = (None,)) -> float:
-        """Everything that is wrong with scenario and options, before the first run.
+    def check(self, wrongs: Wrongs, targets: tuple[str | None, ...] = (None,)) -> PlanSpec:
+        """Everything that is wrong with scenario and options, before the first run; the plan, which has one length."""
+        specs = [self._load(wrongs, target, secrets.randbelow(2**32)).plan.spec() for target in targets]
+        return specs[0]
 
-        Returns:
-            How long one run takes, s: its load. 0 where it ends by itself.
-        """
-        length_s = 0.0
-        for target in targets:
-            scenario = self._load(wrongs, target, secrets.randbelow(2**32))
-            spec = scenario.plan.spec()
-            length_s = max(length_s, (spec.duration_ns or 0) / NS_PER_S)
-        return length_s
+    def staffed(self, wrongs: Wrongs, spec: PlanSpec, runs: int) -> AbstractContextManager[None]:
+        """Within, agents that are hired for these runs are up."""
+        return self.placement.staffed(wrongs, spec, runs=runs, is_quiet=False)
 
     def make(self, target: str | None = None, *, seed: int | None = None, called: str = "") -> Accepted:
         """One run.
@@ -67,14 +68,14 @@ class Maker:
         """
         scenario = self._load(Wrongs(), target, secrets.randbelow(2**32) if seed is None else seed)
         try:
-            result = make_run(scenario, self.placement, None if self.is_quiet else self.console)
+            made = make_run(scenario, self.placement, self.console, is_quiet=self.is_quiet)
         except KeyboardInterrupt:
             raise Interrupted from None
-        self.folders.append(result.run_dir)
-        self.console.print(f"{called or 'run'}: {result.run_dir}: {result.verdict.result}", soft_wrap=True)
-        if result.verdict.result == "interrupted":
+        self.folders.append(made.run_dir)
+        self.console.print(f"{called or 'run'}: {made.run_dir}: {made.result}", soft_wrap=True)
+        if made.result == "interrupted":
             raise Interrupted
-        return accepted_of(open_run(result.run_dir))
+        return accepted_of(open_run(made.run_dir))
 
     def series(self, runs: int, first: int = 1) -> Iterator[Accepted]:
         """So many runs; none after one that was not fit to measure."""
@@ -87,19 +88,30 @@ class Maker:
     def pairs(self, targets: tuple[str, str], pairs: int, seed: int) -> tuple[list[Accepted], list[Accepted]]:
         """Both targets in turns, A B B A or B A A B ...; both of a pair with the same seed.
 
-        Where a run was not fit to measure, the series ends with its pair, and as many of either are returned.
+        Where a run was not fit to measure, the series ends with its pair, and as many of either are returned. Where
+        the runs of a pair had different agents, what differs may be those: that is among `notes`.
         """
         sides: tuple[list[Accepted], list[Accepted]] = ([], [])
         for n, order in enumerate(order_of_pairs(pairs, seed), 1):
             for side in order:
                 name = "AB"[side]
                 sides[side].append(self.make(targets[side], seed=seed + n, called=f"pair {n} of {pairs}, {name}"))
+            if self.placement.place is not None:
+                self._compare_agents(n)
             if any(unfit_of(runs[-1]) for runs in sides):
                 break
         return sides
 
-    def budget(self, runs: int, length_s: float) -> str:
-        """ "10 runs of 30 s: 5 min or more"."""
+    def _compare_agents(self, pair: int) -> None:
+        """A controller gives a run the agents that are idle, and others may have some of them meanwhile."""
+        one, other = ({agent.id for agent in open_run(folder).agents} for folder in self.folders[-2:])
+        if one != other:
+            differ = ", ".join(sorted(one ^ other)[:5])
+            self.notes.append(f"the runs of pair {pair} were not of the same agents: only one of them had {differ}")
+
+    def budget(self, runs: int, spec: PlanSpec) -> str:
+        """ "10 runs of 30 s: 5 min or more"; of a load that ends by itself only how many."""
+        length_s = (spec.duration_ns or 0) / NS_PER_S
         each = "one run" if runs == 1 else f"{runs} runs"
         if not length_s:
             return each

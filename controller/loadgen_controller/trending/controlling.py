@@ -32,12 +32,13 @@ __all__ = ["of_made", "of_newest"]
 
 def of_made(wrongs: Wrongs, store: Store | None, maker: Maker, runs: int, percentile: str) -> int:
     """Runs that are made now. Everything that is wrong is said before the first."""
-    length_s = maker.check(wrongs)
+    spec = maker.check(wrongs)
     wrongs.check()
     assert store is not None
-    maker.console.print(f"{maker.budget(runs, length_s)}, of what has not changed")
+    maker.console.print(f"{maker.budget(runs, spec)}, of what has not changed")
     try:
-        new = list(maker.series(runs))
+        with maker.staffed(wrongs, spec, runs):
+            new = list(maker.series(runs))
     except Interrupted:
         made = " ".join(map(str, maker.folders)) or "none"
         maker.console.print(f"interrupted: no control; runs made so far: {made}", soft_wrap=True)
