@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import ceil
 from typing import Any, Final
 
 from loadgen.aws.clients import Clients, told
@@ -43,6 +44,15 @@ class Group:
     """New machines are protected from scale-in: then an expiry would not end them."""
     machines: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    on_demand_base: int = 0
+    """So many machines are bought on demand before any spot is."""
+    on_demand_percent: int = 100
+    """Of those above that."""
+
+    def on_demand(self, number: int) -> int:
+        """How many of so many are bought on demand; AWS rounds up."""
+        base = min(number, self.on_demand_base)
+        return base + ceil((number - base) * self.on_demand_percent / 100)
 
     @property
     def fleet(self) -> str:
@@ -152,6 +162,7 @@ def terminate(clients: Clients, region: str, machine: str) -> None:
 
 
 def _group(one: dict[str, Any], region: str) -> Group:
+    mix = one.get("MixedInstancesPolicy", {}).get("InstancesDistribution", {})
     return Group(
         name=str(one["AutoScalingGroupName"]),
         region=region,
@@ -165,4 +176,6 @@ def _group(one: dict[str, Any], region: str) -> Group:
             if not str(each["LifecycleState"]).startswith("Terminat")
         ),
         tags=tags_of(one.get("Tags", ())),
+        on_demand_base=int(mix.get("OnDemandBaseCapacity", 0)),
+        on_demand_percent=int(mix.get("OnDemandPercentageAboveBaseCapacity", 100)),
     )

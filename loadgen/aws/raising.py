@@ -1,7 +1,7 @@
 """Brings a fleet up, and back to what it was where that does not come to a good end.
 
-    look whose it is -> take the lock -> the end of its time, at AWS -> labels -> so many machines
-      -> wait until they are registered at the controller -> all are here, or enough of them
+    look whose it is -> room in the account's quotas -> take the lock -> the end of its time, at AWS -> labels
+      -> so many machines -> wait until they are registered at the controller -> all are here, or enough of them
 
 The end of its time is set before the first machine starts: whatever becomes of this program,
 AWS itself lowers each group to none then. Where it fails, is interrupted or too few come, the
@@ -12,7 +12,7 @@ Everything blocks. Waiting goes by the site's clock, so that it is tested withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,13 +22,14 @@ from loadgen.aws.groups import Group
 from loadgen.aws.locks import held
 from loadgen.aws.machines import Registration, Stand, Standing, counts, join
 from loadgen.aws.names import TAG_EXPIRES_AT, TAG_RUN
+from loadgen.aws.quotas import Room, check_quotas
 from loadgen.aws.reasons import Reason, main_reason
 from loadgen.aws.regions import in_each
 from loadgen.aws.scaling import Step, Upward, needed, plan_up
 from loadgen.aws.site import Roll, Site
 from loadgen.errors import FleetError, LoadgenError
 
-__all__ = ["POLL_S", "Raised", "Terms", "bring_up", "planned", "stamp"]
+__all__ = ["POLL_S", "Raised", "Terms", "bring_up", "planned", "rooms", "stamp"]
 
 POLL_S: Final = 5.0
 _LOCK_SPARE_S: Final = 120.0
@@ -77,6 +78,15 @@ def planned(site: Site, terms: Terms) -> tuple[Upward, list[Group]]:
     return plan_up(site.file, groups, terms.wish, site.now(), terms.ttl_s), groups
 
 
+def rooms(site: Site, terms: Terms, plan: Upward, groups: Sequence[Group]) -> list[Room]:
+    """What the account's quotas leave. Changes nothing.
+
+    Raises:
+        QuotaReached: not enough for those who have to come; a group where it is so in several regions.
+    """
+    return check_quotas(site, plan, groups, needed(plan.wanted, site.file.policy.min_share, terms.least))
+
+
 def bring_up(site: Site, terms: Terms, roll: Roll, tell: Tell) -> Raised:
     """
     Raises:
@@ -85,7 +95,7 @@ def bring_up(site: Site, terms: Terms, roll: Roll, tell: Tell) -> Raised:
         KeyboardInterrupt: so is it then.
     """
     roll()  # a controller that cannot be asked is found out before anything costs money
-    planned(site, terms)
+    rooms(site, terms, *planned(site, terms))
     doing = "up " + ",".join(f"{region}={number}" for region, number in terms.wish.items())
     with held(
         site.clients,

@@ -29,6 +29,9 @@ __all__ = ["ACCOUNT", "REGIONS", "Answers", "Aws", "Jumping", "site_of"]
 ACCOUNT = "123456789012"
 HOME = ("eu-west-1",)
 REGIONS = ("eu-west-1", "us-east-1", "ap-southeast-1")
+_SERVICES = (("autoscaling", REGIONS), ("ec2", REGIONS), ("service-quotas", REGIONS), ("s3", HOME), ("sts", HOME))
+_QUOTAS = ("L-1216C47A", "L-34B43A08")
+"""vCPUs on demand, as spot."""
 
 
 @dataclass
@@ -157,6 +160,8 @@ class Answers:
     """(operation, region) -> the code with which it is refused; the region may be "*"."""
     activities: dict[str, str] = field(default_factory=dict)
     """Region -> why its group could not start a machine."""
+    quotas: dict[tuple[str, str], float] = field(default_factory=lambda: {(code, "*"): 1e6 for code in _QUOTAS})
+    """(code, region) -> the account's quota; the region may be "*". moto knows those of networks only."""
     silent: set[str] = field(default_factory=set)
     """Operations that are accepted, and of which nothing comes."""
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -167,7 +172,7 @@ class Answers:
     def __enter__(self) -> Self:
         self._handlers = [
             (self.clients.client(service, region).meta.events, partial(self._before, region=region))
-            for service, regions in (("autoscaling", REGIONS), ("ec2", REGIONS), ("s3", HOME), ("sts", HOME))
+            for service, regions in _SERVICES
             for region in regions
         ]
         for events, handler in self._handlers:
@@ -178,13 +183,20 @@ class Answers:
         for events, handler in self._handlers:
             events.unregister("before-call", handler)
 
-    def _before(self, model: Any, region: str, **_: object) -> tuple[Any, dict[str, Any]] | None:
+    def _before(
+        self, model: Any, params: dict[str, Any], region: str, **_: object
+    ) -> tuple[Any, dict[str, Any]] | None:
         operation = model.name
         self.asked.append((operation, region))
         self.before(operation, region)
         code = self.codes.get((operation, region)) or self.codes.get((operation, "*"))
         if code is not None:
             return _Response(400), {"Error": {"Code": code, "Message": "refused"}}
+        if operation == "GetServiceQuota":
+            quota = json.loads(params["body"])["QuotaCode"]
+            value = self.quotas.get((quota, region), self.quotas.get((quota, "*")))
+            if value is not None:
+                return _Response(200), {"Quota": {"QuotaCode": quota, "Value": value}}
         if operation in self.silent:
             return _Response(200), {}
         if operation == "DescribeScalingActivities" and region in self.activities:

@@ -15,7 +15,8 @@ from loadgen.aws.clients import Clients
 from loadgen.aws.fleetfile import FleetFile, read
 from loadgen.aws.lowering import Downward, take_down
 from loadgen.aws.machines import Machine, Stand, join
-from loadgen.aws.raising import Raised, Terms, bring_up, planned
+from loadgen.aws.quotas import Room
+from loadgen.aws.raising import Raised, Terms, bring_up, planned, rooms
 from loadgen.aws.reaping import Left, find_left
 from loadgen.aws.reaping import reap as reap_left
 from loadgen.aws.scaling import Upward, parse_scale, spread
@@ -72,15 +73,17 @@ FLEET = Path("fleet.json")
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen fleet plan eu-west-1=3,us-east-1=6 --ttl 2h")
 def plan(scale: ScaleArgument, fleet: FleetOption = FLEET, ttl: TtlOption = None) -> None:
-    """Show what `up` would do and what it costs at most. Changes nothing."""
+    """Show what `up` would do, what it costs at most, and whether the account may have so many. Changes nothing."""
     wrongs = Wrongs()
     file = wrongs.catch(lambda: read(fleet))
     terms = _terms(wrongs, file, scale, ttl)
     wrongs.check()
     assert file is not None
     assert terms is not None
-    made, _ = planned(_site(file, fleet), terms)
+    site = _site(file, fleet)
+    made, groups = planned(site, terms)
     _print_plan(made)
+    _print_rooms(rooms(site, terms, made, groups))
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen fleet up eu-west-1=3,us-east-1=6 --min 8")
@@ -98,8 +101,9 @@ def up(
 ) -> None:
     """Start agents, and wait until they are registered at the controller.
 
-    At least so many in each region that is named; what is there already counts. Before the first machine starts, AWS is
-    told when to end all of them. Where it fails, and at Ctrl-C, what has come is ended again.
+    At least so many in each region that is named; what is there already counts. More than the account's quotas leave is
+    refused. Before the first machine starts, AWS is told when to end all of them. Where it fails, and at Ctrl-C, what
+    has come is ended again.
     """
     wrongs = Wrongs()
     file = wrongs.catch(lambda: read(fleet))
@@ -110,9 +114,10 @@ def up(
     assert file is not None
     assert terms is not None
     site = _site(file, fleet)
-    made, _ = planned(site, terms)
+    made, groups = planned(site, terms)
     _print_plan(made)
     if dry_run:
+        _print_rooms(rooms(site, terms, made, groups))
         return
     raised = bring_up(site, terms, roll_of(place), told_stands)
     _print_raised(raised)
@@ -308,6 +313,11 @@ def _print_plan(plan: Upward) -> None:
         f"{plan.agents} agents, at most {plan.usd_per_hour:.2f} USD an hour; AWS ends them at {when}:"
         f" at most {plan.usd_at_most:.2f} USD"
     )
+
+
+def _print_rooms(rooms: Sequence[Room]) -> None:
+    for room in rooms:
+        typer.echo(str(room))
 
 
 def _print_raised(raised: Raised) -> None:

@@ -199,6 +199,8 @@ data "aws_iam_policy_document" "controller" {
       "ec2:DescribeAddresses",
       "ec2:DescribeInstances",
       "ec2:DescribeInstanceStatus",
+      "ec2:DescribeInstanceTypes",
+      "servicequotas:GetServiceQuota",
       "xray:BatchGetTraces",
       "xray:GetTraceSummaries",
     ]
