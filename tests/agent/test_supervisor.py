@@ -69,12 +69,16 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds in life takes tenths here."""
     monkeypatch.setattr(module, "HEARTBEAT_NS", 100_000_000)
     monkeypatch.setattr(module, "WORKER_SILENT_NS", 400_000_000)
-    monkeypatch.setattr(module, "GRACE_NS", 400_000_000)
-    monkeypatch.setattr(module, "CUT_NS", 300_000_000)
     monkeypatch.setattr(module, "FAREWELL_NS", 200_000_000)
-    monkeypatch.setattr("loadgen_agent.workers.BURY_NS", 200_000_000)
     monkeypatch.setattr("loadgen_agent.ledger.STALLED_NS", 150_000_000)
     monkeypatch.setattr("loadgen_agent.ledger.FIN_AGAIN_NS", 100_000_000)
+
+
+@pytest.fixture
+def stern(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little patience with a worker that is told to stop: for one that will not, however long it is given."""
+    monkeypatch.setattr(module, "GRACE_NS", 400_000_000)
+    monkeypatch.setattr(module, "CUT_NS", 300_000_000)
 
 
 class Stage:
@@ -124,7 +128,7 @@ async def test_a_run_from_hello_to_bye_is_complete(bundle: Bundle) -> None:
         assert {(d.agent, d.epoch, d.run_id) for d in s.controller.taken} == {("eu", 1, "r1")}
         assert s.controller.of(Hello)[0].pid == os.getpid()
         ready = s.controller.of(Ready)[0]
-        assert 0 < ready.clock_error_ns < 100_000_000
+        assert 0 < ready.clock_error_ns < 10 * NS_PER_S
         await s.controller.bye()
         assert (await s.ending()).code is ExitCode.PASSED
 
@@ -351,7 +355,7 @@ async def test_a_worker_killed_before_t0_is_replaced_and_had_done_nothing(bundle
         await s.controller.hear(Hello)
         s.controller.say(s.controller.prepare("steady"))
         await s.controller.hear(Ready)
-        s.controller.say(StartAt("r1", time.perf_counter_ns() + 500_000_000))
+        s.controller.say(StartAt("r1", time.perf_counter_ns() + 2 * NS_PER_S))
         await until(lambda: s.agent.phase is Phase.RUNNING)
         os.kill(s.pid(), signal.SIGKILL)
         await until(lambda: len(s.losses()) >= 2)
@@ -374,6 +378,7 @@ async def test_a_worker_whose_child_holds_its_stream_is_seen_to_be_dead(bundle: 
         assert 0 < again.died_ns < again.resumed_ns
 
 
+@pytest.mark.usefixtures("stern")
 async def test_a_worker_of_several_that_blocks_is_named(bundle: Bundle) -> None:
     async with stage(bundle, crewing=Crewing(2)) as s:
         await s.controller.start("blocks")
@@ -395,6 +400,7 @@ async def test_a_worker_that_ends_or_talks_nonsense_leaves_a_fin_with_the_reason
         await until(s.controller.is_complete)
 
 
+@pytest.mark.usefixtures("stern")
 async def test_a_blocked_worker_is_reported_and_killed_when_it_does_not_stop(bundle: Bundle) -> None:
     async with stage(bundle) as s:
         await s.controller.start("blocks")
@@ -411,9 +417,9 @@ async def test_a_blocked_worker_is_reported_and_killed_when_it_does_not_stop(bun
 
 async def test_a_blocked_worker_alone_does_not_look_like_a_lost_controller(bundle: Bundle) -> None:
     async with stage(bundle) as s:
-        s.controller.lease_s = 0.8
+        s.controller.lease_s = 1.5
         await s.controller.start("blocks")
-        await asyncio.sleep(1.6)
+        await asyncio.sleep(2.5)
         assert s.agent.phase is Phase.RUNNING
 
 
@@ -423,7 +429,6 @@ async def test_without_its_controller_an_agent_stops_its_load_and_in_the_end_its
         await s.controller.start("steady")
         await until(lambda: s.controller.taken)
         s.controller.is_mute = True
-        await until(lambda: s.agent.phase is Phase.FINISHED)
         fin = await s.controller.hear(Fin)
         assert "nothing heard of the controller" in fin.reason
         ending = await s.ending()
@@ -451,10 +456,10 @@ async def test_a_blocked_worker_that_did_not_end_itself_is_ended_and_another_tak
 ) -> None:
     monkeypatch.setattr(module, "WATCHDOG_NS", 300_000_000)
     async with stage(bundle) as s:
-        s.controller.lease_s = 0.8
+        s.controller.lease_s = 2.0
         await s.controller.start("blocks")
         await until(lambda: s.losses())
-        assert s.losses()[0].cause == "the worker was silent for more than 1 s"
+        assert s.losses()[0].cause == "the worker was silent for more than 2 s"
         assert s.agent.phase is Phase.RUNNING
 
 
@@ -499,11 +504,11 @@ async def test_an_agent_leaves_no_sooner_than_a_change_that_it_has_heard_of_hold
     async with stage(bundle) as s:
         await s.controller.start("steady")
         await until(lambda: s.controller.taken)
-        s.controller.say(Reassign("r1", 1, 2, 4 * NS_PER_S, (1.0, 1.0)))
+        s.controller.say(Reassign("r1", 1, 2, 60 * NS_PER_S, (1.0, 1.0)))
         await until(lambda: any(beat.adjusted == 1 for beat in s.controller.of(Heartbeat)))
         s.agent.terminate("SIGTERM")
         await until(lambda: any(beat.leaves_ns for beat in s.controller.of(Heartbeat)))
-        assert {beat.leaves_ns for beat in s.controller.of(Heartbeat)} == {0, 4 * NS_PER_S}
+        assert {beat.leaves_ns for beat in s.controller.of(Heartbeat)} == {0, 60 * NS_PER_S}
 
 
 async def test_a_kill_waits_for_no_worker(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,13 +538,16 @@ async def test_kill_flag_loses_nothing_of_a_load_that_is_over(bundle: Bundle) ->
     async with stage(bundle) as s:
         await s.controller.start("steady")
         await until(lambda: len(s.controller.taken) >= 3)
+        s.controller.is_mute = True  # so that it is not gone at once
         s.agent.terminate("SIGTERM")
         await until(lambda: s.agent.phase is Phase.FINISHED)
         s.agent.cut_off("the kill flag of the fleet says yes")
+        s.controller.is_mute = False
         assert (await s.ending()).code is ExitCode.PASSED
         assert s.controller.is_complete()
 
 
+@pytest.mark.usefixtures("stern")
 async def test_sigterm_with_a_worker_that_does_not_listen_ends_all_the_same(bundle: Bundle) -> None:
     async with stage(bundle) as s:
         await s.controller.start("blocks")

@@ -19,6 +19,7 @@ from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from tests.support.badserver import Badness, bad_server
 from tests.support.http2 import Asked, Served, http2_server, prior_pool
 from tests.support.scripted import HANG, Received, client_of, ok, rows_of, samples_of, scripted
+from tests.support.turns import turns
 
 BODY = b"0123456789" * 50_000
 
@@ -143,7 +144,7 @@ async def test_who_is_cancelled_in_the_middle_of_a_body_leaves_no_row_and_no_con
         asked = asyncio.create_task(client.get("/", discard=True))
         while not server.requests:
             await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)
+        await turns()
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asked

@@ -23,6 +23,7 @@ from loadgen.units import NS_PER_MS
 from tests.support.http2 import Asked, Served, http2_server, prior_pool
 from tests.support.nginx import RunningNginx, running_nginx
 from tests.support.scripted import client_of, ok, rows_of, scripted
+from tests.support.turns import turns
 
 MB = 1_000_000
 
@@ -1030,7 +1031,7 @@ async def test_who_asks_while_the_first_connection_is_made_waits_for_it() -> Non
         client_of(server.url, pool=Http2Pool(network, prior=True)) as client,
     ):
         calls = [asyncio.create_task(client.get("/", expect=200)) for _ in range(5)]
-        await asyncio.sleep(0.01)
+        await turns()
         assert network.asked == 1
         network.gate.set()
         await asyncio.gather(*calls)
@@ -1044,9 +1045,9 @@ async def test_if_who_asked_first_is_cancelled_the_next_one_connects() -> None:
         client_of(server.url, pool=Http2Pool(network, prior=True)) as client,
     ):
         calls = [asyncio.create_task(client.get("/", expect=200)) for _ in range(3)]
-        await asyncio.sleep(0.01)
+        await turns()
         calls[0].cancel()
-        await asyncio.sleep(0.01)
+        await turns()
         assert network.asked == 2
         network.gate.set()
         assert len(await asyncio.gather(*calls[1:])) == 2
@@ -1057,7 +1058,7 @@ async def test_a_first_connection_that_is_refused_fails_for_all_who_waited() -> 
     network = Gated()
     async with client_of("http://127.0.0.1:1", pool=Http2Pool(network, prior=True)) as client:
         calls = [asyncio.create_task(client.get("/")) for _ in range(5)]
-        await asyncio.sleep(0.01)
+        await turns()
         network.gate.set()
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [getattr(result, "outcome", None) for result in results] == ["refused"] * 5
@@ -1131,12 +1132,12 @@ async def test_a_busy_shared_connection_is_not_closed_for_another_target_but_mak
             while len(one.asked) < 2:
                 await asyncio.sleep(0.001)
             waits = asyncio.create_task(other.get("/", expect=200))
-            await asyncio.sleep(0.01)
+            await turns()
             assert not waits.done()
             busy = asyncio.create_task(client.get("/", expect=200))  # the last that goes before it
-            await asyncio.sleep(0.01)
+            await turns()
             later = asyncio.create_task(client.get("/", expect=200))
-            await asyncio.sleep(0.01)
+            await turns()
             assert not later.done()
             release.set()
             assert [(await call).content for call in (*calls, busy)] == [b"done"] * 3

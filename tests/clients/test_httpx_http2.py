@@ -62,7 +62,8 @@ async def test_one_that_is_cancelled_or_left_ends_its_stream_only() -> None:
     async with http2_server(_hello) as server, measured(server.url, pool=prior_pool()) as it:
         await it.client.get("/")
         task = asyncio.create_task(it.client.get("/hang"))
-        await asyncio.sleep(0.02)
+        while len(server.asked) < 2:
+            await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

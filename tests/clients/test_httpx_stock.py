@@ -94,12 +94,12 @@ CALLS: dict[str, Callable[[HttpClient], Any]] = {
     "closed": lambda c: c.post("/closed"),
     "garbage": lambda c: c.get("/garbage"),
     "half": lambda c: c.get("/half"),
-    "slow": lambda c: c.get("/slow", timeout=0.05),
-    "hang": lambda c: c.get("/hang", timeout="50ms"),
+    "slow": lambda c: c.get("/slow", timeout=0.3),
+    "hang": lambda c: c.get("/hang", timeout="300ms"),
     "a stream": lambda c: _stream(c, "/chunked"),
     "a stream that is left": lambda c: _stream(c, "/slow", left=True),
     "a stream that breaks": lambda c: _stream(c, "/half"),
-    "a stream that stops": lambda c: _stream(c, "/slow", timeout=0.05),
+    "a stream that stops": lambda c: _stream(c, "/slow", timeout=0.3),
 }
 
 

@@ -243,24 +243,24 @@ async def test_a_long_answer_has_no_time_limit_while_pieces_come() -> None:
         for _ in range(20):
             writer.write(b".")
             await writer.drain()
-            await asyncio.sleep(0.03)  # the target's own pace: in all longer than the time-out
+            await asyncio.sleep(0.06)  # the target's own pace: in all longer than the time-out
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, measured(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as it:
-        reply = await it.client.get("/", timeout=httpx.Timeout(5, read=0.5))
+        reply = await it.client.get("/", timeout=httpx.Timeout(60, read=1))
         assert reply.content == b"." * 20
-        assert it.rows[0].response_ns > 500 * MS
+        assert it.rows[0].response_ns > 1_000 * MS
 
 
 async def test_a_reader_that_takes_its_time_is_no_timeout() -> None:
     body = bytes(1_000_000)
     async with scripted(ok(body)) as server, measured(server.url) as it:
-        async with it.client.stream("GET", "/", timeout=httpx.Timeout(5, read=0.15)) as reply:
+        async with it.client.stream("GET", "/", timeout=httpx.Timeout(60, read=0.5)) as reply:
             got = 0
             async for piece in reply.aiter_raw():
                 if not got:
-                    await asyncio.sleep(0.4)
+                    await asyncio.sleep(0.8)
                 got += len(piece)
         assert got == len(body)
         assert it.names == [("GET /", "ok")]
@@ -288,11 +288,11 @@ async def test_a_body_that_nobody_takes_is_a_write_timeout() -> None:
 async def test_code_that_makes_a_body_slowly_is_no_timeout() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"a"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.6)
         yield b"b"
 
     async with scripted(ok()) as server, measured(server.url) as it:
-        await it.client.post("/", content=pieces(), timeout=httpx.Timeout(5, write=0.1))
+        await it.client.post("/", content=pieces(), timeout=httpx.Timeout(60, write=0.4))
         assert server.requests[0].body == b"ab"
         assert it.names == [("POST /", "ok")]
 

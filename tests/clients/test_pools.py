@@ -126,7 +126,7 @@ async def test_the_wait_for_a_connection_is_response_time_and_no_service_time() 
     await _ticks()
     gate.busy[0].answer()
     reply = await second
-    assert reply.done_ns - reply.asked_ns >= 30 * NS_PER_MS > reply.done_ns - reply.sent_ns
+    assert reply.sent_ns - reply.asked_ns >= 30 * NS_PER_MS
 
 
 async def test_who_waits_too_long_times_out_at_the_deadline_and_the_next_is_served() -> None:

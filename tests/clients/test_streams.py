@@ -23,6 +23,7 @@ from loadgen.clients.streams import MAX_EVENTS, StreamedReply, _Lines
 from loadgen.errors import ExpectFailed, RequestFailed
 from tests.support.badserver import Badness, bad_server
 from tests.support.scripted import CLOSE, RESET, Received, client_of, ok, rows_of, scripted
+from tests.support.turns import turns
 
 BODY = "Zeile eins\nzwei ü\r\ndrei 日本\n\nfünf".encode()
 
@@ -474,7 +475,7 @@ async def test_who_is_cancelled_while_reading_has_no_row() -> None:
         task = asyncio.create_task(read())
         await source.say(HEAD + b"3\r\none\r\n")
         await reading.wait()
-        await asyncio.sleep(0.001)
+        await turns()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

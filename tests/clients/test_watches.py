@@ -18,6 +18,7 @@ from loadgen.measure.series import SeriesKey
 from loadgen.units import NS_PER_MS
 from tests.support.badserver import refusing_url
 from tests.support.scripted import CLOSE, HANG, RESET, Answer, Received, Rows, client_of, ok, rows_of, scripted
+from tests.support.turns import turns
 
 
 class Watched:
@@ -83,9 +84,9 @@ def _answer(request: Received) -> Answer:
             return ok(b"{}", "X-Cache: hit")
 
 
-async def _cancelled(call: Any, after_s: float = 0.02) -> None:
+async def _cancelled(call: Any) -> None:
     task = asyncio.ensure_future(call)
-    await asyncio.sleep(after_s)
+    await turns(1_000)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -116,7 +117,7 @@ CALLS: dict[str, tuple[Callable[[HttpClient], Any], list[str], int]] = {
     "a broken body": (lambda c: _zipped(c), ["protocol"], 0),
     "a cancelled one": (lambda c: _cancelled(c.get("/hang")), [], 1),
     "one cancelled in the body": (lambda c: _cancelled(c.get("/half")), [], 1),
-    "a hop cancelled": (lambda c: _cancelled(c.get("/onward", follow_redirects=True), 0.3), ["ok"], 1),
+    "a hop cancelled": (lambda c: _cancelled(c.get("/onward", follow_redirects=True)), ["ok"], 1),
     "a stream": (lambda c: _stream(c, "/", read=True), ["ok"], 0),
     "a stream that is left": (lambda c: _stream(c, "/half", read=False), ["ok"], 0),
     "a stream that is cancelled": (lambda c: _cancelled(_stream(c, "/half", read=True)), [], 1),
@@ -154,13 +155,14 @@ async def test_who_waits_for_a_shared_connection_is_watched_from_when_it_asked()
     pool = SharedPool(1, TcpNetwork())
     async with (
         scripted(_answer) as server,
-        client_of(server.url, rows=rows, pool=pool, timeouts=Timeouts(total_ns=80 * NS_PER_MS)) as client,
+        client_of(server.url, rows=rows, pool=pool, timeouts=Timeouts(total_ns=500 * NS_PER_MS)) as client,
     ):
         busy = asyncio.create_task(client.get("/hang"))
         await asyncio.sleep(0)
         waits = asyncio.create_task(client.get("/"))
         late = asyncio.create_task(client.get("/"))
-        await asyncio.sleep(0.02)
+        while rows.watched.open.total() < 3:
+            await asyncio.sleep(0)
         assert +rows.watched.open == rows.watched.open
         assert rows.watched.open.total() == 3
         waits.cancel()

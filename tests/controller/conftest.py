@@ -7,8 +7,10 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Any, Protocol
 
 import pytest
 
@@ -26,6 +28,7 @@ from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
 
 BUNDLE = bytes(range(256)) * 700  # three chunks
+STEP_S = 0.5
 
 
 class JumpingClock:
@@ -79,6 +82,38 @@ def order_of(**other: object) -> Order:
         agents=len(plan.regions),
         placement="fleet",
     )
+
+
+async def lapse(on: Timed, seconds: float, *beating: FakeAgent) -> None:
+    """Let time pass in steps that the controller sees one by one, and takes for no pause of its own (1 s)."""
+    for _ in range(ceil(seconds / STEP_S)):
+        on.clock.jump(STEP_S)
+        for agent in beating:
+            await agent.beat()
+        await ticked(on)
+
+
+async def ticked(on: Timed) -> None:
+    """Until the controller has looked at its clock."""
+    now_ns, fleet = on.clock(), on.station.fleet
+    await until(lambda: on.conducting.done() or min(fleet._ticked_ns or 0, on.conductor.run.now_ns) >= now_ns)
+
+
+async def on_disk(on: Timed) -> None:
+    """Until everything that was decided so far is in the run's folder."""
+    mark = token_hex(8)
+    on.conductor._journal.event(mark)
+    events = on.conductor.run_dir / "events.jsonl"
+    await until(lambda: events.exists() and mark in events.read_text())
+
+
+class Timed(Protocol):
+    """A controller by a clock that jumps."""
+
+    clock: JumpingClock
+    station: Station
+    conductor: Conductor
+    conducting: asyncio.Task[Result]
 
 
 class Play:

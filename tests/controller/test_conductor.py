@@ -49,7 +49,7 @@ from loadgen_controller.judging.reread import reread
 from loadgen_controller.rendezvous import AGAIN_NS, LEAD_NS
 from loadgen_controller.run import Phase
 from loadgen_controller.screen.view import PointView
-from tests.controller.conftest import BUNDLE, Play
+from tests.controller.conftest import BUNDLE, Play, lapse, ticked
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
 
@@ -82,7 +82,7 @@ async def test_a_change_goes_to_all_agents_ahead_of_its_time_and_moves_the_end(s
     (paused,) = play.conductor.adjust(Wish("pause"))
     assert (await a.next(Adjust)).stages == (PAUSE,)
     play.clock.jump(100)
-    await asyncio.sleep(0.1)
+    await ticked(play)
     assert play.conductor.view().is_paused
     assert play.conductor.view().phase is Phase.RUNNING  # far beyond the end that was planned
     (resumed,) = play.conductor.adjust(Wish("resume"))
@@ -396,10 +396,7 @@ async def test_agent_that_vanishes_is_lost_after_10_s_and_the_run_goes_on(stage:
     b.recording.interval()
     await b.deliver()
     await b.acknowledged(0)
-    for _ in range(11):
-        play.clock.jump(0.9)
-        await a.beat()
-        await asyncio.sleep(0.06)  # a tick must see each of the jumps, else it was the controller that slept
+    await lapse(play, 10, a)
     await until(lambda: play.conductor.run.lost == frozenset({"b"}))
     assert play.conductor.view().agents[1].state == "lost"
     assert play.conductor.view().notices[-1].startswith("agent b is lost: silent for 10.")
@@ -448,9 +445,7 @@ async def test_run_whose_agents_all_vanish_ends_as_a_failure_of_the_fleet(stage:
     play = stage(regions={"eu": 1.0})
     a = play.agent("a", "eu")
     await a.start()
-    for _ in range(50):  # 30 s beyond the end of the drain
-        play.clock.jump(0.9)
-        await asyncio.sleep(0.06)
+    await lapse(play, 45)  # 30 s beyond the end of the drain
     result = await play.result()
     assert result.exit_code is ExitCode.FLEET
     assert any("no agent is left" in reason for reason in result.verdict.reasons)
@@ -510,7 +505,7 @@ async def test_agent_that_is_never_ready_is_named(stage: Stage) -> None:
     await b.next(Prepare)
     for _ in range(3):
         play.clock.jump(60)
-        await asyncio.sleep(0.06)
+        await ticked(play)
     result = await play.result()
     assert result.exit_code is ExitCode.FLEET
     assert "not ready within 120 s: b" in result.verdict.reasons[0]

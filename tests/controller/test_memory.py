@@ -89,8 +89,9 @@ def endless(play: Play) -> Iterator[None]:
 async def beat_for_ever(*agents: FakeAgent) -> None:
     while True:
         for agent in agents:
-            with suppress(TimeoutError):
-                await agent.beat()
+            with suppress(TimeoutError):  # it has no connection just now
+                async with asyncio.timeout(1):
+                    await agent.beat()
         await asyncio.sleep(0.2)
 
 

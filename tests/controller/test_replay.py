@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,8 +17,9 @@ from loadgen_controller.adjusting import Wish
 from loadgen_controller.events import Tick
 from loadgen_controller.replay import BEGUN, HAPPENED, begun, happened, replay
 from loadgen_controller.run import Phase, Run, step
-from tests.controller.conftest import Play
+from tests.controller.conftest import Play, on_disk
 from tests.controller.test_run import EVENTS, TERMS
+from tests.support.wire import until
 
 Stage = Callable[..., Play]
 Line = dict[str, object]
@@ -68,7 +68,8 @@ async def test_the_journal_of_a_run_comes_to_the_state_of_its_conductor(stage: S
 async def test_the_journal_of_a_run_that_is_cut_off_comes_to_where_it_was(stage: Stage) -> None:
     play = stage()
     await play.started()
-    await asyncio.sleep(0.3)  # the journal is durable 0.1 s after each event
+    await until(lambda: play.conductor.run.phase is Phase.RUNNING)
+    await on_disk(play)
     told = replay(RunDir.open(play.conductor.run_dir).read_events())
     assert told.phase is Phase.RUNNING
     assert replace(told, now_ns=0) == replace(play.conductor.run, now_ns=0)

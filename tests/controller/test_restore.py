@@ -45,7 +45,7 @@ from loadgen_controller.run import Phase
 from loadgen_controller.screen.view import PointView
 from loadgen_controller.seal import Sealed, seal
 from loadgen_controller.station import Station
-from tests.controller.conftest import JumpingClock, order_of
+from tests.controller.conftest import JumpingClock, lapse, on_disk, order_of
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
 
@@ -84,9 +84,7 @@ class Restarts:
     async def kill(self, *, durable: bool = True) -> None:
         """As SIGKILL leaves it: nothing is sealed, nobody hears anything. What was to be durable by now is."""
         if durable:
-            self.conductor._journal.event("about to be killed")
-            events = self.conductor.run_dir / "events.jsonl"
-            await until(lambda: events.exists() and b"about to be killed" in events.read_bytes())
+            await on_disk(self)
         self.conducting.cancel()
         with suppress(asyncio.CancelledError):
             await self.conducting
@@ -188,7 +186,7 @@ async def test_what_was_not_durable_is_sent_again(run: Restarts, monkeypatch: py
     monkeypatch.setattr("loadgen_controller.journal.COMMIT_S", 0.1)
     run.begin()
     agents = a, b = await run.started()
-    await asyncio.sleep(0.3)
+    await on_disk(run)
     monkeypatch.setattr("loadgen_controller.journal.COMMIT_S", 60)
     a.recording.interval()
     await a.deliver()
@@ -321,10 +319,7 @@ async def test_an_agent_that_does_not_come_back_is_lost_as_any_other(run: Restar
     await run.kill()
     await run.take_up()
     await run.back(a)
-    for _ in range(15):  # in steps that are no pause of our own
-        run.clock.jump(0.8)
-        await a.beat()
-        await asyncio.sleep(0.06)
+    await lapse(run, 12, a)
     await until(lambda: run.conductor.run.lost == {"b"})
 
 
@@ -332,10 +327,7 @@ async def test_shares_that_were_moved_stay_moved_and_are_told_to_who_missed_it(r
     long_ns = 100 * NS_PER_S
     run.begin(regions={"eu": 1.0}, duration_ns=long_ns, profile=ArrivalProfile((LoadStage(20, 20, long_ns),)))
     a, _ = await run.started("eu", "eu")
-    for _ in range(20):
-        run.clock.jump(0.8)
-        await a.beat()
-        await asyncio.sleep(0.06)
+    await lapse(run, 16, a)
     moved = await a.next(Reassign)
     assert (moved.number, moved.generation, moved.weights) == (1, 2, (1, 0))
     await run.kill()
@@ -399,7 +391,7 @@ async def test_a_run_that_had_not_begun_ends_when_it_is_taken_up(run: Restarts) 
 async def test_a_run_has_one_controller(run: Restarts) -> None:
     run.begin()
     await run.started()
-    await asyncio.sleep(0.3)
+    await on_disk(run)
     with pytest.raises(StorageError, match="another controller"):
         restore(run.conductor.run_dir)
     await run.kill()

@@ -31,7 +31,7 @@ from loadgen.wire.messages import (
 from loadgen_controller import doorkeeper, fleet
 from loadgen_controller.conductor import Result
 from loadgen_controller.quarantine import BAD_MESSAGES
-from tests.controller.conftest import Play
+from tests.controller.conftest import Play, lapse
 from tests.support.messages import BY_CLASS
 from tests.support.wire import until
 
@@ -80,11 +80,7 @@ async def test_f15_a_revoked_key_is_told_and_heard_no_more_though_its_connection
     await b.deliver(1)
     await play.trouble("revoked key")
     assert play.conductor.view().merge.next_seq("b", 1) == 1, "what came after the revocation is not merged"
-    for _ in range(11):
-        play.clock.jump(0.9)
-        await a.beat()
-        await b.beat()
-        await asyncio.sleep(0.06)
+    await lapse(play, 10, a, b)
     await until(lambda: play.conductor.run.lost == frozenset({"b"}))
     for _ in range(3):
         a.recording.interval()
@@ -207,10 +203,7 @@ async def test_g15_an_agent_that_sends_too_much_nonsense_is_told_to_go_and_is_lo
     await b.deliver()
     await play.trouble("quarantine")
     assert play.conductor.view().merge.next_seq("b", 1) == 0
-    for _ in range(11):
-        play.clock.jump(0.9)
-        await a.beat()
-        await asyncio.sleep(0.06)
+    await lapse(play, 10, a)
     await until(lambda: play.conductor.run.lost == frozenset({"b"}))
     for _ in range(3):
         a.recording.interval()

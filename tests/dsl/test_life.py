@@ -18,6 +18,7 @@ from loadgen.engine.recorder import Recorder
 from loadgen.engine.users import Arrival
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.delta import Delta
+from tests.support.turns import turns
 
 MS = 1_000_000
 REPLIES: Mapping[str, Any] = {
@@ -305,7 +306,7 @@ async def test_a_life_that_is_stopped_by_its_owner_lets_that_through_and_counts_
 
     bench = Bench(bound(j))
     task = asyncio.create_task(bench.run())
-    await asyncio.sleep(0.01)
+    await turns()
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()

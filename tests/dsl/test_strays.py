@@ -16,6 +16,7 @@ from loadgen.dsl.user import User
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.users import Arrival, UserPool
 from tests.support.lives import Bench, bound
+from tests.support.turns import turns
 
 pytestmark = pytest.mark.filterwarnings("default:coroutine")
 """Python's own warning is what tells of a coroutine that nobody awaited."""
@@ -321,9 +322,9 @@ async def cut_off(bench: Bench, patience_s: float = 0.05) -> UserPool:
     """Start one iteration, stop it at once, and end the pool."""
     pool = pool_of(bench)
     pool.arrive(Arrival(0, 0, 0, False))
-    await asyncio.sleep(0.01)
+    await turns()
     pool.cut_off()
-    await asyncio.sleep(0.01)
+    await turns()
     await pool.close(patience_s)
     return pool
 
@@ -383,7 +384,7 @@ async def test_a_journey_that_catches_even_what_closes_it_is_left_behind() -> No
     is_over.append(True)
     (task,) = [slot.task for slot in pool._slots if slot.task is not None]
     task.cancel()
-    await asyncio.wait([task], timeout=60)
+    await turns()
 
 
 async def test_a_journey_that_catches_its_cancellation_and_ends_is_told_with_the_line_that_caught_it() -> None:

@@ -25,6 +25,7 @@ from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.redact import Redactor
 from loadgen.measure.series import SeriesKey
 from tests.support.lives import REPLIES, Bench, JumpTime, bound
+from tests.support.turns import turns
 
 MS = 1_000_000
 
@@ -382,7 +383,7 @@ async def test_a_poll_that_is_cut_off_has_no_row_and_leaves_the_user_in_its_plac
 
     bench = Bench(bound(j))
     task = asyncio.create_task(bench.run())
-    await asyncio.sleep(0.01)
+    await turns()
     task.cancel()
     await asyncio.wait([task])
     assert bench.rows() == {}
@@ -810,7 +811,7 @@ async def test_gather_that_is_cut_off_takes_its_calls_with_it() -> None:
         await user.gather(slow(), slow())
 
     task = asyncio.create_task(Bench(bound(j)).run())
-    await asyncio.sleep(0.01)
+    await turns()
     task.cancel()
     await asyncio.wait([task])
     assert (ended, task.cancelled()) == (["cancelled"] * 2, True)

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from time import perf_counter_ns
 from typing import cast
 
 import numpy as np
@@ -17,7 +16,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.clock import MonotonicClock
+from loadgen.engine.clock import Clock
 from loadgen.engine.deal import Deal
 from loadgen.engine.drives import ClosedDrive, CountedDrive, Mark, OpenDrive
 from loadgen.engine.recorder import Recorder
@@ -29,6 +28,7 @@ from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, 
 from loadgen.profiles.stage import Stage
 from loadgen.profiles.timed import TimedProfile
 from loadgen.profiles.timeline import Listed, Schedule, Timeline
+from tests.support.jump_loop import LoopClock, in_no_time
 from tests.support.lives import QuickLife
 
 S, MS = 1_000_000_000, 1_000_000
@@ -329,7 +329,7 @@ def test_a_jump_through_a_pause_costs_nothing_of_the_schedule() -> None:
     assert Schedule(timeline).total() == 200
 
 
-# -- closed and counted loads, by the machine's clock ------------------------------------------
+# -- closed and counted loads ------------------------------------------------------------------
 
 
 class SlowLife(QuickLife):
@@ -343,13 +343,12 @@ class SlowLife(QuickLife):
 class Room:
     """A pool whose lives note when they begin what."""
 
-    def __init__(self) -> None:
-        self.recorder, self.lives = Recorder(), list[SlowLife]()
+    def __init__(self, clock: Clock) -> None:
+        self.recorder, self.lives, self.clock = Recorder(), list[SlowLife](), clock
         self.begun: list[tuple[int, int, SlowLife]] = []
         """(when, user, life)"""
         series = [self.recorder.journey_series("j")], [self.recorder.journey_series("j", True)]
         self.pool = UserPool(self.new_life, self.recorder, series, max_users=100)
-        self.clock = MonotonicClock(perf_counter_ns())
 
     def new_life(self) -> Life:
         room = self
@@ -367,27 +366,23 @@ class Room:
         return {user for at_ns, user, _ in self.begun if from_ns <= at_ns < to_ns}
 
 
-async def reached(room: Room, at_ns: int) -> None:
-    while room.clock.elapsed_ns() < at_ns:  # the test's own clock
-        await asyncio.sleep(0.002)
-
-
 def closed(room: Room, users: int, lasting_ns: int) -> ClosedDrive:
     profile = UserProfile((Stage(users, users, lasting_ns),))
     return ClosedDrive(profile, Deal(Share.of(0, [1], [1])), lambda user, i: 0, room.new_life, room.pool, 0)
 
 
+@in_no_time
 async def test_users_follow_the_level_and_whoever_stays_is_the_same_person() -> None:
-    room, stop = Room(), asyncio.Event()
+    room, stop = Room(LoopClock()), asyncio.Event()
     drive = closed(room, 3, 10 * S)
     driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
-    await reached(room, 50 * MS)
+    await room.clock.sleep_until(50 * MS)
     more_ns = room.clock.elapsed_ns() + 50 * MS
     drive.adjust(more_ns, (Stage(5, 5, 10 * S),))
-    await reached(room, more_ns + 100 * MS)
+    await room.clock.sleep_until(more_ns + 100 * MS)
     less_ns = room.clock.elapsed_ns() + 50 * MS
     drive.adjust(less_ns, (Stage(2, 2, 10 * S),))
-    await reached(room, less_ns + 100 * MS)
+    await room.clock.sleep_until(less_ns + 100 * MS)
     stop.set()
     await driving
     room.clock.close()
@@ -398,18 +393,19 @@ async def test_users_follow_the_level_and_whoever_stays_is_the_same_person() -> 
     assert room.recorder.counters.iterations_started == room.recorder.counters.iterations_finished == len(room.begun)
 
 
+@in_no_time
 async def test_over_a_pause_nobody_begins_and_everybody_stays_who_they_are() -> None:
-    room, stop = Room(), asyncio.Event()
+    room, stop = Room(LoopClock()), asyncio.Event()
     drive = closed(room, 4, 10 * S)
     driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
-    await reached(room, 30 * MS)
+    await room.clock.sleep_until(30 * MS)
     paused_ns = room.clock.elapsed_ns() + 30 * MS
     drive.adjust(paused_ns, (PAUSE,))
-    await reached(room, paused_ns + 80 * MS)
+    await room.clock.sleep_until(paused_ns + 80 * MS)
     resumed_ns = room.clock.elapsed_ns() + 30 * MS
     known_end_ns = drive.end_ns
     drive.adjust(resumed_ns, (Stage(4, 4, 10 * S),))
-    await reached(room, resumed_ns + 60 * MS)
+    await room.clock.sleep_until(resumed_ns + 60 * MS)
     stop.set()
     await driving
     room.clock.close()
@@ -423,11 +419,12 @@ async def test_over_a_pause_nobody_begins_and_everybody_stays_who_they_are() -> 
         assert len(own) == len(set(own))
 
 
+@in_no_time
 async def test_who_has_left_comes_back_with_the_same_row_and_the_next_iteration() -> None:
-    room, stop = Room(), asyncio.Event()
+    room, stop = Room(LoopClock()), asyncio.Event()
     drive = closed(room, 2, 40 * MS)
     driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
-    await reached(room, 90 * MS)
+    await room.clock.sleep_until(90 * MS)
     async with asyncio.timeout(60):
         while room.pool.users:  # until all have left
             await asyncio.sleep(0.002)
@@ -444,16 +441,17 @@ async def test_who_has_left_comes_back_with_the_same_row_and_the_next_iteration(
 
 
 @pytest.mark.parametrize("is_marked", [True, False])
+@in_no_time
 async def test_a_counted_load_begins_nothing_while_it_is_paused_and_does_all_in_the_end(is_marked: bool) -> None:
-    room, stop = Room(), asyncio.Event()
+    room, stop = Room(LoopClock()), asyncio.Event()
     marks = memoryview(bytearray(8)).cast("q") if is_marked else None
     profile = IterationProfile(200, 4)
     drive = CountedDrive(profile, Share.of(0, [1], [1]), None, room.new_life, room.pool, 0, Mark(marks, 0))
     driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
-    await reached(room, 20 * MS)
+    await room.clock.sleep_until(20 * MS)
     paused_ns = room.clock.elapsed_ns() + 20 * MS
     drive.adjust(paused_ns, (PAUSE,))
-    await reached(room, paused_ns + 60 * MS)
+    await room.clock.sleep_until(paused_ns + 60 * MS)
     done = len(room.begun)
     assert 0 < done < 200
     if marks is not None:
@@ -468,9 +466,10 @@ async def test_a_counted_load_begins_nothing_while_it_is_paused_and_does_all_in_
     assert sorted(user for _, user, _ in room.begun) == list(range(200))
 
 
+@in_no_time
 async def test_a_paused_load_stops() -> None:
     for make in ("closed", "counted"):
-        room, stop = Room(), asyncio.Event()
+        room, stop = Room(LoopClock()), asyncio.Event()
         drive: ClosedDrive | CountedDrive
         if make == "closed":
             drive = closed(room, 3, 10 * S)
@@ -578,8 +577,9 @@ def test_whoever_leaves_and_the_others_start_each_arrival_once_whatever_the_one_
     assert not any(one.missed for one in found)
 
 
+@in_no_time
 async def test_users_of_one_that_leaves_begin_nothing_from_then_on() -> None:
-    room, stop = Room(), asyncio.Event()
+    room, stop = Room(LoopClock()), asyncio.Event()
     drive = ClosedDrive(
         UserProfile((Stage(4, 4, 60 * S),)),
         Deal(Share.of(0, [1, 1], [1])),
@@ -589,10 +589,10 @@ async def test_users_of_one_that_leaves_begin_nothing_from_then_on() -> None:
         0,
     )
     driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
-    await reached(room, 30 * MS)
+    await room.clock.sleep_until(30 * MS)
     left_ns = room.clock.elapsed_ns() + 30 * MS
     drive.leave(left_ns)
-    await reached(room, left_ns + 50 * MS)
+    await room.clock.sleep_until(left_ns + 50 * MS)
     assert {row for _, row, _ in room.begun} == {0, 2}
     assert max(at for at, _, _ in room.begun) < left_ns + 20 * MS
     assert room.pool.users == 0
@@ -620,18 +620,19 @@ async def test_one_that_joins_takes_part_from_the_instant_on_and_the_others_have
     assert len(third.seen) == pytest.approx(300, abs=5)
 
 
+@in_no_time
 async def test_users_of_a_lost_agent_are_there_again_as_new_persons_and_nobody_elses_leaves() -> None:
-    room, stop = Room(), asyncio.Event()
+    room, stop = Room(LoopClock()), asyncio.Event()
     profile = UserProfile((Stage(6, 6, 60 * S),))
     deal = Deal(Share.of(0, [1, 1], [1]))
     drive = ClosedDrive(profile, deal, lambda user, i: 0, room.new_life, room.pool, 0)
     driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))
-    await reached(room, 30 * MS)
+    await room.clock.sleep_until(30 * MS)
     assert {row for _, row, _ in room.begun} == {0, 2, 4}
     before = room.pool.users
     drive.reassign(1, room.clock.elapsed_ns() + 30 * MS, (1.0, 0.0))
     changed_ns = room.clock.elapsed_ns() + 30 * MS
-    await reached(room, changed_ns + 60 * MS)
+    await room.clock.sleep_until(changed_ns + 60 * MS)
     assert {row for _, row, _ in room.begun} == {0, 1, 2, 3, 4, 5}
     assert min(at for at, row, _ in room.begun if row in (1, 3, 5)) >= changed_ns - 30 * MS
     assert (before, room.pool.users) == (3, 6)

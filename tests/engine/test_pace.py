@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from fractions import Fraction
+from time import perf_counter_ns
 from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.clock import Clock
+from loadgen.engine.clock import Clock, MonotonicClock
 from loadgen.engine.crowd import Changes, Crowd
 from loadgen.engine.deal import Deal
 from loadgen.engine.drives import ClosedDrive
@@ -191,7 +192,7 @@ async def test_who_is_slower_than_its_pace_begins_as_often_as_it_can_in_whole_cy
 
 async def test_a_closed_load_that_is_paced_begins_nothing_early_and_one_a_cycle() -> None:
     """By the real clock: whatever the machine does, no user begins before its cycle or twice in one."""
-    room, stop = Room(), asyncio.Event()
+    room, stop = Room(MonotonicClock(perf_counter_ns())), asyncio.Event()
     profile = UserProfile((Stage(4, 4, 300 * MS),), pace_ns=60 * MS)
     drive = ClosedDrive(profile, Deal(Share.of(0, [1], [1])), lambda user, i: 0, room.new_life, room.pool, 0)
     driving = asyncio.create_task(drive.drive(room.clock, 0, stop, 0))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from loadgen.engine.rendezvous import LATE_NS, TELL_NS, Ended, Points
 from loadgen.errors import UsageError, WireError
 from loadgen.measure.waiting import MAX_POINTS, WaitingAt, check_waiting
+from tests.support.turns import turns
 
 LONG_S = 60.0
 NOW = 0
@@ -50,12 +51,6 @@ def worker(told: Told | None) -> Iterator[Points]:
 
 def come(points: Points, number: int, users: int = 10, timeout_s: float = LONG_S) -> list[asyncio.Task[Ended]]:
     return [asyncio.create_task(points.wait(0, "sale opens", users, timeout_s)) for _ in range(number)]
-
-
-async def turns() -> None:
-    """Everything that can go on without time does."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 # -- alone --------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from time import perf_counter_ns
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.users import Arrival, UserPool
 from loadgen.measure.delta import Delta
+from tests.support.turns import turns
 
 MS = 1_000_000
 
@@ -60,7 +61,7 @@ class Bench:
         self.pool.arrive(Arrival(perf_counter_ns() - late_ns, n, 0, False))
 
     async def settle(self) -> Delta:
-        await asyncio.sleep(0.001)
+        await turns()
         return self.recorder.flip(0, 1)
 
 
@@ -75,7 +76,7 @@ async def test_a_free_user_is_taken_again_before_a_new_one_is_made() -> None:
     bench.gate.set()
     for n in range(5):
         bench.arrive(n)
-        await asyncio.sleep(0.001)
+        await turns()
     assert bench.pool.users == 1
     assert rows(await bench.settle())["ok", "response", False] == 5
 
@@ -84,8 +85,9 @@ async def test_arrivals_that_find_all_users_busy_wait_in_due_order_and_are_pool_
     bench = Bench(max_users=1)
     for n in range(3):
         bench.arrive(n)
-    await asyncio.sleep(0.001)
+    await turns()
     assert (bench.pool.in_flight, bench.pool.waiting) == (1, 2)
+    await asyncio.sleep(0.002)
     bench.gate.set()
     await bench.pool.drained()
     delta = await bench.settle()
@@ -107,9 +109,9 @@ async def test_lateness_is_in_the_response_time_and_split_into_wait_and_lag() ->
 
 
 async def test_an_arrival_that_waited_longer_than_max_lateness_is_missed_and_censored() -> None:
-    bench = Bench(max_users=1, max_lateness_ns=5 * MS)
+    bench = Bench(max_users=1, max_lateness_ns=50_000 * MS)
     bench.arrive(0)
-    bench.arrive(1, late_ns=20 * MS)
+    bench.arrive(1, late_ns=60_000 * MS)
     await asyncio.sleep(0)
     bench.gate.set()
     await bench.pool.drained()
@@ -122,7 +124,7 @@ async def test_what_the_drain_cuts_off_is_counted_once_and_censored() -> None:
     bench = Bench(max_users=2)
     for n in range(3):
         bench.arrive(n)
-    await asyncio.sleep(0.001)
+    await turns()
     bench.pool.cut_off()
     await bench.pool.drained()
     await bench.pool.close()
@@ -135,11 +137,11 @@ async def test_what_the_drain_cuts_off_is_counted_once_and_censored() -> None:
 async def test_a_journey_that_ignores_its_cancellation_does_not_hold_up_the_end() -> None:
     bench = Bench(resists=True)
     bench.arrive(0)
-    await asyncio.sleep(0.001)
+    await turns()
     bench.pool.cut_off()
     await bench.pool.close(patience_s=0.01)
     bench.gate.set()
-    await asyncio.sleep(0.001)
+    await turns()
     assert (await bench.settle()).counters.iterations_finished == 0
 
 
@@ -147,7 +149,7 @@ async def test_due_equals_finished_missed_and_cut_off_after_any_end() -> None:
     bench = Bench(max_users=3)
     for n in range(10):
         bench.arrive(n)
-    await asyncio.sleep(0.001)
+    await turns()
     bench.gate.set()
     await asyncio.sleep(0)
     bench.pool.cut_off()
