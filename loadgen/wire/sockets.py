@@ -53,6 +53,10 @@ _UNBINDING_TRIES = 200
 _AGAIN_WAITS_S = (1.0, 3.0)
 """An agent whose connection libzmq has given up makes another after a time between these: not all of them at once."""
 
+# Numbers: to join two names of an enum takes longer than to send.
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
+
 _HEARTBEAT: Final = {
     zmq.HEARTBEAT_IVL: 1500,
     zmq.HEARTBEAT_TIMEOUT: 4000,
@@ -171,7 +175,9 @@ class _Reader:
         """Takes what is there; whether there may be more."""
         for _ in range(_AT_ONCE):
             try:
-                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                frames = [socket.recv(_NOBLOCK, copy=False)]
+                while frames[-1].more:  # recv_multipart takes twice as long: it asks the socket, and by name
+                    frames.append(socket.recv(_NOBLOCK, copy=False))
             except zmq.Again:
                 return False
             take(frames)
@@ -284,8 +290,8 @@ class Router:
         False: the peer is gone, or its queue is full.
         """
         try:
-            self._socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)  # send_multipart takes twice as long for two
-            self._socket.send(data, zmq.NOBLOCK)
+            self._socket.send(identity, _MORE)  # send_multipart takes twice as long for two
+            self._socket.send(data, _NOBLOCK)
         except zmq.ZMQError as exc:
             if exc.errno not in (errno.EAGAIN, errno.EHOSTUNREACH):
                 raise FleetError(f"cannot send: {exc}") from exc

@@ -60,6 +60,7 @@ class FakeRun:
     merge: Merge = field(default_factory=Merge)
     clock_ns: int = 0
     us_state: AgentState = "running"
+    phase: Phase = Phase.RUNNING
     us: FakeAgent = field(default_factory=lambda: FakeAgent("us-1"))
     eu: FakeAgent = field(default_factory=lambda: FakeAgent("eu-1"))
 
@@ -72,7 +73,7 @@ class FakeRun:
 
     def view(self) -> ViewState:
         agents = (AgentView("us-1", "us", self.us_state), AgentView("eu-1", "eu", "running"))
-        return ViewState("run", Phase.RUNNING, self.clock_ns, self.plan, self.merge, agents, 2, True, Path("runs/run"))
+        return ViewState("run", self.phase, self.clock_ns, self.plan, self.merge, agents, 2, True, Path("runs/run"))
 
 
 def ms(*values: float) -> list[int]:
@@ -165,6 +166,23 @@ def test_lost_agent_is_not_waited_for() -> None:
 
     assert f.last_n == 1
     assert f.reported_text == "1 of 2 agents reported"
+
+
+def test_ranks_of_the_run_are_told_anew_with_each_window_and_once_the_load_is_over_with_each_delta() -> None:
+    """Of 1,000 agents they take 10 ms of the controller each time."""
+    run = FakeRun()
+    watch = Watch(run.view)
+    run.second({journey_key(): ms(10)}, {journey_key(): ms(10)})
+    assert watch().journeys[0].run.count == 2
+    run.merge.accept("us", run.us.delta({journey_key(): ms(10)}))
+    assert watch().journeys[0].run.count == 2
+    run.merge.accept("eu", run.eu.delta({journey_key(): ms(10)}))
+    assert watch().journeys[0].run.count == 4
+    run.merge.accept("us", run.us.delta({journey_key(): ms(10)}))
+    run.phase = Phase.FINISHING
+    assert watch().journeys[0].run.count == 5
+    run.merge.accept("us", run.us.delta({journey_key(): ms(10)}))
+    assert watch().journeys[0].run.count == 6
 
 
 def test_warm_up_is_shown_while_it_lasts_and_judged_by_nothing() -> None:

@@ -20,6 +20,7 @@ from loadgen.measure.series import OK
 from loadgen.report.slos import slo_words
 from loadgen.report.tables import indent, region_label
 from loadgen.units import NS_PER_S, format_count, format_rate, format_ratio
+from loadgen_controller.run import Phase
 from loadgen_controller.screen.figures import (
     QUANTILES,
     AgentRow,
@@ -56,7 +57,9 @@ class Watch:
         window = merge.latest_window(live or None, clock_ns)
         total = merge.counters()
         is_warmup = 0 < clock_ns < state.spec.warmup_ns
-        seen = (window and (window.k, len(window.agents)), total, is_warmup)
+        # While a large fleet reports, totals grow all the time: ranks are told anew with its next window.
+        is_going = window is not None and state.phase is Phase.RUNNING
+        seen = (window and (window.k, len(window.agents)), is_warmup, is_going or total)
         if self._tables is None or seen != self._seen:
             self._seen, self._tables = seen, _Tables(state, window, is_warmup)
         t = self._tables
