@@ -43,6 +43,7 @@ from loadgen_controller.commands import (
     watch,
 )
 from loadgen_controller.commands import report as report_command
+from loadgen_controller.screen.printed import clean
 
 __all__ = ["app", "main"]
 
@@ -113,10 +114,15 @@ def report(error: Exception) -> ExitCode:
 
 
 def tell(message: str, hint: str) -> None:
+    """What stands in it may be the name of a file: it steers no terminal, and begins no line of its own."""
     typer.secho("error: ", err=True, fg="red", bold=True, nl=False)
-    typer.echo(message, err=True)
+    typer.echo(_in_lines(message), err=True)
     if hint:
-        typer.echo(f"  hint: {hint}", err=True)
+        typer.echo(f"  hint: {_in_lines(hint)}", err=True)
+
+
+def _in_lines(text: str) -> str:
+    return clean(text).replace("\n", "\n    ")
 
 
 def _flat(error: Exception) -> Iterator[Exception]:
@@ -157,6 +163,7 @@ def _is_parser_error(error: Exception) -> bool:
 
 def _of_parser(error: Any) -> tuple[str, str]:
     message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # which pydantic puts before ours
+    message = message.replace(": Input should", ": it should")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "loadgen"
     return message[:1].lower() + message[1:], f"{path} --help shows what there is"

@@ -9,18 +9,22 @@ first request arrived, and the shop says when that was.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final, TypeVar
 
 from loadgen.errors import UsageError
-from loadgen.units import NS_PER_MS, parse_duration, parse_ratio
+from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration, parse_ratio
 
 __all__ = ["LATENCIES", "SLOW_START_FACTOR", "LogNormal", "Stall", "TargetConfig"]
 
 SLOW_START_FACTOR = 10.0
 """How much slower the first request is under a slow start."""
+_EVERY_NS: Final = 5 * NS_PER_S
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +166,30 @@ class TargetConfig:
         slower: "/cart=10%": the latencies of that path are so much longer, as a release may make them.
 
         Raises:
-            UsageError: a value that does not parse, or that makes no sense.
+            UsageError: values that do not parse, all at once; or one that makes no sense.
         """
+        wrong: list[str] = []
+
+        def read(option: str, text: str | None, parser: Callable[[str], T], otherwise: T) -> T:
+            try:
+                return otherwise if text is None else parser(text)
+            except ValueError as exc:
+                wrong.append(f"{option}: {exc}")
+                return otherwise
+
+        length_ns, every_ns = (
+            read("--stall", stall, parse_duration, 0),
+            read("--every", every, parse_duration, _EVERY_NS),
+        )
+        ratio = read("--error-ratio", error_ratio, parse_ratio, 0.0)
+        slow_start_ns = read("--slow-start", slow_start, parse_duration, 0)
+        always_ns = read("--latency", always, parse_duration, 0)
+        if wrong:
+            raise UsageError("; ".join(wrong))
         if stall is None and (every is not None or path is not None):
             raise UsageError("--every and --path say when and where to stall", hint="add e.g. --stall 500ms")
-        try:
-            frozen = stall and Stall(parse_duration(stall), parse_duration(every or "5s"), path)
-            ratio, slow_start_ns = parse_ratio(error_ratio), parse_duration(slow_start)
-            fixed = None if always is None else LogNormal(parse_duration(always), 0.0)
-        except ValueError as wrong:
-            raise UsageError(str(wrong)) from None
+        frozen = None if stall is None else Stall(length_ns, every_ns, path)
+        fixed = None if always is None else LogNormal(always_ns, 0.0)
         if fixed is not None and not (latency and fixed.median_ns):
             raise UsageError("a latency that is always the same is above 0", hint="--no-latency answers at once")
         return cls(
@@ -180,7 +198,7 @@ class TargetConfig:
             port=port,
             seed=seed,
             latency=latency,
-            stall=frozen or None,
+            stall=frozen,
             error_ratio=ratio,
             slow_start_ns=slow_start_ns,
             slots=slots,

@@ -194,6 +194,7 @@ def test_what_does_not_go_together_is_said(args: tuple[str, ...], message: str, 
     ("url", "message"),
     [
         ("http://", "no host"),
+        ("ftp://127.0.0.1/", "is no URL of http or https"),
         ("http://user:secret@127.0.0.1/", "holds credentials"),
         ("http://127.0.0.1:99999/", "is no URL"),
         ("http://169.254.169.254/", "link-local"),

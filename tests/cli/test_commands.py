@@ -64,6 +64,7 @@ def test_version_is_told() -> None:
         (("fly",), "no such command 'fly'"),
         (("run",), "missing argument"),
         (("run", "x.py", "--fly"), "no such option: --fly"),
+        (("run", "x.py", "--workers", "0"), "'--workers': it should be greater than or equal to 1"),
         (("run", "x.py", "--wait", "none"), "invalid value for '--wait'"),
         (("run", "x.py", "--on-lost-agent", "wait"), "'--on-lost-agent': 'wait' is not one of 'continue', 'abort'"),
     ],
@@ -132,6 +133,27 @@ def test_usage_fault_ends_with_2_before_anything_starts(scenario: Path, args: tu
     assert not (scenario.parent / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("run", "first.py", "--json", "folder"),
+        ("run", "first.py", "--runs-dir", "first.py"),
+        ("gate", "first.py", "--junit", "folder"),
+        ("report", "last", "--format", "html", "-o", "folder"),
+        ("compare", "a", "b", "--format", "html", "-o", "folder"),
+        ("history", "--html", "folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_said_before_the_work(scenario: Path, args: tuple[str, ...]) -> None:
+    (scenario.parent / "folder").mkdir()
+
+    result = loadgen(*args)
+
+    assert result.exit_code == 2
+    assert f"{args[-2]}: {args[-1]} is a " in result.stderr
+    assert not (scenario.parent / "runs").exists()
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_file_that_is_not_there_is_said(command: str, tmp_path: Path) -> None:
     result = loadgen(command, tmp_path / "none.py")
@@ -183,6 +205,14 @@ def test_group_of_errors_is_told_one_by_one_and_exits_with_the_gravest(monkeypat
     assert "error: wrong option" in result.stderr
 
 
+def test_a_name_in_an_error_forges_no_line_and_steers_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = failing(monkeypatch, UsageError("no run a\nerror: b\x1b[2J", hint="c\nd")).stderr
+
+    assert "\x1b" not in told
+    assert told.count("\nerror:") == 0
+    assert "\\x1b[2J" in told
+
+
 def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failing(monkeypatch, KeyboardInterrupt()).exit_code == 130
 
@@ -208,10 +238,27 @@ def test_new_never_overwrites(scenario: Path) -> None:
     assert scenario.read_text() == before
 
 
-def test_new_refuses_what_cannot_be_a_journey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("1st", "is no name for a journey"),
+        ("__init__", "is no name for a journey"),
+        ("class", "means something else"),
+        ("arrivals", "means something else"),
+        ("Plan", "means something else"),
+        ("json", "would hide the module json"),
+        ("loadgen", "would hide the module loadgen"),
+    ],
+)
+def test_new_refuses_what_cannot_be_a_journey(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
 
-    assert loadgen("new", "1st").exit_code == 2
+    result = loadgen("new", name)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
     assert not list(tmp_path.iterdir())
 
 

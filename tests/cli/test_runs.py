@@ -134,6 +134,9 @@ def test_since_is_a_day_a_time_or_how_long_ago(runs: Path) -> None:
     assert listed("--since", "2026-11-25T09:00+08:00") == [TWO_GETS]
     now = datetime(2026, 11, 25, 12, tzinfo=UTC)
     assert parse_since("2h", now) == datetime(2026, 11, 25, 10, tzinfo=UTC)
+    for long in ("99999999999d", "999999d"):
+        with pytest.raises(ValueError, match="is no time"):
+            parse_since(long, now)
     assert parse_since("7d", now) == datetime(2026, 11, 18, 12, tzinfo=UTC)
     result = loadgen("runs", "list", "--since", "lately")
     assert (result.exit_code, '"lately" is no time' in result.stderr) == (2, True)

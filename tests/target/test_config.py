@@ -112,6 +112,14 @@ def test_an_option_that_makes_no_sense_is_said(options: dict[str, str], said: st
         TargetConfig.of_options(**options)  # type: ignore[arg-type]
 
 
+def test_all_options_that_do_not_parse_are_said_at_once_by_name() -> None:
+    with pytest.raises(UsageError) as told:
+        TargetConfig.of_options(stall="5x", every="-1s", error_ratio="200%", slow_start="soon", always="-1ms")
+
+    for option in ("--stall", "--every", "--error-ratio", "--slow-start", "--latency"):
+        assert f"{option}: " in told.value.message
+
+
 def test_an_impossible_port_is_said() -> None:
     with pytest.raises(UsageError, match="70000"):
         TargetConfig(port=70000)

@@ -43,7 +43,7 @@ loadgen check scenarios/search_mix.py:spike --env staging
 
 loadgen check --arrival 4711 --from last
 
-loadgen check scenarios/checkout.py --arrival 4711 --from runs/20261124T101500Z-checkout-3f2a
+loadgen check scenarios/checkout.py --arrival 4711 --from runs/20261124-101500-checkout-3f2a
 
 loadgen check scenarios/checkout.py --policy"""
 

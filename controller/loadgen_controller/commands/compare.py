@@ -78,8 +78,7 @@ def main(
         wrongs.add(f"{sides[0]} is compared with nothing", "name a base, and what is to be compared with it")
     if paired and between is not None:
         wrongs.add("--paired and --between: pairs tell by themselves how much runs differ", "leave one of them out")
-    if output is not None and not output.parent.is_dir():
-        wrongs.add(f"-o: there is no folder {output.parent}")
+    wrongs.check_file("-o", output)
     with needing_analysis("loadgen compare"):
         from loadgen_controller.comparing import command
     where = store_of(wrongs, store, env)

@@ -225,8 +225,7 @@ def _check_because(wrongs: Wrongs, is_accept: bool, because: str) -> None:
 
 def _check_outputs(wrongs: Wrongs, outputs: dict[str, Path | None]) -> None:
     for option, path in outputs.items():
-        if path is not None and not path.parent.is_dir():
-            wrongs.add(f"{option}: there is no folder {path.parent}")
+        wrongs.check_file(option, path)
     if sum(str(path) == "-" for path in outputs.values()) > 1:
         wrongs.add("several outputs are -: which of them is stdout?", "name files for the others")
 

@@ -84,8 +84,7 @@ def main(
     least = wrongs.parse("--min-effect", min_effect, parse_ratio)
     if percentile not in STATISTICS:
         wrongs.add(f'--percentile: there is no "{percentile}"', "p50, p95, p99 or mean")
-    if html is not None and not html.parent.is_dir():
-        wrongs.add(f"--html: there is no folder {html.parent}")
+    wrongs.check_file("--html", html)
     where = store_of(wrongs, store, env)
     opened = wrongs.catch(lambda: Store.open(where))
     wrongs.check()

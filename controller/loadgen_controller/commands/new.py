@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from keyword import iskeyword
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -38,6 +40,9 @@ plan = Plan(
 )
 '''
 
+_IN_THE_FILE: Final = {"arrivals", "error_ratio", "journey", "p", "plan", "user"}
+_MODULES: Final = sys.stdlib_module_names | {"loadgen", "loadgen_agent", "loadgen_controller"}
+
 
 def main(
     name: Annotated[str, typer.Argument(help="Name of the scenario, or path of its file.")],
@@ -48,8 +53,15 @@ def main(
     """
     path = Path(name if name.endswith(".py") else f"{name}.py")
     journey = path.stem.replace("-", "_").lower()
-    if not journey.isidentifier():
+    if not journey.isidentifier() or journey.startswith("_"):
         raise UsageError(f"{path.stem!r} is no name for a journey", hint="use letters, digits and '_', a letter first")
+    if iskeyword(journey) or journey in _IN_THE_FILE:
+        raise UsageError(f"{journey!r} means something else in a scenario", hint=f"try {journey}_shop")
+    if path.stem in _MODULES:
+        raise UsageError(
+            f"{path.name} would hide the module {path.stem} from all that stands beside it",
+            hint=f"try {path.stem}_shop",
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:

@@ -119,8 +119,7 @@ def main(
         wrongs.add(f"--table, --window and --split are for csv and parquet, not for {chosen}")
     if (window or split) and table is not Kind.WINDOWS:
         wrongs.add("--window and --split are for windows", "add --table windows")
-    if output is not None and not output.parent.is_dir():
-        wrongs.add(f"-o: there is no folder {output.parent}")
+    wrongs.check_file("-o", output)
     if chosen is Format.PARQUET and (output is None or str(output) == "-") and sys.stdout.isatty():
         wrongs.add("Parquet is no text for a terminal", "name a file with -o")
     if baseline is not None and chosen not in (None, Format.HTML):

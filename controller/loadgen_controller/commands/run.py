@@ -179,8 +179,9 @@ def main(
         ),
     )
     place = placement.place
-    if json_path is not None and not json_path.parent.is_dir():
-        wrongs.add(f"--json: there is no folder {json_path.parent}")
+    wrongs.check_file("--json", json_path)
+    if runs_dir.exists() and not runs_dir.is_dir():
+        wrongs.add(f"--runs-dir: {runs_dir} is a file", "name a folder; it is made if it is not there")
     placement.ui = ui_at or ("127.0.0.1:0" if ui else None)
     _check_page(wrongs, placement)
     placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT

@@ -243,6 +243,7 @@ def rerun(
     Everything comes from the run's folder. Secrets are not in it, and have to be given again.
     """
     wrongs = Wrongs()
+    wrongs.check_file("--json", json_path)
     if listen is not None:
         wrongs.parse("--listen", listen, parse_endpoint)
     if (listen is None) != (keys is None):

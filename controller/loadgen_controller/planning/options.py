@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -65,6 +66,17 @@ class Wrongs:
             if not isinstance(error, ScenarioError) or str(error) not in map(str, self.found):
                 self.found.append(error)
             return None
+
+    def check_file(self, option: str, path: Path | None) -> None:
+        """That a file can be written at `path`, which is known before the work and not after it; "-" is stdout."""
+        if path is None or str(path) == "-":
+            return
+        if path.is_dir():
+            self.add(f"{option}: {path} is a folder", "name a file in it")
+        elif not path.parent.is_dir():
+            self.add(f"{option}: there is no folder {path.parent}", "make it first")
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            self.add(f"{option}: {path} cannot be written: no permission", "name a file in a folder of yours")
 
     def check(self) -> None:
         """Raise what was found: itself if it is one, a group if there are several."""

@@ -24,7 +24,8 @@ plan = Plan(target={target!r}, load={load}, mix=get)
 
 
 def is_url(text: str) -> bool:
-    return text.startswith(("http://", "https://"))
+    """Whether it is meant as one: `write_scenario` says which it takes."""
+    return "://" in text
 
 
 def write_scenario(url: str, folder: Path, *, has_users: bool) -> Path:
@@ -38,6 +39,8 @@ def write_scenario(url: str, folder: Path, *, has_users: bool) -> Path:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise UsageError(f"{url} is no URL: {error}", hint="write http://127.0.0.1:8080/") from None
+    if parts.scheme not in ("http", "https"):
+        raise UsageError(f"{url} is no URL of http or https", hint="write http://127.0.0.1:8080/")
     if not host:
         raise UsageError(f"{url} is no URL: no host", hint="write http://127.0.0.1:8080/")
     if parts.username is not None or parts.password is not None:

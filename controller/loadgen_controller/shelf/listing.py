@@ -101,7 +101,7 @@ def parse_since(text: str, now: datetime) -> datetime:
     """
     try:
         return now - timedelta(seconds=parse_duration(text) / NS_PER_S)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         found = datetime.fromisoformat(text)
