@@ -100,6 +100,8 @@ class Placement:
 
 def placement_of(wrongs: Wrongs, wish: Wish) -> Placement:
     """What the options say; what is wrong with them, or does not go together, is among `wrongs`."""
+    if wish.runs_dir.exists() and not wish.runs_dir.is_dir():
+        wrongs.add(f"--runs-dir: {wish.runs_dir} is a file", "name a folder; it is made if it is not there")
     hire = read_hire(wrongs, wish.fleet, wish.scale, wish.wait)
     controller = wish.controller
     if hire is not None and controller is None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -122,14 +124,27 @@ def test_file_that_cannot_be_written_leaves_what_was_there(run: Path, tmp_path: 
     (tmp_path / "taken.json").mkdir()
     result = loadgen("report", "last", "-o", "taken.json")
 
-    assert (result.exit_code, "cannot write taken.json" in result.stderr) == (5, True)
+    assert (result.exit_code, "-o: taken.json is a folder" in result.stderr) == (2, True)
     assert_no_rest(tmp_path)
+
+
+def test_what_is_no_file_is_written_into_and_stays(run: Path, tmp_path: Path) -> None:
+    os.mkfifo("pipe")
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(Path("pipe").read_bytes)
+        assert loadgen("report", "last", "--format", "json", "-o", "pipe").exit_code == 0
+        assert json.loads(read.result())["run"]["id"] == RUN
+    assert Path("pipe").is_fifo()
+    Path("link.json").symlink_to("real.json")
+    assert loadgen("report", "last", "-o", "link.json").exit_code == 0
+    assert Path("link.json").is_symlink()
+    assert json.loads(Path("real.json").read_bytes())["run"]["id"] == RUN
 
 
 def test_window_of_no_length_leaves_no_file(run: Path, tmp_path: Path) -> None:
     result = loadgen("report", "last", "-o", "a.csv", "--table", "windows", "--window", "0s")
 
-    assert (result.exit_code, "has no length" in result.stderr) == (2, True)
+    assert (result.exit_code, "--window: a window takes some time" in result.stderr) == (2, True)
     assert not Path("a.csv").exists()
     assert_no_rest(tmp_path)
 

@@ -186,7 +186,19 @@ def test_runs_that_are_not_whole_are_listed_with_why(runs: Path) -> None:
     }
     made.close()
     assert next(iter(entries(runs))).result == "not ended"
-    assert loadgen("runs", "list").exit_code == 0
+    told = loadgen("runs", "list")
+    assert told.exit_code == 0
+    assert any(line.startswith(f"{BROWSE}  unreadable") for line in told.output.splitlines())
+    assert f"{BROWSE}: cannot read" in told.output
+    assert f"{TWO_GETS}: cannot read" in told.output
+
+
+def test_a_note_of_several_lines_is_one_line_of_the_list(runs: Path) -> None:
+    before = len(loadgen("runs", "list").output.splitlines())
+    assert loadgen("runs", "note", "last", "two\nlines").exit_code == 0
+    told = loadgen("runs", "list").output
+    assert "two lines" in told
+    assert len(told.splitlines()) == before
 
 
 # -- the index --------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def main(
     """
     wrongs = Wrongs()
     chosen = _format(wrongs, format_, output)
-    window_s = None if window is None else wrongs.parse("--window", window, parse_duration)
+    window_s = None if window is None else wrongs.parse("--window", window, _length)
     if (table or window or split) and chosen is not None and chosen not in TABLES:
         wrongs.add(f"--table, --window and --split are for csv and parquet, not for {chosen}")
     if (window or split) and table is not Kind.WINDOWS:
@@ -137,6 +137,12 @@ def main(
         write(file)
     if output is not None and str(output) != "-":
         typer.echo(f"wrote {output}", err=True)
+
+
+def _length(text: str) -> int:
+    if not (length_ns := parse_duration(text)):
+        raise ValueError("a window takes some time; write 10s")
+    return length_ns
 
 
 def _format(wrongs: Wrongs, given: Format | None, output: Path | None) -> Format | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 import tempfile
 from contextlib import ExitStack
 from enum import StrEnum
@@ -14,7 +13,6 @@ from typing import Annotated
 import typer
 
 from loadgen.dsl.reading.loader import Scenario, split_plan
-from loadgen.measure.rundir import replace_file
 from loadgen.report.reading import read
 from loadgen.report.story import story_of, targets_in
 from loadgen.report.tables import final_report
@@ -46,6 +44,7 @@ from loadgen_controller.planning.scenario import (
 )
 from loadgen_controller.screen.explained import print_story, story_in
 from loadgen_controller.screen.printed import Output, print_report
+from loadgen_controller.screen.written import write
 from loadgen_controller.ui.doors import Access, check_place
 
 NAME = "run"
@@ -180,8 +179,6 @@ def main(
     )
     place = placement.place
     wrongs.check_file("--json", json_path)
-    if runs_dir.exists() and not runs_dir.is_dir():
-        wrongs.add(f"--runs-dir: {runs_dir} is a file", "name a folder; it is made if it is not there")
     placement.ui = ui_at or ("127.0.0.1:0" if ui else None)
     _check_page(wrongs, placement)
     placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
@@ -270,8 +267,4 @@ def _check_page(wrongs: Wrongs, placement: Placement) -> None:
 
 
 def _write_json(path: Path, summary: dict[str, object]) -> None:
-    data = json.dumps(summary, indent=2) + "\n"
-    if str(path) == "-":
-        sys.stdout.write(data)
-        return
-    replace_file(path, data.encode())
+    write(path, (json.dumps(summary, indent=2) + "\n").encode())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from loadgen.errors import UsageError
 from loadgen.measure.rundir import RunDir, find_run
@@ -122,7 +123,11 @@ def list_(
     has_words = any(entry.labels or entry.note for entry in found)
     head = ("run", "result", *(("labels and note",) if has_words else ()), "took", "iterations", "errors", "agents")
     rows = tuple(_row(entry, has_words) for entry in found)
-    print_table(Output(), Table("", head, rows, words=3 if has_words else 2), ids=(0,))
+    console = Output()
+    print_table(console, Table("", head, rows, words=3 if has_words else 2), ids=(0,))
+    for entry in found:
+        if entry.trouble:
+            console.print(Text(f"{entry.run_id}: {clean(entry.trouble)}"), soft_wrap=True)
 
 
 def _list_there(place: Place) -> None:
@@ -136,8 +141,8 @@ def _list_there(place: Place) -> None:
 
 
 def _row(entry: Entry, has_words: bool) -> tuple[str, ...]:
-    words = " ".join(filter(None, (*map("=".join, entry.labels.items()), entry.note)))
-    named = (entry.path.name, entry.trouble or entry.result, *((clean(words) or "-",) if has_words else ()))
+    words = " ".join(" ".join((*map("=".join, entry.labels.items()), entry.note)).split())
+    named = (entry.path.name, entry.result, *((clean(words) or "-",) if has_words else ()))
     if entry.duration_s is None:
         return *named, *("-",) * 4
     return (

@@ -17,7 +17,7 @@ from loadgen.history.decision import Decision, Settings, Verdict
 from loadgen.history.gating import decide_pairs
 from loadgen.history.record import Accepted
 from loadgen.history.store import Store
-from loadgen.measure.rundir import find_run, replace_file, storage_error
+from loadgen.measure.rundir import find_run
 from loadgen_controller.commands.history_store import accepted_in, who
 from loadgen_controller.gating.documents import as_json, as_junit, as_markdown
 from loadgen_controller.gating.judging import accept, judge_in, note_verdict
@@ -26,6 +26,7 @@ from loadgen_controller.gating.words import explained, headline, report_of
 from loadgen_controller.placing import Placement
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, clean, print_report
+from loadgen_controller.screen.written import write
 
 __all__ = ["Asked", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of"]
 
@@ -164,11 +165,11 @@ def _ended(asked: Asked, store: Store | None, decision: Decision) -> int:
         for line in explained(decision):
             console.print(Text(clean(line)))
     if asked.json_path is not None:
-        _write(asked.json_path, (json.dumps(as_json(decision), indent=2) + "\n").encode())
+        write(asked.json_path, (json.dumps(as_json(decision), indent=2) + "\n").encode())
     if asked.junit is not None:
-        _write(asked.junit, as_junit(decision))
+        write(asked.junit, as_junit(decision))
     if asked.markdown is not None:
-        _write(asked.markdown, as_markdown(decision).encode("utf-8", "replace"))
+        write(asked.markdown, as_markdown(decision).encode("utf-8", "replace"))
     if store is not None:
         note_verdict(store, decision, who())
         if asked.is_added and decision.verdict is Verdict.PASS:
@@ -177,13 +178,3 @@ def _ended(asked: Asked, store: Store | None, decision: Decision) -> int:
         elif asked.is_added:
             console.print(f"nothing is accepted into {store}: no PASS")
     return decision.verdict.exit_code
-
-
-def _write(path: Path, data: bytes) -> None:
-    if str(path) == "-":
-        sys.stdout.write(data.decode())
-        return
-    try:
-        replace_file(path, data)
-    except OSError as exc:
-        raise storage_error(path, exc) from exc

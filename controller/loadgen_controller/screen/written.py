@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +11,33 @@ from typing import BinaryIO
 
 from loadgen.measure.rundir import storage_error
 
-__all__ = ["opened"]
+__all__ = ["opened", "write"]
+
+
+def write(output: Path | None, data: bytes) -> None:
+    """All of it, as `opened` does."""
+    with opened(output) as file:
+        file.write(data)
 
 
 @contextmanager
 def opened(output: Path | None) -> Iterator[BinaryIO]:
-    """Stdout, or a file beside the one that is meant, which takes its place when it is whole."""
+    """Stdout, or a file beside the one that is meant, which takes its place when it is whole.
+
+    What is there and is no file (`/dev/stdout`, a pipe) is written into: nothing takes its place.
+    """
     if output is None or str(output) == "-":
+        sys.stdout.flush()
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    output = Path(os.path.realpath(output))
     part = output.with_name(f".{output.name}.part")
     try:
+        if output.exists() and not output.is_file():
+            with output.open("wb") as file:
+                yield file
+            return
         try:
             with part.open("wb") as file:
                 yield file

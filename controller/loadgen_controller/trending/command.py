@@ -20,9 +20,10 @@ from loadgen.history.page import html
 from loadgen.history.record import Accepted, Key
 from loadgen.history.store import Store
 from loadgen.history.trends import Look, Trend, trends
-from loadgen.measure.rundir import replace_file, storage_error, utc_text
+from loadgen.measure.rundir import utc_text
 from loadgen_controller.screen.printed import Output, clean
 from loadgen_controller.screen.trended import print_trends
+from loadgen_controller.screen.written import write
 from loadgen_controller.trending.choosing import chosen
 from loadgen_controller.trending.document import document_of
 
@@ -65,7 +66,7 @@ def show(asked: Asked) -> None:
         raise UsageError(f"no name of these {len(runs)} runs is meant, or none has a {asked.look.percentile}")
     health = health_of(store.events(CONTROL), key.hash())
     if asked.html is not None:
-        _write(asked.html, html(key, found, health, made_at=utc_text(datetime.now(UTC))))
+        write(asked.html, html(key, found, health, made_at=utc_text(datetime.now(UTC))))
         typer.echo(f"wrote {asked.html}", err=True)
     struck = _struck(store, key)
     if asked.is_json:
@@ -114,10 +115,3 @@ def _struck(store: Store, key: Key) -> dict[str, str]:
         run_id: f"{one.because} ({', '.join(filter(None, (one.by, one.at[:10])))})" for run_id, one in events.items()
     }
     return {run.run_id: said[run.run_id] for run in found if run.key == key}
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        replace_file(path, data)
-    except OSError as exc:
-        raise storage_error(path, exc) from exc
