@@ -81,7 +81,7 @@ async def _serve_on_aws(args: argparse.Namespace) -> Exit:
     sentry = Sentry(arrived, leaves_early=args.leave_early)
     await sentry.until_wanted()
     args.controller, args.region = arrived.controller, arrived.region
-    supervisor = _supervisor(args, arrived.keys, args.id or arrived.instance.id)
+    supervisor = _supervisor(args, arrived.keys, args.id or arrived.instance.id, arrived.instance.type)
     watching = asyncio.create_task(sentry.watch(supervisor))
     watching.add_done_callback(_tell_of_a_bug)
     try:
@@ -96,7 +96,7 @@ async def _serve(args: argparse.Namespace) -> Exit:
     return await _supervisor(args, keys, args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}").run()
 
 
-def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str) -> Supervisor:
+def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_type: str = "") -> Supervisor:
     """Ready to run, and to be told by signals to leave."""
     agent = check_agent_id(name)
     raise_file_limit()
@@ -111,7 +111,9 @@ def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str) -> Supervi
     )
     workers = args.workers or cpu_count()
     crewing = Crewing(workers, cores() if args.pin and workers > 1 else ())
-    supervisor = Supervisor(args.controller, args.region, agent, keys, terms, crewing=crewing)
+    supervisor = Supervisor(
+        args.controller, args.region, agent, keys, terms, crewing=crewing, instance_type=instance_type
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.terminate, number.name)

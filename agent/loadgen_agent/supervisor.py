@@ -140,12 +140,16 @@ class Supervisor:
         terms: Terms = Terms(),  # a frozen value
         worker: Sequence[str] = WORKER,
         crewing: Crewing = Crewing(),  # noqa: B008  # a frozen value
+        instance_type: str = "",
     ) -> None:
         """
+        Args:
+            instance_type: of EC2, where this is one.
         Raises:
             UsageError: no such address, or no name for an agent.
         """
         self._region, self._id, self._terms = region, agent, terms
+        self._instance_type = instance_type
         host, port = parse_address(controller)
         addresses = addresses_of(host)
         self._controller = tuple(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in addresses)
@@ -482,6 +486,7 @@ class Supervisor:
             cpus=cpu_count(),
             weight=float(self._crewing.workers),
             epoch=self._agent.epoch,
+            instance_type=self._instance_type,
         )
         self._link.send(hello)
 

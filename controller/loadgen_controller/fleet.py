@@ -67,6 +67,8 @@ class Member:
     lost_because: str = ""
     process: str = ""
     """`process_of` its identity."""
+    instance_type: str = ""
+    """Of EC2, where it said one."""
     unheard_because: str = ""
     """Why nothing that it says is taken in: its key was revoked, or it is in quarantine."""
 
@@ -138,6 +140,7 @@ class Fleet:
             now_ns,
             hello.minor,
             process=process_of(identity),
+            instance_type=hello.instance_type,
         )
         joined = AgentJoined(hello.agent, hello.region)
         if known is None or known.presence is Presence.LOST:

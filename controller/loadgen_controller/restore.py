@@ -128,6 +128,7 @@ class _Agent(msgspec.Struct, frozen=True):
     cpus: int
     weight: float
     minor: int
+    instance_type: str = ""
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -429,4 +430,5 @@ def _member(one: _Agent) -> Member:
         heard_ns=0,
         minor=one.minor,
         process=one.process,
+        instance_type=one.instance_type,
     )

@@ -57,6 +57,7 @@ def manifest(
             "pid": m.pid,
             "host": m.host,
             "cpus": m.cpus,
+            "instance_type": m.instance_type or None,
             "workers": round(m.weight),
         }
         for m in fleet

@@ -55,7 +55,7 @@ LEASE_S = 8.0
 """An agent that is not acknowledged for so long stops its load; shorter than `fleet.LOST_AFTER_NS`."""
 _TICK_S = 0.05
 _MAX_NAME = 255
-"""Characters, of a region or a host."""
+"""Characters, of a region, a host or an instance type."""
 _NO_RUN = "none"
 """Told to an agent that works for nobody instead of a run's id: what it may still hold is of a run that is over."""
 
@@ -397,6 +397,7 @@ def _unfit(agent: str, hello: Hello) -> str:
         )
     if not (isfinite(hello.weight) and hello.weight > 0):
         return f"its weight is {hello.weight}, which is none"
-    if not all(text.isprintable() and len(text) <= _MAX_NAME for text in (hello.region, hello.host)):
-        return "the name of its region or host is none"
+    names = hello.region, hello.host, hello.instance_type
+    if not all(text.isprintable() and len(text) <= _MAX_NAME for text in names):
+        return "the name of its region, host or instance type is none"
     return ""

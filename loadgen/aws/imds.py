@@ -44,6 +44,8 @@ class Instance:
     region: str
     fleet: str = ""
     """Of its tag, where the launch template lets an instance see its tags."""
+    type: str = ""
+    """c7i.xlarge"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,9 @@ class Imds:
             ) from error
         if not found[0] or not found[1]:
             raise FleetError("the metadata service does not say which instance this is")
-        return Instance(found[0], found[1], self.get("tags/instance/loadgen:fleet") or "")
+        return Instance(
+            found[0], found[1], self.get("tags/instance/loadgen:fleet") or "", self.get("instance-type") or ""
+        )
 
     def notices(self) -> tuple[Notice, ...]:
         """What is said of the end of this instance, the most urgent first; empty: nothing.

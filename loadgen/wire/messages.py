@@ -88,6 +88,8 @@ class Hello:
     """Its capacity beside the others of its region: how many workers it has."""
     epoch: int = -1
     """The epoch it has, when it registers again; -1 for an agent that was just started."""
+    instance_type: str = ""
+    """On EC2: "c7i.xlarge". Empty: elsewhere, or an agent that does not say it."""
 
 
 @dataclass(frozen=True, slots=True)

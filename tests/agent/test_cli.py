@@ -78,6 +78,7 @@ async def test_a_real_agent_joins_and_leaves_with_the_right_code(tmp_path: Path,
     async with serving(controller):
         agent = await spawn(controller, keys)
         hello = await controller.hear(Hello)
+        assert hello.instance_type == "", "of an agent that was not told to look, none is said"
         assert hello.agent.startswith("eu.")
         assert (hello.region, hello.pid, hello.epoch) == ("eu-west-1", agent.pid, -1)
         match how:

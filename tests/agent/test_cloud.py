@@ -308,6 +308,7 @@ async def test_agent_on_an_instance_enrols_and_joins_without_being_told_anything
         agent = await spawn()
         hello = await controller.hear(Hello)
         assert (hello.agent, hello.region, hello.pid) == (instance.instance_id, REGION, agent.pid)
+        assert hello.instance_type == "c7i.xlarge"
         s3 = client(server, "s3")
         (there,) = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
         assert there["Key"].startswith("enroll/")

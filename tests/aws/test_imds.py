@@ -69,9 +69,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_instance_knows_who_it_is_and_of_which_fleet_where_it_may_see_its_tags() -> None:
     with running_imds("i-0abc", "sa-east-1") as imds:
-        assert ours.Imds(imds.url).instance() == Instance("i-0abc", "sa-east-1")
+        assert ours.Imds(imds.url).instance() == Instance("i-0abc", "sa-east-1", type="c7i.xlarge")
         imds.meta["tags/instance/loadgen:fleet"] = "shop"
-        assert ours.Imds(imds.url).instance() == Instance("i-0abc", "sa-east-1", "shop")
+        assert ours.Imds(imds.url).instance() == Instance("i-0abc", "sa-east-1", "shop", "c7i.xlarge")
+        del imds.meta["instance-type"]
+        assert ours.Imds(imds.url).instance().type == "", "it is nothing to start an agent for"
 
 
 def test_one_token_serves_for_all_questions_and_one_that_is_over_is_renewed() -> None:

@@ -14,6 +14,7 @@ from loadgen.errors import ExitCode, Fault, FleetError, StorageError, UsageError
 from loadgen.measure.rundir import RunDir
 from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.stage import Stage as LoadStage
+from loadgen.report.opened import open_run
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import AgentKeys, KeyPair
@@ -222,6 +223,18 @@ async def test_two_agents_run_to_the_end_and_every_count_is_kept(stage: Stage) -
         "histograms.hlog",
     }
     assert (result.run_dir / "bundle.tar").read_bytes() == BUNDLE
+
+
+async def test_the_manifest_says_the_instance_type_of_each_agent_and_null_of_one_that_is_not_on_ec2(
+    stage: Stage,
+) -> None:
+    play = stage()
+    a, b = play.pair()
+    a.instance_type = "c7i.xlarge"
+    await asyncio.gather(a.start(), b.start())
+    await finish(a, b)
+    manifest = open_run((await play.result()).run_dir).manifest
+    assert {one["id"]: one["instance_type"] for one in manifest["agents"]} == {"a": "c7i.xlarge", "b": None}
 
 
 async def test_all_agents_get_one_start_and_their_exact_place(stage: Stage) -> None:

@@ -22,6 +22,7 @@ from loadgen.measure.rundir import RunDir
 from loadgen.measure.waiting import WaitingAt
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
+from loadgen.report.opened import open_run
 from loadgen.units import NS_PER_S
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import (
@@ -62,6 +63,7 @@ class Restarts:
         self._address = self.station.address
         self.station.start()
         self._agents: list[FakeAgent] = []
+        self.instance_types: dict[str, str] = {}
 
     def begin(self, agents: int = 2, *, allow: AllowList | None = None, **other: object) -> None:
         limits = Limits() if allow is None else Limits.of(allow.allow)
@@ -75,6 +77,7 @@ class Restarts:
     async def started(self, *regions: str) -> tuple[FakeAgent, FakeAgent]:
         for agent, region in zip("ab", regions or ("eu", "us"), strict=True):
             self._agents.append(FakeAgent(self._address, self._agent_keys, agent, region))
+            self._agents[-1].instance_type = self.instance_types.get(agent, "")
         a, b = self._agents
         await asyncio.gather(a.start(), b.start())
         self.clock.jump(1)
@@ -141,6 +144,19 @@ def total(result: Result, agents: tuple[FakeAgent, ...]) -> None:
     assert requests["finished"] == sum(a.recording.fin().totals.requests_finished for a in agents)
     assert result.verdict.completeness.is_complete
     assert reread(RunDir.open(result.run_dir)).exit_code == result.exit_code
+
+
+async def test_a_run_that_is_taken_up_knows_on_what_its_agents_are(run: Restarts) -> None:
+    """They do not say it again: it is the same process to which the new controller owes its epoch."""
+    run.begin()
+    run.instance_types = {"a": "c7i.xlarge"}
+    agents = a, b = await run.started()
+    await run.kill()
+    await run.take_up()
+    await run.back(*agents)
+    result = await end(run, a, b)
+    manifest = open_run(result.run_dir).manifest
+    assert {one["id"]: one["instance_type"] for one in manifest["agents"]} == {"a": "c7i.xlarge", "b": None}
 
 
 # -- counts ----------------------------------------------------------------------------------------

@@ -285,7 +285,23 @@ def test_another_load_is_another_key(make: Make) -> None:
 def test_instance_types_of_a_fleet_are_its_machines(make: Make) -> None:
     agents = [{"id": name, "region": "eu", "cpus": 4, "instance_type": "c7g.xlarge"} for name in ("a1", "a2")]
 
-    assert make(placement="fleet", agents=agents).key.instances == "c7g.xlarge"
+    key = make(placement="fleet", agents=agents).key
+    assert key.instances == "c7g.xlarge"
+    larger = [{**agents[0], "instance_type": "c7g.2xlarge"}, agents[1]]
+    other = make(placement="fleet", agents=larger, run_id="20261124-180000-shop-0001").key
+    assert key.differences(other) == ["machines: c7g.xlarge here, c7g.2xlarge, c7g.xlarge there"]
+
+
+def test_machines_whose_type_nobody_says_are_known_by_their_cpus(make: Make) -> None:
+    """Agents elsewhere than on EC2, and those of a loadgen that did not ask."""
+    elsewhere = [{"id": "a1", "region": "eu", "cpus": 4, "instance_type": None}]
+    older = [{"id": "a1", "region": "eu", "cpus": 4}]
+    both = [*elsewhere, {"id": "a2", "region": "eu", "cpus": 4, "instance_type": "c7g.xlarge"}]
+    found = [
+        make(placement="fleet", agents=agents, run_id=f"20261124-18000{n}-shop-0001").key.instances
+        for n, agents in enumerate((elsewhere, older, both))
+    ]
+    assert found == ["4 cpus", "4 cpus", "4 cpus, c7g.xlarge"]
 
 
 def test_a_percentile_among_bounds_is_inf() -> None:

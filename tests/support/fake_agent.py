@@ -39,6 +39,7 @@ class FakeAgent:
 
     def __init__(self, address: str, keys: AgentKeys, agent: str, region: str, pid: int = 1) -> None:
         self.agent, self.region, self.pid = agent, region, pid
+        self.instance_type = ""
         self.heard: list[Message] = []
         self.acked = -1
         self.recording = Recording(agent)
@@ -79,6 +80,7 @@ class FakeAgent:
 
     def hello(self, **other: Any) -> Hello:
         usual = Hello(self.agent, self.region, PROTOCOL_MAJOR, PROTOCOL_MINOR, self.pid, "here", 2)
+        usual = replace(usual, instance_type=self.instance_type)
         return replace(usual, **other)
 
     async def join(self) -> Welcome:

@@ -81,7 +81,7 @@ def deltas(draw: st.DrawFn) -> Delta:
 
 
 BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
-    m.Hello: st.builds(m.Hello, TEXT, TEXT, U32, U32, I64, TEXT, U32, FLOAT, SEQ),
+    m.Hello: st.builds(m.Hello, TEXT, TEXT, U32, U32, I64, TEXT, U32, FLOAT, SEQ, TEXT),
     m.Welcome: st.builds(m.Welcome, U64, FLOAT, TEXT),
     m.Rejected: st.builds(m.Rejected, TEXT),
     m.Nack: st.builds(m.Nack, TEXT),

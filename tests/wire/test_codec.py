@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -133,6 +134,18 @@ def test_another_major_is_refused_and_says_which() -> None:
     with pytest.raises(WireError, match=rf"protocol 2\.0, we speak 1\.{m.PROTOCOL_MINOR}") as caught:
         decode(sealed(b"", pb.TYPE_BYE, major=2))
     assert "same version" in caught.value.hint
+
+
+def test_an_agent_from_before_instance_types_has_none_and_one_with_it_is_read_by_a_controller_from_before() -> None:
+    older = pb.Hello(agent="a", region="eu", major=1, minor=3, pid=7, host="h", cpus=2, weight=1, epoch=-1)
+    hello = m.Hello("a", "eu", 1, 3, 7, "h", 2, 1.0, -1)
+    assert decode(sealed(older.SerializeToString(), pb.TYPE_HELLO)) == hello
+    newer = pb.Hello.FromString(older.SerializeToString())
+    newer.instance_type = "c7i.xlarge"
+    assert decode(sealed(newer.SerializeToString(), pb.TYPE_HELLO)) == replace(hello, instance_type="c7i.xlarge")
+    # What such a controller does with the field, as all readers do with fields that they do not know.
+    newer.ClearField("instance_type")
+    assert newer == older
 
 
 def test_a_newer_minor_with_fields_we_do_not_know_is_read() -> None:
