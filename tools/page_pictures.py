@@ -11,7 +11,11 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Browser
 
-from loadgen.report.html import write_html
+from loadgen.history.record import Reference
+from loadgen.history.standing import standings
+from loadgen.history.standing_page import section
+from loadgen.report.html import html, write_html
+from tests.support.accepted import accepted, history
 from tests.support.browser import chromium
 from tests.support.documents import document
 
@@ -29,11 +33,25 @@ def main() -> int:
         alone, over = Path(scratch) / "alone.html", Path(scratch) / "over.html"
         write_html(made, alone)
         write_html(made, over, baseline=before)
+        standing = Path(scratch) / "standing.html"
+        standing.write_bytes(html(made, standing=in_history()))
         take(browser, alone, "light", "page-first-screen", 0, "")
+        take(browser, standing, "light", "page-history", 0, "standing")
         take(browser, alone, "dark", "page-charts", 1, "heatmap")
         take(browser, alone, "light", "page-table", 1, "rows")
         take(browser, over, "light", "page-baseline", 1, "percentiles")
     return 0
+
+
+def in_history() -> str:
+    """A shop with one change of level behind it, and a login that is slower in this run."""
+    names = {"checkout": 180.0, "checkout > login": 60.0, "checkout > pay": 90.0, "checkout > pay > POST /pay": 88.0}
+    later = names | {"checkout > pay": 97.0, "checkout > pay > POST /pay": 95.0, "checkout": 187.0}
+    past = [*history(24, names, sd=0.015), *history(16, later, sd=0.015, first=24, seed=3)]
+    run = accepted(later | {"checkout > login": 67.0, "checkout": 194.0}, started_at="2026-11-25T10:15:00Z")
+    found = standings(past, run, [(Reference("1.4", ("a",), "2026-11-01T00:00:00Z"), past[:3])])
+    assert found is not None
+    return section(found, "loadgen gate 20261125-101500-0007")
 
 
 def take(browser: Browser, file: Path, scheme: str, name: str, pointed: int, part: str) -> None:

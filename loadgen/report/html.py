@@ -3,7 +3,8 @@
 It carries the page's own style and scripts (`loadgen/report/page/`), its chart
 library, and the history document compressed. The page's security policy lets
 only these very scripts and styles run, named by their hashes, and nothing be
-fetched; names out of the document are data to it and never markup.
+fetched; names out of the document are data to it and never markup. How the run
+stands in its history is drawn before, and stands in a template.
 """
 
 from __future__ import annotations
@@ -63,8 +64,11 @@ def write_html(document: Mapping[str, object], path: Path, *, baseline: Mapping[
         raise StorageError(f"cannot write {path}: {exc.strerror or exc}", hint="name another file with -o") from exc
 
 
-def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | None = None) -> bytes:
-    """The file as bytes, UTF-8; the same for the same documents."""
+def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | None = None, standing: str = "") -> bytes:
+    """The file as bytes, UTF-8; the same for the same documents.
+
+    standing: how the run stands in its history (`loadgen.history.standing_page`): markup, in which names are escaped.
+    """
     library, ours, style = _parts()
     policy = (
         "default-src 'none'; "
@@ -83,6 +87,7 @@ def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | Non
             b"<style>%s</style>" % style,
             b'</head>\n<body>\n<div id="page"><noscript>This report needs JavaScript to be shown.</noscript></div>',
             *held,
+            *([b'<template id="in-history">%s</template>' % standing.encode("utf-8", "replace")] if standing else []),
             b"<script>%s</script>" % library,
             b"<script>%s</script>" % ours,
             b"</body>\n</html>\n",

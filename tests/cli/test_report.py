@@ -10,6 +10,7 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from html import escape
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,8 +18,13 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner, Result
 
+from loadgen.history.extract import accepted_of
+from loadgen.history.store import Store
 from loadgen.measure.rundir import RunDir
+from loadgen.report.exports.markdown import text as markdown_text
+from loadgen.report.opened import open_run
 from loadgen_controller import cli
+from tests.support.past_runs import past_run
 
 OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
 PHASES = OLD.with_name("20261125-phases-format-1")
@@ -48,6 +54,94 @@ def held(page: bytes, name: str = "history") -> dict[str, Any]:
 
 def assert_no_rest(folder: Path) -> None:
     assert not [path.name for path in folder.iterdir() if path.name.endswith(".part")]
+
+
+# -- how it stands in its history ---------------------------------------------------------------------
+
+SHOP = "20261124-{:02}0000-shop-00{:02}"
+
+
+@pytest.fixture(scope="module")
+def shop_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve accepted runs of a shop, and one that is 30 % slower: a folder with `runs` and `history`."""
+    folder = tmp_path_factory.mktemp("shop")
+    store = Store.open(str(folder / "history"))
+    for n in range(13):
+        level = 130.0 if n == 12 else 100.0 + n % 3
+        path = past_run(folder / "runs", SHOP.format(n, n), level_ms=level, seed=n, seconds=20)
+        if n < 12:
+            store.add(accepted_of(open_run(path)))
+    return folder
+
+
+@pytest.fixture
+def shop(shop_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LOADGEN_STORE", raising=False)
+    shutil.copytree(shop_runs, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_page_json_and_markdown_say_alike_how_the_run_stands_in_its_history(shop: Path) -> None:
+    page, document, comment = (loadgen("report", "last", "--format", name) for name in ("html", "json", "markdown"))
+
+    assert page.stderr.splitlines() == [f"wrote {Path('runs', SHOP.format(12, 12), 'report.html')}"]
+    said = json.loads(document.stdout)["in_history"]
+    first = said["sentences"][0]
+    assert re.match(r"p95 of checkout.* is (2|3)\d\.\d % \(95 %: .*\) above 12 accepted runs\.", first)
+    assert said["sentences"][-1] == (
+        f"One run decides nothing; whether it is a regression says: loadgen gate {SHOP.format(12, 12)}"
+    )
+    whole = Path("runs", SHOP.format(12, 12), "report.html").read_bytes()
+    assert held(whole)["in_history"] == said
+    shown = whole.decode().partition('<template id="in-history">')[2].partition("</template>")[0]
+    assert re.findall(r"<li>(.*?)</li>", shown) == [escape(text) for text in said["sentences"]]
+    assert "**In its history**" in comment.stdout
+    assert markdown_text(first) in comment.stdout
+
+
+def test_an_old_run_is_held_against_what_was_before_it(shop: Path) -> None:
+    document = json.loads(loadgen("report", SHOP.format(4, 4), "--format", "json").stdout)
+    assert document["in_history"]["runs"] == [SHOP.format(n, n) for n in range(4)]
+    first = loadgen("report", SHOP.format(0, 0), "--format", "json")
+    assert "in_history" not in json.loads(first.stdout)
+    assert "fewer than two accepted runs from before" in first.stderr
+
+
+def test_without_a_history_a_report_says_nothing_of_one(shop: Path) -> None:
+    shutil.move("history", "elsewhere")
+    without = loadgen("report", "last", "--format", "json")
+    named = loadgen("report", "last", "--format", "json", "--store", "elsewhere")
+
+    assert (without.exit_code, without.stderr) == (0, "")
+    assert "in_history" not in json.loads(without.stdout)
+    assert json.loads(named.stdout)["in_history"]["sentences"][-1].endswith(" --store elsewhere")
+
+
+def test_a_history_of_other_runs_or_one_that_cannot_be_read_costs_no_report(run: Path, shop: Path) -> None:
+    other = loadgen("report", RUN, "--format", "markdown")
+    assert other.exit_code == 0
+    assert "note: not in its history: none of the 12 accepted runs in history can be compared with it" in other.stderr
+    assert "In its history" not in other.stdout
+
+    for path in Path("history").rglob("*.parquet"):
+        path.write_bytes(b"PAR1 no more")
+    damaged = loadgen("report", SHOP.format(12, 12), "--format", "markdown")
+    assert damaged.exit_code == 0
+    assert damaged.stderr.startswith("note: not in its history: ")
+
+    Path("file").write_text("")
+    wrong = loadgen("report", "last", "--store", "file")
+    assert wrong.exit_code == 2
+    assert "file is a file, and a history is a folder" in wrong.stderr
+
+
+def test_a_run_without_a_verdict_is_held_against_nothing(shop: Path) -> None:
+    Path("runs", SHOP.format(12, 12), "summary.json").unlink()
+    document = loadgen("report", SHOP.format(12, 12), "--format", "json")
+    assert document.exit_code == 0
+    assert "in_history" not in json.loads(document.stdout)
+    assert "history" not in document.stderr
 
 
 # -- what is written, and where ---------------------------------------------------------------------

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from loadgen.errors import UsageError
+from loadgen.errors import StorageError, UsageError
 from loadgen.measure.rundir import find_run
 from loadgen.report.document import encode
 from loadgen.report.exports.comma import write_csv
@@ -24,10 +25,18 @@ from loadgen.report.opened import Run, WindowRow, open_run
 from loadgen.report.reading import Summary, read
 from loadgen.report.retold import document_of
 from loadgen.units import NS_PER_S, parse_duration
-from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.commands.history_store import StoreOption
+from loadgen_controller.commands.lacking import needing_analysis
+from loadgen_controller.planning.options import STORE, Wrongs, store_of
+from loadgen_controller.planning.scenario import EnvOption
 from loadgen_controller.screen.explained import called, story_in
+from loadgen_controller.screen.printed import clean
 from loadgen_controller.screen.written import opened
 from loadgen_controller.shelf.going import goes_on
+
+if TYPE_CHECKING:
+    from loadgen.history.store import Store
+    from loadgen_controller.trending.standing import InHistory
 
 NAME = "report"
 EXAMPLES = """[bold]Examples[/bold]
@@ -35,6 +44,8 @@ EXAMPLES = """[bold]Examples[/bold]
 loadgen report last
 
 loadgen report 20261124-170312 20261123-170500 -o compared.html
+
+loadgen report last --store s3://perf/history
 
 loadgen report last --format markdown
 
@@ -76,6 +87,7 @@ BY_ENDING = {
     ".md": Format.MARKDOWN,
 }
 TABLES = (Format.CSV, Format.PARQUET)
+WITH_HISTORY = (Format.HTML, Format.JSON, Format.MARKDOWN)
 Write = Callable[[BinaryIO], object]
 
 
@@ -105,9 +117,14 @@ def main(
     split: Annotated[
         list[Split] | None, typer.Option("--split", help="Windows apart for each of these; repeat it.")
     ] = None,
+    store: StoreOption = None,
+    env: EnvOption = None,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the run folders are.")] = Path("runs"),
 ) -> None:
     """Write a run as a file: one page of HTML that opens anywhere, or what other programs read.
+
+    Where accepted runs of the same plan, target and placement are kept, html, json and markdown say how it stands among
+    those before it.
 
     Of a run that is still going on, or was ended by force, html, json and windows have what it measured, up to the last
     whole record; the other formats need its summary. The file is there whole or not at all.
@@ -124,6 +141,7 @@ def main(
         wrongs.add("Parquet is no text for a terminal", "name a file with -o")
     if baseline is not None and chosen not in (None, Format.HTML):
         wrongs.add(f"two runs are drawn in html, not in {chosen}", "leave the second one out")
+    history = _store(wrongs, store, env) if chosen in WITH_HISTORY else None
     path = wrongs.catch(lambda: find_run(run, runs_dir))
     behind = None if baseline is None else wrongs.catch(lambda: find_run(baseline, runs_dir))
     wrongs.check()
@@ -132,7 +150,8 @@ def main(
     if output is None and chosen is Format.HTML:
         output = path / "report.html"
     length_s = None if window_s is None else window_s / NS_PER_S
-    write = _writer(path, behind, chosen, table or Kind.SERIES, length_s, split or ())
+    held = None if history is None else _stands(path, history)
+    write = _writer(path, behind, chosen, table or Kind.SERIES, length_s, split or (), held)
     with opened(output) as file:
         write(file)
     if output is not None and str(output) != "-":
@@ -158,20 +177,65 @@ def _format(wrongs: Wrongs, given: Format | None, output: Path | None) -> Format
     return None
 
 
+def _store(wrongs: Wrongs, given: str | None, env: str | None) -> Store | None:
+    """None where nobody has said where it is, and it is not where it is else."""
+    where = store_of(wrongs, given, env)
+    if where == STORE and given is None and not Path(where).is_dir():
+        return None
+    with needing_analysis("how a run stands in its history"):
+        from loadgen.history.store import Store
+    return wrongs.catch(lambda: Store.open(where))
+
+
+def _stands(path: Path, store: Store) -> InHistory | None:
+    """How it stands there. That a history cannot be read costs no report."""
+    run = open_run(path)
+    if run.summary is None:
+        return None
+
+    def tell(why: str) -> None:
+        typer.echo(f"note: not in its history: {clean(why)}", err=True)
+
+    try:
+        with needing_analysis("how a run stands in its history"):
+            from loadgen_controller.trending.standing import stands
+        at = "" if str(store) == STORE else f" --store {quote(str(store))}"
+        return stands(run, store, f"loadgen gate {called(path)}{at}", tell)
+    except (StorageError, UsageError) as exc:
+        tell(exc.message)
+        return None
+
+
 def _writer(
-    path: Path, behind: Path | None, chosen: Format, table: Kind, window_s: float | None, split: Sequence[Split]
+    path: Path,
+    behind: Path | None,
+    chosen: Format,
+    table: Kind,
+    window_s: float | None,
+    split: Sequence[Split],
+    held: InHistory | None,
 ) -> Write:
     """What writes it. Whatever is wrong with the run is found here, before a file is begun, as far as that can be."""
     if chosen in (Format.JUNIT, Format.MARKDOWN):
         summary = summary_of(path)
         story = story_in(path, summary)
-        data = junit(summary, story) if chosen is Format.JUNIT else markdown(summary, story).encode("utf-8", "replace")
+        said = () if held is None else held.sentences
+        data = (
+            junit(summary, story)
+            if chosen is Format.JUNIT
+            else markdown(summary, story, said).encode("utf-8", "replace")
+        )
         return lambda file: file.write(data)
+    in_history: Document = {} if held is None else {"in_history": held.document()}
     if chosen is Format.HTML:
-        page = html(document_in(path), baseline=None if behind is None else document_in(behind))
+        page = html(
+            document_in(path) | in_history,
+            baseline=None if behind is None else document_in(behind),
+            standing="" if held is None else held.section(),
+        )
         return lambda file: file.write(page)
     if chosen is Format.JSON:
-        encoded = encode(document_in(path)) + b"\n"
+        encoded = encode(document_in(path) | in_history) + b"\n"
         return lambda file: file.write(encoded)
     write = write_csv if chosen is Format.CSV else write_parquet
     if table is Kind.SERIES:

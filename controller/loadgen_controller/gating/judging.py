@@ -14,7 +14,7 @@ from loadgen.history.level import LOOKED_AT
 from loadgen.history.record import ALL, Accepted, Event
 from loadgen.history.store import Store
 
-__all__ = ["LEVEL", "VERDICT", "accept", "judge_in", "note_verdict"]
+__all__ = ["LEVEL", "VERDICT", "accept", "begins_of", "judge_in", "note_verdict"]
 
 VERDICT = "verdict"
 LEVEL = "new level"
@@ -49,7 +49,7 @@ def judge_in(store: Store, new: Sequence[Accepted], settings: Settings, *, again
             hint=f"there are {names}" if names else "loadgen history pin RUN... --name NAME pins one",
         )
     references = [(one, store.get(one.run_ids, is_whole=False)) for one in found if not against or one.name == against]
-    decision = decide(history, new, references, settings, begins=_begins(store, key.hash()), wanted=against)
+    decision = decide(history, new, references, settings, begins=begins_of(store, key.hash()), wanted=against)
     if not history and (why := store.why_none(key)) and decision.verdict is not Verdict.INVALID:
         decision = replace(decision, reasons=(why, *decision.reasons[1:]))
     troubles = tuple(f"left out of the comparison: {text}" for text in store.troubles)
@@ -87,7 +87,7 @@ def accept(store: Store, new: Sequence[Accepted], settings: Settings, because: s
     return decision, added
 
 
-def _begins(store: Store, key: str) -> list[Begin]:
+def begins_of(store: Store, key: str) -> list[Begin]:
     """Of an event whose runs were all struck since, nothing is left."""
     events = [one for one in store.events(LEVEL) if one.details.get("key") == key]
     struck = store.struck() if events else {}

@@ -23,16 +23,22 @@ _MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#|~])")
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
 
 
-def markdown(summary: Summary, story: Story) -> str:
-    """The comment, ending with a newline. story: of the same summary."""
-    return "\n".join(_lines(summary, story)) + "\n"
+def markdown(summary: Summary, story: Story, in_history: Sequence[str] = ()) -> str:
+    """The comment, ending with a newline.
+
+    Args:
+        story: of the same summary.
+        in_history: sentences on how the run stands there.
+    """
+    return "\n".join(_lines(summary, story, in_history)) + "\n"
 
 
-def _lines(summary: Summary, story: Story) -> Iterator[str]:
+def _lines(summary: Summary, story: Story, in_history: Sequence[str]) -> Iterator[str]:
     yield f"### {SIGNS.get(summary.result, '⚠️')} {text(story.headline)}"
     yield ""
     yield from map(text, story.tested)
     yield from _table(slo_table(summary))
+    yield from _list("In its history", in_history)
     yield from _list("What it means", story.means)
     yield from _list("What it does not say", story.excludes)
     yield from _list("Why", story.why)

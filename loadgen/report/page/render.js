@@ -17,10 +17,10 @@ const PALETTE = ["c4", "c1", "c3", "c2", "c5", "c6", "c7", "c8"];
 const DASHES = [null, [8, 3], [4, 2], [1.5, 2], [8, 2, 2, 2], [12, 4], [3, 3], [6, 2, 1, 2, 1, 2]];
 
 /**
- * Draw `history` into `root`. options: {live: boolean, baseline: document | null, bar: elements for the head}.
+ * Draw `history` into `root`. options: {live: boolean, baseline: document | null, bar: elements for the head, standing: how the run stands in its history, drawn, or null}.
  * Gives {update(history), board} once all is drawn; the first screen is there before the charts are. A page is drawn once and then updated: `apply` changes the document in place.
  */
-export async function render(root, history, { live = false, baseline = null, bar = [] } = {}) {
+export async function render(root, history, { live = false, baseline = null, bar = [], standing = null } = {}) {
   const board = new Board(history, baseline);
   const theme = element("button", { type: "button", id: "theme", onclick: () => switch_theme() }, "light / dark");
   const first = summary(baseline);
@@ -42,7 +42,9 @@ export async function render(root, history, { live = false, baseline = null, bar
   root.replaceChildren(
     element("header", { class: "top" },
       element("strong", {}, "loadgen"), element("span", { class: "run" }, history.run.id), ...bar, element("span", { class: "space" }), theme),
-    element("main", {}, first.element, element("div", { class: "ground", id: "ground" }, key.element, cursor),
+    element("main", {}, first.element,
+      standing && group("standing", "In its history", standing),
+      element("div", { class: "ground", id: "ground" }, key.element, cursor),
       group("over-time", "Load and response time", element("div", { class: "grid" },
         charts.rates.element, charts.percentiles.element, charts.heat.element, charts.spectrum.element, charts.errors.element, charts.users.element)),
       page.regions,

@@ -18,7 +18,8 @@ export async function open_report() {
   const root = document.getElementById("page");
   try {
     const history = await held("history");
-    await render(root, history, { baseline: await held("baseline") });
+    const standing = document.getElementById("in-history")?.content ?? null;
+    await render(root, history, { baseline: await held("baseline"), standing });
     // Charts are painted in microtasks that stand in the queue already.
     queueMicrotask(() => (document.documentElement.dataset.drawn = ""));
   } catch (error) {

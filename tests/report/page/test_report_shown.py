@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from loadgen.report.html import write_html
+from loadgen.history.standing import standings
+from loadgen.history.standing_page import section
+from loadgen.report.html import html, write_html
+from tests.support.accepted import accepted, history
 from tests.support.browser import Shown, chromium, needs_chromium
 from tests.support.documents import HOSTILE, Document, document, empty
 
@@ -54,6 +57,29 @@ def test_every_section_is_there_in_the_order_of_reading(shown: Shown, tmp_path: 
         expect(page.locator(f"#{name}")).to_be_visible()
         tops.append(page.evaluate("(id) => document.getElementById(id).getBoundingClientRect().top", name))
     assert tops == sorted(tops)
+
+
+def test_how_a_run_stands_in_its_history_is_shown_after_the_verdict_and_nothing_of_it_is_script(
+    shown: Shown, tmp_path: Path
+) -> None:
+    sharp = "<img src=x onerror=alert(1)> & pay"
+    past = history(20, {"checkout": 100.0, sharp: 40.0}, sd=0.01)
+    run = accepted({"checkout": 110.0, sharp: 40.0}, started_at="2026-11-20T12:00:00Z")
+    found = standings(past, run)
+    assert found is not None
+    file = tmp_path / "report.html"
+    file.write_bytes(html(document(slots=50), standing=section(found, "loadgen gate last")))
+    page = shown.open(file)
+
+    standing = page.locator("#standing")
+    assert standing.locator("li").first.inner_text().startswith("p95 of checkout is ")
+    assert standing.locator("h3").all_inner_texts() == ["checkout", sharp]
+    assert standing.locator("circle.new").count() == 6
+    assert page.evaluate("getComputedStyle(document.querySelector('#standing .dots')).strokeLinecap") == "round"
+    tops = [box["y"] for name in ("summary", "standing", "rates") if (box := page.locator(f"#{name}").bounding_box())]
+    assert tops == sorted(tops)
+    standing.locator("summary").click()
+    assert standing.locator("tbody tr").count() == 6
 
 
 def test_first_screen_says_verdict_reasons_meaning_limits_and_what_to_do_next(shown: Shown, tmp_path: Path) -> None:
