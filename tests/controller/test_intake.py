@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
+from loadgen.wire import codec
 from loadgen.wire.codec import encode
-from loadgen.wire.messages import Message, Nack
+from loadgen.wire.messages import Ack, Message, Nack
 from tests.controller.conftest import Play
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
@@ -67,3 +70,27 @@ async def test_twenty_deltas_do_not_wait_for_more(stage: Stage) -> None:
     comes(play, a, *a.recording.deltas)
     assert play.conductor.view().merge.next_seq("a", 1) == 20
     await a.acknowledged(20)
+
+
+async def test_agents_that_stand_at_the_same_delta_are_acknowledged_with_one_message(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,000 of them began together, and each second's acknowledgement is encoded once."""
+    encoded: list[Message] = []
+
+    def noted(message: Message) -> bytes:
+        encoded.append(message)
+        return encode(message)
+
+    play = stage()
+    a, b = await begun(play, 3)
+    monkeypatch.setattr(codec, "encode", noted)
+    comes(play, a, *a.recording.deltas)
+    comes(play, b, *b.recording.deltas)
+    await a.acknowledged(2)
+    await b.acknowledged(2)
+    run_id = play.conductor.run_id
+    assert [one for one in encoded if isinstance(one, Ack)] == [Ack(run_id, 1, 2)]
+    comes(play, a, a.recording.deltas[0])
+    comes(play, b, replace(b.recording.deltas[0], seq=7))
+    assert (await a.next(Ack), await b.next(Ack)) == (Ack(run_id, 1, 2), Ack(run_id, 1, 2))

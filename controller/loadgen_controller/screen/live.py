@@ -28,7 +28,8 @@ __all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]
 
 REFRESH_S = 0.25
 LOOKING_SHARE = 0.05
-"""Of the loop's time; then it is looked less often, down to once a second."""
+LISTING_SHARE = 0.02
+"""Of the loop's time, on a terminal and elsewhere; then it is looked less often, down to once a second."""
 WIDE = 150
 """Columns from which on the last window stands beside the whole run."""
 
@@ -68,12 +69,12 @@ async def _lines(look: Callable[[], Figures], console: Console) -> None:
         if figures.last_s and figures.last_n != shown:
             shown = figures.last_n
             console.print(Text(line(figures)), soft_wrap=True)
-        await asyncio.sleep(_pause_s(monotonic() - began_s))
+        await asyncio.sleep(_pause_s(monotonic() - began_s, LISTING_SHARE))
 
 
-def _pause_s(took_s: float) -> float:
+def _pause_s(took_s: float, share: float = LOOKING_SHARE) -> float:
     """Until the next look. With very many agents a look is dear, and the loop is there for the agents first."""
-    return min(max(REFRESH_S, took_s / LOOKING_SHARE), 1.0)
+    return min(max(REFRESH_S, took_s / share), 1.0)
 
 
 def line(f: Figures) -> str:
