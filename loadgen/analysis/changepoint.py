@@ -31,9 +31,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-__all__ = ["LEAST", "scan"]
+from loadgen.analysis.values import Array, read_values, setting_wrong
 
-Array = npt.NDArray[np.float64]
+__all__ = ["LEAST", "scan"]
 
 LEAST: Final = 3
 """Values on either side of a change."""
@@ -43,13 +43,15 @@ _CLEARER: Final = 1.25
 _NEAR: Final = 5
 _AR_LEAST: Final = 20
 _AR_ABOVE: Final = 0.3
+_NO_NOISE: Final = 1e-12
 
 
 def scan(values: npt.ArrayLike, *, alpha: float = 0.01, min_effect: float = 0.03, ar: bool = False) -> tuple[int, ...]:
     """Find the changes of level.
 
     Args:
-        values: of shape (runs,), natural logarithms of one figure of each run, oldest first.
+        values: of shape (runs,), natural logarithms of one figure of each run, oldest first: a list, an array, a
+            pandas Series, whose index is not what is returned.
         alpha: the chance that a segment without a change is split.
         min_effect: relative; changes of the median that are smaller are none.
         ar: to allow for runs that are like those before them.
@@ -58,19 +60,17 @@ def scan(values: npt.ArrayLike, *, alpha: float = 0.01, min_effect: float = 0.03
         The index of the first value of each new level, rising. The same values always give the same.
 
     Raises:
-        ValueError: values that are not finite or not one-dimensional, or settings out of range.
+        ValueError: values that are no finite numbers or not one-dimensional, or settings out of range.
 
     Cost: some 10 ms for 1,000 values; the first scan of each length of segment up to 0.5 s for its permutations.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise ValueError(f"values have shape {array.shape}, and one value a run is wanted")
-    if not np.isfinite(array).all():
-        raise ValueError("values that are not finite")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha:g}, and has to be between 0 and 1")
-    if not 0 <= min_effect < inf:
-        raise ValueError(f"min_effect is {min_effect:g}, and has to be 0 or more")
+    array = read_values(values, "the series")
+    wrong = (
+        setting_wrong("alpha", alpha, "between 0 and 1", lambda value: 0 < value < 1),
+        setting_wrong("min_effect", min_effect, "0 or more", lambda value: 0 <= value < inf),
+    )
+    if any(wrong):
+        raise ValueError("; ".join(filter(None, wrong)))
     found: list[int] = []
     parts = [(0, len(array))]
     while parts:
@@ -128,7 +128,7 @@ def _t_of_splits(rows: Array) -> Array:
     before = sums[:, left - 1]
     between = before / left - (whole - before) / right
     squares = (rows**2).sum(axis=1, keepdims=True) - before**2 / left - (whole - before) ** 2 / right
-    variance = np.maximum(squares, 1e-12) / (n - 2)
+    variance = np.maximum(squares, _NO_NOISE) / (n - 2)
     t: Array = np.abs(between) / np.sqrt(variance * (1 / left + 1 / right))
     return t
 
@@ -147,7 +147,10 @@ def _deflation(scores: Array, split: int) -> float:
     if len(scores) < _AR_LEAST:
         return 1.0
     rest = np.concatenate((scores[:split] - scores[:split].mean(), scores[split:] - scores[split:].mean()))
-    r = float((rest[1:] * rest[:-1]).sum() / (rest**2).sum())
+    squares = float((rest**2).sum())
+    if squares < _NO_NOISE * len(rest):  # two levels and nothing else: what is left is rounding
+        return 1.0
+    r = float((rest[1:] * rest[:-1]).sum()) / squares
     return sqrt((1 - r) / (1 + r)) if r > _AR_ABOVE else 1.0
 
 

@@ -35,6 +35,7 @@ from scipy import special
 
 from loadgen.analysis.changepoint import scan
 from loadgen.analysis.levels import levels
+from loadgen.analysis.values import Array, read_values
 
 __all__ = [
     "FLOOR",
@@ -54,7 +55,6 @@ __all__ = [
     "stated",
 ]
 
-Array = npt.NDArray[np.float64]
 
 FLOOR: Final = 0.005
 """Of the deviation between runs, as a logarithm: real histories have stretches that happen to have none."""
@@ -167,7 +167,7 @@ def between(history: npt.ArrayLike, errors: npt.ArrayLike | None = None) -> Betw
         ValueError: values that are not finite, or shapes that do not fit.
     Cost: under 1 ms for 20 runs; the first of each length up to 0.1 s, for what `scan` permutes.
     """
-    values = _values("history", history)
+    values = read_values(history, "history", least=1)
     off = np.full(len(values), nan) if errors is None else np.asarray(errors, dtype=np.float64)
     if off.shape != values.shape:
         raise ValueError(f"errors have shape {off.shape}, and the history {values.shape}")
@@ -200,7 +200,7 @@ def shift(
         ValueError: no runs, values that are not finite, or shapes that do not fit.
     Cost: 10 µs.
     """
-    a, b = _values("base", base), _values("new", new)
+    a, b = read_values(base, "base", least=1), read_values(new, "new", least=1)
     difference = float(b.mean() - a.mean())
     if len(a) == len(b) == 1:
         return _of_two(difference, _error_of(base_errors), _error_of(new_errors), known)
@@ -219,7 +219,7 @@ def shift_pairs(base: npt.ArrayLike, new: npt.ArrayLike) -> Shift:
     Raises:
         ValueError: fewer than two pairs, sides of different length, or values that are not finite.
     """
-    a, b = _values("base", base), _values("new", new)
+    a, b = read_values(base, "base", least=1), read_values(new, "new", least=1)
     if len(a) != len(b) or len(a) < 2:
         raise ValueError(f"{len(a)} and {len(b)} runs make no two pairs")
     steps = b - a
@@ -271,7 +271,7 @@ def between_ratios(ratios: npt.ArrayLike, errors: npt.ArrayLike) -> Between | No
     Returns:
         None of fewer than three runs.
     """
-    values, off = _values("ratios", ratios), _values("errors", errors, finite=False)
+    values, off = read_values(ratios, "ratios", least=1), read_values(errors, "errors", least=1, finite=False)
     if len(values) < LEAST_RUNS:
         return None
     variance = _squares(values) / (len(values) - 1)
@@ -395,7 +395,7 @@ def _mean(parts: Mapping[str, float], weights: Mapping[str, float], without: str
 
 
 def _error_of(errors: npt.ArrayLike | None) -> float:
-    return nan if errors is None else float(_values("error", errors, finite=False)[0])
+    return nan if errors is None else float(read_values(errors, "error", least=1, finite=False)[0])
 
 
 def _ratio_errors(counts: Array, errors: npt.ArrayLike | None) -> Array:
@@ -406,15 +406,6 @@ def _ratio_errors(counts: Array, errors: npt.ArrayLike | None) -> Array:
         return independent
     least: Array = np.fmax(independent, np.asarray(errors, dtype=np.float64))
     return least
-
-
-def _values(what: str, given: npt.ArrayLike, *, finite: bool = True) -> Array:
-    values = np.asarray(given, dtype=np.float64)
-    if values.ndim != 1 or not len(values):
-        raise ValueError(f"{what} has shape {values.shape}, and one value a run is wanted")
-    if finite and not np.isfinite(values).all():
-        raise ValueError(f"{what} has values that are not finite")
-    return values
 
 
 def _counts(what: str, given: npt.ArrayLike) -> Array:

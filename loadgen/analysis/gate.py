@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from loadgen.analysis.values import Array, setting_wrong, values_wrong
 from loadgen.units import format_share
 
 __all__ = [
@@ -47,8 +48,6 @@ __all__ = [
     "judge_pairs",
     "judge_reference",
 ]
-
-Array = npt.NDArray[np.float64]
 
 LEAST_HISTORY: Final = 10
 """Runs; with fewer nothing passes."""
@@ -146,8 +145,9 @@ def judge(
     """Judge new runs against accepted ones.
 
     Args:
-        history: name -> values of shape (runs,), natural logarithms, oldest first. 20 runs are a good number, 10 the
-            least with which something can pass.
+        history: name -> values of shape (runs,), natural logarithms, oldest first: lists, arrays, pandas Series (a
+            DataFrame with a column a name is such a mapping). 20 runs are a good number, 10 the least with which
+            something can pass.
         new: the same of the new runs. One is enough to become suspicious, three to decide.
         delta: relative effects up to this are no regression, however certain.
         tolerate: a PASS is INCONCLUSIVE where only larger relative effects would have been found.
@@ -158,14 +158,13 @@ def judge(
         history; else PASS. Deterministic.
 
     Raises:
-        ValueError: no names, values that are not finite or not one-dimensional, or settings out of range; all faults.
+        ValueError: no names, values that are no finite numbers or not one-dimensional, or settings out of range; all
+            faults. What is missing in a run (nan, masked) is left out by the caller: then the name has fewer runs.
 
     Cost: 11 ms for 60 names of 1,000 runs; the first judgement of so many runs 0.4 s, for what `_law` simulates.
     """
     _check_settings(delta, tolerate, alpha)
     old, fresh = _arrays(history=history, new=new)
-    if not old and not fresh:
-        raise ValueError("no names to judge")
     found = {name: _compared(old[name], fresh[name]) for name in old if _is_testable(old, fresh, name)}
     return _judged([*old, *(name for name in fresh if name not in old)], old, fresh, found, delta, tolerate, alpha)
 
@@ -188,10 +187,8 @@ def judge_pairs(
     """
     _check_settings(delta, tolerate, alpha)
     old, fresh = _arrays(before=before, after=after)
-    if not old and not fresh:
-        raise ValueError("no names to judge")
     if wrong := [name for name in old if name in fresh and len(old[name]) != len(fresh[name])]:
-        raise ValueError(f"not as many runs before as after: {', '.join(wrong)}")
+        raise ValueError(f"not as many runs before as after: {', '.join(map(str, wrong))}")
     found: dict[str, _Test] = {}
     for name in old:
         if name in fresh and len(old[name]) >= 2:
@@ -222,8 +219,6 @@ def judge_reference(
     """
     _check_settings(delta, tolerate, alpha)
     fixed, fresh, old = _arrays(reference=reference, new=new, history=history)
-    if not fixed and not fresh:
-        raise ValueError("no names to judge")
     able = [name for name in fixed if len(fixed[name]) and len(fresh.get(name, ())) and len(old.get(name, ())) >= 2]
     found = {name: _beside(fixed[name], fresh[name], old[name]) for name in able}
     few = frozenset(name for name in able if len(old[name]) < LEAST_HISTORY)
@@ -235,9 +230,14 @@ def detectable(history: int, new: int, deviation: float, *, level: float = _LEVE
     """The relative effect that so many runs find with this power at this one-sided level: by the noncentral t.
 
     Args:
-        history, new: runs; together more than 2.
+        history, new: runs, 1 or more; of 1 and 1 it is inf.
         deviation: between runs, of the logarithm: 0.02 is 2 %.
+
+    Raises:
+        ValueError: no runs, or a deviation that is none.
     """
+    if not (history >= 1 and new >= 1 and 0 <= deviation < inf):
+        raise ValueError(f"{history} and {new} runs with a deviation of {deviation:g} find nothing")
     error = deviation * sqrt(1 / history + 1 / new)
     return _expm1(_detectable(error, history + new - 2, level, power))
 
@@ -376,7 +376,7 @@ def _judged(
         if adjusted[name] < alpha and test.difference > log1p(delta):
             outcome = Outcome.FAIL
         elif n < least:
-            outcome, reason = Outcome.INCONCLUSIVE, f"{n} runs to compare with, and {least} are the least"
+            outcome, reason = Outcome.INCONCLUSIVE, f"{_runs(n)} to compare with, and {least} are the least"
         elif name in few:
             outcome, reason = Outcome.INCONCLUSIVE, f"the history has less than {LEAST_HISTORY} runs to know noise from"
         elif smallest > log1p(tolerate):
@@ -400,9 +400,13 @@ def _untested(name: str, n: int, k: int) -> Effect:
     elif not n:
         reason = "the history has no such name"
     else:
-        reason = f"{n} runs to compare with"
+        reason = f"{_runs(n)} to compare with"
     nan = float("nan")
     return Effect(name, Outcome.INCONCLUSIVE, nan, nan, nan, 1.0, 1.0, inf, n, k, reason)
+
+
+def _runs(n: int) -> str:
+    return "1 run" if n == 1 else f"{n} runs"
 
 
 def holm(p: Array) -> Array:
@@ -423,33 +427,31 @@ def _is_testable(old: Mapping[str, Array], fresh: Mapping[str, Array], name: str
 
 
 def _arrays(**given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:
+    """What each is, by name; at least one has a name."""
     wrong: list[str] = []
     read: list[dict[str, Array]] = []
     for what, by_name in given.items():
         arrays: dict[str, Array] = {}
+        if not hasattr(by_name, "items"):
+            wrong.append(f"{what} is no mapping of names to values")
+            continue
         for name, values in by_name.items():
-            array = np.asarray(values, dtype=np.float64)
-            if array.ndim != 1:
-                wrong.append(f"{what} of {name} has shape {array.shape}, and one value a run is wanted")
-            elif not np.isfinite(array).all():
-                wrong.append(f"{what} of {name} has values that are not finite")
-            else:
-                arrays[name] = array
+            arrays[name], found = values_wrong(values)
+            if found:
+                wrong.append(f"{what} of {name} has {found}")
         read.append(arrays)
     if wrong:
         raise ValueError("; ".join(wrong))
+    if not any(read[:2]):
+        raise ValueError("no names to judge")
     return read
 
 
 def _check_settings(delta: float, tolerate: float, alpha: float) -> None:
-    wrong = [
-        text
-        for text, is_wrong in (
-            (f"delta is {delta:g}, and has to be 0 or more", not 0 <= delta < inf),
-            (f"tolerate is {tolerate:g}, and has to be more than 0", not 0 < tolerate < inf),
-            (f"alpha is {alpha:g}, and has to be between 0 and 1", not 0 < alpha < 1),
-        )
-        if is_wrong
-    ]
-    if wrong:
-        raise ValueError("; ".join(wrong))
+    wrong = (
+        setting_wrong("delta", delta, "0 or more", lambda value: 0 <= value < inf),
+        setting_wrong("tolerate", tolerate, "more than 0", lambda value: 0 < value < inf),
+        setting_wrong("alpha", alpha, "between 0 and 1", lambda value: 0 < value < 1),
+    )
+    if any(wrong):
+        raise ValueError("; ".join(filter(None, wrong)))

@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-__all__ = ["FAR", "Level", "Outlier", "Step", "between", "levels", "outliers", "steps"]
+from loadgen.analysis.values import Array, read_values
 
-Array = npt.NDArray[np.float64]
+__all__ = ["FAR", "Level", "Outlier", "Step", "between", "levels", "outliers", "steps"]
 
 FAR: Final = 3.5
 """Robust deviations, from which on a value is an outlier. Source: Iglewicz, Hoaglin, How to Detect Outliers, 1993."""
@@ -118,7 +118,7 @@ def between(before: npt.ArrayLike, after: npt.ArrayLike, *, ar: bool = False) ->
 
     before, after: (n,), (k,); natural logarithms. With one value on a side the interval is nan.
     """
-    old, new = (_drawn_in(np.asarray(one, dtype=np.float64)) for one in (before, after))
+    old, new = (_drawn_in(read_values(one, what, least=1)) for one, what in ((before, "before"), (after, "after")))
     difference = float(new.mean() - old.mean())
     if len(old) < 2 or len(new) < 2:
         return expm1(difference), nan, nan
@@ -181,11 +181,7 @@ def _common(old: Array, new: Array) -> float:
 
 
 def _checked(values: npt.ArrayLike, changes: Sequence[int]) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or not len(array):
-        raise ValueError(f"values have shape {array.shape}, and one value a run is wanted")
-    if not np.isfinite(array).all():
-        raise ValueError("values that are not finite")
+    array = read_values(values, "the series", least=1)
     edges = (0, *changes, len(array))
     if any(before >= after for before, after in pairwise(edges)):
         raise ValueError(f"changes are {tuple(changes)}, and have to rise within 1 and {len(array) - 1}")

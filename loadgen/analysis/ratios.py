@@ -26,8 +26,6 @@ from loadgen.analysis.gate import holm
 
 __all__ = ["LEAST_EXCESS", "Counts", "RatioEffect", "judge_ratios"]
 
-Array = npt.NDArray[np.float64]
-
 LEAST_EXCESS: Final = 0.001
 """0.1 points: with less nothing fails, however certain."""
 _BATCHES: Final = 5

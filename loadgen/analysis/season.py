@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["CLEAR", "Days", "Parts", "by_day", "decompose"]
+from loadgen.analysis.values import Array, read_values
 
-Array = npt.NDArray[np.float64]
+__all__ = ["CLEAR", "Days", "Parts", "by_day", "decompose"]
 
 CLEAR: Final = 0.001
 """Of `p`. What the trend takes out makes p too small: at this limit up to 1 % of series of noise have a season."""
@@ -88,17 +88,13 @@ def decompose(values: npt.ArrayLike, period: int) -> Parts:
     """
     from statsmodels.tsa.seasonal import STL  # with pandas behind it, which nobody who only gates should wait for
 
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise ValueError(f"values have shape {array.shape}, and one value a time is wanted")
+    array = read_values(values, "the series")
     if period < 2:
         raise ValueError(f"a season of {period} values is none")
     if len(array) < _LEAST_SEASONS * period:
         raise ValueError(
             f"{len(array)} values, and a season of {period} needs {_LEAST_SEASONS * period}: {_LEAST_SEASONS} seasons"
         )
-    if not np.isfinite(array).all():
-        raise ValueError("values that are not finite")
     always = (
         10 * len(array) // period * 2 + 1
     )  # of values one season apart so many are averaged: all, with equal weight
@@ -129,7 +125,7 @@ def by_day(days: Sequence[date], values: npt.ArrayLike) -> Days:
     Raises:
         ValueError: not as many days as values, or none; more than half of the days have no value.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = read_values(values, "the series")
     if not len(days) or array.shape != (len(days),):
         raise ValueError(f"{len(days)} days for values of shape {array.shape}")
     first = min(days)

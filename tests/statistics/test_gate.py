@@ -192,7 +192,8 @@ def test_a_history_without_any_deviation_is_judged_by_the_least_that_runs_ever_h
 def test_a_short_history_is_inconclusive_and_says_why(n: int) -> None:
     found = judge({"GET /": HISTORY[:n]}, beside(0.0, 0.0, 0.0))
     assert found.outcome == "INCONCLUSIVE"
-    assert ("no such name" if n == 0 else f"{n} runs to compare with") in found.names[0].reason
+    runs = "1 run" if n == 1 else f"{n} runs"
+    assert ("no such name" if n == 0 else f"{runs} to compare with") in found.names[0].reason
 
 
 def test_what_could_not_have_been_found_is_inconclusive_and_a_failure_outranks_it() -> None:
