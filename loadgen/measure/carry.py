@@ -27,6 +27,7 @@ _NEEDED: Final = (
     "histograms.hlog",
     "notes.json",
     "metrics.json",
+    "traces.json",
     "report.html",
 )
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")

@@ -18,7 +18,7 @@ from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, print_table
 from loadgen_controller.shelf.going import goes_on
 
-__all__ = ["METRICS", "NAME", "metrics_of_run"]
+__all__ = ["METRICS", "NAME", "metrics_of_run", "span_of"]
 
 METRICS = "[bold]Example[/bold]\n\nloadgen runs metrics last cloudwatch.toml"
 NAME = "metrics.json"
@@ -46,7 +46,7 @@ def metrics_of_run(
     wrongs.check()
     assert path is not None
     assert wanted is not None
-    t0, end = _span(path)
+    t0, end = span_of(path)
     measured = fetch(Clients(), wanted, t0, end)
     now = datetime.now(UTC)
     told = {
@@ -68,7 +68,7 @@ def metrics_of_run(
         )
 
 
-def _span(path: Path) -> tuple[datetime, datetime]:
+def span_of(path: Path) -> tuple[datetime, datetime]:
     """T0 and the end."""
     summary: dict[str, Any] = RunDir(path).read_summary()
     try:

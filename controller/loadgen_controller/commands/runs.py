@@ -21,7 +21,7 @@ from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.api.place import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
 from loadgen_controller.asking import where
-from loadgen_controller.commands import bucket, metrics
+from loadgen_controller.commands import bucket, metrics, traces
 from loadgen_controller.commands.run import ExplainOption, run_scenario
 from loadgen_controller.placing import Placement
 from loadgen_controller.planning.again import earlier_run
@@ -298,3 +298,4 @@ app.command("push", epilog=bucket.PUSH)(bucket.push_run)
 app.command("pull", epilog=bucket.PULL)(bucket.pull_run)
 app.command("share", epilog=bucket.SHARE)(bucket.share_run)
 app.command("metrics", epilog=metrics.METRICS)(metrics.metrics_of_run)
+app.command("traces", epilog=traces.TRACES)(traces.traces_of_run)

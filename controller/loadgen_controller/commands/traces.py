@@ -1,0 +1,192 @@
+"""`loadgen runs traces`: to which spans the time of slow requests went, by the target's own traces in X-Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+
+from loadgen.clients.tracing import Trace
+from loadgen.errors import IncompleteError
+from loadgen.measure.exemplar import Exemplar
+from loadgen.measure.rundir import find_run, replace_file
+from loadgen.report.opened import Run, open_run
+from loadgen.report.tables import Table, response_table
+from loadgen.units import NS_PER_MS
+from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
+from loadgen_controller.commands.metrics import span_of
+from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.screen.printed import Output, clean, print_table
+from loadgen_controller.shelf.going import goes_on
+
+if TYPE_CHECKING:
+    from loadgen.aws.xray import Part, Traced
+
+__all__ = ["NAME", "TRACES", "traces_of_run"]
+
+TRACES = """[bold]Examples[/bold]
+
+loadgen runs traces last --region eu-west-1
+
+loadgen runs traces last --region eu-west-1 --filter 'service("shop")' --slowest 100"""
+NAME = "traces.json"
+FORMAT: Final = 1
+LEAST: Final = 20
+"""With fewer traces there is no tail to speak of."""
+MOST: Final = 20_000
+_ROWS: Final = 15
+_REQUESTS: Final = 5
+
+
+def traces_of_run(
+    run: RunArgument,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="NAME", help="Where the target's traces are; else AWS_REGION's.")
+    ] = None,
+    only: Annotated[
+        str, typer.Option("--filter", metavar="TEXT", help="Only these, in X-Ray's words: 'service(\"shop\")'.")
+    ] = "",
+    slowest: Annotated[
+        int, typer.Option("--slowest", min=1, max=500, metavar="N", help="Look into at most so many slow ones.")
+    ] = 50,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Read traces of the target from X-Ray, over a run, and say to which spans the time of the slow ones went.
+
+    The slowest twentieth stands beside as many from the middle. Traces come where the plan asks for them:
+    `trace=Trace(sample=0.01, formats=("xray",))`. Written into the run's folder, too (traces.json).
+    """
+    from loadgen.aws import xray  # boto3 takes its time, which other commands do not need
+    from loadgen.aws.clients import Clients
+
+    wrongs = Wrongs()
+    path = wrongs.catch(lambda: find_run(run, runs_dir))
+    if path is not None and goes_on(path):
+        wrongs.add(f"run {path.name} is still going on", "wait until it is over")
+    clients = wrongs.catch(Clients)
+    where = region or ("" if clients is None else clients.default_region)
+    if clients is not None and not where:
+        wrongs.add("in which region are the traces?", "--region eu-west-1, or set AWS_REGION")
+    wrongs.check()
+    assert path is not None
+    assert clients is not None
+    opened = open_run(path)
+    found = xray.find(clients, where, *span_of(path), only, MOST)
+    traced = [one for one in found if _may_be_ours(opened, one.trace_id)]
+    if len(traced) < LEAST:
+        raise IncompleteError(
+            f"X-Ray in {where} has {len(traced)} traces of this run, and {LEAST} are needed",
+            hint='does the plan ask for them: trace=Trace(sample=0.01, formats=("xray",))? they come a minute late',
+        )
+    if len(found) == MOST:
+        typer.echo(f"note: only the first {MOST:,} traces were looked at; --filter chooses", err=True)
+    slow, typical = xray.slow_and_typical(traced, slowest)
+    ours = _slowest_of(opened, {one.trace_id for one in traced})
+    wanted = dict.fromkeys([*(one.trace_id for one in (*slow, *typical)), *(one.trace for one in ours)])
+    read = xray.parts(clients, where, list(wanted))
+    spans = xray.compared(_of(read, slow), _of(read, typical))
+    told = {
+        "format": FORMAT,
+        "source": "xray",
+        "region": where,
+        "filter": only,
+        "fetched_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "traces": len(traced),
+        "slow": _group(slow, read),
+        "typical": _group(typical, read),
+        "spans": [_as_json(one) for one in spans],
+        "requests": [_request(one, read) for one in ours],
+    }
+    replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(told)) + b"\n")
+    _print(told, spans, opened)
+    typer.echo(f"written to {path / NAME}")
+
+
+def _may_be_ours(run: Run, trace_id: str) -> bool:
+    """Whether the plan asked to keep a trace of this id: that is known from the id. Of others' traces as many pass."""
+    spec: Any = run.manifest.get("spec", {}).get("trace")
+    return not spec or Trace(sample=float(spec.get("sample", 1))).samples(trace_id)
+
+
+def _slowest_of(run: Run, there: set[str]) -> list[Exemplar]:
+    """Of the requests that agents picked, the slowest whose trace was kept."""
+    by_trace = {
+        one.trace: one
+        for kept in run.exemplars
+        if (one := kept.exemplar).request and one.trace in there and not one.warmup
+    }
+    return sorted(by_trace.values(), key=lambda one: -one.response_ns)[:_REQUESTS]
+
+
+def _of(read: Mapping[str, Mapping[str, float]], traces: Iterable[Traced]) -> list[Mapping[str, float]]:
+    return [read[one.trace_id] for one in traces if one.trace_id in read]
+
+
+def _group(traces: Sequence[Traced], read: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """How many, how many of them X-Ray has whole, and from how slow to how slow they are."""
+    times = [one.response_s * 1e3 for one in traces]
+    whole = sum(one.trace_id in read for one in traces)
+    return {"traces": len(traces), "whole": whole, "least_ms": round(min(times), 3), "most_ms": round(max(times), 3)}
+
+
+def _as_json(part: Part) -> dict[str, Any]:
+    return {
+        "span": part.span,
+        "slow_ms": round(part.slow_ms, 3),
+        "typical_ms": round(part.typical_ms, 3),
+        "slow_traces": part.slow_traces,
+    }
+
+
+def _request(one: Exemplar, read: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """One of ours beside what the target knows of it; None where X-Ray has not all of it."""
+    parts = read.get(one.trace)
+    return {
+        "trace_id": one.trace,
+        "request": one.request,
+        "outcome": one.outcome,
+        "response_ms": round(one.response_ns / NS_PER_MS, 3),
+        "traced_ms": None if parts is None else round(sum(parts.values()) * 1e3, 3),
+        "longest": None if parts is None else max(parts, key=lambda name: parts[name]),
+    }
+
+
+def _print(told: Mapping[str, Any], spans: Sequence[Part], opened: Run) -> None:
+    out, slow, typical = Output(), told["slow"], told["typical"]
+    if opened.summary is not None:
+        print_table(out, response_table(opened.summary))
+        out.print()
+    for name, group in (("slow", slow), ("typical", typical)):
+        whole = "" if group["whole"] == group["traces"] else f", {group['whole']} of them whole"
+        typer.echo(
+            f"{name}: {group['traces']} of {told['traces']:,} traces{whole},"
+            f" {group['least_ms']:,.1f} to {group['most_ms']:,.1f} ms at the target"
+        )
+    rows = [
+        (clean(one.span), f"{one.slow_ms:,.1f}", f"{one.typical_ms:,.1f}", f"{one.more_ms:+,.1f}", str(one.slow_traces))
+        for one in spans[:_ROWS]
+    ]
+    head = ("span", "ms when slow", "ms when typical", "difference", "slow traces with it")
+    print_table(out, Table("Where the time went, a trace", head, tuple(rows)))
+    if len(spans) > _ROWS:
+        typer.echo(f"and {len(spans) - _ROWS} more spans, in {NAME}")
+    if told["requests"]:
+        head = ("request", "most of it in", "ms here", "ms at the target", "trace")
+        made = tuple(
+            (
+                clean(one["request"]),
+                clean(one["longest"] or "-"),
+                f"{one['response_ms']:,.1f}",
+                _ms(one["traced_ms"]),
+                one["trace_id"],
+            )
+            for one in told["requests"]
+        )
+        print_table(out, Table("Slowest requests of the run that were traced", head, made, words=2))
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
