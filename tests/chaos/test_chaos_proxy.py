@@ -38,7 +38,7 @@ class Client:
         host, _, port = net.address.rpartition(":")
         return cls(*await asyncio.open_connection(host, int(port)))
 
-    async def say(self, data: bytes, within_s: float = 5.0) -> bytes:
+    async def say(self, data: bytes, within_s: float = 60.0) -> bytes:
         """What comes back; as much as was sent."""
         self.writer.write(data)
         async with asyncio.timeout(within_s):
@@ -117,7 +117,7 @@ async def test_cutting_goes_on_until_it_is_healed(echo: str) -> None:
         net.heal()
         client = await Client.to(net)
         assert await client.say(b"whole") == b"whole"
-        assert not await client.is_silent()
+        assert await client.say(b"x") == b"x"
 
 
 async def test_a_freeze_delays_and_loses_nothing(echo: str) -> None:

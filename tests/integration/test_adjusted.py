@@ -23,8 +23,8 @@ from tests.integration.test_workers import worker_pids
 from tests.support.run import DATA, ends_with, run_folder, started
 from tests.support.target import RunningTarget, running_target
 
-LATE = 50
-"""Arrivals of half a second: a busy machine may be so late to hear."""
+LATE = 200
+"""Arrivals of two seconds: a busy machine may be so late to hear."""
 ADJUSTED = f"{DATA}/adjusted.py"
 S = 1_000_000_000
 
@@ -77,7 +77,7 @@ def test_a_run_is_paused_scaled_resumed_and_loses_no_arrival_though_a_worker_is_
         asked_for = int(re.search(r"([\d,]+) arrivals were due", said)[1].replace(",", ""))  # type: ignore[index]
         assert asked_for <= paused <= asked_for + LATE  # more only where an agent heard later than 300 ms
         assert loadgen("pause", "--runs-dir", tmp_path).exit_code == 2
-        time.sleep(1.2)  # so that the last second under load has been told
+        until(lambda: open_run(run_folder(tmp_path)).merge.counters().requests_finished == paused)  # all is told
         os.kill(worker_pids(tmp_path, "eu-west-1")[1], signal.SIGKILL)
         asked(tmp_path, "scale", "1.5")
         until(lambda: resumed(tmp_path), 40)

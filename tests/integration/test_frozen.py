@@ -13,6 +13,7 @@ from time import time
 
 import pytest
 
+from tests.support.quiet import in_a_quiet_moment
 from tests.support.run import ends_with, loadgen
 
 pytestmark = pytest.mark.quiet
@@ -76,6 +77,7 @@ def freezing(after_s: float) -> Iterator[Freezing]:
 
 
 @pytest.mark.parametrize("after_s", [pytest.param(6.2, marks=pytest.mark.slow), 6.8])
+@in_a_quiet_moment
 def test_frozen_target_breaks_a_windowed_slo_within_2_s_and_stops_the_run(after_s: float, tmp_path: Path) -> None:
     with freezing(after_s) as target:
         scenario = tmp_path / "frozen.py"

@@ -35,7 +35,7 @@ def address_of(run: subprocess.Popen[str]) -> str:
 
 @pytest.fixture
 def paged(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = ("run", f"{ADJUSTED}:plan", "--ui")
+    command = ("run", f"{ADJUSTED}:paged", "--ui")
     with running_target() as target, started(*command, "--target", target.url, runs_dir=tmp_path) as run:
         yield run, address_of(run)
 

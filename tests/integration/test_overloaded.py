@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.quiet import undisturbed
+from tests.support.quiet import in_a_quiet_moment, undisturbed
 from tests.support.run import DATA, ends_with, loadgen
 from tests.support.target import running_target
 
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.quiet
 OUTAGE = str(DATA / "outage.py")
 
 
+@in_a_quiet_moment
 def test_an_overloaded_worker_is_invalid_with_the_line_and_what_to_do(tmp_path: Path) -> None:
     with undisturbed(), running_target("--no-latency") as target:
         run = loadgen(
@@ -36,6 +37,7 @@ def test_an_overloaded_worker_is_invalid_with_the_line_and_what_to_do(tmp_path: 
     assert "unfit: " in run.out  # said beside the second that it is true of
 
 
+@in_a_quiet_moment
 def test_a_target_that_dies_is_failed_and_not_invalid(tmp_path: Path) -> None:
     with undisturbed(), running_target("--no-latency") as target:
         threading.Timer(2.5, os.kill, (target.pid, signal.SIGKILL)).start()
@@ -47,6 +49,7 @@ def test_a_target_that_dies_is_failed_and_not_invalid(tmp_path: Path) -> None:
     assert run.row("request", outcome="refused")["count"] > 0
 
 
+@in_a_quiet_moment
 def test_a_target_that_is_frozen_is_failed_and_not_invalid(tmp_path: Path) -> None:
     with undisturbed(), running_target("--no-latency") as target:
         timer = threading.Timer(2.5, os.kill, (target.pid, signal.SIGSTOP))
@@ -71,6 +74,7 @@ def test_a_target_that_is_frozen_is_failed_and_not_invalid(tmp_path: Path) -> No
     assert summary["iterations"]["cut_off"] + summary["requests"]["errors"] > 0
 
 
+@in_a_quiet_moment
 def test_the_same_plan_passes_on_a_target_that_is_well(tmp_path: Path) -> None:
     with undisturbed(), running_target("--no-latency") as target:
         run = loadgen("run", OUTAGE, "--target", target.url, "--duration", "2s", "--quiet", runs_dir=tmp_path)

@@ -202,7 +202,7 @@ def test_a_killed_run_sends_nothing_more_not_even_to_tear_down(tmp_path: Path) -
             assert done.exit_code == 0, done.err
             code, out, summary = end_of(run, tmp_path / "runs")
     late_s = max(target.at_s) - killed_s
-    assert late_s < 2, f"the last request came {late_s:.2f} s after the kill"  # 0.65 s and what a busy machine adds
+    assert late_s < 10, f"the last request came {late_s:.2f} s after the kill"  # 0.65 s, and not 60
     assert target.lines == {"GET /on HTTP/1.1", "GET /polite HTTP/1.1"}
     assert any("killed by loadgen kill" in reason for reason in summary["reasons"]), out
     assert code in (3, 4, 130), out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.quiet import undisturbed
+from tests.support.quiet import in_a_quiet_moment, undisturbed
 from tests.support.run import DATA, loadgen
 from tests.support.target import running_target
 
@@ -27,6 +27,7 @@ def test_the_arithmetic_of_the_stall() -> None:
 
 
 @pytest.mark.parametrize("plan", [pytest.param("plan", marks=pytest.mark.slow), "capped"])
+@in_a_quiet_moment
 def test_a_stall_of_one_step_is_seen_whole_with_many_users_and_with_few(plan: str, tmp_path: Path) -> None:
     stall = ("--stall", "500ms", "--every", "5s", "--path", "/search")
     with undisturbed(), running_target("--no-latency", *stall) as target:

@@ -90,9 +90,7 @@ async def test_the_end_of_one_load_lets_its_users_go_while_another_goes_on(tmp_p
 
 
 async def test_a_stop_lets_all_go_at_once_and_cuts_nobody_off(tmp_path: Path) -> None:
-    began_ns = perf_counter_ns()
     totals, counted = await drive(tmp_path, 'load=users(3).hold("1h"), mix=sale', users=4, stop_s=0.2)
-    assert perf_counter_ns() - began_ns < 10_000 * MS
     assert (totals.counters.iterations_finished, totals.counters.iterations_cut_off) == (3, 0)
     assert counted == {}
 

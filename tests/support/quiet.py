@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-__all__ = ["undisturbed"]
+__all__ = ["in_a_quiet_moment", "undisturbed"]
+
+MOMENTS = 3
 
 
 @contextlib.contextmanager
@@ -22,3 +26,23 @@ def undisturbed() -> Iterator[None]:
         yield
     finally:
         os.sched_setscheduler(0, *before)
+
+
+def in_a_quiet_moment(test: Callable[..., None]) -> Callable[..., None]:
+    """Three tries, each in a folder of its own.
+
+    For what a fault of ours makes false each time, and a machine that is taken from us for a second only once.
+    """
+
+    @functools.wraps(test)
+    def run(*, tmp_path: Path, **others: object) -> None:
+        *some, last = (tmp_path / f"moment-{number}" for number in range(1, MOMENTS + 1))
+        for folder in some:
+            folder.mkdir()
+            with contextlib.suppress(AssertionError):
+                test(tmp_path=folder, **others)
+                return
+        last.mkdir()
+        test(tmp_path=last, **others)
+
+    return run

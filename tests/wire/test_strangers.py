@@ -286,8 +286,8 @@ async def test_p5_an_agent_whose_program_hangs_is_lost_though_its_connection_liv
 ) -> None:
     """ZMTP heartbeats are answered by libzmq's thread; what counts is what the agent says."""
     for table in (sockets._ROUTER, sockets._DEALER):
-        monkeypatch.setitem(table, zmq.HEARTBEAT_IVL, 100)
-        monkeypatch.setitem(table, zmq.HEARTBEAT_TIMEOUT, 300)
+        monkeypatch.setitem(table, zmq.HEARTBEAT_IVL, 200)
+        monkeypatch.setitem(table, zmq.HEARTBEAT_TIMEOUT, 1_000)
     keys, agents = key_ring("eu")
     controller = RouterEnd(keys)
     agent = DealerEnd(controller.address, agents["eu"], "eu")
@@ -296,7 +296,7 @@ async def test_p5_an_agent_whose_program_hangs_is_lost_though_its_connection_liv
         await until(lambda: agent.dealer.send(b"hello"))
         identity, _, _ = await controller.next()
         fleet.hello(Hello("eu", "eu", PROTOCOL_MAJOR, PROTOCOL_MINOR, 1, "here", 2), identity, 0)
-        await asyncio.sleep(1)  # the agent's loop does nothing, for more than three heartbeat timeouts
+        await asyncio.sleep(3.5)  # the agent's loop does nothing, for more than three heartbeat timeouts
         assert controller.router.send(identity, b"are you there?"), "the connection lives"
         for at_ns in range(0, LOST_AFTER_NS + 10**9, 5 * 10**8):
             fleet.tick(at_ns)
