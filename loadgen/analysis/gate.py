@@ -23,7 +23,7 @@ more, to 1.5 of the history's from their own median before their mean is taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -70,6 +70,11 @@ class Outcome(StrEnum):
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
 
+    @classmethod
+    def worst(cls, outcomes: Iterable[Outcome]) -> Outcome:
+        """Of all together: FAIL outranks INCONCLUSIVE, which replaces only PASS."""
+        return min(outcomes, key=(cls.FAIL, cls.INCONCLUSIVE, cls.PASS).index)
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
@@ -93,6 +98,8 @@ class Effect:
     """Runs."""
     reason: str = ""
     """Why it is inconclusive."""
+    is_blind: bool = False
+    """It is, since only more than is tolerated would have been found."""
 
     @property
     def is_suspect(self) -> bool:
@@ -372,7 +379,7 @@ def _judged(
             continue
         low, high = test.interval()
         smallest = max(_detectable(test.error, test.df), log1p(delta) + _Z_POWER * test.error)
-        outcome, reason = Outcome.PASS, ""
+        outcome, reason, is_blind = Outcome.PASS, "", False
         if adjusted[name] < alpha and test.difference > log1p(delta):
             outcome = Outcome.FAIL
         elif n < least:
@@ -380,15 +387,26 @@ def _judged(
         elif name in few:
             outcome, reason = Outcome.INCONCLUSIVE, f"the history has less than {LEAST_HISTORY} runs to know noise from"
         elif smallest > log1p(tolerate):
-            outcome = Outcome.INCONCLUSIVE
+            outcome, is_blind = Outcome.INCONCLUSIVE, True
             reason = f"only a slow-down of {format_share(_expm1(smallest))} or more would have been found"
         change, from_, to = (_expm1(one) for one in (test.difference, low, high))
         effects.append(
-            Effect(name, outcome, change, from_, to, test.p, float(adjusted[name]), _expm1(smallest), n, k, reason)
+            Effect(
+                name,
+                outcome,
+                change,
+                from_,
+                to,
+                test.p,
+                float(adjusted[name]),
+                _expm1(smallest),
+                n,
+                k,
+                reason,
+                is_blind,
+            )
         )
-    outcomes = {one.outcome for one in effects}
-    worst = next(one for one in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS) if one in outcomes)
-    return Judgement(worst, tuple(effects), delta, tolerate, alpha)
+    return Judgement(Outcome.worst(one.outcome for one in effects), tuple(effects), delta, tolerate, alpha)
 
 
 _Z_POWER: Final = float(special.ndtri(_POWER))

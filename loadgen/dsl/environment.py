@@ -25,6 +25,7 @@ their line. Paths in it count from its folder.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import tomllib
@@ -258,7 +259,7 @@ class _Reading:
             return store
         if not store or "://" in store:
             self._add(where, f'store: "{store}" is no place for a history', _EXAMPLES["store"])
-        return str(self._path.parent / store)
+        return str(self._path.parent / os.path.expanduser(store))  # noqa: PTH111  # pathlib's raises of no such user
 
     def _out(self, where: tuple[str, ...], out: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """What stands behind the kind is for the run to check: variables and packages need be there only then."""

@@ -48,6 +48,7 @@ from loadgen.history.comparison import (
 )
 from loadgen.history.extract import unfit_of
 from loadgen.history.record import ALL, STATISTICS, Accepted, Errors, Figure
+from loadgen.history.words import listed
 
 __all__ = ["LEVEL", "NEWEST", "compare"]
 
@@ -180,7 +181,7 @@ def _rows(
 
 def _row(place: Place, base: Sequence[Figure], new: Sequence[Figure], known: Between | None, pairs: int) -> Row:
     name, percentile, region, agent = place
-    numbers = [[log(one.value_ms) for one in side if _is_number(one.value_ms)] for side in (base, new)]
+    numbers = [[value for one in side if (value := one.log_value) is not None] for side in (base, new)]
     is_whole = all(len(values) == len(side) for values, side in zip(numbers, (base, new), strict=True))
     found, why = None, ""
     if pairs and not len(base) == len(new) == pairs:
@@ -341,7 +342,7 @@ def _outcome(base: Side, new: Side, rows: Sequence[Row], known: _Known) -> tuple
 
 
 def _of(some: Sequence[Row], rows: Sequence[Row]) -> str:
-    return "" if len(some) == len(rows) else f" for {_list(_names_of(some))}"
+    return "" if len(some) == len(rows) else f" for {listed(_names_of(some))}"
 
 
 def _differences(base: Side, new: Side) -> Iterator[str]:
@@ -359,19 +360,14 @@ def _missing(base: Side, new: Side, before: _Figures, after: _Figures) -> Iterat
     seen = [_names([*figures, *((*at, "", "") for at in _error_counts(side.runs))]) for side, figures in sides]
     for (side, _), own, others in zip(sides, seen, reversed(seen), strict=True):
         if only := [name for name in own if name not in others]:
-            yield f"only in {side.label}: {_list(only)}"
+            yield f"only in {side.label}: {listed(only)}"
     for (side, figures), own in zip(sides, seen, strict=True):
         runs = {place[0]: len(of) for place, of in figures.items() if place[1:] == (PRIMARY, ALL, ALL)}
         if none := [name for name in own if not runs.get(name)]:
-            yield f"nothing ended ok in {side.label}: {_list(none)}"
+            yield f"nothing ended ok in {side.label}: {listed(none)}"
         if some := [name for name, n in runs.items() if n < len(side.runs)]:
-            yield f"not in all {len(side.runs)} runs of {side.label}: {_list(some)}"
+            yield f"not in all {len(side.runs)} runs of {side.label}: {listed(some)}"
 
 
 def _names_of(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.name for row in rows))
-
-
-def _list(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

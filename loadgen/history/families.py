@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import log
 from statistics import median
 
 import numpy as np
@@ -18,14 +17,14 @@ from loadgen.analysis.ratios import Counts, RatioEffect, judge_ratios
 from loadgen.history.decision import Begin, Family, Settings
 from loadgen.history.level import Level, Named, least_count, levels_of, rows_of
 from loadgen.history.record import ALL, PERCENTILES, Accepted, Reference
+from loadgen.history.words import listed
 from loadgen.units import format_change
 
-__all__ = ["HISTORY", "Bench", "errors_of", "listed", "pairs_of"]
+__all__ = ["HISTORY", "Bench", "errors_of", "pairs_of"]
 
 HISTORY = "history"
 _OF_ERRORS = 0.2
 """Of alpha, for the error ratios."""
-_SHOWN = 5
 
 Values = Mapping[str, npt.ArrayLike]
 
@@ -168,15 +167,9 @@ def pairs_of(
     return judge_pairs(*sides, delta=settings.delta, tolerate=settings.tolerate, alpha=settings.alpha)
 
 
-def listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
-
-
 def _logs(rows: Sequence[Named], percentile: str, name: str) -> list[float]:
     found = (row.get((percentile, name)) for row in rows)
-    return [log(one.value_ms) for one in found if one is not None and 0 < one.value_ms < float("inf")]
+    return [value for one in found if one is not None and (value := one.log_value) is not None]
 
 
 def _counts(runs: Sequence[Accepted]) -> dict[str, Counts]:

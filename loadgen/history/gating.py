@@ -25,9 +25,10 @@ from loadgen.analysis.ratios import RatioEffect
 from loadgen.history.apart import Apart, odd_agents, odd_regions, rest_is_slower
 from loadgen.history.decision import Begin, Decision, Family, Settings, Verdict
 from loadgen.history.extract import unfit_of
-from loadgen.history.families import HISTORY, Bench, errors_of, listed, pairs_of
+from loadgen.history.families import HISTORY, Bench, errors_of, pairs_of
 from loadgen.history.level import LOOKED_AT, least_count
 from loadgen.history.record import PERCENTILES, Accepted, Reference
+from loadgen.history.words import listed
 from loadgen.units import format_changes, format_share
 
 __all__ = ["DECIDING", "decide", "decide_pairs"]
@@ -165,8 +166,7 @@ def _softened(family: Family, soft: dict[str, str]) -> Family:
         else one
         for one in family.judgement.names
     ]
-    outcomes = {one.outcome for one in names}
-    worst = next(one for one in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS) if one in outcomes)
+    worst = Outcome.worst(one.outcome for one in names)
     return replace(family, judgement=replace(family.judgement, outcome=worst, names=tuple(names)))
 
 
@@ -203,7 +203,7 @@ def _unsure(family: Family) -> Iterator[str]:
     for one in family.judgement.names:
         if one.outcome is not Outcome.INCONCLUSIVE:
             continue
-        if one.history and one.new and one.detectable > family.judgement.tolerate and "only" in one.reason:
+        if one.is_blind:
             unseen.append(one)
         else:
             reasons.setdefault(one.reason, []).append(one.name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import log
 from statistics import median
 from typing import Final
 
@@ -100,8 +99,8 @@ def _values(
     """Id, start and logarithm of each run that has a finite one."""
     for run, row in zip(runs, rows, strict=True):
         one = row.get((percentile, name))
-        if one is not None and 0 < one.value_ms < float("inf"):
-            yield run.run_id, run.started_at, log(one.value_ms)
+        if one is not None and (value := one.log_value) is not None:
+            yield run.run_id, run.started_at, value
 
 
 def _level(name: str, found: list[tuple[str, str, float]], newest: int, begin: str | None) -> Level:

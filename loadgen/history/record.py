@@ -111,6 +111,11 @@ class Figure:
     agent: str = ALL
     """A gate uses rows with `ALL` in both; those of one region (agent `ALL`) and of one agent are for comparing."""
 
+    @property
+    def log_value(self) -> float | None:
+        """Natural logarithm of the value, which is what is compared; None where only a bound is known."""
+        return log(self.value_ms) if 0 < self.value_ms < inf else None
+
 
 @dataclass(frozen=True, slots=True)
 class Errors:
@@ -165,9 +170,10 @@ class Accepted:
     def log_values(self, percentile: str) -> dict[str, float]:
         """Name -> natural logarithm of ms, of all regions and agents; names without a finite value are left out."""
         return {
-            one.name: log(one.value_ms)
+            one.name: value
             for one in self.figures
-            if one.percentile == percentile and one.region == ALL and one.agent == ALL and 0 < one.value_ms < inf
+            if one.percentile == percentile and one.region == ALL and one.agent == ALL
+            if (value := one.log_value) is not None
         }
 
     def figure(self, name: str, percentile: str, *, region: str = ALL, agent: str = ALL) -> Figure | None:

@@ -7,8 +7,8 @@ from math import isfinite, log1p
 from typing import Final
 
 from loadgen.analysis.gate import Effect
-from loadgen.history.families import listed
 from loadgen.history.standing import ORDER, Standing, Standings
+from loadgen.history.words import listed
 from loadgen.units import format_change, format_changes, format_count
 
 __all__ = ["document_of", "sentences", "sorted_rows"]

@@ -169,6 +169,15 @@ out = []
     assert (laptop.store, laptop.out) == (house.store, ())
 
 
+def test_history_may_be_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell has it in --store; else a folder called ~ would be made."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    settings_with(tmp_path, '[history]\nstore = "~/perf"\n')
+    assert read_places(tmp_path / "scenario.py", None).store == "/home/ann/perf"
+    settings_with(tmp_path, '[history]\nstore = "~nobody-of-that-name/perf"\n')
+    assert read_places(tmp_path / "scenario.py", None).store == str(tmp_path / "~nobody-of-that-name" / "perf")
+
+
 def test_without_a_file_no_places_are_said(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     found = read_places(tmp_path / "scenario.py", None)
