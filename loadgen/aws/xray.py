@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from loadgen.aws.clients import Clients, told
 from loadgen.aws.segments import parts_of, segments_of
+from loadgen.errors import CloudError, UsageError
 
 __all__ = ["SLICE", "Part", "Traced", "compared", "find", "parts", "slow_and_typical"]
 
@@ -56,7 +57,7 @@ def find(clients: Clients, region: str, t0: datetime, end: datetime, only: str, 
 
     Raises:
         CloudError, CredentialsError: AWS refuses, or is not there.
-        UsageError: there is no such region.
+        UsageError: there is no such region, or X-Ray does not understand `only`.
     """
     client, found = clients.client("xray", region), dict[str, Traced]()
     more = {"FilterExpression": only} if only else {}
@@ -111,7 +112,16 @@ def _mean_ms(traces: Sequence[Mapping[str, float]], name: str) -> float:
 
 
 def _summaries(client: Any, region: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from _pages(client.get_trace_summaries, "TraceSummaries", f"list traces in {region}", asked)
+    doing = f"list traces in {region}"
+    try:
+        yield from _pages(client.get_trace_summaries, "TraceSummaries", doing, asked)
+    except CloudError as error:
+        if "FilterExpression" in asked and error.message.endswith("InvalidRequestException"):
+            raise UsageError(
+                f"cannot {doing}: X-Ray does not understand {asked['FilterExpression']!r}",
+                hint="as in --filter 'service(\"shop\") AND responsetime > 0.1'",
+            ) from error
+        raise
 
 
 def _traces(client: Any, region: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from loadgen.aws import clients as aws
 from loadgen.aws.xray import Traced, compared, find, parts, slow_and_typical
-from loadgen.errors import CloudDenied, ExitCode
+from loadgen.errors import CloudDenied, CloudError, ExitCode, UsageError
 from loadgen.measure.exemplar import Exemplar
 from loadgen.measure.rundir import RunDir
 from loadgen.wire import codec
@@ -111,6 +111,14 @@ def test_traces_are_read_in_fives_over_pages_and_what_is_not_whole_is_not_there(
 def test_what_may_not_be_asked_is_an_error() -> None:
     with pytest.raises(CloudDenied, match=f"cannot list traces in {REGION}: AWS says AccessDeniedException"):
         find(Scripted(("get_trace_summaries", "AccessDeniedException")), REGION, T0, T0 + timedelta(1), "", 9)  # type: ignore[arg-type]
+
+
+def test_filter_that_x_ray_does_not_understand_is_a_fault_of_the_command() -> None:
+    refused = ("get_trace_summaries", "InvalidRequestException")
+    with pytest.raises(UsageError, match="X-Ray does not understand 'service='"):
+        find(Scripted(refused), REGION, T0, T0 + timedelta(1), "service=", 9)  # type: ignore[arg-type]
+    with pytest.raises(CloudError, match="AWS says InvalidRequestException"):
+        find(Scripted(refused), REGION, T0, T0 + timedelta(1), "", 9)  # type: ignore[arg-type]
 
 
 def test_slow_are_the_slowest_twentieth_and_typical_as_many_from_the_middle() -> None:
