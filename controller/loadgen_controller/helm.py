@@ -33,7 +33,6 @@ __all__ = ["Ask", "Finding", "Helm", "Helms", "Turn"]
 MOST_LOOKS: Final = 1_000
 """In one message: some 150 kB."""
 _SILENT_INTERVALS: Final = 2
-_NOT_OVERDUE: Final = 1e-9
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -25,7 +25,6 @@ __all__ = [
     "PARAMETERS",
     "PORT_API",
     "PORT_CONTROL",
-    "PORT_PAGE",
     "PREFIXES",
     "RESULTS",
     "SECRET",
@@ -116,7 +115,6 @@ PORT_CONTROL: Final = 5557
 """CURVE; agents connect to it."""
 PORT_API: Final = 5558
 """gRPC over TLS; clients connect to it."""
-PORT_PAGE: Final = 5559
 
 # -- groups ---------------------------------------------------------------------------------------
 GROUP: Final = "loadgen-{fleet}-{region}-agents"

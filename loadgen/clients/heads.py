@@ -52,10 +52,6 @@ class Head:
         self.length: int | None = None if is_chunked else length
         """Bytes of the body; None: chunked, or until the connection is closed."""
 
-    @property
-    def is_cacheable(self) -> bool:
-        return self.length is not None
-
     def get(self, name: bytes) -> bytes | None:
         """The first value of a header, by its lower-case name."""
         for key, value in self.raw:

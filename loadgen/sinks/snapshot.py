@@ -9,7 +9,7 @@ A snapshot is made on the loop that merges, a few series at a time; what has not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -22,7 +22,7 @@ from loadgen.measure.merge import Merge
 from loadgen.measure.series import OTHER, Kind, SeriesKey
 from loadgen.sinks.buckets import BUCKETS, buckets_of, in_buckets
 
-__all__ = ["MAX_SERIES", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker", "snapshot_of"]
+__all__ = ["MAX_SERIES", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker"]
 
 MAX_SERIES: Final = 1_000
 """Of one run. What is first seen after so many is summed up in "(other)", of its kind and region."""
@@ -254,12 +254,6 @@ class _Added:
     count: Counts
     censored: Counts
     sum_ns: Counts
-
-
-def snapshot_of(steps: Iterable[Snapshot | None]) -> Snapshot:
-    """All steps at once."""
-    found = [step for step in steps if step is not None]
-    return found[-1]
 
 
 def _summed(

@@ -87,11 +87,6 @@ class Target:
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"{'https' if self.config.tls_cert else 'http'}://{host}:{self.port}"
 
-    @property
-    def first_request_ns(self) -> int | None:
-        """When the first request arrived, on `perf_counter_ns`; None before it. Stalls and slow start count from it."""
-        return self._first_ns
-
     def reset(self) -> None:
         """Begin anew: counts, latencies from the first draw on, and the next request is the first."""
         self._stats = Stats(len(self._connections))

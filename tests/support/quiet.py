@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def undisturbed() -> Iterator[None]:
 def in_a_quiet_moment(test: Callable[..., None]) -> Callable[..., None]:
     """Three tries, each in a folder of its own.
 
-    For what a fault of ours makes false each time, and a machine that is taken from us for a second only once.
+    For what a fault of ours makes false each time, and a machine that is taken from us for a second only once. A try
+    that failed is told with pytest's warnings: see docs/decisions/063-tests-on-a-busy-machine.md.
     """
 
     @functools.wraps(test)
@@ -39,8 +41,11 @@ def in_a_quiet_moment(test: Callable[..., None]) -> Callable[..., None]:
         *some, last = (tmp_path / f"moment-{number}" for number in range(1, MOMENTS + 1))
         for folder in some:
             folder.mkdir()
-            with contextlib.suppress(AssertionError):
+            try:
                 test(tmp_path=folder, **others)
+            except AssertionError as failed:
+                warnings.warn(f"{test.__name__}, once more: {failed}", stacklevel=1)
+            else:
                 return
         last.mkdir()
         test(tmp_path=last, **others)

@@ -67,7 +67,7 @@ def _command(*args: str, runs_dir: Path) -> list[str]:
     return [sys.executable, "-m", "loadgen_controller.cli", *args, *where]
 
 
-def loadgen(*args: str, runs_dir: Path, env: Mapping[str, str] | None = None, timeout_s: float = 90) -> Finished:
+def loadgen(*args: str, runs_dir: Path, env: Mapping[str, str] | None = None, timeout_s: float = 240) -> Finished:
     """Run it to its end."""
     done = subprocess.run(
         _command(*args, runs_dir=runs_dir),

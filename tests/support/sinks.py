@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,7 +16,7 @@ from loadgen.measure.measured import Window
 from loadgen.measure.merge import Accepted, Merge
 from loadgen.measure.series import SeriesKey
 from loadgen.sinks.feed import Sink, Undelivered
-from loadgen.sinks.snapshot import RunName, Series, Snapshot, SnapshotMaker, snapshot_of
+from loadgen.sinks.snapshot import RunName, Series, Snapshot, SnapshotMaker
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, request_key
 
@@ -68,12 +68,17 @@ def snapshot(*ms: float, is_final: bool = False, key: SeriesKey | None = None, r
 def interval_of(fleet: Fleet, k: int, maker: SnapshotMaker | None = None) -> Snapshot:
     window = fleet.window(k)
     maker = maker or SnapshotMaker(RUN)
-    return snapshot_of(maker.steps(fleet.merge, window, STARTED_NS, window.end_ns))
+    return _last(maker.steps(fleet.merge, window, STARTED_NS, window.end_ns))
 
 
 def final_of(merge: Merge, maker: SnapshotMaker | None = None, end_ns: int = 10 * NS_PER_S) -> Snapshot:
     maker = maker or SnapshotMaker(RUN)
-    return snapshot_of(maker.steps(merge, None, STARTED_NS, end_ns, is_final=True))
+    return _last(maker.steps(merge, None, STARTED_NS, end_ns, is_final=True))
+
+
+def _last(steps: Iterable[Snapshot | None]) -> Snapshot:
+    """All steps at once."""
+    return [step for step in steps if step is not None][-1]
 
 
 def counts_of(of: Snapshot) -> dict[tuple[str, str | None, str, str], int]:

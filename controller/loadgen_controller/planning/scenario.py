@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -181,4 +182,4 @@ def check_targets(wrongs: Wrongs, scenario: Scenario, allowed: Iterable[str]) ->
     named, http = tuple(allowed), scenario.plan.http
     wrongs.catch(lambda: check_ways(http, named))
     for url in dict.fromkeys((scenario.plan.target, *scenario.plan.targets.values())):
-        wrongs.catch(lambda url=url: check_target(url, named, http=http))  # type: ignore[misc]
+        wrongs.catch(partial(check_target, url, named, http=http))
