@@ -130,7 +130,8 @@ def placement_of(wrongs: Wrongs, wish: Wish) -> Placement:
         hire=hire,
     )
     placement.allow, placement.signer = read_permits(wrongs, wish.listen, wish.keys, wish.allow, wish.sign_with)
-    placement.read_keys(wrongs)
+    if place is None:
+        placement.read_keys(wrongs)
     return placement
 
 

@@ -22,6 +22,7 @@ from loadgen.history.record import Accepted
 from loadgen.history.store import Store
 from loadgen.report.opened import open_run
 from loadgen_controller import cli
+from tests.support.scenarios import browse_with
 
 OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
 NEW = tuple(f"20261124-21082{n}-browse-000{n}" for n in range(3))
@@ -337,3 +338,42 @@ def test_list_of_what_may_be_loaded_decides_and_nothing_has_to_be_named_beside_i
     assert result.exit_code == 2
     assert "203.0.113.9" in result.stderr
     assert "--i-may-load" not in result.stderr
+
+
+# -- where runs are made ----------------------------------------------------------------------------
+
+
+def test_runs_that_are_there_are_made_nowhere(here: Path) -> None:
+    result = gate(NEW[0], "--controller", "127.0.0.1:1", "--scale", "3", "--i-may-load", "shop.example")
+    assert result.exit_code == 2
+    assert "--controller, --scale, --i-may-load: for runs that are to be made" in result.output
+
+
+@pytest.mark.parametrize("command", [("gate",), ("history", "control"), ("run",)], ids=" ".join)
+def test_what_does_not_go_with_a_controller_is_told_at_once(here: Path, command: tuple[str, ...]) -> None:
+    """The same words from all commands that make runs, and nothing is asked of anybody."""
+    path = browse_with(here)
+    there = ("--controller", "127.0.0.1", "--allow", "allow.toml", "--workers", "2", "--scale", "3", "--wait", "3")
+    result = loadgen(*command, path, *there, "--listen", "127.0.0.1:5700", "--keys", "keys")
+    assert result.exit_code == 2
+    for said in (
+        "--controller: ",
+        "--allow beside --controller: the controller has its own list",
+        "--workers is for agents on this machine",
+        "--scale is for a fleet on AWS",
+        "--wait beside --scale",
+        "--listen beside --controller: agents come to the controller",
+        "--keys beside --controller",
+    ):
+        assert said in result.output, said
+    assert "is not there" not in result.output.replace("allow.toml", ""), "keys that nobody wants are not looked for"
+
+
+def test_secrets_of_a_scenario_are_where_its_agents_are(here: Path) -> None:
+    path = browse_with(here)
+    path.write_text(f'from loadgen import secret\ntoken = secret("of-nobody")\n{path.read_text()}')
+    assert "of-nobody" in gate(path).output
+    away = gate(path, "--controller", "127.0.0.1:1")
+    assert away.exit_code == 5
+    assert "of-nobody" not in away.output
+    assert "no controller answers at 127.0.0.1:1" in away.output
