@@ -200,7 +200,11 @@ class Bucket:
         return str(made["UploadId"])
 
     def _begun(self, name: str, parts: list[_Part]) -> tuple[str, dict[int, str]] | None:
-        """An upload for this name of which all parts that are there are ours, and their tags by number."""
+        """An upload for this name of which all parts that are there are ours, and their tags by number.
+
+        The SHA-256 that is noted beside the object is then of what was to be sent when it was begun. If that was other
+        content, which began as ours does, the next push sends ours once more.
+        """
         try:
             with told(f"look for what was sent of {self}{name}"):
                 for upload in self._uploads(name):
