@@ -108,6 +108,20 @@ async def test_a_run_that_is_over_is_brought_to_whoever_made_it_and_another_is_n
     assert (path / "summary.json").read_text() == "changed here", "one that is here stays as it is"
 
 
+async def test_whether_runs_can_be_brought_is_known_before_one_is_made(controller: Controller) -> None:
+    await (await controller.client(Role.RUN)).check_fetch()
+    with pytest.raises(UsageError, match="Fetch is for the role run"):
+        await (await controller.client(Role.VIEW)).check_fetch()
+    older = grpc.aio.server()  # which knows no call at all
+    port = older.add_insecure_port("127.0.0.1:0")
+    await older.start()
+    async with Client(Place(f"127.0.0.1:{port}")) as client:
+        with pytest.raises(FleetError, match="does not know this call") as caught:
+            await client.check_fetch()
+    assert "same version" in caught.value.hint
+    await older.stop(0)
+
+
 async def test_a_run_is_paused_scaled_and_stopped_by_the_name_of_the_token(controller: Controller) -> None:
     a, b = await controller.joined(a="eu", b="us")
     client = await controller.client(Role.RUN)

@@ -26,6 +26,8 @@ __all__ = ["SERVICE", "Client", "figures_of"]
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Controller"].full_name
 _PATIENCE_S: Final = 10.0
+_NO_RUN: Final = "-"
+"""No run is called so."""
 _START_S: Final = 300.0
 """A bundle may be large, and the line slow."""
 _OPTIONS: Final = (
@@ -105,27 +107,39 @@ class Client:
         reply = await self._unary("Summary", pb.SummaryRequest(run=run), pb.SummaryReply.FromString)
         return msgspec.json.decode(reply.summary_json, type=dict[str, object]), reply.folder
 
+    async def check_fetch(self) -> None:
+        """Would `fetch` be answered? An older controller does not know it; better heard before a run is made."""
+        try:
+            async for _ in self._files(_NO_RUN):
+                break
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:  # there is no such run: it knows the call
+                raise self._error(error) from None
+
     async def fetch(self, run: str, runs_dir: Path) -> Path:
         """Bring the folder of a run that is over into `runs_dir`; one that is there already stays as it is.
 
         Raises, beside the others:
             StorageError: it cannot be written, or what comes is no run's.
         """
-        call = self._channel.unary_stream(
-            f"/{SERVICE}/Fetch",
-            request_serializer=pb.FetchRequest.SerializeToString,
-            response_deserializer=pb.FilePart.FromString,
-        )
         coming = Coming(runs_dir, run)
         if coming.is_there:
             return coming.path
         try:
             with coming:
-                async for part in call(pb.FetchRequest(run=run), metadata=self._metadata):
+                async for part in self._files(run):
                     coming.add(part.name, part.data)
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from None
         return coming.path
+
+    def _files(self, run: str) -> Any:
+        call = self._channel.unary_stream(
+            f"/{SERVICE}/Fetch",
+            request_serializer=pb.FetchRequest.SerializeToString,
+            response_deserializer=pb.FilePart.FromString,
+        )
+        return call(pb.FetchRequest(run=run), metadata=self._metadata)
 
     async def _unary(self, name: str, request: Any, read: Callable[[bytes], R]) -> R:
         call = self._channel.unary_unary(

@@ -34,6 +34,7 @@ __all__ = [
     "NeededController",
     "TokenFileOption",
     "call",
+    "check_there",
     "make_there",
     "order_there",
     "place_of",
@@ -112,6 +113,15 @@ def order_there(
         return await _reported(client, place, run_id, console, is_quiet, stops)
 
     return call(place, ordering)
+
+
+def check_there(place: Place) -> None:
+    """Can runs be made there whose folders come here (`make_there`)?
+
+    Raises:
+        UsageError, FleetError: not, and why.
+    """
+    call(place, lambda client: client.check_fetch())
 
 
 def make_there(place: Place, order: Order, runs_dir: Path, console: Console, *, is_quiet: bool = False) -> Path:

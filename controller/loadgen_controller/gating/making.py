@@ -22,6 +22,7 @@ from loadgen.history.extract import accepted_of, unfit_of
 from loadgen.history.record import Accepted
 from loadgen.report.opened import open_run
 from loadgen.units import NS_PER_S, format_duration
+from loadgen_controller.api.remote import check_there
 from loadgen_controller.making import make_run
 from loadgen_controller.placing import Placement
 from loadgen_controller.planning.options import Wrongs
@@ -50,6 +51,9 @@ class Maker:
 
     def check(self, wrongs: Wrongs, targets: tuple[str | None, ...] = (None,)) -> PlanSpec:
         """Everything that is wrong with scenario and options, before the first run; the plan, which has one length."""
+        place = self.placement.place
+        if place is not None and not wrongs.found:
+            wrongs.catch(lambda: check_there(place))
         specs = [self._load(wrongs, target, secrets.randbelow(2**32)).plan.spec() for target in targets]
         return specs[0]
 
