@@ -15,13 +15,14 @@ from loadgen_controller.control import Ask, ask, going
 from tests.chaos.fleet import real_fleet, wait_until
 from tests.chaos.sims import SimRun, sim_run
 from tests.support.chaos_proxy import chaos_proxy
-from tests.support.quiet import undisturbed
+from tests.support.quiet import in_a_quiet_moment, undisturbed
 
 Seen = Callable[[str], None]
 SKEW_MS = 20
 
 
 @pytest.mark.fault("G9", "6 real agents, one of them 150 ms away")
+@in_a_quiet_moment
 def test_the_first_iteration_of_every_agent_is_begun_within_20_ms_and_a_bad_clock_is_named(
     tmp_path: Path, seed: int, seen: Seen
 ) -> None:

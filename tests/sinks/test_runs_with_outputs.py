@@ -199,7 +199,7 @@ def test_a_run_whose_outputs_hang_refuse_and_fail_measures_as_one_without(tmp_pa
         )
         took_s = time.monotonic() - began_s
         assert target.stats()["requests"] == run.summary["requests"]["finished"] == 1000
-    assert took_s < 60
+    assert took_s < 120
     outputs = {row["kind"]: row for row in run.summary["outputs"]}
     for kind, why in (
         ("influx", "taken within 5 s"),
@@ -234,7 +234,7 @@ def test_figures_on_stdout_are_lines_of_json_and_nothing_else(tmp_path: Path) ->
 def test_the_program_stays_for_the_last_scrape_of_who_scraped_before(tmp_path: Path) -> None:
     place = f"127.0.0.1:{free_port()}"
     with running_target() as target:
-        options = ("--duration", "3s", "--out", f"prometheus={place}", "--quiet", "--runs-dir", str(tmp_path))
+        options = ("--duration", "5s", "--out", f"prometheus={place}", "--quiet", "--runs-dir", str(tmp_path))
         line = [sys.executable, "-m", "loadgen_controller.cli", "run", f"{DATA}/one_get.py", "--target", target.url]
         with subprocess.Popen([*line, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             texts: list[str] = []
@@ -245,7 +245,7 @@ def test_the_program_stays_for_the_last_scrape_of_who_scraped_before(tmp_path: P
                         texts.append(reply.read().decode())
                 except OSError:
                     return process.poll() is not None
-                time.sleep(0.5)
+                time.sleep(1)
                 return process.poll() is not None
 
             eventually(seen)
