@@ -23,6 +23,8 @@ def check_private(path: Path) -> None:
         status = path.stat()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"cannot read {path}: it is a folder")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             f"{path} holds a secret and others may read it (mode {stat.S_IMODE(status.st_mode):04o})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,52 @@ def test_keys_are_made_once_and_a_revoked_name_gets_a_new_one(tmp_path: Path) ->
 
     assert [row[:2] for row in rows if row[1:2] == ["good"]] == [["eu", "good"], ["us", "good"]]
     assert ["eu", "revoked", old] in rows
+
+
+def test_all_names_that_are_none_are_said_and_no_key_is_made(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    loadgen("keys", "init", keys)
+
+    result = loadgen("keys", "agent", keys, "good", "a b", "../x", "")
+
+    assert result.exit_code == 2
+    for name in ("'a b'", "'../x'", "''"):
+        assert f"{name} is no name for a key" in result.stderr
+    assert not list((keys / "agents").glob("good*"))
+
+
+def test_keys_are_not_made_in_a_file(scenario: Path) -> None:
+    result = loadgen("keys", "init", "first.py")
+
+    assert result.exit_code == 2
+    assert "first.py is a file" in result.stderr
+
+
+def test_a_controller_that_cannot_listen_is_not_the_one_that_resume_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loadgen("keys", "init", "keys")
+    loadgen("keys", "agent", "keys", "a")
+    Path("runs").mkdir()
+    Path("runs/controller.json").write_text("of the one that runs")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = f"127.0.0.1:{taken.getsockname()[1]}"
+        for listen, api in ((busy, "127.0.0.1:0"), ("127.0.0.1:0", busy)):
+            result = loadgen("controller", "--keys", "keys", "--listen", listen, "--api", api)
+
+            assert result.exit_code == 5
+            assert f"at {busy}" in result.stderr
+    assert Path("runs/controller.json").read_text() == "of the one that runs"
+
+
+def test_what_is_wrong_with_the_token_file_names_the_option(tmp_path: Path) -> None:
+    for name, said in (("none", "No such file"), (".", "it is a folder")):
+        result = loadgen("agents", "--controller", "127.0.0.1:1", "--token-file", tmp_path / name)
+
+        assert result.exit_code == 2
+        assert "error: --token-file: cannot read" in result.stderr
+        assert said in result.stderr
 
 
 def test_the_signing_key_is_made_once(tmp_path: Path) -> None:

@@ -72,8 +72,15 @@ def place_of(wrongs: Wrongs, controller: str | None, ca: Path | None, token_file
     wrongs.parse("--controller", controller, parse_endpoint)
     token = os.environ.get(TOKEN_VARIABLE, "")
     if token_file is not None:
-        token = wrongs.catch(lambda: read_token(token_file)) or ""
+        token = wrongs.catch(lambda: _token(token_file)) or ""
     return Place(controller, None if ca is None else wrongs.catch(lambda: _pem(ca)), token)
+
+
+def _token(path: Path) -> str:
+    try:
+        return read_token(path)
+    except UsageError as error:
+        raise UsageError(f"--token-file: {error.message}", hint=error.hint) from error
 
 
 def _pem(path: Path) -> bytes:

@@ -89,6 +89,8 @@ class Setting:
     """To the page."""
     outputs: Outputs | None = None
     enroller: Enroller | None = None
+    remembered: Remembered | None = None
+    """For `loadgen controller resume`, once it listens: one that cannot takes nothing from the one that does."""
 
 
 @app.callback()
@@ -168,7 +170,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
     Raises:
         UsageError, StorageError: all that is wrong before it starts.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it would tell of each handshake that fails
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would tell of each handshake that fails, and what we say again
     from loadgen_controller.api.server import Tls, check_bind  # gRPC takes its time, which other commands do not need
 
     wrongs = Wrongs()
@@ -196,7 +198,6 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         runs_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(runs_dir, error) from error
-    replace_file(runs_dir / _REMEMBERED, msgspec.json.format(msgspec.json.encode(wanted)) + b"\n")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     setting = Setting(
         own,
@@ -212,6 +213,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         access,
         outputs,
         enroller,
+        wanted,
     )
     with asyncio.Runner(loop_factory=new_loop) as runner:
         try:
@@ -254,6 +256,7 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
                 if page is not None:
                     page.start()
                     say(f"page: {page.page_of()}")
+                _remember(setting)
                 with Stopping(stop).on_signals(asyncio.get_running_loop()):
                     say(f"agents come to {station.address}, clients to {api.address}")
                     if setting.tokens is None:
@@ -272,6 +275,12 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
                     await page.close()
     finally:
         await service.close()
+
+
+def _remember(setting: Setting) -> None:
+    if setting.remembered is not None:
+        written = msgspec.json.format(msgspec.json.encode(setting.remembered)) + b"\n"
+        replace_file(setting.runs_dir / _REMEMBERED, written)
 
 
 def _enroller(wanted: Remembered) -> Enroller | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from loadgen.errors import UsageError
 from loadgen.report.tables import Table
 from loadgen.signing import PUBLIC_NAME, make
 from loadgen.wire.keyfolder import add_agent, init_keys, list_keys, revoke
+from loadgen.wire.keys import check_key_name
+from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, print_table
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -37,6 +41,8 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The controller's fo
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen keys init keys")
 def init(folder: Folder) -> None:
     """Make the folder and the controller's key in it. One that is there stays."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", hint="name a folder; it is made if it is not there")
     if init_keys(folder):
         typer.echo(f"made {folder / 'controller.key'}; it stays here")
         typer.echo(f"next: loadgen keys agent {folder} NAME")
@@ -53,6 +59,10 @@ def agent(
 
     A key speaks for the agent NAME and for NAME.1, NAME.2 and so on. A controller that runs lets it in within 10 s.
     """
+    wrongs = Wrongs()
+    for name in names:
+        wrongs.catch(partial(check_key_name, name))
+    wrongs.check()
     for name in names:
         made = add_agent(folder, name)
         typer.echo(f"copy {made} to the host of {name}" if made else f"{name} has a key already")
