@@ -7,6 +7,9 @@ nowhere else that becomes lines on stderr and an exit code (table in
 
 from __future__ import annotations
 
+# First of all, since what follows takes half a second, on a busy machine ten times that.
+from loadgen_controller.starting import importing  # isort: split
+
 import os
 import sys
 import traceback
@@ -169,6 +172,7 @@ def _of_parser(error: Any) -> tuple[str, str]:
     return message[:1].lower() + message[1:], f"{path} --help shows what there is"
 
 
+importing.end()
 app = typer.Typer(
     cls=Program,
     add_completion=False,

@@ -202,6 +202,6 @@ def spans_text(spans_ns: list[tuple[int, int]], most: int = 3) -> str:
     """ "3 to 5 s, 9 to 10 s and 2 more"; empty for none."""
     if not spans_ns:
         return ""
-    told = [f"{start / NS_PER_S:g} to {end / NS_PER_S:g} s" for start, end in spans_ns[:most]]
+    told = [f"{round(start / NS_PER_S, 1):g} to {round(end / NS_PER_S, 1):g} s" for start, end in spans_ns[:most]]
     more = f" and {len(spans_ns) - most} more" if len(spans_ns) > most else ""
     return ", ".join(told) + more

@@ -70,6 +70,17 @@ def test_what_decides_comes_first(size: tuple[int, int]) -> None:
     assert places == sorted(places)
 
 
+def test_a_line_names_two_of_many_unfit_workers_and_says_how_many_more() -> None:
+    told = line(replace(figures(), unfit=tuple(f"worker {n}: lag" for n in range(9))))
+
+    assert told.endswith("unfit: worker 0: lag, unfit: worker 1: lag, 7 more unfit")
+
+
+@pytest.mark.parametrize(("at_s", "told"), [(-0.3, "-0:01"), (-2.0, "-0:02"), (0.0, "0:00"), (61.9, "1:01")])
+def test_the_clock_counts_down_to_the_start_and_up_from_it(at_s: float, told: str) -> None:
+    assert any(f" {told} of" in text for text in drawn(replace(figures(), clock_s=at_s)))
+
+
 @given(
     st.integers(1, 5),
     st.integers(0, 12),
@@ -129,7 +140,7 @@ def test_before_the_first_window_there_are_agents_and_no_figures() -> None:
 def test_window_is_one_line_where_there_is_no_terminal() -> None:
     assert line(figures(slos=figures().slos[:1])) == (
         "0:11 +1 s, 3 of 3 agents reported, 199/s of 200/s iterations, 602/s requests,"
-        " checkout: last p95 157 ms p99 250 ms of 199, run p95 157 ms p99 250 ms of 2,388, errors 15 iterations"
+        " checkout: last p95 157 ms p99 250 ms of 199, run p95 157 ms p99 250 ms of 2,388, 15 iterations failed"
     )
 
 
@@ -141,7 +152,7 @@ def test_line_says_what_is_wrong_with_its_window_and_what_is_failing() -> None:
     )
 
     assert line(f).endswith(
-        ", errors 15 iterations, pool-limited 5.00 % of requests, checks 3 of 4 ok (has price: 6 of 240 failed),"
+        ", 15 iterations failed, pool-limited 5.00 % of requests, checks 3 of 4 ok (has price: 6 of 240 failed),"
         ' failing: p(99, step="add to cart") < 40ms, unfit: us-east-1-1: lag p99 41.0 ms is above 2.00 ms,'
         " unfit: eu-west-1-1: 3 requests had no local port"
     )

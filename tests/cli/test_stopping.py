@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 from loadgen_controller.stopping import DRAINING, Stopping
 
 
 def stopping() -> tuple[Stopping, list[tuple[str, bool]]]:
     asked: list[tuple[str, bool]] = []
     return Stopping(lambda reason, now: asked.append((reason, now))), asked
+
+
+INTERRUPTED_WHILE_IMPORTED = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Person:
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+if sys.argv[1:]:
+    sys.meta_path.insert(0, Person())
+import loadgen_controller.cli
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_an_interrupt_while_the_program_is_imported_ends_it_without_a_traceback() -> None:
+    line = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTED]
+    ended = subprocess.run([*line, "interrupted"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+    whole = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert whole.stdout == "True\n"
 
 
 def test_first_interrupt_drains_and_the_second_stops_at_once() -> None:

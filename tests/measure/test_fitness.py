@@ -47,6 +47,7 @@ def test_unfit_seconds_that_touch_are_one_span() -> None:
         second(fitness, k, 100, *([LAG] if k in (2, 3, 4, 8) else []))
     assert fitness.unfit_spans == [(2, 5), (8, 9)]
     assert spans_text(fitness.unfit_spans_ns) == "2 to 5 s, 8 to 9 s"
+    assert spans_text([(0, 14_676_800_000)]) == "0 to 14.7 s"
     assert spans_text([(k * NS_PER_S, (k + 1) * NS_PER_S) for k in (0, 2, 4, 6, 8)]).endswith("4 to 5 s and 2 more")
 
 

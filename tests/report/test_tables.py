@@ -148,6 +148,14 @@ def test_invalid_run_gives_its_unfitness_as_the_reason() -> None:
     made = report(result="invalid", exit_code=4, reasons=[why], validity={"verdict": "invalid", "reasons": [why]})
 
     assert made.headline == f"INVALID (exit code 4): {why}."
+    assert "The generator was not fit to measure (invalid)." in made.lines
+
+
+def test_each_of_several_reasons_of_an_invalid_run_is_told_once() -> None:
+    whys = [f"worker {n} was unfit" for n in range(3)]
+    made = report(result="invalid", exit_code=4, reasons=whys, validity={"verdict": "invalid", "reasons": whys})
+
+    assert all(sum(why in text for text in (made.headline, *made.lines)) == 1 for why in whys)
 
 
 def test_every_percentile_has_its_count_and_the_tree_of_steps() -> None:

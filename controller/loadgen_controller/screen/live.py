@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import ceil
 from time import monotonic
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -32,6 +33,9 @@ LISTING_SHARE = 0.02
 """Of the loop's time, on a terminal and elsewhere; then it is looked less often, down to once a second."""
 WIDE = 150
 """Columns from which on the last window stands beside the whole run."""
+
+_MOST_UNFIT = 2
+"""Named in a line: with a hundred workers it would be pages."""
 
 MARKS = {"passed": "✔", "failed": "✘", "inconclusive": "?"}
 PHASE_STYLES = {"running": "bold green", "paused": "bold yellow", "draining": "bold yellow", "done": "bold"}
@@ -91,7 +95,7 @@ def line(f: Figures) -> str:
     for row in f.journeys:
         parts.append(f"{row.name}: last p95 {_ms(row.last, 95)} p99 {_ms(row.last, 99)} of {_n(row.last)}")
         parts.append(f"run p95 {_ms(row.run, 95)} p99 {_ms(row.run, 99)} of {_n(row.run)}")
-    parts.append(f"errors {format_count(f.total.iterations_errors)} iterations")
+    parts.append(f"{format_count(f.total.iterations_errors)} iterations failed")
     if f.pool_limited_share > POOL_LIMITED_ABOVE:
         parts.append(f"pool-limited {format_ratio(f.pool_limited_share)} of requests")
     parts += f.meeting[:1]
@@ -99,7 +103,9 @@ def line(f: Figures) -> str:
     for slo in f.slos:
         if slo.verdict == "failed":
             parts.append(f"failing: {slo.objective}, {slo.budget}" if slo.budget else f"failing: {slo.objective}")
-    parts += [f"unfit: {text}" for text in f.unfit]
+    parts += [f"unfit: {text}" for text in f.unfit[:_MOST_UNFIT]]
+    if len(f.unfit) > _MOST_UNFIT:
+        parts.append(f"{len(f.unfit) - _MOST_UNFIT} more unfit")
     return ", ".join(parts)
 
 
@@ -421,7 +427,7 @@ def _pair(left: Text, right: Text, width: int) -> Table:
 
 def _clock(seconds: float) -> str:
     """ "0:12", "1:02:03"; "-0:01" before the start."""
-    sign, whole = ("-", int(-seconds)) if seconds < 0 else ("", int(seconds))
+    sign, whole = ("-", ceil(-seconds)) if seconds < 0 else ("", int(seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{sign}{hours}:{minutes:02}:{rest:02}" if hours else f"{sign}{minutes}:{rest:02}"
