@@ -126,8 +126,8 @@ def _lines(summary: Summary) -> Iterator[str]:
     verdict = {"valid": "was fit to measure", "invalid": "was not fit to measure"}.get(
         summary.validity.verdict, "may not have been fit to measure"
     )
-    told = () if summary.result == "passed" else _deciding(summary)
-    why = "; ".join(reason for one in summary.validity.reasons if (reason := one.rstrip(".")) not in told)
+    known = () if summary.result == "passed" else _deciding(summary)
+    why = "; ".join(reason for one in summary.validity.reasons if (reason := one.rstrip(".")) not in known)
     yield f"The generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
     if summary.result == "passed" and summary.reasons:
         yield from (f"Note: {reason}." for reason in _deciding(summary) if reason not in why)
