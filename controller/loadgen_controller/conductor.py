@@ -34,7 +34,6 @@ from loadgen.wire.messages import (
     Heartbeat,
     Message,
     Prepare,
-    ReleaseAt,
     SetUp,
     Steered,
     Stop,
@@ -44,7 +43,7 @@ from loadgen.wire.messages import (
 from loadgen_controller.adjusting import Adjustment, Wish
 from loadgen_controller.assign import assign, candidates, with_agent
 from loadgen_controller.books import Books
-from loadgen_controller.driving import Driving, load_name
+from loadgen_controller.driving import Driving
 from loadgen_controller.events import (
     Adjusted,
     AgentJoined,
@@ -78,18 +77,15 @@ from loadgen_controller.judging.abort import Aborts
 from loadgen_controller.judging.fuse import FuseWatch
 from loadgen_controller.judging.verdict import Verdict, too_many_script_faults
 from loadgen_controller.keeper import Keeper
+from loadgen_controller.meeting import Meeting
 from loadgen_controller.order import Order
 from loadgen_controller.pacing import Pacing
 from loadgen_controller.planning.guard import places_of
-from loadgen_controller.rendezvous import AgentBack, AgentGone, Differs, Meetings, Release, Seat, Told
-from loadgen_controller.rendezvous import Event as Meeting
-from loadgen_controller.rendezvous import Tick as MeetingTick
-from loadgen_controller.rendezvous import step as meet
 from loadgen_controller.replay import BEGUN, HAPPENED, begun, happened
 from loadgen_controller.restore import Restored, boot_id, forget_shared, keep_shared, row_of
 from loadgen_controller.run import Phase, Run, step
 from loadgen_controller.screen.roster import roster
-from loadgen_controller.screen.view import PointView, SteeringView, ViewState
+from loadgen_controller.screen.view import SteeringView, ViewState
 from loadgen_controller.screen.watch import title
 from loadgen_controller.seal import Sealed, facts_of, manifest, seal
 from loadgen_controller.station import Station
@@ -197,7 +193,6 @@ class Conductor:
             self._journal.event(BEGUN, **begun(self._run))
         else:
             self._run = restored.run
-        self._meetings = Meetings() if restored is None else restored.meetings
         spec = order.spec
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
@@ -207,6 +202,8 @@ class Conductor:
         name = RunName(self.run_id, title(spec), order.placement)
         self._outputs = (outputs or Outputs()).of_run(name, self._sight, self._books.notice)
         self._driving = Driving(self, self._books, self._fleet, self._journal, self._clock, *known)
+        meetings = None if restored is None else restored.meetings
+        self._meeting = Meeting(self, self._books, self._journal, self._clock, meetings)
         self._aborts.until(self.end_ns)
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
@@ -346,10 +343,7 @@ class Conductor:
                 SteeringView(helm.name, helm.steering.executor, helm.rate_per_s, helm.why, helm.trouble, helm.is_over)
                 for helm in driving.helms.helms
             ),
-            points=tuple(
-                PointView(load_name(self._order.spec, load), name, point.waiting, point.users, point.groups)
-                for (load, name), point in self._meetings.points.items()
-            ),
+            points=self._meeting.points(),
         )
 
     def _sight(self) -> Sight:
@@ -466,7 +460,7 @@ class Conductor:
         self._driving.steered(agent, steered)
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
-        self._meet(Told(Seat(agent, waiting.worker), waiting.life, waiting.points, self._clock()))
+        self._meeting.told(agent, waiting)
 
     # -- the run ----------------------------------------------------------------------------------
 
@@ -507,7 +501,7 @@ class Conductor:
         self._driving.reassign_moved()
         self._step(Tick(now_ns))
         for agent in (*self._run.lost, *self._run.fins):
-            self._meet(AgentGone(agent))
+            self._meeting.gone(agent)
         if why := restored.hopeless:
             self.tell(StopRequested(why, now=self._run.t0_ns is None))
 
@@ -539,8 +533,8 @@ class Conductor:
                 self.tell(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
         if self._run.phase.has_load and not self._driving.helms:  # a steered load asks for each interval
             self._pace(now_ns)
-        if self._meetings.points and self._run.phase.has_load:
-            self._meet(MeetingTick(now_ns))
+        if self._run.phase.has_load:
+            self._meeting.tick(now_ns)
         if self._run.phase in (Phase.STARTING, Phase.RUNNING) and (why := too_many_script_faults(self._merge)):
             self.tell(StopRequested(why, reason=Reason.SCRIPT_FAULTS))
         run = self._run
@@ -580,9 +574,9 @@ class Conductor:
                 self._books.lost[agent] = text
                 if agent in self._run.lost:
                     self._books.notices.append(f"agent {agent} is lost: {text}")
-                    self._meet(AgentGone(agent))
+                    self._meeting.gone(agent)
             case FinReceived(agent):
-                self._meet(AgentGone(agent))
+                self._meeting.gone(agent)
             case Adjusted(duration_ns):
                 self._aborts.until(duration_ns)
             case SetUpEnded():
@@ -590,7 +584,7 @@ class Conductor:
             case AgentJoined(agent, region) if region not in self._order.spec.regions:
                 self._books.notice(f"agent {agent} takes no part: the plan has no load in {region}")
             case AgentReturned(agent):
-                self._meet(AgentBack(agent, self._clock()))
+                self._meeting.back(agent)
                 self._books.lost.pop(agent, None)
                 self._books.notices.append(f"agent {agent} is back")
 
@@ -619,36 +613,6 @@ class Conductor:
                 self.say(agent, TearDown(run_id, self._books.shared_json))
             case WindUp():
                 self._wake.set()
-
-    # -- rendez-vous ------------------------------------------------------------------------------
-
-    def _meet(self, event: Meeting) -> None:
-        self._meetings, effects = meet(self._meetings, event)
-        for effect in effects:
-            match effect:
-                case Release():
-                    self._release(effect)
-                case Differs((_, name), seat, users, other):
-                    self._books.notice(
-                        f'the rendez-vous "{name}" is of {users} users, and on {seat.agent} of {other}: '
-                        f"groups are of {users}"
-                    )
-
-    def _release(self, release: Release) -> None:
-        load, name = release.key
-        for seat, life, upto in release.upto:
-            self.say(seat.agent, ReleaseAt(self.run_id, seat.worker, life, load, name, upto, release.at_ns))
-        if not release.again and self._run.t0_ns is not None:
-            self._journal.event(
-                "rendezvous",
-                point=name,
-                load=load_name(self._order.spec, load),
-                group=release.group,
-                users=release.users,
-                at_ns=release.at_ns - self._run.t0_ns,
-                agents=dict(release.counts),
-                release=release,
-            )
 
     def _assign(self, agents: tuple[str, ...]) -> None:
         books = self._books
@@ -759,16 +723,7 @@ class Conductor:
             self._books.notice(f"{kept} failures are kept whole, {more} more of the same kinds are counted")
         now_ns = self._clock()
         duration_s = 0.0 if self._run.t0_ns is None else max(0, now_ns - self._run.t0_ns) / NS_PER_S
-        for (load, name), point in self._meetings.points.items():
-            came = sum(queue.arrived for queue in point.queues.values())
-            self._journal.event(
-                "rendezvous in all",
-                point=name,
-                load=load_name(self._order.spec, load),
-                groups=point.groups,
-                met=point.met,
-                came=came,
-            )
+        self._meeting.end()
         if self._troubles.counts:
             self._journal.event("troubles", counts=dict(self._troubles.counts))
         order = replace(self._order, spec=self._driving.spec)

@@ -5,7 +5,7 @@ worker only how many came and how many are gone, which both only grow, and up to
 the how-manieth we let go. A message that is lost, late, or comes twice therefore
 does no harm, and a release may be said as often as need be.
 
-Nothing here reads a clock or sends; `conductor.py` does. Times are ns of the controller's clock.
+Nothing here reads a clock or sends; `meeting.py` does. Times are ns of the controller's clock.
 """
 
 from __future__ import annotations
