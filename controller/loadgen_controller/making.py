@@ -27,6 +27,7 @@ from loadgen_controller.api.remote import make_there
 from loadgen_controller.conductor import Conductor, Processes, Result
 from loadgen_controller.control import Ask, Told
 from loadgen_controller.embedded import EmbeddedAgents
+from loadgen_controller.events import Reason
 from loadgen_controller.loops import new_loop
 from loadgen_controller.order import Order
 from loadgen_controller.placing import Placement
@@ -41,7 +42,7 @@ from loadgen_controller.ui.doors import Access
 if TYPE_CHECKING:
     from loadgen_controller.ui.server import UiServer
 
-__all__ = ["Made", "conduct", "make_run", "order_of"]
+__all__ = ["Made", "conduct", "make_run", "order_of", "was_stopped"]
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Made:
     run_dir: Path
     result: str
     """As in the summary: passed, failed, interrupted ..."""
+    was_stopped: bool = False
+    """By Ctrl-C or `loadgen stop`, whatever its result: one that was not fit either is "invalid" first of all."""
 
 
 def make_run(scenario: Scenario, placement: Placement, console: Console, *, is_quiet: bool = False) -> Made:
@@ -64,9 +67,16 @@ def make_run(scenario: Scenario, placement: Placement, console: Console, *, is_q
     order = order_of(scenario, placement)
     if placement.place is None:
         made = conduct(order, placement, None if is_quiet else console)
-        return Made(made.run_dir, made.verdict.result)
+        return Made(made.run_dir, made.verdict.result, was_stopped(made.run_dir))
     run_dir = make_there(placement.place, order, placement.runs_dir, console, is_quiet=is_quiet)
-    return Made(run_dir, str(RunDir(run_dir).read_summary().get("result")))
+    return Made(run_dir, str(RunDir(run_dir).read_summary().get("result")), was_stopped(run_dir))
+
+
+def was_stopped(run_dir: Path) -> bool:
+    """Whether somebody ended a run that is over, before its load had."""
+    facts = [event["facts"] for event in RunDir(run_dir).read_events() if event.get("kind") == "facts"]
+    ends = [end for one in facts if isinstance(one, dict) for end in one.get("ends", ())]
+    return any(end.get("reason") in (Reason.STOPPED.value, Reason.KILLED.value) for end in ends)
 
 
 def order_of(scenario: Scenario, placement: Placement) -> Order:

@@ -12,6 +12,7 @@ from loadgen.history.record import Event
 from loadgen.history.store import Store
 from loadgen_controller import cli
 from tests.support.accepted import KEY, history
+from tests.support.scenarios import browse_with
 
 LEVELS = {"checkout": 100.0, "checkout > pay": 40.0}
 
@@ -73,6 +74,14 @@ def test_runs_are_a_control_only_once(store: Store) -> None:
     assert again.exit_code == 2
     assert "have been a control already" in again.stderr
     assert len(store.events(CONTROL)) == 1
+
+
+def test_without_a_history_no_run_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = control(str(browse_with(tmp_path)), "--store", "none")
+    assert said.exit_code == 3
+    assert "there are no accepted runs in none yet" in said.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_too_few_runs_of_the_release_are_no_control(store: Store) -> None:

@@ -11,12 +11,30 @@ from rich.console import Console
 
 from loadgen_controller.api.place import Place
 from loadgen_controller.gating import making
-from loadgen_controller.gating.making import Maker
-from loadgen_controller.making import Made
+from loadgen_controller.gating.making import Interrupted, Maker
+from loadgen_controller.making import Made, was_stopped
 from loadgen_controller.placing import Placement
 from tests.support.scenarios import browse_with
 
 OLD = Path(__file__).parents[1] / "data" / "runs" / "20261124-browse-format-1"
+
+
+def test_a_run_that_was_stopped_ends_the_series_also_where_it_is_invalid_first_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(OLD, tmp_path / "stopped")
+    assert not was_stopped(folder)
+    with (folder / "events.jsonl").open("a") as events:
+        events.write(
+            json.dumps({"kind": "facts", "facts": {"ends": [{"reason": "stopped", "detail": "Ctrl-C"}]}}) + "\n"
+        )
+    assert was_stopped(folder)
+
+    monkeypatch.setattr(making, "make_run", lambda *_, **__: Made(folder, "invalid", was_stopped(folder)))
+    maker = Maker(str(browse_with(tmp_path)), {}, Placement(tmp_path), Console(quiet=True))
+    with pytest.raises(Interrupted):
+        list(maker.series(3))
+    assert maker.folders == [folder]
 
 
 def test_pair_whose_runs_had_other_agents_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ class Maker:
             raise Interrupted from None
         self.folders.append(made.run_dir)
         self.console.print(f"{called or 'run'}: {made.run_dir}: {made.result}", soft_wrap=True)
-        if made.result == "interrupted":
+        if made.was_stopped:
             raise Interrupted
         return accepted_of(open_run(made.run_dir))
 

@@ -35,6 +35,11 @@ def of_made(wrongs: Wrongs, store: Store | None, maker: Maker, runs: int, percen
     spec = maker.check(wrongs)
     wrongs.check()
     assert store is not None
+    if not store.keys():
+        raise IncompleteError(
+            f"there is nothing to hold a control against: there are no accepted runs in {store} yet",
+            hint=f"begin with loadgen history add RUN --store {store}",
+        )
     maker.console.print(f"{maker.budget(runs, spec)}, of what has not changed")
     try:
         with maker.staffed(wrongs, spec, runs):
