@@ -77,7 +77,7 @@ def _said(found: Standings, gate: str) -> Iterator[str]:
     first = [row for row in found.rows if row.percentile == ORDER[0]]
     journeys = [row for row in first if row.kind == "journey" and row.name not in differing]
     told = [*differing.values(), *journeys[:_JOURNEYS]][:_TOLD]
-    yield from map(_sentence, told)
+    yield from (_sentence(row, is_one_of_many=len(first) > 1) for row in told)
     if more := [name for name in differing if name not in {row.name for row in told}]:
         yield f"More than chance differ, too: {listed(more)}."
     names = {row.name for row in told} | set(differing)
@@ -94,15 +94,17 @@ def _said(found: Standings, gate: str) -> Iterator[str]:
     yield f"One run decides nothing; whether it is a regression says: {gate}"
 
 
-def _sentence(row: Standing) -> str:
+def _sentence(row: Standing, *, is_one_of_many: bool) -> str:
     """One name, against its level and the pinned releases."""
     runs = f"{format_count(row.effect.history)} accepted runs"
     what = f"{row.percentile} of {row.name}"
-    if row.is_clear:  # then its interval does not hold 0
+    if not row.effect.low <= 0 <= row.effect.high:
         change, *ends = (format_change(abs(of)) for of in (row.effect.change, row.effect.low, row.effect.high))
         low, high = ends if row.effect.change > 0 else reversed(ends)
         size = f"{change} (95 %: {low.removesuffix(' %')} to {high})".replace("+", "")
         said = f"{what} is {size} {'above' if row.effect.change > 0 else 'below'} {runs}"
+        if not row.is_clear:
+            said += ", which among so many names may be chance" if is_one_of_many else ", which may be chance"
     else:
         said = f"{what} cannot be told from {runs}: {format_change(row.effect.change)} ({_interval(row.effect)})"
     held = [f"against {name} it is {format_change(of.change)} ({_interval(of)})" for name, of in row.against]

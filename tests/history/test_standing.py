@@ -63,6 +63,15 @@ def test_figures_are_the_gates_at_every_percentile() -> None:
     assert [row.percentile for row in found.rows] == [name for name in ORDER for _ in SHOP]
 
 
+def test_a_difference_that_is_clear_only_by_itself_may_be_chance() -> None:
+    alone = held(new({"checkout": 102.0}), history(20, {"checkout": 100.0}, sd=0.01))
+    assert all(row.is_clear for row in alone.rows)
+    many = {"checkout": 100.0} | {f"name {n}": 100.0 for n in range(30)}
+    text = said(held(new(many | {"checkout": 102.0}), history(20, many, sd=0.01)))
+    first = r"p95 of checkout is \d\.\d % \(95 %: 0\.\d to \d\.\d %\) above 20 accepted runs"
+    assert re.match(rf"{first}, which among so many names may be chance\.", text)
+
+
 def test_a_faster_name_is_below() -> None:
     assert re.search(
         r"p95 of checkout is (9|10)\.\d % \(95 %: [89]\.\d to 1\d\.\d %\) below 20 accepted runs",
