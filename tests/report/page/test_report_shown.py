@@ -59,6 +59,21 @@ def test_every_section_is_there_in_the_order_of_reading(shown: Shown, tmp_path: 
     assert tops == sorted(tops)
 
 
+def test_on_a_telephone_nothing_is_wider_than_it_and_figures_stand_beside_names(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with Shown.within(browser, width=400) as shown:
+        page = opened(shown, tmp_path, document(slots=100, names=12, hostile=True))
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        row = page.locator("#rows tbody tr.request").first
+        name, count = row.locator("th.name").bounding_box(), row.locator("td.number").first.bounding_box()
+        assert name is not None
+        assert count is not None
+        assert 130 < name["width"] < 200
+        assert count["x"] + count["width"] < 400
+        assert shown.faults == []
+
+
 def test_how_a_run_stands_in_its_history_is_shown_after_the_verdict_and_nothing_of_it_is_script(
     shown: Shown, tmp_path: Path
 ) -> None:
