@@ -229,6 +229,12 @@ def test_what_is_no_file_is_written_into_and_stays(run: Path, tmp_path: Path) ->
         assert loadgen("report", "last", "--format", "json", "-o", "pipe").exit_code == 0
         assert json.loads(read.result())["run"]["id"] == RUN
     assert Path("pipe").is_fifo()
+    read_end, write_end = os.pipe()  # as /dev/stdout of a pipeline is: its link leads to no path
+    with ThreadPoolExecutor(1) as reader, os.fdopen(read_end, "rb") as piped:
+        read = reader.submit(piped.read)
+        assert loadgen("report", "last", "--format", "json", "-o", f"/dev/fd/{write_end}").exit_code == 0
+        os.close(write_end)
+        assert json.loads(read.result())["run"]["id"] == RUN
     Path("link.json").symlink_to("real.json")
     assert loadgen("report", "last", "-o", "link.json").exit_code == 0
     assert Path("link.json").is_symlink()

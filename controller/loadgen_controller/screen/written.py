@@ -31,10 +31,12 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    output = Path(os.path.realpath(output))
+    is_file = output.is_file() or not output.exists()
+    if is_file:
+        output = Path(os.path.realpath(output))
     part = output.with_name(f".{output.name}.part")
     try:
-        if output.exists() and not output.is_file():
+        if not is_file:
             with output.open("wb") as file:
                 yield file
             return
