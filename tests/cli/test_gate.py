@@ -314,6 +314,13 @@ def test_run_without_a_summary_is_not_judged(here: Path) -> None:
     assert "has no summary" in result.stderr
 
 
+def test_pairs_without_two_targets_are_refused(here: Path) -> None:
+    result = gate(str(browse_with(here)), "--pairs", "5")
+    assert result.exit_code == 2
+    assert "--pairs and --seed are for two targets in turns" in result.stderr
+    assert "--ab URL URL" in result.stderr
+
+
 def test_scenario_beside_runs_is_refused(here: Path) -> None:
     assert "shop.py is a scenario, beside others" in loadgen("gate", "shop.py", NEW[0]).stderr
 

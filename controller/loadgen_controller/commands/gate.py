@@ -88,7 +88,9 @@ def main(
         tuple[str, str] | None,
         typer.Option(metavar="URL URL", help="Run FILE against both in turns, and judge the second by the first."),
     ] = None,
-    pairs: Annotated[int, typer.Option(min=2, max=200, metavar="N", help="Of --ab.")] = LEAST_PAIRS,
+    pairs: Annotated[
+        int | None, typer.Option(min=2, max=200, metavar="N", help=f"Of --ab; {LEAST_PAIRS} if not given.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of --ab: who begins, and the seeds of the runs.")] = None,
     add: Annotated[bool, typer.Option("--add", help="After a PASS, take the runs into the history.")] = False,
     because: Annotated[str, typer.Option(metavar="TEXT", help="Of accept: why. It is kept.")] = "",
@@ -169,6 +171,8 @@ def main(
     placement = None if file is None else placement_of(wrongs, wish)
     if ab is not None and (target is not None or runs > 1 or confirm or against or add):
         wrongs.add("--ab goes without --target, --runs, --confirm, --against and --add: it compares two targets")
+    if ab is None and (pairs is not None or (seed is not None and file is not None)):
+        wrongs.add("--pairs and --seed are for two targets in turns", "--ab URL URL")
     _check_because(wrongs, is_accept, because)
     _check_outputs(wrongs, {"--json": json_path, "--junit": junit, "--markdown": markdown})
     values = _settings(wrongs, {"delta": delta, "tolerate": tolerate, "alpha": alpha}, percentile)
@@ -194,7 +198,7 @@ def main(
     load |= {"allowed": wish.i_may_load, "needs_secrets": placement.needs_secrets}
     maker = command.maker_of(asked, file, load, placement)
     if ab is not None:
-        return command.judge_sides(wrongs, asked, maker, ab, pairs, seed)
+        return command.judge_sides(wrongs, asked, maker, ab, pairs or LEAST_PAIRS, seed)
     return command.judge_made(wrongs, asked, maker, runs, confirm)
 
 
