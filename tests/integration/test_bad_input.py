@@ -144,7 +144,7 @@ def test_a_run_folder_that_cannot_be_made_is_said_before_anything_starts(tmp_pat
     with running_target("--no-latency") as target:
         run = loadgen(*ONE, target.url, runs_dir=tmp_path / "file")
         assert target.stats()["requests"] == 0
-    assert run.exit_code == 5
+    assert run.exit_code == 2
     assert "file" in run.err
     assert "Traceback" not in run.err
 
