@@ -128,7 +128,8 @@ def _lines(summary: Summary) -> Iterator[str]:
     )
     known = () if summary.result == "passed" else _deciding(summary)
     why = "; ".join(reason for one in summary.validity.reasons if (reason := one.rstrip(".")) not in known)
-    yield f"The generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
+    if summary.agents:
+        yield f"The generator {verdict} ({summary.validity.verdict}{': ' + why if why else ''})."
     if summary.result == "passed" and summary.reasons:
         yield from (f"Note: {reason}." for reason in _deciding(summary) if reason not in why)
     if not summary.load.open:
@@ -206,7 +207,7 @@ def _foot(summary: Summary, run_dir: Path | None) -> Iterator[str]:
 
 def agents_line(agents: tuple[Agent, ...]) -> str:
     whole = sum(a.complete for a in agents)
-    return f"Agents: {whole} of {len(agents)} complete."
+    return "Agents: none took part." if not agents else f"Agents: {whole} of {len(agents)} complete."
 
 
 def region_label(region: str, is_embedded: bool) -> str:

@@ -57,9 +57,13 @@ def test_a_failed_iteration_is_the_same_when_it_is_run_again(tmp_path: Path) -> 
         words = command.partition("loadgen check ")[2].split()
         again = loadgen("check", *words, runs_dir=runs)
         whole = loadgen("failures", "last", "1", *where, runs_dir=runs)
+        nobody = loadgen("check", "--arrival", "1.2", "--from", "last", *where, runs_dir=runs)
         rerun = loadgen("runs", "rerun", "last", "-q", *where, runs_dir=runs)
     assert again.exit_code == 1
     assert body_of(again.out) == body_of(whole.out)
+    assert nobody.exit_code == 2
+    assert "the load has no user 1" in nobody.err
+    assert "write a number below 10" in nobody.err
     assert rerun.exit_code in (1, 4)
     before, after = sorted(runs.iterdir())
     seen = [

@@ -394,7 +394,8 @@ def test_run_without_anything_measured_can_be_told() -> None:
     made = report(result="error", exit_code=5, reasons=["no agent came"], series=[], slos=[], agents=[])
 
     assert made.tables == ()
-    assert made.foot[0] == "Agents: 0 of 0 complete."
+    assert made.foot[0] == "Agents: none took part."
+    assert not any("fit to measure" in line for line in made.lines)
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,9 @@ def _arrival(scenario: Scenario, seed: int, load: int, n: int) -> Arrival:
         share = Share.of(0, [1.0], lane.weights)
         journey = RandomMix(seed, load, lane.weights).journey(n) if lane.random else share.journey_of(user, i)
         return Arrival(None, n, journey, False, row=user)
+    if n >= 1 << 32:
+        hint = f"an open load has arrivals and no users: write a number below {format_count(lane.profile.total())}"
+        raise UsageError(f"the load has no user {n >> 32}", hint=hint)
     if not 0 <= n < lane.profile.total():
         raise UsageError(
             f"the load has no arrival {format_count(n)}", hint=f"it has {format_count(lane.profile.total())}, from 0"
