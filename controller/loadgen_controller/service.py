@@ -259,7 +259,11 @@ class Service:
         return folder
 
     def folder(self, run: str) -> Path:
-        return find_run(_checked(run) or "last", self._runs_dir)
+        try:
+            return find_run(_checked(run) or "last", self._runs_dir)
+        except UsageError as error:
+            hint = "loadgen runs list --controller HOST:PORT lists what this controller has"
+            raise UsageError(error.message, hint=hint) from error
 
     # -- its own life -----------------------------------------------------------------------------
 

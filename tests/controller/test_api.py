@@ -100,12 +100,13 @@ async def test_a_run_that_is_over_is_brought_to_whoever_made_it_and_another_is_n
     assert path == tmp_path / "here" / started.run_id
     assert {one.name for one in path.iterdir()} >= {"manifest.json", "summary.json", "deltas.log", "events.jsonl"}
     assert all(one.read_bytes() == (there / one.name).read_bytes() for one in path.iterdir() if one.is_file())
-    with pytest.raises(UsageError, match="no run"):
+    with pytest.raises(UsageError, match="no run") as wrong:
         await client.fetch("20200101-000000-gone-0000", tmp_path / "here")
     assert [one.name for one in (tmp_path / "here").iterdir()] == [started.run_id]
     (path / "summary.json").write_text("changed here")
     assert await client.fetch(started.run_id, tmp_path / "here") == path
     assert (path / "summary.json").read_text() == "changed here", "one that is here stays as it is"
+    assert "runs list --controller" in wrong.value.hint  # and nothing of a folder of ours
 
 
 async def test_whether_runs_can_be_brought_is_known_before_one_is_made(controller: Controller) -> None:
