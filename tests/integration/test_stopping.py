@@ -78,7 +78,9 @@ def test_a_second_ctrl_c_stops_at_once_and_still_keeps_what_was_measured(tmp_pat
     assert adds_up(summary)
 
 
-@pytest.mark.parametrize("quiet", [(), ("--quiet",)], ids=["with the view", "quiet"])
+@pytest.mark.parametrize(
+    "quiet", [(), pytest.param(("--quiet",), marks=pytest.mark.slow)], ids=["with the view", "quiet"]
+)
 def test_a_run_whose_reader_leaves_goes_on_to_its_verdict(quiet: tuple[str, ...], tmp_path: Path) -> None:
     args = ("run", f"{DATA}/one_get.py", "--duration", "4s", "--rate", "20/s", *quiet)
     with running_target("--no-latency") as target, started(*args, "--target", target.url, runs_dir=tmp_path) as run:

@@ -120,6 +120,7 @@ def test_a_killed_worker_is_said_and_another_goes_on_without_an_arrival_or_row_t
     assert missing <= 60 * (resumed_ns - told_ns) / 1e9 + 2
 
 
+@pytest.mark.slow
 def test_a_counted_load_goes_on_behind_where_the_killed_worker_was(tmp_path: Path) -> None:
     scenario = tmp_path / "s.py"
     scenario.write_text(
@@ -190,6 +191,7 @@ def _lost_events(runs: Path) -> list[dict[str, Any]]:
     return [event for event in map(json.loads, lines) if event["kind"] == "worker lost"]
 
 
+@pytest.mark.slow
 def test_the_only_worker_of_an_agent_is_replaced_as_well(tmp_path: Path) -> None:
     args = ("run", f"{DATA}/crew.py", "--duration", "5s")
     with running_nginx() as nginx, started(*args, "--target", nginx.url, runs_dir=tmp_path) as run:
