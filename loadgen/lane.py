@@ -23,6 +23,7 @@ from loadgen.engine.recorder import Recorder
 from loadgen.engine.rendezvous import END_GRACE_S, Points
 from loadgen.engine.share import RandomMix, RowIndex, Share
 from loadgen.engine.users import Life, UserPool
+from loadgen.measure.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.profiles.profile import IterationProfile, OpenProfile, UserProfile
 from loadgen.profiles.stage import Stage
 
@@ -66,7 +67,12 @@ class LaneDrive:
         self.journeys = tuple(one.name for one in lane.journeys)
         self._profile = lane.profile
         self._load, self._points = load, points
+        self._recorder = recorder
+        self._counted = 0, 0
+        """Iterations started and missed that `take_counts` has returned."""
+        self._ending = Ending.UNSAID
         self._from_ns = 0
+        self._since_ns: int | None = None
         self._is_taken_over = False
         self._is_over = False
         self._has_unique_rows = any(one.feed is not None and one.feed.is_unique for one in lane.journeys)
@@ -118,21 +124,41 @@ class LaneDrive:
             return f"the rest {whose}'s iterations: which of them were begun is not known"
         return f"the users {whose}: their rows must not be used again" if self._has_unique_rows else ""
 
-    async def run(self, t0_ns: int, stop: asyncio.Event, from_ns: int = 0) -> asyncio.Task[None]:
+    @property
+    def ending(self) -> Ending:
+        """Why the load ended; UNSAID while it goes on."""
+        return self._ending
+
+    def take_counts(self) -> LoadCounts:
+        """What became of the iterations since the last call, and the state now."""
+        pool, (started, missed) = self.pool, self._counted
+        self._counted = pool.started, pool.missed
+        users = self._drive.present(self._clock.elapsed_ns()) if self._clock is not None else 0
+        waiting = pool.due - pool.started - pool.missed
+        return LoadCounts(self._load, pool.started - started, pool.missed - missed, waiting, users)
+
+    async def give_up(self, before_ns: int) -> None:
+        """After a stop: count as missed what was due before `before_ns` after T0 and was not started."""
+        if self._clock is not None:
+            await self._drive.give_up(self._clock.t0_ns, before_ns - self._after_ns)
+
+    async def run(self, t0_ns: int, stop: asyncio.Event, from_ns: int = 0, since_ns: int = 0) -> asyncio.Task[None]:
         """Start what is due until the planned end, or until `stop`; then the task that still drives, for `end`.
 
         Args:
             t0_ns: T0 of the plan on `perf_counter_ns`.
             from_ns: from T0; above 0: another process drove this share before, and `left_out` of it is left out.
+            since_ns: from T0; above 0: the share is ours since then; arrivals due between then and `from_ns` are missed.
         """
         self._from_ns = max(0, from_ns - self._after_ns)
+        self._since_ns = since_ns - self._after_ns if since_ns else None
         self._is_taken_over = from_ns > 0
         # One clock a lane: its alarm serves one waiter.
         clock = self._clock = MonotonicClock(t0_ns + self._after_ns)
         driving = asyncio.create_task(self._driven(clock, stop))
         await self._until_begun(clock, stop)
         self.start_skew_ns = max(0, clock.elapsed_ns() - self._from_ns)
-        await self._until_end(clock, stop, driving)
+        self._ending = await self._until_end(clock, stop, driving)
         self._is_over = True
         self._points.end(self._load, 0.0 if stop.is_set() else END_GRACE_S)
         if driving.done():
@@ -189,8 +215,11 @@ class LaneDrive:
         finally:
             stopped.cancel()
 
-    async def _until_end(self, clock: MonotonicClock, stop: asyncio.Event, driving: asyncio.Task[None]) -> None:
-        """Until all that is due has been started, or until `stop`. The end may move meanwhile."""
+    async def _until_end(self, clock: MonotonicClock, stop: asyncio.Event, driving: asyncio.Task[None]) -> Ending:
+        """Return when all due iterations have been started, or on `stop`, with the reason. The end may move meanwhile.
+
+        UNSAID where neither holds: a fault of ours.
+        """
         stopped = asyncio.ensure_future(stop.wait())
         counted = [driving] if isinstance(self._drive, CountedDrive) else []  # it ends by itself
         try:
@@ -200,15 +229,18 @@ class LaneDrive:
                 if end_ns is not None and clock.elapsed_ns() >= end_ns:
                     through = asyncio.ensure_future(self._drive.through())
                     await _first_of(stopped, driving, own=[through])
-                    return
+                    if through.done() and not through.cancelled():
+                        return Ending.LEFT if end_ns == self._leave_ns != self._drive.end_ns else Ending.DONE
+                    break
                 own: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._moved.wait())]
                 if end_ns is not None:
                     own.append(asyncio.ensure_future(sleep_to(clock, end_ns)))
                 await _first_of(stopped, *counted, own=own)
-                if counted and driving.done():
-                    return
+                if counted and driving.done() and not stop.is_set():
+                    return Ending.DONE
         finally:
             stopped.cancel()
+        return Ending.STOPPED if stop.is_set() else Ending.UNSAID
 
     async def close(self) -> None:
         """End the users, with their connections."""
@@ -219,7 +251,7 @@ class LaneDrive:
     async def _driven(self, clock: MonotonicClock, stop: asyncio.Event) -> None:
         if self._is_taken_over and self.left_out:
             return
-        await self._drive.drive(clock, clock.t0_ns, stop, self._from_ns)
+        await self._drive.drive(clock, clock.t0_ns, stop, self._from_ns, self._since_ns)
 
     def _new_drive(
         self,
@@ -235,7 +267,10 @@ class LaneDrive:
             return ClosedDrive(profile, self._deal, journey_of, new_life, pool, warmup_ns, skipped)
         if isinstance(profile, IterationProfile):
             return CountedDrive(profile, share, chance, new_life, pool, warmup_ns, self._mark)
-        return OpenDrive(lane.schedule(), self._deal, chance, pool, warmup_ns, self._mark)
+        return OpenDrive(lane.schedule(), self._deal, chance, pool, warmup_ns, self._mark, self._first_arrival)
+
+    def _first_arrival(self, number: int, n: int) -> None:
+        self._recorder.first_arrivals.append(FirstArrival(self._load, number, n))
 
 
 async def _first_of(*others: asyncio.Future[Any], own: Sequence[asyncio.Future[Any]]) -> None:

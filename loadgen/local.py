@@ -37,6 +37,7 @@ from loadgen.engine.watch import Watches
 from loadgen.lane import LaneDrive, bind
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.exemplar import MAX_EXEMPLARS
+from loadgen.measure.load_counts import Ending, LoadCounts
 from loadgen.measure.redact import Redactor
 from loadgen.measure.waiting import WaitingAt
 from loadgen.profiles.profile import OpenProfile
@@ -66,17 +67,38 @@ class Totals:
     """Sum of all bucket counts."""
     start_skew_ns: int = 0
     """How long after T0 the load was really begun."""
+    ending: Ending = Ending.UNSAID
+    """Why the load ended. UNSAID is a fault of ours."""
 
 
-class _Leash(asyncio.Event):
-    """A stop that is also there once `is_over` says so: the first thing that a process asks which was frozen."""
+class _Stop(asyncio.Event):
+    """The end of all starts, with its reason. The first reason stays, and once set it is never unset.
 
-    def __init__(self, is_over: Callable[[], bool]) -> None:
+    `is_set` also asks whether the lease is over, since a process that was frozen asks that first. A lease that has
+    lapsed even for a moment ends the load for good: were it only looked at, a load could stop while everybody who
+    looks later sees a lease that runs.
+    """
+
+    def __init__(self, is_over: Callable[[], bool] | None) -> None:
         super().__init__()
         self._is_over = is_over
+        self.ending = Ending.UNSAID
 
     def is_set(self) -> bool:
-        return super().is_set() or self._is_over()
+        """HOT, once a wake-up of a drive."""
+        if super().is_set():
+            return True
+        if self._is_over is None or not self._is_over():
+            return False
+        self.end(Ending.LEASE)
+        return True
+
+    def end(self, ending: Ending) -> None:
+        """Set it. A lease that is over goes before `ending`."""
+        if self.ending is Ending.UNSAID:
+            is_lapsed = self._is_over is not None and self._is_over()
+            self.ending = Ending.LEASE if is_lapsed else ending
+        self.set()
 
 
 class Drive:
@@ -94,7 +116,7 @@ class Drive:
         cap_per_s: requests/s of the whole fleet that the list admits to the plan's targets; None: as many as come.
         tell: gets who waits at which rendez-vous, each time that changed; `release` says who may go. None: this share
             is all there is, and its users meet among themselves.
-        is_over: whether it may start nothing more, asked before each start; then `stop` is to follow.
+        is_over: whether the lease is over, asked before each start. Once it is, nothing more is started.
     """
 
     def __init__(
@@ -183,7 +205,8 @@ class Drive:
         self._self_check = SelfCheck(
             scenario.path.parent, self._users, own_faults=generator_faults, oldest_ns=self._oldest_ns
         )
-        self._stop = asyncio.Event() if is_over is None else _Leash(is_over)
+        self._stop = _Stop(is_over)
+        self._recorder.take_loads = self._take_loads
         self._stop_now = asyncio.Event()
         self._faults_said: set[str] = set()
         self._flipped_ns = 0
@@ -223,9 +246,9 @@ class Drive:
 
     # -- the run --------------------------------------------------------------------------------
 
-    def stop(self, *, now: bool = False) -> None:
-        """Start nothing more; with `now` also cut off what is in flight."""
-        self._stop.set()
+    def stop(self, *, now: bool = False, ending: Ending = Ending.STOPPED) -> None:
+        """Start nothing more; with `now` also cut off what is in flight. The first `ending` stays."""
+        self._stop.end(ending)
         self._points.end_all()
         if now:
             self._stop_now.set()
@@ -283,10 +306,11 @@ class Drive:
         """What of the share cannot be taken over from another process, and why; empty where all of it can."""
         return "; ".join(dict.fromkeys(text for lane in self._lanes if (text := lane.left_out)))
 
-    async def run(self, t0_ns: int, from_ns: int = 0) -> Totals:
+    async def run(self, t0_ns: int, from_ns: int = 0, since_ns: int = 0) -> Totals:
         """Drive the share from T0 (on `perf_counter_ns`), drain, and return what it all adds up to.
 
         from_ns: from T0; above 0: another process drove it until then. What is due before is not ours.
+        since_ns: from T0; above 0: the share is ours since then. What is due between then and `from_ns` is missed.
 
         Raises:
             Exception: whatever `emit` or the folding raised; the load is stopped at once then.
@@ -302,9 +326,10 @@ class Drive:
         intervals = asyncio.create_task(self._intervals(clock))
         intervals.add_done_callback(lambda _: self.stop(now=True))  # it ends by itself only when it failed
         try:
-            loads = [asyncio.create_task(lane.run(t0_ns, self._stop, from_ns)) for lane in self._lanes]
+            loads = [asyncio.create_task(lane.run(t0_ns, self._stop, from_ns, since_ns)) for lane in self._lanes]
             driving: list[asyncio.Task[None]] = list(await asyncio.gather(*loads))
-            await self._drain(driving)
+            ending = self._ending
+            await self._drain(driving, is_stopped=ending in (Ending.STOPPED, Ending.TIME_LIMIT), clock=clock)
         finally:
             intervals.cancel()
             await asyncio.wait([intervals])
@@ -322,12 +347,32 @@ class Drive:
         self._recorder.failures.finish()
         self._flip(max(clock.elapsed_ns(), self._flipped_ns + 1))
         skew_ns = min(lane.start_skew_ns for lane in self._lanes)
-        return Totals(self._last_seq, self._totals, self._recorded, skew_ns)
+        return Totals(self._last_seq, self._totals, self._recorded, skew_ns, ending)
 
-    async def _drain(self, driving: Sequence[asyncio.Task[None]]) -> None:
-        """Let what runs end; what waits may still start at the planned end, but not after a stop."""
+    @property
+    def _ending(self) -> Ending:
+        """Why all loads ended."""
+        endings = {lane.ending for lane in self._lanes}
+        if Ending.UNSAID in endings:
+            return Ending.UNSAID
+        if Ending.STOPPED in endings:
+            return self._stop.ending
+        return Ending.LEFT if Ending.LEFT in endings else Ending.DONE
+
+    def _take_loads(self) -> tuple[LoadCounts, ...]:
+        return tuple(counts for lane in self._lanes if not (counts := lane.take_counts()).is_empty)
+
+    async def _drain(self, driving: Sequence[asyncio.Task[None]], *, is_stopped: bool, clock: MonotonicClock) -> None:
+        """Let what runs end; what waits may still start at the planned end, but not after a stop.
+
+        is_stopped: iterations that were due by now and were not started are missed. Not after a lapsed lease:
+            from some time on they are another agent's.
+        """
         stopped = self._stop.is_set()
-        self._stop.set()
+        self._stop.end(Ending.DONE)
+        if is_stopped:
+            for lane in self._lanes:
+                await lane.give_up(clock.elapsed_ns())
         for lane, task in zip(self._lanes, driving, strict=True):
             if stopped:
                 lane.pool.give_up_waiting()

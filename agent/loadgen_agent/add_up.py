@@ -30,6 +30,7 @@ from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHe
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
 from loadgen.measure.histogram import SLOTS
+from loadgen.measure.load_counts import Ending, FirstArrival, LoadCounts, add_loads
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import SeriesKey
 from loadgen.wire.messages import Fin
@@ -38,6 +39,18 @@ __all__ = ["AddUp", "together"]
 
 _MAX_FAILURES_BYTES = 512 * 1024
 """Of one delta: what is whole must fit a message."""
+
+
+_ENDINGS = (
+    Ending.UNSAID,
+    Ending.LEASE,
+    Ending.DIED,
+    Ending.TIME_LIMIT,
+    Ending.STOPPED,
+    Ending.LEFT,
+    Ending.DONE,
+)
+"""Of several workers' endings, the first of these is the agent's."""
 
 
 class _Process:
@@ -53,6 +66,8 @@ class _Process:
         self.deltas = 0
         self.snapshot: tuple[DueCounts, ...] = ()
         """What it last said to be in flight."""
+        self.state: tuple[LoadCounts, ...] = ()
+        """What waits and who is there, as it said last; nothing is started or missed in it."""
         self.fin: Fin | None = None
         self.reason = ""
 
@@ -142,14 +157,17 @@ class AddUp:
     def fin(self, run_id: str, reason: str = "") -> Fin:
         """What everything adds up to: what each process says of itself, or of one that died what came of it."""
         totals, recorded, skew_ns, reasons = Counters(), 0, 0, [reason] if reason else []
+        endings: dict[int, Ending] = {}
         for process in (*self._ended, *self._running.values()):
+            endings[process.worker] = process.fin.ending if process.fin is not None else Ending.DIED
             said = process.fin
             totals += said.totals if said is not None else process.totals
             recorded += said.recorded if said is not None else process.recorded
             if said is not None:
                 skew_ns = max(skew_ns, said.started_at_ns)
                 reasons += [text for text in (said.reason, process.reason) if text and text not in reasons]
-        return Fin(run_id, 0, self._seq - 1, totals, recorded, skew_ns, "; ".join(reasons))
+        ending = min(endings.values(), key=_ENDINGS.index, default=Ending.UNSAID)
+        return Fin(run_id, 0, self._seq - 1, totals, recorded, skew_ns, "; ".join(reasons), ending)
 
     # -- intervals ------------------------------------------------------------------------------
 
@@ -229,9 +247,21 @@ class AddUp:
             failures=self._take_failures(batch),
             workers=workers if self._workers > 1 else (),
             losses=losses,
+            loads=self._loads(batch),
+            first_arrivals=_first_arrivals(batch),
         )
         self._end_ns, self._seq, self._told = end_ns, self._seq + 1, len(self._ids)
         return made
+
+    def _loads(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[LoadCounts, ...]:
+        """What was started and missed in the batch, and what waits in all workers that run."""
+        ended = [
+            [LoadCounts(one.load, one.started, one.missed) for one in delta.loads] for _, delta in batch if delta.loads
+        ]
+        for process, delta in batch:
+            process.state = tuple(LoadCounts(one.load, 0, 0, one.waiting, one.users) for one in delta.loads)
+        found = add_loads((*ended, *(process.state for process in self._running.values())))
+        return tuple(one for one in found if not one.is_empty)
 
     def _due_counts(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[DueCounts, ...]:
         sums: dict[tuple[int, str, int], list[int]] = {}
@@ -323,6 +353,11 @@ def together(parts: Sequence[Health]) -> Health:
         unfit=_once(one.unfit for one in parts),
         notes=_once(one.notes for one in parts),
     )
+
+
+def _first_arrivals(batch: Sequence[tuple[_Process, Delta]]) -> tuple[FirstArrival, ...]:
+    """Each once: all workers of an agent compute the same."""
+    return tuple(dict.fromkeys(chain.from_iterable(delta.first_arrivals for _, delta in batch)))
 
 
 def _once(texts: Iterable[Iterable[str]]) -> tuple[str, ...]:

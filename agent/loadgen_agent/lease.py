@@ -3,6 +3,8 @@
 The supervisor writes it as the controller acknowledges its heartbeats; a thread of the
 worker reads it (`watchdog.py`), and the drive's stop does. So a load ends with
 its lease also where the supervisor is frozen, or the scenario blocks the loop that its messages come by.
+A lease that has lapsed stays lapsed, although the supervisor renews it a moment later: whoever sees the lapse first
+stores it here, so that drive, watchdog and supervisor end the load for the same reason.
 The other way goes one text: where the scenario is, when it blocks the loop.
 
 Times are ns of `perf_counter_ns`, which on one machine is one clock for all processes. Nothing is on a disk.
@@ -18,7 +20,7 @@ from typing import Final
 
 __all__ = ["Lease", "Leased", "leased_at"]
 
-_NUMBERS: Final = 16
+_NUMBERS: Final = 24
 _TEXT_BYTES: Final = 255
 _BYTES: Final = _NUMBERS + 1 + _TEXT_BYTES
 
@@ -46,6 +48,11 @@ class Lease:
         self._numbers[0] = until_ns
 
     @property
+    def lapsed_ns(self) -> int:
+        """When the lease ended that the worker found lapsed; 0: none did."""
+        return self._numbers[2]
+
+    @property
     def said(self) -> str:
         """Where the scenario blocks the worker's loop, or blocked it when the worker ended itself; empty: nowhere."""
         length = self._memory[_NUMBERS]
@@ -54,6 +61,7 @@ class Lease:
     def clear(self) -> None:
         """For the next process."""
         self.grant(0, 0)
+        self._numbers[2] = 0
         self._memory[_NUMBERS] = 0
 
     def close(self) -> None:
@@ -74,16 +82,23 @@ class Leased:
 
     @property
     def until_ns(self) -> int:
-        """0: there is none."""
-        return self._numbers[0]
+        """When it ends, or ended when it lapsed; 0: there is none."""
+        return self._numbers[2] or self._numbers[0]
 
     @property
     def length_ns(self) -> int:
         return self._numbers[1]
 
     def is_over(self) -> bool:
-        """HOT, once a wake-up of the drive: 0.1 µs."""
-        return 0 < self._numbers[0] < perf_counter_ns()
+        """HOT, once a wake-up of the drive: 0.1 µs. Once it has returned True, it does so for good."""
+        numbers = self._numbers
+        if numbers[2]:
+            return True
+        until_ns = numbers[0]
+        if not 0 < until_ns < perf_counter_ns():
+            return False
+        numbers[2] = until_ns
+        return True
 
     def say(self, text: str) -> None:
         data = text.encode("utf-8", "replace")[:_TEXT_BYTES]

@@ -23,6 +23,7 @@ from itertools import islice
 import msgspec
 
 from loadgen.measure.delta import Counters, Delta
+from loadgen.measure.load_counts import Ending
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import encode
 from loadgen.wire.messages import Fin
@@ -166,7 +167,7 @@ class Ledger:
             return
         self._backlog.ask(0)
         if fin is None:
-            fin = Fin(self._run_id, self._epoch, self.last_seq, self._totals, self._recorded, 0, reason)
+            fin = Fin(self._run_id, self._epoch, self.last_seq, self._totals, self._recorded, 0, reason, Ending.DIED)
         elif fin.last_seq != self._taken - 1:
             lost = f"the worker sent {fin.last_seq + 1} deltas, {self._taken} arrived"
             reason = f"{reason}; {lost}" if reason else lost

@@ -113,6 +113,7 @@ class Watchdog:
     def _watch(self, loop_thread: int) -> None:
         watch, has_said = Watch(), False
         while not self._is_over:
+            self._leased.is_over()  # a lapse that this thread sees is one for the drive, too
             finding = watch.look(perf_counter_ns(), self._turns, self._leased.until_ns, self._leased.length_ns)
             match finding:
                 case Finding.KILL:

@@ -16,6 +16,7 @@ import logging
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import NoReturn
@@ -29,6 +30,7 @@ from loadgen.dsl.spec import Overrides
 from loadgen.engine.selfcheck import scenario_line
 from loadgen.errors import LoadgenError, ScenarioError
 from loadgen.local import Drive
+from loadgen.measure.load_counts import Ending
 from loadgen.measure.redact import Redactor
 from loadgen.units import NS_PER_S
 from loadgen.wire.frames import FrameStream
@@ -198,9 +200,10 @@ class Worker:
         if self._most_ns is not None:
             loop = asyncio.get_running_loop()
             left_s = (start.t0_ns + self._most_ns - perf_counter_ns()) / NS_PER_S
-            ending = loop.call_later(max(0.0, left_s), self._drive.stop)
+            at_limit = partial(self._drive.stop, ending=Ending.TIME_LIMIT)
+            ending = loop.call_later(max(0.0, left_s), at_limit)
         try:
-            totals = await self._drive.run(start.t0_ns, start.from_ns)
+            totals = await self._drive.run(start.t0_ns, start.from_ns, start.since_ns)
         except Exception as error:  # ours: the supervisor must hear of it, not wait for ever
             log.exception("the drive failed")
             self._stream.write(Refused(start.run_id, _REDACTOR.known(f"worker failed: {fault_text(error)}")))
@@ -211,10 +214,21 @@ class Worker:
             if ending is not None:
                 ending.cancel()
         self._phase = "done"
-        if self._leased is not None and self._leased.is_over():  # the drive knew before the watchdog
+        if totals.ending is Ending.LEASE:  # the drive found it before the watchdog
             self._lease_is_over(now=False)
+        elif totals.ending is Ending.TIME_LIMIT:
+            self._reason = "the longest duration that the allow-list admits was over"
         self._stream.write(
-            Fin(start.run_id, 0, totals.last_seq, totals.counters, totals.recorded, totals.start_skew_ns, self._reason)
+            Fin(
+                start.run_id,
+                0,
+                totals.last_seq,
+                totals.counters,
+                totals.recorded,
+                totals.start_skew_ns,
+                self._reason if totals.ending is not Ending.DONE else "",
+                totals.ending,
+            )
         )
 
     def _watchdog(self) -> Watchdog | None:
@@ -231,7 +245,7 @@ class Worker:
             self._reason = (
                 self._reason or f"the controller acknowledged nothing for longer than the lease of {lease_s:g} s"
             )
-            self._drive.stop(now=now)
+            self._drive.stop(now=now, ending=Ending.LEASE)
 
     def _tell_waiting(self, points: tuple[WaitingAt, ...]) -> None:
         if self._prepare is not None:

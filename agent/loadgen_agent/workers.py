@@ -176,6 +176,11 @@ class Workers:
             if place.lease is not None:
                 place.lease.grant(until_ns, length_ns)
 
+    @property
+    def lapsed_ns(self) -> int:
+        """When a lease ended that a worker found lapsed; 0: none did. It holds for all: they have one controller."""
+        return max((place.lease.lapsed_ns for place in self._places if place.lease is not None), default=0)
+
     def excuse(self, pause_ns: int) -> None:
         """It was us who did not listen for so long."""
         for place in self._places:

@@ -56,10 +56,12 @@ def woken_by(stop: asyncio.Event, changes: Changes) -> Iterator[None]:
 class Stay:
     """A user that is there, and until when. HOT: read once an iteration of a closed load."""
 
-    __slots__ = ("done", "end_ns")
+    __slots__ = ("done", "end_ns", "is_here", "start_ns")
 
     def __init__(self) -> None:
-        self.end_ns = 0
+        self.start_ns = self.end_ns = 0
+        self.is_here = False
+        """Its task runs, whether it iterates or waits for `start_ns`."""
         self.done = 0
         """Iterations that it has begun. Kept when it leaves, so that it goes on with the next one if it comes back."""
 
@@ -88,6 +90,10 @@ class Crowd:
 
     def stay_of(self, user: int) -> Stay:
         return self._stays.setdefault(user, Stay())
+
+    def present(self, now_ns: int) -> int:
+        """How many users are there at `now_ns`. One that still iterates after its time counts, too. 60 ns a user."""
+        return sum(1 for stay in self._stays.values() if stay.is_here and stay.start_ns <= now_ns)
 
     def next_span(self, user: int, now_ns: int) -> tuple[int, int] | None:
         """The one that `user` is in, or is in next; None: it is not to be there any more."""

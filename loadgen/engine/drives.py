@@ -66,6 +66,8 @@ class OpenDrive:
 
     Args:
         mark: arrivals after it follow the curve, those before it may have been started before it moved them.
+        first_arrival: called with (number, n) for each change of shares, and with number 0 for the end of the load:
+            n is the fleet's first arrival that it holds for.
     """
 
     def __init__(
@@ -76,9 +78,14 @@ class OpenDrive:
         pool: UserPool,
         warmup_ns: int,
         mark: Mark,
+        first_arrival: Callable[[int, int], None] = lambda number, n: None,
     ) -> None:
         self._schedule, self._deal, self._chance = schedule, deal, chance
         self._pool, self._warmup_ns, self._mark = pool, warmup_ns, mark
+        self._first_arrival = first_arrival
+        self._following = 0
+        """No arrival of ours before it is left to start. A lower bound: exact once the drive has been cancelled."""
+        self._cursor = Cursor()
         self.end_ns: int | None = schedule.end_ns
         self._changes = Changes()
         self._through = asyncio.Event()
@@ -93,7 +100,9 @@ class OpenDrive:
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
         """Arrivals that are due from `at_ns` on are dealt anew. What we take over and hear of too late is missed."""
-        self._deal = self._deal.changed(Change(number, self._schedule.count_at(max(0, at_ns)), weights))
+        change = Change(number, self._schedule.count_at(max(0, at_ns)), weights)
+        self._deal = self._deal.changed(change)
+        self._first_arrival(number, change.at)
         most = self._deal.most_users()
         if most is not None:
             self._pool.cap(most)
@@ -114,16 +123,47 @@ class OpenDrive:
         """Return when all that is due up to the end has been started."""
         await self._through.wait()
 
-    async def drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
-        """For ever, or until `stop`: it may be changed after its last arrival."""
+    async def drive(
+        self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
+    ) -> None:
+        """For ever, or until `stop`: it may be changed after its last arrival.
+
+        Args:
+            since_ns: arrivals of ours that are due from then until `from_ns` are missed. None: they are not ours.
+        """
+        if since_ns is not None:
+            self._miss_due(self._schedule.count_at(max(0, since_ns)), self._schedule.count_at(from_ns), t0_ns)
         with woken_by(stop, self._changes):
             await self._drive(clock, t0_ns, stop, from_ns)
+
+    def present(self, now_ns: int) -> int:
+        """An open load is measured by its arrivals."""
+        return 0
+
+    async def give_up(self, t0_ns: int, before_ns: int) -> None:
+        """After a stop: count as missed the arrivals of ours that were due before `before_ns` and were not started."""
+        if self._driving is not None:
+            self._driving.cancel()
+            await asyncio.wait([self._driving])
+        if self._cursor.is_through:
+            return
+        first = self._following if self._cursor.n is None else max(self._following, self._cursor.n)
+        until_ns = before_ns if self._until_ns is None else min(before_ns, self._until_ns)
+        self._miss_due(first, self._schedule.count_at(max(0, until_ns)), t0_ns)
+
+    def _miss_due(self, first: int, end: int, t0_ns: int) -> None:
+        """Count arrivals of ours as missed, from `first` up to `end` of the fleet's."""
+        for block in due_times(self._schedule, self._deal, self._chance, from_n=first, until_n=end):
+            for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
+                self._pool.miss(Arrival(t0_ns + due_ns, n, journey, due_ns < self._warmup_ns))
 
     async def _drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
         done = max(self._mark.done, self._schedule.count_at(from_ns)) if from_ns > 0 else 0
         driven = self._deal
         while not stop.is_set():
+            self._following = done
             changed, schedule, cursor = self._changes.next, self._schedule, Cursor()
+            self._cursor = cursor
             if self._deal is not driven:
                 self._miss(driven, self._deal, done, t0_ns)
                 driven = self._deal
@@ -140,10 +180,13 @@ class OpenDrive:
                 self._driving.result()
                 if stop.is_set():  # it has not started all
                     return
+                following = schedule.total() if until_n is None else min(until_n, schedule.total())
+                self._following = following
                 if not changed.is_set():
+                    if until_n is None:
+                        self._first_arrival(0, following)
                     self._through.set()
                     await changed.wait()
-                following = schedule.total() if until_n is None else min(until_n, schedule.total())
             if following is not None:  # what is another's before it may be ours from now on, and is not due yet
                 due = schedule.count_at(max(0, clock.elapsed_ns() + _NEAR_NS))
                 done = max(done, min(following, due))
@@ -216,7 +259,16 @@ class ClosedDrive:
     async def through(self) -> None:
         """Nobody is to begin anything at the end."""
 
-    async def drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
+    async def give_up(self, t0_ns: int, before_ns: int) -> None:
+        """No iteration of a closed load is due before its user begins it."""
+
+    def present(self, now_ns: int) -> int:
+        """Users that are there at `now_ns`."""
+        return 0 if self._crowd is None else self._crowd.present(now_ns)
+
+    async def drive(
+        self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
+    ) -> None:
         """For ever, or until `stop`: users may be wanted again when all have left."""
         self._crowd = Crowd(self._users(), self._spans, from_ns)
         self._crowd.is_held = self.end_ns is None
@@ -288,7 +340,16 @@ class CountedDrive:
     async def through(self) -> None:
         """It has no end at which something could be due."""
 
-    async def drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
+    async def give_up(self, t0_ns: int, before_ns: int) -> None:
+        """No iteration of a counted load is due before its user begins it."""
+
+    def present(self, now_ns: int) -> int:
+        """A counted load is measured by its iterations."""
+        return 0
+
+    async def drive(
+        self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
+    ) -> None:
         """Until all of our iterations have been begun, or until `stop`."""
         self._set_gate(clock)
         keeping = asyncio.create_task(self._keep_gate(clock, stop))

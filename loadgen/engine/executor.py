@@ -28,11 +28,13 @@ At each iteration it would cost a turn of the loop, measured as 2 µs a request 
 class Cursor:
     """Where a drive of arrivals stood when it was cancelled."""
 
-    __slots__ = ("n",)
+    __slots__ = ("is_through", "n")
 
     def __init__(self) -> None:
+        self.is_through = False
+        """It has started all of them."""
         self.n: int | None = None
-        """The first arrival that it had not started; None: it had not begun."""
+        """The first arrival that it had not started; None: it had not begun, or it has started all of them."""
 
 
 async def drive_arrivals(
@@ -64,8 +66,12 @@ async def drive_arrivals(
                         await clock.sleep_until(due_ns)
                         now_ns = elapsed_ns()
                     if stop.is_set():
+                        if cursor is not None:
+                            cursor.n = n
                         return
                 pool.arrive(Arrival(t0_ns + due_ns, n, journey, due_ns < warmup_ns))
+        if cursor is not None:
+            cursor.is_through = True
     except asyncio.CancelledError:
         if cursor is not None:
             cursor.n = n
@@ -94,6 +100,7 @@ async def drive_users(
 
     async def live(user: int) -> None:
         slot, stay = pool.join(new_life()), crowd.stay_of(user)
+        stay.is_here = True
         due_ns = free_ns = -1  # its cycle; when it was done with the one before
         try:
             while not stop.is_set():
@@ -102,7 +109,8 @@ async def drive_users(
                         return
                     await crowd.changes.until(clock, None)
                     continue
-                start_ns, stay.end_ns = span
+                stay.start_ns, stay.end_ns = span
+                start_ns = stay.start_ns
                 await crowd.changes.until(clock, start_ns)
                 if clock.elapsed_ns() < start_ns:  # something has changed
                     continue
@@ -126,6 +134,7 @@ async def drive_users(
                     if not stay.done % TURN:
                         await asyncio.sleep(0)
         finally:
+            stay.is_here = False
             await pool.leave(slot)
 
     lives: dict[int, asyncio.Task[None]] = {}

@@ -30,6 +30,7 @@ from loadgen.engine.places import (
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.exemplar import Exemplar
+from loadgen.measure.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.redact import Redactor
 from loadgen.measure.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
 
@@ -87,6 +88,10 @@ class Recorder:
         self._said: dict[str, int] = {}
         self.t0_ns = 0
         """T0 on `perf_counter_ns`; the drive sets it."""
+        self.take_loads: Callable[[], tuple[LoadCounts, ...]] = tuple
+        """Returns the counts of each load since the last call. The drive sets it; a flip calls it once."""
+        self.first_arrivals: list[FirstArrival] = []
+        """Of changes of shares since the last flip."""
 
     def note(self, text: str) -> None:
         """Say something about this interval to the person who watches; said once each."""
@@ -347,6 +352,7 @@ class Recorder:
         self._flipped = self.counters.copy()
         seq, self._seq = self._seq, self._seq + 1
         due = self._watches.take(self.t0_ns + end_ns) if self._watches is not None else ()
+        loads, first_arrivals, self.first_arrivals = self.take_loads(), tuple(self.first_arrivals), []
         custom = tuple(stats for source in self.customs if (stats := source.take()) is not None)
         exemplars = self._take_exemplars()  # before health, which takes the notes
         failures = self.failures.take(self.t0_ns, self.t0_ns + end_ns)
@@ -372,6 +378,8 @@ class Recorder:
             custom=custom,
             exemplars=exemplars,
             failures=failures,
+            loads=loads,
+            first_arrivals=first_arrivals,
         )
 
     def _take_exemplars(self) -> tuple[Exemplar, ...]:

@@ -111,6 +111,9 @@ class UserPool:
         self._waiting: deque[Arrival] = deque()
         self._slots: dict[Slot, None] = {}
         self._busy = 0
+        self.due = self.started = self.missed = 0
+        """Iterations so far that became due, or were begun in a closed load; that were started; that were given up.
+        What is due and neither waits for a user or for its turn of the loop."""
         self._idle = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -128,6 +131,7 @@ class UserPool:
 
     def arrive(self, arrival: Arrival) -> None:
         """HOT, once an iteration of an open load: it is due now."""
+        self.due += 1
         self._recorder.counters.iterations_due += 1
         if self._free:
             self._start(self._free.pop(), arrival, 0)
@@ -151,10 +155,10 @@ class UserPool:
             self._start(self._add_slot(), late, perf_counter_ns())
 
     def miss(self, arrival: Arrival) -> None:
-        """It was due, and will not be started: nobody knew in time that it is ours."""
+        """Count a due arrival that will not be started: we learned too late that it is ours, or the load ended."""
+        self.due += 1
         self._recorder.counters.iterations_due += 1
-        due_ns = arrival.due_ns or 0
-        self._recorder.missed(self._journey(arrival), perf_counter_ns() - due_ns, due_ns)
+        self._miss(arrival, perf_counter_ns())
 
     # -- closed loads: users that live in tasks of their own -------------------------------------
 
@@ -173,6 +177,7 @@ class UserPool:
     def begin(self, slot: Slot, arrival: Arrival) -> Awaitable[None]:
         """HOT, once an iteration of a closed load: await what it gives, and then say `end`."""
         self._busy += 1
+        self.due += 1
         self._recorder.counters.iterations_due += 1
         return self._begin(slot, arrival)
 
@@ -215,10 +220,10 @@ class UserPool:
             arrival = self._waiting.popleft()
             if self._max_lateness_ns is None:
                 return arrival
-            late_ns = perf_counter_ns() - (arrival.due_ns or 0)
-            if late_ns <= self._max_lateness_ns:
+            now_ns = perf_counter_ns()
+            if now_ns - (arrival.due_ns or 0) <= self._max_lateness_ns:
                 return arrival
-            self._recorder.missed(self._journey(arrival), late_ns, arrival.due_ns or 0)
+            self._miss(arrival, now_ns)
         return None
 
     # -- one iteration ------------------------------------------------------------------------
@@ -228,6 +233,7 @@ class UserPool:
         slot.arrival = arrival
         life = slot.life
         life.begun_ns = life.ended_ns = life.idle_ns = life.set_up_ns = 0
+        self.started += 1
         self._recorder.counters.iterations_started += 1
         slot.ready_ns = perf_counter_ns()
         return life.iterate(arrival, pool_limited=slot.free_ns > (arrival.due_ns or slot.free_ns))
@@ -263,6 +269,11 @@ class UserPool:
             arrival.n,
             self._load,
         )
+
+    def _miss(self, arrival: Arrival, now_ns: int) -> None:
+        due_ns = now_ns if arrival.due_ns is None else arrival.due_ns
+        self.missed += 1
+        self._recorder.missed(self._journey(arrival), now_ns - due_ns, due_ns)
 
     def _journey(self, arrival: Arrival) -> JourneySeries:
         return self._series[arrival.warmup][arrival.journey]
@@ -312,9 +323,7 @@ class UserPool:
         """What waits for a user will never start: missed, censored at its lateness."""
         now_ns = perf_counter_ns()
         while self._waiting:
-            arrival = self._waiting.popleft()
-            due_ns = arrival.due_ns or now_ns
-            self._recorder.missed(self._journey(arrival), now_ns - due_ns, due_ns)
+            self._miss(self._waiting.popleft(), now_ns)
         self._tell_idle()
 
     def cut_off(self) -> None:

@@ -22,6 +22,7 @@ from loadgen.measure.due import DueState
 from loadgen.measure.exemplar import ExemplarState
 from loadgen.measure.fitness import Fitness
 from loadgen.measure.framing import framed, pack, read_framed, unpack
+from loadgen.measure.load_progress import LoadProgress
 from loadgen.measure.loss import Loss
 from loadgen.measure.measured import Window
 from loadgen.measure.merge import Epoch, Merge
@@ -46,6 +47,8 @@ class _Epoch(msgspec.Struct, frozen=True, array_like=True):
     spans: list[tuple[int, int]]
     counters: list[int]
     numbers: bytes
+    loads: dict[int, LoadProgress]
+    first_arrivals: list[tuple[int, int, int]]
 
 
 class _Window(msgspec.Struct, frozen=True, array_like=True):
@@ -101,6 +104,8 @@ def freeze(merge: Merge) -> bytes:
             one.spans,
             one._counters,
             one._numbers.tobytes(),
+            one.loads,
+            [(load, number, n) for (load, number), n in one.first_arrivals.items()],
         )
         for agent in merge._epochs.values()
         for one in agent.values()
@@ -168,6 +173,8 @@ def _epoch(one: _Epoch) -> Epoch:
     made = Epoch(one.agent, one.epoch, one.region)
     made.next_seq, made.recorded, made.request_values = one.next_seq, one.recorded, one.request_values
     made.spans, made._counters = one.spans, one.counters
+    made.loads = one.loads
+    made.first_arrivals = {(load, number): n for load, number, n in one.first_arrivals}
     made._numbers = np.frombuffer(one.numbers, dtype=np.int64)
     return made
 

@@ -24,6 +24,7 @@ from loadgen.measure.delta import Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.due import MAX_DUE_ROWS, DueCounts
 from loadgen.measure.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, ExemplarTable
 from loadgen.measure.fitness import cause_of
+from loadgen.measure.load_counts import MAX_FIRST_ARRIVALS, joined_loads
 from loadgen.measure.loss import MAX_LOSSES, Loss
 from loadgen.measure.series import OK
 
@@ -47,6 +48,8 @@ def join(first: Delta, second: Delta) -> Delta | None:
         return None
     failures = first.failures + second.failures
     due, losses = _due(first, second), _losses(first, second)
+    if len(first.first_arrivals) + len(second.first_arrivals) > MAX_FIRST_ARRIVALS:
+        return None
     counted = _intervals(first)[0] + _intervals(second)[0]
     if len(failures) > MAX_FAILURES or len(due) > MAX_DUE_ROWS or len(losses) > MAX_LOSSES or counted > MAX_INTERVALS:
         return None
@@ -68,6 +71,8 @@ def join(first: Delta, second: Delta) -> Delta | None:
         failures=failures,
         workers=_workers(first, second),
         losses=losses,
+        loads=joined_loads(first.loads, second.loads) if _has_time(second) else first.loads,
+        first_arrivals=first.first_arrivals + second.first_arrivals,
     )
 
 

@@ -17,6 +17,7 @@ import msgspec
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import Exemplar, Failure
+from loadgen.measure.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import SeriesKey
 
@@ -220,3 +221,7 @@ class Delta:
     """Of an agent of several workers, each by itself; `health` is then that of all together."""
     losses: tuple[Loss, ...] = ()
     """Workers that died, and those of which it is known by now who went on."""
+    loads: tuple[LoadCounts, ...] = ()
+    """By load of the plan; loads without a count are left out."""
+    first_arrivals: tuple[FirstArrival, ...] = ()
+    """Of changes of shares that the agent applied in the interval."""

@@ -8,6 +8,8 @@ import numpy as np
 
 from loadgen.measure.delta import COUNTER_NAMES, Counters, Delta
 from loadgen.measure.histogram import Counts
+from loadgen.measure.load_counts import LoadCounts
+from loadgen.measure.load_progress import LoadProgress
 
 __all__ = ["Epoch", "Next"]
 
@@ -15,7 +17,19 @@ __all__ = ["Epoch", "Next"]
 class Epoch:
     """One registration of one agent: what was merged of it. Compared with its Fin, it proves completeness."""
 
-    __slots__ = ("_counters", "_numbers", "agent", "epoch", "next_seq", "recorded", "region", "request_values", "spans")
+    __slots__ = (
+        "_counters",
+        "_numbers",
+        "agent",
+        "epoch",
+        "first_arrivals",
+        "loads",
+        "next_seq",
+        "recorded",
+        "region",
+        "request_values",
+        "spans",
+    )
 
     def __init__(self, agent: str, epoch: int, region: str) -> None:
         self.agent, self.epoch, self.region = agent, epoch, region
@@ -26,6 +40,10 @@ class Epoch:
         """Sum of the bucket counts of requests' response times: one for each finished request."""
         self.spans: list[tuple[int, int]] = []
         """What time is covered by merged deltas, [start, end) in ns; adjacent ones are one."""
+        self.loads: dict[int, LoadProgress] = {}
+        """By load of the plan; empty where the agent is older than protocol 1.4."""
+        self.first_arrivals: dict[tuple[int, int], int] = {}
+        """By load and number of a change of shares (0: the end of the load), the first arrival that it holds for."""
         self._counters = [0] * len(COUNTER_NAMES)
         self._numbers: Counts = np.zeros(0, dtype=np.int64)
 
@@ -47,6 +65,18 @@ class Epoch:
             spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
         else:
             spans.append((start_ns, end_ns))
+
+    def count_loads(self, delta: Delta) -> None:
+        """Add the counts by load. A load that the delta leaves out had nothing, and nothing waits for it."""
+        if not delta.loads and not delta.first_arrivals and not self.loads:
+            return
+        counted = {one.load: one for one in delta.loads}
+        for load in counted.keys() | self.loads.keys():
+            if (progress := self.loads.get(load)) is None:
+                progress = self.loads[load] = LoadProgress()
+            progress.add(delta.end_ns, counted.get(load) or LoadCounts(load))
+        for first in delta.first_arrivals:
+            self.first_arrivals[first.load, first.number] = first.n
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,8 @@ class Merge(Measured):
         epoch.next_seq += 1
         epoch._counters = add_up(epoch._counters, one.counters)
         epoch.cover(delta.start_ns, delta.end_ns)
+        if one.has_time:
+            epoch.count_loads(delta)
         self.due.add(delta.agent, self._due_of(delta))
         if delta.custom:
             self.custom.add(one.region, delta.agent, delta.custom)

@@ -25,6 +25,7 @@ from loadgen.measure.delta import COUNTER_NAMES, Delta, SeriesStats, StatsColumn
 from loadgen.measure.due import check_due
 from loadgen.measure.exemplar import check_exemplars
 from loadgen.measure.histogram import MAX_NS, SLOTS, Counts
+from loadgen.measure.load_counts import check_loads
 from loadgen.measure.loss import check_losses
 from loadgen.measure.series import Kind, Metric
 from loadgen.measure.store import Stats
@@ -165,6 +166,9 @@ def check_said(delta: Delta, known: int) -> None:
     check_custom(name, delta.custom)
     check_exemplars(name, delta.exemplars, delta.failures)
     check_losses(name, delta.losses)
+    if delta.loads or delta.first_arrivals:
+        counted = delta.counters
+        check_loads(name, delta.loads, delta.first_arrivals, counted.iterations_started, counted.iterations_missed)
     if len(delta.workers) > MAX_WORKERS or any(one.iterations_started < 0 for one in delta.workers):
         raise WireError(f"{name} is of impossible workers")
     for health in (delta.health, *(one.health for one in delta.workers)):

@@ -31,6 +31,7 @@ from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health, StatsColumns, WorkerHealth
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import Exemplar, Failure
+from loadgen.measure.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.look import Look, Part
 from loadgen.measure.loss import Loss
 from loadgen.measure.series import Kind, Metric, SeriesKey
@@ -214,6 +215,17 @@ class _Kind:
         return self.message(*values)
 
 
+def _ending(number: int) -> Ending:
+    try:
+        return Ending(number)
+    except ValueError:
+        raise WireError(f"unknown ending {number}") from None
+
+
+def _ending_number(ending: Ending) -> int:
+    return int(ending)
+
+
 def _weights(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(_finite(value, "weights") for value in values)
 
@@ -245,6 +257,8 @@ _WORKER = _Kind(pb.TYPE_UNSPECIFIED, WorkerHealth, pb.WorkerHealth, {"health": (
 _LOSS = _Kind(pb.TYPE_UNSPECIFIED, Loss, pb.Loss)
 _WAITING_AT = _Kind(pb.TYPE_UNSPECIFIED, WaitingAt, pb.WaitingAt)
 _DUE = _Kind(pb.TYPE_UNSPECIFIED, DueCounts, pb.DueCounts)
+_LOAD = _Kind(pb.TYPE_UNSPECIFIED, LoadCounts, pb.LoadCounts)
+_FIRST = _Kind(pb.TYPE_UNSPECIFIED, FirstArrival, pb.FirstArrival)
 _CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats)
 _EXEMPLAR = _Kind(pb.TYPE_UNSPECIFIED, Exemplar, pb.Exemplar)
 _FAILURE = _Kind(pb.TYPE_UNSPECIFIED, Failure, pb.Failure)
@@ -334,6 +348,8 @@ class _DeltaKind(_Kind):
             failures=list(map(_FAILURE.write, delta.failures)),  # type: ignore[arg-type]
             workers=list(map(_WORKER.write, delta.workers)),  # type: ignore[arg-type]
             losses=list(map(_LOSS.write, delta.losses)),  # type: ignore[arg-type]
+            loads=list(map(_LOAD.write, delta.loads)),  # type: ignore[arg-type]
+            first_arrivals=list(map(_FIRST.write, delta.first_arrivals)),  # type: ignore[arg-type]
         )
 
     def read(self, proto: Any) -> Any:
@@ -368,6 +384,8 @@ class _DeltaKind(_Kind):
             failures=_each(_FAILURE, delta.failures),
             workers=_each(_WORKER, delta.workers),
             losses=_each(_LOSS, delta.losses),
+            loads=_each(_LOAD, delta.loads),
+            first_arrivals=_each(_FIRST, delta.first_arrivals),
         )
 
 
@@ -451,7 +469,9 @@ _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_RELEASE_AT, m.ReleaseAt, pb.ReleaseAt),
     _Kind(pb.TYPE_ACK, m.Ack, pb.Ack),
     _Kind(pb.TYPE_STOP, m.Stop, pb.Stop),
-    _Kind(pb.TYPE_FIN, m.Fin, pb.Fin, {"totals": (_COUNTERS.write, _COUNTERS.read)}),
+    _Kind(
+        pb.TYPE_FIN, m.Fin, pb.Fin, {"totals": (_COUNTERS.write, _COUNTERS.read), "ending": (_ending_number, _ending)}
+    ),
     _Kind(pb.TYPE_TEAR_DOWN, m.TearDown, pb.TearDown),
     _Kind(pb.TYPE_TORN_DOWN, m.TornDown, pb.TornDown),
     _Kind(pb.TYPE_BYE, m.Bye, pb.Bye),

@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 
 from loadgen.errors import Fault
 from loadgen.measure.delta import Counters, Delta
+from loadgen.measure.load_counts import Ending
 from loadgen.measure.look import Look
 from loadgen.measure.waiting import WaitingAt
 from loadgen.profiles.stage import Stage
 
 __all__ = [
     "ADJUSTABLE_MINOR",
+    "COUNTED_MINOR",
     "FROM_AGENTS",
     "GUARDED_MINOR",
     "PROTOCOL_MAJOR",
@@ -64,13 +66,15 @@ __all__ = [
 
 PROTOCOL_MAJOR = 1
 """Peers of another major are refused by name. A controller reads agents of its own minor and of older ones."""
-PROTOCOL_MINOR = 3
+PROTOCOL_MINOR = 4
 ADJUSTABLE_MINOR = 2
 """The first that knows Adjust."""
 GUARDED_MINOR = 3
 """The first that keeps to an allow-list."""
 REASSIGNABLE_MINOR = 3
 """The first that knows Reassign."""
+COUNTED_MINOR = 4
+"""The first that counts iterations by load and says why its share ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +226,8 @@ class StartAt:
     """The value of the plan's set-up, for `user.shared`."""
     from_ns: int = 0
     """Above 0: the load goes on already; take part from here on, from T0. What is due before it is not yours."""
+    since_ns: int = 0
+    """Above 0: the share is yours since then, from T0. Arrivals that were due between then and `from_ns` are missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +385,8 @@ class Fin:
     """When the first iteration's T0 wake-up really happened, minus T0: the start skew."""
     reason: str = ""
     """Not empty: it ended early, and why."""
+    ending: Ending = Ending.UNSAID
+    """Why it ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,16 @@ class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRIC_SEND: _ClassVar[Metric]
     METRIC_WAIT: _ClassVar[Metric]
     METRIC_RECEIVE: _ClassVar[Metric]
+
+class Ending(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENDING_UNSPECIFIED: _ClassVar[Ending]
+    ENDING_DONE: _ClassVar[Ending]
+    ENDING_STOPPED: _ClassVar[Ending]
+    ENDING_LEFT: _ClassVar[Ending]
+    ENDING_LEASE: _ClassVar[Ending]
+    ENDING_TIME_LIMIT: _ClassVar[Ending]
+    ENDING_DIED: _ClassVar[Ending]
 ENCODING_PLAIN: Encoding
 ENCODING_ZSTD: Encoding
 TYPE_UNSPECIFIED: Type
@@ -117,6 +127,13 @@ METRIC_TLS: Metric
 METRIC_SEND: Metric
 METRIC_WAIT: Metric
 METRIC_RECEIVE: Metric
+ENDING_UNSPECIFIED: Ending
+ENDING_DONE: Ending
+ENDING_STOPPED: Ending
+ENDING_LEFT: Ending
+ENDING_LEASE: Ending
+ENDING_TIME_LIMIT: Ending
+ENDING_DIED: Ending
 
 class Envelope(_message.Message):
     __slots__ = ("major", "minor", "type", "encoding", "crc32", "length", "payload")
@@ -309,16 +326,18 @@ class SetUpDone(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., value_json: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
 
 class StartAt(_message.Message):
-    __slots__ = ("run_id", "t0_ns", "shared_json", "from_ns")
+    __slots__ = ("run_id", "t0_ns", "shared_json", "from_ns", "since_ns")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     T0_NS_FIELD_NUMBER: _ClassVar[int]
     SHARED_JSON_FIELD_NUMBER: _ClassVar[int]
     FROM_NS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_NS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     t0_ns: int
     shared_json: bytes
     from_ns: int
-    def __init__(self, run_id: _Optional[str] = ..., t0_ns: _Optional[int] = ..., shared_json: _Optional[bytes] = ..., from_ns: _Optional[int] = ...) -> None: ...
+    since_ns: int
+    def __init__(self, run_id: _Optional[str] = ..., t0_ns: _Optional[int] = ..., shared_json: _Optional[bytes] = ..., from_ns: _Optional[int] = ..., since_ns: _Optional[int] = ...) -> None: ...
 
 class Stage(_message.Message):
     __slots__ = ("start", "end", "duration_ns")
@@ -664,6 +683,30 @@ class Failure(_message.Message):
     trace: str
     def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., detail: _Optional[str] = ..., where: _Optional[str] = ..., traceback: _Optional[str] = ..., row: _Optional[str] = ..., sent: _Optional[str] = ..., received: _Optional[str] = ..., trace: _Optional[str] = ...) -> None: ...
 
+class LoadCounts(_message.Message):
+    __slots__ = ("load", "started", "missed", "waiting", "users")
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    MISSED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    load: int
+    started: int
+    missed: int
+    waiting: int
+    users: int
+    def __init__(self, load: _Optional[int] = ..., started: _Optional[int] = ..., missed: _Optional[int] = ..., waiting: _Optional[int] = ..., users: _Optional[int] = ...) -> None: ...
+
+class FirstArrival(_message.Message):
+    __slots__ = ("load", "number", "n")
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    load: int
+    number: int
+    n: int
+    def __init__(self, load: _Optional[int] = ..., number: _Optional[int] = ..., n: _Optional[int] = ...) -> None: ...
+
 class WorkerHealth(_message.Message):
     __slots__ = ("worker", "iterations_started", "health")
     WORKER_FIELD_NUMBER: _ClassVar[int]
@@ -695,7 +738,7 @@ class Loss(_message.Message):
     def __init__(self, worker: _Optional[int] = ..., workers: _Optional[int] = ..., died_ns: _Optional[int] = ..., told_ns: _Optional[int] = ..., resumed_ns: _Optional[int] = ..., in_flight: _Optional[int] = ..., cause: _Optional[str] = ..., left_out: _Optional[str] = ...) -> None: ...
 
 class Delta(_message.Message):
-    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id", "exemplars", "failures", "due", "custom", "workers", "losses")
+    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id", "exemplars", "failures", "due", "loads", "first_arrivals", "custom", "workers", "losses")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -715,6 +758,8 @@ class Delta(_message.Message):
     EXEMPLARS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     DUE_FIELD_NUMBER: _ClassVar[int]
+    LOADS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_ARRIVALS_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
@@ -737,10 +782,12 @@ class Delta(_message.Message):
     exemplars: _containers.RepeatedCompositeFieldContainer[Exemplar]
     failures: _containers.RepeatedCompositeFieldContainer[Failure]
     due: _containers.RepeatedCompositeFieldContainer[DueCounts]
+    loads: _containers.RepeatedCompositeFieldContainer[LoadCounts]
+    first_arrivals: _containers.RepeatedCompositeFieldContainer[FirstArrival]
     custom: _containers.RepeatedCompositeFieldContainer[CustomStats]
     workers: _containers.RepeatedCompositeFieldContainer[WorkerHealth]
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
-    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerHealth, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ...) -> None: ...
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., loads: _Optional[_Iterable[_Union[LoadCounts, _Mapping]]] = ..., first_arrivals: _Optional[_Iterable[_Union[FirstArrival, _Mapping]]] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerHealth, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ...) -> None: ...
 
 class WaitingAt(_message.Message):
     __slots__ = ("load", "name", "users", "arrived", "gone")
@@ -813,7 +860,7 @@ class Stop(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., now: bool = ..., kill: bool = ..., at_ns: _Optional[int] = ...) -> None: ...
 
 class Fin(_message.Message):
-    __slots__ = ("run_id", "epoch", "last_seq", "totals", "recorded", "started_at_ns", "reason")
+    __slots__ = ("run_id", "epoch", "last_seq", "totals", "recorded", "started_at_ns", "reason", "ending")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -821,6 +868,7 @@ class Fin(_message.Message):
     RECORDED_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_NS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ENDING_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     epoch: int
     last_seq: int
@@ -828,7 +876,8 @@ class Fin(_message.Message):
     recorded: int
     started_at_ns: int
     reason: str
-    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., last_seq: _Optional[int] = ..., totals: _Optional[_Union[Counters, _Mapping]] = ..., recorded: _Optional[int] = ..., started_at_ns: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    ending: Ending
+    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., last_seq: _Optional[int] = ..., totals: _Optional[_Union[Counters, _Mapping]] = ..., recorded: _Optional[int] = ..., started_at_ns: _Optional[int] = ..., reason: _Optional[str] = ..., ending: _Optional[_Union[Ending, str]] = ...) -> None: ...
 
 class TearDown(_message.Message):
     __slots__ = ("run_id", "shared_json")
