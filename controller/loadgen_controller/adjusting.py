@@ -27,7 +27,7 @@ from loadgen.profiles.words import pieces_of, stage_text, value_text
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import Adjust, Reassign
 
-__all__ = ["Adjustment", "Adjustments", "Kind", "Wish", "as_rows"]
+__all__ = ["Adjustment", "Adjustments", "Kind", "Wish", "as_rows", "lanes_of"]
 
 Kind = Literal["pause", "resume", "scale", "skip", "steer"]
 
@@ -82,7 +82,7 @@ class Adjustments:
 
     @classmethod
     def of(cls, spec: PlanSpec) -> Adjustments:
-        lanes = _lanes(spec)
+        lanes = lanes_of(spec)
         return cls(
             courses=tuple(Course.of(lane.profile, lane.after_ns, lane.name) for lane in lanes),
             planned=tuple(lane.profile for lane in lanes),
@@ -250,7 +250,7 @@ class Adjustments:
             )
 
 
-def _lanes(spec: PlanSpec) -> Sequence[LaneSpec]:
+def lanes_of(spec: PlanSpec) -> Sequence[LaneSpec]:
     """One for each load, also of specs that are older than several loads."""
     return spec.lanes or (LaneSpec(name="", load=spec.load, journeys=spec.journeys, profile=spec.profile),)
 

@@ -28,6 +28,7 @@ from loadgen.measure.rundir import RunDir, new_run_id
 from loadgen.sinks import Outputs, RunName, Sight
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import (
+    COUNTED_MINOR,
     GUARDED_MINOR,
     PROTOCOL_MAJOR,
     Bye,
@@ -40,7 +41,7 @@ from loadgen.wire.messages import (
     TearDown,
     Waiting,
 )
-from loadgen_controller.adjusting import Adjustment, Wish
+from loadgen_controller.adjusting import Adjustment, Wish, lanes_of
 from loadgen_controller.assign import assign, candidates, with_agent
 from loadgen_controller.books import Books
 from loadgen_controller.driving import Driving
@@ -75,6 +76,7 @@ from loadgen_controller.intake import Intake
 from loadgen_controller.journal import Journal, Place
 from loadgen_controller.judging.abort import Aborts
 from loadgen_controller.judging.fuse import FuseWatch
+from loadgen_controller.judging.plan_due import Basis
 from loadgen_controller.judging.verdict import Verdict, too_many_script_faults
 from loadgen_controller.keeper import Keeper
 from loadgen_controller.meeting import Meeting
@@ -735,7 +737,7 @@ class Conductor:
         sealed: Sealed = await asyncio.to_thread(
             seal,
             self._folder,
-            facts_of(self._run, order, self._books, self._bug),
+            facts_of(self._run, order, self._books, self._bug, self._basis()),
             self._merge,
             order,
             self._books,
@@ -749,6 +751,16 @@ class Conductor:
         await self._dismiss()
         verdict = sealed.verdict
         return Result(verdict.exit_code, sealed.summary, self._folder.path, verdict)
+
+    def _basis(self) -> Basis:
+        """What due iterations follow from: the plan as it was made, and all changes that agents got."""
+        members = (self._fleet.get(agent) for agent in self._books.epochs)
+        return Basis.of(
+            lanes_of(self._order.spec),
+            self._driving.adjustments.told,
+            is_stopped=self._books.load_ended_ns is not None,
+            counting=[member.id for member in members if member is not None and member.minor >= COUNTED_MINOR],
+        )
 
     async def _dismiss(self) -> None:
         leave = self._order.placement == "embedded"

@@ -28,6 +28,7 @@ from loadgen_controller.assign import Assignment
 from loadgen_controller.books import Books
 from loadgen_controller.events import End, Reason
 from loadgen_controller.fleet import Fleet
+from loadgen_controller.judging.plan_due import Basis
 from loadgen_controller.judging.verdict import Facts, Verdict, judge
 from loadgen_controller.keeper import Kept
 from loadgen_controller.order import Order
@@ -92,7 +93,7 @@ def manifest(
     }
 
 
-def facts_of(run: Run, order: Order, books: Books, bug: str = "") -> Facts:
+def facts_of(run: Run, order: Order, books: Books, bug: str = "", basis: Basis | None = None) -> Facts:
     """What the verdict is made from, beside the deltas. order: with the plan as it was changed while it ran."""
     spec = order.spec
     load_ns = spec.duration_ns if books.load_ended_ns is None else books.load_ended_ns
@@ -114,6 +115,7 @@ def facts_of(run: Run, order: Order, books: Books, bug: str = "") -> Facts:
         left=dict(run.left),
         steered=tuple((row["verdict"], row["text"]) for row in books.steering if row["verdict"]),
         more_loads=tuple((lane.after_ns, lane.profile) for lane in spec.lanes[1:]),
+        basis=basis,
     )
 
 

@@ -100,6 +100,24 @@ class Deal:
             found.setdefault(user, []).append((begin, None))
         return {user: tuple(found[user]) for user in sorted(found)}
 
+    # -- of the whole fleet -----------------------------------------------------------------------
+
+    def owners(self, n: np.ndarray) -> np.ndarray:
+        """Which agent has each of the fleet's arrivals n, after all changes: (len(n),) int64."""
+        owners = self.share.owners_of(n)
+        for k, change in enumerate(self.changes):
+            since = n >= change.at
+            owners[since] = moved(n[since], owners[since], self._weights_before(k), change.weights, change.number)
+        return owners
+
+    def user_owners(self, users: int, at_ns: int) -> np.ndarray:
+        """Which agent has each of the fleet's users 0 to `users` - 1 at a time: (users,) int64."""
+        owners, x = self.share.user_owners(users), np.arange(users)
+        for k, change in enumerate(self.changes):
+            if change.at <= at_ns:
+                owners = moved(x, owners, self._weights_before(k), change.weights, change.number)
+        return owners
+
     # -- arrivals that were dealt anew ------------------------------------------------------------
 
     def _walked(self, first: int, total: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

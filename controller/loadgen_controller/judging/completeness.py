@@ -1,10 +1,15 @@
-"""Is all of it here? Proved from each agent's Fin, never assumed.
+"""Is all of it here? Proved from each agent's Fin and from the plan, never assumed.
 
-An agent is complete when its Fin is here and does not say that it ended early,
-or others had its share from then on when it left; when
-every delta up to the Fin's last is merged, what was merged adds up to the
-Fin's totals, and no worker of it died with something that it had not told. For one that is not,
-this module says which seconds are missing and how much of the planned load that is.
+An agent is complete when all of this holds:
+
+- its Fin is here and does not say that it ended early, or other agents had its share from then on when it left;
+- every delta up to the Fin's last is merged, and the merged deltas add up to the Fin's totals;
+- no worker of it died with data that it had not sent;
+- it started, or counted as missed, every iteration that the plan gave it (`against_plan.py`), and no more;
+- the allow-list's cap kept none of its requests from being sent.
+
+For an agent that is not complete, this module says which seconds and how many iterations are missing, and how much
+of the planned load that is.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
+from loadgen_controller.judging.against_plan import Against, AgentDue
 
 __all__ = ["AgentData", "Completeness", "Loads", "account", "gaps_of_losses"]
 
@@ -71,8 +77,10 @@ def account(
     merge: Merge,
     stays: Sequence[bool] = (),
     left: Mapping[str, int] = MappingProxyType({}),
+    against: Against | None = None,
+    held_back: Mapping[str, int] = MappingProxyType({}),
 ) -> Completeness:
-    """Hold what each agent says it sent against what was merged of it.
+    """Hold what each agent says it sent against what was merged of it, and that against the plan.
 
     Args:
         epochs: of each agent, the one that it got its share in.
@@ -81,6 +89,8 @@ def account(
         left: who left by itself, and from when on, ns after T0.
         load_ns: from T0 to the end of the load as it was planned, or as it was
             stopped; None where it ends by count: then the last data of any agent end it.
+        against: the run beside its plan; None: a run folder of before that was kept.
+        held_back: requests of each agent that the allow-list's cap did not let start.
     """
     found = {agent: _epoch(merge, agent, epochs[agent]) for agent in assignment.agents}
     end_ns = load_ns if load_ns is not None else max((_covered_ns(e) for e in found.values()), default=0)
@@ -97,6 +107,8 @@ def account(
                 merge,
                 stays,
                 left.get(agent),
+                against,
+                held_back.get(agent, 0),
             )
             for agent in assignment.agents
         )
@@ -114,6 +126,8 @@ def _agent(
     merge: Merge,
     stays: Sequence[bool],
     left_ns: int | None,
+    against: Against | None,
+    held_back: int,
 ) -> AgentData:
     region = assignment.region(agent)
     tenures = assignment.tenures(agent, end_ns)
@@ -126,7 +140,9 @@ def _agent(
         wrong = f"it ended early: {early}"
     losses = merge.losses(agent)
     real = [loss for loss in losses if not _is_nothing(loss, loads, end_ns)]
-    if not wrong and not real:
+    due = against.agents.get(agent, AgentDue()) if against is not None else AgentDue()
+    lacks = [*map(str, due.differences), *_held_back(held_back)]
+    if not wrong and not real and not lacks:
         told = [f"{loss}, when it had no load" for loss in losses]
         if early and left_ns is not None and left_ns < end_ns:
             told.append(f"it left ({early}), and others drove its share from {left_ns / NS_PER_S:.1f} s on")
@@ -149,9 +165,19 @@ def _agent(
     kept = [(start, end, part * assignment.first_share(agent)) for start, end, part in whole]
     is_counted = all(isinstance(profile, IterationProfile) for _, profile in loads)
     share = assignment.first_share(agent) if is_counted else assignment.share(agent)
-    missing_share = _missing_share(share, epoch, loads, parts, kept, stays, end_ns, merge)
-    if real and not wrong:
-        return AgentData(agent, region, False, missing_s, missing_share, _lost_text(agent, region, real, missing_share))
+    if against is not None and against.is_whole:
+        counted = merge.counters(agent=agent)
+        unended = counted.iterations_started - counted.iterations_finished - counted.iterations_cut_off
+        missing_share = against.missing_share(agent, max(0, unended))
+    else:
+        missing_share = _missing_share(share, epoch, loads, parts, kept, stays, end_ns, merge)
+    if held_back:
+        requests = merge.counters(agent=agent).requests_started + held_back
+        missing_share = min(1.0, missing_share + held_back / requests * share)
+    if not wrong:
+        text = _lost_text(agent, region, real, missing_share) if real else f"agent {agent} ({region}): "
+        text += ("; " if real and lacks else "") + "; ".join(lacks)
+        return AgentData(agent, region, False, missing_s, missing_share, text)
     when = ", ".join(f"{start / NS_PER_S:.1f} s to {end / NS_PER_S:.1f} s" for start, end in gaps)
     text = f"agent {agent} ({region}): "
     text += f"no data from {when} ({missing_s:.1f} s, {format_ratio(missing_share)} of the load)" if when else wrong
@@ -161,9 +187,14 @@ def _agent(
         text += f": {wrong}"
     if (until_ns := assignment.until_ns(agent)) is not None and until_ns < end_ns and not all(stays or (False,)):
         text += f"; from {until_ns / NS_PER_S:.1f} s on others drove its share"
-    if real:
-        text += "; " + "; ".join(map(str, real))
+    text = "; ".join([text, *map(str, real), *lacks])
     return AgentData(agent, region, False, missing_s, missing_share, text)
+
+
+def _held_back(requests: int) -> Iterator[str]:
+    if requests:
+        were = "request was" if requests == 1 else "requests were"
+        yield f"{format_count(requests)} {were} not sent: over the cap of the allow-list"
 
 
 def _wrong(epoch: Epoch | None, fin: Fin | None) -> str:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loadgen.dsl.spec import highest_sum
+from loadgen.dsl.tally import HELD_BACK
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode
+from loadgen.measure.load_counts import Ending
 from loadgen.measure.merge import Merge, check_invariant
 from loadgen.measure.objective import Objective, SloResult, describe, evaluate_all
 from loadgen.profiles.profile import OpenProfile, Profile
@@ -20,8 +22,10 @@ from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
 from loadgen_controller.events import End, Reason
+from loadgen_controller.judging.against_plan import Against, hold_against_plan
 from loadgen_controller.judging.completeness import Completeness, Loads, account
 from loadgen_controller.judging.gaps import gaps_of
+from loadgen_controller.judging.plan_due import Basis
 from loadgen_controller.judging.validity import Validity, judge_fitness
 
 __all__ = [
@@ -105,6 +109,8 @@ class Facts:
     """Of each further load, when it begins (ns from T0) and its profile."""
     left: dict[str, int] = field(default_factory=dict)
     """Who left by itself, and from when on (ns after T0) it said that it began nothing."""
+    basis: Basis | None = None
+    """The plan and its changes, to hold the agents' counts against. None: a folder of before that was kept."""
 
     @property
     def loads(self) -> Loads:
@@ -135,6 +141,10 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
     slos: tuple[SloResult, ...] = ()
     findings = [*_of_ends(facts)]
     if facts.has_started and facts.assignment is not None:
+        against = None
+        if facts.basis is not None:
+            against = hold_against_plan(facts.basis, facts.assignment, merge, facts.load_ns)
+            findings += _of_plan(facts, facts.basis, against)
         completeness = account(
             facts.assignment,
             facts.epochs,
@@ -145,6 +155,8 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
             merge,
             facts.stays,
             facts.left,
+            against,
+            _held_back(merge),
         )
         validity = judge_fitness(facts.assignment, merge, _planned_per_s(facts.loads))
         slos = _slos(facts, merge, completeness)
@@ -158,6 +170,24 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
     code = findings[0].code if findings else ExitCode.PASSED
     reasons = tuple(dict.fromkeys(finding.text for finding in findings))
     return Verdict(_RESULTS.get(code, "error"), code, reasons, validity, completeness, slos)
+
+
+def _of_plan(facts: Facts, basis: Basis, against: Against) -> Iterator[_Finding]:
+    for text in against.fleet:
+        yield _Finding(ExitCode.INCOMPLETE, f"the run does not add up to its plan: {text}")
+    for agent in basis.counting:
+        fin = facts.fins.get(agent)
+        if fin is not None and fin.ending is Ending.UNSAID:
+            yield _Finding(
+                ExitCode.BUG,
+                f"agent {agent} ended its load without a reason: this is a fault of loadgen; please report it with the"
+                " run's events.jsonl",
+            )
+
+
+def _held_back(merge: Merge) -> dict[str, int]:
+    """Requests of each agent that the cap of the allow-list did not let start."""
+    return {agent: stats.total for _, agent, stats in merge.custom.state() if stats.name == HELD_BACK and stats.total}
 
 
 def _planned_per_s(loads: Loads) -> float | None:

@@ -1,0 +1,400 @@
+"""Holds what agents reported against what the plan gave them. Pure.
+
+For each agent: due by the plan = started + missed + missing. What agents say of themselves (a Fin without a reason, an
+empty interval) has no bearing on it. A difference makes a run incomplete, with the agent, the seconds and the number:
+
+    missing   the plan gave the agent more than it started or missed
+    extra     it started or missed more than the plan gave it: begun twice, or another agent's
+
+At the planned end both are exact. Where the load was stopped early, each agent stopped when it learned of that: what
+was due before the stop is the least, what was due by the end of its own data the most that it can have had.
+
+Times are ns from T0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from loadgen.measure.load_progress import LoadProgress
+from loadgen.measure.merge import Epoch, Merge
+from loadgen.profiles.profile import UserProfile
+from loadgen.units import NS_PER_MS, NS_PER_S, format_count
+from loadgen_controller.assign import Assignment
+from loadgen_controller.judging.plan_due import (
+    Basis,
+    ClosedDue,
+    CountedDue,
+    LoadChange,
+    OpenDue,
+    dues_of,
+    total_by_area,
+)
+
+__all__ = ["Against", "AgentDue", "Difference", "hold_against_plan", "reported_first_arrivals"]
+
+STOP_SLACK_NS: Final = 100 * NS_PER_MS
+"""How far an agent's clock may be from ours: a stop may reach it that much earlier by its own clock."""
+_SETTLE_NS: Final = NS_PER_S
+"""Users of a closed load may come this much later than the plan says."""
+_CLOSED_LOOKS: Final = 240
+"""Times at which the users of a closed load are compared: each interval of a run of four minutes."""
+_LOCATED: Final = 20
+"""Agents for which the seconds of a difference are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one agent and load lacks, or has too much, beside the plan."""
+
+    load: str
+    """Name; empty where the plan gives it none."""
+    kind: str
+    """ "iterations" or "users"."""
+    planned: int
+    reported: int
+    number: int
+    """Iterations, or user-seconds: above 0 they are missing, below 0 they are too many."""
+    from_ns: int | None = None
+    to_ns: int | None = None
+    """Between which times it arose; None: not known."""
+
+    def __str__(self) -> str:
+        whose = f" of load {self.load}" if self.load else ""
+        when = ""
+        if self.from_ns is not None and self.to_ns is not None:
+            when = f" between {self.from_ns / NS_PER_S:.1f} s and {self.to_ns / NS_PER_S:.1f} s"
+        if self.kind == "users":
+            what = "missing" if self.number > 0 else "more than planned"
+            return f"{format_count(abs(self.number))} user-seconds{whose} are {what}{when}"
+        if self.number > 0:
+            return (
+                f"{format_count(self.number)} of {format_count(self.planned)} iterations{whose} that were due by the"
+                f" plan are missing{when}: neither started nor counted as missed"
+            )
+        return (
+            f"{format_count(-self.number)} iterations{whose} more than the plan gives it{when}: "
+            f"{format_count(self.reported)} instead of {format_count(self.planned)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDue:
+    """One agent beside its plan."""
+
+    planned: int = 0
+    """Iterations of open and counted loads that were due; at an early stop the least."""
+    missing: int = 0
+    planned_user_s: float = 0.0
+    missing_user_s: float = 0.0
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A run beside its plan."""
+
+    agents: Mapping[str, AgentDue]
+    planned: int
+    """Iterations of all agents."""
+    planned_user_s: float
+    is_whole: bool
+    """Every load could be held against the plan."""
+    fleet: tuple[str, ...] = ()
+    """What does not fit for the fleet as a whole."""
+
+    def missing_share(self, agent: str, unended: int = 0) -> float:
+        """From 0 to 1: the agent's part of the whole planned load that is missing, or whose end is not known.
+
+        Iterations and user-seconds cannot be added up: of a plan that has both, the greater share counts.
+
+        unended: iterations that it started and never reported the end of.
+        """
+        due = self.agents.get(agent, AgentDue())
+        of_iterations = (due.missing + unended) / self.planned if self.planned else 0.0
+        of_users = due.missing_user_s / self.planned_user_s if self.planned_user_s else 0.0
+        return min(1.0, max(of_iterations, of_users))
+
+
+def reported_first_arrivals(assignment: Assignment, merge: Merge) -> tuple[dict[tuple[int, int], int], list[str]]:
+    """By load and number of a change of shares, where it begins as most agents report; and who disagrees, in words.
+
+    Number 0 is the end of a load.
+    """
+    votes: dict[tuple[int, int], dict[str, int]] = {}
+    for agent in assignment.agents:
+        for epoch in merge.epochs(agent):
+            for place, n in epoch.first_arrivals.items():
+                votes.setdefault(place, {})[agent] = n
+    found: dict[tuple[int, int], int] = {}
+    wrong: list[str] = []
+    for (load, number), by_agent in sorted(votes.items()):
+        most = found[load, number] = Counter(by_agent.values()).most_common(1)[0][0]
+        what = f"change {number} of the shares" if number else "the end of the load"
+        wrong += [
+            f"agent {agent} puts {what} at arrival {format_count(n)}, the others at {format_count(most)}"
+            for agent, n in sorted(by_agent.items())
+            if n != most
+        ]
+    return found, wrong
+
+
+def hold_against_plan(basis: Basis, assignment: Assignment, merge: Merge, load_ns: int | None) -> Against:
+    """The whole run, when it is over.
+
+    Args:
+        load_ns: when the load ended, as planned or by a stop; None: it ended by count.
+    """
+    firsts, disagreeing = reported_first_arrivals(assignment, merge)
+    opens, counted, closed = dues_of(basis, assignment, firsts)
+    book = _Book(basis, assignment, merge)
+    for one in opens:
+        _hold_open(one, basis, book, load_ns, firsts)
+    for each in counted:
+        book.iterations(each.planned.name, each.load, low=_least(each, basis), high=each.by_agent())
+    book.hold_uncounted()
+    for users in closed:
+        _hold_closed(users, basis, book, load_ns)
+    fleet = [*disagreeing, *_by_area(basis, book)]
+    return book.result(fleet)
+
+
+def _least(counted: CountedDue, basis: Basis) -> np.ndarray:
+    whole = counted.by_agent()
+    return np.zeros_like(whole) if basis.is_stopped else whole
+
+
+def _hold_open(
+    one: OpenDue, basis: Basis, book: _Book, load_ns: int | None, firsts: Mapping[tuple[int, int], int]
+) -> None:
+    if not one.is_known:
+        return
+    if one.schedule is not None and basis.is_stopped and load_ns is not None:
+        low = one.by_agent(one.count_at(load_ns - STOP_SLACK_NS)).copy()
+        high = low.copy()
+        covered = [(book.covered_ns(agent), at) for at, agent in enumerate(book.assignment.agents)]
+        for covered_ns, at in sorted(covered):  # in increasing order, as `by_agent` wants it
+            high[at] = one.by_agent(one.count_at(max(covered_ns, load_ns) + STOP_SLACK_NS))[at]
+    elif one.total is not None:
+        low = high = one.by_agent(one.total)
+    else:
+        return
+    book.iterations(one.planned.name, one.load, low, high, one, load_ns)
+
+
+def _hold_closed(one: ClosedDue, basis: Basis, book: _Book, load_ns: int | None) -> None:
+    """Compare users at the ends of intervals. A lack counts where it lasts for more than one look."""
+    interval_ns, end_ns = book.merge.interval_ns, one.end_ns
+    ends = [ns for ns in (load_ns, end_ns) if ns is not None]
+    if not ends:
+        return
+    first, last = one.planned.after_ns // interval_ns + 1, (min(ends) - 1) // interval_ns
+    if last < first:
+        return
+    step = max(1, -(-(last - first + 1) // _CLOSED_LOOKS))
+    looks = list(range(first, last + 1, step))
+    planned, lack = np.zeros(len(book.assignment.agents)), []
+    for k in looks:
+        t_ns = k * interval_ns
+        now = one.users_at(t_ns)
+        planned = planned + now
+        least = np.minimum.reduce([now, one.users_at(t_ns - _SETTLE_NS // 2), one.users_at(t_ns - _SETTLE_NS)])
+        here = np.array([book.users_at(agent, one.load, t_ns) for agent in book.assignment.agents])
+        lack.append(np.where(book.counts_users, np.maximum(0, least - here), 0))
+    most = np.maximum.reduce([one.users_at(edge_ns) for edge_ns in one.edges_ns()])
+    seconds = step * interval_ns / NS_PER_S
+    lacks = np.stack(lack)
+    lasting = lacks > 0
+    lasting[1:] &= (lacks[:-1] > 0) | np.concatenate((lacks[2:] > 0, np.zeros((1, lacks.shape[1]), dtype=bool)))
+    if len(looks) > 1:
+        lasting[0] &= lacks[1] > 0
+    for at, agent in enumerate(book.assignment.agents):
+        book.planned_user_s[agent] = book.planned_user_s.get(agent, 0.0) + float(planned[at]) * seconds
+        where = np.flatnonzero(lasting[:, at])
+        if len(where):
+            missing_s = float(lacks[where, at].sum()) * seconds
+            book.missing_user_s[agent] = book.missing_user_s.get(agent, 0.0) + missing_s
+            from_ns = max(one.planned.after_ns, (looks[int(where[0])] - step) * interval_ns)
+            to_ns = min(min(ends), looks[int(where[-1])] * interval_ns)
+            difference = Difference(
+                one.planned.name, "users", 0, 0, max(1, round(missing_s)), from_ns=from_ns, to_ns=to_ns
+            )
+            book.differences.setdefault(agent, []).append(difference)
+        reported = book.most_users(agent, one.load)
+        if reported > int(most[at]):
+            extra = reported - int(most[at])
+            difference = Difference(one.planned.name, "users", int(most[at]), reported, -extra)
+            book.differences.setdefault(agent, []).append(difference)
+
+
+def _by_area(basis: Basis, book: _Book) -> Iterator[str]:
+    """The fleet's total, computed the second way."""
+    if basis.is_stopped:
+        return
+    for load, planned in enumerate(basis.loads):
+        bounds = total_by_area(
+            planned, [one for one in basis.changes if isinstance(one, LoadChange) and one.load == load]
+        )
+        if bounds is None or load not in book.accounted:
+            continue
+        least, most = bounds
+        total = book.accounted[load]
+        if not least <= total <= most:
+            whose = f"load {planned.name}: " if planned.name else ""
+            there = format_count(least) if least == most else f"{format_count(least)} to {format_count(most)}"
+            yield (
+                f"{whose}the area under the rate curve is {there} arrivals, and the agents account for"
+                f" {format_count(total)}: started, missed and missing"
+            )
+
+
+class _Book:
+    """What is found, agent by agent, while the loads are gone through."""
+
+    def __init__(self, basis: Basis, assignment: Assignment, merge: Merge) -> None:
+        self.basis, self.assignment, self.merge = basis, assignment, merge
+        self.epochs: dict[str, tuple[Epoch, ...]] = {agent: merge.epochs(agent) for agent in assignment.agents}
+        counting = frozenset(basis.counting)
+        self.counting = [agent in counting for agent in assignment.agents]
+        self.counts_users = np.array(self.counting)
+        self.differences: dict[str, list[Difference]] = {}
+        self.planned: dict[str, int] = {}
+        self.missing: dict[str, int] = {}
+        self.planned_user_s: dict[str, float] = {}
+        self.missing_user_s: dict[str, float] = {}
+        self.accounted: dict[int, int] = {}
+        """By load: started, missed and missing iterations of all agents."""
+        self._uncounted: dict[str, list[int]] = {}
+        """Of an agent that does not count by load, the least and the most of all its loads so far."""
+        self._located = 0
+        self._known: dict[int, dict[int, np.ndarray]] = {}
+
+    def covered_ns(self, agent: str) -> int:
+        """Up to when there is data of the agent."""
+        return max((epoch.spans[-1][1] for epoch in self.epochs[agent] if epoch.spans), default=0)
+
+    def reported(self, agent: str, load: int) -> int:
+        """Iterations that the agent started or missed, in all its registrations."""
+        found = [epoch.loads[load] for epoch in self.epochs[agent] if load in epoch.loads]
+        return sum(one.started + one.missed for one in found)
+
+    def users_at(self, agent: str, load: int, t_ns: int) -> int:
+        for epoch in reversed(self.epochs[agent]):
+            if load in epoch.loads and epoch.spans and any(start < t_ns <= end for start, end in epoch.spans):
+                return epoch.loads[load].users_at(t_ns)
+        return 0
+
+    def most_users(self, agent: str, load: int) -> int:
+        found = [epoch.loads[load] for epoch in self.epochs[agent] if load in epoch.loads]
+        return max((users for one in found for _, users in one.users), default=0)
+
+    def iterations(
+        self,
+        name: str,
+        load: int,
+        low: np.ndarray,
+        high: np.ndarray,
+        located_by: OpenDue | None = None,
+        end_ns: int | None = None,
+    ) -> None:
+        """Hold one load against the least and the most that each agent must have had due."""
+        accounted = 0
+        for at, agent in enumerate(self.assignment.agents):
+            least, most = int(low[at]), int(high[at])
+            self.planned[agent] = self.planned.get(agent, 0) + least
+            if not self.counting[at]:
+                before = self._uncounted.setdefault(agent, [0, 0])
+                before[0], before[1] = before[0] + least, before[1] + most
+                accounted += least
+                continue
+            reported = self.reported(agent, load)
+            accounted += max(reported, least)
+            if least <= reported <= most:
+                continue
+            difference = Difference(name, "iterations", least if reported < least else most, reported, 0)
+            self._add(agent, at, load, difference, located_by, end_ns)
+        self.accounted[load] = accounted
+
+    def hold_uncounted(self) -> None:
+        """Agents of an older protocol count all their loads together. Only where none is closed."""
+        has_users = any(isinstance(one.profile, UserProfile) for one in self.basis.loads)
+        for agent, (least, most) in self._uncounted.items():
+            counters = self.merge.counters(agent=agent)
+            reported = counters.iterations_started + counters.iterations_missed
+            if not has_users and not least <= reported <= most:
+                difference = Difference("", "iterations", least if reported < least else most, reported, 0)
+                self._add(agent, self.assignment.index(agent), -1, difference, None, None)
+
+    def _add(
+        self,
+        agent: str,
+        at: int,
+        load: int,
+        found: Difference,
+        located_by: OpenDue | None,
+        end_ns: int | None,
+    ) -> None:
+        number = found.planned - found.reported
+        from_ns = to_ns = None
+        if located_by is not None and located_by.is_located and self._located < _LOCATED:
+            self._located += 1
+            from_ns, to_ns = self._when(agent, at, load, located_by, number, end_ns)
+        if number > 0:
+            self.missing[agent] = self.missing.get(agent, 0) + number
+        difference = Difference(found.load, found.kind, found.planned, found.reported, number, from_ns, to_ns)
+        self.differences.setdefault(agent, []).append(difference)
+
+    def _when(
+        self, agent: str, at: int, load: int, due: OpenDue, number: int, end_ns: int | None
+    ) -> tuple[int | None, int | None]:
+        """Between which of its samples the difference arose."""
+        samples = list(_joined([epoch.loads[load] for epoch in self.epochs[agent] if load in epoch.loads]))
+        last_ns = end_ns if end_ns is not None else due.planned.after_ns + (due.schedule.end_ns if due.schedule else 0)
+        samples.append((last_ns, samples[-1][1] if samples else 0))
+        lag_ns = self.merge.interval_ns if number > 0 else 0  # an arrival may be counted an interval after it was due
+        planned = self._planned_at(due, [t_ns for t_ns, _ in samples] + [t_ns - lag_ns for t_ns, _ in samples])
+        from_ns, to_ns, is_past = 0, last_ns, False
+        for t_ns, reported in samples:
+            here, settled = int(planned[t_ns][at]), int(planned[t_ns - lag_ns][at])
+            if (settled - reported if number > 0 else reported - here) <= 0:
+                from_ns, is_past = t_ns, False
+            elif not is_past and abs(here - reported) >= abs(number):
+                to_ns, is_past = t_ns, True
+        return from_ns, max(from_ns, to_ns)
+
+    def _planned_at(self, due: OpenDue, times_ns: Sequence[int]) -> dict[int, np.ndarray]:
+        """Arrivals of each agent that are due before each of the times. Computed once for all agents."""
+        known = self._known.setdefault(due.load, {})
+        for t_ns in sorted({t_ns for t_ns in times_ns if t_ns not in known}):
+            known[t_ns] = due.by_agent(due.count_at(t_ns)).copy()
+        return known
+
+    def result(self, fleet: Sequence[str]) -> Against:
+        agents = {
+            agent: AgentDue(
+                self.planned.get(agent, 0),
+                self.missing.get(agent, 0),
+                self.planned_user_s.get(agent, 0.0),
+                self.missing_user_s.get(agent, 0.0),
+                tuple(self.differences.get(agent, ())),
+            )
+            for agent in self.assignment.agents
+        }
+        is_whole = all(
+            load in self.accounted or isinstance(one.profile, UserProfile) for load, one in enumerate(self.basis.loads)
+        )
+        return Against(agents, sum(self.planned.values()), sum(self.planned_user_s.values()), is_whole, tuple(fleet))
+
+
+def _joined(progresses: Sequence[LoadProgress]) -> Iterator[tuple[int, int]]:
+    """(time, due so far) over several registrations of one agent, one after the other."""
+    before = 0
+    for one in progresses:
+        for t_ns, due in one.due:
+            yield t_ns, before + due
+        before += one.started + one.missed

@@ -1,0 +1,345 @@
+"""What each agent must have had due, computed from the plan and its journaled changes. Pure.
+
+An agent reports what became of its iterations. This module computes what they must add up to, whatever agents report:
+
+    open loads      the arrivals that the rate curve and the shares give the agent
+    counted loads   the agent's iterations
+    closed loads    the agent's users, and when they are there
+
+The arithmetic of shares is the agents' own (`loadgen.engine`), since an agent's part is defined by it. The total of
+the fleet is computed a second way (`total_by_area`), from the area under the rate curve and nothing else.
+
+Of a load with times of its own (a replay, an executor that a user wrote) only the total is known here: the times do
+not travel. Its agents report at which arrival each change of shares begins, and their reports must agree.
+
+Times are ns from T0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import ceil, sqrt
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from loadgen.dsl.spec import LaneSpec
+from loadgen.engine.deal import Change, Deal
+from loadgen.engine.share import Share
+from loadgen.profiles.edits import is_pause, replaced, value_at
+from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
+from loadgen.profiles.stage import Stage, exact, length
+from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.timeline import Schedule
+from loadgen.units import NS_PER_S
+from loadgen.wire.messages import Adjust, Reassign
+from loadgen_controller.assign import Assignment
+
+__all__ = [
+    "Basis",
+    "Changed",
+    "ClosedDue",
+    "CountedDue",
+    "LoadChange",
+    "OpenDue",
+    "PlannedLoad",
+    "ShareChange",
+    "changed",
+    "dues_of",
+    "total_by_area",
+]
+
+_WALKED: Final = 1 << 16
+"""Arrivals whose owners are looked up at once: 5 ms."""
+_KEPT_NS: Final = 30 * NS_PER_S
+"""How much of a curve before a change is kept, where it is changed again and again."""
+_FEW: Final = 100
+"""Changes of one load up to which its whole curve is kept."""
+
+
+class LoadChange(msgspec.Struct, frozen=True, tag="load"):
+    """From `at_ns` on the load is these stages."""
+
+    load: int
+    at_ns: int
+    stages: tuple[Stage, ...]
+
+
+class ShareChange(msgspec.Struct, frozen=True, tag="shares"):
+    """From `at_ns` on the agents have these weights."""
+
+    number: int
+    at_ns: int
+    weights: tuple[float, ...]
+
+
+Changed = LoadChange | ShareChange
+
+
+class PlannedLoad(msgspec.Struct, frozen=True):
+    """One load as it was planned."""
+
+    name: str
+    after_ns: int
+    profile: Profile
+    mix: tuple[float, ...]
+    """Weights of its journeys; one where they are drawn by chance, since shares do not depend on them then."""
+    stays: bool = False
+    """Nobody takes over what an agent has of it."""
+
+    @classmethod
+    def of(cls, lane: LaneSpec) -> PlannedLoad:
+        mix = (1.0,) if lane.random else tuple(journey.weight for journey in lane.journeys)
+        return cls(lane.name, lane.after_ns, lane.profile, mix, bool(lane.stays))
+
+
+class Basis(msgspec.Struct, frozen=True):
+    """The plan and its changes: with the assignment, all that due iterations follow from."""
+
+    loads: tuple[PlannedLoad, ...]
+    changes: tuple[Changed, ...] = ()
+    """In the order of their numbers, which is that of their times for each load and for the shares."""
+    is_stopped: bool = False
+    """The load was ended before its planned end, at a time that agents learned each by itself."""
+    counting: tuple[str, ...] = ()
+    """Agents whose protocol counts by load and gives a reason for each end of a share."""
+
+    @classmethod
+    def of(
+        cls,
+        lanes: Sequence[LaneSpec],
+        told: Sequence[Adjust | Reassign],
+        *,
+        is_stopped: bool = False,
+        counting: Sequence[str] = (),
+    ) -> Basis:
+        """told: the changes as agents got them, in order."""
+        return cls(
+            loads=tuple(map(PlannedLoad.of, lanes)),
+            changes=tuple(map(changed, told)),
+            is_stopped=is_stopped,
+            counting=tuple(counting),
+        )
+
+
+def changed(one: Adjust | Reassign) -> Changed:
+    """A change as agents get it."""
+    if isinstance(one, Adjust):
+        return LoadChange(one.load, one.at_ns, one.stages)
+    return ShareChange(one.generation, one.at_ns, one.weights)
+
+
+class OpenDue:
+    """The arrivals of one open load, by agent.
+
+    Args:
+        first_arrivals: of a load with times of its own, the first arrival of each change of shares by its number, and
+            under 0 how many arrivals there are, as the agents report them.
+    """
+
+    def __init__(
+        self, load: int, basis: Basis, assignment: Assignment, first_arrivals: Mapping[int, int] | None = None
+    ) -> None:
+        self.load, self.planned = load, basis.loads[load]
+        profile, self._reported = self.planned.profile, first_arrivals or {}
+        self.schedule: Schedule | None = profile.schedule() if isinstance(profile, ArrivalProfile) else None
+        self._own_total = profile.count if isinstance(profile, TimedProfile) and not basis.is_stopped else None
+        self._deal = Deal(Share.of(0, assignment.weights, self.planned.mix))
+        self._agents = len(assignment.agents)
+        self._walked, self._counts = 0, np.zeros(0, dtype=np.int64)
+        self.is_known = True
+        """Whether it is known where each change of shares begins."""
+        self._changes = 0
+        self._keeps_all = sum(isinstance(one, LoadChange) and one.load == load for one in basis.changes) <= _FEW
+        for one in basis.changes:
+            self.change(one)
+
+    def change(self, one: Changed) -> None:
+        """Apply one more change, in order."""
+        at_ns = max(0, one.at_ns - self.planned.after_ns)
+        if isinstance(one, LoadChange):
+            if one.load != self.load:
+                return
+            self._changes += 1
+            self._own_total = None
+            if self.schedule is not None:
+                since_ns = None if self._keeps_all and self._changes <= _FEW else at_ns - _KEPT_NS
+                self.schedule = self.schedule.replaced(at_ns, one.stages, since_ns)
+        elif not self.planned.stays:
+            at = self.schedule.count_at(at_ns) if self.schedule is not None else self._reported.get(one.number)
+            if at is None:
+                self.is_known = False
+                return
+            self._deal = self._deal.changed(Change(one.number, at, one.weights))
+            self._agents = max(self._agents, len(one.weights))
+
+    @property
+    def is_located(self) -> bool:
+        """Whether `count_at` holds for any time, and not only for the last 30 s before the newest change."""
+        return self.schedule is not None and self._changes <= _FEW
+
+    @property
+    def total(self) -> int | None:
+        """Arrivals up to the end of the load; None where only the agents know, and do not say."""
+        if self.schedule is not None:
+            return self.schedule.total()
+        return self._reported.get(0) if self._own_total is None else self._own_total
+
+    def count_at(self, t_ns: int) -> int:
+        """Arrivals of the fleet that are due before `t_ns`. Only where there is a schedule."""
+        assert self.schedule is not None
+        return min(self.schedule.count_at(max(0, t_ns - self.planned.after_ns)), self.schedule.total())
+
+    def by_agent(self, n: int) -> np.ndarray:
+        """How many of the fleet's first `n` arrivals each agent has: (agents,) int64, in the assignment's order.
+
+        Cost: some µs before the first change of shares; after it 60 ns an arrival and change. Ask in increasing order.
+        """
+        first = self._deal.changes[0].at if self._deal.changes else n
+        if n <= first:
+            return self._padded(self._deal.share.counts_below(n))
+        if not len(self._counts) or n < self._walked:
+            self._walked, self._counts = first, self._padded(self._deal.share.counts_below(first))
+        while self._walked < n:
+            until = min(n, self._walked + _WALKED)
+            owners = self._deal.owners(np.arange(self._walked, until))
+            self._counts = self._counts + np.bincount(owners, minlength=self._agents)
+            self._walked = until
+        return self._counts
+
+    def _padded(self, counts: np.ndarray) -> np.ndarray:
+        return np.concatenate((counts, np.zeros(self._agents - len(counts), dtype=np.int64)))
+
+
+class CountedDue:
+    """The iterations of one counted load, by agent."""
+
+    def __init__(self, load: int, basis: Basis, assignment: Assignment) -> None:
+        self.load, self.planned = load, basis.loads[load]
+        profile = self.planned.profile
+        assert isinstance(profile, IterationProfile)
+        self._profile, self._assignment = profile, assignment
+
+    @property
+    def total(self) -> int:
+        return self._profile.total()
+
+    def by_agent(self) -> np.ndarray:
+        """(agents,) int64, in the assignment's order."""
+        profile = self._profile
+        share = Share.of(0, self._assignment.weights, self.planned.mix)
+        users = np.bincount(share.user_owners(profile.users), minlength=len(self._assignment.agents))
+        if profile.per_user:
+            return users * profile.per_user
+        found: np.ndarray = Share.of(0, users.tolist(), self.planned.mix).counts_below(profile.total())
+        return found
+
+
+class ClosedDue:
+    """The users of one closed load, by agent and time."""
+
+    def __init__(self, load: int, basis: Basis, assignment: Assignment) -> None:
+        self.load, self.planned = load, basis.loads[load]
+        profile = self.planned.profile
+        assert isinstance(profile, UserProfile)
+        self._stages: tuple[Stage, ...] = profile.stages
+        deal = Deal(Share.of(0, assignment.weights, (1.0,)))
+        for change in basis.changes:
+            at_ns = max(0, change.at_ns - self.planned.after_ns)
+            if isinstance(change, ShareChange):
+                if not self.planned.stays:
+                    deal = deal.changed(Change(change.number, at_ns, change.weights))
+            elif change.load == load:
+                self._stages = replaced(self._stages, at_ns, change.stages)
+        self._deal, self._agents = deal, len(assignment.agents)
+        self._owners: dict[tuple[int, int], np.ndarray] = {}
+        """Owners of users, by the number of share changes and of users."""
+
+    @property
+    def end_ns(self) -> int | None:
+        """When the load ends; None while it is paused for an unknown time."""
+        return None if is_pause(self._stages) else self.planned.after_ns + length(self._stages)
+
+    def users_at(self, t_ns: int) -> np.ndarray:
+        """Users of each agent that are to be there at `t_ns`: (agents,) int64."""
+        own_ns = t_ns - self.planned.after_ns
+        level = ceil(value_at(self._stages, own_ns)) if own_ns >= 0 else 0
+        if not level:
+            return np.zeros(self._agents, dtype=np.int64)
+        changes = sum(1 for change in self._deal.changes if change.at <= own_ns)
+        most = 1 << (level - 1).bit_length()
+        key = (changes, most)
+        if key not in self._owners:
+            self._owners[key] = self._deal.user_owners(most, own_ns)
+        return np.bincount(self._owners[key][:level], minlength=self._agents)
+
+    def edges_ns(self) -> list[int]:
+        """Where the number of users may jump, or begins to change."""
+        found, at_ns = [self.planned.after_ns], self.planned.after_ns
+        for stage in self._stages:
+            at_ns += stage.duration_ns
+            found += [at_ns - 1, at_ns]
+        return sorted({*found, *(change.at + self.planned.after_ns for change in self._deal.changes)})
+
+
+def dues_of(
+    basis: Basis, assignment: Assignment, first_arrivals: Mapping[tuple[int, int], int]
+) -> tuple[list[OpenDue], list[CountedDue], list[ClosedDue]]:
+    """The loads of a plan by kind. first_arrivals: by load and number of the change, see `OpenDue`."""
+    opens: list[OpenDue] = []
+    counted: list[CountedDue] = []
+    closed: list[ClosedDue] = []
+    for load, planned in enumerate(basis.loads):
+        if isinstance(planned.profile, IterationProfile):
+            counted.append(CountedDue(load, basis, assignment))
+        elif isinstance(planned.profile, UserProfile):
+            closed.append(ClosedDue(load, basis, assignment))
+        else:
+            firsts = {number: n for (one, number), n in first_arrivals.items() if one == load}
+            opens.append(OpenDue(load, basis, assignment, firsts))
+    return opens, counted, closed
+
+
+# -- the second way -------------------------------------------------------------------------------
+
+
+def total_by_area(planned: PlannedLoad, changes: Sequence[LoadChange]) -> tuple[int, int] | None:
+    """How many arrivals an open load has in all, (at least, at most), from the area under its rate curve alone.
+
+    Even spacing: arrival n is due where the area reaches n, so there are as many as the area, rounded up; both bounds
+    are that. By chance: within 6 standard deviations of the sum of that many spacings. None: not an open load with a
+    curve, or one that is paused for an unknown time.
+
+    Uses neither the timeline nor the shares of the agents; exact fractions throughout.
+    """
+    profile = planned.profile
+    if not isinstance(profile, ArrivalProfile):
+        return None
+    area, stages, from_ns = Fraction(0), profile.stages, planned.after_ns
+    for change in changes:
+        at_ns = max(change.at_ns, planned.after_ns)
+        area += _area(stages, at_ns - from_ns)
+        stages, from_ns = change.stages, at_ns
+    if is_pause(stages):
+        return None
+    area += _area(stages, length(stages))
+    if profile.spacing is None:
+        return ceil(area), ceil(area)
+    slack = ceil(6 * sqrt(float(area) / profile.spacing.shape)) + 6
+    return max(0, ceil(area) - slack), ceil(area) + slack
+
+
+def _area(stages: Sequence[Stage], until_ns: int) -> Fraction:
+    """Under the curve of the rate up to `until_ns`, in arrivals."""
+    area = Fraction(0)
+    for stage in stages:
+        took_ns = min(stage.duration_ns, until_ns)
+        if took_ns <= 0:
+            break
+        start, end = exact(stage.start), exact(stage.end)
+        at_end = start + (end - start) * Fraction(took_ns, stage.duration_ns)
+        area += (start + at_end) / 2 * Fraction(took_ns, NS_PER_S)
+        until_ns -= took_ns
+    return area
