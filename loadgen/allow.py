@@ -34,17 +34,40 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from math import floor
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
 from loadgen.errors import Fault, ScenarioError, UsageError
 from loadgen.units import parse_duration
 
-__all__ = ["SLACK", "Address", "AllowList", "Entry", "as_address", "is_own", "never", "read", "split_cap"]
+__all__ = [
+    "SLACK",
+    "Address",
+    "AllowList",
+    "CapShare",
+    "Entry",
+    "as_address",
+    "is_own",
+    "never",
+    "read",
+    "share_of_cap",
+    "split_cap",
+]
 
 Address = IPv4Address | IPv6Address
 SLACK: Final = 1.01
+
+
+class CapShare(NamedTuple):
+    """A worker's part of the fleet's cap, requests/s."""
+
+    whole: int
+    """What it may start in any second. The whole numbers of all workers add up to the cap."""
+    exact: float
+    """Its part before rounding: how fast arrivals come to it that the plan spreads evenly."""
+
+
 """A fleet starts at most this many times the cap in any second: room for plans that are just at it."""
 
 _METADATA: Final = frozenset(
@@ -207,6 +230,12 @@ def split_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 
     remainder, of agents by weight, of an agent's workers alike. Each side computes it alone.
     """
     return _parted(_parted(floor(per_s * SLACK), weights)[index], [1.0] * workers)[worker]
+
+
+def share_of_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 0, workers: int = 1) -> CapShare:
+    """What a worker may start of the fleet's cap, see `split_cap`."""
+    exact = per_s * SLACK * weights[index] / (sum(weights) or 1.0) / workers
+    return CapShare(split_cap(per_s, weights, index, worker, workers), exact)
 
 
 def _parted(whole: int, weights: Sequence[float]) -> list[int]:

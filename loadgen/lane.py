@@ -148,7 +148,7 @@ class LaneDrive:
         Args:
             t0_ns: T0 of the plan on `perf_counter_ns`.
             from_ns: from T0; above 0: another process drove this share before, and `left_out` of it is left out.
-            since_ns: from T0; above 0: the share is ours since then; arrivals due between then and `from_ns` are missed.
+            since_ns: from T0; above 0: the share is ours since then; what is due before `from_ns` is missed.
         """
         self._from_ns = max(0, from_ns - self._after_ns)
         self._since_ns = since_ns - self._after_ns if since_ns else None

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from loadgen.allow import Address, AllowList, split_cap
+from loadgen.allow import Address, AllowList, CapShare, share_of_cap
 from loadgen.clients import Cap, Fence, generator_faults, network_of, tls_context
 from loadgen.dsl.people import People
 from loadgen.dsl.reading.loader import Scenario
@@ -158,7 +158,8 @@ class Drive:
             metric.bind(self._recorder)
         self._place = index, worker, workers
         self._cap: Cap | None = None
-        self._resharing: asyncio.TimerHandle | None = None
+        self._cap_changes: list[tuple[int, tuple[float, ...]]] = []
+        """(from when on, ns after T0, weights of the agents) of changes that the cap does not know of yet."""
         fence = Fence(allow, own)
         if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
             self._cap = Cap(
@@ -282,24 +283,19 @@ class Drive:
         for lane in self._lanes:
             lane.reassign(number, at_ns, weights)
         if self._cap is not None:
-            self._reshare(self._cap, at_ns, weights)
+            self._cap_changes.append((at_ns, weights))
+            if self._recorder.t0_ns:
+                self._reshare_cap(self._cap)
 
-    def _reshare(self, cap: Cap, at_ns: int, weights: tuple[float, ...]) -> None:
-        """What an agent started before counts for a second more: so long nobody has more for it."""
-        share = self._share_of_cap(weights)
-        t0_ns = self._recorder.t0_ns
-        if not t0_ns:
-            cap.reshare(share)
-            return
-        cap.lower(share)
-        if self._resharing is not None:
-            self._resharing.cancel()
-        left_s = (t0_ns + at_ns - perf_counter_ns()) / NS_PER_S + 1.0
-        self._resharing = asyncio.get_running_loop().call_later(max(1.0, left_s), cap.reshare, share)
+    def _reshare_cap(self, cap: Cap) -> None:
+        """The cap's shares change at the same instants as those of the load; T0 must be known."""
+        for at_ns, weights in self._cap_changes:
+            cap.reshare(self._share_of_cap(weights), self._recorder.t0_ns + at_ns)
+        self._cap_changes.clear()
 
-    def _share_of_cap(self, weights: Sequence[float]) -> Callable[[float], int]:
+    def _share_of_cap(self, weights: Sequence[float]) -> Callable[[float], CapShare]:
         index, worker, workers = self._place
-        return lambda per_s: split_cap(per_s, weights, index, worker, workers)
+        return lambda per_s: share_of_cap(per_s, weights, index, worker, workers)
 
     @property
     def left_out(self) -> str:
@@ -316,6 +312,8 @@ class Drive:
             Exception: whatever `emit` or the folding raised; the load is stopped at once then.
         """
         self._recorder.t0_ns = self._watches.t0_ns = t0_ns
+        if self._cap is not None:
+            self._reshare_cap(self._cap)
         self._flipped_ns = from_ns // self._interval_ns * self._interval_ns
         gc.collect()
         gc.freeze()  # the scenario and the libraries live as long as the worker: not worth a look each time
@@ -338,8 +336,6 @@ class Drive:
                 await lane.close()
             self._points.close()
             self._people.close()
-            if self._resharing is not None:
-                self._resharing.cancel()
             clock.close()
             gc.set_threshold(*thresholds)
         if not intervals.cancelled():

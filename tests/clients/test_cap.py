@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from random import Random
 
 import pytest
 
-from loadgen.allow import Entry
+from loadgen.allow import CapShare, Entry, share_of_cap
 from loadgen.clients import Cap, OverTheCap
 from loadgen.clients.cap import capped
+from loadgen.engine.deal import Change, Deal
 from loadgen.engine.meter import Meter
 from loadgen.engine.recorder import Recorder
+from loadgen.engine.share import Share
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 
@@ -27,6 +31,11 @@ class Hand:
         return self.ns
 
 
+def of(part: float = 1.0) -> Callable[[float], CapShare]:
+    """So much of the fleet's cap."""
+    return lambda per_s: CapShare(int(per_s * part), per_s * part)
+
+
 def busiest(starts: list[int]) -> int:
     """Most of them within any second, [t, t + 1 s)."""
     return max(bisect_left(starts, at + NS_PER_S) - i for i, at in enumerate(starts))
@@ -35,7 +44,7 @@ def busiest(starts: list[int]) -> int:
 @pytest.mark.parametrize("times", [0.9, 1.0, 10.0])
 def test_no_second_has_more_than_the_cap_however_much_comes(times: float) -> None:
     clock, chance = Hand(), Random(7)
-    cap = Cap(lambda per_s: int(per_s), 50.0, clock=clock)
+    cap = Cap(of(), 50.0, clock=clock)
     asked, starts = 0, []
     while clock.ns < 20 * NS_PER_S:
         clock.ns += round(chance.expovariate(50 * times) * NS_PER_S)
@@ -54,7 +63,7 @@ def test_no_second_has_more_than_the_cap_however_much_comes(times: float) -> Non
 
 def test_a_load_just_at_the_cap_loses_nothing_even_where_starts_are_late() -> None:
     clock, chance = Hand(), Random(3)
-    cap = Cap(lambda per_s: int(per_s * 1.01), 100.0, clock=clock)
+    cap = Cap(of(1.01), 100.0, clock=clock)
     for n in range(2_000):
         clock.ns = n * 10 * NS_PER_MS + chance.randrange(5 * NS_PER_MS)
         assert cap.take()
@@ -62,7 +71,7 @@ def test_a_load_just_at_the_cap_loses_nothing_even_where_starts_are_late() -> No
 
 def test_the_strictest_entry_that_admits_a_connection_holds() -> None:
     clock = Hand()
-    cap = Cap(lambda per_s: int(per_s), None, clock=clock)
+    cap = Cap(of(), None, clock=clock)
     assert all(cap.take() for _ in range(1_000))
     for per_s in (10.0, 30.0, None):
         cap.admit(Entry(host="a", owner="us", expires=date(2027, 1, 1), max_requests_per_s=per_s))
@@ -70,28 +79,64 @@ def test_the_strictest_entry_that_admits_a_connection_holds() -> None:
     assert sum(cap.take() for _ in range(100)) == 10
 
 
-def test_shares_that_change_hold_from_then_on() -> None:
+def test_a_share_changes_at_its_instant_and_by_the_average_over_the_second_after_it() -> None:
+    limits = []
+    for tenth in (90, 99, 100, 101, 105, 110, 120):  # each in a second of its own
+        clock = Hand()
+        clock.ns = tenth * NS_PER_S // 10
+        cap = Cap(of(0.8), 100.0, clock=clock)
+        cap.reshare(of(0.4), 10 * NS_PER_S)
+        limits.append(sum(cap.take() for _ in range(1_000)))
+    assert limits == [80, 80, 80, 76, 60, 40, 40]
+
+
+@pytest.mark.parametrize(("rate", "cap"), [(60, 60), (110, 110), (990, 1000)])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("weights", "change"),
+    [((1.0, 1.0, 1.0), (1.0, 1.0, 0.0)), ((3.0, 3.0, 0.0), (2.0, 2.0, 2.0))],
+    ids=["leave", "join"],
+)
+def test_a_plan_within_its_cap_loses_nothing_when_an_agent_leaves_or_joins(
+    rate: int, cap: int, workers: int, weights: tuple[float, ...], change: tuple[float, ...]
+) -> None:
+    """F37. Each worker's own arrivals from the change on, up to 2 ms late, and the workers' starts together."""
+    at_s, chance, starts = 2, Random(1), []
+    for index in range(len(weights)):
+        for worker in range(workers):
+            clock = Hand()
+            one = Cap(
+                partial(share_of_cap, weights=weights, index=index, worker=worker, workers=workers), cap, clock=clock
+            )
+            dealt = partial(share_of_cap, weights=change, index=index, worker=worker, workers=workers)
+            one.reshare(dealt, at_s * NS_PER_S)
+            deal = Deal(Share.of(index, weights, [1.0], worker, workers)).changed(Change(1, at_s * rate, change))
+            for arrivals, _ in deal.blocks(0, 10 * rate, 1_000):
+                for n in arrivals.tolist():
+                    clock.ns = n * NS_PER_S // rate + chance.randrange(2 * NS_PER_MS)
+                    assert one.take(), f"worker {worker} of agent {index} refuses arrival {n}"
+                    starts.append(clock.ns)
+    assert len(starts) == 10 * rate
+    assert busiest(sorted(starts)) <= 1.02 * cap + 1
+
+
+def test_after_a_change_ten_times_the_share_is_held_to_the_limit() -> None:
     clock = Hand()
-    cap = Cap(lambda per_s: 5, 100.0, clock=clock)
-    assert sum(cap.take() for _ in range(5)) == 5
-    cap.lower(lambda per_s: 8)
-    assert not cap.take()
-    cap.reshare(lambda per_s: 8)
-    clock.ns += NS_PER_S * 3
-    assert sum(cap.take() for _ in range(100)) == 8
-    cap.lower(lambda per_s: 2)
-    clock.ns += NS_PER_S * 3
-    assert sum(cap.take() for _ in range(100)) == 2
-    clock.ns += NS_PER_S * 3
-    cap.reshare(lambda per_s: 5)
-    assert sum(cap.take() for _ in range(5)) == 5
-    cap.reshare(lambda per_s: 8)
-    assert sum(cap.take() for _ in range(100)) == 3
+    cap = Cap(of(0.2), 100.0, clock=clock)
+    cap.reshare(of(0.5), NS_PER_S)
+    starts = []
+    while clock.ns < 10 * NS_PER_S:
+        clock.ns += 2 * NS_PER_MS
+        if cap.take():
+            starts.append(clock.ns)
+    late = [at for at in starts if at > 2 * NS_PER_S]
+    assert 48 <= busiest(late) <= 50
+    assert busiest(starts) <= 50
 
 
 async def test_what_does_not_start_is_no_request_and_says_why() -> None:
     said: list[str] = []
-    cap = Cap(lambda per_s: 2, 2.0, refuses=said.append)
+    cap = Cap(of(), 2.0, refuses=said.append)
     recorder = Recorder()
     meter = capped(Meter, cap)(recorder)
     meter.begin("journey", warmup=False, pool_limited=False)
