@@ -14,7 +14,16 @@ from loadgen_controller.adjusting import Adjustment
 from loadgen_controller.assign import Assignment
 from loadgen_controller.troubles import plain
 
-__all__ = ["Books"]
+__all__ = ["Books", "Former"]
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """An earlier process of an agent that has a share again."""
+
+    epoch: int
+    fin: Fin | None = None
+    """None: it never finished."""
 
 
 @dataclass(slots=True)
@@ -26,8 +35,10 @@ class Books:
     fins: dict[str, Fin] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
     """Why an agent is lost; taken back when it returns."""
-    durable: dict[str, int] = field(default_factory=dict)
-    """Of each agent, the last seq that is on the disk."""
+    former: dict[str, tuple[Former, ...]] = field(default_factory=dict)
+    """Of agents that were restarted under their name, the epochs before: each had a share of its own."""
+    durable: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Of each agent and epoch, the last seq that is on the disk."""
     asked_ns: int = 0
     """The interval that agents are asked for now; 0: the plan's."""
     clock_errors_ns: dict[str, int] = field(default_factory=dict)
@@ -44,6 +55,18 @@ class Books:
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=100))
     """For the person who watches, newest last."""
     noted: set[str] = field(default_factory=set)
+
+    def begin_epoch(self, agent: str, epoch: int) -> None:
+        """The agent has a share as another process; what the one before it did stays accounted for."""
+        known = self.epochs.get(agent)
+        if known is not None and known != epoch:
+            self.former[agent] = (*self.former.get(agent, ()), Former(known, self.fins.pop(agent, None)))
+            self.lost.pop(agent, None)
+        self.epochs[agent] = epoch
+
+    def has_epoch(self, agent: str, epoch: int) -> bool:
+        """Whether the agent has, or had, a share in this epoch."""
+        return self.epochs.get(agent) == epoch or any(one.epoch == epoch for one in self.former.get(agent, ()))
 
     def notice(self, text: str) -> None:
         """Said once each."""

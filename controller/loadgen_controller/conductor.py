@@ -439,7 +439,7 @@ class Conductor:
         run, phase = self._run, beat.phase
         if phase in ("idle", "ready") and agent in run.joining:
             self.say(agent, self._prepare_of(agent))
-        if not self._is_live(agent):
+        if not self._is_live(agent) or agent in run.joining or agent in run.arrived:
             return
         self._driving.beating(agent, phase, beat.adjusted)
         if beat.leaves_ns > 0 and run.phase.has_load and not run.ends and agent in run.drivers:
@@ -493,7 +493,8 @@ class Conductor:
             self._failures.take_state(merged.extra)
         self._keeper = self._new_keeper(merged.merged_end)
         for agent, epoch in self._books.epochs.items():
-            self._books.durable[agent] = self._merge.next_seq(agent, epoch) - 1
+            for one in (epoch, *(former.epoch for former in self._books.former.get(agent, ()))):
+                self._books.durable[agent, one] = self._merge.next_seq(agent, one) - 1
         for agent, region, failures in merged.failures:
             self._failures.write(agent, region, failures)
         self._intake = self._new_intake()
@@ -622,8 +623,11 @@ class Conductor:
         members = [member for member in self._fleet if member.id in agents]
         if books.assignment is not None:  # the run goes on already
             for member in members:
-                books.assignment = with_agent(books.assignment, member.id, member.region)
-                books.epochs[member.id] = member.epoch
+                if member.id in books.assignment.agents:
+                    self._meeting.back(member.id)
+                else:
+                    books.assignment = with_agent(books.assignment, member.id, member.region)
+                books.begin_epoch(member.id, member.epoch)
         else:
             books.assignment = assign(self._order.spec.regions, candidates(members))
             books.epochs = {member.id: member.epoch for member in members}

@@ -91,8 +91,8 @@ class Driving:
         """The last of them, for who watches; the report tells all."""
         self._joining: dict[str, int] = {}
         """Who takes part as soon as all others have heard the change of this number."""
-        self._began: dict[str, int] = {}
-        """From when on those that joined take part, from T0."""
+        self._began: dict[str, tuple[int, int]] = {}
+        """From when on those that joined take part, and since when the share is theirs, from T0."""
         self._heard: dict[str, int] = {}
         """The last change that an agent says to have heard."""
         self._again_ns: dict[str, int] = {}
@@ -117,7 +117,8 @@ class Driving:
         """After what was changed before the start."""
         books = self._books
         self._say_changes(agent, 0)
-        self._desk.say(agent, StartAt(books.run_id, t0_ns, books.shared_json, self._began.get(agent, 0)))
+        from_ns, since_ns = self._began.get(agent, (0, 0))
+        self._desk.say(agent, StartAt(books.run_id, t0_ns, books.shared_json, from_ns, since_ns))
 
     def _say_changes(self, agent: str, after: int) -> None:
         """All changes of the load with a higher number. It follows each once, however often it hears it."""
@@ -256,6 +257,8 @@ class Driving:
         fleet = candidates(member for member in self._fleet if member.id in (*drivers, *agents))
         books.assignment = joined(books.assignment, self._desk.order.spec.regions, fleet, agents, at_ns)
         names = _some(agents)
+        for agent in agents:  # one that is back may have begun before, as another process
+            self._began.pop(agent, None)
         self._tell_shares(books.assignment, at_ns, f"{names} joined")
         self._joining.update(dict.fromkeys(agents, len(self.adjustments.told)))
         whose = f"agent {names} takes" if len(agents) == 1 else f"agents {names} take"
@@ -271,7 +274,7 @@ class Driving:
             at_ns = self.adjustments.told[number - 1].at_ns
             from_ns = max(at_ns, self._adjust_ns())
             del self._joining[agent]
-            self._began[agent] = from_ns
+            self._began[agent] = from_ns, at_ns
             self.say_start(agent, run.t0_ns)
 
     def reassign_moved(self) -> None:
@@ -315,8 +318,8 @@ class Driving:
 
     def _comes_late(self, agent: str) -> bool:
         """Whether it is to have a share, and nobody has let it begin."""
-        assignment = self._books.assignment
-        return assignment is not None and not assignment.first_share(agent) and agent not in self._began
+        assignment, is_back = self._books.assignment, agent in self._desk.run.rejoined
+        return assignment is not None and agent not in self._began and (is_back or not assignment.first_share(agent))
 
     def _too_old(self, agents: Iterable[str]) -> list[str]:
         """Who cannot be told that the shares have changed."""

@@ -120,7 +120,7 @@ class Intake:
     def on_durable(self, places: Iterable[Place]) -> None:
         """The journal has these on the disk, and all before them."""
         for agent, epoch, seq in places:
-            self._books.durable[agent] = seq
+            self._books.durable[agent, epoch] = seq
             self._acknowledge(agent, epoch)
             self._settle(agent)
 
@@ -212,7 +212,7 @@ class Intake:
     def _is_fit(self, agent: str, delta: Delta) -> bool:
         """It may be merged now, if it is what it says."""
         books, run = self._books, self._desk.run
-        if delta.agent != agent or books.epochs.get(agent) != delta.epoch or books.assignment is None:
+        if delta.agent != agent or not books.has_epoch(agent, delta.epoch) or books.assignment is None:
             self._troubles.add("other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}")
         elif run.t0_ns is None or run.phase is Phase.DONE:
             self._troubles.add("unexpected", f"delta {delta.seq} of {agent} while {run.phase.value}")
@@ -260,7 +260,7 @@ class Intake:
 
     def _acknowledge(self, agent: str, epoch: int) -> None:
         """What is durable; the agent goes on from there."""
-        member, seq = self._fleet.get(agent), self._books.durable.get(agent, -1)
+        member, seq = self._fleet.get(agent), self._books.durable.get((agent, epoch), -1)
         if member is not None and member.epoch >= epoch:  # a later process hands over what an earlier one had left
             self._desk.send(member.identity, self._ack_of(self._books.run_id, epoch, seq, self._books.asked_ns))
 
@@ -276,6 +276,8 @@ class Intake:
         if known is None:
             self._books.fins[agent] = fin
             self._journal.event("fin", agent=agent, fin=fin)
+            if fin.reason and not self._desk.run.ends:
+                self._books.notice(f"agent {agent} ended its load early: {plain(fin.reason)}")
         self._settle(agent)
 
     def _settle(self, agent: str) -> None:
@@ -283,7 +285,7 @@ class Intake:
         fin = self._books.fins.get(agent)
         if (
             fin is not None
-            and self._books.durable.get(agent, -1) >= fin.last_seq
+            and self._books.durable.get((agent, fin.epoch), -1) >= fin.last_seq
             and agent not in self._desk.run.merged
         ):
             self._desk.tell(Merged(agent))

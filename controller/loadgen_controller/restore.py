@@ -366,7 +366,8 @@ class _Told:
         match line.get("kind"):
             case "assigned":
                 agents = msgspec.convert(line["agents"], tuple[_Agent, ...])
-                books.epochs = {one.id: one.epoch for one in agents}
+                for one in agents:
+                    books.begin_epoch(one.id, one.epoch)
                 self.members = tuple(_member(one) for one in agents)
             case "fin":
                 books.fins[str(line["agent"])] = msgspec.convert(line["fin"], Fin)

@@ -129,6 +129,8 @@ class Run:
     """When shares were moved last."""
     moved: frozenset[str] = frozenset()
     """Whose share is the others' now: who comes back gets nothing of it."""
+    rejoined: frozenset[str] = frozenset()
+    """Who had a share, was gone, and has one again as another process."""
     left: tuple[tuple[str, int], ...] = ()
     """(who, ns after T0) leaves by itself, and begins nothing that is due from then on."""
     fins: frozenset[str] = frozenset()
@@ -179,7 +181,8 @@ def step(run: Run, event: Event) -> Moved:
     event          | waiting            | preparing          | setting up         | starting, running   | draining        | finishing           | tearing down
     Tick           | deadline -> done   | deadline -> done   | deadline -> ends   | T0 -> running,      | drain over      | deadline -> ends,   | deadline -> done
                    |                    |                    |                    | end -> draining     | -> finishing    | with who still owes |
-    AgentJoined    | enough -> preparing| ignored            | ignored            | a new one: prepares | ignored         | ignored             | ignored
+    AgentJoined    | enough -> preparing| ignored            | ignored            | new, or gone before:| ignored         | ignored             | ignored
+                   |                    |                    |                    | prepares            |                 |                     |
     AgentReturned  | as joined          | ignored            | ignored            | not lost any more   | the same        | the same            | ignored
     AgentReady     | illegal            | last -> set up or  | ignored            | of a new one: takes | ignored         | ignored             | ignored
                    |                    | starting           |                    | part                |                 |                     |
@@ -372,8 +375,10 @@ def _aborted(run: Run, agent: str, why: str) -> Moved:
 
 
 def _can_join(run: Run, agent: str, region: str) -> bool:
-    """A name that had a share already has none again: what it did in its epoch is accounted for by that name."""
-    is_new = agent not in (*run.members, *run.joining, *run.arrived)
+    """A new agent, or another process of one that is gone: that one gets a share again, as a late joiner."""
+    is_coming = agent in (*run.joining, *run.arrived)
+    is_gone = agent in run.lost or agent in run.fins
+    is_new = not is_coming and (agent not in run.members or is_gone)
     return is_new and region in run.terms.regions and run.phase is Phase.RUNNING and not run.ends
 
 
@@ -400,15 +405,33 @@ def _then_shared(moved: Moved) -> Moved:
     """Shares that are free by now go to those that are left, and who has arrived gets one; then none for a while."""
     run, effects = moved
     free = tuple(who for when, who in run.vacant if when <= run.now_ns)
-    if not (free or run.arrived) or _has_just_shared(run):
+    held = {who for when, who in run.vacant if when > run.now_ns}  # one that is back waits until its old share is free
+    arrived, waiting = (tuple(one for one in run.arrived if (one in held) is is_held) for is_held in (False, True))
+    if not (free or arrived) or _has_just_shared(run):
         return moved
-    vacant, arrived, drivers = tuple(one for one in run.vacant if one[1] not in free), run.arrived, run.drivers
-    run = replace(run, vacant=vacant, moved=run.moved | set(free), arrived=())
+    vacant, drivers = tuple(one for one in run.vacant if one[1] not in free), run.drivers
+    run = replace(run, vacant=vacant, moved=run.moved | set(free), arrived=waiting)
     if run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not drivers:
         return run, effects
-    run = replace(run, shared_ns=run.now_ns, members=(*run.members, *arrived))
+    run = replace(_with_back(run, arrived), shared_ns=run.now_ns)
     given = (Reassign(free, drivers),) if free else ()
     return run, (*effects, *given, *((TakeIn(arrived, drivers),) if arrived else ()))
+
+
+def _with_back(run: Run, arrived: tuple[str, ...]) -> Run:
+    """Those that have arrived are members, and of those that were before nothing of their earlier life counts."""
+    back = frozenset(arrived) & frozenset(run.members)
+    return replace(
+        run,
+        members=(*run.members, *(agent for agent in arrived if agent not in back)),
+        rejoined=run.rejoined | back,
+        lost=run.lost - back,
+        moved=run.moved - back,
+        fins=run.fins - back,
+        merged=run.merged - back,
+        silent=tuple(one for one in run.silent if one[1] not in back),
+        left=tuple(one for one in run.left if one[0] not in back),
+    )
 
 
 def _has_just_shared(run: Run) -> bool:

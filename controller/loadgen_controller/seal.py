@@ -115,6 +115,7 @@ def facts_of(run: Run, order: Order, books: Books, bug: str = "", basis: Basis |
         left=dict(run.left),
         steered=tuple((row["verdict"], row["text"]) for row in books.steering if row["verdict"]),
         more_loads=tuple((lane.after_ns, lane.profile) for lane in spec.lanes[1:]),
+        former=books.former,
         basis=basis,
     )
 

@@ -28,6 +28,7 @@ from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
+from loadgen_controller.books import Former
 from loadgen_controller.judging.against_plan import Against, AgentDue
 
 __all__ = ["AgentData", "Completeness", "Loads", "account", "gaps_of_losses"]
@@ -79,6 +80,7 @@ def account(
     left: Mapping[str, int] = MappingProxyType({}),
     against: Against | None = None,
     held_back: Mapping[str, int] = MappingProxyType({}),
+    former: Mapping[str, Sequence[Former]] = MappingProxyType({}),
 ) -> Completeness:
     """Hold what each agent says it sent against what was merged of it, and that against the plan.
 
@@ -91,6 +93,7 @@ def account(
             stopped; None where it ends by count: then the last data of any agent end it.
         against: the run beside its plan; None: a run folder of before that was kept.
         held_back: requests of each agent that the allow-list's cap did not let start.
+        former: earlier processes of agents that were restarted under their name and got a share again.
     """
     found = {agent: _epoch(merge, agent, epochs[agent]) for agent in assignment.agents}
     end_ns = load_ns if load_ns is not None else max((_covered_ns(e) for e in found.values()), default=0)
@@ -109,6 +112,7 @@ def account(
                 left.get(agent),
                 against,
                 held_back.get(agent, 0),
+                former.get(agent, ()),
             )
             for agent in assignment.agents
         )
@@ -128,11 +132,18 @@ def _agent(
     left_ns: int | None,
     against: Against | None,
     held_back: int,
+    former: Sequence[Former],
 ) -> AgentData:
     region = assignment.region(agent)
     tenures = assignment.tenures(agent, end_ns)
     is_idle = not tenures and fin is None and epoch is None  # it was to have a share, and the load ended before
     wrong = "" if is_idle else _wrong(epoch, fin)
+    spans = list(epoch.spans) if epoch is not None else []
+    for one in former:
+        before = _epoch(merge, agent, one.epoch)
+        spans += before.spans if before is not None else []
+        if what := _wrong(before, one.fin):
+            wrong = f"of its earlier process: {what}" + (f"; {wrong}" if wrong else "")
     early = fin.reason if fin is not None and not wrong and not is_idle else ""
     has_left = left_ns is not None and not any(stays) and _is_moved(assignment, agent, left_ns, epoch, end_ns)
     if early and not has_left:
@@ -149,7 +160,7 @@ def _agent(
         return AgentData(
             agent, region, True, 0.0, 0.0, "", "; ".join(f"agent {agent} ({region}): {one}" for one in told)
         )
-    silent = tuple(_gaps(epoch.spans if epoch is not None else (), end_ns))
+    silent = tuple(_gaps(sorted(spans), end_ns))
     whole = [(start, end, 1.0) for start, end in silent] + list(gaps_of_losses(real, silent, end_ns))
     parts = list(within(whole, tenures))
     gaps = [(start, end) for start, end, _ in within(((start, end, 1.0) for start, end in silent), tenures)]

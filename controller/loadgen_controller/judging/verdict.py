@@ -21,6 +21,7 @@ from loadgen.profiles.profile import OpenProfile, Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
+from loadgen_controller.books import Former
 from loadgen_controller.events import End, Reason
 from loadgen_controller.judging.against_plan import Against, hold_against_plan
 from loadgen_controller.judging.completeness import Completeness, Loads, account
@@ -109,6 +110,8 @@ class Facts:
     """Of each further load, when it begins (ns from T0) and its profile."""
     left: dict[str, int] = field(default_factory=dict)
     """Who left by itself, and from when on (ns after T0) it said that it began nothing."""
+    former: dict[str, tuple[Former, ...]] = field(default_factory=dict)
+    """Earlier processes of agents that were restarted under their name and got a share again."""
     basis: Basis | None = None
     """The plan and its changes, to hold the agents' counts against. None: a folder of before that was kept."""
 
@@ -157,6 +160,7 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
             facts.left,
             against,
             _held_back(merge),
+            facts.former,
         )
         validity = judge_fitness(facts.assignment, merge, _planned_per_s(facts.loads))
         slos = _slos(facts, merge, completeness)
