@@ -458,6 +458,10 @@ class Conductor:
             self._members = self._run.members, frozenset(self._run.members)
         return agent in self._members[1] and agent not in self._run.lost
 
+    def is_back(self, agent: str) -> None:
+        self._meeting.back(agent)
+        self._books.notices.append(f"agent {agent} is back, as another process")
+
     def steered(self, agent: str, steered: Steered) -> None:
         self._driving.steered(agent, steered)
 
@@ -623,15 +627,19 @@ class Conductor:
         members = [member for member in self._fleet if member.id in agents]
         if books.assignment is not None:  # the run goes on already
             for member in members:
-                if member.id in books.assignment.agents:
-                    self._meeting.back(member.id)
-                else:
+                if member.id not in books.assignment.agents:  # one that is back has its epoch once it has a share
                     books.assignment = with_agent(books.assignment, member.id, member.region)
-                books.begin_epoch(member.id, member.epoch)
+                    books.begin_epoch(member.id, member.epoch)
         else:
             books.assignment = assign(self._order.spec.regions, candidates(members))
             books.epochs = {member.id: member.epoch for member in members}
-        self._journal.event("assigned", agents=[row_of(one) for one in self._fleet if one.id in books.epochs])
+        self.write_members()
+
+    def write_members(self) -> None:
+        """Who takes part, and in which epoch, has changed."""
+        epochs = self._books.epochs
+        rows = [row_of(one) for one in self._fleet if one.id in epochs]
+        self._journal.event("assigned", agents=rows, epochs=epochs)
         self.write_manifest()
 
     def _load_ends(self) -> None:

@@ -66,6 +66,12 @@ class Desk(Protocol):
     def write_manifest(self) -> None:
         """The shares have changed."""
 
+    def write_members(self) -> None:
+        """Who takes part, and in which epoch, has changed."""
+
+    def is_back(self, agent: str) -> None:
+        """An agent that was gone has a share again."""
+
 
 class Driving:
     """The load of one run, from the plan to what it has become."""
@@ -257,8 +263,12 @@ class Driving:
         fleet = candidates(member for member in self._fleet if member.id in (*drivers, *agents))
         books.assignment = joined(books.assignment, self._desk.order.spec.regions, fleet, agents, at_ns)
         names = _some(agents)
-        for agent in agents:  # one that is back may have begun before, as another process
-            self._began.pop(agent, None)
+        for agent in agents:
+            if (member := self._fleet.get(agent)) is not None and books.epochs.get(agent) != member.epoch:
+                self._began.pop(agent, None)  # it is back, as another process
+                books.begin_epoch(agent, member.epoch)
+                self._desk.is_back(agent)
+        self._desk.write_members()
         self._tell_shares(books.assignment, at_ns, f"{names} joined")
         self._joining.update(dict.fromkeys(agents, len(self.adjustments.told)))
         whose = f"agent {names} takes" if len(agents) == 1 else f"agents {names} take"

@@ -366,8 +366,9 @@ class _Told:
         match line.get("kind"):
             case "assigned":
                 agents = msgspec.convert(line["agents"], tuple[_Agent, ...])
-                for one in agents:
-                    books.begin_epoch(one.id, one.epoch)
+                known = line.get("epochs") or {one.id: one.epoch for one in agents}
+                for agent, epoch in msgspec.convert(known, dict[str, int]).items():
+                    books.begin_epoch(agent, epoch)
                 self.members = tuple(_member(one) for one in agents)
             case "fin":
                 books.fins[str(line["agent"])] = msgspec.convert(line["fin"], Fin)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.load_counts import Ending
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Fin
 from loadgen_agent.ledger import FIN_AGAIN_NS, STALLED_NS, WINDOW, Ledger
@@ -144,7 +145,7 @@ def test_the_fin_of_a_worker_that_died_adds_up_what_it_sent() -> None:
     book.close(None, "the worker was killed by SIGKILL")
     book.keep(delta(3))  # too late
     assert fin_of(book) == Fin(
-        "r1", 7, 2, Counters(requests_finished=3), 1 + 2 + 3, 0, "the worker was killed by SIGKILL"
+        "r1", 7, 2, Counters(requests_finished=3), 1 + 2 + 3, 0, "the worker was killed by SIGKILL", Ending.DIED
     )
 
 

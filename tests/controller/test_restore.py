@@ -128,6 +128,13 @@ async def run(tmp_path: Path) -> AsyncIterator[Restarts]:
     await made.close()
 
 
+SIX_SECONDS: dict[str, Any] = {
+    "profile": ArrivalProfile((LoadStage(20, 20, 6 * NS_PER_S),)),
+    "duration_ns": 6 * NS_PER_S,
+}
+"""A plan for agents that record ten iterations in each of six seconds."""
+
+
 async def end(run: Restarts, *agents: FakeAgent, seconds: int = 3) -> Result:
     for agent in agents:
         while len(agent.recording.deltas) < seconds:
@@ -164,7 +171,7 @@ async def test_a_run_that_is_taken_up_knows_on_what_its_agents_are(run: Restarts
 
 @pytest.mark.fault("F4", "at the wire, four times")
 async def test_a_run_goes_on_where_it_was_and_no_count_is_lost_or_doubled(run: Restarts) -> None:
-    run.begin()
+    run.begin(**SIX_SECONDS)
     agents = a, b = await run.started()
     a.recording.interval()
     b.recording.interval()
@@ -294,7 +301,8 @@ async def test_the_allow_list_and_the_caps_of_before_still_hold(run: Restarts) -
 async def test_a_fin_of_before_is_still_there(run: Restarts) -> None:
     run.begin()
     agents = a, b = await run.started()
-    a.recording.interval()
+    for _ in range(3):
+        a.recording.interval()
     await a.deliver()
     await a.finish()
     await until(lambda: "a" in run.conductor.run.merged)
@@ -455,7 +463,7 @@ async def test_a_run_is_taken_up_from_its_checkpoint_and_only_what_came_after_it
 ) -> None:
     monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.waiting)))
     monkeypatch.setattr("loadgen_controller.keeper._LOOK_S", 0.01)
-    run.begin()
+    run.begin(**SIX_SECONDS)
     agents = a, b = await run.started()
     checkpoint = run.conductor.run_dir / "checkpoint"
     for _ in range(2):

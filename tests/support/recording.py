@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from loadgen.engine.recorder import Recorder
 from loadgen.measure.delta import Counters, Delta, Health
+from loadgen.measure.load_counts import Ending, LoadCounts
 from loadgen.measure.series import OK
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Fin
@@ -45,6 +46,8 @@ class Recording:
             recorder.request(request, 1, 2, 3, ns + 1, OK if outcome == OK else outcome, 100)
             ended = "script KeyError" if n < script_faults else outcome
             recorder.iteration(journey, ns, ns, 0, 0, ended, censored=False)
+        started = iterations + open_ended
+        recorder.take_loads = lambda: (LoadCounts(0, started),) if started else ()
         k = len(self.deltas)
         health = Health(unfit=(unfit,) if unfit else ())
         delta = recorder.flip(k * NS_PER_S, (k + 1) * NS_PER_S, lambda _lag, _response: health)
@@ -55,4 +58,5 @@ class Recording:
 
     def fin(self, reason: str = "") -> Fin:
         totals = sum((delta.counters for delta in self.deltas), Counters())
-        return Fin(self.run_id, self.epoch, len(self.deltas) - 1, totals, self.recorded, 0, reason)
+        ending = Ending.DIED if reason else Ending.DONE
+        return Fin(self.run_id, self.epoch, len(self.deltas) - 1, totals, self.recorded, 0, reason, ending)
