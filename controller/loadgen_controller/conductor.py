@@ -77,6 +77,7 @@ from loadgen_controller.journal import Journal, Place
 from loadgen_controller.judging.abort import Aborts
 from loadgen_controller.judging.fuse import FuseWatch
 from loadgen_controller.judging.plan_due import Basis
+from loadgen_controller.judging.plan_watch import PlanWatch
 from loadgen_controller.judging.verdict import Verdict, too_many_script_faults
 from loadgen_controller.keeper import Keeper
 from loadgen_controller.meeting import Meeting
@@ -200,6 +201,7 @@ class Conductor:
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
         self._fuse = FuseWatch(order.has_fuse)
         self._pacing = Pacing(spec.interval_ns)
+        self._plan_watch = PlanWatch(lanes_of(spec))
         known = () if restored is None else (restored.adjustments, restored.helms)
         name = RunName(self.run_id, title(spec), order.placement)
         self._outputs = (outputs or Outputs()).of_run(name, self._sight, self._books.notice)
@@ -553,6 +555,13 @@ class Conductor:
                 self.tell(StopRequested(blown.text, now=True, reason=blown.reason))
             self._driving.look(self._merge)
             self._driving.let_in()
+            if (assignment := self._books.assignment) is not None:
+                live = frozenset(run.live) - done
+                since_t0_ns = now_ns - run.t0_ns
+                told = self._driving.adjustments.told
+                for text in self._plan_watch.look(self._merge, assignment, told, live, since_t0_ns):
+                    self._journal.event("off plan", text=text)
+                    self._books.notice(text)
 
     def _pace(self, now_ns: int) -> None:
         if why := self._pacing.look(now_ns, time.process_time_ns(), round(self._journal.late_s * NS_PER_S)):

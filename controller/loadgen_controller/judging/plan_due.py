@@ -55,6 +55,8 @@ _WALKED: Final = 1 << 16
 """Arrivals whose owners are looked up at once: 5 ms."""
 _KEPT_NS: Final = 30 * NS_PER_S
 """How much of a curve before a change is kept, where it is changed again and again."""
+_RECENT: Final = 16
+"""Counts that are kept for whoever asks again: agents report a second apart."""
 _FEW: Final = 100
 """Changes of one load up to which its whole curve is kept."""
 
@@ -149,6 +151,7 @@ class OpenDue:
         self._deal = Deal(Share.of(0, assignment.weights, self.planned.mix))
         self._agents = len(assignment.agents)
         self._walked, self._counts = 0, np.zeros(0, dtype=np.int64)
+        self._recent: dict[int, np.ndarray] = {}
         self.is_known = True
         """Whether it is known where each change of shares begins."""
         self._changes = 0
@@ -173,6 +176,9 @@ class OpenDue:
                 self.is_known = False
                 return
             self._deal = self._deal.changed(Change(one.number, at, one.weights))
+            self._recent.clear()
+            if at < self._walked:
+                self._walked, self._counts = 0, np.zeros(0, dtype=np.int64)
             self._agents = max(self._agents, len(one.weights))
 
     @property
@@ -192,21 +198,38 @@ class OpenDue:
         assert self.schedule is not None
         return min(self.schedule.count_at(max(0, t_ns - self.planned.after_ns)), self.schedule.total())
 
+    @property
+    def is_walked(self) -> bool:
+        """Whether shares have changed, so that arrivals since then are looked up one by one."""
+        return bool(self._deal.changes)
+
+    @property
+    def walked(self) -> int:
+        """Up to which arrival that has been done."""
+        return max(self._walked, self._deal.changes[0].at if self._deal.changes else 0)
+
     def by_agent(self, n: int) -> np.ndarray:
         """How many of the fleet's first `n` arrivals each agent has: (agents,) int64, in the assignment's order.
 
-        Cost: some µs before the first change of shares; after it 60 ns an arrival and change. Ask in increasing order.
+        Cost: some µs before the first change of shares; after it 60 ns an arrival and change, if asked in increasing
+        order, else from the first change on.
         """
         first = self._deal.changes[0].at if self._deal.changes else n
         if n <= first:
             return self._padded(self._deal.share.counts_below(n))
+        if n in self._recent:
+            return self._padded(self._recent[n])
         if not len(self._counts) or n < self._walked:
             self._walked, self._counts = first, self._padded(self._deal.share.counts_below(first))
+        self._counts = self._padded(self._counts)
         while self._walked < n:
             until = min(n, self._walked + _WALKED)
             owners = self._deal.owners(np.arange(self._walked, until))
             self._counts = self._counts + np.bincount(owners, minlength=self._agents)
             self._walked = until
+        self._recent[n] = self._counts
+        while len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
         return self._counts
 
     def _padded(self, counts: np.ndarray) -> np.ndarray:

@@ -1,0 +1,121 @@
+"""Holds what agents have reported so far against the plan, each second while a run goes on. Pure.
+
+At the end `against_plan.py` decides. This module only tells early: it finds an agent that is behind its plan by more
+than one interval for `PATIENCE` looks in a row, or ahead of it at any look, since no arrival starts before it is due.
+
+Only open loads with a rate curve are watched: of others the due iterations are not known before the end.
+Cost: some µs an agent and look; after a change of shares 60 ns an arrival and change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import numpy as np
+
+from loadgen.dsl.spec import LaneSpec
+from loadgen.measure.merge import Merge
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.units import NS_PER_S, format_count
+from loadgen.wire.messages import Adjust, Reassign
+from loadgen_controller.assign import Assignment
+from loadgen_controller.judging.plan_due import Basis, OpenDue, changed
+
+__all__ = ["PATIENCE", "PlanWatch"]
+
+PATIENCE: Final = 3
+"""Looks in a row at which an agent is behind before it is reported."""
+_MOST_WALKED: Final = 200_000
+"""Arrivals since the last look; of a load with more, shares that have changed are followed at the end only."""
+
+
+class PlanWatch:
+    """Of one run. Call `look` once an interval."""
+
+    def __init__(self, lanes: Sequence[LaneSpec]) -> None:
+        self._basis = Basis.of(lanes, ())
+        self._loads: list[OpenDue] | None = None
+        self._applied = 0
+        self._looked_ns = 0
+        self._behind: dict[tuple[str, int], int] = {}
+        """Looks in a row, by agent and load."""
+        self._since_ns: dict[tuple[str, int], int] = {}
+        self._reported: set[tuple[str, int, bool]] = set()
+
+    def look(
+        self,
+        merge: Merge,
+        assignment: Assignment,
+        told: Sequence[Adjust | Reassign],
+        live: Collection[str],
+        now_ns: int,
+    ) -> list[str]:
+        """Agents that do not keep to their plan, in words; each load of an agent once.
+
+        Args:
+            told: all changes of the load and of the shares so far.
+            live: agents that are expected to report.
+            now_ns: from T0. Nothing is looked at again within one interval.
+        """
+        interval_ns = merge.interval_ns
+        if now_ns - self._looked_ns < interval_ns:
+            return []
+        self._looked_ns = now_ns
+        if self._loads is None:
+            loads = enumerate(self._basis.loads)
+            self._loads = [
+                OpenDue(load, self._basis, assignment) for load, one in loads if isinstance(one.profile, ArrivalProfile)
+            ]
+        for change in told[self._applied :]:
+            for one in self._loads:
+                one.change(changed(change))
+        self._applied = len(told)
+        return [text for one in self._loads for text in self._look_at(one, merge, assignment, live, interval_ns)]
+
+    def _look_at(
+        self, due: OpenDue, merge: Merge, assignment: Assignment, live: Collection[str], interval_ns: int
+    ) -> list[str]:
+        seen: list[tuple[int, int, str, int]] = []
+        for at, agent in enumerate(assignment.agents):
+            if agent not in live:
+                continue
+            parts = [one.loads[due.load] for one in merge.epochs(agent) if due.load in one.loads]
+            if parts and parts[-1].due:
+                before = sum(one.started + one.missed for one in parts[:-1])
+                end_ns, count = parts[-1].due[-1]
+                seen.append((end_ns, at, agent, before + count))
+        found: list[str] = []
+        planned: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # most agents report the same interval
+        for end_ns, at, agent, reported in sorted(seen):
+            if end_ns not in planned:
+                settled_n, due_n = due.count_at(end_ns - interval_ns), due.count_at(end_ns)
+                if due.is_walked and due_n - due.walked > _MOST_WALKED:
+                    return found
+                planned[end_ns] = due.by_agent(settled_n), due.by_agent(due_n)
+            least, most = (int(counts[at]) for counts in planned[end_ns])
+            found += self._judge(due, agent, end_ns, reported, least, most)
+        return found
+
+    def _judge(self, due: OpenDue, agent: str, end_ns: int, reported: int, least: int, most: int) -> list[str]:
+        place = agent, due.load
+        whose = f" of load {due.planned.name}" if due.planned.name else ""
+        if reported >= least:
+            self._behind[place] = 0
+            self._since_ns[place] = end_ns
+        else:
+            self._behind[place] = self._behind.get(place, 0) + 1
+        if self._behind[place] >= PATIENCE and (*place, False) not in self._reported:
+            self._reported.add((*place, False))
+            since_s = self._since_ns.get(place, 0) / NS_PER_S
+            return [
+                f"agent {agent} is behind its plan since {since_s:.0f} s: {format_count(least - reported)} of"
+                f" {format_count(least)} due iterations{whose} are neither started, waiting nor missed"
+            ]
+        if reported > most and (*place, True) not in self._reported:
+            self._reported.add((*place, True))
+            return [
+                f"agent {agent} is ahead of its plan at {end_ns / NS_PER_S:.0f} s: {format_count(reported)}"
+                f" iterations{whose} were due to it, and the plan gives it {format_count(most)}"
+            ]
+        return []
