@@ -135,6 +135,8 @@ class ControllerLost:
     """Nothing was heard of it for the lease."""
 
     silent_s: float
+    is_lapse: bool = False
+    """A worker found its lease lapsed, and ended its load; the controller may have acknowledged something since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +309,9 @@ def step(agent: Agent, event: Event) -> Moved:
             return _refuse(agent, Refused(agent.run_id, reason))
         case BundleHere() | BundleFailed():
             raise IllegalTransition(agent, event)
-        case ControllerLost(silent_s):
+        case ControllerLost(silent_s, is_lapse):
+            if is_lapse:
+                return _stop(agent, f"the controller acknowledged nothing for longer than the lease of {silent_s:g} s")
             return _stop(agent, f"nothing heard of the controller for {silent_s:.1f} s")
         case Terminated(reason, now):
             return _terminated(agent, reason, now)

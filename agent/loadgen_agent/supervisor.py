@@ -534,8 +534,10 @@ class Supervisor:
         workers.grant(self._link.acked_ns + self._lease_ns, self._lease_ns)
         is_told = self._stopping_ns is not None or self._cut_ns is not None
         # A worker may have seen a lapse that was over before we looked: then its load has ended, and so do the others.
-        if (silent_ns > self._lease_ns or workers.lapsed_ns) and not is_told:
-            self._event(ControllerLost(max(silent_ns, self._lease_ns) / NS_PER_S))
+        if silent_ns > self._lease_ns and not is_told:
+            self._event(ControllerLost(silent_ns / NS_PER_S))
+        elif workers.lapsed_ns and not is_told:
+            self._event(ControllerLost(self._lease_ns / NS_PER_S, is_lapse=True))
         is_due = self._leaves_ns and self._t0_ns is not None and now_ns >= self._t0_ns + self._leaves_ns
         if is_due and self._agent.phase is Phase.RUNNING:
             self._stopping_ns = now_ns

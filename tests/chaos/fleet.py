@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -283,13 +284,20 @@ class RealFleet:
         return round(self.rate_per_s * self.seconds)
 
     def join(
-        self, agent: str, region: str, address: str | None = None, *options: str, inside: Sequence[str] = ()
+        self,
+        agent: str,
+        region: str,
+        address: str | None = None,
+        *options: str,
+        inside: Sequence[str] = (),
+        program: str = "loadgen_agent.cli",
+        env: Mapping[str, str] = MappingProxyType({}),
     ) -> RealAgent:
         """Start an agent: on its host if there are any, else here, by the way of `net`; or `inside` something else."""
         if self.network is not None:
             inside = self.network[agent].inside
         usual = self.net.address if self.network is None else self.conducted.address
-        command = [*inside, sys.executable, "-m", "loadgen_agent.cli", "--controller", address or usual]
+        command = [*inside, sys.executable, "-m", program, "--controller", address or usual]
         command += ["--region", region, "--keys", str(self.conducted.keys_of(agent)), "--id", agent]
         command += ["--workers", "1", "--spool", str(self.folder / "spool" / agent), *options]
         with (self.folder / f"{agent}.out").open("ab") as log:
@@ -298,7 +306,7 @@ class RealFleet:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, RAW_VARIABLE: str(self.raw)},
+                env={**os.environ, RAW_VARIABLE: str(self.raw), **env},
             )
         self.agents[agent] = RealAgent(agent, region, process)
         return self.agents[agent]

@@ -355,12 +355,16 @@ class _Book:
         """Between which of its samples the difference arose."""
         samples = list(_joined([epoch.loads[load] for epoch in self.epochs[agent] if load in epoch.loads]))
         last_ns = end_ns if end_ns is not None else due.planned.after_ns + (due.schedule.end_ns if due.schedule else 0)
-        samples.append((last_ns, samples[-1][1] if samples else 0))
-        lag_ns = self.merge.interval_ns if number > 0 else 0  # an arrival may be counted an interval after it was due
-        planned = self._planned_at(due, [t_ns for t_ns, _ in samples] + [t_ns - lag_ns for t_ns, _ in samples])
+        told_ns = samples[-1][0] if samples else 0
+        later = sorted({min(one.at_ns, last_ns) for one in self.basis.changes if one.at_ns > told_ns} | {last_ns})
+        samples += [(t_ns, samples[-1][1] if samples else 0) for t_ns in later if t_ns > told_ns]
+        # An arrival may be counted an interval after it was due, but not after the agent's last interval.
+        lag_ns = self.merge.interval_ns if number > 0 else 0
+        settled_ns = [t_ns - lag_ns if t_ns < told_ns else t_ns for t_ns, _ in samples]
+        planned = self._planned_at(due, [*(t_ns for t_ns, _ in samples), *settled_ns])
         from_ns, to_ns, is_past = 0, last_ns, False
-        for t_ns, reported in samples:
-            here, settled = int(planned[t_ns][at]), int(planned[t_ns - lag_ns][at])
+        for (t_ns, reported), settled_at_ns in zip(samples, settled_ns, strict=True):
+            here, settled = int(planned[t_ns][at]), int(planned[settled_at_ns][at])
             if (settled - reported if number > 0 else reported - here) <= 0:
                 from_ns, is_past = t_ns, False
             elif not is_past and abs(here - reported) >= abs(number):
