@@ -671,6 +671,7 @@ class Conductor:
             allow_json=b"" if order.allow is None else order.allow.to_json(),
             control_plane=places_of(self._station.address),
             signature=order.signature,
+            statement=order.statement,
         )
 
     def _stop_of(self, text: str, now: bool) -> Stop:
