@@ -31,7 +31,7 @@ def test_anything_else_is_refused(tmp_path: Path) -> None:
     verifier = Verifier.read(tmp_path / "ours" / PUBLIC_NAME)
     signature = Signer.read(tmp_path / "ours" / SECRET_NAME).sign(STATEMENT)
 
-    with pytest.raises(BundleError, match="not signed, .*--sign-with"):
+    with pytest.raises(BundleError, match=r"not signed, .*--sign-with"):
         verifier.check(STATEMENT, b"")
     for statement, wrong in (
         (STATEMENT + b" ", signature),
