@@ -17,6 +17,7 @@ from loadgen.allow import AllowList, Entry
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.dsl.spec import Overrides
 from loadgen.errors import UsageError
+from loadgen.measure.rundir import RunDir
 from loadgen.signing import PUBLIC_NAME, SECRET_NAME, Signer, Verifier, make
 from loadgen.statement import Statement
 from loadgen.wire.messages import Prepare
@@ -150,7 +151,7 @@ async def test_a_run_that_is_taken_up_again_has_the_statement_that_was_signed(
     order = by_client(keys, listed())
     await sent(house, order)
     (folder,) = house.runs_dir.iterdir()
-    await until(lambda: (folder / "events.jsonl").stat().st_size)
+    await until(lambda: list(RunDir(folder).read_events()))
     restored = restore(shutil.copytree(folder, tmp_path / folder.name)).order  # as after a crash
     assert (restored.statement, restored.signature) == (order.statement, order.signature)
     assert permitted(house, restored, listed()).statement == order.statement
