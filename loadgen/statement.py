@@ -60,9 +60,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     seed: int
     interval_ns: int
     digests: tuple[str, ...]
-    """Of each load with times of its own; see `Prepare.digests`."""
+    """One for each load with times of its own; see `Prepare.digests`."""
     limits: Limits
-    """What the allow-list admits to this plan, as the signer found it."""
+    """The limits that the signer found in the allow-list for this plan."""
     allow: AllowList | None
     """Without proofs and line numbers. None: no list holds, since all agents are on the controller's machine."""
 

@@ -4,7 +4,7 @@ A sound controller never meets these bounds. They keep an agent alive, and its m
 broken or when somebody else has the controller's keys. `wrong_order` is for Prepare, which is answered with Refused;
 `Gate` stands in front of all other messages.
 
-Pure but for the log: no clock, no sockets.
+The functions here use no sockets.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ MAX_AGENTS: Final = 100_000
 MAX_WEIGHT: Final = 1e100
 """Weights are relative. Below this the sum of all weights is finite."""
 MAX_STAGES: Final = 10_000
-"""Of one change; curves have thousands."""
+"""In one change; curves have thousands."""
 MAX_CHANGES: Final = 1_000_000
-"""Of one run: a steered load that changes each second for 11 days."""
+"""In one run; a steered load that changes each second reaches it after 11 days."""
 MAX_LOOKS: Final = 100_000
 MAX_GENERATION: Final = 2**62
 """Also of epochs: both are sent back in signed fields of 64 bits."""
@@ -57,7 +57,7 @@ MAX_NAME: Final = 256
 MAX_TEXT: Final = 1_000
 MAX_PLACES: Final = 1_000
 AHEAD_NS: Final = 600 * NS_PER_S
-"""How far T0 may be in the future; a controller gives its agents a few seconds."""
+"""T0 may be this far in the future; a sound controller gives its agents a few seconds."""
 LEASE_S: Final = (0.1, 3600.0)
 _SAY_AGAIN_NS: Final = 10 * NS_PER_S
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)

@@ -18,7 +18,7 @@ __all__ = ["Trust"]
 
 
 class Trust:
-    """Of one agent, for as long as its process lives.
+    """One agent's decisions, for as long as its process lives.
 
     Args:
         verifier: None: unsigned orders are taken, and signatures are not looked at.

@@ -87,7 +87,7 @@ def _elsewhere(order: Order, statement: Statement) -> list[str]:
 
 
 def _as_sent(order: Order, allow: AllowList | None) -> Prepare:
-    """What agents will compare with the statement; everything else in it is decided later."""
+    """The part of an order that agents compare with the statement; the other fields are filled in later."""
     return Prepare(
         run_id="",
         generation=0,
