@@ -34,7 +34,7 @@ from loadgen.units import format_count
 if TYPE_CHECKING:
     from loadgen.dsl.reading.loader import Scenario
 
-__all__ = ["MAX_BYTES", "MAX_FILES", "Bundle", "pack", "pack_files", "unpack", "verify"]
+__all__ = ["MAX_BYTES", "MAX_FILES", "Bundle", "is_plain", "pack", "pack_files", "place_in", "unpack", "verify"]
 
 MAX_BYTES = 256 * 1024 * 1024
 """Of the archive, and of what is in it: a feed of 10,000,000 rows of 25 bytes. Packing holds it in memory twice."""
@@ -134,7 +134,7 @@ def _inside(root: Path, path: Path) -> str:
 
 def _content(root: Path, name: str, path: Path, *, is_certificate: bool, most: int) -> bytes:
     """The bytes of a file that may travel."""
-    if not _is_plain(name):
+    if not is_plain(name):
         raise BundleError(f"the name {name!a} cannot travel", hint="rename it")
     if not is_certificate and (why := _is_secret(name)):
         raise BundleError(f"{name} may hold secrets ({why}), so it does not travel", hint="keep it at the agents")
@@ -275,18 +275,38 @@ def _safe_name(entry: tarfile.TarInfo) -> PurePosixPath:
     if not entry.isreg() or entry.issparse():
         kind = "a link" if entry.issym() or entry.islnk() else "a folder" if entry.isdir() else "no regular file"
         raise BundleError(f"unsafe bundle: {shown} is {kind}")
-    if not _is_plain(entry.name):
+    if not is_plain(entry.name):
         raise BundleError(f"unsafe bundle: the name {shown} is not a plain relative path")
     return PurePosixPath(entry.name)
 
 
-def _is_plain(name: str) -> bool:
-    """A relative path as one would write it: no `..`, no doubled or trailing slash, nothing unprintable."""
+def place_in(folder: Path, name: str) -> Path:
+    """Return the regular file with this name inside an unpacked bundle.
+
+    Raises:
+        BundleError: the name is no plain relative path, there is no such file, or links lead out of the folder.
+    """
+    shown = ascii(name[:100])
+    if not is_plain(name):
+        raise BundleError(f"the scenario's path {shown} is invalid: it must be a plain relative path within the bundle")
+    path = folder / name
+    try:
+        is_inside = path.resolve(strict=True).is_relative_to(folder.resolve(strict=True))
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links
+        raise BundleError(f"the scenario {shown} is not in the bundle") from None
+    if not is_inside or not path.is_file():
+        raise BundleError(f"the scenario {shown} is not a file within the bundle")
+    return path
+
+
+def is_plain(name: str) -> bool:
+    """A relative path as one would write it: no `..`, no doubled or trailing slash, no backslash, all printable."""
     path = PurePosixPath(name)
     return (
         bool(path.parts)
         and not path.is_absolute()
         and ".." not in path.parts
+        and "\\" not in name
         and str(path) == name
         and name.isprintable()
         and len(name.encode("utf-8", "surrogatepass")) <= _MAX_NAME_BYTES

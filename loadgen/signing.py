@@ -1,11 +1,12 @@
-"""Signed bundles: agents run the code of whoever holds the signing key, and of nobody else.
+"""Signed runs: agents take orders that the holder of the signing key has signed, and no others.
 
-    signing.key   secret, of the one who releases scenarios; the controller signs with it
-    signing.pub   at every agent, which then refuses what is not signed with the other
+    signing.key   secret, for the person who launches runs
+    signing.pub   at every agent, which then refuses every run that is not signed with signing.key
 
-Both hold one line, `ed25519 ` and the 32 bytes of the key as base64. What is signed is the sha256 of the
-archive, which the agent checks against the archive before it unpacks anything. A controller whose CURVE keys were
-stolen can so give orders, within what the allow-list says, but no code.
+Both files hold one line, `ed25519 ` and the 32 bytes of the key as base64. The signature covers the bytes of the
+run's statement (`loadgen.statement`), which names the bundle and everything else that the launcher decides. An agent
+checks the signature and the statement before it fetches anything. A controller whose CURVE keys were stolen can
+therefore change neither the code nor the targets, limits and settings of a run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ __all__ = ["PUBLIC_NAME", "SECRET_NAME", "Signer", "Verifier", "make"]
 
 SECRET_NAME, PUBLIC_NAME = "signing.key", "signing.pub"
 _PREFIX = b"ed25519 "
-_CONTEXT = b"loadgen bundle v1 "
+_CONTEXT = b"loadgen statement v1 "
+"""Before 1.4 it was "loadgen bundle v1 " and the bundle's sha256; a signature of one kind is invalid as the other."""
 
 
 class Signer:
@@ -42,9 +44,9 @@ class Signer:
         check_private(path)
         return cls(Ed25519PrivateKey.from_private_bytes(_read(path)))
 
-    def sign(self, sha256: str) -> bytes:
-        """Of the bundle with this sha256 (hex); 64 bytes."""
-        return self._key.sign(_CONTEXT + sha256.encode("ascii"))
+    def sign(self, statement: bytes) -> bytes:
+        """Sign the bytes of a run's statement. Returns 64 bytes."""
+        return self._key.sign(_CONTEXT + statement)
 
     def __repr__(self) -> str:
         return "<Signer>"
@@ -64,22 +66,27 @@ class Verifier:
         """
         return cls(Ed25519PublicKey.from_public_bytes(_read(path)))
 
-    def check(self, sha256: str, signature: bytes) -> None:
+    def check(self, statement: bytes, signature: bytes) -> None:
         """
         Raises:
-            BundleError: not signed, or not by the one that is trusted here.
+            BundleError: there is no signature, or no statement, or another key made the signature.
         """
         if not signature:
             raise BundleError(
-                "the bundle is not signed, and this agent takes only signed ones",
-                hint="give the controller the signing key: loadgen run --sign-with keys/signing.key",
+                "the run is not signed, and this agent takes only signed runs:"
+                " start it with loadgen run --sign-with keys/signing.key"
+            )
+        if not statement:
+            raise BundleError(
+                "the run is signed in the old way, which covers only the hash of the bundle:"
+                " update loadgen where the run is started and at the controller, and start the run again"
             )
         try:
-            self._key.verify(signature, _CONTEXT + sha256.encode("ascii", "replace"))
+            self._key.verify(signature, _CONTEXT + statement)
         except InvalidSignature:
             raise BundleError(
-                "the bundle's signature is not of the key that this agent trusts",
-                hint="the controller's signing.key and the agent's signing.pub have to be one pair",
+                "the run's signature is not of the key that this agent trusts:"
+                " --sign-with needs the signing.key that belongs to the agent's signing.pub"
             ) from None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from loadgen.bundle import MAX_BYTES, unpack
 from loadgen.errors import BundleError
 from loadgen.units import NS_PER_S
-from loadgen.wire.messages import BundleChunk, BundleRequest
+from loadgen.wire.messages import CHUNK_BYTES, BundleChunk, BundleRequest
 
 __all__ = ["AHEAD", "ASK_AGAIN_NS", "Cache", "Fetch"]
 
@@ -23,38 +23,38 @@ ASK_AGAIN_NS = 2 * NS_PER_S
 
 
 class Fetch:
-    """One bundle on its way.
+    """One bundle on its way. Needs as much memory as the bundle has bytes, whatever the controller sends.
 
-    The controller decides how long a chunk is; the first one tells. Until then one is asked for.
+    Every chunk has CHUNK_BYTES but the last one, which is shorter.
     """
 
-    def __init__(self, sha256: str, size_bytes: int) -> None:
+    def __init__(self, sha256: str, size_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> None:
         """
         Raises:
             BundleError: larger than any bundle may be.
         """
         if not 0 < size_bytes <= MAX_BYTES:
             raise BundleError(f"bundle of {size_bytes:,} bytes: the limit is {MAX_BYTES:,}")
-        self.sha256, self.size_bytes = sha256, size_bytes
-        self._data = bytearray(size_bytes)
-        self._step: int | None = None
+        self.sha256, self.size_bytes, self._chunk_bytes = sha256, size_bytes, chunk_bytes
+        self._data = bytearray()
+        """Grows with the chunks: bytes that are announced and never sent cost nothing."""
         self._asked_ns: dict[int, int] = {}
         """When, by offset, of what was asked for and is not here yet."""
-        self._missing = [0]
-        """Offsets never asked for, the nearest last."""
+        self._next = 0
+        """Offset of the first chunk that was never asked for."""
 
     @property
     def data(self) -> bytes | None:
         """The whole bundle, not verified; None until it is here."""
-        return None if self._missing or self._asked_ns else bytes(self._data)
+        return None if self._next < self.size_bytes or self._asked_ns else bytes(self._data)
 
     def requests(self, now_ns: int) -> list[BundleRequest]:
         """What to ask for now: new chunks within the credit, and those that took too long."""
         late = [offset for offset, asked_ns in self._asked_ns.items() if now_ns - asked_ns > ASK_AGAIN_NS]
-        while self._missing and len(self._asked_ns) < AHEAD:
-            offset = self._missing.pop()
-            self._asked_ns[offset] = now_ns
-            late.append(offset)
+        while self._next < self.size_bytes and len(self._asked_ns) < AHEAD:
+            self._asked_ns[self._next] = now_ns
+            late.append(self._next)
+            self._next += self._chunk_bytes
         for offset in late:
             self._asked_ns[offset] = now_ns
         return [BundleRequest(self.sha256, offset) for offset in late]
@@ -63,18 +63,19 @@ class Fetch:
         """What was not asked for, or comes twice, changes nothing.
 
         Raises:
-            BundleError: a chunk that is empty or leads beyond the end.
+            BundleError: the chunk has another length than was asked for.
         """
         if chunk.sha256 != self.sha256 or chunk.offset not in self._asked_ns:
             return
-        end = chunk.offset + len(chunk.data)
-        if not chunk.data or end > self.size_bytes:
-            raise BundleError(f"chunk of {len(chunk.data)} bytes at {chunk.offset} of {self.size_bytes}")
-        if self._step is None:
-            self._step = len(chunk.data)
-            self._missing = list(range(self._step, self.size_bytes, self._step))[::-1]
-        if len(chunk.data) != min(self._step, self.size_bytes - chunk.offset):
-            raise BundleError(f"chunk of {len(chunk.data)} bytes after others of {self._step}")
+        wanted = min(self._chunk_bytes, self.size_bytes - chunk.offset)
+        if len(chunk.data) != wanted:
+            raise BundleError(
+                f"the controller sent a chunk of {len(chunk.data):,} bytes at offset {chunk.offset:,} of the bundle;"
+                f" it must have {wanted:,}"
+            )
+        end = chunk.offset + wanted
+        if end > len(self._data):
+            self._data.extend(bytes(end - len(self._data)))
         self._data[chunk.offset : end] = chunk.data
         del self._asked_ns[chunk.offset]
 

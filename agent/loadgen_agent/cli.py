@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         "--signed-by",
         type=Path,
         metavar="FILE",
-        help="take only bundles that are signed with this key's other half (default: signing.pub of --keys, if there)",
+        help="take only runs that are signed with this key's other half (default: signing.pub of --keys, if there)",
     )
     aws = parser.add_argument_group("on EC2", "what deploy/terraform makes; needs the extra aws")
     aws.add_argument(

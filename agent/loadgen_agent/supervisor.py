@@ -52,6 +52,7 @@ from loadgen.wire.messages import (
     Welcome,
 )
 from loadgen.wire.sockets import parse_address
+from loadgen_agent.bounds import Gate
 from loadgen_agent.bundles import Cache, Fetch
 from loadgen_agent.child import WORKER
 from loadgen_agent.crew import AllLost
@@ -83,6 +84,7 @@ from loadgen_agent.lifecycle import (
 )
 from loadgen_agent.lifecycle import Fetch as FetchBundle
 from loadgen_agent.link import Link
+from loadgen_agent.trust import Trust
 from loadgen_agent.workers import Answers, Crewing, Workers
 
 __all__ = ["Supervisor", "Terms"]
@@ -123,7 +125,7 @@ class Terms:
     with_parent: bool = False
     """To leave when the process that started it is gone."""
     verifier: Verifier | None = None
-    """Who signs bundles that this agent runs; None: any that come from its controller."""
+    """Checks the signature of runs that this agent takes; None: it takes any run of its controller."""
     spool: Path | None = None
     """Where to keep what is not delivered, beyond the memory and the process."""
 
@@ -188,6 +190,8 @@ class Supervisor:
         """Since when they have been told to cut off."""
         self._done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._link = Link(controller, keys, agent, self._on_message, self._say_hello)
+        self._trust = Trust(terms.verifier)
+        self._gate = Gate(lambda controller_ns: self._link.clock.to_own_ns(controller_ns))
 
     @property
     def phase(self) -> Phase:
@@ -228,6 +232,9 @@ class Supervisor:
     # -- what comes in -------------------------------------------------------------------------
 
     def _on_message(self, message: Message) -> None:
+        if (admitted := self._gate.admit(message)) is None:
+            return
+        message = admitted
         match message:
             case Ack():
                 self._delivery.ack(message)
@@ -346,13 +353,12 @@ class Supervisor:
     def _check_trust(self, prepare: Prepare) -> None:
         """
         Raises:
-            BundleError: not signed by whom this agent trusts.
+            BundleError: out of bounds, or not what somebody signed whom this agent trusts.
             UsageError: a controller on another host sent no allow-list.
         """
         if not prepare.allow_json and not self._is_near:
             raise UsageError("the controller sent no allow-list, and it is on another host: nothing may be loaded")
-        if self._terms.verifier is not None:
-            self._terms.verifier.check(prepare.bundle_sha256, prepare.signature)
+        self._trust.check(prepare)
 
     def _ask_for_chunks(self) -> None:
         if self._fetch is not None:
@@ -387,6 +393,7 @@ class Supervisor:
 
     def _begin_work(self, prepare: Prepare) -> None:
         prepare = replace(prepare, control_plane=(*prepare.control_plane, *self._controller))
+        prepare = replace(prepare, statement=self._trust.verified(prepare))
         self._delivery.begin(prepare.run_id, self._agent.epoch)
         self._workers = Workers(
             prepare,

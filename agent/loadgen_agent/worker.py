@@ -15,6 +15,7 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import NoReturn
 
 import uvloop
 
+from loadgen.bundle import place_in
 from loadgen.dsl.outcome import fault_text
 from loadgen.dsl.reading.loader import load
 from loadgen.dsl.secret import secret_values
@@ -55,7 +57,7 @@ from loadgen.wire.messages import (
     Waiting,
     WaitingAt,
 )
-from loadgen_agent.fenced import fenced
+from loadgen_agent.fenced import fenced, wrong_change
 from loadgen_agent.host import die_with_parent, leave_no_core
 from loadgen_agent.hushed import hush
 from loadgen_agent.lease import Leased, leased_at
@@ -93,6 +95,7 @@ class Worker:
         self._phase = "idle"
         self._most_ns: int | None = None
         """From T0, after which nothing more is started, whatever the plan says."""
+        self._wrong_change: Callable[[Adjust], str] = lambda _: ""
 
     async def serve(self) -> None:
         """Until Bye, or until the supervisor is gone."""
@@ -116,8 +119,12 @@ class Worker:
                 self._stream.write(await self._set_up(message))
             case StartAt():
                 self._running = asyncio.create_task(self._run(message))
+            case Adjust() if self._drive is not None and (why := self._wrong_change(message)):
+                log.warning("ignored a change of the load: %s", why)
             case Adjust() if self._drive is not None:
                 self._drive.adjust(message.load, message.at_ns, message.stages)
+            case Reassign() if self._prepare is not None and len(message.weights) <= self._prepare.index:
+                log.warning("ignored a change of the shares: it has no weight for this agent")
             case Reassign() if self._drive is not None:
                 self._drive.reassign(message.generation, message.at_ns, message.weights)
             case Stop(at_ns=at_ns, now=False) if self._drive is not None and at_ns:
@@ -138,11 +145,12 @@ class Worker:
         self._prepare = prepare
         try:
             overrides = Overrides.from_json(prepare.overrides_json)
-            path = Path(prepare.bundle_dir) / prepare.scenario
+            path = place_in(Path(prepare.bundle_dir), prepare.scenario)
             scenario = load(path, prepare.plan or None, overrides, check_secrets=True)
             scenario.plan.check_digests(prepare.digests)
             guarded = fenced(prepare, scenario.plan)
             self._most_ns = guarded.limits.max_duration_ns
+            self._wrong_change = partial(wrong_change, scenario.plan.lanes, guarded.limits)
             self._drive = Drive(
                 scenario,
                 index=prepare.index,
@@ -191,7 +199,11 @@ class Worker:
     async def _run(self, start: StartAt) -> None:
         if self._drive is None:
             return
-        self._drive.shared = json.loads(start.shared_json)
+        try:
+            self._drive.shared = json.loads(start.shared_json)
+        except (ValueError, RecursionError) as error:
+            self._stream.write(Refused(start.run_id, f"the value of the plan's set-up cannot be read: {error}"))
+            return
         self._phase = "running"
         watchdog = self._watchdog()
         if watchdog is not None:

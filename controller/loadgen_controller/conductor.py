@@ -31,6 +31,7 @@ from loadgen.wire.messages import (
     COUNTED_MINOR,
     GUARDED_MINOR,
     PROTOCOL_MAJOR,
+    SIGNED_MINOR,
     Bye,
     Heartbeat,
     Message,
@@ -406,15 +407,20 @@ class Conductor:
             self._wake.set()
 
     def _is_unguarded(self, agent: str) -> bool:
-        """It would not keep to the allow-list that holds for this run."""
+        """It is too old for the allow-list or the signature that holds for this run."""
         member = self._fleet.get(agent)
-        if self._order.allow is None or member is None or member.minor >= GUARDED_MINOR:
+        if member is None:
             return False
-        self._books.notice(
-            f"agent {agent} takes no part: it speaks protocol {PROTOCOL_MAJOR}.{member.minor}, and allow-lists came"
-            f" with {PROTOCOL_MAJOR}.{GUARDED_MINOR}; run the same version of loadgen on every agent"
-        )
-        return True
+        needed = [(GUARDED_MINOR, "allow-lists")] if self._order.allow is not None else []
+        needed += [(SIGNED_MINOR, "signed runs")] if self._order.signature else []
+        for minor, what in needed:
+            if member.minor < minor:
+                self._books.notice(
+                    f"agent {agent} takes no part: it speaks protocol {PROTOCOL_MAJOR}.{member.minor}, and {what} came"
+                    f" with {PROTOCOL_MAJOR}.{minor}; run the same version of loadgen on every agent"
+                )
+                return True
+        return False
 
     def flush_soon(self) -> None:
         asyncio.get_running_loop().call_soon(self._flush)
@@ -694,6 +700,7 @@ class Conductor:
             allow_json=b"" if order.allow is None else order.allow.to_json(),
             control_plane=places_of(self._station.address),
             signature=order.signature,
+            statement=order.statement,
         )
 
     def _stop_of(self, text: str, now: bool) -> Stop:

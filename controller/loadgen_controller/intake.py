@@ -17,6 +17,7 @@ from loadgen.measure.merge import Accepted, Merge
 from loadgen.measure.waiting import check_waiting
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 from loadgen.wire.messages import (
+    CHUNK_BYTES,
     Ack,
     BundleChunk,
     BundleRequest,
@@ -39,9 +40,8 @@ from loadgen_controller.order import Order
 from loadgen_controller.run import Phase, Run
 from loadgen_controller.troubles import Troubles, plain
 
-__all__ = ["CHUNK_BYTES", "Intake"]
+__all__ = ["Intake"]
 
-CHUNK_BYTES = 64 * 1024
 _CLOCK_ERROR_NS = 100 * NS_PER_MS
 """Above it the agent's start is only roughly at T0."""
 _MAX_WORKERS = 1_000

@@ -35,6 +35,7 @@ from loadgen_controller.planning.commit import commit_of
 from loadgen_controller.planning.guard import check_allowed, resolve
 from loadgen_controller.screen.live import show
 from loadgen_controller.screen.watch import Watch
+from loadgen_controller.stating import signed
 from loadgen_controller.station import Station
 from loadgen_controller.stopping import Stopping
 from loadgen_controller.ui.doors import Access
@@ -92,7 +93,7 @@ def order_of(scenario: Scenario, placement: Placement) -> Order:
     except BundleError as error:
         # At the agent this is the fleet's fault; here it is a file beside the scenario.
         raise ScenarioError([Fault(str(scenario.path), 0, error.message, error.hint)]) from error
-    return Order(
+    order = Order(
         spec=spec,
         bundle=bundle.data,
         bundle_sha256=bundle.sha256,
@@ -104,10 +105,10 @@ def order_of(scenario: Scenario, placement: Placement) -> Order:
         overrides_json=scenario.plan.overrides.to_json(),
         allow=placement.allow,
         limits=Limits() if placement.allow is None else check_allowed(spec, scenario.plan.http, placement.allow),
-        signature=b"" if placement.signer is None else placement.signer.sign(bundle.sha256),
         has_fuse=placement.has_fuse and not (placement.is_embedded and _is_here(scenario)),
         aborts_on_loss=placement.aborts_on_loss,
     )
+    return order if placement.signer is None else signed(order, placement.signer)
 
 
 def _is_here(scenario: Scenario) -> bool:

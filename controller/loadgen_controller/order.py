@@ -34,7 +34,9 @@ class Order:
     limits: Limits = field(default_factory=Limits)
     """What it admits to this plan."""
     signature: bytes = b""
-    """Of the bundle; empty where there is no signing key."""
+    """Of `statement`; empty where there is no signing key."""
+    statement: bytes = b""
+    """`loadgen.statement.Statement`, as it was signed; empty without a signature."""
     has_fuse: bool = True
     """To stop where there are too many errors."""
     aborts_on_loss: bool = False

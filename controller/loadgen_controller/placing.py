@@ -117,8 +117,10 @@ def placement_of(wrongs: Wrongs, wish: Wish) -> Placement:
                 wrongs.add(f"{option} is for agents that were started elsewhere", "add --listen HOST:PORT")
     if wish.allow is not None and wish.i_may_load:
         wrongs.add("--i-may-load beside --allow: the list decides", "leave it out")
-    if wish.allow is not None and place is not None:
-        wrongs.add("--allow beside --controller: the controller has its own list", "leave it out")
+    if wish.allow is not None and place is not None and wish.sign_with is None:
+        wrongs.add(
+            "--allow beside --controller: the controller has its own list", "leave it out; to sign it: --sign-with"
+        )
     placement = Placement(
         wish.runs_dir,
         wish.listen,

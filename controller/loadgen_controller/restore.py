@@ -241,6 +241,7 @@ def _restored(folder: RunDir) -> Restored:
         agents=manifest.agents_wanted or run.terms.agents,
         placement="fleet",
         signature=signature,
+        statement=str(manifest.bundle.get("statement", "")).encode(),
         has_fuse=manifest.has_fuse,
         aborts_on_loss=run.terms.aborts_on_loss,
         allow=manifest.allowed,

@@ -84,6 +84,7 @@ def manifest(
             "sha256": order.bundle_sha256,
             "bytes": len(order.bundle),
             "signature": order.signature.hex(),
+            "statement": order.statement.decode(),
         },
         "spec": msgspec.to_builtins(order.spec, enc_hook=str),
         "assignment": msgspec.to_builtins(books.assignment),

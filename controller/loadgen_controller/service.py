@@ -34,6 +34,7 @@ from loadgen_controller.order import Order
 from loadgen_controller.planning.guard import check_allowed, check_proofs, check_target
 from loadgen_controller.restore import restore
 from loadgen_controller.screen.watch import Watch
+from loadgen_controller.stating import check_signed, signed
 from loadgen_controller.station import Station
 
 __all__ = ["LOOK_S", "MAX_RUNS", "AgentLine", "Look", "RunLine", "Service", "Watching", "aims_of"]
@@ -155,7 +156,7 @@ class Service:
         """
         restored = await asyncio.to_thread(restore, folder)
         try:
-            order = await asyncio.to_thread(self._permitted, restored.order)  # what holds by now
+            order = await asyncio.to_thread(self._permitted, self._unsigned(restored.order))  # what holds by now
         except LoadgenError:
             restored.folder.close()
             raise
@@ -344,6 +345,15 @@ class Service:
         folder = self.folder(run)
         raise UsageError(f"run {folder.name} does not go on", hint=f"loadgen watch {folder.name} shows what it came to")
 
+    def _unsigned(self, order: Order) -> Order:
+        """A restored order; to be signed anew if its statement no longer fits this controller, and that has a key."""
+        if order.signature and self._signer is not None:
+            try:
+                check_signed(order, self._allow)
+            except UsageError:
+                return replace(order, signature=b"", statement=b"")
+        return order
+
     def _permitted(self, order: Order) -> Order:
         """The order with what holds for it, whatever its client says of that. Blocking: names are resolved.
 
@@ -358,10 +368,12 @@ class Service:
             told = Overrides.from_json(order.overrides_json).resolve
             limits = check_allowed(order.spec, Http(resolve=told), self._allow)
             check_proofs(order.spec, Http(resolve=told), self._allow)
-        signature = order.signature
-        if not signature and self._signer is not None:
-            signature = self._signer.sign(order.bundle_sha256)
-        return replace(order, allow=self._allow, limits=limits, signature=signature)
+        order = replace(order, allow=self._allow, limits=limits)
+        if order.signature:
+            check_signed(order, self._allow)
+        elif self._signer is not None:
+            order = signed(order, self._signer)
+        return order
 
 
 def aims_of(order: Order) -> Iterator[str]:

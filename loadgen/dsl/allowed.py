@@ -44,6 +44,13 @@ class Limits:
             min((ns for e in entries if (ns := e.max_duration_ns) is not None), default=None),
         )
 
+    def stricter(self, other: Limits) -> Limits:
+        """Return the lower one of each limit."""
+        rates = [one for one in (self.max_requests_per_s, other.max_requests_per_s) if one is not None]
+        users = [one for one in (self.max_users, other.max_users) if one is not None]
+        times = [one for one in (self.max_duration_ns, other.max_duration_ns) if one is not None]
+        return Limits(min(rates, default=None), min(users, default=None), min(times, default=None))
+
     def too_fast(self, per_s: float) -> str:
         """Why iterations at this rate are not admitted; empty where they are."""
         if self.max_requests_per_s is None or per_s <= self.max_requests_per_s:

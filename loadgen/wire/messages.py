@@ -26,12 +26,14 @@ from loadgen.profiles.stage import Stage
 
 __all__ = [
     "ADJUSTABLE_MINOR",
+    "CHUNK_BYTES",
     "COUNTED_MINOR",
     "FROM_AGENTS",
     "GUARDED_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
     "REASSIGNABLE_MINOR",
+    "SIGNED_MINOR",
     "Ack",
     "Adjust",
     "BundleChunk",
@@ -75,6 +77,10 @@ REASSIGNABLE_MINOR = 3
 """The first that knows Reassign."""
 COUNTED_MINOR = 4
 """The first that counts iterations by load and says why its share ended."""
+SIGNED_MINOR = 4
+"""The first whose agents check the signed statement of a run; older ones check a signature of the bundle's hash."""
+CHUNK_BYTES = 64 * 1024
+"""Length of each BundleChunk but the last one of a bundle, which is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +171,9 @@ class Prepare:
     control_plane: tuple[str, ...] = ()
     """Never targets: HOST:PORT of the controller's sockets. An agent adds where it reaches it."""
     signature: bytes = b""
-    """Of the bundle, by the controller's signing key; empty where it has none."""
+    """Of `statement`, by the signing key of the person who launched the run; empty where there is none."""
+    statement: bytes = b""
+    """What is signed: `loadgen.statement.Statement`. Empty without a signature."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ import hashlib
 import random
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.bundle import MAX_BYTES, pack_files
 from loadgen.errors import BundleError
-from loadgen.wire.messages import BundleChunk, BundleRequest
+from loadgen.wire.messages import CHUNK_BYTES, BundleChunk, BundleRequest
 from loadgen_agent.bundles import AHEAD, ASK_AGAIN_NS, Cache, Fetch
 
 
@@ -24,7 +25,7 @@ def answer(request: BundleRequest, data: bytes, chunk: int) -> BundleChunk:
 def test_chunks_that_are_lost_late_twice_or_out_of_order_make_the_whole(size: int, chunk: int, seed: int) -> None:
     random_ = random.Random(seed)
     data = random_.randbytes(size)
-    fetch, now_ns = Fetch("sha", size), 0
+    fetch, now_ns = Fetch("sha", size, chunk), 0
     line: list[BundleChunk] = []
     while fetch.data is None:
         now_ns += ASK_AGAIN_NS // 2
@@ -38,36 +39,40 @@ def test_chunks_that_are_lost_late_twice_or_out_of_order_make_the_whole(size: in
     assert fetch.requests(now_ns + ASK_AGAIN_NS * 2) == []
 
 
-def test_only_one_chunk_is_asked_for_until_its_length_is_known_and_then_several() -> None:
-    fetch = Fetch("sha", 100)
-    assert [r.offset for r in fetch.requests(0)] == [0]
+def test_chunks_are_asked_for_in_order_and_only_a_few_at_a_time() -> None:
+    fetch = Fetch("sha", 100, 5)
+    assert [r.offset for r in fetch.requests(0)] == list(range(0, 5 * AHEAD, 5))
     fetch.take(BundleChunk("sha", 0, bytes(5)))
-    assert [r.offset for r in fetch.requests(1)] == list(range(5, 5 + 5 * AHEAD, 5))
+    assert [r.offset for r in fetch.requests(1)] == [5 * AHEAD]
 
 
 def test_chunks_of_others_and_unasked_ones_are_ignored() -> None:
-    fetch = Fetch("sha", 100)
+    fetch = Fetch("sha", 100, 50)
     fetch.requests(0)
-    fetch.take(BundleChunk("other", 0, bytes(5)))
-    fetch.take(BundleChunk("sha", 50, bytes(5)))
-    assert [r.offset for r in fetch.requests(ASK_AGAIN_NS + 1)] == [0]
+    fetch.take(BundleChunk("other", 0, bytes(50)))
+    fetch.take(BundleChunk("sha", 25, bytes(50)))
+    assert [r.offset for r in fetch.requests(ASK_AGAIN_NS + 1)] == [0, 50]
 
 
-@pytest.mark.parametrize("data", [b"", bytes(101)])
-def test_a_chunk_that_is_empty_or_too_long_is_an_error(data: bytes) -> None:
-    fetch = Fetch("sha", 100)
+@pytest.mark.parametrize(("offset", "length"), [(0, 0), (0, 1), (0, 39), (0, 41), (80, 19), (80, 21), (80, 40)])
+def test_a_chunk_of_another_length_than_was_asked_for_is_an_error(offset: int, length: int) -> None:
+    fetch = Fetch("sha", 100, 40)
     fetch.requests(0)
-    with pytest.raises(BundleError):
-        fetch.take(BundleChunk("sha", 0, data))
+    with pytest.raises(
+        BundleError, match=f"at offset {offset} of the bundle; it must have {40 if offset < 80 else 20}"
+    ):
+        fetch.take(BundleChunk("sha", offset, bytes(length)))
 
 
-def test_a_chunk_of_another_length_than_the_first_is_an_error() -> None:
-    fetch = Fetch("sha", 100)
+def test_bytes_that_are_announced_and_not_sent_take_no_memory() -> None:
+    """256 MiB announced and sent a byte at a time took 7.5 GB: a list of an offset for each byte."""
+    before = psutil.Process().memory_info().rss
+    fetch = Fetch("sha", MAX_BYTES)
     fetch.requests(0)
-    fetch.take(BundleChunk("sha", 0, bytes(10)))
-    fetch.requests(0)
-    with pytest.raises(BundleError, match="after others of 10"):
-        fetch.take(BundleChunk("sha", 10, bytes(9)))
+    with pytest.raises(BundleError, match="a chunk of 1 bytes"):
+        fetch.take(BundleChunk("sha", 0, b"x"))
+    fetch.take(BundleChunk("sha", 0, bytes(CHUNK_BYTES)))
+    assert psutil.Process().memory_info().rss - before < 16 << 20
 
 
 @pytest.mark.parametrize("size", [0, -1, MAX_BYTES + 1])

@@ -14,6 +14,7 @@ from loadgen.engine.probe import own_addresses
 from loadgen.signing import make
 from loadgen.wire.keyfolder import add_agent, handout, init_keys
 from tests.support.arrivals import arrivals
+from tests.support.ports import free_ports
 from tests.support.run import loadgen, started
 from tests.support.scenarios import write
 
@@ -182,3 +183,24 @@ def test_an_agent_takes_only_bundles_that_are_signed_by_whom_it_trusts(tmp_path:
     assert (code, len(target.at_s)) == ((0, 20) if signed_by == "ours" else (5, 0)), said
     if signed_by != "ours":
         assert ("is not signed" if not signed_by else "is not of the key") in " ".join(said.split())
+
+
+def test_a_run_signed_at_the_terminal_goes_through_a_controller_that_has_no_signing_key(tmp_path: Path) -> None:
+    """The terminal signs the controller's list, too. The controller can change nothing, and cannot sign by itself."""
+    keys, runs = tmp_path / "keys", tmp_path / "runs"
+    init_keys(keys)
+    add_agent(keys, "agent")
+    make(tmp_path / "ours")
+    listen, api = (f"127.0.0.1:{port}" for port in free_ports(2))
+    allow = listed(tmp_path)
+    serving = ("controller", "--keys", str(keys), "--listen", listen, "--api", api, "--allow", allow)
+    signing = ("--sign-with", str(tmp_path / "ours" / "signing.key"))
+    with arrivals() as target, started(*serving, "--runs-dir", str(runs), runs_dir=runs) as controller:
+        assert controller.stdout is not None
+        while "agents come to" not in (line := controller.stdout.readline()):
+            assert line, "it ended"
+        ordered = ("run", scenario(tmp_path, target.url), "--controller", api, "--quiet")
+        with agent(listen, handout(keys, "agent"), "--signed-by", str(tmp_path / "ours" / "signing.pub")):
+            signed = loadgen(*ordered, *signing, "--allow", allow, runs_dir=tmp_path / "here")
+
+    assert (signed.exit_code, len(target.at_s)) == (0, 20), signed.out + signed.err

@@ -10,6 +10,7 @@ from loadgen.measure.delta import Counters
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import ControllerKeys
 from loadgen.wire.messages import (
+    CHUNK_BYTES,
     Ack,
     BundleChunk,
     BundleRequest,
@@ -30,7 +31,6 @@ from loadgen.wire.sockets import Router
 from tests.support.wire import RouterEnd, until
 
 M = TypeVar("M")
-CHUNK = 1000
 
 
 class FakeController(RouterEnd):
@@ -52,6 +52,7 @@ class FakeController(RouterEnd):
         self.arrived = 0
         self.asks_ns = 0
         """The interval that it asks for."""
+        self.chunk_bytes = CHUNK_BYTES
         self.ahead_ns = 0
         """Its clock is ahead of the machine's by so much."""
         self.router = Router(bind, keys, self._on_data)
@@ -83,7 +84,7 @@ class FakeController(RouterEnd):
             case Heartbeat(sent_ns=sent_ns):
                 self.say(ClockPong(sent_ns, self.now_ns()))
             case BundleRequest(sha256, offset):
-                self.say(BundleChunk(sha256, offset, self.bundle[offset : offset + CHUNK]))
+                self.say(BundleChunk(sha256, offset, self.bundle[offset : offset + self.chunk_bytes]))
             case Delta():
                 self._take(message)
 

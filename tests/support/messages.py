@@ -108,6 +108,7 @@ BY_CLASS: dict[type, st.SearchStrategy[m.Message]] = {
         allow_json=BLOB,
         control_plane=st.lists(TEXT, max_size=2).map(tuple),
         signature=BLOB,
+        statement=BLOB,
     ),
     m.BundleRequest: st.builds(m.BundleRequest, TEXT, U64),
     m.BundleChunk: st.builds(m.BundleChunk, TEXT, U64, BLOB),

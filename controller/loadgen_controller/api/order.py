@@ -45,6 +45,7 @@ def parts_of(order: Order) -> Iterator[pb.StartPart]:
             no_error_fuse=not order.has_fuse,
             aborts_on_loss=order.aborts_on_loss,
             signature=order.signature,
+            statement=order.statement,
         )
     )
     for at in range(0, len(order.bundle), PART_BYTES):
@@ -99,6 +100,7 @@ def _checked(said: pb.Order, bundle: bytes) -> Order:
         has_fuse=not said.no_error_fuse,
         aborts_on_loss=said.aborts_on_loss,
         signature=said.signature,
+        statement=said.statement if said.signature else b"",
     )
 
 

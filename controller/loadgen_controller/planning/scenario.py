@@ -80,7 +80,7 @@ ListOption = Annotated[
 ]
 SignOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Sign bundles with this key; else with signing.key of --keys, if there."),
+    typer.Option(metavar="FILE", help="Sign the run with this key; else with signing.key of --keys, if there."),
 ]
 AllowOption = Annotated[
     list[str] | None, typer.Option(metavar="HOST", help="A public host that you may put under load; repeat it.")

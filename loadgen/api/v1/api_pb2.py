@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18loadgen/api/v1/api.proto\x12\x0eloadgen.api.v1\"K\n\tStartPart\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x15.loadgen.api.v1.OrderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xdf\x01\n\x05Order\x12\x11\n\tspec_json\x18\x01 \x01(\x0c\x12\x16\n\x0eoverrides_json\x18\x02 \x01(\x0c\x12\x10\n\x08scenario\x18\x03 \x01(\t\x12\x0c\n\x04plan\x18\x04 \x01(\t\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x0e\n\x06\x61gents\x18\x06 \x01(\r\x12\x15\n\rbundle_sha256\x18\x07 \x01(\t\x12\x14\n\x0c\x62undle_bytes\x18\x08 \x01(\x04\x12\x15\n\rno_error_fuse\x18\x14 \x01(\x08\x12\x11\n\tsignature\x18\x15 \x01(\x0c\x12\x16\n\x0e\x61\x62orts_on_loss\x18\x16 \x01(\x08\")\n\x07Started\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66older\x18\x02 \x01(\t\"\x1b\n\x0cWatchRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"t\n\x08Snapshot\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\t\x12\x0f\n\x07\x63lock_s\x18\x03 \x01(\x01\x12\x0f\n\x07is_over\x18\x04 \x01(\x08\x12\x11\n\texit_code\x18\x05 \x01(\x05\x12\x14\n\x0c\x66igures_json\x18\x06 \x01(\x0c\"\'\n\x0bStopRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03now\x18\x02 \x01(\x08\"\'\n\x0bKillRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"*\n\rChangeRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04load\x18\x02 \x01(\t\"b\n\x0cScaleRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04load\x18\x02 \x01(\t\x12\x10\n\x06\x66\x61\x63tor\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04rate\x18\x04 \x01(\x01H\x00\x12\x0f\n\x05users\x18\x05 \x01(\x01H\x00\x42\x04\n\x02\x62y\"\x15\n\x04Told\x12\r\n\x05lines\x18\x01 \x03(\t\"\x0f\n\rAgentsRequest\"2\n\tAgentList\x12%\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x15.loadgen.api.v1.Agent\"\xa1\x01\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x10\n\x08presence\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x10\n\x08silent_s\x18\x05 \x01(\x01\x12\x0c\n\x04host\x18\x06 \x01(\t\x12\x0c\n\x04\x63pus\x18\x07 \x01(\r\x12\x0f\n\x07workers\x18\x08 \x01(\r\x12\r\n\x05\x65poch\x18\t \x01(\r\x12\x0c\n\x04note\x18\n \x01(\t\"\x1c\n\x0bRunsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"0\n\x07RunList\x12%\n\x04runs\x18\x01 \x03(\x0b\x32\x17.loadgen.api.v1.RunLine\"V\n\x07RunLine\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x10\n\x08is_going\x18\x03 \x01(\x08\x12\x0e\n\x06\x61gents\x18\x04 \x01(\r\x12\n\n\x02\x62y\x18\x05 \x01(\t\"\x1d\n\x0eSummaryRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"D\n\x0cSummaryReply\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x14\n\x0csummary_json\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66older\x18\x03 \x01(\t\"\x1b\n\x0c\x46\x65tchRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"&\n\x08\x46ilePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\x89\x06\n\nController\x12=\n\x05Start\x12\x19.loadgen.api.v1.StartPart\x1a\x17.loadgen.api.v1.Started(\x01\x12\x41\n\x05Watch\x12\x1c.loadgen.api.v1.WatchRequest\x1a\x18.loadgen.api.v1.Snapshot0\x01\x12\x39\n\x04Stop\x12\x1b.loadgen.api.v1.StopRequest\x1a\x14.loadgen.api.v1.Told\x12\x39\n\x04Kill\x12\x1b.loadgen.api.v1.KillRequest\x1a\x14.loadgen.api.v1.Told\x12<\n\x05Pause\x12\x1d.loadgen.api.v1.ChangeRequest\x1a\x14.loadgen.api.v1.Told\x12=\n\x06Resume\x12\x1d.loadgen.api.v1.ChangeRequest\x1a\x14.loadgen.api.v1.Told\x12;\n\x05Scale\x12\x1c.loadgen.api.v1.ScaleRequest\x1a\x14.loadgen.api.v1.Told\x12;\n\x04Skip\x12\x1d.loadgen.api.v1.ChangeRequest\x1a\x14.loadgen.api.v1.Told\x12\x42\n\x06\x41gents\x12\x1d.loadgen.api.v1.AgentsRequest\x1a\x19.loadgen.api.v1.AgentList\x12<\n\x04Runs\x12\x1b.loadgen.api.v1.RunsRequest\x1a\x17.loadgen.api.v1.RunList\x12G\n\x07Summary\x12\x1e.loadgen.api.v1.SummaryRequest\x1a\x1c.loadgen.api.v1.SummaryReply\x12\x41\n\x05\x46\x65tch\x12\x1c.loadgen.api.v1.FetchRequest\x1a\x18.loadgen.api.v1.FilePart0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18loadgen/api/v1/api.proto\x12\x0eloadgen.api.v1\"K\n\tStartPart\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x15.loadgen.api.v1.OrderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xf2\x01\n\x05Order\x12\x11\n\tspec_json\x18\x01 \x01(\x0c\x12\x16\n\x0eoverrides_json\x18\x02 \x01(\x0c\x12\x10\n\x08scenario\x18\x03 \x01(\t\x12\x0c\n\x04plan\x18\x04 \x01(\t\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x0e\n\x06\x61gents\x18\x06 \x01(\r\x12\x15\n\rbundle_sha256\x18\x07 \x01(\t\x12\x14\n\x0c\x62undle_bytes\x18\x08 \x01(\x04\x12\x15\n\rno_error_fuse\x18\x14 \x01(\x08\x12\x11\n\tsignature\x18\x15 \x01(\x0c\x12\x16\n\x0e\x61\x62orts_on_loss\x18\x16 \x01(\x08\x12\x11\n\tstatement\x18\x17 \x01(\x0c\")\n\x07Started\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66older\x18\x02 \x01(\t\"\x1b\n\x0cWatchRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"t\n\x08Snapshot\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\t\x12\x0f\n\x07\x63lock_s\x18\x03 \x01(\x01\x12\x0f\n\x07is_over\x18\x04 \x01(\x08\x12\x11\n\texit_code\x18\x05 \x01(\x05\x12\x14\n\x0c\x66igures_json\x18\x06 \x01(\x0c\"\'\n\x0bStopRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03now\x18\x02 \x01(\x08\"\'\n\x0bKillRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\"*\n\rChangeRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04load\x18\x02 \x01(\t\"b\n\x0cScaleRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04load\x18\x02 \x01(\t\x12\x10\n\x06\x66\x61\x63tor\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04rate\x18\x04 \x01(\x01H\x00\x12\x0f\n\x05users\x18\x05 \x01(\x01H\x00\x42\x04\n\x02\x62y\"\x15\n\x04Told\x12\r\n\x05lines\x18\x01 \x03(\t\"\x0f\n\rAgentsRequest\"2\n\tAgentList\x12%\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x15.loadgen.api.v1.Agent\"\xa1\x01\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x10\n\x08presence\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x10\n\x08silent_s\x18\x05 \x01(\x01\x12\x0c\n\x04host\x18\x06 \x01(\t\x12\x0c\n\x04\x63pus\x18\x07 \x01(\r\x12\x0f\n\x07workers\x18\x08 \x01(\r\x12\r\n\x05\x65poch\x18\t \x01(\r\x12\x0c\n\x04note\x18\n \x01(\t\"\x1c\n\x0bRunsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"0\n\x07RunList\x12%\n\x04runs\x18\x01 \x03(\x0b\x32\x17.loadgen.api.v1.RunLine\"V\n\x07RunLine\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x10\n\x08is_going\x18\x03 \x01(\x08\x12\x0e\n\x06\x61gents\x18\x04 \x01(\r\x12\n\n\x02\x62y\x18\x05 \x01(\t\"\x1d\n\x0eSummaryRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"D\n\x0cSummaryReply\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x14\n\x0csummary_json\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66older\x18\x03 \x01(\t\"\x1b\n\x0c\x46\x65tchRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\"&\n\x08\x46ilePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\x89\x06\n\nController\x12=\n\x05Start\x12\x19.loadgen.api.v1.StartPart\x1a\x17.loadgen.api.v1.Started(\x01\x12\x41\n\x05Watch\x12\x1c.loadgen.api.v1.WatchRequest\x1a\x18.loadgen.api.v1.Snapshot0\x01\x12\x39\n\x04Stop\x12\x1b.loadgen.api.v1.StopRequest\x1a\x14.loadgen.api.v1.Told\x12\x39\n\x04Kill\x12\x1b.loadgen.api.v1.KillRequest\x1a\x14.loadgen.api.v1.Told\x12<\n\x05Pause\x12\x1d.loadgen.api.v1.ChangeRequest\x1a\x14.loadgen.api.v1.Told\x12=\n\x06Resume\x12\x1d.loadgen.api.v1.ChangeRequest\x1a\x14.loadgen.api.v1.Told\x12;\n\x05Scale\x12\x1c.loadgen.api.v1.ScaleRequest\x1a\x14.loadgen.api.v1.Told\x12;\n\x04Skip\x12\x1d.loadgen.api.v1.ChangeRequest\x1a\x14.loadgen.api.v1.Told\x12\x42\n\x06\x41gents\x12\x1d.loadgen.api.v1.AgentsRequest\x1a\x19.loadgen.api.v1.AgentList\x12<\n\x04Runs\x12\x1b.loadgen.api.v1.RunsRequest\x1a\x17.loadgen.api.v1.RunList\x12G\n\x07Summary\x12\x1e.loadgen.api.v1.SummaryRequest\x1a\x1c.loadgen.api.v1.SummaryReply\x12\x41\n\x05\x46\x65tch\x12\x1c.loadgen.api.v1.FetchRequest\x1a\x18.loadgen.api.v1.FilePart0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,43 +34,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTPART']._serialized_start=44
   _globals['_STARTPART']._serialized_end=119
   _globals['_ORDER']._serialized_start=122
-  _globals['_ORDER']._serialized_end=345
-  _globals['_STARTED']._serialized_start=347
-  _globals['_STARTED']._serialized_end=388
-  _globals['_WATCHREQUEST']._serialized_start=390
-  _globals['_WATCHREQUEST']._serialized_end=417
-  _globals['_SNAPSHOT']._serialized_start=419
-  _globals['_SNAPSHOT']._serialized_end=535
-  _globals['_STOPREQUEST']._serialized_start=537
-  _globals['_STOPREQUEST']._serialized_end=576
-  _globals['_KILLREQUEST']._serialized_start=578
-  _globals['_KILLREQUEST']._serialized_end=617
-  _globals['_CHANGEREQUEST']._serialized_start=619
-  _globals['_CHANGEREQUEST']._serialized_end=661
-  _globals['_SCALEREQUEST']._serialized_start=663
-  _globals['_SCALEREQUEST']._serialized_end=761
-  _globals['_TOLD']._serialized_start=763
-  _globals['_TOLD']._serialized_end=784
-  _globals['_AGENTSREQUEST']._serialized_start=786
-  _globals['_AGENTSREQUEST']._serialized_end=801
-  _globals['_AGENTLIST']._serialized_start=803
-  _globals['_AGENTLIST']._serialized_end=853
-  _globals['_AGENT']._serialized_start=856
-  _globals['_AGENT']._serialized_end=1017
-  _globals['_RUNSREQUEST']._serialized_start=1019
-  _globals['_RUNSREQUEST']._serialized_end=1047
-  _globals['_RUNLIST']._serialized_start=1049
-  _globals['_RUNLIST']._serialized_end=1097
-  _globals['_RUNLINE']._serialized_start=1099
-  _globals['_RUNLINE']._serialized_end=1185
-  _globals['_SUMMARYREQUEST']._serialized_start=1187
-  _globals['_SUMMARYREQUEST']._serialized_end=1216
-  _globals['_SUMMARYREPLY']._serialized_start=1218
-  _globals['_SUMMARYREPLY']._serialized_end=1286
-  _globals['_FETCHREQUEST']._serialized_start=1288
-  _globals['_FETCHREQUEST']._serialized_end=1315
-  _globals['_FILEPART']._serialized_start=1317
-  _globals['_FILEPART']._serialized_end=1355
-  _globals['_CONTROLLER']._serialized_start=1358
-  _globals['_CONTROLLER']._serialized_end=2135
+  _globals['_ORDER']._serialized_end=364
+  _globals['_STARTED']._serialized_start=366
+  _globals['_STARTED']._serialized_end=407
+  _globals['_WATCHREQUEST']._serialized_start=409
+  _globals['_WATCHREQUEST']._serialized_end=436
+  _globals['_SNAPSHOT']._serialized_start=438
+  _globals['_SNAPSHOT']._serialized_end=554
+  _globals['_STOPREQUEST']._serialized_start=556
+  _globals['_STOPREQUEST']._serialized_end=595
+  _globals['_KILLREQUEST']._serialized_start=597
+  _globals['_KILLREQUEST']._serialized_end=636
+  _globals['_CHANGEREQUEST']._serialized_start=638
+  _globals['_CHANGEREQUEST']._serialized_end=680
+  _globals['_SCALEREQUEST']._serialized_start=682
+  _globals['_SCALEREQUEST']._serialized_end=780
+  _globals['_TOLD']._serialized_start=782
+  _globals['_TOLD']._serialized_end=803
+  _globals['_AGENTSREQUEST']._serialized_start=805
+  _globals['_AGENTSREQUEST']._serialized_end=820
+  _globals['_AGENTLIST']._serialized_start=822
+  _globals['_AGENTLIST']._serialized_end=872
+  _globals['_AGENT']._serialized_start=875
+  _globals['_AGENT']._serialized_end=1036
+  _globals['_RUNSREQUEST']._serialized_start=1038
+  _globals['_RUNSREQUEST']._serialized_end=1066
+  _globals['_RUNLIST']._serialized_start=1068
+  _globals['_RUNLIST']._serialized_end=1116
+  _globals['_RUNLINE']._serialized_start=1118
+  _globals['_RUNLINE']._serialized_end=1204
+  _globals['_SUMMARYREQUEST']._serialized_start=1206
+  _globals['_SUMMARYREQUEST']._serialized_end=1235
+  _globals['_SUMMARYREPLY']._serialized_start=1237
+  _globals['_SUMMARYREPLY']._serialized_end=1305
+  _globals['_FETCHREQUEST']._serialized_start=1307
+  _globals['_FETCHREQUEST']._serialized_end=1334
+  _globals['_FILEPART']._serialized_start=1336
+  _globals['_FILEPART']._serialized_end=1374
+  _globals['_CONTROLLER']._serialized_start=1377
+  _globals['_CONTROLLER']._serialized_end=2154
 # @@protoc_insertion_point(module_scope)

@@ -14,7 +14,7 @@ class StartPart(_message.Message):
     def __init__(self, order: _Optional[_Union[Order, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Order(_message.Message):
-    __slots__ = ("spec_json", "overrides_json", "scenario", "plan", "seed", "agents", "bundle_sha256", "bundle_bytes", "no_error_fuse", "signature", "aborts_on_loss")
+    __slots__ = ("spec_json", "overrides_json", "scenario", "plan", "seed", "agents", "bundle_sha256", "bundle_bytes", "no_error_fuse", "signature", "aborts_on_loss", "statement")
     SPEC_JSON_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_JSON_FIELD_NUMBER: _ClassVar[int]
     SCENARIO_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class Order(_message.Message):
     NO_ERROR_FUSE_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     ABORTS_ON_LOSS_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
     spec_json: bytes
     overrides_json: bytes
     scenario: str
@@ -37,7 +38,8 @@ class Order(_message.Message):
     no_error_fuse: bool
     signature: bytes
     aborts_on_loss: bool
-    def __init__(self, spec_json: _Optional[bytes] = ..., overrides_json: _Optional[bytes] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., seed: _Optional[int] = ..., agents: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., no_error_fuse: bool = ..., signature: _Optional[bytes] = ..., aborts_on_loss: bool = ...) -> None: ...
+    statement: bytes
+    def __init__(self, spec_json: _Optional[bytes] = ..., overrides_json: _Optional[bytes] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., seed: _Optional[int] = ..., agents: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., no_error_fuse: bool = ..., signature: _Optional[bytes] = ..., aborts_on_loss: bool = ..., statement: _Optional[bytes] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("run_id", "folder")

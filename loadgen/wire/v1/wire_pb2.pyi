@@ -214,7 +214,7 @@ class ClockPong(_message.Message):
     def __init__(self, agent_ns: _Optional[int] = ..., controller_ns: _Optional[int] = ...) -> None: ...
 
 class Prepare(_message.Message):
-    __slots__ = ("run_id", "generation", "bundle_sha256", "bundle_bytes", "scenario", "plan", "overrides_json", "seed", "index", "weights", "interval_ns", "bundle_dir", "worker", "workers", "life", "digests", "allow_json", "control_plane", "signature")
+    __slots__ = ("run_id", "generation", "bundle_sha256", "bundle_bytes", "scenario", "plan", "overrides_json", "seed", "index", "weights", "interval_ns", "bundle_dir", "worker", "workers", "life", "digests", "allow_json", "control_plane", "signature", "statement")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -234,6 +234,7 @@ class Prepare(_message.Message):
     ALLOW_JSON_FIELD_NUMBER: _ClassVar[int]
     CONTROL_PLANE_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     generation: int
     bundle_sha256: str
@@ -253,7 +254,8 @@ class Prepare(_message.Message):
     allow_json: bytes
     control_plane: _containers.RepeatedScalarFieldContainer[str]
     signature: bytes
-    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., overrides_json: _Optional[bytes] = ..., seed: _Optional[int] = ..., index: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ..., interval_ns: _Optional[int] = ..., bundle_dir: _Optional[str] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ..., life: _Optional[int] = ..., digests: _Optional[_Iterable[str]] = ..., allow_json: _Optional[bytes] = ..., control_plane: _Optional[_Iterable[str]] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    statement: bytes
+    def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., bundle_sha256: _Optional[str] = ..., bundle_bytes: _Optional[int] = ..., scenario: _Optional[str] = ..., plan: _Optional[str] = ..., overrides_json: _Optional[bytes] = ..., seed: _Optional[int] = ..., index: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ..., interval_ns: _Optional[int] = ..., bundle_dir: _Optional[str] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ..., life: _Optional[int] = ..., digests: _Optional[_Iterable[str]] = ..., allow_json: _Optional[bytes] = ..., control_plane: _Optional[_Iterable[str]] = ..., signature: _Optional[bytes] = ..., statement: _Optional[bytes] = ...) -> None: ...
 
 class BundleRequest(_message.Message):
     __slots__ = ("sha256", "offset")
