@@ -63,6 +63,7 @@ from loadgen.clients.http2_floods import (
     FRAMES_A_TURN,
     IDLE_FRAMES,
     INTERIM_COST,
+    LATE_HEAD_BITS,
     MAX_HEAD_FRAMES,
     MAX_SETTINGS,
     PADDING_COST,
@@ -71,7 +72,7 @@ from loadgen.clients.http2_floods import (
     FrameBudget,
     frame_name,
 )
-from loadgen.clients.http2_heads import Decoder, Encoder, Received, fields_of
+from loadgen.clients.http2_heads import TOO_MANY, Decoder, Encoder, Received, fields_of
 from loadgen.clients.outcomes import (
     GOAWAY,
     H2_FLOOD,
@@ -722,8 +723,8 @@ class Http2Connection(asyncio.Protocol):
 
     def _takes_late_data(self, length: int) -> bool:
         """Of a stream that has ended. It counts for the connection's window."""
-        if not self._budget.spend_late(self._heard_ns, is_read=self._drained is None):
-            return self._flood("DATA frames of requests that have ended")
+        if not self._pays_late(1):
+            return True
         if length:
             self._library.consume_window(length)
             self._unacknowledged += length
@@ -733,7 +734,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _takes_late_head(self, flags: int, frame: bytes) -> bool:
         """Of a stream that has ended: only the table of headers has to know. False if it is in several frames."""
-        if not self._pays(1, _HEADERS):
+        if not self._pays_late(1 + (len(frame) >> LATE_HEAD_BITS)):
             return True
         if flags & (_END_HEADERS | _ODD_FLAGS) != _END_HEADERS:
             return False
@@ -746,6 +747,12 @@ class Http2Connection(asyncio.Protocol):
         if self._budget.spend(cost, self._heard_ns, is_read=self._drained is None):
             return True
         self._flood(f"more than {IDLE_FRAMES:,} frames without an answer in them, the last a {frame_name(kind)}")
+        return False
+
+    def _pays_late(self, cost: int) -> bool:
+        if self._budget.spend_late(cost, self._heard_ns, is_read=self._drained is None):
+            return True
+        self._flood("too much for requests that have ended")
         return False
 
     def _flood(self, what: str) -> bool:
@@ -837,7 +844,7 @@ class Http2Connection(asyncio.Protocol):
         if stream is not None and (received.wrong or (is_trailers and received.head is not None)):
             self._malformed(stream, received.wrong or "a status in trailers")
         elif not is_trailers:
-            self._pays(INTERIM_COST, _HEADERS)
+            self._pays(INTERIM_COST + (len(received.head.raw) if received.head else 0), _HEADERS)
 
     def _on_data(self, event: DataReceived, now_ns: int) -> None:
         size = event.flow_controlled_length
@@ -959,6 +966,9 @@ class Http2Connection(asyncio.Protocol):
             waiter.set_result(None)
 
     def _malformed(self, stream: _Stream, why: str) -> None:
+        if why is TOO_MANY:
+            self._drop(stream, HEAD_TOO_LARGE, f"{self.where} sent {why}", ErrorCodes.ENHANCE_YOUR_CALM)
+            return
         self._drop(stream, PROTOCOL, f"{self.where} sent what is no HTTP/2 answer: {why}", ErrorCodes.PROTOCOL_ERROR)
 
     def _time_out(self, stream: _Stream) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "FRAMES_A_TURN",
     "IDLE_FRAMES",
     "INTERIM_COST",
+    "LATE_HEAD_BITS",
     "MAX_HEAD_FRAMES",
     "MAX_SETTINGS",
     "PADDING_COST",
@@ -45,13 +46,16 @@ EARNING_BITS: Final = 8
 """Each 256 bytes of an upload earn one frame. The number of DATA frames would not do: the target decides that by
 the size of its window (CVE-2019-9511)."""
 _MOST_SAVED: Final = 10_000
-LATE_FRAMES: Final = 1000
-"""DATA frames of a stream that we have reset, which were on their way: its window of 4 MiB in frames of 4 KiB."""
+LATE_FRAMES: Final = 2000
+"""What may come of a stream that we have reset, because it was on its way: a window of 4 MiB in frames of 2 KiB."""
+LATE_HEAD_BITS: Final = 3
+"""Each 8 bytes of a head of such a stream cost one frame more: it has to be decoded, at 10 µs a header."""
 _MOST_LATE: Final = 200_000
 COSTLY: Final = 10
 """What SETTINGS and GOAWAY cost, compared with other frames. A connection needs a few of them in its life."""
 INTERIM_COST: Final = 4
-"""What an interim head (1xx) costs: the library decodes it. Go allowed 5 for an answer, until it counted bytes."""
+"""What an interim head (1xx) costs, and one more for each of its headers: they are decoded. Go allowed 5 heads for an
+answer, until it counted bytes."""
 PADDING_COST: Final = 2
 """What a DATA frame of nothing but padding costs: the library counts it for two windows."""
 MAX_SETTINGS: Final = 32
@@ -95,15 +99,14 @@ class FrameBudget:
         self._spent += cost
         return self._spent <= IDLE_FRAMES or self._settle(now_ns, is_read=is_read)
 
-    def spend_late(self, now_ns: int, *, is_read: bool) -> bool:
-        """Pay for a DATA frame of a stream that has ended."""
-        if self._late:
-            self._late -= 1
-            return True
-        return self.spend(1, now_ns, is_read=is_read)
+    def spend_late(self, cost: int, now_ns: int, *, is_read: bool) -> bool:
+        """Pay for a frame of a stream that has ended."""
+        late = min(cost, self._late)
+        self._late -= late
+        return late == cost or self.spend(cost - late, now_ns, is_read=is_read)
 
     def expect_late(self) -> None:
-        """We have reset a stream: its DATA frames may still be on their way."""
+        """We have reset a stream: frames of it may still be on their way."""
         self._late = min(self._late + LATE_FRAMES, _MOST_LATE)
 
     def _settle(self, now_ns: int, *, is_read: bool) -> bool:

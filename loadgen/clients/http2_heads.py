@@ -25,7 +25,7 @@ from hpack.table import HeaderTable
 
 from loadgen.clients.heads import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
 
-__all__ = ["MAX_KEPT", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
+__all__ = ["MAX_KEPT", "TOO_MANY", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
 
 MAX_KEPT: Final = 2048
 """Heads of requests of a scheme; blocks that need no table. When full, all are forgotten."""
@@ -35,6 +35,7 @@ _MAX_TABLE_BYTES: Final = 4096
 """Of the table for our own heads, however large the target allows it to be: 4 GiB would be filled by Cookie headers
 that change, and searched with each request. nghttp2 and Go have the same limit."""
 
+TOO_MANY: Final = f"more than {MAX_FIELDS} headers"
 _NOT_INDEXED: Final = frozenset(
     {
         b":path",
@@ -228,7 +229,7 @@ def _sorted_out(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHeader
             length = value
         raw.append((bytes(name), bytes(value)))
     if len(raw) > MAX_FIELDS:
-        wrong = wrong or f"more than {MAX_FIELDS} headers"
+        wrong = TOO_MANY
     return status, raw, wrong
 
 
