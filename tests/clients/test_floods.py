@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import struct
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +19,7 @@ from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 from tests.support.floods import FLOODS, Flood, flooding, frame
 from tests.support.http2 import Asked, Served, http2_server, prior_pool
+from tests.support.peak import peak_kib, start_of_peak_kib
 from tests.support.scripted import client_of, rows_of
 
 MOST_BYTES = 12 * 1024 * 1024
@@ -32,22 +31,10 @@ async def hello(served: Served, asked: Asked) -> None:
     served.ok(asked.stream, b"hello")
 
 
-def start_of_peak() -> int:
-    """Memory now, in KiB. `peak` counts from here."""
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
-    return peak()
-
-
-def peak() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
 @pytest.mark.parametrize("name", FLOODS)
 async def test_a_flood_ends_its_connection_with_an_outcome_and_no_other_one(name: str) -> None:
     flood = FLOODS[name]
-    before = start_of_peak()
+    before = start_of_peak_kib()
     with flooding(flood) as hostile:
         async with (
             http2_server(hello) as sound,
@@ -75,7 +62,7 @@ async def test_a_flood_ends_its_connection_with_an_outcome_and_no_other_one(name
         assert hostile.flooded == 2
         assert hostile.most_bytes < MOST_BYTES
     assert hostile.ended == 2
-    assert peak() - before < MOST_MEMORY_KIB
+    assert peak_kib() - before < MOST_MEMORY_KIB
 
 
 async def test_windows_of_one_byte_are_a_flood() -> None:
