@@ -967,7 +967,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _malformed(self, stream: _Stream, why: str) -> None:
         if why is TOO_MANY:
-            self._drop(stream, HEAD_TOO_LARGE, f"{self.where} sent {why}", ErrorCodes.ENHANCE_YOUR_CALM)
+            self._end_all(HEAD_TOO_LARGE, f"{self.where} sent {why}")  # each such head takes 50 ms
             return
         self._drop(stream, PROTOCOL, f"{self.where} sent what is no HTTP/2 answer: {why}", ErrorCodes.PROTOCOL_ERROR)
 
