@@ -130,5 +130,5 @@ class Watchdog:
             sleep(LOOK_S)
 
     def _say(self, loop_thread: int, blocked_ns: int) -> None:
-        where = self._where(sys._current_frames().get(loop_thread)) or "something that is not the scenario's"
+        where = self._where(sys._current_frames().get(loop_thread)) or "code outside the scenario (loadgen, a library)"
         self._leased.say(f"{where} blocked its loop for {format_duration(blocked_ns)}")

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["HEADS", "MAX_CACHED_HEADS", "NO_ANSWER", "Answer", "Head", "keep_head"]
+__all__ = ["HEADS", "MAX_CACHED_HEADS", "MAX_FIELDS", "MAX_KEPT_FIELDS", "NO_ANSWER", "Answer", "Head", "keep_head"]
 
 MAX_CACHED_HEADS: Final = 512
 _MAX_CACHED_HEAD_BYTES: Final = 4096
+MAX_KEPT_FIELDS: Final = 128
+"""Of a head that is remembered: each takes 150 bytes of memory, and 4 on the wire."""
+MAX_FIELDS: Final = 5000
+"""Of a head. curl's limit (MAX_HTTP_RESP_HEADER_COUNT)."""
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -81,7 +85,7 @@ HEADS: dict[bytes, Head] = {}
 
 def keep_head(key: bytes, head: Head) -> None:
     """Remember a head whose body has a known length. When full, all are forgotten: the Date made most of them old."""
-    if head.length is None or len(key) > _MAX_CACHED_HEAD_BYTES:
+    if head.length is None or len(key) > _MAX_CACHED_HEAD_BYTES or len(head.raw) > MAX_KEPT_FIELDS:
         return
     if len(HEADS) >= MAX_CACHED_HEADS:
         HEADS.clear()

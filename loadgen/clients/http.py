@@ -32,7 +32,7 @@ import httpx
 from loadgen.clients.attempts import Attempts, retries_of
 from loadgen.clients.body import JSON, StreamedRequest, encode_json
 from loadgen.clients.connection import Connection, Unprocessed
-from loadgen.clients.cookies import UserCookies
+from loadgen.clients.cookies import COOKIE_NOTE, UserCookies
 from loadgen.clients.discarded import DiscardedReply
 from loadgen.clients.forward import Forward
 from loadgen.clients.graphql import Gql
@@ -376,8 +376,8 @@ class HttpClient:
         """What a status and cookies ask for. data: sent, but for tracing."""
         meter, head, status = self._meter, reply.head, reply.status_code
         if not head.is_plain:
-            if head.sets_cookie:
-                self._user_cookies().learn(reply.route.url, head.raw)
+            if head.sets_cookie and not self._user_cookies().learn(reply.route.url, head.raw):
+                meter.recorder.note(COOKIE_NOTE)
             if status >= 400 and not (accept and status in accept):
                 reply.outcome = http_outcome(status)
             elif status in FOLLOWED and (self.follow_redirects if follow is None else follow):

@@ -29,8 +29,9 @@ import httptools
 from loadgen.clients.body import StreamedRequest, Upload
 from loadgen.clients.connection import Connection as AnyConnection
 from loadgen.clients.connection import Exchange, Lost, Sink
-from loadgen.clients.heads import HEADS, Answer, Head, RawHeaders, keep_head
-from loadgen.clients.outcomes import PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
+from loadgen.clients.heads import HEADS, MAX_FIELDS, Answer, Head, RawHeaders, keep_head
+from loadgen.clients.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
+from loadgen.clients.pieces import MANY_PIECES, join_tail
 from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
 
@@ -40,6 +41,10 @@ MAX_BODY_BYTES: Final = 64_000_000
 """The usual limit of a body, as it came and unpacked."""
 MAX_HEAD_BYTES: Final = 256 * 1024
 """Of a response, with its interim (1xx) responses. llhttp has no limit of its own."""
+_BYTES_A_CHUNK: Final = 16
+"""Go's rule (net/http/internal/chunked.go): what is not body in a chunked body may be 16 bytes a chunk and twice the
+body's bytes, and we allow MAX_HEAD_BYTES in all beyond that. So a byte a chunk is fine, and endless chunk extensions
+and trailers are not."""
 MANY_BYTES: Final = 32 * 1024
 """From this on a request may not be written at once, so its answer can come too early."""
 
@@ -69,12 +74,14 @@ class Connection(asyncio.Protocol):
         "_head_only",
         "_is_large",
         "_is_sending",
+        "_joined",
         "_key",
         "_limit_bytes",
         "_loop",
         "_lost",
         "_parser",
         "_phase",
+        "_pieces",
         "_raw",
         "_reason",
         "_sink",
@@ -116,7 +123,11 @@ class Connection(asyncio.Protocol):
         self._raw: RawHeaders = []
         self._reason = b""
         self._chunks: list[bytes] = []
+        self._joined = 0
+        """See `pieces.join_tail`."""
         self._have = 0
+        self._pieces = 0
+        """In which llhttp gave the body: at least one for each chunk."""
         self._final: Head | None = None
         self._complete = self._extra = self._head_only = self._is_large = self._is_sending = False
         self._sink: Sink | None = None
@@ -417,12 +428,15 @@ class Connection(asyncio.Protocol):
             exchange.body = rest[:length]
             self._finish(exchange, head, False, now_ns)
         else:
-            self._phase = _COUNT
+            self._phase, self._joined = _COUNT, 0
             self._final, self._chunks, self._have = head, [rest], length - len(rest)
 
     def _count(self, exchange: Exchange, data: bytes, now_ns: int) -> None:
         assert self._final is not None
-        self._chunks.append(data)
+        chunks = self._chunks
+        chunks.append(data)
+        if len(chunks) - self._joined > MANY_PIECES:
+            self._joined = join_tail(chunks, self._joined)
         self._have -= len(data)
         if self._have <= 0:
             body = b"".join(self._chunks)
@@ -438,6 +452,8 @@ class Connection(asyncio.Protocol):
             self._begin_parsing()
         broken = self._parse(data)
         head = self._final
+        if len(self._chunks) - self._joined > MANY_PIECES:
+            self._joined = join_tail(self._chunks, self._joined)
         if self._have > self._limit_bytes:
             self._too_large()
         elif head is not None and (self._complete or self._head_only):
@@ -449,11 +465,29 @@ class Connection(asyncio.Protocol):
             exchange.body = b"".join(self._chunks)
             self._finish(exchange, head, head.keep_alive and not is_odd, now_ns)
         elif broken:
-            self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {broken}")
+            self._end_broken(broken)
         elif head is not None and (head.length or 0) > self._limit_bytes:
             self._too_large()
-        elif head is None and exchange.size_bytes > MAX_HEAD_BYTES:
-            self._fail(PROTOCOL, f"more than {MAX_HEAD_BYTES} bytes of headers")
+        elif exchange.size_bytes > MAX_HEAD_BYTES:
+            self._check_overhead(exchange)
+
+    def _end_broken(self, why: str) -> None:
+        if len(self._raw) > MAX_FIELDS:
+            self._fail(HEAD_TOO_LARGE, f"{self.where} sent more than {MAX_FIELDS} headers")
+        else:
+            self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {why}")
+
+    def _check_overhead(self, exchange: Exchange) -> bool:
+        """End an answer that has too much beside its body. Returns True if it has ended."""
+        if self._final is None:
+            self._fail(HEAD_TOO_LARGE, f"{self.where} sent more than {MAX_HEAD_BYTES} bytes of headers")
+            return True
+        # Its head was within the limit, and has one to itself; `_have` is in size_bytes, too.
+        allowed = 2 * MAX_HEAD_BYTES + _BYTES_A_CHUNK * self._pieces + 3 * self._have
+        if exchange.size_bytes <= allowed:
+            return False
+        self._fail(HEAD_TOO_LARGE, f"{self.where} sent too many bytes of chunk extensions or trailers")
+        return True
 
     def _has_more(self, head: Head, exchange: Exchange) -> bool:
         """More came than the answer: what llhttp told, or empty lines, which it passes over."""
@@ -491,9 +525,9 @@ class Connection(asyncio.Protocol):
             is_odd = bool(broken) or self._has_more(head, exchange)
             self._finish_stream(sink, head.keep_alive and not is_odd, now_ns)
         elif broken:
-            self._fail(PROTOCOL, f"{self.where} does not speak HTTP/1.1: {broken}")
-        elif head is None and exchange.size_bytes > MAX_HEAD_BYTES:
-            self._fail(PROTOCOL, f"more than {MAX_HEAD_BYTES} bytes of headers")
+            self._end_broken(broken)
+        elif exchange.size_bytes > MAX_HEAD_BYTES and self._check_overhead(exchange):
+            return
         elif is_full:
             self._transport.pause_reading()
 
@@ -518,6 +552,7 @@ class Connection(asyncio.Protocol):
 
     def _begin_parsing(self) -> None:
         self._raw, self._chunks, self._have, self._final = [], [], 0, None
+        self._joined = self._pieces = 0
         self._complete = self._extra = False
 
     def _parse(self, data: bytes) -> str:
@@ -542,6 +577,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._final is None:  # else: trailers, which nobody reads
             self._raw.append((name, value.rstrip(b" \t")))
+            if len(self._raw) > MAX_FIELDS:
+                raise ValueError("too many headers")  # which ends the parsing
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -565,6 +602,7 @@ class Connection(asyncio.Protocol):
         elif not self._complete:
             self._chunks.append(data)
             self._have += len(data)
+            self._pieces += 1
 
     def on_message_complete(self) -> None:
         if self._final is not None:

@@ -11,8 +11,12 @@ when a window is opened; and what the end of a stream or of the connection means
   looked at, so it is sent once more (`Unprocessed`).
 - GOAWAY: no new requests here; those up to its last stream go on; those above were not looked at: sent once more.
 - Bytes that are no HTTP/2: `protocol` for all that is under way. A malformed answer: `protocol` for that one.
+- More frames without an answer in them than any server needs: `h2 flood` for all that is under way
+  (`http2_floods.py`). Most of these frames never reach the library, which takes 10 µs for each.
 - A time-out or a cancelled request ends its stream (RST_STREAM CANCEL), not the connection, unless nothing at all
   came on it since the request was sent: then it takes no more.
+
+A read that holds many frames is processed in parts, with the loop's other work in between (FRAMES_A_TURN).
 
 Windows: each stream may send STREAM_WINDOW_BYTES ahead of its reader, the connection has room for all of them. A
 stream that is read slowly gets no more window, so up to that much is kept for it. Push is refused.
@@ -25,6 +29,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from sys import maxsize
 from time import perf_counter_ns
 from typing import Any, Final, cast
 
@@ -43,7 +48,7 @@ from h2.events import (
     TrailersReceived,
     WindowUpdated,
 )
-from h2.exceptions import H2Error, ProtocolError
+from h2.exceptions import DenialOfServiceError, H2Error, ProtocolError
 from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import DataFrame, Frame, HeadersFrame
@@ -52,8 +57,34 @@ from loadgen.clients.body import StreamedRequest, Upload
 from loadgen.clients.connection import Connection, Exchange, Lost, Sink, Unprocessed
 from loadgen.clients.heads import Head
 from loadgen.clients.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
-from loadgen.clients.http2_heads import Decoder, Encoder, Received, fields_of
-from loadgen.clients.outcomes import GOAWAY, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure, h2_outcome
+from loadgen.clients.http2_floods import (
+    COSTLY,
+    EARNING_BITS,
+    FRAMES_A_TURN,
+    IDLE_FRAMES,
+    INTERIM_COST,
+    LATE_HEAD_BITS,
+    MAX_HEAD_FRAMES,
+    MAX_SETTINGS,
+    PADDING_COST,
+    PER_PIECE,
+    PER_REQUEST,
+    FrameBudget,
+    frame_name,
+)
+from loadgen.clients.http2_heads import TOO_MANY, Decoder, Encoder, Received, fields_of
+from loadgen.clients.outcomes import (
+    GOAWAY,
+    H2_FLOOD,
+    HEAD_TOO_LARGE,
+    PROTOCOL,
+    RESET,
+    TIMEOUT,
+    TOO_LARGE,
+    connect_failure,
+    h2_outcome,
+)
+from loadgen.clients.pieces import MANY_PIECES, join_tail
 from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
 
@@ -71,11 +102,16 @@ _MOST_TARGETS: Final = 1024
 _MAX_ID: Final = 2**31 - 1
 _BREATH_BYTES: Final = 256 * 1024
 """So much of an upload is sent before others have their turn."""
-_SETTINGS: Final = 4
+_BACKLOG_BYTES: Final = 256 * 1024
+"""So much is read ahead of what was processed."""
+_DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS = range(5)
+_PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = range(6, 10)
+_MOST_KNOWN_SETTINGS: Final = 16
 _OF_HEADS: Final = (1, 5, 9)
 """HEADERS, PUSH_PROMISE, CONTINUATION."""
 _END_STREAM, _END_HEADERS, _ODD_FLAGS = 0x1, 0x4, 0x28
 """Odd: padding, priorities."""
+_ACK, _PADDED = 0x1, 0x8
 _OF_ANSWER: Final = (0, 1, 9)
 """DATA, HEADERS, CONTINUATION."""
 
@@ -112,6 +148,8 @@ class _OneFrame(FrameBuffer):
         self._frame: bytes | None = None
         self.is_in_head = False
         """A head has begun and goes on in CONTINUATIONs: the library's to judge."""
+        self.head_frames = 0
+        """Of that head."""
 
     def add_data(self, data: Any) -> None:
         """One whole frame, as bytes."""
@@ -121,6 +159,7 @@ class _OneFrame(FrameBuffer):
             return
         if kind in _OF_HEADS:
             self.is_in_head = not flags & _END_HEADERS
+            self.head_frames = self.head_frames + 1 if self.is_in_head else 0
         super().add_data(data)
 
     def __next__(self) -> Frame:
@@ -164,7 +203,19 @@ class _Library(H2Connection):
         self.initiate_connection()
         self.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - 65_535)
 
+    def consume_window(self, size: int) -> None:
+        """Count DATA that came for a stream that has ended."""
+        self._inbound_flow_control_window_manager.window_consumed(size)
 
+    def forget_unknown_settings(self) -> None:
+        """The library remembers each of 65,536 numbers: 45 MB for a connection."""
+        if len(self.remote_settings) > _MOST_KNOWN_SETTINGS:
+            for code in tuple(self.remote_settings):
+                if code not in _KNOWN_SETTINGS:
+                    del self.remote_settings[code]
+
+
+_KNOWN_SETTINGS: Final = frozenset(SettingCodes)
 _CONFIG: Final = H2Configuration(
     client_side=True,
     header_encoding=None,
@@ -197,6 +248,7 @@ class _Stream:
         "id",
         "is_paused",
         "is_sent",
+        "joined",
         "sink",
         "unacknowledged",
         "unsent",
@@ -218,6 +270,8 @@ class _Stream:
         self.head_bytes = 0
         """With interim heads and trailers."""
         self.chunks: list[bytes] = []
+        self.joined = 0
+        """See `pieces.join_tail`."""
         self.have = 0
         self.sink: Sink | None = None
         self.is_paused = False
@@ -249,18 +303,23 @@ class Http2Connection(asyncio.Protocol):
     20,000 GETs of 1 KiB, fed; least of 4). The whole: `python -m bench http2`."""
 
     __slots__ = (
+        "_budget",
         "_closed_as",
         "_drained",
         "_freed",
         "_goaway",
+        "_has_ended",
         "_heard_ns",
+        "_is_behind",
         "_is_greeted",
         "_is_leaving",
         "_is_offered",
+        "_is_reading_paused",
         "_library",
         "_limit_bytes",
         "_loop",
         "_lost",
+        "_lost_to",
         "_max_streams",
         "_need",
         "_next_id",
@@ -314,6 +373,12 @@ class Http2Connection(asyncio.Protocol):
         self._part_ns = self._need = 0
         """When it came; how long it must be before it can be read."""
         self._heard_ns = 0
+        self._budget = FrameBudget(perf_counter_ns())
+        self._is_behind = self._is_reading_paused = False
+        """Whole frames wait in `_part` for the loop's next turn; and so many that reading has stopped."""
+        self._has_ended = False
+        """The target closed the connection while frames were waiting."""
+        self._lost_to: Exception | None = None
         self._unacknowledged = 0
         self._drained: asyncio.Future[None] | None = None
         self._goaway = ""
@@ -386,6 +451,7 @@ class Http2Connection(asyncio.Protocol):
         is_bare = end == len(data)
         library = self._library
         library.encoder.coming = fields_of(data if is_bare else data[:end], self._scheme)
+        self._budget.earned += PER_REQUEST
         number = stream.id = self._next_id
         self._next_id = number + 2
         try:
@@ -459,6 +525,7 @@ class Http2Connection(asyncio.Protocol):
                         return
                     stream.unsent = memoryview(piece)
                     stream.drained = loop.create_future()
+                    self._budget.earned += PER_PIECE
                     self._pump(stream)
                     self._flush()
                     unseen += len(piece)
@@ -497,6 +564,7 @@ class Http2Connection(asyncio.Protocol):
             piece, unsent = unsent[:room], unsent[room:]
             is_last = not unsent and stream.drained is None
             library.send_data(number, piece, is_last)
+            self._budget.earned += len(piece) >> EARNING_BITS
             if is_last:
                 stream.is_sent = True
         stream.unsent = None
@@ -523,18 +591,27 @@ class Http2Connection(asyncio.Protocol):
         self._transport.write(self._library.data_to_send())
 
     def data_received(self, data: bytes) -> None:
-        """HOT. Frame by frame, so that each counts for its stream, and a broken one spoils none before it."""
+        """HOT. Keeps together what belongs together: `_read` needs the beginning of a frame, and 9 bytes of it."""
         now_ns = self._heard_ns = perf_counter_ns()
         begun_ns = now_ns
         if self._part:
             self._part += data
             if len(self._part) < self._need:
+                if self._is_behind and len(self._part) > _BACKLOG_BYTES and not self._is_reading_paused:
+                    self._is_reading_paused = True
+                    self._transport.pause_reading()
                 return
             data, begun_ns = bytes(self._part), self._part_ns
             self._part.clear()
+        self._read(data, begun_ns, now_ns)
+
+    def _read(self, data: bytes, begun_ns: int, now_ns: int) -> None:
+        """HOT. Frame by frame, so that each counts for its stream, and a broken one spoils none before it."""
         library, streams = self._library, self._streams
         at, size = 0, len(data)
-        while size - at >= 9:
+        for _ in range(FRAMES_A_TURN):
+            if size - at < 9:
+                break
             length = (data[at] << 16) | (data[at + 1] << 8) | data[at + 2]
             kind = data[at + 3]
             if length > _MAX_FRAME_BYTES or not (self._is_greeted or kind == _SETTINGS):
@@ -547,9 +624,8 @@ class Http2Connection(asyncio.Protocol):
                 break
             number = int.from_bytes(data[at + 5 : at + 9], "big") & _MAX_ID
             stream = streams.get(number)
-            if stream is None and kind == 1 and self._is_late_head(number, data[at + 4]):
-                if why := library.decoder.pass_over(data[at + 9 : end]):
-                    self._broken(why)
+            if (kind > 1 or not length or stream is None) and self._passes_over(kind, number, stream, data[at:end]):
+                if self.is_closed:
                     return
                 at, begun_ns = end, now_ns
                 continue
@@ -560,10 +636,15 @@ class Http2Connection(asyncio.Protocol):
                         stream.exchange.first_byte_ns = max(begun_ns, stream.exchange.sent_ns)
                     stream.head_bytes += length
                     if stream.head_bytes > MAX_HEAD_BYTES:
-                        self._broken(f"more than {MAX_HEAD_BYTES} bytes of headers")
+                        self._end_all(HEAD_TOO_LARGE, f"{self.where} sent more than {MAX_HEAD_BYTES} bytes of headers")
                         return
             try:
                 events = library.receive_data(data[at:end])
+            except DenialOfServiceError:
+                self._end_all(
+                    HEAD_TOO_LARGE, f"{self.where} sent a head of more than {MAX_HEAD_BYTES} bytes when unpacked"
+                )
+                return
             except ProtocolError as error:
                 self._broken(str(error))
                 return
@@ -572,28 +653,137 @@ class Http2Connection(asyncio.Protocol):
             if self.is_closed:
                 return
             at, begun_ns = end, now_ns
+        else:
+            self._fall_behind(size - at)
         if at < size:
             self._part += data[at:] if at else data
             self._part_ns = begun_ns
             if size - at < 9:
                 self._need = 9
-        if out := library.data_to_send():
+        if (out := library.data_to_send()) and not self._has_ended:
             self._transport.write(out)
 
-    def _is_late_head(self, number: int, flags: int) -> bool:
-        """Of a stream that we have ended: only the table of headers has to know."""
-        is_plain = flags & (_END_HEADERS | _ODD_FLAGS) == _END_HEADERS
-        return is_plain and number & 1 == 1 and number < self._next_id and not self._library.incoming_buffer.is_in_head
+    def _fall_behind(self, left_bytes: int) -> None:
+        """Enough frames for one turn of the loop: the rest waits for the next one."""
+        if left_bytes >= 9:
+            self._is_behind, self._need = True, maxsize
+            self._loop.call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """The next turn. Times are those of the last read: no frame counts as earlier than it came."""
+        if self.is_closed:
+            return
+        self._is_behind = False
+        data, self._need = bytes(self._part), 0
+        self._part.clear()
+        self._read(data, self._part_ns, self._heard_ns)
+        if self._is_behind or self.is_closed:
+            return
+        if self._has_ended:
+            self.connection_lost(self._lost_to)
+        elif self._is_reading_paused:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    # -- frames without an answer in them ---------------------------------------------------
+
+    def _passes_over(self, kind: int, number: int, stream: _Stream | None, frame: bytes) -> bool:
+        """Pay for a frame that may be part of a flood.
+
+        Returns True if the library need not process it, also because the connection has ended.
+        """
+        length, flags = len(frame) - 9, frame[4]
+        buffer = self._library.incoming_buffer
+        if buffer.is_in_head:
+            if kind == _CONTINUATION and buffer.head_frames >= MAX_HEAD_FRAMES:
+                return self._flood(f"a head of more than {MAX_HEAD_FRAMES} frames")
+            return not self._pays(1, kind)
+        is_late = stream is None and number & 1 == 1 and number < self._next_id
+        if kind == _DATA:
+            if is_late and not flags & _PADDED:
+                return self._takes_late_data(length)
+            if stream is None or flags & (_END_STREAM | _PADDED):
+                return False
+            if self._pays(1, kind) and stream.head is None:
+                return False
+            stream.exchange.size_bytes += 9
+            return True
+        if kind == _HEADERS:
+            return is_late and self._takes_late_head(flags, frame)
+        if kind == _SETTINGS:
+            if length > MAX_SETTINGS * 6:
+                return self._flood(f"a SETTINGS frame with more than {MAX_SETTINGS} settings")
+            return not self._pays(1 if flags & _ACK else COSTLY, kind)
+        if kind == _RST_STREAM and stream is not None:
+            return False
+        is_paid = self._pays(COSTLY if kind == _GOAWAY else 1 + (length >> 10), kind)
+        if kind in (_RST_STREAM, _WINDOW_UPDATE):
+            return not is_paid or (is_late and length == 4)
+        return not is_paid or kind > _CONTINUATION or (kind == _PRIORITY and length == 5 and number > 0)
+
+    def _takes_late_data(self, length: int) -> bool:
+        """Of a stream that has ended. It counts for the connection's window."""
+        if not self._pays_late(1):
+            return True
+        if length:
+            self._library.consume_window(length)
+            self._unacknowledged += length
+            if self._unacknowledged > _CONNECTION_WINDOW_BYTES // 4:
+                self._give_back()
+        return True
+
+    def _takes_late_head(self, flags: int, frame: bytes) -> bool:
+        """Of a stream that has ended: only the table of headers has to know. False if it is in several frames."""
+        if not self._pays_late(1 + (len(frame) >> LATE_HEAD_BITS)):
+            return True
+        if flags & (_END_HEADERS | _ODD_FLAGS) != _END_HEADERS:
+            return False
+        if why := self._library.decoder.pass_over(frame[9:]):
+            self._broken(why)
+        return True
+
+    def _pays(self, cost: int, kind: int) -> bool:
+        """False: the connection has ended."""
+        if self._budget.spend(cost, self._heard_ns, is_read=self._drained is None):
+            return True
+        self._flood(f"more than {IDLE_FRAMES:,} frames without an answer in them, the last a {frame_name(kind)}")
+        return False
+
+    def _pays_late(self, cost: int) -> bool:
+        if self._budget.spend_late(cost, self._heard_ns, is_read=self._drained is None):
+            return True
+        self._flood("too much for requests that have ended")
+        return False
+
+    def _flood(self, what: str) -> bool:
+        with suppress(H2Error):
+            self._library.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+        self._end_all(H2_FLOOD, f"{self.where} sent {what}")
+        return True
+
+    # -- the end of the connection ----------------------------------------------------------
 
     def eof_received(self) -> None:
         """The target closed its side; the transport closes ours after this."""
-        self._end()
+        if self._is_behind:
+            self._end_later()
+        else:
+            self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._is_behind:
+            self._lost_to = exc
+            self._end_later()
+            return
         if isinstance(exc, OSError) and not self._goaway:
             failure = connect_failure(exc, self.where)
             self._fail_all(failure.outcome, failure.detail)
         self._end()
+
+    def _end_later(self) -> None:
+        """When the frames that came before the end have been processed. Until then: no requests, nothing written."""
+        self._has_ended = self._is_leaving = True
+        self._withdraw()
 
     def _end(self) -> None:
         if self._goaway:
@@ -653,17 +843,22 @@ class Http2Connection(asyncio.Protocol):
         received = cast("Received", event.headers[0])
         if stream is not None and (received.wrong or (is_trailers and received.head is not None)):
             self._malformed(stream, received.wrong or "a status in trailers")
+        elif not is_trailers:
+            self._pays(INTERIM_COST + (len(received.head.raw) if received.head else 0), _HEADERS)
 
     def _on_data(self, event: DataReceived, now_ns: int) -> None:
         size = event.flow_controlled_length
         self._unacknowledged += size
         if self._unacknowledged > _CONNECTION_WINDOW_BYTES // 4:
-            self._library.increment_flow_control_window(self._unacknowledged)
-            self._unacknowledged = 0
+            self._give_back()
         stream = self._streams.get(event.stream_id)
         if stream is None:
             return
         data = event.data
+        if data:
+            self._budget.earned += 1
+        elif size and event.stream_ended is None and not self._pays(PADDING_COST, _DATA):
+            return
         stream.have += len(data)
         head = stream.head
         length = None if head is None else head.length
@@ -679,9 +874,17 @@ class Http2Connection(asyncio.Protocol):
             self._drop(stream, TOO_LARGE, f"more than {self._limit_bytes} bytes")
             return
         else:
-            stream.chunks.append(data)
+            chunks = stream.chunks
+            chunks.append(data)
+            if len(chunks) - stream.joined > MANY_PIECES:
+                stream.joined = join_tail(chunks, stream.joined)
         if stream.unacknowledged >= STREAM_WINDOW_BYTES // 2 and event.stream_ended is None:
             self._open_window(stream)
+
+    def _give_back(self) -> None:
+        """To the connection's window."""
+        self._library.increment_flow_control_window(self._unacknowledged)
+        self._unacknowledged = 0
 
     def _open_window(self, stream: _Stream) -> None:
         """Let it send on, unless its reader has enough. It may have ended meanwhile."""
@@ -701,6 +904,7 @@ class Http2Connection(asyncio.Protocol):
             self._pump(stream)
 
     def _on_settings(self) -> None:
+        self._library.forget_unknown_settings()
         self._max_streams = self._library.remote_settings.max_concurrent_streams
         if len(_allowed) >= _MOST_TARGETS:
             _allowed.clear()
@@ -762,6 +966,9 @@ class Http2Connection(asyncio.Protocol):
             waiter.set_result(None)
 
     def _malformed(self, stream: _Stream, why: str) -> None:
+        if why is TOO_MANY:
+            self._end_all(HEAD_TOO_LARGE, f"{self.where} sent {why}")  # each such head takes 50 ms
+            return
         self._drop(stream, PROTOCOL, f"{self.where} sent what is no HTTP/2 answer: {why}", ErrorCodes.PROTOCOL_ERROR)
 
     def _time_out(self, stream: _Stream) -> None:
@@ -806,6 +1013,7 @@ class Http2Connection(asyncio.Protocol):
             stream.sink.cut()
 
     def _reset(self, stream: _Stream, code: ErrorCodes) -> None:
+        self._budget.expect_late()
         with suppress(ProtocolError):  # it is at its end on both sides
             self._library.reset_stream(stream.id, code)
 
@@ -851,7 +1059,7 @@ class Http2Connection(asyncio.Protocol):
             self._freed(self)
 
     def _flush(self) -> None:
-        if not self.is_closed and (out := self._library.data_to_send()):
+        if not self.is_closed and (out := self._library.data_to_send()) and not self._has_ended:
             self._transport.write(out)
 
     def _no_http2(self, data: bytes) -> None:
@@ -860,10 +1068,14 @@ class Http2Connection(asyncio.Protocol):
 
     def _broken(self, why: str) -> None:
         """What came is no HTTP/2. The library has written a GOAWAY."""
+        self._end_all(PROTOCOL, f"{self.where} does not speak HTTP/2: {why}")
+
+    def _end_all(self, outcome: str, detail: str) -> None:
+        """By our own decision, for something that the target sent."""
         self._flush()
         if not self._streams:
-            self._closed_as = (PROTOCOL, f"{self.where} does not speak HTTP/2: {why}")
-        self._fail_all(PROTOCOL, f"{self.where} does not speak HTTP/2: {why}")
+            self._closed_as = (outcome, detail)
+        self._fail_all(outcome, detail)
         self._close()
 
     def _fail_all(self, outcome: str, detail: str) -> None:

@@ -23,15 +23,19 @@ from hpack import Encoder as HpackEncoder
 from hpack import HeaderTuple, HPACKError
 from hpack.table import HeaderTable
 
-from loadgen.clients.heads import Head, RawHeaders
+from loadgen.clients.heads import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
 
-__all__ = ["MAX_KEPT", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
+__all__ = ["MAX_KEPT", "TOO_MANY", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
 
 MAX_KEPT: Final = 2048
 """Heads of requests of a scheme; blocks that need no table. When full, all are forgotten."""
 _MAX_OF_CONNECTION: Final = 64
 _MAX_KEPT_BYTES: Final = 4096
+_MAX_TABLE_BYTES: Final = 4096
+"""Of the table for our own heads, however large the target allows it to be: 4 GiB would be filled by Cookie headers
+that change, and searched with each request. nghttp2 and Go have the same limit."""
 
+TOO_MANY: Final = f"more than {MAX_FIELDS} headers"
 _NOT_INDEXED: Final = frozenset(
     {
         b":path",
@@ -129,6 +133,18 @@ class Encoder(HpackEncoder):
         self._changes = 0
         """Of the table, so far."""
 
+    @property
+    def header_table_size(self) -> int:
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        size = min(value, _MAX_TABLE_BYTES)
+        if size != self.header_table.maxsize:
+            self.header_table.maxsize = size
+            lowest = min([size, *self.table_size_changes])  # both are signalled: RFC 7541, section 4.2
+            self.table_size_changes = [lowest] if lowest == size else [lowest, size]
+
     def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
         """HOT. A look-up, for a head that is known."""
         request = self.coming
@@ -174,6 +190,8 @@ class Received(HeaderTuple):
 
     head: Head | None
     wrong: str
+    is_small: bool
+    """It may be remembered."""
 
     @classmethod
     def of(cls, fields: Iterable[tuple[bytes, bytes]]) -> Received:
@@ -181,6 +199,7 @@ class Received(HeaderTuple):
         received = cls(b":status" if status else b"", status)
         received.wrong = wrong
         received.head = _head(status, raw) if status and not wrong else None
+        received.is_small = len(raw) <= MAX_KEPT_FIELDS and sum(len(n) + len(v) for n, v in raw) <= _MAX_KEPT_BYTES * 2
         return received
 
 
@@ -209,6 +228,8 @@ def _sorted_out(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHeader
                 wrong = wrong or f"no length: {value[:80]!r}"
             length = value
         raw.append((bytes(name), bytes(value)))
+    if len(raw) > MAX_FIELDS:
+        wrong = TOO_MANY
     return status, raw, wrong
 
 
@@ -289,12 +310,13 @@ class Decoder(HpackDecoder):
         self._owed.clear()
         table.is_used = False
         table.added.clear()
-        received: list[HeaderTuple] = [Received.of(super().decode(data, True))]
+        answer = Received.of(super().decode(data, True))
+        received: list[HeaderTuple] = [answer]
         adds = tuple(table.added)
         changes_size = data[:1] and data[0] & 0xE0 == 0x20
         if adds or changes_size:
             self._version += 1
-        if len(data) <= _MAX_KEPT_BYTES and not changes_size:
+        if len(data) <= _MAX_KEPT_BYTES and not changes_size and answer.is_small:
             if not table.is_used:
                 if len(_meanings) >= MAX_KEPT:
                     _meanings.clear()

@@ -26,6 +26,7 @@ from typing import Any, Final, Unpack
 import httpx
 
 from loadgen.clients.body import Upload, encode_content
+from loadgen.clients.cookies import BoundedJar
 from loadgen.clients.files import Source
 from loadgen.clients.graphql import Gql
 from loadgen.clients.heads import Head
@@ -312,7 +313,10 @@ class StockHttpClient(HttpClient):
         super().reset()
         assert isinstance(self._pool, StockPool)
         self._stock = httpx.AsyncClient(
-            transport=StockTransport(self._rows, self._pool), base_url=self._routes.base_url, trust_env=False
+            transport=StockTransport(self._rows, self._pool),
+            base_url=self._routes.base_url,
+            cookies=BoundedJar(),
+            trust_env=False,
         )
 
     @property
@@ -329,7 +333,9 @@ class StockHttpClient(HttpClient):
 
     @cookies.setter
     def cookies(self, cookies: Any) -> None:
-        self._stock.cookies = cookies
+        jar = BoundedJar()
+        httpx.Cookies(jar).update(cookies)
+        self._stock.cookies = jar
 
     def get(
         self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]

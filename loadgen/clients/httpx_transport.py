@@ -35,10 +35,11 @@ import httpx
 
 from loadgen.clients.body import StreamedRequest, Upload
 from loadgen.clients.connection import Connection, Source, Unprocessed
+from loadgen.clients.cookies import BoundedJar
 from loadgen.clients.exchange import MAX_SHOWN_BYTES, request_text, response_text
 from loadgen.clients.forward import Forward, request_line
 from loadgen.clients.headers import header_lines
-from loadgen.clients.heads import NO_ANSWER, Answer, Head
+from loadgen.clients.heads import MAX_KEPT_FIELDS, NO_ANSWER, Answer, Head
 from loadgen.clients.http import MAX_REFUSED, REFUSED_NOTE, STALE_NOTE
 from loadgen.clients.httpx_errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_rows import HttpxRows, origin_of_url
@@ -400,6 +401,7 @@ def httpx_client(
     client = httpx.AsyncClient(
         transport=transport,
         base_url=base_url,
+        cookies=BoundedJar(),
         timeout=httpx.Timeout(rest_s, connect=_s(timeouts.connect_ns)),
         follow_redirects=follow_redirects,
         trust_env=False,
@@ -437,9 +439,12 @@ def _headers_of(head: Head) -> httpx.Headers:
     """Heads are the same for a second or so, and to copy headers is quicker than to make them."""
     headers = _HEADERS.get(head)
     if headers is None:
+        headers = httpx.Headers(head.raw)
+        if len(head.raw) > MAX_KEPT_FIELDS:
+            return headers
         if len(_HEADERS) >= _MOST_HEADERS:
             _HEADERS.clear()
-        headers = _HEADERS[head] = httpx.Headers(head.raw)
+        _HEADERS[head] = headers
     return headers
 
 

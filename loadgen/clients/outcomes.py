@@ -20,6 +20,8 @@ from loadgen.measure.series import TIMEOUT
 __all__ = [
     "DNS",
     "GOAWAY",
+    "H2_FLOOD",
+    "HEAD_TOO_LARGE",
     "NO_FILES",
     "NO_PORT",
     "OWN_FAULTS",
@@ -47,6 +49,10 @@ UNREACHABLE: Final = "unreachable"
 PROTOCOL: Final = "protocol"
 """What came is not HTTP, or ended in the middle."""
 TOO_LARGE: Final = "body too large"
+HEAD_TOO_LARGE: Final = "head too large"
+"""More headers, interim answers, trailers or chunk extensions than any server sends."""
+H2_FLOOD: Final = "h2 flood"
+"""HTTP/2: the target sent frames without an answer in them, faster than any server needs to (http2_floods.py)."""
 GOAWAY: Final = "h2 goaway"
 """HTTP/2: the target closed the connection and said so; see `h2_outcome` for what it says of one request."""
 REDIRECTS: Final = "too many redirects"

@@ -64,9 +64,9 @@ def _url(request: httpx.Request, location: str) -> httpx.URL:
         if request.url.fragment and not url.fragment:
             url = url.copy_with(fragment=request.url.fragment)
     except (httpx.InvalidURL, ValueError) as error:
-        raise BadRedirect(f"redirected to {location!r}, which is no URL: {error}") from error
+        raise BadRedirect(f"redirected to {location[:200]!r}, which is no URL: {str(error)[:200]}") from error
     if url.scheme not in _PORTS or not url.host:
-        raise BadRedirect(f"redirected to {location!r}, which is neither http nor https")
+        raise BadRedirect(f"redirected to {location[:200]!r}, which is neither http nor https")
     return url
 
 

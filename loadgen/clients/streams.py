@@ -31,6 +31,7 @@ from loadgen.clients.connection import Source
 from loadgen.clients.decoding import DecodingError, Unpacker
 from loadgen.clients.heads import Head
 from loadgen.clients.outcomes import PROTOCOL, TOO_LARGE
+from loadgen.clients.pieces import MANY_PIECES, join_tail
 from loadgen.clients.replies import Reply
 from loadgen.clients.routes import Route
 from loadgen.engine.meter import Meter
@@ -43,6 +44,8 @@ MAX_EVENTS: Final = 10_000
 """So many times of a stream's pieces are kept, the first ones; `events` counts on."""
 _ENOUGH_BYTES: Final = 256 * 1024
 _HOP_BYTES: Final = 64 * 1024
+_SMALL_BYTES: Final = 4 * 1024
+"""Of the last unread piece: the next one is added to it when MANY_PIECES are waiting."""
 _BREATH_BYTES: Final = 4 * 1024 * 1024
 """So much is unpacked before others have their turn: some 5 ms."""
 
@@ -92,7 +95,10 @@ class StreamedReply(Reply):
         self.events += 1
         if self.events <= MAX_EVENTS:
             self.event_ns.append(now_ns)
-        self._unread.append((data, now_ns))
+        if len(self._unread) > MANY_PIECES and len(self._unread[-1][0]) < _SMALL_BYTES:
+            self._unread[-1] = (self._unread[-1][0] + data, now_ns)
+        else:
+            self._unread.append((data, now_ns))
         self._unread_bytes += len(data)
         self._wake()
         return self._unread_bytes > _ENOUGH_BYTES
@@ -179,9 +185,11 @@ class StreamedReply(Reply):
         lazy = self._lazily()
         if "content" not in lazy:
             parts: list[bytes] = []
-            size = 0
+            size = joined = 0
             async for piece in self.aiter_bytes():
                 parts.append(piece)
+                if len(parts) - joined > MANY_PIECES:
+                    joined = join_tail(parts, joined)
                 size += len(piece)
                 if size > self.limit_bytes:
                     raise self._break(RequestFailed(TOO_LARGE, f"more than {self.limit_bytes} bytes"))

@@ -36,7 +36,7 @@ SOON = Timeouts(connect_ns=2_000_000_000, total_ns=60_000_000)
         ("bad length", "protocol"),
         ("two lengths", "protocol"),
         ("endless body", "body too large"),
-        ("endless header", "protocol"),
+        ("endless header", "head too large"),
         ("endless chunks", "body too large"),
     ],
 )

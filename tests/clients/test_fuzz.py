@@ -28,7 +28,7 @@ from loadgen.errors import RequestFailed
 LIMIT_BYTES = 300_000
 GET, HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"
 CLEAN = b"HTTP/1.1 201 Created\r\nX-Clean: yes\r\nContent-Length: 5\r\n\r\nclean"
-OUTCOMES = {"protocol", "reset", "body too large"}
+OUTCOMES = {"protocol", "reset", "body too large", "head too large"}
 
 
 # -- a connection without a network ----------------------------------------------------------------
@@ -483,10 +483,19 @@ MALFORMED = {
     "a chunk that says 0x": response(b"200 OK", [CHUNKED], b"0x1\r\nx\r\n0\r\n\r\n"),
     "a chunk longer than it says": response(b"200 OK", [CHUNKED], b"1\r\nxy0\r\n\r\n"),
     "chunks with bare line feeds": response(b"200 OK", [CHUNKED], b"1\nx\n0\n\n"),
+}
+ENDLESS = {
     "interim answers without end": response(b"100 Continue", [], b"") * (MAX_HEAD_BYTES // 25 + 9),
+    "empty lines before the status": b"\r\n" * (MAX_HEAD_BYTES // 2 + 9),
     "headers without end": b"HTTP/1.1 200 OK\r\n" + b"X-More: y\r\n" * (MAX_HEAD_BYTES // 11 + 9),
     "one header without end": b"HTTP/1.1 200 OK\r\nX-More: " + b"y" * (MAX_HEAD_BYTES + 9),
     "a reason without end": b"HTTP/1.1 200 " + b"y" * (MAX_HEAD_BYTES + 9),
+    "chunk extensions without end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1"
+    + b";a=b" * (MAX_HEAD_BYTES // 2),
+    "small chunks with large extensions": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + (b"1;" + b"a" * 100 + b"\r\nx\r\n") * (MAX_HEAD_BYTES // 40),
+    "trailers without end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+    + b"X-More: y\r\n" * (MAX_HEAD_BYTES // 5),
 }
 
 
@@ -500,6 +509,17 @@ def test_what_is_malformed_is_a_protocol_fault_at_once(
     assert told(loop, [data], then="", is_stream=is_stream).outcome == "protocol"
     in_halves = told(loop, split(data, [len(data) // 2]), then="", is_stream=is_stream)
     assert in_halves.outcome == "protocol"
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_answer_with_too_much_beside_its_body_ends_with_an_outcome_that_names_it(
+    loop: asyncio.AbstractEventLoop, name: str, is_stream: bool
+) -> None:
+    data = ENDLESS[name]
+    assert told(loop, [data], then="", is_stream=is_stream).outcome == "head too large"
+    in_parts = told(loop, split(data, range(60_000, len(data), 60_000)), then="", is_stream=is_stream)
+    assert in_parts.outcome == "head too large"
 
 
 def test_a_chunk_that_says_more_than_a_body_may_have_is_given_up_when_it_comes_to_that(

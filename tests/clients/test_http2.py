@@ -973,7 +973,7 @@ async def test_pings_are_answered() -> None:
         assert server.connections[0].pings == 1
 
 
-async def test_a_head_that_unpacks_without_bounds_is_protocol() -> None:
+async def test_a_head_that_unpacks_without_bounds_is_named() -> None:
     """4 KB in the table, and then a byte for each time that it is repeated."""
 
     async def bomb(served: Served, asked: Asked) -> None:
@@ -987,11 +987,11 @@ async def test_a_head_that_unpacks_without_bounds_is_protocol() -> None:
     async with http2_server(bomb) as server, client_of(server.url, pool=prior_pool()) as client:
         with pytest.raises(RequestFailed) as failure:
             await client.get("/", timeout=60)
-        assert failure.value.outcome == "protocol"
+        assert failure.value.outcome == "head too large"
         server.failures.clear()
 
 
-async def test_a_head_without_an_end_is_protocol() -> None:
+async def test_a_head_without_an_end_is_named() -> None:
     async def endless(served: Served, asked: Asked) -> None:
         number = asked.stream.to_bytes(4, "big")
         served.raw(b"\x00\x00\x01\x01\x00" + number + b"\x88")
@@ -1003,7 +1003,7 @@ async def test_a_head_without_an_end_is_protocol() -> None:
     async with http2_server(endless) as server, client_of(server.url, pool=prior_pool()) as client:
         with pytest.raises(RequestFailed) as failure:
             await client.get("/", timeout=60)
-        assert failure.value.outcome == "protocol"
+        assert failure.value.outcome == "head too large"
         server.failures.clear()
 
 

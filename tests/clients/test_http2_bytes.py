@@ -18,7 +18,9 @@ from loadgen.clients import http2, http2_heads
 from loadgen.clients.connection import Connection
 from loadgen.clients.heads import NO_ANSWER, Answer, Head
 from loadgen.clients.http2 import Http2Connection
+from loadgen.clients.http2_floods import FRAMES_A_TURN
 from loadgen.clients.http2_heads import Decoder, Encoder, Received, fields_of
+from loadgen.clients.pieces import MANY_PIECES
 from loadgen.clients.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
 
@@ -217,6 +219,152 @@ def test_any_frames_end_in_outcomes(frames: list[bytes]) -> None:
     settings_frame = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
     for outcome, *_ in fed(lambda _: [settings_frame, *frames], eof=True):
         assert isinstance(outcome, int) or outcome in ("protocol", "reset", "body too large") or outcome[:3] == "h2 "
+
+
+# -- many frames at once ----------------------------------------------------------------------------
+
+
+class ReadingWire(Wire):
+    """One whose reading can be stopped."""
+
+    is_paused = False
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+
+async def one_request(body: bytes) -> tuple[Http2Connection, ReadingWire, Kept, asyncio.Future[None]]:
+    """A connection on which a request is under way, whose answer has begun with `body` in frames."""
+    connection = Http2Connection(
+        asyncio.get_running_loop(), TimeoutWheel(lambda _, __: None), [], lambda _: None, "shop.test:80", "http"
+    )
+    wire = ReadingWire()
+    connection.connection_made(wire)
+    exchange = Kept()
+    waiter = connection.send(REQUESTS[0], exchange, False, NEVER_NS)
+    assert isinstance(waiter, asyncio.Future)
+    connection.data_received(b"\0\0\0\x04\0\0\0\0\0" + b"\0\0\x01\x01\x04\0\0\0\x01\x88" + body)
+    return connection, wire, exchange, waiter
+
+
+TINY = b"\0\0\x01\0\0\0\0\0\x01x"
+LAST = b"\0\0\0\0\x01\0\0\0\x01"
+
+
+async def _small_frames_are_read_in_turns() -> None:
+    number = 50 * FRAMES_A_TURN
+    connection, _, exchange, waiter = await one_request(TINY * number)
+    most, turns = exchange.size_bytes, 0
+    while exchange.size_bytes < number * len(TINY):
+        before = exchange.size_bytes
+        await asyncio.sleep(0)
+        most, turns = max(most, exchange.size_bytes - before), turns + 1
+    assert most <= FRAMES_A_TURN * len(TINY)
+    assert 49 <= turns <= 51
+    connection.data_received(LAST)
+    await waiter
+    assert exchange.body == b"x" * number
+    assert 0 < exchange.sent_ns <= exchange.first_byte_ns <= exchange.done_ns
+
+
+def test_small_frames_are_read_in_turns_so_that_the_loop_is_never_busy_with_one_connection() -> None:
+    asyncio.run(_small_frames_are_read_in_turns())
+
+
+async def _reading_stops_ahead_of_what_was_processed() -> None:
+    connection, wire, exchange, waiter = await one_request(TINY * 10_000)
+    for _ in range(3):
+        connection.data_received(TINY * 10_000)
+    assert wire.is_paused
+    connection.data_received(LAST)
+    await waiter
+    assert exchange.body == b"x" * 40_000
+    assert not wire.is_paused
+
+
+def test_reading_stops_when_too_much_waits_and_goes_on_afterwards() -> None:
+    asyncio.run(_reading_stops_ahead_of_what_was_processed())
+
+
+async def _the_end_waits_for_the_frames_before_it(error: Exception | None) -> None:
+    connection, wire, exchange, waiter = await one_request(TINY * 5_000 + LAST)
+    connection.eof_received()
+    connection.connection_lost(error)
+    assert not waiter.done()
+    late = Kept()
+    refused = connection.send(REQUESTS[3], late, False, NEVER_NS)
+    with pytest.raises(RequestFailed, match="takes no more requests"):
+        await refused
+    written = len(wire.written)
+    await waiter
+    assert exchange.body == b"x" * 5_000
+    await asyncio.sleep(0)
+    assert connection.is_closed
+    assert len(wire.written) == written
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError(104, "reset")])
+def test_an_answer_that_came_before_the_connection_was_lost_counts(error: Exception | None) -> None:
+    asyncio.run(_the_end_waits_for_the_frames_before_it(error))
+
+
+async def _small_pieces_take_little_memory() -> None:
+    two_bytes = b"\0\0\x02\0\0\0\0\0\x01xy"
+    connection, _, exchange, waiter = await one_request(b"")
+    (stream,) = connection._streams.values()
+    for _ in range(100):
+        connection.data_received(two_bytes * FRAMES_A_TURN)
+    assert len(stream.chunks) < 100 + MANY_PIECES
+    connection.data_received(LAST)
+    await waiter
+    assert exchange.body == b"xy" * 100 * FRAMES_A_TURN
+
+
+def test_a_body_of_small_pieces_is_kept_in_few_objects() -> None:
+    asyncio.run(_small_pieces_take_little_memory())
+
+
+def test_only_small_heads_are_remembered() -> None:
+    """A block of 4 KB may stand for 4,000 headers, and 2,048 blocks are kept."""
+    http2_heads._meanings.clear()
+    ours = Decoder(256 * 1024)
+    ours.decode(b"\x88" + b"\x90" * 4000)
+    assert not http2_heads._meanings
+    ours.decode(b"\x88" + b"\x90" * 100)
+    assert len(http2_heads._meanings) == 1
+
+
+def test_a_target_that_allows_a_huge_table_does_not_get_one() -> None:
+    encoder, decoder = Encoder(), hpack.Decoder()
+    decoder.max_allowed_table_size = 2**32 - 1
+    encoder.header_table_size = 2**32 - 1
+    for n in range(300):
+        head = b"GET / HTTP/1.1\r\nHost: a.test\r\nCookie: n=%d\r\n\r\n" % n
+        encoder.coming = fields_of(head, b"https")
+        assert (b"cookie", b"n=%d" % n) in [tuple(pair) for pair in decoder.decode(encoder.encode([]), raw=True)]
+    assert len(encoder.header_table.dynamic_entries) < 100
+
+
+def test_a_table_that_was_made_smaller_and_larger_again_is_signalled_with_both_sizes() -> None:
+    encoder = Encoder()
+    for size in [0, *range(4096)] * 3:
+        encoder.header_table_size = size
+    assert encoder.table_size_changes == [0, 4095]
+
+
+def test_unknown_settings_are_forgotten() -> None:
+    async def run() -> None:
+        connection, *_ = await one_request(b"")
+        for first in range(0, 600, 30):
+            payload = b"".join((1000 + first + n).to_bytes(2, "big") + b"\0\0\0\1" for n in range(30))
+            connection.data_received(len(payload).to_bytes(3, "big") + b"\x04\0\0\0\0\0" + payload)
+        assert not connection.is_closed
+        assert len(connection._library.remote_settings) < 20
+
+    asyncio.run(run())
 
 
 # -- what is remembered -----------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_a_target_that_refuses_is_a_failed_run(tmp_path: Path) -> None:
         ("hang", "timeout"),
         ("garbage", "protocol"),
         ("bad chunk", "protocol"),
-        ("endless header", "protocol"),
+        ("endless header", "head too large"),
     ],
 )
 def test_a_target_that_misbehaves_is_a_failed_run_and_says_how(badness: Badness, outcome: str, tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""How many HTTP/2 frames without an answer in them a connection accepts, and how many frames it reads in one turn.
+
+A target can keep a client busy with frames that cost it 9 bytes each: PING, SETTINGS, PRIORITY, empty DATA, unknown
+kinds (CVE-2019-9511 to 9518, CVE-2024-27316). Such frames are legitimate in small numbers, so each connection has
+a budget of them. Work earns more: each request, each DATA frame with a body, each part of an upload. Time earns a
+little. A connection that exceeds its budget ends with the outcome `h2 flood`.
+
+Where the numbers come from: nghttp2 ends a connection with 1,000 unsent acknowledgements, with more than 32 settings
+in one frame, and at 330 suspicious frames a second after a burst of 10,000. Envoy ends one with 1,000 control frames
+in its queue, after 100 PRIORITY frames a stream, and after 10 WINDOW_UPDATEs for each DATA frame that it has sent.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from loadgen.units import NS_PER_S
+
+__all__ = [
+    "COSTLY",
+    "EARNING_BITS",
+    "FRAMES_A_TURN",
+    "IDLE_FRAMES",
+    "INTERIM_COST",
+    "LATE_HEAD_BITS",
+    "MAX_HEAD_FRAMES",
+    "MAX_SETTINGS",
+    "PADDING_COST",
+    "PER_PIECE",
+    "PER_REQUEST",
+    "FrameBudget",
+    "frame_name",
+]
+
+FRAMES_A_TURN: Final = 64
+"""One read of 256 KiB holds up to 29,000 frames, at about 10 µs each. Other connections get their turn in between."""
+IDLE_FRAMES: Final = 1000
+"""Frames without an answer in them that a connection accepts at once."""
+IDLE_FRAMES_PER_S: Final = 100
+"""What time earns. A target that does not read what we write earns nothing by it."""
+PER_REQUEST: Final = 8
+"""What a request earns: WINDOW_UPDATEs, a PING, a late RST_STREAM."""
+PER_PIECE: Final = 4
+"""What each piece of an upload earns, however short: two WINDOW_UPDATEs, a PING."""
+EARNING_BITS: Final = 8
+"""Each 256 bytes of an upload earn one frame. The number of DATA frames would not do: the target decides that by
+the size of its window (CVE-2019-9511)."""
+_MOST_SAVED: Final = 10_000
+LATE_FRAMES: Final = 2000
+"""What may come of a stream that we have reset, because it was on its way: a window of 4 MiB in frames of 2 KiB."""
+LATE_HEAD_BITS: Final = 3
+"""Each 8 bytes of a head of such a stream cost one frame more: it has to be decoded, at 10 µs a header."""
+_MOST_LATE: Final = 200_000
+COSTLY: Final = 10
+"""What SETTINGS and GOAWAY cost, compared with other frames. A connection needs a few of them in its life."""
+INTERIM_COST: Final = 4
+"""What an interim head (1xx) costs, and one more for each of its headers: they are decoded. Go allowed 5 heads for an
+answer, until it counted bytes."""
+PADDING_COST: Final = 2
+"""What a DATA frame of nothing but padding costs: the library counts it for two windows."""
+MAX_SETTINGS: Final = 32
+"""In one frame."""
+MAX_HEAD_FRAMES: Final = 64
+"""HEADERS and its CONTINUATIONs."""
+
+_NAMES: Final = (
+    "DATA",
+    "HEADERS",
+    "PRIORITY",
+    "RST_STREAM",
+    "SETTINGS",
+    "PUSH_PROMISE",
+    "PING",
+    "GOAWAY",
+    "WINDOW_UPDATE",
+    "CONTINUATION",
+)
+"""RFC 9113, section 6, by number."""
+
+
+def frame_name(kind: int) -> str:
+    """ "PING"; "frame of unknown kind 0xfa"."""
+    return f"{_NAMES[kind]} frame" if kind < len(_NAMES) else f"frame of unknown kind {kind:#04x}"
+
+
+class FrameBudget:
+    """The budget of one connection. `earned` is added to by the connection; what was saved is bounded here."""
+
+    __slots__ = ("_late", "_settled_ns", "_spent", "earned")
+
+    def __init__(self, now_ns: int) -> None:
+        self.earned = 0
+        self._spent = 0
+        self._late = 0
+        self._settled_ns = now_ns
+
+    def spend(self, cost: int, now_ns: int, *, is_read: bool) -> bool:
+        """Pay for a frame. Returns False if the budget is exceeded. is_read: the target reads what we write."""
+        self._spent += cost
+        return self._spent <= IDLE_FRAMES or self._settle(now_ns, is_read=is_read)
+
+    def spend_late(self, cost: int, now_ns: int, *, is_read: bool) -> bool:
+        """Pay for a frame of a stream that has ended."""
+        late = min(cost, self._late)
+        self._late -= late
+        return late == cost or self.spend(cost - late, now_ns, is_read=is_read)
+
+    def expect_late(self) -> None:
+        """We have reset a stream: frames of it may still be on their way."""
+        self._late = min(self._late + LATE_FRAMES, _MOST_LATE)
+
+    def _settle(self, now_ns: int, *, is_read: bool) -> bool:
+        if is_read:
+            by_time = (now_ns - self._settled_ns) * IDLE_FRAMES_PER_S // NS_PER_S
+            self._spent = max(0, self._spent - by_time)
+        self._settled_ns = now_ns
+        self._spent = max(self._spent - self.earned, -_MOST_SAVED)
+        self.earned = 0
+        return self._spent <= IDLE_FRAMES
