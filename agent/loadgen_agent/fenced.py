@@ -12,6 +12,7 @@ from loadgen.dsl.allowed import Limits, check
 from loadgen.dsl.plan import Plan
 from loadgen.engine.probe import addresses_of
 from loadgen.errors import UsageError
+from loadgen.hostport import host_port
 from loadgen.wire.messages import Prepare
 
 __all__ = ["Fenced", "fenced", "places_of"]
@@ -43,12 +44,11 @@ def fenced(prepare: Prepare, plan: Plan) -> Fenced:
 
 
 def places_of(texts: Collection[str]) -> frozenset[tuple[Address, int]]:
-    """Of "10.0.0.7:5557" and "[::1]:5557"; what is none is left out."""
+    """Of "10.0.0.7:5557" and "[::1]:5557"; texts of another form are left out."""
     found = set()
     for text in texts:
-        host, _, port = text.rpartition(":")
         try:
-            found.add(place_of(host.strip("[]"), int(port)))
+            found.add(place_of(*host_port(text)))
         except ValueError:
             continue
     return frozenset(found)
