@@ -18,6 +18,7 @@ from loadgen.signing import PUBLIC_NAME, Verifier
 from loadgen.wire.keys import AgentKeys, check_agent_id, load_agent
 from loadgen_agent.host import cores, cpu_count, host_name, leave_no_core, raise_file_limit
 from loadgen_agent.lifecycle import Exit
+from loadgen_agent.orphans import adopt
 from loadgen_agent.spool import default_root
 from loadgen_agent.supervisor import Supervisor, Terms
 from loadgen_agent.workers import MAX_WORKERS, Crewing
@@ -101,6 +102,7 @@ def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_t
     agent = check_agent_id(name)
     raise_file_limit()
     leave_no_core()
+    adopt()
     hand_over_s = args.give_up if args.give_up is not None else 60.0 if args.with_parent else 1800.0
     terms = Terms(
         join_s=60.0 if args.with_parent else None,
