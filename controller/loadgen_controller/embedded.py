@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from loadgen.errors import FleetError, StorageError
+from loadgen.private import make_subfolder, open_private
 from loadgen.processes import children_of
 from loadgen.wire.keys import ControllerKeys, throw_away
 
@@ -89,8 +90,8 @@ class EmbeddedAgents:
         for agent, region in self._expected.items():
             self._logs[agent] = logs / f"{agent}.log"
             try:
-                logs.mkdir(exist_ok=True)
-                output = self._logs[agent].open("wb")
+                make_subfolder(logs)
+                output = os.fdopen(open_private(self._logs[agent], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
             except OSError as exc:
                 raise StorageError(f"cannot write {self._logs[agent]}: {exc.strerror}") from exc
             with output:

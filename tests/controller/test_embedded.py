@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import signal
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,6 +107,8 @@ async def test_three_agents_drive_exactly_what_was_planned(tmp_path: Path, shop:
         assert reread(RunDir.open(result.run_dir)) == result.verdict
         assert not any(map(is_alive, agents.pids.values()))
         assert not agents._folder.exists(), "the keys are gone"
+        modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (tmp_path / "runs").rglob("*")}
+        assert modes == {(True, 0o700), (False, 0o600)}
 
 
 async def test_killed_agent_makes_the_run_incomplete_and_the_others_go_on(tmp_path: Path, shop: RunningTarget) -> None:
