@@ -86,6 +86,7 @@ async def _serve_on_aws(args: argparse.Namespace) -> Exit:
     watching = asyncio.create_task(sentry.watch(supervisor))
     watching.add_done_callback(_tell_of_a_bug)
     try:
+        adopt()
         return await supervisor.run()
     finally:
         watching.cancel()
@@ -94,7 +95,9 @@ async def _serve_on_aws(args: argparse.Namespace) -> Exit:
 
 async def _serve(args: argparse.Namespace) -> Exit:
     keys = load_agent(args.keys, args.id)
-    return await _supervisor(args, keys, args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}").run()
+    supervisor = _supervisor(args, keys, args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}")
+    adopt()  # not before: whoever only tries the command line from Python must not become a subreaper
+    return await supervisor.run()
 
 
 def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_type: str = "") -> Supervisor:
@@ -102,7 +105,6 @@ def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_t
     agent = check_agent_id(name)
     raise_file_limit()
     leave_no_core()
-    adopt()
     hand_over_s = args.give_up if args.give_up is not None else 60.0 if args.with_parent else 1800.0
     terms = Terms(
         join_s=60.0 if args.with_parent else None,
