@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from math import inf, isnan
+from math import inf, isfinite, isnan
 
 __all__ = [
     "NS_PER_MS",
@@ -90,7 +90,10 @@ def parse_rate(text: str | float) -> float:
     match = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(?:/\s*([a-z]+))?\s*", text.lower())
     if match is None or (match[2] or "s") not in _RATE_S:
         raise ValueError(f'"{text}" is no rate; write "200/s", "30/m" or "1000/h"')
-    return float(Decimal(match[1]) / _RATE_S[match[2] or "s"])
+    rate = float(Decimal(match[1]) / _RATE_S[match[2] or "s"])
+    if not isfinite(rate):
+        raise ValueError(f'"{text[:40]}..." is too large for a rate')
+    return rate
 
 
 def parse_ratio(text: str | float) -> float:

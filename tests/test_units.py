@@ -6,7 +6,7 @@ from math import inf, nan
 
 import pytest
 
-from loadgen.units import format_change, format_changes, format_share
+from loadgen.units import format_change, format_changes, format_share, parse_rate
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,8 @@ def test_a_share_has_as_many_digits_as_it_means() -> None:
         "1,420 %",
         "any",
     ]
+
+
+def test_a_rate_that_a_float_cannot_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match="too large"):
+        parse_rate("9" * 400 + "/s")

@@ -18,6 +18,7 @@ from loadgen.signing import PUBLIC_NAME, Verifier
 from loadgen.wire.keys import AgentKeys, check_agent_id, load_agent
 from loadgen_agent.host import cores, cpu_count, host_name, leave_no_core, raise_file_limit
 from loadgen_agent.lifecycle import Exit
+from loadgen_agent.orphans import adopt
 from loadgen_agent.spool import default_root
 from loadgen_agent.supervisor import Supervisor, Terms
 from loadgen_agent.workers import MAX_WORKERS, Crewing
@@ -85,6 +86,7 @@ async def _serve_on_aws(args: argparse.Namespace) -> Exit:
     watching = asyncio.create_task(sentry.watch(supervisor))
     watching.add_done_callback(_tell_of_a_bug)
     try:
+        adopt()
         return await supervisor.run()
     finally:
         watching.cancel()
@@ -93,7 +95,9 @@ async def _serve_on_aws(args: argparse.Namespace) -> Exit:
 
 async def _serve(args: argparse.Namespace) -> Exit:
     keys = load_agent(args.keys, args.id)
-    return await _supervisor(args, keys, args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}").run()
+    supervisor = _supervisor(args, keys, args.id or f"{keys.name}.{_label(host_name())}-{os.getpid()}")
+    adopt()  # not before: whoever only tries the command line from Python must not become a subreaper
+    return await supervisor.run()
 
 
 def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_type: str = "") -> Supervisor:

@@ -13,6 +13,7 @@ from loadgen.dsl.lanes import Lane
 from loadgen.dsl.plan import Plan
 from loadgen.engine.probe import addresses_of
 from loadgen.errors import UsageError
+from loadgen.hostport import host_port
 from loadgen.profiles.profile import ArrivalProfile, UserProfile
 from loadgen.profiles.stage import MAX_USERS
 from loadgen.statement import Statement
@@ -71,12 +72,11 @@ def wrong_change(lanes: Sequence[Lane], limits: Limits, adjust: Adjust) -> str:
 
 
 def places_of(texts: Collection[str]) -> frozenset[tuple[Address, int]]:
-    """Of "10.0.0.7:5557" and "[::1]:5557"; what is none is left out."""
+    """Of "10.0.0.7:5557" and "[::1]:5557"; texts of another form are left out."""
     found = set()
     for text in texts:
-        host, _, port = text.rpartition(":")
         try:
-            found.add(place_of(host.strip("[]"), int(port)))
+            found.add(place_of(*host_port(text)))
         except ValueError:
             continue
     return frozenset(found)

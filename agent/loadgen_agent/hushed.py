@@ -8,11 +8,18 @@ in two pieces within one line is found, and one that is spread over lines is not
 from __future__ import annotations
 
 import io
+import os
+import re
+import stat
 import sys
 from collections.abc import Callable
 from typing import TextIO
 
-__all__ = ["Hushed", "hush"]
+__all__ = ["NOTED", "Hushed", "Unblocked", "hush"]
+
+_NOTE = " bytes of output dropped: the agent did not read them in time"
+NOTED = re.compile(rf"^(\d{{1,15}}){_NOTE}\n".encode(), re.MULTILINE)
+"""A line by which a worker counts what it has dropped."""
 
 _LONGEST = 64 * 1024
 """Characters of a line that are held back until it ends."""
@@ -21,7 +28,7 @@ _LONGEST = 64 * 1024
 class Hushed(io.TextIOBase):
     """Writes to `out` what `mask` makes of each line."""
 
-    def __init__(self, out: TextIO, mask: Callable[[str], str]) -> None:
+    def __init__(self, out: TextIO | Unblocked, mask: Callable[[str], str]) -> None:
         self._out, self._mask = out, mask
         self._held = ""
 
@@ -55,7 +62,65 @@ class Hushed(io.TextIOBase):
             self._out.write(self._mask(held))
 
 
+class Unblocked(io.TextIOBase):
+    """Writes to a pipe and never waits: if the pipe is full, text is dropped and the dropped bytes are counted.
+
+    A full pipe means that the agent is busy or stopped. The load must not wait for it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """
+        Args:
+            fd: of a pipe, opened with O_NONBLOCK. Its open file must not be shared with code that expects to block.
+        """
+        self._fd, self.dropped = fd, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, text: str) -> int:
+        data = text.encode("utf-8", "backslashreplace")
+        self.flush()
+        if self.dropped:
+            self.dropped += len(data)
+            return len(text)
+        while data:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:
+                self.dropped += len(data)
+                break
+        return len(text)
+
+    def flush(self) -> None:
+        """Write the number of dropped bytes, if there are any and the pipe has room for it."""
+        if not self.dropped:
+            return
+        note = f"\n{self.dropped}{_NOTE}\n".encode()
+        try:
+            os.write(self._fd, note)  # short enough to be written whole or not at all
+        except BlockingIOError:
+            return
+        self.dropped = 0
+
+
 def hush(mask: Callable[[str], str]) -> None:
     """From now on this process's standard output and error are hushed. Call it before logging is set up."""
-    sys.stdout = Hushed(sys.stdout, mask)
-    sys.stderr = Hushed(sys.stderr, mask)
+    sys.stdout = Hushed(_unblocked(sys.stdout), mask)
+    sys.stderr = Hushed(_unblocked(sys.stderr), mask)
+
+
+def _unblocked(out: TextIO) -> TextIO | Unblocked:
+    """The same pipe opened anew, so that the descriptor itself goes on blocking for C code and for child processes."""
+    if sys.platform != "linux":
+        return out
+    try:
+        if not stat.S_ISFIFO(os.fstat(out.fileno()).st_mode):
+            return out
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        return Unblocked(os.open(f"/proc/self/fd/{out.fileno()}", flags))
+    except OSError:
+        return out

@@ -153,7 +153,7 @@ class Supervisor:
         self._region, self._id, self._terms = region, agent, terms
         self._instance_type = instance_type
         host, port = parse_address(controller)
-        addresses = addresses_of(host)
+        addresses = addresses_of(host.strip("[]"))
         self._controller = tuple(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in addresses)
         """Where it is reached, which is never a target."""
         self._is_near = bool(addresses) and all(as_address(one).is_loopback for one in addresses)

@@ -62,6 +62,8 @@ from loadgen_agent.crew import (
 from loadgen_agent.host import oom_kills
 from loadgen_agent.lease import Lease
 from loadgen_agent.marks import Marks
+from loadgen_agent.orphans import reap
+from loadgen_agent.output import Output
 
 __all__ = ["MAX_WORKERS", "Answers", "Crewing", "Workers"]
 
@@ -126,6 +128,7 @@ class Workers:
         self._crew = Crew.of(crews.workers)
         self._places = [_Place() for _ in range(crews.workers)]
         self._add_up = AddUp(crews.workers)
+        self._output = Output()
         self._losses: dict[int, Loss] = {}
         """Of places whose process is not replaced yet."""
         self._waiters: set[int] = set()
@@ -200,6 +203,7 @@ class Workers:
 
     def bury(self, now_ns: int) -> None:
         """Now and then: processes that are gone although their stream is not, since one that they forked holds it."""
+        reap()
         for place in self._places:
             if place.child is None or place.child.is_alive:
                 place.gone_ns = None
@@ -231,6 +235,7 @@ class Workers:
     async def gone(self) -> None:
         """Return when every process that was ended is."""
         await asyncio.gather(*self._endings, return_exceptions=True)
+        self._output.close()
 
     # -- processes ------------------------------------------------------------------------------
 
@@ -250,7 +255,8 @@ class Workers:
             place.marks, place.lease = place.marks or Marks(), place.lease or Lease()
             place.lease.clear()
             number = worker if several else None
-            child = await Child.start(self._command, self._region, number, core, (place.marks.fd, place.lease.fd))
+            fds = place.marks.fd, place.lease.fd
+            child = await Child.start(self._command, self._region, number, core, fds, self._output)
         except OSError as error:
             if place.task is this:
                 self._step(Died(worker, f"{self.name(worker)} cannot be started: {error.strerror}"))

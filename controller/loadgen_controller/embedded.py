@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import IO
 
 from loadgen.errors import FleetError, StorageError
+from loadgen.private import make_subfolder, open_private
+from loadgen.processes import children_of
 from loadgen.wire.keys import ControllerKeys, throw_away
 
 __all__ = ["EmbeddedAgents", "agent_ids", "clean_environment"]
@@ -88,8 +90,8 @@ class EmbeddedAgents:
         for agent, region in self._expected.items():
             self._logs[agent] = logs / f"{agent}.log"
             try:
-                logs.mkdir(exist_ok=True)
-                output = self._logs[agent].open("wb")
+                make_subfolder(logs)
+                output = os.fdopen(open_private(self._logs[agent], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
             except OSError as exc:
                 raise StorageError(f"cannot write {self._logs[agent]}: {exc.strerror}") from exc
             with output:
@@ -131,11 +133,7 @@ class EmbeddedAgents:
             await self._gone_within(_KILL_AFTER_S)
         finally:
             for process in self._running():
-                # The whole session: its worker must not outlive it. Not yet reaped, so the id is still its own.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.kill()
-                process.wait()
+                await _kill_with_descendants(process)
             self.discard()
 
     def discard(self) -> None:
@@ -156,6 +154,29 @@ class EmbeddedAgents:
         except OSError:
             return ""
         return f": {lines[-1][:300]}" if lines else ""
+
+
+async def _kill_with_descendants(process: subprocess.Popen[bytes]) -> None:
+    """Kill an agent that does not end by itself, its workers, and what those have started.
+
+    The agent is the parent of every descendant whose own parent is gone. While it is stopped it waits for none of
+    them, so the numbers of its children stay theirs until the agent itself is gone.
+    """
+    process.send_signal(signal.SIGSTOP)
+    until = time.monotonic() + _KILL_AFTER_S
+    while time.monotonic() < until:
+        running = [pid for pid, state in children_of(process.pid).items() if state != "Z"]
+        if not running:
+            break
+        for pid in running:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(0.01)
+    # The whole session, where its children cannot be listed. Not yet reaped, so the id is still its own.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def _how(code: int) -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 from loadgen.measure.exemplar import Failure, KeptFailure
 from loadgen.measure.rundir import storage_error
+from loadgen.private import file_mode, make_subfolder, replacing
 from loadgen.units import format_count
 
 __all__ = ["FIRST", "MAX_FILES", "FailureFolder", "file_name"]
@@ -95,10 +96,9 @@ class FailureFolder:
 
     @staticmethod
     def _write(path: Path, data: bytes) -> None:
-        path.parent.mkdir(exist_ok=True)
-        beside = path.with_name(f".{path.name}.tmp")
-        beside.write_bytes(data)
-        beside.replace(path)
+        make_subfolder(path.parent)
+        with replacing(path, file_mode(path.parent)) as file:
+            file.write(data)
 
 
 def file_name(kept: KeptFailure) -> str:

@@ -12,6 +12,7 @@ On the loop: 10 ms each time for 1,000 agents. The rest is done by a thread.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from loadgen.measure.merge import Merge
 from loadgen.measure.rundir import RunDir, storage_error
 from loadgen.measure.series import SeriesKey
 from loadgen.measure.sums import Sum
+from loadgen.private import open_private
 
 __all__ = ["Keeper", "Kept"]
 
@@ -195,7 +197,8 @@ class Keeper:
         """The new end of merged.log."""
         path, end, names = self._folder.merged_path, self._end, taken.names
         try:
-            with path.open("r+b" if end else "wb") as file:
+            flags = os.O_RDWR if end else os.O_RDWR | os.O_CREAT | os.O_TRUNC
+            with os.fdopen(open_private(path, flags), "r+b") as file:
                 end = end or file.write(CELLS_MAGIC)
                 file.truncate(end)
                 file.seek(end)

@@ -21,6 +21,7 @@ from loadgen.aws.s3 import Bucket, hashed
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.carry import is_needed, needed
 from loadgen.measure.rundir import storage_error
+from loadgen.private import make_folder, make_subfolder
 
 __all__ = ["Moved", "find_in", "pull", "push"]
 
@@ -93,7 +94,8 @@ def pull(run_id: str, bucket: Bucket, runs_dir: Path) -> Moved:
         raise UsageError(f"{target} is there already", hint="delete it first, or pull into another --runs-dir")
     contents, moved = _contents(run_id, bucket), Moved(target)
     try:
-        partial.mkdir(parents=True, exist_ok=True)
+        runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(partial, exist_ok=True)
         for name, content in contents.files.items():
             is_there = (partial / name).is_file() and _Content(*hashed(partial / name)) == content
             if not is_there:
@@ -146,7 +148,7 @@ def _contents(run_id: str, bucket: Bucket) -> _Contents:
 
 
 def _fetch(bucket: Bucket, key: str, file: Path, content: _Content) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_subfolder(file.parent)
     if not bucket.get(key, file, content.bytes, content.sha256):
         raise StorageError(
             f"{bucket}{key} is not what was sent: its length or SHA-256 differs from {CONTENTS}",

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loadgen.errors import FleetError, UsageError
+from loadgen.hostport import of_url
 
 __all__ = ["LOOK_S", "Imds", "Instance", "Notice"]
 
@@ -94,9 +95,13 @@ class Imds:
         """
         url = endpoint or os.environ.get(VARIABLE) or ENDPOINT
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            host, port = of_url(parts)
+        except ValueError:
+            host, port = "", None
+        if parts.scheme != "http" or not host:
             raise UsageError(f"{VARIABLE} is no address: {url}", hint=f"as in {ENDPOINT}")
-        self._host, self._port, self._token = parts.hostname, parts.port or 80, ""
+        self._host, self._port, self._token = host, port or 80, ""
 
     def instance(self) -> Instance:
         """

@@ -13,6 +13,7 @@ Everything blocks.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from typing import Any, Final, NamedTuple
 from loadgen.aws.clients import Clients, told
 from loadgen.errors import CloudDenied, StorageError, UsageError
 from loadgen.measure.rundir import storage_error
+from loadgen.private import open_private
 
 __all__ = ["LONGEST_LINK_S", "Bucket", "hashed", "parse_url"]
 
@@ -267,7 +269,7 @@ class Bucket:
 
     def _fetch(self, name: str, part: Path, size: int) -> None:
         """The rest of it behind what `part` has, and at most one byte more than `size`. OSError is of the file."""
-        with part.open("ab") as file:
+        with os.fdopen(open_private(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
             begin = file.tell()
             more = {"Range": f"bytes={begin}-"} if begin else {}
             left = size + 1 - begin

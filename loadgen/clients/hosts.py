@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address, ip_network
 
+from loadgen.hostport import MAX_PORT, split_host_port
+
 __all__ = ["as_address", "family_digit", "is_host_or_network", "is_name", "is_network", "is_place", "parse_resolve"]
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
@@ -17,10 +19,10 @@ def parse_resolve(text: str) -> tuple[str, tuple[str, ...]]:
         ValueError: it is not of that form.
     """
     found = re.fullmatch(r"([^\s:,\[\]]+)(?::(\d{1,5}))?:(\S+)", text)
-    addresses = tuple(one.strip("[]") for one in found[3].split(",")) if found else ()
+    addresses = tuple(map(_bare, found[3].split(","))) if found else ()
     if found is None or not is_place(found[1]) or any(as_address(one) is None for one in addresses):
         raise ValueError(f'"{text}" says no addresses of a host; write shop.example:443:10.0.0.1')
-    if found[2] is not None and not 0 < int(found[2]) < 65536:
+    if found[2] is not None and not 0 < int(found[2]) <= MAX_PORT:
         raise ValueError(f'"{text}": {found[2]} is no port')
     return (found[1] if found[2] is None else f"{found[1]}:{int(found[2])}").lower(), addresses
 
@@ -35,6 +37,11 @@ def as_address(text: object) -> str | None:
         return None
 
 
+def _bare(text: str) -> str:
+    """An address without the brackets that IPv6 may have."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
 def family_digit(address: object) -> str:
     """ "4" or "6", of an address or a network."""
     return "6" if ":" in str(address) else "4"
@@ -47,10 +54,13 @@ def is_name(text: str) -> bool:
 
 def is_place(text: str) -> bool:
     """HOST or HOST:PORT; a host may be an address."""
-    host, colon, port = text.rpartition(":")
-    if as_address(text) is not None or not colon:
-        return is_name(text) or as_address(text) is not None
-    return is_name(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
+    if as_address(text) is not None:
+        return True
+    try:
+        host, port = split_host_port(text)
+    except ValueError:
+        return False
+    return is_name(host) and port != 0
 
 
 def is_host_or_network(text: str) -> bool:

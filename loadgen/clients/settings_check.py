@@ -16,6 +16,7 @@ from loadgen.clients.hosts import (
     is_network,
     is_place,
 )
+from loadgen.hostport import HostPort, of_url
 from loadgen.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _proxy_url_wrong(proxy: object) -> tuple[str, str]:
         return f"{proxy!r} is no URL", hint
     try:
         url = urlsplit(proxy)
-        port = url.port
+        host, port = of_url(url) if url.netloc else HostPort("", None)
     except ValueError as error:
         return f"{proxy!r} is no URL: {error}", hint
     if url.username is not None or url.password is not None:
@@ -187,7 +188,7 @@ def _proxy_url_wrong(proxy: object) -> tuple[str, str]:
         return f"{url.scheme} proxies are not spoken to", "an http:// proxy tunnels https:// too"
     if url.scheme != "http":
         return f"{proxy!r} is no URL of http", hint
-    if not url.hostname or port == 0 or not (is_name(url.hostname) or as_address(url.hostname)):
+    if not host or port == 0 or not (is_name(host) or as_address(host)):
         return f"{proxy!r} is no URL: no host and port", hint
     if url.path not in ("", "/") or url.query or url.fragment:
         return f"{proxy!r} has a path; a proxy has none", hint

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from loadgen.allow import AllowList, Entry, as_address, is_own, never
 from loadgen.clients import Http
 from loadgen.dsl.spec import LaneSpec, PlanSpec, highest_sum
+from loadgen.hostport import of_url
 from loadgen.profiles.profile import OpenProfile
 from loadgen.units import NS_PER_S, format_count
 
@@ -181,10 +182,10 @@ def _of_size(spec: PlanSpec, limits: Limits) -> Iterator[str]:
 def _place(url: str) -> tuple[str, int] | None:
     try:
         parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host, port = of_url(parts)
     except ValueError:
         return None
-    return None if parts.hostname is None else (parts.hostname, port)
+    return host, port or (443 if parts.scheme == "https" else 80)
 
 
 def _is_address(host: str) -> bool:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from loadgen.clients import Connections, Http, Trace
 from loadgen.dsl.origin import Origin
+from loadgen.hostport import HostPort, of_url
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -225,7 +226,7 @@ def url_wrong(target: object) -> tuple[str, str]:
         return f"target: {target!r} is no URL", hint
     try:
         url = urlsplit(target)
-        port = url.port
+        host, port = of_url(url) if url.netloc else HostPort("", None)
     except ValueError as error:
         return f"target: {target!r} is no URL: {error}", hint
     if url.scheme not in ("http", "https"):
@@ -233,7 +234,7 @@ def url_wrong(target: object) -> tuple[str, str]:
             f"target: {target!r} is no http or https URL",
             f'write "http://{target}"' if "://" not in target and target else hint,
         )
-    if not url.hostname or any(c.isspace() for c in target) or port == 0:
+    if not host or any(c.isspace() for c in target) or port == 0:
         return f"target: {target!r} is no URL: no host and port", hint
     if url.username is not None or url.password is not None:
         return "target: it holds credentials, which would be kept with the results", "send them in a header"

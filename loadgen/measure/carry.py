@@ -5,6 +5,7 @@ Left out are what is only for a run that goes on, what agents wrote to their out
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import BinaryIO, Final, Self
 
 from loadgen.errors import StorageError
 from loadgen.measure.rundir import storage_error
+from loadgen.private import make_folder, make_subfolder, open_private
 
 __all__ = ["PIECE_BYTES", "Coming", "is_needed", "needed", "pieces_of"]
 
@@ -92,7 +94,8 @@ class Coming:
     def __enter__(self) -> Self:
         try:
             shutil.rmtree(self._partial, ignore_errors=True)  # of one that was killed
-            self._partial.mkdir(parents=True)
+            self._partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._partial)
         except OSError as exc:
             raise storage_error(self._partial, exc) from exc
         return self
@@ -110,8 +113,9 @@ class Coming:
         if not is_needed(name):
             raise StorageError(f"cannot take the folder of {self.path.name}: {name[:80]!r} is no file of a run")
         file = self._partial / name
-        file.parent.mkdir(exist_ok=True)
-        return file.open("xb")
+        if file.parent != self._partial:
+            make_subfolder(file.parent)
+        return os.fdopen(open_private(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
 
     def _close(self) -> None:
         if self._file is not None:

@@ -30,6 +30,7 @@ from loadgen.measure.rundir import storage_error
 from loadgen.measure.series import SeriesKey
 from loadgen.measure.store import Store, StoreState, joined
 from loadgen.measure.sums import Sum
+from loadgen.private import file_mode, replacing
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]
 
@@ -186,10 +187,9 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         StorageError: it could not be.
     """
     data = pack(msgspec.msgpack.encode(checkpoint))
-    beside = path.with_name(f".{path.name}.tmp")
     try:
-        beside.write_bytes(_MAGIC + framed(data))
-        beside.replace(path)
+        with replacing(path, file_mode(path.parent)) as file:
+            file.write(_MAGIC + framed(data))
     except OSError as exc:
         raise storage_error(path, exc) from exc
 

@@ -11,7 +11,7 @@ A warm-up that was found after the run is not marked here: the lines are as the 
 
 from __future__ import annotations
 
-import os
+import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -29,6 +29,7 @@ from loadgen.measure.delta import Delta
 from loadgen.measure.histogram import SLOTS, Counts, Histogram
 from loadgen.measure.rundir import storage_error, utc_text
 from loadgen.measure.series import SeriesKey
+from loadgen.private import file_mode, replacing
 from loadgen.units import NS_PER_S
 
 __all__ = ["HlogLine", "key_of", "read_hlog", "tag_of", "write_hlog", "write_hlog_of_cells"]
@@ -81,18 +82,12 @@ def write_hlog_of_cells(path: Path, cells: Iterable[Cell], start_wall: datetime,
 
 
 def _write(path: Path, pieces: Iterable[_Piece], start_wall: datetime, window_ns: int) -> int:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            with beside.open("w", encoding="ascii", newline="\n") as file:
-                _head(file, start_wall)
-                lines = sum(_write_lines(file, window) for window in _windows(pieces, window_ns))
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        with replacing(path, file_mode(path.parent), is_durable=True) as raw:
+            file = io.TextIOWrapper(raw, encoding="ascii", newline="\n")
+            _head(file, start_wall)
+            lines = sum(_write_lines(file, window) for window in _windows(pieces, window_ns))
+            file.detach()  # flushes; `raw` is closed by its owner
     except OSError as exc:
         raise storage_error(path, exc) from exc
     return lines

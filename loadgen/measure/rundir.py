@@ -40,6 +40,7 @@ import msgspec
 
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.framing import HEAD_BYTES, framed, read_framed
+from loadgen.private import file_mode, make_folder, open_private, replacing
 
 __all__ = ["RunDir", "find_run", "list_runs", "new_run_id", "replace_file", "storage_error", "utc_text"]
 
@@ -81,14 +82,21 @@ def new_run_id(now: datetime, name: str = "") -> str:
 
 
 def list_runs(runs_dir: Path) -> list[Path]:
-    """Folders of runs, newest first; empty where there are none."""
+    """Folders of runs, newest first; empty where there are none. Those that other users keep to themselves are not."""
     try:
-        found = [path for path in runs_dir.iterdir() if (path / "manifest.json").is_file()]
+        found = [path for path in runs_dir.iterdir() if _is_run(path)]
     except FileNotFoundError:
         return []
     except OSError as exc:
         raise storage_error(runs_dir, exc, doing="read") from exc
     return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "manifest.json").is_file()
+    except PermissionError:
+        return False
 
 
 def find_run(run: str, runs_dir: Path) -> Path:
@@ -113,23 +121,18 @@ def find_run(run: str, runs_dir: Path) -> Path:
     raise UsageError(f"no run {run} in {runs_dir}", hint="loadgen runs lists what there is; --runs-dir says where")
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
     """Write the file whole or not at all: beside it, made durable, then renamed over it.
+
+    Args:
+        mode: of the file, before the umask. None: that of a file in a run's folder (`loadgen/private.py`).
 
     Raises:
         StorageError: it could not be; what was there before is unchanged.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            with beside.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
+        with replacing(path, file_mode(path.parent) if mode is None else mode, is_durable=True) as file:
+            file.write(data)
         _sync_folder(path.parent)
     except OSError as exc:
         raise storage_error(path, exc) from exc
@@ -167,9 +170,9 @@ class RunDir:
         """
         run_dir = cls(runs_dir / run_id, now=now)
         try:
-            runs_dir.mkdir(parents=True, exist_ok=True)
-            run_dir.path.mkdir()
-            run_dir._fd = os.open(run_dir.log_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(run_dir.path)
+            run_dir._fd = open_private(run_dir.log_path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             run_dir._lock()
             _write_all(run_dir._fd, _MAGIC)
             _fdatasync(run_dir._fd)
@@ -400,7 +403,7 @@ class RunDir:
 
     def _write_events(self, events: list[bytes]) -> None:
         try:
-            fd = os.open(self.events_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = open_private(self.events_path, os.O_WRONLY | os.O_CREAT)
         except OSError as exc:
             raise storage_error(self.events_path, exc) from exc
         try:

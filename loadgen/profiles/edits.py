@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor, log10
 from typing import Final
 
 from loadgen.errors import UsageError
@@ -24,6 +24,7 @@ from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile
 from loadgen.profiles.stage import MAX_DURATION_NS, MAX_RATE_PER_S, MAX_USERS, Stage, exact, highest, length
 from loadgen.profiles.timed import TimedProfile
 from loadgen.profiles.words import Kind, pieces_of, value_text
+from loadgen.units import NS_PER_S
 
 __all__ = [
     "OPEN",
@@ -40,6 +41,8 @@ PAUSE: Final = Stage(0.0, 0.0, 10 * MAX_DURATION_NS)
 OPEN: Final = Stage(1.0, 1.0, 10 * MAX_DURATION_NS)
 """All of a counted load."""
 _MOST: Final[dict[Kind, float]] = {"rate": MAX_RATE_PER_S, "users": MAX_USERS, "speed": 1e6, "gate": 1.0}
+_LEAST: Final = 1e-6
+"""The lowest peak that a scaled load may have: one iteration in 11 days. Below it, 1e-308 makes numbers overflow."""
 
 
 def is_pause(stages: Sequence[Stage]) -> bool:
@@ -172,25 +175,21 @@ class Course:
         """All that is left, times `factor`."""
         self._must_last(at_ns)
         self._must_have_a_value("scaled")
-        if not 0 < factor < float("inf"):
-            raise UsageError(
-                f"a load cannot be scaled by {factor:g}", hint="by something above 0; loadgen pause stops it"
-            )
-        return self._scaled(at_ns, exact(factor))
+        how = f"by {factor:g}"
+        self._must_be_finite(factor, how)
+        return self._scaled(at_ns, exact(factor), how)
 
     def scaled_to(self, at_ns: int, value: float) -> Course:
         """All that is left, times what makes the present value (that at which it waits) `value`."""
         self._must_last(at_ns)
         self._must_have_a_value("scaled")
-        if not 0 < value < float("inf"):
-            raise UsageError(
-                f"a load cannot be scaled to {value:g}", hint="to something above 0; loadgen pause stops it"
-            )
+        how = f"to {value:g}"
+        self._must_be_finite(value, how)
         now = value_at(self._left(at_ns), 0)
         if not now:
             hint = "wait until it is above 0, or say by how much: loadgen scale 1.5"
             raise UsageError(f"{self._whose} is at 0 now, and 0 cannot be scaled to a value", hint=hint)
-        return self._scaled(at_ns, exact(value) / now)
+        return self._scaled(at_ns, exact(value) / now, how)
 
     def skipped(self, at_ns: int) -> Course:
         """Without what is left of the present stage."""
@@ -227,12 +226,39 @@ class Course:
             return replace(self, waiting=rest)
         return replace(self, stages=(*cut(self.stages, at_ns)[0], *rest))
 
-    def _scaled(self, at_ns: int, factor: Fraction) -> Course:
-        rest = tuple(_faster(s, factor) if self.kind == "speed" else s.times(factor) for s in self._left(at_ns))
-        top, most = highest(rest), _MOST[self.kind]
-        if top > most:
-            raise UsageError(f"{value_text(top, self.kind)} is beyond {value_text(most, self.kind)}")
-        return self._with_rest(at_ns, rest)
+    def _scaled(self, at_ns: int, factor: Fraction, how: str) -> Course:
+        left = self._left(at_ns)
+        self._must_stay_within_limits(left, factor, how)
+        return self._with_rest(
+            at_ns, tuple(_faster(s, factor) if self.kind == "speed" else s.times(factor) for s in left)
+        )
+
+    def _must_be_finite(self, number: float, how: str) -> None:
+        if not 0 < number < float("inf"):
+            raise UsageError(
+                f"{self._whose} cannot be scaled {how}: the number must be finite and above 0",
+                hint="loadgen pause stops a load",
+            )
+
+    def _must_stay_within_limits(self, left: tuple[Stage, ...], factor: Fraction, how: str) -> None:
+        """Compares exact fractions, because 200/s times 1e308 is more than a float64 holds."""
+        highest_now, most = highest(left), _MOST[self.kind]
+        top, shown = exact(highest_now) * factor, value_text(highest_now, self.kind)
+        whose = f"{self._whose} cannot be scaled {how}: its highest value, {shown},"
+        if top > exact(most):
+            raise UsageError(
+                f"{whose} would exceed the limit of {value_text(most, self.kind)}",
+                hint=f"the largest factor now is {_digits(exact(most) / exact(highest_now))}",
+            )
+        if 0 < top < exact(_LEAST):
+            raise UsageError(f"{whose} would fall below {_LEAST:g}", hint="loadgen pause stops a load")
+        lasts_ns = length(left) / factor if self.kind == "speed" else Fraction(0)
+        if lasts_ns > MAX_DURATION_NS:
+            days = MAX_DURATION_NS // (86_400 * NS_PER_S)
+            raise UsageError(
+                f"{self._whose} cannot be scaled {how}: it would last longer than {days} days",
+                hint="use a larger factor; loadgen pause stops a load",
+            )
 
     def _must_last(self, at_ns: int) -> None:
         if not self.is_paused and length(self.stages) <= at_ns:
@@ -247,6 +273,14 @@ class Course:
 
     def _waits_for_its_beginning(self, at_ns: int) -> bool:
         return not value_at(self.stages, at_ns) and length(self.stages[:1]) > at_ns
+
+
+def _digits(number: Fraction) -> str:
+    """At most six significant digits, rounded down, so that the number itself is still within a limit."""
+    number = min(number, Fraction(10) ** 300)  # a plan may have a rate of 1e-305/s, and floats end at 1.8e308
+    unit = Fraction(10) ** (floor(log10(number)) - 5)
+    down = number // unit * unit
+    return f"{int(down):,}" if 1_000 <= down < 10**12 else f"{float(down):.6g}"
 
 
 def _faster(stage: Stage, factor: Fraction) -> Stage:

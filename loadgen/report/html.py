@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from loadgen.errors import StorageError
+from loadgen.private import UMASK_ONLY, replacing
 
 __all__ = ["html", "script", "write_html"]
 
@@ -55,12 +56,10 @@ def write_html(document: Mapping[str, object], path: Path, *, baseline: Mapping[
         StorageError: it cannot be written.
     """
     whole = html(document, baseline=baseline)
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(whole)
-        part.replace(path)
+        with replacing(path, UMASK_ONLY) as file:
+            file.write(whole)
     except OSError as exc:
-        part.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {exc.strerror or exc}", hint="name another file with -o") from exc
 
 

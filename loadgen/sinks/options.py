@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from loadgen.errors import LoadgenError, UsageError
+from loadgen.hostport import HostPort, host_port, of_url
 from loadgen.sinks.feed import Feed, Sink
 from loadgen.sinks.outputs import Outputs
 from loadgen.units import parse_duration
@@ -186,11 +187,11 @@ class _Reading:
         hint = f"e.g. --out {_EXAMPLES[self.kind]}"
         try:
             url = urlsplit(text)
-            port = url.port
+            host, port = of_url(url) if url.netloc else HostPort("", None)
         except ValueError as error:
             self._add(f"no URL: {error}", hint)
             return text
-        if url.scheme not in ("http", "https") or not url.hostname or port == 0:
+        if url.scheme not in ("http", "https") or not host or port == 0:
             self._add("no URL of http or https", hint)
             return text
         if url.username is not None or url.password is not None:
@@ -207,9 +208,12 @@ class _Reading:
     def _place(self, text: str) -> str:
         """HOST:PORT; a port alone is one of this machine."""
         text = f"127.0.0.1:{text.removeprefix(':')}" if re.fullmatch(r":?\d+", text) else text
-        match = _PLACE.fullmatch(text)
         lowest = 0 if self.kind == "prometheus" else 1
-        if match is None or not lowest <= int(match["port"]) <= 65535:
+        try:
+            _, port = host_port(text)
+        except ValueError:
+            port = -1
+        if port < lowest:
             self._add(f'"{text[:80]}" is no address', f"HOST:PORT, e.g. --out {_EXAMPLES[self.kind]}")
         return text
 
@@ -245,7 +249,6 @@ class _Reading:
 
 
 _HEADER_HINT: Final = "put the value into an environment variable and write header=Authorization:NAME_OF_VARIABLE"
-_PLACE: Final = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^\s:\[\]/,=]+)):(?P<port>\d{1,5})")
 
 
 def _is_there(module: str) -> bool:
@@ -266,7 +269,7 @@ def _sink(wanted: Wanted, environ: Mapping[str, str]) -> Sink:
         case "prometheus":
             from loadgen.sinks.prometheus import ScrapeSink
 
-            return ScrapeSink(*_host_port(wanted.where))
+            return ScrapeSink(*host_port(wanted.where))
         case "remote-write":
             from loadgen.sinks.remote_write import RemoteWriteSink
 
@@ -283,15 +286,9 @@ def _sink(wanted: Wanted, environ: Mapping[str, str]) -> Sink:
         case "statsd" | "dogstatsd":
             from loadgen.sinks.statsd import StatsdSink
 
-            return StatsdSink(*_host_port(wanted.where), is_dog=wanted.kind == "dogstatsd")
+            return StatsdSink(*host_port(wanted.where), is_dog=wanted.kind == "dogstatsd")
         case "ndjson":
             from loadgen.sinks.ndjson import NdjsonSink
 
             return NdjsonSink(None if wanted.where == "-" else Path(wanted.where))
     raise UsageError(f"{wanted.kind} is no kind of output")
-
-
-def _host_port(where: str) -> tuple[str, int]:
-    match = _PLACE.fullmatch(where)
-    assert match is not None
-    return match["v6"] or match["host"], int(match["port"])

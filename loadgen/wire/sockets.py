@@ -29,6 +29,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from loadgen.errors import FleetError, PortBusy, UsageError
+from loadgen.hostport import split_host_port
 from loadgen.wire.codec import MAX_MESSAGE_BYTES
 from loadgen.wire.keys import (
     AgentKeys,
@@ -97,15 +98,18 @@ _DEALER: Final = _HEARTBEAT | {
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of "10.0.0.7:5557" or "[::1]:5557".
+    """Host and port of "10.0.0.7:5557" or "[::1]:5557"; an IPv6 address keeps its brackets.
 
     Raises:
-        UsageError: neither.
+        UsageError: another form.
     """
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"{text!r} is no address", hint="write HOST:PORT, e.g. 10.0.0.7:5557")
-    return host, int(port)
+    try:
+        found = split_host_port(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="write HOST:PORT, e.g. 10.0.0.7:5557") from None
+    if found.port is None:
+        raise UsageError(f"{text!r} has no port", hint="write HOST:PORT, e.g. 10.0.0.7:5557")
+    return found.bracketed, found.port
 
 
 @dataclass(slots=True)

@@ -246,7 +246,7 @@ def test_format_follows_from_the_name_of_the_file(runs: Path) -> None:
     assert json.loads(Path("a.json").read_text())["format"] == 1
     assert Path("a.md").read_text().startswith("### ")
     assert "Difference at each quantile" in Path("a.txt").read_text()
-    assert not list(Path().glob(".*.part"))
+    assert not list(Path().glob(".*.tmp"))
 
 
 # -- with real runs -------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def held(page: bytes, name: str = "history") -> dict[str, Any]:
 
 
 def assert_no_rest(folder: Path) -> None:
-    assert not [path.name for path in folder.iterdir() if path.name.endswith(".part")]
+    assert not [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
 
 
 # -- how it stands in its history ---------------------------------------------------------------------

@@ -84,7 +84,10 @@ def test_what_is_given_travels_and_is_told() -> None:
         (Http(phases=1), "http: phases: 1"),  # type: ignore[arg-type]
         (Http(proxy="proxy.example:3128"), "http: proxy: 'proxy.example:3128' is no URL of http"),
         (Http(proxy="http://"), "http: proxy: 'http://' is no URL: no host and port"),
-        (Http(proxy="http://p:99999"), "http: proxy: 'http://p:99999' is no URL: Port out of range 0-65535"),
+        (
+            Http(proxy="http://p:99999"),
+            "http: proxy: 'http://p:99999' is no URL: invalid port 99999: must be at most 65535",
+        ),
         (Http(proxy="http://p/x"), "http: proxy: 'http://p/x' has a path; a proxy has none"),
         (Http(proxy="socks5://p:1080"), "http: proxy: socks5 proxies are not spoken to"),
         (Http(proxy="https://p:3128"), "http: proxy: https proxies are not spoken to"),

@@ -134,6 +134,10 @@ async def test_a_run_is_paused_scaled_and_stopped_by_the_name_of_the_token(contr
     controller.clock.jump(1)
     (line, *_) = (await client.ask(Ask(run_id="", do="scale", factor=2))).lines
     assert line.startswith(f"scaled {run_id} at 0:0")
+    for bad in (1e308, 1e-308, 0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(UsageError, match="cannot be scaled") as refused:
+            await client.ask(Ask(run_id=run_id, do="scale", factor=bad))
+        assert refused.value.exit_code is ExitCode.USAGE
     assert (await client.ask(Ask(run_id=run_id[:15], do="pause"))).lines[0].startswith("paused")
     with pytest.raises(UsageError, match="paused") as caught:
         await client.ask(Ask(run_id=run_id, do="pause"))

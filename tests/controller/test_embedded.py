@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import signal
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -105,6 +107,8 @@ async def test_three_agents_drive_exactly_what_was_planned(tmp_path: Path, shop:
         assert reread(RunDir.open(result.run_dir)) == result.verdict
         assert not any(map(is_alive, agents.pids.values()))
         assert not agents._folder.exists(), "the keys are gone"
+        modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (tmp_path / "runs").rglob("*")}
+        assert modes == {(True, 0o700), (False, 0o600)}
 
 
 async def test_killed_agent_makes_the_run_incomplete_and_the_others_go_on(tmp_path: Path, shop: RunningTarget) -> None:
@@ -132,6 +136,70 @@ async def test_agents_are_ended_also_when_the_run_is_cancelled(tmp_path: Path, s
         with pytest.raises(asyncio.CancelledError):
             await conducting
         assert not any(map(is_alive, pids))
+
+
+def is_running(pid: int) -> bool:
+    """A zombie is not: once its parent is gone, init waits for it, sooner or later."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+UNTIDY = """
+import os, subprocess
+from pathlib import Path
+from loadgen import Plan, User, arrivals, journey
+
+FOLDER = Path(__file__).parent
+DAEMON = "trap '' TERM; setsid sh -c 'echo $$ > FOLDER/daemon; exec sleep 600' > /dev/null 2>&1 &"
+iterations = 0
+
+@journey
+async def look(user: User) -> None:
+    global iterations
+    iterations += 1
+    if iterations == 1:
+        Path("FOLDER/child").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+        subprocess.Popen(["sh", "-c", DAEMON])
+    for _ in range(10):
+        print("p" * 99_999)
+        os.write(1, (b"w" * 99 + b"\\n") * 1_000)
+
+plan = Plan(target="http://127.0.0.1:1", load=arrivals("10/s").hold("2s"), mix=look, drain="2s")
+"""
+
+
+@pytest.mark.parametrize("how", ["to its end", "with an agent that does not end"])
+async def test_after_a_run_its_scenarios_processes_are_gone_and_their_output_is_bounded(
+    tmp_path: Path, shop: RunningTarget, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen_controller.embedded._KILL_AFTER_S", 0.3)
+    source = UNTIDY.replace("FOLDER/", f"{tmp_path}/")
+    async with conductor(tmp_path, shop.url, source) as (run, agents):
+        async with asyncio.timeout(60):
+            conducting = asyncio.create_task(run.conduct())
+            await until(lambda: all((tmp_path / name).exists() for name in ("child", "daemon")), 30)
+            await until(lambda: (tmp_path / "daemon").read_text().strip(), 30)
+            pids = [int((tmp_path / name).read_text()) for name in ("child", "daemon")]
+            assert all(map(is_running, pids))
+            if how == "to its end":
+                await conducting
+            else:
+                os.kill(next(iter(agents.pids.values())), signal.SIGSTOP)
+                conducting.cancel()
+                await asyncio.gather(conducting, return_exceptions=True)
+    assert not any(map(is_running, pids))
+    if how == "to its end":
+        (log,) = (run.run_dir / "agents").glob("*.log")
+        text = log.read_bytes()
+        assert 10 * 2**20 - 100_000 < len(text) < 10 * 2**20 + 5_000
+        (dropped,) = re.findall(rb"output limit of 10 MiB reached; (\d+) bytes dropped\n", text)
+        noted = map(int, re.findall(rb"(\d+) bytes of output dropped: the agent did not read", text))
+        # 20 iterations print 1,000,000 bytes each and write as many: those in the log, those dropped there, the others.
+        assert text.count(b"p") + text.count(b"w") > 9_000_000
+        letters = [line for line in text.splitlines(keepends=True) if set(line) <= set(b"pw\n")]
+        assert sum(map(len, letters)) + sum(noted) + int(dropped) == pytest.approx(20 * 2_000_000, abs=5_000)
 
 
 async def test_fault_that_shows_only_at_the_agent_is_the_scenarios(tmp_path: Path) -> None:

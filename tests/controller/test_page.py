@@ -173,6 +173,9 @@ async def test_what_makes_no_sense_now_is_said_with_its_hint(house: House) -> No
         ("stop", b'{"now": "yes"}', 400),
         ("scale", b"{}", 400),
         ("scale", b'{"factor": 1, "rate": 2}', 400),
+        ("scale", b'{"factor": NaN}', 400),
+        ("scale", b'{"factor": 1e999}', 400),
+        ("scale", b'{"factor": "2"}', 400),
         ("stop", b" " * 5_000, 400),
         ("burn", b"{}", 404),
     ],
@@ -187,12 +190,16 @@ async def test_another_page_in_the_same_browser_can_do_nothing(house: House) -> 
     async with house.client() as page:
         assert (await page.get("/", Host="evil.example")).status_code == 421
         assert (await page.get("/api/me", Host="evil.example:80")).status_code == 421
+        for host in ("[::1].evil", "[::1]evil:80", "127.0.0.1.evil", "localhost.evil", "0x7f.1", "localhost:99999"):
+            assert (await page.get("/api/me", Host=host)).status_code == 421
+        assert (await page.get("/page/app.js", Host="evil.example")).status_code == 421
         assert (await page.post("kill", Origin="http://evil.example")).status_code == 421
         form = "application/x-www-form-urlencoded"
         assert (await page.post("kill", b"{}", **{"Content-Type": form})).status_code == 415
         cookie = await httpx.AsyncClient(trust_env=False).get(f"{page.base}/api/me", headers={"Cookie": "token=x"})
         assert cookie.status_code == 401
-        assert (await page.get("/api/me", Host="localhost:1")).status_code == 200
+        for host in ("localhost:1", "LOCALHOST", "[::1]:80", "[::ffff:127.0.0.1]"):
+            assert (await page.get("/api/me", Host=host)).status_code == 200
     assert house.asked == []
 
 

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import ExitCode, StorageError, UsageError
 from loadgen.measure import rundir
-from loadgen.measure.rundir import RunDir, find_run, list_runs, new_run_id, utc_text
+from loadgen.measure.rundir import RunDir, find_run, list_runs, new_run_id, replace_file, utc_text
 
 NOW = datetime(2026, 11, 24, 17, 3, 12, 345_678, tzinfo=UTC)
 
@@ -340,13 +340,107 @@ def test_summary_that_is_torn_is_said_to_be_so(run_dir: RunDir) -> None:
         run_dir.read_summary()
 
 
-def test_files_can_be_read_by_others(run_dir: RunDir) -> None:
-    """No mkstemp with its 0600: a colleague opens the folder."""
+def modes(folder: Path) -> dict[str, int]:
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    return {**found, ".": stat.S_IMODE(folder.stat().st_mode)}
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], None]]:
+    """Sets the umask of this process until the end of the test."""
+    before = os.umask(0o022)
+    yield lambda mask: (os.umask(mask), None)[1]
+    os.umask(before)
+
+
+def filled(runs_dir: Path) -> Path:
+    run_dir = RunDir.create(runs_dir, "r1")
     run_dir.write_manifest({})
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in (run_dir.manifest_path, run_dir.log_path):
-        assert stat.S_IMODE(path.stat().st_mode) == 0o644 & ~mask
+    run_dir.event("begun")
+    run_dir.seal({})
+    return run_dir.path
+
+
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
+def test_a_run_is_its_owners_alone_whatever_the_umask(tmp_path: Path, umask: Callable[[int], None], mask: int) -> None:
+    umask(mask)
+    path = filled(tmp_path / "runs")
+    files = ("manifest.json", "summary.json", "deltas.log", "events.jsonl")
+    assert modes(path) == {".": 0o700, **dict.fromkeys(files, 0o600)}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_the_umask_takes_bits_away_and_is_never_given_back(tmp_path: Path, umask: Callable[[int], None]) -> None:
+    umask(0o177)
+    path = tmp_path / "file"
+    replace_file(path, b"")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    umask(0o277)
+    replace_file(path, b"")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+
+
+def test_in_a_teams_folder_of_runs_the_group_may_read_as_far_as_the_umask_lets_it(
+    tmp_path: Path, umask: Callable[[int], None]
+) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    runs.chmod(0o2750)
+    umask(0o027)
+    path = filled(runs)
+    found = modes(path)
+    assert found.pop(".") & 0o777 == 0o750
+    assert set(found.values()) == {0o640}
+    umask(0o077)
+    (runs / "r1").rename(runs / "r0")
+    assert set(modes(filled(runs)).values()) <= {0o600, 0o700, 0o2700}
+
+
+def test_a_file_that_is_added_to_a_run_that_was_opened_to_others_may_be_read_by_them(
+    tmp_path: Path, umask: Callable[[int], None]
+) -> None:
+    """Also to a run that an older loadgen has made."""
+    umask(0o022)
+    path = filled(tmp_path / "runs")
+    path.chmod(0o755)
+    replace_file(path / "notes.json", b"{}")
+    assert modes(path)["notes.json"] == 0o644
+
+
+def test_a_file_is_not_written_through_a_symbolic_link(tmp_path: Path) -> None:
+    path = filled(tmp_path / "runs")
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (path / "events.jsonl").unlink()
+    (path / "events.jsonl").symlink_to(victim)
+    (path / "notes.json").symlink_to(victim)
+    run_dir = RunDir(path)
+    run_dir.event("again")
+    with pytest.raises(StorageError, match=r"events\.jsonl"):
+        run_dir.sync()
+    replace_file(path / "notes.json", b"{}")
+    assert victim.read_text() == "mine"
+    assert not (path / "notes.json").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_runs_that_other_users_keep_to_themselves_are_not_listed(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    path.chmod(0)
+    try:
+        assert list_runs(tmp_path) == []
+    finally:
+        path.chmod(0o700)
+
+
+def test_a_run_whose_folder_refuses_is_left_out_of_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path)
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert list_runs(tmp_path) == []
 
 
 # -- names ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -15,7 +16,7 @@ from loadgen.profiles.edits import PAUSE, Course, cut, is_pause, replaced, value
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.stage import Stage, exact, length
 from loadgen.profiles.timed import TimedProfile
-from loadgen.profiles.words import stage_text
+from loadgen.profiles.words import Kind, stage_text
 
 S = 1_000_000_000
 HOLD, RAMP = Stage(100, 100, 10 * S), Stage(100, 300, 4 * S)
@@ -128,6 +129,9 @@ def test_a_load_that_begins_later_begins_as_much_later_as_it_was_paused() -> Non
 
 # -- what is illegal ---------------------------------------------------------------------------
 
+PEOPLE = Course((Stage(50, 50, 20 * S),), "users")
+RECORDED = Course((Stage(1, 1, 200 * S),), "speed")
+
 ILLEGAL: dict[str, tuple[Callable[[], Course], str]] = {
     "paused twice": (lambda: OPEN.paused(S).paused(2 * S), "paused already"),
     "resumed without a pause": (lambda: OPEN.resumed(S), "not paused"),
@@ -139,7 +143,14 @@ ILLEGAL: dict[str, tuple[Callable[[], Course], str]] = {
     "scaled by less than 0": (lambda: OPEN.scaled(S, -1), "above 0"),
     "scaled by nan": (lambda: OPEN.scaled(S, float("nan")), "above 0"),
     "scaled to inf": (lambda: OPEN.scaled_to(3 * S, float("inf")), "above 0"),
-    "scaled beyond all measure": (lambda: OPEN.scaled(S, 1e7), "beyond"),
+    "scaled beyond the highest rate": (lambda: OPEN.scaled(S, 1e7), "exceed the limit of 100,000,000/s"),
+    "scaled by the largest float": (lambda: OPEN.scaled(S, 1e308), "by 1e+308"),
+    "scaled to the largest float": (lambda: OPEN.scaled_to(3 * S, 1e308), "to 1e+308"),
+    "scaled by a factor next to 0": (lambda: OPEN.scaled(S, 1e-308), "below 1e-06"),
+    "scaled to a rate next to 0": (lambda: OPEN.scaled_to(3 * S, 5e-324), "below 1e-06"),
+    "users scaled beyond the limit": (lambda: PEOPLE.scaled(S, 1e308), "the limit of 10,000,000 users"),
+    "a recording slowed down beyond a year": (lambda: RECORDED.scaled(S, 4e-6), "longer than 366 days"),
+    "a recording made faster than a million": (lambda: RECORDED.scaled(S, 1e308), "the limit of 1e+06x"),
     "scaled iterations": (lambda: Course.of(IterationProfile(9, 3)).scaled(S, 2), "so many iterations"),
     "skipped iterations": (lambda: Course.of(IterationProfile(9, 3)).skipped(S), "so many iterations"),
     "a pause after the end": (lambda: OPEN.paused(16 * S), "is over"),
@@ -154,6 +165,24 @@ def test_what_makes_no_sense_is_said(case: str) -> None:
     with pytest.raises(UsageError) as caught:
         edit()
     assert says in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_the_largest_factor_that_an_error_names_is_accepted_and_no_larger_one() -> None:
+    course = Course((Stage(3, 3, 10 * S),), "rate")
+    with pytest.raises(UsageError) as caught:
+        course.scaled(S, 1e308)
+    assert caught.value.hint == "the largest factor now is 33,333,300"
+    assert course.scaled(S, 3.33333e7).value_at(2 * S) == pytest.approx(1e8, rel=1e-5)
+    with pytest.raises(UsageError):
+        course.scaled(S, 3.33334e7)
+
+
+@given(st.floats(min_value=5e-324, max_value=1.7976931348623157e308), st.sampled_from(["rate", "users", "speed"]))
+def test_every_finite_factor_is_applied_or_refused_with_a_reason(factor: float, kind: Kind) -> None:
+    course = Course((Stage(0, 50, 10 * S), Stage(50, 50, 10 * S)), kind)
+    for edit in (course.scaled, course.scaled_to):
+        with contextlib.suppress(UsageError):
+            assert edit(5 * S, factor).end_ns is not None
 
 
 # -- properties --------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_what_is_shown_of_an_output_has_no_query() -> None:
         ("statsd=127.0.0.1:0", '--out statsd: "127.0.0.1:0" is no address'),
         ("otlp=ftp://x", "--out otlp: no URL of http or https"),
         ("otlp=http://", "--out otlp: no URL of http or https"),
-        ("otlp=http://h:99999", "--out otlp: no URL: Port out of range 0-65535"),
+        ("otlp=http://h:99999", "--out otlp: no URL: invalid port 99999: must be at most 65535"),
         ("remote-write=", "--out remote-write: no URL of http or https"),
         ("influx=http://me:secret@h/write", "--out influx: a user or password in the URL would be seen by others"),
         ("influx=http://h/write?db=x&p=secret", '--out influx: "p" in the URL is a secret that others would see'),

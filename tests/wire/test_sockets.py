@@ -441,7 +441,7 @@ async def test_a_busy_port_is_named_with_a_way_out() -> None:
 @pytest.mark.parametrize("text", ["", "host", "host:", ":5557", "host:port", "host:70000", "host:-1", "host:²"])
 async def test_what_is_no_address_is_refused(text: str) -> None:
     keys, agents = key_ring("eu")
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match=r"invalid|has no port"):
         Router(text, keys, lambda *_: None)
     with pytest.raises(UsageError):
         Dealer(text, agents["eu"], "eu", lambda data: None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from typing import Final
 
+from loadgen.hostport import is_loopback
 from loadgen.wire.sockets import parse_address
 
-__all__ = ["ERROR_KEY", "Place", "is_loopback"]
+__all__ = ["ERROR_KEY", "Place"]
 
 ERROR_KEY: Final = "loadgen-error-bin"
 """Trailing metadata of a call that failed: JSON of a `Told`."""
@@ -26,11 +26,4 @@ class Place:
     @property
     def is_plain(self) -> bool:
         """Without TLS: to this machine, unless there is a certificate to check."""
-        return self.ca is None and is_loopback(parse_address(self.address)[0])
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return self.ca is None and is_loopback(parse_address(self.address)[0].strip("[]"))

@@ -19,10 +19,11 @@ import msgspec
 
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.errors import ExitCode, LoadgenError, PortBusy, UsageError
+from loadgen.hostport import is_loopback
 from loadgen.private import check_private
 from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.order import read_order
-from loadgen_controller.api.place import ERROR_KEY, is_loopback
+from loadgen_controller.api.place import ERROR_KEY
 from loadgen_controller.api.tokens import Role, Token, Tokens
 from loadgen_controller.control import Ask, Deed, Told
 from loadgen_controller.service import Look, Service
@@ -76,7 +77,7 @@ def check_bind(bind: str, tls: Tls | None, tokens: Tokens | None) -> None:
         UsageError: it would be an API for everybody who can reach that address.
     """
     host, _ = parse_address(bind)
-    if is_loopback(host):
+    if is_loopback(host.strip("[]")):
         return
     missing = [text for text, is_there in (("TLS", tls), ("tokens", tokens)) if not is_there]
     if missing:

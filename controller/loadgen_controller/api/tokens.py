@@ -152,7 +152,7 @@ class Tokens:
         before = os.umask(0o077)  # the file that replaces it is made beside it, and never open to others
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self.path, data)
+            replace_file(self.path, data, 0o600)
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
         finally:

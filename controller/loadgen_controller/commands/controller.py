@@ -16,6 +16,7 @@ import typer
 from loadgen.allow import AllowList
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.measure.rundir import replace_file, storage_error
+from loadgen.private import shared_mode
 from loadgen.signing import Signer
 from loadgen.sinks import Outputs
 from loadgen.wire.keys import ControllerKeys, load_controller
@@ -195,7 +196,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
     assert own is not None
     assert access is not None
     try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
+        runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(runs_dir, error) from error
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -280,7 +281,7 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
 def _remember(setting: Setting) -> None:
     if setting.remembered is not None:
         written = msgspec.json.format(msgspec.json.encode(setting.remembered)) + b"\n"
-        replace_file(setting.runs_dir / _REMEMBERED, written)
+        replace_file(setting.runs_dir / _REMEMBERED, written, shared_mode(setting.runs_dir))
 
 
 def _enroller(wanted: Remembered) -> Enroller | None:

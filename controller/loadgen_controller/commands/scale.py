@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from loadgen.profiles.stage import MAX_RATE_PER_S, MAX_USERS
 from loadgen.units import parse_rate
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, place_of
 from loadgen_controller.asking import LoadOption, RunsDirOption, ask_run
@@ -75,18 +76,23 @@ def parse_factor(text: str) -> float:
     try:
         factor = float(squeezed[:-1]) / 100 if squeezed.endswith("%") else float(squeezed)
     except ValueError:
-        raise ValueError(f'"{text}" is no factor; write 1.5 or 150%') from None
+        raise ValueError(f'"{text[:80]}" is no factor; write 1.5 or 150%') from None
     if not 0 < factor < float("inf"):
-        raise ValueError(f'"{text}" is no factor; it must be above 0, and loadgen pause stops a load')
+        raise ValueError(f'invalid factor "{text[:80]}": it must be finite and above 0; loadgen pause stops a load')
     return factor
 
 
 def _rate(text: str) -> float:
     rate = parse_rate(text)
     if rate <= 0:
-        raise ValueError(f'"{text}" is no rate to go to; it must be above 0, and loadgen pause stops a load')
+        raise ValueError(f'invalid rate "{text[:80]}": it must be above 0; loadgen pause stops a load')
+    if rate > MAX_RATE_PER_S:
+        raise ValueError(f'invalid rate "{text[:80]}": it must be at most {MAX_RATE_PER_S:,.0f}/s')
     return rate
 
 
 def _users(text: str) -> float:
-    return parse_users(text, "; loadgen pause stops a load")
+    users = parse_users(text, "; loadgen pause stops a load")
+    if users > MAX_USERS:
+        raise ValueError(f'invalid number of users "{text[:80]}": it must be at most {MAX_USERS:,}')
+    return users

@@ -32,6 +32,7 @@ from loadgen.dsl.allowed import Limits, check, strangers
 from loadgen.dsl.spec import PlanSpec
 from loadgen.engine.probe import addresses_of, own_addresses
 from loadgen.errors import UsageError
+from loadgen.hostport import host_port, of_url
 from loadgen.signing import SECRET_NAME, Signer
 from loadgen_controller.planning.options import Wrongs, parse_endpoint
 
@@ -72,12 +73,10 @@ def check_target(
     """
     try:
         parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host, port = of_url(parts)
     except ValueError:
-        return
-    if parts.hostname is None:
         return  # no URL: the plan's own fault says so
-    _check_host("target", parts.hostname, port, named, http, resolve)
+    _check_host("target", host, port or (443 if parts.scheme == "https" else 80), named, http, resolve)
 
 
 def check_ways(http: Http, named: Collection[str] = (), *, resolve: Resolve = resolve) -> None:
@@ -156,8 +155,7 @@ def is_near(listen: str) -> bool:
 
 def places_of(address: str) -> tuple[str, ...]:
     """HOST:PORT by which what listens at `address` can be reached: of "any address" those of this machine."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
+    host, port = host_port(address)
     try:
         hosts = own_addresses() if _address(host).is_unspecified else [host]
     except ValueError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from loadgen.clients import parse_resolve
 from loadgen.dsl.environment import Places, merged, read_environment, read_places
 from loadgen.dsl.spec import Overrides, parse_regions
 from loadgen.errors import LoadgenError, ScenarioError, UsageError
+from loadgen.hostport import host_port
 from loadgen.sinks import Outputs, open_outputs, read_outputs
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
 from loadgen_controller.shelf.notes import parse_label
@@ -235,7 +235,7 @@ def parse_endpoint(text: str) -> tuple[str, int]:
     Raises:
         ValueError: not an address with a port.
     """
-    match = re.fullmatch(r"(?:\[(?P<v6>[0-9a-fA-F:.%]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>\d{1,5})", text)
-    if match is None or int(match["port"]) > 65535:
-        raise ValueError(f'"{text}" is no address; write HOST:PORT, e.g. 0.0.0.0:5700')
-    return match["v6"] or match["host"], int(match["port"])
+    try:
+        return host_port(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; write HOST:PORT, e.g. 0.0.0.0:5700") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadgen.errors import UsageError
+from loadgen.hostport import of_url
 
 __all__ = ["is_url", "write_scenario"]
 
@@ -36,7 +37,7 @@ def write_scenario(url: str, folder: Path, *, has_users: bool) -> Path:
     """
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host = of_url(parts).host if parts.netloc else ""
     except ValueError as error:
         raise UsageError(f"{url} is no URL: {error}", hint="write http://127.0.0.1:8080/") from None
     if parts.scheme not in ("http", "https"):

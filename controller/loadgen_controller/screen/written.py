@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from loadgen.measure.rundir import storage_error
+from loadgen.private import UMASK_ONLY, file_mode, replacing
 
 __all__ = ["opened", "write"]
 
@@ -34,18 +35,13 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
     is_file = output.is_file() or not output.exists()
     if is_file:
         output = Path(os.path.realpath(output))
-    part = output.with_name(f".{output.name}.part")
     try:
         if not is_file:
             with output.open("wb") as file:
                 yield file
             return
-        try:
-            with part.open("wb") as file:
-                yield file
-            part.replace(output)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        is_in_run = (output.parent / "manifest.json").is_file()
+        with replacing(output, file_mode(output.parent) if is_in_run else UMASK_ONLY) as file:
+            yield file
     except OSError as exc:
         raise storage_error(output, exc) from exc

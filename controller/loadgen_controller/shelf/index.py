@@ -17,6 +17,7 @@ import msgspec
 
 from loadgen.errors import StorageError
 from loadgen.measure.rundir import replace_file, storage_error
+from loadgen.private import shared_mode
 from loadgen.report.reading import FORMAT
 
 __all__ = ["FILE", "Index", "Line"]
@@ -87,8 +88,8 @@ class Index:
         """Write it where it has changed. names: of the runs that there are."""
         runs = {name: known for name, known in self._runs.items() if name in names}
         if len(runs) >= _WORTH_IT and (self._is_new or len(runs) < len(self._runs)):
-            with suppress(StorageError):
-                replace_file(self._path, msgspec.json.encode(_File(runs=runs)))
+            with suppress(StorageError, OSError):
+                replace_file(self._path, msgspec.json.encode(_File(runs=runs)), shared_mode(self._path.parent))
 
 
 # -- a summary, of which only what a line has is read ------------------------------------------------

@@ -123,6 +123,8 @@ class _Answers:
         return self._sent("index.html") if self._doors.is_ours(request.headers) else _refused(421, "not this server")
 
     async def _file(self, request: Request) -> Response:
+        if not self._doors.is_ours(request.headers):
+            return _refused(421, "not this server")
         return self._sent(request.path_params["file"])
 
     def _sent(self, name: str) -> Response:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.errors import UsageError
+from loadgen.hostport import is_loopback, split_host_port
 from loadgen.private import check_private
 from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.files import ApiFiles
-from loadgen_controller.api.place import is_loopback
 from loadgen_controller.api.tokens import Role, Token, Tokens
 
 __all__ = ["HEADERS", "Access", "Doors", "check_place"]
@@ -46,7 +46,7 @@ def check_place(bind: str, access: Access) -> None:
     Raises:
         UsageError: it would be a page for everybody who can reach that address.
     """
-    if is_loopback(parse_address(bind)[0]):
+    if is_loopback(parse_address(bind)[0].strip("[]")):
         return
     missing = [text for text, is_there in (("TLS", access.certificate), ("tokens", access.tokens)) if not is_there]
     if missing:
@@ -91,13 +91,13 @@ class Doors:
         self._tokens = tokens
         self.secret = "" if tokens is not None else secrets.token_urlsafe(_SECRET_BYTES)
         """For the page's address; empty where people have tokens of their own."""
-        self._is_local = is_loopback(parse_address(bind)[0])
+        self._is_local = is_loopback(parse_address(bind)[0].strip("[]"))
         self._owner = Token("page", Role.ADMIN, "", "")
 
     def is_ours(self, headers: Mapping[str, str]) -> bool:
         """Whether Host and Origin are such as our own page has."""
         host = headers.get("host", "")
-        if self._is_local and not is_loopback(_name(host)):
+        if self._is_local and not _is_loopback(host):
             return False
         origin = headers.get("origin")
         return origin is None or origin in (f"http://{host}", f"https://{host}")
@@ -117,8 +117,9 @@ class Doors:
         return self._owner if hmac.compare_digest(secret.encode(), self.secret.encode()) else None
 
 
-def _name(host: str) -> str:
-    """A Host header without its port."""
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+def _is_loopback(host: str) -> bool:
+    """Of a Host header: a form that a browser does not send is not ours."""
+    try:
+        return is_loopback(split_host_port(host).host)
+    except ValueError:
+        return False
