@@ -13,6 +13,7 @@ from loadgen.dsl.allowed import Limits
 from loadgen.errors import ExitCode, Fault, FleetError, StorageError, UsageError
 from loadgen.measure.rundir import RunDir
 from loadgen.profiles.edits import PAUSE
+from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.report.opened import open_run
 from loadgen.units import NS_PER_S
@@ -44,6 +45,7 @@ from loadgen.wire.messages import (
     WaitingAt,
 )
 from loadgen_controller.adjusting import Wish
+from loadgen_controller.books import Former
 from loadgen_controller.conductor import Result
 from loadgen_controller.events import AgentLost
 from loadgen_controller.judging.reread import reread
@@ -832,3 +834,37 @@ async def test_workers_that_do_not_agree_on_the_number_of_users_are_told_of(stag
     await b.send(at_sale(play, 1, users=7))
     said = 'the rendez-vous "sale opens" is of 10 users, and on b of 7: groups are of 10'
     await until(lambda: said in play.conductor.view().notices)
+
+
+async def test_agent_that_is_restarted_under_its_name_gets_load_again(stage: Stage) -> None:
+    a_minute = {"profile": ArrivalProfile((LoadStage(20, 20, 60 * NS_PER_S),)), "duration_ns": 60 * NS_PER_S}
+    play = stage(**a_minute)
+    a, b = await play.started()
+    for agent in (a, b):
+        agent.recording.interval()
+        await agent.deliver()
+        await agent.acknowledged(0)
+    again = play.agent("b", "us", pid=2)
+    prepare = await again.get_ready()
+    assert prepare.index == 1
+    await lapse(play, 12, a, again)
+    moved = await a.next(Reassign)
+    taken = await a.next(Reassign, lambda one: one.weights[1] > 0)
+    assert (moved.weights[1], moved.number, taken.number) == (0, 1, 2)
+    assert taken.at_ns > moved.at_ns >= 8 * NS_PER_S
+    await a.beat(adjusted=2)
+    await lapse(play, 1, again)
+    start = await again.next(StartAt)
+    assert start.from_ns >= start.since_ns == taken.at_ns
+    again.recording.interval()
+    await again.deliver()
+    await again.acknowledged(0)
+    assert play.conductor._books.former == {"b": (Former(1, None),)}
+    play.conductor.request_stop("enough")
+    await asyncio.gather(a.finish(), again.finish())
+    result = await play.result()
+    (data,) = [one for one in result.verdict.completeness.agents if one.agent == "b"]
+    assert not data.is_complete
+    assert "of its earlier process: it never said that it has finished" in " ".join(result.verdict.reasons)
+    assert result.summary["requests"]["finished"] == 30  # type: ignore[index]
+    assert reread(RunDir.open(result.run_dir)).reasons == result.verdict.reasons

@@ -523,3 +523,55 @@ def test_whatever_happens_a_run_ends_in_time_and_with_a_reason(duration_ns: int 
     assert run.phase is Phase.DONE
     assert run.ends
     assert wound_up == 1
+
+
+# -- an agent that is restarted under its name --------------------------------------------------
+
+REPLACED = AgentLost(A, "its process 1 was replaced by 2", free_ns=0)
+
+
+def test_an_agent_that_is_back_as_another_process_gets_a_share_again() -> None:
+    run, effects = drive(running(), AgentLost(A, "killed"), AgentJoined(A, "eu"))
+    assert effects == [SendPrepare((A,))]
+    run, effects = drive(run, TURN, AgentReady(A), at(run, 2))
+    assert effects == [Reassign((A,), (B,)), TakeIn((A,), (B,))]
+    assert (run.members, run.drivers, run.live) == ((A, B), (A, B), (A, B))
+    assert run.rejoined == {A}
+    assert not run.lost | run.moved | run.fins | run.merged
+
+
+def test_it_waits_until_the_lease_of_its_earlier_process_is_over() -> None:
+    run = running()
+    free_ns = run.now_ns + 8 * NS_PER_S
+    run, effects = drive(run, replace(REPLACED, free_ns=free_ns), AgentJoined(A, "eu"), AgentReady(A), at(run, 4))
+    assert effects == [SendPrepare((A,))]
+    assert run.arrived == (A,)
+    run, effects = drive(run, at(run, 8))
+    assert effects == [Reassign((A,), (B,)), TakeIn((A,), (B,))]
+
+
+def test_one_that_had_left_and_is_back_is_a_driver_again_and_no_leaver() -> None:
+    run, _ = drive(running(), AgentLeaving(A, 3 * NS_PER_S), FinReceived(A, "SIGTERM"), Merged(A))
+    assert run.left == ((A, 3 * NS_PER_S),)
+    run, _ = drive(run, AgentJoined(A, "eu"), AgentReady(A), at(run, 5))
+    assert (run.left, run.drivers) == ((), (A, B))
+
+
+def test_one_that_is_back_owes_its_data_anew() -> None:
+    run, _ = drive(running(), AgentLost(A, "killed"), AgentJoined(A, "eu"), AgentReady(A), TURN)
+    run, _ = drive(run, at(run, 10), FinReceived(B), Merged(B))
+    assert run.owing == (A,)
+    run, _ = drive(run, FinReceived(A), Merged(A))
+    assert (run.phase, reasons(run)) == (Phase.DONE, [Reason.FINISHED])
+
+
+def test_one_that_is_lost_again_is_lost_again() -> None:
+    run, _ = drive(running(), AgentLost(A, "killed"), AgentJoined(A, "eu"), AgentReady(A), TURN)
+    run, effects = drive(run, AgentLost(A, "killed again"), at(run, 5))
+    assert effects == [Reassign((A,), (B,))]
+    assert run.lost == {A}
+
+
+def test_another_process_of_one_that_still_has_its_share_prepares_for_nothing() -> None:
+    run, effects = drive(running(), AgentJoined(A, "eu"))
+    assert (effects, run.joining) == ([], frozenset())

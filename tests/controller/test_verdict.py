@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from loadgen.errors import ExitCode, Fault
+from loadgen.measure.custom import CustomStats
 from loadgen.measure.due import DueCounts
+from loadgen.measure.load_counts import Ending
 from loadgen.measure.loss import NOBODY, Loss
 from loadgen.measure.merge import Merge
 from loadgen.measure.objective import Objective
@@ -17,7 +19,9 @@ from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfi
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.assign import Assignment, Candidate, joined, reassigned
+from loadgen_controller.books import Former
 from loadgen_controller.events import End, Reason
+from loadgen_controller.judging.plan_due import Basis
 from loadgen_controller.judging.verdict import Facts, Verdict, judge, too_many_script_faults
 from tests.support.recording import Recording
 
@@ -46,9 +50,9 @@ def recordings(seconds: Mapping[str, int] | None = None, **what: float | str) ->
 
 def merged(found: Mapping[str, Recording]) -> Merge:
     merge = Merge()
-    for agent, recording in found.items():
+    for recording in found.values():
         for delta in recording.deltas:
-            merge.accept(ASSIGNMENT.region(agent), delta)
+            merge.accept(ASSIGNMENT.region(delta.agent), delta)
     return merge
 
 
@@ -479,3 +483,54 @@ def test_facts_go_through_json_unchanged() -> None:
     recorded = recordings({"b": 6})
     said = facts(recorded, End(Reason.REFUSED, "no", ("b",), (Fault("s.py", 3, "x"),)), without_fin="b")
     assert msgspec.json.decode(msgspec.json.encode(said), type=Facts) == said
+
+
+def test_an_end_without_a_reason_is_a_fault_of_ours() -> None:
+    found = recordings()
+    said = replace(facts(found), basis=Basis((), counting=("a",)))
+    fins = {agent: replace(fin, ending=Ending.UNSAID) for agent, fin in said.fins.items()}
+    judged = judge(replace(said, fins=fins), merged(found))
+    assert judged.exit_code is ExitCode.BUG
+    assert judged.reasons[0].startswith("agent a ended its load without a reason: this is a fault of loadgen")
+    older = replace(said, fins=fins, basis=Basis((), counting=()))
+    assert judge(older, merged(found)).exit_code is ExitCode.PASSED
+
+
+def test_requests_over_the_cap_make_a_run_incomplete() -> None:
+    found = recordings()
+    merge = merged(found)
+    merge.custom.add("us", "b", [CustomStats("cap: requests not started", "counter", 14, 14)])
+    judged = judge(facts(found), merge)
+    assert judged.exit_code is ExitCode.INCOMPLETE
+    assert judged.reasons[0] == "agent b (us): 14 requests were not sent: over the cap of the allow-list"
+    assert judged.completeness.missing_share == pytest.approx(14 / 114 * 0.25)
+
+
+def test_an_earlier_process_of_an_agent_is_accounted_for_by_its_own_epoch() -> None:
+    found = recordings()
+    whole = facts(found)
+    again = Recording("b", epoch=2)
+    for _ in range(4):
+        again.interval(10)
+    gone = replace(whole.fins["b"], last_seq=9)
+    judged = judge(
+        replace(
+            whole,
+            epochs={"a": 1, "b": 2},
+            fins={**whole.fins, "b": again.fin()},
+            former={"b": (Former(1, None),)},
+        ),
+        merged({**found, "again": again}),
+    )
+    assert judged.exit_code is ExitCode.INCOMPLETE
+    assert "agent b (us): of its earlier process: it never said that it has finished" in judged.reasons[0]
+    judged = judge(
+        replace(
+            whole,
+            epochs={"a": 1, "b": 2},
+            fins={**whole.fins, "b": again.fin()},
+            former={"b": (Former(1, gone),)},
+        ),
+        merged({**found, "again": again}),
+    )
+    assert judged.completeness.is_complete
