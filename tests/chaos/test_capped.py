@@ -26,13 +26,14 @@ def joined(fleet: RealFleet, agent: str) -> bool:
     return any(agent in event["cause"] and "joined" in event["cause"] for event in fleet.conducted.events("reassigned"))
 
 
+@pytest.mark.quiet
 @pytest.mark.fault("F37", "3 real agents at 120/s under a cap of 126/s: one leaves, then another one joins")
 def test_a_leave_and_a_late_join_lose_nothing_to_the_cap(tmp_path: Path, seed: int, seen: Seen) -> None:
     (tmp_path / "allow.toml").write_text(_ALLOWED.format(cap=126))
     agents = {"a1": "a", "a2": "a", "b1": "b", "a3": "a"}
     options = ["--allow", str(tmp_path / "allow.toml")]
     with real_fleet(
-        tmp_path, agents, rate_per_s=120, seconds=12, seed=seed, options=options, start=False, wait=3
+        tmp_path, agents, rate_per_s=120, seconds=14, seed=seed, options=options, start=False, wait=3
     ) as fleet:
         for agent in ("a1", "a2", "b1"):
             fleet.join(agent, agents[agent])
