@@ -26,6 +26,7 @@ from loadgen_controller.planning.guard import read_permits
 from loadgen_controller.planning.options import Wrongs, outputs_of, parse_endpoint
 from loadgen_controller.planning.scenario import AllowOption, ListOption, OutOption, SignOption
 from loadgen_controller.restore import clock_after, unfinished
+from loadgen_controller.screen.texts import echo
 from loadgen_controller.service import Service
 from loadgen_controller.station import Station
 from loadgen_controller.stopping import Stopping
@@ -217,7 +218,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
     )
     with asyncio.Runner(loop_factory=new_loop) as runner:
         try:
-            runner.run(serve(setting, typer.echo))
+            runner.run(serve(setting, echo))
         finally:
             outputs.close()
 

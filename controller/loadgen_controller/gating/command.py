@@ -10,8 +10,6 @@ from pathlib import Path
 from secrets import randbelow
 from typing import Any, Final
 
-from rich.text import Text
-
 from loadgen.errors import ExitCode, LoadgenError
 from loadgen.history.decision import Decision, Settings, Verdict
 from loadgen.history.gating import decide_pairs
@@ -25,7 +23,8 @@ from loadgen_controller.gating.making import Interrupted, Maker
 from loadgen_controller.gating.words import explained, headline, report_of
 from loadgen_controller.placing import Placement
 from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.printed import Output, clean, print_report
+from loadgen_controller.screen.printed import Output, print_report
+from loadgen_controller.screen.texts import Text, verdict
 from loadgen_controller.screen.written import write
 
 __all__ = ["Asked", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of"]
@@ -79,7 +78,7 @@ def judge_made(wrongs: Wrongs, asked: Asked, maker: Maker, runs: int, confirm: i
             new = list(maker.series(runs))
             decision = judge_in(store, new, asked.settings, against=asked.against)
             if confirm and decision.more_runs and decision.verdict is Verdict.INCONCLUSIVE:
-                maker.console.print(Text(headline(decision)))
+                maker.console.print(verdict(headline(decision)))
                 new += maker.series(confirm, first=runs + 1)
                 decision = judge_in(store, new, asked.settings, against=asked.against)
         return decision
@@ -112,7 +111,7 @@ def accept_runs(wrongs: Wrongs, asked: Asked, names: Sequence[str], runs_dir: Pa
     console = asked.console
     console.print(Text(f"accepted {added} of {len(new)} into {store}; the gate says {headline(decision)}"))
     if decision.failed_names:
-        console.print(Text(clean(f"a new level from here on: {', '.join(sorted(decision.failed_names))}")))
+        console.print(Text(f"a new level from here on: {', '.join(sorted(decision.failed_names))}"))
     return ExitCode.PASSED
 
 
@@ -163,7 +162,7 @@ def _ended(asked: Asked, store: Store | None, decision: Decision) -> int:
     print_report(console, report_of(decision, _MOST_ROWS))
     if asked.is_explained:
         for line in explained(decision):
-            console.print(Text(clean(line)))
+            console.print(Text(line))
     if asked.json_path is not None:
         write(asked.json_path, (json.dumps(as_json(decision), indent=2) + "\n").encode())
     if asked.junit is not None:
