@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from loadgen.outside_text import block
+
 __all__ = ["Hushed", "hush"]
 
 _LONGEST = 64 * 1024
@@ -36,7 +38,7 @@ class Hushed(io.TextIOBase):
         whole, newline, rest = self._held.rpartition("\n")
         if newline:
             self._held = rest
-            self._out.write(self._mask(whole) + "\n")
+            self._out.write(self._shown(whole) + "\n")
         if len(self._held) > _LONGEST:
             self._say_held()
         return len(text)
@@ -52,7 +54,11 @@ class Hushed(io.TextIOBase):
     def _say_held(self) -> None:
         held, self._held = self._held, ""
         if held:
-            self._out.write(self._mask(held))
+            self._out.write(self._shown(held))
+
+    def _shown(self, text: str) -> str:
+        """Without secrets, and unable to steer the terminal that the agent's log may be."""
+        return "\n".join(block(self._mask(text)))
 
 
 def hush(mask: Callable[[str], str]) -> None:

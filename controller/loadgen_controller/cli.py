@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
+from loadgen.logs import tame_last_resort
 from loadgen_controller.commands import (
     agents,
     api,
@@ -91,6 +92,7 @@ class Program(TyperGroup):
         return code
 
     def _exit_code(self, args: Sequence[str] | None, **options: Any) -> int:
+        tame_last_resort()
         try:
             return int(super().main(args, standalone_mode=False, **options) or 0)
         except (KeyboardInterrupt, typer.Abort):

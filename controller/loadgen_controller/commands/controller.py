@@ -15,6 +15,7 @@ import typer
 
 from loadgen.allow import AllowList
 from loadgen.errors import LoadgenError, UsageError
+from loadgen.logs import log_to_stderr
 from loadgen.measure.rundir import replace_file, storage_error
 from loadgen.signing import Signer
 from loadgen.sinks import Outputs
@@ -199,7 +200,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         runs_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(runs_dir, error) from error
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     setting = Setting(
         own,
         wanted.listen,

@@ -14,6 +14,7 @@ import typer
 
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.rundir import find_run
+from loadgen.outside_text import in_json
 from loadgen.report.document import encode
 from loadgen.report.exports.comma import write_csv
 from loadgen.report.exports.junit import junit
@@ -235,7 +236,7 @@ def _writer(
         )
         return lambda file: file.write(page)
     if chosen is Format.JSON:
-        encoded = encode(document_in(path) | in_history) + b"\n"
+        encoded = in_json(encode(document_in(path) | in_history).decode()).encode() + b"\n"
         return lambda file: file.write(encoded)
     write = write_csv if chosen is Format.CSV else write_parquet
     if table is Kind.SERIES:

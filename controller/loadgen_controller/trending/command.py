@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from loadgen.history.store import Store
 from loadgen.history.trends import Look, Trend, trends
 from loadgen.measure.rundir import utc_text
 from loadgen_controller.screen.printed import Output
-from loadgen_controller.screen.texts import Text, echo
+from loadgen_controller.screen.texts import Text, echo, echo_json
 from loadgen_controller.screen.trended import print_trends
 from loadgen_controller.screen.written import write
 from loadgen_controller.trending.choosing import chosen
@@ -70,7 +69,7 @@ def show(asked: Asked) -> None:
     struck = _struck(store, key)
     if asked.is_json:
         document = document_of(key, found, health, struck)
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        echo_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     elif asked.html is None:
         _print(Output(), key, runs, found, health, struck)
 
