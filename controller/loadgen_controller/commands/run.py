@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from loadgen.dsl.reading.loader import Scenario, split_plan
+from loadgen.outside_text import in_json
 from loadgen.report.reading import read
 from loadgen.report.story import story_of, targets_in
 from loadgen.report.tables import final_report
@@ -268,4 +269,4 @@ def _check_page(wrongs: Wrongs, placement: Placement) -> None:
 
 
 def _write_json(path: Path, summary: dict[str, object]) -> None:
-    write(path, (json.dumps(summary, indent=2) + "\n").encode())
+    write(path, (in_json(json.dumps(summary, indent=2)) + "\n").encode())

@@ -16,6 +16,7 @@ from loadgen.history.gating import decide_pairs
 from loadgen.history.record import Accepted
 from loadgen.history.store import Store
 from loadgen.measure.rundir import find_run
+from loadgen.outside_text import in_json
 from loadgen_controller.commands.history_store import accepted_in, who
 from loadgen_controller.gating.documents import as_json, as_junit, as_markdown
 from loadgen_controller.gating.judging import accept, judge_in, note_verdict
@@ -164,7 +165,7 @@ def _ended(asked: Asked, store: Store | None, decision: Decision) -> int:
         for line in explained(decision):
             console.print(Text(line))
     if asked.json_path is not None:
-        write(asked.json_path, (json.dumps(as_json(decision), indent=2) + "\n").encode())
+        write(asked.json_path, (in_json(json.dumps(as_json(decision), indent=2)) + "\n").encode())
     if asked.junit is not None:
         write(asked.junit, as_junit(decision))
     if asked.markdown is not None:

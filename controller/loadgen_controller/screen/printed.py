@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -31,6 +32,10 @@ STYLES = {
     "faster": "green",
     "fewer errors": "green",
 }
+
+
+_WIDEST_ID: Final = 64
+"""Columns: a longer id would push everything else out of the table."""
 
 
 def print_report(console: Console, report: Report) -> None:
@@ -67,7 +72,8 @@ def _as_rich(table: Table, ids: Collection[int]) -> RichTable:
     rows = [[one_line(cell) for cell in row] for row in table.rows]
     for n, column in enumerate(map(one_line, table.columns)):
         if n in ids:
-            drawn.add_column(Text(column), no_wrap=True, min_width=max(len(row[n]) for row in (*rows, table.columns)))
+            longest = max(len(row[n]) for row in (*rows, table.columns))
+            drawn.add_column(Text(column), no_wrap=True, min_width=min(longest, _WIDEST_ID))
         elif n < table.words:
             drawn.add_column(Text(column), overflow="fold" if n == 0 else "ellipsis", no_wrap=n > 0, min_width=8)
         else:

@@ -35,7 +35,7 @@ __all__ = [
 
 PLAIN_WIDTH: Final = 120
 """Columns where there is no terminal to ask, a log for instance, and no `COLUMNS`."""
-_VERDICT: Final = re.compile(r"(\s*)(?=[A-Z]+ \(exit code|(?:PASS|FAIL|INCONCLUSIVE|INVALID): )([A-Z])")
+_VERDICT: Final = re.compile(r"(\s*)(?=[A-Z]+ \(exit\b|(?:PASS|FAIL|INCONCLUSIVE|INVALID): )([A-Z])")
 """How a run's headline begins, and a gate's."""
 
 
