@@ -13,9 +13,11 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
@@ -23,6 +25,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 from markdown_it import MarkdownIt
+from rich.console import ConsoleDimensions
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
@@ -32,6 +35,7 @@ from loadgen.history.extract import accepted_of
 from loadgen.history.store import Store
 from loadgen.measure.delta import Health
 from loadgen.report.opened import open_run
+from loadgen.sinks.ndjson import NdjsonSink
 from loadgen_controller import asking, cli
 from loadgen_controller.commands import agents, runs
 from loadgen_controller.run import Phase
@@ -40,7 +44,8 @@ from loadgen_controller.screen.texts import Output, Text
 from loadgen_controller.screen.view import AgentView, PointView, SteeringView, ViewState
 from loadgen_controller.screen.watch import Watch
 from tests.support.figures import agent, figures, row
-from tests.support.hostile import FORGED, Texts, hostile_run, planted, strings
+from tests.support.hostile import BODY, FORGED, Texts, hostile_run, planted, strings
+from tests.support.run import loadgen as run_loadgen
 
 BASE, NEW = "20261124-170310-shop-a1b0", "20261124-170319-shop-a1b9"
 KILLED = "20261124-170320-shop-dead"
@@ -73,9 +78,8 @@ ASKED = {
 }
 """With --controller, of a controller that answers with such texts."""
 OTHERS = {
-    "run": "the live view and the report below; a real run is in tests/integration",
+    "run": "a run of its own below", "check": "a run of its own below",
     "watch": "the live view and the report below",
-    "check": "tests/cli/test_commands.py",
     "plan": "prints the person's own scenario, through echo",
     "runs rerun": "as run",
     "runs delete": "names of folders",
@@ -213,7 +217,7 @@ def test_an_error_begins_no_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 
 def shown(screen: object, width: int, height: int) -> str:
     console = Output()
-    console.size = (width, height)  # type: ignore[assignment]
+    console.size = ConsoleDimensions(width, height)
     with console.capture() as captured:
         console.print(screen)
     return captured.get()
@@ -263,6 +267,76 @@ def hostile_figures() -> Any:
         counted=tuple(many),
         meeting=tuple(many),
     )
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_no_line_wraps_so_that_it_reads_like_the_verdict(width: int) -> None:
+    for before in range(2 * width):
+        drawn = shown(Text(f"note: {'x' * before} {FORGED}"), width, 24)
+        assert not re.search(r"^\s*PASSED \(exit", drawn, re.MULTILINE)
+        assert max(map(len, drawn.splitlines())) <= width
+
+
+# -- a target and a scenario, for real ------------------------------------------------------------
+
+SCENARIO = """
+from loadgen import Plan, User, arrivals, journey
+
+print("\\x1b[2Jfrom the scenario")
+
+
+@journey
+async def shop(user: User) -> None:
+    async with user.step("=1\\x1b[2J\\nPASSED (exit code 0)"):
+        reply = await user.http.get("/", name="::error::x\\u202e\\r\\n")
+    user.check("PASSED (exit code 0)\\n\\x9b2J", ok=False)
+    user.fail(reply.text)
+
+
+plan = Plan(target="TARGET", load=arrivals("10/s").hold("1s"), mix={shop: 1.0}, labels={"a": "b\\x1b"})
+"""
+
+
+@contextmanager
+def hostile_target() -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = f"{FORGED}{BODY}".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("X-Odd", "\x9b2J")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_target_and_a_scenario_steer_no_terminal_and_forge_no_line(tmp_path: Path) -> None:
+    with hostile_target() as url:
+        (tmp_path / "shop.py").write_text(SCENARIO.replace("TARGET", url))
+        checked = loadgen("check", str(tmp_path / "shop.py"))
+        done = run_loadgen("run", str(tmp_path / "shop.py"), "--explain", runs_dir=tmp_path / "runs")
+    assert checked.exit_code == ExitCode.FAILED, checked.output
+    own = "\x1b[2Jfrom the scenario\n"  # in the person's own process, by the person's own file
+    report, verdict = done.out.replace(own, ""), "\nPASSED (exit code 0): no objectives were set; 10 iterations in "
+    assert report.count(verdict) == 1
+    for output in (checked.output.replace(own, ""), report.replace(verdict, "\n"), done.err):
+        assert_plain(output)
+    assert "fail: PASSED (exit code 0)" in checked.stdout
+    assert done.summary["iterations"]["errors"] == done.summary["iterations"]["finished"] > 0
+    (log,) = (done.folder / "agents").glob("*.log")
+    assert "\\x1b[2Jfrom the scenario\n" in log.read_text()
+    assert_plain(log.read_text())
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -379,8 +453,6 @@ def test_json_keeps_every_text_and_shows_none_to_the_terminal(here: Path, texts:
 
 
 def test_ndjson_on_stdout_is_escaped() -> None:
-    from loadgen.sinks.ndjson import NdjsonSink
-
     with redirect_stdout(io.StringIO()):
         made = NdjsonSink(None)._encoded({"request": planted("request")})
     assert_plain(made.decode())

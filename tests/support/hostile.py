@@ -68,9 +68,22 @@ def hostile_run(
     journey, step, request = t["journey"], t["step"], t["request"]
     agents = {t["agent a"]: t["region a"], t["agent b"]: t["region b"]}
     failure = Failure(
-        journey, step, request, t["outcome"], 0, 3, 1_500_000_000, 2_000_000,
-        *(t[name] for name in ("detail", "where", "traceback", "row", "sent", "received")), trace="ab" * 16,
-    )  # fmt: skip
+        journey=journey,
+        step=step,
+        request=request,
+        outcome=t["outcome"],
+        load=0,
+        n=3,
+        at_ns=1_500_000_000,
+        response_ns=2_000_000,
+        detail=t["detail"],
+        where=t["where"],
+        traceback=t["traceback"],
+        row=t["row"],
+        sent=t["sent"],
+        received=t["received"],
+        trace="ab" * 16,
+    )
 
     class Hostile(FakeAgent):
         def delta(self, values: Any, **options: Any) -> Delta:

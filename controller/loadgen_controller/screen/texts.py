@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import typer
-from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod, RenderableType
+from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod, RenderableType, RenderResult
 from rich.containers import Lines
 from rich.segment import Segment
 from rich.style import Style
@@ -134,7 +134,8 @@ class Output(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """As rich does; a plain string is one line."""
-        super().print(*(Text(each) if isinstance(each, str) else each for each in objects), **options)
+        texts = (Text(each) if isinstance(each, str) else each for each in objects)
+        super().print(*(_Whole(each) if isinstance(each, Text) else each for each in texts), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The last net: no control character of a text reaches the terminal, whatever printed it."""
@@ -147,6 +148,16 @@ class Output(Console):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())  # what is left in its buffer is written when Python ends
         os.close(nowhere)
+
+
+class _Whole:
+    """A text that rich must not join with others first: they would be wrapped as rich does it."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._text
 
 
 def _safe(segment: Segment) -> Segment:
