@@ -21,11 +21,12 @@ SIGNS: Final = {"passed": "✅", "failed": "❌", "invalid": "⚠️", "incomple
 MOST_ROWS: Final = 30
 """Of a table: a comment has an end."""
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#|~])")
-_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;&#8203;"}
 _LINK: Final = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 """GitHub makes links of bare addresses."""
-_REFERENCE: Final = re.compile(r"(?:&#64;|\\#)(?=\w)")
-"""GitHub looks for people and issues in the text that is left when all escapes are resolved, so escapes do not help."""
+_ISSUE: Final = re.compile(r"\\#(?=\w)")
+"""GitHub looks for people and issues in the text that is left when all escapes are resolved. So an escape does not
+help, and a space without width stands behind `@` and `#`."""
 
 
 def markdown(summary: Summary, story: Story, in_history: Sequence[str] = ()) -> str:
@@ -103,7 +104,7 @@ def text(raw: str) -> str:
     """One line that looks like the text, whatever is in it."""
     line = _MARKUP.sub(r"\\\1", one_line(" ".join(raw.split())))
     line = re.sub("[&<>@]", lambda m: _ENTITIES[m[0]], _LINK.sub(r"\\\g<0>", line))
-    return _REFERENCE.sub(r"\g<0>&#8203;", line)
+    return _ISSUE.sub(r"\g<0>&#8203;", line)
 
 
 def code(run_id: str) -> str:
