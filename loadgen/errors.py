@@ -120,8 +120,11 @@ class Fault:
     hint: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.message}" + (f"\n    {self.hint}" if self.hint else "")
+        return f"{self.where}: {self.message}" + (f"\n    {self.hint}" if self.hint else "")
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 class ScenarioError(LoadgenError):

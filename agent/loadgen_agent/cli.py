@@ -14,6 +14,8 @@ from pathlib import Path
 import uvloop
 
 from loadgen.errors import LoadgenError
+from loadgen.logs import log_to_stderr
+from loadgen.outside_text import block
 from loadgen.signing import PUBLIC_NAME, Verifier
 from loadgen.wire.keys import AgentKeys, check_agent_id, load_agent
 from loadgen_agent.host import cores, cpu_count, host_name, leave_no_core, raise_file_limit
@@ -55,16 +57,17 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = _checked(_parser(), argv)
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format=f"%(asctime)s agent {args.region or 'on EC2'}: %(message)s",
-        datefmt="%H:%M:%S",
+    log_to_stderr(
+        logging.DEBUG if args.verbose else logging.INFO,
+        f"%(asctime)s agent {args.region or 'on EC2'}: %(message)s",
+        "%H:%M:%S",
     )
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             ending = runner.run(_serve_on_aws(args) if args.aws else _serve(args))
     except LoadgenError as error:
-        sys.stderr.write(f"loadgen-agent: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        lines = block(f"loadgen-agent: {error.message}" + (f"\n{error.hint}" if error.hint else ""))
+        sys.stderr.write("\n  ".join(lines) + "\n")
         sys.exit(error.exit_code)
     log.info("leaving: %s", ending.reason)
     sys.exit(ending.code)

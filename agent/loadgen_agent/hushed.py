@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from loadgen.outside_text import block
+
 __all__ = ["NOTED", "Hushed", "Unblocked", "hush"]
 
 _NOTE = " bytes of output dropped: the agent did not read them in time"
@@ -43,7 +45,7 @@ class Hushed(io.TextIOBase):
         whole, newline, rest = self._held.rpartition("\n")
         if newline:
             self._held = rest
-            self._out.write(self._mask(whole) + "\n")
+            self._out.write(self._shown(whole) + "\n")
         if len(self._held) > _LONGEST:
             self._say_held()
         return len(text)
@@ -59,7 +61,11 @@ class Hushed(io.TextIOBase):
     def _say_held(self) -> None:
         held, self._held = self._held, ""
         if held:
-            self._out.write(self._mask(held))
+            self._out.write(self._shown(held))
+
+    def _shown(self, text: str) -> str:
+        """Without secrets, and unable to steer the terminal that the agent's log may be."""
+        return "\n".join(block(self._mask(text)))
 
 
 class Unblocked(io.TextIOBase):

@@ -32,6 +32,7 @@ from loadgen.dsl.spec import Overrides
 from loadgen.engine.selfcheck import scenario_line
 from loadgen.errors import LoadgenError, ScenarioError
 from loadgen.local import Drive
+from loadgen.logs import log_to_stderr
 from loadgen.measure.load_counts import Ending
 from loadgen.measure.redact import Redactor
 from loadgen.units import NS_PER_S
@@ -285,7 +286,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     hush(_REDACTOR.known)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
     name = "worker" if args.worker is None else f"worker {args.worker} of"
-    logging.basicConfig(level=logging.INFO, format=f"{name} {args.region}: %(message)s")
+    log_to_stderr(logging.INFO, f"{name} {args.region}: %(message)s")
 
     async def serve() -> None:
         marks = marks_at(args.marks) if args.marks is not None else None

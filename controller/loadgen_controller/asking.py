@@ -11,6 +11,7 @@ from loadgen_controller.api.place import Place
 from loadgen_controller.api.remote import call, place_of
 from loadgen_controller.control import Ask, Deed, Told, ask, going
 from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.screen.texts import echo
 
 __all__ = ["LoadOption", "RunArgument", "RunsDirOption", "ask_run", "print_told", "where"]
 
@@ -69,4 +70,4 @@ def ask_run(
 
 def print_told(told: Told) -> None:
     for line in told.lines:
-        typer.echo(line)
+        echo(line)

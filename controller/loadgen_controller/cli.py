@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError
+from loadgen.logs import tame_last_resort
 from loadgen_controller.commands import (
     agents,
     api,
@@ -46,7 +47,7 @@ from loadgen_controller.commands import (
     watch,
 )
 from loadgen_controller.commands import report as report_command
-from loadgen_controller.screen.printed import clean
+from loadgen_controller.screen.texts import echo, echo_error
 
 __all__ = ["app", "main"]
 
@@ -91,10 +92,11 @@ class Program(TyperGroup):
         return code
 
     def _exit_code(self, args: Sequence[str] | None, **options: Any) -> int:
+        tame_last_resort()
         try:
             return int(super().main(args, standalone_mode=False, **options) or 0)
         except (KeyboardInterrupt, typer.Abort):
-            tell("interrupted", "")
+            echo_error("interrupted")
             return ExitCode.INTERRUPTED
         except BrokenPipeError:
             # The reader of our output has left (`loadgen runs | head`); nothing more can be said.
@@ -102,7 +104,8 @@ class Program(TyperGroup):
             return ExitCode.INTERRUPTED
         except Exception as exc:  # noqa: BLE001  the last border: everything becomes a line and an exit code
             if os.environ.get("LOADGEN_DEBUG"):
-                traceback.print_exc()
+                for line in traceback.format_exc().splitlines():
+                    echo(line, err=True)
             return report(exc)
 
 
@@ -111,21 +114,9 @@ def report(error: Exception) -> ExitCode:
     errors = list(_flat(error))
     for one in errors:
         for message, hint in _lines(one):
-            tell(message, hint)
+            echo_error(message, hint)
     codes = {_code(one) for one in errors}
     return next((code for code in EXIT_PRECEDENCE if code in codes), ExitCode.BUG)
-
-
-def tell(message: str, hint: str) -> None:
-    """What stands in it may be the name of a file: it steers no terminal, and begins no line of its own."""
-    typer.secho("error: ", err=True, fg="red", bold=True, nl=False)
-    typer.echo(_in_lines(message), err=True)
-    if hint:
-        typer.echo(f"  hint: {_in_lines(hint)}", err=True)
-
-
-def _in_lines(text: str) -> str:
-    return clean(text).replace("\n", "\n    ")
 
 
 def _flat(error: Exception) -> Iterator[Exception]:
@@ -139,8 +130,7 @@ def _flat(error: Exception) -> Iterator[Exception]:
 def _lines(error: Exception) -> Iterator[tuple[str, str]]:
     if isinstance(error, ScenarioError):
         for fault in error.faults:
-            where = f"{fault.file}:{fault.line}" if fault.line else fault.file
-            yield f"{where}: {fault.message}", fault.hint
+            yield f"{fault.where}: {fault.message}", fault.hint
     elif isinstance(error, LoadgenError) and error.exit_code is not ExitCode.BUG:
         yield error.message, error.hint
     elif _is_parser_error(error):
@@ -188,7 +178,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"loadgen {version('loadgen')}")
+        echo(f"loadgen {version('loadgen')}")
         raise typer.Exit
 
 

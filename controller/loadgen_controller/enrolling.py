@@ -27,6 +27,7 @@ from loadgen.aws.enrolment import Enrolled, Enrolments, Found
 from loadgen.aws.imds import Imds
 from loadgen.aws.members import living
 from loadgen.errors import LoadgenError, StorageError, UsageError
+from loadgen.outside_text import one_line
 from loadgen.private import write_new
 from loadgen.wire.keys import fingerprint, read_key
 
@@ -38,6 +39,8 @@ RECHECK_S: Final = 30.0
 SAY_AGAIN_S: Final = 60.0
 _SAY_AFTER_S: Final = 60.0
 """So long may an instance that says its key be unknown to EC2 before it is said."""
+_MOST: Final = 200
+"""Characters of a text that a machine of the fleet wrote."""
 _INSTANCE: Final = re.compile(r"i-[0-9a-f]{8,17}")
 
 
@@ -135,7 +138,7 @@ class Enroller:
             found = self._board.read(name)
             self._known[name] = _Known(found.mark, found.said, self._clock())
             if found.said is None:
-                self._on_trouble(f"enroll/{_plain(name)} lets in nobody: {_plain(found.wrong)}")
+                self._on_trouble(f"enroll/{one_line(name, _MOST)} lets in nobody: {one_line(found.wrong, _MOST)}")
 
     def _living(self, region: str, instances: set[str]) -> set[str] | None:
         """None where it cannot be asked: a region that somebody made up, or that does not answer, stops no other."""
@@ -163,7 +166,9 @@ class Enroller:
         if not known.is_in:
             if not known.is_told and self._clock() - known.since_s >= _SAY_AFTER_S:
                 known.is_told = True
-                self._on_trouble(f"{said.instance_id} in {_plain(said.region)} is no agent of this fleet: it stays out")
+                self._on_trouble(
+                    f"{said.instance_id} in {one_line(said.region, _MOST)} is no agent of this fleet: it stays out"
+                )
             return
         known.missed += 1
         if known.missed > 1:
@@ -216,8 +221,3 @@ def enroller_of(folder: Path, fleet: str, bucket: str, on_trouble: Callable[[str
         raise UsageError("in which region is the fleet's bucket?", hint="set AWS_REGION") from error
     board = Enrolments(clients, bucket, region)
     return Enroller(folder, board, lambda where, ids: living(clients, where, fleet, ids), on_trouble)
-
-
-def _plain(text: str) -> str:
-    """What anybody of the fleet may have written, for a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)[:200]

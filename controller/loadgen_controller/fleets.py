@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-import typer
-
 from loadgen.aws.machines import Registration, Stand
 from loadgen.aws.reasons import Reason
 from loadgen.aws.site import Roll
 from loadgen_controller.api.place import Place
 from loadgen_controller.api.remote import call
+from loadgen_controller.screen.texts import echo
 
 __all__ = ["roll_of", "told_stands"]
 
@@ -29,7 +28,7 @@ def roll_of(place: Place) -> Roll:
 def told_stands(stands: tuple[Stand, ...], reasons: Mapping[str, Reason]) -> None:
     """A line for each region: "eu-west-1: 2 registered, 1 launching"."""
     for line in _lines(stands, reasons):
-        typer.echo(line)
+        echo(line)
 
 
 def _lines(stands: tuple[Stand, ...], reasons: Mapping[str, Reason]) -> Iterator[str]:

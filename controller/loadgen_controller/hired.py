@@ -35,6 +35,7 @@ from loadgen_controller.api.remote import call
 from loadgen_controller.control import Ask
 from loadgen_controller.fleets import roll_of, told_stands
 from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.screen.texts import echo
 
 __all__ = ["FleetOption", "Hire", "ScaleOption", "hired", "hired_for", "read_hire"]
 
@@ -101,7 +102,7 @@ class Hire:
             LoadgenError: AWS refuses, or it is not ours.
         """
         audit = Audit(audit_beside(self.path))
-        return open_site(self.file, Clients(), audit, lambda text: typer.echo(f"note: {text}", err=True))
+        return open_site(self.file, Clients(), audit, lambda text: echo(f"note: {text}", err=True))
 
 
 def read_hire(wrongs: Wrongs, fleet: Path | None, scale: str | None, wait: int | None) -> Hire | None:
@@ -135,7 +136,7 @@ def hired_for(
 
     def say(text: str) -> None:
         if not is_quiet:
-            typer.echo(text, err=True)
+            echo(text, err=True)
 
     with hired(hire.open(), terms, place, say) as raised:
         yield sum(raised.registered.get(region, 0) for region in terms.wish)

@@ -34,6 +34,7 @@ from loadgen_controller.placing import Placement
 from loadgen_controller.planning.commit import commit_of
 from loadgen_controller.planning.guard import check_allowed, resolve
 from loadgen_controller.screen.live import show
+from loadgen_controller.screen.texts import Output
 from loadgen_controller.screen.watch import Watch
 from loadgen_controller.stating import signed
 from loadgen_controller.station import Station
@@ -180,7 +181,7 @@ class _Page:
             return
         self._shown.begin(conductor)
         self._server.start()
-        (console or Console(stderr=True)).print(f"page: {self._server.page_of(conductor.run_id)}", soft_wrap=True)
+        (console or Output(stderr=True)).print(f"page: {self._server.page_of(conductor.run_id)}", soft_wrap=True)
         try:
             yield
         finally:

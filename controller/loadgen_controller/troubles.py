@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from loadgen.outside_text import one_line
 from loadgen.units import NS_PER_S
 
 __all__ = ["Troubles", "plain"]
@@ -14,8 +15,8 @@ _MAX_TEXT = 500
 
 
 def plain(text: str) -> str:
-    """What a peer said, fit for a terminal and a log: of bounded length, and nothing in it that steers a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:_MAX_TEXT])
+    """The text of a peer in one short line for a notice and a log."""
+    return one_line(text[:_MAX_TEXT], _MAX_TEXT)
 
 
 class Troubles:

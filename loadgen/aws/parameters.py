@@ -14,6 +14,7 @@ from typing import Any, Final
 from loadgen.aws.clients import Clients, told
 from loadgen.aws.names import CONTROLLER_ENDPOINT, CONTROLLER_PUBLIC_KEY, FLEET_NAME, KILL, SECRET, parameter
 from loadgen.errors import FleetError, UsageError
+from loadgen.outside_text import one_line
 
 __all__ = ["Controller", "Hidden", "Parameters"]
 
@@ -91,7 +92,7 @@ class Parameters:
         word, _, reason = value.partition(" ")
         if word.lower() != "yes":
             return ""
-        told = "".join(char if char.isprintable() else "?" for char in reason.strip())
+        told = one_line(reason.strip())
         return f"the kill flag of the fleet says yes: {told[:_MOST_REASON] or 'no reason given'}"
 
     def secrets(self) -> dict[str, Hidden]:

@@ -15,6 +15,7 @@ import msgspec
 from loadgen.history.comparison import Comparison, ErrorRow, Outcome, Row, Side
 from loadgen.history.extract import unfit_of
 from loadgen.history.quantiles import QUANTILES, Curve
+from loadgen.outside_text import in_json
 
 __all__ = ["FORMAT", "encode", "outcome_of"]
 
@@ -35,7 +36,7 @@ def encode(comparisons: Sequence[Comparison], curves: Sequence[Sequence[Curve]],
         "exit_code": exit_code,
         "comparisons": [_one(*each) for each in zip(comparisons, curves, strict=True)],
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    return in_json(msgspec.json.format(msgspec.json.encode(document), indent=2).decode()).encode() + b"\n"
 
 
 def _one(comparison: Comparison, curves: Sequence[Curve]) -> dict[str, object]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Final
 
 from loadgen.history.comparison import Comparison, Verdict
 from loadgen.history.comparison_words import report_of
 from loadgen.history.quantile_plot import svg
 from loadgen.history.quantiles import Curve
+from loadgen.outside_text import in_html
 from loadgen.report.tables import Table
 
 __all__ = ["page"]
@@ -57,7 +57,7 @@ def page(comparisons: Sequence[Comparison], curves: Sequence[Sequence[Curve]]) -
         f"style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'\">",
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<link rel="icon" href="data:,">',
-        f"<title>loadgen: {escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+        f"<title>loadgen: {in_html(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
         *(line for each in zip(comparisons, curves, strict=True) for line in _section(*each)),
         "</body>\n</html>\n",
     ]
@@ -66,8 +66,8 @@ def page(comparisons: Sequence[Comparison], curves: Sequence[Sequence[Curve]]) -
 
 def _section(comparison: Comparison, curves: Sequence[Curve]) -> Iterator[str]:
     report = report_of(comparison, all_rows=True)
-    yield f'<h1 class="{_CLASSES.get(report.result, "")}">{escape(report.headline)}</h1>'
-    yield from (f"<p>{escape(line)}</p>" for line in report.lines)
+    yield f'<h1 class="{_CLASSES.get(report.result, "")}">{in_html(report.headline)}</h1>'
+    yield from (f"<p>{in_html(line)}</p>" for line in report.lines)
     figures, *others = report.tables
     yield from _table(figures)
     yield from _curves(curves)
@@ -80,27 +80,27 @@ def _curves(curves: Sequence[Curve]) -> Iterator[str]:
         return
     yield "<h2>Difference at each quantile</h2>"
     said = " ".join(dict.fromkeys(curve.band for curve in curves))
-    yield f'<p class="note">Above 0 the new side is slower. {escape(said)}</p>'
+    yield f'<p class="note">Above 0 the new side is slower. {in_html(said)}</p>'
     yield '<div class="curves">'
     for curve in curves:
-        yield f"<figure>{svg(curve)}<figcaption>{escape(curve.name)}</figcaption></figure>"
+        yield f"<figure>{svg(curve)}<figcaption>{in_html(curve.name)}</figcaption></figure>"
     yield "</div>"
 
 
 def _table(table: Table) -> Iterator[str]:
-    yield f'<h2>{escape(table.title)}</h2>\n<div class="wide"><table>'
-    heads = "".join(f"<th{_word(table, n)}>{escape(column)}</th>" for n, column in enumerate(table.columns))
+    yield f'<h2>{in_html(table.title)}</h2>\n<div class="wide"><table>'
+    heads = "".join(f"<th{_word(table, n)}>{in_html(column)}</th>" for n, column in enumerate(table.columns))
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
     for row in table.rows:
         yield f"<tr>{''.join(_cell(table, n, cell) for n, cell in enumerate(row))}</tr>"
     yield "</tbody></table></div>"
     if table.note:
-        yield f'<p class="note">{escape(table.note)}</p>'
+        yield f'<p class="note">{in_html(table.note)}</p>'
 
 
 def _cell(table: Table, n: int, cell: str) -> str:
     classes = " ".join(filter(None, ("word" if n < table.words else "", _CLASSES.get(cell, "") if n == 2 else "")))
-    return f'<td class="{classes}">{escape(cell)}</td>'
+    return f'<td class="{classes}">{in_html(cell)}</td>'
 
 
 def _word(table: Table, n: int) -> str:

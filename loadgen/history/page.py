@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from math import isnan
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from loadgen.history.health import Health
 from loadgen.history.plot import plot, season_plot
 from loadgen.history.record import Accepted, Key
 from loadgen.history.trends import Against, Trend
+from loadgen.outside_text import in_html
 from loadgen.report.html import PAGE
 from loadgen.units import format_change, format_changes
 
@@ -46,7 +46,7 @@ def html(key: Key, found: Sequence[Trend], health: Health, *, made_at: str) -> b
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
         '<link rel="icon" href="data:,">',
-        f"<title>History of {escape(key.target)}</title>",
+        f"<title>History of {in_html(key.target)}</title>",
     ]
     return b"\n".join(
         [
@@ -59,11 +59,11 @@ def html(key: Key, found: Sequence[Trend], health: Health, *, made_at: str) -> b
 
 
 def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Iterator[str]:
-    yield f"<h1>History of {escape(key.target)} at {escape(key.rate)}</h1>"
+    yield f"<h1>History of {in_html(key.target)} at {in_html(key.rate)}</h1>"
     where = ", ".join((key.placement, key.regions, key.instances))
-    yield f'<p class="note">{escape(where)}; as it was at {escape(made_at)}</p>'
+    yield f'<p class="note">{in_html(where)}; as it was at {in_html(made_at)}</p>'
     said = health.said()
-    yield f"<p>{escape(said[:1].upper() + said[1:])}.</p>"
+    yield f"<p>{in_html(said[:1].upper() + said[1:])}.</p>"
     yield "<h2>Changes of level</h2>"
     changes = sorted(
         ((one, change) for one in found for change in one.changes),
@@ -75,12 +75,12 @@ def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Ite
         (
             (
                 _run(change.after),
-                escape(change.before.run_id),
-                escape(one.name),
+                in_html(change.before.run_id),
+                in_html(one.name),
                 _coloured(change.change),
                 "" if isnan(change.low) else format_changes(change.low, change.high),
-                escape(change.commits),
-                escape(change.labels),
+                in_html(change.commits),
+                in_html(change.labels),
             )
             for one, change in changes
         ),
@@ -94,7 +94,7 @@ def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Ite
     yield _table(
         ("run", "name", "against its level", "deviations"),
         (
-            (_run(odd.run), escape(one.name), _coloured(odd.change), f"{odd.deviations:+.1f}")
+            (_run(odd.run), in_html(one.name), _coloured(odd.change), f"{odd.deviations:+.1f}")
             for one in found
             for odd in one.outliers
         ),
@@ -103,17 +103,17 @@ def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Ite
     left = dict.fromkeys((run_id, why) for one in found for run_id, why in one.left_out)
     if left:
         yield "<h2>Left out</h2>"
-        yield _table(("run", "why"), ((escape(run_id), escape(why)) for run_id, why in left), "")
+        yield _table(("run", "why"), ((in_html(run_id), in_html(why)) for run_id, why in left), "")
     if health.newest:
         yield "<h2>A/A controls</h2>"
         yield _table(
             ("at", "outcome", "runs", "by"),
             (
                 (
-                    escape(event.at),
-                    escape(event.details.get("outcome", "")),
-                    escape(", ".join(event.run_ids)),
-                    escape(event.by),
+                    in_html(event.at),
+                    in_html(event.details.get("outcome", "")),
+                    in_html(", ".join(event.run_ids)),
+                    in_html(event.by),
                 )
                 for event in health.newest
             ),
@@ -123,12 +123,12 @@ def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Ite
 
 def _figure(one: Trend) -> Iterator[str]:
     yield '<figure class="chart"><figcaption>'
-    yield f"<h3>{escape(one.name)}</h3>"
+    yield f"<h3>{in_html(one.name)}</h3>"
     now = f"{one.percentile} of each run; now {one.now_ms:.4g} ms, {len(one.runs)} runs"
     yield f'<span class="note">{now}</span>'
     for held in one.against:
         what = "has no such name" if isnan(held.change) else _against(held)
-        yield f'<span class="note">against {escape(held.reference)}: {what}</span>'
+        yield f'<span class="note">against {in_html(held.reference)}: {what}</span>'
     yield "</figcaption>"
     yield plot(one)
     if one.season is not None and one.season.is_clear:
@@ -136,7 +136,7 @@ def _figure(one: Trend) -> Iterator[str]:
     elif one.season is not None:
         yield f'<p class="note">No season that is more than chance (p {one.season.p:.2g}).</p>'
     elif one.no_season:
-        yield f'<p class="note">No season: {escape(one.no_season)}.</p>'
+        yield f'<p class="note">No season: {in_html(one.no_season)}.</p>'
     yield "</figure>"
 
 
@@ -150,8 +150,8 @@ def _table(columns: Row, rows: Iterable[Row], none: str) -> str:
 
 
 def _run(run: Accepted) -> str:
-    at = escape(run.started_at[:16].replace("T", " "))
-    return f'{escape(run.run_id)}<br><span class="note">{at}</span>'
+    at = in_html(run.started_at[:16].replace("T", " "))
+    return f'{in_html(run.run_id)}<br><span class="note">{at}</span>'
 
 
 def _coloured(change: float) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from math import exp, isnan, log1p
 from typing import Final
 
 from loadgen.history.record import Accepted
 from loadgen.history.trends import Season, Trend
+from loadgen.outside_text import in_html
 from loadgen.units import format_change
 
 __all__ = ["LARGE", "SMALL", "Size", "plot", "season_plot"]
@@ -119,14 +119,14 @@ def _height_of(one: Trend, change: float) -> float:
 
 def _opened(title: str, size: Size) -> str:
     box = f"0 0 {size.width} {size.height}"
-    return f'<svg class="trend" viewBox="{box}" role="img" aria-label="{escape(title)}">'
+    return f'<svg class="trend" viewBox="{box}" role="img" aria-label="{in_html(title)}">'
 
 
 def _references(frame: _Frame, references: Sequence[tuple[str, float]]) -> Iterator[str]:
     for name, height in references:
         y = frame.y(height)
         yield f'<path class="reference" d="M{_LEFT} {y:.1f}H{frame.right}"/>'
-        yield f'<text x="{_LEFT + 4}" y="{y - 3:.1f}">{escape(name)}</text>'
+        yield f'<text x="{_LEFT + 4}" y="{y - 3:.1f}">{in_html(name)}</text>'
 
 
 def _levels(frame: _Frame, one: Trend) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _levels(frame: _Frame, one: Trend) -> Iterator[str]:
         yield f'<path class="change" d="M{x:.1f} {_TOP}V{frame.bottom}"/>'
         yield (
             f'<text class="{side}" x="{x:.1f}" y="12" text-anchor="middle">{format_change(change.change)}'
-            f"<title>{escape(said)}</title></text>"
+            f"<title>{in_html(said)}</title></text>"
         )
 
 
@@ -162,7 +162,7 @@ def _new(frame: _Frame, run: Accepted, value: float) -> str:
 
 
 def _circle(x: float, y: float, style: str, radius: float, said: str) -> str:
-    return f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{escape(said)}</title></circle>'
+    return f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{in_html(said)}</title></circle>'
 
 
 def _said(run: Accepted, value: float) -> str:
@@ -171,7 +171,7 @@ def _said(run: Accepted, value: float) -> str:
 
 def _ends(frame: _Frame, one: Trend) -> Iterator[str]:
     y = frame.bottom + 15
-    yield f'<text x="{_LEFT}" y="{y}">{escape(one.runs[0].started_at[:10])}</text>'
+    yield f'<text x="{_LEFT}" y="{y}">{in_html(one.runs[0].started_at[:10])}</text>'
     if len(one.runs) > 1:
-        last = escape(one.runs[-1].started_at[:10])
+        last = in_html(one.runs[-1].started_at[:10])
         yield f'<text x="{frame.right}" y="{y}" text-anchor="end">{last}</text>'

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from itertools import groupby
 from math import ceil, floor, isfinite, log10
 from typing import Final
 
 from loadgen.history.quantiles import QUANTILES, Curve
+from loadgen.outside_text import in_html
 
 __all__ = ["svg", "text_plot"]
 
@@ -59,7 +59,7 @@ def svg(curve: Curve, *, width: int = 620, height: int = 230) -> str:
         share = (high - min(max(value, low), high)) / (high - low)
         return round(top + share * (height - top - bottom), 1)
 
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(_said(curve))}">']
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{in_html(_said(curve))}">']
     for value in _ticks(low, high):
         kind = "zero" if value == 0 else "grid"
         parts.append(f'<line class="{kind}" x1="{left}" x2="{width - right}" y1="{y(value)}" y2="{y(value)}"/>')

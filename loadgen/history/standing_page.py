@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from html import escape
 from math import log
 from typing import Final
 
@@ -16,6 +15,7 @@ from loadgen.history.record import Accepted
 from loadgen.history.standing import ORDER, Standing, Standings
 from loadgen.history.standing_words import sentences, sorted_rows
 from loadgen.history.trends import Look, Trend, trends
+from loadgen.outside_text import in_html
 from loadgen.report.tables import milliseconds
 from loadgen.units import format_change, format_changes, format_count
 
@@ -43,7 +43,7 @@ def section(found: Standings, gate: str) -> str:
 
 def _parts(found: Standings, gate: str) -> Iterator[str]:
     yield "<ul>"
-    yield from (f"<li>{escape(said)}</li>" for said in sentences(found, gate))
+    yield from (f"<li>{in_html(said)}</li>" for said in sentences(found, gate))
     yield "</ul>"
     names = list(dict.fromkeys(row.name for row in sorted_rows(found)))
     by_name: dict[str, dict[str, Standing]] = {}
@@ -67,7 +67,7 @@ def _parts(found: Standings, gate: str) -> Iterator[str]:
 def _plots(
     name: str, plots: Mapping[str, Mapping[str, Trend]], rows: Mapping[str, Standing], run: Accepted
 ) -> Iterator[str]:
-    yield f'<h3>{escape(name)}</h3>\n<div class="plots">'
+    yield f'<h3>{in_html(name)}</h3>\n<div class="plots">'
     for percentile, of in plots.items():
         if name in of and percentile in rows:
             yield from _figure(of[name], rows[percentile], run)
@@ -96,17 +96,17 @@ def _table(found: Standings, names: int) -> Iterator[str]:
     rows = sorted_rows(found)
     references = list(dict.fromkeys(name for row in rows for name, _ in row.against))
     yield f"<details><summary>All figures of {format_count(names)} {'name' if names == 1 else 'names'}</summary>"
-    heads = ("name", "", "ms", "change, 95 %", "runs", "since", *(f"against {escape(name)}" for name in references))
+    heads = ("name", "", "ms", "change, 95 %", "runs", "since", *(f"against {in_html(name)}" for name in references))
     yield f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr></thead><tbody>'
     for row in rows[:_ROWS]:
         against = {name: f"{format_change(of.change)} ({format_changes(of.low, of.high)})" for name, of in row.against}
         cells = (
-            escape(row.name),
+            in_html(row.name),
             row.percentile,
             milliseconds(row.value_ms),
             _change(row),
             str(row.effect.history),
-            escape(row.since),
+            in_html(row.since),
             *(against.get(name, "-") for name in references),
         )
         yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

@@ -15,12 +15,12 @@ import re
 import zlib
 from collections.abc import Mapping
 from functools import cache
-from html import escape
 from pathlib import Path
 
 import msgspec
 
 from loadgen.errors import StorageError
+from loadgen.outside_text import in_html
 from loadgen.private import UMASK_ONLY, replacing
 
 __all__ = ["html", "script", "write_html"]
@@ -82,7 +82,7 @@ def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | Non
             b'<meta name="viewport" content="width=device-width, initial-scale=1">',
             b'<meta name="referrer" content="no-referrer">',
             b'<link rel="icon" href="data:,">',
-            b"<title>%s</title>" % escape(_title(document)).encode("utf-8", "replace"),
+            b"<title>%s</title>" % in_html(_title(document)).encode("utf-8", "replace"),
             b"<style>%s</style>" % style,
             b'</head>\n<body>\n<div id="page"><noscript>This report needs JavaScript to be shown.</noscript></div>',
             *held,

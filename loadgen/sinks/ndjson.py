@@ -17,6 +17,7 @@ import msgspec
 
 from loadgen.measure.rundir import utc_text
 from loadgen.measure.summary import figure
+from loadgen.outside_text import in_json
 from loadgen.sinks.feed import Sink
 from loadgen.sinks.since import Since, recent_of
 from loadgen.sinks.snapshot import Snapshot
@@ -38,13 +39,17 @@ class NdjsonSink(Sink):
 
     def deliver(self, snapshot: Snapshot) -> None:
         self._write(self._rest, is_begun=True)
-        self._write(b"".join(msgspec.json.encode(line) + b"\n" for line in self._lines(snapshot)))
+        self._write(b"".join(self._encoded(line) + b"\n" for line in self._lines(snapshot)))
         self._since.took_all(snapshot)
 
     def close(self) -> None:
         if self._file is not None and self._path is not None:
             os.close(self._file)
         self._file = None
+
+    def _encoded(self, line: dict[str, Any]) -> bytes:
+        encoded = msgspec.json.encode(line)
+        return encoded if self._path is not None else in_json(encoded.decode()).encode()  # stdout may be a terminal
 
     def _write(self, data: bytes, *, is_begun: bool = False) -> None:
         """All of it, or what is begun is remembered so that the next line is whole."""

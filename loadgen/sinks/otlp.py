@@ -31,6 +31,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Histogram as HistogramData
 
+from loadgen.outside_text import one_line
 from loadgen.sinks.buckets import EDGES_S
 from loadgen.sinks.feed import Sink, Undelivered
 from loadgen.sinks.metrics import Family, Point, families
@@ -85,7 +86,7 @@ class OtlpSink(Sink):
         except Exception:  # noqa: BLE001 - protobuf's own error has no importer here; some answer {} or nothing
             return
         if partial.rejected_data_points:
-            text = " ".join(partial.error_message.split())[:160]
+            text = one_line(" ".join(partial.error_message.split()), 160)
             raise Undelivered(f"it rejects {partial.rejected_data_points} points: {text}")
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import httpx
 
+from loadgen.outside_text import one_line
 from loadgen.sinks.feed import Undelivered
 
 __all__ = ["Poster"]
@@ -73,7 +74,7 @@ class Poster:
         """One short line without what was secret in the request."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:160]
+        return one_line(" ".join(text.split()), 160)
 
 
 def _body(reply: httpx.Response) -> bytes:

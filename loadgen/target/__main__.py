@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from loadgen.errors import LoadgenError
+from loadgen.outside_text import block
 from loadgen.target import Target, TargetConfig, run
 
 
@@ -51,7 +52,8 @@ def main() -> int:
         )
         run(config, _say, exit_with_stdin=options.exit_with_stdin)
     except LoadgenError as error:
-        sys.stderr.write(f"{error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        lines = block(error.message + (f"\n{error.hint}" if error.hint else ""))
+        sys.stderr.write("\n  ".join(lines) + "\n")
         return int(error.exit_code)
     return 0
 

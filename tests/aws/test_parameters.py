@@ -48,7 +48,7 @@ def test_controller_is_found_by_the_name_of_the_fleet(url: str) -> None:
         ("nobody knows", ""),
         ("yes", "no reason given"),
         ("YES the shop is down", "the shop is down"),
-        ("yes \x1b[31mred", "?[31mred"),
+        ("yes \x1b[31mred", "\\x1b[31mred"),
         ("yes " + "x" * 900, "x" * 200),
     ],
 )

@@ -96,7 +96,7 @@ def test_many_names_are_cut_to_what_matters_unless_all_are_asked_for() -> None:
 
 def test_markdown_shows_the_figures_and_folds_the_rest_and_names_are_no_markup() -> None:
     text = "\n".join(report_lines(report_of(compared(name="@team <b>|"))))
-    assert text.startswith("### &#64;team &lt;b&gt;\\|")
+    assert text.startswith("### &#64;&#8203;team &lt;b&gt;\\|")
     assert "| checkout | p50 | slower |" in text
     assert text.count("<details>") == text.count("</details>") >= 1
 

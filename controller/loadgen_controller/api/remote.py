@@ -184,9 +184,11 @@ async def _until_over(
             return await following
         except asyncio.CancelledError:
             if not stops:
-                console.print("\n".join(_left(place, run)), soft_wrap=True)
+                for line in _left(place, run):
+                    console.print(line, soft_wrap=True)
                 return None
-            console.print("\n".join((await client.ask(Ask(run_id=run, do="stop"))).lines), soft_wrap=True)
+            for line in (await client.ask(Ask(run_id=run, do="stop"))).lines:
+                console.print(line, soft_wrap=True)
     return await _until_over(client, place, run, console, is_quiet, stops=False)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import typer
-
 from loadgen.report.tables import Table
 from loadgen_controller.api.remote import CaOption, NeededController, TokenFileOption, call
 from loadgen_controller.asking import where
 from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.screen.texts import echo
 
 NAME = "agents"
 EXAMPLES = """[bold]Example[/bold]
@@ -21,7 +20,7 @@ def main(controller: NeededController, ca: CaOption = None, token_file: TokenFil
     assert place is not None
     agents = call(place, lambda client: client.agents())
     if not agents:
-        typer.echo(f"no agent has come to {place.address} yet")
+        echo(f"no agent has come to {place.address} yet")
         return
     rows = tuple(
         (

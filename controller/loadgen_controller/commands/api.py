@@ -12,6 +12,7 @@ from loadgen.report.tables import Table
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
 from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.screen.texts import echo
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -45,8 +46,8 @@ def token(
 ) -> None:
     """Make a token and say it, once: only what it can be known by is kept."""
     files = _files(folder)
-    typer.echo(Tokens(files.tokens).add(name, Role.of(role)))
-    typer.echo(f"the token of {name}, of the role {role}; keep it in a file of mode 600", err=True)
+    echo(Tokens(files.tokens).add(name, Role.of(role)))
+    echo(f"the token of {name}, of the role {role}; keep it in a file of mode 600", err=True)
 
 
 @app.command("list", epilog="[bold]Example[/bold]\n\nloadgen api list keys")
@@ -54,7 +55,7 @@ def list_(folder: Folder) -> None:
     """List the tokens: their names, roles, and when they were made."""
     rows = tuple((one.name, str(one.role), one.created_at) for one in Tokens(_files(folder).tokens))
     if not rows:
-        typer.echo(f"no tokens in {folder}")
+        echo(f"no tokens in {folder}")
         return
     print_table(Output(), Table("", ("name", "role", "made"), rows, words=3))
 
@@ -66,7 +67,7 @@ def revoke(
 ) -> None:
     """End a token: a controller that runs refuses it from the next call on. Runs that it started go on."""
     Tokens(_files(folder).tokens).revoke(name)
-    typer.echo(f"revoked the token of {name}")
+    echo(f"revoked the token of {name}")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen api cert keys controller.internal 10.0.0.7")
@@ -83,8 +84,8 @@ def cert(
     """
     files = _files(folder)
     files.make_certificate(hosts or (), days)
-    typer.echo(f"made {files.certificate}: copy it to the clients, for --ca")
-    typer.echo(f"made {files.key}: it stays here")
+    echo(f"made {files.certificate}: copy it to the clients, for --ca")
+    echo(f"made {files.key}: it stays here")
 
 
 def _files(folder: Path) -> ApiFiles:

@@ -15,6 +15,7 @@ from loadgen.report.html import html
 from loadgen.units import NS_PER_S, format_count, format_duration, parse_duration
 from loadgen_controller.commands.report import document_in
 from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.screen.texts import echo
 from loadgen_controller.shelf.going import goes_on
 
 __all__ = ["PULL", "PUSH", "SHARE", "pull_run", "push_run", "share_run"]
@@ -60,10 +61,10 @@ def share_run(
     assert expires_ns is not None
     name = f"{path.name}/report.html"
     bucket.put_bytes(name, html(document_in(path)))
-    typer.echo(bucket.link(name, expires_ns // NS_PER_S))
-    typer.echo(f"whoever has this address can read the report for {format_duration(expires_ns)}", err=True)
+    echo(bucket.link(name, expires_ns // NS_PER_S))
+    echo(f"whoever has this address can read the report for {format_duration(expires_ns)}", err=True)
     if bucket.has_passing_credentials:
-        typer.echo("note: it is signed by credentials that pass, and ends with them", err=True)
+        echo("note: it is signed by credentials that pass, and ends with them", err=True)
 
 
 def _both(wrongs: Wrongs, run: str, url: str, runs_dir: Path) -> tuple[Path, Bucket]:
@@ -81,4 +82,4 @@ def _both(wrongs: Wrongs, run: str, url: str, runs_dir: Path) -> tuple[Path, Buc
 def _say(moved: Moved, done: str, where: str) -> None:
     size = f"{moved.bytes / 1e6:,.1f} MB"
     there = f", {format_count(moved.files_there)} were there" if moved.files_there else ""
-    typer.echo(f"{moved.path.name}: {format_count(moved.files)} files, {size}, {done} {where}{there}")
+    echo(f"{moved.path.name}: {format_count(moved.files)} files, {size}, {done} {where}{there}")

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from loadgen.bundle import pack
 from loadgen.dsl.environment import find_settings, read_settings
@@ -32,7 +31,8 @@ from loadgen_controller.planning.scenario import (
     TargetOption,
     load_scenario,
 )
-from loadgen_controller.screen.printed import Output, clean, print_table
+from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.screen.texts import RichText, Text, text_block
 
 NAME = "check"
 EXAMPLES = """[bold]Examples[/bold]
@@ -133,7 +133,9 @@ def _policy(scenario: Scenario, console: Console) -> int:
         )
     found = violations(scenario, settings.policy)
     for fault in sorted(found):
-        console.print(Text(str(fault)), soft_wrap=True)
+        console.print(Text(f"{fault.where}: {fault.message}"), soft_wrap=True)
+        if fault.hint:
+            console.print(Text(f"    {fault.hint}"), soft_wrap=True)
     kept = "keeps to" if not found else f"does not keep to {format_count(len(found))} point(s) of"
     where = settings.path.name if settings.path is not None else "loadgen.toml"
     console.print(
@@ -155,29 +157,29 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         line = f"{done.title}: {word} after {_count(len(done.requests))} in {format_duration(done.response_ns)}"
         console.print(Text(line, style="green" if done.has_passed else "bold red"), soft_wrap=True)
         if done.detail:
-            console.print(Text(f"  {done.detail}"), soft_wrap=True)
+            console.print(text_block(done.detail), soft_wrap=True)
         for name, users in done.rendezvous:
-            text = (
-                f"  rendez-vous {clean(name)}: in a run {format_count(users)} users meet here; this one went on alone"
-            )
+            text = f"  rendez-vous {name}: in a run {format_count(users)} users meet here; this one went on alone"
             console.print(Text(text), soft_wrap=True)
         for failure in done.failures:
-            for text in _shown(failure, is_whole=is_whole):
-                console.print(Text(clean(text)), soft_wrap=True)
+            for shown in _shown(failure, is_whole=is_whole):
+                console.print(shown, soft_wrap=True)
         console.print()
     return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
-def _shown(failure: Failure, *, is_whole: bool) -> Iterator[str]:
+def _shown(failure: Failure, *, is_whole: bool) -> Iterator[RichText]:
     """Of a failure: what was expected and where; whole: also what went over the wire."""
     if failure.where or failure.detail:
-        yield f"  {': '.join(text for text in (failure.where, failure.detail) if text)}"
+        yield text_block(": ".join(text for text in (failure.where, failure.detail) if text))
     if not is_whole:
         return
-    yield f"  iteration {arrival_text(failure.n)}"
+    yield Text(f"  iteration {arrival_text(failure.n)}")
     for title, text in (("row", failure.row), ("sent", failure.sent), ("received", failure.received)):
         if text:
-            yield f"\n  {title}:\n" + "\n".join(f"    {line}" for line in text.splitlines())
+            yield Text()
+            yield Text(f"  {title}:")
+            yield text_block(text.rstrip("\n"), "    ")
 
 
 _HEAD = ("request", "step", "status", "outcome", "response", "service", "bytes")

@@ -15,6 +15,7 @@ import typer
 
 from loadgen.allow import AllowList
 from loadgen.errors import LoadgenError, UsageError
+from loadgen.logs import log_to_stderr
 from loadgen.measure.rundir import replace_file, storage_error
 from loadgen.private import shared_mode
 from loadgen.signing import Signer
@@ -27,6 +28,7 @@ from loadgen_controller.planning.guard import read_permits
 from loadgen_controller.planning.options import Wrongs, outputs_of, parse_endpoint
 from loadgen_controller.planning.scenario import AllowOption, ListOption, OutOption, SignOption
 from loadgen_controller.restore import clock_after, unfinished
+from loadgen_controller.screen.texts import echo
 from loadgen_controller.service import Service
 from loadgen_controller.station import Station
 from loadgen_controller.stopping import Stopping
@@ -199,7 +201,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
         runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(runs_dir, error) from error
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     setting = Setting(
         own,
         wanted.listen,
@@ -218,7 +220,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
     )
     with asyncio.Runner(loop_factory=new_loop) as runner:
         try:
-            runner.run(serve(setting, typer.echo))
+            runner.run(serve(setting, echo))
         finally:
             outputs.close()
 

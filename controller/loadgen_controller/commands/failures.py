@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.text import Text
 
 from loadgen.errors import UsageError
 from loadgen.measure.exemplar import KeptFailure
@@ -20,7 +19,8 @@ from loadgen.report.opened import Run, open_run
 from loadgen.report.tables import Table
 from loadgen.units import NS_PER_S, format_count, format_duration
 from loadgen_controller.planning.again import arrival_of, arrival_text
-from loadgen_controller.screen.printed import Output, clean, print_table
+from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.screen.texts import RichText, Text, echo_json, text_block
 
 NAME = "failures"
 EXAMPLES = """[bold]Examples[/bold]
@@ -72,7 +72,7 @@ def main(
     if number is not None:
         found = [_numbered(opened, number)]
     if as_json:
-        typer.echo(json.dumps([_as_json(kept) for kept in found[: None if number else limit]], indent=2))
+        echo_json(json.dumps([_as_json(kept) for kept in found[: None if number else limit]], indent=2))
         return
     console = Output()
     again = _named(run, opened, runs_dir)
@@ -102,7 +102,7 @@ def _numbered(run: Run, number: int) -> KeptFailure:
 # -- the list -------------------------------------------------------------------------------------
 
 
-def _listed(run: Run, found: Sequence[KeptFailure], name: tuple[str, str], limit: int) -> Iterator[Text | Table]:
+def _listed(run: Run, found: Sequence[KeptFailure], name: tuple[str, str], limit: int) -> Iterator[RichText | Table]:
     kinds = list(_kinds(run))
     numbers: dict[_Kind, list[int]] = {}
     ranked = []
@@ -138,16 +138,16 @@ def _some(numbers: Sequence[int]) -> str:
 
 def _kind(kept: KeptFailure) -> _Kind:
     failure = kept.failure
-    return clean(failure.outcome), clean(failure.request or _ITERATION), clean(failure.journey)
+    return failure.outcome, failure.request or _ITERATION, failure.journey
 
 
-def _entry(kept: KeptFailure, width: int) -> Iterator[Text]:
+def _entry(kept: KeptFailure, width: int) -> Iterator[RichText]:
     outcome, request, journey = _kind(kept)
     failure = kept.failure
     what = Text.assemble((f"{kept.number:>{width}}  ", "bold"), (outcome, "red"), f": {request}, journey {journey}")
     when = f"at {format_duration(max(0, failure.at_ns))} after {format_duration(failure.response_ns)}"
-    yield what + Text(f", arrival {arrival_text(failure.n)}, {clean(kept.region)}, {when}")
-    if detail := " ".join(clean(failure.detail or failure.where).split()):
+    yield what.append(f", arrival {arrival_text(failure.n)}, {kept.region}, {when}")
+    if detail := " ".join((failure.detail or failure.where).split()):
         yield Text(f"{' ' * width}  {detail if len(detail) <= _DETAIL else detail[: _DETAIL - 3] + '...'}", style="dim")
 
 
@@ -175,7 +175,7 @@ def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
         )
     for kind, request, outcome, journey, count in found:
         if kind in ("request", "journey") and outcome not in (OK, SKIPPED):
-            of = (clean(outcome), clean(request or _ITERATION), clean(journey))
+            of = (outcome, request or _ITERATION, journey)
             counts[of] = counts.get(of, 0) + count
     for of, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         yield count, of
@@ -184,24 +184,24 @@ def _kinds(run: Run) -> Iterator[tuple[int, _Kind]]:
 # -- one of them ----------------------------------------------------------------------------------
 
 
-def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[Text]:
+def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[RichText]:
     failure = kept.failure
     yield Text(
-        f"{kept.number} of {len(run.failures)}: {clean(failure.request or 'iteration')}: {clean(failure.outcome)}",
+        f"{kept.number} of {len(run.failures)}: {failure.request or 'iteration'}: {failure.outcome}",
         style="bold red",
     )
     place = f"journey {failure.journey}" + (f", step {failure.step}" if failure.step else "")
     load = _load_name(run, failure.load)
-    yield Text(clean(f"{place}; arrival {arrival_text(failure.n)}{f' of load {load}' if load else ''}"))
+    yield Text(f"{place}; arrival {arrival_text(failure.n)}{f' of load {load}' if load else ''}")
     took = f"after {format_duration(failure.response_ns)}"
-    yield Text(clean(f"agent {kept.agent} in {kept.region}; at {failure.at_ns / NS_PER_S:.3f} s, {took}"))
+    yield Text(f"agent {kept.agent} in {kept.region}; at {failure.at_ns / NS_PER_S:.3f} s, {took}")
     if failure.trace:
-        yield Text(clean(f"trace {failure.trace}{_trace_link(run, failure.trace)}"))
+        yield Text(f"trace {failure.trace}{_trace_link(run, failure.trace)}")
     if failure.detail:
         yield Text()
-        yield Text(clean(failure.detail), style="bold")
+        yield Text(failure.detail, style="bold")
     if failure.where:
-        yield Text(clean(f"at {failure.where}"))
+        yield Text(f"at {failure.where}")
     for title, text in (
         ("Row", failure.row),
         ("Traceback", failure.traceback),
@@ -211,9 +211,10 @@ def _whole(run: Run, kept: KeptFailure, name: tuple[str, str]) -> Iterator[Text]
         if text:
             yield Text()
             yield Text(title, style="bold cyan")
-            yield Text("\n".join(f"  {line}" for line in clean(text).rstrip("\n").split("\n")))
+            yield text_block(text.rstrip("\n"))
     if failure.sent and not failure.received:
-        yield Text("\nNo answer was received.", style="bold cyan")
+        yield Text()
+        yield Text("No answer was received.", style="bold cyan")
     yield Text()
     yield _hint("This iteration again:", _again(run, kept, name))
 
@@ -235,7 +236,7 @@ def _trace_link(run: Run, trace: str) -> str:
     return f": {link.replace('{trace_id}', trace)}" if link else ""
 
 
-def _hint(what: str, command: str) -> Text:
+def _hint(what: str, command: str) -> RichText:
     return Text.assemble((what, "dim"), " ", command)
 
 

@@ -29,6 +29,7 @@ from loadgen_controller.api.remote import CaOption, TokenFileOption, place_of
 from loadgen_controller.fleets import roll_of, told_stands
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.screen.texts import echo, echo_json
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -145,10 +146,10 @@ def list_(
         agents = ()
     stands = join(site.machines(), agents, site.now())
     if as_json:
-        typer.echo(json.dumps([_as_json(one) for one in stands], indent=2))
+        echo_json(json.dumps([_as_json(one) for one in stands], indent=2))
         return
     if not stands:
-        typer.echo(f"fleet {file.fleet} has no machines")
+        echo(f"fleet {file.fleet} has no machines")
         return
     head = ("machine", "region", "is", "works for", "type", "bought as", "up", "expires")
     rows = tuple(_row(one, site.now()) for one in stands)
@@ -202,10 +203,10 @@ def reap(
     if left.is_nothing:
         return
     if not yes:
-        typer.echo("nothing was ended; --yes does it")
+        echo("nothing was ended; --yes does it")
         return
     reap_left(site, left)
-    typer.echo(f"ended {len(left.machines)} machines, and set {len(left.groups)} groups to none")
+    echo(f"ended {len(left.machines)} machines, and set {len(left.groups)} groups to none")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen fleet cost")
@@ -227,13 +228,13 @@ def cost(fleet: FleetOption = FLEET, as_json: JsonFlag = False) -> None:
             "types_without_price": unknown,
             "prices_as_of": file.prices_as_of,
         }
-        typer.echo(json.dumps(told, indent=2))
+        echo_json(json.dumps(told, indent=2))
         return
-    typer.echo(f"{len(machines)} machines: at most {per_hour:.2f} USD an hour, {so_far:.2f} USD since they started")
+    echo(f"{len(machines)} machines: at most {per_hour:.2f} USD an hour, {so_far:.2f} USD since they started")
     if unknown:
-        typer.echo(f"without a price here: {', '.join(unknown)}")
+        echo(f"without a price here: {', '.join(unknown)}")
     as_of = f"on-demand prices of {file.prices_as_of}" if file.prices_as_of else "on-demand prices"
-    typer.echo(f"{as_of}; disks, addresses, traffic and the controller are not in it")
+    echo(f"{as_of}; disks, addresses, traffic and the controller are not in it")
 
 
 # -- options into values --------------------------------------------------------------------------
@@ -296,7 +297,7 @@ def _seconds(wrongs: Wrongs, option: str, text: str) -> float | None:
 
 
 def _site(file: FleetFile, path: Path) -> Site:
-    return open_site(file, Clients(), Audit(audit_beside(path)), lambda text: typer.echo(f"note: {text}", err=True))
+    return open_site(file, Clients(), Audit(audit_beside(path)), lambda text: echo(f"note: {text}", err=True))
 
 
 # -- onto the terminal ----------------------------------------------------------------------------
@@ -309,7 +310,7 @@ def _print_plan(plan: Upward) -> None:
     )
     print_table(Output(), Table("", ("region", "agents now", "agents then", "USD an hour, at most"), rows))
     when = plan.expires.strftime("%Y-%m-%d %H:%M UTC")
-    typer.echo(
+    echo(
         f"{plan.agents} agents, at most {plan.usd_per_hour:.2f} USD an hour; AWS ends them at {when}:"
         f" at most {plan.usd_at_most:.2f} USD"
     )
@@ -317,41 +318,39 @@ def _print_plan(plan: Upward) -> None:
 
 def _print_rooms(rooms: Sequence[Room]) -> None:
     for room in rooms:
-        typer.echo(str(room))
+        echo(str(room))
 
 
 def _print_raised(raised: Raised) -> None:
     for region, why in raised.missing.items():
-        typer.echo(f"note: {region}: {why}", err=True)
-    typer.echo(f"up: {sum(raised.registered.values())} agents are registered, {len(raised.new)} of them new")
+        echo(f"note: {region}: {why}", err=True)
+    echo(f"up: {sum(raised.registered.values())} agents are registered, {len(raised.new)} of them new")
 
 
 def _print_leaving(left: Sequence[Machine]) -> None:
     if left:
-        typer.echo(f"{len(left)} machines are leaving")
+        echo(f"{len(left)} machines are leaving")
 
 
 def _print_down(done: Downward, *, is_dry: bool) -> None:
     if done.is_nothing:
-        typer.echo("nothing to take down")
+        echo("nothing to take down")
     elif is_dry:
         for stand in done.leaving:
             works = f", works for {stand.run_id}" if stand.run_id else ""
-            typer.echo(f"{stand.machine.id} in {stand.region} would go: {stand.standing}{works}")
+            echo(f"{stand.machine.id} in {stand.region} would go: {stand.standing}{works}")
     else:
-        typer.echo(f"down: {len(done.leaving)} machines are gone")
+        echo(f"down: {len(done.leaving)} machines are gone")
 
 
 def _print_left(left: Left, now: datetime) -> None:
     for machine in left.machines:
         whose = machine.group or "no group"
-        typer.echo(
-            f"{machine.id} in {machine.region}, of {whose}: {_age(machine, now)} old, expires {_expiry(machine)}"
-        )
+        echo(f"{machine.id} in {machine.region}, of {whose}: {_age(machine, now)} old, expires {_expiry(machine)}")
     for group in left.groups:
-        typer.echo(f"group {group.name} in {group.region} wishes for {group.desired}")
+        echo(f"group {group.name} in {group.region} wishes for {group.desired}")
     if left.is_nothing:
-        typer.echo(f"nothing to reap in {left.regions} regions; {left.others} machines are within their time")
+        echo(f"nothing to reap in {left.regions} regions; {left.others} machines are within their time")
 
 
 def _row(one: Stand, now: datetime) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from loadgen.units import format_count
 from loadgen_controller.planning.options import Wrongs, store_of
 from loadgen_controller.planning.scenario import EnvOption
 from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.screen.texts import echo, echo_json
 from loadgen_controller.shelf.notes import read_notes
 
 __all__ = ["StoreOption", "accepted_in", "register", "who"]
@@ -102,10 +103,10 @@ def add_runs(
         before = shelf.matching(made.key)
         is_new = wrongs.catch(partial(shelf.add, made, because=because, by=who(by)))
         if is_new is not None:
-            typer.echo(f"{made.run_id}: {'accepted' if is_new else 'is there already'}, key {made.key.hash()}")
+            echo(f"{made.run_id}: {'accepted' if is_new else 'is there already'}, key {made.key.hash()}")
         if is_new and before and before[0].differences:
             near = before[0]
-            typer.echo(f"  the first of its kind; the nearest {near.runs} differ: {'; '.join(near.differences)}")
+            echo(f"  the first of its kind; the nearest {near.runs} differ: {'; '.join(near.differences)}")
     _tell(shelf)
     wrongs.check()
 
@@ -125,7 +126,7 @@ def pin_runs(
     found = [one for run in runs if (one := wrongs.catch(partial(shelf.find, run))) is not None]
     wrongs.check()
     pinned = shelf.pin(list(dict.fromkeys(found)), name, by=who(by))
-    typer.echo(f"{pinned.name}: {', '.join(pinned.run_ids)}")
+    echo(f"{pinned.name}: {', '.join(pinned.run_ids)}")
     _tell(shelf)
 
 
@@ -140,7 +141,7 @@ def strike_run(
     shelf = _shelf(store, env)
     run_id = shelf.find(run)
     is_new = shelf.strike(run_id, because, by=who(by))
-    typer.echo(f"{run_id}: {'struck' if is_new else 'was struck already'}")
+    echo(f"{run_id}: {'struck' if is_new else 'was struck already'}")
     _tell(shelf)
 
 
@@ -159,16 +160,16 @@ def list_runs(
     marks = _marks(shelf, keys)
     found = {one: list(reversed(shelf.runs(one, newest=newest))) for one in keys}
     if as_json:
-        typer.echo(json.dumps([_as_json(one, runs, marks) for one, runs in found.items()], indent=2))
+        echo_json(json.dumps([_as_json(one, runs, marks) for one, runs in found.items()], indent=2))
     elif not found:
-        typer.echo(f"no accepted runs in {shelf}; begin with: loadgen history add RUN --store {shelf}")
+        echo(f"no accepted runs in {shelf}; begin with: loadgen history add RUN --store {shelf}")
     else:
         for one, runs in found.items():
             head = f"{one.hash()}  {one.target}, {one.rate}, {one.placement} in {one.regions}, {one.instances}"
             rows = tuple(_row(run, marks) for run in runs)
             print_table(Output(), Table(head, ("run", "is", "commit", "labels", "names"), rows, words=4), ids=(0,))
         for run_id, event in shelf.struck().items():
-            typer.echo(f"struck: {run_id}: {event.because} ({event.by}, {event.at})")
+            echo(f"struck: {run_id}: {event.because} ({event.by}, {event.at})")
     _tell(shelf)
 
 
@@ -209,4 +210,4 @@ def _run_as_json(run: Accepted, marks: Mapping[str, str]) -> Iterator[tuple[str,
 
 def _tell(shelf: Store) -> None:
     for trouble in shelf.troubles:
-        typer.echo(f"warning: {trouble}", err=True)
+        echo(f"warning: {trouble}", err=True)

@@ -15,6 +15,7 @@ from loadgen.wire.keyfolder import add_agent, init_keys, list_keys, revoke
 from loadgen.wire.keys import check_key_name
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.screen.texts import echo
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -44,10 +45,10 @@ def init(folder: Folder) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", hint="name a folder; it is made if it is not there")
     if init_keys(folder):
-        typer.echo(f"made {folder / 'controller.key'}; it stays here")
-        typer.echo(f"next: loadgen keys agent {folder} NAME")
+        echo(f"made {folder / 'controller.key'}; it stays here")
+        echo(f"next: loadgen keys agent {folder} NAME")
     else:
-        typer.echo(f"the controller's key is there already, in {folder}")
+        echo(f"the controller's key is there already, in {folder}")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen keys agent keys frankfurt virginia")
@@ -65,7 +66,7 @@ def agent(
     wrongs.check()
     for name in names:
         made = add_agent(folder, name)
-        typer.echo(f"copy {made} to the host of {name}" if made else f"{name} has a key already")
+        echo(f"copy {made} to the host of {name}" if made else f"{name} has a key already")
 
 
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen keys signing keys")
@@ -73,10 +74,10 @@ def signing(folder: Folder) -> None:
     """Make the pair with which bundles are signed; an agent that has its public half takes no others."""
     made = make(folder)
     if made is None:
-        typer.echo(f"the signing key is there already, in {folder}")
+        echo(f"the signing key is there already, in {folder}")
         return
-    typer.echo(f"made {made}; it stays here, and runs with --keys {folder} sign with it")
-    typer.echo(f"next: copy {folder / PUBLIC_NAME} into the folder of keys of each agent")
+    echo(f"made {made}; it stays here, and runs with --keys {folder} sign with it")
+    echo(f"next: copy {folder / PUBLIC_NAME} into the folder of keys of each agent")
 
 
 @app.command("revoke", epilog="[bold]Example[/bold]\n\nloadgen keys revoke keys virginia")
@@ -88,7 +89,7 @@ def revoke_(
 
     The name is free afterwards: `loadgen keys agent` makes a new key for it.
     """
-    typer.echo(f"revoked the key of {name}, {revoke(folder, name)}")
+    echo(f"revoked the key of {name}, {revoke(folder, name)}")
 
 
 @app.command("list", epilog="[bold]Example[/bold]\n\nloadgen keys list keys")
@@ -96,7 +97,7 @@ def list_(folder: Folder) -> None:
     """List the agents' keys, and those that are revoked."""
     known = list_keys(folder)
     if not known:
-        typer.echo(f"no agent has a key; loadgen keys agent {folder} NAME makes one")
+        echo(f"no agent has a key; loadgen keys agent {folder} NAME makes one")
         return
     rows = tuple(
         (one.name, "revoked" if one.is_revoked else "good", one.fingerprint, f"{one.made_at:%Y-%m-%d %H:%M}")

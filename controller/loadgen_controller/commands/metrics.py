@@ -16,6 +16,7 @@ from loadgen.report.tables import Table
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.screen.texts import echo
 from loadgen_controller.shelf.going import goes_on
 
 __all__ = ["METRICS", "NAME", "metrics_of_run", "span_of"]
@@ -58,10 +59,10 @@ def metrics_of_run(
     replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(told)) + b"\n")
     rows = [_row(one.wanted.name, one.wanted.statistic, one.wanted.unit, one.values) for one in measured]
     print_table(Output(), Table("", ("metric", "statistic", "points", "least", "median", "most"), tuple(rows), words=2))
-    typer.echo(f"written to {path / NAME}")
+    echo(f"written to {path / NAME}")
     if any(one.missing for one in measured):
         may_come = (now - end).total_seconds() < LATE_S + max(one.period_s for one in wanted)
-        typer.echo(
+        echo(
             "some may still come: do it again in 3 minutes"
             if may_come
             else "what is missing, CloudWatch was never told"

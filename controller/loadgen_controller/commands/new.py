@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.errors import StorageError, UsageError
+from loadgen_controller.screen.texts import echo
 
 NAME = "new"
 EXAMPLES = """[bold]Examples[/bold]
@@ -70,4 +71,5 @@ def main(
         raise UsageError(f"{path} is there already", hint="choose another name; nothing was changed") from None
     except OSError as exc:
         raise StorageError(f"cannot write {path}: {exc.strerror or exc}") from exc
-    typer.echo(f"wrote {path}. Now, in two terminals:\n  loadgen target --port 8080\n  loadgen run {path}")
+    for line in (f"wrote {path}. Now, in two terminals:", "  loadgen target --port 8080", f"  loadgen run {path}"):
+        echo(line)

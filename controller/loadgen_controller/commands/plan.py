@@ -31,6 +31,7 @@ from loadgen_controller.planning.scenario import (
     UsersOption,
     load_scenario,
 )
+from loadgen_controller.screen.texts import echo, echo_json
 
 NAME = "plan"
 EXAMPLES = """[bold]Examples[/bold]
@@ -85,12 +86,12 @@ def main(
     found = forecast(spec, () if failed else tried)
     if as_json:
         facts = msgspec.to_builtins(found) | {"rows": [msgspec.to_builtins(one) for one in _rows(scenario)]}
-        typer.echo(json.dumps(facts, indent=2))
+        echo_json(json.dumps(facts, indent=2))
     else:
         for line in lines(spec, found, tuple(_rows(scenario)), () if failed else tried):
-            typer.echo(line)
+            echo(line)
     for text in failed:
-        typer.echo(f"trial      {text}: no estimate; see loadgen check {file}", err=as_json)
+        echo(f"trial      {text}: no estimate; see loadgen check {file}", err=as_json)
     return ExitCode.FAILED if failed else ExitCode.PASSED
 
 

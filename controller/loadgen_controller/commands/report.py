@@ -14,6 +14,7 @@ import typer
 
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.rundir import find_run
+from loadgen.outside_text import in_json
 from loadgen.report.document import encode
 from loadgen.report.exports.comma import write_csv
 from loadgen.report.exports.junit import junit
@@ -30,7 +31,7 @@ from loadgen_controller.commands.lacking import needing_analysis
 from loadgen_controller.planning.options import STORE, Wrongs, store_of
 from loadgen_controller.planning.scenario import EnvOption
 from loadgen_controller.screen.explained import called, story_in
-from loadgen_controller.screen.printed import clean
+from loadgen_controller.screen.texts import echo
 from loadgen_controller.screen.written import opened
 from loadgen_controller.shelf.going import goes_on
 
@@ -155,7 +156,7 @@ def main(
     with opened(output) as file:
         write(file)
     if output is not None and str(output) != "-":
-        typer.echo(f"wrote {output}", err=True)
+        echo(f"wrote {output}", err=True)
 
 
 def _length(text: str) -> int:
@@ -194,7 +195,7 @@ def _stands(path: Path, store: Store) -> InHistory | None:
         return None
 
     def tell(why: str) -> None:
-        typer.echo(f"note: not in its history: {clean(why)}", err=True)
+        echo(f"note: not in its history: {why}", err=True)
 
     try:
         with needing_analysis("how a run stands in its history"):
@@ -235,7 +236,7 @@ def _writer(
         )
         return lambda file: file.write(page)
     if chosen is Format.JSON:
-        encoded = encode(document_in(path) | in_history) + b"\n"
+        encoded = in_json(encode(document_in(path) | in_history).decode()).encode() + b"\n"
         return lambda file: file.write(encoded)
     write = write_csv if chosen is Format.CSV else write_parquet
     if table is Kind.SERIES:
@@ -273,5 +274,5 @@ def _told(path: Path) -> Run:
     if run.summary is None:
         is_on = goes_on(path)
         said = "is still going on: this is what it has measured by now" if is_on else "was ended by force"
-        typer.echo(f"note: {run.id} {said}", err=True)
+        echo(f"note: {run.id} {said}", err=True)
     return run

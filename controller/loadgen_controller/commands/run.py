@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from loadgen.dsl.reading.loader import Scenario, split_plan
+from loadgen.outside_text import in_json
 from loadgen.report.reading import read
 from loadgen.report.story import story_of, targets_in
 from loadgen.report.tables import final_report
@@ -44,6 +45,7 @@ from loadgen_controller.planning.scenario import (
 )
 from loadgen_controller.screen.explained import print_story, story_in
 from loadgen_controller.screen.printed import Output, print_report
+from loadgen_controller.screen.texts import echo
 from loadgen_controller.screen.written import write
 from loadgen_controller.ui.doors import Access, check_place
 
@@ -184,7 +186,7 @@ def main(
     placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
     places = places_of(wrongs, None if is_url(file) else split_plan(file)[0], env)
     if place is not None and places.out and not out:
-        typer.echo(f"note: [out] of {places.path} is for runs of this machine; the controller has its own", err=True)
+        echo(f"note: [out] of {places.path} is for runs of this machine; the controller has its own", err=True)
     if place is not None and out:
         wrongs.add("--out beside --controller: the controller tells its figures", "loadgen controller --out KIND=WHERE")
     with ExitStack() as stack:
@@ -267,4 +269,4 @@ def _check_page(wrongs: Wrongs, placement: Placement) -> None:
 
 
 def _write_json(path: Path, summary: dict[str, object]) -> None:
-    write(path, (json.dumps(summary, indent=2) + "\n").encode())
+    write(path, (in_json(json.dumps(summary, indent=2)) + "\n").encode())

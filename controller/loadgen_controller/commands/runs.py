@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from loadgen.errors import UsageError
 from loadgen.measure.rundir import RunDir, find_run
@@ -35,7 +34,8 @@ from loadgen_controller.planning.scenario import (
     load_scenario,
 )
 from loadgen_controller.screen.explained import print_story, story_in
-from loadgen_controller.screen.printed import Output, clean, print_report, print_table
+from loadgen_controller.screen.printed import Output, print_report, print_table
+from loadgen_controller.screen.texts import Text, ask_on_stderr, echo, echo_json
 from loadgen_controller.shelf.deleting import check_deletable, size_bytes
 from loadgen_controller.shelf.deleting import delete as delete_run
 from loadgen_controller.shelf.listing import Entry, Search, entries, labels_of, parse_since
@@ -115,10 +115,10 @@ def list_(
         return
     found = entries(runs_dir, Search(search, wanted, after))
     if as_json:
-        typer.echo(json.dumps([entry.as_json() for entry in found], indent=2))
+        echo_json(json.dumps([entry.as_json() for entry in found], indent=2))
         return
     if not found:
-        typer.echo(f"no runs in {runs_dir}" + (" are like that" if search or label or since else ""))
+        echo(f"no runs in {runs_dir}" + (" are like that" if search or label or since else ""))
         return
     has_words = any(entry.labels or entry.note for entry in found)
     head = ("run", "result", *(("labels and note",) if has_words else ()), "took", "iterations", "errors", "agents")
@@ -127,14 +127,14 @@ def list_(
     print_table(console, Table("", head, rows, words=3 if has_words else 2), ids=(0,))
     for entry in found:
         if entry.trouble:
-            console.print(Text(f"{entry.run_id}: {clean(entry.trouble)}"), soft_wrap=True)
+            console.print(Text(f"{entry.run_id}: {entry.trouble}"), soft_wrap=True)
 
 
 def _list_there(place: Place) -> None:
     """Those of a controller, the ones that go on first."""
     lines = call(place, lambda client: client.runs())
     if not lines:
-        typer.echo(f"no runs at {place.address}")
+        echo(f"no runs at {place.address}")
         return
     rows = tuple((line.run_id, line.state, str(line.agents), line.by or "-") for line in lines)
     print_table(Output(), Table("", ("run", "is", "agents", "started by"), rows, words=2), ids=(0,))
@@ -142,7 +142,7 @@ def _list_there(place: Place) -> None:
 
 def _row(entry: Entry, has_words: bool) -> tuple[str, ...]:
     words = " ".join(" ".join((*map("=".join, entry.labels.items()), entry.note)).split())
-    named = (entry.path.name, entry.result, *((clean(words) or "-",) if has_words else ()))
+    named = (entry.path.name, entry.result, *((words or "-",) if has_words else ()))
     if entry.duration_s is None:
         return *named, *("-",) * 4
     return (
@@ -188,7 +188,7 @@ def label(
     changed = notes.with_labels([change for change in changes if change is not None], planned)
     write_notes(path, changed)
     told = " ".join(map("=".join, changed.over(planned).items()))
-    typer.echo(f"{path.name}: {told or 'no labels'}")
+    echo(f"{path.name}: {told or 'no labels'}")
 
 
 @app.command(epilog='[bold]Examples[/bold]\n\nloadgen runs note last "with the new pool"\n\nloadgen runs note last ""')
@@ -219,16 +219,16 @@ def delete(
     size = sum(map(size_bytes, paths)) / 1e6
     names = ", ".join(path.name for path in paths)
     if not yes and not _is_sure(f"delete {names} ({size:,.1f} MB) for good?"):
-        typer.echo("nothing was deleted", err=True)
+        echo("nothing was deleted", err=True)
         return
     for path in paths:
         delete_run(path)
-        typer.echo(f"deleted {path.name}")
+        echo(f"deleted {path.name}")
 
 
 def _is_sure(question: str) -> bool:
     try:
-        return typer.confirm(question, err=True)
+        return ask_on_stderr(question)
     except typer.Abort as exc:
         raise UsageError("nobody answered, and nothing was deleted", hint="--yes does not ask") from exc
 
@@ -261,7 +261,7 @@ def rerun(
             )
         if earlier.version != version("loadgen"):
             made_by = f"loadgen {earlier.version}" if earlier.version else "an unknown version of loadgen"
-            typer.echo(
+            echo(
                 f"warning: {earlier.run_id} was made by {made_by}, this is {version('loadgen')}: "
                 "what differs may be our doing",
                 err=True,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from loadgen.target import Target, TargetConfig, run
+from loadgen_controller.screen.texts import echo
 
 NAME = "target"
 EXAMPLES = """[bold]Examples[/bold]
@@ -71,4 +72,4 @@ def main(
 
 
 def _say(target: Target) -> None:
-    typer.echo(f"the demo shop is open at {target.url} (Ctrl-C closes it)")
+    echo(f"the demo shop is open at {target.url} (Ctrl-C closes it)")

@@ -19,7 +19,8 @@ from loadgen.units import NS_PER_MS
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.metrics import span_of
 from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.printed import Output, clean, print_table
+from loadgen_controller.screen.printed import Output, print_table
+from loadgen_controller.screen.texts import echo
 from loadgen_controller.shelf.going import goes_on
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def traces_of_run(
             hint='does the plan ask for them: trace=Trace(sample=0.01, formats=("xray",))? they come a minute late',
         )
     if len(found) == MOST:
-        typer.echo(f"note: only the first {MOST:,} traces were looked at; --filter chooses", err=True)
+        echo(f"note: only the first {MOST:,} traces were looked at; --filter chooses", err=True)
     slow, typical = xray.slow_and_typical(traced, slowest)
     ours = _slowest_of(opened, {one.trace_id for one in traced})
     wanted = dict.fromkeys([*(one.trace_id for one in (*slow, *typical)), *(one.trace for one in ours)])
@@ -102,7 +103,7 @@ def traces_of_run(
     }
     replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(told)) + b"\n")
     _print(told, spans, opened)
-    typer.echo(f"written to {path / NAME}")
+    echo(f"written to {path / NAME}")
 
 
 def _may_be_ours(run: Run, trace_id: str) -> bool:
@@ -161,24 +162,24 @@ def _print(told: Mapping[str, Any], spans: Sequence[Part], opened: Run) -> None:
         out.print()
     for name, group in (("slow", slow), ("typical", typical)):
         whole = "" if group["whole"] == group["traces"] else f", {group['whole']} of them whole"
-        typer.echo(
+        echo(
             f"{name}: {group['traces']} of {told['traces']:,} traces{whole},"
             f" {group['least_ms']:,.1f} to {group['most_ms']:,.1f} ms at the target"
         )
     rows = [
-        (clean(one.span), f"{one.slow_ms:,.1f}", f"{one.typical_ms:,.1f}", f"{one.more_ms:+,.1f}", str(one.slow_traces))
+        (one.span, f"{one.slow_ms:,.1f}", f"{one.typical_ms:,.1f}", f"{one.more_ms:+,.1f}", str(one.slow_traces))
         for one in spans[:_ROWS]
     ]
     head = ("span", "ms when slow", "ms when typical", "difference", "slow traces with it")
     print_table(out, Table("Where the time went, a trace", head, tuple(rows)))
     if len(spans) > _ROWS:
-        typer.echo(f"and {len(spans) - _ROWS} more spans, in {NAME}")
+        echo(f"and {len(spans) - _ROWS} more spans, in {NAME}")
     if told["requests"]:
         head = ("request", "most of it in", "ms here", "ms at the target", "trace")
         made = tuple(
             (
-                clean(one["request"]),
-                clean(one["longest"] or "-"),
+                one["request"],
+                one["longest"] or "-",
                 f"{one['response_ms']:,.1f}",
                 _ms(one["traced_ms"]),
                 one["trace_id"],

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import typer
-
 from loadgen.errors import ExitCode
 from loadgen.history.comparing import NEWEST, compare
 from loadgen.history.comparison import Comparison, Outcome, Row
@@ -23,7 +21,8 @@ from loadgen.measure.batches import Batches
 from loadgen.report.exports.markdown import report_lines
 from loadgen_controller.comparing.formats import Format
 from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.printed import Output, clean, print_report
+from loadgen_controller.screen.printed import Output, print_report
+from loadgen_controller.screen.texts import echo
 from loadgen_controller.screen.written import opened
 from loadgen_controller.shelf.sides import Counted, sides_of
 
@@ -87,7 +86,7 @@ def _history(store: Store, sides: Sequence[Counted]) -> list[Accepted]:
 
 def _note(lines: Sequence[str]) -> None:
     for line in filter(None, lines):
-        typer.echo(f"note: {line}", err=True)
+        echo(f"note: {line}", err=True)
 
 
 # -- what is shown --------------------------------------------------------------------------------
@@ -147,15 +146,15 @@ def _write(
     with opened(output) as file:
         file.write(data)
     if output is not None and str(output) != "-":
-        typer.echo(f"wrote {output}", err=True)
+        echo(f"wrote {output}", err=True)
 
 
 def _print(console: Output, comparisons: Sequence[Comparison], curves: Sequence[Sequence[Curve]]) -> None:
     for comparison, drawn in zip(comparisons, curves, strict=True):
         print_report(console, report_of(comparison))
         for curve in drawn:
-            console.print(f"Difference at each quantile of {clean(curve.name)}", style="bold", markup=False)
-            console.print(curve.band, style="dim", markup=False)
+            console.print(f"Difference at each quantile of {curve.name}", style="bold")
+            console.print(curve.band, style="dim")
             for line in text_plot(curve):
-                console.print(line, markup=False, soft_wrap=True)
+                console.print(line, soft_wrap=True)
             console.print()

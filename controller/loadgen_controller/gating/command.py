@@ -10,14 +10,13 @@ from pathlib import Path
 from secrets import randbelow
 from typing import Any, Final
 
-from rich.text import Text
-
 from loadgen.errors import ExitCode, LoadgenError
 from loadgen.history.decision import Decision, Settings, Verdict
 from loadgen.history.gating import decide_pairs
 from loadgen.history.record import Accepted
 from loadgen.history.store import Store
 from loadgen.measure.rundir import find_run
+from loadgen.outside_text import in_json
 from loadgen_controller.commands.history_store import accepted_in, who
 from loadgen_controller.gating.documents import as_json, as_junit, as_markdown
 from loadgen_controller.gating.judging import accept, judge_in, note_verdict
@@ -25,7 +24,8 @@ from loadgen_controller.gating.making import Interrupted, Maker
 from loadgen_controller.gating.words import explained, headline, report_of
 from loadgen_controller.placing import Placement
 from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.printed import Output, clean, print_report
+from loadgen_controller.screen.printed import Output, print_report
+from loadgen_controller.screen.texts import Text, verdict
 from loadgen_controller.screen.written import write
 
 __all__ = ["Asked", "accept_runs", "judge_made", "judge_runs", "judge_sides", "maker_of"]
@@ -79,7 +79,7 @@ def judge_made(wrongs: Wrongs, asked: Asked, maker: Maker, runs: int, confirm: i
             new = list(maker.series(runs))
             decision = judge_in(store, new, asked.settings, against=asked.against)
             if confirm and decision.more_runs and decision.verdict is Verdict.INCONCLUSIVE:
-                maker.console.print(Text(headline(decision)))
+                maker.console.print(verdict(headline(decision)))
                 new += maker.series(confirm, first=runs + 1)
                 decision = judge_in(store, new, asked.settings, against=asked.against)
         return decision
@@ -112,7 +112,7 @@ def accept_runs(wrongs: Wrongs, asked: Asked, names: Sequence[str], runs_dir: Pa
     console = asked.console
     console.print(Text(f"accepted {added} of {len(new)} into {store}; the gate says {headline(decision)}"))
     if decision.failed_names:
-        console.print(Text(clean(f"a new level from here on: {', '.join(sorted(decision.failed_names))}")))
+        console.print(Text(f"a new level from here on: {', '.join(sorted(decision.failed_names))}"))
     return ExitCode.PASSED
 
 
@@ -163,9 +163,9 @@ def _ended(asked: Asked, store: Store | None, decision: Decision) -> int:
     print_report(console, report_of(decision, _MOST_ROWS))
     if asked.is_explained:
         for line in explained(decision):
-            console.print(Text(clean(line)))
+            console.print(Text(line))
     if asked.json_path is not None:
-        write(asked.json_path, (json.dumps(as_json(decision), indent=2) + "\n").encode())
+        write(asked.json_path, (in_json(json.dumps(as_json(decision), indent=2)) + "\n").encode())
     if asked.junit is not None:
         write(asked.junit, as_junit(decision))
     if asked.markdown is not None:

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from loadgen.analysis.gate import Effect, Outcome
 from loadgen.history.decision import Decision, Verdict
 from loadgen.report.exports.junit import case_of, says, suite_of
-from loadgen.report.exports.markdown import report_lines, text
+from loadgen.report.exports.markdown import code, report_lines, text
 from loadgen.units import format_change, format_changes
 from loadgen_controller.gating.words import explained, headline, report_of
 
@@ -87,7 +87,7 @@ def _markdown(decision: Decision) -> Iterator[str]:
     yield from report_lines(replace(report, headline=f"{sign} loadgen gate: {report.headline}"))
     if decision.notes:
         yield from ("", *(f"- {text(one)}" for one in report.foot))
-    yield from ("", "Runs " + ", ".join(f"`{run.run_id}`" for run in decision.new))
+    yield from ("", "Runs " + ", ".join(code(run.run_id) for run in decision.new))
 
 
 def _verdict_case(decision: Decision) -> Element:

@@ -16,6 +16,7 @@ from loadgen.dsl.reading.loader import Scenario, load, split_plan
 from loadgen.dsl.spec import Overrides
 from loadgen_controller.planning.guard import check_allowed, check_proofs, check_target, check_ways
 from loadgen_controller.planning.options import Wrongs, overrides_of
+from loadgen_controller.screen.texts import echo
 
 __all__ = [
     "AllowOption",
@@ -157,7 +158,7 @@ def load_scenario(
     wrongs.check()
     assert scenario is not None
     for warning in scenario.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     return scenario
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from shlex import quote
 
 from rich.console import Console
-from rich.text import Text
 
 from loadgen.errors import StorageError
 from loadgen.measure.rundir import RunDir
 from loadgen.report.reading import Summary
 from loadgen.report.story import Story, story_of, targets_of
-from loadgen_controller.screen.printed import STYLES, clean
+from loadgen_controller.screen.printed import STYLES
+from loadgen_controller.screen.texts import Text
 
 __all__ = ["called", "print_story", "story_in"]
 
@@ -47,4 +47,4 @@ def print_story(console: Console, story: Story) -> None:
             console.print(Text(title, style="bold"))
             for text in sentences:
                 style = STYLES.get(story.result, "") if text == story.headline else ""
-                console.print(Text(f"- {clean(text)}", style=style), soft_wrap=title == "Next")  # copied, so not broken
+                console.print(Text(f"- {text}", style=style), soft_wrap=title == "Next")  # copied, so not broken

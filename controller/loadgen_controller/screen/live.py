@@ -17,13 +17,13 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from loadgen.measure.delta import Health
 from loadgen.units import format_count, format_rate, format_ratio
 from loadgen_controller.judging.verdict import POOL_LIMITED_ABOVE
 from loadgen_controller.screen.figures import QUANTILES, AgentRow, Cells, Figures, Row, SloRow
 from loadgen_controller.screen.printed import STYLES
+from loadgen_controller.screen.texts import Text
 
 __all__ = ["REFRESH_S", "WIDE", "Screen", "line", "show"]
 
@@ -232,7 +232,7 @@ def _head(f: Figures, width: int) -> Iterable[Table | Text]:
     whole = all(a.has_reported for a in f.agents) or not f.last_s
     reported = Text(f.reported_text, style="green" if whole else "bold yellow")
     if f.pool_limited_share > POOL_LIMITED_ABOVE:
-        reported = Text(f"pool-limited {format_ratio(f.pool_limited_share)}  ", style="bold yellow") + reported
+        reported = Text(f"pool-limited {format_ratio(f.pool_limited_share)}  ", style="bold yellow").append(reported)
     yield _pair(title, reported, width)
 
     phase = "warm-up" if f.is_warmup and f.phase == "running" else f.phase

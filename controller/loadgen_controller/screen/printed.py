@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
-from rich.text import Text
 
+from loadgen.outside_text import one_line
 from loadgen.report.tables import Report, Table
+from loadgen_controller.screen.texts import Output, Text, verdict
 
-__all__ = ["STYLES", "Output", "clean", "print_report", "print_table"]
+__all__ = ["STYLES", "Output", "print_report", "print_table"]
 
 STYLES = {
     "passed": "green",
@@ -34,39 +34,12 @@ STYLES = {
 }
 
 
-PLAIN_WIDTH: Final = 120
-"""Columns where there is no terminal to ask, a log for instance, and no `COLUMNS`."""
-
-
-class Output(Console):
-    """Stdout, or stderr, of a command.
-
-    When its reader leaves (`loadgen run shop.py | head`), what is still to be said goes nowhere; the command goes on
-    and its exit code is what it found. Rich would end the program with 1, which means "failed" here.
-    """
-
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(highlight=False, stderr=stderr)
-        if not self.is_terminal and "COLUMNS" not in os.environ:
-            self.width = PLAIN_WIDTH
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())  # what is left in its buffer is written when Python ends
-        os.close(nowhere)
-
-
-_CONTROLS: Final = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
-
-
-def clean(text: str) -> str:
-    """What a target or an agent says must not steer the terminal."""
-    return text.replace("\r\n", "\n").translate(_CONTROLS)
+_WIDEST_ID: Final = 64
+"""Columns: a longer id would push everything else out of the table."""
 
 
 def print_report(console: Console, report: Report) -> None:
-    console.print(Text(report.headline, style=f"bold {STYLES.get(report.result, '')}".rstrip()))
+    console.print(verdict(report.headline, style=f"bold {STYLES.get(report.result, '')}".rstrip()))
     for line in report.lines:
         console.print(Text(line))
     for table in report.tables:
@@ -96,14 +69,16 @@ def _as_rich(table: Table, ids: Collection[int]) -> RichTable:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for n, column in enumerate(table.columns):
+    rows = [[one_line(cell) for cell in row] for row in table.rows]
+    for n, column in enumerate(map(one_line, table.columns)):
         if n in ids:
-            drawn.add_column(column, no_wrap=True, min_width=max(len(row[n]) for row in (*table.rows, table.columns)))
+            longest = max(len(row[n]) for row in (*rows, table.columns))
+            drawn.add_column(Text(column), no_wrap=True, min_width=min(longest, _WIDEST_ID))
         elif n < table.words:
-            drawn.add_column(column, overflow="fold" if n == 0 else "ellipsis", no_wrap=n > 0, min_width=8)
+            drawn.add_column(Text(column), overflow="fold" if n == 0 else "ellipsis", no_wrap=n > 0, min_width=8)
         else:
-            drawn.add_column(column, justify="right", no_wrap=True)
-    for row in table.rows:
+            drawn.add_column(Text(column), justify="right", no_wrap=True)
+    for row in rows:
         words = [Text(cell, style=STYLES.get(cell, "")) for cell in row[: table.words]]
-        drawn.add_row(*words, *row[table.words :])
+        drawn.add_row(*words, *map(Text, row[table.words :]))
     return drawn

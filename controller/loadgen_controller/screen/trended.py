@@ -9,14 +9,13 @@ from typing import Final
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from loadgen.history.record import Accepted
 from loadgen.history.trends import Against, Change, Trend
 from loadgen.report.tables import milliseconds
 from loadgen.units import format_change, format_changes
 from loadgen_controller.screen.plotted import Cell, chart, spark
-from loadgen_controller.screen.printed import clean
+from loadgen_controller.screen.texts import Text
 
 __all__ = ["print_trends"]
 
@@ -34,7 +33,7 @@ def print_trends(console: Console, found: Sequence[Trend]) -> None:
     if len(found) <= _CHARTS:
         for one in found:
             console.print()
-            console.print(Text(f"{clean(one.name)}, {one.percentile} of each run, ms", style="bold"))
+            console.print(Text(f"{one.name}, {one.percentile} of each run, ms", style="bold"))
             _print_chart(console, one)
     _print_changes(console, found)
     _print_seasons(console, found)
@@ -56,11 +55,11 @@ def _table(found: Sequence[Trend]) -> Table:
     drawn.add_column("Last change", justify="right", no_wrap=True)
     references = [one.reference for one in found[0].against]
     for name in references:
-        drawn.add_column(f"Against {clean(name)}", justify="right")
+        drawn.add_column(Text(f"Against {name}"), justify="right")
     for one in found:
         last = one.changes[-1] if one.changes else None
         drawn.add_row(
-            Text(clean(one.name)),
+            Text(one.name),
             str(len(one.runs)),
             _spark(one),
             milliseconds(one.now_ms),
@@ -131,11 +130,11 @@ def _print_changes(console: Console, found: Sequence[Trend]) -> None:
     for group in newest[:_MOST]:
         _, first = group[0]
         console.print(Text(f"since {_called(first.after)}, before it {_called(first.before)}"), soft_wrap=True)
-        if beside := "; ".join(text for text in (_commits(first), clean(first.labels)) if text):
+        if beside := "; ".join(text for text in (_commits(first), first.labels) if text):
             console.print(Text(f"  {beside}", style=_QUIET), soft_wrap=True)
         for one, change in sorted(group, key=lambda pair: -abs(pair[1].change)):
             line = Text("  ").append(_coloured(change.change))
-            console.print(line.append(f" {_interval(change.low, change.high)} {clean(one.name)}"), soft_wrap=True)
+            console.print(line.append(f" {_interval(change.low, change.high)} {one.name}"), soft_wrap=True)
     if len(newest) > _MOST:
         console.print(Text(f"and {len(newest) - _MOST} before: --html and --json have all", style=_QUIET))
 
@@ -161,14 +160,14 @@ def _print_seasons(console: Console, found: Sequence[Trend]) -> None:
     for one in asked:
         season = one.season
         if season is None:
-            console.print(Text(f"  {clean(one.name)}: {one.no_season}"))
+            console.print(Text(f"  {one.name}: {one.no_season}"))
         elif not season.is_clear:
-            console.print(Text(f"  {clean(one.name)}: none that is more than chance (p {season.p:.2g}); left as it is"))
+            console.print(Text(f"  {one.name}: none that is more than chance (p {season.p:.2g}); left as it is"))
         else:
             places = ", ".join(f"{place} {format_change(off)}" for place, off in season.places.items())
             filled = f"; {season.filled} days had no run" if season.filled else ""
             console.print(
-                Text(f"  {clean(one.name)}: {places}; strength {season.strength:.2f}, taken out of the above{filled}")
+                Text(f"  {one.name}: {places}; strength {season.strength:.2f}, taken out of the above{filled}")
             )
             for what, values in (
                 ("trend", season.trend),
@@ -184,7 +183,7 @@ def _print_outliers(console: Console, found: Sequence[Trend]) -> None:
     for one in found:
         for odd in one.outliers:
             runs[odd.run.run_id] = odd.run
-            by_run.setdefault(odd.run.run_id, []).append(f"{clean(one.name)} {format_change(odd.change)}")
+            by_run.setdefault(odd.run.run_id, []).append(f"{one.name} {format_change(odd.change)}")
     if not by_run:
         return
     console.print()
@@ -202,7 +201,7 @@ def _print_left_out(console: Console, found: Sequence[Trend]) -> None:
     by_reason: dict[tuple[str, str], list[str]] = {}
     for one in found:
         for run_id, why in one.left_out:
-            by_reason.setdefault((run_id, why), []).append(clean(one.name))
+            by_reason.setdefault((run_id, why), []).append(one.name)
     if not by_reason:
         return
     console.print()
@@ -211,7 +210,7 @@ def _print_left_out(console: Console, found: Sequence[Trend]) -> None:
     for run_id, why in newest[:_MOST]:
         names = by_reason[run_id, why]
         of = "all names" if len(names) == len(found) else _some(names)
-        console.print(Text(f"  {run_id}: {clean(why)} ({of})"), soft_wrap=True)
+        console.print(Text(f"  {run_id}: {why} ({of})"), soft_wrap=True)
     if len(newest) > _MOST:
         console.print(Text(f"and {len(newest) - _MOST} more: --html and --json have all", style=_QUIET))
 

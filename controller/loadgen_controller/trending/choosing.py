@@ -8,7 +8,7 @@ from loadgen.errors import UsageError
 from loadgen.history.record import Key
 from loadgen.history.store import Store
 from loadgen.report.tables import Table
-from loadgen_controller.screen.printed import Output, clean, print_table
+from loadgen_controller.screen.printed import Output, print_table
 
 __all__ = ["chosen"]
 
@@ -40,9 +40,8 @@ def chosen(store: Store, key: str = "", target: str = "", *, is_one: bool = True
         )
     rows = [(one.hash(), _plan_of(one), one.target, one.rate, one.placement, one.instances) for one in found]
     title = f"{len(found)} kinds of runs in {store}, which cannot be compared with each other: choose one with --key"
-    cleaned = tuple(tuple(clean(cell) for cell in row) for row in rows)
     columns = ("Key", "Plan", "Target", "Rate", "Placement", "Machines")
-    print_table(Output(), Table(title, columns, cleaned, words=len(columns)), {0})
+    print_table(Output(), Table(title, columns, tuple(rows), words=len(columns)), {0})
     return None
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import typer
 from rich.console import Console
-from rich.text import Text
 
 from loadgen.errors import UsageError
 from loadgen.history.health import CONTROL, Health, State, health_of
@@ -21,7 +18,8 @@ from loadgen.history.record import Accepted, Key
 from loadgen.history.store import Store
 from loadgen.history.trends import Look, Trend, trends
 from loadgen.measure.rundir import utc_text
-from loadgen_controller.screen.printed import Output, clean
+from loadgen_controller.screen.printed import Output
+from loadgen_controller.screen.texts import Text, echo, echo_json
 from loadgen_controller.screen.trended import print_trends
 from loadgen_controller.screen.written import write
 from loadgen_controller.trending.choosing import chosen
@@ -57,7 +55,7 @@ def show(asked: Asked) -> None:
     every = store.runs(key)
     runs = [run for run in every if asked.since is None or datetime.fromisoformat(run.started_at) >= asked.since]
     for trouble in store.troubles:
-        typer.echo(f"warning: left out: {clean(trouble)}", err=True)
+        echo(f"warning: left out: {trouble}", err=True)
     if not runs:
         raise UsageError(f"none of the {len(every)} runs is since then", hint="go further back with --since")
     references = [(one, store.get(one.run_ids, is_whole=False)) for one in store.references(key)]
@@ -67,11 +65,11 @@ def show(asked: Asked) -> None:
     health = health_of(store.events(CONTROL), key.hash())
     if asked.html is not None:
         write(asked.html, html(key, found, health, made_at=utc_text(datetime.now(UTC))))
-        typer.echo(f"wrote {asked.html}", err=True)
+        echo(f"wrote {asked.html}", err=True)
     struck = _struck(store, key)
     if asked.is_json:
         document = document_of(key, found, health, struck)
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        echo_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     elif asked.html is None:
         _print(Output(), key, runs, found, health, struck)
 
@@ -82,7 +80,7 @@ def print_health(console: Console, health: Health) -> None:
     if health.newest:
         newest = ", ".join(f"{one.details.get('outcome', '')} {one.at[:10]}" for one in health.newest[:5])
         more = " It is time for another one." if health.is_stale(datetime.now(UTC)) else ""
-        console.print(Text(f"The newest controls: {clean(newest)}.{more}", style="dim"))
+        console.print(Text(f"The newest controls: {newest}.{more}", style="dim"))
 
 
 def _print(
@@ -93,9 +91,9 @@ def _print(
     health: Health,
     struck: dict[str, str],
 ) -> None:
-    console.print(Text(f"{clean(key.target)} at {clean(key.rate)}", style="bold"))
+    console.print(Text(f"{key.target} at {key.rate}", style="bold"))
     first, last = runs[0].started_at[:10], runs[-1].started_at[:10]
-    kind = ", ".join(clean(part) for part in (key.placement, key.regions, key.instances) if part)
+    kind = ", ".join(part for part in (key.placement, key.regions, key.instances) if part)
     console.print(Text(f"{len(runs)} accepted runs, {first} to {last}; {kind}; key {key.hash()}", style="dim"))
     print_health(console, health)
     console.print()
@@ -104,7 +102,7 @@ def _print(
         console.print()
         console.print(Text("Struck, and in none of the above", style="bold"))
         for run_id, why in struck.items():
-            console.print(Text(f"  {run_id}: {clean(why)}"), soft_wrap=True)
+            console.print(Text(f"  {run_id}: {why}"), soft_wrap=True)
 
 
 def _struck(store: Store, key: Key) -> dict[str, str]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from rich.console import Console
-from rich.text import Text
 
 from loadgen.analysis.gate import LEAST_HISTORY
 from loadgen.errors import ExitCode, IncompleteError, UsageError
@@ -23,7 +22,8 @@ from loadgen_controller.gating.judging import judge_in, note_verdict
 from loadgen_controller.gating.making import Interrupted, Maker
 from loadgen_controller.gating.words import headline
 from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.printed import Output, clean
+from loadgen_controller.screen.printed import Output
+from loadgen_controller.screen.texts import Text
 from loadgen_controller.trending.choosing import chosen
 from loadgen_controller.trending.command import print_health
 
@@ -87,9 +87,9 @@ def _same_release(runs: Sequence[Accepted]) -> list[Accepted]:
 def _ended(store: Store, decision: Decision, console: Console) -> int:
     """Noted, told; the exit code is what is to be thought of the gate, and not the verdict of one control."""
     note_verdict(store, decision, who(), kind=CONTROL)
-    console.print(Text(f"A/A control: {clean(headline(decision))}"))
+    console.print(Text(f"A/A control: {headline(decision)}"))
     for reason in decision.reasons:
-        console.print(Text(f"  {clean(reason)}"))
+        console.print(Text(f"  {reason}"))
     health = health_of(store.events(CONTROL), decision.new[0].key.hash())
     print_health(console, health)
     if decision.verdict is Verdict.INVALID:

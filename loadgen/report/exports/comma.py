@@ -1,4 +1,7 @@
-"""Rows as CSV: UTF-8, a line of names, a comma between values (RFC 4180). Empty where there is no value."""
+"""Rows as CSV: UTF-8, a line of names, a comma between values (RFC 4180). Empty where there is no value.
+
+A name that a spreadsheet would take for a formula gets an apostrophe before it. Numbers are numbers.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import io
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from loadgen.outside_text import in_cell
 from loadgen.report.exports.rows import SeriesRow, cells, columns
 from loadgen.report.opened import WindowRow
 
@@ -18,5 +22,5 @@ def write_csv(kind: type[SeriesRow] | type[WindowRow], rows: Iterable[SeriesRow 
     text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(name for name, _ in columns(kind))
-    writer.writerows(cells(rows))
+    writer.writerows([in_cell(value) if isinstance(value, str) else value for value in row] for row in cells(rows))
     text.detach()

@@ -6,18 +6,14 @@ not pass is never shown as green. Objectives that are inconclusive are skipped.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from loadgen.outside_text import block, one_line
 from loadgen.report.reading import Slo, Summary
 from loadgen.report.story import Story
 
 __all__ = ["case_of", "junit", "says", "suite_of"]
-
-_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no way to write."""
 
 
 def junit(summary: Summary, story: Story) -> bytes:
@@ -111,8 +107,9 @@ def says(case: Element, tag: str, message: str, more: tuple[str, ...] = ()) -> N
 
 
 def _clean(attributes: dict[str, str]) -> dict[str, str]:
-    return {name: _printable(value) for name, value in attributes.items()}
+    return {name: one_line(value) for name, value in attributes.items()}
 
 
 def _printable(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    """XML has no way to write most control characters."""
+    return "\n".join(block(text))

@@ -1,7 +1,7 @@
 """A run as Markdown, for a comment on a pull request: verdict, objectives, what it means; the rest is folded away.
 
-Names come from scenarios and targets: nothing in them becomes markup, a link, or a
-mention of somebody.
+Names come from scenarios and targets. Nothing in them becomes markup, an image, a
+link, a mention of a person, or a reference to an issue.
 """
 
 from __future__ import annotations
@@ -10,17 +10,23 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from loadgen.outside_text import one_line
 from loadgen.report.reading import Summary
 from loadgen.report.story import Story
 from loadgen.report.tables import Report, Table, error_table, response_table, slo_table
 
-__all__ = ["markdown", "report_lines"]
+__all__ = ["code", "markdown", "report_lines", "text"]
 
 SIGNS: Final = {"passed": "✅", "failed": "❌", "invalid": "⚠️", "incomplete": "⚠️", "interrupted": "⚠️", "error": "❌"}
 MOST_ROWS: Final = 30
 """Of a table: a comment has an end."""
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#|~])")
-_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;&#8203;"}
+_LINK: Final = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+"""GitHub makes links of bare addresses."""
+_ISSUE: Final = re.compile(r"\\#(?=\w)")
+"""GitHub looks for people and issues in the text that is left when all escapes are resolved. So an escape does not
+help, and a space without width stands behind `@` and `#`."""
 
 
 def markdown(summary: Summary, story: Story, in_history: Sequence[str] = ()) -> str:
@@ -47,7 +53,7 @@ def _lines(summary: Summary, story: Story, in_history: Sequence[str]) -> Iterato
             yield from ("", f"<details><summary>{text(table.title)}</summary>")
             yield from _table(table)
             yield from ("", "</details>")
-    yield from ("", f"Run `{re.sub('[^A-Za-z0-9._-]', '', summary.run_id)}`")
+    yield from ("", f"Run {code(summary.run_id)}")
 
 
 def report_lines(report: Report) -> Iterator[str]:
@@ -95,6 +101,12 @@ def _list(title: str, sentences: Sequence[str]) -> Iterator[str]:
 
 
 def text(raw: str) -> str:
-    """As it is, whatever is in it; in one line."""
-    line = " ".join(raw.split())
-    return re.sub("[&<>@]", lambda m: _ENTITIES[m[0]], _MARKUP.sub(r"\\\1", line))
+    """One line that looks like the text, whatever is in it."""
+    line = _MARKUP.sub(r"\\\1", one_line(" ".join(raw.split())))
+    line = re.sub("[&<>@]", lambda m: _ENTITIES[m[0]], _LINK.sub(r"\\\g<0>", line))
+    return _ISSUE.sub(r"\g<0>&#8203;", line)
+
+
+def code(run_id: str) -> str:
+    """A run's id as code. An id has letters, digits, dots, dashes and underscores; anything else is left out."""
+    return f"`{re.sub('[^A-Za-z0-9._-]', '', run_id)}`"

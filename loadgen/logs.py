@@ -1,0 +1,37 @@
+"""How programs log: to stderr, each record in one line, with a traceback indented below it.
+
+Records quote agents, targets and scenarios, so they pass through `loadgen.outside_text`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from loadgen.outside_text import block, one_line
+
+__all__ = ["LineFormatter", "log_to_stderr", "tame_last_resort"]
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record so that no text in it begins a line or steers a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        first, *others = super().format(record).split("\n")
+        return "\n".join((first, *(f"  {line}" for line in block("\n".join(others)))) if others else (first,))
+
+
+def log_to_stderr(level: int, text: str, datefmt: str | None = None) -> None:
+    """Set up the root logger of a program. text, datefmt: as of `logging.Formatter`."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter(text, datefmt))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def tame_last_resort() -> None:
+    """Format warnings of a program that sets up no logging, too: Python prints them on stderr."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(LineFormatter())
