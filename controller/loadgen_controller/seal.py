@@ -272,6 +272,8 @@ def _agents(verdict: Verdict, books: Books, pids: Mapping[str, int]) -> Iterator
             complete=data.is_complete,
             missing=data.text or None,
             missing_s=data.missing_s,
+            planned=data.planned,
+            unaccounted=data.missing,
             pid=pids.get(data.agent),
             clock_error_ms=None if error_ns is None else round(error_ns / NS_PER_MS, 3),
             start_skew_ms=None if fin is None else round(fin.started_at_ns / NS_PER_MS, 3),

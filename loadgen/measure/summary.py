@@ -84,6 +84,10 @@ class AgentFacts:
     """What is missing, in words; None when nothing is."""
     missing_s: float = 0.0
     """Seconds of the run for which nothing of it was merged."""
+    planned: int | None = None
+    """Iterations of open and counted loads that the plan gave it; None: not known."""
+    unaccounted: int = 0
+    """Of these, neither started nor missed."""
     pid: int | None = None
     clock_error_ms: float | None = None
     start_skew_ms: float | None = None
@@ -353,6 +357,8 @@ def _agent(agent: AgentFacts, merge: Merge) -> dict[str, object]:
         "iterations": counters.iterations_started,
         "missing": agent.missing,
         "missing_s": round(agent.missing_s, 3),
+        "due_by_plan": agent.planned,
+        "missing_iterations": agent.unaccounted,
         "pid": agent.pid,
         "clock_error_ms": agent.clock_error_ms,
         "start_skew_ms": agent.start_skew_ms,

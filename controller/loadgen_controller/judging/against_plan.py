@@ -87,8 +87,8 @@ class Difference:
 class AgentDue:
     """One agent beside its plan."""
 
-    planned: int = 0
-    """Iterations of open and counted loads that were due; at an early stop the least."""
+    planned: int | None = None
+    """Iterations of open and counted loads that were due; at an early stop the least. None: there is no such load."""
     missing: int = 0
     planned_user_s: float = 0.0
     missing_user_s: float = 0.0
@@ -381,7 +381,7 @@ class _Book:
     def result(self, fleet: Sequence[str]) -> Against:
         agents = {
             agent: AgentDue(
-                self.planned.get(agent, 0),
+                self.planned.get(agent),
                 self.missing.get(agent, 0),
                 self.planned_user_s.get(agent, 0.0),
                 self.missing_user_s.get(agent, 0.0),

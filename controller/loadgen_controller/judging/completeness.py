@@ -52,6 +52,10 @@ class AgentData:
     """What is missing, in words; empty when nothing is."""
     note: str = ""
     """What happened and cost nothing: a worker that died when it had no load."""
+    planned: int | None = None
+    """Iterations that the plan gave it, at an early stop the least; None: not held against the plan."""
+    missing: int = 0
+    """Of these, neither started nor counted as missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,109 +101,140 @@ def account(
     """
     found = {agent: _epoch(merge, agent, epochs[agent]) for agent in assignment.agents}
     end_ns = load_ns if load_ns is not None else max((_covered_ns(e) for e in found.values()), default=0)
+    run = _Run(assignment, loads, end_ns, merge, stays, against)
     return Completeness(
         tuple(
             _agent(
-                agent,
-                assignment,
-                found[agent],
-                fins.get(agent),
-                lost.get(agent, ""),
-                loads,
-                end_ns,
-                merge,
-                stays,
-                left.get(agent),
-                against,
-                held_back.get(agent, 0),
-                former.get(agent, ()),
+                run,
+                _Evidence(
+                    agent,
+                    found[agent],
+                    fins.get(agent),
+                    lost.get(agent, ""),
+                    left.get(agent),
+                    held_back.get(agent, 0),
+                    former.get(agent, ()),
+                ),
             )
             for agent in assignment.agents
         )
     )
 
 
-def _agent(
-    agent: str,
-    assignment: Assignment,
-    epoch: Epoch | None,
-    fin: Fin | None,
-    lost: str,
-    loads: Loads,
-    end_ns: int,
-    merge: Merge,
-    stays: Sequence[bool],
-    left_ns: int | None,
-    against: Against | None,
-    held_back: int,
-    former: Sequence[Former],
-) -> AgentData:
-    region = assignment.region(agent)
-    tenures = assignment.tenures(agent, end_ns)
-    is_idle = not tenures and fin is None and epoch is None  # it was to have a share, and the load ended before
-    wrong = "" if is_idle else _wrong(epoch, fin)
-    spans = list(epoch.spans) if epoch is not None else []
-    for one in former:
-        before = _epoch(merge, agent, one.epoch)
-        spans += before.spans if before is not None else []
-        if what := _wrong(before, one.fin):
-            wrong = f"of its earlier process: {what}" + (f"; {wrong}" if wrong else "")
-    early = fin.reason if fin is not None and not wrong and not is_idle else ""
-    has_left = left_ns is not None and not any(stays) and _is_moved(assignment, agent, left_ns, epoch, end_ns)
-    if early and not has_left:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all agents are judged by; see `account`."""
+
+    assignment: Assignment
+    loads: Loads
+    end_ns: int
+    merge: Merge
+    stays: Sequence[bool]
+    against: Against | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What is known of one agent; see `account`."""
+
+    agent: str
+    epoch: Epoch | None
+    fin: Fin | None
+    lost: str
+    left_ns: int | None
+    held_back: int
+    former: Sequence[Former]
+
+
+def _agent(run: _Run, of: _Evidence) -> AgentData:
+    merge, end_ns, agent = run.merge, run.end_ns, of.agent
+    is_idle = not run.assignment.tenures(agent, end_ns) and of.fin is None and of.epoch is None
+    wrong = "" if is_idle else _wrong_of_all(run, of)  # idle: it was to have a share, and the load ended before
+    early = of.fin.reason if of.fin is not None and not wrong and not is_idle else ""
+    if early and not _has_left(run, of):
         # What it sent is all here, and yet it did not do its share: its worker died, or it lost the controller.
         wrong = f"it ended early: {early}"
     losses = merge.losses(agent)
-    real = [loss for loss in losses if not _is_nothing(loss, loads, end_ns)]
-    due = against.agents.get(agent, AgentDue()) if against is not None else AgentDue()
-    lacks = [*map(str, due.differences), *_held_back(held_back)]
-    if not wrong and not real and not lacks:
-        told = [f"{loss}, when it had no load" for loss in losses]
-        if early and left_ns is not None and left_ns < end_ns:
-            told.append(f"it left ({early}), and others drove its share from {left_ns / NS_PER_S:.1f} s on")
-        return AgentData(
-            agent, region, True, 0.0, 0.0, "", "; ".join(f"agent {agent} ({region}): {one}" for one in told)
-        )
-    silent = tuple(_gaps(sorted(spans), end_ns))
+    real = [loss for loss in losses if not _is_nothing(loss, run.loads, end_ns)]
+    due = run.against.agents.get(agent, AgentDue()) if run.against is not None else AgentDue()
+    lacks = [*map(str, due.differences), *_held_back(of.held_back)]
+    if wrong or real or lacks:
+        return _incomplete(run, of, due, wrong, real, lacks)
+    told = [f"{loss}, when it had no load" for loss in losses]
+    if early and of.left_ns is not None and of.left_ns < end_ns:
+        told.append(f"it left ({early}), and others drove its share from {of.left_ns / NS_PER_S:.1f} s on")
+    region = run.assignment.region(agent)
+    note = "; ".join(f"agent {agent} ({region}): {one}" for one in told)
+    return AgentData(agent, region, True, 0.0, 0.0, "", note, due.planned, due.missing)
+
+
+def _wrong_of_all(run: _Run, of: _Evidence) -> str:
+    """Why what is here of the agent, and of its earlier processes, is not all that they had to send."""
+    found = []
+    for one in of.former:
+        if what := _wrong(_epoch(run.merge, of.agent, one.epoch), one.fin):
+            found.append(f"of its earlier process: {what}")
+    if what := _wrong(of.epoch, of.fin):
+        found.append(what)
+    return "; ".join(found)
+
+
+def _has_left(run: _Run, of: _Evidence) -> bool:
+    """Whether the agent left by itself, and others had its share from that very instant on."""
+    if of.left_ns is None or any(run.stays):
+        return False
+    return _is_moved(run.assignment, of.agent, of.left_ns, of.epoch, run.end_ns)
+
+
+def _incomplete(
+    run: _Run, of: _Evidence, due: AgentDue, wrong: str, real: Sequence[Loss], lacks: Sequence[str]
+) -> AgentData:
+    agent, assignment, end_ns = of.agent, run.assignment, run.end_ns
+    region, tenures = assignment.region(agent), assignment.tenures(agent, end_ns)
+    epochs = [of.epoch, *(_epoch(run.merge, agent, one.epoch) for one in of.former)]
+    spans = sorted(span for epoch in epochs if epoch is not None for span in epoch.spans)
+    silent = tuple(_gaps(spans, end_ns))
     whole = [(start, end, 1.0) for start, end in silent] + list(gaps_of_losses(real, silent, end_ns))
-    parts = list(within(whole, tenures))
-    gaps = [(start, end) for start, end, _ in within(((start, end, 1.0) for start, end in silent), tenures)]
-    missing_s = (
-        sum(
-            (min(end, b) - max(start, a)) * part
-            for start, end, part in whole
-            for a, b, _ in tenures
-            if max(start, a) < min(end, b)
-        )
-        / NS_PER_S
+    missing_s = sum(
+        (min(end, b) - max(start, a)) * part / NS_PER_S
+        for start, end, part in whole
+        for a, b, _ in tenures
+        if max(start, a) < min(end, b)
     )
-    kept = [(start, end, part * assignment.first_share(agent)) for start, end, part in whole]
-    is_counted = all(isinstance(profile, IterationProfile) for _, profile in loads)
-    share = assignment.first_share(agent) if is_counted else assignment.share(agent)
-    if against is not None and against.is_whole:
-        counted = merge.counters(agent=agent)
-        unended = counted.iterations_started - counted.iterations_finished - counted.iterations_cut_off
-        missing_share = against.missing_share(agent, max(0, unended))
-    else:
-        missing_share = _missing_share(share, epoch, loads, parts, kept, stays, end_ns, merge)
-    if held_back:
-        requests = merge.counters(agent=agent).requests_started + held_back
-        missing_share = min(1.0, missing_share + held_back / requests * share)
+    share = _share_missing(run, of, whole)
     if not wrong:
-        text = _lost_text(agent, region, real, missing_share) if real else f"agent {agent} ({region}): "
+        text = _lost_text(agent, region, real, share) if real else f"agent {agent} ({region}): "
         text += ("; " if real and lacks else "") + "; ".join(lacks)
-        return AgentData(agent, region, False, missing_s, missing_share, text)
-    when = ", ".join(f"{start / NS_PER_S:.1f} s to {end / NS_PER_S:.1f} s" for start, end in gaps)
-    text = f"agent {agent} ({region}): "
-    text += f"no data from {when} ({missing_s:.1f} s, {format_ratio(missing_share)} of the load)" if when else wrong
-    if lost:
-        text += f": {lost}"
-    elif when:
-        text += f": {wrong}"
-    if (until_ns := assignment.until_ns(agent)) is not None and until_ns < end_ns and not all(stays or (False,)):
-        text += f"; from {until_ns / NS_PER_S:.1f} s on others drove its share"
-    text = "; ".join([text, *map(str, real), *lacks])
-    return AgentData(agent, region, False, missing_s, missing_share, text)
+    else:
+        gaps = within(((start, end, 1.0) for start, end in silent), tenures)
+        when = ", ".join(f"{start / NS_PER_S:.1f} s to {end / NS_PER_S:.1f} s" for start, end, _ in gaps)
+        text = f"agent {agent} ({region}): "
+        text += f"no data from {when} ({missing_s:.1f} s, {format_ratio(share)} of the load)" if when else wrong
+        if of.lost or when:
+            text += f": {of.lost or wrong}"
+        until_ns = assignment.until_ns(agent)
+        if until_ns is not None and until_ns < end_ns and not all(run.stays or (False,)):
+            text += f"; from {until_ns / NS_PER_S:.1f} s on others drove its share"
+        text = "; ".join([text, *map(str, real), *lacks])
+    return AgentData(agent, region, False, missing_s, share, text, "", due.planned, due.missing)
+
+
+def _share_missing(run: _Run, of: _Evidence, whole: Sequence[tuple[int, int, float]]) -> float:
+    """The agent's part of the whole planned load that is missing: counted where the plan was held against it."""
+    agent, assignment = of.agent, run.assignment
+    is_counted = all(isinstance(profile, IterationProfile) for _, profile in run.loads)
+    share = assignment.first_share(agent) if is_counted else assignment.share(agent)
+    counted = run.merge.counters(agent=agent)
+    if run.against is not None and run.against.is_whole:
+        unended = counted.iterations_started - counted.iterations_finished - counted.iterations_cut_off
+        missing = run.against.missing_share(agent, max(0, unended))
+    else:
+        parts = list(within(whole, assignment.tenures(agent, run.end_ns)))
+        kept = [(start, end, part * assignment.first_share(agent)) for start, end, part in whole]
+        missing = _missing_share(share, of.epoch, run.loads, parts, kept, run.stays, run.end_ns, run.merge)
+    if of.held_back:
+        missing += of.held_back / (counted.requests_started + of.held_back) * share
+    return min(1.0, missing)
 
 
 def _held_back(requests: int) -> Iterator[str]:
