@@ -45,6 +45,7 @@ class Admission:
         self._lanes = spec.lanes
         self._interval_ns = spec.interval_ns
         self._objectives = len(spec.slos) + len(steered_objectives(lane.steering for lane in spec.lanes))
+        self._trends = {metric.name for metric in spec.metrics if metric.kind == "trend"}
         self._journeys = {"", *(journey.name for journey in spec.journeys)}
 
     def check(self, delta: Delta) -> None:
@@ -58,6 +59,9 @@ class Admission:
         if delta.new_series:
             brought = next((one.series for one in self._merge.epochs(delta.agent) if one.epoch == delta.epoch), 0)
             _hold("series of one agent", brought + len(delta.new_series), SERIES_OF_AGENT)
+            for key in delta.new_series:
+                if key.kind == "trend" and key.request not in self._trends:
+                    raise LimitExceeded("trend", f'"{key.request}"', f"the {len(self._trends)} that the plan declares")
         if delta.custom:
             known = self._merge.custom.names_of(delta.agent)
             if len(known) + len(delta.custom) > CUSTOM_OF_AGENT:

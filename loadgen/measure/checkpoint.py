@@ -32,7 +32,7 @@ from loadgen.measure.sums import Sum
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]
 
-_MAGIC: Final = b"lgcheck1"
+_MAGIC: Final = b"lgcheck2"
 _WINDOWS: Final = 5
 
 

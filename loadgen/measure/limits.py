@@ -36,6 +36,9 @@ __all__ = [
     "SERIES_OF_RUN",
     "SHARE",
     "SHARED_BYTES",
+    "SHOWN_ROWS",
+    "SUMMARY_LINES",
+    "SUMMARY_OUTCOMES",
     "TAGS_OF_SERIES",
     "TEXT_BYTES",
     "TOTAL",
@@ -90,6 +93,15 @@ PAIRS_IN_DELTA: Final = 500_000
 ELEMENTS: Final = 400_000
 """Fields of all parts of one message. Each costs up to 100 bytes of memory once it is parsed, and as little as 2 bytes
 of a message, which may be compressed 1,000 times. 20,000 new series with 4 tags each have 400,000."""
+
+# -- what is shown of them ------------------------------------------------------------------------
+
+SUMMARY_LINES: Final = 2_000
+"""Lines of `series` in a summary, of one region or of all, and of `tagged` and `loads`. Each takes 0.4 ms and 5 kB."""
+SUMMARY_OUTCOMES: Final = 100
+"""Outcomes of one row in a summary, the most frequent."""
+SHOWN_ROWS: Final = 300
+"""Rows of a live view; each takes 0.2 ms of the controller's loop, once a second."""
 
 # -- values ---------------------------------------------------------------------------------------
 

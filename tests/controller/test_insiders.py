@@ -30,7 +30,7 @@ class Attack:
     words: str
 
 
-def sent(kind: int, message: Callable[[str], object]) -> Callable[[str, str, int], Iterable[bytes]]:
+def sent(kind: pb.Type, message: Callable[[str], object]) -> Callable[[str, str, int], Iterable[bytes]]:
     return lambda run_id, agent, epoch: [insider.envelope(kind, message(run_id).SerializeToString())]  # type: ignore[attr-defined]
 
 
@@ -186,7 +186,7 @@ async def test_g26_f36_the_agent_is_quarantined_and_named_and_the_other_stays_ex
     print(f"{attack.name}: {peak_bytes / (1 << 20):.1f} MiB, {took_s * 1e3:.0f} ms")
     assert attack.words in why
     assert peak_bytes < MEMORY_BYTES
-    assert any(f"agent b is not listened to for a while" in text and attack.words in text for text in notices(play))
+    assert any("agent b is not listened to for a while" in text and attack.words in text for text in notices(play))
     result = await a_good_life(play, a)
     assert_exact(play, a)
     assert result.exit_code is ExitCode.INCOMPLETE

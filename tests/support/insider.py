@@ -15,7 +15,6 @@ import numpy as np
 import zstandard
 
 from loadgen.measure.histogram import SLOTS
-from loadgen.units import NS_PER_S
 from loadgen.wire.codec import _COVERED, MAX_MESSAGE_BYTES
 from loadgen.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR
 from loadgen.wire.v1 import wire_pb2 as pb
@@ -24,7 +23,7 @@ from loadgen_controller.memory import give_back
 __all__ = ["Cost", "envelope", "hello", "many_customs", "many_series", "named", "series", "unfolding"]
 
 
-def envelope(kind: int, payload: bytes) -> bytes:
+def envelope(kind: pb.Type, payload: bytes) -> bytes:
     """One message, compressed; it must be short enough for the wire."""
     packed = zstandard.ZstdCompressor(level=9).compress(payload)
     head = _COVERED.pack(PROTOCOL_MAJOR, PROTOCOL_MINOR, kind, pb.ENCODING_ZSTD, len(packed))
@@ -42,7 +41,14 @@ def envelope(kind: int, payload: bytes) -> bytes:
 
 
 def hello(agent: str, region: str, **other: Any) -> bytes:
-    usual = {"agent": agent, "region": region, "major": PROTOCOL_MAJOR, "minor": PROTOCOL_MINOR, "pid": 1, "cpus": 2}
+    usual: dict[str, Any] = {
+        "agent": agent,
+        "region": region,
+        "major": PROTOCOL_MAJOR,
+        "minor": PROTOCOL_MINOR,
+        "pid": 1,
+        "cpus": 2,
+    }
     return envelope(pb.TYPE_HELLO, pb.Hello(**usual | {"weight": 1.0, "epoch": -1} | other).SerializeToString())
 
 
@@ -54,7 +60,7 @@ def _delta(run_id: str, agent: str, epoch: int, seq: int, **other: Any) -> bytes
 
 
 def series(*names: str, **other: Any) -> list[pb.SeriesKey]:
-    kind = {"kind": pb.KIND_REQUEST, "journey": "shop", "outcome": "ok", "metric": pb.METRIC_RESPONSE}
+    kind: dict[str, Any] = {"kind": pb.KIND_REQUEST, "journey": "shop", "outcome": "ok", "metric": pb.METRIC_RESPONSE}
     return [pb.SeriesKey(request=name, **kind | other) for name in names]
 
 
