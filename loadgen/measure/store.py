@@ -163,14 +163,15 @@ class Store:
         filled = [number for number in numbers if number < len(self._n) and self._n[number]]
         if not filled:
             return
-        tables = self._table[filled]
-        columns = np.flatnonzero(tables.any(axis=0))
-        first, last = int(columns[0]), int(columns[-1])
-        dense = np.zeros((last - first + 1, _PAGE), dtype=np.int64)
-        for table in tables:
-            own = np.flatnonzero(table)
-            dense[own - first] += self._pages[table[own]]
-        made.add_dense(first * _PAGE, dense.reshape(-1))
+        for begin in range(0, len(filled), _PAGES_AT_ONCE):
+            tables = self._table[filled[begin : begin + _PAGES_AT_ONCE]]
+            columns = np.flatnonzero(tables.any(axis=0))
+            first, last = int(columns[0]), int(columns[-1])
+            dense = np.zeros((last - first + 1, _PAGE), dtype=np.int64)
+            for table in tables:
+                own = np.flatnonzero(table)
+                dense[own - first] += self._pages[table[own]]
+            made.add_dense(first * _PAGE, dense.reshape(-1))
         sum_ns = int(self._sum_us[filled].sum()) * 1_000 + int(self._sum_rest_ns[filled].sum())
         made.note(sum_ns, int(self._min_ns[filled].min()), int(self._max_ns[filled].max()))
 
