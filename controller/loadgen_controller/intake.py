@@ -51,6 +51,8 @@ _AT_ONCE = 20
 """Deltas that are merged together."""
 _BYTES_AT_ONCE = 2 << 20
 """Large ones are merged at once: 20 of the largest take 120 MB."""
+_SERIES_BYTES = 500
+"""Of memory, of the name of a series."""
 _AHEAD_NS = 5 * NS_PER_S
 """A delta that ends further in the future than this is nonsense."""
 
@@ -203,7 +205,7 @@ class Intake:
 
     def _delta(self, agent: str, data: bytes, delta: Delta) -> None:
         self._unmerged.append((agent, data, delta))
-        self._unmerged_bytes += len(delta.index) + len(data)
+        self._unmerged_bytes += len(delta.index) + len(data) + _SERIES_BYTES * len(delta.new_series)
         if len(self._unmerged) >= _AT_ONCE or self._unmerged_bytes > _BYTES_AT_ONCE:
             self.flush()
         elif len(self._unmerged) == 1:

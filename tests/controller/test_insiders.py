@@ -193,5 +193,52 @@ async def test_g26_f36_the_agent_is_quarantined_and_named_and_the_other_stays_ex
     assert any("b" in reason for reason in result.verdict.reasons), result.verdict.reasons
 
 
+HELLOS: list[tuple[dict[str, float | str], str]] = [
+    ({"weight": 1e308}, "Hello.weight is 1e+308: the limit is a number above 0, at most 1024"),
+    ({"weight": -1.0}, "Hello.weight is -1: the limit is a number above 0, at most 1024"),
+    ({"weight": 0.0}, "Hello.weight is 0: the limit is a number above 0, at most 1024"),
+    ({"weight": float("inf")}, "weight is inf: the limit is a finite number"),
+    ({"weight": float("nan")}, "weight is nan: the limit is a finite number"),
+    ({"host": "h" * 300}, "Hello.host is 300 bytes long: the limit is 256"),
+    ({"instance_type": "i" * 12_000_000}, "Hello.instance_type is 12,000,000 bytes long: the limit is 256"),
+]
+
+
+@pytest.mark.fault("F36", "a weight that takes the whole region")
+@pytest.mark.parametrize(("field", "words"), HELLOS, ids=[words.partition(":")[0][:40] for _, words in HELLOS])
+async def test_g26_f36_an_agent_with_an_impossible_hello_gets_no_share(
+    field: dict[str, float | str], words: str, stage: Stage
+) -> None:
+    play = stage(regions={"eu": 1.0})
+    greedy = play.agent("greedy", "eu")
+    cost = insider.Cost()
+    await greedy.send_bytes(insider.hello("greedy", "eu", **field))
+    assert words in (await greedy.next(Rejected)).reason
+    assert cost.peak_bytes < MEMORY_BYTES
+    assert any("agent greedy is not listened to" in text and words in text for text in notices(play))
+    a = play.agent("a", "eu")
+    await a.start()
+    assert play.conductor.run.members == ("a",)
+    play.clock.jump(1)
+    result = await a_good_life(play, a)
+    assert_exact(play, a)
+    assert result.exit_code is ExitCode.PASSED
+
+
+async def test_g26_a_delta_that_is_sent_again_does_not_count_twice(stage: Stage) -> None:
+    """15,000 series are within the limit, and 30,000 are not."""
+    play = stage()
+    a, b = await play.started()
+    (data,) = insider.many_series(b.recording.run_id, "b", 1, 15_000, 15_000)
+    for _ in range(3):
+        await b.send_bytes(data)
+    await play.trouble("duplicate")
+    await b.acknowledged(0)
+    assert not play.conductor.troubles.get("over a limit")
+    play.station.lose("b", "it has done enough")
+    await a_good_life(play, a)
+    assert_exact(play, a)
+
+
 def notices(play: Play) -> tuple[str, ...]:
     return tuple(play.conductor.view().notices)
