@@ -11,7 +11,9 @@
     ├── IncompleteError       3   data are missing
     ├── InvalidError          4   the generator was not fit to measure
     ├── FleetError            5   controller, agents or the wire between them
-    │   ├── AgentLost, BundleError, WireError, PortBusy
+    │   ├── AgentLost, BundleError, PortBusy
+    │   ├── WireError             a message that cannot be read
+    │   │   └── LimitExceeded     a message that could be read, and holds more than a sound peer ever sends
     │   └── CloudError            where the fleet is kept: Throttled, NoCapacity, QuotaReached, CloudDenied, CloudGone
     ├── StorageError          5   the run folder cannot be written
     └── BugError             70   ours: an impossible transition, a broken invariant
@@ -45,6 +47,7 @@ __all__ = [
     "IncompleteError",
     "InvalidError",
     "IterationEnded",
+    "LimitExceeded",
     "LoadgenError",
     "NoCapacity",
     "PortBusy",
@@ -192,6 +195,17 @@ class BundleError(FleetError):
 
 class WireError(FleetError):
     """A message that cannot be read: unknown, malformed, too large, of another version."""
+
+
+class LimitExceeded(WireError):
+    """A message with a field beyond its limit (`loadgen/measure/limits.py`). A sound peer never sends one.
+
+    field: its name, e.g. "SeriesKey.request". found: its size or value. limit: what is allowed, in words.
+    """
+
+    def __init__(self, field: str, found: str, limit: str) -> None:
+        super().__init__(f"{field} is {found}: the limit is {limit}")
+        self.field, self.found, self.limit = field, found, limit
 
 
 class PortBusy(FleetError):

@@ -25,18 +25,24 @@ import numpy as np
 
 from loadgen.engine.failures import FIRST, size_bytes
 from loadgen.engine.watch import within_limit
-from loadgen.measure.custom import CustomStats, sum_custom
+from loadgen.measure.custom import MAX_CUSTOM, CustomStats, sum_custom
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
 from loadgen.measure.histogram import SLOTS
+from loadgen.measure.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT
 from loadgen.measure.load_counts import Ending, FirstArrival, LoadCounts, add_loads
 from loadgen.measure.loss import Loss
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.numbering import Numbering, tight_from
+from loadgen.measure.series import OTHER
 from loadgen.wire.messages import Fin
 
 __all__ = ["AddUp", "together"]
 
+CHECK = "check: "
+"""What the names of checks begin with (`loadgen/dsl/tally.py`)."""
+_MAX_CHECKS = CUSTOM_OF_AGENT - MAX_CUSTOM - 1
+"""Of all workers together; a worker's other custom metrics are those that the scenario declares."""
 _MAX_FAILURES_BYTES = 512 * 1024
 """Of one delta: what is whole must fit a message."""
 
@@ -80,7 +86,10 @@ class AddUp:
         self._running: dict[int, _Process] = {}
         self._ended: list[_Process] = []
         self._waiting: list[tuple[_Process, Delta]] = []
-        self._ids: dict[SeriesKey, int] = {}
+        self._ids = Numbering()
+        self._is_full_said = False
+        self._checks: set[str] = set()
+        """Names of checks that have a row of their own."""
         self._end_ns = 0
         """Of the last interval that was given out."""
         self._seq = 0
@@ -177,6 +186,7 @@ class AddUp:
         for one in delta.failures:
             self._failed[one.journey, one.request, one.outcome] += 1
         for custom in delta.custom:
+            self._known(custom)
             if custom.kind == "gauge":
                 self._gauges[custom.name, process.worker] = custom.last
         process.snapshot = _waits(delta.due)
@@ -184,7 +194,7 @@ class AddUp:
         return delta
 
     def _intern(self, process: _Process, delta: Delta) -> None:
-        process.ids += [self._ids.setdefault(key, len(self._ids)) for key in delta.new_series]
+        process.ids += [self._ids.number(key) for key in delta.new_series]
 
     @staticmethod
     def _count(process: _Process, delta: Delta) -> None:
@@ -235,12 +245,12 @@ class AddUp:
             seq=self._seq,
             start_ns=start_ns,
             end_ns=end_ns,
-            new_series=tuple(list(self._ids)[self._told :]),
+            new_series=tuple(self._ids.keys[self._told :]),
             index=index,
             count=count,
             stats=stats,
             counters=counters,
-            health=together([one.health for one in workers]),
+            health=self._health(workers),
             due=self._due_counts(batch),
             custom=self._customs(batch),
             exemplars=_exemplars([delta.exemplars for _, delta in batch]),
@@ -262,6 +272,16 @@ class AddUp:
             process.state = tuple(LoadCounts(one.load, 0, 0, one.waiting, one.users) for one in delta.loads)
         found = add_loads((*ended, *(process.state for process in self._running.values())))
         return tuple(one for one in found if not one.is_empty)
+
+    def _health(self, workers: Sequence[WorkerHealth]) -> Health:
+        health = together([one.health for one in workers])
+        if self._ids.is_full and not self._is_full_said:
+            self._is_full_said = True
+            note = (
+                f"the workers have more than {tight_from(SERIES_OF_AGENT):,} series together: what is new is in {OTHER}"
+            )
+            health = msgspec.structs.replace(health, notes=(*health.notes, note))
+        return health
 
     def _due_counts(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[DueCounts, ...]:
         sums: dict[tuple[int, str, int], list[int]] = {}
@@ -288,7 +308,7 @@ class AddUp:
         """Sums; the last value of a gauge is that of all workers together, also of those that did not set it now."""
         found: dict[str, CustomStats] = {}
         for process, delta in batch:
-            for one in delta.custom:
+            for one in map(self._known, delta.custom):
                 found[one.name] = sum_custom(found[one.name], one) if one.name in found else one
                 if one.kind == "gauge" and one.n:
                     self._gauges[one.name, process.worker] = one.last
@@ -298,6 +318,15 @@ class AddUp:
             else one
             for one in found.values()
         )
+
+    def _known(self, one: CustomStats) -> CustomStats:
+        """The same, in `check: (other)` where the workers together have more names of checks than the limit allows."""
+        if one.kind != "rate" or one.name in self._checks or not one.name.startswith(CHECK):
+            return one
+        if len(self._checks) >= _MAX_CHECKS:
+            return replace(one, name=f"{CHECK}{OTHER}")
+        self._checks.add(one.name)
+        return one
 
     def _take_failures(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[Failure, ...]:
         """The first of each kind of the agent, as many as a delta may bring."""

@@ -33,6 +33,7 @@ from loadgen.engine.selfcheck import scenario_line
 from loadgen.errors import LoadgenError, ScenarioError
 from loadgen.local import Drive
 from loadgen.logs import log_to_stderr
+from loadgen.measure.limits import SHARED_BYTES
 from loadgen.measure.load_counts import Ending
 from loadgen.measure.redact import Redactor
 from loadgen.units import NS_PER_S
@@ -186,6 +187,8 @@ class Worker:
             value = json.dumps(await self._drive.set_up()).encode()
         except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which aborts the run
             return SetUpDone(message.run_id, b"null", _REDACTOR.known(fault_text(error)))
+        if len(value) > SHARED_BYTES:
+            return SetUpDone(message.run_id, b"null", f"it returned {len(value):,} bytes of JSON, of {SHARED_BYTES:,}")
         return SetUpDone(message.run_id, value)
 
     async def _tear_down(self, message: TearDown) -> Message:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Protocol
 
-from loadgen.errors import IllegalTransition, WireError
+from loadgen.errors import IllegalTransition, LimitExceeded, WireError
 from loadgen.measure.exemplar import Failure
+from loadgen.measure.limits import WORKERS_OF_AGENT
 from loadgen.measure.merge import Accepted, Merge
 from loadgen.measure.waiting import check_waiting
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
+from loadgen.wire.codec import encode
 from loadgen.wire.messages import (
     CHUNK_BYTES,
     Ack,
@@ -32,21 +34,25 @@ from loadgen.wire.messages import (
     TornDown,
     Waiting,
 )
+from loadgen_controller.admission import Admission
 from loadgen_controller.books import Books
 from loadgen_controller.events import AgentReady, AgentRefused, Event, FinReceived, Merged, SetUpEnded, TearDownEnded
 from loadgen_controller.fleet import Fleet
 from loadgen_controller.journal import Journal, Place
 from loadgen_controller.order import Order
 from loadgen_controller.run import Phase, Run
-from loadgen_controller.troubles import Troubles, plain
+from loadgen_controller.troubles import OVER_LIMIT, Troubles, plain
 
 __all__ = ["Intake"]
 
 _CLOCK_ERROR_NS = 100 * NS_PER_MS
 """Above it the agent's start is only roughly at T0."""
-_MAX_WORKERS = 1_000
 _AT_ONCE = 20
 """Deltas that are merged together."""
+_BYTES_AT_ONCE = 2 << 20
+"""Large ones are merged at once: 20 of the largest take 120 MB."""
+_SERIES_BYTES = 500
+"""Of memory, of the name of a series."""
 _AHEAD_NS = 5 * NS_PER_S
 """A delta that ends further in the future than this is nonsense."""
 
@@ -96,6 +102,8 @@ class Intake:
         self._keep_failures = keep_failures
         self._unmerged: list[tuple[str, bytes, Delta]] = []
         """Deltas that came in and are not looked at yet: up to 20, for a turn of the loop."""
+        self._unmerged_bytes = 0
+        self._admission = Admission(order.spec, merge, books.notice)
         self._regions: dict[str, str] = {}
         """Of each agent that has sent a delta; an assignment has to look it up among all its agents."""
         self._ack_of = lru_cache(maxsize=16)(Ack)  # agents that began together hear the same, and it is encoded once
@@ -115,7 +123,7 @@ class Intake:
         except IllegalTransition:
             self._troubles.add("unexpected", f"{type(message).__name__} of {agent} while {self._desk.run.phase.value}")
         except WireError as error:
-            self._malformed(agent, str(error))
+            self._malformed(agent, error)
 
     def on_durable(self, places: Iterable[Place]) -> None:
         """The journal has these on the disk, and all before them."""
@@ -139,6 +147,7 @@ class Intake:
             case Waiting():
                 self._waiting(agent, message)
             case Steered():
+                self._admission.check_steered(message)
                 self._desk.steered(agent, message)
             case Fin():
                 self._fin(agent, message)
@@ -187,8 +196,8 @@ class Intake:
         if member is None or self._books.epochs.get(agent) != member.epoch or not run.phase.has_load:
             self._troubles.add("unexpected", f"Waiting of {agent} while {run.phase.value}")
             return
-        if waiting.worker >= _MAX_WORKERS:
-            raise WireError(f"Waiting of worker {waiting.worker}, which no agent has")
+        if waiting.worker >= WORKERS_OF_AGENT:
+            raise LimitExceeded("Waiting.worker", str(waiting.worker), f"{WORKERS_OF_AGENT - 1:,}")
         check_waiting(waiting.points)
         self._desk.waiting(agent, waiting)
 
@@ -196,7 +205,8 @@ class Intake:
 
     def _delta(self, agent: str, data: bytes, delta: Delta) -> None:
         self._unmerged.append((agent, data, delta))
-        if len(self._unmerged) >= _AT_ONCE:
+        self._unmerged_bytes += len(delta.index) + len(data) + _SERIES_BYTES * len(delta.new_series)
+        if len(self._unmerged) >= _AT_ONCE or self._unmerged_bytes > _BYTES_AT_ONCE:
             self.flush()
         elif len(self._unmerged) == 1:
             self._desk.flush_soon()
@@ -204,9 +214,23 @@ class Intake:
     def flush(self) -> None:
         """Merge what waits: together deltas cost half of what they cost one by one."""
         unmerged, self._unmerged = self._unmerged, []
-        good = [one for one in unmerged if self._is_fit(one[0], one[2])]
-        found = self._merge.accept_all([(self._region(agent), delta) for agent, _, delta in good])
-        for (agent, data, delta), accepted in zip(good, found, strict=True):
+        self._unmerged_bytes = 0
+        good: dict[str, tuple[bytes, Delta]] = {}
+        new_series = 0
+        for agent, data, delta in unmerged:
+            if agent in good or new_series + len(delta.new_series) > self._admission.room:
+                self._merge_some(good)  # what limits say of a delta depends on all before it
+                good, new_series = {}, 0
+            if self._is_fit(agent, delta):
+                if (fitted := self._admission.fitted(self._region(agent), delta)) is not delta:
+                    data, delta = encode(fitted), fitted
+                good[agent] = data, delta
+                new_series += len(delta.new_series)
+        self._merge_some(good)
+
+    def _merge_some(self, good: dict[str, tuple[bytes, Delta]]) -> None:
+        found = self._merge.accept_all([(self._region(agent), delta) for agent, (_, delta) in good.items()])
+        for (agent, (data, delta)), accepted in zip(good.items(), found, strict=True):
             self._accepted(agent, data, delta, accepted)
 
     def _is_fit(self, agent: str, delta: Delta) -> bool:
@@ -217,12 +241,21 @@ class Intake:
         elif run.t0_ns is None or run.phase is Phase.DONE:
             self._troubles.add("unexpected", f"delta {delta.seq} of {agent} while {run.phase.value}")
         elif delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
-            self._malformed(agent, f"delta {delta.seq} ends in the future, at {delta.end_ns} ns")
+            self._malformed(agent, WireError(f"delta {delta.seq} ends in the future, at {delta.end_ns} ns"))
         elif not self._journal.has_room:
             self._troubles.counts["no room on the disk"] += 1
         else:
-            return True
+            return self._is_within(agent, delta)
         return False
+
+    def _is_within(self, agent: str, delta: Delta) -> bool:
+        """It is within the agent's limits, together with all that was merged of the agent."""
+        try:
+            self._admission.check(delta)
+        except LimitExceeded as error:
+            self._malformed(agent, error)
+            return False
+        return True
 
     def _region(self, agent: str) -> str:
         region = self._regions.get(agent)
@@ -253,10 +286,11 @@ class Intake:
             case Accepted.OLD_EPOCH:
                 self._troubles.add("old epoch", f"delta {delta.seq} of {agent}")
             case WireError():
-                self._malformed(agent, str(accepted))
+                self._malformed(agent, accepted)
 
-    def _malformed(self, agent: str, text: str) -> None:
-        self._desk.bad(agent, "malformed", f"from {agent}: {text}")
+    def _malformed(self, agent: str, error: WireError) -> None:
+        kind = OVER_LIMIT if isinstance(error, LimitExceeded) else "malformed"
+        self._desk.bad(agent, kind, f"from {agent}: {error}")
 
     def _acknowledge(self, agent: str, epoch: int) -> None:
         """What is durable; the agent goes on from there."""

@@ -2,7 +2,8 @@
 
 One bad message is a bug or an accident, and is counted. An agent that sends ten
 within a minute is broken or hostile: until the quarantine is over not one of its
-messages is even decoded. The clock is handed in.
+messages is even decoded. A message beyond a limit (`loadgen/measure/limits.py`) is no
+accident, since a sound agent stays below all limits: one is enough. The clock is handed in.
 """
 
 from __future__ import annotations
@@ -39,10 +40,15 @@ class Quarantine:
         times.append(now_ns)
         if len(times) < BAD_MESSAGES or now_ns - times[0] > WITHIN_NS:
             return False
-        del self._bad[agent]
+        self.begin(agent)
+        return True
+
+    def begin(self, agent: str) -> None:
+        """The agent is in quarantine from now on."""
+        now_ns = self._clock()
+        self._bad.pop(agent, None)
         self._until_ns = {other: until for other, until in self._until_ns.items() if until > now_ns}
         self._until_ns[agent] = now_ns + QUARANTINE_NS
-        return True
 
     def holds(self, agent: str) -> bool:
         until_ns = self._until_ns.get(agent)

@@ -17,10 +17,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import zip_longest
-from math import isfinite
 from typing import Protocol, Self
 
-from loadgen.errors import BugError, FleetError, WireError
+from loadgen.errors import BugError, FleetError, LimitExceeded, WireError
 from loadgen.units import NS_PER_S
 from loadgen.wire import codec
 from loadgen.wire.keys import ControllerKeys, may_speak_for
@@ -45,7 +44,7 @@ from loadgen_controller.events import AgentJoined, AgentLost
 from loadgen_controller.fleet import Fleet, FleetEvent, Member, Presence
 from loadgen_controller.memory import Memory, Relief, give_back, limit_bytes, used_bytes
 from loadgen_controller.quarantine import BAD_MESSAGES, WITHIN_NS, Quarantine
-from loadgen_controller.troubles import Troubles, plain
+from loadgen_controller.troubles import OVER_LIMIT, Troubles, plain
 
 __all__ = ["LEASE_S", "Station", "Tenant"]
 
@@ -54,8 +53,6 @@ log = logging.getLogger(__name__)
 LEASE_S = 8.0
 """An agent that is not acknowledged for so long stops its load; shorter than `fleet.LOST_AFTER_NS`."""
 _TICK_S = 0.05
-_MAX_NAME = 255
-"""Characters, of a region, a host or an instance type."""
 _NO_RUN = "none"
 """Told to an agent that works for nobody instead of a run's id: what it may still hold is of a run that is over."""
 
@@ -188,8 +185,13 @@ class Station:
         """The agent sent what no sound agent sends. Too much of it, and it is not listened to for a while."""
         self._trouble(agent, kind, text)
         member = self.fleet.get(agent)
-        if self._quarantine.bad(agent):
+        why = ""
+        if kind == OVER_LIMIT:
+            self._quarantine.begin(agent)
+            why = f"a message that no sound agent sends: {plain(text)}"
+        elif self._quarantine.bad(agent):
             why = f"{BAD_MESSAGES} bad messages within {WITHIN_NS // NS_PER_S} s, the last {plain(text)}"
+        if why:
             self._decided("quarantined", f"agent {agent} is not listened to for a while: {why}", agent=agent, why=why)
             self.fleet.unheard(agent, f"in quarantine after {why}")
             if member is not None:
@@ -211,9 +213,9 @@ class Station:
             self.send(identity, Rejected("in quarantine: it sent too much that was bad; try again in a minute"))
             return
         try:
-            message = codec.decode(data)
+            message = codec.decode(data, from_agent=True)
         except WireError as error:
-            self.bad(agent, "unreadable", f"from {agent}: {error}")
+            self.bad(agent, OVER_LIMIT if isinstance(error, LimitExceeded) else "unreadable", f"from {agent}: {error}")
             # Also the way in which one of another major version hears why it is not taken in.
             if self.fleet.get(agent) is None:
                 hint = f": {error.hint}" if error.hint else ""
@@ -395,9 +397,6 @@ def _unfit(agent: str, hello: Hello) -> str:
             f"it speaks protocol {hello.major}.{hello.minor} and the controller {PROTOCOL_MAJOR}.{PROTOCOL_MINOR}:"
             " run the same version of loadgen on both"
         )
-    if not (isfinite(hello.weight) and hello.weight > 0):
-        return f"its weight is {hello.weight}, which is none"
-    names = hello.region, hello.host, hello.instance_type
-    if not all(text.isprintable() and len(text) <= _MAX_NAME for text in names):
+    if not all(text.isprintable() for text in (hello.region, hello.host, hello.instance_type)):
         return "the name of its region, host or instance type is none"
     return ""

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from loadgen.outside_text import one_line
 from loadgen.units import NS_PER_S
 
-__all__ = ["Troubles", "plain"]
+__all__ = ["OVER_LIMIT", "Troubles", "plain"]
+
+OVER_LIMIT = "over a limit"
+"""The kind of trouble that puts an agent into quarantine at once."""
 
 _TOLD_EACH_NS = NS_PER_S
 _MAX_TEXT = 500

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from loadgen.clients import Connections, Http, Trace
 from loadgen.dsl.origin import Origin
 from loadgen.hostport import HostPort, of_url
+from loadgen.measure.limits import NAME_BYTES, TAGS_OF_SERIES
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -65,6 +66,9 @@ def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wro
     for name, weight in pairs:
         if not isinstance(name, str) or not name.strip():
             wrong.append(Wrong(argument, f"{argument}: {name!r} is no name of a {what}", f'write {{"{what}": 1}}'))
+        elif len(name.encode("utf-8", "replace")) > NAME_BYTES:
+            message = f"{argument}: the name of {what} {name[:40]}... is too long"
+            wrong.append(Wrong(argument, message, f"at most {NAME_BYTES} bytes of UTF-8"))
         elif isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
             wrong.append(Wrong(argument, f"{argument}: the weight of {name} is {weight!r}", "write a number"))
         elif weight < 0:
@@ -90,6 +94,9 @@ def read_tags(tags: object, wrong: list[Wrong]) -> tuple[str, ...]:
             wrong.append(Wrong("tags", f"tags: {one!r} is no tag", hint))
         else:
             names[name.strip().lower()] = None
+    if len(names) >= TAGS_OF_SERIES or any(len(name) > NAME_BYTES for name in names):
+        message = f"tags: {len(names)} names, the longest of {max(map(len, names)):,} bytes"
+        wrong.append(Wrong("tags", message, f"fewer than {TAGS_OF_SERIES} names of at most {NAME_BYTES} bytes"))
     return tuple(names)
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVa
 
 from loadgen.dsl.origin import Origin, here
 from loadgen.errors import Fault
+from loadgen.measure.limits import NAME_BYTES
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -162,6 +163,9 @@ class Journey(Generic[Row]):
     def _check_name(self, name: object) -> None:
         if not self.name or (name is not None and not isinstance(name, str)):
             self._said.append(self.origin.fault(f"{name!r} is no name of a journey", 'write name="checkout"'))
+        elif (size := len(self.name.encode("utf-8", "replace"))) > NAME_BYTES:
+            message = f"the name of journey {self.name[:40]}... has {size:,} bytes of UTF-8"
+            self._said.append(self.origin.fault(message, f"at most {NAME_BYTES}"))
 
     def _check_each(self, each: object) -> None:
         if each not in EACH:

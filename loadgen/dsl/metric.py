@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from loadgen.dsl.origin import Origin, here
 from loadgen.errors import Fault, UsageError
 from loadgen.measure.custom import MAX_CUSTOM, CustomKind, CustomStats, MetricSpec
+from loadgen.measure.limits import COUNT, CUSTOM_VALUE, NAME_BYTES
 
 if TYPE_CHECKING:
     from loadgen.engine.recorder import Recorder
@@ -108,10 +109,12 @@ class Counter(_Summed):
     def add(self, n: int = 1) -> None:
         """
         Raises:
-            UsageError: not a whole number, or below 0.
+            UsageError: not a whole number, below 0, or more than 2^40 in one interval.
         """
         if not isinstance(n, int) or n < 0:
             raise UsageError(f'counter "{self.name}" cannot add {n!r}', hint="a whole number, 0 or more")
+        if self._total + n > COUNT:
+            raise UsageError(f'counter "{self.name}" cannot add {n!r}', hint=f"at most {COUNT:,} in one interval")
         self._n += 1
         self._total += n
 
@@ -129,9 +132,11 @@ class Gauge(_Summed):
     def set(self, value: float) -> None:
         """
         Raises:
-            UsageError: not a finite number.
+            UsageError: not a finite number, or beyond 1e300.
         """
         number = _number(self, value)
+        if abs(number) > CUSTOM_VALUE:
+            raise UsageError(f'gauge "{self.name}" cannot take {value!r}', hint=f"at most {CUSTOM_VALUE:g}")
         self._low = min(self._low, number) if self._n else number
         self._high = max(self._high, number) if self._n else number
         self._last = number
@@ -260,7 +265,7 @@ def metrics_declared() -> Iterator[Declared]:
 def _declare(kind: type[_M], name: object, unit: object, resolution: object = 0.001, *, origin: Origin) -> _M:
     faults: list[Fault] = []
     what = kind.kind
-    if not isinstance(name, str) or not name.strip() or len(name) > _MOST_NAME or not name.isprintable():
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or _is_long(name):
         faults.append(origin.fault(f"{name!r} is no name of a {what}", f'write {what}("orders")'))
         name = str(name)[:_MOST_NAME]
     if not isinstance(unit, str):
@@ -281,6 +286,10 @@ def _declare(kind: type[_M], name: object, unit: object, resolution: object = 0.
         return metric
     declared.faults += faults
     return metric if faults else declared.declare(metric)
+
+
+def _is_long(name: str) -> bool:
+    return len(name) > _MOST_NAME or len(name.encode()) > NAME_BYTES
 
 
 def _number(metric: Metric, value: object) -> float:

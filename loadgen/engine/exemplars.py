@@ -17,6 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final, Literal
 
 from loadgen.measure.exemplar import Exemplar
+from loadgen.measure.limits import cut
 from loadgen.measure.series import MISSED, OK, SKIPPED
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ MAX_KEPT: Final = 200
 _FAILED: Final = 2
 _RANDOM: Final = 2
 _NEVER: Final = 1 << 62
-_LONGEST: Final = 500
-"""Characters of a name: a delta has to be sent, whatever a scenario calls its requests."""
 
 Picked = tuple[str, int, int, int, int, int, str]
 """outcome, at_ns, response_ns, service_ns, n, load, trace."""
@@ -146,10 +145,10 @@ def _exemplar(series: Series, picked: Picked, why: Literal["slowest", "failed", 
     key = series.key
     outcome, at_ns, response_ns, service_ns, n, load, trace = picked
     return Exemplar(
-        journey=key.journey[:_LONGEST],
-        step=(key.step or "")[:_LONGEST],
-        request=(key.request or "")[:_LONGEST],
-        outcome=outcome[:_LONGEST],
+        journey=cut(key.journey),
+        step=cut(key.step or ""),
+        request=cut(key.request or ""),
+        outcome=cut(outcome),
         why=why,
         load=load,
         n=n,

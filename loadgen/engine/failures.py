@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from loadgen.measure.exemplar import MAX_FAILURE_BYTES, MAX_FAILURES, Failure
+from loadgen.measure.limits import cut
 from loadgen.measure.redact import Redactor
 
 __all__ = ["FIRST", "MAX_A_RUN", "Draft", "Exchange", "FailureBook", "Text", "exchange_of", "size_bytes"]
@@ -81,10 +82,10 @@ class FailureBook:
         made = Draft(
             replace(
                 failure,
-                journey=failure.journey[:200],
-                step=known(failure.step)[:200],
-                request=known(failure.request)[:500],
-                outcome=known(failure.outcome)[:200],
+                journey=cut(failure.journey),
+                step=cut(known(failure.step)),
+                request=cut(known(failure.request)),
+                outcome=cut(known(failure.outcome)),
                 sent=self._text("sent", failure.sent),
                 received=self._text("received", failure.received),
                 trace=failure.trace[:64],

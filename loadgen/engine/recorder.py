@@ -30,7 +30,9 @@ from loadgen.engine.places import (
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.exemplar import Exemplar
+from loadgen.measure.limits import SERIES_OF_AGENT
 from loadgen.measure.load_counts import FirstArrival, LoadCounts
+from loadgen.measure.numbering import Numbering, tight_from
 from loadgen.measure.redact import Redactor
 from loadgen.measure.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
 
@@ -76,7 +78,7 @@ class Recorder:
         self._series: dict[SeriesKey, Series] = {}
         self._names: dict[tuple[str, str, str | None, Tags, bool], int] = {}
         self._places: dict[tuple[str, str | None, bool, Tags], Place] = {}
-        self._ids: dict[SeriesKey, int] = {}
+        self._ids = Numbering()
         self._flipped = Counters()
         self._seq = 0
         self._notes: dict[str, None] = {}
@@ -86,6 +88,7 @@ class Recorder:
         self.redactor = redactor or Redactor()
         self.failures = FailureBook(self.redactor)
         self._said: dict[str, int] = {}
+        self._is_full_said = False
         self.t0_ns = 0
         """T0 on `perf_counter_ns`; the drive sets it."""
         self.take_loads: Callable[[], tuple[LoadCounts, ...]] = tuple
@@ -393,16 +396,18 @@ class Recorder:
 
     def _id(self, key: SeriesKey, new: list[SeriesKey]) -> int:
         """The id of a series; one that has none yet gets the next, and goes to `new`."""
-        found = self._ids.get(key)
-        if found is None:
-            found = self._ids[key] = len(self._ids)
-            new.append(key)
+        known = len(self._ids)
+        found = self._ids.number(key)
+        if found == known:
+            new.append(self._ids.keys[found])
+        if self._ids.is_full and not self._is_full_said:
+            self._is_full_said = True
+            self.note(f"more than {tight_from(SERIES_OF_AGENT):,} series: what is new is in {OTHER}")
         return found
 
     def _censored(self, number: int, new: list[SeriesKey]) -> int:
         """The series that holds what of series `number` is beyond the histogram. Rare: nothing lasts an hour."""
-        keys = list(self._ids)  # in the order of their ids
-        return self._id(replace(keys[number], censored=True), new)
+        return self._id(replace(self._ids.keys[number], censored=True), new)
 
     def take_notes(self) -> tuple[str, ...]:
         """What was noted since the last call."""

@@ -24,6 +24,7 @@ from typing import Final, Literal
 
 from loadgen.engine.alarm import Alarm, new_alarm
 from loadgen.errors import UsageError
+from loadgen.measure.limits import cut
 from loadgen.measure.waiting import MAX_POINT_NAME, MAX_POINTS, WaitingAt
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 
@@ -178,7 +179,7 @@ class Points:
                     f"more than {MAX_POINTS} rendez-vous in one worker",
                     hint="its name says where users meet: keep what varies (numbers, ids) out of it",
                 )
-            told = self._known(name)[:MAX_POINT_NAME]
+            told = cut(self._known(name)[:MAX_POINT_NAME])
             point = self._told.get((load, told))
             if point is None:
                 point = self._told[load, told] = _Point(load, told, users)

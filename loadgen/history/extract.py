@@ -112,11 +112,13 @@ def counted_of(run: Run) -> tuple[Accepted, Batches]:
 def names_of(batches: Batches) -> dict[Row, str]:
     """Each row's name, journeys first; where a step and a request are called alike, the request says so."""
     found: dict[Row, str] = {}
+    taken: set[str] = set()
     for row in sorted(batches.rows(), key=lambda row: _KINDS.index(row.kind) if row.kind in _KINDS else len(_KINDS)):
         if row.kind in _KINDS:
             name = " > ".join(filter(None, (row.journey, row.step, row.request)))
-            while name in found.values():
+            while name in taken:
                 name += f" ({row.kind})"
+            taken.add(name)
             found[row] = name
     return found
 

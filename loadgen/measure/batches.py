@@ -93,6 +93,8 @@ _MIDDLE: Final = 50.0
 """The percentile by which it is decided whether a mean or a ratio has an error at all."""
 _MOST_BINS: Final = 300
 """Intervals of a long run are taken together: correlation over less than a 60th of a batch is of no matter."""
+_MOST_GROUPS: Final = 6_000
+"""Rows by region that have intervals, the first that came up; each takes 5 kB of memory."""
 _COARSE_BITS: Final = 4
 """16 buckets for each doubling, 4.4 % wide: enough to see when exceedances come."""
 _COARSE: Final = np.maximum(np.floor(LOG_US / log(2) * (1 << _COARSE_BITS)), 0).astype(np.int64)
@@ -247,11 +249,12 @@ class Batches(Recount):
             return
         own, everywhere = [], []
         for region, key in names[known:]:
-            if key.metric != "response" or key.warmup:
+            row = Row(key.kind, key.journey, key.step, key.request)
+            is_left_out = len(self._groups) >= _MOST_GROUPS and (region, row) not in self._groups
+            if key.metric != "response" or key.warmup or is_left_out:
                 own.append(-1)
                 everywhere.append(-1)
                 continue
-            row = Row(key.kind, key.journey, key.step, key.request)
             everywhere.append(self._groups.setdefault((ALL, row), len(self._groups)))
             own.append(self._groups.setdefault((region, row), len(self._groups)))
         self._group_of = np.concatenate((self._group_of, np.array(own, dtype=np.int64)))
@@ -364,6 +367,8 @@ class Batches(Recount):
         if self.bins < LEAST_INTERVALS:
             return TOO_SHORT
         rhos = self._rhos_of(rows, region, q)
+        if not rhos:
+            return TOO_FEW
         is_short = any(level.mean >= HIGHEST_RHO or tail.mean >= HIGHEST_RHO_OF_TAIL for level, tail in rhos)
         return TOO_SHORT if is_short else ""
 
@@ -376,7 +381,7 @@ class Batches(Recount):
         return [
             (self._rho_at(self._groups[region, row]), self._rho_at(self._groups[ALL, row], q))
             for row in rows
-            if (region, row) in self._groups
+            if (region, row) in self._groups and (ALL, row) in self._groups
         ]
 
     def _rho_at(self, group: int, q: float | None = None) -> Rho:

@@ -34,7 +34,7 @@ from loadgen.private import file_mode, replacing
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]
 
-_MAGIC: Final = b"lgcheck1"
+_MAGIC: Final = b"lgcheck2"
 _WINDOWS: Final = 5
 
 

@@ -8,7 +8,7 @@ merged is kept (least, greatest, and the last value of each agent).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, Literal
@@ -16,6 +16,7 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.errors import WireError
+from loadgen.measure.limits import CUSTOM_OF_AGENT
 
 __all__ = [
     "CUSTOM_KINDS",
@@ -31,7 +32,7 @@ __all__ = [
 CustomKind = Literal["counter", "gauge", "rate", "trend"]
 CUSTOM_KINDS: Final = ("counter", "gauge", "rate", "trend")
 MAX_CUSTOM: Final = 200
-"""Custom metrics of a scenario."""
+"""Custom metrics of one worker: those that the scenario declares, and its checks."""
 
 
 class MetricSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,43 +63,64 @@ class CustomStats:
 
 @dataclass(slots=True)
 class CustomTable:
-    """All of a run, by region, agent and name."""
+    """All of a run, by name, region and agent. A question about one name looks at the rows of that name only."""
 
-    _rows: dict[tuple[str, str, str], CustomStats] = field(default_factory=dict)
+    _rows: dict[str, dict[tuple[str, str], CustomStats]] = field(default_factory=dict)
+    """By name, then by (region, agent)."""
+    _of_agents: dict[str, set[str]] = field(default_factory=dict)
+    """The names that each agent has brought."""
 
     def add(self, region: str, agent: str, stats: Iterable[CustomStats]) -> None:
+        """Add what one agent reported for one interval."""
+        names = self._of_agents.setdefault(agent, set())
         for one in stats:
-            key = (region, agent, one.name)
-            before = self._rows.get(key)
-            self._rows[key] = one if before is None else sum_custom(before, one)
+            rows = self._rows.setdefault(one.name, {})
+            before = rows.get((region, agent))
+            rows[region, agent] = one if before is None else sum_custom(before, one)
+            names.add(one.name)
 
     def state(self) -> list[tuple[str, str, CustomStats]]:
         """(region, agent, sum) of each row."""
-        return [(region, agent, stats) for (region, agent, _), stats in self._rows.items()]
+        return [(region, agent, stats) for rows in self._rows.values() for (region, agent), stats in rows.items()]
 
     def take_state(self, state: Iterable[tuple[str, str, CustomStats]]) -> None:
         """Be what `state` says."""
-        self._rows = {(region, agent, stats.name): stats for region, agent, stats in state}
+        self._rows, self._of_agents = {}, {}
+        for region, agent, stats in state:
+            self.add(region, agent, (stats,))
 
     def names(self) -> list[str]:
-        return list(dict.fromkeys(name for _, _, name in self._rows))
+        """Names in the order in which they came."""
+        return list(self._rows)
+
+    def names_of(self, agent: str) -> Set[str]:
+        """The names that the agent has brought."""
+        return self._of_agents.get(agent, frozenset())
 
     def kind(self, name: str) -> CustomKind | None:
-        return next((stats.kind for (_, _, of), stats in self._rows.items() if of == name), None)
+        """The kind of a metric; None for an unknown name."""
+        return next((stats.kind for stats in self._rows.get(name, {}).values()), None)
 
     def of(self, name: str, region: str = "*") -> CustomStats | None:
         """Summed over the agents of a region, or of all; `last` is the sum of the agents' last values."""
         found: CustomStats | None = None
-        for (where, _, of), stats in self._rows.items():
-            if of == name and region in ("*", where):
+        for (where, _), stats in self._rows.get(name, {}).items():
+            if region in ("*", where):
                 found = stats if found is None else sum_custom(found, stats, last=found.last + stats.last)
         return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len(self._rows)
 
 
 def check_custom(name: str, stats: tuple[CustomStats, ...]) -> None:
     """Raises WireError unless the custom metrics of delta `name` can be true."""
-    if len(stats) > MAX_CUSTOM:
-        raise WireError(f"{name} brings {len(stats):,} custom metrics, more than {MAX_CUSTOM:,}")
+    if len(stats) > CUSTOM_OF_AGENT:
+        raise WireError(f"{name} brings {len(stats):,} custom metrics, more than {CUSTOM_OF_AGENT:,}")
     for one in stats:
         if one.kind not in CUSTOM_KINDS or one.n < 0 or not all(map(isfinite, (one.low, one.high, one.last))):
             raise WireError(f"{name} has an impossible custom metric: {one}")

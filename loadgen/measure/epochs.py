@@ -51,6 +51,11 @@ class Epoch:
         return f"<Epoch {self.epoch} of {self.agent}: seqs below {self.next_seq} merged, {self.recorded:,} values>"
 
     @property
+    def series(self) -> int:
+        """How many series it has brought."""
+        return len(self._numbers)
+
+    @property
     def counters(self) -> Counters:
         return Counters(*self._counters)
 

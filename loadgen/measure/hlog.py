@@ -34,6 +34,8 @@ from loadgen.units import NS_PER_S
 
 __all__ = ["HlogLine", "key_of", "read_hlog", "tag_of", "write_hlog", "write_hlog_of_cells"]
 
+_MOST_PARTS: Final = 16
+"""Of one series in one window that are kept before they are added up."""
 _LATE_WINDOWS: Final = 6
 """Windows held open for agents that report late. What comes later still has a line, only further down."""
 
@@ -136,7 +138,33 @@ def read_hlog(path: Path) -> Iterator[HlogLine]:
 class _Window:
     start_s: float
     length_s: float
-    series: dict[tuple[str, SeriesKey], Histogram]
+    series: dict[tuple[str, SeriesKey], _Parts]
+
+
+class _Parts:
+    """What one series has in one window: pairs of (slots, counts), together once they are many.
+
+    A whole histogram has up to 188 kB, and there may be 50,000 of them.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Counts, Counts]] = []
+
+    def add(self, slots: Counts, counts: Counts) -> None:
+        self._parts.append((slots, counts))
+        if len(self._parts) >= _MOST_PARTS:
+            slots, place = np.unique(np.concatenate([slots for slots, _ in self._parts]), return_inverse=True)
+            sums = np.zeros(len(slots), dtype=np.int64)
+            np.add.at(sums, place, np.concatenate([counts for _, counts in self._parts]))
+            self._parts = [(slots, sums)]
+
+    def histogram(self) -> Histogram:
+        made = Histogram()
+        for slots, counts in self._parts:
+            made.add(slots, counts)
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +202,7 @@ def _windows(pieces: Iterable[_Piece], length_ns: int) -> Iterator[_Window]:
         if window is None:
             window = held[k] = _Window(k * length_ns / NS_PER_S, length_ns / NS_PER_S, {})
         for name, slots, counts in piece.series:
-            window.series.setdefault(name, Histogram()).add(slots, counts)
+            window.series.setdefault(name, _Parts()).add(slots, counts)
         while min(held) <= max(held) - _LATE_WINDOWS:
             yield held.pop(min(held))
     for k in sorted(held):
@@ -201,8 +229,10 @@ def _head(file: TextIO, start_wall: datetime) -> None:
 
 
 def _write_lines(file: TextIO, window: _Window) -> int:
-    for (region, key), histogram in sorted(window.series.items(), key=lambda item: tag_of(*item[0])):
-        tag, max_ms = tag_of(region, key), histogram.percentile_us(100) / 1_000
+    tagged = {tag_of(*name): parts for name, parts in window.series.items()}
+    for tag, parts in sorted(tagged.items()):
+        histogram = parts.histogram()
+        max_ms = histogram.percentile_us(100) / 1_000
         file.write(f"Tag={tag},{window.start_s:.3f},{window.length_s:.3f},{max_ms:.3f},{histogram.encode()}\n")
     return len(window.series)
 

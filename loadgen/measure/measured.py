@@ -36,6 +36,8 @@ class Row:
     request: str | None = None
 
 
+_MOST_CACHED: Final = 20_000
+"""Answers of `Catalogue.find` that are kept, 0.5 kB each; a screen asks for 2,000 at most, again and again."""
 _Group = tuple[Kind, str, str | None, str | None, Metric, bool]
 
 
@@ -112,6 +114,8 @@ class Catalogue:
                     continue
                 if region in (ALL, of_region) and outcome in (ALL, key.outcome):
                     (censored if key.censored else observed).append(number)
+            if len(self._cache) >= _MOST_CACHED:
+                self._cache.clear()
             found = self._cache[wanted] = (tuple(observed), tuple(censored))
         return found
 
@@ -186,6 +190,14 @@ class Measured:
         tags: only of the series that have these, e.g. (("x-cache", "hit"),).
         """
         observed, censored = self._find_row(row, outcome, metric, region, warmup, tags)
+        return self._histogram(observed), self._histogram(censored)
+
+    def select_rows(
+        self, rows: Iterable[Row], metric: Metric = "response", region: str = ALL, warmup: bool = False
+    ) -> tuple[Histogram, Histogram]:
+        """Observed and censored values of all these rows together; 5 µs a series."""
+        parts = [self._find_row(row, ALL, metric, region, warmup) for row in rows]
+        observed, censored = ([number for part in parts for number in part[at]] for at in (0, 1))
         return self._histogram(observed), self._histogram(censored)
 
     def count(

@@ -28,7 +28,8 @@ from loadgen.measure.fitness import Fitness
 from loadgen.measure.histogram import Counts
 from loadgen.measure.loss import Loss
 from loadgen.measure.measured import ALL, Catalogue, Measured, Window, add_all
-from loadgen.measure.series import Kind
+from loadgen.measure.numbering import is_merged
+from loadgen.measure.series import Kind, SeriesKey
 from loadgen.measure.store import Stats, Store
 from loadgen.measure.sums import Sum, add_up
 from loadgen.measure.wellformed import Wellformed, check_all, check_delta, check_said, counter_values
@@ -180,8 +181,9 @@ class Merge(Measured):
     def _check_new(self, region: str, delta: Delta, epoch: Epoch) -> None:
         if not delta.new_series:
             return
-        known = {self._catalogue.numbers.get((region, key), key) for key in delta.new_series}
-        if len(known) != len(delta.new_series) or not known.isdisjoint(epoch._numbers.tolist()):
+        single = [key for key in delta.new_series if not is_merged(key)]  # the others may come any number of times
+        known = {self._catalogue.numbers.get((region, key), key) for key in single}
+        if len(known) != len(single) or not known.isdisjoint(epoch._numbers.tolist()):
             raise WireError(f"delta {delta.seq} of {delta.agent} brings a series that it brought before")
 
     def _accept_batch(self, batch: Iterable[Next], found: list[Accepted | WireError]) -> None:
@@ -413,6 +415,10 @@ class Merge(Measured):
         if agent is None:
             return super().counters(region)
         return Counters(*add_all(e._counters for e in self.epochs(agent) if region in (ALL, e.region)))
+
+    def has_series(self, region: str, key: SeriesKey) -> bool:
+        """Whether anybody has brought the series there."""
+        return (region, key) in self._catalogue.numbers
 
     def losses(self, agent: str) -> tuple[Loss, ...]:
         """Workers of the agent that died, in the order in which it told of them."""

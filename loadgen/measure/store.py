@@ -74,9 +74,12 @@ class Store:
         """What was given and is not in the arrays yet: together it costs a fraction."""
         self._waiting = 0
         """Pairs in it."""
-        self._pages: np.ndarray = np.zeros((max(16, pages), _PAGE), dtype=dtype)
-        self._used = 0
-        self._table = np.full((0, _ROWS), -1, dtype=np.int32)
+        self._pages: np.ndarray = np.zeros((max(16, pages + 1), _PAGE), dtype=dtype)
+        self._used = 1
+        """Pages in use, with the first, which stands for none and stays empty."""
+        self._table = np.zeros((0, _ROWS), dtype=np.int32)
+        """By series, which page has which slots. 0 is none, so rows of series without values take no memory: the
+        system gives zeroed memory only where it is written to."""
         self._n: Counts = np.zeros(0, dtype=np.int64)
         self._sum_us: Counts = np.zeros(0, dtype=np.int64)
         self._sum_rest_ns: Counts = np.zeros(0, dtype=np.int64)
@@ -86,11 +89,12 @@ class Store:
     @property
     def pages(self) -> int:
         """How many are in use."""
-        return self._used
+        return self._used - 1
 
     @property
     def size_bytes(self) -> int:
-        return self._pages.nbytes + self._table.nbytes + 5 * self._n.nbytes
+        """What it takes of memory, roughly."""
+        return self._pages.nbytes + 4 * _ROWS * int(np.count_nonzero(self._n)) + 5 * self._n.nbytes
 
     def add(self, index: Counts, counts: Counts, stats: Stats) -> None:
         """HOT, once a delta. What is given must not be changed any more.
@@ -118,9 +122,9 @@ class Store:
         rows = index >> _BITS
         table = self._table.reshape(-1)
         pages = table.take(rows)
-        if pages.min() < 0:
+        if not pages.all():
             is_new = np.zeros(len(table), dtype=np.bool_)  # np.unique takes ten times as long
-            is_new[rows[pages < 0]] = True
+            is_new[rows[pages == 0]] = True
             self._allocate(np.flatnonzero(is_new))
             pages = table.take(rows)
         # A slot within its page is what is left of the index without its row. In place, so that it stays in the cache.
@@ -159,14 +163,15 @@ class Store:
         filled = [number for number in numbers if number < len(self._n) and self._n[number]]
         if not filled:
             return
-        tables = self._table[filled]
-        columns = np.flatnonzero((tables >= 0).any(axis=0))
-        first, last = int(columns[0]), int(columns[-1])
-        dense = np.zeros((last - first + 1, _PAGE), dtype=np.int64)
-        for table in tables:
-            own = np.flatnonzero(table >= 0)
-            dense[own - first] += self._pages[table[own]]
-        made.add_dense(first * _PAGE, dense.reshape(-1))
+        for begin in range(0, len(filled), _PAGES_AT_ONCE):
+            tables = self._table[filled[begin : begin + _PAGES_AT_ONCE]]
+            columns = np.flatnonzero(tables.any(axis=0))
+            first, last = int(columns[0]), int(columns[-1])
+            dense = np.zeros((last - first + 1, _PAGE), dtype=np.int64)
+            for table in tables:
+                own = np.flatnonzero(table)
+                dense[own - first] += self._pages[table[own]]
+            made.add_dense(first * _PAGE, dense.reshape(-1))
         sum_ns = int(self._sum_us[filled].sum()) * 1_000 + int(self._sum_rest_ns[filled].sum())
         made.note(sum_ns, int(self._min_ns[filled].min()), int(self._max_ns[filled].max()))
 
@@ -179,8 +184,8 @@ class Store:
             return
         self._grow_series(size)
         theirs, table = other._table[:size].reshape(-1), self._table.reshape(-1)
-        rows = np.flatnonzero(theirs >= 0)
-        if len(new := rows[table[rows] < 0]):
+        rows = np.flatnonzero(theirs)
+        if len(new := rows[table[rows] == 0]):
             self._allocate(new)
         table = self._table.reshape(-1)
         for first in range(0, len(rows), _PAGES_AT_ONCE):
@@ -196,7 +201,7 @@ class Store:
         """All of it, as `add` takes it; the index ascends. About 1 ns a slot of a page in use."""
         self._settle()
         table = self._table.reshape(-1)
-        used = np.flatnonzero(table >= 0)
+        used = np.flatnonzero(table)
         pages = self._pages[table[used]].reshape(-1)
         at = np.flatnonzero(pages)
         series = np.flatnonzero(self._n)
@@ -209,9 +214,9 @@ class Store:
         self._settle()
         size = self._size()
         table = self._table[:size].copy()
-        used = np.flatnonzero(table.reshape(-1) >= 0)
-        pages = self._pages[table.reshape(-1)[used]]
-        table.reshape(-1)[used] = np.arange(len(used), dtype=np.int32)
+        used = np.flatnonzero(table.reshape(-1))
+        pages = self._pages[np.concatenate(([0], table.reshape(-1)[used]))]
+        table.reshape(-1)[used] = np.arange(1, len(used) + 1, dtype=np.int32)
         columns = [self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns]
         return StoreState(size, pages.tobytes(), table.tobytes(), [column[:size].tobytes() for column in columns])
 
@@ -229,8 +234,8 @@ class Store:
         """Empty, with its memory kept: fresh memory costs twice as much as zeroing what is there."""
         self._to_add, self._waiting = [], 0
         self._pages[: self._used] = 0
-        self._used = 0
-        self._table[:] = -1
+        self._used = 1
+        self._table[np.flatnonzero(self._n)] = 0
         self._min_ns[:] = MAX_NS
         for array in (self._n, self._sum_us, self._sum_rest_ns, self._max_ns):
             array[:] = 0
@@ -254,8 +259,9 @@ class Store:
         if needed <= known:
             return
         size = max(needed, known * 3 // 2, 16)
-        table = np.full((size, _ROWS), -1, dtype=np.int32)
-        table[:known] = self._table
+        table = np.zeros((size, _ROWS), dtype=np.int32)
+        filled = np.flatnonzero(self._n)
+        table[filled] = self._table[filled]
         self._table = table
         self._n = _grown(self._n, size)
         self._sum_us = _grown(self._sum_us, size)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from math import floor
 from typing import Final, Literal
 
@@ -32,6 +33,7 @@ from loadgen.measure.batches import Batches
 from loadgen.measure.custom import CustomStats, MetricSpec
 from loadgen.measure.fitness import Fitness
 from loadgen.measure.histogram import Histogram, Value, mean_us, percentiles
+from loadgen.measure.limits import SUMMARY_LINES, SUMMARY_OUTCOMES
 from loadgen.measure.loss import NOBODY, Loss
 from loadgen.measure.measured import ALL, Measured, Row
 from loadgen.measure.merge import Merge
@@ -139,6 +141,7 @@ def build(
     counters = merge.counters()
     limited = counters.requests_pool_limited
     share = limited / counters.requests_started if counters.requests_started else 0.0
+    series = list(rows(merge, batches=batches))
     built: dict[str, object] = {
         "format": FORMAT,
         "run_id": facts.run_id,
@@ -174,13 +177,13 @@ def build(
         },
         "pool_limited": {"requests": limited, "share": round(share, 6), "add_users": share > POOL_LIMITED_SHARE},
         "slos": [msgspec.to_builtins(slo) for slo in slos],
-        "series": list(rows(merge, batches=batches)),
-        "tagged": list(_tagged(merge)),
+        "series": series,
+        "tagged": list(islice(_tagged(merge), SUMMARY_LINES)),
         "loads": list(_loads(merge)),
         "custom": list(_custom(merge, facts.metrics)),
         "warmup": _warmup(facts, merge) if facts.has_warmup or facts.warmup_found else None,
         "agents": [_agent(agent, merge) for agent in facts.agents],
-        "notes": list(facts.notes),
+        "notes": [*facts.notes, *_left_out(merge, series)],
     }
     return built | {key: value for key, value in facts.extra.items() if key not in built}
 
@@ -191,14 +194,36 @@ def rows(merge: Measured, *, warmup: bool = False, batches: Batches | None = Non
     Cost: about 0.2 ms a row; with intervals that of `Batches.intervals` more, at most twice a name and region.
     """
     for region in (ALL, *merge.regions()):
-        for row in _in_order(merge.rows(region=region, warmup=warmup)):
-            outcomes = merge.row_outcomes(row, region, warmup)
+        for row, outcomes in _chosen(merge, region, warmup):
             intervals = _intervals(batches, row, ALL, region)
             yield _row(merge, row, ALL, region, warmup) | intervals
             for outcome in outcomes:
                 if len(outcomes) > 1:
                     intervals = _intervals(batches, row, outcome, region)
                 yield _row(merge, row, outcome, region, warmup) | intervals
+
+
+def _chosen(merge: Measured, region: str, warmup: bool) -> list[tuple[Row, list[str]]]:
+    """Rows with their outcomes, in their order: all, or journeys and then the most frequent up to `SUMMARY_LINES`."""
+    found = []
+    for row in _in_order(merge.rows(region=region, warmup=warmup)):
+        outcomes = merge.row_outcomes(row, region, warmup)
+        found.append((row, list(outcomes)[:SUMMARY_OUTCOMES], sum(outcomes.values())))
+    kept: set[Row] = set()
+    lines = 0
+    for row, names, _ in sorted(found, key=lambda one: (one[0].kind != "journey", -one[2])):
+        lines += 1 + len(names)
+        if lines > SUMMARY_LINES:
+            break
+        kept.add(row)
+    return [(row, names) for row, names, _ in found if row in kept]
+
+
+def _left_out(merge: Measured, series: Sequence[dict[str, object]]) -> Iterator[str]:
+    """A note about rows that have no line in a summary."""
+    rows = sum(line["region"] == ALL and line["outcome"] == ALL for line in series)
+    if (left := len(merge.rows()) - rows) > 0:
+        yield f"{left:,} rows with the fewest values are left out of the summary; `histograms.hlog` has all of them"
 
 
 def _in_order(found: Iterable[Row]) -> list[Row]:
@@ -290,8 +315,11 @@ def _tagged(merge: Measured) -> Iterator[dict[str, object]]:
 def _loads(merge: Measured) -> Iterator[dict[str, object]]:
     """For each load of a plan that has several its rows over all regions and outcomes."""
     by_load: dict[str, list[dict[str, object]]] = {}
+    lines = 0
     for row in _in_order(merge.rows()):
         for load in merge.row_tags(row).get(LOAD_TAG, ()):
+            if (lines := lines + 1) > SUMMARY_LINES:
+                break
             by_load.setdefault(load, []).append(_row(merge, row, ALL, ALL, False, ((LOAD_TAG, load),)))
     for load, series in by_load.items():
         yield {"load": load, "series": series}
@@ -317,7 +345,7 @@ def _trend(merge: Measured, name: str, region: str, spec: MetricSpec | None) -> 
     """Its percentiles in its own unit: what is 1 µs elsewhere is its resolution here."""
     values = Histogram()
     for warmup in (False, True):
-        for part in merge.select("trend", request=name, metric="value", region=region, warmup=warmup):
+        for part in merge.select_row(Row("trend", "", None, name), metric="value", region=region, warmup=warmup):
             values.add_histogram(part)
     resolution = spec.resolution if spec is not None else MetricSpec(name=name, kind="trend").resolution
     mean = mean_us(values)

@@ -118,13 +118,7 @@ def _row(measured: Measured, row: Row, members: list[Row], warmup: bool) -> _Jso
     """members: itself, or all that are in this "(other)"."""
 
     def of(metric: Metric) -> tuple[Histogram, Histogram]:
-        if len(members) == 1:
-            return measured.select_row(members[0], metric=metric, warmup=warmup)
-        sums = Histogram(), Histogram()
-        for member in members:
-            for whole, part in zip(sums, measured.select_row(member, metric=metric, warmup=warmup), strict=True):
-                whole.add_histogram(part)
-        return sums
+        return measured.select_rows(members, metric, warmup=warmup)
 
     def with_counts(metric: Metric) -> _Json | None:
         observed, censored = of(metric)

@@ -6,7 +6,9 @@ for whatever reason, is a `WireError` and nothing else: the peer may be broken,
 hostile, or of another version, and the reader lives on.
 
 The checks here are those of form (version, type, CRC, size, finite numbers,
-columns of one length). What a delta *means* is checked where it is merged.
+columns of one length). What a delta *means* is checked where it is merged. The limits
+on what an agent may send are in `bounds.py`: a message is checked for what it would
+unfold to before it is parsed, and texts that an agent sends are cut here.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ import zstandard
 from google.protobuf.message import DecodeError, EncodeError
 from google.protobuf.message import Message as Proto
 
-from loadgen.errors import Fault, WireError
+from loadgen.errors import Fault, LimitExceeded, WireError
+from loadgen.measure import limits
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health, StatsColumns, WorkerHealth
 from loadgen.measure.due import DueCounts
@@ -38,6 +41,7 @@ from loadgen.measure.series import Kind, Metric, SeriesKey
 from loadgen.measure.waiting import WaitingAt
 from loadgen.profiles.stage import Stage
 from loadgen.wire import messages as m
+from loadgen.wire.bounds import SHAPE_FROM_BYTES, check_message, check_shape, text_limit
 from loadgen.wire.v1 import wire_pb2 as pb
 
 __all__ = ["MAX_MESSAGE_BYTES", "MAX_UNPACKED_BYTES", "decode", "encode"]
@@ -102,21 +106,25 @@ def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes
     return data
 
 
-def decode(data: bytes, *, limit_bytes: int = MAX_MESSAGE_BYTES) -> m.Message:
+def decode(data: bytes, *, limit_bytes: int = MAX_MESSAGE_BYTES, from_agent: bool = False) -> m.Message:
     """The message in one envelope.
+
+    Args:
+        from_agent: check it against the limits on what an agent may send. What we wrote ourselves needs no check.
 
     Raises:
         WireError: anything that is not exactly one message of this major version.
+        LimitExceeded: an agent's message that is beyond a limit.
     """
     if len(data) > limit_bytes:
         raise WireError(f"message of {len(data):,} bytes: the limit is {limit_bytes:,}")
     try:
-        return _decode(data)
+        return _decode(data, from_agent)
     except _UNREADABLE as exc:
         raise WireError(f"unreadable message: {exc}") from exc
 
 
-def _decode(data: bytes) -> m.Message:
+def _decode(data: bytes, from_agent: bool) -> m.Message:
     envelope = pb.Envelope.FromString(data)
     if envelope.major != m.PROTOCOL_MAJOR:
         raise WireError(
@@ -135,7 +143,11 @@ def _decode(data: bytes) -> m.Message:
         payload = _unpack(payload)
     elif envelope.encoding != pb.ENCODING_PLAIN:
         raise WireError(f"unknown encoding {envelope.encoding}")
+    if from_agent and len(payload) > SHAPE_FROM_BYTES:
+        check_shape(payload, kind.proto.DESCRIPTOR)
     message: m.Message = kind.read(kind.proto.FromString(payload))
+    if from_agent:
+        check_message(message)
     return message
 
 
@@ -143,7 +155,7 @@ def _unpack(payload: bytes) -> bytes:
     # The frame must announce its size: with that, the library's own output limit would be ignored.
     size = zstandard.frame_content_size(payload)
     if not 0 <= size <= MAX_UNPACKED_BYTES:
-        raise WireError(f"payload would unpack to {size:,} bytes: the limit is {MAX_UNPACKED_BYTES:,}")
+        raise LimitExceeded("the payload when unpacked", f"{size:,} bytes long", f"{MAX_UNPACKED_BYTES:,}")
     unpacked: bytes = _unpacker.decompress(payload, max_output_size=max(size, 1), allow_extra_data=False)
     return unpacked
 
@@ -159,7 +171,7 @@ def _crc(major: int, minor: int, kind: int, encoding: int, payload: bytes) -> in
 
 def _finite(value: float, name: str) -> float:
     if not math.isfinite(value):
-        raise WireError(f"{name} is {value}")
+        raise LimitExceeded(name, str(value), "a finite number")
     return value
 
 
@@ -190,16 +202,18 @@ class _Kind:
         self.all = attrgetter(*names) if len(names) > 1 else lambda proto: (getattr(proto, names[0]),)
         self._float_places = tuple((names.index(name), name) for name in self.floats)
         self._special_places = tuple((names.index(name), read) for name, (_, read) in special.items())
-        self.texts = tuple(name for name, kind in types.items() if kind == "str")
+        self.texts = tuple((name, text_limit(message.__name__, name)) for name, kind in types.items() if kind == "str")
         self.is_plain = not self.floats and not special
 
     def write(self, message: Any) -> Proto:
         values = {name: getattr(message, name) for name in self.plain}
         for name in self.floats:
             _finite(values[name], name)
-        for name in self.texts:
+        for name, most in self.texts:
             if not values[name].isascii():
                 values[name] = _text(values[name])
+            if most is not None:
+                values[name] = limits.cut(values[name], most)
         for name, (to_proto, _) in self.special.items():
             values[name] = to_proto(getattr(message, name))
         return self.proto(**values)
@@ -234,6 +248,13 @@ def _texts(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(_text, values))
 
 
+def _notes(texts: Sequence[str]) -> tuple[str, ...]:
+    """As many as one interval may have, each within its limit; the last says how many are left out."""
+    if len(texts) > limits.NOTES:
+        texts = (*texts[: limits.NOTES - 1], f"{len(texts) - limits.NOTES + 1:,} more are left out")
+    return tuple(limits.cut(_text(text), limits.TEXT_BYTES) for text in texts)
+
+
 def _write_stages(stages: Iterable[Stage]) -> list[pb.Stage]:
     return [pb.Stage(start=s.start, end=s.end, duration_ns=s.duration_ns) for s in map(_checked, stages)]
 
@@ -251,7 +272,7 @@ def _checked(stage: Stage) -> Stage:
 
 _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
 _COUNTERS = _Kind(pb.TYPE_UNSPECIFIED, Counters, pb.Counters)
-_HEALTH = _Kind(pb.TYPE_UNSPECIFIED, Health, pb.Health, {"unfit": (_texts, tuple), "notes": (_texts, tuple)})
+_HEALTH = _Kind(pb.TYPE_UNSPECIFIED, Health, pb.Health, {"unfit": (_notes, tuple), "notes": (_notes, tuple)})
 
 _WORKER = _Kind(pb.TYPE_UNSPECIFIED, WorkerHealth, pb.WorkerHealth, {"health": (_HEALTH.write, _HEALTH.read)})
 _LOSS = _Kind(pb.TYPE_UNSPECIFIED, Loss, pb.Loss)
@@ -324,6 +345,8 @@ class _DeltaKind(_Kind):
 
     def write(self, message: Any) -> Proto:
         delta: Delta = message
+        if len(delta.index) > 4 * limits.PAIRS_IN_DELTA:  # neighbours that would come to this are not joined
+            raise WireError(f"delta of {len(delta.index) // 4:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}")
         stats = StatsColumns.of(delta.stats)
         return pb.Delta(
             agent=_text(delta.agent),
@@ -444,7 +467,12 @@ _ALL: tuple[_Kind, ...] = (
         pb.TYPE_REFUSED,
         m.Refused,
         pb.Refused,
-        {"faults": (lambda all_: list(map(_FAULT.write, all_)), lambda all_: tuple(map(_FAULT.read, all_)))},
+        {
+            "faults": (
+                lambda all_: list(map(_FAULT.write, all_[: limits.FAULTS])),
+                lambda all_: tuple(map(_FAULT.read, all_)),
+            )
+        },
     ),
     _Kind(pb.TYPE_SET_UP, m.SetUp, pb.SetUp),
     _Kind(pb.TYPE_SET_UP_DONE, m.SetUpDone, pb.SetUpDone),

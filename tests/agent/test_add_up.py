@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.engine.recorder import Recorder
 from loadgen.measure.custom import CustomStats
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
+from loadgen.measure.limits import CUSTOM_OF_AGENT
 from loadgen.measure.loss import NOBODY, Loss
 from loadgen.measure.merge import Accepted, Merge
 from loadgen.measure.wellformed import check_delta
@@ -269,3 +271,21 @@ def test_an_impossible_loss_is_refused(wrong: dict[str, object]) -> None:
     delta = replace(FakeAgent("eu").delta({}), losses=(replace(LOSS, **wrong),))  # type: ignore[arg-type]
     with pytest.raises(Exception, match="impossible loss"):
         check_delta(delta, 0)
+
+
+def test_names_of_checks_of_all_workers_together_are_within_what_an_agent_may_have() -> None:
+    """Each worker has up to 200, and there may be many workers; hits and tries are exact."""
+    adding, workers = AddUp(8), 8
+    made = []
+    for worker in range(workers):
+        adding.begin(worker)
+    for worker in range(workers):
+        rows = tuple(CustomStats(f"check: {worker} {n}", "rate", 2, 1) for n in range(199))
+        delta = replace(Recorder().flip(0, NS_PER_S), custom=(*rows, CustomStats("orders", "counter", 1, 5)))
+        made += adding.take(worker, delta)
+    (delta,) = made
+    found = {one.name: one for one in delta.custom}
+    assert len(found) <= CUSTOM_OF_AGENT
+    assert found["orders"].total == 5 * workers
+    assert sum(one.n for one in found.values() if one.kind == "rate") == 2 * 199 * workers
+    assert found["check: (other)"].n == 2 * (199 * workers - 799)

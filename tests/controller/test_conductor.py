@@ -812,7 +812,7 @@ async def test_an_agent_that_has_finished_has_nobody_who_waits(stage: Stage) -> 
     ("odd", "kind"),
     [
         (Waiting("", 0, 0, (WaitingAt(0, "a", 10, 2, 3),)), "malformed"),
-        (Waiting("", 5000, 0, (WaitingAt(0, "a", 10, 2, 0),)), "malformed"),
+        (Waiting("", 5000, 0, (WaitingAt(0, "a", 10, 2, 0),)), "over a limit"),
         (Waiting("other run", 0, 0, ()), "other run"),
     ],
 )

@@ -288,7 +288,7 @@ async def test_f19_what_was_merged_is_merged_once_however_often_and_in_whatever_
 
 
 @pytest.mark.parametrize("field", ["region", "host"])
-@pytest.mark.parametrize("text", ["x" * 300, "\x1b[2J", "a\nb"])
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\nb"])
 async def test_g15_a_name_that_no_terminal_should_show_is_not_taken_in(stage: Stage, field: str, text: str) -> None:
     play = stage()
     a = play.agent("a", "eu")

@@ -15,8 +15,10 @@ from loadgen.engine.meter import Meter
 from loadgen.engine.places import RequestSeries
 from loadgen.engine.recorder import MAX_NAMES, MAX_TAGGED, Recorder
 from loadgen.errors import UsageError
-from loadgen.measure.delta import Delta
+from loadgen.measure.delta import Delta, Health
 from loadgen.measure.histogram import MAX_NS, slots_of_ns
+from loadgen.measure.limits import NAME_BYTES, SERIES_OF_AGENT
+from loadgen.measure.numbering import tight_from
 from loadgen.measure.series import OK, OTHER
 from tests.support.counts import counts_of
 
@@ -271,3 +273,43 @@ def test_parts_are_the_whole_whatever_is_recorded_between_them(sizes: list[int],
     assert (np.diff(np.frombuffer(delta.index, dtype="<u4").astype(np.int64)) > 0).all()
     assert count >= 1 + sum(sizes) * 2 // (2 * PART)
     assert recorder.flip(10, 20).counters.requests_finished == count * between
+
+
+def test_a_name_that_is_too_long_is_cut_with_a_mark_and_its_counts_are_exact() -> None:
+    recorder, url = Recorder(), "GET /" + "x" * 100_000
+    place = recorder.place("shop", "s" * 300, False)
+    for n in range(10):
+        series = place.resolve(url)
+        recorder.counters.requests_started += 1
+        outcome = OK if n else "e" * 1_000
+        if recorder.request(series, 1, 2, 3, 1_000_001, outcome, 10):
+            recorder.exemplars.saw(series, outcome, 1, 1_000_000, 0, n, 0, "")
+    delta = recorder.flip(0, 1_000_000_000)
+    keys = [key for key in delta.new_series if key.metric == "response"]
+    for key in delta.new_series:
+        for text in (key.step or "", key.request or "", key.outcome):
+            assert len(text.encode()) <= NAME_BYTES
+    assert {key.request for key in keys} == {one.request for one in delta.exemplars}
+    assert {key.step for key in keys} == {one.step for one in delta.exemplars}
+    assert any((key.request or "").endswith(" ... (100,005 bytes)") for key in keys)
+    assert sum(s.n for s in delta.stats if delta.new_series[s.series].metric == "response") == 10
+    assert delta.counters.requests_finished == 10
+
+
+def test_more_series_than_an_agent_may_have_are_merged_and_lose_nothing() -> None:
+    recorder = Recorder()
+    for n in range(30_000):
+        series = recorder.request_series("shop", f"s{n // 400}", f"GET /{n}")
+        recorder.request(series, 1, 0, 3, 1_000_001, OK, 10)
+    first = recorder.flip(0, 1_000_000_000, lambda _lag, _response: Health(notes=recorder.take_notes()))
+    assert tight_from(SERIES_OF_AGENT) <= len(first.new_series) <= SERIES_OF_AGENT
+    assert sum(s.n for s in first.stats) == 30_000
+    assert [note for note in first.health.notes if "series" in note] == [
+        "more than 16,000 series: what is new is in (other)"
+    ]
+    for n in range(30_000):
+        series = recorder.request_series("shop", f"s{n // 400}", f"GET /{n}")
+        recorder.request(series, 1, 0, 3, 1_000_001, OK, 10)
+    second = recorder.flip(1_000_000_000, 2_000_000_000)
+    assert second.new_series == ()
+    assert sum(s.n for s in second.stats) == 30_000

@@ -432,7 +432,7 @@ def test_invariant_finds_a_bucket_that_was_lost() -> None:
     merge = Merge()
     merge.accept("us", FakeAgent("a").delta(GOOD))
     merge.close()
-    merge._stores[0]._pages[0] = 0
+    merge._stores[0]._pages[1] = 0
     assert check_invariant(merge)
 
 

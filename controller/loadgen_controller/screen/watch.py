@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from loadgen.dsl.spec import PlanSpec
-from loadgen.measure.custom import CustomTable
+from loadgen.measure.custom import CustomStats, CustomTable
 from loadgen.measure.delta import Counters, Health
 from loadgen.measure.histogram import percentiles
+from loadgen.measure.limits import SHOWN_ROWS
 from loadgen.measure.measured import ALL, Measured, Window
 from loadgen.measure.measured import Row as Named
 from loadgen.measure.merge import Merge
@@ -127,14 +128,17 @@ class _Tables:
             )
 
         rows = merge.rows(warmup=is_warmup)
-        journeys = [r for r in rows if r.kind == "journey"]
+        journeys = [r for r in rows if r.kind == "journey"][:SHOWN_ROWS]
         self.journeys = tuple(row(r.journey, r) for r in journeys)
         self.regions = tuple(
             row(region_label(region, state.is_embedded) + (f"  {r.journey}" if len(journeys) > 1 else ""), r, region)
             for region in merge.regions()
-            for r in journeys
+            for r in journeys[: max(1, SHOWN_ROWS // max(1, len(merge.regions())))]
         )
-        self.parts = tuple(row(name, r) for name, r in _parts(rows, len(journeys) > 1))
+        parts = list(_parts(rows, len(journeys) > 1))
+        self.parts = tuple(row(name, r) for name, r in parts[:SHOWN_ROWS])
+        if len(parts) > SHOWN_ROWS:
+            self.parts += (Row(f"{len(parts) - SHOWN_ROWS:,} more are in the report", Cells(), Cells(), False),)
         self.errors = tuple(_errors(merge, is_warmup))
         names = [j.name for j in state.spec.journeys]
         results = () if is_warmup else _results(state, window, names)
@@ -158,11 +162,13 @@ def _cells(of: Measured, row: Named, region: str, is_warmup: bool) -> Cells:
 
 def _parts(rows: list[Named], with_journey: bool) -> Iterator[tuple[str, Named]]:
     """Steps, each followed by its requests; of several journeys, the outermost bear its name."""
-    parts = [r for r in rows if r.kind in ("step", "request")]
-    for journey in dict.fromkeys(r.journey for r in parts):
-        own = [r for r in parts if r.journey == journey]
-        for step in dict.fromkeys(r.step for r in own):
-            for r in sorted((r for r in own if r.step == step), key=lambda r: r.kind != "step"):
+    by_journey: dict[str, dict[str | None, list[Named]]] = {}
+    for r in rows:
+        if r.kind in ("step", "request"):
+            by_journey.setdefault(r.journey, {}).setdefault(r.step, []).append(r)
+    for journey, by_step in by_journey.items():
+        for step, own in by_step.items():
+            for r in sorted(own, key=lambda r: r.kind != "step"):
                 prefix = f"{journey}: " if with_journey and (r.kind == "step" or step is None) else ""
                 yield indent(r.kind, r.step, prefix + ((r.request or "") if r.kind == "request" else _last(r.step))), r
 
@@ -194,7 +200,7 @@ _CHECK = "check: "
 def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
     """The scenario's own metrics, checks first and summed up, with the one that failed most."""
     found = [stats for name in custom.names() if (stats := custom.of(name)) is not None and stats.n]
-    checks = [stats for stats in found if stats.kind == "rate" and stats.name.startswith(_CHECK)]
+    checks = [stats for stats in found if _is_check(stats)]
     if checks:
         held = sum(stats.total == stats.n for stats in checks)
         text = f"checks {held} of {len(checks)} ok"
@@ -205,13 +211,17 @@ def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
         yield text
     units = {metric.name: metric.unit for metric in spec.metrics}
     for stats in found:
-        if stats in checks:
+        if _is_check(stats):
             continue
         if stats.kind == "rate":
             yield f"{stats.name} {format_ratio(stats.total / stats.n)} of {format_count(stats.n)}"
         else:
             value = format_count(stats.total) if stats.kind == "counter" else f"{stats.last:,.6g}"
             yield f"{stats.name} {value} {units.get(stats.name, '')}".rstrip()
+
+
+def _is_check(stats: CustomStats) -> bool:
+    return stats.kind == "rate" and stats.name.startswith(_CHECK)
 
 
 def _steering(state: ViewState) -> Iterator[str]:
