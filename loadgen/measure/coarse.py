@@ -24,7 +24,8 @@ from loadgen.measure.delta import Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.due import MAX_DUE_ROWS, DueCounts
 from loadgen.measure.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, ExemplarTable
 from loadgen.measure.fitness import cause_of
-from loadgen.measure.load_counts import MAX_FIRST_ARRIVALS, joined_loads
+from loadgen.measure.limits import FIRST_ARRIVALS_IN_DELTA
+from loadgen.measure.load_counts import joined_loads
 from loadgen.measure.loss import MAX_LOSSES, Loss
 from loadgen.measure.series import OK
 
@@ -48,7 +49,7 @@ def join(first: Delta, second: Delta) -> Delta | None:
         return None
     failures = first.failures + second.failures
     due, losses = _due(first, second), _losses(first, second)
-    if len(first.first_arrivals) + len(second.first_arrivals) > MAX_FIRST_ARRIVALS:
+    if len(first.first_arrivals) + len(second.first_arrivals) > FIRST_ARRIVALS_IN_DELTA:
         return None
     counted = _intervals(first)[0] + _intervals(second)[0]
     if len(failures) > MAX_FAILURES or len(due) > MAX_DUE_ROWS or len(losses) > MAX_LOSSES or counted > MAX_INTERVALS:

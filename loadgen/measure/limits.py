@@ -26,6 +26,8 @@ __all__ = [
     "FAULTS",
     "FAULT_BYTES",
     "FINDING_BYTES",
+    "FIRST_ARRIVALS_IN_DELTA",
+    "LOADS",
     "LOSSES_OF_AGENT",
     "NAME_BYTES",
     "NOTES",
@@ -80,6 +82,10 @@ EXEMPLARS_IN_DELTA: Final = 500
 FAILURES_IN_DELTA: Final = 50
 DUE_IN_DELTA: Final = 20_000
 """Rows of due counts. After 60 s without an answer at 50 objectives they are 3,000."""
+LOADS: Final = 1_000
+"""Of one plan. The language admits fewer."""
+FIRST_ARRIVALS_IN_DELTA: Final = 20_000
+"""Reports of where a change of shares begins: a fleet that changes every second, joined over an hour, stays below."""
 LOSSES_OF_AGENT: Final = 1_000
 """Workers that died, over the whole run; each costs a line of the journal."""
 WORKERS_OF_AGENT: Final = 1_024

@@ -12,10 +12,9 @@ from enum import IntEnum
 from typing import Final
 
 from loadgen.errors import WireError
+from loadgen.measure.limits import FIRST_ARRIVALS_IN_DELTA, LOADS
 
 __all__ = [
-    "MAX_FIRST_ARRIVALS",
-    "MAX_LOADS",
     "Ending",
     "FirstArrival",
     "LoadCounts",
@@ -24,10 +23,6 @@ __all__ = [
     "joined_loads",
 ]
 
-MAX_LOADS: Final = 1_000
-"""Loads of one plan. The language admits fewer."""
-MAX_FIRST_ARRIVALS: Final = 20_000
-"""Reports of one delta: a fleet that changes every second, joined over an hour, stays below."""
 _MOST: Final = 1 << 53
 
 
@@ -118,12 +113,12 @@ def check_loads(
 
     An empty `loads` is an agent of a protocol before 1.4, or an interval in which nothing was counted.
     """
-    if len(loads) > MAX_LOADS or len(first_arrivals) > MAX_FIRST_ARRIVALS:
+    if len(loads) > LOADS or len(first_arrivals) > FIRST_ARRIVALS_IN_DELTA:
         raise WireError(f"{name} has {len(loads):,} loads and {len(first_arrivals):,} first arrivals: too many")
     if not loads:
         return
-    if len({one.load for one in loads}) != len(loads) or max(one.load for one in loads) >= MAX_LOADS:
-        raise WireError(f"{name} counts a load twice, or one beyond {MAX_LOADS:,}")
+    if len({one.load for one in loads}) != len(loads) or max(one.load for one in loads) >= LOADS:
+        raise WireError(f"{name} counts a load twice, or one beyond {LOADS:,}")
     if max(max(one.started, one.missed, one.waiting, one.users) for one in loads) > _MOST:
         raise WireError(f"{name} has an impossible count of a load")
     sums = sum(one.started for one in loads), sum(one.missed for one in loads)

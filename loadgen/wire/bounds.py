@@ -82,6 +82,8 @@ _COUNTS: Final[Mapping[str, int]] = {
     "Delta.due": limits.DUE_IN_DELTA,
     "Delta.workers": limits.WORKERS_OF_AGENT,
     "Delta.losses": limits.LOSSES_OF_AGENT,
+    "Delta.loads": limits.LOADS,
+    "Delta.first_arrivals": limits.FIRST_ARRIVALS_IN_DELTA,
     "Health.unfit": limits.NOTES,
     "Health.notes": limits.NOTES,
     "Refused.faults": limits.FAULTS,
@@ -94,7 +96,7 @@ _FROM_AGENTS: Final = frozenset(
     (
         *(kind.__name__ for kind in m.FROM_AGENTS),
         *("Counters", "CustomStats", "DueCounts", "Exemplar", "Failure", "Fault", "Health", "Loss", "SeriesKey", "Tag"),
-        *("WaitingAt", "WorkerHealth"),
+        *("FirstArrival", "LoadCounts", "WaitingAt", "WorkerHealth"),
     )
 )
 
