@@ -10,7 +10,8 @@ from pathlib import Path
 from loadgen.wire.keys import AgentKeys, load_agent
 from tests.chaos.fleet import Conducted, conducted
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
-from tests.support.sim_agents import Swarm, arrivals_of, swarm
+from tests.support.plan_book import arrivals_of
+from tests.support.sim_agents import Swarm, swarm
 from tests.support.wire import until
 
 __all__ = ["SimRun", "names", "sim_run"]

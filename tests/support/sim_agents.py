@@ -40,7 +40,6 @@ from loadgen.measure.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.rundir import RunDir
 from loadgen.profiles.edits import is_pause
 from loadgen.profiles.profile import ArrivalProfile
-from loadgen.profiles.stage import Stage
 from loadgen.profiles.timeline import Schedule
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.codec import decode, encode
@@ -88,9 +87,10 @@ from loadgen_agent.lifecycle import (
 )
 from loadgen_agent.link import Link
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key
+from tests.support.plan_book import Accounts, accounts_of, plan_book
 from tests.support.wire import until
 
-__all__ = ["Book", "PlannedLoads", "SimAgent", "Swarm", "arrivals_of", "swarm"]
+__all__ = ["Book", "PlannedLoads", "SimAgent", "Swarm", "swarm"]
 
 _TICK_S: Final = 0.1
 _COUNTS: Final = 32
@@ -117,11 +117,6 @@ _KEYS: Final = (request_key("GET /sim"), journey_key())
 PATTERNS: Final = _patterns()
 
 
-def arrivals_of(rate_per_s: float, seconds: float) -> ArrivalProfile:
-    """As `arrivals("<rate>/s").hold("<seconds>s")` in a scenario."""
-    return ArrivalProfile((Stage(rate_per_s, rate_per_s, round(seconds * NS_PER_S)),))
-
-
 @dataclass(frozen=True, slots=True)
 class _Planned:
     """The load after so many of its changes."""
@@ -138,7 +133,7 @@ class PlannedLoads:
     """What the plan and its changes give each agent. Computed once for all agents, as they all come to the same."""
 
     def __init__(self, profile: ArrivalProfile) -> None:
-        self._profile = profile
+        self.profile = profile
         self._states: list[_Planned] = []
         self._told: list[Adjust | Reassign] = []
         self.wrong: list[str] = []
@@ -148,7 +143,7 @@ class PlannedLoads:
 
     def begin(self, weights: Sequence[float]) -> None:
         if not self._states:
-            schedule = self._profile.schedule()
+            schedule = self.profile.schedule()
             self._states.append(_Planned(schedule, Deal(Share.of(0, weights, (1.0,))), schedule.end_ns))
 
     def change(self, message: Adjust | Reassign) -> None:
@@ -592,12 +587,29 @@ class Swarm:
             await asyncio.sleep(_TICK_S)
 
     def wrongs(self, folder: Path) -> list[str]:
-        """G1, G3, G5: the run's log and summary against what each epoch of each agent recorded, bucket by bucket.
+        """G1, G3, G5: the run's log and summary against what each epoch of each agent recorded, bucket by bucket; and
+        against the plan.
 
         Of an epoch that died: at least what was acknowledged, at most what was recorded.
         """
         books = {(agent.id, epoch): book for agent in self.agents.values() for epoch, book in agent.books.items()}
-        return list(_wrongs(RunDir.open(folder), books))
+        run = RunDir.open(folder)
+        accounts = accounts_of(delta for record in run.records() if isinstance(delta := decode(record), Delta))
+        summary: Any = run.read_summary()
+        by_plan = plan_book(folder, self.plan.profile).wrongs(accounts, summary)
+        return [*_wrongs(run, books), *self.plan.wrong, *self._not_counted(accounts), *by_plan]
+
+    def _not_counted(self, accounts: Accounts) -> Iterator[str]:
+        """Iterations that an agent recorded as started or missed, beside those in the log."""
+        for agent in self.agents.values():
+            here, books = accounts.get(agent.id, Counters()), agent.books.values()
+            recorded = np.array([(0, 0), *(book.totals() for book in books)]).sum(axis=0).tolist()
+            durable = [book.totals(book.durable if book.has_died else None) for book in books]
+            at_least = np.array([(0, 0), *durable]).sum(axis=0).tolist()
+            in_log = here.iterations_started, here.iterations_missed
+            for what, least, count, most in zip(("started", "missed"), at_least, in_log, recorded, strict=True):
+                if not least <= count <= most:
+                    yield f"{agent.id}: {count:,} {what} in the log, {least:,} to {most:,} recorded"
 
 
 _SLOTS: Final = np.unique(np.concatenate([np.frombuffer(delta.index, "<u4") for delta in PATTERNS]))
