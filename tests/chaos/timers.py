@@ -173,12 +173,22 @@ TIMERS: Final = (
 )
 
 
+_SUMS: Final[tuple[tuple[Harm, float, str], ...]] = (
+    ("link", 12.0, "the share of a lost agent is moved as the agent is back"),
+    ("agent", 8.0, "its lease ends while it stands still"),
+    ("agent", 10.0, "given up as it goes on"),
+    ("controller", 8.0, "all leases end as the controller goes on"),
+    ("link", 0.3, "a reconnect, 0.1 to 0.3 s"),
+)
+"""Times that are no constant of their own, or that another part waits for as well."""
+
+
 def faults_within(least_s: float, most_s: float) -> list[tuple[Harm, float, str]]:
-    """(what is harmed, for how long, the timer) of all timers of such a length that a fault can meet."""
-    return [
+    """(what is harmed, for how long, why) of all timers of such a length that a fault can meet."""
+    single = [
         (timer.harms, seconds, f"{timer.module}:{timer.name}")
         for timer in TIMERS
         if timer.harms
         for seconds in timer.seconds
-        if least_s <= seconds <= most_s
     ]
+    return [one for one in (*single, *_SUMS) if least_s <= one[1] <= most_s]
