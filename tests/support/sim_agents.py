@@ -238,6 +238,10 @@ class SimAgent:
         self.is_dead = False
         self.is_endless = False
         """It measures on, whoever tells it to stop, and never says its last word."""
+        self.reports: Callable[[int], int] = lambda own: own
+        """A planted fault: how many of so many due arrivals it says that it has started."""
+        self.finishes_ns: int | None = None
+        """A planted fault: it is done so long after T0, whatever the plan says."""
         self._swarm, self._keys = swarm, keys
         self._chance = random.Random(f"{swarm.seed}/{agent}")
         self._frozen_until_ns = 0
@@ -306,6 +310,7 @@ class SimAgent:
         if not self.is_dead:
             await self.die()
         self.is_dead, self._frozen_until_ns = False, 0
+        self.gave_up, self.stopped_ns, self.stop_reason = False, None, ""
         self._begin()
 
     async def close(self) -> None:
@@ -461,6 +466,7 @@ class SimAgent:
         if self._agent.phase.has_load:
             if (silent_ns := now_ns - self._link.acked_ns) > self._lease_ns:
                 self.gave_up = True
+                self._swarm.gave_up.add(self.id)
                 self._event(ControllerLost(silent_ns / NS_PER_S))
             self._measure(now_ns)
         self._pump()
@@ -469,7 +475,7 @@ class SimAgent:
         """The delta of each second that is over by now."""
         while self._t0_ns is not None and self._ledger is not None:
             end_ns = self._told_ns + NS_PER_S
-            last_ns = self._swarm.plan[self._adjusted].end_ns
+            last_ns = self._swarm.plan[self._adjusted].end_ns if self.finishes_ns is None else self.finishes_ns
             is_last = last_ns is not None and end_ns >= last_ns and not self.is_endless
             if now_ns < self._t0_ns + end_ns:
                 return
@@ -488,7 +494,7 @@ class SimAgent:
             self._tell_until((self._told_ns + end_ns) // 2)
             self._tell_until(end_ns)
             return
-        self._told_n = n
+        self._told_n, own = n, min(self.reports(own), _COUNTS - 1)
         self._keep(own * _VARIANTS + self._chance.randrange(_VARIANTS), end_ns)
 
     def _keep(self, which: int, end_ns: int) -> None:
@@ -562,6 +568,8 @@ class Swarm:
         self.plan, self.seed = PlannedLoads(profile), seed
         self.agents: dict[str, SimAgent] = {}
         self.exits = 0
+        self.gave_up: set[str] = set()
+        """Agents that stopped by themselves, in any of their processes."""
 
     def join(self, agent: str, region: str, keys: AgentKeys, address: str) -> SimAgent:
         self.agents[agent] = SimAgent(self, agent, region, keys, address)
