@@ -276,6 +276,18 @@ def test_a_share_that_two_agents_drove_is_found() -> None:
     ]
 
 
+def test_arrivals_of_a_late_joiner_that_another_one_started_are_in_order_only_where_they_are_named() -> None:
+    """Agent a1 got the change late, and started 7 arrivals that a2 counts as missed."""
+    told = report(result="incomplete")
+    told["agents"][0] |= {"complete": False, "missing": "7 iterations more than the plan gives it: 47 instead of 40"}
+    accounts = accounted(a1=(47, 0), a2=(33, 7))
+    assert PLAN.doubles(accounts) == 7
+    assert PLAN.wrongs(accounts, told, range(120), names_doubles=True) == []
+    assert PLAN.wrongs(accounts, told, range(120))
+    (found,) = PLAN.wrongs(accounted(a1=(48, 0), a2=(33, 7)), told, names_doubles=True)
+    assert found == "a1: 48 started and 0 missed, and the plan gives it 40: 8 too many"
+
+
 def test_arrivals_in_two_books_are_found() -> None:
     """Agent a2 counts 7 arrivals as missed that the target saw; another one counts 1 as finished that it did not."""
     found = PLAN.wrongs(accounted(a2=(33, 7)), report(), range(120))

@@ -171,7 +171,7 @@ async def test_1000_agents_under_random_faults_are_exact(tmp_path: Path, seed: i
             await run.end(SOAK_S + 120)
             watching.cancel()
         cuts = sum(net.counts["cuts"] for net in nets)
-        wrong = run.sims.wrongs(run.conducted.run)
+        wrong = run.sims.wrongs(run.conducted.run, names_doubles=True)
         lost = set(run.lost())
         gave_up = run.sims.gave_up
         summary = run.conducted.summary()

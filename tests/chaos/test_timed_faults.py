@@ -26,6 +26,7 @@ from tests.chaos.fleet import RealFleet, end_family, real_fleet
 from tests.chaos.timers import Harm, faults_within
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
 from tests.support.hosts import Network, hosts
+from tests.support.plan_book import accounts_of
 
 Seen = Callable[[str], None]
 AGENTS = {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
@@ -196,17 +197,18 @@ def harmed(folder: Path, seconds: float, seed: int, most_s: float) -> Iterator[t
 def in_one_book(fleet: RealFleet, nemesis: Nemesis) -> str:
     """Hold the run against all books; what was seen."""
     exit_code = fleet.end(180)
-    assert fleet.wrongs(died=("a", "b")) == []
+    assert fleet.wrongs(died=("a", "b"), names_doubles=True) == []
     summary = fleet.conducted.summary()
+    doubles = fleet.plan().doubles(accounts_of(delta for _, delta in fleet.conducted.history().deltas))
     iterations = summary["iterations"]
     started, missed = iterations["started"], iterations["missed"]
-    missing = fleet.planned - started - missed
+    missing = fleet.planned + doubles - started - missed
     lacking = [agent["id"] for agent in summary["agents"] if not agent["complete"]]
-    assert bool(lacking) == (exit_code in (3, 4) and summary["missing_share"] > 0) or not missing
+    assert exit_code in ((3, 4) if lacking else (0, 4)), summary["reasons"]  # 4: on a busy machine it is unfit as well
     return (
         f"{fleet.planned:,} arrivals: {started:,} started, {missed:,} missed, {missing:,} missing of"
-        f" {', '.join(lacking) or 'nobody'}; faults {dict(nemesis.done)}, as long as {len(nemesis.timers)} timers;"
-        f" {nemesis.restarts} processes of agents came back"
+        f" {', '.join(lacking) or 'nobody'}, {doubles} of them twice and named; faults {dict(nemesis.done)}, as long as"
+        f" {len(nemesis.timers)} timers; {nemesis.restarts} processes of agents came back"
     )
 
 

@@ -74,6 +74,7 @@ class History:
         died: Collection[str] = (),
         plan: PlanBook | None = None,
         served: Sequence[int] | None = None,
+        names_doubles: bool = False,
     ) -> list[str]:
         """All checks of the folder.
 
@@ -84,6 +85,7 @@ class History:
                 log may have less than was recorded, and never more.
             plan: whose each arrival is: it is started, missed, or named as missing.
             served: the number of each arrival that the target saw, within the plan.
+            names_doubles: see `PlanBook.wrongs`.
         """
         wrong = [*self.out_of_order(), *self.not_adding_up(), *self.unproved()]
         wrong += _unequal("merged", self.merged, "in the log", self.logged)
@@ -92,7 +94,9 @@ class History:
         if acked is not None:
             wrong += self.lost_though_acked(acked)
         if plan is not None:
-            wrong += plan.wrongs(accounts_of(delta for _, delta in self.deltas), self.summary, served)
+            wrong += plan.wrongs(
+                accounts_of(delta for _, delta in self.deltas), self.summary, served, names_doubles=names_doubles
+            )
         return wrong
 
     def out_of_order(self) -> list[str]:

@@ -594,17 +594,18 @@ class Swarm:
                 agent.tick(now_ns)
             await asyncio.sleep(_TICK_S)
 
-    def wrongs(self, folder: Path) -> list[str]:
+    def wrongs(self, folder: Path, *, names_doubles: bool = False) -> list[str]:
         """G1, G3, G5: the run's log and summary against what each epoch of each agent recorded, bucket by bucket; and
         against the plan.
 
         Of an epoch that died: at least what was acknowledged, at most what was recorded.
+        names_doubles: see `PlanBook.wrongs`.
         """
         books = {(agent.id, epoch): book for agent in self.agents.values() for epoch, book in agent.books.items()}
         run = RunDir.open(folder)
         accounts = accounts_of(delta for record in run.records() if isinstance(delta := decode(record), Delta))
         summary: Any = run.read_summary()
-        by_plan = plan_book(folder, self.plan.profile).wrongs(accounts, summary)
+        by_plan = plan_book(folder, self.plan.profile).wrongs(accounts, summary, names_doubles=names_doubles)
         return [*_wrongs(run, books), *self.plan.wrong, *self._not_counted(accounts), *by_plan]
 
     def _not_counted(self, accounts: Accounts) -> Iterator[str]:
