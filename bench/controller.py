@@ -180,7 +180,9 @@ def conducted(folder: Path, fleet: Fleet, seconds: int, command: Sequence[str] =
     """The controller on its core, listening for the fleet. command: what it is run by, e.g. a profiler."""
     scenario = folder / "shop.py"
     rate = fleet.agents * fleet.requests
-    scenario.write_text(SCENARIO.format(rate=rate, seconds=seconds, regions=dict.fromkeys(REGIONS, 1)))
+    # By its number of agents, so that each agent has the same share, and each second as many iterations as it reports.
+    regions = {region: len(range(n, fleet.agents, len(REGIONS))) for n, region in enumerate(REGIONS)}
+    scenario.write_text(SCENARIO.format(rate=rate, seconds=seconds, regions=regions))
     init_keys(folder / "keys")
     for name in ("sim", "asker"):
         add_agent(folder / "keys", name)

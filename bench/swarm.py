@@ -3,10 +3,11 @@
     python -m bench.swarm 127.0.0.1:5557 keys/copy-to/sim --agents 1000 --seconds 30
 
 What comes over the wire is what real agents say: CURVE, Hello, Ready, a heartbeat a second, which is answered, and
-a delta a second, all at the same instant, kept and sent again until it is acknowledged; a Fin that adds up. Where
-the controller asks for longer intervals they join theirs. What is measured is drawn once (`bench/deltas.py`). There
-are no workers, no bundle, no spool, and one context of ZeroMQ for all: `tests/support/sim_agents.py` has agents that
-stand faults, and is ten times as dear.
+a delta a second, all at the same instant, kept and sent again until it is acknowledged; a Fin that adds up. Each agent
+reports as many iterations as a plan of agents x requests a second gives it. Where the controller asks for longer
+intervals they join theirs. What is measured is drawn once (`bench/deltas.py`). There are no workers, no bundle, no
+spool, and one context of ZeroMQ for all: `tests/support/sim_agents.py` has agents that stand faults, and costs ten
+times as much.
 
 A line "t0 N" on stdout says when the load begins, on `perf_counter_ns`.
 """
@@ -34,6 +35,7 @@ from bench.children import more_files
 from bench.deltas import drawn_seconds
 from loadgen.measure.coarse import join
 from loadgen.measure.delta import Counters, Delta
+from loadgen.measure.load_counts import Ending, LoadCounts
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import AgentKeys, load_agent
@@ -101,7 +103,7 @@ class Sim:
         self._pending: deque[tuple[int, bytes, int]] = deque()
         """(seq, delta, when it was sent first) of what is not acknowledged."""
         self._asked_ns, self._totals, self._recorded = 0, Counters(), 0
-        self._fin_ns = 0
+        self._fin_ns, self._ending = 0, Ending.DONE
         self._beat_ns = perf_counter_ns() - random.randrange(NS_PER_S)
         self._answered_ns = 0
         self._socket = swarm.context.socket(zmq.DEALER)
@@ -201,7 +203,8 @@ class Sim:
                     return
         if self.phase == "finished" and not self._pending and now_ns - self._fin_ns > NS_PER_S and not self.is_over:
             self._fin_ns = now_ns
-            self._say(Fin(self.run_id, self.epoch, self._seq - 1, self._totals, self._recorded))
+            fin = Fin(self.run_id, self.epoch, self._seq - 1, self._totals, self._recorded, ending=self._ending)
+            self._say(fin)
 
     # -- what comes in ------------------------------------------------------------------------
 
@@ -237,6 +240,8 @@ class Sim:
                     self.phase, self._answered_ns = "running", now_ns
                     self.swarm.begin(message.t0_ns)
             case Stop():
+                if self.phase != "finished":
+                    self._ending = Ending.STOPPED
                 self.phase = "finished"
             case Bye():
                 self.is_over = True
@@ -262,7 +267,8 @@ class Swarm:
         self.context.set(zmq.MAX_SOCKETS, 60_000)
         drawn = drawn_seconds(names=options.names, requests=options.requests, agents=options.agents, count=_DRAWN)
         self.series = drawn[0].new_series
-        self.joined = _joined([replace(delta, new_series=()) for delta in drawn])
+        loads = (LoadCounts(0, started=options.requests),)
+        self.joined = _joined([replace(delta, new_series=(), loads=loads) for delta in drawn])
         self.sims: list[Sim] = []
         self.out_of_lease: set[str] = set()
         self._t0_ns: int | None = None

@@ -195,21 +195,28 @@ def moved(
 
     Each agent keeps of what it has what its weight is of its weight before, and all of it where that grows.
     """
-    was, now = _parts(before, after)
+    was, now = _parts(tuple(before), tuple(after))
     gains = np.maximum(now - was, 0.0)
     if not gains.any():
         return owners
-    kept = np.divide(now, was, out=np.ones_like(now), where=now < was)[owners]
-    place = _within(x, 2 * number)
-    gives = place >= kept
-    to = np.searchsorted(np.cumsum(gains) / gains.sum(), (place[gives] - kept[gives]) / (1 - kept[gives]), "right")
+    kept = np.divide(now, was, out=np.ones_like(now), where=now < was)
+    given = np.flatnonzero((kept < 1.0)[owners])  # of one lost agent of a thousand: hardly any
+    place, kept_of = _within(x[given], 2 * number), kept[owners[given]]
+    gives = place >= kept_of
+    to = np.searchsorted(
+        np.cumsum(gains) / gains.sum(), (place[gives] - kept_of[gives]) / (1 - kept_of[gives]), "right"
+    )
     found = owners.copy()
-    found[gives] = np.minimum(to, np.flatnonzero(gains)[-1])
+    found[given[gives]] = np.minimum(to, np.flatnonzero(gains)[-1])
     return found
 
 
-def _parts(before: Sequence[float], after: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Of the whole, each from 0 to 1, of one length; the same where they are but for rounding."""
+@lru_cache(maxsize=512)
+def _parts(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the whole, each from 0 to 1, of one length; the same where they are but for rounding.
+
+    The arrays are shared by all callers: do not write to them.
+    """
     most = max(len(before), len(after))
     was, now = (
         np.array([*weights, *[0.0] * (most - len(weights))], dtype=float) / fsum(weights) for weights in (before, after)

@@ -132,6 +132,8 @@ class OpenDrive:
             since_ns: arrivals of ours that are due from then until `from_ns` are missed. None: they are not ours.
         """
         if since_ns is not None:
+            self._following = self._schedule.count_at(max(0, since_ns))
+            await clock.sleep_until(from_ns)  # until then some of them are not due, and none of those is missed yet
             self._miss_due(self._schedule.count_at(max(0, since_ns)), self._schedule.count_at(from_ns), t0_ns)
         with woken_by(stop, self._changes):
             await self._drive(clock, t0_ns, stop, from_ns)

@@ -30,6 +30,7 @@ from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
 from tests.support.history import Buckets, History, ahead_of_plan, overload, raw_buckets, read_history, twice
 from tests.support.hosts import Network
 from tests.support.nginx import RunningNginx, running_nginx
+from tests.support.plan_book import PlanBook, arrivals_of, plan_book
 from tests.support.run import run_folder
 
 __all__ = [
@@ -336,16 +337,24 @@ class RealFleet:
         """When the load began, Unix time, as the controller's wall clock had it."""
         return datetime.fromisoformat(str(self.conducted.summary()["started_at"])).timestamp()
 
-    def wrongs(self, *, died: Sequence[str] = (), ahead_s: float = 0.0) -> list[str]:
-        """The whole history, of all three books.
+    def plan(self) -> PlanBook:
+        """The plan of the run, which is over."""
+        return plan_book(self.conducted.run, arrivals_of(self.rate_per_s, self.seconds))
+
+    def wrongs(self, *, died: Sequence[str] = (), ahead_s: float = 0.0, names_doubles: bool = False) -> list[str]:
+        """The whole history, of all four books.
 
         died: regions in which something was measured that nobody could be told.
         ahead_s: by how much the controller's wall clock was ahead of the target's when the load began.
+        names_doubles: see `PlanBook.wrongs`.
         """
         history, began = self.conducted.history(), self.began()
         t0_s = self.t0_s() - ahead_s
-        wrong = history.wrongs(recorded=self.recorded(), died=died)
-        wrong += twice(arrival for _, arrival in began)
+        plan, served = self.plan(), [arrival for _, arrival in began]
+        wrong = history.wrongs(
+            recorded=self.recorded(), died=died, plan=plan, served=served, names_doubles=names_doubles
+        )
+        wrong += twice(served)
         wrong += ahead_of_plan([at for at, _ in began], self.rate_per_s, t0_s)
         wrong += overload([at for at, _ in began], self.rate_per_s, late_s=history.late_s)
         if not died and len(began) != history.counters.requests_finished:

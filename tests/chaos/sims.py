@@ -10,6 +10,7 @@ from pathlib import Path
 from loadgen.wire.keys import AgentKeys, load_agent
 from tests.chaos.fleet import Conducted, conducted
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
+from tests.support.plan_book import arrivals_of
 from tests.support.sim_agents import Swarm, swarm
 from tests.support.wire import until
 
@@ -24,9 +25,11 @@ async def never(user: User) -> None:
     await user.http.get("/")
 
 
-plan = Plan(target="http://127.0.0.1:1", load=arrivals("1000/s").hold("{seconds}s"), mix=never, regions={regions})
+plan = Plan(target="http://127.0.0.1:1", load=arrivals("{rate}/s").hold("{seconds}s"), mix=never, regions={regions})
 """
 REGIONS = ("a", "b")
+RATE_PER_S = 6.5
+"""Of each agent."""
 
 
 def names(count: int) -> dict[str, str]:
@@ -71,8 +74,9 @@ async def sim_run(
         seconds: of load; None: until somebody stops it.
         more: how many others it waits for, that the test lets join.
     """
-    text = _SCENARIO.format(seconds=seconds or 3600, regions=dict.fromkeys(REGIONS, 1))
+    rate, length = RATE_PER_S * (count + more), seconds or 3600
+    text = _SCENARIO.format(rate=rate, seconds=length, regions=dict.fromkeys(REGIONS, 1))
     with conducted(folder, text, ["sim"], count + more, options) as run, chaos_proxy(run.address, seed) as net:
         keys = load_agent(run.keys_of("sim"))
-        async with swarm(net.address, keys, names(count), seconds=seconds, seed=seed) as sims:
+        async with swarm(net.address, keys, names(count), arrivals_of(rate, length), seed=seed) as sims:
             yield SimRun(run, net, sims, keys)

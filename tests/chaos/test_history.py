@@ -11,7 +11,7 @@ import pytest
 
 from loadgen.engine.raw import RawFile
 from loadgen.engine.recorder import Recorder
-from loadgen.measure.delta import Delta
+from loadgen.measure.delta import Counters, Delta
 from tests.support.history import (
     Buckets,
     History,
@@ -21,6 +21,7 @@ from tests.support.history import (
     raw_buckets,
     twice,
 )
+from tests.support.plan_book import PlanBook, accounts_of, arrivals_of
 from tests.support.recording import Recording
 
 REGIONS = {"a1": "a", "b1": "b"}
@@ -215,3 +216,119 @@ def test_what_is_begun_before_it_is_due_is_found() -> None:
 def test_an_arrival_that_is_begun_twice_is_found() -> None:
     assert twice(range(100)) == []
     assert twice([*range(100), 7]) == ["arrival 7 was begun 2 times"]
+
+
+# -- the plan as the fourth book ------------------------------------------------------------------
+
+AGENTS = ("a1", "a2", "b1")
+PLAN = PlanBook(arrivals_of(60, 2), AGENTS, (1.0, 1.0, 1.0))
+
+
+def accounted(**told: tuple[int, int]) -> dict[str, Counters]:
+    """(started, missed) by agent; 40 started where it is not said. All of it finished."""
+    return {
+        agent: Counters(iterations_started=started, iterations_finished=started, iterations_missed=missed)
+        for agent, (started, missed) in {**dict.fromkeys(AGENTS, (40, 0)), **told}.items()
+    }
+
+
+def report(missing: dict[str, int] | None = None, *, share: float = 0.0, result: str = "passed") -> dict[str, Any]:
+    """A summary that names so many arrivals of some agents as missing."""
+    texts = {
+        agent: f"agent {agent} (a): {count} of 40 iterations that were due by the plan are missing"
+        for agent, count in (missing or {}).items()
+    }
+    agents = [{"id": agent, "complete": agent not in texts, "missing": texts.get(agent)} for agent in AGENTS]
+    return {"agents": agents, "missing_share": share, "result": result}
+
+
+def test_a_plan_that_was_driven_is_in_order() -> None:
+    assert PLAN.total == 120
+    assert PLAN.wrongs(accounted(), report(), range(120)) == []
+    assert PLAN.wrongs(accounted(a2=(33, 7)), report()) == []
+
+
+def test_missing_arrivals_that_the_report_names_are_in_order() -> None:
+    told = report({"b1": 6}, share=6 / 120, result="incomplete")
+    assert PLAN.wrongs(accounted(b1=(34, 0)), told) == []
+
+
+def test_an_agent_that_ended_early_and_is_called_complete_is_found() -> None:
+    found = PLAN.wrongs(accounted(b1=(20, 0)), report())
+    assert "b1: 20 started and 0 missed of 40: 20 are missing, and the report names 0: " in found
+    assert "b1 is complete, and 20 of its 40 arrivals are missing" in found
+    assert "the run has passed, and 20 of 120 arrivals are missing" in found
+    assert "0.166667 of the plan is missing, and the report says 0.000000" in found
+
+
+def test_a_report_that_names_another_number_or_another_agent_is_found() -> None:
+    (found,) = PLAN.wrongs(accounted(b1=(34, 0)), report({"b1": 5}, share=6 / 120, result="incomplete"))
+    assert found.startswith("b1: 34 started and 0 missed of 40: 6 are missing, and the report names 5")
+    found, complete, other = PLAN.wrongs(accounted(b1=(34, 0)), report({"a1": 6}, share=6 / 120, result="incomplete"))
+    assert found.startswith("a1: 40 started and 0 missed of 40: 0 are missing, and the report names 6")
+    assert complete.startswith("b1: 34 started")
+    assert other == "b1 is complete, and 6 of its 40 arrivals are missing"
+
+
+def test_a_share_that_two_agents_drove_is_found() -> None:
+    assert PLAN.wrongs(accounted(a1=(47, 0)), report()) == [
+        "a1: 47 started and 0 missed, and the plan gives it 40: 7 too many"
+    ]
+
+
+def test_arrivals_of_a_late_joiner_that_another_one_started_are_in_order_only_where_they_are_named() -> None:
+    """Agent a1 got the change late, and started 7 arrivals that a2 counts as missed."""
+    told = report(result="incomplete")
+    told["agents"][0] |= {"complete": False, "missing": "7 iterations more than the plan gives it: 47 instead of 40"}
+    accounts = accounted(a1=(47, 0), a2=(33, 7))
+    assert PLAN.doubles(accounts) == 7
+    assert PLAN.wrongs(accounts, told, range(120), names_doubles=True) == []
+    assert PLAN.wrongs(accounts, told, range(120))
+    (found,) = PLAN.wrongs(accounted(a1=(48, 0), a2=(33, 7)), told, names_doubles=True)
+    assert found == "a1: 48 started and 0 missed, and the plan gives it 40: 8 too many"
+
+
+def test_arrivals_in_two_books_are_found() -> None:
+    """Agent a2 counts 7 arrivals as missed that the target saw; another one counts 1 as finished that it did not."""
+    found = PLAN.wrongs(accounted(a2=(33, 7)), report(), range(120))
+    assert found == [
+        "a2: the target served 40 of its arrivals; it finished 33, missed 7, and at most 33 can have been started"
+    ]
+    assert PLAN.wrongs(accounted(), report(), range(119)) == [
+        "b1: the target served 39 of its arrivals; it finished 40, missed 0, and at most 40 can have been started"
+    ]
+
+
+def test_an_arrival_that_is_not_in_the_plan_is_found() -> None:
+    assert PLAN.wrongs(accounted(), report(), [*range(120), 120]) == [
+        "the target saw arrivals that are not in the plan of 120: [120]"
+    ]
+
+
+def test_shares_that_were_moved_are_the_takers() -> None:
+    """From 1 s on b1 has nothing, and the two others 30 each of the 60 that are still due."""
+    moved = replace(
+        PLAN,
+        changes=((2, 1_000_000_000, (1.0, 1.0, 0.0)),),
+        shares_told=((2, 1_000_000_000, (1.0, 1.0, 0.0)),),
+    )
+    due = {agent: int((moved.owners(0, 120) == n).sum()) for n, agent in enumerate(AGENTS)}
+    assert (due["b1"], sum(due.values())) == (20, 120)
+    as_moved = accounted(**{agent: (count, 0) for agent, count in due.items()})
+    assert moved.wrongs(as_moved, report(), range(120)) == []
+    assert any("b1: 40 started" in text and "20 too many" in text for text in moved.wrongs(accounted(), report()))
+    assert replace(moved, shares_told=()).wrongs(as_moved, report())
+
+
+def test_of_a_load_that_was_stopped_only_what_was_due_by_then_is_missing() -> None:
+    stopped = replace(PLAN, ended_ns=1_100_000_000)
+    assert stopped.wrongs(accounted(**dict.fromkeys(AGENTS, (20, 0))), report()) == []
+    assert stopped.wrongs(accounted(**dict.fromkeys(AGENTS, (22, 0))), report()) == []
+    found = stopped.wrongs(accounted(a1=(19, 0)), report())
+    assert "a1 is complete, and 1 of its 20 arrivals are missing" in found
+
+
+def test_deltas_are_added_up_by_agent() -> None:
+    made = recordings()
+    totals = accounts_of(delta for recording in made.values() for delta in recording.deltas)
+    assert totals == {agent: recording.fin().totals for agent, recording in made.items()}

@@ -19,6 +19,7 @@ import pytest
 
 from loadgen.measure.rundir import RunDir
 from tests.chaos.sims import SimRun, sim_run
+from tests.chaos.timers import Harm, faults_within
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
 
 Seen = Callable[[str], None]
@@ -31,10 +32,17 @@ SETTLED_S = 300 if SOAK_S >= 600 else 60
 """Until then memory grows to what the run needs: libzmq keeps a second chunk of each queue after 256 messages."""
 DEATHS_S = 60
 """An agent is killed so often."""
+REVIVALS_S = 30
+"""Killed agents, and those that stopped by themselves, come back so often as other processes."""
+LEASE_S = 8.0
+LONG_S = 60
+"""Faults that are longer than a lease come at most so often: each takes the shares of all that it harms."""
 
 
 class Nemesis:
     """Does one thing after the other, each to somebody at random; counts what it did.
+
+    Each fault that has a length is as long as a timer of the code (`timers.py`), 0.1 s more or less.
 
     No flipped bits: with many of them libzmq 4.3.5 aborts the controller (its issue 4841: output after an input error).
     """
@@ -42,11 +50,14 @@ class Nemesis:
     def __init__(self, run: SimRun, nets: list[ChaosProxy], seed: int) -> None:
         self.done: Counter[str] = Counter()
         self.killed: set[str] = set()
+        self.timers: set[str] = set()
         self._run, self._nets, self._chance = run, nets, Random(seed)
+        self._long_s = 0.0
 
     async def work(self, until_s: float) -> None:
         faults = [self._cuts, self._latency, self._freeze, self._swallow, self._narrow, self._frozen]
         next_death_s = time.monotonic() + DEATHS_S / 2
+        next_revival_s = time.monotonic() + REVIVALS_S
         while time.monotonic() < until_s and not self._run.conducted.is_over:
             await asyncio.sleep(self._chance.uniform(0.5, 2))
             await self._chance.choice(faults)(self._chance.choice(self._nets))
@@ -55,6 +66,19 @@ class Nemesis:
             if time.monotonic() > next_death_s:
                 next_death_s += DEATHS_S
                 await self._kill()
+            if time.monotonic() > next_revival_s and until_s - time.monotonic() > REVIVALS_S:
+                next_revival_s += REVIVALS_S
+                await self._revive()
+
+    def _near(self, harms: Harm, most_s: float) -> float:
+        """As long as a timer that a fault of this kind can meet."""
+        is_long = time.monotonic() - self._long_s > LONG_S
+        found = faults_within(0.1, most_s if is_long else min(most_s, LEASE_S - 2))
+        _, seconds, timer = self._chance.choice([one for one in found if one[0] == harms])
+        self.timers.add(timer)
+        if seconds > LEASE_S - 2:
+            self._long_s = time.monotonic()
+        return max(0.05, seconds + self._chance.uniform(-0.1, 0.1))
 
     async def _cuts(self, net: ChaosProxy) -> None:
         """A few seconds of cuts."""
@@ -71,7 +95,7 @@ class Nemesis:
 
     async def _freeze(self, net: ChaosProxy) -> None:
         self.done["frozen network"] += 1
-        seconds = self._chance.uniform(0.5, 3)
+        seconds = self._near("link", 12)
         net.freeze(seconds)
         await asyncio.sleep(seconds)
 
@@ -79,7 +103,7 @@ class Nemesis:
         self.done["half-open"] += 1
         up = self._chance.random() < 0.5
         net.swallow(up=up, down=not up or self._chance.random() < 0.5)
-        await asyncio.sleep(self._chance.uniform(0.5, 3))
+        await asyncio.sleep(self._near("link", 5.5))  # longer ones do what a frozen network does
         net.heal()
 
     async def _narrow(self, net: ChaosProxy) -> None:
@@ -91,12 +115,13 @@ class Nemesis:
     async def _frozen(self, _: ChaosProxy) -> None:
         self.done["frozen agents"] += 5
         for agent in self._chance.sample(sorted(self._run.sims.agents), 5):
-            self._run.sims.agents[agent].freeze(self._chance.uniform(0.5, 5))
+            self._run.sims.agents[agent].freeze(self._near("agent", 10))
 
     async def _pause(self) -> None:
         self.done["controller paused"] += 1
+        seconds = self._near("controller", 5)  # 8 s end all leases, and with them the run
         self._run.conducted.controller.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(self._chance.uniform(0.5, 3))
+        await asyncio.sleep(seconds)
         self._run.conducted.controller.send_signal(signal.SIGCONT)
 
     async def _kill(self) -> None:
@@ -104,6 +129,13 @@ class Nemesis:
         agent = self._chance.choice([agent for agent in self._run.sims.agents.values() if not agent.is_dead])
         self.killed.add(agent.id)
         await agent.die()
+
+    async def _revive(self) -> None:
+        """As other processes, under their names. One that was killed just now is not known to be lost yet."""
+        over = [agent for agent in self._run.sims.agents.values() if agent.is_dead or agent.gave_up]
+        for agent in self._chance.sample(over, min(len(over), 20)):
+            self.done["came back"] += 1
+            await agent.restart()
 
 
 async def watched(pid: int, samples: list[tuple[float, int, int]]) -> None:
@@ -120,7 +152,9 @@ def mib_per_minute(samples: list[tuple[float, int, int]]) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.fault("F33", f"{SOAK_S} s; cuts, latency, half-open, narrow, frozen, killed, controller paused")
+@pytest.mark.fault(
+    "F33", f"{SOAK_S} s; cuts, latency, half-open, narrow, frozen, killed, controller paused, back as another process"
+)
 async def test_1000_agents_under_random_faults_are_exact(tmp_path: Path, seed: int, seen: Seen) -> None:
     samples: list[tuple[float, int, int]] = []
     async with sim_run(tmp_path, 0, SOAK_S, seed, more=AGENTS) as run:
@@ -137,17 +171,20 @@ async def test_1000_agents_under_random_faults_are_exact(tmp_path: Path, seed: i
             await run.end(SOAK_S + 120)
             watching.cancel()
         cuts = sum(net.counts["cuts"] for net in nets)
-        wrong = run.sims.wrongs(run.conducted.run)
+        wrong = run.sims.wrongs(run.conducted.run, names_doubles=True)
         lost = set(run.lost())
-        gave_up = {agent.id for agent in run.sims.agents.values() if agent.gave_up}
+        gave_up = run.sims.gave_up
         summary = run.conducted.summary()
+        iterations = summary["iterations"]
         planned_end_s = datetime.fromisoformat(summary["started_at"]).timestamp() + SOAK_S
         over_s = RunDir(run.conducted.run).summary_path.stat().st_mtime - planned_end_s
     incomplete = {agent["id"] for agent in summary["agents"] if not agent["complete"]}
     settled = [sample for sample in loaded if sample[0] - loaded[0][0] > SETTLED_S]
     slope, fds = mib_per_minute(settled), [count for _, _, count in settled]
     seen(
-        f"{summary['requests']['finished']:,} requests, every bucket equal; {cuts:,} cuts, {dict(nemesis.done)}; memory"
+        f"{run.sims.plan.last.schedule.total():,} arrivals: {iterations['started']:,} started, {iterations['missed']:,}"
+        f" missed, the others named as missing; every bucket equal; {cuts:,} cuts, {dict(nemesis.done)}, as long as"
+        f" {len(nemesis.timers)} timers; memory"
         f" {slope:+.2f} MiB/min at {settled[-1][1] / 2**20:.0f} MiB, file descriptors {min(fds)} to {max(fds)};"
         f" sealed {over_s:.0f} s after the planned end; {len(nemesis.killed)} killed,"
         f" {len(lost - nemesis.killed)} lost for a while, {len(gave_up - lost)} stopped by themselves"

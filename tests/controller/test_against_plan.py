@@ -467,5 +467,29 @@ def test_an_agent_that_starts_more_than_the_plan_gives_it_is_reported_at_once() 
     watch, merge = PlanWatch([lane(TEN)]), Merge()
     merge.accept("eu", counted("a", (LoadCounts(0, 60),))[0])
     (text,) = watch.look(merge, PAIR, (), {"a", "b"}, S)
-    assert text == "agent a is ahead of its plan at 1 s: 60 iterations were due to it, and the plan gives it 33"
+    assert text == (
+        "agent a is ahead of its plan at 1 s: it reports 60 due iterations, and the plan has given it 37 by now"
+    )
     assert watch.look(merge, PAIR, (), {"a", "b"}, 2 * S) == []
+
+
+def test_an_interval_that_ended_late_has_arrivals_of_the_next_one_and_is_not_ahead() -> None:
+    watch, merge = PlanWatch([lane(TEN)]), Merge()
+    merge.accept("eu", counted("a", (LoadCounts(0, 36),))[0])  # 33 were due in its second, 37 by 1.1 s
+    assert watch.look(merge, PAIR, (), {"a", "b"}, 1_100 * MS) == []
+
+
+def test_an_agent_that_stands_still_is_not_judged_again_and_again_by_its_last_report() -> None:
+    watch, merge = PlanWatch([lane(TEN)]), Merge()
+    for delta in counted("a", (LoadCounts(0, 33),), (LoadCounts(0, 0),)):  # it stands still, and starts them later
+        merge.accept("eu", delta)
+    assert [watch.look(merge, PAIR, (), {"a", "b"}, second * S) for second in range(3, 9)] == [[]] * 6
+
+
+def test_a_report_from_long_ago_would_be_counted_from_the_first_change_of_shares_on() -> None:
+    """That costs 60 ns an arrival and change, so the watch leaves it out."""
+    load = ArrivalProfile((Stage(1_000, 1_000, 100 * S),))
+    due = OpenDue(0, Basis((PlannedLoad("", 0, load, (1.0,)),), (ShareChange(2, S, (1.0, 1.0)),)), PAIR)
+    due.by_agent(90_000)
+    assert not due.is_near(20_000)
+    assert all(map(due.is_near, (500, 90_000, 95_000)))

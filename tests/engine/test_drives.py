@@ -639,3 +639,46 @@ async def test_users_of_a_lost_agent_are_there_again_as_new_persons_and_nobody_e
     stop.set()
     await driving
     room.clock.close()
+
+
+class Misses(Starts):
+    """Notes misses, too."""
+
+    def __init__(self, clock: Listening) -> None:
+        super().__init__(clock)
+        self.missed: list[tuple[int, int, int]] = []
+
+    def miss(self, arrival: Arrival) -> None:
+        assert self.clock is not None
+        self.missed.append((arrival.n, arrival.due_ns or 0, self.clock.now_ns))
+
+
+def late_joiner(until_ns: int) -> tuple[OpenDrive, Misses]:
+    """A share of ten arrivals a second that is ours since 1 s, of which we are told at 1.2 s."""
+    pool = Misses(Listening([], 0))
+    pool.clock.now_ns = until_ns  # type: ignore[union-attr]
+    schedule = ArrivalProfile((Stage(10, 10, 3 * S),)).schedule()
+    return OpenDrive(schedule, Deal(Share.of(0, [1.0], [1.0])), None, cast(UserPool, pool), 0, Mark(None, 0)), pool
+
+
+async def test_a_late_joiner_misses_no_arrival_before_it_is_due() -> None:
+    """Seen in a soak of four agents: waits below 0 ended its worker."""
+    drive, pool = late_joiner(1_200 * MS)
+    assert pool.clock is not None
+    driving = asyncio.create_task(drive.drive(pool.clock, 0, asyncio.Event(), 1_500 * MS, S))
+    await drive.through()
+    driving.cancel()
+    assert [n for n, _, _ in pool.missed] == [10, 11, 12, 13, 14]
+    assert all(at_ns >= due_ns for _, due_ns, at_ns in pool.missed)
+    assert [n for n, _, _ in pool.seen] == list(range(15, 30))
+
+
+async def test_a_late_joiner_that_is_stopped_before_it_begins_misses_what_was_due_by_then_and_is_its_own() -> None:
+    drive, pool = late_joiner(1_200 * MS)
+    assert pool.clock is not None
+    driving = asyncio.create_task(drive.drive(pool.clock, 0, asyncio.Event(), 1_500 * MS, S))
+    await asyncio.sleep(0)  # it waits for its time
+    await drive.give_up(0, 1_250 * MS)
+    driving.cancel()
+    assert [n for n, _, _ in pool.missed] == [10, 11, 12]
+    assert pool.seen == []

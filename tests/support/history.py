@@ -1,11 +1,12 @@
 """The history checker: what a run left behind, held against what its agents and its target wrote down themselves.
 
     history = read_history(run.folder)
-    assert history.wrongs(recorded=raw_buckets(raw)) == []
+    assert history.wrongs(recorded=raw_buckets(raw), plan=plan_book(run.folder, arrivals_of(60, 20))) == []
 
-Three books are kept of one run by three who do not trust each other: the workers' own raw values (`LOADGEN_DEBUG_RAW`;
-simulated agents keep sums), the controller's log and what it merged from it, and the target's access log. Nothing may
-be missing in one, nothing may be there twice, and the target may never have seen more load than planned.
+Four books are kept of one run, independently of each other: the workers' own raw values (`LOADGEN_DEBUG_RAW`; simulated
+agents keep sums), the controller's log and what it merged from it, the target's access log, and the plan
+(`plan_book.py`). Nothing may be missing in one, nothing may be there twice, and the target may never have seen more
+load than planned.
 
 Each check returns what is wrong, in words; an empty list is a proof. None of them asks how long anything took.
 """
@@ -27,6 +28,7 @@ from loadgen.measure.hlog import key_of, read_hlog
 from loadgen.measure.rundir import RunDir
 from loadgen.measure.series import SeriesKey
 from loadgen.wire.codec import decode
+from tests.support.plan_book import PlanBook, accounts_of
 
 __all__ = ["Buckets", "History", "ahead_of_plan", "buckets_of", "overload", "raw_buckets", "read_history", "twice"]
 
@@ -65,7 +67,14 @@ class History:
         return max((_ms(row["response_ms"]["max"]) for row in rows), default=0.0) / 1e3
 
     def wrongs(
-        self, *, recorded: Buckets | None = None, acked: Acked | None = None, died: Collection[str] = ()
+        self,
+        *,
+        recorded: Buckets | None = None,
+        acked: Acked | None = None,
+        died: Collection[str] = (),
+        plan: PlanBook | None = None,
+        served: Sequence[int] | None = None,
+        names_doubles: bool = False,
     ) -> list[str]:
         """All checks of the folder.
 
@@ -74,6 +83,9 @@ class History:
             acked: what they were told is durable.
             died: regions with an agent that was killed with something that it had not told: there the
                 log may have less than was recorded, and never more.
+            plan: whose each arrival is: it is started, missed, or named as missing.
+            served: the number of each arrival that the target saw, within the plan.
+            names_doubles: see `PlanBook.wrongs`.
         """
         wrong = [*self.out_of_order(), *self.not_adding_up(), *self.unproved()]
         wrong += _unequal("merged", self.merged, "in the log", self.logged)
@@ -81,6 +93,10 @@ class History:
             wrong += _unequal("in the log", self.logged, "recorded", recorded, may_lack=died)
         if acked is not None:
             wrong += self.lost_though_acked(acked)
+        if plan is not None:
+            wrong += plan.wrongs(
+                accounts_of(delta for _, delta in self.deltas), self.summary, served, names_doubles=names_doubles
+            )
         return wrong
 
     def out_of_order(self) -> list[str]:

@@ -1,12 +1,13 @@
-"""Up to 1,000 agents in one process: made-up numbers on the honest wire.
+"""Up to 1,000 agents in one process: made-up response times on the honest wire.
 
-    async with swarm(address, load_agent(keys), {"sim.1": "a", "sim.2": "b"}, seconds=10) as sims:
+    async with swarm(address, load_agent(keys), {"sim.1": "a", "sim.2": "b"}, arrivals_of(rate, seconds)) as sims:
         await sims.finished()
     assert sims.wrongs(run_folder) == []
 
 Each has a real `Link` with CURVE of its own, the real `lifecycle` that decides and the real `Ledger` that keeps. It has
-no workers: a delta a second is drawn from a few patterns instead of measured. So each knows exactly what it has
-recorded, by epoch, for one byte a delta. They behave, until they are told to freeze, die, or start again.
+no workers. How many iterations it reports is the plan's: each second its own due arrivals, by `Deal`, as real agents
+compute them (`PlannedLoads`). What they took is drawn from a few patterns. So each knows exactly what it has recorded,
+by epoch, for one byte a delta. They behave, until they are told to freeze, die, or start again.
 
 1,000 need 10,000 file descriptors and 2,000 (idle) threads: each has a context of ZeroMQ to itself, as real ones do.
 """
@@ -18,8 +19,10 @@ import contextlib
 import os
 import random
 import resource
+from array import array
+from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,9 +32,15 @@ from unittest import mock
 
 import numpy as np
 
+from loadgen.engine.deal import Change, Deal
+from loadgen.engine.share import Share
 from loadgen.measure.delta import Counters, Delta, Health
 from loadgen.measure.histogram import Counts
+from loadgen.measure.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.rundir import RunDir
+from loadgen.profiles.edits import is_pause
+from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.timeline import Schedule
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import AgentKeys
@@ -78,27 +87,118 @@ from loadgen_agent.lifecycle import (
 )
 from loadgen_agent.link import Link
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key
+from tests.support.plan_book import Accounts, accounts_of, plan_book
 from tests.support.wire import until
 
-__all__ = ["Book", "SimAgent", "Swarm", "swarm"]
+__all__ = ["Book", "PlannedLoads", "SimAgent", "Swarm", "swarm"]
 
 _TICK_S: Final = 0.1
-_PATTERNS: Final = 32
-"""Of what a second may bring; one byte tells which."""
+_COUNTS: Final = 32
+"""A delta has fewer iterations than this; where more are due, a second is told in several deltas."""
+_VARIANTS: Final = 8
+"""Patterns of each count."""
+_PATTERNS: Final = _COUNTS * _VARIANTS
+"""One byte says which."""
 
 
 def _patterns() -> list[Delta]:
-    """Well-formed seconds of a request and its journey, as ids 0 and 1."""
+    """Well-formed deltas of a request and its journey, as ids 0 and 1: `_VARIANTS` with no iteration, with one, ..."""
     chance, made = random.Random(6), []
-    for _ in range(_PATTERNS):
-        n = chance.randint(1, 12)
-        values = [round(chance.lognormvariate(3, 1) * NS_PER_MS) for _ in range(n)]
-        both: Values = {request_key("GET /sim"): values, journey_key(): values}
-        made.append(FakeAgent("sim").delta(both))
+    for which in range(_PATTERNS):
+        values = [round(chance.lognormvariate(3, 1) * NS_PER_MS) for _ in range(which // _VARIANTS)]
+        agent = FakeAgent("sim")
+        agent.ids = {key: n for n, key in enumerate(_KEYS)}
+        both: Values = dict.fromkeys(_KEYS, values)
+        made.append(agent.delta(both))
     return made
 
 
+_KEYS: Final = (request_key("GET /sim"), journey_key())
 PATTERNS: Final = _patterns()
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """The load after so many of its changes."""
+
+    schedule: Schedule
+    deal: Deal
+    end_ns: int | None
+    """None: it is paused for an unknown time."""
+    first: FirstArrival | None = None
+    """Where the last change begins, if it is one of shares."""
+
+
+class PlannedLoads:
+    """What the plan and its changes give each agent. Computed once for all agents, as they all come to the same."""
+
+    def __init__(self, profile: ArrivalProfile) -> None:
+        self.profile = profile
+        self._states: list[_Planned] = []
+        self._told: list[Adjust | Reassign] = []
+        self.wrong: list[str] = []
+        """Changes that two agents got differently."""
+        self.counts = lru_cache(maxsize=256)(self._counts)
+        self.gained = lru_cache(maxsize=256)(self._gained)
+
+    def begin(self, weights: Sequence[float]) -> None:
+        if not self._states:
+            schedule = self.profile.schedule()
+            self._states.append(_Planned(schedule, Deal(Share.of(0, weights, (1.0,))), schedule.end_ns))
+
+    def change(self, message: Adjust | Reassign) -> None:
+        """Its number is that of the state that it makes."""
+        number = message.number
+        if number < len(self._states):
+            if self._told[number - 1] != message:
+                self.wrong.append(
+                    f"change {number} is {message} for one agent and {self._told[number - 1]} for another"
+                )
+            return
+        before = self._states[-1]
+        self._told.append(message)
+        if isinstance(message, Adjust):
+            schedule = before.schedule.replaced(max(0, message.at_ns), message.stages)
+            end_ns = None if is_pause(message.stages) else schedule.end_ns
+            self._states.append(_Planned(schedule, before.deal, end_ns))
+            return
+        at = before.schedule.count_at(max(0, message.at_ns))
+        deal = before.deal.changed(Change(message.generation, at, message.weights))
+        first = FirstArrival(0, message.generation, at)
+        self._states.append(replace(before, deal=deal, first=first))
+
+    def __getitem__(self, number: int) -> _Planned:
+        return self._states[number]
+
+    @property
+    def last(self) -> _Planned:
+        return self._states[-1]
+
+    @property
+    def agents(self) -> int:
+        deal = self.last.deal
+        return max(len(deal.share.weights), *(len(change.weights) for change in deal.changes), 0)
+
+    def _counts(self, number: int, first: int, end: int) -> Counts:
+        """How many of the fleet's arrivals [first, end) each agent has after `number` changes: (agents,)."""
+        found = np.zeros(self.agents, dtype=np.int64)
+        for at in range(first, end, _WALKED):
+            owners = self[number].deal.owners(np.arange(at, min(end, at + _WALKED)))
+            found += np.bincount(owners, minlength=len(found))
+        return found
+
+    def _gained(self, number: int, end: int) -> Counts:
+        """How many arrivals before `end` each agent takes over with the change `number`: (agents,)."""
+        after = self[number]
+        first = after.first.n if after.first is not None else end
+        if end <= first:
+            return np.zeros(self.agents, dtype=np.int64)
+        n = np.arange(first, end)
+        owners = after.deal.owners(n)
+        return np.bincount(owners[owners != self[number - 1].deal.owners(n)], minlength=self.agents)
+
+
+_WALKED: Final = 1 << 16
 
 
 @dataclass(slots=True)
@@ -106,11 +206,21 @@ class Book:
     """What one epoch of one agent recorded."""
 
     patterns: bytearray = field(default_factory=bytearray)
-    """By seq, which pattern."""
+    """Of each delta that it made, which pattern."""
+    ends_ns: array[int] = field(default_factory=lambda: array("q"))
+    """And when it ended, from T0."""
+    missed: dict[int, int] = field(default_factory=dict)
+    """By delta, where it is not 0."""
     durable: int = 0
     """How many of them it was told are durable."""
     has_died: bool = False
     """What was not acknowledged may be lost."""
+
+    def totals(self, deltas: int | None = None) -> tuple[int, int]:
+        """(started, missed) of all deltas, or of the first so many."""
+        some = self.patterns if deltas is None else self.patterns[:deltas]
+        missed = sum(count for at, count in self.missed.items() if at < len(some))
+        return int((np.frombuffer(some, np.uint8) // _VARIANTS).sum()), missed
 
 
 class SimAgent:
@@ -128,6 +238,10 @@ class SimAgent:
         self.is_dead = False
         self.is_endless = False
         """It measures on, whoever tells it to stop, and never says its last word."""
+        self.reports: Callable[[int], int] = lambda own: own
+        """A planted fault: how many of so many due arrivals it says that it has started."""
+        self.finishes_ns: int | None = None
+        """A planted fault: it is done so long after T0, whatever the plan says."""
         self._swarm, self._keys = swarm, keys
         self._chance = random.Random(f"{swarm.seed}/{agent}")
         self._frozen_until_ns = 0
@@ -143,9 +257,14 @@ class SimAgent:
         self._lease_ns = 8 * NS_PER_S
         self._hello_ns: int | None = now_ns
         self._beat_ns = now_ns - round(self._chance.random() * NS_PER_S)
-        self._seconds = self._adjusted = 0
+        self._adjusted = self._index = 0
+        self._told_ns = self._told_n = 0
+        """Up to when it has told, from T0, and up to which arrival of the fleet."""
+        self._missed = 0
+        """To be told with the next delta."""
+        self._firsts: list[FirstArrival] = []
         self._ends: deque[tuple[int, int]] = deque()
-        """(seq, how many seconds there are up to its end) of deltas on their way."""
+        """(seq, when it ends) of deltas on their way."""
         self._link = Link(self.address, self._keys, self.id, self._on_message, self._say_hello)
         self._serving = asyncio.create_task(self._link.serve())
 
@@ -191,6 +310,7 @@ class SimAgent:
         if not self.is_dead:
             await self.die()
         self.is_dead, self._frozen_until_ns = False, 0
+        self.gave_up, self.stopped_ns, self.stop_reason = False, None, ""
         self._begin()
 
     async def close(self) -> None:
@@ -213,7 +333,7 @@ class SimAgent:
                     self._ledger.ask(interval_ns)
                     book, ends = self.books[self._agent.epoch], self._ends
                     while ends and ends[0][0] <= self._ledger.acked:
-                        book.durable = ends.popleft()[1]
+                        book.durable = bisect_right(book.ends_ns, ends.popleft()[1])
                     self._pump()
             case Welcome():
                 self._hello_ns, self._lease_ns = None, round(message.lease_s * NS_PER_S)
@@ -256,8 +376,11 @@ class SimAgent:
                 self._swarm.exits += 1
 
     def _get_ready(self, prepare: Prepare) -> None:
-        self._ledger, self._seconds = Ledger(prepare.run_id, self.id, self._agent.epoch), 0
-        self._adjusted = 0
+        self._ledger, self._t0_ns = Ledger(prepare.run_id, self.id, self._agent.epoch), None
+        self._adjusted, self._index = 0, prepare.index
+        self._told_ns = self._told_n = self._missed = 0
+        self._firsts.clear()
+        self._swarm.plan.begin(prepare.weights)
         self._ends.clear()
         self.books[self._agent.epoch] = Book()
         self._event(Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, self._link.clock.error_ns))
@@ -265,32 +388,60 @@ class SimAgent:
     def _told(self, message: object) -> None:
         run_id = self._agent.run_id
         match message:
-            case StartAt(t0_ns=t0_ns):
-                self._t0_ns = self._link.clock.to_own_ns(t0_ns)
+            case StartAt():
+                self._start(message)
             case Stop(reason=reason):
                 self._stop(reason)
             case Adjust(number=number) | Reassign(number=number) if number == self._adjusted + 1:
-                self._adjusted = number  # its numbers are made up, whatever its share
+                self._change(message)
             case SetUp():
                 self._event(SetUpDone(run_id, b"null"))
             case TearDown():
                 self._event(TornDown(run_id))
 
+    def _start(self, start: StartAt) -> None:
+        """Arrivals that are ours since some time before we begin are missed."""
+        schedule = self._swarm.plan[self._adjusted].schedule
+        self._told_ns = start.from_ns // NS_PER_S * NS_PER_S
+        self._told_n = schedule.count_at(start.from_ns) if start.from_ns else 0
+        if start.since_ns:
+            self._missed += self._own(schedule.count_at(start.since_ns), self._told_n)
+        self._t0_ns = self._link.clock.to_own_ns(start.t0_ns)
+
+    def _change(self, message: Adjust | Reassign) -> None:
+        """Arrivals that we take over, and that others have been told of already, are missed."""
+        plan = self._swarm.plan
+        plan.change(message)
+        self._adjusted = message.number
+        if (first := plan[self._adjusted].first) is not None and isinstance(message, Reassign):
+            self._firsts.append(first)
+            if self._t0_ns is not None:
+                self._missed += self._of(plan.gained(self._adjusted, self._told_n))
+
+    def _own(self, first: int, end: int) -> int:
+        """Arrivals of ours among the fleet's [first, end)."""
+        return self._of(self._swarm.plan.counts(self._adjusted, first, end)) if first < end else 0
+
+    def _of(self, by_agent: Counts) -> int:
+        return int(by_agent[self._index]) if self._index < len(by_agent) else 0
+
     def _stop(self, reason: str) -> None:
         if self.stopped_ns is None:
             self.stopped_ns, self.stop_reason = perf_counter_ns(), reason
-        self._finish()
+        if not self.gave_up and self._t0_ns is not None and not self.is_endless:
+            self._tell_until(max(self._told_ns + 1, perf_counter_ns() - self._t0_ns))
+        self._finish(Ending.LEASE if self.gave_up else Ending.STOPPED)
 
-    def _finish(self) -> None:
+    def _finish(self, ending: Ending) -> None:
         """Its deltas say it all: no iteration of theirs is open."""
         if self.is_endless:
             return
         assert self._ledger is not None
         self._t0_ns = None
         book = self.books[self._agent.epoch]
-        totals = sum((PATTERNS[n].counters for n in book.patterns), Counters())
-        recorded = sum(stats.n for n in book.patterns for stats in PATTERNS[n].stats)
-        fin = Fin(self._agent.run_id, self._agent.epoch, len(book.patterns) - 1, totals, recorded)
+        started, missed = book.totals()
+        totals = _counters(started, missed)
+        fin = Fin(self._agent.run_id, self._agent.epoch, len(book.patterns) - 1, totals, 2 * started, ending=ending)
         self._event(fin)
 
     # -- what time brings ---------------------------------------------------------------------
@@ -315,6 +466,7 @@ class SimAgent:
         if self._agent.phase.has_load:
             if (silent_ns := now_ns - self._link.acked_ns) > self._lease_ns:
                 self.gave_up = True
+                self._swarm.gave_up.add(self.id)
                 self._event(ControllerLost(silent_ns / NS_PER_S))
             self._measure(now_ns)
         self._pump()
@@ -322,24 +474,49 @@ class SimAgent:
     def _measure(self, now_ns: int) -> None:
         """The delta of each second that is over by now."""
         while self._t0_ns is not None and self._ledger is not None:
-            if now_ns < self._t0_ns + (self._seconds + 1) * NS_PER_S:
+            end_ns = self._told_ns + NS_PER_S
+            last_ns = self._swarm.plan[self._adjusted].end_ns if self.finishes_ns is None else self.finishes_ns
+            is_last = last_ns is not None and end_ns >= last_ns and not self.is_endless
+            if now_ns < self._t0_ns + end_ns:
                 return
-            which = self._chance.randrange(_PATTERNS)
-            book = self.books[self._agent.epoch]
-            start_ns = self._seconds * NS_PER_S
-            new = PATTERNS[which].new_series if not book.patterns else ()
-            delta = replace(
-                PATTERNS[which],
-                new_series=new,
-                start_ns=start_ns,
-                end_ns=start_ns + NS_PER_S,
-                health=Health(cpu_share=0.1, fds=10, fd_limit=1000, loop_lag_p99_us=100),
-            )
-            book.patterns.append(which)
-            self._ledger.keep(delta)
-            self._seconds += 1
-            if self._swarm.seconds is not None and self._seconds >= self._swarm.seconds:
-                self._finish()
+            if is_last:
+                self._firsts.append(FirstArrival(0, 0, self._swarm.plan[self._adjusted].schedule.total()))
+            self._tell_until(end_ns)
+            if is_last:
+                self._finish(Ending.DONE)
+
+    def _tell_until(self, end_ns: int) -> None:
+        """Arrivals of ours that are due by then, and have not been told, in one delta; in two halves where too many."""
+        schedule = self._swarm.plan[self._adjusted].schedule
+        n = max(self._told_n, min(schedule.count_at(end_ns), schedule.total()))
+        own = self._own(self._told_n, n)
+        if own >= _COUNTS and end_ns - self._told_ns > 1:
+            self._tell_until((self._told_ns + end_ns) // 2)
+            self._tell_until(end_ns)
+            return
+        self._told_n, own = n, min(self.reports(own), _COUNTS - 1)
+        self._keep(own * _VARIANTS + self._chance.randrange(_VARIANTS), end_ns)
+
+    def _keep(self, which: int, end_ns: int) -> None:
+        assert self._ledger is not None
+        book, started, missed = self.books[self._agent.epoch], which // _VARIANTS, self._missed
+        delta = replace(
+            PATTERNS[which],
+            new_series=_KEYS if not book.patterns else (),
+            start_ns=self._told_ns,
+            end_ns=end_ns,
+            counters=_counters(started, missed),
+            loads=(LoadCounts(0, started, missed),) if started or missed else (),
+            first_arrivals=tuple(self._firsts),
+            health=Health(cpu_share=0.1, fds=10, fd_limit=1000, loop_lag_p99_us=100),
+        )
+        if missed:
+            book.missed[len(book.patterns)] = missed
+        book.patterns.append(which)
+        book.ends_ns.append(end_ns)
+        self._told_ns, self._missed = end_ns, 0
+        self._firsts.clear()
+        self._ledger.keep(delta)
 
     def _pump(self) -> None:
         if self._ledger is None or self._hello_ns is not None:
@@ -357,7 +534,7 @@ class SimAgent:
         delta = decode(data)
         if isinstance(delta, Delta) and delta.seq > last_seq:
             self._deltas.append(data)
-            self._ends.append((delta.seq, delta.end_ns // NS_PER_S))
+            self._ends.append((delta.seq, delta.end_ns))
 
     def _say_hello(self) -> None:
         if self.is_dead:
@@ -372,13 +549,27 @@ class SimAgent:
             self._link.send(message)
 
 
+def _counters(started: int, missed: int) -> Counters:
+    """What a recorder would have counted, where nothing fails and each iteration makes one request."""
+    return Counters(
+        requests_started=started,
+        requests_finished=started,
+        iterations_due=started + missed,
+        iterations_started=started,
+        iterations_finished=started,
+        iterations_missed=missed,
+    )
+
+
 class Swarm:
     """Agents by id. Use `swarm`."""
 
-    def __init__(self, seconds: int | None, seed: int) -> None:
-        self.seconds, self.seed = seconds, seed
+    def __init__(self, profile: ArrivalProfile, seed: int) -> None:
+        self.plan, self.seed = PlannedLoads(profile), seed
         self.agents: dict[str, SimAgent] = {}
         self.exits = 0
+        self.gave_up: set[str] = set()
+        """Agents that stopped by themselves, in any of their processes."""
 
     def join(self, agent: str, region: str, keys: AgentKeys, address: str) -> SimAgent:
         self.agents[agent] = SimAgent(self, agent, region, keys, address)
@@ -403,13 +594,31 @@ class Swarm:
                 agent.tick(now_ns)
             await asyncio.sleep(_TICK_S)
 
-    def wrongs(self, folder: Path) -> list[str]:
-        """G1, G3, G5: the run's log and summary against what each epoch of each agent recorded, bucket by bucket.
+    def wrongs(self, folder: Path, *, names_doubles: bool = False) -> list[str]:
+        """G1, G3, G5: the run's log and summary against what each epoch of each agent recorded, bucket by bucket; and
+        against the plan.
 
         Of an epoch that died: at least what was acknowledged, at most what was recorded.
+        names_doubles: see `PlanBook.wrongs`.
         """
         books = {(agent.id, epoch): book for agent in self.agents.values() for epoch, book in agent.books.items()}
-        return list(_wrongs(RunDir.open(folder), books))
+        run = RunDir.open(folder)
+        accounts = accounts_of(delta for record in run.records() if isinstance(delta := decode(record), Delta))
+        summary: Any = run.read_summary()
+        by_plan = plan_book(folder, self.plan.profile).wrongs(accounts, summary, names_doubles=names_doubles)
+        return [*_wrongs(run, books), *self.plan.wrong, *self._not_counted(accounts), *by_plan]
+
+    def _not_counted(self, accounts: Accounts) -> Iterator[str]:
+        """Iterations that an agent recorded as started or missed, beside those in the log."""
+        for agent in self.agents.values():
+            here, books = accounts.get(agent.id, Counters()), agent.books.values()
+            recorded = np.array([(0, 0), *(book.totals() for book in books)]).sum(axis=0).tolist()
+            durable = [book.totals(book.durable if book.has_died else None) for book in books]
+            at_least = np.array([(0, 0), *durable]).sum(axis=0).tolist()
+            in_log = here.iterations_started, here.iterations_missed
+            for what, least, count, most in zip(("started", "missed"), at_least, in_log, recorded, strict=True):
+                if not least <= count <= most:
+                    yield f"{agent.id}: {count:,} {what} in the log, {least:,} to {most:,} recorded"
 
 
 _SLOTS: Final = np.unique(np.concatenate([np.frombuffer(delta.index, "<u4") for delta in PATTERNS]))
@@ -479,8 +688,8 @@ async def swarm(
     address: str,
     keys: AgentKeys,
     agents: Mapping[str, str],
+    profile: ArrivalProfile,
     *,
-    seconds: int | None = None,
     seed: int = 0,
 ) -> AsyncIterator[Swarm]:
     """Agents that join at once; all closed when the block is left. More may `join`.
@@ -488,11 +697,11 @@ async def swarm(
     Args:
         keys: one that may speak for all of them.
         agents: region by id.
-        seconds: how long their load takes; None: until they are told to stop.
+        profile: the load of the run's plan.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    sims = Swarm(seconds, seed)
+    sims = Swarm(profile, seed)
     ticking = asyncio.create_task(sims.tick_for_ever())
     reading = mock.patch.object(link, "decode", _read)
     reading.start()

@@ -208,6 +208,10 @@ class OpenDue:
         """Up to which arrival that has been done."""
         return max(self._walked, self._deal.changes[0].at if self._deal.changes else 0)
 
+    def is_near(self, n: int) -> bool:
+        """Whether `by_agent(n)` need not begin at the first change of shares again."""
+        return not self.is_walked or n >= self._walked or n in self._recent or n <= self._deal.changes[0].at
+
     def by_agent(self, n: int) -> np.ndarray:
         """How many of the fleet's first `n` arrivals each agent has: (agents,) int64, in the assignment's order.
 

@@ -1,7 +1,9 @@
 """Holds what agents have reported so far against the plan, each second while a run goes on. Pure.
 
 At the end `against_plan.py` decides. This module only tells early: it finds an agent that is behind its plan by more
-than one interval for `PATIENCE` looks in a row, or ahead of it at any look, since no arrival starts before it is due.
+than one interval in `PATIENCE` reports in a row, or that reports more than is due by the time at which its report is
+looked at, since no arrival starts before it is due. An interval that ends late on a busy machine has arrivals that
+were due after its end: so that end is not what an agent can be ahead of.
 
 Only open loads with a rate curve are watched: of others the due iterations are not known before the end.
 Cost: some µs an agent and look; after a change of shares 60 ns an arrival and change.
@@ -20,12 +22,13 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import Adjust, Reassign
 from loadgen_controller.assign import Assignment
+from loadgen_controller.judging.against_plan import STOP_SLACK_NS
 from loadgen_controller.judging.plan_due import Basis, OpenDue, changed
 
 __all__ = ["PATIENCE", "PlanWatch"]
 
 PATIENCE: Final = 3
-"""Looks in a row at which an agent is behind before it is reported."""
+"""Reports in a row by which an agent is behind before that is told."""
 _MOST_WALKED: Final = 200_000
 """Arrivals since the last look; of a load with more, shares that have changed are followed at the end only."""
 
@@ -39,7 +42,9 @@ class PlanWatch:
         self._applied = 0
         self._looked_ns = 0
         self._behind: dict[tuple[str, int], int] = {}
-        """Looks in a row, by agent and load."""
+        """Reports in a row, by agent and load."""
+        self._judged_ns: dict[tuple[str, int], int] = {}
+        """Up to when an agent's report was judged, by agent and load."""
         self._since_ns: dict[tuple[str, int], int] = {}
         self._reported: set[tuple[str, int, bool]] = set()
 
@@ -71,10 +76,10 @@ class PlanWatch:
             for one in self._loads:
                 one.change(changed(change))
         self._applied = len(told)
-        return [text for one in self._loads for text in self._look_at(one, merge, assignment, live, interval_ns)]
+        return [text for one in self._loads for text in self._look_at(one, merge, assignment, live, now_ns)]
 
     def _look_at(
-        self, due: OpenDue, merge: Merge, assignment: Assignment, live: Collection[str], interval_ns: int
+        self, due: OpenDue, merge: Merge, assignment: Assignment, live: Collection[str], now_ns: int
     ) -> list[str]:
         seen: list[tuple[int, int, str, int]] = []
         for at, agent in enumerate(assignment.agents):
@@ -84,17 +89,24 @@ class PlanWatch:
             if parts and parts[-1].due:
                 before = sum(one.started + one.missed for one in parts[:-1])
                 end_ns, count = parts[-1].due[-1]
-                seen.append((end_ns, at, agent, before + count))
+                if end_ns > self._judged_ns.get((agent, due.load), -1):
+                    self._judged_ns[agent, due.load] = end_ns
+                    seen.append((end_ns, at, agent, before + count))
         found: list[str] = []
-        planned: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # most agents report the same interval
+        planned: dict[int, np.ndarray | None] = {}  # most agents report the same interval
+        due_n = due.count_at(now_ns + STOP_SLACK_NS)
+        if due.is_walked and due_n - due.walked > _MOST_WALKED:
+            return found
+        for end_ns, _, _, _ in sorted(seen):
+            for ns in (end_ns - merge.interval_ns, end_ns):  # of the latter the next look asks
+                if ns not in planned:
+                    n = due.count_at(ns)
+                    planned[ns] = due.by_agent(n) if due.is_near(n) else None  # far behind: the end decides
+        most = due.by_agent(due_n)
         for end_ns, at, agent, reported in sorted(seen):
-            if end_ns not in planned:
-                settled_n, due_n = due.count_at(end_ns - interval_ns), due.count_at(end_ns)
-                if due.is_walked and due_n - due.walked > _MOST_WALKED:
-                    return found
-                planned[end_ns] = due.by_agent(settled_n), due.by_agent(due_n)
-            least, most = (int(counts[at]) for counts in planned[end_ns])
-            found += self._judge(due, agent, end_ns, reported, least, most)
+            settled = planned[end_ns - merge.interval_ns]
+            if settled is not None:
+                found += self._judge(due, agent, end_ns, reported, int(settled[at]), int(most[at]))
         return found
 
     def _judge(self, due: OpenDue, agent: str, end_ns: int, reported: int, least: int, most: int) -> list[str]:
@@ -115,7 +127,7 @@ class PlanWatch:
         if reported > most and (*place, True) not in self._reported:
             self._reported.add((*place, True))
             return [
-                f"agent {agent} is ahead of its plan at {end_ns / NS_PER_S:.0f} s: {format_count(reported)}"
-                f" iterations{whose} were due to it, and the plan gives it {format_count(most)}"
+                f"agent {agent} is ahead of its plan at {end_ns / NS_PER_S:.0f} s: it reports {format_count(reported)}"
+                f" due iterations{whose}, and the plan has given it {format_count(most)} by now"
             ]
         return []

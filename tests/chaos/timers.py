@@ -1,0 +1,194 @@
+"""Every time in the code of controller, agents and wire, and what a fault of just that length would be.
+
+The nemesis of the soaks draws from this table: it takes a timer, and makes a fault that lasts as long, 0.1 s more or
+less. A fault that is a little shorter than a timer and one that is a little longer are the two cases that tests of
+round numbers do not see. `test_timers.py` fails when a time of the code is not here, or has another value.
+
+harms: what the fault stops for so long.
+
+    link         the way between one agent and the controller, both directions or one
+    agent        one agent's processes, supervisor and workers (SIGSTOP)
+    supervisor   one agent's supervisor; its workers go on
+    worker       one agent's worker; its supervisor goes on
+    controller   the controller's process
+    ""           nothing: the time decides nothing between controller, agents and workers, or is longer than a soak
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+__all__ = ["TIMERS", "Harm", "Timer", "faults_within"]
+
+Harm = Literal["link", "agent", "supervisor", "worker", "controller", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    module: str
+    name: str
+    seconds: tuple[float, ...]
+    harms: Harm
+    fault: str
+
+
+def _timer(place: str, seconds: float | tuple[float, ...], harms: Harm, fault: str) -> Timer:
+    module, _, name = place.partition(":")
+    return Timer(module, name, seconds if isinstance(seconds, tuple) else (seconds,), harms, fault)
+
+
+_C, _A, _W = "loadgen_controller.", "loadgen_agent.", "loadgen.wire."
+
+TIMERS: Final = (
+    # -- is an agent alive, and may it drive? ------------------------------------------------------
+    _timer(_C + "station:LEASE_S", 8.0, "link", "the lease ends while the acknowledgement is under way"),
+    _timer(_C + "fleet:SUSPECTED_AFTER_NS", 3.0, "agent", "suspected and back at once"),
+    _timer(_C + "fleet:LOST_AFTER_NS", 10.0, "link", "given up as its heartbeat arrives"),
+    _timer(_C + "fleet:OWN_PAUSE_NS", 1.0, "controller", "the controller does not notice that it stood still"),
+    _timer(_C + "station:_TICK_S", 0.05, "controller", "one look late"),
+    _timer(_A + "supervisor:HEARTBEAT_NS", 1.0, "supervisor", "one heartbeat is left out"),
+    _timer(_A + "supervisor:TICK_S", 0.05, "supervisor", "one look late"),
+    _timer(_A + "supervisor:OWN_PAUSE_NS", 1.0, "supervisor", "it does not notice that it stood still"),
+    _timer(_A + "supervisor:WORKER_SILENT_NS", 5.0, "worker", "taken for blocked as it goes on"),
+    _timer(_A + "supervisor:WATCHDOG_NS", 2.0, "worker", "killed as its own watchdog ends it"),
+    _timer(_A + "worker:_HEARTBEAT_S", 1.0, "worker", "one heartbeat of the worker is left out"),
+    _timer(_A + "watchdog:LOOK_S", 0.1, "worker", "one look of the watchdog late"),
+    _timer(_A + "watchdog:_MOST_NS", 0.3, "worker", "the watchdog takes a pause of its own for the loop's"),
+    _timer(_A + "watchdog:BLOCKED_NS", 2.0, "worker", "reported as blocked as it goes on"),
+    _timer(_A + "watchdog:DEAF_NS", 1.0, "worker", "taken for deaf as it reads again"),
+    _timer(_A + "watchdog:GRACE_NS", 5.0, "worker", "killed as its last iteration ends"),
+    _timer(_C + "ui.app:_ALIVE_S", 4.0, "", "the page shows an agent as silent"),
+    # -- whose share is it, and from when on? ------------------------------------------------------
+    _timer(_C + "driving:ADJUST_LEAD_NS", 0.3, "link", "a change is delivered as it takes effect"),
+    _timer(_C + "driving:JOIN_LEAD_NS", 2.0, "link", "a late joiner begins before others know what they lose"),
+    _timer(_C + "driving:LATEST_LEAVE_NS", 10.0, "supervisor", "an agent leaves as late as it may"),
+    _timer(_C + "driving:_AGAIN_NS", 1.0, "link", "a change is sent twice"),
+    _timer(_C + "run:SHARE_NS", 0.005, "", "several losses are moved together; 5 ms an agent"),
+    _timer(_C + "run:Terms.start_lead_ns", 0.7, "link", "StartAt is delivered at T0"),
+    _timer(_C + "run:Terms.return_ns", 10.0, "link", "a lost agent comes back as it is waited for no more"),
+    _timer(
+        _C + "run:Terms.all_return_ns", 90.0, "", "all agents come back as the run ends; longer than a soak's fault"
+    ),
+    _timer(_A + "supervisor:LEAVE_NS", 0.7, "link", "an agent leaves before the others know"),
+    _timer(_A + "supervisor:LEAVING_S", 20.0, "", "a leaving agent gives up handing over; longer than a soak's fault"),
+    _timer(_A + "supervisor:FAREWELL_NS", 2.0, "link", "a leaving agent gets its Bye as it exits"),
+    _timer(_A + "workers:RESUME_NS", 0.05, "worker", "a replaced worker begins late"),
+    _timer(_A + "workers:BURY_NS", 1.0, "worker", "its end is seen while it is being killed"),
+    _timer(_C + "rendezvous:LEAD_NS", 0.2, "link", "a release is delivered as the group goes on"),
+    _timer(_C + "rendezvous:AGAIN_NS", 1.0, "link", "a release is sent twice"),
+    # -- handing over what was measured -----------------------------------------------------------
+    _timer(_A + "ledger:STALLED_NS", 2.0, "link", "sent again as the acknowledgement arrives"),
+    _timer(_A + "ledger:FIN_AGAIN_NS", 1.0, "link", "a Fin is sent twice"),
+    _timer(_A + "bundles:ASK_AGAIN_NS", 2.0, "link", "a chunk of the bundle is asked for twice"),
+    _timer(_A + "supervisor:GRACE_NS", 5.0, "supervisor", "workers are killed as they drain"),
+    _timer(_A + "supervisor:CUT_NS", 3.0, "worker", "killed as its Fin is under way"),
+    _timer(_A + "supervisor:KILL_NS", 0.6, "worker", "the same, after a kill"),
+    _timer(_A + "child:_PATIENCE_S", 2.0, "worker", "a process is killed as it ends"),
+    _timer(_A + "supervisor:Terms.hand_over_s", 1800.0, "", "half an hour: longer than a soak"),
+    _timer(_C + "run:Terms.drain_ns", 30.0, "", "the drain; the soak's plan has one of 5 s"),
+    _timer(_C + "run:Terms.finish_timeout_ns", 30.0, "", "data come as the run gives up waiting: longer than a fault"),
+    _timer(_C + "run:Terms.stop_now_timeout_ns", 5.0, "link", "the last deltas come as the run ends"),
+    _timer(_C + "run:Terms.join_timeout_ns", 120.0, "", "before the load"),
+    _timer(_C + "run:Terms.ready_timeout_ns", 120.0, "", "before the load"),
+    _timer(_C + "run:Terms.set_up_timeout_ns", 60.0, "", "before and after the load"),
+    _timer(_C + "conductor:_TICK_S", 0.05, "controller", "one look late"),
+    _timer(_C + "conductor:_GRACE_NS", 15.0, "", "after a restart of the controller"),
+    _timer(_C + "conductor:_BYE_S", 0.1, "link", "the last message is still under way"),
+    _timer(_C + "conductor:_HANDOVER_S", 2.0, "", "agents that the controller started itself"),
+    _timer(_C + "embedded:_KILL_AFTER_S", 3.0, "", "agents that the controller started itself"),
+    # -- the journal, and what the controller can take ---------------------------------------------
+    _timer(_C + "journal:COMMIT_S", 0.1, "controller", "a commit late"),
+    _timer(_C + "journal:AGAIN_S", 1.0, "controller", "a failed disk is tried again late"),
+    _timer(_C + "intake:_CLOCK_ERROR_NS", 0.1, "link", "an agent knows the clock badly"),
+    _timer(_C + "intake:_AHEAD_NS", 5.0, "controller", "deltas seem to end in the future"),
+    _timer(_C + "pacing:LATE_NS", 3.0, "controller", "longer intervals are asked for"),
+    _timer(_C + "pacing:_CALM_LATE_NS", 1.0, "controller", "longer intervals are kept"),
+    _timer(_C + "pacing:_SPAN_NS", 2.0, "controller", "busy for one look"),
+    _timer(_C + "pacing:HOLD_NS", 10.0, "", "shorter intervals are asked for later"),
+    _timer(_C + "pacing:CALM_NS", 30.0, "", "shorter intervals are asked for later"),
+    _timer(_A + "delivery:MAX_INTERVAL_NS", 60.0, "", "the longest interval that an agent joins"),
+    _timer(_C + "doorkeeper:LOOK_S", 3.0, "controller", "a revoked key is seen late"),
+    _timer(_C + "quarantine:WITHIN_NS", 60.0, "", "bad messages are counted for so long"),
+    _timer(_C + "quarantine:QUARANTINE_NS", 60.0, "", "a quarantine lasts for so long"),
+    _timer(_C + "memory:_WITHIN_NS", 60.0, "", "restarts for want of memory are counted for so long"),
+    _timer(_C + "restore:YOUNG_S", 1800.0, "", "a run that stood still for longer is not taken up"),
+    _timer(_C + "judging.against_plan:STOP_SLACK_NS", 0.1, "link", "a stop reaches an agent early by its own clock"),
+    _timer(_C + "judging.against_plan:_SETTLE_NS", 1.0, "worker", "users of a closed load come late"),
+    _timer(_C + "judging.plan_due:_KEPT_NS", 30.0, "", "how much of a curve is kept"),
+    _timer(_C + "judging.fuse:ERRORS_NS", 30.0, "", "a target that fails"),
+    _timer(_C + "judging.fuse:UNREACHED_NS", 10.0, "", "a target that is not reached"),
+    _timer(_C + "judging.fuse:NOT_ALLOWED_NS", 2.0, "", "a target that is not allowed"),
+    # -- the wire ---------------------------------------------------------------------------------
+    _timer(_W + "sockets:_HEARTBEAT[HEARTBEAT_IVL]", 1.5, "link", "one ping of ZMTP is left out"),
+    _timer(_W + "sockets:_HEARTBEAT[HEARTBEAT_TIMEOUT]", 4.0, "link", "dropped as the pong arrives"),
+    _timer(_W + "sockets:_HEARTBEAT[HEARTBEAT_TTL]", 5.5, "link", "one end drops the connection, the other does not"),
+    _timer(_W + "sockets:_HEARTBEAT[TCP_MAXRT]", 3.0, "link", "TCP gives up as the segment arrives"),
+    _timer(_W + "sockets:_ROUTER[HEARTBEAT_IVL]", 1.5, "link", "one ping of ZMTP is left out"),
+    _timer(_W + "sockets:_ROUTER[HEARTBEAT_TIMEOUT]", 4.0, "link", "the controller drops as the pong arrives"),
+    _timer(_W + "sockets:_ROUTER[HEARTBEAT_TTL]", 5.5, "link", "the controller drops the connection alone"),
+    _timer(_W + "sockets:_ROUTER[TCP_MAXRT]", 3.0, "link", "TCP gives up as the segment arrives"),
+    _timer(_W + "sockets:_ROUTER[LINGER]", 1.0, "link", "the last messages are dropped as they go out"),
+    _timer(_W + "sockets:_ROUTER[HANDSHAKE_IVL]", 5.0, "link", "a handshake is given up as it ends"),
+    _timer(_W + "sockets:_DEALER[HEARTBEAT_IVL]", 1.5, "link", "one ping of ZMTP is left out"),
+    _timer(_W + "sockets:_DEALER[HEARTBEAT_TIMEOUT]", 4.0, "link", "the agent drops as the pong arrives"),
+    _timer(_W + "sockets:_DEALER[HEARTBEAT_TTL]", 5.5, "link", "the agent drops the connection alone"),
+    _timer(_W + "sockets:_DEALER[TCP_MAXRT]", 3.0, "link", "TCP gives up as the segment arrives"),
+    _timer(_W + "sockets:_DEALER[RECONNECT_IVL_MAX]", 1.0, "link", "connects anew as the network comes back"),
+    _timer(_W + "sockets:_AGAIN_WAITS_S", (1.0, 3.0), "link", "a connection is made anew as the old one works again"),
+    _timer(_W + "sockets:_UNBINDING_S", 0.005, "", "a port is bound anew in this process"),
+    _timer(_A + "link:ClockOffset.AGAIN_NS", 0.2, "link", "a clock ping is sent twice"),
+    _timer(_A + "link:ClockOffset.UNKNOWN_NS", 3600.0, "", "an error and no time to wait"),
+    # -- words, pages, machines: they decide nothing between controller, agents and workers --------
+    _timer(_A + "link:_SAY_AGAIN_NS", 10.0, "", "how often something is logged"),
+    _timer(_A + "supervisor:SAY_AGAIN_NS", 10.0, "", "how often something is logged"),
+    _timer(_A + "spool:_SAY_AGAIN_S", 10.0, "", "how often something is logged"),
+    _timer(_A + "spool:_OLD_S", 604_800.0, "", "when a spool is deleted"),
+    _timer(_A + "cloud:SECRETS_S", 60.0, "", "how often secrets are read"),
+    _timer(_A + "cloud:SAY_AGAIN_S", 60.0, "", "how often something is logged"),
+    _timer(_C + "troubles:_TOLD_EACH_NS", 1.0, "", "how often something is logged"),
+    _timer(_C + "enrolling:LOOK_S", 3.0, "", "how often EC2 is asked"),
+    _timer(_C + "enrolling:RECHECK_S", 30.0, "", "how often EC2 is asked"),
+    _timer(_C + "enrolling:SAY_AGAIN_S", 60.0, "", "how often something is logged"),
+    _timer(_C + "enrolling:_SAY_AFTER_S", 60.0, "", "when something is logged"),
+    _timer(_C + "hired:SPARE_S", 1800.0, "", "how long machines are hired for"),
+    _timer(_C + "hired:BETWEEN_S", 60.0, "", "how long machines are hired for"),
+    _timer(_C + "hired:STOP_S", 90.0, "", "how long machines are hired for"),
+    _timer(_C + "hired:_LOOK_S", 1.0, "", "how often machines are looked at"),
+    _timer(_C + "keeper:_LONGEST_S", 60.0, "", "the longest pause between two restarts of a controller"),
+    _timer(_C + "keeper:_LOOK_S", 0.5, "", "how often a kept controller is looked at"),
+    _timer(_C + "service:LOOK_S", 0.25, "", "how often the screen is drawn"),
+    _timer(_C + "screen.live:REFRESH_S", 0.25, "", "how often the screen is drawn"),
+    _timer(_C + "commands.controller:_LOOK_S", 0.2, "", "how often a command looks for its controller"),
+    _timer(_C + "control:_PATIENCE_S", 5.0, "", "how long a command waits for an answer"),
+    _timer(_C + "api.client:_PATIENCE_S", 10.0, "", "how long a command waits for an answer"),
+    _timer(_C + "api.client:_START_S", 300.0, "", "how long a command waits for a start"),
+    _timer(_C + "api.order:_INTERVAL_NS", (0.01, 60.0), "", "bounds of an interval"),
+    _timer(_C + "api.remote:_TRY_AGAIN_S", 1.0, "", "how often a command tries again"),
+    _timer(_C + "planning.commit:_PATIENCE_S", 5.0, "", "how long git is waited for"),
+    _timer(_C + "planning.rehearsal:LONGEST_THINK_S", 0.1, "", "how long a rehearsal thinks"),
+    _timer(_C + "ui.app:_PATIENCE_S", 15.0, "", "how long a page waits"),
+    _timer(_C + "ui.server:_BYE_S", 2.0, "", "how long pages are waited for at the end"),
+    _timer(_C + "ui.telling:LOOK_S", 1.0, "", "how often pages are sent figures"),
+)
+
+
+_SUMS: Final[tuple[tuple[Harm, float, str], ...]] = (
+    ("link", 12.0, "the share of a lost agent is moved as the agent is back"),
+    ("agent", 8.0, "its lease ends while it stands still"),
+    ("agent", 10.0, "given up as it goes on"),
+    ("controller", 8.0, "all leases end as the controller goes on"),
+    ("link", 0.3, "a reconnect, 0.1 to 0.3 s"),
+)
+"""Times that are no constant of their own, or that another part waits for as well."""
+
+
+def faults_within(least_s: float, most_s: float) -> list[tuple[Harm, float, str]]:
+    """(what is harmed, for how long, why) of all timers of such a length that a fault can meet."""
+    single = [
+        (timer.harms, seconds, f"{timer.module}:{timer.name}")
+        for timer in TIMERS
+        if timer.harms
+        for seconds in timer.seconds
+    ]
+    return [one for one in (*single, *_SUMS) if least_s <= one[1] <= most_s]
