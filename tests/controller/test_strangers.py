@@ -326,7 +326,7 @@ async def test_f32_an_agent_one_minor_older_or_newer_takes_part(
     member = play.station.fleet.get("a")
     assert member is not None
     assert member.minor == minor
-    await a.run()
+    await a.run(iterations=20)
     assert (await play.result()).exit_code is ExitCode.PASSED
 
 

@@ -127,10 +127,12 @@ def reported_first_arrivals(assignment: Assignment, merge: Merge) -> tuple[dict[
     Number 0 is the end of a load.
     """
     votes: dict[tuple[int, int], dict[str, int]] = {}
-    for agent in assignment.agents:
+    has_share = any(assignment.weights_now)
+    for agent, weight in zip(assignment.agents, assignment.weights_now, strict=False):
         for epoch in merge.epochs(agent):
-            for place, n in epoch.first_arrivals.items():
-                votes.setdefault(place, {})[agent] = n
+            for (load, number), n in epoch.first_arrivals.items():
+                if number or weight or not has_share:  # an agent that is gone does not know the end as it is now
+                    votes.setdefault((load, number), {})[agent] = n
     found: dict[tuple[int, int], int] = {}
     wrong: list[str] = []
     for (load, number), by_agent in sorted(votes.items()):
