@@ -109,7 +109,7 @@ def main() -> int:
     """The exit code of pytest, which is that of the table: 0 only when nothing has failed."""
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="F1 to F33, G9, G10; all of them without")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="F1 to F36, G9, G10; all of them without")
     parser.add_argument("--quick", action="store_true", help="only what `make test` has too")
     parser.add_argument("--soak", action="store_true", help="only the soak, for 30 minutes")
     parser.add_argument("--seed", help="instead of another one each time")

@@ -19,8 +19,6 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
 
-from google.protobuf.descriptor import FieldDescriptor
-
 from loadgen.errors import Fault, LimitExceeded, WireError
 from loadgen.measure import limits
 from loadgen.measure.custom import CustomStats
@@ -208,7 +206,7 @@ def _fields_of(descriptor: Any) -> dict[int, _Field]:
     made = {}
     for field in descriptor.fields:
         name = f"{descriptor.name}.{field.name}"
-        is_text = field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
+        is_text = field.type in (_STRING, _BYTES)
         is_part = field.message_type is not None
         made[field.number] = _Field(
             name,
@@ -221,14 +219,9 @@ def _fields_of(descriptor: Any) -> dict[int, _Field]:
     return made
 
 
-_WIDTHS: Final = {
-    FieldDescriptor.TYPE_DOUBLE: 8,
-    FieldDescriptor.TYPE_FIXED64: 8,
-    FieldDescriptor.TYPE_SFIXED64: 8,
-    FieldDescriptor.TYPE_FLOAT: 4,
-    FieldDescriptor.TYPE_FIXED32: 4,
-    FieldDescriptor.TYPE_SFIXED32: 4,
-}
+_DOUBLE, _FLOAT, _FIXED64, _FIXED32, _STRING, _BYTES, _SFIXED32, _SFIXED64 = 1, 2, 6, 7, 9, 12, 15, 16
+"""Types of fields, as protobuf's descriptors number them; only the codec imports protobuf."""
+_WIDTHS: Final = {_DOUBLE: 8, _FIXED64: 8, _SFIXED64: 8, _FLOAT: 4, _FIXED32: 4, _SFIXED32: 4}
 
 
 # -- as a value -----------------------------------------------------------------------------------

@@ -46,6 +46,15 @@ def test_after_a_minute_it_is_over_and_all_begins_anew() -> None:
     assert handed.bad("a", BAD_MESSAGES) == [False] * 9 + [True]
 
 
+def test_one_message_beyond_a_limit_is_enough() -> None:
+    handed = Handed()
+    handed.quarantine.begin("a")
+    assert handed.quarantine.holds("a")
+    assert not handed.quarantine.holds("b")
+    handed.now_ns += QUARANTINE_NS
+    assert not handed.quarantine.holds("a")
+
+
 def test_names_without_end_take_no_memory_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_KNOWN", 100)
     handed = Handed()
