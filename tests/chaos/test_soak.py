@@ -1,4 +1,7 @@
-"""1,000 simulated agents under random faults for a long time: exact at the end, and the controller does not grow."""
+"""1,000 simulated agents under random faults for a long time: exact at the end, and the controller does not grow.
+
+Every arrival of the plan is started, missed or named as missing, for each agent and in all.
+"""
 
 from __future__ import annotations
 
@@ -185,7 +188,8 @@ async def test_1000_agents_under_random_faults_are_exact(tmp_path: Path, seed: i
     seen(
         f"{run.sims.plan.last.schedule.total():,} arrivals: {iterations['started']:,} started, {iterations['missed']:,}"
         f" missed, {doubles:,} twice and named, the others named as missing; every bucket equal; {cuts:,} cuts,"
-        f" {dict(nemesis.done)}, as long as {len(nemesis.timers)} timers; memory {slope:+.2f} MiB/min at {settled[-1][1] / 2**20:.0f} MiB, file descriptors {min(fds)} to {max(fds)};"
+        f" {dict(nemesis.done)}, as long as {len(nemesis.timers)} timers; memory {slope:+.2f} MiB/min"
+        f" at {settled[-1][1] / 2**20:.0f} MiB, file descriptors {min(fds)} to {max(fds)};"
         f" sealed {over_s:.0f} s after the planned end; {len(nemesis.killed)} killed,"
         f" {len(lost - nemesis.killed)} lost for a while, {len(gave_up - lost)} stopped by themselves"
     )
