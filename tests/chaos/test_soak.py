@@ -1,4 +1,7 @@
-"""1,000 simulated agents under random faults for a long time: exact at the end, and the controller does not grow."""
+"""1,000 simulated agents under random faults for a long time: exact at the end, and the controller does not grow.
+
+Every arrival of the plan is started, missed or named as missing, for each agent and in all.
+"""
 
 from __future__ import annotations
 
@@ -172,6 +175,7 @@ async def test_1000_agents_under_random_faults_are_exact(tmp_path: Path, seed: i
             watching.cancel()
         cuts = sum(net.counts["cuts"] for net in nets)
         wrong = run.sims.wrongs(run.conducted.run, names_doubles=True)
+        doubles = run.sims.doubles(run.conducted.run)
         lost = set(run.lost())
         gave_up = run.sims.gave_up
         summary = run.conducted.summary()
@@ -183,9 +187,9 @@ async def test_1000_agents_under_random_faults_are_exact(tmp_path: Path, seed: i
     slope, fds = mib_per_minute(settled), [count for _, _, count in settled]
     seen(
         f"{run.sims.plan.last.schedule.total():,} arrivals: {iterations['started']:,} started, {iterations['missed']:,}"
-        f" missed, the others named as missing; every bucket equal; {cuts:,} cuts, {dict(nemesis.done)}, as long as"
-        f" {len(nemesis.timers)} timers; memory"
-        f" {slope:+.2f} MiB/min at {settled[-1][1] / 2**20:.0f} MiB, file descriptors {min(fds)} to {max(fds)};"
+        f" missed, {doubles:,} twice and named, the others named as missing; every bucket equal; {cuts:,} cuts,"
+        f" {dict(nemesis.done)}, as long as {len(nemesis.timers)} timers; memory {slope:+.2f} MiB/min"
+        f" at {settled[-1][1] / 2**20:.0f} MiB, file descriptors {min(fds)} to {max(fds)};"
         f" sealed {over_s:.0f} s after the planned end; {len(nemesis.killed)} killed,"
         f" {len(lost - nemesis.killed)} lost for a while, {len(gave_up - lost)} stopped by themselves"
     )

@@ -603,10 +603,14 @@ class Swarm:
         """
         books = {(agent.id, epoch): book for agent in self.agents.values() for epoch, book in agent.books.items()}
         run = RunDir.open(folder)
-        accounts = accounts_of(delta for record in run.records() if isinstance(delta := decode(record), Delta))
+        accounts = _accounts(run)
         summary: Any = run.read_summary()
         by_plan = plan_book(folder, self.plan.profile).wrongs(accounts, summary, names_doubles=names_doubles)
         return [*_wrongs(run, books), *self.plan.wrong, *self._not_counted(accounts), *by_plan]
+
+    def doubles(self, folder: Path) -> int:
+        """Arrivals that an agent has started although the plan gives them to a late joiner; see `PlanBook.wrongs`."""
+        return plan_book(folder, self.plan.profile).doubles(_accounts(RunDir.open(folder)))
 
     def _not_counted(self, accounts: Accounts) -> Iterator[str]:
         """Iterations that an agent recorded as started or missed, beside those in the log."""
@@ -640,6 +644,10 @@ _VECTORS: Final = np.stack([_vector(delta.index, delta.count) for delta in PATTE
 
 def _sum_of(patterns: bytes | bytearray) -> Counts:
     return np.bincount(np.frombuffer(patterns, np.uint8), minlength=_PATTERNS) @ _VECTORS
+
+
+def _accounts(run: RunDir) -> Accounts:
+    return accounts_of(delta for record in run.records() if isinstance(delta := decode(record), Delta))
 
 
 def _wrongs(run: RunDir, books: Mapping[tuple[str, int], Book]) -> Iterator[str]:
