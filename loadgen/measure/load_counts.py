@@ -1,7 +1,7 @@
-"""What each load of a plan had in one interval, and how it ended: what a run is held against its plan by.
+"""Counts of each load of a plan in one interval, and the reason for its end. A run is compared with its plan by them.
 
-The plan says how many iterations each agent must have had due. These counts say what became of them, load by
-load: started, missed, or waiting for a free user. For closed loads they say how many users were there.
+The number of iterations that each agent must have had due follows from the plan. These counts show how they ended,
+load by load: started, missed, or waiting for a free user. For closed loads they hold the number of users.
 """
 
 from __future__ import annotations

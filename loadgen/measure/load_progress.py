@@ -1,9 +1,9 @@
-"""How far one agent has got with one load: counts that add up, and what they were over time.
+"""The progress of one agent with one load: totals, and samples of them over time.
 
-A run is held against its plan at its end, and each second while it goes on. Both ask how many iterations of an agent
-were due up to a time, and how many users it had. Kept are samples at the ends of intervals: at most `KEPT` of each
-kind, and where there would be more every other one is dropped. So an hour costs no more memory than ten minutes, and
-what the counts came to in the end is exact.
+A run is compared with its plan at its end, and each second while it goes on. Both need the number of iterations of an
+agent that were due up to a time, and its number of users. This module keeps samples at the ends of intervals: at most
+`KEPT` of each kind; beyond that every other one is dropped. So an hour costs no more memory than ten minutes. The
+totals are exact.
 
 Times are ns from T0.
 """

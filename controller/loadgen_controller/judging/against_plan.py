@@ -1,7 +1,7 @@
-"""Holds what agents reported against what the plan gave them. Pure.
+"""Compares the counts that agents reported with the plan. Pure.
 
-For each agent: due by the plan = started + missed + missing. What agents say of themselves (a Fin without a reason, an
-empty interval) has no bearing on it. A difference makes a run incomplete, with the agent, the seconds and the number:
+For each agent: due by the plan = started + missed + missing. A Fin in good order or an empty interval changes nothing
+about that. A difference makes a run incomplete, with the agent, the seconds and the number:
 
     missing   the plan gave the agent more than it started or missed
     extra     it started or missed more than the plan gave it: begun twice, or another agent's
@@ -39,7 +39,7 @@ from loadgen_controller.judging.plan_due import (
 __all__ = ["Against", "AgentDue", "Difference", "hold_against_plan", "reported_first_arrivals"]
 
 STOP_SLACK_NS: Final = 100 * NS_PER_MS
-"""How far an agent's clock may be from ours: a stop may reach it that much earlier by its own clock."""
+"""The error of an agent's clock that is allowed: by its own clock a stop may reach it that much earlier."""
 _SETTLE_NS: Final = NS_PER_S
 """Users of a closed load may come this much later than the plan says."""
 _CLOSED_LOOKS: Final = 240
@@ -50,7 +50,7 @@ _LOCATED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one agent and load lacks, or has too much, beside the plan."""
+    """The difference between one agent's load and its plan."""
 
     load: str
     """Name; empty where the plan gives it none."""
@@ -85,7 +85,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class AgentDue:
-    """One agent beside its plan."""
+    """The result for one agent."""
 
     planned: int | None = None
     """Iterations of open and counted loads that were due; at an early stop the least. None: there is no such load."""
@@ -97,7 +97,7 @@ class AgentDue:
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """A run beside its plan."""
+    """The result for a run."""
 
     agents: Mapping[str, AgentDue]
     planned: int
@@ -106,7 +106,7 @@ class Against:
     is_whole: bool
     """Every load could be held against the plan."""
     fleet: tuple[str, ...] = ()
-    """What does not fit for the fleet as a whole."""
+    """Differences of the fleet as a whole."""
 
     def missing_share(self, agent: str, unended: int = 0) -> float:
         """From 0 to 1: the agent's part of the whole planned load that is missing, or whose end is not known.
@@ -256,7 +256,7 @@ def _by_area(basis: Basis, book: _Book) -> Iterator[str]:
 
 
 class _Book:
-    """What is found, agent by agent, while the loads are gone through."""
+    """Collects the results agent by agent, load after load."""
 
     def __init__(self, basis: Basis, assignment: Assignment, merge: Merge) -> None:
         self.basis, self.assignment, self.merge = basis, assignment, merge
@@ -272,7 +272,7 @@ class _Book:
         self.accounted: dict[int, int] = {}
         """By load: started, missed and missing iterations of all agents."""
         self._uncounted: dict[str, list[int]] = {}
-        """Of an agent that does not count by load, the least and the most of all its loads so far."""
+        """For each agent that does not count by load: the least and the most of all its loads so far."""
         self._located = 0
         self._known: dict[int, dict[int, np.ndarray]] = {}
 

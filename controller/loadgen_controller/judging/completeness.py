@@ -86,7 +86,7 @@ def account(
     held_back: Mapping[str, int] = MappingProxyType({}),
     former: Mapping[str, Sequence[Former]] = MappingProxyType({}),
 ) -> Completeness:
-    """Hold what each agent says it sent against what was merged of it, and that against the plan.
+    """Compare each agent's Fin with the deltas that were merged, and the merged counts with the plan.
 
     Args:
         epochs: of each agent, the one that it got its share in.
@@ -123,7 +123,7 @@ def account(
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What all agents are judged by; see `account`."""
+    """The inputs that all agents share; see `account`."""
 
     assignment: Assignment
     loads: Loads
@@ -135,7 +135,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What is known of one agent; see `account`."""
+    """The inputs about one agent; see `account`."""
 
     agent: str
     epoch: Epoch | None
@@ -220,7 +220,7 @@ def _incomplete(
 
 
 def _share_missing(run: _Run, of: _Evidence, whole: Sequence[tuple[int, int, float]]) -> float:
-    """The agent's part of the whole planned load that is missing: counted where the plan was held against it."""
+    """The agent's part of the whole planned load that is missing: counted if it could be compared with the plan."""
     agent, assignment = of.agent, run.assignment
     is_counted = all(isinstance(profile, IterationProfile) for _, profile in run.loads)
     share = assignment.first_share(agent) if is_counted else assignment.share(agent)

@@ -1,6 +1,6 @@
-"""What each agent must have had due, computed from the plan and its journaled changes. Pure.
+"""Computes how many iterations each agent must have had due, from the plan and its journaled changes. Pure.
 
-An agent reports what became of its iterations. This module computes what they must add up to, whatever agents report:
+An agent reports how its iterations ended. This module computes the totals that these reports must add up to:
 
     open loads      the arrivals that the rate curve and the shares give the agent
     counted loads   the agent's iterations
@@ -9,8 +9,8 @@ An agent reports what became of its iterations. This module computes what they m
 The arithmetic of shares is the agents' own (`loadgen.engine`), since an agent's part is defined by it. The total of
 the fleet is computed a second way (`total_by_area`), from the area under the rate curve and nothing else.
 
-Of a load with times of its own (a replay, an executor that a user wrote) only the total is known here: the times do
-not travel. Its agents report at which arrival each change of shares begins, and their reports must agree.
+A load may have times of its own (a replay, an executor that a user wrote). The times do not travel, so only the total
+is known here. Its agents report at which arrival each change of shares begins, and their reports must agree.
 
 Times are ns from T0.
 """
@@ -54,7 +54,7 @@ __all__ = [
 _WALKED: Final = 1 << 16
 """Arrivals whose owners are looked up at once: 5 ms."""
 _KEPT_NS: Final = 30 * NS_PER_S
-"""How much of a curve before a change is kept, where it is changed again and again."""
+"""The length of a curve before a change that is kept, if it is changed more than `_FEW` times."""
 _RECENT: Final = 16
 """Counts that are kept for whoever asks again: agents report a second apart."""
 _FEW: Final = 100
@@ -213,7 +213,7 @@ class OpenDue:
         return not self.is_walked or n >= self._walked or n in self._recent or n <= self._deal.changes[0].at
 
     def by_agent(self, n: int) -> np.ndarray:
-        """How many of the fleet's first `n` arrivals each agent has: (agents,) int64, in the assignment's order.
+        """Return each agent's part of the fleet's first `n` arrivals: (agents,) int64, in the assignment's order.
 
         Cost: some µs before the first change of shares; after it 60 ns an arrival and change, if asked in increasing
         order, else from the first change on.
@@ -333,7 +333,7 @@ def dues_of(
 
 
 def total_by_area(planned: PlannedLoad, changes: Sequence[LoadChange]) -> tuple[int, int] | None:
-    """How many arrivals an open load has in all, (at least, at most), from the area under its rate curve alone.
+    """Return the total arrivals of an open load, (at least, at most), from the area under its rate curve alone.
 
     Even spacing: arrival n is due where the area reaches n, so there are as many as the area, rounded up; both bounds
     are that. By chance: within 6 standard deviations of the sum of that many spacings. None: not an open load with a

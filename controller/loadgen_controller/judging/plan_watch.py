@@ -1,4 +1,4 @@
-"""Holds what agents have reported so far against the plan, each second while a run goes on. Pure.
+"""Compares the counts that agents have reported so far with the plan, each second while a run goes on. Pure.
 
 At the end `against_plan.py` decides. This module only tells early: it finds an agent that is behind its plan by more
 than one interval in `PATIENCE` reports in a row, or that reports more than is due by the time at which its report is
@@ -28,13 +28,13 @@ from loadgen_controller.judging.plan_due import Basis, OpenDue, changed
 __all__ = ["PATIENCE", "PlanWatch"]
 
 PATIENCE: Final = 3
-"""Reports in a row by which an agent is behind before that is told."""
+"""Reports in a row that must be behind before the agent is named."""
 _MOST_WALKED: Final = 200_000
 """Arrivals since the last look; of a load with more, shares that have changed are followed at the end only."""
 
 
 class PlanWatch:
-    """Of one run. Call `look` once an interval."""
+    """The watch over one run. Call `look` once an interval."""
 
     def __init__(self, lanes: Sequence[LaneSpec]) -> None:
         self._basis = Basis.of(lanes, ())
