@@ -245,6 +245,19 @@ def test_a_drive_that_ends_early_is_found_with_its_agent_its_number_and_its_seco
     assert "neither started nor counted as missed" in str(difference)
 
 
+def test_the_seconds_of_a_lost_agent_end_where_others_have_its_share() -> None:
+    plan, agents = whole()
+    gone = agents[1].until(2 * S)
+    merge = merged([agents[0], agents[2]], 10 * S)
+    done = len(gone.started)
+    for delta in counted("agent-1", (LoadCounts(0, done - 10),), (LoadCounts(0, 10, waiting=1),)):
+        merge.accept("eu", delta)
+    against = hold_against_plan(plan.basis, plan.assignment, merge, 10 * S)
+    (difference,) = against.agents["agent-1"].differences
+    assert (difference.from_ns, difference.to_ns) == (2 * S, 4 * S)
+    assert difference.number == agents[1].count - done
+
+
 def test_an_agent_that_says_fin_after_one_second_makes_the_run_incomplete() -> None:
     """F35: it reported nothing wrong, and a reason that looks like a good end."""
     plan, agents = whole()

@@ -359,17 +359,18 @@ class _Book:
         last_ns = end_ns if end_ns is not None else due.planned.after_ns + (due.schedule.end_ns if due.schedule else 0)
         told_ns = samples[-1][0] if samples else 0
         later = sorted({min(one.at_ns, last_ns) for one in self.basis.changes if one.at_ns > told_ns} | {last_ns})
-        samples += [(t_ns, samples[-1][1] if samples else 0) for t_ns in later if t_ns > told_ns]
+        reported = self.reported(agent, load)  # what still waited in its last interval was never started
+        samples += [(t_ns, reported) for t_ns in later if t_ns > told_ns]
         # An arrival may be counted an interval after it was due, but not after the agent's last interval.
         lag_ns = self.merge.interval_ns if number > 0 else 0
         settled_ns = [t_ns - lag_ns if t_ns < told_ns else t_ns for t_ns, _ in samples]
         planned = self._planned_at(due, [*(t_ns for t_ns, _ in samples), *settled_ns])
         from_ns, to_ns, is_past = 0, last_ns, False
-        for (t_ns, reported), settled_at_ns in zip(samples, settled_ns, strict=True):
+        for (t_ns, done), settled_at_ns in zip(samples, settled_ns, strict=True):
             here, settled = int(planned[t_ns][at]), int(planned[settled_at_ns][at])
-            if (settled - reported if number > 0 else reported - here) <= 0:
+            if (settled - done if number > 0 else done - here) <= 0:
                 from_ns, is_past = t_ns, False
-            elif not is_past and abs(here - reported) >= abs(number):
+            elif not is_past and abs(here - done) >= abs(number):
                 to_ns, is_past = t_ns, True
         return from_ns, max(from_ns, to_ns)
 
