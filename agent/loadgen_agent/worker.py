@@ -95,6 +95,8 @@ class Worker:
         self._steersman: Steersman | None = None
         self._running: asyncio.Task[None] | None = None
         self._phase = "idle"
+        self._adjusted = 0
+        """Number of the last Adjust or Reassign that the drive follows."""
         self._most_ns: int | None = None
         """From T0, after which nothing more is started, whatever the plan says."""
         self._wrong_change: Callable[[Adjust], str] = lambda _: ""
@@ -123,12 +125,16 @@ class Worker:
                 self._running = asyncio.create_task(self._run(message))
             case Adjust() if self._drive is not None and (why := self._wrong_change(message)):
                 log.warning("ignored a change of the load: %s", why)
+                self._follows(message.number)
             case Adjust() if self._drive is not None:
                 self._drive.adjust(message.load, message.at_ns, message.stages)
+                self._follows(message.number)
             case Reassign() if self._prepare is not None and len(message.weights) <= self._prepare.index:
                 log.warning("ignored a change of the shares: it has no weight for this agent")
+                self._follows(message.number)
             case Reassign() if self._drive is not None:
                 self._drive.reassign(message.generation, message.at_ns, message.weights)
+                self._follows(message.number)
             case Stop(at_ns=at_ns, now=False) if self._drive is not None and at_ns:
                 self._drive.leave(at_ns)
             case Stop() if self._drive is not None:
@@ -267,11 +273,19 @@ class Worker:
         if self._prepare is not None:
             self._stream.write(Waiting(self._prepare.run_id, points=points))
 
+    def _follows(self, number: int) -> None:
+        """Tell the supervisor at once: until then nobody may begin what we have less by this change."""
+        self._adjusted = number
+        self._say_alive()
+
+    def _say_alive(self) -> None:
+        run_id = self._prepare.run_id if self._prepare is not None else ""
+        self._stream.write(Heartbeat(run_id, self._phase, adjusted=self._adjusted))
+
     async def _beat(self) -> None:
         """From the loop that does the work, so that a blocked loop falls silent."""
         while True:
-            run_id = self._prepare.run_id if self._prepare is not None else ""
-            self._stream.write(Heartbeat(run_id, self._phase))
+            self._say_alive()
             await asyncio.sleep(_HEARTBEAT_S)
 
 

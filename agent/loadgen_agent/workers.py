@@ -98,6 +98,8 @@ class _Place:
         self.child: Child | None = None
         self.task: asyncio.Task[None] | None = None
         self.heard_ns = time.perf_counter_ns()
+        self.adjusted = 0
+        """Number of the last change that its process follows."""
         self.gone_ns: int | None = None
         """Since when its process is known to be gone."""
         self.oom_kills = 0
@@ -144,8 +146,14 @@ class Workers:
 
     @property
     def adjusted(self) -> int:
-        """Number of the last Adjust or Reassign that was heard; 0: none."""
-        return len(self._crew.adjusts)
+        """Number of the last Adjust or Reassign that all workers with load follow; 0: none.
+
+        A worker whose loop is blocked starts all due arrivals before it reads a change. If the supervisor spoke for it,
+        a late joiner would start some of them, too.
+        """
+        places = zip(self._places, self._crew.hands, strict=True)
+        followed = [place.adjusted for place, hand in places if hand.stage is Stage.RUNNING]
+        return min([len(self._crew.adjusts), *followed])
 
     @property
     def changed_ns(self) -> int:
@@ -242,6 +250,7 @@ class Workers:
     def _begin(self, worker: int, life: int) -> None:
         place = self._places[worker]
         place.kill_reason, place.heard_ns, place.oom_kills = "", time.perf_counter_ns(), oom_kills()
+        place.adjusted = 0
         place.task = self._spawn(self._work(worker, life))
 
     async def _work(self, worker: int, life: int) -> None:
@@ -307,8 +316,8 @@ class Workers:
                 self._on_waiting(replace(message, worker=worker, life=life))
             case Steered():
                 self._on_steered(message)
-            case Heartbeat():
-                pass
+            case Heartbeat(adjusted=adjusted):
+                self._places[worker].adjusted = adjusted
             case Ready() | Refused() | SetUpDone() | Fin() | TornDown():
                 self._step(Said(worker, message))
             case _:

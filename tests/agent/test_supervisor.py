@@ -338,6 +338,19 @@ async def test_changes_of_the_load_reach_a_worker_once_and_in_turn_and_all_of_th
         await until(s.controller.is_complete)
 
 
+async def test_a_change_counts_as_followed_once_the_workers_follow_it(bundle: Bundle) -> None:
+    """The supervisor has it, and the loop of its worker is blocked: a late joiner must not begin yet."""
+    async with stage(bundle) as s:
+        await s.controller.start("deaf")
+        s.controller.say(Reassign("r1", 1, 2, 60 * NS_PER_S, (1.0, 1.0)))
+        await s.controller.hear(Delta, lambda delta: delta.health.notes == ("life 0 heard [1]",))
+        s.controller.heard.clear()
+        await until(lambda: len(s.controller.of(Heartbeat)) >= 2)
+        assert {beat.adjusted for beat in s.controller.of(Heartbeat)} == {0}
+        s.controller.say(Stop("r1", "enough"))
+        await until(s.controller.is_complete)
+
+
 async def test_a_worker_that_was_killed_for_want_of_memory_is_said_to_be(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

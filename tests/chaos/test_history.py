@@ -12,6 +12,7 @@ import pytest
 from loadgen.engine.raw import RawFile
 from loadgen.engine.recorder import Recorder
 from loadgen.measure.delta import Counters, Delta
+from loadgen.measure.load_counts import FirstArrival
 from tests.support.history import (
     Buckets,
     History,
@@ -332,3 +333,21 @@ def test_deltas_are_added_up_by_agent() -> None:
     made = recordings()
     totals = accounts_of(delta for recording in made.values() for delta in recording.deltas)
     assert totals == {agent: recording.fin().totals for agent, recording in made.items()}
+
+
+def test_late_hearers_are_found_by_the_report_in_which_they_name_a_change() -> None:
+    """From 1 s on b1 is new; a1 names the change in its delta of 1 to 2 s, a2 in time."""
+    joined = replace(PLAN, weights=(1.0, 1.0, 0.0), changes=((2, 1_000_000_000, (1.0, 1.0, 1.0)),))
+    at = joined.profile.schedule().count_at(1_000_000_000)
+    named = (FirstArrival(0, 2, at),)
+    deltas = [
+        Delta("a1", 1, 1, 1_000_000_000, 2_000_000_000, first_arrivals=named),
+        Delta("a2", 1, 0, 0, 1_000_000_000, first_arrivals=named),
+    ]
+    late = joined.late(deltas)
+    owners = joined.owners(at, 120)
+    first = replace(joined, changes=()).owners(at, 120)
+    of_a1 = int(((first == 0) & (owners == 2)).sum())
+    assert of_a1 > 0
+    assert late.given == {"a1": of_a1, "a2": 0, "b1": 0}
+    assert late.taken == {"a1": 0, "a2": 0, "b1": of_a1}

@@ -92,6 +92,8 @@ class Nemesis:
         self.done: Counter[str] = Counter()
         self.timers: set[str] = set()
         self.restarts = 0
+        self.diary: list[str] = []
+        """What it did when, Unix time."""
         self._fleet, self._ways, self._join, self._chance, self._most_s = fleet, ways, join, chance, most_s
         self._began: dict[str, int] = dict.fromkeys(AGENTS, 0)
         """How many lines the journal had when the agent's process was started."""
@@ -116,6 +118,7 @@ class Nemesis:
     def strike(self, harms: Harm, agent: str, seconds: float) -> None:
         """One fault."""
         self._harmed_s[agent] = max(self._harmed_s[agent], seconds)
+        began_s = time.time()
         if harms == "link":
             what = self._ways.harm(agent, self._chance)
             time.sleep(seconds)
@@ -127,6 +130,7 @@ class Nemesis:
             time.sleep(seconds)
             _signal(processes, signal.SIGCONT)
         self.done[what] += 1
+        self.diary.append(f"{began_s:.3f} {agent} {what} {seconds:.3f} s")
 
     def _processes(self, harms: Harm, agent: str) -> list[psutil.Process]:
         if harms == "controller":
@@ -159,6 +163,7 @@ class Nemesis:
                     time.sleep(0.05)
             end_family(process)
             self.restarts += 1
+            self.diary.append(f"{time.time():.3f} {agent} starts anew")
             self._began[agent], self._harmed_s[agent] = len(self._fleet.conducted.events()), 0.0
             self._join(agent)
 
@@ -197,9 +202,14 @@ def harmed(folder: Path, seconds: float, seed: int, most_s: float) -> Iterator[t
 def in_one_book(fleet: RealFleet, nemesis: Nemesis) -> str:
     """Hold the run against all books; what was seen."""
     exit_code = fleet.end(180)
-    assert fleet.wrongs(died=("a", "b"), names_doubles=True) == []
+    wrong = fleet.wrongs(died=("a", "b"), names_doubles=True)
+    if wrong:
+        print("\n".join([*nemesis.diary, *wrong]))
+        shutil.copy(fleet.nginx.access_log, fleet.folder)
+    assert wrong == []
     summary = fleet.conducted.summary()
-    doubles = fleet.plan().doubles(accounts_of(delta for _, delta in fleet.conducted.history().deltas))
+    deltas = [delta for _, delta in fleet.conducted.history().deltas]
+    doubles, late = fleet.plan().doubles(accounts_of(deltas)), sum(fleet.plan().late(deltas).given.values())
     iterations = summary["iterations"]
     started, missed = iterations["started"], iterations["missed"]
     missing = fleet.planned + doubles - started - missed
@@ -207,7 +217,8 @@ def in_one_book(fleet: RealFleet, nemesis: Nemesis) -> str:
     assert exit_code in ((3, 4) if lacking else (0, 4)), summary["reasons"]  # 4: on a busy machine it is unfit as well
     return (
         f"{fleet.planned:,} arrivals: {started:,} started, {missed:,} missed, {missing:,} missing of"
-        f" {', '.join(lacking) or 'nobody'}, {doubles} of them twice and named; faults {dict(nemesis.done)}, as long as"
+        f" {', '.join(lacking) or 'nobody'}, at most {late} of them started by"
+        f" one agent and missed by a late joiner; faults {dict(nemesis.done)}, as long as"
         f" {len(nemesis.timers)} timers; {nemesis.restarts} processes of agents came back"
     )
 

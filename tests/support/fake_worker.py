@@ -32,6 +32,7 @@ from loadgen.wire.messages import (
     Heartbeat,
     Prepare,
     Ready,
+    Reassign,
     Refused,
     ReleaseAt,
     SetUp,
@@ -122,7 +123,7 @@ class Worker:
                     running = asyncio.create_task(self.run(message))
                 case ReleaseAt(at_ns=at_ns):
                     self.waits(round((at_ns - time.perf_counter_ns()) / 1e9), message.upto)
-                case Adjust(number=number):
+                case Adjust(number=number) | Reassign(number=number):
                     self.heard.append(number)
                 case Stop():
                     self.stopped.set()
@@ -135,7 +136,8 @@ class Worker:
 
     async def beat(self) -> None:
         while True:
-            self.stream.write(Heartbeat("", "running"))
+            is_deaf = self.prepare is not None and self.prepare.plan == "deaf"
+            self.stream.write(Heartbeat("", "running", adjusted=0 if is_deaf else max(self.heard, default=0)))
             await asyncio.sleep(0.05)
 
 

@@ -94,9 +94,9 @@ class History:
         if acked is not None:
             wrong += self.lost_though_acked(acked)
         if plan is not None:
-            wrong += plan.wrongs(
-                accounts_of(delta for _, delta in self.deltas), self.summary, served, names_doubles=names_doubles
-            )
+            deltas = [delta for _, delta in self.deltas]
+            late = plan.late(deltas) if names_doubles else None
+            wrong += plan.wrongs(accounts_of(deltas), self.summary, served, names_doubles=names_doubles, late=late)
         return wrong
 
     def out_of_order(self) -> list[str]:

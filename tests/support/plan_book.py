@@ -34,7 +34,7 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage, exact
 from loadgen.units import NS_PER_S
 
-__all__ = ["Accounts", "PlanBook", "accounts_of", "arrivals_of", "plan_book"]
+__all__ = ["Accounts", "Late", "PlanBook", "accounts_of", "arrivals_of", "plan_book"]
 
 _WALKED: Final = 1 << 16
 STOP_SLACK_S: Final = 0.1
@@ -54,6 +54,16 @@ def accounts_of(deltas: Iterable[Delta]) -> dict[str, Counters]:
     for delta in deltas:
         found[delta.agent] += delta.counters
     return dict(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Arrivals that an agent may have started although they were another one's by then, since it got a change late."""
+
+    given: Mapping[str, int]
+    """By the agent that started them: so many of its own the target need not have seen."""
+    taken: Mapping[str, int]
+    """By the agent whose they are: so many more the target may have seen."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +88,7 @@ class PlanBook:
 
     def owners(self, first: int, end: int) -> np.ndarray:
         """Index of the agent that has each of the arrivals [first, end), when all changes are known."""
-        schedule = self.profile.schedule()
-        deal = Deal(Share.of(0, self.weights, (1.0,)))
-        for generation, at_ns, weights in self.changes:
-            deal = deal.changed(Change(generation, schedule.count_at(max(0, at_ns)), weights))
+        deal = list(self._deals().values())[-1]
         blocks = [deal.owners(np.arange(at, min(end, at + _WALKED))) for at in range(first, end, _WALKED)]
         return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int64)
 
@@ -92,16 +99,45 @@ class PlanBook:
         served: Sequence[int] | None = None,
         *,
         names_doubles: bool = False,
+        late: Late | None = None,
     ) -> list[str]:
         """What does not fit, in words.
 
         Args:
             served: the number of each arrival that the target saw.
+            late: what `late` found: with `names_doubles` the target may have seen so many of an agent less or more.
             names_doubles: an agent may have started arrivals of a late joiner, where it got the change of shares after
                 these were due, if its report names their number. The joiner counts them as missed: they are in two
                 books. See "What it does not do" in docs/fault-matrix.md.
         """
-        return list(self._wrongs(accounts, summary, served, names_doubles))
+        return list(self._wrongs(accounts, summary, served, names_doubles, late or Late({}, {})))
+
+    def late(self, deltas: Iterable[Delta]) -> Late:
+        """At most so many arrivals were started by agents that got a change after these were due to others."""
+        given, taken = dict.fromkeys(self.agents, 0), dict.fromkeys(self.agents, 0)
+        schedule, deals = self.profile.schedule(), self._deals()
+        # The first report of a process names the changes that it got before it began.
+        told = [(delta, one.number) for delta in deltas if delta.seq for one in delta.first_arrivals if one.number]
+        for delta, number in told:
+            before, after = deals[number - 1], deals[number]
+            agent = self.agents.index(delta.agent)
+            n = np.arange(after.changes[-1].at, schedule.count_at(delta.end_ns))
+            owners, now = before.owners(n), after.owners(n)
+            doubles = now[(owners == agent) & (now != agent)]
+            given[delta.agent] += len(doubles)
+            for one in doubles.tolist():
+                taken[self.agents[one]] += 1
+        return Late(given, taken)
+
+    def _deals(self) -> dict[int, Deal]:
+        """By generation of the shares, from 1."""
+        schedule = self.profile.schedule()
+        deal = Deal(Share.of(0, self.weights, (1.0,)))
+        found = {1: deal}
+        for generation, at_ns, weights in self.changes:
+            deal = deal.changed(Change(generation, schedule.count_at(max(0, at_ns)), weights))
+            found[generation] = deal
+        return found
 
     def doubles(self, accounts: Accounts) -> int:
         """Arrivals that an agent has started or missed although the plan gives them to another one."""
@@ -110,7 +146,12 @@ class PlanBook:
         return sum(max(0, told.get(agent, 0) - due[agent]) for agent in self.agents)
 
     def _wrongs(
-        self, accounts: Accounts, summary: Mapping[str, Any], served: Sequence[int] | None, names_doubles: bool
+        self,
+        accounts: Accounts,
+        summary: Mapping[str, Any],
+        served: Sequence[int] | None,
+        names_doubles: bool,
+        late: Late,
     ) -> Iterator[str]:
         if self.changes != self.shares_told:
             yield f"shares in the manifest: {self.changes}, in the journal: {self.shares_told}"
@@ -146,7 +187,8 @@ class PlanBook:
             if missing and is_complete:
                 yield f"{agent} is complete, and {missing:,} of its {least[agent]:,} arrivals are missing"
             if seen is not None:
-                yield from _served(agent, seen[agent], counters, most[agent], is_complete, doubles)
+                slack = late.given.get(agent, 0) + doubles, late.taken.get(agent, 0) + doubles
+                yield from _served(agent, seen[agent], slack, counters, most[agent], is_complete)
         if missing_in_all and summary["result"] == "passed":
             yield f"the run has passed, and {missing_in_all:,} of {self.total:,} arrivals are missing"
         share = (missing_in_all + max(0, unended)) / self.total
@@ -161,11 +203,16 @@ class PlanBook:
         return dict(zip(self.agents, counts, strict=True))
 
 
-def _served(agent: str, seen: int, counters: Counters, due: int, is_complete: bool, doubles: int) -> Iterator[str]:
-    """The target's log beside the agent's book. One that died may have started more than it could tell."""
+def _served(
+    agent: str, seen: int, slack: tuple[int, int], counters: Counters, due: int, is_complete: bool
+) -> Iterator[str]:
+    """The target's log beside the agent's book. One that died may have started more than it could tell.
+
+    slack: so many less and so many more the target may have seen.
+    """
     finished, missed = counters.iterations_finished, counters.iterations_missed
     most = counters.iterations_started if is_complete else due - missed
-    if not finished - doubles <= seen <= most + doubles:
+    if not finished - slack[0] <= seen <= most + slack[1]:
         yield (
             f"{agent}: the target served {seen:,} of its arrivals; it finished {finished:,}, missed {missed:,}, and at"
             f" most {most:,} can have been started"
