@@ -19,6 +19,7 @@ from typing import Final, cast
 
 from loadgen.bundle import MAX_BYTES, is_plain
 from loadgen.dsl.lanes import MAX_LOADS
+from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.stage import MAX_DURATION_NS, MAX_RATE_PER_S, MAX_USERS
 from loadgen.statement import MAX_STATEMENT_BYTES
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
@@ -209,6 +210,6 @@ def _wrong_adjust(adjust: Adjust) -> str:
     for stage in adjust.stages:
         if not (isfinite(stage.start) and isfinite(stage.end) and 0 <= max(stage.start, stage.end) <= most):
             return f"a stage from {stage.start:g} to {stage.end:g} is invalid: the limit is {most:g}"
-    if sum(stage.duration_ns for stage in adjust.stages) > MAX_DURATION_NS:
-        return "its stages last longer than a year"
+    if sum(stage.duration_ns for stage in adjust.stages) > MAX_DURATION_NS + PAUSE.duration_ns:
+        return "its stages last too long"
     return ""

@@ -14,6 +14,7 @@ from hypothesis import given
 from loadgen.bundle import MAX_BYTES
 from loadgen.dsl.allowed import Limits
 from loadgen.dsl.reading.loader import load
+from loadgen.profiles.edits import OPEN, PAUSE
 from loadgen.profiles.stage import MAX_DURATION_NS, Stage
 from loadgen.units import NS_PER_S
 from loadgen.wire import messages as m
@@ -107,6 +108,8 @@ def test_an_order_beyond_the_bounds_is_refused_with_the_reason(change: dict[str,
         m.Adjust("r1", 1, 0, 0, ()),
         m.Adjust("r1", 1, 49, MAX_DURATION_NS, (Stage(0, 1e8, MAX_DURATION_NS),)),
         m.Adjust("r1", 1, 0, 5, (Stage(1.0, 2.0, 3),) * 10_000),
+        m.Adjust("r1", 1, 0, 5, (PAUSE,)),
+        m.Adjust("r1", 2, 0, 5, (OPEN,)),
         m.Reassign("r1", 1, 2, 0, (0.0, 1e9)),
         m.ReleaseAt("r1", 0, 0, 0, "sale", 5, AT),
         m.Steer("r1", 0, 0, 0, ()),
@@ -142,7 +145,7 @@ def test_a_message_within_the_bounds_is_let_through_as_it_is(message: m.Message)
         (m.Adjust("r1", 1, 0, 0, (Stage(1.0, 1.0, 1),) * 10_001), "10,001 stages"),
         (m.Adjust("r1", 1, 0, 0, (Stage(0.0, 1e308, 1),)), "a stage from 0 to 1e+308"),
         (m.Adjust("r1", 1, 0, 0, (Stage(1.0, nan, 1),)), "a stage"),
-        (m.Adjust("r1", 1, 0, 0, (Stage(1.0, 1.0, MAX_DURATION_NS),) * 2), "longer than a year"),
+        (m.Adjust("r1", 1, 0, 0, (Stage(1.0, 1.0, MAX_DURATION_NS),) * 12), "its stages last too long"),
         (m.Reassign("r1", 1, 2, 0, ()), "0 weights"),
         (m.Reassign("r1", 1, 2, 0, (1e308, 1e308)), "a weight is invalid"),
         (m.Reassign("r1", 1, 2, -1, (1.0,)), "time of -1 ns"),

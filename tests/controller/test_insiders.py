@@ -157,10 +157,10 @@ ATTACKS = [
 ]
 
 
-async def a_good_life(play: Play, a: FakeAgent) -> Result:
-    """What the other agent does, as if nothing had happened."""
+async def a_good_life(play: Play, a: FakeAgent, iterations: int = 10) -> Result:
+    """What the other agent does, as if nothing had happened. iterations: due to it in each second."""
     for _ in range(3):
-        a.recording.interval()
+        a.recording.interval(iterations)
     await a.deliver()
     await until(lambda: a.acked >= 2)
     await a.finish()
@@ -228,7 +228,7 @@ async def test_g26_f36_an_agent_with_an_impossible_hello_gets_no_share(
     await a.start()
     assert play.conductor.run.members == ("a",)
     play.clock.jump(1)
-    result = await a_good_life(play, a)
+    result = await a_good_life(play, a, iterations=20)
     assert_exact(play, a)
     assert result.exit_code is ExitCode.PASSED
 
