@@ -45,7 +45,7 @@ def test_a_leave_and_a_late_join_lose_nothing_to_the_cap(tmp_path: Path, seed: i
         fleet.end()
         wrong, summary = fleet.wrongs(), fleet.conducted.summary()
     refused = [row["total"] for row in summary["custom"] if row["name"] == "cap: requests not started"]
-    assert wrong == []
+    assert wrong == [], "\n".join([*wrong, *map(repr, fleet.conducted.events("reassigned"))])
     assert refused == []
     assert {agent["id"]: agent["complete"] for agent in summary["agents"]} == dict.fromkeys(agents, True), summary[
         "reasons"
