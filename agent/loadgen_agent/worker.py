@@ -129,9 +129,8 @@ class Worker:
             case Adjust() if self._drive is not None:
                 self._drive.adjust(message.load, message.at_ns, message.stages)
                 self._follows(message.number)
-            case Reassign() if self._drive is not None and self._prepare is not None:
-                weights = _padded(message.weights, len(self._prepare.weights))
-                self._drive.reassign(message.generation, message.at_ns, weights)
+            case Reassign() if self._drive is not None:
+                self._drive.reassign(message.generation, message.at_ns, message.weights)
                 self._follows(message.number)
             case Stop(at_ns=at_ns, now=False) if self._drive is not None and at_ns:
                 self._drive.leave(at_ns)
@@ -285,11 +284,6 @@ class Worker:
         while True:
             self._say_alive()
             await asyncio.sleep(_HEARTBEAT_S)
-
-
-def _padded(weights: tuple[float, ...], agents: int) -> tuple[float, ...]:
-    """Of a change from before this agent joined: it has no weight for agents that joined later. They had nothing."""
-    return (*weights, *[0.0] * (agents - len(weights)))
 
 
 def main(argv: list[str] | None = None) -> NoReturn:

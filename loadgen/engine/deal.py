@@ -48,7 +48,7 @@ class Change:
     at: int
     """Of open loads the first arrival that it holds for; of closed ones ns from the load's beginning."""
     weights: tuple[float, ...]
-    """Of all agents that ever took part; 0 of those that are lost."""
+    """One for each agent of that time; 0 for those that are lost. Agents without a weight joined later: they had 0."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Deal:
 
     def changed(self, change: Change) -> Deal:
         """With another one. They come in the order of their numbers, each from where the one before it or later."""
-        return replace(self, changes=(*self.changes, change))
+        agents = len(self._weights_before(len(self.changes)))
+        weights = (*change.weights, *[0.0] * (agents - len(change.weights)))
+        return replace(self, changes=(*self.changes, replace(change, weights=weights)))
 
     def blocks(self, first: int, total: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Our arrivals n with first <= n < total, in order: (n, journey), both (at most `size`,) int64."""
