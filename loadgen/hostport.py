@@ -1,6 +1,6 @@
 """HOST, HOST:PORT and [IPV6]:PORT as text. This is the only parser of these forms.
 
-Two parsers that disagree are a hole: one took `[::1].evil` for `::1`, while a browser would ask DNS for it.
+Two parsers that disagree are a security risk: one read `[::1].evil` for `::1`, while a browser would ask DNS for it.
 This parser rejects everything that it does not read to the last character. It does not look names up, and it
 reads no shortened addresses: `127.1` and `0x7f.1` are names to it, which are not loopback.
 """

@@ -1,6 +1,6 @@
 """Texts from outside (an agent, a target, a scenario, a file), made safe to print.
 
-Run folders, JSON and the wire keep a text as it came. Every printer passes it
+Run folders, JSON files and messages contain the original text. Every printer passes it
 through this module, so a text can neither steer a terminal nor forge a line:
 
     one_line    terminal, log, Markdown, CSV: everything in one line

@@ -2,7 +2,7 @@
 
 The command line writes it, `loadgen.signing` signs its bytes, the controller carries both, and each agent compares
 its order (`Prepare`) with it before it fetches or imports anything. A controller can therefore change nothing that
-the statement names. What it does not name is in docs/decisions/067-signed-statement.md.
+the statement names. docs/decisions/067-signed-statement.md lists the values that it does not cover.
 
 The document is JSON in one form only: `Statement.data` writes it, and `Statement.read` refuses any other form of the
 same values. Times named `*_at` are UTC; `*_ns` are nanoseconds; rates are requests/s of the whole fleet.
@@ -40,7 +40,7 @@ class _Format(msgspec.Struct):
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that a signature covers. Make it with `of`."""
+    """All values that the signature covers. Make one with `Statement.of`."""
 
     format: int = _FORMAT
     id: str

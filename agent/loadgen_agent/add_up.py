@@ -278,7 +278,7 @@ class AddUp:
         if self._ids.is_full and not self._is_full_said:
             self._is_full_said = True
             note = (
-                f"the workers have more than {tight_from(SERIES_OF_AGENT):,} series together: what is new is in {OTHER}"
+                f"the workers have more than {tight_from(SERIES_OF_AGENT):,} series together: new series are in {OTHER}"
             )
             health = msgspec.structs.replace(health, notes=(*health.notes, note))
         return health

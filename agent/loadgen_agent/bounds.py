@@ -1,8 +1,8 @@
 """Bounds on what a controller may send: an agent refuses an order, or ignores a message, that is beyond them.
 
 A sound controller never meets these bounds. They keep an agent alive, and its memory small, when its controller is
-broken or when somebody else has the controller's keys. `wrong_order` is for Prepare, which is answered with Refused;
-`Gate` stands in front of all other messages.
+broken or when somebody else has the controller's keys. `wrong_order` checks Prepare, and the agent answers a bad
+one with Refused. `Gate` checks all other messages.
 
 The functions here use no sockets.
 """
@@ -98,11 +98,14 @@ def _wrongs(prepare: Prepare) -> Iterator[str]:
     if prepare.index >= len(prepare.weights):
         yield f"the agent's index {prepare.index} is invalid: there are {len(prepare.weights)} weights"
     if prepare.generation > MAX_GENERATION:
-        yield "the generation is too high"
+        yield f"the generation {prepare.generation} is too high: the limit is {MAX_GENERATION}"
     if len(prepare.digests) > MAX_LOADS or _longest(prepare.digests) > MAX_NAME:
-        yield f"the digests are invalid: at most {MAX_LOADS}, of at most {MAX_NAME} characters"
+        yield f"the digests are invalid: there must be at most {MAX_LOADS}, each of at most {MAX_NAME} characters"
     if len(prepare.control_plane) > MAX_PLACES or _longest(prepare.control_plane) > MAX_NAME:
-        yield f"the addresses of the control plane are invalid: at most {MAX_PLACES}, of at most {MAX_NAME} characters"
+        yield (
+            f"the addresses of the control plane are invalid: there must be at most {MAX_PLACES}, each of at most"
+            f" {MAX_NAME} characters"
+        )
 
 
 def _wrong_weights(weights: tuple[float, ...]) -> str:
@@ -124,7 +127,7 @@ class Gate:
     """Lets a controller's messages through, with their texts cut, and logs those that it ignores.
 
     Args:
-        own_ns: translates the controller's clock into ours.
+        own_ns: converts a time of the controller's clock to one of the agent's clock.
     """
 
     def __init__(self, own_ns: Callable[[int], int], now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -155,9 +158,13 @@ class Gate:
             case Reassign():
                 return _wrong_change(message.number, message.at_ns) or _wrong_weights(message.weights)
             case ReleaseAt():
-                return "" if self._is_near(message.at_ns) else "its time is too far away"
+                return (
+                    ""
+                    if self._is_near(message.at_ns)
+                    else f"the time of the release is too far away: the limit is {2 * MAX_DURATION_NS // NS_PER_S} s"
+                )
             case Steer():
-                return "" if len(message.looks) <= MAX_LOOKS else f"it has more than {MAX_LOOKS} looks"
+                return "" if len(message.looks) <= MAX_LOOKS else f"the message has more than {MAX_LOOKS} looks"
         return ""
 
     def _wrong_start(self, start: StartAt) -> str:
@@ -165,8 +172,10 @@ class Gate:
         if ahead_ns > AHEAD_NS:
             return f"T0 is {ahead_ns // NS_PER_S:,} s in the future: the limit is {AHEAD_NS // NS_PER_S} s"
         if not self._is_near(start.t0_ns):
-            return f"T0 is {-ahead_ns // NS_PER_S:,} s in the past"
-        return "" if 0 <= start.since_ns <= start.from_ns <= MAX_DURATION_NS else "it begins outside of the load"
+            return f"T0 is {-ahead_ns // NS_PER_S:,} s in the past: the limit is {2 * MAX_DURATION_NS // NS_PER_S:,} s"
+        return (
+            "" if 0 <= start.since_ns <= start.from_ns <= MAX_DURATION_NS else "the start time is outside of the load"
+        )
 
     def _is_near(self, controller_ns: int) -> bool:
         """Within twice the longest load, so that any run fits and our clock's values fit 64 bits."""
@@ -179,7 +188,7 @@ class Gate:
         if self._logged_ns is None or now_ns - self._logged_ns > _SAY_AGAIN_NS:
             self._logged_ns = now_ns
             log.warning(
-                "ignored %d messages of the controller, the last one is %s: %s",
+                "ignored %d messages from the controller, the last was %s: %s",
                 self.ignored,
                 type(message).__name__,
                 why,
@@ -190,13 +199,21 @@ def _wrong_welcome(welcome: Welcome) -> str:
     low, high = LEASE_S
     if not low <= welcome.lease_s <= high:
         return f"the lease of {welcome.lease_s:g} s is invalid: it must be {low:g} to {high:g} s"
-    return "" if welcome.epoch <= MAX_GENERATION else "the epoch is too high"
+    return (
+        ""
+        if welcome.epoch <= MAX_GENERATION
+        else f"the epoch {welcome.epoch} is too high: the limit is {MAX_GENERATION}"
+    )
 
 
 def _wrong_change(number: int, at_ns: int) -> str:
     if not 0 < number <= MAX_CHANGES:
-        return f"its number {number} is invalid: it must be 1 to {format_count(MAX_CHANGES)}"
-    return "" if 0 <= at_ns <= MAX_DURATION_NS else f"its time of {at_ns} ns after T0 is invalid"
+        return f"the change has the number {number}: it must be 1 to {format_count(MAX_CHANGES)}"
+    return (
+        ""
+        if 0 <= at_ns <= MAX_DURATION_NS
+        else f"the change has a time of {at_ns} ns after T0: it must be 0 to {MAX_DURATION_NS} ns"
+    )
 
 
 def _wrong_adjust(adjust: Adjust) -> str:
@@ -205,11 +222,11 @@ def _wrong_adjust(adjust: Adjust) -> str:
     if adjust.load >= MAX_LOADS:
         return f"load {adjust.load} is unknown: a plan has at most {MAX_LOADS} loads"
     if len(adjust.stages) > MAX_STAGES:
-        return f"it has {format_count(len(adjust.stages))} stages: the limit is {format_count(MAX_STAGES)}"
+        return f"the change has {format_count(len(adjust.stages))} stages: the limit is {format_count(MAX_STAGES)}"
     most = max(MAX_RATE_PER_S, MAX_USERS)
     for stage in adjust.stages:
         if not (isfinite(stage.start) and isfinite(stage.end) and 0 <= max(stage.start, stage.end) <= most):
             return f"a stage from {stage.start:g} to {stage.end:g} is invalid: the limit is {most:g}"
     if sum(stage.duration_ns for stage in adjust.stages) > MAX_DURATION_NS + PAUSE.duration_ns:
-        return "its stages last too long"
+        return f"the stages of the change last too long: the limit is {MAX_DURATION_NS // NS_PER_S:,} s"
     return ""

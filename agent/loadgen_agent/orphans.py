@@ -116,11 +116,18 @@ async def end_left_behind(tag: str, who: str) -> None:
         refused = {pid for pid in left if not _kill(pid)}
         killed |= set(left) - refused
         if loop.time() > until or refused == set(left):
-            log.warning("%s left %d processes behind that could not be ended: %s", who, len(left), sorted(left)[:20])
+            log.warning(
+                "%s left %d processes behind, and the agent could not end them: numbers %s",
+                who,
+                len(left),
+                sorted(left)[:20],
+            )
             break
         await asyncio.sleep(_PAUSE_S)
     if killed:
-        log.warning("%s left %d process%s behind: killed", who, len(killed), "" if len(killed) == 1 else "es")
+        log.warning(
+            "%s left %d process%s behind: the agent killed them", who, len(killed), "" if len(killed) == 1 else "es"
+        )
 
 
 def _left_behind(tag: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""What workers and the processes that they start print, up to a limit.
+"""Passes on the output of workers and of their child processes, up to a limit.
 
 Each worker's standard output and error are one pipe, which the agent reads. That catches everything: `print`,
 `os.write(1, ...)`, C libraries, and children that inherit the descriptors. The agent passes the text on to its own
@@ -36,7 +36,7 @@ _LAST_READS: Final = 256
 
 
 class Output:
-    """Of one run: what its workers printed, passed on until the limit."""
+    """The output of all workers of one run, passed on until the limit is reached."""
 
     def __init__(self, write: Callable[[bytes], None] | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
         """
@@ -81,7 +81,7 @@ class Output:
 
 
 class Pipe:
-    """One worker's. Give `write_fd` to the worker, then call `read`, in the end `close`."""
+    """The pipe of one worker. Give `write_fd` to the worker, then call `read`, and at the end `close`."""
 
     def __init__(self, take: Callable[[bytes, bool], None]) -> None:
         """
@@ -103,13 +103,13 @@ class Pipe:
         self._loop.add_reader(self._fd, self._read_some)
 
     def drain(self) -> None:
-        """Pass on what is there."""
+        """Pass on all output that is in the pipe."""
         for _ in range(_LAST_READS):
             if self._fd < 0 or not self._read_some():
                 return
 
     def close(self) -> None:
-        """Pass on what is there, and a line without an end."""
+        """Pass on the rest of the output, with an unfinished last line."""
         self.drain()
         self._stop()
         self._close_write()

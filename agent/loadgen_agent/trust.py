@@ -53,13 +53,13 @@ class Trust:
             )
         if different := statement.differences(prepare):
             raise BundleError(
-                f"the controller's order is not what was signed: it has changed {', '.join(different)}."
-                " Do not trust this controller before you know why"
+                f"the controller's order differs from the signed statement in {', '.join(different)}."
+                " Find the cause before you trust this controller"
             )
         self._used = {key: used for key, used in self._used.items() if used[1] >= now}
         run_id, _ = self._used.setdefault(statement.id, (prepare.run_id, statement.expires_at))
         if run_id != prepare.run_id:
             raise BundleError(
-                f"the run's signature was used for run {run_id} already, and it holds for one run only:"
+                f"the run's signature was used for run {run_id} already, and it is valid for one run only:"
                 " start the run again"
             )

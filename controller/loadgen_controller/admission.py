@@ -1,13 +1,13 @@
-"""Whether a run can take in what a delta brings, within the limits that hold over the whole run.
+"""Checks that a delta fits into its run, within the limits for the whole run.
 
-`loadgen/wire/bounds.py` has checked each message by itself. What adds up over messages is
-checked here, before a delta is merged: series, custom metrics and lost workers of an agent, and
-due counts that cannot be of this run. Beyond a limit of its own an agent is refused, since a
-sound agent merges into `(other)` before.
+`loadgen/wire/bounds.py` has checked each message by itself. This module checks totals over many
+messages before a delta is merged: series, custom metrics and lost workers of an agent. It also
+rejects due counts that cannot belong to this run. An agent that exceeds a limit of its own is
+rejected, since a sound agent merges into `(other)` before it reaches the limit.
 
 Limits of the run are another matter: many sound agents together can exceed them, e.g. with 400
-request names each in 100 regions. Then nobody is refused. What is new is counted in `(other)`, with
-a notice; the delta is changed before it is written, so all readers of the run find the same.
+request names each in 100 regions. Then no agent is rejected: new series are counted in `(other)`,
+with a notice. The delta is changed before it is written, so every reader of the run gets the same.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _CHECK: Final = "check: "
 
 
 class Admission:
-    """Of one run. Ask about a delta when all that its agent sent before is merged.
+    """The checks of one run. Check a delta when all earlier deltas of its agent are merged.
 
-    notice: takes what a person should know.
+    notice: called with each text that a person should read.
     """
 
     def __init__(self, spec: PlanSpec, merge: Merge, notice: Callable[[str], None]) -> None:
@@ -49,10 +49,10 @@ class Admission:
         self._journeys = {"", *(journey.name for journey in spec.journeys)}
 
     def check(self, delta: Delta) -> None:
-        """HOT, once a delta. Check what the agent may have brought by now.
+        """HOT, once a delta. Check the totals of its agent, with this delta.
 
         Raises:
-            LimitExceeded: it would be more than one agent may bring.
+            LimitExceeded: a total is above the limit for one agent.
         """
         if delta.seq != self._merge.next_seq(delta.agent, delta.epoch):
             return  # it is not merged: it was sent again, or one before it is missing
@@ -61,7 +61,9 @@ class Admission:
             _hold("series of one agent", brought + len(delta.new_series), SERIES_OF_AGENT)
             for key in delta.new_series:
                 if key.kind == "trend" and key.request not in self._trends:
-                    raise LimitExceeded("trend", f'"{key.request}"', f"the {len(self._trends)} that the plan declares")
+                    raise LimitExceeded(
+                        "trend", f'"{key.request}"', f"one of the {len(self._trends)} trends of the plan"
+                    )
         if delta.custom:
             known = self._merge.custom.names_of(delta.agent)
             if len(known) + len(delta.custom) > CUSTOM_OF_AGENT:
@@ -81,15 +83,15 @@ class Admission:
         steering = self._lanes[steered.load].steering if steered.load < len(self._lanes) else None
         rate = steered.rate_per_s
         if steering is not None and rate is not None and rate > steering.upto_per_s:
-            raise LimitExceeded("Steered.rate_per_s", f"{rate:g}", f"{steering.upto_per_s:g}, as the plan says")
+            raise LimitExceeded("Steered.rate_per_s", f"{rate:g}", f"{steering.upto_per_s:g}, the plan's highest rate")
 
     @property
     def room(self) -> int:
-        """How many series may be new before the first of them is merged."""
+        """How many new series the run takes before it merges series into `(other)`."""
         return max(0, tight_from(SERIES_OF_RUN) - len(self._merge.names))
 
     def fitted(self, region: str, delta: Delta) -> Delta:
-        """Return the delta, or one in which what the run has no room for is in `(other)`. Counts are the same."""
+        """Return the delta, or a copy whose new series are in `(other)` where the run has no room. Counts are equal."""
         series = self._series(region, delta.new_series) if len(delta.new_series) > self.room else delta.new_series
         custom = delta.custom
         if len(self._merge.custom) + len(custom) > _TIGHT_CUSTOM:
@@ -102,9 +104,13 @@ class Admission:
         """Each row of an objective, journey and 256 intervals costs 8 KiB."""
         if row.objective >= self._objectives or row.journey not in self._journeys:
             found = f'{row.objective} of journey "{row.journey}"'
-            raise LimitExceeded("DueCounts.objective", found, f"the plan's {self._objectives} and its journeys")
+            raise LimitExceeded(
+                "DueCounts.objective", found, f"the plan's {self._objectives} objectives, and its journeys"
+            )
         if row.k > end_ns // self._interval_ns + 1:
-            raise LimitExceeded("DueCounts.k", f"{row.k:,}", f"{end_ns // self._interval_ns + 1:,}, the delta's end")
+            raise LimitExceeded(
+                "DueCounts.k", f"{row.k:,}", f"{end_ns // self._interval_ns + 1:,}, where the delta ends"
+            )
 
     def _series(self, region: str, new: tuple[SeriesKey, ...]) -> tuple[SeriesKey, ...]:
         known = self._merge.has_series
@@ -122,7 +128,7 @@ class Admission:
         if fitted == new:
             return new
         self._notice(
-            f"the agents have more than {tight_from(SERIES_OF_RUN):,} series together: what is new is in {OTHER}"
+            f"the agents have more than {tight_from(SERIES_OF_RUN):,} series together: new series are in {OTHER}"
         )
         return fitted
 
@@ -140,7 +146,7 @@ class Admission:
             found.append(one)
         if not is_changed:
             return custom
-        self._notice(f"the agents have more than {_TIGHT_CUSTOM:,} custom metrics together: what is new is in {OTHER}")
+        self._notice(f"the agents have more than {_TIGHT_CUSTOM:,} custom metrics together: new metrics are in {OTHER}")
         return tuple(found)
 
 

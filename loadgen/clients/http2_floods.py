@@ -59,7 +59,7 @@ answer, until it counted bytes."""
 PADDING_COST: Final = 2
 """What a DATA frame of nothing but padding costs: the library counts it for two windows."""
 MAX_SETTINGS: Final = 32
-"""In one frame."""
+"""The limit on settings in one frame."""
 MAX_HEAD_FRAMES: Final = 64
 """HEADERS and its CONTINUATIONs."""
 

@@ -402,7 +402,7 @@ class Recorder:
             new.append(self._ids.keys[found])
         if self._ids.is_full and not self._is_full_said:
             self._is_full_said = True
-            self.note(f"more than {tight_from(SERIES_OF_AGENT):,} series: what is new is in {OTHER}")
+            self.note(f"more than {tight_from(SERIES_OF_AGENT):,} series: new series are in {OTHER}")
         return found
 
     def _censored(self, number: int, new: list[SeriesKey]) -> int:

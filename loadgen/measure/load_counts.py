@@ -1,4 +1,4 @@
-"""Counts of each load of a plan in one interval, and the reason for its end. A run is compared with its plan by them.
+"""The counts of each load of a plan in one interval, and why a load ended. They are compared with the plan.
 
 The number of iterations that each agent must have had due follows from the plan. These counts show how they ended,
 load by load: started, missed, or waiting for a free user. For closed loads they hold the number of users.

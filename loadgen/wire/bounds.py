@@ -266,7 +266,6 @@ def _check_number(field: str, value: float, low: float, high: float) -> None:
 
 
 _bounded_counters: Final = attrgetter(*(name for name in COUNTER_NAMES if name != "bytes_received"))
-_health_shares: Final = attrgetter("cpu_share", "steal_share")
 _delta_texts: Final = _Texts(Delta, "agent", "run_id")
 _exemplar_texts: Final = _Texts(Exemplar, "journey", "step", "request", "outcome")
 """Its other texts are held to a few words where it is merged (`measure/exemplar.py`)."""
@@ -320,9 +319,8 @@ def _check_counters(whose: str, counters: Counters, most: int, most_bytes: int) 
 
 
 def _check_health(health: Health) -> None:
-    for value in _health_shares(health):
-        if not 0 <= value <= limits.SHARE:
-            raise LimitExceeded("Health.cpu_share or steal_share", f"{value:g}", f"0 to {limits.SHARE:g}")
+    _check_number("Health.cpu_share", health.cpu_share, 0, limits.SHARE)
+    _check_number("Health.steal_share", health.steal_share, 0, limits.SHARE)
     if health.unfit:
         _check_each("Health.unfit", health.unfit, limits.TEXT_BYTES)
     if health.notes:

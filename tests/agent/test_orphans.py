@@ -73,7 +73,9 @@ def test_whatever_a_worker_has_started_ends_with_it(tmp_path: Path, how: str) ->
         left = ["no-environment"] if how == "has a neighbour" else []
         assert after_both == {"first": left, "second": left}
         assert is_alone
-        assert re.search(r"left [2-6] processes behind: killed", done.stderr)  # some end as its process group before
+        assert re.search(
+            r"left [2-6] processes behind: the agent killed them", done.stderr
+        )  # some end as its process group before
     finally:
         for pid in [*pids(tmp_path / "first").values(), *pids(tmp_path / "second").values()]:
             if is_there(pid):

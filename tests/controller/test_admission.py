@@ -82,7 +82,7 @@ def test_further_series_of_sound_agents_are_merged_and_every_count_is_exact() ->
     assert run.merge.counters().requests_finished == 800
     assert run.merge.select("request")[0].total == 800
     assert check_invariant(run.merge) == []
-    words = f"the agents have more than {tight_from(SERIES_OF_RUN):,} series together: what is new is in {OTHER}"
+    words = f"the agents have more than {tight_from(SERIES_OF_RUN):,} series together: new series are in {OTHER}"
     assert set(run.notices) == {words}
 
 
@@ -150,7 +150,7 @@ def test_a_sound_agent_of_many_workers_stays_below_the_controllers_limits() -> N
     assert run.merge.select("request")[0].total == workers * 400
     assert check_invariant(run.merge) == []
     notes = [note for delta in deltas if isinstance(delta, Delta) for note in delta.health.notes]
-    assert any("series together: what is new is in (other)" in note for note in notes)
+    assert any("series together: new series are in (other)" in note for note in notes)
 
 
 def customs(first: int, count: int, prefix: str = "check: ") -> tuple[CustomStats, ...]:
@@ -190,7 +190,7 @@ def test_a_trend_that_the_plan_does_not_declare_is_refused() -> None:
     run = Run(spec(metrics=(MetricSpec(name="basket", kind="trend"),)))
     trend = SeriesKey("trend", "", None, "basket", OK, "value")
     run.admission.check(Delta("a", 1, 0, 0, NS_PER_S, (trend,)))
-    with pytest.raises(LimitExceeded, match=r'trend is "other": the limit is the 1 that the plan declares'):
+    with pytest.raises(LimitExceeded, match=r'trend is "other": the limit is one of the 1 trends of the plan'):
         run.admission.check(Delta("a", 1, 0, 0, NS_PER_S, (replace(trend, request="other"),)))
 
 
@@ -210,6 +210,6 @@ def test_a_load_is_not_steered_beyond_its_plan() -> None:
     lane = LaneSpec(name="", load="", journeys=plan.journeys, profile=plan.profile, steering=steering)
     run = Run(spec(lanes=(lane,)))
     run.admission.check_steered(Steered("run", 0, 1, 100.0))
-    with pytest.raises(LimitExceeded, match=r"Steered\.rate_per_s is 101: the limit is 100, as the plan says"):
+    with pytest.raises(LimitExceeded, match=r"Steered\.rate_per_s is 101: the limit is 100, the plan's highest rate"):
         run.admission.check_steered(Steered("run", 0, 1, 101.0))
     run.admission.check_steered(Steered("run", 7, 1, 101.0))  # no such load: nobody follows it

@@ -97,17 +97,17 @@ ATTACKS = [
     Attack(
         "due counts of journeys that are not there",
         delta(due=[pb.DueCounts(journey=f"j{n}", good=1) for n in range(10_000)]),
-        'DueCounts.objective is 0 of journey "j0": the limit is the plan\'s 1 and its journeys',
+        'DueCounts.objective is 0 of journey "j0": the limit is the plan\'s 1 objectives, and its journeys',
     ),
     Attack(
         "due counts a year ahead",
         delta(due=[pb.DueCounts(journey="shop", k=256 * n, good=1) for n in range(20_000)]),
-        "DueCounts.k is 256: the limit is 1, the delta's end",
+        "DueCounts.k is 256: the limit is 1, where the delta ends",
     ),
     Attack(
         "a process of more CPUs than there are",
         delta(health=pb.Health(cpu_share=1e308)),
-        "Health.cpu_share or steal_share is 1e+308: the limit is 0 to 1e+06",
+        "Health.cpu_share is 1e+308: the limit is 0 to 1e+06",
     ),
     Attack("a share that is no number", delta(health=pb.Health(steal_share=float("nan"))), "steal_share is nan"),
     Attack("a negative share", delta(health=pb.Health(cpu_share=-1)), "is -1: the limit is 0 to 1e+06"),

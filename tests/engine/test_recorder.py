@@ -305,7 +305,7 @@ def test_more_series_than_an_agent_may_have_are_merged_and_lose_nothing() -> Non
     assert tight_from(SERIES_OF_AGENT) <= len(first.new_series) <= SERIES_OF_AGENT
     assert sum(s.n for s in first.stats) == 30_000
     assert [note for note in first.health.notes if "series" in note] == [
-        "more than 16,000 series: what is new is in (other)"
+        "more than 16,000 series: new series are in (other)"
     ]
     for n in range(30_000):
         series = recorder.request_series("shop", f"s{n // 400}", f"GET /{n}")

@@ -1,13 +1,17 @@
 """Compares the counts that agents reported with the plan. Pure.
 
-For each agent: due by the plan = started + missed + missing. A Fin in good order or an empty interval changes nothing
-about that. A difference makes a run incomplete, with the agent, the seconds and the number:
+For each agent: due by the plan = started + missed + missing. This holds whether or not the agent sent a Fin or empty
+intervals. A difference makes a run incomplete, and the result names the agent, the seconds and the number:
 
-    missing   the plan gave the agent more than it started or missed
-    extra     it started or missed more than the plan gave it: begun twice, or another agent's
+    missing   the plan gave the agent more iterations than it started or missed
+    extra     the agent started or missed more iterations than the plan gave it: it started some twice, or started
+              iterations of another agent
 
-At the planned end both are exact. Where the load was stopped early, each agent stopped when it learned of that: what
-was due before the stop is the least, what was due by the end of its own data the most that it can have had.
+Only numbers are compared. An agent that starts another agent's iterations in place of its own has the right number,
+and this module does not find it.
+
+At the planned end both are exact. If the load was stopped early, each agent stopped when the stop reached it. It had
+at least the iterations that were due before the stop, and at most those that were due by the end of its own data.
 
 Times are ns from T0.
 """
@@ -36,7 +40,7 @@ from loadgen_controller.judging.plan_due import (
     total_by_area,
 )
 
-__all__ = ["Against", "AgentDue", "Difference", "hold_against_plan", "reported_first_arrivals"]
+__all__ = ["Against", "AgentDue", "Difference", "compare_with_plan", "reported_first_arrivals"]
 
 STOP_SLACK_NS: Final = 100 * NS_PER_MS
 """The error of an agent's clock that is allowed: by its own clock a stop may reach it that much earlier."""
@@ -75,11 +79,11 @@ class Difference:
         if self.number > 0:
             return (
                 f"{format_count(self.number)} of {format_count(self.planned)} iterations{whose} that were due by the"
-                f" plan are missing{when}: neither started nor counted as missed"
+                f" plan are missing{when}: the agent neither started them nor counted them as missed"
             )
         return (
-            f"{format_count(-self.number)} iterations{whose} more than the plan gives it{when}: "
-            f"{format_count(self.reported)} instead of {format_count(self.planned)}"
+            f"{format_count(self.reported)} iterations{whose} were started or missed{when}:"
+            f" {format_count(-self.number)} iterations more than the plan gives it"
         )
 
 
@@ -104,7 +108,7 @@ class Against:
     """Iterations of all agents."""
     planned_user_s: float
     is_whole: bool
-    """Every load could be held against the plan."""
+    """Every load could be compared with the plan."""
     fleet: tuple[str, ...] = ()
     """Differences of the fleet as a whole."""
 
@@ -139,18 +143,19 @@ def reported_first_arrivals(assignment: Assignment, merge: Merge) -> tuple[dict[
         most = found[load, number] = Counter(by_agent.values()).most_common(1)[0][0]
         what = f"change {number} of the shares" if number else "the end of the load"
         wrong += [
-            f"agent {agent} puts {what} at arrival {format_count(n)}, the others at {format_count(most)}"
+            f"agent {agent} reports {what} at arrival {format_count(n)},"
+            f" most agents report arrival {format_count(most)}"
             for agent, n in sorted(by_agent.items())
             if n != most
         ]
     return found, wrong
 
 
-def hold_against_plan(basis: Basis, assignment: Assignment, merge: Merge, load_ns: int | None) -> Against:
-    """The whole run, when it is over.
+def compare_with_plan(basis: Basis, assignment: Assignment, merge: Merge, load_ns: int | None) -> Against:
+    """Compare the whole run with its plan, after the run has ended.
 
     Args:
-        load_ns: when the load ended, as planned or by a stop; None: it ended by count.
+        load_ns: when the load ended, as planned or by a stop; None: it ended after a number of iterations.
     """
     firsts, disagreeing = reported_first_arrivals(assignment, merge)
     opens, counted, closed = dues_of(basis, assignment, firsts)
@@ -250,8 +255,8 @@ def _by_area(basis: Basis, book: _Book) -> Iterator[str]:
             whose = f"load {planned.name}: " if planned.name else ""
             there = format_count(least) if least == most else f"{format_count(least)} to {format_count(most)}"
             yield (
-                f"{whose}the area under the rate curve is {there} arrivals, and the agents account for"
-                f" {format_count(total)}: started, missed and missing"
+                f"{whose}the area under the rate curve is {there} arrivals, and the sum of started, missed and"
+                f" missing is {format_count(total)}"
             )
 
 
@@ -304,7 +309,7 @@ class _Book:
         located_by: OpenDue | None = None,
         end_ns: int | None = None,
     ) -> None:
-        """Hold one load against the least and the most that each agent must have had due."""
+        """Compare one load with the least and the most iterations that were due on each agent."""
         accounted = 0
         for at, agent in enumerate(self.assignment.agents):
             least, most = int(low[at]), int(high[at])

@@ -1,4 +1,4 @@
-"""Computes how many iterations each agent must have had due, from the plan and its journaled changes. Pure.
+"""Computes how many iterations were due on each agent, from the plan and the changes in its journal. Pure.
 
 An agent reports how its iterations ended. This module computes the totals that these reports must add up to:
 
@@ -6,11 +6,11 @@ An agent reports how its iterations ended. This module computes the totals that 
     counted loads   the agent's iterations
     closed loads    the agent's users, and when they are there
 
-The arithmetic of shares is the agents' own (`loadgen.engine`), since an agent's part is defined by it. The total of
-the fleet is computed a second way (`total_by_area`), from the area under the rate curve and nothing else.
+The shares are computed by the code that agents use (`loadgen.engine`), since that code defines an agent's part. The
+total of the fleet is computed a second way (`total_by_area`), from the area under the rate curve and nothing else.
 
-A load may have times of its own (a replay, an executor that a user wrote). The times do not travel, so only the total
-is known here. Its agents report at which arrival each change of shares begins, and their reports must agree.
+A load may have times of its own (a replay, an executor that a user wrote). Agents do not send these times, so only
+the total is known here. The agents report at which arrival each change of shares begins, and their reports must agree.
 
 Times are ns from T0.
 """
@@ -62,7 +62,7 @@ _FEW: Final = 100
 
 
 class LoadChange(msgspec.Struct, frozen=True, tag="load"):
-    """From `at_ns` on the load is these stages."""
+    """From `at_ns` on, the load has these stages."""
 
     load: int
     at_ns: int
@@ -70,7 +70,7 @@ class LoadChange(msgspec.Struct, frozen=True, tag="load"):
 
 
 class ShareChange(msgspec.Struct, frozen=True, tag="shares"):
-    """From `at_ns` on the agents have these weights."""
+    """From `at_ns` on, the agents have these weights."""
 
     number: int
     at_ns: int
@@ -188,7 +188,7 @@ class OpenDue:
 
     @property
     def total(self) -> int | None:
-        """Arrivals up to the end of the load; None where only the agents know, and do not say."""
+        """Arrivals up to the end of the load; None if only the agents have the number and did not report it."""
         if self.schedule is not None:
             return self.schedule.total()
         return self._reported.get(0) if self._own_total is None else self._own_total
@@ -205,7 +205,7 @@ class OpenDue:
 
     @property
     def walked(self) -> int:
-        """Up to which arrival that has been done."""
+        """How many of the first arrivals have been looked up so far."""
         return max(self._walked, self._deal.changes[0].at if self._deal.changes else 0)
 
     def is_near(self, n: int) -> bool:
@@ -335,9 +335,9 @@ def dues_of(
 def total_by_area(planned: PlannedLoad, changes: Sequence[LoadChange]) -> tuple[int, int] | None:
     """Return the total arrivals of an open load, (at least, at most), from the area under its rate curve alone.
 
-    Even spacing: arrival n is due where the area reaches n, so there are as many as the area, rounded up; both bounds
-    are that. By chance: within 6 standard deviations of the sum of that many spacings. None: not an open load with a
-    curve, or one that is paused for an unknown time.
+    Even spacing: arrival n is due where the area reaches n, so the number is the area, rounded up, and both bounds are
+    equal. Random spacing: the bounds are 6 standard deviations around that. None: the load is not an open one with a
+    curve, or is paused for an unknown time.
 
     Uses neither the timeline nor the shares of the agents; exact fractions throughout.
     """

@@ -121,13 +121,13 @@ class PlanWatch:
             self._reported.add((*place, False))
             since_s = self._since_ns.get(place, 0) / NS_PER_S
             return [
-                f"agent {agent} is behind its plan since {since_s:.0f} s: {format_count(least - reported)} of"
+                f"agent {agent} is behind its plan since second {since_s:.0f}: {format_count(least - reported)} of"
                 f" {format_count(least)} due iterations{whose} are neither started, waiting nor missed"
             ]
         if reported > most and (*place, True) not in self._reported:
             self._reported.add((*place, True))
             return [
                 f"agent {agent} is ahead of its plan at {end_ns / NS_PER_S:.0f} s: it reports {format_count(reported)}"
-                f" due iterations{whose}, and the plan has given it {format_count(most)} by now"
+                f" due iterations{whose}, and only {format_count(most)} were due by then"
             ]
         return []

@@ -23,7 +23,7 @@ from loadgen.wire.messages import Fin
 from loadgen_controller.assign import Assignment
 from loadgen_controller.books import Former
 from loadgen_controller.events import End, Reason
-from loadgen_controller.judging.against_plan import Against, hold_against_plan
+from loadgen_controller.judging.against_plan import Against, compare_with_plan
 from loadgen_controller.judging.completeness import Completeness, Loads, account
 from loadgen_controller.judging.gaps import gaps_of
 from loadgen_controller.judging.plan_due import Basis
@@ -146,7 +146,7 @@ def judge(facts: Facts, merge: Merge) -> Verdict:
     if facts.has_started and facts.assignment is not None:
         against = None
         if facts.basis is not None:
-            against = hold_against_plan(facts.basis, facts.assignment, merge, facts.load_ns)
+            against = compare_with_plan(facts.basis, facts.assignment, merge, facts.load_ns)
             findings += _of_plan(facts, facts.basis, against)
         completeness = account(
             facts.assignment,
