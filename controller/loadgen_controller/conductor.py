@@ -684,23 +684,13 @@ class Conductor:
     def _prepare_of(self, agent: str) -> Prepare:
         order, assignment = self._order, self._books.assignment
         assert assignment is not None
-        return Prepare(
+        return replace(
+            order.prepare(order.allow),
             run_id=self.run_id,
             generation=assignment.generation,
-            bundle_sha256=order.bundle_sha256,
-            bundle_bytes=len(order.bundle),
-            scenario=order.scenario,
-            plan=order.plan,
-            overrides_json=order.overrides_json,
-            seed=order.seed,
             index=assignment.index(agent),
             weights=assignment.weights,
-            interval_ns=order.spec.interval_ns,
-            digests=tuple(lane.profile.digest for lane in order.spec.lanes),
-            allow_json=b"" if order.allow is None else order.allow.to_json(),
             control_plane=places_of(self._station.address),
-            signature=order.signature,
-            statement=order.statement,
         )
 
     def _stop_of(self, text: str, now: bool) -> Stop:

@@ -8,6 +8,7 @@ from typing import Literal
 from loadgen.allow import AllowList
 from loadgen.dsl.allowed import Limits
 from loadgen.dsl.spec import PlanSpec
+from loadgen.wire.messages import Prepare
 from loadgen_controller.run import Terms
 
 __all__ = ["Order"]
@@ -41,6 +42,29 @@ class Order:
     """To stop where there are too many errors."""
     aborts_on_loss: bool = False
     """To stop where an agent is lost."""
+
+    def prepare(self, allow: AllowList | None) -> Prepare:
+        """Return what agents get of this order; the other fields of the message are empty.
+
+        allow: the controller's list, which a client that signs its order has only a copy of.
+        """
+        return Prepare(
+            run_id="",
+            generation=0,
+            bundle_sha256=self.bundle_sha256,
+            bundle_bytes=len(self.bundle),
+            scenario=self.scenario,
+            plan=self.plan,
+            overrides_json=self.overrides_json,
+            seed=self.seed,
+            index=0,
+            weights=(),
+            interval_ns=self.spec.interval_ns,
+            digests=tuple(lane.profile.digest for lane in self.spec.lanes),
+            allow_json=b"" if allow is None else allow.to_json(),
+            signature=self.signature,
+            statement=self.statement,
+        )
 
     def terms(self) -> Terms:
         spec = self.spec

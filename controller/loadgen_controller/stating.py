@@ -12,7 +12,6 @@ from loadgen.dsl.spec import Overrides
 from loadgen.errors import BundleError, UsageError
 from loadgen.signing import Signer
 from loadgen.statement import MAX_STATEMENT_BYTES, Statement, bare
-from loadgen.wire.messages import Prepare
 from loadgen_controller.order import Order
 
 __all__ = ["check_signed", "signed"]
@@ -63,7 +62,7 @@ def check_signed(order: Order, allow: AllowList | None) -> None:
     if bare(allow) != statement.allow:
         message, hint = _other_list(allow, statement)
         raise UsageError(message, hint=hint)
-    if why := "; ".join([*statement.differences(_as_sent(order, allow)), *_elsewhere(order, statement)]):
+    if why := "; ".join([*statement.differences(order.prepare(allow)), *_elsewhere(order, statement)]):
         raise UsageError(f"the signed statement is not about this order: {why}", hint="start the run again")
 
 
@@ -84,22 +83,3 @@ def _other_list(allow: AllowList | None, statement: Statement) -> tuple[str, str
 def _elsewhere(order: Order, statement: Statement) -> list[str]:
     why = statement.other_targets(order.spec)
     return [why] if why else []
-
-
-def _as_sent(order: Order, allow: AllowList | None) -> Prepare:
-    """The part of an order that agents compare with the statement; the other fields are filled in later."""
-    return Prepare(
-        run_id="",
-        generation=0,
-        bundle_sha256=order.bundle_sha256,
-        bundle_bytes=len(order.bundle),
-        scenario=order.scenario,
-        plan=order.plan,
-        overrides_json=order.overrides_json,
-        seed=order.seed,
-        index=0,
-        weights=(),
-        interval_ns=order.spec.interval_ns,
-        digests=tuple(lane.profile.digest for lane in order.spec.lanes),
-        allow_json=b"" if allow is None else allow.to_json(),
-    )

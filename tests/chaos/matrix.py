@@ -62,14 +62,13 @@ MATRIX: Final = (
     Fault("F31", "two controllers for one run", "the second is refused"),
     Fault("F32", "another version", "a minor is served, a major refused clearly"),
     Fault("F33", "soak of 1,000 agents under random faults", "exact; memory below 1 MB/min; file descriptors flat"),
-    Fault("F36", "legal but huge messages of a keyed agent", "refused, named and quarantined; 64 MiB; others exact"),
     Fault(
         "F34",
         "a lease lapses for a moment; faults as long as each timer",
         "never complete with less than the plan; the agent says why its load ended",
     ),
     Fault("F35", "an agent finishes early, drives nothing, or drives twice", "agent, seconds and number are named"),
-    Fault("F36", "legal but huge messages of a keyed agent", "refused and named; 64 MiB; all others exact"),
+    Fault("F36", "legal but huge messages of a keyed agent", "refused, named and quarantined; 64 MiB; others exact"),
     Fault("F37", "planned leave and late join under a cap", "no arrival left out; caps change with shares"),
     Fault(
         "F38",
