@@ -25,7 +25,7 @@ import numpy as np
 
 from loadgen.engine.failures import FIRST, size_bytes
 from loadgen.engine.watch import within_limit
-from loadgen.measure.custom import MAX_CUSTOM, CustomStats, sum_custom
+from loadgen.measure.custom import CHECK, MAX_CUSTOM, CustomStats, sum_custom
 from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.due import DueCounts
 from loadgen.measure.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
@@ -39,8 +39,6 @@ from loadgen.wire.messages import Fin
 
 __all__ = ["AddUp", "together"]
 
-CHECK = "check: "
-"""What the names of checks begin with (`loadgen/dsl/tally.py`)."""
 _MAX_CHECKS = CUSTOM_OF_AGENT - MAX_CUSTOM - 1
 """Of all workers together; a worker's other custom metrics are those that the scenario declares."""
 _MAX_FAILURES_BYTES = 512 * 1024

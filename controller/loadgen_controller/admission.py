@@ -18,7 +18,7 @@ from typing import Final
 
 from loadgen.dsl.spec import PlanSpec, steered_objectives
 from loadgen.errors import LimitExceeded
-from loadgen.measure.custom import CustomStats
+from loadgen.measure.custom import CHECK, CustomStats
 from loadgen.measure.delta import Delta
 from loadgen.measure.due import DueCounts
 from loadgen.measure.limits import CUSTOM_OF_AGENT, CUSTOM_OF_RUN, LOSSES_OF_AGENT, SERIES_OF_AGENT, SERIES_OF_RUN
@@ -31,7 +31,6 @@ __all__ = ["Admission"]
 
 _TIGHT_CUSTOM: Final = CUSTOM_OF_RUN - 4
 """Names before the first is merged: one place is left for the `(other)` of each kind, and one for that of checks."""
-_CHECK: Final = "check: "
 
 
 class Admission:
@@ -152,7 +151,7 @@ class Admission:
 
 def _other(one: CustomStats) -> str:
     """Of its kind, since metrics of different kinds do not add up."""
-    return f"{_CHECK}{OTHER}" if one.name.startswith(_CHECK) and one.kind == "rate" else f"{one.kind} {OTHER}"
+    return f"{CHECK}{OTHER}" if one.name.startswith(CHECK) and one.kind == "rate" else f"{one.kind} {OTHER}"
 
 
 def _hold(what: str, found: int, limit: int) -> None:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, ref
 
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.rendezvous import Ended
-from loadgen.measure.custom import MAX_CUSTOM, CustomKind, CustomStats
+from loadgen.measure.custom import CHECK, MAX_CUSTOM, CustomKind, CustomStats
 from loadgen.measure.limits import cut
 from loadgen.measure.series import OTHER
 
@@ -99,7 +99,7 @@ class Tally:
                 self._note(f"more than {len(self.checks)} names of user.check: the rest is in {OTHER}; {_VARIES}")
                 self.check(OTHER, ok)
                 return
-            count = self.checks[name] = self._counted(cut(f"check: {self._known(name)}"), "rate")
+            count = self.checks[name] = self._counted(cut(f"{CHECK}{self._known(name)}"), "rate")
         count.add(1 if ok else 0)
 
     def skipped_cycles(self, cycles: int) -> None:

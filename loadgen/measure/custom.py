@@ -19,6 +19,7 @@ from loadgen.errors import WireError
 from loadgen.measure.limits import CUSTOM_OF_AGENT
 
 __all__ = [
+    "CHECK",
     "CUSTOM_KINDS",
     "MAX_CUSTOM",
     "CustomKind",
@@ -31,6 +32,8 @@ __all__ = [
 
 CustomKind = Literal["counter", "gauge", "rate", "trend"]
 CUSTOM_KINDS: Final = ("counter", "gauge", "rate", "trend")
+CHECK: Final = "check: "
+"""The name of the rate that counts a check begins with this."""
 MAX_CUSTOM: Final = 200
 """Custom metrics of one worker: those that the scenario declares, and its checks."""
 

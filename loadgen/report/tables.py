@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 
+from loadgen.measure.custom import CHECK
 from loadgen.measure.objective import time_text
 from loadgen.report.reading import Agent, Custom, Ends, Figure, Percentiles, Series, Slo, Summary
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
@@ -30,8 +31,6 @@ __all__ = [
 ]
 
 PLACEHOLDER = "-"
-CHECK = "check: "
-"""Rates of this prefix are the checks of a scenario."""
 FEW_ROWS = 15
 """More rows than these have their intervals in the summary only, but for journeys."""
 WIDE = 22

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from loadgen.dsl.spec import PlanSpec
-from loadgen.measure.custom import CustomStats, CustomTable
+from loadgen.measure.custom import CHECK, CustomStats, CustomTable
 from loadgen.measure.delta import Counters, Health
 from loadgen.measure.histogram import percentiles
 from loadgen.measure.limits import SHOWN_ROWS
@@ -193,10 +193,6 @@ def _slo(result: SloResult, several: bool) -> SloRow:
     return SloRow(name, result.verdict, words.observed, result.count, words.margin, words.budget, words.window)
 
 
-_CHECK = "check: "
-"""What the names of checks begin with; they are rates like all others."""
-
-
 def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
     """The scenario's own metrics, checks first and summed up, with the one that failed most."""
     found = [stats for name in custom.names() if (stats := custom.of(name)) is not None and stats.n]
@@ -207,7 +203,7 @@ def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
         if held < len(checks):
             worst = min(checks, key=lambda stats: stats.total / stats.n)
             failed = f"{format_count(worst.n - worst.total)} of {format_count(worst.n)}"
-            text += f" ({worst.name.removeprefix(_CHECK)}: {failed} failed)"
+            text += f" ({worst.name.removeprefix(CHECK)}: {failed} failed)"
         yield text
     units = {metric.name: metric.unit for metric in spec.metrics}
     for stats in found:
@@ -221,7 +217,7 @@ def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
 
 
 def _is_check(stats: CustomStats) -> bool:
-    return stats.kind == "rate" and stats.name.startswith(_CHECK)
+    return stats.kind == "rate" and stats.name.startswith(CHECK)
 
 
 def _steering(state: ViewState) -> Iterator[str]:
