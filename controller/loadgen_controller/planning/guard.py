@@ -197,7 +197,7 @@ def check_allowed(spec: PlanSpec, http: Http, allow: AllowList, *, resolve: Reso
     if refused:
         raise UsageError(
             "the allow-list does not admit this run: " + "; ".join(refused),
-            hint="who owns the list can add an entry, see docs/guard.md",
+            hint="change the plan, or ask the owner of the list for an entry, see docs/guard.md",
         )
     return limits
 

@@ -3,6 +3,7 @@
 
 import { clock_text } from "./format.js";
 import { slot_at, span_s, stretches } from "./document.js";
+import { visible } from "./dom.js";
 import { colours } from "./theme.js";
 
 export class Board {
@@ -128,7 +129,7 @@ function mark_line(plot, at_s, label) {
   ctx.font = `${10 * scale}px system-ui, sans-serif`;
   ctx.textAlign = "left";
   ctx.textBaseline = "top";
-  ctx.fillText(label, x + 3 * scale, bbox.top + 1 * scale);
+  ctx.fillText(visible(label), x + 3 * scale, bbox.top + 1 * scale);
   ctx.restore();
 }
 

@@ -1,6 +1,19 @@
 // Elements made of data. What comes in as text stays text: nothing here reads HTML.
 
+// What is invisible or turns the direction of reading is shown as its code, as in the terminal (loadgen/outside_text.py).
+// Kept: line ends and tabs, and what holds an emoji together.
+const HIDDEN = /(?![\n\t]|(?<=\p{Extended_Pictographic}\uFE0F?)[\u200D\uFE0E\uFE0F])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+
+const READ = new Set(["title", "aria-label", "placeholder"]); // attributes that a person reads
 const SVG = "http://www.w3.org/2000/svg"; // the name of a language: nothing is fetched from it
+
+/** A text from outside with its hidden characters as codes, such as \u202e. */
+export function visible(text) {
+  return text.replace(HIDDEN, (char) => {
+    const code = char.codePointAt(0).toString(16);
+    return code.length < 3 ? `\\x${code.padStart(2, "0")}` : code.length < 5 ? `\\u${code.padStart(4, "0")}` : `\\U${code.padStart(8, "0")}`;
+  });
+}
 
 /** An element. `attributes`: `on…` are listeners, true is an empty attribute, null and false are left out. */
 export function element(tag, attributes = {}, ...children) {
@@ -15,15 +28,18 @@ function filled(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (READ.has(name)) made.setAttribute(name, visible(String(value)));
     else made.setAttribute(name, value === true ? "" : String(value));
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  const given = children.filter((child) => child !== null && child !== undefined);
+  made.append(...given.map((child) => (child instanceof Node ? child : visible(String(child)))));
   return made;
 }
 
 /** Set the text, if it is another: what stands does not have to be laid out again. */
 export function say(where, text) {
-  if (where.textContent !== text) where.textContent = text;
+  const shown = visible(String(text));
+  if (where.textContent !== shown) where.textContent = shown;
 }
 
 export function show(what, is_shown) {

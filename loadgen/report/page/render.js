@@ -3,7 +3,7 @@
 import { Board, slot_text } from "./board.js";
 import { log_limits, time_chart } from "./charts.js";
 import { per_second } from "./document.js";
-import { element, say, show } from "./dom.js";
+import { element, say, show, visible } from "./dom.js";
 import { count_text, counted, figure, ms_text, rate_text, share_text } from "./format.js";
 import { heatmap } from "./heatmap.js";
 import { annex, examples } from "./lists.js";
@@ -73,7 +73,7 @@ export async function render(root, history, { live = false, baseline = null, bar
     board.tell();
   }
 
-  document.title = `${history.run.id} · ${history.run.scenario}${live ? " · live" : ""}`;
+  document.title = visible(`${history.run.id} · ${history.run.scenario}${live ? " · live" : ""}`);
   first.update(history);
   await next_frame();
   update(history);

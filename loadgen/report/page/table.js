@@ -1,7 +1,7 @@
 // The table of journeys, steps and requests: sorted by any column, with mouse or keyboard; narrowed by a filter; with a
 // line for how each went over time. With a baseline, its figure and the difference stand beside ours.
 
-import { drawing, element, say } from "./dom.js";
+import { drawing, element, say, visible } from "./dom.js";
 import { count_text, counted, figure, grouped, length_text, ms_text, share_text } from "./format.js";
 
 const SPARK = { width: 72, height: 18 };
@@ -61,7 +61,7 @@ export function rows_table(baseline) {
       const cell = line.children[i];
       if (column.spark) spark(cell, column.spark(entry), history.spark_length_s);
       else say(cell, column.text(entry));
-      if (column.about_cell) cell.title = column.about_cell(entry);
+      if (column.about_cell) cell.title = visible(column.about_cell(entry));
       if (column.is_bad) cell.classList.toggle("bad", column.is_bad(entry));
     });
     return line;
@@ -161,5 +161,5 @@ function spark(cell, { column, text, word }, length_s) {
   if (picture.firstElementChild.getAttribute("d") === path) return;
   picture.firstElementChild.setAttribute("d", path);
   picture.setAttribute("aria-label", label);
-  cell.title = label;
+  cell.title = visible(label);
 }

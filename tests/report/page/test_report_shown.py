@@ -119,13 +119,14 @@ def test_first_screen_says_verdict_reasons_meaning_limits_and_what_to_do_next(sh
     assert box["y"] + box["height"] < 900
 
 
-def test_hostile_names_are_shown_as_they_are(shown: Shown, tmp_path: Path) -> None:
+def test_hostile_names_are_shown_as_text_and_hidden_characters_as_codes(shown: Shown, tmp_path: Path) -> None:
     page = opened(shown, tmp_path, document(slots=40, hostile=True, names=8))
 
     assert page.evaluate("window.hacked") is None
     told = page.evaluate("document.getElementById('rows').textContent")
     for name in HOSTILE:
-        assert name in told
+        assert name.replace("\u2028", r"\u2028").replace("\u202e", r"\u202e") in told
+    assert "\u202e" not in page.locator("body").inner_text() + page.title()
     assert page.locator("main img, main script").count() == 0
 
 
