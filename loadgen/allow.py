@@ -233,7 +233,9 @@ def split_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 
 
 
 def share_of_cap(per_s: float, weights: Sequence[float], index: int, worker: int = 0, workers: int = 1) -> CapShare:
-    """What a worker may start of the fleet's cap, see `split_cap`."""
+    """What a worker may start of the fleet's cap, see `split_cap`. An agent without a weight joined later: it had 0."""
+    if index >= len(weights):
+        return CapShare(0, 0.0)
     exact = per_s * SLACK * weights[index] / (sum(weights) or 1.0) / workers
     return CapShare(split_cap(per_s, weights, index, worker, workers), exact)
 

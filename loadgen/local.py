@@ -278,7 +278,7 @@ class Drive:
 
         Args:
             number: of the change within the run, from 1.
-            weights: of all agents that ever took part, those that are lost with 0.
+            weights: one for each agent of that time, 0 for those that are lost; who joined later had 0.
         """
         for lane in self._lanes:
             lane.reassign(number, at_ns, weights)

@@ -120,6 +120,21 @@ def test_a_plan_within_its_cap_loses_nothing_when_an_agent_leaves_or_joins(
     assert busiest(sorted(starts)) <= 1.02 * cap + 1
 
 
+def test_a_late_joiner_may_start_nothing_under_a_change_from_before_it_and_its_share_from_its_own_on() -> None:
+    """Three agents, of which the third joined later. The change from before it has two weights."""
+    clock = Hand()
+    cap = Cap(partial(share_of_cap, weights=(2.0, 1.0, 1.0), index=2), 100.0, clock=clock)
+    for at_s, weights in ((2, (1.0, 1.0)), (4, (1.0, 1.0, 2.0))):
+        cap.reshare(partial(share_of_cap, weights=weights, index=2), at_s * NS_PER_S)
+    starts = []
+    while clock.ns < 10 * NS_PER_S:
+        clock.ns += 2 * NS_PER_MS
+        if cap.take():
+            starts.append(clock.ns / NS_PER_S)
+    assert [at for at in starts if 3 < at < 4] == []
+    assert busiest([round(at * NS_PER_S) for at in starts if at > 6]) == 51
+
+
 def test_after_a_change_ten_times_the_share_is_held_to_the_limit() -> None:
     clock = Hand()
     cap = Cap(of(0.2), 100.0, clock=clock)

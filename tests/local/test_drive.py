@@ -148,7 +148,9 @@ async def test_a_stop_lets_what_runs_finish_and_starts_nothing_more(tmp_path: Pa
     totals = await drive(tmp_path, 'load=arrivals("100/s").hold("60s")', emit=deltas.append, stop_s=0.3)
     c = totals.counters
     assert 10 < c.iterations_due < 60
-    assert c.iterations_due == c.iterations_finished
+    # What is due at the stop itself may be missed: which of the two is first is a matter of scheduling.
+    assert c.iterations_due == c.iterations_finished + c.iterations_missed
+    assert c.iterations_missed <= 1
     assert c.iterations_cut_off == 0
 
 
