@@ -66,6 +66,9 @@ def is_merged(key: SeriesKey) -> bool:
 
 def shortened(key: SeriesKey) -> SeriesKey:
     """Return the series with every name cut to the limit; the same object where none is too long."""
+    in_all = len(key.journey) + len(key.step or "") + len(key.request or "") + len(key.outcome)
+    if in_all <= _SHORT and not key.tags:
+        return key  # nearly always: a cheap test of every new series
     texts = (key.journey, key.step or "", key.request or "", key.outcome, *(text for tag in key.tags for text in tag))
     if max(map(len, texts)) <= _SHORT:
         return key
@@ -97,14 +100,18 @@ class Numbering:
 
     def number(self, key: SeriesKey) -> int:
         """Return the number of a series, or of the merged one under which it is counted."""
-        found = self._numbers.get(key)
+        numbers = self._numbers
+        found = numbers.get(key)
         if found is not None:
             return found
         short = shortened(key)
-        kept = short if short in self._numbers else fitting(short, self._numbers.__contains__, len(self), self._most)
-        self.is_full = self.is_full or kept != short
-        found = self._numbers.get(kept)
-        if found is None:
-            found = self._numbers[kept] = len(self.keys)
-            self.keys.append(kept)
+        if short is not key and (found := numbers.get(short)) is not None:
+            return found
+        kept = fitting(short, numbers.__contains__, len(self.keys), self._most)
+        if kept != short:
+            self.is_full = True
+            if (found := numbers.get(kept)) is not None:
+                return found
+        numbers[kept] = found = len(self.keys)
+        self.keys.append(kept)
         return found
