@@ -16,8 +16,8 @@ import msgspec
 import uvloop
 
 from loadgen.clients import ConnectionPool, HttpClient, TcpNetwork, tls_context
-from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import Recorder
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.units import NS_PER_S
 
 USERS = 64

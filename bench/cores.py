@@ -22,10 +22,10 @@ from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
 from bench.machine import pinned
 from bench.report import Section, held
 from bench.worker import cpu_s, lag_us, worst_second
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
-from loadgen.local import Drive
-from loadgen.measure.delta import Delta
+from loadgen.drive.share_drive import Drive
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.measure.deltas.delta import Delta
 from loadgen.units import NS_PER_S
 from tests.support.nginx import running_nginx
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from loadgen.engine.exemplars import kept_of_one
-from loadgen.engine.recorder import Recorder
-from loadgen.measure.delta import Delta, Health
-from loadgen.measure.series import OK
+from loadgen.engine.recording.exemplars import kept_of_one
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.delta import Delta, Health
+from loadgen.measure.deltas.series import OK
 from loadgen.units import NS_PER_S
 
 __all__ = ["JOURNEY", "drawn_seconds"]

@@ -1,4 +1,4 @@
-"""What an iteration costs the engine. Budget: 3 µs for `drive_arrivals` (loadgen/engine/executor.py)."""
+"""What an iteration costs the engine. Budget: 3 µs for `drive_arrivals` (loadgen/engine/load/start_loops.py)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import cast
 from bench.attackers import HERE
 from bench.children import ATTACKER_CORE, run_python
 from bench.report import Section, cost_ns, spread
-from loadgen.engine.executor import drive_arrivals
-from loadgen.engine.schedule import Block
-from loadgen.engine.users import Arrival, UserPool
+from loadgen.engine.load.schedule import Block
+from loadgen.engine.load.start_loops import drive_arrivals
+from loadgen.engine.load.users import Arrival, UserPool
 
 COUNT = 100_000
 BUDGET_NS = 3_000

@@ -11,14 +11,14 @@ from time import perf_counter, process_time
 
 from bench.deltas import drawn_seconds
 from bench.report import Section, held, spread
-from loadgen.measure.delta import Delta
-from loadgen.measure.merge import Merge
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.report.charts.timeline import History
 from loadgen.report.document import Facts, changes, document, encode
-from loadgen.report.history import History
-from loadgen.report.opened import open_run
-from loadgen.report.retold import document_of
-from loadgen.report.table import Table
+from loadgen.report.from_run_folder import document_of
+from loadgen.report.live_rows import Table
+from loadgen.report.notebook import open_run
 from loadgen.units import NS_PER_S
 from loadgen.wire import codec
 

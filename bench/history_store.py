@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
 from bench.report import Section, held
-from loadgen.history.place import Folder
-from loadgen.history.store import Store
-from loadgen.history.table import to_parquet
+from loadgen.history.store.location import Folder
+from loadgen.history.store.parquet_run import to_parquet
+from loadgen.history.store.store import Store
 from tests.support.accepted import KEY, history
 
 HOW = """\

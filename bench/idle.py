@@ -22,10 +22,10 @@ import msgspec
 import psutil
 import uvloop
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
-from loadgen.local import Drive
-from loadgen.measure.delta import Delta
+from loadgen.drive.share_drive import Drive
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.measure.deltas.delta import Delta
 
 SCENARIO = Path(__file__).with_name("one_then_idle.py")
 LEAD_NS = 300_000_000

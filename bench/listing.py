@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
 from bench.report import Section, held
-from loadgen_controller.shelf.index import FILE
-from loadgen_controller.shelf.listing import entries
+from loadgen_controller.past_runs.index import FILE
+from loadgen_controller.past_runs.listing import entries
 
 HOW = """\
 {runs} run folders, each with a manifest and a summary of {rows} rows with intervals ({kilobytes:.0f} kB; one file, \

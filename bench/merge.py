@@ -10,11 +10,11 @@ from typing import ParamSpec
 import numpy as np
 
 from bench.report import Section, spread
-from loadgen.engine.recorder import Recorder
-from loadgen.measure.cells import cell_of, encode_cell
-from loadgen.measure.checkpoint import freeze
-from loadgen.measure.delta import Delta
-from loadgen.measure.merge import Accepted, Merge
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.merging.checkpoint import freeze
+from loadgen.measure.merging.merge import Accepted, Merge
+from loadgen.measure.merging.stored_interval import cell_of, encode_cell
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 

@@ -8,7 +8,7 @@ from time import perf_counter, thread_time
 
 from bench.deltas import drawn_seconds
 from bench.report import Section, held, spread
-from loadgen.measure.merge import Merge
+from loadgen.measure.merging.merge import Merge
 from loadgen.sinks.feed import Sink
 from loadgen.sinks.influx import InfluxSink
 from loadgen.sinks.otlp import OtlpSink

@@ -1,4 +1,4 @@
-"""What it costs to record a request and to fold a second. Budget: 0.3 µs a request (loadgen/engine/recorder.py)."""
+"""What it costs to record a request and to fold a second. Budget: 0.3 µs a request (loadgen/engine/recording/recorder.py)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from bench.report import Section, cost_ns, spread
-from loadgen.engine.meter import Meter
-from loadgen.engine.places import RequestSeries
-from loadgen.engine.recorder import Recorder
-from loadgen.measure.histogram import Histogram, slots_of_ns
-from loadgen.measure.series import OK
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.series import RequestSeries
+from loadgen.measure.deltas.series import OK
+from loadgen.measure.histograms.histogram import Histogram, slots_of_ns
 
 COUNT = 100_000
 BUDGET_NS = 300

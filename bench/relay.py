@@ -15,9 +15,9 @@ from functools import reduce
 from time import process_time_ns
 
 from bench.deltas import drawn_seconds
-from loadgen.measure.coarse import join
-from loadgen.measure.delta import Delta
-from loadgen.measure.merge import Merge
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.join_deltas import join
+from loadgen.measure.merging.merge import Merge
 from loadgen.wire.codec import decode, encode
 
 _TIMES = 20

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.report import Section, cost_ns
-from loadgen.measure.waiting import WaitingAt
-from loadgen_controller.rendezvous import Effect, Meetings, Seat, Told, step
+from loadgen.measure.deltas.rendezvous_counts import WaitingAt
+from loadgen_controller.core.rendezvous import Effect, Meetings, Seat, Told, step
 from tests.support.target import running_target
 
 HOW = """\

@@ -9,8 +9,8 @@ from itertools import count
 import numpy as np
 
 from bench.report import Section, cost_ns, spread
-from loadgen.engine.schedule import due_times
-from loadgen.engine.share import Share
+from loadgen.engine.load.schedule import due_times
+from loadgen.engine.load.share import Share
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.spacing import Renewal
 from loadgen.profiles.stage import Stage

@@ -33,9 +33,9 @@ import zmq
 
 from bench.children import more_files
 from bench.deltas import drawn_seconds
-from loadgen.measure.coarse import join
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.load_counts import Ending, LoadCounts
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.deltas.join_deltas import join
+from loadgen.measure.deltas.load_counts import Ending, LoadCounts
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import AgentKeys, load_agent
@@ -60,7 +60,7 @@ from loadgen.wire.sockets import identity_of
 REGIONS: Final = ("a", "b", "c")
 _DRAWN: Final = 8
 _LONGEST: Final = 5
-"""Intervals that a joined delta may have, as `loadgen_controller.pacing` asks for at most."""
+"""Intervals that a joined delta may have, as `loadgen_controller.core.report_interval` asks for at most."""
 _WINDOW: Final = 32
 _STALLED_NS: Final = 2 * NS_PER_S
 _LEASE_NS: Final = 8 * NS_PER_S

@@ -22,11 +22,11 @@ from typing import Any
 import msgspec
 import uvloop
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
-from loadgen.local import Drive
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.merge import Merge
+from loadgen.drive.share_drive import Drive
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.merging.merge import Merge
 from loadgen.units import NS_PER_S
 
 LEAD_NS = 300_000_000

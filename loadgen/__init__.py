@@ -1,14 +1,14 @@
 """loadgen: scenarios in typed async Python, exact global percentiles while the run is going on."""
 
-from loadgen.clients.canned import reply
-from loadgen.clients.graphql import gql
-from loadgen.clients.replies import Reply
-from loadgen.clients.settings import Http
-from loadgen.clients.tracing import Trace
-from loadgen.dsl.chance import empirical, exponential, fixed, lognormal, normal, uniform
+from loadgen.clients.net.canned import reply
+from loadgen.clients.net.settings import Http
+from loadgen.clients.request.graphql import gql
+from loadgen.clients.request.tracing import Trace
+from loadgen.clients.response.replies import Reply
 from loadgen.dsl.data import feed
-from loadgen.dsl.executors.authored import ClosedExecutor, OpenExecutor
-from loadgen.dsl.executors.limit import hold, search
+from loadgen.dsl.distributions import empirical, exponential, fixed, lognormal, normal, uniform
+from loadgen.dsl.executors.capacity import hold, search
+from loadgen.dsl.executors.custom import ClosedExecutor, OpenExecutor
 from loadgen.dsl.executors.replay import replay
 from loadgen.dsl.executors.shapes import break_point, soak, spike, stress
 from loadgen.dsl.executors.standard import arrivals, iterations, users
@@ -16,17 +16,17 @@ from loadgen.dsl.executors.steering import Decision, Finding, Look, SteeringExec
 from loadgen.dsl.graphs.graph import Graph, graph
 from loadgen.dsl.graphs.node import Edges, Node, edge, leave, node
 from loadgen.dsl.journey import Journey, journey
-from loadgen.dsl.lanes import Load
 from loadgen.dsl.metric import counter, gauge, rate, trend
-from loadgen.dsl.param import param
 from loadgen.dsl.payload import blob, file
-from loadgen.dsl.plan import Plan
+from loadgen.dsl.plans.loads import Load
+from loadgen.dsl.plans.param import param
+from loadgen.dsl.plans.plan import Plan
+from loadgen.dsl.plans.slo import error_ratio, p
 from loadgen.dsl.secret import secret
-from loadgen.dsl.slo import error_ratio, p
 from loadgen.dsl.trial import Trial
-from loadgen.dsl.user import User, UserWith
+from loadgen.dsl.users.user import User, UserWith
 from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
-from loadgen.report.opened import open_run
+from loadgen.report.notebook import open_run
 
 __all__ = [
     "ClosedExecutor",

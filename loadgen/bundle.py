@@ -32,7 +32,7 @@ from loadgen.errors import BundleError
 from loadgen.units import format_count
 
 if TYPE_CHECKING:
-    from loadgen.dsl.reading.loader import Scenario
+    from loadgen.dsl.loading.loader import Scenario
 
 __all__ = ["MAX_BYTES", "MAX_FILES", "Bundle", "is_plain", "pack", "pack_files", "place_in", "unpack", "verify"]
 

@@ -198,7 +198,7 @@ class WireError(FleetError):
 
 
 class LimitExceeded(WireError):
-    """A message with a field beyond its limit (`loadgen/measure/limits.py`). A sound peer never sends one.
+    """A message with a field beyond its limit (`loadgen/measure/deltas/limits.py`). A sound peer never sends one.
 
     field: its name, e.g. "SeriesKey.request". found: its size or value. limit: what is allowed, in words.
     """

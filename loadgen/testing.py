@@ -25,9 +25,9 @@ from typing import Final
 import numpy as np
 
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.lanes import lane_of
-from loadgen.engine.schedule import due_times, own_iterations
-from loadgen.engine.share import Share
+from loadgen.dsl.plans.loads import lane_of
+from loadgen.engine.load.schedule import due_times, own_iterations
+from loadgen.engine.load.share import Share
 from loadgen.errors import ScenarioError
 from loadgen.profiles.profile import IterationProfile, OpenProfile, UserProfile
 from loadgen.profiles.timeline import Schedule

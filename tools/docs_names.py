@@ -98,7 +98,7 @@ def wrong(code: str) -> str:
 
 
 def wrong_dotted(module: str, name: str) -> str:
-    """`histogram.Histogram`, `loadgen.measure.histogram.Histogram`, `loadgen_controller.run`."""
+    """`histogram.Histogram`, `loadgen.measure.histograms.histogram.Histogram`, `loadgen_controller.core.lifecycle`."""
     whole = f"{module}.{name}"
     holder, _, rest = whole.rpartition(".")
     if holder in IN_HAND:

@@ -22,8 +22,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from loadgen.aws.names import WHEELHOUSE
-from loadgen.aws.s3 import Bucket, hashed
+from loadgen.aws.account.names import WHEELHOUSE
+from loadgen.aws.storage.s3 import Bucket, hashed
 from loadgen.errors import LoadgenError, UsageError
 
 __all__ = ["lay_out", "main", "send"]

@@ -16,14 +16,14 @@ import uvloop
 from loadgen.errors import LoadgenError
 from loadgen.logs import log_to_stderr
 from loadgen.outside_text import block
-from loadgen.signing import PUBLIC_NAME, Verifier
+from loadgen.signed.signatures import PUBLIC_NAME, Verifier
 from loadgen.wire.keys import AgentKeys, check_agent_id, load_agent
+from loadgen_agent.delivery.spool import default_root
 from loadgen_agent.host import cores, cpu_count, host_name, leave_no_core, raise_file_limit
-from loadgen_agent.lifecycle import Exit
-from loadgen_agent.orphans import adopt
-from loadgen_agent.spool import default_root
-from loadgen_agent.supervisor import Supervisor, Terms
-from loadgen_agent.workers import MAX_WORKERS, Crewing
+from loadgen_agent.supervisor.lifecycle import Exit
+from loadgen_agent.supervisor.orphans import adopt
+from loadgen_agent.supervisor.supervisor import Supervisor, Terms
+from loadgen_agent.supervisor.workers import MAX_WORKERS, Crewing
 
 __all__ = ["main"]
 
@@ -78,7 +78,7 @@ async def _serve_on_aws(args: argparse.Namespace) -> Exit:
     Raises:
         LoadgenError: this is no instance of a fleet, or AWS refuses.
     """
-    from loadgen_agent.cloud import Sentry, Wanted, arrive  # boto3 takes its time and memory
+    from loadgen_agent.ec2 import Sentry, Wanted, arrive  # boto3 takes its time and memory
 
     wanted = Wanted(args.bucket, args.keys, args.fleet, args.controller, args.region or "", args.parameters_region)
     arrived = await asyncio.to_thread(arrive, wanted)

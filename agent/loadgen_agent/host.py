@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from loadgen.engine.probe import cpu_limit
+from loadgen.engine.health.process_health import cpu_limit
 
 __all__ = [
     "cores",

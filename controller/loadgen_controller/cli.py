@@ -8,7 +8,7 @@ nowhere else that becomes lines on stderr and an exit code (table in
 from __future__ import annotations
 
 # First of all, since what follows takes half a second, on a busy machine ten times that.
-from loadgen_controller.starting import importing  # isort: split
+from loadgen_controller.launch.import_signals import importing  # isort: split
 
 import os
 import sys
@@ -47,7 +47,7 @@ from loadgen_controller.commands import (
     watch,
 )
 from loadgen_controller.commands import report as report_command
-from loadgen_controller.screen.texts import echo, echo_error
+from loadgen_controller.terminal import echo, echo_error
 
 __all__ = ["app", "main"]
 

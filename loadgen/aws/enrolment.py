@@ -4,7 +4,7 @@
 
 The user id of an instance's role session is ROLEID:INSTANCE, and the agents' policy lets each write the
 object of its own id only. So whoever wrote an object is that instance, as far as IAM is right; who
-reads it asks EC2 whether that instance is one of the fleet (`loadgen_controller.enrolling`).
+reads it asks EC2 whether that instance is one of the fleet (`loadgen_controller.agents.aws_enrolment`).
 
 Everything blocks.
 """
@@ -18,11 +18,11 @@ from typing import Final
 
 import msgspec
 
-from loadgen.aws.clients import Clients, told
+from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.names import ENROLL
 from loadgen.aws.imds import Instance
-from loadgen.aws.names import ENROLL
 from loadgen.errors import UsageError
-from loadgen.private import check_private, write_new
+from loadgen.secret_files import check_private, write_new
 from loadgen.wire.keys import KeyPair, fingerprint, read_key
 
 __all__ = ["Enrolled", "Enrolments", "Found", "enrol", "own_pair"]

@@ -1,25 +1,25 @@
 """Clients that send requests and measure them. HTTP/1.1 is the first; see docs/way-of-one-request.md."""
 
-from loadgen.clients.canned import CannedNetwork, reply
-from loadgen.clients.cap import Cap, OverTheCap
-from loadgen.clients.fence import OPEN, Fence, is_not_allowed, place_of
-from loadgen.clients.forward import Forward
-from loadgen.clients.hosts import parse_resolve
 from loadgen.clients.http import HttpClient
-from loadgen.clients.httpx_errors import failure_in
-from loadgen.clients.httpx_rows import HttpxRows
-from loadgen.clients.httpx_stock import StockHttpClient, StockPool, StockTransport
-from loadgen.clients.httpx_transport import HttpxClient, HttpxTransport, httpx_client
-from loadgen.clients.network import Network, TcpNetwork
-from loadgen.clients.outcomes import OWN_FAULTS, generator_faults
-from loadgen.clients.pool import ConnectionPool, Connections, SharedPool
-from loadgen.clients.pools import pool_for
-from loadgen.clients.proxy import network_of
-from loadgen.clients.replies import Reply
-from loadgen.clients.settings import Http
-from loadgen.clients.timeouts import Timeouts
-from loadgen.clients.tls import tls_context
-from loadgen.clients.tracing import Trace, Tracer
+from loadgen.clients.httpx_api.errors import failure_in
+from loadgen.clients.httpx_api.rows import HttpxRows
+from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool, StockTransport
+from loadgen.clients.httpx_api.transport import HttpxClient, HttpxTransport, httpx_client
+from loadgen.clients.net.canned import CannedNetwork, reply
+from loadgen.clients.net.hosts import parse_resolve
+from loadgen.clients.net.network import Network, TcpNetwork
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.settings import Http
+from loadgen.clients.net.target_guard import OPEN, Fence, is_not_allowed, place_of
+from loadgen.clients.net.tls import tls_context
+from loadgen.clients.pool.choose_pool import pool_for
+from loadgen.clients.pool.pool import ConnectionPool, Connections, SharedPool
+from loadgen.clients.protocol.outcomes import OWN_FAULTS, generator_faults
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.proxy_form import Forward
+from loadgen.clients.request.rate_cap import Cap, OverTheCap
+from loadgen.clients.request.tracing import Trace, Tracer
+from loadgen.clients.response.replies import Reply
 
 __all__ = [
     "OPEN",

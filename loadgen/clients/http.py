@@ -29,20 +29,17 @@ from typing import Any, Final, Unpack
 
 import httpx
 
-from loadgen.clients.attempts import Attempts, retries_of
-from loadgen.clients.body import JSON, StreamedRequest, encode_json
-from loadgen.clients.connection import Connection, Unprocessed
-from loadgen.clients.cookies import COOKIE_NOTE, UserCookies
-from loadgen.clients.discarded import DiscardedReply
-from loadgen.clients.forward import Forward
-from loadgen.clients.graphql import Gql
-from loadgen.clients.headers import UserHeaders
-from loadgen.clients.http1 import MANY_BYTES
-from loadgen.clients.kinds import kinds_of
-from loadgen.clients.opening import Opening
-from loadgen.clients.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
-from loadgen.clients.pool import ConnectionPool, NoConnectionInTime
-from loadgen.clients.prepare import (
+from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime
+from loadgen.clients.protocol.body import JSON, StreamedRequest, encode_json
+from loadgen.clients.protocol.connection import Connection, Unprocessed
+from loadgen.clients.protocol.http1 import MANY_BYTES
+from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies
+from loadgen.clients.request.graphql import Gql
+from loadgen.clients.request.headers import UserHeaders
+from loadgen.clients.request.prepare import (
     AllOptions,
     BodyOptions,
     Options,
@@ -53,16 +50,19 @@ from loadgen.clients.prepare import (
     request_of,
     timeouts_of,
 )
-from loadgen.clients.redirects import FOLLOWED, BadRedirect, redirected
-from loadgen.clients.replies import Reply
-from loadgen.clients.routes import Route, routes_of
-from loadgen.clients.streams import ReplyStream, StreamedReply
-from loadgen.clients.tagging import tags_of
-from loadgen.clients.timeouts import Timeouts
-from loadgen.clients.tracing import Tracer
-from loadgen.engine.meter import Meter
+from loadgen.clients.request.proxy_form import Forward
+from loadgen.clients.request.redirects import FOLLOWED, BadRedirect, redirected
+from loadgen.clients.request.retries import Attempts, retries_of
+from loadgen.clients.request.routes import Route, routes_of
+from loadgen.clients.request.tagging import tags_of
+from loadgen.clients.request.tracing import Tracer
+from loadgen.clients.response.discarded import DiscardedReply
+from loadgen.clients.response.replies import Reply
+from loadgen.clients.response.reply_class import kinds_of
+from loadgen.clients.response.streams import ReplyStream, StreamedReply
+from loadgen.engine.recording.meter import Meter
 from loadgen.errors import RequestFailed, UsageError
-from loadgen.measure.series import OK
+from loadgen.measure.deltas.series import OK
 
 __all__ = ["MAX_REDIRECTS", "HttpClient"]
 

@@ -21,16 +21,16 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
 
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
-from loadgen.measure.limits import NAME_BYTES
+from loadgen.measure.deltas.limits import NAME_BYTES
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from loadgen.dsl.data.feed import Feed
     from loadgen.dsl.trial import Trial
-    from loadgen.dsl.user import User, UserWith
+    from loadgen.dsl.users.user import User, UserWith
 
 __all__ = ["Each", "Journey", "journey", "state_wrong"]
 

@@ -24,13 +24,13 @@ from contextvars import ContextVar
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, UsageError
-from loadgen.measure.custom import MAX_CUSTOM, CustomKind, CustomStats, MetricSpec
-from loadgen.measure.limits import COUNT, CUSTOM_VALUE, NAME_BYTES
+from loadgen.measure.deltas.custom import MAX_CUSTOM, CustomKind, CustomStats, MetricSpec
+from loadgen.measure.deltas.limits import COUNT, CUSTOM_VALUE, NAME_BYTES
 
 if TYPE_CHECKING:
-    from loadgen.engine.recorder import Recorder
+    from loadgen.engine.recording.recorder import Recorder
 
 __all__ = [
     "Counter",

@@ -8,7 +8,7 @@
 They never raise: they keep the place where they were made and what is wrong with
 them, and the loader collects those that are made while the scenario is loaded
 (`bodies_made`), wherever they are kept. What is first named within a journey, the
-loader cannot see: such a file does not travel. See `clients/files.py` for how they
+loader cannot see: such a file does not travel. See `clients/request/large_bodies.py` for how they
 are sent.
 """
 
@@ -20,8 +20,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Self, TypeVar
 
-from loadgen.clients.files import Blob, FileBody
-from loadgen.dsl.origin import Origin, here
+from loadgen.clients.request.large_bodies import Blob, FileBody
+from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
 from loadgen.units import parse_size
 

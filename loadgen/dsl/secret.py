@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Never
 
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = [

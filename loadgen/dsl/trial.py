@@ -32,22 +32,22 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from loadgen.clients import CannedNetwork, ConnectionPool, HttpClient
-from loadgen.dsl.chance import Distribution
-from loadgen.dsl.life import BoundJourney
+from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.metric import Metric
-from loadgen.dsl.outcome import traceback_of, where_of
-from loadgen.dsl.people import People, Ways
-from loadgen.dsl.tally import Tally
-from loadgen.dsl.user import UserWith
-from loadgen.engine.meter import Meter
-from loadgen.engine.places import RequestSeries, StepSeries
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.users import Arrival
+from loadgen.dsl.users.outcome import traceback_of, where_of
+from loadgen.dsl.users.user import UserWith
+from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.dsl.users.user_runner import BoundJourney
+from loadgen.dsl.users.worker_counters import Tally
+from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.series import RequestSeries, StepSeries
 from loadgen.errors import IterationEnded, ScenarioError, UsageError
-from loadgen.measure.series import SKIPPED
+from loadgen.measure.deltas.series import SKIPPED
 
 if TYPE_CHECKING:
-    from loadgen.clients.canned import CannedRequest
+    from loadgen.clients.net.canned import CannedRequest
     from loadgen.dsl.journey import Journey
 
 __all__ = ["Trial", "TrialRequest", "TrialStep", "try_journey"]

@@ -20,10 +20,10 @@ from math import ceil, floor, log10
 from typing import Final
 
 from loadgen.errors import UsageError
+from loadgen.profiles.describe import Kind, pieces_of, value_text
 from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile
 from loadgen.profiles.stage import MAX_DURATION_NS, MAX_RATE_PER_S, MAX_USERS, Stage, exact, highest, length
-from loadgen.profiles.timed import TimedProfile
-from loadgen.profiles.words import Kind, pieces_of, value_text
+from loadgen.profiles.steps import TimedProfile
 from loadgen.units import NS_PER_S
 
 __all__ = [

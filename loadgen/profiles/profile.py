@@ -22,11 +22,11 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import ProfileError
+from loadgen.profiles.describe import texts, time_text
 from loadgen.profiles.spacing import Renewal, Spacing
 from loadgen.profiles.stage import MAX_DURATION_NS, MAX_RATE_PER_S, MAX_USERS, Stage, exact, highest, length
-from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.steps import TimedProfile
 from loadgen.profiles.timeline import Schedule, Timeline
-from loadgen.profiles.words import texts, time_text
 
 __all__ = ["ArrivalProfile", "IterationProfile", "OpenProfile", "Profile", "UserProfile", "spans_of"]
 

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from loadgen.report.history import History
-from loadgen.report.table import Table
+from loadgen.report.charts.timeline import History
+from loadgen.report.live_rows import Table
 
 __all__ = ["FORMAT", "Facts", "changes", "document", "encode"]
 

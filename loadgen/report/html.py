@@ -21,7 +21,7 @@ import msgspec
 
 from loadgen.errors import StorageError
 from loadgen.outside_text import in_html
-from loadgen.private import UMASK_ONLY, replacing
+from loadgen.secret_files import UMASK_ONLY, replacing
 
 __all__ = ["html", "script", "write_html"]
 
@@ -66,7 +66,7 @@ def write_html(document: Mapping[str, object], path: Path, *, baseline: Mapping[
 def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | None = None, standing: str = "") -> bytes:
     """The file as bytes, UTF-8; the same for the same documents.
 
-    standing: how the run stands in its history (`loadgen.history.standing_page`): markup, in which names are escaped.
+    standing: how the run stands in its history (`loadgen.history.run_vs_history.page`): markup, in which names are escaped.
     """
     library, ours, style = _parts()
     policy = (

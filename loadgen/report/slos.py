@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loadgen.measure.objective import SloResult, span_text
-from loadgen.report.reading import Slo
-from loadgen.report.tables import observed_text
+from loadgen.measure.objectives.objective import SloResult, span_text
+from loadgen.report.report_tables import observed_text
+from loadgen.report.summary_reader import Slo
 from loadgen.units import format_count, format_ratio
 
 __all__ = ["SloWords", "margin_text", "slo_row", "slo_words", "used_text"]

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
-from loadgen.report.reading import Percentiles, Series, Slo, Summary
-from loadgen.report.slos import margin_text
-from loadgen.report.tables import (
+from loadgen.report.report_tables import (
     WHY_NO_INTERVAL,
     budget_text,
     headline,
@@ -23,6 +21,8 @@ from loadgen.report.tables import (
     observed_text,
     region_label,
 )
+from loadgen.report.slos import margin_text
+from loadgen.report.summary_reader import Percentiles, Series, Slo, Summary
 from loadgen.units import NS_PER_S, format_count, format_duration, format_ratio
 
 __all__ = ["Story", "story_of", "targets_in", "targets_of"]

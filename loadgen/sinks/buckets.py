@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.measure.histogram import SLOTS, Counts, Histogram, highest_us, slots_of_ns
+from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram, highest_us, slots_of_ns
 
 __all__ = ["BUCKETS", "EDGES_S", "EDGES_US", "buckets_of", "in_buckets"]
 

@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from loadgen.sinks.changes import Since, recent_of
 from loadgen.sinks.feed import Sink
 from loadgen.sinks.post import Poster
-from loadgen.sinks.since import Since, recent_of
 from loadgen.sinks.snapshot import Series, Snapshot
 
 __all__ = ["InfluxSink"]

@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from loadgen.measure.rundir import utc_text
-from loadgen.measure.summary import figure
+from loadgen.measure.run_folder.rundir import utc_text
+from loadgen.measure.run_folder.summary import figure
 from loadgen.outside_text import in_json
+from loadgen.sinks.changes import Since, recent_of
 from loadgen.sinks.feed import Sink
-from loadgen.sinks.since import Since, recent_of
 from loadgen.sinks.snapshot import Snapshot
 
 __all__ = ["NdjsonSink"]

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from loadgen.measure.measured import Window
-from loadgen.measure.merge import Merge
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.merging.queries import Window
 from loadgen.sinks.feed import Feed, Tally
 from loadgen.sinks.snapshot import MAX_SERIES, RunName, Snapshot, SnapshotMaker
 from loadgen.units import NS_PER_MS

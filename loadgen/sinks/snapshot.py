@@ -15,11 +15,11 @@ from typing import Final, Literal
 
 import numpy as np
 
-from loadgen.measure.delta import Counters, Health
-from loadgen.measure.histogram import SLOTS, Counts, Histogram
-from loadgen.measure.measured import Window
-from loadgen.measure.merge import Merge
-from loadgen.measure.series import OTHER, Kind, SeriesKey
+from loadgen.measure.deltas.delta import Counters, Health
+from loadgen.measure.deltas.series import OTHER, Kind, SeriesKey
+from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.merging.queries import Window
 from loadgen.sinks.buckets import BUCKETS, buckets_of, in_buckets
 
 __all__ = ["MAX_SERIES", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker"]

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final
 
-from loadgen.measure.delta import Counters
+from loadgen.measure.deltas.delta import Counters
 from loadgen.sinks.buckets import EDGES_S
+from loadgen.sinks.changes import Change, Since, recent_of
 from loadgen.sinks.feed import Sink
-from loadgen.sinks.since import Change, Since, recent_of
 from loadgen.sinks.snapshot import Snapshot
 
 __all__ = ["StatsdSink"]

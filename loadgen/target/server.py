@@ -24,7 +24,7 @@ from typing import Any, cast
 import httptools
 import msgspec
 
-from loadgen.engine.alarm import new_alarm
+from loadgen.engine.load.timer import new_alarm
 from loadgen.errors import PortBusy, UsageError
 from loadgen.target.answers import Answer, Request, answer
 from loadgen.target.api import MAX_UPLOAD_BYTES

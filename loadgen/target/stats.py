@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.measure.histogram import Histogram
+from loadgen.measure.histograms.histogram import Histogram
 
 __all__ = ["Stats"]
 
@@ -97,7 +97,7 @@ class Stats:
 
 
 def _histogram_json(histogram: Histogram) -> dict[str, Any]:
-    """Sparse, in the layout of `loadgen.measure.histogram`: `slots` ascending, and as many `counts`."""
+    """Sparse, in the layout of `loadgen.measure.histograms.histogram`: `slots` ascending, and as many `counts`."""
     slots, counts = histogram.sparse()
     return {
         "count": histogram.total,

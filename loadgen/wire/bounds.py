@@ -1,4 +1,4 @@
-"""Whether a message stays within the limits of `loadgen/measure/limits.py`.
+"""Whether a message stays within the limits of `loadgen/measure/deltas/limits.py`.
 
 Two checks, since a small message can unfold to a large one:
 
@@ -20,14 +20,14 @@ from operator import attrgetter
 from typing import Any, Final
 
 from loadgen.errors import Fault, LimitExceeded, WireError
-from loadgen.measure import limits
-from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import COUNTER_NAMES, Counters, Delta, Health, WorkerHealth
-from loadgen.measure.due import DueCounts
-from loadgen.measure.exemplar import Exemplar, Failure
-from loadgen.measure.loss import Loss
-from loadgen.measure.series import SeriesKey
-from loadgen.measure.waiting import WaitingAt
+from loadgen.measure.deltas import limits
+from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health, WorkerHealth
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.rendezvous_counts import WaitingAt
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.wire import messages as m
 
 __all__ = ["SHAPE_FROM_BYTES", "check_message", "check_shape", "text_limit"]
@@ -55,7 +55,7 @@ _TEXTS: Final[Mapping[str, int]] = {
     "Steered.finding_json": limits.FINDING_BYTES,
     "Fin.reason": limits.TEXT_BYTES,
     "TornDown.error": limits.TEXT_BYTES,
-    # An agent cuts these by characters (`engine/failures.py`), and a character has up to 4 bytes.
+    # An agent cuts these by characters (`engine/recording/failures.py`), and a character has up to 4 bytes.
     "Failure.detail": 4 * 2_000,
     "Failure.where": 4 * 300,
     "Failure.traceback": 4 * 8_000,
@@ -268,7 +268,7 @@ def _check_number(field: str, value: float, low: float, high: float) -> None:
 _bounded_counters: Final = attrgetter(*(name for name in COUNTER_NAMES if name != "bytes_received"))
 _delta_texts: Final = _Texts(Delta, "agent", "run_id")
 _exemplar_texts: Final = _Texts(Exemplar, "journey", "step", "request", "outcome")
-"""Its other texts are held to a few words where it is merged (`measure/exemplar.py`)."""
+"""Its other texts are held to a few words where it is merged (`measure/deltas/exemplar.py`)."""
 _failure_texts: Final = _Texts(
     Failure,
     *("journey", "step", "request", "outcome", "trace"),

@@ -29,16 +29,16 @@ from google.protobuf.message import DecodeError, EncodeError
 from google.protobuf.message import Message as Proto
 
 from loadgen.errors import Fault, LimitExceeded, WireError
-from loadgen.measure import limits
-from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import Counters, Delta, Health, StatsColumns, WorkerHealth
-from loadgen.measure.due import DueCounts
-from loadgen.measure.exemplar import Exemplar, Failure
-from loadgen.measure.load_counts import Ending, FirstArrival, LoadCounts
-from loadgen.measure.look import Look, Part
-from loadgen.measure.loss import Loss
-from loadgen.measure.series import Kind, Metric, SeriesKey
-from loadgen.measure.waiting import WaitingAt
+from loadgen.measure.deltas import limits
+from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.delta import Counters, Delta, Health, StatsColumns, WorkerHealth
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
+from loadgen.measure.deltas.rendezvous_counts import WaitingAt
+from loadgen.measure.deltas.series import Kind, Metric, SeriesKey
+from loadgen.measure.deltas.worker_loss import Loss
+from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import messages as m
 from loadgen.wire.bounds import SHAPE_FROM_BYTES, check_message, check_shape, text_limit

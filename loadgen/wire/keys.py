@@ -33,7 +33,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from loadgen.errors import UsageError
-from loadgen.private import check_private, write_new
+from loadgen.secret_files import check_private, write_new
 
 __all__ = [
     "ANY_AGENT",

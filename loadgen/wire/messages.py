@@ -18,10 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from loadgen.errors import Fault
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.load_counts import Ending
-from loadgen.measure.look import Look
-from loadgen.measure.waiting import WaitingAt
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.deltas.load_counts import Ending
+from loadgen.measure.deltas.rendezvous_counts import WaitingAt
+from loadgen.measure.objectives.steering_observation import Look
 from loadgen.profiles.stage import Stage
 
 __all__ = [
@@ -149,7 +149,7 @@ class Prepare:
     """Path of the scenario file within the bundle."""
     plan: str
     overrides_json: bytes
-    """`loadgen.dsl.spec.Overrides` as JSON: target, peak, duration, regions, params."""
+    """`loadgen.dsl.plans.spec.Overrides` as JSON: target, peak, duration, regions, params."""
     seed: int
     index: int
     """This agent's place in `weights`."""
@@ -164,16 +164,16 @@ class Prepare:
     life: int = 0
     """Supervisor to worker only: how many processes have had this place before."""
     digests: tuple[str, ...] = ()
-    """Of each load what its own times were told by where the run was ordered (`loadgen.profiles.timed.digest_of`);
+    """Of each load what its own times were told by where the run was ordered (`loadgen.profiles.steps.digest_of`);
     empty for loads without any. A worker that comes to others refuses."""
     allow_json: bytes = b""
-    """What may be loaded: `loadgen.allow.AllowList` as JSON. Empty: no list is demanded."""
+    """What may be loaded: `loadgen.allowlist.AllowList` as JSON. Empty: no list is demanded."""
     control_plane: tuple[str, ...] = ()
     """Never targets: HOST:PORT of the controller's sockets. An agent adds where it reaches it."""
     signature: bytes = b""
     """Of `statement`, by the signing key of the person who launched the run; empty where there is none."""
     statement: bytes = b""
-    """What is signed: `loadgen.statement.Statement`. Empty without a signature."""
+    """What is signed: `loadgen.signed.statement.Statement`. Empty without a signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ class Adjust:
 
 @dataclass(frozen=True, slots=True)
 class Reassign:
-    """While a run goes on: from `at_ns` after T0 on, the agents have these weights. See `loadgen/engine/deal.py`.
+    """While a run goes on: from `at_ns` after T0 on, the agents have these weights. See `loadgen/engine/load/share_changes.py`.
 
     It is followed in turn with the run's Adjusts, among which it is numbered.
     """

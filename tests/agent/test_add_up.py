@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.recorder import Recorder
-from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import Counters, Delta, Health
-from loadgen.measure.due import DueCounts
-from loadgen.measure.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
-from loadgen.measure.limits import CUSTOM_OF_AGENT
-from loadgen.measure.loss import NOBODY, Loss
-from loadgen.measure.merge import Accepted, Merge
-from loadgen.measure.wellformed import check_delta
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.delta import Counters, Delta, Health
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
+from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT
+from loadgen.measure.deltas.validate import check_delta
+from loadgen.measure.deltas.worker_loss import NOBODY, Loss
+from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Fin
-from loadgen_agent.add_up import AddUp, together
+from loadgen_agent.delivery.aggregate import AddUp, together
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent, request_key
 

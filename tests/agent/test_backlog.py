@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.merge import Accepted, Merge
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Fin
-from loadgen_agent.backlog import Backlog, Place
-from loadgen_agent.ledger import STALLED_NS, Ledger
+from loadgen_agent.delivery.backlog import Backlog, Place
+from loadgen_agent.delivery.unacknowledged import STALLED_NS, Ledger
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent, request_key
 

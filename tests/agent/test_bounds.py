@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 
 from loadgen.bundle import MAX_BYTES
-from loadgen.dsl.allowed import Limits
-from loadgen.dsl.reading.loader import load
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.profiles.edits import OPEN, PAUSE
 from loadgen.profiles.stage import MAX_DURATION_NS, Stage
 from loadgen.units import NS_PER_S
 from loadgen.wire import messages as m
-from loadgen_agent.bounds import MAX_AGENTS, Gate, wrong_order
-from loadgen_agent.fenced import wrong_change
+from loadgen_agent.supervisor.bounds import MAX_AGENTS, Gate, wrong_order
+from loadgen_agent.worker.allowlist_check import wrong_change
 from tests.support.messages import messages
 from tests.support.scenarios import write
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from loadgen.bundle import MAX_BYTES, pack_files
 from loadgen.errors import BundleError
 from loadgen.wire.messages import CHUNK_BYTES, BundleChunk, BundleRequest
-from loadgen_agent.bundles import AHEAD, ASK_AGAIN_NS, Cache, Fetch
+from loadgen_agent.supervisor.bundles import AHEAD, ASK_AGAIN_NS, Cache, Fetch
 
 
 def answer(request: BundleRequest, data: bytes, chunk: int) -> BundleChunk:

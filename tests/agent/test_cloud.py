@@ -16,14 +16,14 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from loadgen.aws.clients import Clients
+from loadgen.aws.account.boto_clients import Clients
+from loadgen.aws.account.parameters import Hidden, Parameters
 from loadgen.aws.enrolment import Enrolled, own_pair
 from loadgen.aws.imds import Imds, Instance
-from loadgen.aws.parameters import Hidden, Parameters
 from loadgen.errors import CloudGone, CredentialsError, ExitCode, LoadgenError, UsageError
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import Hello
-from loadgen_agent.cloud import Arrived, Sentry, Wanted, arrive, give_secrets
+from loadgen_agent.ec2 import Arrived, Sentry, Wanted, arrive, give_secrets
 from tests.support import imds as fake
 from tests.support.aws import BUCKET, FLEET, REGION, client, emptied, isolated, made_fleet, role_of, running_aws
 from tests.support.fake_controller import FakeController

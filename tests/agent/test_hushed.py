@@ -7,8 +7,8 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.redact import Redactor
-from loadgen_agent.hushed import Hushed
+from loadgen.redact import Redactor
+from loadgen_agent.worker.masked_output import Hushed
 
 CANARY = "s3cr3t-canary-4711"
 

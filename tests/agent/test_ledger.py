@@ -8,11 +8,11 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
-from loadgen.measure.load_counts import Ending
+from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.deltas.load_counts import Ending
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Fin
-from loadgen_agent.ledger import FIN_AGAIN_NS, STALLED_NS, WINDOW, Ledger
+from loadgen_agent.delivery.unacknowledged import FIN_AGAIN_NS, STALLED_NS, WINDOW, Ledger
 
 S = 10**9
 

@@ -27,7 +27,7 @@ from loadgen.wire.messages import (
     TornDown,
     Welcome,
 )
-from loadgen_agent.lifecycle import (
+from loadgen_agent.supervisor.lifecycle import (
     Agent,
     BundleFailed,
     BundleHere,

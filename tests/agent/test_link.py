@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.codec import encode
 from loadgen.wire.messages import ClockPing, ClockPong, Rejected
-from loadgen_agent.link import ClockOffset, Link
+from loadgen_agent.supervisor.link import ClockOffset, Link
 from tests.support.wire import RouterEnd, key_ring, serving, until
 
 times = st.integers(0, 50_000_000)

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from loadgen_agent.marks import Marks, marks_at
+from loadgen_agent.progress import Marks, marks_at
 
 _CHILD = """
 import sys
-from loadgen_agent.marks import marks_at
+from loadgen_agent.progress import marks_at
 marks = marks_at(int(sys.argv[1]))
 print(marks[0], marks[49], flush=True)
 marks[0] += 7

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.processes import children_of
-from loadgen_agent import orphans
-from loadgen_agent.child import Child
+from loadgen_agent.supervisor import orphans
+from loadgen_agent.supervisor.worker_process import Child
 from tests.support import leaving_worker
 from tests.support.leaving_worker import WAYS
 from tests.support.wire import until

@@ -18,15 +18,15 @@ import msgspec
 import psutil
 import pytest
 
-from loadgen.allow import AllowList, Entry
+from loadgen.allowlist import AllowList, Entry
 from loadgen.bundle import MAX_BYTES, Bundle, pack_files, place_in
-from loadgen.dsl.allowed import Limits
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.allowlist_check import Limits
+from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import BundleError, UsageError
 from loadgen.profiles.stage import Stage
-from loadgen.signing import PUBLIC_NAME, SECRET_NAME, Signer, Verifier, make
-from loadgen.statement import Statement
+from loadgen.signed.signatures import PUBLIC_NAME, SECRET_NAME, Signer, Verifier, make
+from loadgen.signed.statement import Statement
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import (
     Adjust,
@@ -45,11 +45,11 @@ from loadgen.wire.messages import (
     Stop,
     Welcome,
 )
-from loadgen_agent.child import Child
-from loadgen_agent.fenced import fenced
-from loadgen_agent.lifecycle import Phase
-from loadgen_agent.supervisor import Supervisor, Terms
-from loadgen_agent.trust import Trust
+from loadgen_agent.supervisor.lifecycle import Phase
+from loadgen_agent.supervisor.supervisor import Supervisor, Terms
+from loadgen_agent.supervisor.trust import Trust
+from loadgen_agent.supervisor.worker_process import Child
+from loadgen_agent.worker.allowlist_check import fenced
 from tests.support import fake_worker
 from tests.support.fake_controller import FakeController
 from tests.support.wire import key_ring, serving, until
@@ -372,7 +372,7 @@ async def test_a_worker_runs_no_code_outside_of_the_bundle(unpacked: Path, tmp_p
     """A real worker, and an order as its supervisor would hand it on."""
     evil = tmp_path / "evil.py"
     evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n{SCENARIO}")
-    child = await Child.start((sys.executable, "-P", "-m", "loadgen_agent.worker"), "eu")
+    child = await Child.start((sys.executable, "-P", "-m", "loadgen_agent.worker.worker"), "eu")
     try:
         for name in (str(evil), "../evil.py", "linked.py", "up/evil.py"):
             child.write(Prepare("r1", 1, "", 0, name, "", b"{}", 1, 0, (1.0,), NS_PER_S, bundle_dir=str(unpacked)))

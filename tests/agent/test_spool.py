@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.measure.coarse import join
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.merge import Accepted, Merge
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.deltas.join_deltas import join
+from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.wire.codec import decode, encode
-from loadgen_agent import spool as module
-from loadgen_agent.ledger import Ledger
-from loadgen_agent.spool import Leftover, Spool, Spools
+from loadgen_agent.delivery import spool as module
+from loadgen_agent.delivery.spool import Leftover, Spool, Spools
+from loadgen_agent.delivery.unacknowledged import Ledger
 from tests.agent.test_backlog import KEYS, measured
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent

@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from loadgen.dsl.executors.steering import Decision, Finding, SteeringExecutor
-from loadgen.dsl.plan import Plan
-from loadgen.dsl.slo import p
-from loadgen.measure.look import Look
+from loadgen.dsl.plans.plan import Plan
+from loadgen.dsl.plans.slo import p
+from loadgen.measure.objectives.steering_observation import Look
 from loadgen.wire.messages import Message, Steer, Steered
-from loadgen_agent.steersman import Steersman
+from loadgen_agent.worker.steering import Steersman
 
 LOOKS = tuple(Look(float(k), k + 1.0, 10.0 + k) for k in range(5))
 

@@ -18,7 +18,7 @@ import pytest
 
 from loadgen.bundle import Bundle, pack_files
 from loadgen.errors import ExitCode, Fault
-from loadgen.measure.loss import NOBODY, Loss
+from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import (
@@ -46,10 +46,10 @@ from loadgen.wire.messages import (
     WaitingAt,
     Welcome,
 )
-from loadgen_agent import supervisor as module
-from loadgen_agent.lifecycle import Exit, Phase
-from loadgen_agent.supervisor import Supervisor, Terms
-from loadgen_agent.workers import Crewing
+from loadgen_agent.supervisor import supervisor as module
+from loadgen_agent.supervisor.lifecycle import Exit, Phase
+from loadgen_agent.supervisor.supervisor import Supervisor, Terms
+from loadgen_agent.supervisor.workers import Crewing
 from tests.support import fake_worker
 from tests.support.fake_controller import FakeController
 from tests.support.wire import key_ring, serving, until
@@ -70,8 +70,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEARTBEAT_NS", 100_000_000)
     monkeypatch.setattr(module, "WORKER_SILENT_NS", 400_000_000)
     monkeypatch.setattr(module, "FAREWELL_NS", 200_000_000)
-    monkeypatch.setattr("loadgen_agent.ledger.STALLED_NS", 150_000_000)
-    monkeypatch.setattr("loadgen_agent.ledger.FIN_AGAIN_NS", 100_000_000)
+    monkeypatch.setattr("loadgen_agent.delivery.unacknowledged.STALLED_NS", 150_000_000)
+    monkeypatch.setattr("loadgen_agent.delivery.unacknowledged.FIN_AGAIN_NS", 100_000_000)
 
 
 @pytest.fixture
@@ -357,7 +357,7 @@ async def test_a_worker_that_was_killed_for_want_of_memory_is_said_to_be(
     async with stage(bundle) as s:
         await s.controller.start("steady")
         await until(lambda: s.controller.taken)
-        monkeypatch.setattr("loadgen_agent.workers.oom_kills", lambda: 1 << 40)
+        monkeypatch.setattr("loadgen_agent.supervisor.workers.oom_kills", lambda: 1 << 40)
         os.kill(s.pid(), signal.SIGKILL)
         await until(s.losses)
         assert s.losses()[0].cause == "the worker was killed by SIGKILL: memory ran out"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.engine.deal import Change, Deal
-from loadgen.engine.share import Share
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.share_changes import Change, Deal
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Fin, Prepare, Ready, Reassign, StartAt
-from loadgen_agent.child import WORKER, Child
+from loadgen_agent.supervisor.worker_process import WORKER, Child
 
 TOTAL = 100
 SCENARIO = """

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.allow import SLACK, AllowList, Entry, as_address, never, read, split_cap
+from loadgen.allowlist import SLACK, AllowList, Entry, as_address, never, read, split_cap
 from loadgen.errors import ScenarioError, UsageError
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.aws.clients import Clients
+from loadgen.aws.account.boto_clients import Clients
 from tests.support.aws import emptied, isolated, running_aws
 from tests.support.aws_fleet import Answers, Aws
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.aws import clients
-from loadgen.aws import s3 as ours
-from loadgen.aws.s3 import Bucket, parse_url
+from loadgen.aws.account import boto_clients
+from loadgen.aws.storage import s3 as ours
+from loadgen.aws.storage.s3 import Bucket, parse_url
 from loadgen.errors import CloudDenied, StorageError, UsageError
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen_controller import cli
 from tests.support.s3 import ACCESS, S3, SECRET, Stored, running_s3
 
@@ -252,7 +252,7 @@ def test_bucket_that_is_not_there_and_endpoint_that_is_not_there_are_told(
 ) -> None:
     assert "AWS says NoSuchBucket" in loadgen("runs", "push", "last", "s3://others/x").stderr
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setattr(clients, "TRIES", 1)
+    monkeypatch.setattr(boto_clients, "TRIES", 1)
     gone = loadgen("runs", "push", "last", URL)
     assert (gone.exit_code, "EndpointConnectionError" in gone.stderr) == (5, True)
 

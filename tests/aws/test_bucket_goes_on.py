@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from loadgen.aws import s3 as ours
-from loadgen.aws.clients import Clients
-from loadgen.aws.s3 import Bucket, hashed
+from loadgen.aws.account.boto_clients import Clients
+from loadgen.aws.storage import s3 as ours
+from loadgen.aws.storage.s3 import Bucket, hashed
 from loadgen.errors import CloudError, StorageError
 from tests.support.aws import BUCKET, REGION, client, emptied, isolated, running_aws
 

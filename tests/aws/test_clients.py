@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.aws import clients
-from loadgen.aws.clients import Clients, error_of_code, told
+from loadgen.aws.account import boto_clients
+from loadgen.aws.account.boto_clients import Clients, error_of_code, told
 from loadgen.errors import (
     CloudDenied,
     CloudError,
@@ -96,7 +96,7 @@ def test_profile_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_endpoint_that_is_gone_is_told_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "TRIES", 1)
+    monkeypatch.setattr(boto_clients, "TRIES", 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     sts = Clients(f"http://127.0.0.1:{port}").client("sts", "eu-west-1")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.aws.cloudwatch import Measured, Wanted, fetch, read_wanted
+from loadgen.aws.target.cloudwatch import Measured, Wanted, fetch, read_wanted
 from loadgen.errors import CloudDenied, CloudError, ExitCode, UsageError
 from tests.cli.test_commands import loadgen
 from tests.support.aws import REGION, client, emptied, isolated, running_aws

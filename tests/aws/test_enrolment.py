@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.aws.clients import Clients
+from loadgen.aws.account.boto_clients import Clients
 from loadgen.aws.enrolment import Enrolled, Enrolments, enrol, own_pair
 from loadgen.aws.imds import Instance
 from loadgen.errors import CloudError, UsageError

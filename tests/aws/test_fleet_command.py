@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.aws import reaping
-from loadgen.aws.machines import Registration
-from loadgen.aws.site import Roll
+from loadgen.aws.account.fleet_context import Roll
+from loadgen.aws.scale import reaping
+from loadgen.aws.scale.machines import Registration
 from loadgen.errors import ExitCode
 from loadgen_controller import cli
 from loadgen_controller.commands import fleet

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from loadgen.aws import reaping
+from loadgen.aws.scale import reaping
 from loadgen.wire.keyfolder import init_keys
 from loadgen.wire.keys import load_controller
 from tests.cli.test_commands import loadgen

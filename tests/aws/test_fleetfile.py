@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.aws.fleetfile import ControllerAt, FleetFile, Policy, RegionOf, parse_instant, read
+from loadgen.aws.account.fleetfile import ControllerAt, FleetFile, Policy, RegionOf, parse_instant, read
 from loadgen.errors import ExitCode, UsageError
 
 GOOD: dict[str, Any] = {

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.aws.fleetfile import read
-from loadgen.aws.machines import Registration
-from loadgen.aws.raising import Terms
-from loadgen.aws.site import Site
-from loadgen.dsl.reading.loader import load
+from loadgen.aws.account.fleet_context import Site
+from loadgen.aws.account.fleetfile import read
+from loadgen.aws.scale.machines import Registration
+from loadgen.aws.scale.scale_up import Terms
+from loadgen.dsl.loading.loader import load
 from loadgen.errors import ExitCode, FleetError
 from loadgen_controller import cli
-from loadgen_controller import hired as hiring
-from loadgen_controller.api.place import Place
-from loadgen_controller.hired import Hire, hired
-from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.api.address import Place
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.launch import aws_fleet as hiring
+from loadgen_controller.launch.aws_fleet import Hire, hired
 from tests.support.aws_fleet import Answers, Aws, Jumping, site_of
 
 PLACE = Place("127.0.0.1:1")
@@ -140,7 +140,7 @@ def terms_of(aws: Aws, look: Path, tmp_path: Path) -> Callable[[int | dict[str, 
     path = aws.write(tmp_path, aws.make_fleet())
 
     def terms(scale: int | dict[str, int]) -> tuple[Terms | None, list[str]]:
-        wrongs = Wrongs()
+        wrongs = CollectedErrors()
         made = Hire(read(path), path, scale).terms(wrongs, load(look).plan.spec())
         return made, [str(one) for one in wrongs.found]
 
@@ -167,7 +167,7 @@ def test_time_of_the_fleet_is_that_of_the_load_and_half_an_hour(terms_of: Asked)
 def test_several_runs_need_the_fleet_for_as_long_as_all_of_them(aws: Aws, look: Path, tmp_path: Path) -> None:
     made = aws.make_fleet()
     made["policy"] = {**made.get("policy", {}), "ttl_s": 2 * 3600}
-    path, wrongs = aws.write(tmp_path, made), Wrongs()
+    path, wrongs = aws.write(tmp_path, made), CollectedErrors()
     hire, spec = Hire(read(path), path, 3), load(look).plan.spec()
 
     terms = hire.terms(wrongs, spec, runs=4)

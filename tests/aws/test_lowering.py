@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.aws.groups import Group
-from loadgen.aws.lowering import plan_down, take_down
-from loadgen.aws.machines import Machine, Registration, join
-from loadgen.aws.raising import Terms, bring_up
-from loadgen.aws.site import Site
+from loadgen.aws.account.fleet_context import Site
+from loadgen.aws.scale.groups import Group
+from loadgen.aws.scale.machines import Machine, Registration, join
+from loadgen.aws.scale.scale_down import plan_down, take_down
+from loadgen.aws.scale.scale_up import Terms, bring_up
 from loadgen.errors import CloudDenied, FleetError, UsageError
 from tests.support.aws_fleet import REGIONS, Answers, Aws, Jumping, site_of
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loadgen.aws.machines import PATIENCE_S, Machine, Registration, Standing, counts, join
-from loadgen.aws.names import TAG_BOOT
+from loadgen.aws.account.names import TAG_BOOT
+from loadgen.aws.scale.machines import PATIENCE_S, Machine, Registration, Standing, counts, join
 
 NOW = datetime(2026, 11, 26, 14, tzinfo=UTC)
 

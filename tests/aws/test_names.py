@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from loadgen.aws import names
-from loadgen.aws.names import FLEET_NAME, PARAMETERS, PREFIXES, TAGS, group_name, launch_template_name, parameter
+from loadgen.aws.account import names
+from loadgen.aws.account.names import (
+    FLEET_NAME,
+    PARAMETERS,
+    PREFIXES,
+    TAGS,
+    group_name,
+    launch_template_name,
+    parameter,
+)
 
 
 def test_no_secret_is_below_what_agents_may_read() -> None:

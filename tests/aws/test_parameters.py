@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.aws.clients import Clients
-from loadgen.aws.parameters import Controller, Hidden, Parameters
+from loadgen.aws.account.boto_clients import Clients
+from loadgen.aws.account.parameters import Controller, Hidden, Parameters
 from loadgen.errors import FleetError, UsageError
 from loadgen.wire.keys import KeyPair
 from tests.support.aws import FLEET, REGION, client, emptied, isolated, made_fleet, running_aws

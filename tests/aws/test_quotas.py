@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from loadgen.aws.groups import Group, read_group
-from loadgen.aws.names import group_name
-from loadgen.aws.quotas import Room
-from loadgen.aws.raising import Terms, bring_up, planned, rooms
+from loadgen.aws.account.names import group_name
+from loadgen.aws.scale.groups import Group, read_group
+from loadgen.aws.scale.quotas import Room
+from loadgen.aws.scale.scale_up import Terms, bring_up, planned, rooms
 from loadgen.errors import CredentialsError, ExitCode, QuotaReached
 from loadgen_controller import cli
 from loadgen_controller.commands import fleet

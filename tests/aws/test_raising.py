@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.aws.lowering import take_down
-from loadgen.aws.machines import Stand
-from loadgen.aws.names import EXPIRY_ACTION, TAG_EXPIRES_AT, TAG_RUN
-from loadgen.aws.raising import Raised, Terms, bring_up, stamp
-from loadgen.aws.site import Roll, Site
+from loadgen.aws.account.fleet_context import Roll, Site
+from loadgen.aws.account.names import EXPIRY_ACTION, TAG_EXPIRES_AT, TAG_RUN
+from loadgen.aws.scale.machines import Stand
+from loadgen.aws.scale.scale_down import take_down
+from loadgen.aws.scale.scale_up import Raised, Terms, bring_up, stamp
 from loadgen.errors import (
     CloudDenied,
     CloudError,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.aws import reaping
-from loadgen.aws.lowering import take_down
-from loadgen.aws.names import TAG_EXPIRES_AT, TAG_FLEET, TAG_OWNER, TAG_ROLE
-from loadgen.aws.raising import Terms, bring_up, stamp
-from loadgen.aws.reaping import find_left, is_overdue, reap
+from loadgen.aws.account.names import TAG_EXPIRES_AT, TAG_FLEET, TAG_OWNER, TAG_ROLE
+from loadgen.aws.scale import reaping
+from loadgen.aws.scale.reaping import find_left, is_overdue, reap
+from loadgen.aws.scale.scale_down import take_down
+from loadgen.aws.scale.scale_up import Terms, bring_up, stamp
 from tests.support.aws_fleet import REGIONS, Answers, Aws, Jumping, site_of
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.aws.fleetfile import ControllerAt, FleetFile, Policy, RegionOf
-from loadgen.aws.groups import Group
-from loadgen.aws.reasons import reason_of
-from loadgen.aws.scaling import needed, parse_scale, plan_up, spread
+from loadgen.aws.account.fleetfile import ControllerAt, FleetFile, Policy, RegionOf
+from loadgen.aws.scale.groups import Group
+from loadgen.aws.scale.scaling import needed, parse_scale, plan_up, spread
+from loadgen.aws.scale.start_failures import reason_of
 from loadgen.errors import CloudDenied, CloudError, NoCapacity, QuotaReached, UsageError
 
 NOW = datetime(2026, 11, 26, 14, tzinfo=UTC)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from loadgen.aws.locks import KEY, held
-from loadgen.aws.names import TAG_FLEET
-from loadgen.aws.raising import Terms, planned
+from loadgen.aws.account.locks import KEY, held
+from loadgen.aws.account.names import TAG_FLEET
+from loadgen.aws.scale.scale_up import Terms, planned
 from loadgen.errors import CloudDenied, CloudGone, CredentialsError, FleetError, UsageError
 from tests.support.aws_fleet import Answers, Aws, site_of
 

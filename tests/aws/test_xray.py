@@ -14,11 +14,11 @@ import pytest
 from botocore.stub import Stubber
 from msgspec import structs
 
-from loadgen.aws import clients as aws
-from loadgen.aws.xray import Traced, compared, find, parts, slow_and_typical
+from loadgen.aws.account import boto_clients as aws
+from loadgen.aws.target.xray import Traced, compared, find, parts, slow_and_typical
 from loadgen.errors import CloudDenied, CloudError, ExitCode, UsageError
-from loadgen.measure.exemplar import Exemplar
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.deltas.exemplar import Exemplar
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire import codec
 from tests.cli.test_commands import loadgen
 from tests.support.aws import REGION, isolated

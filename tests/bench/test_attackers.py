@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.attackers import HERE, requests_of_h2load, requests_of_hey, requests_of_wrk
-from loadgen.dsl.reading.loader import load
+from loadgen.dsl.loading.loader import load
 from tests.support.nginx import running_nginx
 
 WRK = """\

@@ -8,7 +8,7 @@ from bench.controller import MIB, Fleet, Seen, _verdict
 from bench.deltas import drawn_seconds
 from bench.locust_master import Seen as Master
 from bench.swarm import _joined
-from loadgen.measure.merge import Accepted, Merge, check_invariant
+from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
 from loadgen.units import NS_PER_S
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from loadgen import bundle
 from loadgen.bundle import pack, pack_files, unpack, verify
-from loadgen.dsl.reading.loader import load
+from loadgen.dsl.loading.loader import load
 from loadgen.errors import BundleError
 from tests.support.scenarios import browse_with, write
 

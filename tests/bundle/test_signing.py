@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from loadgen.errors import BundleError, StorageError, UsageError
-from loadgen.signing import PUBLIC_NAME, SECRET_NAME, Signer, Verifier, make
+from loadgen.signed.signatures import PUBLIC_NAME, SECRET_NAME, Signer, Verifier, make
 
 STATEMENT = b'{"format": 1}\n'
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.allow import AllowList, Entry
-from loadgen.dsl.allowed import Limits
-from loadgen.dsl.spec import Overrides
+from loadgen.allowlist import AllowList, Entry
+from loadgen.dsl.plans.allowlist_check import Limits
+from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import BundleError
-from loadgen.statement import MAX_STATEMENT_BYTES, Statement
+from loadgen.signed.statement import MAX_STATEMENT_BYTES, Statement
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Prepare
 from tests.controller.conftest import spec

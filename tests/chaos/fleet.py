@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from loadgen.engine.raw import RAW_VARIABLE
+from loadgen.engine.recording.raw_values import RAW_VARIABLE
 from loadgen.wire.keyfolder import add_agent, handout, init_keys
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
 from tests.support.history import Buckets, History, ahead_of_plan, overload, raw_buckets, read_history, twice

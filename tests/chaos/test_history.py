@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from loadgen.engine.raw import RawFile
-from loadgen.engine.recorder import Recorder
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.load_counts import FirstArrival
+from loadgen.engine.recording.raw_values import RawFile
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.deltas.load_counts import FirstArrival
 from tests.support.history import (
     Buckets,
     History,

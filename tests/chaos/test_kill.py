@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from loadgen.units import NS_PER_MS
-from loadgen_controller.control import Ask, ask, going
+from loadgen_controller.control.unix_socket import Ask, ask, going
 from tests.chaos.sims import SimRun, sim_run
 from tests.support.wire import until
 

@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import pytest
 
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 from tests.chaos.sims import SimRun, sim_run
 from tests.chaos.timers import Harm, faults_within
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.measure.rundir import RunDir
-from loadgen_controller.control import Ask, ask, going
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen_controller.control.unix_socket import Ask, ask, going
 from tests.chaos.fleet import real_fleet, wait_until
 from tests.chaos.sims import SimRun, sim_run
 from tests.support.chaos_proxy import chaos_proxy

@@ -222,7 +222,7 @@ def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_new_scenario_has_20_lines_and_loads(scenario: Path) -> None:
-    from loadgen.dsl.reading.loader import load
+    from loadgen.dsl.loading.loader import load
 
     text = scenario.read_text()
     assert len([line for line in text.splitlines() if line.strip()]) <= 20

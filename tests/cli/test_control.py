@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import FleetError, UsageError
-from loadgen_controller import control
 from loadgen_controller.commands.scale import parse_factor
-from loadgen_controller.control import Ask, Going, Told, ask, going, listening
+from loadgen_controller.control import unix_socket
+from loadgen_controller.control.unix_socket import Ask, Going, Told, ask, going, listening
 from tests.cli.test_commands import loadgen
 
 RUN = "20260101-101500-shop-ab12"
@@ -139,7 +139,7 @@ def test_random_bytes_never_ask_for_anything(data: bytes, tmp_path: Path) -> Non
 async def test_who_connects_and_says_nothing_keeps_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(unix_socket, "_PATIENCE_S", 0.2)
     async with run_that_goes_on(tmp_path / "runs"):
         path = going(None, tmp_path / "runs").socket
         mute = [await asyncio.open_unix_connection(path) for _ in range(5)]
@@ -152,7 +152,7 @@ async def test_who_connects_and_says_nothing_keeps_nobody_waiting(
 async def test_another_user_is_told_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with run_that_goes_on(tmp_path / "runs") as heard:
         path = going(None, tmp_path / "runs").socket
-        monkeypatch.setattr(control, "_peer", lambda writer: (1, os.getuid() + 1))
+        monkeypatch.setattr(unix_socket, "_peer", lambda writer: (1, os.getuid() + 1))
         answer = await say(path, b'{"run_id": "%b", "do": "stop"}\n' % RUN.encode())
         assert answer is not None
         assert "another user" in answer["error"]
@@ -233,7 +233,7 @@ def test_a_run_that_is_over_is_said_to_be(tmp_path: Path) -> None:
 async def test_a_run_that_is_stopped_by_the_system_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(unix_socket, "_PATIENCE_S", 0.2)
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))

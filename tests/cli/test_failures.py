@@ -13,13 +13,13 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from loadgen.measure.exemplar import Failure, KeptFailure
-from loadgen.measure.rundir import RunDir
-from loadgen.report.opened import open_run
+from loadgen.measure.deltas.exemplar import Failure, KeptFailure
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.report.notebook import open_run
 from loadgen.wire import codec
 from loadgen_controller import cli
 from loadgen_controller.commands import failures
-from loadgen_controller.failures import FailureFolder
+from loadgen_controller.run.failure_files import FailureFolder
 from tests.support.deltas import FakeAgent, request_key
 from tests.support.run import loadgen as run_loadgen
 from tests.support.target import running_target

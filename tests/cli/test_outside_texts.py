@@ -29,20 +29,20 @@ from rich.console import ConsoleDimensions
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from loadgen.dsl.spec import PlanSpec
+from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import ExitCode, FleetError
-from loadgen.history.extract import accepted_of
-from loadgen.history.store import Store
-from loadgen.measure.delta import Health
-from loadgen.report.opened import open_run
+from loadgen.history.store.extract import accepted_of
+from loadgen.history.store.store import Store
+from loadgen.measure.deltas.delta import Health
+from loadgen.report.notebook import open_run
 from loadgen.sinks.ndjson import NdjsonSink
-from loadgen_controller import asking, cli
-from loadgen_controller.commands import agents, runs
-from loadgen_controller.run import Phase
+from loadgen_controller import cli
+from loadgen_controller.commands import agents, control_request, runs
+from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.run.view import AgentView, PointView, SteeringView, ViewState
+from loadgen_controller.screen.figures_builder import Watch
 from loadgen_controller.screen.live import Screen, line
-from loadgen_controller.screen.texts import Output, Text
-from loadgen_controller.screen.view import AgentView, PointView, SteeringView, ViewState
-from loadgen_controller.screen.watch import Watch
+from loadgen_controller.terminal import Output, Text
 from tests.support.figures import agent, figures, row
 from tests.support.hostile import BODY, FORGED, Texts, hostile_run, planted, strings
 from tests.support.run import loadgen as run_loadgen
@@ -188,7 +188,7 @@ def test_what_a_controller_answers_steers_no_terminal(
     told = SimpleNamespace(lines=[planted("told") for _ in range(12)])
     hostile = {field: planted(field) for field in ("id", "region", "presence", "note", "run_id", "host")}
     listed = [SimpleNamespace(**hostile, cpus=2, workers=1, silent_s=0.1)]
-    monkeypatch.setattr(asking, "call", lambda *_: told)
+    monkeypatch.setattr(control_request, "call", lambda *_: told)
     monkeypatch.setattr(agents, "call", lambda *_: listed)
     done = loadgen(*ASKED[name], "--controller", "127.0.0.1:1")
     assert done.exit_code == 0, done.output

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.history.store import Store
+from loadgen.history.store.store import Store
 from loadgen_controller import cli
-from loadgen_controller.planning.options import Wrongs, outputs_of, places_of, store_of
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.planning.options import outputs_of, places_of, store_of
 from tests.support.accepted import history
 from tests.support.run import loadgen as loadgen_process
 from tests.support.scenarios import browse_with
@@ -97,7 +98,7 @@ def test_gate_of_a_scenario_asks_the_file_beside_the_scenario(house: Path) -> No
     (house / "other").mkdir()
     path = browse_with(house / "other")
     (house / "other" / "loadgen.toml").write_text('[history]\nstore = "s3://perf/other"\n')
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     assert store_of(wrongs, None, None, path) == "s3://perf/other"
     assert store_of(wrongs, "given", None, path) == "given"
     assert store_of(wrongs, None, None) == str(house / "kept")
@@ -106,7 +107,7 @@ def test_gate_of_a_scenario_asks_the_file_beside_the_scenario(house: Path) -> No
 
 def test_outputs_of_the_file_are_checked_as_options_are_and_say_where_they_stand(house: Path) -> None:
     (house / "loadgen.toml").write_text('[out]\nrun = ["prometheus=nowhere", "ndjson=gone/figures.ndjson"]\n')
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     outputs_of(wrongs, (), places_of(wrongs, None, None))
     assert [one.message for one in wrongs.found] == [
         f'{house / "loadgen.toml"}: out prometheus: "nowhere" is no address',

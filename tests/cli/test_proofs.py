@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from loadgen import Http
-from loadgen.allow import AllowList, Entry
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import PlanSpec
+from loadgen.allowlist import AllowList, Entry
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import UsageError
-from loadgen_controller.planning.guard import check_proofs
+from loadgen_controller.planning.target_guard import check_proofs
 
 WORD = "9f2c61d05be8a743"
 PUBLIC, PRIVATE = "93.184.215.14", "10.2.0.7"

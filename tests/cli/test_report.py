@@ -18,11 +18,11 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.history.extract import accepted_of
-from loadgen.history.store import Store
-from loadgen.measure.rundir import RunDir
+from loadgen.history.store.extract import accepted_of
+from loadgen.history.store.store import Store
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.report.exports.markdown import text as markdown_text
-from loadgen.report.opened import open_run
+from loadgen.report.notebook import open_run
 from loadgen_controller import cli
 from tests.support.past_runs import past_run
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from loadgen_controller.stopping import DRAINING, Stopping
+from loadgen_controller.launch.signals import DRAINING, Stopping
 
 
 def stopping() -> tuple[Stopping, list[tuple[str, bool]]]:

@@ -8,20 +8,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadgen.dsl.spec import JourneySpec, LaneSpec, PlanSpec
-from loadgen.measure.custom import CustomStats, MetricSpec
-from loadgen.measure.delta import Health
-from loadgen.measure.due import DueCounts
-from loadgen.measure.merge import Merge
-from loadgen.measure.objective import Objective
-from loadgen.measure.series import SeriesKey
+from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec
+from loadgen.measure.deltas.custom import CustomStats, MetricSpec
+from loadgen.measure.deltas.delta import Health
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import ArrivalProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen_controller.adjusting import Adjustments, Wish
-from loadgen_controller.run import Phase
-from loadgen_controller.screen.view import AgentState, AgentView, PointView, ViewState
-from loadgen_controller.screen.watch import Watch
+from loadgen_controller.core.adjustments import Adjustments, Wish
+from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.run.view import AgentState, AgentView, PointView, ViewState
+from loadgen_controller.screen.figures_builder import Watch
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key
 
 RAMP = ArrivalProfile((Stage(0, 40, 4 * NS_PER_S), Stage(40, 40, 16 * NS_PER_S)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.report.html import write_html
-from loadgen_controller.screen.written import write
+from loadgen_controller.screen.output_file import write
 
 
 @pytest.fixture(autouse=True)

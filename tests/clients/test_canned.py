@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.clients import CannedNetwork, reply
-from loadgen.clients.canned import CannedRequest, _take_request
-from loadgen.clients.files import Blob
+from loadgen.clients.net.canned import CannedRequest, _take_request
+from loadgen.clients.request.large_bodies import Blob
 from loadgen.errors import UsageError
 from tests.support.scripted import client_of, rows_of
 

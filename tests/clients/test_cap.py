@@ -11,13 +11,13 @@ from random import Random
 
 import pytest
 
-from loadgen.allow import CapShare, Entry, share_of_cap
+from loadgen.allowlist import CapShare, Entry, share_of_cap
 from loadgen.clients import Cap, OverTheCap
-from loadgen.clients.cap import capped
-from loadgen.engine.deal import Change, Deal
-from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.share import Share
+from loadgen.clients.request.rate_cap import capped
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.share_changes import Change, Deal
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 

@@ -9,8 +9,8 @@ from itertools import count
 import httpx
 import pytest
 
-from loadgen.clients import cookies
-from loadgen.clients.cookies import (
+from loadgen.clients.request import cookies
+from loadgen.clients.request.cookies import (
     COOKIE_NOTE,
     MAX_COOKIE_BYTES,
     MAX_COOKIES,

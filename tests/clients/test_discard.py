@@ -13,8 +13,8 @@ import pytest
 
 from loadgen import gql
 from loadgen.clients import Reply, Timeouts
-from loadgen.clients.discarded import DiscardedReply
-from loadgen.clients.http2 import STREAM_WINDOW_BYTES
+from loadgen.clients.protocol.http2 import STREAM_WINDOW_BYTES
+from loadgen.clients.response.discarded import DiscardedReply
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from tests.support.badserver import Badness, bad_server
 from tests.support.http2 import Asked, Served, http2_server, prior_pool

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients.dns import FAILED_FOR_S, SHUNNED_FOR_S, Resolver
-from loadgen.clients.settings import Http
+from loadgen.clients.net.dns import FAILED_FOR_S, SHUNNED_FOR_S, Resolver
+from loadgen.clients.net.settings import Http
 from loadgen.errors import RequestFailed
 
 Answer = Sequence[str] | OSError | UnicodeError
@@ -221,7 +221,7 @@ async def test_what_the_plan_says_comes_before_dns() -> None:
 
 
 async def test_hosts_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.clients.dns.MOST_NAMES", 10)
+    monkeypatch.setattr("loadgen.clients.net.dns.MOST_NAMES", 10)
     resolver = Names(["10.0.0.1"]).resolver()
     for n in range(100):
         await resolver.addresses(f"{n}.shop.example", 80)

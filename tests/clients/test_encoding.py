@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from loadgen.clients.body import encode_form, encode_json, encode_query
-from loadgen.clients.routes import Routes, routes_of
+from loadgen.clients.protocol.body import encode_form, encode_json, encode_query
+from loadgen.clients.request.routes import Routes, routes_of
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(

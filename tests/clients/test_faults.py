@@ -14,7 +14,7 @@ import trustme
 
 from loadgen.clients import ConnectionPool, TcpNetwork, Timeouts, tls_context
 from loadgen.clients.http import STALE_NOTE
-from loadgen.clients.outcomes import connect_failure
+from loadgen.clients.protocol.outcomes import connect_failure
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.badserver import Badness, bad_server, refusing_url
 from tests.support.scripted import CLOSE, HANG, RESET, Received, client_of, ok, rows_of, scripted

@@ -13,15 +13,15 @@ import httpx
 import pytest
 
 from loadgen import Http
-from loadgen.allow import AllowList, Entry
+from loadgen.allowlist import AllowList, Entry
 from loadgen.clients import HttpxTransport, TcpNetwork, pool_for
-from loadgen.clients.dns import Resolver
-from loadgen.clients.fence import Fence, is_not_allowed, place_of
-from loadgen.clients.http2_pool import Http2Pool
-from loadgen.clients.pool import ConnectionPool, Connections, SharedPool
-from loadgen.clients.proxy import ProxyNetwork
-from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import Recorder
+from loadgen.clients.net.dns import Resolver
+from loadgen.clients.net.proxy import ProxyNetwork
+from loadgen.clients.net.target_guard import Fence, is_not_allowed, place_of
+from loadgen.clients.pool.http2_pool import Http2Pool
+from loadgen.clients.pool.pool import ConnectionPool, Connections, SharedPool
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from tests.support.scripted import Answer, Scripted, client_of, ok, rows_of, scripted
 

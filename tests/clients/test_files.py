@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.clients import HttpClient, Timeouts, tls_context
-from loadgen.clients.body import StreamedRequest, Upload, encode_content, encode_multipart
-from loadgen.clients.files import PIECE_BYTES, Blob, FileBody, Source
+from loadgen.clients.protocol.body import StreamedRequest, Upload, encode_content, encode_multipart
+from loadgen.clients.request.large_bodies import PIECE_BYTES, Blob, FileBody, Source
 from loadgen.dsl.payload import blob, bodies_made, file
 from loadgen.errors import RequestFailed, ScenarioError, UsageError
 from tests.support.scripted import CLOSE, HANG, Received, client_of, ok, rows_of, scripted
@@ -365,7 +365,7 @@ def test_a_source_among_the_fields_of_a_form_is_a_field() -> None:
 
 
 def test_a_source_in_a_form_without_files_is_refused() -> None:
-    from loadgen.clients.body import encode_form
+    from loadgen.clients.protocol.body import encode_form
 
     with pytest.raises(TypeError, match="files="):
         encode_form({"a": Blob(10)})

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from loadgen.clients.http2_floods import (
+from loadgen.clients.protocol.http2_floods import (
     FRAMES_A_TURN,
     IDLE_FRAMES,
     IDLE_FRAMES_PER_S,

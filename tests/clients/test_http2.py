@@ -15,9 +15,9 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from loadgen.clients import ConnectionPool, HttpClient, Reply, TcpNetwork, tls_context
-from loadgen.clients.http2 import STREAM_WINDOW_BYTES, Http2Connection
-from loadgen.clients.http2_pool import Http2Pool, Http2SharedPool
-from loadgen.clients.settings import Http
+from loadgen.clients.net.settings import Http
+from loadgen.clients.pool.http2_pool import Http2Pool, Http2SharedPool
+from loadgen.clients.protocol.http2 import STREAM_WINDOW_BYTES, Http2Connection
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_MS
 from tests.support.http2 import Asked, Served, http2_server, prior_pool
@@ -136,7 +136,7 @@ def test_the_plan_says_what_http2_may_be() -> None:
 
 
 def test_without_the_library_the_plan_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.clients.settings_check.find_spec", lambda name: None)
+    monkeypatch.setattr("loadgen.clients.net.settings_check.find_spec", lambda name: None)
     assert [hint for _, hint in Http(http2=True).wrongs()] == ["pip install 'loadgen[http2]', also at each agent"]
     assert not list(Http().wrongs())
 
@@ -824,7 +824,7 @@ async def test_an_answer_after_its_deadline_is_late_also_where_the_wheel_has_not
 
 
 async def test_the_window_of_the_connection_is_opened_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.clients.http2._CONNECTION_WINDOW_BYTES", 200_000)
+    monkeypatch.setattr("loadgen.clients.protocol.http2._CONNECTION_WINDOW_BYTES", 200_000)
 
     async def big(served: Served, asked: Asked) -> None:
         served.headers(asked.stream, 200)

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from loadgen.clients import ConnectionPool, HttpxTransport, TcpNetwork, Timeouts, httpx_client
-from loadgen.clients.phased import PhasedMeter
-from loadgen.measure.series import PHASES
+from loadgen.clients.protocol.phased import PhasedMeter
+from loadgen.measure.deltas.series import PHASES
 from tests.support.http2 import Asked, Served, http2_server, prior_pool
 from tests.support.measured import measured
 from tests.support.scripted import Rows, ok, scripted

@@ -23,7 +23,7 @@ from loadgen.clients import (
     Tracer,
     httpx_client,
 )
-from loadgen.engine.meter import Meter
+from loadgen.engine.recording.meter import Meter
 from loadgen.errors import ExpectFailed, IterationEnded, UsageError
 from tests.support.measured import stock_of
 from tests.support.scripted import (

@@ -13,21 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from loadgen.clients import (
-    ConnectionPool,
-    Forward,
-    Http,
-    SharedPool,
-    TcpNetwork,
-    Timeouts,
-    Trace,
-    Tracer,
-    httpx_transport,
-    network_of,
-)
-from loadgen.clients.http1 import Connection
-from loadgen.clients.httpx_errors import failure_in
-from loadgen.clients.opening import Opening
+from loadgen.clients import ConnectionPool, Forward, Http, SharedPool, TcpNetwork, Timeouts, Trace, Tracer, network_of
+from loadgen.clients.httpx_api import transport
+from loadgen.clients.httpx_api.errors import failure_in
+from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.protocol.http1 import Connection
 from loadgen.errors import RequestFailed
 from tests.support.measured import measured
 from tests.support.proxy import proxy
@@ -609,9 +599,9 @@ async def test_parameters_are_added_to_a_url_that_was_asked_for_without() -> Non
 
 
 async def test_urls_without_end_are_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(httpx_transport, "_MOST_URLS", 8)
+    monkeypatch.setattr(transport, "_MOST_URLS", 8)
     async with scripted(ok()) as server, measured(server.url) as it:
         for n in range(20):
             await it.client.get(f"/{n}", extensions={"name": "n"})
-            assert len(httpx_transport._URLS) <= 8
+            assert len(transport._URLS) <= 8
         assert [received.target for received in server.requests] == [f"/{n}" for n in range(20)]

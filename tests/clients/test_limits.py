@@ -8,11 +8,11 @@ import pytest
 
 from loadgen import Http, Plan, arrivals, journey
 from loadgen.clients import TcpNetwork
-from loadgen.clients.http1 import MAX_BODY_BYTES
-from loadgen.clients.pool import ConnectionPool
-from loadgen.dsl.people import People
-from loadgen.dsl.user import User
-from loadgen.engine.recorder import Recorder
+from loadgen.clients.pool.pool import ConnectionPool
+from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
+from loadgen.dsl.users.user import User
+from loadgen.dsl.users.user_factory import People
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from tests.support.peak import peak_kib, start_of_peak_kib
 from tests.support.scripted import client_of, ok, rows_of, scripted

@@ -18,8 +18,8 @@ import trustme
 
 from loadgen import Http
 from loadgen.clients import HttpClient, TcpNetwork, Timeouts, tls_context
-from loadgen.clients.dns import Resolver
-from loadgen.clients.outcomes import NO_PORT
+from loadgen.clients.net.dns import Resolver
+from loadgen.clients.protocol.outcomes import NO_PORT
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.scripted import client_of, ok, rows_of
 
@@ -132,7 +132,7 @@ def test_what_was_not_reached_is_said_of_addresses_that_are_not_the_machine_s_ow
 
 async def test_a_dead_address_costs_a_time_out_once_and_is_then_tried_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dead: it swallows what it is sent, and only the time-out ends that."""
-    monkeypatch.setattr("loadgen.clients.network._SWALLOWED_S", 0.0)
+    monkeypatch.setattr("loadgen.clients.net.network._SWALLOWED_S", 0.0)
     async with Target.at("127.0.0.2") as target:
         with socket.socket() as full:  # its backlog is full, so it answers no SYN
             full.bind(("127.0.0.3", target.port))
@@ -222,7 +222,7 @@ async def test_without_a_source_of_its_family_an_address_is_not_reached() -> Non
 
 
 async def test_when_the_ports_of_one_source_are_used_up_the_others_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    from loadgen.clients import network as module
+    from loadgen.clients.net import network as module
 
     connected = module._connected
     used_up = {"127.0.0.7"}

@@ -18,16 +18,16 @@ import trustme
 
 from loadgen.clients import Http, SharedPool, TcpNetwork, Timeouts, network_of, tls_context
 from loadgen.clients.http import HttpClient
-from loadgen.clients.http1 import Connection
-from loadgen.clients.http2_pool import Http2Pool
-from loadgen.clients.opening import Opening
-from loadgen.clients.phased import SENDING, UNKNOWN, phases_of
-from loadgen.engine.recorder import Recorder
+from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.pool.http2_pool import Http2Pool
+from loadgen.clients.protocol.http1 import Connection
+from loadgen.clients.protocol.phased import SENDING, UNKNOWN, phases_of
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
-from loadgen.measure.delta import Delta
-from loadgen.measure.merge import Merge
-from loadgen.measure.series import PHASES, SeriesKey
-from loadgen.measure.summary import PERCENTILES, rows
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.series import PHASES, SeriesKey
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.run_folder.summary import PERCENTILES, rows
 from loadgen.wire.codec import decode, encode
 from tests.support.badserver import refusing_url
 from tests.support.http2 import Asked, Served, http2_server

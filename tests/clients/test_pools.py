@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from loadgen.clients import CannedNetwork, ConnectionPool, Connections, HttpClient, SharedPool, Timeouts, pool_for
-from loadgen.clients.http1 import Connection
-from loadgen.clients.network import TcpNetwork
-from loadgen.clients.opening import Opening
-from loadgen.engine.meter import Meter
+from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.protocol.http1 import Connection
+from loadgen.engine.recording.meter import Meter
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.badserver import refusing_url

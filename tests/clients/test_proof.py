@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from loadgen.clients.proof import PATH, why_unproved
+from loadgen.clients.net.consent_file import PATH, why_unproved
 
 WORD = "9f2c61d05be8a743"
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from loadgen import Http, secret
 from loadgen.clients import Forward, HttpClient, TcpNetwork, Timeouts, network_of, tls_context
-from loadgen.clients.forward import Excepted
-from loadgen.clients.opening import Opening
-from loadgen.clients.proxy import ProxyNetwork
+from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.net.proxy import ProxyNetwork
+from loadgen.clients.request.proxy_form import Excepted
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.badserver import refusing_url
 from tests.support.proxy import proxy
@@ -316,7 +316,7 @@ def test_whatever_a_proxy_says_is_a_tunnel_or_its_outcome(parts: list[bytes]) ->
 
 
 async def test_a_proxy_that_hangs_is_a_time_out_and_the_run_says_whose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.clients.proxy.SILENT_S", 0.0)
+    monkeypatch.setattr("loadgen.clients.net.proxy.SILENT_S", 0.0)
     notes: list[str] = []
     async with proxy(says="hang") as seen:
         found, _ = await outcome_of(Http(proxy=seen.url), "https://shop.example", timeouts=SOON, notes=notes)

@@ -10,7 +10,7 @@ import pytest
 
 from loadgen import Http
 from loadgen.clients import Forward, HttpClient, network_of, pool_for, tls_context
-from loadgen.clients.pool import Connections
+from loadgen.clients.pool.pool import Connections
 from loadgen.errors import RequestFailed
 from tests.support.nginx import RunningNginx, running_nginx
 from tests.support.scripted import client_of, rows_of

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from loadgen.clients import Reply
-from loadgen.clients.cookies import UserCookies
+from loadgen.clients.request.cookies import UserCookies
 from loadgen.errors import ExpectFailed, RequestFailed
 from tests.support.scripted import Received, client_of, ok, rows_of, scripted
 

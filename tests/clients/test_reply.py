@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from loadgen.clients import CannedNetwork, HttpClient, Reply, reply
-from loadgen.clients.prepare import AllOptions, BodyOptions, Options
+from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options
 from loadgen.errors import ExpectFailed, UsageError
 from tests.support.scripted import client_of, rows_of
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from loadgen import Http, Plan, arrivals, journey, secret
 from loadgen.clients import parse_resolve
-from loadgen.dsl.spec import Overrides, PlanSpec
-from loadgen.dsl.user import User
+from loadgen.dsl.plans.spec import Overrides, PlanSpec
+from loadgen.dsl.users.user import User
 from loadgen.units import NS_PER_S
 
 

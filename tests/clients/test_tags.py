@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 
 from loadgen.clients import HttpClient
-from loadgen.clients.heads import Head
-from loadgen.clients.tagging import tags_of
-from loadgen.engine.recorder import MAX_TAGGED
+from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.request.tagging import tags_of
+from loadgen.engine.recording.recorder import MAX_TAGGED
 from loadgen.errors import ExpectFailed, RequestFailed
-from loadgen.measure.series import OTHER, SeriesKey
+from loadgen.measure.deltas.series import OTHER, SeriesKey
 from tests.support.scripted import CLOSE, Answer, Received, client_of, ok, scripted
 
 

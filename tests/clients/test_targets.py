@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadgen.clients import ConnectionPool, HttpClient, SharedPool, TcpNetwork
-from loadgen.engine.meter import Meter
+from loadgen.engine.recording.meter import Meter
 from tests.support.scripted import Received, Rows, ok, scripted
 
 

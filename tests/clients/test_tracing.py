@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.clients import Trace, Tracer
-from loadgen.clients.tracing import FORMATS
+from loadgen.clients.request.tracing import FORMATS
 from loadgen.errors import RequestFailed
 from tests.support.badserver import refusing_url
 from tests.support.scripted import CLOSE, Received, client_of, ok, rows_of, samples_of, scripted
@@ -227,7 +227,7 @@ def test_sampling_is_consistent_an_id_sampled_at_a_share_is_sampled_at_every_hig
 
 def test_a_clock_that_is_set_back_shows_in_the_next_id(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 1480615200.9  # X-Ray's own example: 58406520
-    monkeypatch.setattr("loadgen.clients.tracing.time", lambda: now_s)
+    monkeypatch.setattr("loadgen.clients.request.tracing.time", lambda: now_s)
     tracer = _tracer()
     assert tracer.lines()[1][:8] == "58406520"
     now_s += 0.2

@@ -13,8 +13,8 @@ import pytest
 
 from loadgen.clients import HttpClient, SharedPool, TcpNetwork, Timeouts
 from loadgen.errors import IterationEnded
-from loadgen.measure.due import DueCounts
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.series import SeriesKey
 from loadgen.units import NS_PER_MS
 from tests.support.badserver import refusing_url
 from tests.support.scripted import CLOSE, HANG, RESET, Answer, Received, Rows, client_of, ok, rows_of, scripted

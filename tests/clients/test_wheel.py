@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients.prepare import timeouts_of
-from loadgen.clients.timeouts import NEVER_NS, Timeouts, TimeoutWheel, wheel_of
+from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts, TimeoutWheel, wheel_of
+from loadgen.clients.request.prepare import timeouts_of
 
 TICK_NS = 2**23
 MS = 1_000_000

@@ -14,16 +14,16 @@ from typing import Any, Protocol
 
 import pytest
 
-from loadgen.dsl.spec import JourneySpec, PlanSpec
-from loadgen.measure.objective import Objective
+from loadgen.dsl.plans.spec import JourneySpec, PlanSpec
+from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.sinks import Outputs
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
-from loadgen_controller.conductor import Conductor, Result
-from loadgen_controller.order import Order
-from loadgen_controller.station import Station
+from loadgen_controller.agents.hub import Station
+from loadgen_controller.core.order import Order
+from loadgen_controller.run.conductor import Conductor, Result
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.due import DueCounts
-from loadgen.measure.merge import Merge
-from loadgen.measure.objective import Objective, evaluate
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.objective import Objective, evaluate
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen_controller.assign import Assignment
-from loadgen_controller.judging.abort import Aborts, breached
+from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.gaps import gaps_of
+from loadgen_controller.judging.slo_abort import Aborts, breached
 from tests.support.deltas import FakeAgent
 
 ASSIGNMENT = Assignment(("a", "b"), ("eu", "us"), (3.0, 1.0))
@@ -111,7 +111,7 @@ def test_it_is_asked_again_only_when_an_interval_is_complete(monkeypatch: pytest
         asked.append(end_ns)
         return ()
 
-    monkeypatch.setattr("loadgen_controller.judging.abort.breached", ask)
+    monkeypatch.setattr("loadgen_controller.judging.slo_abort.breached", ask)
     for k in range(3):
         fleet.good("a", [k])
         fleet.good("b", [k])

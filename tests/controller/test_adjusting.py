@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadgen.dsl.spec import JourneySpec, LaneSpec, PlanSpec
+from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec
 from loadgen.errors import UsageError
 from loadgen.profiles.edits import OPEN, PAUSE
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.steps import TimedProfile
 from loadgen.units import NS_PER_S as S
-from loadgen_controller.adjusting import Adjustments, Wish, as_rows
+from loadgen_controller.core.adjustments import Adjustments, Wish, as_rows
 from tests.controller.conftest import spec
 
 HOLD = ArrivalProfile((Stage(100, 100, 10 * S), Stage(200, 200, 10 * S)))

@@ -11,26 +11,26 @@ from functools import partial
 
 import pytest
 
-from loadgen.dsl.spec import LaneSpec, PlanSpec, SteeringSpec
-from loadgen.engine import recorder
-from loadgen.engine.recorder import Recorder
+from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, SteeringSpec
+from loadgen.engine.recording import recorder
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import LimitExceeded
-from loadgen.measure import limits
-from loadgen.measure.custom import CustomStats, MetricSpec
-from loadgen.measure.delta import Delta
-from loadgen.measure.due import DueCounts
-from loadgen.measure.limits import CUSTOM_OF_AGENT, CUSTOM_OF_RUN
-from loadgen.measure.loss import Loss
-from loadgen.measure.merge import Accepted, Merge, check_invariant
-from loadgen.measure.numbering import Numbering, tight_from
-from loadgen.measure.series import OK, OTHER, SeriesKey
+from loadgen.measure.deltas import limits
+from loadgen.measure.deltas.custom import CustomStats, MetricSpec
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, CUSTOM_OF_RUN
+from loadgen.measure.deltas.numbering import Numbering, tight_from
+from loadgen.measure.deltas.series import OK, OTHER, SeriesKey
+from loadgen.measure.deltas.worker_loss import Loss
+from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.messages import Steered
-from loadgen_agent import add_up
-from loadgen_agent.add_up import AddUp
-from loadgen_controller import admission
-from loadgen_controller.admission import Admission
+from loadgen_agent.delivery import aggregate
+from loadgen_agent.delivery.aggregate import AddUp
+from loadgen_controller.run import admission
+from loadgen_controller.run.admission import Admission
 from tests.controller.conftest import spec
 from tests.support.deltas import FakeAgent, request_key
 
@@ -40,7 +40,7 @@ SERIES_OF_RUN = limits.SERIES_OF_RUN // 100
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (recorder, add_up):
+    for module in (recorder, aggregate):
         monkeypatch.setattr(module, "Numbering", partial(Numbering, SERIES_OF_AGENT))
     monkeypatch.setattr(admission, "SERIES_OF_AGENT", SERIES_OF_AGENT)
     monkeypatch.setattr(admission, "SERIES_OF_RUN", SERIES_OF_RUN)

@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.dsl.spec import JourneySpec, LaneSpec
-from loadgen.engine.deal import Change, Deal
-from loadgen.engine.share import Share
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.load_counts import Ending, FirstArrival, LoadCounts
-from loadgen.measure.merge import Merge
+from loadgen.dsl.plans.spec import JourneySpec, LaneSpec
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.share_changes import Change, Deal
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
+from loadgen.measure.merging.merge import Merge
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.spacing import Spacing
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.steps import TimedProfile
 from loadgen.wire.messages import Fin
-from loadgen_controller.assign import Assignment
-from loadgen_controller.events import End, Reason
+from loadgen_controller.core.events import End, Reason
+from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.against_plan import Against, compare_with_plan
 from loadgen_controller.judging.plan_due import (
     Basis,

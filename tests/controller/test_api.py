@@ -14,14 +14,14 @@ import pytest
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.errors import ExitCode, FleetError, LoadgenError, PortBusy, UsageError
 from loadgen.wire.messages import Prepare
+from loadgen_controller.api.address import Place
 from loadgen_controller.api.client import Client, figures_of
 from loadgen_controller.api.order import parts_of
-from loadgen_controller.api.place import Place
 from loadgen_controller.api.server import SERVICE, ApiServer, Tls, check_bind
 from loadgen_controller.api.tokens import Role, Tokens
-from loadgen_controller.control import Ask
-from loadgen_controller.run import Phase
-from loadgen_controller.service import Service
+from loadgen_controller.control.service import Service
+from loadgen_controller.control.unix_socket import Ask
+from loadgen_controller.core.lifecycle import Phase
 from tests.controller.conftest import order_of
 from tests.controller.test_station import House, live
 from tests.support.wire import until

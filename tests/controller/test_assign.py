@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import FleetError
-from loadgen_controller import assign as assigning
-from loadgen_controller.assign import Candidate, assign, joined, reassigned, with_agent
+from loadgen_controller.core import shares as assigning
+from loadgen_controller.core.shares import Candidate, assign, joined, reassigned, with_agent
 
 
 def test_region_weight_is_shared_by_its_agents() -> None:

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.dsl.allowed import Limits
+from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.errors import ExitCode, Fault, FleetError, StorageError, UsageError
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
-from loadgen.report.opened import open_run
+from loadgen.report.notebook import open_run
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import AgentKeys, KeyPair
@@ -44,14 +44,14 @@ from loadgen.wire.messages import (
     Waiting,
     WaitingAt,
 )
-from loadgen_controller.adjusting import Wish
-from loadgen_controller.books import Former
-from loadgen_controller.conductor import Result
-from loadgen_controller.events import AgentLost
-from loadgen_controller.judging.reread import reread
-from loadgen_controller.rendezvous import AGAIN_NS, LEAD_NS
-from loadgen_controller.run import Phase
-from loadgen_controller.screen.view import PointView
+from loadgen_controller.core.adjustments import Wish
+from loadgen_controller.core.events import AgentLost
+from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.core.rendezvous import AGAIN_NS, LEAD_NS
+from loadgen_controller.core.run_record import Former
+from loadgen_controller.run.conductor import Result
+from loadgen_controller.run.rejudge import reread
+from loadgen_controller.run.view import PointView
 from tests.controller.conftest import BUNDLE, Play, lapse, ticked
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
@@ -553,7 +553,7 @@ async def test_scenario_that_raises_too_often_stops_the_run(stage: Stage) -> Non
 async def test_disk_that_is_full_acknowledges_nothing_and_the_run_goes_on_when_it_has_space_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen_controller.journal.AGAIN_S", 0.05)
+    monkeypatch.setattr("loadgen_controller.run.journal.AGAIN_S", 0.05)
     play = stage()
     a, b = await play.started()
     for _ in range(3):

@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 from loadgen.bundle import pack
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import ExitCode
-from loadgen.measure.rundir import RunDir
-from loadgen_controller.conductor import Conductor
-from loadgen_controller.embedded import EmbeddedAgents, agent_ids, clean_environment
-from loadgen_controller.judging.reread import reread
-from loadgen_controller.order import Order
-from loadgen_controller.run import Phase
-from loadgen_controller.station import Station
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen_controller.agents.hub import Station
+from loadgen_controller.agents.local_processes import EmbeddedAgents, agent_ids, clean_environment
+from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.core.order import Order
+from loadgen_controller.run.conductor import Conductor
+from loadgen_controller.run.rejudge import reread
 from tests.support.target import RunningTarget, running_target
 from tests.support.wire import until
 
@@ -174,7 +174,7 @@ plan = Plan(target="http://127.0.0.1:1", load=arrivals("10/s").hold("2s"), mix=l
 async def test_after_a_run_its_scenarios_processes_are_gone_and_their_output_is_bounded(
     tmp_path: Path, shop: RunningTarget, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen_controller.embedded._KILL_AFTER_S", 0.3)
+    monkeypatch.setattr("loadgen_controller.agents.local_processes._KILL_AFTER_S", 0.3)
     source = UNTIDY.replace("FOLDER/", f"{tmp_path}/")
     async with conductor(tmp_path, shop.url, source) as (run, agents):
         async with asyncio.timeout(60):
@@ -205,7 +205,7 @@ async def test_after_a_run_its_scenarios_processes_are_gone_and_their_output_is_
 async def test_fault_that_shows_only_at_the_agent_is_the_scenarios(tmp_path: Path) -> None:
     source = SCENARIO.replace("import Plan", "import Plan  # noqa\nimport os, sys\nfrom loadgen import Plan").replace(
         "@journey",
-        'if "loadgen_agent.worker" in getattr(sys.modules["__main__"].__spec__, "name", ""):\n    1 / 0\n\n@journey',
+        'if "loadgen_agent.worker.worker" in getattr(sys.modules["__main__"].__spec__, "name", ""):\n    1 / 0\n\n@journey',
     )
     async with conductor(tmp_path, "http://127.0.0.1:1", source) as (run, _):
         async with asyncio.timeout(60):
@@ -217,7 +217,7 @@ async def test_fault_that_shows_only_at_the_agent_is_the_scenarios(tmp_path: Pat
 async def test_agent_process_that_cannot_start_ends_the_run_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen_controller.embedded.AGENT_MODULE", "loadgen_agent.not_there")
+    monkeypatch.setattr("loadgen_controller.agents.local_processes.AGENT_MODULE", "loadgen_agent.not_there")
     async with conductor(tmp_path, "http://127.0.0.1:1") as (run, _):
         async with asyncio.timeout(60):
             result = await run.conduct()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.exemplar import Failure, KeptFailure
-from loadgen_controller.failures import FIRST, MAX_FILES, FailureFolder, file_name
+from loadgen.measure.deltas.exemplar import Failure, KeptFailure
+from loadgen_controller.run.failure_files import FIRST, MAX_FILES, FailureFolder, file_name
 
 FAILURE = Failure("shop", "pay", "POST /cart", "expect status", 0, 7, 1_000, 500, "500 instead of 201", sent="POST")
 

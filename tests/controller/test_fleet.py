@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, Hello
-from loadgen_controller.events import AgentJoined, AgentLost, AgentReturned
-from loadgen_controller.fleet import LOST_AFTER_NS, Fleet, Presence
+from loadgen_controller.core.events import AgentJoined, AgentLost, AgentReturned
+from loadgen_controller.core.registry import LOST_AFTER_NS, Fleet, Presence
 
 A = "a"
 ID, ID2 = b"a\0one", b"a\0two"

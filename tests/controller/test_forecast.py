@@ -8,9 +8,9 @@ from statistics import stdev
 import numpy as np
 import pytest
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import PlanSpec
-from loadgen.engine.share import Share
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import PlanSpec
+from loadgen.engine.load.share import Share
 from loadgen_controller.planning.forecast import Forecast, RowsOf, Tried, detectable, forecast, lines
 from tests.support.scenarios import write
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from loadgen.units import NS_PER_S
-from loadgen_controller.events import Reason
-from loadgen_controller.judging.fuse import Blown, Fuse, Interval, step
+from loadgen_controller.core.events import Reason
+from loadgen_controller.judging.error_fuse import Blown, Fuse, Interval, step
 
 
 def interval(

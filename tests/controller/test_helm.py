@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import msgspec
 
-from loadgen.dsl.spec import JourneySpec, LaneSpec, PlanSpec, SteeringSpec
-from loadgen.measure.delta import Health
-from loadgen.measure.due import DueCounts
-from loadgen.measure.look import Part
-from loadgen.measure.merge import Merge
-from loadgen.measure.objective import Objective
+from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec, SteeringSpec
+from loadgen.measure.deltas.delta import Health
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.objective import Objective
+from loadgen.measure.objectives.steering_observation import Part
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Steered
-from loadgen_controller.adjusting import Adjustments
-from loadgen_controller.assign import Assignment
-from loadgen_controller.helm import MOST_LOOKS, Ask, Finding, Helms, Turn, as_rows
+from loadgen_controller.core.adjustments import Adjustments
+from loadgen_controller.core.shares import Assignment
+from loadgen_controller.core.steering import MOST_LOOKS, Ask, Finding, Helms, Turn, as_rows
 from tests.support.deltas import FakeAgent, journey_key
 
 S = NS_PER_S

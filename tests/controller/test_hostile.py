@@ -27,8 +27,8 @@ from loadgen.wire.messages import (
     Waiting,
     WaitingAt,
 )
-from loadgen_controller.fleet import Fleet
-from loadgen_controller.quarantine import Quarantine
+from loadgen_controller.core.quarantine import Quarantine
+from loadgen_controller.core.registry import Fleet
 from tests.controller.conftest import Play
 from tests.support.fake_agent import FakeAgent
 from tests.support.fuzz import mutated

@@ -11,7 +11,7 @@ import pytest
 from loadgen.errors import ExitCode
 from loadgen.wire.messages import Bye, Rejected
 from loadgen.wire.v1 import wire_pb2 as pb
-from loadgen_controller.conductor import Result
+from loadgen_controller.run.conductor import Result
 from tests.controller.conftest import Play
 from tests.support import insider
 from tests.support.fake_agent import FakeAgent

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import StorageError
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.units import NS_PER_S
-from loadgen_controller.journal import Journal
-from loadgen_controller.troubles import Troubles
+from loadgen_controller.core.rejected_input import Troubles
+from loadgen_controller.run.journal import Journal
 
 Place = tuple[str, int, int]
 

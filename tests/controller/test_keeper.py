@@ -11,18 +11,18 @@ from random import Random
 import pytest
 
 from loadgen.errors import StorageError
-from loadgen.measure.batches import recounted, recounted_cells
-from loadgen.measure.checkpoint import freeze, read_checkpoint
-from loadgen.measure.delta import Delta
-from loadgen.measure.exemplar import Failure
-from loadgen.measure.merge import Accepted, Merge
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.exemplar import Failure
+from loadgen.measure.merging.checkpoint import freeze, read_checkpoint
+from loadgen.measure.merging.merge import Accepted, Merge
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.measure.statistics.batch_means import recounted, recounted_cells
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
-from loadgen_controller.assign import Assignment
-from loadgen_controller.failures import FailureFolder
-from loadgen_controller.keeper import Keeper, Kept
-from loadgen_controller.restore import merged
+from loadgen_controller.core.shares import Assignment
+from loadgen_controller.run.checkpointer import Keeper, Kept
+from loadgen_controller.run.failure_files import FailureFolder
+from loadgen_controller.run.recovery import merged
 from tests.measure.test_cells import KEYS, REGIONS, asked
 from tests.support.deltas import FakeAgent
 
@@ -112,7 +112,7 @@ async def test_a_run_taken_up_after_any_cut_of_its_files_comes_to_what_its_log_s
     used = 0
     for number in range(int(os.environ.get("LOADGEN_KEEPER_RUNS", "8"))):
         monkeypatch.setattr(
-            "loadgen_controller.keeper._BYTES", chance.choice([1, 1 << 30])
+            "loadgen_controller.run.checkpointer._BYTES", chance.choice([1, 1 << 30])
         )  # sums without a checkpoint
         going = Going.begin(tmp_path / str(number))
         await going.take(deltas[: chance.randrange(4, 40)])

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.measure.batches import Batches
-from loadgen.measure.custom import CustomStats, CustomTable
-from loadgen.measure.hlog import read_hlog, write_hlog
-from loadgen.measure.limits import CUSTOM_OF_AGENT, SHOWN_ROWS, SUMMARY_LINES
-from loadgen.measure.merge import Merge
-from loadgen.measure.series import OK, SeriesKey
-from loadgen.measure.summary import RunFacts, build
+from loadgen.measure.deltas.custom import CustomStats, CustomTable
+from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SHOWN_ROWS, SUMMARY_LINES
+from loadgen.measure.deltas.series import OK, SeriesKey
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.run_folder.hlog import read_hlog, write_hlog
+from loadgen.measure.run_folder.summary import RunFacts, build
+from loadgen.measure.statistics.batch_means import Batches
 from loadgen.units import NS_PER_S
-from loadgen_controller.run import Phase
-from loadgen_controller.screen.view import ViewState
-from loadgen_controller.screen.watch import Watch
+from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.run.view import ViewState
+from loadgen_controller.screen.figures_builder import Watch
 from tests.controller.conftest import spec
 from tests.support.deltas import FakeAgent, request_key
 from tests.support.insider import Cost

@@ -14,8 +14,8 @@ import pytest
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Bye
-from loadgen_controller.conductor import Result
-from loadgen_controller.memory import Memory, Relief, give_back, limit_bytes, used_bytes
+from loadgen_controller.agents.memory_guard import Memory, Relief, give_back, limit_bytes, used_bytes
+from loadgen_controller.run.conductor import Result
 from tests.controller.conftest import Play
 from tests.support.fake_agent import FakeAgent
 from tests.support.raw_zmtp import RawPeer

@@ -15,10 +15,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Hello
-from loadgen_controller.assign import Assignment, Candidate, assign, reassigned
-from loadgen_controller.events import AgentJoined, AgentLeaving, AgentReady, Effect, Event, FinReceived, Reassign, Tick
-from loadgen_controller.fleet import Fleet
-from loadgen_controller.run import Phase, Run, Terms, step
+from loadgen_controller.core.events import (
+    AgentJoined,
+    AgentLeaving,
+    AgentReady,
+    Effect,
+    Event,
+    FinReceived,
+    Reassign,
+    Tick,
+)
+from loadgen_controller.core.lifecycle import Phase, Run, Terms, step
+from loadgen_controller.core.registry import Fleet
+from loadgen_controller.core.shares import Assignment, Candidate, assign, reassigned
 
 TICK_NS = 250 * NS_PER_MS
 LEASE_NS = 8 * NS_PER_S

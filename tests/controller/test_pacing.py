@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from loadgen.units import NS_PER_S
-from loadgen_controller.pacing import CALM_NS, HOLD_NS, Pacing
+from loadgen_controller.core.report_interval import CALM_NS, HOLD_NS, Pacing
 
 S = NS_PER_S
 

@@ -15,20 +15,20 @@ import httpx
 import pytest
 
 from loadgen.errors import PortBusy, UsageError
-from loadgen.measure.checkpoint import freeze, thaw
-from loadgen.measure.delta import Health
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.deltas.delta import Health
+from loadgen.measure.merging.checkpoint import freeze, thaw
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.units import NS_PER_S
 from loadgen.wire import codec
-from loadgen_controller.adjusting import Adjustment
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
-from loadgen_controller.control import Ask, Told
+from loadgen_controller.control.unix_socket import Ask, Told
+from loadgen_controller.core.adjustments import Adjustment
 from loadgen_controller.ui import app
-from loadgen_controller.ui.doors import HEADERS, Access, Doors, check_place
+from loadgen_controller.ui.access import HEADERS, Access, Doors, check_place
+from loadgen_controller.ui.page_runs import Shown
+from loadgen_controller.ui.run_feed import Telling
 from loadgen_controller.ui.server import UiServer
-from loadgen_controller.ui.shown import Shown
-from loadgen_controller.ui.telling import Telling
 from tests.cli.test_watch import FakeRun, ms
 from tests.controller.conftest import order_of
 from tests.controller.test_api import Controller
@@ -82,7 +82,7 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    monkeypatch.setattr("loadgen_controller.ui.telling.LOOK_S", 1e6)  # the test looks
+    monkeypatch.setattr("loadgen_controller.ui.run_feed.LOOK_S", 1e6)  # the test looks
     made = House(tmp_path)
     made.shown.begin(made.run)
     made.server.start()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loadgen.units import NS_PER_S
-from loadgen_controller import quarantine as module
-from loadgen_controller.quarantine import BAD_MESSAGES, QUARANTINE_NS, WITHIN_NS, Quarantine
+from loadgen_controller.core import quarantine as module
+from loadgen_controller.core.quarantine import BAD_MESSAGES, QUARANTINE_NS, WITHIN_NS, Quarantine
 
 
 class Handed:

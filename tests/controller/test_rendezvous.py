@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measure.waiting import WaitingAt
-from loadgen_controller.rendezvous import (
+from loadgen.measure.deltas.rendezvous_counts import WaitingAt
+from loadgen_controller.core.rendezvous import (
     AGAIN_NS,
     LEAD_NS,
     MOST_POINTS,
@@ -147,7 +147,7 @@ def test_names_that_never_end_are_forgotten() -> None:
 
 @dataclass
 class Worker:
-    """One as `loadgen.engine.rendezvous` is: a queue of users, known here by name."""
+    """One as `loadgen.engine.load.rendezvous` is: a queue of users, known here by name."""
 
     seat: Seat
     life: int = 0

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from loadgen.allow import AllowList, Entry
-from loadgen.dsl.allowed import Limits
+from loadgen.allowlist import AllowList, Entry
+from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.errors import ExitCode, StorageError, UsageError
-from loadgen.measure.checkpoint import read_checkpoint, thaw
-from loadgen.measure.rundir import RunDir
-from loadgen.measure.waiting import WaitingAt
+from loadgen.measure.deltas.rendezvous_counts import WaitingAt
+from loadgen.measure.merging.checkpoint import read_checkpoint, thaw
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
-from loadgen.report.opened import open_run
+from loadgen.report.notebook import open_run
 from loadgen.units import NS_PER_S
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import (
@@ -37,15 +37,15 @@ from loadgen.wire.messages import (
     Waiting,
     Welcome,
 )
-from loadgen_controller.adjusting import Wish
-from loadgen_controller.conductor import Conductor, Result
-from loadgen_controller.judging.reread import reread
-from loadgen_controller.keeper import Keeper, Kept
-from loadgen_controller.restore import restore, unfinished
-from loadgen_controller.run import Phase
-from loadgen_controller.screen.view import PointView
-from loadgen_controller.seal import Sealed, seal
-from loadgen_controller.station import Station
+from loadgen_controller.agents.hub import Station
+from loadgen_controller.core.adjustments import Wish
+from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.run.checkpointer import Keeper, Kept
+from loadgen_controller.run.conductor import Conductor, Result
+from loadgen_controller.run.finish import Sealed, seal
+from loadgen_controller.run.recovery import restore, unfinished
+from loadgen_controller.run.rejudge import reread
+from loadgen_controller.run.view import PointView
 from tests.controller.conftest import JumpingClock, lapse, on_disk, order_of
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
@@ -206,16 +206,16 @@ async def test_what_was_durable_and_not_acknowledged_is_acknowledged_and_not_cou
 
 @pytest.mark.fault("F6", "before the disk")
 async def test_what_was_not_durable_is_sent_again(run: Restarts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen_controller.journal.COMMIT_S", 0.1)
+    monkeypatch.setattr("loadgen_controller.run.journal.COMMIT_S", 0.1)
     run.begin()
     agents = a, b = await run.started()
     await on_disk(run)
-    monkeypatch.setattr("loadgen_controller.journal.COMMIT_S", 60)
+    monkeypatch.setattr("loadgen_controller.run.journal.COMMIT_S", 60)
     a.recording.interval()
     await a.deliver()
     await until(lambda: run.conductor.view().merge.counters().requests_finished)
     await run.kill(durable=False)
-    monkeypatch.setattr("loadgen_controller.journal.COMMIT_S", 0.1)
+    monkeypatch.setattr("loadgen_controller.run.journal.COMMIT_S", 0.1)
     await run.take_up()
     assert run.conductor.view().merge.counters().requests_finished == 0
     await run.back(a, b)
@@ -462,7 +462,7 @@ async def test_a_run_is_taken_up_from_its_checkpoint_and_only_what_came_after_it
     run: Restarts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.waiting)))
-    monkeypatch.setattr("loadgen_controller.keeper._LOOK_S", 0.01)
+    monkeypatch.setattr("loadgen_controller.run.checkpointer._LOOK_S", 0.01)
     run.begin(**SIX_SECONDS)
     agents = a, b = await run.started()
     checkpoint = run.conductor.run_dir / "checkpoint"
@@ -504,7 +504,7 @@ async def test_a_summary_from_sums_is_the_one_from_the_log(
     run: Restarts, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.waiting)))
-    monkeypatch.setattr("loadgen_controller.keeper._LOOK_S", 0.01)
+    monkeypatch.setattr("loadgen_controller.run.checkpointer._LOOK_S", 0.01)
     both: list[tuple[object, bytes]] = []
 
     def sealed_twice(folder: RunDir, *others: Any) -> Sealed:
@@ -515,7 +515,7 @@ async def test_a_summary_from_sums_is_the_one_from_the_log(
             both.append((sealed.summary, folder.hlog_path.read_bytes()))
         return sealed
 
-    monkeypatch.setattr("loadgen_controller.conductor.seal", sealed_twice)
+    monkeypatch.setattr("loadgen_controller.run.conductor.seal", sealed_twice)
     stages = (LoadStage(20, 20, 60 * NS_PER_S),)
     minute: dict[str, Any] = {"profile": ArrivalProfile(stages), "duration_ns": 60 * NS_PER_S}
     run.begin(**minute, **other)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import Fault, IllegalTransition
 from loadgen.units import NS_PER_S
-from loadgen_controller.events import (
+from loadgen_controller.core.events import (
     Adjusted,
     AgentJoined,
     AgentLeaving,
@@ -38,7 +38,7 @@ from loadgen_controller.events import (
     Tick,
     WindUp,
 )
-from loadgen_controller.run import Phase, Run, Terms, step
+from loadgen_controller.core.lifecycle import Phase, Run, Terms, step
 
 TERMS = Terms(agents=2, regions=("eu", "us"), duration_ns=10 * NS_PER_S, drain_ns=5 * NS_PER_S)
 A, B = "a-eu", "b-us"

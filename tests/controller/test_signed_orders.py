@@ -13,21 +13,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadgen.allow import AllowList, Entry
+from loadgen.allowlist import AllowList, Entry
 from loadgen.api.v1 import api_pb2 as pb
-from loadgen.dsl.spec import Overrides
+from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import UsageError
-from loadgen.measure.rundir import RunDir
-from loadgen.signing import PUBLIC_NAME, SECRET_NAME, Signer, Verifier, make
-from loadgen.statement import Statement
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.signed.signatures import PUBLIC_NAME, SECRET_NAME, Signer, Verifier, make
+from loadgen.signed.statement import Statement
 from loadgen.wire.messages import Prepare
-from loadgen_agent.trust import Trust
+from loadgen_agent.supervisor.trust import Trust
 from loadgen_controller.api.order import parts_of, read_order
-from loadgen_controller.conductor import Conductor
-from loadgen_controller.order import Order
-from loadgen_controller.restore import restore
-from loadgen_controller.service import Service
-from loadgen_controller.stating import signed
+from loadgen_controller.control.service import Service
+from loadgen_controller.control.signed_orders import signed
+from loadgen_controller.core.order import Order
+from loadgen_controller.run.conductor import Conductor
+from loadgen_controller.run.recovery import restore
 from tests.controller.conftest import order_of
 from tests.controller.test_station import House
 from tests.support.wire import until

@@ -12,9 +12,9 @@ import pytest
 from loadgen.errors import ExitCode
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import Bye, ClockPing, ClockPong, Delta, Heartbeat, Prepare, StartAt
-from loadgen_controller.conductor import Conductor, Result
-from loadgen_controller.run import Phase
-from loadgen_controller.station import Station
+from loadgen_controller.agents.hub import Station
+from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.run.conductor import Conductor, Result
 from tests.controller.conftest import JumpingClock, order_of
 from tests.support.fake_agent import FakeAgent
 from tests.support.recording import Recording

@@ -28,9 +28,10 @@ from loadgen.wire.messages import (
     Rejected,
     Welcome,
 )
-from loadgen_controller import doorkeeper, fleet
-from loadgen_controller.conductor import Result
-from loadgen_controller.quarantine import BAD_MESSAGES
+from loadgen_controller.agents import key_watcher
+from loadgen_controller.core import registry
+from loadgen_controller.core.quarantine import BAD_MESSAGES
+from loadgen_controller.run.conductor import Result
 from tests.controller.conftest import Play, lapse
 from tests.support.messages import BY_CLASS
 from tests.support.wire import until
@@ -46,7 +47,7 @@ def events(result: Result, kind: str) -> list[dict[str, object]]:
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with keys of a and b, looked at often."""
-    monkeypatch.setattr(doorkeeper, "LOOK_S", 0.1)
+    monkeypatch.setattr(key_watcher, "LOOK_S", 0.1)
     init_keys(tmp_path / "keys")
     for name in ("a", "b"):
         add_agent(tmp_path / "keys", name)
@@ -58,7 +59,7 @@ def of(keys: Path, name: str) -> AgentKeys:
 
 
 def test_the_folder_is_looked_at_often_enough_for_the_promise_of_10_s() -> None:
-    assert doorkeeper.LOOK_S < 5
+    assert key_watcher.LOOK_S < 5
 
 
 @pytest.mark.fault("F15", "a key that is revoked in a run")
@@ -297,7 +298,7 @@ async def test_g15_a_name_that_no_terminal_should_show_is_not_taken_in(stage: St
 
 
 async def test_g15_names_without_end_are_not_taken_in(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "MAX_AGENTS", 2)
+    monkeypatch.setattr(registry, "MAX_AGENTS", 2)
     play = stage()
     for agent in ("a.1", "a.2"):
         await play.agent(agent, "eu").join()

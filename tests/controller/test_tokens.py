@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import UsageError
+from loadgen_controller.agents.local_processes import clean_environment
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens, read_token
-from loadgen_controller.embedded import clean_environment
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.delta import Counters, Health
-from loadgen.measure.fitness import Fitness
-from loadgen.measure.merge import Merge
+from loadgen.measure.deltas.delta import Counters, Health
+from loadgen.measure.merging.generator_health import Fitness
+from loadgen.measure.merging.merge import Merge
 from loadgen.units import NS_PER_S
-from loadgen_controller.assign import Assignment
+from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.validity import Validity, judge_fitness
 
 BOTH = Assignment(("eu-1", "us-1"), ("eu", "us"), (3.0, 1.0))

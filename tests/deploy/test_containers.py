@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from loadgen.allow import read
+from loadgen.allowlist import read
 from loadgen.wire.keyfolder import add_agent, init_keys
 from loadgen.wire.keys import load_agent
 from loadgen_agent.cli import _checked, _parser

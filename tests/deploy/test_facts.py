@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.allow import read
+from loadgen.allowlist import read
 from tools.deploy import facts, outside
 from tools.deploy.facts import EXAMPLES, Plan
 

@@ -1,4 +1,4 @@
-"""Terraform, the scripts of its machines and our own code use one list of names: `loadgen/aws/names.py`."""
+"""Terraform, the scripts of its machines and our own code use one list of names: `loadgen/aws/account/names.py`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.aws import names
-from loadgen.aws.fleetfile import ControllerAt, FleetFile, Policy, RegionOf
+from loadgen.aws.account import names
+from loadgen.aws.account.fleetfile import ControllerAt, FleetFile, Policy, RegionOf
 from tools.deploy.hcl import strings
 from tools.deploy.module import Module, folders
 

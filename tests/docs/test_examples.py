@@ -29,15 +29,15 @@ import trustme
 import loadgen
 from loadgen import feed, replay
 from loadgen.clients import HttpClient
-from loadgen.clients.prepare import AllOptions
-from loadgen.clients.replies import Reply
-from loadgen.clients.streams import StreamedReply
+from loadgen.clients.request.prepare import AllOptions
+from loadgen.clients.response.replies import Reply
+from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.data.feed import Feed
-from loadgen.dsl.environment import Policy, read_environment, read_settings
 from loadgen.dsl.executors.standard import Arrivals, Users
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
-from loadgen.report.opened import Run
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.config_file import Policy, read_environment, read_settings
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.report.notebook import Run
 from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.target import RunningTarget, running_target

@@ -19,10 +19,10 @@ def test_everything_that_the_docs_name_is_there() -> None:
     "code",
     [
         "loadgen/errors.py:UsageError",
-        "loadgen/measure/merge.py:Merge.accept",
+        "loadgen/measure/merging/merge.py:Merge.accept",
         "histogram.Histogram",
-        "loadgen.measure.histogram.Histogram.percentile_us",
-        "loadgen_controller.run",
+        "loadgen.measure.histograms.histogram.Histogram.percentile_us",
+        "loadgen_controller.core.lifecycle",
         "loadgen run FILE --rate 50/s",
         "tests/test_layout.py",
         "user.think",
@@ -40,7 +40,7 @@ def test_name_that_is_there_passes(code: str) -> None:
     ("code", "why"),
     [
         ("loadgen/errors.py:Nothing", "loadgen/errors.py has no Nothing"),
-        ("loadgen/measure/merge.py:Merge.nothing", "loadgen/measure/merge.py has no Merge.nothing"),
+        ("loadgen/measure/merging/merge.py:Merge.nothing", "loadgen/measure/merging/merge.py has no Merge.nothing"),
         ("loadgen/nothing.py:f", "no such file"),
         ("histogram.Nothing", "histogram has no Nothing"),
         ("loadgen.nothing.f", "no module loadgen.nothing"),

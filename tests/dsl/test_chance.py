@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.dsl.chance import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
+from loadgen.dsl.distributions import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.errors import UsageError
 
 DRAWS = 20_000

@@ -9,13 +9,13 @@ import pytest
 
 from loadgen import Http, Plan, iterations, journey
 from loadgen.clients import HttpClient, StockHttpClient, TcpNetwork
-from loadgen.dsl.people import People
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
-from loadgen.dsl.user import User
-from loadgen.engine.recorder import Recorder
-from loadgen.local import Drive
-from loadgen.measure.delta import Delta
+from loadgen.drive.share_drive import Drive
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.dsl.users.user import User
+from loadgen.dsl.users.user_factory import People
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.delta import Delta
 from loadgen.target import TargetConfig, serve
 from tests.support.scenarios import HEAD, write
 

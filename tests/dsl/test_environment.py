@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.dsl.environment import Policy, find_settings, merged, read_environment, read_places, read_settings
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.config_file import Policy, find_settings, merged, read_environment, read_places, read_settings
+from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
-from loadgen_controller.planning.options import Wrongs, overrides_of
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.planning.options import overrides_of
 from tests.support.scenarios import browse_with
 
 STAGING = """
@@ -232,7 +233,7 @@ def test_an_environment_that_is_not_there_is_told_with_its_neighbour(tmp_path: P
 
 
 def options(path: Path, **given: object) -> Overrides:
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     usual: dict[str, object] = dict.fromkeys(("target", "rate", "users", "duration", "regions"))
     overrides = overrides_of(wrongs, **(usual | {"params": (), "scenario": path} | given))  # type: ignore[arg-type]
     wrongs.check()

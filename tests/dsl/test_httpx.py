@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from loadgen.clients import TcpNetwork
-from loadgen.clients.canned import reply
-from loadgen.dsl.outcome import outcome_of
-from loadgen.dsl.people import People, Ways
-from loadgen.dsl.user import User
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.users import Arrival
+from loadgen.clients.net.canned import reply
+from loadgen.dsl.users.outcome import outcome_of
+from loadgen.dsl.users.user import User
+from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from tests.support.lives import REPLIES, Bench, bound
 

@@ -142,8 +142,8 @@ def test_each_without_data_is_a_fault() -> None:
 
 TYPED = """
 from dataclasses import dataclass
-from loadgen.dsl.chance import lognormal
-from loadgen.dsl.user import UserWith
+from loadgen.dsl.distributions import lognormal
+from loadgen.dsl.users.user import UserWith
 from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, param, reply, users
 
 @dataclass(frozen=True)

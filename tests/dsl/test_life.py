@@ -10,14 +10,14 @@ from time import perf_counter_ns
 from typing import Any
 
 from loadgen.clients import CannedNetwork, ConnectionPool, HttpClient, Timeouts
-from loadgen.clients.canned import reply
-from loadgen.dsl.life import BoundJourney, JourneyLife
-from loadgen.dsl.user import User
-from loadgen.engine.meter import Meter
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.users import Arrival
+from loadgen.clients.net.canned import reply
+from loadgen.dsl.users.user import User
+from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
+from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import ExpectFailed, RequestFailed
-from loadgen.measure.delta import Delta
+from loadgen.measure.deltas.delta import Delta
 from tests.support.turns import turns
 
 MS = 1_000_000

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from loadgen.dsl.loading.loader import load
 from loadgen.dsl.metric import counter, gauge, metrics_declared, rate, trend
-from loadgen.dsl.reading.loader import load
-from loadgen.engine.recorder import Recorder
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import UsageError
-from loadgen.measure.custom import MAX_CUSTOM, CustomStats
+from loadgen.measure.deltas.custom import MAX_CUSTOM, CustomStats
 from tests.support.scenarios import browse_with, told, write
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from loadgen.dsl.outcome import cause_of, fault_text, outcome_of, traceback_of, where_of
-from loadgen.dsl.user import User
+from loadgen.dsl.users.outcome import cause_of, fault_text, outcome_of, traceback_of, where_of
+from loadgen.dsl.users.user import User
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
-from loadgen.measure.exemplar import Failure
+from loadgen.measure.deltas.exemplar import Failure
 from tests.support.lives import Bench, bound
 
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadgen import param
-from loadgen.dsl.param import params_given
+from loadgen.dsl.plans.param import params_given
 
 
 @pytest.mark.parametrize(

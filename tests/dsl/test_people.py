@@ -7,10 +7,10 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from loadgen.clients import CannedNetwork, Connections, Timeouts, Trace
-from loadgen.clients.canned import reply
-from loadgen.dsl.people import People, Ways
-from loadgen.dsl.user import User, UserWith
-from loadgen.engine.recorder import Recorder
+from loadgen.clients.net.canned import reply
+from loadgen.dsl.users.user import User, UserWith
+from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.engine.recording.recorder import Recorder
 from tests.support.lives import Bench, bound
 
 WAYS = Ways({"api": "http://api.test/v1", "login": "http://login.test"})

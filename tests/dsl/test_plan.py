@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, users
 from loadgen.clients import Connections, Trace
-from loadgen.dsl.plan import rows_needed
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides, PlanSpec, TraceSpec, parse_regions
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.plan import rows_needed
+from loadgen.dsl.plans.spec import Overrides, PlanSpec, TraceSpec, parse_regions
 from loadgen.errors import ScenarioError
 from loadgen.units import NS_PER_S
 from tests.support.scenarios import browse_with, told

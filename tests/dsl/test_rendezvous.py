@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from loadgen.clients.canned import reply
+from loadgen.clients.net.canned import reply
 from loadgen.dsl.journey import journey
-from loadgen.dsl.user import User
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.rendezvous import Points
+from loadgen.dsl.users.user import User
+from loadgen.engine.load.rendezvous import Points
+from loadgen.engine.recording.recorder import Recorder
 from tests.support.lives import Bench, bound
 
 MS = 1_000_000

@@ -15,10 +15,10 @@ from notion_client import AsyncClient as Notion
 from openai import AsyncOpenAI
 
 from loadgen.clients import TcpNetwork
-from loadgen.dsl.people import People, Ways
-from loadgen.dsl.user import User
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.users import Arrival
+from loadgen.dsl.users.user import User
+from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.recorder import Recorder
 from tests.support.lives import bound
 from tests.support.scripted import CLOSE, HANG, RESET, Answer, ok, scripted
 from tests.support.sdk_api import fake_api

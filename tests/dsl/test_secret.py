@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from loadgen.bundle import pack
-from loadgen.dsl.reading.loader import load
+from loadgen.dsl.loading.loader import load
 from loadgen.dsl.secret import SECRETS_DIR, missing_secrets, secret, secret_values, variable_of
 from loadgen.errors import ScenarioError
 from tests.support.scenarios import browse_with

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import User, error_ratio, journey, p
-from loadgen.dsl.slo import Slo
-from loadgen.measure.objective import Objective
+from loadgen.dsl.plans.slo import Slo
+from loadgen.measure.objectives.objective import Objective
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from loadgen.dsl.life import BoundJourney
-from loadgen.dsl.user import User
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.users import Arrival, UserPool
+from loadgen.dsl.users.user import User
+from loadgen.dsl.users.user_runner import BoundJourney
+from loadgen.engine.load.users import Arrival, UserPool
+from loadgen.engine.recording.recorder import Recorder
 from tests.support.lives import Bench, bound
 from tests.support.turns import turns
 

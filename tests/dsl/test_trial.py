@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from loadgen import Journey, ScenarioError, User, feed, journey, reply
+from loadgen.dsl.loading.loader import load
 from loadgen.dsl.metric import counter, gauge, trend
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.user import UserWith
+from loadgen.dsl.users.user import UserWith
 from loadgen.errors import ExpectFailed, UsageError
 
 SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.clients import CannedNetwork
-from loadgen.clients.canned import reply
-from loadgen.dsl.chance import empirical, lognormal, uniform
-from loadgen.dsl.people import People, Ways
-from loadgen.dsl.user import User, UserWith
-from loadgen.engine.places import Watch
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.users import Arrival
+from loadgen.clients.net.canned import reply
+from loadgen.dsl.distributions import empirical, lognormal, uniform
+from loadgen.dsl.users.user import User, UserWith
+from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.series import Watch
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
-from loadgen.measure.redact import Redactor
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.redact import Redactor
 from tests.support.lives import REPLIES, Bench, JumpTime, bound
 from tests.support.turns import turns
 

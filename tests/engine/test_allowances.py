@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.engine.allowances import Allowances, device_counters
-from loadgen.engine.probe import Look, Probe
-from loadgen.engine.selfcheck import Seen, unfit_reasons
+from loadgen.engine.health.ena_limits import Allowances, device_counters
+from loadgen.engine.health.process_health import Look, Probe
+from loadgen.engine.health.selfcheck import Seen, unfit_reasons
 
 
 class Kernel:

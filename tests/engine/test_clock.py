@@ -8,7 +8,7 @@ from time import perf_counter_ns
 import pytest
 import uvloop
 
-from loadgen.engine.clock import MonotonicClock, sleep_or_stop, sleep_to
+from loadgen.engine.load.clock import MonotonicClock, sleep_or_stop, sleep_to
 
 
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])

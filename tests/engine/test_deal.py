@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.deal import Change, Deal, moved
-from loadgen.engine.share import Share
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.share_changes import Change, Deal, moved
 
 TOTAL = 3_000
 mixes = st.lists(st.integers(1, 4), min_size=1, max_size=3)

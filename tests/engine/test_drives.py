@@ -16,17 +16,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.clock import Clock
-from loadgen.engine.deal import Deal
-from loadgen.engine.drives import ClosedDrive, CountedDrive, Mark, OpenDrive
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.share import Share
-from loadgen.engine.users import Arrival, Life, UserPool
+from loadgen.engine.load.clock import Clock
+from loadgen.engine.load.load_models import ClosedDrive, CountedDrive, Mark, OpenDrive
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.share_changes import Deal
+from loadgen.engine.load.users import Arrival, Life, UserPool
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import UsageError
 from loadgen.profiles.edits import PAUSE, Course
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.steps import TimedProfile
 from loadgen.profiles.timeline import Listed, Schedule, Timeline
 from tests.support.jump_loop import LoopClock, in_no_time
 from tests.support.lives import QuickLife

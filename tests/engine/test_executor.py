@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.crowd import Crowd
-from loadgen.engine.executor import drive_arrivals, drive_iterations, drive_users
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.schedule import due_times
-from loadgen.engine.share import Share
-from loadgen.engine.users import Arrival, Life, UserPool
+from loadgen.engine.load.closed_users import Crowd
+from loadgen.engine.load.schedule import due_times
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.start_loops import drive_arrivals, drive_iterations, drive_users
+from loadgen.engine.load.users import Arrival, Life, UserPool
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from tests.support.clock import JumpClock

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.exemplars import Exemplars, kept_of_one
-from loadgen.engine.failures import FIRST, MAX_A_RUN, FailureBook
-from loadgen.engine.meter import Meter
-from loadgen.engine.places import RequestSeries
-from loadgen.engine.recorder import Recorder
-from loadgen.measure.delta import Delta
-from loadgen.measure.exemplar import MAX_FAILURES, Exemplar, Failure, check_exemplars
-from loadgen.measure.redact import Redactor
-from loadgen.measure.series import CUT_OFF, MISSED, OK, SKIPPED
+from loadgen.engine.recording.exemplars import Exemplars, kept_of_one
+from loadgen.engine.recording.failures import FIRST, MAX_A_RUN, FailureBook
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.series import RequestSeries
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.exemplar import MAX_FAILURES, Exemplar, Failure, check_exemplars
+from loadgen.measure.deltas.series import CUT_OFF, MISSED, OK, SKIPPED
+from loadgen.redact import Redactor
 from loadgen.units import NS_PER_S
 
 

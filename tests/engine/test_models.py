@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from loadgen.dsl.executors.shapes import break_point, soak, spike, stress
 from loadgen.dsl.executors.standard import Arrivals, arrivals
-from loadgen.engine.schedule import due_times, own_iterations
-from loadgen.engine.share import Share, order
+from loadgen.engine.load.schedule import due_times, own_iterations
+from loadgen.engine.load.share import Share, order
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile
 from loadgen.profiles.spacing import Renewal
 from loadgen.profiles.stage import Stage

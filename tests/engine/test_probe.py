@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.probe import Probe, busiest_pair, memory_limits, own_addresses
+from loadgen.engine.health.process_health import Probe, busiest_pair, memory_limits, own_addresses
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
@@ -165,7 +165,7 @@ def test_without_a_descriptor_left_what_cannot_be_read_is_not_known(monkeypatch:
     def none_left(*_: object, **__: object) -> int:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("loadgen.engine.probe.os.open", none_left)
+    monkeypatch.setattr("loadgen.engine.health.process_health.os.open", none_left)
     monkeypatch.setattr("psutil.virtual_memory", none_left)
     monkeypatch.setattr("psutil.Process.memory_info", none_left)
     look = probe.look()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.rendezvous import LATE_NS, TELL_NS, Ended, Points
+from loadgen.engine.load.rendezvous import LATE_NS, TELL_NS, Ended, Points
 from loadgen.errors import UsageError, WireError
-from loadgen.measure.waiting import MAX_POINTS, WaitingAt, check_waiting
+from loadgen.measure.deltas.rendezvous_counts import MAX_POINTS, WaitingAt, check_waiting
 from tests.support.turns import turns
 
 LONG_S = 60.0
@@ -249,7 +249,7 @@ async def test_a_late_release_is_noted_once() -> None:
 
 
 async def test_an_instant_that_is_far_ahead_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.engine.rendezvous.AHEAD_NS", 1_000_000)
+    monkeypatch.setattr("loadgen.engine.load.rendezvous.AHEAD_NS", 1_000_000)
     with worker(Told()) as points:
         waits = come(points, 2)
         await turns()

@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.schedule import due_times
-from loadgen.engine.share import Share
+from loadgen.engine.load.schedule import due_times
+from loadgen.engine.load.share import Share
 from loadgen.errors import ProfileError
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
-from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.steps import TimedProfile
 from loadgen.profiles.timeline import Listed, Schedule, Timeline
 
 S = 1_000_000_000

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.schedule import BLOCK, Block, due_times, own_iterations
-from loadgen.engine.share import Share, order
+from loadgen.engine.load.schedule import BLOCK, Block, due_times, own_iterations
+from loadgen.engine.load.share import Share, order
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S

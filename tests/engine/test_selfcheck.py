@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine.probe import Look
-from loadgen.engine.selfcheck import Seen, SelfCheck, _p99, unfit_reasons
+from loadgen.engine.health.process_health import Look
+from loadgen.engine.health.selfcheck import Seen, SelfCheck, _p99, unfit_reasons
 
 pytestmark = pytest.mark.quiet
 MS = 1_000_000

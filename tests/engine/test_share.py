@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.share import MAX_PERIOD, RandomMix, RowIndex, Share, order, whole_weights
+from loadgen.engine.load.share import MAX_PERIOD, RandomMix, RowIndex, Share, order, whole_weights
 
 weights = st.one_of(
     st.lists(st.integers(1, 20).map(float), min_size=1, max_size=9),

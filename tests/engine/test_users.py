@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from time import perf_counter_ns
 
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.users import Arrival, UserPool
-from loadgen.measure.delta import Delta
+from loadgen.engine.load.users import Arrival, UserPool
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.delta import Delta
 from tests.support.turns import turns
 
 MS = 1_000_000

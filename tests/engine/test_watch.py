@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.engine import watch
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.watch import Watches
-from loadgen.measure.due import DueCounts, check_due
-from loadgen.measure.objective import Objective
-from loadgen.measure.series import OK, Kind, SeriesKey
+from loadgen.engine.recording import slo_windows
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.slo_windows import Watches
+from loadgen.measure.deltas.due_counts import DueCounts, check_due
+from loadgen.measure.deltas.series import OK, Kind, SeriesKey
+from loadgen.measure.objectives.objective import Objective
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 T0 = 7_000 * NS_PER_S
@@ -58,7 +58,7 @@ def watching(
     return watches
 
 
-def the_watch(watches: Watches, of: SeriesKey) -> watch.Series:
+def the_watch(watches: Watches, of: SeriesKey) -> slo_windows.Series:
     found = watches.of(of)
     assert found is not None
     return found
@@ -225,7 +225,7 @@ def test_whenever_it_is_asked_everything_is_told_once_and_what_is_open_is_in_fli
 
 
 def test_more_rows_than_a_delta_takes_are_told_over_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MAX_DUE_ROWS", 5)
+    monkeypatch.setattr(slo_windows, "MAX_DUE_ROWS", 5)
     watches = watching(p95(), flying=[(0, T0 + k * S, 0) for k in range(10)])
     for k in range(20):
         the_watch(watches, key()).ended(T0 + k * S, 1, OK)

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from loadgen.history.store import Store
+from loadgen.history.store.store import Store
 from loadgen_controller.cli import Program
 from loadgen_controller.cli import app as cli_app
 from loadgen_controller.commands import history_store

@@ -12,13 +12,13 @@ from math import nan
 import pytest
 
 from loadgen.analysis.compare import Between
-from loadgen.history.comparing import compare
-from loadgen.history.comparison import Comparison, Side
-from loadgen.history.comparison_document import encode
-from loadgen.history.comparison_page import page
-from loadgen.history.comparison_words import report_of
-from loadgen.history.quantile_plot import svg, text_plot
-from loadgen.history.quantiles import QUANTILES, Curve, Quantiles, curve_of
+from loadgen.history.compare.compare import compare
+from loadgen.history.compare.comparison import Comparison, Side
+from loadgen.history.compare.document import encode
+from loadgen.history.compare.page import page
+from loadgen.history.compare.quantile_plot import svg, text_plot
+from loadgen.history.compare.quantiles import QUANTILES, Curve, Quantiles, curve_of
+from loadgen.history.compare.text import report_of
 from loadgen.report.exports.markdown import report_lines
 from tests.support.accepted import accepted, history
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from scipy import stats
 
-from loadgen.analysis.shares import clopper_pearson
-from loadgen.history.health import Health, State, health_of
-from loadgen.history.record import Event
+from loadgen.analysis.proportions import clopper_pearson
+from loadgen.history.gate.health import Health, State, health_of
+from loadgen.history.store.baseline_run import Event
 
 
 @pytest.mark.parametrize(("seen", "of"), [(0, 7), (1, 24), (5, 5), (3, 100), (0, 1)])

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from loadgen.history.health import health_of
-from loadgen.history.page import html
-from loadgen.history.record import Event, Reference
-from loadgen.history.trends import Look, trends
+from loadgen.history.gate.health import health_of
+from loadgen.history.store.baseline_run import Event, Reference
+from loadgen.history.trend.page import html
+from loadgen.history.trend.trends import Look, trends
 from tests.support.accepted import KEY, history
 from tests.support.browser import Shown, chromium, needs_chromium
 

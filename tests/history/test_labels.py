@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen_controller.cli import app
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.planning.commit import commit_of
-from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.planning.scenario import load_scenario
 from tests.support.run import loadgen
 from tests.support.scenarios import write
@@ -79,10 +79,10 @@ def test_where_git_knows_nothing_there_is_no_commit(tmp_path: Path, monkeypatch:
 def test_labels_of_the_command_line_are_over_those_of_the_plan(tmp_path: Path) -> None:
     file = str(write(tmp_path, SCENARIO))
 
-    scenario = load_scenario(Wrongs(), file, labels=["release=1.4", "team=shop=two"], is_sending=False)
+    scenario = load_scenario(CollectedErrors(), file, labels=["release=1.4", "team=shop=two"], is_sending=False)
 
     assert scenario.plan.spec().labels == {"service": "shop", "release": "1.4", "team": "shop=two"}
-    again = load_scenario(Wrongs(), file, base=scenario.plan.overrides, is_sending=False)
+    again = load_scenario(CollectedErrors(), file, base=scenario.plan.overrides, is_sending=False)
     assert again.plan.spec().labels == scenario.plan.spec().labels
 
 
@@ -107,7 +107,7 @@ def test_labels_and_commit_of_a_real_run_come_into_the_history(tmp_path: Path, r
     assert spec["labels"] == {"service": "shop", "release": "1.4"}
     assert spec["commit"] == git(repository, "rev-parse", "HEAD")
 
-    from loadgen_controller.commands.history_store import accepted_in
+    from loadgen_controller.past_runs.accepting import accepted_in
 
     run = accepted_in("last", runs_dir)
     assert (run.labels, run.commit) == (spec["labels"], spec["commit"])

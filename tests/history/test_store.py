@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import CloudDenied, CloudError, IncompleteError, InvalidError, StorageError, UsageError
-from loadgen.history.record import Accepted, Event, Key
-from loadgen.history.store import ACCEPTED, IN_SPITE, PINNED, Store
-from loadgen.history.table import FORMAT, from_parquet, to_parquet
+from loadgen.history.store.baseline_run import Accepted, Event, Key
+from loadgen.history.store.parquet_run import FORMAT, from_parquet, to_parquet
+from loadgen.history.store.store import ACCEPTED, IN_SPITE, PINNED, Store
 from tests.support.accepted import KEY, accepted, history
 from tests.support.s3 import ACCESS, S3, SECRET, running_s3
 
@@ -229,7 +229,7 @@ def test_a_damaged_run_does_not_hide_the_key_of_the_others(tmp_path: Path) -> No
 def test_a_run_of_a_newer_loadgen_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.open(str(tmp_path))
     with monkeypatch.context() as newer:
-        newer.setattr("loadgen.history.table.FORMAT", FORMAT + 1)
+        newer.setattr("loadgen.history.store.parquet_run.FORMAT", FORMAT + 1)
         store.add(accepted(NAMES))
 
     assert store.runs(KEY) == []
@@ -534,6 +534,6 @@ def test_the_files_are_one_flat_table_that_others_read(tmp_path: Path) -> None:
 
 def test_a_key_has_the_columns_of_its_parts() -> None:
     """So that SQL can ask for them."""
-    from loadgen.history.table import COLUMNS
+    from loadgen.history.store.parquet_run import COLUMNS
 
     assert set(Key.__slots__) <= {name for name, _ in COLUMNS}

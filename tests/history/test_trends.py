@@ -11,8 +11,8 @@ from math import exp, inf, isnan, sin, tau
 import numpy as np
 import pytest
 
-from loadgen.history.record import Accepted, Figure, Reference
-from loadgen.history.trends import WEEKLY, Look, Trend, commits_between, trends
+from loadgen.history.store.baseline_run import Accepted, Figure, Reference
+from loadgen.history.trend.trends import WEEKLY, Look, Trend, commits_between, trends
 from tests.support.accepted import accepted, history
 
 NAMES = {"checkout": 100.0, "checkout > pay": 40.0}

@@ -6,7 +6,7 @@ from math import nan
 
 import pytest
 
-from loadgen.history.extract import unfit_of
+from loadgen.history.store.extract import unfit_of
 from tests.support.accepted import accepted
 
 NAMES = {"checkout": 200.0}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.engine.probe import own_addresses
-from loadgen.signing import make
+from loadgen.engine.health.process_health import own_addresses
+from loadgen.signed.signatures import make
 from loadgen.wire.keyfolder import add_agent, handout, init_keys
 from tests.support.arrivals import arrivals
 from tests.support.ports import free_ports

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from loadgen.engine.raw import RAW_VARIABLE, read_raw
-from loadgen.measure.hlog import key_of, read_hlog
-from loadgen.measure.rundir import RunDir
-from loadgen.measure.series import SeriesKey
+from loadgen.engine.recording.raw_values import RAW_VARIABLE, read_raw
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.run_folder.hlog import key_of, read_hlog
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Delta
 from tests.support.counts import counts_of

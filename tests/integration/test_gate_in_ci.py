@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from loadgen.history.extract import accepted_of
-from loadgen.history.store import Store
-from loadgen.report.opened import open_run
+from loadgen.history.store.extract import accepted_of
+from loadgen.history.store.store import Store
+from loadgen.report.notebook import open_run
 from tests.support.target import running_target
 
 CI = Path(__file__).parents[2] / "docs" / "ci"

@@ -22,12 +22,12 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from loadgen.history.decision import Verdict
-from loadgen.history.extract import accepted_of, unfit_of
-from loadgen.history.gating import decide
-from loadgen.history.record import Accepted
-from loadgen.history.store import Store
-from loadgen.report.opened import open_run
+from loadgen.history.gate.decision import Verdict
+from loadgen.history.gate.gate_verdict import decide
+from loadgen.history.store.baseline_run import Accepted
+from loadgen.history.store.extract import accepted_of, unfit_of
+from loadgen.history.store.store import Store
+from loadgen.report.notebook import open_run
 from tests.support.run import Finished, loadgen, started
 from tests.support.target import running_target
 

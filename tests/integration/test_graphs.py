@@ -16,9 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen import Graph, Trial, reply
-from loadgen.dsl.reading.loader import Scenario, load
-from loadgen.dsl.spec import Overrides
-from loadgen.local import Drive
+from loadgen.drive.share_drive import Drive
+from loadgen.dsl.loading.loader import Scenario, load
+from loadgen.dsl.plans.spec import Overrides
 from loadgen.units import NS_PER_MS
 from loadgen_controller.cli import app
 from loadgen_controller.planning.forecast import on_average

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
-from loadgen.engine.share import Share
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.engine.load.share import Share
 from loadgen.profiles.profile import ArrivalProfile
 from tests.support.run import DATA, Finished, loadgen
 from tests.support.target import running_target

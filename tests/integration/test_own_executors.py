@@ -12,7 +12,7 @@ from shutil import copy
 import numpy as np
 import pytest
 
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Delta
 from tests.support.nginx import running_nginx

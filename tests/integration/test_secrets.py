@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadgen.measure.rundir import RunDir, find_run
+from loadgen.measure.run_folder.rundir import RunDir, find_run
 from loadgen.wire.codec import decode
 from tests.support.run import loadgen
 from tests.support.scenarios import write

@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Delta
 from tests.integration.test_stopping import adds_up, end_of, wait_for

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Delta
 from tests.support.run import DATA, loadgen

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from loadgen import open_run
-from loadgen.measure.merge import check_invariant
+from loadgen.measure.merging.merge import check_invariant
 from tests.support.arrivals import arrivals
 from tests.support.run import DATA, ends_with, loadgen, run_folder, started
 from tests.support.scenarios import write

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.codec import decode
 from tests.support.proxy import SeenProxy, proxy
 from tests.support.run import Finished, ends_with, loadgen

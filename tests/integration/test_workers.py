@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Delta
 from tests.integration.test_stopping import adds_up, agent_pid, end_of, wait_for

@@ -12,11 +12,11 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
-from loadgen.local import Drive, Totals
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.merge import Merge
+from loadgen.drive.share_drive import Drive, Totals
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.merging.merge import Merge
 from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.stage import Stage
 from loadgen.target import TargetConfig, serve

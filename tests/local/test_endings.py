@@ -9,11 +9,11 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.dsl.reading.loader import load
-from loadgen.engine import drives
-from loadgen.local import Drive, Totals
-from loadgen.measure.delta import Delta
-from loadgen.measure.load_counts import Ending
+from loadgen.drive.share_drive import Drive, Totals
+from loadgen.dsl.loading.loader import load
+from loadgen.engine.load import load_models
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.load_counts import Ending
 from tests.support.scenarios import write
 
 MS = 1_000_000
@@ -152,6 +152,6 @@ async def test_an_end_that_has_no_reason_is_reported_as_that(tmp_path: Path, mon
     async def ends(*_: object) -> None:
         await asyncio.sleep(0.02)
 
-    monkeypatch.setattr(drives.OpenDrive, "_drive", ends)
+    monkeypatch.setattr(load_models.OpenDrive, "_drive", ends)
     totals, _ = await driven(tmp_path, "open")
     assert totals.ending is Ending.UNSAID

@@ -6,12 +6,12 @@ import asyncio
 from pathlib import Path
 from time import perf_counter_ns
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
-from loadgen.local import Drive, Totals
-from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import Delta
-from loadgen.measure.waiting import WaitingAt
+from loadgen.drive.share_drive import Drive, Totals
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.rendezvous_counts import WaitingAt
 from loadgen.target import TargetConfig, serve
 from tests.support.scenarios import write
 

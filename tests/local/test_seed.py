@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.dsl.reading.loader import load
-from loadgen.local import Drive
+from loadgen.drive.share_drive import Drive
+from loadgen.dsl.loading.loader import load
 from tests.support.scenarios import write
 
 MS = 1_000_000

@@ -8,11 +8,11 @@ from math import exp, sqrt
 import numpy as np
 import pytest
 
-from loadgen.measure.batches import BATCHES, T_QUANTILE, Batches, Interval, with_intervals
-from loadgen.measure.correlation import neighbours_rho
-from loadgen.measure.merge import Merge
-from loadgen.measure.objective import Objective, SloResult, evaluate
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.objective import Objective, SloResult, evaluate
+from loadgen.measure.statistics.batch_means import BATCHES, T_QUANTILE, Batches, Interval, with_intervals
+from loadgen.measure.statistics.correlation import neighbours_rho
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key
 from tests.support.simulated import ROW, ar1, batches_of, deltas_of

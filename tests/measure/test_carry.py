@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import StorageError
-from loadgen.measure.carry import PIECE_BYTES, Coming, is_needed, needed, pieces_of
+from loadgen.measure.run_folder.transfer import PIECE_BYTES, Coming, is_needed, needed, pieces_of
 
 
 @pytest.fixture

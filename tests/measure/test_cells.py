@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import StorageError
-from loadgen.measure.batches import Batches, recounted, recounted_cells
-from loadgen.measure.cells import CELLS_MAGIC, Cell, cell_of, encode_cell, read_cells
-from loadgen.measure.coarse import join
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.due import BAD, GOOD, DueCounts
-from loadgen.measure.hlog import read_hlog, write_hlog, write_hlog_of_cells
-from loadgen.measure.merge import Merge, check_invariant
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.deltas.due_counts import BAD, GOOD, DueCounts
+from loadgen.measure.deltas.join_deltas import join
+from loadgen.measure.merging.merge import Merge, check_invariant
+from loadgen.measure.merging.stored_interval import CELLS_MAGIC, Cell, cell_of, encode_cell, read_cells
+from loadgen.measure.run_folder.hlog import read_hlog, write_hlog, write_hlog_of_cells
+from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
 from loadgen.units import NS_PER_S
 from tests.measure.test_hlog import START
 from tests.support.deltas import FakeAgent, journey_key, request_key

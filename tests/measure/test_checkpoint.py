@@ -8,12 +8,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measure.checkpoint import Checkpoint, freeze, read_checkpoint, thaw, write_checkpoint
-from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import Delta, Health, WorkerHealth
-from loadgen.measure.exemplar import Exemplar
-from loadgen.measure.loss import NOBODY, Loss
-from loadgen.measure.merge import Accepted, Merge
+from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.delta import Delta, Health, WorkerHealth
+from loadgen.measure.deltas.exemplar import Exemplar
+from loadgen.measure.deltas.worker_loss import NOBODY, Loss
+from loadgen.measure.merging.checkpoint import Checkpoint, freeze, read_checkpoint, thaw, write_checkpoint
+from loadgen.measure.merging.merge import Accepted, Merge
 from tests.measure.test_cells import runs
 from tests.support.deltas import FakeAgent, request_key
 

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import WireError
-from loadgen.measure.coarse import MAX_INTERVALS, join
-from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import Counters, Delta, Health, WorkerHealth
-from loadgen.measure.due import DueCounts
-from loadgen.measure.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, ExemplarTable, Failure
-from loadgen.measure.loss import NOBODY, Loss
-from loadgen.measure.merge import Accepted, Merge, check_invariant
-from loadgen.measure.wellformed import check_delta
+from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, ExemplarTable, Failure
+from loadgen.measure.deltas.join_deltas import MAX_INTERVALS, join
+from loadgen.measure.deltas.validate import check_delta
+from loadgen.measure.deltas.worker_loss import NOBODY, Loss
+from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from tests.support.counts import counts_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.measure.delta import SeriesStats, StatsColumns
+from loadgen.measure.deltas.delta import SeriesStats, StatsColumns
 
 ROWS = (SeriesStats(0, 2, 30, 10, 20), SeriesStats(3, 1, 7, 7, 7))
 

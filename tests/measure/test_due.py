@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import WireError
-from loadgen.measure.due import BAD, GOOD, MAX_DUE_ROWS, OVERDUE, UNDECIDED, DueCounts, DueTable, check_due
+from loadgen.measure.deltas.due_counts import (
+    BAD,
+    GOOD,
+    MAX_DUE_ROWS,
+    OVERDUE,
+    UNDECIDED,
+    DueCounts,
+    DueTable,
+    check_due,
+)
 
 KS = st.sampled_from([0, 1, 2, 255, 256, 257, 1_000])
 ROWS = st.builds(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from loadgen.measure.exemplar import Exemplar, ExemplarTable, KeptExemplar
-from loadgen.measure.series import OK
+from loadgen.measure.deltas.exemplar import Exemplar, ExemplarTable, KeptExemplar
+from loadgen.measure.deltas.series import OK
 
 ONE = Exemplar("shop", "browse", "GET /", OK, "random", 0, 0, 0, 100, 90, "a" * 32)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import BugError
-from loadgen.measure.histogram import (
+from loadgen.measure.histograms.histogram import (
     MAX_NS,
     SLOTS,
     Histogram,

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import WireError
-from loadgen.measure.checkpoint import freeze, thaw
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
-from loadgen.measure.histogram import MAX_NS, SLOTS, Histogram, percentile
-from loadgen.measure.measured import Row, Window
-from loadgen.measure.merge import Accepted, Merge, check_invariant
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Histogram, percentile
+from loadgen.measure.merging.checkpoint import freeze, thaw
+from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
+from loadgen.measure.merging.queries import Row, Window
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, counters_of, journey_key, request_key
 
@@ -399,7 +399,7 @@ def test_health_of_the_window_and_fitness_of_the_run() -> None:
 
 
 def test_with_very_many_series_fewer_windows_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.measure.merge._WINDOW_BYTES", 1)
+    monkeypatch.setattr("loadgen.measure.merging.merge._WINDOW_BYTES", 1)
     merge, a = Merge(), FakeAgent("a")
     for _ in range(10):
         merge.accept("us", a.delta({request_key(): [NS_PER_MS]}))

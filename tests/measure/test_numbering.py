@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from loadgen.measure.limits import NAME_BYTES, SERIES_OF_AGENT, TEXT_BYTES, cut
-from loadgen.measure.numbering import Numbering, fitting, is_merged, shortened, tight_from
-from loadgen.measure.series import OK, OTHER, TIMEOUT, SeriesKey
+from loadgen.measure.deltas.limits import NAME_BYTES, SERIES_OF_AGENT, TEXT_BYTES, cut
+from loadgen.measure.deltas.numbering import Numbering, fitting, is_merged, shortened, tight_from
+from loadgen.measure.deltas.series import OK, OTHER, TIMEOUT, SeriesKey
 
 KEY = SeriesKey("request", "shop", "pay", "POST /pay", "http 503", "response", tags=(("load", "spike"),))
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.merge import Merge
-from loadgen.measure.objective import (
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.objective import (
     Gap,
     Objective,
     SloResult,
@@ -20,8 +21,7 @@ from loadgen.measure.objective import (
     number_text,
     span_text,
 )
-from loadgen.measure.series import SeriesKey
-from loadgen.measure.sliding import slide
+from loadgen.measure.objectives.sliding import slide
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key
 from tests.support.dues import AGENTS, Event, L, broken_windows, told

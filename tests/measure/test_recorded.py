@@ -5,9 +5,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.engine.recorder import Recorder
-from loadgen.measure.histogram import MAX_NS, Histogram, percentile
-from loadgen.measure.merge import Accepted, Merge, check_invariant
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.histograms.histogram import MAX_NS, Histogram, percentile
+from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
 
 NS = st.integers(0, 3_000_000_000) | st.just(MAX_NS) | st.integers(MAX_NS + 1, 2 * MAX_NS)
 OUTCOMES = st.sampled_from(["ok", "http 503", "timeout", "expect status", "".join(["o", "k"])])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.redact import Redactor, is_secret_name, mask
+from loadgen.redact import Redactor, is_secret_name, mask
 
 redact = Redactor().text
 

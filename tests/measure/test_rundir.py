@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import ExitCode, StorageError, UsageError
-from loadgen.measure import rundir
-from loadgen.measure.rundir import RunDir, find_run, list_runs, new_run_id, replace_file, utc_text
+from loadgen.measure.run_folder import rundir
+from loadgen.measure.run_folder.rundir import RunDir, find_run, list_runs, new_run_id, replace_file, utc_text
 
 NOW = datetime(2026, 11, 24, 17, 3, 12, 345_678, tzinfo=UTC)
 
@@ -122,7 +122,7 @@ def test_a_log_has_one_writer_and_a_process_that_is_killed_leaves_it_free(run_di
     code = f"""
 import os, signal
 from pathlib import Path
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
 kept = RunDir.open(Path({str(run_dir.path)!r}), writable=True)
 kept.append(b"three")
 kept.sync()

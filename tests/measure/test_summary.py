@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measure.batches import Batches
-from loadgen.measure.custom import CustomStats, MetricSpec
-from loadgen.measure.delta import Health
-from loadgen.measure.histogram import Histogram, Value
-from loadgen.measure.merge import Merge
-from loadgen.measure.objective import Objective, evaluate
-from loadgen.measure.series import SeriesKey
-from loadgen.measure.summary import AgentFacts, RunFacts, build, figure, figures
+from loadgen.measure.deltas.custom import CustomStats, MetricSpec
+from loadgen.measure.deltas.delta import Health
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.histograms.histogram import Histogram, Value
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.objective import Objective, evaluate
+from loadgen.measure.run_folder.summary import AgentFacts, RunFacts, build, figure, figures
+from loadgen.measure.statistics.batch_means import Batches
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key
 

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import WireError
-from loadgen.measure.cells import cell_of
-from loadgen.measure.checkpoint import freeze
-from loadgen.measure.delta import Delta, SeriesStats
-from loadgen.measure.merge import Accepted, Merge, check_invariant
-from loadgen.measure.store import Stats, Store
-from loadgen.measure.sums import Sum
-from loadgen.measure.wellformed import Wellformed, check_all, check_delta
+from loadgen.measure.deltas.delta import Delta, SeriesStats
+from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta
+from loadgen.measure.histograms.series_counts import Stats, Store
+from loadgen.measure.merging.checkpoint import freeze
+from loadgen.measure.merging.interval_sum import Sum
+from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
+from loadgen.measure.merging.stored_interval import cell_of
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.measure.test_cells import runs
 from tests.measure.test_checkpoint import windows_of

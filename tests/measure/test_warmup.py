@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measure.batches import recounted
-from loadgen.measure.due import DueCounts
-from loadgen.measure.merge import Merge, check_invariant
-from loadgen.measure.series import SeriesKey
-from loadgen.measure.warmup import Levels, Recount, find_cut
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.merging.merge import Merge, check_invariant
+from loadgen.measure.statistics.batch_means import recounted
+from loadgen.measure.statistics.warmup import Levels, Recount, find_cut
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key
 from tests.support.simulated import ROW, ar1, batches_of, deltas_of

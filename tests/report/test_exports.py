@@ -23,9 +23,9 @@ from loadgen.report.exports.junit import junit
 from loadgen.report.exports.markdown import markdown
 from loadgen.report.exports.parquet import write_parquet
 from loadgen.report.exports.rows import SeriesRow, columns, series_rows
-from loadgen.report.opened import WindowRow, open_run
-from loadgen.report.reading import read
+from loadgen.report.notebook import WindowRow, open_run
 from loadgen.report.story import story_of
+from loadgen.report.summary_reader import read
 from tests.report.test_story import P95
 from tests.report.test_tables import series, summary
 

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.measure.delta import Delta, Health
-from loadgen.measure.histogram import Histogram, percentiles
-from loadgen.measure.merge import Accepted, Merge
-from loadgen.measure.series import OTHER, SeriesKey
-from loadgen.measure.summary import PERCENTILES, figure
+from loadgen.measure.deltas.delta import Delta, Health
+from loadgen.measure.deltas.series import OTHER, SeriesKey
+from loadgen.measure.histograms.histogram import Histogram, percentiles
+from loadgen.measure.merging.merge import Accepted, Merge
+from loadgen.measure.run_folder.summary import PERCENTILES, figure
+from loadgen.report.charts.bulk_percentiles import COARSE, coarse
+from loadgen.report.charts.chart_lines import ERRORS, ROWS
+from loadgen.report.charts.timeline import History
 from loadgen.report.document import Facts, changes, document, encode
-from loadgen.report.history import History
-from loadgen.report.lines import ERRORS, ROWS
-from loadgen.report.ranks import COARSE, coarse
-from loadgen.report.table import Table
+from loadgen.report.live_rows import Table
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key
 from tests.support.spliced import apply

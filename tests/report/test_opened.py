@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from loadgen.errors import StorageError, UsageError
-from loadgen.measure.delta import Delta
-from loadgen.measure.exemplar import Exemplar, Failure
-from loadgen.measure.histogram import Histogram
-from loadgen.measure.rundir import RunDir
-from loadgen.measure.series import Phase
-from loadgen.report import opened
-from loadgen.report.opened import Run, WindowRow, open_run
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.series import Phase
+from loadgen.measure.histograms.histogram import Histogram
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.report import notebook
+from loadgen.report.notebook import Run, WindowRow, open_run
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
 from tests.support.deltas import FakeAgent, journey_key, request_key
@@ -185,7 +185,7 @@ def test_frames_have_a_column_for_each_attribute(monkeypatch: pytest.MonkeyPatch
         return "frame"
 
     fake = SimpleNamespace(DataFrame=SimpleNamespace(from_records=from_records))
-    monkeypatch.setattr(opened, "import_module", lambda name: fake)
+    monkeypatch.setattr(notebook, "import_module", lambda name: fake)
     assert Run(OLD).series == "frame"
     assert made["columns"] == list(WindowRow.__dataclass_fields__)
     assert isinstance(made["records"], list)
@@ -196,7 +196,7 @@ def test_frames_without_pandas_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -
     def missing(name: str) -> ModuleType:
         raise ImportError(name)
 
-    monkeypatch.setattr(opened, "import_module", missing)
+    monkeypatch.setattr(notebook, "import_module", missing)
     with pytest.raises(UsageError, match="pandas") as caught:
         _ = Run(OLD).series
     assert "run.windows()" in caught.value.hint

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from loadgen_controller.screen.printed import print_report
+from loadgen_controller.screen.terminal_report import print_report
 from tests.report.test_tables import CI, report, series, summary, with_ci
 
 

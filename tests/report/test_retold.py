@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from loadgen.errors import StorageError, UsageError
-from loadgen.measure.delta import Delta, Health
-from loadgen.measure.merge import Merge
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.deltas.delta import Delta, Health
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.report.charts.timeline import History
 from loadgen.report.document import Facts, document, encode
-from loadgen.report.history import History
-from loadgen.report.opened import Run, open_run
-from loadgen.report.retold import document_of, history_of
-from loadgen.report.table import Table
+from loadgen.report.from_run_folder import document_of, history_of
+from loadgen.report.live_rows import Table
+from loadgen.report.notebook import Run, open_run
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
 from tests.support.deltas import FakeAgent, journey_key, request_key

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from loadgen.errors import StorageError
-from loadgen.report.reading import read
-from loadgen.report.tables import Report, final_report, headline, milliseconds
+from loadgen.report.report_tables import Report, final_report, headline, milliseconds
+from loadgen.report.summary_reader import read
 
 
 def series(kind: str, step: str | None, request: str | None, **more: Any) -> dict[str, Any]:

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadgen.dsl.chance import fixed
+from loadgen.drive.share_drive import Drive
+from loadgen.dsl.distributions import fixed
 from loadgen.dsl.graphs.graph import Graph
-from loadgen.dsl.reading.loader import Scenario, load
-from loadgen.dsl.spec import Overrides
-from loadgen.local import Drive
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.histogram import Histogram
-from loadgen.measure.measured import Row
-from loadgen.measure.merge import Merge
+from loadgen.dsl.loading.loader import Scenario, load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.histograms.histogram import Histogram
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.merging.queries import Row
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.units import NS_PER_MS
 from tests.support.target import RunningTarget, running_target

@@ -9,7 +9,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.histogram import MAX_NS, Histogram
+from loadgen.measure.histograms.histogram import MAX_NS, Histogram
 from loadgen.sinks.buckets import BUCKETS, EDGES_S, EDGES_US, in_buckets
 
 

@@ -10,11 +10,11 @@ import time
 
 from rich.console import Console
 
-from loadgen.measure.merge import Merge
+from loadgen.measure.merging.merge import Merge
 from loadgen.sinks.feed import Feed
 from loadgen.sinks.outputs import Outputs, RunOutputs, Sight
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen_controller.making import _linger
+from loadgen_controller.launch.launcher import _linger
 from tests.support.deltas import request_key
 from tests.support.sinks import RUN, STARTED_NS, Fleet, KeepingSink, counts_of, eventually
 from tests.support.wire import until

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from loadgen.measure.delta import COUNTER_NAMES
+from loadgen.measure.deltas.delta import COUNTER_NAMES
 from loadgen.sinks.buckets import EDGES_S
 from loadgen.sinks.metrics import COUNTERS, FAMILIES
 from loadgen.sinks.prometheus import ScrapeSink

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from loadgen.report.document import encode
-from loadgen.report.opened import open_run
-from loadgen.report.retold import document_of
+from loadgen.report.from_run_folder import document_of
+from loadgen.report.notebook import open_run
 from loadgen.sinks.buckets import EDGES_S
 from tests.sinks.test_dashboard import expressions
 from tests.sinks.test_otlp import points

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.dsl.executors.climb import Phase
-from loadgen.dsl.executors.limit import hold, search
-from loadgen.dsl.slo import p
+from loadgen.dsl.executors.capacity import hold, search
+from loadgen.dsl.executors.rate_search import Phase
+from loadgen.dsl.plans.slo import p
 from tests.support.queues import Targeted, dm1, driven, fixed, longest_s, mm1, mmc
 
 HELD = (

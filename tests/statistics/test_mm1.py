@@ -27,11 +27,11 @@ import numpy as np
 import pytest
 import uvloop
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
-from loadgen.local import Drive
-from loadgen.measure.batches import Batches
-from loadgen.measure.measured import Row
+from loadgen.drive.share_drive import Drive
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.measure.merging.queries import Row
+from loadgen.measure.statistics.batch_means import Batches
 from loadgen.units import NS_PER_S
 from tests.support.mm1 import running_mm1
 from tests.support.simulated import wilson

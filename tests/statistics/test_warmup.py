@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadgen.measure.warmup import find_cut
+from loadgen.measure.statistics.warmup import find_cut
 from loadgen.units import NS_PER_S
 from tests.support.simulated import ar1
 

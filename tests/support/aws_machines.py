@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadgen.aws.names import CONTROLLER_ENDPOINT, CONTROLLER_PUBLIC_KEY, KILL, parameter
+from loadgen.aws.account.names import CONTROLLER_ENDPOINT, CONTROLLER_PUBLIC_KEY, KILL, parameter
 from tests.support.aws import client, role_of
 from tests.support.aws_fleet import REGIONS, Aws
 from tests.support.imds import Imds, running_imds

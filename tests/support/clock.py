@@ -6,7 +6,7 @@ import asyncio
 
 
 class JumpClock:
-    """A `loadgen.engine.clock.Clock` whose time moves only by sleeping (and by `late_ns` beyond it)."""
+    """A `loadgen.engine.load.clock.Clock` whose time moves only by sleeping (and by `late_ns` beyond it)."""
 
     def __init__(self, late_ns: int = 0) -> None:
         self.now_ns = -1_000_000

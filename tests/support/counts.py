@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from loadgen.measure.delta import Delta
-from loadgen.measure.histogram import SLOTS
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.histograms.histogram import SLOTS
 
 __all__ = ["counts_of"]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
-from loadgen.measure.histogram import SLOTS, slots_of_ns
-from loadgen.measure.series import OK, SeriesKey
+from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.deltas.series import OK, SeriesKey
+from loadgen.measure.histograms.histogram import SLOTS, slots_of_ns
 from loadgen.units import NS_PER_S
 
 Values = Mapping[SeriesKey, Sequence[int]]

@@ -13,16 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from loadgen.engine.deal import Deal
-from loadgen.engine.drives import Mark, OpenDrive
-from loadgen.engine.share import Share
-from loadgen.engine.users import Arrival, UserPool
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.load_counts import FirstArrival, LoadCounts
-from loadgen.measure.merge import Merge
+from loadgen.engine.load.load_models import Mark, OpenDrive
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.share_changes import Deal
+from loadgen.engine.load.users import Arrival, UserPool
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
+from loadgen.measure.merging.merge import Merge
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
-from loadgen_controller.assign import Assignment, Reassigned
+from loadgen_controller.core.shares import Assignment, Reassigned
 from loadgen_controller.judging.plan_due import Basis, LoadChange, PlannedLoad, ShareChange
 
 __all__ = ["Driven", "Played", "merged"]

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from loadgen.engine.watch import Watches
-from loadgen.measure.delta import Delta
-from loadgen.measure.merge import Merge
-from loadgen.measure.objective import Objective
-from loadgen.measure.series import OK, SeriesKey
+from loadgen.engine.recording.slo_windows import Watches
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.series import OK, SeriesKey
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.objective import Objective
 from tests.support.deltas import FakeAgent
 
 __all__ = ["AGENTS", "T0", "Event", "L", "broken_windows", "told"]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from loadgen.measure.delta import Counters
+from loadgen.measure.deltas.delta import Counters
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.keys import ControllerKeys
 from loadgen.wire.messages import (

@@ -22,8 +22,8 @@ import time
 from dataclasses import replace
 
 from loadgen.errors import Fault
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats
+from loadgen.measure.deltas.series import SeriesKey
 from loadgen.wire.frames import FrameStream
 from loadgen.wire.messages import (
     Adjust,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loadgen.measure.delta import Counters, Health
-from loadgen.measure.histogram import Value
+from loadgen.measure.deltas.delta import Counters, Health
+from loadgen.measure.histograms.histogram import Value
 from loadgen_controller.screen.figures import AgentRow, Cells, Figures, Row, SloRow
 
 

@@ -21,12 +21,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen.engine.raw import read_raw
-from loadgen.measure.delta import COUNTER_NAMES, Counters, Delta
-from loadgen.measure.histogram import SLOTS, slots_of_ns
-from loadgen.measure.hlog import key_of, read_hlog
-from loadgen.measure.rundir import RunDir
-from loadgen.measure.series import SeriesKey
+from loadgen.engine.recording.raw_values import read_raw
+from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.histograms.histogram import SLOTS, slots_of_ns
+from loadgen.measure.run_folder.hlog import key_of, read_hlog
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.codec import decode
 from tests.support.plan_book import PlanBook, accounts_of
 

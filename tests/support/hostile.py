@@ -12,14 +12,14 @@ from unittest.mock import patch
 
 import msgspec
 
-from loadgen.dsl.spec import JourneySpec, LaneSpec
-from loadgen.measure.custom import CustomStats, MetricSpec
-from loadgen.measure.delta import Delta, Health, WorkerHealth
-from loadgen.measure.exemplar import Exemplar, Failure, KeptFailure
-from loadgen.measure.loss import Loss
-from loadgen.measure.series import SeriesKey
-from loadgen.measure.summary import AgentFacts
-from loadgen_controller.failures import encode, file_name
+from loadgen.dsl.plans.spec import JourneySpec, LaneSpec
+from loadgen.measure.deltas.custom import CustomStats, MetricSpec
+from loadgen.measure.deltas.delta import Delta, Health, WorkerHealth
+from loadgen.measure.deltas.exemplar import Exemplar, Failure, KeptFailure
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.worker_loss import Loss
+from loadgen.measure.run_folder.summary import AgentFacts
+from loadgen_controller.run.failure_files import encode, file_name
 from tests.support import past_runs
 from tests.support.deltas import FakeAgent
 from tests.support.past_runs import spec_of

@@ -28,9 +28,9 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes
 
-from loadgen.clients.http1 import MAX_BODY_BYTES
-from loadgen.clients.http2_pool import Http2Pool
-from loadgen.clients.network import TcpNetwork
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.pool.http2_pool import Http2Pool
+from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 
 __all__ = ["Asked", "Http2Server", "Served", "http2_server", "prior_pool"]
 

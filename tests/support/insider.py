@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from loadgen.measure.histogram import SLOTS
+from loadgen.measure.histograms.histogram import SLOTS
 from loadgen.wire.codec import _COVERED, MAX_MESSAGE_BYTES
 from loadgen.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR
 from loadgen.wire.v1 import wire_pb2 as pb
-from loadgen_controller.memory import give_back
+from loadgen_controller.agents.memory_guard import give_back
 
 __all__ = ["Cost", "envelope", "hello", "many_customs", "many_series", "named", "series", "unfolding"]
 

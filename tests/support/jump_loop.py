@@ -35,7 +35,7 @@ class _JumpLoop(asyncio.SelectorEventLoop):
 
 
 class LoopClock:
-    """A `loadgen.engine.clock.Clock` by the time of the loop that runs; T0 is where it began."""
+    """A `loadgen.engine.load.clock.Clock` by the time of the loop that runs; T0 is where it began."""
 
     def elapsed_ns(self) -> int:
         return round(asyncio.get_running_loop().time() * 1e9)

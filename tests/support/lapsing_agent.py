@@ -12,7 +12,7 @@ import threading
 import time
 
 from loadgen_agent.cli import main
-from loadgen_agent.workers import Workers
+from loadgen_agent.supervisor.workers import Workers
 
 VARIABLE = "LOADGEN_TEST_LAPSE"
 _MS = 1_000_000

@@ -9,12 +9,12 @@ from time import perf_counter_ns
 from typing import Any
 
 from loadgen.clients import CannedNetwork, Connections
-from loadgen.clients.canned import reply
-from loadgen.dsl.life import BoundJourney, JourneyLife
-from loadgen.dsl.people import People, Ways
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.rendezvous import Points
-from loadgen.engine.users import Arrival
+from loadgen.clients.net.canned import reply
+from loadgen.dsl.users.user_factory import People, Ways
+from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
+from loadgen.engine.load.rendezvous import Points
+from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.recorder import Recorder
 
 __all__ = ["REPLIES", "Bench", "JumpTime", "QuickLife", "bound"]
 

@@ -21,7 +21,7 @@ from loadgen.clients import (
     Timeouts,
     httpx_client,
 )
-from loadgen.engine.meter import Meter, Sample
+from loadgen.engine.recording.meter import Meter, Sample
 from tests.support.scripted import Row, Rows
 
 __all__ = ["Measured", "measured", "stock_of"]

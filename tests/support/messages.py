@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from loadgen.errors import Fault
-from loadgen.measure.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
-from loadgen.measure.look import Look, Part
-from loadgen.measure.loss import Loss
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.worker_loss import Loss
+from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import messages as m
 

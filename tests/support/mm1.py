@@ -23,7 +23,7 @@ from typing import cast
 
 import uvloop
 
-from loadgen.engine.alarm import new_alarm
+from loadgen.engine.load.timer import new_alarm
 
 __all__ = ["running_mm1"]
 

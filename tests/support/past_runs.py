@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loadgen.dsl.spec import JourneySpec, LaneSpec, PlanSpec
-from loadgen.measure.batches import recounted
-from loadgen.measure.delta import Delta
-from loadgen.measure.rundir import RunDir
-from loadgen.measure.series import SeriesKey
-from loadgen.measure.summary import AgentFacts, RunFacts, build
+from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.measure.run_folder.summary import AgentFacts, RunFacts, build
+from loadgen.measure.statistics.batch_means import recounted
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S

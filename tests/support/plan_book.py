@@ -26,10 +26,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen.engine.deal import Change, Deal
-from loadgen.engine.share import Share
-from loadgen.measure.delta import Counters, Delta
-from loadgen.measure.rundir import RunDir
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.share_changes import Change, Deal
+from loadgen.measure.deltas.delta import Counters, Delta
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage, exact
 from loadgen.units import NS_PER_S

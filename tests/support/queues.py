@@ -15,8 +15,8 @@ from math import exp, factorial, log
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.dsl.executors.climb import Climb, ClimbTerms, begin, step
-from loadgen.measure.look import RUNGS, Look, Part
+from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, begin, step
+from loadgen.measure.objectives.steering_observation import RUNGS, Look, Part
 
 __all__ = ["LOOK_S", "Queue", "Targeted", "dm1", "driven", "fixed", "longest_s", "mm1", "mmc"]
 

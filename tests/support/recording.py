@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loadgen.engine.recorder import Recorder
-from loadgen.measure.delta import Counters, Delta, Health
-from loadgen.measure.load_counts import Ending, LoadCounts
-from loadgen.measure.series import OK
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.delta import Counters, Delta, Health
+from loadgen.measure.deltas.load_counts import Ending, LoadCounts
+from loadgen.measure.deltas.series import OK
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Fin
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = ["FAULTY", "HEAD", "browse_with", "faults_of", "told", "write"]

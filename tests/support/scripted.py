@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from loadgen.clients import ConnectionPool, Forward, HttpClient, Reply, TcpNetwork, Timeouts, Tracer
-from loadgen.clients.http1 import MAX_BODY_BYTES
-from loadgen.clients.network import Network
-from loadgen.clients.phased import PhasedMeter
-from loadgen.engine.meter import Meter, Sample
-from loadgen.engine.places import RequestSeries
-from loadgen.engine.recorder import Recorder
+from loadgen.clients.net.network import Network
+from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
+from loadgen.clients.protocol.phased import PhasedMeter
+from loadgen.engine.recording.meter import Meter, Sample
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.series import RequestSeries
 
 __all__ = [
     "CLOSE",

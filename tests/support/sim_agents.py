@@ -32,12 +32,12 @@ from unittest import mock
 
 import numpy as np
 
-from loadgen.engine.deal import Change, Deal
-from loadgen.engine.share import Share
-from loadgen.measure.delta import Counters, Delta, Health
-from loadgen.measure.histogram import Counts
-from loadgen.measure.load_counts import Ending, FirstArrival, LoadCounts
-from loadgen.measure.rundir import RunDir
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.share_changes import Change, Deal
+from loadgen.measure.deltas.delta import Counters, Delta, Health
+from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
+from loadgen.measure.histograms.histogram import Counts
+from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.edits import is_pause
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.timeline import Schedule
@@ -65,9 +65,9 @@ from loadgen.wire.messages import (
     TornDown,
     Welcome,
 )
-from loadgen_agent import link
-from loadgen_agent.ledger import Ledger
-from loadgen_agent.lifecycle import (
+from loadgen_agent.delivery.unacknowledged import Ledger
+from loadgen_agent.supervisor import link
+from loadgen_agent.supervisor.lifecycle import (
     Agent,
     BundleHere,
     CloseBooks,
@@ -85,7 +85,7 @@ from loadgen_agent.lifecycle import (
     TellWorkers,
     step,
 )
-from loadgen_agent.link import Link
+from loadgen_agent.supervisor.link import Link
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key
 from tests.support.plan_book import Accounts, accounts_of, plan_book
 from tests.support.wire import until

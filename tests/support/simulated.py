@@ -7,11 +7,11 @@ from math import sqrt
 
 import numpy as np
 
-from loadgen.measure.batches import Batches, read_batches
-from loadgen.measure.delta import Counters, Delta, SeriesStats
-from loadgen.measure.histogram import slots_of_ns
-from loadgen.measure.measured import Row
-from loadgen.measure.series import OK, SeriesKey
+from loadgen.measure.deltas.delta import Counters, Delta, SeriesStats
+from loadgen.measure.deltas.series import OK, SeriesKey
+from loadgen.measure.histograms.histogram import slots_of_ns
+from loadgen.measure.merging.queries import Row
+from loadgen.measure.statistics.batch_means import Batches, read_batches
 from loadgen.units import NS_PER_S
 
 __all__ = ["JOURNEY", "ROW", "ar1", "batches_of", "deltas_of", "wilson"]

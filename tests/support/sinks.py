@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from loadgen.measure.delta import Health
-from loadgen.measure.measured import Window
-from loadgen.measure.merge import Accepted, Merge
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.delta import Health
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.merging.merge import Accepted, Merge
+from loadgen.measure.merging.queries import Window
 from loadgen.sinks.feed import Sink, Undelivered
 from loadgen.sinks.snapshot import RunName, Series, Snapshot, SnapshotMaker
 from loadgen.units import NS_PER_MS, NS_PER_S

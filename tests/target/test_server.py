@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from loadgen.errors import PortBusy, UsageError
-from loadgen.measure.histogram import Histogram
+from loadgen.measure.histograms.histogram import Histogram
 from loadgen.target import LATENCIES, LogNormal, Stall, Target, TargetConfig, failures, latencies_ns, serve
 from loadgen.target.server import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.units import NS_PER_MS, NS_PER_S

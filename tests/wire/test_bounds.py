@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from loadgen.errors import Fault, LimitExceeded, WireError
-from loadgen.measure.custom import CustomStats
-from loadgen.measure.delta import Counters, Delta, Health, WorkerHealth
-from loadgen.measure.due import DueCounts
-from loadgen.measure.exemplar import Exemplar, Failure
-from loadgen.measure.loss import Loss
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.wire import messages as m
 from loadgen.wire.bounds import check_message, check_shape, text_limit
 from loadgen.wire.codec import decode, encode

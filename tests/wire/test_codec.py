@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import Fault, WireError
-from loadgen.measure.delta import Counters, Delta, Health
-from loadgen.measure.look import Look, Part
-from loadgen.measure.series import SeriesKey
+from loadgen.measure.deltas.delta import Counters, Delta, Health
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import codec
 from loadgen.wire import messages as m

@@ -22,7 +22,7 @@ from loadgen.wire import sockets
 from loadgen.wire.keys import ControllerKeys, KeyPair
 from loadgen.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, Hello
 from loadgen.wire.sockets import identity_of, parse_address
-from loadgen_controller.fleet import LOST_AFTER_NS, Fleet, Presence
+from loadgen_controller.core.registry import LOST_AFTER_NS, Fleet, Presence
 from tests.support.raw_zmtp import RawPeer, greeting
 from tests.support.wire import DealerEnd, RouterEnd, key_ring, serving, until
 

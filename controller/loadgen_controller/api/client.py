@@ -14,12 +14,12 @@ import msgspec
 
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.errors import ExitCode, FleetError, LoadgenError, UsageError
-from loadgen.measure.carry import Coming
+from loadgen.measure.run_folder.transfer import Coming
 from loadgen.wire.sockets import parse_address
+from loadgen_controller.api.address import ERROR_KEY, Place
 from loadgen_controller.api.order import parts_of
-from loadgen_controller.api.place import ERROR_KEY, Place
-from loadgen_controller.control import Ask, Told
-from loadgen_controller.order import Order
+from loadgen_controller.control.unix_socket import Ask, Told
+from loadgen_controller.core.order import Order
 from loadgen_controller.screen.figures import Figures
 
 __all__ = ["SERVICE", "Client", "figures_of"]

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from loadgen.errors import UsageError
-from loadgen.private import write_new
+from loadgen.secret_files import write_new
 
 __all__ = ["ApiFiles"]
 

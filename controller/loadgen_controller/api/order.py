@@ -16,11 +16,11 @@ import msgspec
 
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.bundle import MAX_BYTES
-from loadgen.dsl.spec import Overrides, PlanSpec
+from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.errors import ScenarioError, UsageError
 from loadgen.profiles.stage import MAX_DURATION_NS
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
-from loadgen_controller.order import Order
+from loadgen_controller.core.order import Order
 
 __all__ = ["PART_BYTES", "parts_of", "read_order"]
 

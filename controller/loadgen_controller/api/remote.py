@@ -14,16 +14,17 @@ import typer
 from rich.console import Console
 
 from loadgen.errors import ExitCode, FleetError, UsageError
-from loadgen.report.reading import read
-from loadgen.report.tables import final_report
-from loadgen_controller.api.place import Place
+from loadgen.report.report_tables import final_report
+from loadgen.report.summary_reader import read
+from loadgen_controller.api.address import Place
 from loadgen_controller.api.tokens import read_token
-from loadgen_controller.control import Ask
-from loadgen_controller.order import Order
-from loadgen_controller.planning.options import Wrongs, parse_endpoint
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.control.unix_socket import Ask
+from loadgen_controller.core.order import Order
+from loadgen_controller.planning.options import parse_endpoint
 from loadgen_controller.screen.figures import Figures
 from loadgen_controller.screen.live import show
-from loadgen_controller.screen.printed import print_report
+from loadgen_controller.screen.terminal_report import print_report
 
 if TYPE_CHECKING:
     from loadgen_controller.api.client import Client
@@ -62,7 +63,7 @@ TokenFileOption = Annotated[
 T = TypeVar("T")
 
 
-def place_of(wrongs: Wrongs, controller: str | None, ca: Path | None, token_file: Path | None) -> Place | None:
+def place_of(wrongs: CollectedErrors, controller: str | None, ca: Path | None, token_file: Path | None) -> Place | None:
     """Where the controller is; None where none is named. What is wrong is among `wrongs`."""
     if controller is None:
         for option, value in (("--ca", ca), ("--token-file", token_file)):

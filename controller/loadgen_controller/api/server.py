@@ -20,14 +20,14 @@ import msgspec
 from loadgen.api.v1 import api_pb2 as pb
 from loadgen.errors import ExitCode, LoadgenError, PortBusy, UsageError
 from loadgen.hostport import is_loopback
-from loadgen.private import check_private
+from loadgen.secret_files import check_private
 from loadgen.wire.sockets import parse_address
+from loadgen_controller.api.address import ERROR_KEY
 from loadgen_controller.api.order import read_order
-from loadgen_controller.api.place import ERROR_KEY
 from loadgen_controller.api.tokens import Role, Token, Tokens
-from loadgen_controller.control import Ask, Deed, Told
-from loadgen_controller.service import Look, Service
-from loadgen_controller.troubles import Troubles
+from loadgen_controller.control.service import Look, Service
+from loadgen_controller.control.unix_socket import Ask, Deed, Told
+from loadgen_controller.core.rejected_input import Troubles
 
 __all__ = ["MAX_MESSAGE_BYTES", "SERVICE", "ApiServer", "Tls", "check_bind"]
 

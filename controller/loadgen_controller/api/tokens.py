@@ -24,8 +24,8 @@ from typing import Final
 import msgspec
 
 from loadgen.errors import StorageError, UsageError
-from loadgen.measure.rundir import replace_file, utc_text
-from loadgen.private import check_private
+from loadgen.measure.run_folder.rundir import replace_file, utc_text
+from loadgen.secret_files import check_private
 
 __all__ = ["MAX_TOKEN_CHARS", "Role", "Token", "Tokens", "read_token"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from loadgen.report.tables import Table
+from loadgen.report.report_tables import Table
 from loadgen_controller.api.remote import CaOption, NeededController, TokenFileOption, call
-from loadgen_controller.asking import where
-from loadgen_controller.screen.printed import Output, print_table
-from loadgen_controller.screen.texts import echo
+from loadgen_controller.commands.control_request import where
+from loadgen_controller.screen.terminal_report import Output, print_table
+from loadgen_controller.terminal import echo
 
 NAME = "agents"
 EXAMPLES = """[bold]Example[/bold]

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.report.tables import Table
+from loadgen.report.report_tables import Table
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
-from loadgen_controller.screen.printed import Output, print_table
-from loadgen_controller.screen.texts import echo
+from loadgen_controller.screen.terminal_report import Output, print_table
+from loadgen_controller.terminal import echo
 
 EXAMPLES = """[bold]Examples[/bold]
 

@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from loadgen.aws.carried import Moved, find_in, pull, push
-from loadgen.aws.s3 import LONGEST_LINK_S, Bucket
+from loadgen.aws.storage.run_sync import Moved, find_in, pull, push
+from loadgen.aws.storage.s3 import LONGEST_LINK_S, Bucket
 from loadgen.errors import UsageError
-from loadgen.measure.rundir import find_run
+from loadgen.measure.run_folder.rundir import find_run
 from loadgen.report.html import html
 from loadgen.units import NS_PER_S, format_count, format_duration, parse_duration
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.report import document_in
-from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.texts import echo
-from loadgen_controller.shelf.going import goes_on
+from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.terminal import echo
 
 __all__ = ["PULL", "PUSH", "SHARE", "pull_run", "push_run", "share_run"]
 
@@ -35,7 +35,7 @@ def push_run(run: RunArgument, url: UrlArgument, runs_dir: RunsDir = RUNS) -> No
 
     Credentials are those that boto3 finds; AWS_ENDPOINT_URL names another endpoint than that of AWS.
     """
-    path, bucket = _both(Wrongs(), run, url, runs_dir)
+    path, bucket = _both(CollectedErrors(), run, url, runs_dir)
     _say(push(path, bucket), "sent to", f"{bucket}{path.name}")
 
 
@@ -53,7 +53,7 @@ def share_run(
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Send a run's report to a bucket and print an address at which everybody who has it can read it, for a time."""
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     expires_ns = wrongs.parse("--expires", expires, parse_duration)
     if expires_ns is not None and not NS_PER_S <= expires_ns <= LONGEST_LINK_S * NS_PER_S:
         wrongs.add(f"--expires: S3 has addresses for 1s to 7d, and not for {expires}")
@@ -67,7 +67,7 @@ def share_run(
         echo("note: it is signed by credentials that pass, and ends with them", err=True)
 
 
-def _both(wrongs: Wrongs, run: str, url: str, runs_dir: Path) -> tuple[Path, Bucket]:
+def _both(wrongs: CollectedErrors, run: str, url: str, runs_dir: Path) -> tuple[Path, Bucket]:
     """Of a run that is over; raises what else was wrong, too."""
     bucket = wrongs.catch(lambda: Bucket(url))
     path = wrongs.catch(lambda: find_run(run, runs_dir))

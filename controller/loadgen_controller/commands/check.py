@@ -12,17 +12,17 @@ import typer
 from rich.console import Console
 
 from loadgen.bundle import pack
-from loadgen.dsl.environment import find_settings, read_settings
-from loadgen.dsl.reading.loader import Scenario
+from loadgen.dsl.loading.loader import Scenario
+from loadgen.dsl.plans.config_file import find_settings, read_settings
 from loadgen.errors import ExitCode, UsageError
-from loadgen.measure.exemplar import Failure
-from loadgen.measure.series import PHASES
-from loadgen.report.tables import Table
+from loadgen.measure.deltas.exemplar import Failure
+from loadgen.measure.deltas.series import PHASES
+from loadgen.report.report_tables import Table
 from loadgen.units import format_count, format_duration
-from loadgen_controller.planning.again import Earlier, arrival_of, arrival_text, earlier_run
-from loadgen_controller.planning.options import Wrongs
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.planning.policy import violations
 from loadgen_controller.planning.rehearsal import Rehearsed, rehearse, rehearse_arrival
+from loadgen_controller.planning.rerun import Earlier, arrival_of, arrival_text, earlier_run
 from loadgen_controller.planning.scenario import (
     AllowOption,
     EnvOption,
@@ -31,8 +31,8 @@ from loadgen_controller.planning.scenario import (
     TargetOption,
     load_scenario,
 )
-from loadgen_controller.screen.printed import Output, print_table
-from loadgen_controller.screen.texts import RichText, Text, text_block
+from loadgen_controller.screen.terminal_report import Output, print_table
+from loadgen_controller.terminal import RichText, Text, text_block
 
 NAME = "check"
 EXAMPLES = """[bold]Examples[/bold]
@@ -79,7 +79,7 @@ def main(
 
     The exit code is 1 when a journey fails or the standard is not kept, 2 when the scenario is wrong.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     if (arrival is None) != (from_run is None):
         wrongs.add("--arrival and --from belong together", "loadgen check --arrival 4711 --from last")
     elif file is None and arrival is None:

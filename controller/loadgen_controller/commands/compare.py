@@ -8,10 +8,11 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.units import parse_ratio
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.commands.comparing.formats import Format
 from loadgen_controller.commands.history_store import StoreOption
-from loadgen_controller.commands.lacking import needing_analysis
-from loadgen_controller.comparing.formats import Format
-from loadgen_controller.planning.options import Wrongs, store_of
+from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.planning.options import store_of
 from loadgen_controller.planning.scenario import EnvOption
 
 NAME = "compare"
@@ -71,7 +72,7 @@ def main(
     is slower or not, with 3 where that cannot be known (one run beside one run, and nobody says how much runs differ),
     with 4 where a run was not fit to measure.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     chosen = _format(wrongs, format_, output)
     differ = wrongs.parse("--between", between, _between)
     if len(sides) < 2:
@@ -80,10 +81,10 @@ def main(
         wrongs.add("--paired and --between: pairs tell by themselves how much runs differ", "leave one of them out")
     wrongs.check_file("-o", output)
     with needing_analysis("loadgen compare"):
-        from loadgen_controller.comparing import command
+        from loadgen_controller.commands.comparing import comparison
     where = store_of(wrongs, store, env)
-    asked = command.Asked(tuple(sides), where, differ, paired, tuple(curve or ()), chosen, output, runs_dir)
-    return command.compare_sides(wrongs, asked)
+    asked = comparison.Asked(tuple(sides), where, differ, paired, tuple(curve or ()), chosen, output, runs_dir)
+    return comparison.compare_sides(wrongs, asked)
 
 
 def _between(text: str) -> float:
@@ -93,7 +94,7 @@ def _between(text: str) -> float:
     return value
 
 
-def _format(wrongs: Wrongs, given: Format | None, output: Path | None) -> Format:
+def _format(wrongs: CollectedErrors, given: Format | None, output: Path | None) -> Format:
     if given is not None or output is None:
         return given or Format.TERMINAL
     found = BY_ENDING.get(output.suffix.lower())

@@ -13,30 +13,31 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from loadgen.allow import AllowList
+from loadgen.allowlist import AllowList
 from loadgen.errors import LoadgenError, UsageError
 from loadgen.logs import log_to_stderr
-from loadgen.measure.rundir import replace_file, storage_error
-from loadgen.private import shared_mode
-from loadgen.signing import Signer
+from loadgen.measure.run_folder.rundir import replace_file, storage_error
+from loadgen.secret_files import shared_mode
+from loadgen.signed.signatures import Signer
 from loadgen.sinks import Outputs
 from loadgen.wire.keys import ControllerKeys, load_controller
+from loadgen_controller.agents.hub import Station
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Tokens
-from loadgen_controller.loops import new_loop
-from loadgen_controller.planning.guard import read_permits
-from loadgen_controller.planning.options import Wrongs, outputs_of, parse_endpoint
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.control.service import Service
+from loadgen_controller.launch.event_loop import new_loop
+from loadgen_controller.launch.signals import Stopping
+from loadgen_controller.planning.options import outputs_of, parse_endpoint
 from loadgen_controller.planning.scenario import AllowOption, ListOption, OutOption, SignOption
-from loadgen_controller.restore import clock_after, unfinished
-from loadgen_controller.screen.texts import echo
-from loadgen_controller.service import Service
-from loadgen_controller.station import Station
-from loadgen_controller.stopping import Stopping
-from loadgen_controller.ui.doors import Access, check_place
+from loadgen_controller.planning.target_guard import read_permits
+from loadgen_controller.run.recovery import clock_after, unfinished
+from loadgen_controller.terminal import echo
+from loadgen_controller.ui.access import Access, check_place
 
 if TYPE_CHECKING:
+    from loadgen_controller.agents.aws_enrolment import Enroller
     from loadgen_controller.api.server import Tls
-    from loadgen_controller.enrolling import Enroller
     from loadgen_controller.ui.server import UiServer
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -176,7 +177,7 @@ def run(wanted: Remembered, runs_dir: Path) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would tell of each handshake that fails, and what we say again
     from loadgen_controller.api.server import Tls, check_bind  # gRPC takes its time, which other commands do not need
 
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     for option, text in (("--listen", wanted.listen), ("--api", wanted.api), ("--ui", wanted.ui)):
         if text is not None:
             wrongs.parse(option, text, parse_endpoint)
@@ -293,7 +294,9 @@ def _enroller(wanted: Remembered) -> Enroller | None:
         )
     if wanted.enroll is None or wanted.bucket is None:
         return None
-    from loadgen_controller.enrolling import enroller_of  # boto3 takes its time, which other controllers do not need
+    from loadgen_controller.agents.aws_enrolment import (
+        enroller_of,  # boto3 takes its time, which other controllers do not need
+    )
 
     return enroller_of(Path(wanted.keys), wanted.enroll, wanted.bucket, log.warning)
 
@@ -301,8 +304,8 @@ def _enroller(wanted: Remembered) -> Enroller | None:
 def _page(service: Service, setting: Setting) -> UiServer | None:
     if setting.ui is None:
         return None
+    from loadgen_controller.ui.page_runs import Shown
     from loadgen_controller.ui.server import UiServer
-    from loadgen_controller.ui.shown import Shown
 
     shown = service.watching = Shown(setting.runs_dir, service.answer)
     return UiServer(shown, setting.ui, setting.access)

@@ -10,26 +10,26 @@ from typing import Annotated
 
 import typer
 
-from loadgen.aws.audit import Audit, audit_beside
-from loadgen.aws.clients import Clients
-from loadgen.aws.fleetfile import FleetFile, read
-from loadgen.aws.lowering import Downward, take_down
-from loadgen.aws.machines import Machine, Stand, join
-from loadgen.aws.quotas import Room
-from loadgen.aws.raising import Raised, Terms, bring_up, planned, rooms
-from loadgen.aws.reaping import Left, find_left
-from loadgen.aws.reaping import reap as reap_left
-from loadgen.aws.scaling import Upward, parse_scale, spread
-from loadgen.aws.site import Site, open_site
+from loadgen.aws.account.audit import Audit, audit_beside
+from loadgen.aws.account.boto_clients import Clients
+from loadgen.aws.account.fleet_context import Site, open_site
+from loadgen.aws.account.fleetfile import FleetFile, read
+from loadgen.aws.scale.machines import Machine, Stand, join
+from loadgen.aws.scale.quotas import Room
+from loadgen.aws.scale.reaping import Left, find_left
+from loadgen.aws.scale.reaping import reap as reap_left
+from loadgen.aws.scale.scale_down import Downward, take_down
+from loadgen.aws.scale.scale_up import Raised, Terms, bring_up, planned, rooms
+from loadgen.aws.scale.scaling import Upward, parse_scale, spread
 from loadgen.errors import FleetError
-from loadgen.report.tables import Table
+from loadgen.report.report_tables import Table
 from loadgen.units import NS_PER_S, format_duration, parse_duration
-from loadgen_controller.api.place import Place
+from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, TokenFileOption, place_of
-from loadgen_controller.fleets import roll_of, told_stands
-from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.printed import Output, print_table
-from loadgen_controller.screen.texts import echo, echo_json
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.launch.aws_fleet import roll_of, told_stands
+from loadgen_controller.screen.terminal_report import Output, print_table
+from loadgen_controller.terminal import echo, echo_json
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -75,7 +75,7 @@ FLEET = Path("fleet.json")
 @app.command(epilog="[bold]Example[/bold]\n\nloadgen fleet plan eu-west-1=3,us-east-1=6 --ttl 2h")
 def plan(scale: ScaleArgument, fleet: FleetOption = FLEET, ttl: TtlOption = None) -> None:
     """Show what `up` would do, what it costs at most, and whether the account may have so many. Changes nothing."""
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     file = wrongs.catch(lambda: read(fleet))
     terms = _terms(wrongs, file, scale, ttl)
     wrongs.check()
@@ -106,7 +106,7 @@ def up(
     refused. Before the first machine starts, AWS is told when to end all of them. Where it fails, and at Ctrl-C, what
     has come is ended again.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     file = wrongs.catch(lambda: read(fleet))
     wait_s = _seconds(wrongs, "--wait", wait)
     terms = _terms(wrongs, file, scale, ttl, least=least, wait_s=wait_s, keeps=keep)
@@ -133,7 +133,7 @@ def list_(
     as_json: JsonFlag = False,
 ) -> None:
     """List the machines of the fleet, and where each stands: launching, booted, registered, missing or leaving."""
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     file = wrongs.catch(lambda: read(fleet))
     place = _place(wrongs, file, controller, ca, token_file)
     wrongs.check()
@@ -173,7 +173,7 @@ def down(
 
     Who does not work goes first. While one of them works for a run it is refused, but with --force.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     file = wrongs.catch(lambda: read(fleet))
     left = _stays(wrongs, file, stays)
     wait_s = _seconds(wrongs, "--wait", wait)
@@ -241,7 +241,7 @@ def cost(fleet: FleetOption = FLEET, as_json: JsonFlag = False) -> None:
 
 
 def _terms(
-    wrongs: Wrongs,
+    wrongs: CollectedErrors,
     file: FleetFile | None,
     scale: str,
     ttl: str | None,
@@ -258,7 +258,7 @@ def _terms(
 
 
 def wish_of(
-    wrongs: Wrongs, file: FleetFile | None, scale: str, weights: Mapping[str, float] | None = None
+    wrongs: CollectedErrors, file: FleetFile | None, scale: str, weights: Mapping[str, float] | None = None
 ) -> dict[str, int] | None:
     """Agents by region. weights: of the regions, for a scale that is one number; None: all the same."""
     parsed = wrongs.parse("SCALE", scale, parse_scale)
@@ -269,7 +269,7 @@ def wish_of(
     return parsed
 
 
-def _stays(wrongs: Wrongs, file: FleetFile | None, text: str | None) -> dict[str, int]:
+def _stays(wrongs: CollectedErrors, file: FleetFile | None, text: str | None) -> dict[str, int]:
     if file is None:
         return {}
     if text is None:
@@ -285,13 +285,13 @@ def _stays(wrongs: Wrongs, file: FleetFile | None, text: str | None) -> dict[str
 
 
 def _place(
-    wrongs: Wrongs, file: FleetFile | None, controller: str | None, ca: Path | None, token_file: Path | None
+    wrongs: CollectedErrors, file: FleetFile | None, controller: str | None, ca: Path | None, token_file: Path | None
 ) -> Place:
     at = controller or ("127.0.0.1:1" if file is None else file.controller.api)
     return place_of(wrongs, at, ca, token_file) or Place(at)
 
 
-def _seconds(wrongs: Wrongs, option: str, text: str) -> float | None:
+def _seconds(wrongs: CollectedErrors, option: str, text: str) -> float | None:
     parsed = wrongs.parse(option, text, parse_duration)
     return None if parsed is None else parsed / NS_PER_S
 

@@ -7,15 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from loadgen.dsl.reading.loader import split_plan
-from loadgen.history.record import STATISTICS
+from loadgen.dsl.loading.loader import split_plan
+from loadgen.history.store.baseline_run import STATISTICS
 from loadgen.units import parse_ratio
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
-from loadgen_controller.commands.lacking import needing_analysis
-from loadgen_controller.hired import FleetOption, ScaleOption
-from loadgen_controller.placing import Wish, placement_of
-from loadgen_controller.planning.options import Wrongs, store_of
+from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.launch.aws_fleet import FleetOption, ScaleOption
+from loadgen_controller.launch.placement import Wish, placement_of
+from loadgen_controller.planning.options import store_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
     DurationOption,
@@ -134,7 +135,7 @@ def main(
     Runs are compared with accepted runs of the same plan, target and placement, and with pinned references. One run can
     be suspect, three decide. `gate accept` takes a release into the history although it is slower, with a reason.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     is_accept, names = what[0] == ACCEPT, what[1:] if what[0] == ACCEPT else what
     file = _file_in(wrongs, names, is_accept)
     wish = Wish(
@@ -177,9 +178,9 @@ def main(
     _check_outputs(wrongs, {"--json": json_path, "--junit": junit, "--markdown": markdown})
     values = _settings(wrongs, {"delta": delta, "tolerate": tolerate, "alpha": alpha}, percentile)
     with needing_analysis("loadgen gate"):
-        from loadgen.history.decision import Settings
-        from loadgen_controller.gating import command
-    asked = command.Asked(
+        from loadgen.history.gate.decision import Settings
+        from loadgen_controller.commands.gating import gate_command
+    asked = gate_command.Asked(
         store=store_of(wrongs, store, env, None if file is None else split_plan(file)[0]),
         settings=Settings(values["delta"], values["tolerate"], values["alpha"], percentile),
         against=against,
@@ -192,17 +193,17 @@ def main(
         is_quiet=quiet,
     )
     if is_accept:
-        return command.accept_runs(wrongs, asked, names, runs_dir)
+        return gate_command.accept_runs(wrongs, asked, names, runs_dir)
     if file is None or placement is None:
-        return command.judge_runs(wrongs, asked, names, runs_dir)
+        return gate_command.judge_runs(wrongs, asked, names, runs_dir)
     load |= {"allowed": wish.i_may_load, "needs_secrets": placement.needs_secrets}
-    maker = command.maker_of(asked, file, load, placement)
+    maker = gate_command.maker_of(asked, file, load, placement)
     if ab is not None:
-        return command.judge_sides(wrongs, asked, maker, ab, pairs or LEAST_PAIRS, seed)
-    return command.judge_made(wrongs, asked, maker, runs, confirm)
+        return gate_command.judge_sides(wrongs, asked, maker, ab, pairs or LEAST_PAIRS, seed)
+    return gate_command.judge_made(wrongs, asked, maker, runs, confirm)
 
 
-def _file_in(wrongs: Wrongs, names: list[str], is_accept: bool) -> str | None:
+def _file_in(wrongs: CollectedErrors, names: list[str], is_accept: bool) -> str | None:
     """The scenario among them, if it is one."""
     files = [name for name in names if split_plan(name)[0].suffix == ".py"]
     if is_accept and not names:
@@ -213,28 +214,28 @@ def _file_in(wrongs: Wrongs, names: list[str], is_accept: bool) -> str | None:
     return files[0] if files else None
 
 
-def _check_there(wrongs: Wrongs, options: dict[str, Any], wish: Wish) -> None:
+def _check_there(wrongs: CollectedErrors, options: dict[str, Any], wish: Wish) -> None:
     """Of runs that are there nothing is made."""
     shown = {"params": "-P", "labels": "--label"}
     if given := [shown.get(name, f"--{name}") for name, value in options.items() if value] + wish.given():
         wrongs.add(f"{', '.join(given)}: for runs that are to be made", "name a scenario: FILE.py")
 
 
-def _check_because(wrongs: Wrongs, is_accept: bool, because: str) -> None:
+def _check_because(wrongs: CollectedErrors, is_accept: bool, because: str) -> None:
     if is_accept and not because.strip():
         wrongs.add("why is it accepted?", "--because TEXT; it is kept")
     if because and not is_accept:
         wrongs.add("--because is for accept", 'loadgen gate accept RUN --because "..."')
 
 
-def _check_outputs(wrongs: Wrongs, outputs: dict[str, Path | None]) -> None:
+def _check_outputs(wrongs: CollectedErrors, outputs: dict[str, Path | None]) -> None:
     for option, path in outputs.items():
         wrongs.check_file(option, path)
     if sum(str(path) == "-" for path in outputs.values()) > 1:
         wrongs.add("several outputs are -: which of them is stdout?", "name files for the others")
 
 
-def _settings(wrongs: Wrongs, given: dict[str, str], percentile: str) -> dict[str, float]:
+def _settings(wrongs: CollectedErrors, given: dict[str, str], percentile: str) -> dict[str, float]:
     """By option; what is wrong with one is among `wrongs`."""
     found: dict[str, float] = {}
     for option, text in given.items():

@@ -9,15 +9,16 @@ from typing import Annotated
 
 import typer
 
-from loadgen.history.record import STATISTICS
-from loadgen.history.store import Store
+from loadgen.history.store.baseline_run import STATISTICS
+from loadgen.history.store.store import Store
 from loadgen.units import parse_ratio
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands import history_control, history_store
 from loadgen_controller.commands.history_store import StoreOption
-from loadgen_controller.commands.lacking import needing_analysis
-from loadgen_controller.planning.options import Wrongs, store_of
+from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.past_runs.listing import parse_since
+from loadgen_controller.planning.options import store_of
 from loadgen_controller.planning.scenario import EnvOption
-from loadgen_controller.shelf.listing import parse_since
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -77,7 +78,7 @@ def main(
     """The bare command; its help is the app's."""
     if context.invoked_subcommand is not None:
         return
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     pattern = _pattern(wrongs, name)
     after = wrongs.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
     every = wrongs.parse("--season", season, _season)
@@ -91,16 +92,16 @@ def main(
     assert opened is not None
     assert least is not None
     with needing_analysis("loadgen history"):
-        from loadgen.history.trends import Look
-        from loadgen_controller.trending import command
+        from loadgen.history.trend.trends import Look
+        from loadgen_controller.commands.trending import trend_command
     look = Look(percentile, min_effect=least, ar=ar, season=every, name=pattern)
-    command.show(command.Asked(opened, look, key, target, after, html, as_json))
+    trend_command.show(trend_command.Asked(opened, look, key, target, after, html, as_json))
 
 
 # -- what is asked ----------------------------------------------------------------------------------
 
 
-def _pattern(wrongs: Wrongs, text: str) -> re.Pattern[str] | None:
+def _pattern(wrongs: CollectedErrors, text: str) -> re.Pattern[str] | None:
     if not text:
         return None
     try:

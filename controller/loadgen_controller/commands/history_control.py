@@ -8,15 +8,16 @@ from typing import Annotated
 
 import typer
 
-from loadgen.dsl.reading.loader import split_plan
-from loadgen.history.record import STATISTICS
-from loadgen.history.store import Store
+from loadgen.dsl.loading.loader import split_plan
+from loadgen.history.store.baseline_run import STATISTICS
+from loadgen.history.store.store import Store
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
-from loadgen_controller.commands.lacking import needing_analysis
-from loadgen_controller.hired import FleetOption, ScaleOption
-from loadgen_controller.placing import Wish, placement_of
-from loadgen_controller.planning.options import Wrongs, store_of
+from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.launch.aws_fleet import FleetOption, ScaleOption
+from loadgen_controller.launch.placement import Wish, placement_of
+from loadgen_controller.planning.options import store_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
     DurationOption,
@@ -90,7 +91,7 @@ def control(
 
     The verdict is noted in the store; `loadgen history` shows how many of the controls failed, and what that means.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     if (file is None) != last:
         wrongs.add("either a scenario, whose runs are made, or --last: the newest accepted runs")
     if key and not last:
@@ -116,13 +117,13 @@ def control(
         i_may_load=i_may_load or (),
     )
     with needing_analysis("loadgen history control"):
-        from loadgen_controller.gating.making import Maker
-        from loadgen_controller.screen.printed import Output
-        from loadgen_controller.trending import controlling
+        from loadgen_controller.commands.gating.gate_runs import Maker
+        from loadgen_controller.commands.trending import aa_controls
+        from loadgen_controller.screen.terminal_report import Output
     if file is None:
         wrongs.check()
         assert opened is not None
-        return controlling.of_newest(opened, runs, percentile, key, target or "")
+        return aa_controls.of_newest(opened, runs, percentile, key, target or "")
     placement = placement_of(wrongs, wish)
     options = {
         "target": target,
@@ -139,4 +140,4 @@ def control(
     }
     is_watched = sys.stdout.isatty() and not quiet  # else a line each second would fill the log of a CI
     maker = Maker(file, options, placement, Output(), is_quiet=not is_watched)
-    return controlling.of_made(wrongs, opened, maker, runs, percentile)
+    return aa_controls.of_made(wrongs, opened, maker, runs, percentile)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,20 +11,18 @@ from typing import Annotated
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.history.extract import accepted_of
-from loadgen.history.record import Accepted, Key
-from loadgen.history.store import IN_SPITE, Store
-from loadgen.measure.rundir import find_run
-from loadgen.report.opened import open_run
-from loadgen.report.tables import Table
+from loadgen.history.store.baseline_run import Accepted, Key
+from loadgen.history.store.store import IN_SPITE, Store
+from loadgen.report.report_tables import Table
 from loadgen.units import format_count
-from loadgen_controller.planning.options import Wrongs, store_of
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.past_runs.accepting import accepted_in, who
+from loadgen_controller.planning.options import store_of
 from loadgen_controller.planning.scenario import EnvOption
-from loadgen_controller.screen.printed import Output, print_table
-from loadgen_controller.screen.texts import echo, echo_json
-from loadgen_controller.shelf.notes import read_notes
+from loadgen_controller.screen.terminal_report import Output, print_table
+from loadgen_controller.terminal import echo, echo_json
 
-__all__ = ["StoreOption", "accepted_in", "register", "who"]
+__all__ = ["StoreOption", "register"]
 
 ADD = """[bold]Examples[/bold]
 
@@ -38,7 +33,6 @@ PIN = "[bold]Examples[/bold]\n\nloadgen history pin 20261124-170312 20261124-181
 STRIKE = '[bold]Examples[/bold]\n\nloadgen history strike 20261124-170312 --because "the database was being copied"'
 RUNS = "[bold]Examples[/bold]\n\nloadgen history runs\n\nloadgen history runs --store s3://perf/history --json"
 
-_IN_A_CI = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 StoreOption = Annotated[
     str | None,
     typer.Option(
@@ -60,27 +54,6 @@ def register(app: typer.Typer) -> None:
     app.command("runs", epilog=RUNS)(list_runs)
 
 
-def who(given: str = "") -> str:
-    """Whose decision it is; in a CI, of whoever made it run. A machine without a name for its user has no answer."""
-    given = given or next((os.environ[name] for name in _IN_A_CI if os.environ.get(name)), "")
-    try:
-        return given or getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())
-
-
-def accepted_in(run: str, runs_dir: Path) -> Accepted:
-    """What the history would keep of the run, with the labels that it was given afterwards.
-
-    Raises:
-        UsageError: no such run.
-        IncompleteError, StorageError: as `accepted_of`.
-    """
-    path = find_run(run, runs_dir)
-    made = accepted_of(open_run(path))
-    return replace(made, labels=read_notes(path).over(made.labels))
-
-
 def add_runs(
     runs: RunsArgument,
     store: StoreOption = None,
@@ -96,7 +69,7 @@ def add_runs(
     A run that was not measured properly is refused; so is one whose rate was not reached or that has warm-up in its
     figures, unless --because says why it is to be taken all the same. Its folder is not needed any more afterwards.
     """
-    wrongs, shelf = Wrongs(), _shelf(store, env)
+    wrongs, shelf = CollectedErrors(), _shelf(store, env)
     found = [made for run in runs if (made := wrongs.catch(partial(accepted_in, run, runs_dir))) is not None]
     wrongs.check()
     for made in found:
@@ -122,7 +95,7 @@ def pin_runs(
 
     Pinned again under the same name, the new runs take the place of the old ones.
     """
-    wrongs, shelf = Wrongs(), _shelf(store, env)
+    wrongs, shelf = CollectedErrors(), _shelf(store, env)
     found = [one for run in runs if (one := wrongs.catch(partial(shelf.find, run))) is not None]
     wrongs.check()
     pinned = shelf.pin(list(dict.fromkeys(found)), name, by=who(by))
@@ -174,7 +147,7 @@ def list_runs(
 
 
 def _shelf(store: str | None, env: str | None) -> Store:
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     where = store_of(wrongs, store, env)
     wrongs.check()
     return Store.open(where)

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.report.tables import Table
-from loadgen.signing import PUBLIC_NAME, make
+from loadgen.report.report_tables import Table
+from loadgen.signed.signatures import PUBLIC_NAME, make
 from loadgen.wire.keyfolder import add_agent, init_keys, list_keys, revoke
 from loadgen.wire.keys import check_key_name
-from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.printed import Output, print_table
-from loadgen_controller.screen.texts import echo
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.screen.terminal_report import Output, print_table
+from loadgen_controller.terminal import echo
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -60,7 +60,7 @@ def agent(
 
     A key speaks for the agent NAME and for NAME.1, NAME.2 and so on. A controller that runs lets it in within 10 s.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     for name in names:
         wrongs.catch(partial(check_key_name, name))
     wrongs.check()

@@ -9,8 +9,8 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
-from loadgen_controller.asking import RunArgument, RunsDirOption, ask_run, print_told, where
-from loadgen_controller.control import going_all
+from loadgen_controller.commands.control_request import RunArgument, RunsDirOption, ask_run, print_told, where
+from loadgen_controller.control.unix_socket import going_all
 
 NAME = "kill"
 EXAMPLES = """[bold]Examples[/bold]

@@ -11,13 +11,13 @@ import msgspec
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.measure.rundir import RunDir, find_run, replace_file
-from loadgen.report.tables import Table
+from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file
+from loadgen.report.report_tables import Table
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
-from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.printed import Output, print_table
-from loadgen_controller.screen.texts import echo
-from loadgen_controller.shelf.going import goes_on
+from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.screen.terminal_report import Output, print_table
+from loadgen_controller.terminal import echo
 
 __all__ = ["METRICS", "NAME", "metrics_of_run", "span_of"]
 
@@ -36,10 +36,10 @@ def metrics_of_run(
     Credentials are those that boto3 finds. What CloudWatch does not have stays missing. Points come up to three
     minutes late: the same command again reads all anew.
     """
-    from loadgen.aws.clients import Clients  # boto3 takes its time, which other commands do not need
-    from loadgen.aws.cloudwatch import LATE_S, fetch, read_wanted
+    from loadgen.aws.account.boto_clients import Clients  # boto3 takes its time, which other commands do not need
+    from loadgen.aws.target.cloudwatch import LATE_S, fetch, read_wanted
 
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     path = wrongs.catch(lambda: find_run(run, runs_dir))
     wanted = wrongs.catch(lambda: read_wanted(file))
     if path is not None and goes_on(path):

@@ -11,12 +11,12 @@ import typer
 
 from loadgen.dsl.data.feed import open_feed
 from loadgen.dsl.graphs.graph import Graph
-from loadgen.dsl.plan import rows_needed
-from loadgen.dsl.reading.loader import Scenario
+from loadgen.dsl.loading.loader import Scenario
+from loadgen.dsl.plans.plan import rows_needed
 from loadgen.errors import ExitCode
 from loadgen.units import NS_PER_S
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, lines, on_average
-from loadgen_controller.planning.options import Wrongs
 from loadgen_controller.planning.rehearsal import Stepped, rehearse
 from loadgen_controller.planning.scenario import (
     AllowOption,
@@ -31,7 +31,7 @@ from loadgen_controller.planning.scenario import (
     UsersOption,
     load_scenario,
 )
-from loadgen_controller.screen.texts import echo, echo_json
+from loadgen_controller.terminal import echo, echo_json
 
 NAME = "plan"
 EXAMPLES = """[bold]Examples[/bold]
@@ -66,7 +66,7 @@ def main(
     that the text can be kept and compared in a review.
     The exit code is 1 when a journey fails in the trial, 2 when the scenario is wrong or rows are missing.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     scenario = load_scenario(
         wrongs,
         file,

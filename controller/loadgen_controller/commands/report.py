@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from loadgen.errors import StorageError, UsageError
-from loadgen.measure.rundir import find_run
+from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import in_json
 from loadgen.report.document import encode
 from loadgen.report.exports.comma import write_csv
@@ -21,23 +21,24 @@ from loadgen.report.exports.junit import junit
 from loadgen.report.exports.markdown import markdown
 from loadgen.report.exports.parquet import write_parquet
 from loadgen.report.exports.rows import SeriesRow, series_rows
+from loadgen.report.from_run_folder import document_of
 from loadgen.report.html import html
-from loadgen.report.opened import Run, WindowRow, open_run
-from loadgen.report.reading import Summary, read
-from loadgen.report.retold import document_of
+from loadgen.report.notebook import Run, WindowRow, open_run
+from loadgen.report.summary_reader import Summary, read
 from loadgen.units import NS_PER_S, parse_duration
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
-from loadgen_controller.commands.lacking import needing_analysis
-from loadgen_controller.planning.options import STORE, Wrongs, store_of
+from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.planning.options import STORE, store_of
 from loadgen_controller.planning.scenario import EnvOption
-from loadgen_controller.screen.explained import called, story_in
-from loadgen_controller.screen.texts import echo
-from loadgen_controller.screen.written import opened
-from loadgen_controller.shelf.going import goes_on
+from loadgen_controller.screen.output_file import opened
+from loadgen_controller.screen.story_output import called, story_in
+from loadgen_controller.terminal import echo
 
 if TYPE_CHECKING:
-    from loadgen.history.store import Store
-    from loadgen_controller.trending.standing import InHistory
+    from loadgen.history.store.store import Store
+    from loadgen_controller.commands.trending.run_vs_history import InHistory
 
 NAME = "report"
 EXAMPLES = """[bold]Examples[/bold]
@@ -130,7 +131,7 @@ def main(
     Of a run that is still going on, or was ended by force, html, json and windows have what it measured, up to the last
     whole record; the other formats need its summary. The file is there whole or not at all.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     chosen = _format(wrongs, format_, output)
     window_s = None if window is None else wrongs.parse("--window", window, _length)
     if (table or window or split) and chosen is not None and chosen not in TABLES:
@@ -165,7 +166,7 @@ def _length(text: str) -> int:
     return length_ns
 
 
-def _format(wrongs: Wrongs, given: Format | None, output: Path | None) -> Format | None:
+def _format(wrongs: CollectedErrors, given: Format | None, output: Path | None) -> Format | None:
     if given is not None:
         return given
     if output is None:
@@ -178,13 +179,13 @@ def _format(wrongs: Wrongs, given: Format | None, output: Path | None) -> Format
     return None
 
 
-def _store(wrongs: Wrongs, given: str | None, env: str | None) -> Store | None:
+def _store(wrongs: CollectedErrors, given: str | None, env: str | None) -> Store | None:
     """None where nobody has said where it is, and it is not where it is else."""
     where = store_of(wrongs, given, env)
     if where == STORE and given is None and not Path(where).is_dir():
         return None
     with needing_analysis("how a run stands in its history"):
-        from loadgen.history.store import Store
+        from loadgen.history.store.store import Store
     return wrongs.catch(lambda: Store.open(where))
 
 
@@ -199,7 +200,7 @@ def _stands(path: Path, store: Store) -> InHistory | None:
 
     try:
         with needing_analysis("how a run stands in its history"):
-            from loadgen_controller.trending.standing import stands
+            from loadgen_controller.commands.trending.run_vs_history import stands
         at = "" if str(store) == STORE else f" --store {quote(str(store))}"
         return stands(run, store, f"loadgen gate {called(path)}{at}", tell)
     except (StorageError, UsageError) as exc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
-from loadgen_controller.asking import LoadOption, RunArgument, RunsDirOption, ask_run, where
+from loadgen_controller.commands.control_request import LoadOption, RunArgument, RunsDirOption, ask_run, where
 
 NAME = "resume"
 EXAMPLES = """[bold]Examples[/bold]

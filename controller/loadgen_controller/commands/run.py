@@ -12,17 +12,17 @@ from typing import Annotated
 
 import typer
 
-from loadgen.dsl.reading.loader import Scenario, split_plan
+from loadgen.dsl.loading.loader import Scenario, split_plan
 from loadgen.outside_text import in_json
-from loadgen.report.reading import read
+from loadgen.report.report_tables import final_report
 from loadgen.report.story import story_of, targets_in
-from loadgen.report.tables import final_report
+from loadgen.report.summary_reader import read
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, order_there
-from loadgen_controller.hired import FleetOption, ScaleOption
-from loadgen_controller.making import conduct, order_of
-from loadgen_controller.placing import Placement, Wish, placement_of
-from loadgen_controller.planning.options import Wrongs, outputs_of, parse_endpoint, places_of
-from loadgen_controller.planning.quick import is_url, write_scenario
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.launch.aws_fleet import FleetOption, ScaleOption
+from loadgen_controller.launch.launcher import conduct, order_of
+from loadgen_controller.launch.placement import Placement, Wish, placement_of
+from loadgen_controller.planning.options import outputs_of, parse_endpoint, places_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
     DurationOption,
@@ -43,11 +43,12 @@ from loadgen_controller.planning.scenario import (
     UsersOption,
     load_scenario,
 )
-from loadgen_controller.screen.explained import print_story, story_in
-from loadgen_controller.screen.printed import Output, print_report
-from loadgen_controller.screen.texts import echo
-from loadgen_controller.screen.written import write
-from loadgen_controller.ui.doors import Access, check_place
+from loadgen_controller.planning.url_scenario import is_url, write_scenario
+from loadgen_controller.screen.output_file import write
+from loadgen_controller.screen.story_output import print_story, story_in
+from loadgen_controller.screen.terminal_report import Output, print_report
+from loadgen_controller.terminal import echo
+from loadgen_controller.ui.access import Access, check_place
 
 NAME = "run"
 EXAMPLES = """[bold]Examples[/bold]
@@ -159,7 +160,7 @@ def main(
     --rate, or by --users. Ctrl-C drains and keeps everything; a second one stops at once. With --controller the run
     belongs to the controller and goes on without this terminal: Ctrl-C leaves it, and `loadgen stop` ends it.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     placement = placement_of(
         wrongs,
         Wish(
@@ -247,7 +248,9 @@ def run_scenario(
     return result.exit_code
 
 
-def _of_url(wrongs: Wrongs, url: str, folder: Path, rate: str | None, users: str | None, target: str | None) -> str:
+def _of_url(
+    wrongs: CollectedErrors, url: str, folder: Path, rate: str | None, users: str | None, target: str | None
+) -> str:
     """A scenario for the URL; its load is what the options say."""
     if rate is None and users is None:
         wrongs.add("how many requests a second?", f"loadgen run {url} --rate 50/s --duration 30s")
@@ -258,7 +261,7 @@ def _of_url(wrongs: Wrongs, url: str, folder: Path, rate: str | None, users: str
     return str(written)
 
 
-def _check_page(wrongs: Wrongs, placement: Placement) -> None:
+def _check_page(wrongs: CollectedErrors, placement: Placement) -> None:
     if placement.ui is None:
         return
     wrongs.parse("--ui-at", placement.ui, parse_endpoint)

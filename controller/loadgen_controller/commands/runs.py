@@ -13,18 +13,23 @@ from typing import Annotated, Any
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.measure.rundir import RunDir, find_run
-from loadgen.report.reading import read
-from loadgen.report.tables import Table, final_report
+from loadgen.measure.run_folder.rundir import RunDir, find_run
+from loadgen.report.report_tables import Table, final_report
+from loadgen.report.summary_reader import read
 from loadgen.units import NS_PER_S, format_count, format_duration
-from loadgen_controller.api.place import Place
+from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, call
-from loadgen_controller.asking import where
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands import bucket, metrics, traces
+from loadgen_controller.commands.control_request import where
 from loadgen_controller.commands.run import ExplainOption, run_scenario
-from loadgen_controller.placing import Placement
-from loadgen_controller.planning.again import earlier_run
-from loadgen_controller.planning.options import Wrongs, parse_endpoint
+from loadgen_controller.launch.placement import Placement
+from loadgen_controller.past_runs.deleting import check_deletable, size_bytes
+from loadgen_controller.past_runs.deleting import delete as delete_run
+from loadgen_controller.past_runs.listing import Entry, Search, entries, labels_of, parse_since
+from loadgen_controller.past_runs.notes import parse_label, read_notes, write_notes
+from loadgen_controller.planning.options import parse_endpoint
+from loadgen_controller.planning.rerun import earlier_run
 from loadgen_controller.planning.scenario import (
     AllowOption,
     JsonOption,
@@ -33,13 +38,9 @@ from loadgen_controller.planning.scenario import (
     QuietOption,
     load_scenario,
 )
-from loadgen_controller.screen.explained import print_story, story_in
-from loadgen_controller.screen.printed import Output, print_report, print_table
-from loadgen_controller.screen.texts import Text, ask_on_stderr, echo, echo_json
-from loadgen_controller.shelf.deleting import check_deletable, size_bytes
-from loadgen_controller.shelf.deleting import delete as delete_run
-from loadgen_controller.shelf.listing import Entry, Search, entries, labels_of, parse_since
-from loadgen_controller.shelf.notes import parse_label, read_notes, write_notes
+from loadgen_controller.screen.story_output import print_story, story_in
+from loadgen_controller.screen.terminal_report import Output, print_report, print_table
+from loadgen_controller.terminal import Text, ask_on_stderr, echo, echo_json
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -103,7 +104,7 @@ def list_(
     token_file: TokenFileOption = None,
 ) -> None:
     """List the runs, newest first. A run's name begins with when it started, UTC."""
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     place = wrongs.catch(lambda: where(controller, ca, token_file))
     after = wrongs.parse("--since", since, lambda text: parse_since(text, datetime.now(UTC)))
     wanted = [(name, value if sign else None) for name, sign, value in (one.partition("=") for one in label or ())]
@@ -179,7 +180,7 @@ def label(
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Label a run, or take labels away. Those of its plan count, too. The summary is not changed."""
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     changes = [wrongs.parse("label", text, parse_label) for text in labels]
     path = wrongs.catch(lambda: find_run(run, runs_dir))
     wrongs.check()
@@ -209,7 +210,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete runs for good, after a question. One that goes on is left, and so is what is not in the folder of runs."""
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     paths = []
     for run in dict.fromkeys(runs):
         if (path := wrongs.catch(partial(find_run, run, runs_dir))) is not None and path not in paths:
@@ -247,7 +248,7 @@ def rerun(
 
     Everything comes from the run's folder. Secrets are not in it, and have to be given again.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     wrongs.check_file("--json", json_path)
     if listen is not None:
         wrongs.parse("--listen", listen, parse_endpoint)

@@ -10,8 +10,9 @@ import typer
 from loadgen.profiles.stage import MAX_RATE_PER_S, MAX_USERS
 from loadgen.units import parse_rate
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption, place_of
-from loadgen_controller.asking import LoadOption, RunsDirOption, ask_run
-from loadgen_controller.planning.options import Wrongs, parse_users
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.commands.control_request import LoadOption, RunsDirOption, ask_run
+from loadgen_controller.planning.options import parse_users
 
 NAME = "scale"
 EXAMPLES = """[bold]Examples[/bold]
@@ -46,7 +47,7 @@ def main(
 
     With --rate 200/s at a present rate of 50/s everything that is left is times 4: ramps and later stages as well.
     """
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     given = list(words or ())
     how = [name for name, value in (("--rate", rate), ("--users", users)) if value is not None]
     factor = None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileOption
-from loadgen_controller.asking import RunArgument, RunsDirOption, ask_run, where
+from loadgen_controller.commands.control_request import RunArgument, RunsDirOption, ask_run, where
 
 NAME = "stop"
 EXAMPLES = """[bold]Examples[/bold]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from loadgen.target import Target, TargetConfig, run
-from loadgen_controller.screen.texts import echo
+from loadgen_controller.terminal import echo
 
 NAME = "target"
 EXAMPLES = """[bold]Examples[/bold]

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from loadgen.clients.tracing import Trace
+from loadgen.clients.request.tracing import Trace
 from loadgen.errors import IncompleteError
-from loadgen.measure.exemplar import Exemplar
-from loadgen.measure.rundir import find_run, replace_file
-from loadgen.report.opened import Run, open_run
-from loadgen.report.tables import Table, response_table
+from loadgen.measure.deltas.exemplar import Exemplar
+from loadgen.measure.run_folder.rundir import find_run, replace_file
+from loadgen.report.notebook import Run, open_run
+from loadgen.report.report_tables import Table, response_table
 from loadgen.units import NS_PER_MS
+from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.metrics import span_of
-from loadgen_controller.planning.options import Wrongs
-from loadgen_controller.screen.printed import Output, print_table
-from loadgen_controller.screen.texts import echo
-from loadgen_controller.shelf.going import goes_on
+from loadgen_controller.past_runs.is_running import goes_on
+from loadgen_controller.screen.terminal_report import Output, print_table
+from loadgen_controller.terminal import echo
 
 if TYPE_CHECKING:
-    from loadgen.aws.xray import Part, Traced
+    from loadgen.aws.target.xray import Part, Traced
 
 __all__ = ["NAME", "TRACES", "traces_of_run"]
 
@@ -60,10 +60,10 @@ def traces_of_run(
     The slowest twentieth stands beside as many from the middle. Traces come where the plan asks for them:
     `trace=Trace(sample=0.01, formats=("xray",))`. Written into the run's folder, too (traces.json).
     """
-    from loadgen.aws import xray  # boto3 takes its time, which other commands do not need
-    from loadgen.aws.clients import Clients
+    from loadgen.aws.account.boto_clients import Clients
+    from loadgen.aws.target import xray  # boto3 takes its time, which other commands do not need
 
-    wrongs = Wrongs()
+    wrongs = CollectedErrors()
     path = wrongs.catch(lambda: find_run(run, runs_dir))
     if path is not None and goes_on(path):
         wrongs.add(f"run {path.name} is still going on", "wait until it is over")

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from loadgen_controller.api.remote import CaOption, NeededController, TokenFileOption, watch_there
-from loadgen_controller.asking import where
-from loadgen_controller.screen.printed import Output
+from loadgen_controller.commands.control_request import where
+from loadgen_controller.screen.terminal_report import Output
 
 NAME = "watch"
 EXAMPLES = """[bold]Examples[/bold]

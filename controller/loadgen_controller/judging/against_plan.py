@@ -25,11 +25,11 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.measure.load_progress import LoadProgress
-from loadgen.measure.merge import Epoch, Merge
+from loadgen.measure.merging.load_progress import LoadProgress
+from loadgen.measure.merging.merge import Epoch, Merge
 from loadgen.profiles.profile import UserProfile
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
-from loadgen_controller.assign import Assignment
+from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.plan_due import (
     Basis,
     ClosedDue,

@@ -20,15 +20,15 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
-from loadgen.measure.delta import Counters
-from loadgen.measure.loss import NOBODY, Loss
-from loadgen.measure.merge import Epoch, Merge
+from loadgen.measure.deltas.delta import Counters
+from loadgen.measure.deltas.worker_loss import NOBODY, Loss
+from loadgen.measure.merging.merge import Epoch, Merge
 from loadgen.profiles.profile import IterationProfile, OpenProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen.wire.messages import Fin
-from loadgen_controller.assign import Assignment
-from loadgen_controller.books import Former
+from loadgen_controller.core.run_record import Former
+from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.against_plan import Against, AgentDue
 
 __all__ = ["AgentData", "Completeness", "Loads", "account", "gaps_of_losses"]

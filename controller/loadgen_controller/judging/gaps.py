@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from loadgen.measure.merge import Merge
-from loadgen.measure.objective import Gap
-from loadgen_controller.assign import Assignment
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.objective import Gap
+from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.completeness import gaps_of_losses, within
 
 __all__ = ["gaps_of"]

@@ -25,17 +25,17 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from loadgen.dsl.spec import LaneSpec
-from loadgen.engine.deal import Change, Deal
-from loadgen.engine.share import Share
+from loadgen.dsl.plans.spec import LaneSpec
+from loadgen.engine.load.share import Share
+from loadgen.engine.load.share_changes import Change, Deal
 from loadgen.profiles.edits import is_pause, replaced, value_at
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage, exact, length
-from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.steps import TimedProfile
 from loadgen.profiles.timeline import Schedule
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Adjust, Reassign
-from loadgen_controller.assign import Assignment
+from loadgen_controller.core.shares import Assignment
 
 __all__ = [
     "Basis",

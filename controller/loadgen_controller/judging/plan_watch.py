@@ -16,12 +16,12 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.dsl.spec import LaneSpec
-from loadgen.measure.merge import Merge
+from loadgen.dsl.plans.spec import LaneSpec
+from loadgen.measure.merging.merge import Merge
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import Adjust, Reassign
-from loadgen_controller.assign import Assignment
+from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.against_plan import STOP_SLACK_NS
 from loadgen_controller.judging.plan_due import Basis, OpenDue, changed
 

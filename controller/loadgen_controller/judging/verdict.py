@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from loadgen.dsl.spec import highest_sum
-from loadgen.dsl.tally import HELD_BACK
+from loadgen.dsl.plans.spec import highest_sum
+from loadgen.dsl.users.worker_counters import HELD_BACK
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode
-from loadgen.measure.load_counts import Ending
-from loadgen.measure.merge import Merge, check_invariant
-from loadgen.measure.objective import Objective, SloResult, describe, evaluate_all
+from loadgen.measure.deltas.load_counts import Ending
+from loadgen.measure.merging.merge import Merge, check_invariant
+from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all
 from loadgen.profiles.profile import OpenProfile, Profile
 from loadgen.units import format_count, format_ratio
 from loadgen.wire.messages import Fin
-from loadgen_controller.assign import Assignment
-from loadgen_controller.books import Former
-from loadgen_controller.events import End, Reason
+from loadgen_controller.core.events import End, Reason
+from loadgen_controller.core.run_record import Former
+from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.against_plan import Against, compare_with_plan
 from loadgen_controller.judging.completeness import Completeness, Loads, account
 from loadgen_controller.judging.gaps import gaps_of

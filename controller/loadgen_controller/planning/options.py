@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from loadgen.clients import parse_resolve
-from loadgen.dsl.environment import Places, merged, read_environment, read_places
-from loadgen.dsl.spec import Overrides, parse_regions
-from loadgen.errors import LoadgenError, ScenarioError, UsageError
+from loadgen.dsl.plans.config_file import Places, merged, read_environment, read_places
+from loadgen.dsl.plans.spec import Overrides, parse_regions
 from loadgen.hostport import host_port
 from loadgen.sinks import Outputs, open_outputs, read_outputs
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
-from loadgen_controller.shelf.notes import parse_label
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.past_runs.notes import parse_label
 
 __all__ = [
-    "Wrongs",
+    "CollectedErrors",
     "outputs_of",
     "overrides_of",
     "parse_endpoint",
@@ -36,58 +34,8 @@ _HERE: Final = Path("scenario.py")
 """Stands for a scenario in the folder that we are in."""
 
 
-@dataclass(slots=True)
-class Wrongs:
-    """Collects errors of ours, so that a person sees them all and not one a try."""
-
-    found: list[LoadgenError] = field(default_factory=list)
-
-    def add(self, message: str, hint: str = "") -> None:
-        self.found.append(UsageError(message, hint=hint))
-
-    def parse(self, option: str, text: str | None, parser: Callable[[str], T]) -> T | None:
-        """What `parser` makes of an option's text; its ValueError is noted."""
-        if text is None:
-            return None
-        try:
-            return parser(text)
-        except ValueError as wrong:
-            self.add(f"{option}: {wrong}")
-            return None
-
-    def catch(self, action: Callable[[], T]) -> T | None:
-        """The action's value, or None where it raised an error of ours, which is noted.
-
-        A scenario or `loadgen.toml` that is read for several ends has its faults told once.
-        """
-        try:
-            return action()
-        except LoadgenError as error:
-            if not isinstance(error, ScenarioError) or str(error) not in map(str, self.found):
-                self.found.append(error)
-            return None
-
-    def check_file(self, option: str, path: Path | None) -> None:
-        """That a file can be written at `path`, which is known before the work and not after it; "-" is stdout."""
-        if path is None or str(path) == "-":
-            return
-        if path.is_dir():
-            self.add(f"{option}: {path} is a folder", "name a file in it")
-        elif not path.parent.is_dir():
-            self.add(f"{option}: there is no folder {path.parent}", "make it first")
-        elif not os.access(path if path.exists() else path.parent, os.W_OK):
-            self.add(f"{option}: {path} cannot be written: no permission", "name a file in a folder of yours")
-
-    def check(self) -> None:
-        """Raise what was found: itself if it is one, a group if there are several."""
-        if len(self.found) == 1:
-            raise self.found[0]
-        if self.found:
-            raise ExceptionGroup("several things are wrong", self.found)
-
-
 def overrides_of(
-    wrongs: Wrongs,
+    wrongs: CollectedErrors,
     *,
     target: str | None,
     rate: str | None,
@@ -126,7 +74,7 @@ def overrides_of(
     return merged(environment, options)
 
 
-def places_of(wrongs: Wrongs, scenario: Path | None, env: str | None) -> Places:
+def places_of(wrongs: CollectedErrors, scenario: Path | None, env: str | None) -> Places:
     """What `loadgen.toml` says of places; of a file that is wrong nothing, and it is among `wrongs`.
 
     scenario: whose file it is; None: that of the folder we are in.
@@ -134,7 +82,7 @@ def places_of(wrongs: Wrongs, scenario: Path | None, env: str | None) -> Places:
     return wrongs.catch(lambda: read_places(scenario or _HERE, env)) or Places()
 
 
-def store_of(wrongs: Wrongs, given: str | None, env: str | None, scenario: Path | None = None) -> str:
+def store_of(wrongs: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:
     """Where accepted runs are: as `given` says, or else `loadgen.toml`, or else in the folder `history`.
 
     env: one that is not there is wrong also where a store is given.
@@ -145,7 +93,7 @@ def store_of(wrongs: Wrongs, given: str | None, env: str | None, scenario: Path 
     return given or said or STORE
 
 
-def outputs_of(wrongs: Wrongs, texts: Iterable[str], places: Places | None = None) -> Outputs:
+def outputs_of(wrongs: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:
     """The live outputs of `--out`, opened, or without one those of `places`; none of those that are wrong."""
     texts = list(texts)
     if texts or places is None or places.path is None:
@@ -158,7 +106,7 @@ def outputs_of(wrongs: Wrongs, texts: Iterable[str], places: Places | None = Non
     return open_outputs(read_outputs(places.out, add, folder=path.parent), add)
 
 
-def _resolve(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _resolve(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """ "shop.example:443:10.0.0.1"; of a place that is there several times all addresses."""
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
@@ -169,7 +117,7 @@ def _resolve(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, tuple[str, ...]]
     return found
 
 
-def _labels(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, str]:
+def _labels(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
     """ "release=1.4"; a name that is there twice is an error, not a surprise."""
     labels: dict[str, str] = {}
     for text in texts:
@@ -215,7 +163,7 @@ def _duration(text: str) -> int:
     return duration_ns
 
 
-def parse_params(wrongs: Wrongs, texts: Iterable[str]) -> dict[str, str]:
+def parse_params(wrongs: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:
     """ "pool=8" -> {"pool": "8"}; a name that is there twice is an error, not a surprise."""
     params: dict[str, str] = {}
     for text in texts:

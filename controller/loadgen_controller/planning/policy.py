@@ -16,12 +16,12 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from loadgen.dsl.environment import Policy
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.plan import Plan
-from loadgen.dsl.reading.loader import Scenario
-from loadgen.dsl.reading.source import read_source
+from loadgen.dsl.loading.loader import Scenario
+from loadgen.dsl.loading.source import read_source
+from loadgen.dsl.plans.config_file import Policy
+from loadgen.dsl.plans.plan import Plan
 from loadgen.errors import Fault
 from loadgen.profiles.profile import OpenProfile, Profile, UserProfile
 from loadgen.units import format_rate

@@ -16,25 +16,25 @@ from time import perf_counter_ns
 from typing import Any, ClassVar
 
 from loadgen.clients import network_of, tls_context
-from loadgen.clients.phased import PhasedMeter, phases_of
+from loadgen.clients.protocol.phased import PhasedMeter, phases_of
+from loadgen.drive.load_drive import bind
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.life import BoundJourney, JourneyLife
-from loadgen.dsl.outcome import fault_text
-from loadgen.dsl.people import People
-from loadgen.dsl.reading.loader import Scenario
+from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
-from loadgen.engine.places import Place
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.rendezvous import Ended, Points
-from loadgen.engine.share import RandomMix, Share
-from loadgen.engine.users import Arrival
+from loadgen.dsl.users.outcome import fault_text
+from loadgen.dsl.users.user_factory import People
+from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
+from loadgen.engine.load.rendezvous import Ended, Points
+from loadgen.engine.load.share import RandomMix, Share
+from loadgen.engine.load.users import Arrival
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.series import Place
 from loadgen.errors import UsageError
-from loadgen.lane import bind
-from loadgen.measure.exemplar import Failure
-from loadgen.measure.redact import Redactor
-from loadgen.measure.series import OK, SKIPPED, Phase
+from loadgen.measure.deltas.exemplar import Failure
+from loadgen.measure.deltas.series import OK, SKIPPED, Phase
 from loadgen.profiles.profile import OpenProfile, UserProfile
+from loadgen.redact import Redactor
 from loadgen.units import NS_PER_S, format_count
 
 __all__ = ["LONGEST_THINK_S", "Rehearsed", "Seen", "Stepped", "rehearse", "rehearse_arrival"]

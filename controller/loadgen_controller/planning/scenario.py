@@ -10,13 +10,14 @@ from typing import Annotated
 import msgspec
 import typer
 
-from loadgen.allow import AllowList
+from loadgen.allowlist import AllowList
 from loadgen.clients import Http, network_of, tls_context
-from loadgen.dsl.reading.loader import Scenario, load, split_plan
-from loadgen.dsl.spec import Overrides
-from loadgen_controller.planning.guard import check_allowed, check_proofs, check_target, check_ways
-from loadgen_controller.planning.options import Wrongs, overrides_of
-from loadgen_controller.screen.texts import echo
+from loadgen.dsl.loading.loader import Scenario, load, split_plan
+from loadgen.dsl.plans.spec import Overrides
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.planning.options import overrides_of
+from loadgen_controller.planning.target_guard import check_allowed, check_proofs, check_target, check_ways
+from loadgen_controller.terminal import echo
 
 __all__ = [
     "AllowOption",
@@ -97,7 +98,7 @@ ResolveOption = Annotated[
 
 
 def load_scenario(
-    wrongs: Wrongs,
+    wrongs: CollectedErrors,
     file: str,
     *,
     target: str | None = None,
@@ -170,7 +171,7 @@ def _on_top(overrides: Overrides, base: Overrides) -> Overrides:
     return msgspec.structs.replace(base, **changed)
 
 
-def check_ways_here(wrongs: Wrongs, scenario: Scenario) -> None:
+def check_ways_here(wrongs: CollectedErrors, scenario: Scenario) -> None:
     """Is what the plan's `Http` names (certificates, source addresses, the proxy's login) on this machine?"""
     plan = scenario.plan
     if plan.http != Http():
@@ -178,7 +179,7 @@ def check_ways_here(wrongs: Wrongs, scenario: Scenario) -> None:
         wrongs.catch(lambda: tls_context(plan.ca, plan.http))
 
 
-def check_targets(wrongs: Wrongs, scenario: Scenario, allowed: Iterable[str]) -> None:
+def check_targets(wrongs: CollectedErrors, scenario: Scenario, allowed: Iterable[str]) -> None:
     """May all of the plan's targets be loaded, on the ways that it takes to them?"""
     named, http = tuple(allowed), scenario.plan.http
     wrongs.catch(lambda: check_ways(http, named))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loadgen.measure.delta import Counters, Health
-from loadgen.measure.histogram import Value
-from loadgen.report.tables import milliseconds
+from loadgen.measure.deltas.delta import Counters, Health
+from loadgen.measure.histograms.histogram import Value
+from loadgen.report.report_tables import milliseconds
 
 __all__ = ["QUANTILES", "AgentRow", "Cells", "Figures", "Row", "SloRow", "value_text"]
 

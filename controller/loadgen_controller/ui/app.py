@@ -23,10 +23,10 @@ from starlette.types import Message, Receive, Scope, Send
 import loadgen.report
 from loadgen.errors import LoadgenError, UsageError
 from loadgen_controller.api.tokens import Role, Token
-from loadgen_controller.control import Ask, Deed
-from loadgen_controller.ui.doors import HEADERS, Doors
-from loadgen_controller.ui.shown import NoRun, Shown
-from loadgen_controller.ui.telling import Telling
+from loadgen_controller.control.unix_socket import Ask, Deed
+from loadgen_controller.ui.access import HEADERS, Doors
+from loadgen_controller.ui.page_runs import NoRun, Shown
+from loadgen_controller.ui.run_feed import Telling
 
 __all__ = ["Dropped", "page_app"]
 

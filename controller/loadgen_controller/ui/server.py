@@ -14,9 +14,9 @@ import uvicorn
 
 from loadgen.errors import PortBusy, UsageError
 from loadgen.wire.sockets import parse_address
+from loadgen_controller.ui.access import Access, Doors, check_place
 from loadgen_controller.ui.app import PAGE, page_app
-from loadgen_controller.ui.doors import Access, Doors, check_place
-from loadgen_controller.ui.shown import Shown
+from loadgen_controller.ui.page_runs import Shown
 
 __all__ = ["UiServer"]
 

@@ -29,7 +29,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 import numpy as np
 
 from loadgen.dsl.data.rowfile import Given, Table, read_table, schema_faults
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
 from loadgen.splitmix import GOLDEN, MASK, mixed, mixed_each
 

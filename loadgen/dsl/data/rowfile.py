@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from loadgen.dsl.data.rowindex import Records, csv_records, json_records
-from loadgen.dsl.origin import Origin
+from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = [

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loadgen.dsl.origin import Origin
-from loadgen.dsl.slo import Slo
-from loadgen.dsl.spec import SteeringSpec
+from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.spec import SteeringSpec
+from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault
 from loadgen.profiles.profile import Profile
 from loadgen.profiles.timeline import Listed, Positions

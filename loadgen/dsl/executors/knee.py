@@ -36,7 +36,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.measure.look import RUNGS, Part
+from loadgen.measure.objectives.steering_observation import RUNGS, Part
 
 __all__ = ["Aim", "Knee", "Stay", "Tally", "find_knee"]
 

@@ -25,12 +25,12 @@ import numpy as np
 
 from loadgen.dsl.data.rowfile import FileFaults
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.executors.recorded import Bin, Column, Gaps, Point, held, read_points, read_times
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.executors.recorded_times import Bin, Column, Gaps, Point, held, read_points, read_times
+from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage, exact
-from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.steps import TimedProfile
 from loadgen.units import NS_PER_S
 
 __all__ = ["Recording", "Replay", "ReplayedCurve", "ReplayedTimes", "replay"]

@@ -24,9 +24,9 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Self
 
-from loadgen.dsl.executors.amounts import count_of, duration_of, hour_of, number_of, rate_of, seed_of
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.executors.rates import count_of, duration_of, hour_of, number_of, rate_of, seed_of
+from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.profiles import curve
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile

@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final, Literal
 
-from loadgen.dsl.executors.authored import Authored
 from loadgen.dsl.executors.base import Lowered
-from loadgen.dsl.slo import Slo
-from loadgen.dsl.spec import SteeringSpec
+from loadgen.dsl.executors.custom import Authored
+from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.spec import SteeringSpec
 from loadgen.errors import Fault
-from loadgen.measure.look import Look, Part
-from loadgen.measure.objective import Objective
+from loadgen.measure.objectives.objective import Objective
+from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import MAX_RATE_PER_S, Stage
 from loadgen.units import NS_PER_S, format_rate, parse_duration, parse_rate

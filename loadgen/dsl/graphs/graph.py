@@ -32,7 +32,7 @@ from loadgen.dsl.graphs.node import Edge, Edges, Leave, Node, Think, read_think
 from loadgen.dsl.graphs.transitions import Place, Taken, Transitions
 from loadgen.dsl.graphs.walk import AlongPath, Hop, Row, Stop, Walk
 from loadgen.dsl.journey import Each, Journey, state_wrong
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError, UsageError
 from loadgen.units import format_ratio
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from loadgen.dsl.data.feed import Feed
     from loadgen.dsl.trial import Trial
-    from loadgen.dsl.user import User
+    from loadgen.dsl.users.user import User
 
 __all__ = ["MAX_VISITS", "Graph", "graph"]
 

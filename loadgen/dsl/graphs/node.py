@@ -16,14 +16,14 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final, overload
 
-from loadgen.dsl.chance import Distribution, fixed, uniform
+from loadgen.dsl.distributions import Distribution, fixed, uniform
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.origin import Origin, here
+from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
 from loadgen.units import NS_PER_S, parse_duration
 
 if TYPE_CHECKING:
-    from loadgen.dsl.user import User
+    from loadgen.dsl.users.user import User
 
 __all__ = ["Edge", "Edges", "Leave", "Node", "Think", "edge", "leave", "node", "read_think"]
 

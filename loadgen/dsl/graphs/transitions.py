@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen.dsl.chance import Distribution
+from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.graphs import chain
 from loadgen.dsl.graphs.node import Edge, Leave, Node, leave
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.origin import Origin
-from loadgen.dsl.reading.source import read_source
+from loadgen.dsl.loading.source import read_source
+from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault, ScenarioError
 
 __all__ = ["TOLERANCE", "Place", "Taken", "Transitions"]

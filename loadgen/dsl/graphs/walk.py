@@ -15,9 +15,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen.dsl.chance import Distribution
-from loadgen.dsl.origin import Origin
-from loadgen.dsl.user import User
+from loadgen.dsl.distributions import Distribution
+from loadgen.dsl.source_location import Origin
+from loadgen.dsl.users.user import User
 from loadgen.errors import UsageError
 from loadgen.splitmix import GOLDEN, mixed
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from loadgen.outside_text import in_cell
 from loadgen.report.exports.rows import SeriesRow, cells, columns
-from loadgen.report.opened import WindowRow
+from loadgen.report.notebook import WindowRow
 
 __all__ = ["write_csv"]
 

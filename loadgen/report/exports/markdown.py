@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from loadgen.outside_text import one_line
-from loadgen.report.reading import Summary
+from loadgen.report.report_tables import Report, Table, error_table, response_table, slo_table
 from loadgen.report.story import Story
-from loadgen.report.tables import Report, Table, error_table, response_table, slo_table
+from loadgen.report.summary_reader import Summary
 
 __all__ = ["code", "markdown", "report_lines", "text"]
 

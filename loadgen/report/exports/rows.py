@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from math import inf, isnan
 
-from loadgen.report.opened import WindowRow
-from loadgen.report.reading import Figure, Percentiles, Series, Summary
+from loadgen.report.notebook import WindowRow
+from loadgen.report.summary_reader import Figure, Percentiles, Series, Summary
 
 __all__ = ["SeriesRow", "Value", "cells", "columns", "series_rows"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_controller.screen.plotted import Cell, chart, columns_of, spark
+from loadgen_controller.screen.sparkline import Cell, chart, columns_of, spark
 
 
 def text(cells: list[Cell]) -> str:

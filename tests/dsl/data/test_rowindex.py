@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from loadgen.dsl.data import feed, rowfile, rowindex
 from loadgen.dsl.data.rowindex import csv_records, json_records
-from loadgen.dsl.reading.loader import load
+from loadgen.dsl.loading.loader import load
 from loadgen.errors import ScenarioError
 from tests.support.scenarios import write
 

@@ -7,9 +7,9 @@ from math import inf
 
 import pytest
 
-from loadgen.dsl.executors.climb import Climb, ClimbTerms, Phase, begin, step, window_s
 from loadgen.dsl.executors.knee import Aim
-from loadgen.measure.look import RUNGS, Look, Part
+from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, Phase, begin, step, window_s
+from loadgen.measure.objectives.steering_observation import RUNGS, Look, Part
 from tests.support.queues import driven, fixed, mm1
 
 AIM = Aim("p(99) < 500ms", 0.01, 0.5)

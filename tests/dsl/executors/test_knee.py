@@ -7,7 +7,7 @@ from math import exp, log
 import pytest
 
 from loadgen.dsl.executors.knee import Aim, Stay, Tally, find_knee
-from loadgen.measure.look import RUNGS, Part
+from loadgen.measure.objectives.steering_observation import RUNGS, Part
 from tests.support.queues import Targeted, dm1, fixed, mm1
 
 AIM = Aim("p(99) < 500ms", 0.01, 0.5)

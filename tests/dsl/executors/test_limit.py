@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from loadgen.dsl.executors.limit import Limit, hold, search
+from loadgen.dsl.executors.capacity import Limit, hold, search
 from loadgen.dsl.executors.steering import Decision, SteeringExecutor, decision_wrong
-from loadgen.dsl.slo import error_ratio, p
+from loadgen.dsl.plans.slo import error_ratio, p
 from loadgen.errors import ScenarioError
-from loadgen.measure.look import Look
+from loadgen.measure.objectives.steering_observation import Look
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from tests.support.queues import Queue, Targeted, dm1, fixed, longest_s, mm1, mmc

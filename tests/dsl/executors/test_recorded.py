@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.dsl.data.rowfile import FileFaults
-from loadgen.dsl.executors.recorded import Bin, Gaps, Point, _time_ns, held, read_points, read_times
-from loadgen.dsl.origin import Origin
+from loadgen.dsl.executors.recorded_times import Bin, Gaps, Point, _time_ns, held, read_points, read_times
+from loadgen.dsl.source_location import Origin
 from loadgen.errors import ScenarioError
 
 DATA = Path(__file__).parents[2] / "data"

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from loadgen import ScenarioError, replay
 from loadgen.dsl.executors.base import Executor
-from loadgen.dsl.lanes import lane_of
-from loadgen.dsl.reading.loader import load
-from loadgen.engine.schedule import due_times
-from loadgen.engine.share import Share
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.loads import lane_of
+from loadgen.engine.load.schedule import due_times
+from loadgen.engine.load.share import Share
 from loadgen.profiles.profile import ArrivalProfile
-from loadgen.profiles.timed import TimedProfile
+from loadgen.profiles.steps import TimedProfile
 from loadgen.profiles.timeline import Schedule
 from tests.support.scenarios import told, write
 

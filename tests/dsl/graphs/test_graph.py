@@ -11,7 +11,7 @@ import pytest
 
 from loadgen import Edges, ScenarioError, User, edge, feed, graph, journey, leave, lognormal, node
 from loadgen.dsl.journey import Journey
-from loadgen.dsl.reading.loader import load
+from loadgen.dsl.loading.loader import load
 from tests.support.scenarios import told, write
 from tests.support.typed import check_types
 

@@ -17,7 +17,7 @@ import pytest
 
 from loadgen import Graph, Node, User, counter, edge, feed, graph, journey, leave, lognormal, node, reply
 from loadgen.dsl.graphs.walk import _key, _uniform
-from loadgen.dsl.life import BoundJourney
+from loadgen.dsl.users.user_runner import BoundJourney
 from loadgen.errors import UsageError
 from tests.support.lives import REPLIES, Bench, JumpTime, bound
 

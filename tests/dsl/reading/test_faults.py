@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.dsl.reading.loader import load
+from loadgen.dsl.loading.loader import load
 from loadgen.errors import ExitCode, ScenarioError
 from tests.support.scenarios import FAULTY, faults_of, told, write
 

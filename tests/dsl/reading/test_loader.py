@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.dsl.reading.loader import load, split_plan
-from loadgen.dsl.spec import Overrides
+from loadgen.dsl.loading.loader import load, split_plan
+from loadgen.dsl.plans.spec import Overrides
 from tests.support.scenarios import HEAD, browse_with, told, write
 
 # -- plans ------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from textwrap import dedent, indent
 
 import pytest
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.reading.mistakes import mistakes, request_names
-from loadgen.dsl.reading.source import Source
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.loading.source import Source
+from loadgen.dsl.loading.static_checks import mistakes, request_names
 from tests.support.scenarios import told, write
 
 HEAD = """import asyncio

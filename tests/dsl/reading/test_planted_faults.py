@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.dsl.reading.loader import load
+from loadgen.dsl.loading.loader import load
 from loadgen.errors import Fault, ScenarioError
 
 SCENARIO = '''"""Checkout of the demo shop."""
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from loadgen import Http, Plan, User, arrivals, error_ratio, feed, journey, p, param, users
 from loadgen.dsl.metric import counter, gauge
-from loadgen.dsl.lanes import Load
+from loadgen.dsl.plans.loads import Load
 from loadgen.dsl.secret import secret
 
 from helpers import log_in

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.dsl.reading.loader import load
-from loadgen.dsl.spec import Overrides
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
 from tests.support.scenarios import told, write
 
 SALE = """\

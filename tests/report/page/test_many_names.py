@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from loadgen.measure.rundir import RunDir
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.report.charts.chart_lines import ROWS
+from loadgen.report.from_run_folder import document_of
 from loadgen.report.html import write_html
-from loadgen.report.lines import ROWS
-from loadgen.report.opened import open_run
-from loadgen.report.retold import document_of
+from loadgen.report.notebook import open_run
 from loadgen.units import NS_PER_MS
 from loadgen.wire import codec
 from tests.support.browser import Shown, chromium, needs_chromium

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from loadgen.history.standing import standings
-from loadgen.history.standing_page import section
+from loadgen.history.run_vs_history.page import section
+from loadgen.history.run_vs_history.position import standings
 from loadgen.report.html import html, write_html
 from tests.support.accepted import accepted, history
 from tests.support.browser import Shown, chromium, needs_chromium

@@ -1,0 +1,442 @@
+"""Makes of what the workers of an agent measured what the agent measured: one delta an interval, one seq, no gaps.
+
+An interval of the agent is complete when each worker that runs has told it. A
+slow worker delays it and loses nothing: what the others told meanwhile waits,
+and where it tells of several intervals at once so does the agent. Who has
+finished or died is waited for no more.
+
+Counts, histograms and customs add up, as they do from agent to agent. What is in
+flight is a snapshot, so the last one of each process counts, also that of one
+that died: nobody knows what became of it. How fit a worker was is kept apart.
+
+Pure: no clock, no I/O. Of a worker that is alone and never died each delta
+passes as it is, at no cost; adding up two of 100 series with 100 values each costs 0.6 ms.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain, islice, zip_longest
+
+import msgspec
+import numpy as np
+
+from loadgen.engine.recording.failures import FIRST, size_bytes
+from loadgen.engine.recording.slo_windows import within_limit
+from loadgen.measure.deltas.custom import CHECK, MAX_CUSTOM, CustomStats, sum_custom
+from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
+from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT
+from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts, add_loads
+from loadgen.measure.deltas.numbering import Numbering, tight_from
+from loadgen.measure.deltas.series import OTHER
+from loadgen.measure.deltas.worker_loss import Loss
+from loadgen.measure.histograms.histogram import SLOTS
+from loadgen.wire.messages import Fin
+
+__all__ = ["AddUp", "together"]
+
+_MAX_CHECKS = CUSTOM_OF_AGENT - MAX_CUSTOM - 1
+"""Of all workers together; a worker's other custom metrics are those that the scenario declares."""
+_MAX_FAILURES_BYTES = 512 * 1024
+"""Of one delta: what is whole must fit a message."""
+
+
+_ENDINGS = (
+    Ending.UNSAID,
+    Ending.LEASE,
+    Ending.DIED,
+    Ending.TIME_LIMIT,
+    Ending.STOPPED,
+    Ending.LEFT,
+    Ending.DONE,
+)
+"""Of several workers' endings, the first of these is the agent's."""
+
+
+class _Process:
+    """One life of a worker: what came of it."""
+
+    def __init__(self, worker: int, from_ns: int) -> None:
+        self.worker = worker
+        self.told_ns = from_ns
+        self.ids: list[int] = []
+        """The agent's id of each series, by the process's own."""
+        self.totals = Counters()
+        self.recorded = 0
+        self.deltas = 0
+        self.snapshot: tuple[DueCounts, ...] = ()
+        """What it last said to be in flight."""
+        self.state: tuple[LoadCounts, ...] = ()
+        """What waits and who is there, as it said last; nothing is started or missed in it."""
+        self.fin: Fin | None = None
+        self.reason = ""
+
+
+class AddUp:
+    """Of one run. Workers are counted from 0; `begin` each process, then `take` what it sends, then `end` it."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._running: dict[int, _Process] = {}
+        self._ended: list[_Process] = []
+        self._waiting: list[tuple[_Process, Delta]] = []
+        self._ids = Numbering()
+        self._is_full_said = False
+        self._checks: set[str] = set()
+        """Names of checks that have a row of their own."""
+        self._end_ns = 0
+        """Of the last interval that was given out."""
+        self._seq = 0
+        self._told = 0
+        """How many series the deltas that were given out have brought."""
+        self._gauges: dict[tuple[str, int], float] = {}
+        """The last value of each gauge and worker."""
+        self._failed: Counter[tuple[str, str, str]] = Counter()
+        self._failures: list[Failure] = []
+        """To go with a delta to come."""
+        self._due: tuple[DueCounts, ...] = ()
+        """What ended and had no place in a delta yet."""
+        self._losses: list[Loss] = []
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def begin(self, worker: int, from_ns: int = 0) -> None:
+        """A process drives the worker's share from `from_ns` on. What the one before it waits for is not waited for."""
+        self._running[worker] = _Process(worker, from_ns)
+
+    def take(self, worker: int, delta: Delta) -> list[Delta]:
+        """What a worker's process sent; the agent's deltas that are complete by that."""
+        process = self._running.get(worker)
+        if process is None:
+            return []
+        if self._workers == 1 and not self._ended and not self._losses:
+            return [self._as_it_is(process, delta)]
+        self._intern(process, delta)
+        self._waiting.append((process, delta))
+        self._count(process, delta)
+        return self._complete()
+
+    def end(self, worker: int, fin: Fin | None = None) -> list[Delta]:
+        """The process has finished, or died without a Fin. The agent's deltas that are complete by that."""
+        process = self._running.pop(worker, None)
+        if process is None:
+            return []
+        process.fin = fin
+        if fin is None:
+            self._gauges = {key: last for key, last in self._gauges.items() if key[1] != worker}
+        else:
+            process.reason = self._not_here(process, fin)
+        self._ended.append(process)
+        return self._complete()
+
+    def in_flight(self, worker: int) -> int:
+        """Iterations that the worker's process has begun and not told the end of."""
+        process = self._running.get(worker)
+        if process is None:
+            return 0
+        t = process.totals
+        return max(0, t.iterations_started - t.iterations_finished - t.iterations_cut_off)
+
+    def told_ns(self, worker: int) -> int:
+        """Up to when the worker's process has told, on the run's clock."""
+        process = self._running.get(worker)
+        return process.told_ns if process is not None else 0
+
+    def lose(self, loss: Loss) -> None:
+        """To be told with the next delta; said again with more, it replaces what was not told yet."""
+        self._losses = [one for one in self._losses if one.place != loss.place] + [loss]
+
+    def tell(self) -> list[Delta]:
+        """Losses at once, in a delta of no time, where none has told them yet."""
+        return [self._add([], self._end_ns)] if self._losses else []
+
+    def rest(self) -> list[Delta]:
+        """The run is over: what waits, and losses and failures that no delta has told."""
+        found = self._complete()
+        while self._losses or self._failures or self._due:
+            found.append(self._add([], self._end_ns))
+        return found
+
+    def fin(self, run_id: str, reason: str = "") -> Fin:
+        """What everything adds up to: what each process says of itself, or of one that died what came of it."""
+        totals, recorded, skew_ns, reasons = Counters(), 0, 0, [reason] if reason else []
+        endings: dict[int, Ending] = {}
+        for process in (*self._ended, *self._running.values()):
+            endings[process.worker] = process.fin.ending if process.fin is not None else Ending.DIED
+            said = process.fin
+            totals += said.totals if said is not None else process.totals
+            recorded += said.recorded if said is not None else process.recorded
+            if said is not None:
+                skew_ns = max(skew_ns, said.started_at_ns)
+                reasons += [text for text in (said.reason, process.reason) if text and text not in reasons]
+        ending = min(endings.values(), key=_ENDINGS.index, default=Ending.UNSAID)
+        return Fin(run_id, 0, self._seq - 1, totals, recorded, skew_ns, "; ".join(reasons), ending)
+
+    # -- intervals ------------------------------------------------------------------------------
+
+    def _as_it_is(self, process: _Process, delta: Delta) -> Delta:
+        self._intern(process, delta)
+        self._count(process, delta)
+        for one in delta.failures:
+            self._failed[one.journey, one.request, one.outcome] += 1
+        for custom in delta.custom:
+            self._known(custom)
+            if custom.kind == "gauge":
+                self._gauges[custom.name, process.worker] = custom.last
+        process.snapshot = _waits(delta.due)
+        self._end_ns, self._seq, self._told = delta.end_ns, self._seq + 1, len(self._ids)
+        return delta
+
+    def _intern(self, process: _Process, delta: Delta) -> None:
+        process.ids += [self._ids.number(key) for key in delta.new_series]
+
+    @staticmethod
+    def _count(process: _Process, delta: Delta) -> None:
+        process.told_ns = max(process.told_ns, delta.end_ns)
+        process.totals += delta.counters
+        process.recorded += sum(stats.n for stats in delta.stats)
+        process.deltas += 1
+
+    @staticmethod
+    def _not_here(process: _Process, fin: Fin) -> str:
+        sent = fin.last_seq + 1
+        if sent == process.deltas:
+            return ""
+        return f"worker {process.worker} sent {sent} deltas, {process.deltas} arrived"
+
+    def _complete(self) -> list[Delta]:
+        """In steps as fine as what was told allows."""
+        waiting = self._waiting
+        horizon_ns = min(
+            (process.told_ns for process in self._running.values()),
+            default=max((delta.end_ns for _, delta in waiting), default=0),
+        )
+        found: list[Delta] = []
+        for end_ns in sorted({delta.end_ns for _, delta in waiting if delta.end_ns <= horizon_ns}):
+            if any(delta.start_ns < end_ns < delta.end_ns for _, delta in waiting):
+                continue  # one delta spans it
+            batch = [one for one in waiting if one[1].end_ns <= end_ns]
+            waiting = [one for one in waiting if one[1].end_ns > end_ns]
+            found.append(self._add(batch, end_ns))
+        self._waiting = waiting
+        return found
+
+    # -- adding up ------------------------------------------------------------------------------
+
+    def _add(self, batch: Sequence[tuple[_Process, Delta]], end_ns: int) -> Delta:
+        start_ns = min((delta.start_ns for _, delta in batch), default=self._end_ns)
+        start_ns = max(start_ns, self._end_ns)
+        end_ns = max(end_ns, start_ns)
+        index, count, stats = _histograms(batch)
+        counters = Counters()
+        for _, delta in batch:
+            counters += delta.counters
+        workers = _by_worker(batch)
+        losses, self._losses = tuple(self._losses), []
+        made = Delta(
+            agent="",
+            epoch=0,
+            seq=self._seq,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            new_series=tuple(self._ids.keys[self._told :]),
+            index=index,
+            count=count,
+            stats=stats,
+            counters=counters,
+            health=self._health(workers),
+            due=self._due_counts(batch),
+            custom=self._customs(batch),
+            exemplars=_exemplars([delta.exemplars for _, delta in batch]),
+            failures=self._take_failures(batch),
+            workers=workers if self._workers > 1 else (),
+            losses=losses,
+            loads=self._loads(batch),
+            first_arrivals=_first_arrivals(batch),
+        )
+        self._end_ns, self._seq, self._told = end_ns, self._seq + 1, len(self._ids)
+        return made
+
+    def _loads(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[LoadCounts, ...]:
+        """What was started and missed in the batch, and what waits in all workers that run."""
+        ended = [
+            [LoadCounts(one.load, one.started, one.missed) for one in delta.loads] for _, delta in batch if delta.loads
+        ]
+        for process, delta in batch:
+            process.state = tuple(LoadCounts(one.load, 0, 0, one.waiting, one.users) for one in delta.loads)
+        found = add_loads((*ended, *(process.state for process in self._running.values())))
+        return tuple(one for one in found if not one.is_empty)
+
+    def _health(self, workers: Sequence[WorkerHealth]) -> Health:
+        health = together([one.health for one in workers])
+        if self._ids.is_full and not self._is_full_said:
+            self._is_full_said = True
+            note = (
+                f"the workers have more than {tight_from(SERIES_OF_AGENT):,} series together: new series are in {OTHER}"
+            )
+            health = msgspec.structs.replace(health, notes=(*health.notes, note))
+        return health
+
+    def _due_counts(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[DueCounts, ...]:
+        sums: dict[tuple[int, str, int], list[int]] = {}
+
+        def add(one: DueCounts, *counts: int) -> None:
+            found = sums.setdefault((one.objective, one.journey, one.k), [0, 0, 0, 0])
+            for at, count in enumerate(counts):
+                found[at] += count
+
+        for one in self._due:
+            add(one, one.good, one.bad)
+        for process, delta in batch:
+            process.snapshot = _waits(delta.due)
+            for one in delta.due:
+                add(one, one.good, one.bad)
+        for process in (*self._ended, *self._running.values()):
+            for one in process.snapshot:
+                add(one, 0, 0, one.overdue, one.undecided)
+        rows = [DueCounts(objective, journey, k, *counts) for (objective, journey, k), counts in sums.items()]
+        told, self._due = within_limit(rows)
+        return told
+
+    def _customs(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[CustomStats, ...]:
+        """Sums; the last value of a gauge is that of all workers together, also of those that did not set it now."""
+        found: dict[str, CustomStats] = {}
+        for process, delta in batch:
+            for one in map(self._known, delta.custom):
+                found[one.name] = sum_custom(found[one.name], one) if one.name in found else one
+                if one.kind == "gauge" and one.n:
+                    self._gauges[one.name, process.worker] = one.last
+        return tuple(
+            replace(one, last=sum(last for (name, _), last in self._gauges.items() if name == one.name))
+            if one.kind == "gauge"
+            else one
+            for one in found.values()
+        )
+
+    def _known(self, one: CustomStats) -> CustomStats:
+        """The same, in `check: (other)` where the workers together have more names of checks than the limit allows."""
+        if one.kind != "rate" or one.name in self._checks or not one.name.startswith(CHECK):
+            return one
+        if len(self._checks) >= _MAX_CHECKS:
+            return replace(one, name=f"{CHECK}{OTHER}")
+        self._checks.add(one.name)
+        return one
+
+    def _take_failures(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[Failure, ...]:
+        """The first of each kind of the agent, as many as a delta may bring."""
+        for _, delta in batch:
+            for one in delta.failures:
+                kind = (one.journey, one.request, one.outcome)
+                self._failed[kind] += 1
+                if self._failed[kind] <= FIRST:
+                    self._failures.append(one)
+        taken = 0
+        left_bytes = _MAX_FAILURES_BYTES
+        for one in self._failures[:MAX_FAILURES]:
+            left_bytes -= size_bytes(one)
+            if left_bytes < 0 and taken:
+                break
+            taken += 1
+        found, self._failures = tuple(self._failures[:taken]), self._failures[taken:]
+        return found
+
+
+def together(parts: Sequence[Health]) -> Health:
+    """Of several workers: what adds up is added up, of everything else the worst."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Health()
+
+    def worst(name: str) -> int:
+        values: list[int] = [getattr(one, name) for one in parts]
+        return max(values)
+
+    fullest = max(parts, key=lambda one: one.fds / max(1, one.fd_limit))
+    return Health(
+        users=sum(one.users for one in parts),
+        in_flight=sum(one.in_flight for one in parts),
+        waiting=sum(one.waiting for one in parts),
+        loop_lag_p50_us=worst("loop_lag_p50_us"),
+        loop_lag_p99_us=worst("loop_lag_p99_us"),
+        loop_lag_max_us=worst("loop_lag_max_us"),
+        generator_lag_p99_us=worst("generator_lag_p99_us"),
+        response_p99_us=worst("response_p99_us"),
+        cpu_share=max(one.cpu_share for one in parts),
+        rss_bytes=sum(one.rss_bytes for one in parts),
+        steal_share=max(one.steal_share for one in parts),
+        gc_max_us=worst("gc_max_us"),
+        fds=fullest.fds,
+        fd_limit=fullest.fd_limit,
+        ports=worst("ports"),  # of the machine, each worker sees the same
+        port_limit=worst("port_limit"),
+        memory_free_bytes=min((one.memory_free_bytes for one in parts if one.memory_free_bytes), default=0),
+        unacked=worst("unacked"),
+        oldest_ms=worst("oldest_ms"),
+        unfit=_once(one.unfit for one in parts),
+        notes=_once(one.notes for one in parts),
+    )
+
+
+def _first_arrivals(batch: Sequence[tuple[_Process, Delta]]) -> tuple[FirstArrival, ...]:
+    """Each once: all workers of an agent compute the same."""
+    return tuple(dict.fromkeys(chain.from_iterable(delta.first_arrivals for _, delta in batch)))
+
+
+def _once(texts: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(texts)))
+
+
+def _waits(due: Iterable[DueCounts]) -> tuple[DueCounts, ...]:
+    return tuple(one for one in due if one.overdue or one.undecided)
+
+
+def _by_worker(batch: Sequence[tuple[_Process, Delta]]) -> tuple[WorkerHealth, ...]:
+    """Of each worker of the batch; where it told twice the later state, and what was wrong in either."""
+    found: dict[int, WorkerHealth] = {}
+    for process, delta in batch:
+        health, started = delta.health, delta.counters.iterations_started
+        if (before := found.get(process.worker)) is not None:
+            unfit, notes = _once((before.health.unfit, health.unfit)), _once((before.health.notes, health.notes))
+            health = msgspec.structs.replace(health, unfit=unfit, notes=notes)
+            started += before.iterations_started
+        found[process.worker] = WorkerHealth(process.worker, started, health)
+    return tuple(found[worker] for worker in sorted(found))
+
+
+def _histograms(batch: Sequence[tuple[_Process, Delta]]) -> tuple[bytes, bytes, tuple[SeriesStats, ...]]:
+    """(index, count, stats) of all, by the agent's series."""
+    indices, counts = [], []
+    stats: dict[int, SeriesStats] = {}
+    for process, delta in batch:
+        ids = np.array(process.ids, dtype=np.int64)
+        index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
+        indices.append(ids[index // SLOTS] * SLOTS + index % SLOTS)
+        counts.append(np.frombuffer(delta.count, dtype="<u4").astype(np.int64))
+        for s in delta.stats:
+            series = process.ids[s.series]
+            had = stats.get(series)
+            if had is None:
+                stats[series] = replace(s, series=series)
+            else:
+                least, most = min(had.min_ns, s.min_ns), max(had.max_ns, s.max_ns)
+                stats[series] = SeriesStats(series, had.n + s.n, had.sum_ns + s.sum_ns, least, most)
+    if not indices:
+        return b"", b"", ()
+    index, place = np.unique(np.concatenate(indices), return_inverse=True)
+    count = np.zeros(len(index), dtype=np.int64)
+    np.add.at(count, place, np.concatenate(counts))
+    ordered = tuple(stats[series] for series in sorted(stats))
+    return index.astype("<u4").tobytes(), count.astype("<u4").tobytes(), ordered
+
+
+def _exemplars(parts: Sequence[tuple[Exemplar, ...]]) -> tuple[Exemplar, ...]:
+    """All, or where they are too many as many of each as there is room for."""
+    if sum(map(len, parts)) <= MAX_EXEMPLARS:
+        return tuple(chain.from_iterable(parts))
+    by_turns = chain.from_iterable(zip_longest(*parts))
+    return tuple(islice((one for one in by_turns if one is not None), MAX_EXEMPLARS))

@@ -1,0 +1,602 @@
+"""The agent: the shell around `lifecycle.step` that performs its effects.
+
+It holds the line to the controller and the workers (`workers.py`), and hands messages
+from one to the other: deltas through the ledger, who waits at a rendez-vous as it
+is, everything else through the lifecycle. It runs none of the scenario's code, so it goes on breathing when that
+blocks a loop: it is the supervisor that keeps the dead-man switch.
+
+All times are ns of `perf_counter_ns`, which on one machine is one clock for all processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loadgen.allowlist import as_address
+from loadgen.engine.health.process_health import addresses_of
+from loadgen.errors import BundleError, UsageError
+from loadgen.signed.signatures import Verifier
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire.keys import AgentKeys
+from loadgen.wire.messages import (
+    PROTOCOL_MAJOR,
+    PROTOCOL_MINOR,
+    Ack,
+    Adjust,
+    BundleChunk,
+    Bye,
+    Delta,
+    Heartbeat,
+    Hello,
+    Message,
+    Nack,
+    Prepare,
+    Ready,
+    Reassign,
+    Rejected,
+    ReleaseAt,
+    SetUp,
+    StartAt,
+    Steer,
+    Steered,
+    Stop,
+    TearDown,
+    Waiting,
+    Welcome,
+)
+from loadgen.wire.sockets import parse_address
+from loadgen_agent.delivery.delivery import Delivery
+from loadgen_agent.host import cpu_count, host_name
+from loadgen_agent.supervisor.bounds import Gate
+from loadgen_agent.supervisor.bundles import Cache, Fetch
+from loadgen_agent.supervisor.lifecycle import (
+    Agent,
+    BundleFailed,
+    BundleHere,
+    CloseBooks,
+    ControllerLost,
+    Effect,
+    EndWorkers,
+    Event,
+    Exit,
+    Forget,
+    GaveUp,
+    HandedOver,
+    Leave,
+    LeftOff,
+    Phase,
+    SendAgain,
+    StartWorkers,
+    Tell,
+    TellWorkers,
+    Terminated,
+    WorkersLost,
+    step,
+)
+from loadgen_agent.supervisor.lifecycle import Fetch as FetchBundle
+from loadgen_agent.supervisor.link import Link
+from loadgen_agent.supervisor.trust import Trust
+from loadgen_agent.supervisor.worker_group import AllLost
+from loadgen_agent.supervisor.worker_process import WORKER
+from loadgen_agent.supervisor.workers import Answers, Crewing, Workers
+
+__all__ = ["Supervisor", "Terms"]
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.05
+HEARTBEAT_NS = 1 * NS_PER_S
+WORKER_SILENT_NS = 5 * NS_PER_S
+"""A running worker's heartbeat comes from its scenario's loop; without one for so long, the loop is blocked."""
+WATCHDOG_NS = 2 * NS_PER_S
+"""More than a worker's own watchdog needs to end a worker that is blocked for longer than the lease."""
+OWN_PAUSE_NS = 1 * NS_PER_S
+"""Two ticks further apart than this: it was us who stood still, and what the workers said is still to be read."""
+GRACE_NS = 5 * NS_PER_S
+"""To drain, for workers that are stopped by us and not by the controller."""
+LEAVE_NS = 700 * NS_PER_MS
+"""From the word to leave until others have the share: must reach the controller, and from it all of them, before."""
+KILL_NS = 600 * NS_PER_MS
+"""For the Fin of workers that were told to cut off, where nobody is to be waited for."""
+CUT_NS = 3 * NS_PER_S
+"""For the Fin of workers that were told to cut off; less than the controller waits after a stop at once."""
+FAREWELL_NS = 2 * NS_PER_S
+"""An agent that leaves by itself waits for so long for the Bye after its last word."""
+LEAVING_S = 20.0
+"""To hand over, for an agent that was told to leave."""
+SAY_AGAIN_NS = 10 * NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an agent is to behave; the defaults are those of an agent in a fleet."""
+
+    join_s: float | None = None
+    """How long to try to be taken in; None: for ever."""
+    hand_over_s: float = 1800.0
+    """How long to try to hand over what was measured to a controller that is silent."""
+    with_parent: bool = False
+    """To leave when the process that started it is gone."""
+    verifier: Verifier | None = None
+    """Checks the signature of runs that this agent takes; None: it takes any run of its controller."""
+    spool: Path | None = None
+    """Where to keep what is not delivered, beyond the memory and the process."""
+
+
+class Supervisor:
+    """One agent. Make it within the running loop, then await `run()`."""
+
+    def __init__(
+        self,
+        controller: str,
+        region: str,
+        agent: str,
+        keys: AgentKeys,
+        terms: Terms = Terms(),  # a frozen value
+        worker: Sequence[str] = WORKER,
+        crewing: Crewing = Crewing(),  # noqa: B008  # a frozen value
+        instance_type: str = "",
+    ) -> None:
+        """
+        Args:
+            instance_type: of EC2, where this is one.
+        Raises:
+            UsageError: no such address, or no name for an agent.
+        """
+        self._region, self._id, self._terms = region, agent, terms
+        self._instance_type = instance_type
+        host, port = parse_address(controller)
+        addresses = addresses_of(host.strip("[]"))
+        self._controller = tuple(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in addresses)
+        """Where it is reached, which is never a target."""
+        self._is_near = bool(addresses) and all(as_address(one).is_loopback for one in addresses)
+        """The controller is on this machine."""
+        self._command, self._crewing = worker, crewing
+        self._parent = os.getppid()
+        self._agent = Agent()
+        self._lease_ns = 8 * NS_PER_S
+        self._delivery = Delivery(agent, terms.spool)
+        self._fetch: Fetch | None = None
+        self._cache = Cache()
+        self._workers: Workers | None = None
+        self._waiting: dict[int, Waiting] = {}
+        """Who waits at a rendez-vous, by worker."""
+        self._untold: set[int] = set()
+        """Workers whose newest the controller may not have heard."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._unpacking: asyncio.Task[None] | None = None
+        now_ns = time.perf_counter_ns()
+        self._began_ns = now_ns
+        self._hello_ns: int | None = None
+        """When the last Hello was sent that is not answered; None: none is needed."""
+        self._handed_ns = self._heartbeat_ns = self._said_ns = now_ns
+        self._stopping_ns: int | None = None
+        """Since when the workers have been told to stop by us, not by the controller."""
+        self._t0_ns: int | None = None
+        """Of the run, on our clock."""
+        self._leaves_ns = 0
+        """From when on others have our share, from T0; 0: we stay."""
+        self._kill_ns: int | None = None
+        """Since when they are not to be waited for."""
+        self._cut_ns: int | None = None
+        """Since when they have been told to cut off."""
+        self._done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._link = Link(controller, keys, agent, self._on_message, self._say_hello)
+        self._trust = Trust(terms.verifier)
+        self._gate = Gate(lambda controller_ns: self._link.clock.to_own_ns(controller_ns))
+
+    @property
+    def phase(self) -> Phase:
+        return self._agent.phase
+
+    def terminate(self, reason: str) -> None:
+        """Stop the load, hand over, leave. A second time: at once."""
+        again = self._agent.is_leaving
+        self._event(Terminated(reason, now=again))
+
+    def cut_off(self, reason: str) -> None:
+        """Stop the load at once, hand over what there is, leave."""
+        self._event(Terminated(reason, now=self._agent.phase.has_load))
+
+    async def run(self) -> Exit:
+        """Until the controller lets it go, or there is no sense in staying.
+
+        Raises:
+            BugError: an event that its phase has no row for.
+        """
+        lasting = [asyncio.create_task(self._link.serve()), asyncio.create_task(self._tick_for_ever())]
+        try:
+            ends: list[asyncio.Future[Any]] = [*lasting, self._done]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for task in lasting:
+                if task.done():
+                    task.result()
+            return self._done.result()
+        finally:
+            self._end_workers()
+            for task in (*lasting, *self._tasks):
+                task.cancel()
+            await asyncio.gather(*lasting, *self._tasks, *self._endings, return_exceptions=True)
+            self._link.close()
+            self._cache.clear()
+            self._delivery.close()
+
+    # -- what comes in -------------------------------------------------------------------------
+
+    def _on_message(self, message: Message) -> None:
+        if (admitted := self._gate.admit(message)) is None:
+            return
+        message = admitted
+        match message:
+            case Ack():
+                self._delivery.ack(message)
+                self._pump()
+            case BundleChunk():
+                self._on_chunk(message)
+            case Welcome():
+                self._hello_ns, self._lease_ns = None, round(message.lease_s * NS_PER_S)
+                self._event(message)
+            case Rejected() | Prepare() | SetUp() | StartAt() | Stop() | TearDown() | Bye():
+                self._event(message)
+            case Adjust() | Reassign() | ReleaseAt() | Steer():
+                self._event(message)
+                if isinstance(message, Reassign):
+                    self._heartbeat_ns -= HEARTBEAT_NS  # one that joins waits until all have heard it
+            case Nack(reason):
+                log.warning("the controller could not use what was sent: %s", reason)
+            case _:
+                log.warning("an agent has no use for %s", type(message).__name__)
+
+    def _event(self, event: Event) -> None:
+        before = self._agent
+        self._agent, effects = step(before, event)
+        if self._agent.phase is not before.phase:
+            log.info("%s -> %s: %s", before.phase.value, self._agent.phase.value, type(event).__name__)
+            self._heartbeat_ns -= HEARTBEAT_NS  # the controller hears of it at the next tick
+        for effect in effects:
+            self._perform(effect)
+
+    # -- effects -------------------------------------------------------------------------------
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case SendAgain():
+                self._link.measure_clock()
+                self._untold |= self._waiting.keys()
+                self._tell_waiting()
+                self._delivery.send_again()
+                self._pump()
+            case FetchBundle(prepare):
+                self._begin_fetch(prepare)
+            case StartWorkers(prepare):
+                self._begin_work(prepare)
+            case Tell(message):
+                self._link.send(message)
+            case TellWorkers(message):
+                self._tell_workers(message)
+            case Leave(reason):
+                self._leave(reason)
+            case EndWorkers():
+                self._end_workers()
+            case CloseBooks(fin, reason):
+                if self._workers is not None:
+                    self._workers.grant(0, 0)
+                self._stopping_ns = self._cut_ns = self._kill_ns = None
+                self._delivery.end(fin, reason)
+                self._pump()
+            case Forget():
+                self._t0_ns, self._leaves_ns = None, 0
+                self._fetch = self._stopping_ns = self._cut_ns = self._kill_ns = None
+                self._delivery.forget()
+                self._waiting.clear()
+                self._untold.clear()
+                if self._unpacking is not None:
+                    self._unpacking.cancel()
+            case Exit():
+                if not self._done.done():
+                    self._done.set_result(effect)
+
+    def _tell_workers(self, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown) -> None:
+        now_ns = time.perf_counter_ns()
+        match message:
+            case StartAt(t0_ns=t0_ns):
+                self._t0_ns = self._link.clock.to_own_ns(t0_ns)
+                message = replace(message, t0_ns=self._t0_ns)
+            case ReleaseAt(at_ns=at_ns):
+                message = replace(message, at_ns=self._link.clock.to_own_ns(at_ns))
+            case Stop(now=True):
+                self._cut_ns = now_ns if self._cut_ns is None else self._cut_ns
+                if message.kill and self._kill_ns is None:
+                    self._kill_ns = now_ns
+            case Stop(at_ns=0) if self._agent.reason and self._stopping_ns is None:
+                self._stopping_ns = now_ns
+        if self._workers is not None:
+            self._workers.tell(message)
+
+    def _leave(self, reason: str) -> None:
+        """The workers keep to it whether anybody hears of it or not: so nobody else can begin what we began.
+
+        Not before the last change that is on its way: changes come in the order of their times, so our share could be
+        another's only from then on, and would be nobody's until then.
+        """
+        now_ns = time.perf_counter_ns()
+        if self._t0_ns is not None:
+            changed_ns = self._workers.changed_ns if self._workers is not None else 0
+            self._leaves_ns = max(1, now_ns + LEAVE_NS - self._t0_ns, changed_ns)
+            self._tell_workers(Stop(self._agent.run_id, reason, at_ns=self._leaves_ns))
+            self._beat(now_ns)
+
+    def _begin_fetch(self, prepare: Prepare) -> None:
+        try:
+            self._check_trust(prepare)
+        except (BundleError, UsageError) as error:
+            self._event(BundleFailed(error.message))
+            return
+        if (folder := self._cache.get(prepare.bundle_sha256)) is not None:
+            self._event(BundleHere(str(folder)))
+            return
+        try:
+            self._fetch = Fetch(prepare.bundle_sha256, prepare.bundle_bytes)
+        except BundleError as error:
+            self._event(BundleFailed(error.message))
+            return
+        self._ask_for_chunks()
+
+    def _check_trust(self, prepare: Prepare) -> None:
+        """
+        Raises:
+            BundleError: out of bounds, or not what somebody signed whom this agent trusts.
+            UsageError: a controller on another host sent no allow-list.
+        """
+        if not prepare.allow_json and not self._is_near:
+            raise UsageError("the controller sent no allow-list, and it is on another host: nothing may be loaded")
+        self._trust.check(prepare)
+
+    def _ask_for_chunks(self) -> None:
+        if self._fetch is not None:
+            for request in self._fetch.requests(time.perf_counter_ns()):
+                self._link.send(request)
+
+    def _on_chunk(self, chunk: BundleChunk) -> None:
+        fetch = self._fetch
+        if fetch is None:
+            return
+        try:
+            fetch.take(chunk)
+        except BundleError as error:
+            self._fetch = None
+            self._event(BundleFailed(error.message))
+            return
+        if (data := fetch.data) is None:
+            self._ask_for_chunks()
+        else:
+            self._fetch = None
+            self._unpacking = self._task(self._unpack(fetch.sha256, data))
+
+    async def _unpack(self, sha256: str, data: bytes) -> None:
+        try:
+            folder = await asyncio.to_thread(self._cache.put, sha256, data)
+        except BundleError as error:
+            self._event(BundleFailed(error.message))
+        else:
+            self._event(BundleHere(str(folder)))
+
+    # -- the workers ---------------------------------------------------------------------------
+
+    def _begin_work(self, prepare: Prepare) -> None:
+        prepare = replace(prepare, control_plane=(*prepare.control_plane, *self._controller))
+        prepare = replace(prepare, statement=self._trust.verified(prepare))
+        self._delivery.begin(prepare.run_id, self._agent.epoch)
+        self._workers = Workers(
+            prepare,
+            self._crewing,
+            self._command,
+            self._region,
+            on_delta=self._on_delta,
+            on_event=self._on_crew,
+            on_waiting=self._on_waiting,
+            on_steered=self._on_steered,
+            spawn=self._task,
+        )
+        self._workers.begin()
+
+    def _on_delta(self, delta: Delta) -> None:
+        self._delivery.keep(delta)
+        self._pump()
+
+    def _on_steered(self, message: Steered) -> None:
+        """Said once: where it gets lost, it is asked again with the next interval."""
+        self._link.send(message)
+
+    def _on_waiting(self, message: Waiting) -> None:
+        self._waiting[message.worker] = message
+        self._untold.add(message.worker)
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """The newest of each worker says all that those before it said."""
+        if self._hello_ns is None:
+            self._untold = {worker for worker in self._untold if not self._link.send(self._waiting[worker])}
+
+    def _on_crew(self, message: Answers) -> None:
+        match message:
+            case Ready():
+                self._event(replace(message, clock_error_ns=self._link.clock.error_ns, left_out=""))
+            case AllLost(reason):
+                self._event(WorkersLost(reason))
+            case _:
+                self._event(message)
+
+    def _end_workers(self) -> None:
+        if self._workers is not None:
+            workers, self._workers = self._workers, None
+            workers.end()
+            ending = asyncio.create_task(workers.gone())
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    # -- what time brings ----------------------------------------------------------------------
+
+    async def _tick_for_ever(self) -> None:
+        before_ns = time.perf_counter_ns()
+        while True:
+            now_ns = time.perf_counter_ns()
+            if now_ns - before_ns > OWN_PAUSE_NS and self._workers is not None:
+                self._workers.excuse(now_ns - before_ns)
+            before_ns = now_ns
+            self._tick(now_ns)
+            await asyncio.sleep(TICK_S)
+
+    def _tick(self, now_ns: int) -> None:
+        if self._hello_ns is not None and now_ns - self._hello_ns > NS_PER_S:
+            self._say_hello()
+        if self._agent.phase is not Phase.JOINING and now_ns - self._heartbeat_ns >= HEARTBEAT_NS:
+            self._beat(now_ns)
+        if self._agent.phase is not Phase.JOINING:  # a controller has no answer for who is not taken in
+            self._link.ping()
+        self._ask_for_chunks()
+        self._pump()
+        self._tell_waiting()
+        if self._is_orphan and not self._agent.is_leaving:
+            self.terminate("the process that started this agent is gone")
+            if self._agent.phase.has_load:  # and nobody is there who could have its share
+                self.terminate("the process that started this agent is gone")
+        if self._workers is not None:
+            self._workers.bury(now_ns)
+        if self._agent.phase.has_load:
+            self._watch_load(now_ns)
+        elif self._agent.phase in (Phase.JOINING, Phase.FINISHED):
+            self._watch_waiting(now_ns)
+
+    @property
+    def _is_orphan(self) -> bool:
+        return self._terms.with_parent and os.getppid() != self._parent
+
+    def _say_hello(self) -> None:
+        """Until it is answered: with each connection, then once a second."""
+        self._hello_ns = time.perf_counter_ns()
+        hello = Hello(
+            agent=self._id,
+            region=self._region,
+            major=PROTOCOL_MAJOR,
+            minor=PROTOCOL_MINOR,
+            pid=os.getpid(),
+            host=host_name(),
+            cpus=cpu_count(),
+            weight=float(self._crewing.workers),
+            epoch=self._agent.epoch,
+            instance_type=self._instance_type,
+        )
+        self._link.send(hello)
+
+    def _beat(self, now_ns: int) -> None:
+        self._heartbeat_ns = now_ns
+        adjusted = self._workers.adjusted if self._workers is not None else 0
+        phase, note = self._agent.phase.value, self._note(now_ns)
+        self._link.send(
+            Heartbeat(
+                self._agent.run_id,
+                phase,
+                self._delivery.sent,
+                self._delivery.acked,
+                note,
+                adjusted,
+                sent_ns=now_ns,
+                leaves_ns=self._leaves_ns,
+            )
+        )
+
+    def _note(self, now_ns: int) -> str:
+        workers = self._workers
+        if workers is None or not self._agent.phase.has_load:
+            return ""
+        silent = workers.silent(now_ns, WORKER_SILENT_NS)
+        names = [workers.name(worker) for worker in silent]
+        if not names:
+            return ""
+        if (where := next(filter(None, map(workers.where, silent)), "")) != "":
+            return f"{', '.join(names)}: {where}"
+        have = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'}"
+        return f"{have} been silent for more than {WORKER_SILENT_NS // NS_PER_S} s: the scenario blocks its loop"
+
+    def _pump(self) -> None:
+        """Send what is due, as far as the line takes it."""
+        if self._hello_ns is None:
+            self._delivery.pump(self._link.send_encoded)
+
+    def _watch_load(self, now_ns: int) -> None:
+        """The dead-man switch, and workers that do not stop."""
+        workers = self._workers
+        if workers is None:
+            return
+        silent_ns = now_ns - self._link.acked_ns
+        workers.grant(self._link.acked_ns + self._lease_ns, self._lease_ns)
+        is_told = self._stopping_ns is not None or self._cut_ns is not None
+        # A worker may have seen a lapse that was over before we looked: then its load has ended, and so do the others.
+        if silent_ns > self._lease_ns and not is_told:
+            self._event(ControllerLost(silent_ns / NS_PER_S))
+        elif workers.lapsed_ns and not is_told:
+            self._event(ControllerLost(self._lease_ns / NS_PER_S, is_lapse=True))
+        is_due = self._leaves_ns and self._t0_ns is not None and now_ns >= self._t0_ns + self._leaves_ns
+        if is_due and self._agent.phase is Phase.RUNNING:
+            self._stopping_ns = now_ns
+            self._event(LeftOff())
+        if self._stopping_ns is not None and self._cut_ns is None and now_ns - self._stopping_ns > GRACE_NS:
+            self._tell_workers(Stop(self._agent.run_id, self._agent.reason, now=True, kill=self._agent.is_leaving))
+        is_over = self._kill_ns is not None and now_ns - self._kill_ns > KILL_NS
+        if is_over or (self._cut_ns is not None and now_ns - self._cut_ns > CUT_NS):
+            self._kill(workers.owing(), "did not stop when it was told to; its loop is blocked")
+        if self._agent.phase is Phase.STOPPING:
+            late = workers.silent(now_ns, self._lease_ns)
+            self._kill(late, "was silent while it was to stop; its loop is blocked")
+        elif self._agent.phase is Phase.RUNNING:  # its own watchdog should have, and could not
+            late = workers.silent(now_ns, self._lease_ns + WATCHDOG_NS)
+            self._kill(late, f"was silent for more than {(self._lease_ns + WATCHDOG_NS) / NS_PER_S:.0f} s")
+
+    def _kill(self, late: Sequence[int], why: str) -> None:
+        if self._workers is not None:
+            for worker in late:
+                self._workers.kill(worker, why)
+
+    def _watch_waiting(self, now_ns: int) -> None:
+        """For a controller that takes us in, or takes what was measured."""
+        if self._agent.phase is Phase.JOINING:
+            why = self._link.trouble or "the controller does not answer"
+            if now_ns - self._said_ns > SAY_AGAIN_NS:
+                self._said_ns = now_ns
+                log.warning("still waiting: %s", why)
+            if self._terms.join_s is not None and now_ns - self._began_ns > self._terms.join_s * NS_PER_S:
+                self._event(GaveUp(f"not taken in within {self._terms.join_s:.0f} s: {why}"))
+            return
+        is_leaving = self._agent.is_leaving
+        if not self._delivery.owes_nothing:
+            self._handed_ns = now_ns
+        if is_leaving and now_ns - self._handed_ns > FAREWELL_NS:
+            self._event(HandedOver())
+        limit_s = min(self._terms.hand_over_s, LEAVING_S) if is_leaving else self._terms.hand_over_s
+        if self._is_orphan:
+            limit_s = 0.0  # its controller was the process that is gone, keys and port with it
+        silent_ns = now_ns - self._link.heard_ns
+        if self._agent.phase is Phase.FINISHED and silent_ns > limit_s * NS_PER_S:
+            lost = f"{self._delivery.unacked} deltas not handed over"
+            self._event(GaveUp(f"the controller was silent for {silent_ns / NS_PER_S:.0f} s: {lost}"))
+
+    def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """One whose failure is the agent's."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+        return task
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._done.done():
+            self._done.set_exception(error)

@@ -1,0 +1,65 @@
+"""Which orders an agent takes from its controller.
+
+An agent that has the public half of a signing key takes only orders that equal a statement signed with the other
+half. It takes each statement for one run only, so a controller cannot start the same signed run a second time here.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from loadgen.errors import BundleError
+from loadgen.signed.signatures import Verifier
+from loadgen.signed.statement import Statement
+from loadgen.wire.messages import Prepare
+from loadgen_agent.supervisor.bounds import wrong_order
+
+__all__ = ["Trust"]
+
+
+class Trust:
+    """One agent's decisions, for as long as its process lives.
+
+    Args:
+        verifier: None: unsigned orders are taken, and signatures are not looked at.
+    """
+
+    def __init__(self, verifier: Verifier | None) -> None:
+        self._verifier = verifier
+        self._used: dict[str, tuple[str, datetime]] = {}
+        """Run and expiry of each statement that was taken, by its id."""
+
+    def check(self, prepare: Prepare, now: datetime | None = None) -> None:
+        """
+        Raises:
+            BundleError: the order is out of bounds, or it is not what somebody signed for this run.
+        """
+        if why := wrong_order(prepare):
+            raise BundleError(why)
+        if self._verifier is None:
+            return
+        self._verifier.check(prepare.statement, prepare.signature)
+        self._take(Statement.read(prepare.statement), prepare, now or datetime.now(UTC))
+
+    def verified(self, prepare: Prepare) -> bytes:
+        """Return the statement for the workers, which believe it; empty when this agent has no key to check it."""
+        return b"" if self._verifier is None else prepare.statement
+
+    def _take(self, statement: Statement, prepare: Prepare, now: datetime) -> None:
+        if now > statement.expires_at:
+            raise BundleError(
+                f"the run's signature expired at {statement.expires_at:%Y-%m-%d %H:%M:%S} UTC:"
+                " start the run again, or correct this machine's clock"
+            )
+        if different := statement.differences(prepare):
+            raise BundleError(
+                f"the controller's order differs from the signed statement in {', '.join(different)}."
+                " Find the cause before you trust this controller"
+            )
+        self._used = {key: used for key, used in self._used.items() if used[1] >= now}
+        run_id, _ = self._used.setdefault(statement.id, (prepare.run_id, statement.expires_at))
+        if run_id != prepare.run_id:
+            raise BundleError(
+                f"the run's signature was used for run {run_id} already, and it is valid for one run only:"
+                " start the run again"
+            )

@@ -1,0 +1,397 @@
+"""The worker processes of one run: the shell around `crew.step`, with what they measured going through `add_up.py`.
+
+It starts and ends the processes and hands their messages on. What the crew says
+as one goes to `on_event`, which is the agent's life; the agent's deltas go to `on_delta`.
+
+All times are ns of `perf_counter_ns`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+
+from loadgen.errors import WireError
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.worker_loss import NOBODY, Loss
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire.messages import (
+    Adjust,
+    Fin,
+    Heartbeat,
+    Message,
+    Prepare,
+    Ready,
+    Reassign,
+    Refused,
+    ReleaseAt,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Steer,
+    Steered,
+    Stop,
+    TearDown,
+    TornDown,
+    Waiting,
+)
+from loadgen_agent.delivery.aggregate import AddUp
+from loadgen_agent.host import oom_kills
+from loadgen_agent.lease import Lease
+from loadgen_agent.progress import Marks
+from loadgen_agent.supervisor.orphans import reap
+from loadgen_agent.supervisor.output import Output
+from loadgen_agent.supervisor.worker_group import (
+    AllLost,
+    Answer,
+    Begin,
+    Crew,
+    Died,
+    Drop,
+    Effect,
+    Ended,
+    Event,
+    Finished,
+    Lost,
+    Resume,
+    Said,
+    Stage,
+    TellOne,
+    Told,
+    step,
+)
+from loadgen_agent.supervisor.worker_process import Child
+
+__all__ = ["MAX_WORKERS", "Answers", "Crewing", "Workers"]
+
+log = logging.getLogger(__name__)
+
+MAX_WORKERS = 256
+"""Of one agent: more cores than any machine that generates load has."""
+BURY_NS = 1 * NS_PER_S
+RESUME_NS = 50 * NS_PER_MS
+"""From telling a process to take over until it does, so that what is due then is on time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crewing:
+    """How an agent's workers are to be."""
+
+    workers: int = 1
+    cores: tuple[int, ...] = ()
+    """To keep each on one of them, in turn. Empty: the operating system spreads them."""
+
+
+Answers = Ready | Refused | SetUpDone | TornDown | Fin | AllLost
+"""What the crew says as one."""
+
+
+class _Place:
+    """A worker's place, and the process that has it."""
+
+    def __init__(self) -> None:
+        self.marks: Marks | None = None
+        self.lease: Lease | None = None
+        self.child: Child | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.heard_ns = time.perf_counter_ns()
+        self.adjusted = 0
+        """Number of the last change that its process follows."""
+        self.gone_ns: int | None = None
+        """Since when its process is known to be gone."""
+        self.oom_kills = 0
+        """Of the machine, when its process was started."""
+        self.kill_reason = ""
+        """Why we killed it, where we did."""
+
+
+class Workers:
+    """Of one run. Make it within the running loop; `begin`, and in the end `end`."""
+
+    def __init__(
+        self,
+        prepare: Prepare,
+        crews: Crewing,
+        command: Sequence[str],
+        region: str,
+        *,
+        on_delta: Callable[[Delta], None],
+        on_event: Callable[[Answers], None],
+        on_waiting: Callable[[Waiting], None],
+        on_steered: Callable[[Steered], None],
+        spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
+    ) -> None:
+        self._prepare, self._crews, self._command, self._region = prepare, crews, command, region
+        self._on_delta, self._on_event, self._on_waiting, self._spawn = on_delta, on_event, on_waiting, spawn
+        self._on_steered = on_steered
+        self._crew = Crew.of(crews.workers)
+        self._places = [_Place() for _ in range(crews.workers)]
+        self._add_up = AddUp(crews.workers)
+        self._output = Output()
+        self._losses: dict[int, Loss] = {}
+        """Of places whose process is not replaced yet."""
+        self._waiters: set[int] = set()
+        """Workers that have told of users at a rendez-vous."""
+        self._start: StartAt | None = None
+        self._is_over = False
+        self._endings: set[asyncio.Task[None]] = set()
+
+    @property
+    def pids(self) -> tuple[int | None, ...]:
+        """By worker; None where no process runs."""
+        return tuple(place.child.pid if place.child is not None else None for place in self._places)
+
+    @property
+    def adjusted(self) -> int:
+        """Number of the last Adjust or Reassign that all workers with load follow; 0: none.
+
+        A worker whose loop is blocked starts all due arrivals before it reads a change. If the supervisor spoke for it,
+        a late joiner would start some of them, too.
+        """
+        places = zip(self._places, self._crew.hands, strict=True)
+        followed = [place.adjusted for place, hand in places if hand.stage is Stage.RUNNING]
+        return min([len(self._crew.adjusts), *followed])
+
+    @property
+    def changed_ns(self) -> int:
+        """From when on all changes hold that were heard, after T0; 0: none."""
+        return max((change.at_ns for change in self._crew.adjusts), default=0)
+
+    def begin(self) -> None:
+        for worker in range(self._crews.workers):
+            self._begin(worker, 0)
+
+    def tell(self, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown) -> None:
+        """All of them, or the one that is named. StartAt and ReleaseAt are on our own clock."""
+        if isinstance(message, StartAt) and self._start is None:
+            self._start = message
+            for worker, place in enumerate(self._places):
+                self._add_up.begin(worker, self._interval_begin_ns(message.from_ns))
+                place.heard_ns = time.perf_counter_ns()
+        self._step(Told(message))
+
+    def silent(self, now_ns: int, for_ns: int) -> list[int]:
+        """Workers that owe their last word and said nothing for so long: the scenario blocks their loop."""
+        return [
+            worker
+            for worker, (place, hand) in enumerate(zip(self._places, self._crew.hands, strict=True))
+            if hand.stage is Stage.RUNNING and now_ns - place.heard_ns > for_ns
+        ]
+
+    def grant(self, until_ns: int, length_ns: int) -> None:
+        """Their lease: what they may start until it is renewed; 0 ends the watch over it."""
+        for place in self._places:
+            if place.lease is not None:
+                place.lease.grant(until_ns, length_ns)
+
+    @property
+    def lapsed_ns(self) -> int:
+        """When a lease ended that a worker found lapsed; 0: none did. It holds for all: they have one controller."""
+        return max((place.lease.lapsed_ns for place in self._places if place.lease is not None), default=0)
+
+    def excuse(self, pause_ns: int) -> None:
+        """It was us who did not listen for so long."""
+        for place in self._places:
+            place.heard_ns += pause_ns
+
+    def owing(self) -> list[int]:
+        """Workers that have not said their last word."""
+        return [worker for worker, hand in enumerate(self._crew.hands) if hand.stage.owes]
+
+    def kill(self, worker: int, why: str) -> None:
+        """At once; what it says then is that it "worker 1 `why`"."""
+        place = self._places[worker]
+        if place.child is not None and not place.kill_reason:
+            place.kill_reason = f"{self.name(worker)} {why}"
+            log.warning("killing it: %s", place.kill_reason)
+            place.child.kill()
+
+    def bury(self, now_ns: int) -> None:
+        """Now and then: processes that are gone although their stream is not, since one that they forked holds it."""
+        reap()
+        for place in self._places:
+            if place.child is None or place.child.is_alive:
+                place.gone_ns = None
+            elif place.gone_ns is None:
+                place.gone_ns = now_ns
+            elif now_ns - place.gone_ns > BURY_NS:  # by now everything that it wrote is read
+                place.child.hang_up()
+
+    def where(self, worker: int) -> str:
+        """The scenario's line that blocks the worker's loop, and for how long; empty where its watchdog knows none."""
+        lease = self._places[worker].lease
+        return lease.said if lease is not None else ""
+
+    def name(self, worker: int) -> str:
+        """ "worker 1", or "the worker" of an agent that has one."""
+        return f"worker {worker}" if self._crews.workers > 1 else "the worker"
+
+    def end(self) -> None:
+        """All processes, and nobody listens to them any more."""
+        self._is_over = True
+        for worker, place in enumerate(self._places):
+            self._drop(worker)
+            if place.marks is not None:
+                place.marks.close()
+            if place.lease is not None:
+                place.lease.close()
+                place.lease = None
+
+    async def gone(self) -> None:
+        """Return when every process that was ended is."""
+        await asyncio.gather(*self._endings, return_exceptions=True)
+        self._output.close()
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def _begin(self, worker: int, life: int) -> None:
+        place = self._places[worker]
+        place.kill_reason, place.heard_ns, place.oom_kills = "", time.perf_counter_ns(), oom_kills()
+        place.adjusted = 0
+        place.task = self._spawn(self._work(worker, life))
+
+    async def _work(self, worker: int, life: int) -> None:
+        """One process, from its start to its end. Once its place has another task, nobody listens to it."""
+        place, this = self._places[worker], asyncio.current_task()
+        if place.task is not this:  # ended before it began
+            return
+        several, cores = self._crews.workers > 1, self._crews.cores
+        core = cores[worker % len(cores)] if cores else None
+        try:
+            place.marks, place.lease = place.marks or Marks(), place.lease or Lease()
+            place.lease.clear()
+            number = worker if several else None
+            fds = place.marks.fd, place.lease.fd
+            child = await Child.start(self._command, self._region, number, core, fds, self._output)
+        except OSError as error:
+            if place.task is this:
+                self._step(Died(worker, f"{self.name(worker)} cannot be started: {error.strerror}"))
+            return
+        if place.task is not this:
+            await child.end()
+            return
+        place.child = child
+        log.info("%s is process %d", self.name(worker), child.pid)
+        child.write(replace(self._prepare, worker=worker, workers=self._crews.workers, life=life))
+        reason = ""
+        try:
+            while place.task is this and (message := await child.read()) is not None:
+                if place.task is this:
+                    self._hear(worker, message)
+        except WireError as error:
+            reason = f"{self.name(worker)} said what cannot be read or sent: {error.message}"
+        if place.task is this:
+            died_ns = time.perf_counter_ns()
+            reason = reason or f"{self.name(worker)} {await child.how_it_ended()}"
+            if reason.endswith("SIGKILL") and oom_kills() > place.oom_kills:
+                reason += ": memory ran out"
+            if place.lease is not None and place.lease.said:  # its watchdog, or what it saw last
+                reason = f"{place.kill_reason or reason}: {place.lease.said}"
+                place.kill_reason = ""
+            if place.task is this:
+                self._step(Died(worker, place.kill_reason or reason), died_ns)
+
+    def _drop(self, worker: int) -> None:
+        place = self._places[worker]
+        place.task = None
+        if place.child is not None:
+            child, place.child = place.child, None
+            ending = asyncio.create_task(child.end())
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    # -- what comes in --------------------------------------------------------------------------
+
+    def _hear(self, worker: int, message: Message) -> None:
+        self._places[worker].heard_ns = time.perf_counter_ns()
+        match message:
+            case Delta():
+                self._give(self._add_up.take(worker, message))
+            case Waiting():
+                self._waiters.add(worker)
+                life = self._crew.hands[worker].life
+                self._on_waiting(replace(message, worker=worker, life=life))
+            case Steered():
+                self._on_steered(message)
+            case Heartbeat(adjusted=adjusted):
+                self._places[worker].adjusted = adjusted
+            case Ready() | Refused() | SetUpDone() | Fin() | TornDown():
+                self._step(Said(worker, message))
+            case _:
+                log.warning("a supervisor has no use for %s", type(message).__name__)
+
+    def _give(self, deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            self._on_delta(delta)
+
+    def _step(self, event: Event, died_ns: int | None = None) -> None:
+        self._crew, effects = step(self._crew, event)
+        for effect in effects:
+            if self._is_over:
+                return
+            self._perform(effect, time.perf_counter_ns() if died_ns is None else died_ns)
+
+    def _perform(self, effect: Effect, at_ns: int) -> None:
+        match effect:
+            case Begin(worker, life):
+                self._begin(worker, life)
+            case TellOne(worker, message):
+                if (child := self._places[worker].child) is not None:
+                    child.write(message)
+            case Drop(worker):
+                if (child := self._places[worker].child) is not None:
+                    child.kill()  # at once: what takes its place must be alone
+                self._drop(worker)
+            case Ended(worker, fin):
+                self._give(self._add_up.end(worker, fin))
+            case Lost(worker, reason, is_replaced):
+                self._lose(worker, reason, at_ns, is_replaced)
+            case Resume(worker, left_out):
+                self._resume(worker, left_out)
+            case Answer(message):
+                self._on_event(message)
+            case Finished():
+                self._give(self._add_up.rest())
+                self._on_event(self._add_up.fin(self._prepare.run_id))
+            case AllLost():
+                self._give(self._add_up.rest())
+                self._on_event(effect)
+
+    # -- one that died --------------------------------------------------------------------------
+
+    def _lose(self, worker: int, reason: str, at_ns: int, is_replaced: bool) -> None:
+        """Said at once: with what it had told last, or as a delta of no time."""
+        log.warning("%s%s", reason, "; another process takes its place" if is_replaced else "")
+        if self._start is None:
+            return
+        died_ns = max(0, at_ns - self._start.t0_ns)  # 0: before T0, when it had done nothing
+        told_ns, in_flight = self._add_up.told_ns(worker), self._add_up.in_flight(worker)
+        if (known := self._losses.get(worker)) is not None:  # it died before it had taken over
+            self._losses[worker] = replace(known, cause=f"{known.cause}, then {reason}"[:2_000])
+        else:
+            workers = self._crews.workers
+            self._losses[worker] = Loss(worker, workers, died_ns, min(told_ns, died_ns), NOBODY, in_flight, reason)
+        self._add_up.lose(self._losses[worker])
+        self._give([*self._add_up.end(worker), *self._add_up.tell()])
+        if worker in self._waiters:  # none of its users waits any more
+            self._waiters.discard(worker)
+            life = self._crew.hands[worker].life + (0 if is_replaced else 1)
+            self._on_waiting(Waiting(self._prepare.run_id, worker, life))
+
+    def _interval_begin_ns(self, at_ns: int) -> int:
+        return at_ns // self._prepare.interval_ns * self._prepare.interval_ns
+
+    def _resume(self, worker: int, left_out: str) -> None:
+        """From now on, and not from when the other died: what was due meanwhile would come all at once."""
+        start, child = self._start, self._places[worker].child
+        if start is None or child is None:
+            return
+        from_ns = max(0, time.perf_counter_ns() - start.t0_ns + RESUME_NS)
+        self._add_up.begin(worker, self._interval_begin_ns(from_ns))
+        child.write(replace(start, from_ns=from_ns))
+        log.info("%s goes on %.1f s after the start", self.name(worker), from_ns / NS_PER_S)
+        if (loss := self._losses.pop(worker, None)) is not None:
+            self._add_up.lose(replace(loss, resumed_ns=from_ns, left_out=left_out))

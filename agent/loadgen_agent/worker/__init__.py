@@ -1,0 +1,1 @@
+"""The worker's side of an agent: one process that drives one share of a plan."""

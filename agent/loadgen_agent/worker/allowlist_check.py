@@ -1,0 +1,82 @@
+"""What the allow-list of a Prepare means for one worker: it is checked here again, whatever the controller found."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from loadgen.allowlist import Address, AllowList
+from loadgen.clients import place_of
+from loadgen.dsl.plans.allowlist_check import Limits, check
+from loadgen.dsl.plans.loads import Lane
+from loadgen.dsl.plans.plan import Plan
+from loadgen.engine.health.process_health import addresses_of
+from loadgen.errors import UsageError
+from loadgen.hostport import host_port
+from loadgen.profiles.profile import ArrivalProfile, UserProfile
+from loadgen.profiles.stage import MAX_USERS
+from loadgen.signed.statement import Statement
+from loadgen.wire.messages import Adjust, Prepare
+
+__all__ = ["Fenced", "fenced", "places_of", "wrong_change"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """allow: None: no list holds. own: the control plane's places."""
+
+    allow: AllowList | None
+    limits: Limits
+    own: frozenset[tuple[Address, int]]
+
+
+def fenced(prepare: Prepare, plan: Plan) -> Fenced:
+    """
+    Raises:
+        UsageError: the list does not admit the plan; says all that it does not. Or the plan's targets are not those of
+            the signed statement.
+        BundleError: the statement is invalid.
+        ValueError: the list is none.
+    """
+    own = places_of(prepare.control_plane)
+    signed = Limits()
+    if prepare.statement:  # its signature was checked by the supervisor
+        statement = Statement.read(prepare.statement)
+        signed = statement.limits
+        if why := statement.other_targets(plan.spec()):
+            raise UsageError(why)
+    if not prepare.allow_json:
+        return Fenced(None, signed, own)
+    allow = AllowList.from_json(prepare.allow_json)
+    limits, refused = check(plan.spec(), plan.http, allow, datetime.now(UTC), addresses_of)
+    if refused:
+        raise UsageError("; ".join(refused))
+    return Fenced(allow, limits.stricter(signed), own)
+
+
+def wrong_change(lanes: Sequence[Lane], limits: Limits, adjust: Adjust) -> str:
+    """Return why a worker does not follow a change of its load; empty when the change is within bounds.
+
+    A controller checks the same; a worker follows none that exceeds the limits of its allow-list.
+    """
+    if adjust.load >= len(lanes):
+        return f"load {adjust.load} is unknown: the plan has {len(lanes)}"
+    most = max((max(stage.start, stage.end) for stage in adjust.stages), default=0.0)
+    match lanes[adjust.load].profile:
+        case UserProfile():
+            return f"{most:g} users are too many" if most > MAX_USERS else limits.too_many(most)
+        case ArrivalProfile():
+            return limits.too_fast(most)
+    return ""
+
+
+def places_of(texts: Collection[str]) -> frozenset[tuple[Address, int]]:
+    """Of "10.0.0.7:5557" and "[::1]:5557"; texts of another form are left out."""
+    found = set()
+    for text in texts:
+        try:
+            found.add(place_of(*host_port(text)))
+        except ValueError:
+            continue
+    return frozenset(found)

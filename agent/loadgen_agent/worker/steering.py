@@ -1,0 +1,110 @@
+"""Asks a load's executor which rate comes next, beside the load that this process drives.
+
+The executor is the scenario's code, so it runs in a thread of its own: one that
+blocks gives no answer, and neither holds up the load's loop nor the end of the
+process. While it thinks the newest question waits; older ones are not answered.
+
+It keeps what it was told of each load, and says how much of it it has, so that the
+controller tells the rest to a process that is new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from loadgen.dsl.executors.steering import Decision, SteeringExecutor, decision_wrong
+from loadgen.dsl.plans.plan import Plan
+from loadgen.dsl.users.outcome import fault_text
+from loadgen.measure.objectives.steering_observation import Look
+from loadgen.wire.messages import Message, Steer, Steered
+
+__all__ = ["Steersman"]
+
+
+@dataclass(slots=True)
+class _Load:
+    executor: SteeringExecutor
+    upto_per_s: float
+    looks: list[Look] = field(default_factory=list)
+    is_thinking: bool = False
+    asked: int = 0
+    """Looks that the newest question is about."""
+
+
+class Steersman:
+    """Of one worker. Make it within the running loop.
+
+    Args:
+        say: sends an answer; called on the loop.
+        redact: takes secrets out of texts.
+    """
+
+    def __init__(self, plan: Plan, say: Callable[[Message], None], redact: Callable[[str], str]) -> None:
+        self._say, self._redact = say, redact
+        self._loop = asyncio.get_running_loop()
+        self._loads = {
+            load: _Load(executor, lane.steering.upto_per_s)
+            for load, (executor, lane) in enumerate(zip(plan.executors, plan.lanes, strict=True))
+            if isinstance(executor, SteeringExecutor) and lane.steering is not None
+        }
+
+    def ask(self, steer: Steer) -> None:
+        """Answers later, unless the executor never does; at once where looks are missing."""
+        load = self._loads.get(steer.load)
+        if load is None:
+            self._say(Steered(steer.run_id, steer.load, 0, error="the load is not steered"))
+            return
+        known = len(load.looks)
+        if steer.first <= known:
+            load.looks += steer.looks[known - steer.first :]
+        if len(load.looks) < steer.count or not load.looks:
+            self._say(Steered(steer.run_id, steer.load, len(load.looks)))
+            return
+        load.asked = len(load.looks)
+        if not load.is_thinking:
+            self._think(steer.run_id, steer.load, load)
+
+    def _think(self, run_id: str, number: int, load: _Load) -> None:
+        load.is_thinking = True
+        looks = tuple(load.looks)
+
+        def think() -> None:
+            answer = self._answer(run_id, number, load, looks)
+            try:
+                self._loop.call_soon_threadsafe(self._answered, run_id, number, load, answer)
+            except RuntimeError:  # the process is ending
+                return
+
+        # A daemon: the process may end while it thinks.
+        threading.Thread(target=think, name=f"steering load {number}", daemon=True).start()
+
+    def _answer(self, run_id: str, number: int, load: _Load, looks: tuple[Look, ...]) -> Steered:
+        """In the thread."""
+        try:
+            decision: object = load.executor.steer(looks)
+        except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which keeps the rate
+            return Steered(run_id, number, len(looks), error=self._redact(f"it raised: {fault_text(error)}"))
+        if why := decision_wrong(decision, load.upto_per_s):
+            return Steered(run_id, number, len(looks), error=self._redact(why))
+        assert isinstance(decision, Decision)
+        rate = decision.rate_per_s
+        return Steered(
+            run_id,
+            number,
+            len(looks),
+            rate_per_s=None if rate is None else float(rate),
+            ends=rate is None,
+            why=self._redact(str(decision.why)),
+            finding_json=b"" if decision.finding is None else msgspec.json.encode(decision.finding),
+        )
+
+    def _answered(self, run_id: str, number: int, load: _Load, answer: Steered) -> None:
+        load.is_thinking = False
+        self._say(answer)
+        if load.asked > answer.known:
+            self._think(run_id, number, load)

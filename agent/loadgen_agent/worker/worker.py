@@ -1,0 +1,315 @@
+"""The worker: a program of its own that drives one share of a plan and streams deltas to its supervisor.
+
+It has no keys and knows no controller. It hears messages over an inherited
+socketpair, and ends at once when its supervisor does: the socketpair then ends
+(and on Linux the kernel kills it).
+
+    python -m loadgen_agent.worker.worker --fd 5 --region eu-west-1
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter_ns
+from typing import NoReturn
+
+import uvloop
+
+from loadgen.bundle import place_in
+from loadgen.drive.share_drive import Drive
+from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.dsl.secret import secret_values
+from loadgen.dsl.users.outcome import fault_text
+from loadgen.engine.health.selfcheck import scenario_line
+from loadgen.errors import LoadgenError, ScenarioError
+from loadgen.logs import log_to_stderr
+from loadgen.measure.deltas.limits import SHARED_BYTES
+from loadgen.measure.deltas.load_counts import Ending
+from loadgen.redact import Redactor
+from loadgen.units import NS_PER_S
+from loadgen.wire.frames import FrameStream
+from loadgen.wire.messages import (
+    Adjust,
+    Bye,
+    Fin,
+    Heartbeat,
+    Message,
+    Prepare,
+    Ready,
+    Reassign,
+    Refused,
+    ReleaseAt,
+    SetUp,
+    SetUpDone,
+    StartAt,
+    Steer,
+    Stop,
+    TearDown,
+    TornDown,
+    Waiting,
+    WaitingAt,
+)
+from loadgen_agent.host import die_with_parent, leave_no_core
+from loadgen_agent.lease import Leased, leased_at
+from loadgen_agent.progress import marks_at
+from loadgen_agent.worker.allowlist_check import fenced, wrong_change
+from loadgen_agent.worker.masked_output import hush
+from loadgen_agent.worker.steering import Steersman
+from loadgen_agent.worker.watchdog import Watchdog
+
+__all__ = ["Worker", "main"]
+
+log = logging.getLogger(__name__)
+
+_HEARTBEAT_S = 1.0
+_REDACTOR = Redactor(lambda: secret_values().values())
+"""Takes the scenario's secrets out of what leaves this process as text."""
+
+
+class Worker:
+    """Answers the supervisor's messages one by one; only the load itself runs beside."""
+
+    def __init__(
+        self,
+        stream: FrameStream,
+        region: str,
+        marks: memoryview[int] | None = None,
+        leased: Leased | None = None,
+    ) -> None:
+        self._stream, self._marks, self._leased = stream, marks, leased
+        self._reason = ""
+        """Why its own watchdog stopped it."""
+        self._region = region
+        self._prepare: Prepare | None = None
+        self._drive: Drive | None = None
+        self._steersman: Steersman | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._phase = "idle"
+        self._adjusted = 0
+        """Number of the last Adjust or Reassign that the drive follows."""
+        self._most_ns: int | None = None
+        """From T0, after which nothing more is started, whatever the plan says."""
+        self._wrong_change: Callable[[Adjust], str] = lambda _: ""
+
+    async def serve(self) -> None:
+        """Until Bye, or until the supervisor is gone."""
+        beating = asyncio.create_task(self._beat())
+        try:
+            while (message := await self._stream.read()) is not None:
+                if isinstance(message, Bye):
+                    return
+                await self._answer(message)
+        finally:
+            beating.cancel()
+            if self._running is not None:
+                self._running.cancel()
+            self._stream.close()
+
+    async def _answer(self, message: Message) -> None:
+        match message:
+            case Prepare():
+                self._stream.write(self._on_prepare(message))
+            case SetUp():
+                self._stream.write(await self._set_up(message))
+            case StartAt():
+                self._running = asyncio.create_task(self._run(message))
+            case Adjust() if self._drive is not None and (why := self._wrong_change(message)):
+                log.warning("ignored a change of the load: %s", why)
+                self._follows(message.number)
+            case Adjust() if self._drive is not None:
+                self._drive.adjust(message.load, message.at_ns, message.stages)
+                self._follows(message.number)
+            case Reassign() if self._drive is not None:
+                self._drive.reassign(message.generation, message.at_ns, message.weights)
+                self._follows(message.number)
+            case Stop(at_ns=at_ns, now=False) if self._drive is not None and at_ns:
+                self._drive.leave(at_ns)
+            case Stop() if self._drive is not None:
+                self._drive.stop(now=message.now)
+            case ReleaseAt() if self._drive is not None:
+                self._drive.release(message.load, message.point, message.upto, message.at_ns)
+            case Steer() if self._steersman is not None:
+                self._steersman.ask(message)
+            case TearDown():
+                self._stream.write(await self._tear_down(message))
+            case _:
+                log.warning("a worker has no use for %s", type(message).__name__)
+
+    def _on_prepare(self, prepare: Prepare) -> Message:
+        """Load the plan and take the share; every fault of the scenario goes back to the controller."""
+        self._prepare = prepare
+        try:
+            overrides = Overrides.from_json(prepare.overrides_json)
+            path = place_in(Path(prepare.bundle_dir), prepare.scenario)
+            scenario = load(path, prepare.plan or None, overrides, check_secrets=True)
+            scenario.plan.check_digests(prepare.digests)
+            guarded = fenced(prepare, scenario.plan)
+            self._most_ns = guarded.limits.max_duration_ns
+            self._wrong_change = partial(wrong_change, scenario.plan.lanes, guarded.limits)
+            self._drive = Drive(
+                scenario,
+                index=prepare.index,
+                weights=prepare.weights,
+                worker=prepare.worker,
+                workers=max(1, prepare.workers),
+                seed=prepare.seed,
+                interval_ns=prepare.interval_ns,
+                emit=self._stream.write,
+                region=self._region,
+                marks=self._marks,
+                tell=self._tell_waiting,
+                is_over=self._leased.is_over if self._leased is not None else None,
+                allow=guarded.allow,
+                own=guarded.own,
+                cap_per_s=guarded.limits.max_requests_per_s,
+            )
+            self._steersman = Steersman(scenario.plan, self._stream.write, _REDACTOR.known)
+        except ScenarioError as error:
+            faults = tuple(replace(fault, message=_REDACTOR.known(fault.message)) for fault in error.faults)
+            return Refused(prepare.run_id, "the scenario has faults on this agent", faults)
+        except (LoadgenError, OSError, ValueError) as error:
+            return Refused(prepare.run_id, _REDACTOR.known(f"{type(error).__name__}: {error}"))
+        self._phase = "ready"
+        left_out = self._drive.left_out if prepare.life else ""
+        return Ready(prepare.run_id, prepare.generation, prepare.bundle_sha256, left_out=left_out)
+
+    async def _set_up(self, message: SetUp) -> Message:
+        if self._drive is None:
+            return SetUpDone(message.run_id, b"null", "set-up before the plan was prepared")
+        try:
+            value = json.dumps(await self._drive.set_up()).encode()
+        except Exception as error:  # noqa: BLE001  # scenario code: told to the controller, which aborts the run
+            return SetUpDone(message.run_id, b"null", _REDACTOR.known(fault_text(error)))
+        if len(value) > SHARED_BYTES:
+            return SetUpDone(message.run_id, b"null", f"it returned {len(value):,} bytes of JSON, of {SHARED_BYTES:,}")
+        return SetUpDone(message.run_id, value)
+
+    async def _tear_down(self, message: TearDown) -> Message:
+        try:
+            if self._drive is not None:
+                self._drive.shared = json.loads(message.shared_json)
+                await self._drive.tear_down()
+        except Exception as error:  # noqa: BLE001  # scenario code: told to the controller
+            return TornDown(message.run_id, _REDACTOR.known(fault_text(error)))
+        return TornDown(message.run_id)
+
+    async def _run(self, start: StartAt) -> None:
+        if self._drive is None:
+            return
+        try:
+            self._drive.shared = json.loads(start.shared_json)
+        except (ValueError, RecursionError) as error:
+            self._stream.write(Refused(start.run_id, f"the value of the plan's set-up cannot be read: {error}"))
+            return
+        self._phase = "running"
+        watchdog = self._watchdog()
+        if watchdog is not None:
+            watchdog.start()
+        ending = None
+        if self._most_ns is not None:
+            loop = asyncio.get_running_loop()
+            left_s = (start.t0_ns + self._most_ns - perf_counter_ns()) / NS_PER_S
+            at_limit = partial(self._drive.stop, ending=Ending.TIME_LIMIT)
+            ending = loop.call_later(max(0.0, left_s), at_limit)
+        try:
+            totals = await self._drive.run(start.t0_ns, start.from_ns, start.since_ns)
+        except Exception as error:  # ours: the supervisor must hear of it, not wait for ever
+            log.exception("the drive failed")
+            self._stream.write(Refused(start.run_id, _REDACTOR.known(f"worker failed: {fault_text(error)}")))
+            return
+        finally:
+            if watchdog is not None:
+                watchdog.stop()
+            if ending is not None:
+                ending.cancel()
+        self._phase = "done"
+        if totals.ending is Ending.LEASE:  # the drive found it before the watchdog
+            self._lease_is_over(now=False)
+        elif totals.ending is Ending.TIME_LIMIT:
+            self._reason = "the longest duration that the allow-list admits was over"
+        self._stream.write(
+            Fin(
+                start.run_id,
+                0,
+                totals.last_seq,
+                totals.counters,
+                totals.recorded,
+                totals.start_skew_ns,
+                self._reason if totals.ending is not Ending.DONE else "",
+                totals.ending,
+            )
+        )
+
+    def _watchdog(self) -> Watchdog | None:
+        if self._leased is None or self._prepare is None:
+            return None
+        folder = str((Path(self._prepare.bundle_dir) / self._prepare.scenario).parent.resolve())
+        return Watchdog(
+            self._leased, lambda frame: scenario_line(folder, frame, through_ours=True), self._lease_is_over
+        )
+
+    def _lease_is_over(self, now: bool) -> None:
+        if self._drive is not None and self._leased is not None:
+            lease_s = self._leased.length_ns / NS_PER_S
+            self._reason = (
+                self._reason or f"the controller acknowledged nothing for longer than the lease of {lease_s:g} s"
+            )
+            self._drive.stop(now=now, ending=Ending.LEASE)
+
+    def _tell_waiting(self, points: tuple[WaitingAt, ...]) -> None:
+        if self._prepare is not None:
+            self._stream.write(Waiting(self._prepare.run_id, points=points))
+
+    def _follows(self, number: int) -> None:
+        """Tell the supervisor at once: until then nobody may begin what we have less by this change."""
+        self._adjusted = number
+        self._say_alive()
+
+    def _say_alive(self) -> None:
+        run_id = self._prepare.run_id if self._prepare is not None else ""
+        self._stream.write(Heartbeat(run_id, self._phase, adjusted=self._adjusted))
+
+    async def _beat(self) -> None:
+        """From the loop that does the work, so that a blocked loop falls silent."""
+        while True:
+            self._say_alive()
+            await asyncio.sleep(_HEARTBEAT_S)
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Started by the supervisor, never by hand."""
+    parser = argparse.ArgumentParser(prog="loadgen-worker", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--region", required=True)
+    parser.add_argument("--worker", type=int, help="which of several, for the log")
+    parser.add_argument("--marks", type=int, help="descriptor of its marks, see marks.py")
+    parser.add_argument("--lease", type=int, help="descriptor of its lease, see lease.py")
+    args = parser.parse_args(argv)
+    die_with_parent()
+    leave_no_core()
+    hush(_REDACTOR.known)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
+    name = "worker" if args.worker is None else f"worker {args.worker} of"
+    log_to_stderr(logging.INFO, f"{name} {args.region}: %(message)s")
+
+    async def serve() -> None:
+        marks = marks_at(args.marks) if args.marks is not None else None
+        leased = leased_at(args.lease) if args.lease is not None else None
+        await Worker(await FrameStream.inherit(args.fd), args.region, marks, leased).serve()
+
+    uvloop.run(serve())
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

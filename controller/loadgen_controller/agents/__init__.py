@@ -1,0 +1,1 @@
+"""The agents that may connect, those that are connected, and the processes started on this machine."""

@@ -1,0 +1,188 @@
+"""Agent processes on this machine: one for each region, or several, started and ended with the run.
+
+They are whole agents, each in a session of its own, so that a Ctrl-C at the
+terminal reaches the command line only. They get throw-away keys and an
+environment without what may be secret. They are ended by process id, always.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO
+
+from loadgen.errors import FleetError, StorageError
+from loadgen.processes import children_of
+from loadgen.secret_files import make_subfolder, open_private
+from loadgen.wire.keys import ControllerKeys, throw_away
+
+__all__ = ["EmbeddedAgents", "agent_ids", "clean_environment"]
+
+AGENT_MODULE = "loadgen_agent.cli"
+_KILL_AFTER_S = 3.0
+_KEPT = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|PYTHON(UTF8|DONTWRITEBYTECODE|WARNINGS)"
+    r"|VIRTUAL_ENV|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)|LOADGEN_\w+"
+)
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a program needs to run; tokens and passwords stay behind."""
+    return {name: value for name, value in environment.items() if _KEPT.fullmatch(name) and name != "LOADGEN_TOKEN"}
+
+
+def agent_ids(regions: Iterable[str], per_region: int) -> dict[str, str]:
+    """Region by agent id: `us-east-1` for a single one, `us-east-1.2` for the second of several."""
+    found: dict[str, str] = {}
+    for region in regions:
+        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", region).strip("-_")[:100] or "region"
+        for n in range(1, per_region + 1):
+            agent = slug if per_region == 1 else f"{slug}.{n}"
+            while agent in found:  # two regions that differ only in what an id cannot hold
+                agent += "-x"
+            found[agent] = region
+    return found
+
+
+class EmbeddedAgents:
+    """The processes of one run; makes their keys. Use `keys` for the conductor."""
+
+    def __init__(self, regions: Iterable[str], per_region: int = 1, workers: int = 1) -> None:
+        """
+        Args:
+            per_region: agents of each region.
+            workers: processes of each agent that share its load.
+        """
+        self._workers = workers
+        self._expected = agent_ids(regions, per_region)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs: dict[str, Path] = {}
+        self._told: set[str] = set()
+        self._folder = Path(tempfile.mkdtemp(prefix="loadgen-keys-"))  # mode 0700
+        self.keys: ControllerKeys = throw_away(self._folder)
+
+    @property
+    def expected(self) -> Mapping[str, str]:
+        return self._expected
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        return {agent: process.pid for agent, process in self._processes.items()}
+
+    def start(self, address: str, logs: Path) -> None:
+        """Start all; their output goes to a file each in `logs`.
+
+        Raises:
+            StorageError: no place for their output.
+            FleetError: a process cannot be started.
+        """
+        environment = clean_environment(os.environ)
+        for agent, region in self._expected.items():
+            self._logs[agent] = logs / f"{agent}.log"
+            try:
+                make_subfolder(logs)
+                output = os.fdopen(open_private(self._logs[agent], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
+            except OSError as exc:
+                raise StorageError(f"cannot write {self._logs[agent]}: {exc.strerror}") from exc
+            with output:
+                self._processes[agent] = self._start(agent, region, address, environment, output)
+
+    def _start(
+        self, agent: str, region: str, address: str, environment: dict[str, str], output: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", AGENT_MODULE, "--controller", address, "--region", region]
+        command += ["--keys", str(self._folder), "--id", agent, "--with-parent"]
+        command += ["--workers", str(self._workers)]
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as exc:
+            raise FleetError(f"cannot start agent {agent}: {exc.strerror}") from exc
+
+    def exited(self) -> Mapping[str, str]:
+        """Agents whose process has ended since the last call, and how, with the last line it said."""
+        found: dict[str, str] = {}
+        for agent, process in self._processes.items():
+            if agent not in self._told and (code := process.poll()) is not None:
+                self._told.add(agent)
+                found[agent] = f"its process {process.pid} {_how(code)}{self._last_words(agent)}"
+        return found
+
+    async def end(self, patience_s: float) -> None:
+        """Wait `patience_s` for them to leave, then TERM, after 3 s KILL. Removes the keys. Safe to call again."""
+        try:
+            await self._gone_within(patience_s)
+            for process in self._running():
+                process.terminate()
+            await self._gone_within(_KILL_AFTER_S)
+        finally:
+            for process in self._running():
+                await _kill_with_descendants(process)
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the keys of agents that were never started."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _running(self) -> list[subprocess.Popen[bytes]]:
+        return [process for process in self._processes.values() if process.poll() is None]
+
+    async def _gone_within(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._running() and time.monotonic() < until:  # noqa: ASYNC110  no event tells of a process's end
+            await asyncio.sleep(0.02)
+
+    def _last_words(self, agent: str) -> str:
+        try:
+            lines = self._logs[agent].read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return f": {lines[-1][:300]}" if lines else ""
+
+
+async def _kill_with_descendants(process: subprocess.Popen[bytes]) -> None:
+    """Kill an agent that does not end by itself, its workers, and what those have started.
+
+    The agent is the parent of every descendant whose own parent is gone. While it is stopped it waits for none of
+    them, so the numbers of its children stay theirs until the agent itself is gone.
+    """
+    process.send_signal(signal.SIGSTOP)
+    until = time.monotonic() + _KILL_AFTER_S
+    while time.monotonic() < until:
+        running = [pid for pid, state in children_of(process.pid).items() if state != "Z"]
+        if not running:
+            break
+        for pid in running:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(0.01)
+    # The whole session, where its children cannot be listed. Not yet reaped, so the id is still its own.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"

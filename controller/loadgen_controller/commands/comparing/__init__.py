@@ -1,0 +1,1 @@
+"""What `loadgen compare` does once its options are read."""

@@ -1,0 +1,160 @@
+"""What `loadgen compare` does once its options are read: sides found and counted, compared, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from loadgen.errors import ExitCode
+from loadgen.history.compare.compare import NEWEST, compare
+from loadgen.history.compare.comparison import Comparison, Outcome, Row
+from loadgen.history.compare.document import encode, outcome_of
+from loadgen.history.compare.page import page
+from loadgen.history.compare.quantile_plot import text_plot
+from loadgen.history.compare.quantiles import Curve, Quantiles, curve_of, known_of, quantiles_of
+from loadgen.history.compare.text import report_of
+from loadgen.history.store.baseline_run import Accepted
+from loadgen.history.store.store import Store
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.report.exports.markdown import report_lines
+from loadgen_controller.collected_errors import CollectedErrors
+from loadgen_controller.commands.comparing.formats import Format
+from loadgen_controller.past_runs.comparison_sides import Counted, sides_of
+from loadgen_controller.screen.output_file import opened
+from loadgen_controller.screen.terminal_report import Output, print_report
+from loadgen_controller.terminal import echo
+
+__all__ = ["Asked", "compare_sides"]
+
+EXITS: Final = {
+    Outcome.COMPARED: ExitCode.PASSED,
+    Outcome.INCONCLUSIVE: ExitCode.INCOMPLETE,
+    Outcome.INVALID: ExitCode.INVALID,
+}
+MOST_CURVES: Final = 8
+"""On a page, where none are named; on a terminal it is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options."""
+
+    sides: tuple[str, ...]
+    store: str
+    between: float | None
+    """How much runs of the same code differ: 0.03 is 3 %. None: the history tells."""
+    is_paired: bool
+    curves: tuple[str, ...]
+    chosen: Format
+    output: Path | None
+    runs_dir: Path
+
+
+def compare_sides(wrongs: CollectedErrors, asked: Asked) -> int:
+    """wrongs: what is wrong with the options."""
+    shelf = wrongs.catch(lambda: Store.open(asked.store))
+    if shelf is None:
+        wrongs.check()
+    assert shelf is not None
+    base, *others = sides_of(wrongs, asked.sides, asked.runs_dir, shelf)
+    is_told = asked.between is not None
+    history = [] if is_told or asked.is_paired else _history(shelf, [base, *others])
+    comparisons = [
+        compare(base.side, new.side, history=history, between_runs=asked.between, is_paired=asked.is_paired)
+        for new in others
+    ]
+    blind = any(row.shift is not None and not row.shift.is_known for one in comparisons for row in one.whole)
+    _note([*shelf.troubles, *([shelf.why_none(base.side.runs[0].key)] if blind and not is_told else [])])
+    most = {Format.TERMINAL: 1, Format.MARKDOWN: 0}.get(asked.chosen, MOST_CURVES)
+    curves = [
+        _curves(one, base.batches, new.batches, _names(wrongs, one, asked.curves, most), asked.is_paired)
+        for one, new in zip(comparisons, others, strict=True)
+    ]
+    wrongs.check()
+    exit_code = EXITS[outcome_of(comparisons)]
+    _write(comparisons, curves, asked.chosen, asked.output, exit_code)
+    return exit_code
+
+
+def _history(store: Store, sides: Sequence[Counted]) -> list[Accepted]:
+    """Accepted runs that the base can be compared with; some of them may be those that are compared."""
+    newest = NEWEST + sum(len(one.side.runs) for one in sides)
+    return store.runs(sides[0].side.runs[0].key, newest=newest, is_whole=True)
+
+
+def _note(lines: Sequence[str]) -> None:
+    for line in filter(None, lines):
+        echo(f"note: {line}", err=True)
+
+
+# -- what is shown --------------------------------------------------------------------------------
+
+
+def _names(wrongs: CollectedErrors, comparison: Comparison, asked: Sequence[str], most: int) -> list[str]:
+    """Of which curves are drawn: those that are asked for; else those that differ most, and journeys."""
+    rows = [row for row in comparison.whole if row.percentile == "p95"]
+    names = [row.name for row in rows]
+    if asked:
+        if unknown := [name for name in asked if name not in names]:
+            wrongs.add(f"--curve: no name {', '.join(unknown)} on both sides", f"there are {', '.join(names[:8])}")
+        return [name for name in asked if name in names]
+    return [row.name for row in sorted(rows, key=_weight)[:most]]
+
+
+def _weight(row: Row) -> tuple[bool, bool, float]:
+    change = abs(row.shift.change) if row.shift is not None else 0.0
+    return not row.is_clear, row.kind != "journey", -change
+
+
+def _curves(
+    comparison: Comparison, base: Sequence[Batches], new: Sequence[Batches], names: Sequence[str], is_paired: bool
+) -> list[Curve]:
+    if not names or not base or not new:
+        return []
+    sides = [[quantiles_of(run, names) for run in side] for side in (base, new)]
+
+    def of(name: str, side: Sequence[dict[str, Quantiles]]) -> list[Quantiles]:
+        return [run[name] for run in side if name in run]
+
+    return [curve_of(n, of(n, sides[0]), of(n, sides[1]), known_of(comparison, n), is_paired=is_paired) for n in names]
+
+
+def _write(
+    comparisons: Sequence[Comparison],
+    curves: Sequence[Sequence[Curve]],
+    chosen: Format,
+    output: Path | None,
+    exit_code: ExitCode,
+) -> None:
+    if chosen is Format.TERMINAL and output is None:
+        _print(Output(), comparisons, curves)
+        return
+    if chosen is Format.HTML:
+        data = page(comparisons, curves)
+    elif chosen is Format.JSON:
+        data = encode(comparisons, curves, exit_code)
+    elif chosen is Format.MARKDOWN:
+        text = "\n\n".join("\n".join(report_lines(report_of(one))) for one in comparisons)
+        data = f"{text}\n".encode("utf-8", "replace")
+    else:
+        console = Output()
+        with console.capture() as captured:
+            _print(console, comparisons, curves)
+        data = captured.get().encode("utf-8", "replace")
+    with opened(output) as file:
+        file.write(data)
+    if output is not None and str(output) != "-":
+        echo(f"wrote {output}", err=True)
+
+
+def _print(console: Output, comparisons: Sequence[Comparison], curves: Sequence[Sequence[Curve]]) -> None:
+    for comparison, drawn in zip(comparisons, curves, strict=True):
+        print_report(console, report_of(comparison))
+        for curve in drawn:
+            console.print(f"Difference at each quantile of {curve.name}", style="bold")
+            console.print(curve.band, style="dim")
+            for line in text_plot(curve):
+                console.print(line, soft_wrap=True)
+            console.print()

@@ -1,0 +1,1 @@
+"""What `loadgen gate` does once its options are read."""

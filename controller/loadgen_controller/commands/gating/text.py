@@ -1,0 +1,205 @@
+"""What a gate found, for people: a headline, the figures, and with `--explain` each step of the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+from statistics import median
+from typing import Final
+
+from loadgen.analysis.gate import Effect, Outcome
+from loadgen.analysis.ratios import LEAST_EXCESS, RatioEffect
+from loadgen.history.gate.decision import Decision, Family, Verdict
+from loadgen.history.gate.gate_verdict import DECIDING
+from loadgen.history.gate.test_families import HISTORY
+from loadgen.report.report_tables import Report, Table
+from loadgen.units import format_change, format_changes, format_share
+
+__all__ = ["error_table", "explained", "family_table", "headline", "report_of", "title_of"]
+
+_STYLES: Final = {
+    Verdict.PASS: "passed",
+    Verdict.FAIL: "failed",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.INVALID: "invalid",
+}
+_FIRST: Final = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
+
+
+def headline(decision: Decision) -> str:
+    """The verdict in one line, with what would have been found."""
+    return f"{decision.verdict}: {_because(decision)}. {found_from(decision)}"
+
+
+def _because(decision: Decision) -> str:
+    n = len(decision.compared)
+    match decision.verdict:
+        case Verdict.PASS:
+            return f"none of {n} names is slower" if n != 1 else "nothing is slower"
+        case Verdict.INVALID:
+            return "not every run was fit to measure"
+        case Verdict.FAIL:
+            failed = len(decision.failed_names)
+            return "1 name is slower or fails more" if failed == 1 else f"{failed} names are slower or fail more"
+        case Verdict.INCONCLUSIVE:
+            return "suspect" if decision.is_suspect else "it cannot be told"
+
+
+def found_from(decision: Decision) -> str:
+    """What could have been seen: of every verdict."""
+    known = [one.detectable for one in decision.compared]
+    if not known:
+        return "No effect could have been detected."
+    most, usual = max(known), median(known)
+    at = f"Minimum detectable effect {format_share(most)}" if most != float("inf") else "One name could not fail at all"
+    return f"{at}." if len(known) == 1 else f"{at}, half of the names {format_share(usual)}."
+
+
+def report_of(decision: Decision, most_rows: int | None) -> Report:
+    """With at most so many names a table."""
+    lines = [*decision.reasons, *(f"warning: {one}" for one in decision.warnings)]
+    tables = [family_table(decision, family, most_rows) for family in decision.families]
+    errors = error_table(decision)
+    return Report(
+        headline(decision),
+        _STYLES[decision.verdict],
+        tuple(lines),
+        (*tables, *((errors,) if errors.rows else ())),
+        tuple(f"note: {one}" for one in decision.notes),
+    )
+
+
+def title_of(decision: Decision, family: Family) -> str:
+    new = len(decision.new)
+    runs = "1 run" if new == 1 else f"{new} runs"
+    old = len(family.run_ids)
+    accepted = "1 run" if old == 1 else f"{old} runs"
+    against = {HISTORY: f"{old} accepted runs", "A": f"{accepted} of A, pair by pair"}.get(
+        family.against, f"{family.against} ({accepted})"
+    )
+    return f"{decision.settings.percentile} of {runs} against {against}"
+
+
+def family_table(decision: Decision, family: Family, most_rows: int | None = None) -> Table:
+    """A row a name, what failed first."""
+    names = sorted(family.judgement.names, key=lambda one: (_FIRST.index(one.outcome), -_or_zero(one.change)))
+    shown = names if most_rows is None else names[:most_rows]
+    more = len(names) - len(shown)
+    return Table(
+        title_of(decision, family),
+        ("name", f"{decision.settings.percentile}", "change", "95 %", "p", "detectable", "runs", "verdict"),
+        tuple(_row(decision, one) for one in shown),
+        note=f"{more} more passed or are in --json" if more else "",
+    )
+
+
+def error_table(decision: Decision) -> Table:
+    """Names with errors on either side."""
+    found = [one for one in decision.errors if one.before or one.after]
+    return Table(
+        "errors",
+        ("name", "before", "now", "95 % of the difference", "p", "verdict"),
+        tuple(_error_row(one) for one in sorted(found, key=lambda one: -one.excess)),
+    )
+
+
+def explained(decision: Decision) -> Iterator[str]:
+    """Each step in words, with its figures."""
+    settings = decision.settings
+    if decision.verdict is Verdict.INVALID:
+        yield "Validity comes first: of a run that was not fit to measure no figure is judged."
+        yield from (f"{reason}." for reason in decision.reasons)
+        return
+    yield f"All {len(decision.new)} new runs were fit to measure." if len(decision.new) > 1 else "The run was fit."
+    for family in decision.families:
+        yield f"{title_of(decision, family)}: {_tested(family)}"
+        for one in family.judgement.names:
+            yield f"  {one.name}: {_of_effect(one, family)}"
+    if not decision.families:
+        yield "Nothing could be compared."
+    if len(decision.new) < DECIDING and decision.families:
+        yield (
+            f"With less than {DECIDING} new runs no latency fails, since one run in thirty is an outlier:"
+            " what looks slower is suspect, and more runs decide."
+        )
+    judged = [one for one in decision.errors if one.before or one.after]
+    yield (
+        f"Errors of {len(decision.errors)} names: {len(judged)} have some. They fail where the excess is certain over"
+        f" runs, and {format_share(LEAST_EXCESS)} or more of all."
+    )
+    for error in judged:
+        before, after = format_share(error.before), format_share(error.after)
+        yield f"  {error.name}: {before} before, {after} now, p {error.p_adjusted:.2g}."
+    slow = [one for one in decision.secondary if one.outcome is Outcome.FAIL]
+    yield (
+        f"The other percentiles, {len(decision.secondary)} in a family of their own, only warn: {len(slow)} are slower."
+    )
+    yield from (f"Warning: {one}." for one in decision.warnings)
+    yield from (f"Note: {one}." for one in decision.notes)
+    yield (
+        f"So it is {decision.verdict}: {_rule(decision)} A change of up to {format_share(settings.delta)} is no"
+        f" regression however certain, and {format_share(settings.tolerate)} is the largest that may go unseen."
+    )
+
+
+def _tested(family: Family) -> str:
+    judgement = family.judgement
+    tested = sum(1 for one in judgement.names if one.history and one.new)
+    return (
+        f"{tested} names were tested together (Holm), with a chance of {format_share(judgement.alpha)} of a false alarm"
+        " among all of them."
+    )
+
+
+def _of_effect(one: Effect, family: Family) -> str:
+    if not (one.history and one.new) or not isfinite(one.change):
+        return f"{one.outcome}: {one.reason}."
+    text = (
+        f"{format_change(one.change)} ({format_changes(one.low, one.high)}), p {one.p:.2g}, after Holm"
+        f" {one.p_adjusted:.2g}; {format_share(one.detectable)} would have been found in 9 of 10 cases: {one.outcome}"
+    )
+    if one.outcome is Outcome.FAIL:
+        return f"{text}, above {format_share(family.judgement.delta)} and below {family.judgement.alpha:g}."
+    return f"{text}{f', since {one.reason}' if one.reason else ''}."
+
+
+def _rule(decision: Decision) -> str:
+    match decision.verdict:
+        case Verdict.FAIL:
+            return "one name that fails is enough, and nothing outranks it."
+        case Verdict.INCONCLUSIVE:
+            return "nothing fails, and a PASS would say more than these runs can."
+        case _:
+            return "nothing fails, and what is not tolerated would have been seen."
+
+
+def _row(decision: Decision, one: Effect) -> tuple[str, ...]:
+    figures = [run.figure(one.name, decision.settings.percentile) for run in decision.new]
+    values = [figure.value_ms for figure in figures if figure is not None]
+    value = _ms(median(values)) if values else "-"
+    if not isfinite(one.change):
+        return (one.name, value, "-", "-", "-", "-", f"{one.history}, {one.new}", str(one.outcome))
+    return (
+        one.name,
+        value,
+        format_change(one.change),
+        format_changes(one.low, one.high),
+        f"{one.p_adjusted:.2g}",
+        format_share(one.detectable),
+        f"{one.history}, {one.new}",
+        str(one.outcome),
+    )
+
+
+def _error_row(one: RatioEffect) -> tuple[str, ...]:
+    interval = f"{one.low * 100:+.2f} to {one.high * 100:+.2f} points"
+    verdict = "FAIL" if one.has_failed else "PASS"
+    return (one.name, format_share(one.before), format_share(one.after), interval, f"{one.p_adjusted:.2g}", verdict)
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 1000 else f"{value:.3g} ms"
+
+
+def _or_zero(value: float) -> float:
+    return value if isfinite(value) else 0.0

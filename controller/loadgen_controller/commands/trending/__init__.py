@@ -1,0 +1,1 @@
+"""What `loadgen history` does once its options are read."""

@@ -1,0 +1,56 @@
+"""Which runs are meant: a history holds several kinds of them, and one kind at a time can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadgen.errors import UsageError
+from loadgen.history.store.baseline_run import Key
+from loadgen.history.store.store import Store
+from loadgen.report.report_tables import Table
+from loadgen_controller.screen.terminal_report import Output, print_table
+
+__all__ = ["chosen"]
+
+
+def chosen(store: Store, key: str = "", target: str = "", *, is_one: bool = True) -> Key | None:
+    """The kind of runs that is meant.
+
+    Args:
+        key: how its hash begins. target: a part of its target.
+        is_one: it has to be one; else several are listed, and nothing is returned.
+    Raises:
+        UsageError: there are no runs, none of this kind, or several.
+    """
+    keys = store.keys()
+    if not keys:
+        hint = f"accept one with loadgen history add RUN --store {store}, or loadgen gate ... --add"
+        unread = f"; {len(store.troubles)} files cannot be read: {store.troubles[0]}" if store.troubles else ""
+        raise UsageError(f"there are no accepted runs in {store}{unread}", hint=hint)
+    found = [one for one in keys if one.hash().startswith(key) and target in one.target]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        asked = " and ".join(text for text in (key and f"key {key}", target and f"target {target}") if text)
+        raise UsageError(f"no runs in {store} have {asked}", hint="there are " + _some(keys))
+    if is_one:
+        raise UsageError(
+            f"{len(found)} kinds of runs, which cannot be compared with each other",
+            hint=f"choose with --key: {_some(found)}",
+        )
+    rows = [(one.hash(), _plan_of(one), one.target, one.rate, one.placement, one.instances) for one in found]
+    title = f"{len(found)} kinds of runs in {store}, which cannot be compared with each other: choose one with --key"
+    columns = ("Key", "Plan", "Target", "Rate", "Placement", "Machines")
+    print_table(Output(), Table(title, columns, tuple(rows), words=len(columns)), {0})
+    return None
+
+
+def _some(keys: Sequence[Key], most: int = 5) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(f"{one.hash()} ({one.target} at {one.rate})" for one in keys[:most]) + more
+
+
+def _plan_of(key: Key) -> str:
+    """ "shop.py: spike", of its plan's lines."""
+    lines = dict(line.partition(": ")[::2] for line in key.plan.splitlines())
+    return ": ".join(text for text in (lines.get("scenario", ""), lines.get("plan", "")) if text)

@@ -1,0 +1,115 @@
+"""What `loadgen history` does once its options are read: the runs of one key read, looked at, and told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from loadgen.errors import UsageError
+from loadgen.history.gate.health import CONTROL, Health, State, health_of
+from loadgen.history.store.baseline_run import Accepted, Key
+from loadgen.history.store.store import Store
+from loadgen.history.trend.page import html
+from loadgen.history.trend.trends import Look, Trend, trends
+from loadgen.measure.run_folder.rundir import utc_text
+from loadgen_controller.commands.trending.document import document_of
+from loadgen_controller.commands.trending.select_runs import chosen
+from loadgen_controller.screen.history_tables import print_trends
+from loadgen_controller.screen.output_file import write
+from loadgen_controller.screen.terminal_report import Output
+from loadgen_controller.terminal import Text, echo, echo_json
+
+__all__ = ["Asked", "print_health", "show"]
+
+_STYLES: Final = {State.HEALTHY: "green", State.ILL: "red", State.BLIND: "yellow", State.UNKNOWN: "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    store: Store
+    look: Look
+    key: str = ""
+    target: str = ""
+    since: datetime | None = None
+    html: Path | None = None
+    is_json: bool = False
+
+
+def show(asked: Asked) -> None:
+    """All of it.
+
+    Raises:
+        UsageError: no runs, or several kinds of them where only one can be shown.
+        StorageError: the store cannot be read, or the page not be written.
+    """
+    store = asked.store
+    key = chosen(store, asked.key, asked.target, is_one=asked.html is not None or asked.is_json)
+    if key is None:
+        return
+    every = store.runs(key)
+    runs = [run for run in every if asked.since is None or datetime.fromisoformat(run.started_at) >= asked.since]
+    for trouble in store.troubles:
+        echo(f"warning: left out: {trouble}", err=True)
+    if not runs:
+        raise UsageError(f"none of the {len(every)} runs is since then", hint="go further back with --since")
+    references = [(one, store.get(one.run_ids, is_whole=False)) for one in store.references(key)]
+    found = trends(runs, asked.look, references)
+    if not found:
+        raise UsageError(f"no name of these {len(runs)} runs is meant, or none has a {asked.look.percentile}")
+    health = health_of(store.events(CONTROL), key.hash())
+    if asked.html is not None:
+        write(asked.html, html(key, found, health, made_at=utc_text(datetime.now(UTC))))
+        echo(f"wrote {asked.html}", err=True)
+    struck = _struck(store, key)
+    if asked.is_json:
+        document = document_of(key, found, health, struck)
+        echo_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    elif asked.html is None:
+        _print(Output(), key, runs, found, health, struck)
+
+
+def print_health(console: Console, health: Health) -> None:
+    said = health.said()
+    console.print(Text(f"{said[:1].upper()}{said[1:]}.", style=_STYLES[health.state]))
+    if health.newest:
+        newest = ", ".join(f"{one.details.get('outcome', '')} {one.at[:10]}" for one in health.newest[:5])
+        more = " It is time for another one." if health.is_stale(datetime.now(UTC)) else ""
+        console.print(Text(f"The newest controls: {newest}.{more}", style="dim"))
+
+
+def _print(
+    console: Console,
+    key: Key,
+    runs: Sequence[Accepted],
+    found: Sequence[Trend],
+    health: Health,
+    struck: dict[str, str],
+) -> None:
+    console.print(Text(f"{key.target} at {key.rate}", style="bold"))
+    first, last = runs[0].started_at[:10], runs[-1].started_at[:10]
+    kind = ", ".join(part for part in (key.placement, key.regions, key.instances) if part)
+    console.print(Text(f"{len(runs)} accepted runs, {first} to {last}; {kind}; key {key.hash()}", style="dim"))
+    print_health(console, health)
+    console.print()
+    print_trends(console, found)
+    if struck:
+        console.print()
+        console.print(Text("Struck, and in none of the above", style="bold"))
+        for run_id, why in struck.items():
+            console.print(Text(f"  {run_id}: {why}"), soft_wrap=True)
+
+
+def _struck(store: Store, key: Key) -> dict[str, str]:
+    """Runs of this kind that are left out of everything, by id: why, by whom and when."""
+    events = store.struck()
+    found = store.get(events, is_whole=False) if events else []
+    said = {
+        run_id: f"{one.because} ({', '.join(filter(None, (one.by, one.at[:10])))})" for run_id, one in events.items()
+    }
+    return {run.run_id: said[run.run_id] for run in found if run.key == key}

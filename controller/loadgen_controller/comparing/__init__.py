@@ -1,1 +1,0 @@
-"""Runs and releases side by side: `loadgen compare`."""

@@ -1,0 +1,64 @@
+"""What a run answers when it is asked to pause, resume, scale, skip or stop: the same, whichever way it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from loadgen.errors import StorageError
+from loadgen.measure.objectives.objective import time_text
+from loadgen.units import NS_PER_S, format_count
+from loadgen_controller.control.unix_socket import Ask, Told, listening
+from loadgen_controller.core.adjustments import Adjustment, Wish
+from loadgen_controller.run.conductor import Conductor
+
+__all__ = ["answer", "asked"]
+
+
+@asynccontextmanager
+async def asked(conductor: Conductor) -> AsyncIterator[None]:
+    """Other terminals of this machine can ask it while within. A run that cannot listen for that goes on without."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(listening(conductor.run_dir, conductor.run_id, partial(answer, conductor)))
+        except (OSError, StorageError) as error:
+            conductor.notice(f"loadgen pause and the like cannot reach this run: {error}")
+        yield
+
+
+def answer(conductor: Conductor, ask: Ask, by: str) -> Told:
+    """Do it, and say what was done.
+
+    Raises:
+        UsageError, FleetError: it makes no sense now, or an agent cannot be told.
+    """
+    if ask.do == "kill":
+        conductor.kill(f"killed by loadgen kill ({by})")
+        return Told(lines=(f"killed {conductor.run_id}: nothing more is sent",))
+    if ask.do == "stop":
+        conductor.request_stop(f"stopped by loadgen stop ({by})", ask.now)
+        how = "at once" if ask.now else "draining; loadgen stop --now stops it at once"
+        return Told(lines=(f"stopping {conductor.run_id}: {how}",))
+    wish = Wish(ask.do, ask.load, ask.factor, ask.rate, ask.users, by)
+    return Told(lines=tuple(_lines(conductor, conductor.adjust(wish))))
+
+
+def _lines(conductor: Conductor, made: tuple[Adjustment, ...]) -> list[str]:
+    """ "paused 20260101-...: at 0:31, 12,345 arrivals were due"; of several loads a line for each below it."""
+    first = made[0]
+    at = time_text(first.at_ns / NS_PER_S)
+    due = conductor.due_before(first.at_ns)
+    verb = {"pause": "paused", "resume": "resumed", "scale": "scaled", "skip": "skipped a stage of"}.get(first.kind, "")
+    line = f"{verb} {conductor.run_id} at {at}"
+    if due is not None:
+        line += f": {format_count(due)} arrivals were due"
+    lines = [line]
+    if len(made) > 1 or first.load or first.kind not in ("pause", "resume"):
+        lines += [f"  load {one.load}: {one.text}" if one.load else f"  {one.text}" for one in made]
+    end_ns = conductor.end_ns
+    if end_ns is not None:
+        lines.append(f"  it ends at {time_text(end_ns / NS_PER_S)}")
+    elif first.kind == "pause":
+        lines.append("  it has no end until it is resumed")
+    return lines

@@ -1,0 +1,414 @@
+"""Runs that outlive their clients: several on one station, each conducted by a task of its own.
+
+This is what the API asks; it knows nothing of gRPC. A run is named by its id, by
+how that begins, or not at all where only one goes on. Never by a path: whoever
+asks may be on another machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from loadgen.allowlist import AllowList
+from loadgen.clients import Http
+from loadgen.dsl.plans.allowlist_check import Limits
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.errors import FleetError, LoadgenError, UsageError
+from loadgen.measure.run_folder.rundir import RunDir, find_run, list_runs
+from loadgen.measure.run_folder.transfer import pieces_of
+from loadgen.signed.signatures import Signer
+from loadgen.sinks import Outputs
+from loadgen_controller.agents.hub import Station
+from loadgen_controller.control.requests import answer, asked
+from loadgen_controller.control.signed_orders import check_signed, signed
+from loadgen_controller.control.unix_socket import Ask, Told
+from loadgen_controller.core.order import Order
+from loadgen_controller.planning.target_guard import check_allowed, check_proofs, check_target
+from loadgen_controller.run.conductor import Conductor, Result
+from loadgen_controller.run.recovery import restore
+from loadgen_controller.screen.figures_builder import Watch
+
+__all__ = ["LOOK_S", "MAX_RUNS", "AgentLine", "Look", "RunLine", "Service", "Watching", "aims_of"]
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 0.25
+MAX_RUNS: Final = 32
+"""At once; a run that finds no agents waits two minutes for them."""
+_NAMED: Final = re.compile(r"[A-Za-z0-9-]{0,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a run, for who watches it."""
+
+    run_id: str
+    phase: str
+    clock_s: float = 0.0
+    figures_json: bytes = b""
+    is_over: bool = False
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLine:
+    """An agent of the fleet, working or idle."""
+
+    id: str
+    region: str
+    presence: str
+    run_id: str
+    silent_s: float
+    host: str
+    cpus: int
+    workers: int
+    epoch: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    run_id: str
+    state: str
+    is_going: bool
+    agents: int = 0
+    by: str = ""
+
+
+class Watching(Protocol):
+    """Who is told of runs that begin and end here: the page."""
+
+    def begin(self, conductor: Conductor) -> None: ...
+
+    async def end(self, run_id: str, summary: Mapping[str, object] | None) -> None:
+        """summary: None where the run failed."""
+
+
+@dataclass(slots=True)
+class _Going:
+    conductor: Conductor
+    by: str
+    watch: Watch
+    task: asyncio.Task[Result | None] | None = None
+    looked_s: float = field(default=0.0)
+    look: Look | None = None
+
+
+class Service:
+    """Make it within the running loop, and close it before the station.
+
+    Args:
+        allowed: hosts beyond loopback and private ones that runs may aim at; whoever starts the controller says.
+        allow: the list that decides instead.
+        signer: signs what its client has not.
+        outputs: where all runs are told; whoever opened them closes them.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        runs_dir: Path,
+        allowed: Sequence[str] = (),
+        *,
+        allow: AllowList | None = None,
+        signer: Signer | None = None,
+        outputs: Outputs | None = None,
+    ) -> None:
+        self.watching: Watching | None = None
+        self._outputs = outputs
+        self._station, self._runs_dir, self._allowed = station, runs_dir, tuple(allowed)
+        self._allow, self._signer = allow, signer
+        self._going: dict[str, _Going] = {}
+        self._is_closing = False
+
+    # -- what changes something -------------------------------------------------------------------
+
+    async def start(self, order: Order, by: str) -> Conductor:
+        """The run begins to wait for its agents, and goes on without whoever started it.
+
+        Raises:
+            UsageError: a target that may not be loaded, or too many runs.
+            StorageError: no folder for it.
+        """
+        order = await asyncio.to_thread(self._permitted, order)
+        if self._is_closing:
+            raise FleetError("the controller is being stopped", hint="start the run again when it is back")
+        if len(self._going) >= MAX_RUNS:
+            raise UsageError(f"{MAX_RUNS} runs go on already", hint="loadgen stop ends one of them")
+        conductor = Conductor(order, self._station, runs_dir=self._runs_dir, by=by, outputs=self._outputs)
+        self._begin(conductor, by)
+        return conductor
+
+    async def take_up(self, folder: Path) -> None:
+        """A run of a controller before this one goes on from its folder. To be called before the station is started.
+
+        Raises:
+            StorageError, UsageError: it cannot, and why.
+        """
+        restored = await asyncio.to_thread(restore, folder)
+        try:
+            order = await asyncio.to_thread(self._permitted, self._unsigned(restored.order))  # what holds by now
+        except LoadgenError:
+            restored.folder.close()
+            raise
+        self._station.fleet.restore(restored.members, self._station.clock())
+        conductor = Conductor(
+            order,
+            self._station,
+            runs_dir=self._runs_dir,
+            by=restored.by,
+            restored=restored,
+            outputs=self._outputs,
+        )
+        self._begin(conductor, restored.by)
+
+    def answer(self, ask: Ask, by: str) -> Told:
+        """What a run that goes on is asked to do.
+
+        Raises:
+            UsageError, FleetError: no such run, or it makes no sense now.
+        """
+        return answer(self._named(ask.run_id).conductor, ask, by)
+
+    def kill_all(self, by: str) -> Told:
+        lines: list[str] = []
+        for going in tuple(self._going.values()):
+            lines += answer(going.conductor, Ask(run_id=going.conductor.run_id, do="kill"), by).lines
+        return Told(lines=tuple(lines) or ("no run goes on",))
+
+    # -- what only looks --------------------------------------------------------------------------
+
+    async def watch(self, run: str) -> AsyncIterator[Look]:
+        """Looks at a run until it is over; the last one says how it ended.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        if not run or self._found(run):
+            going = self._named(run)
+            run = going.conductor.run_id
+            assert going.task is not None
+            while not going.task.done():
+                yield _look(going)
+                await asyncio.wait((going.task,), timeout=LOOK_S)
+        run_id, summary = await self.summary(run)
+        code = summary.get("exit_code")
+        yield Look(run_id, "done", is_over=True, exit_code=code if isinstance(code, int) else 0)
+
+    def agents(self) -> list[AgentLine]:
+        now_ns = self._station.clock()
+        return [
+            AgentLine(
+                member.id,
+                member.region,
+                member.presence.value,
+                self._station.claimant(member.id),
+                member.silent_s(now_ns),
+                member.host,
+                member.cpus,
+                round(member.weight),
+                member.epoch,
+                member.lost_because,
+            )
+            for member in sorted(self._station.fleet, key=lambda member: member.id)
+        ]
+
+    async def runs(self, limit: int) -> list[RunLine]:
+        """The newest first, those that go on before all others."""
+        here = [
+            RunLine(run_id, one.conductor.view().phase.value, True, len(one.conductor.run.members), one.by)
+            for run_id, one in reversed(self._going.items())
+        ]
+        limit = limit or 50
+        return [*here, *await asyncio.to_thread(_over, self._runs_dir, set(self._going), limit)][:limit]
+
+    async def summary(self, run: str) -> tuple[str, dict[str, object]]:
+        """(id, summary.json) of a run that is over.
+
+        Raises:
+            UsageError: there is none, or it goes on.
+            StorageError: it cannot be read.
+        """
+        folder = self._over(run)
+        return folder.name, await asyncio.to_thread(RunDir(folder).read_summary)
+
+    async def files(self, run: str) -> AsyncIterator[tuple[str, bytes]]:
+        """What others need of the folder of a run that is over, in pieces: (name, piece), a file's one after another.
+
+        Raises:
+            UsageError, StorageError: as of `summary`.
+        """
+        pieces = pieces_of(self._over(run))
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+    def _over(self, run: str) -> Path:
+        folder = self.folder(run)
+        if folder.name in self._going:
+            raise UsageError(f"run {folder.name} goes on", hint=f"loadgen watch {folder.name}")
+        if not (folder / "summary.json").exists():
+            raise UsageError(f"run {folder.name} has no summary", hint="it was ended by force")
+        return folder
+
+    def folder(self, run: str) -> Path:
+        try:
+            return find_run(_checked(run) or "last", self._runs_dir)
+        except UsageError as error:
+            hint = "loadgen runs list --controller HOST:PORT lists what this controller has"
+            raise UsageError(error.message, hint=hint) from error
+
+    # -- its own life -----------------------------------------------------------------------------
+
+    @property
+    def going(self) -> tuple[str, ...]:
+        return tuple(self._going)
+
+    def stop_all(self, reason: str, now: bool = False) -> None:
+        """No more runs; those that go on drain, or end at once."""
+        self._is_closing = True
+        for going in tuple(self._going.values()):
+            going.conductor.request_stop(reason, now)
+
+    async def until_over(self) -> None:
+        """Until no run goes on any more."""
+        while tasks := [going.task for going in self._going.values() if going.task is not None]:
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        """Runs that still go on are cut off."""
+        self._is_closing = True
+        tasks = [going.task for going in self._going.values() if going.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, conductor: Conductor, by: str) -> None:
+        going = _Going(conductor, by, Watch(conductor.view))
+        self._going[conductor.run_id] = going
+        if self.watching is not None:
+            self.watching.begin(conductor)
+        going.task = asyncio.create_task(self._conduct(going), name=conductor.run_id)
+
+    async def _conduct(self, going: _Going) -> Result | None:
+        conductor = going.conductor
+        summary: Mapping[str, object] | None = None
+        log.info("run %s of %s begins", conductor.run_id, going.by)
+        try:
+            async with asked(conductor):
+                result = await conductor.conduct()
+                summary = result.summary
+        except Exception:  # the last border: the other runs go on
+            log.exception("run %s failed", conductor.run_id)
+            return None
+        finally:
+            del self._going[conductor.run_id]
+            await self._told(conductor.run_id, summary)
+        log.info("run %s is over: %s", conductor.run_id, result.verdict.result)
+        return result
+
+    async def _told(self, run_id: str, summary: Mapping[str, object] | None) -> None:
+        """The page's failure is a bug to report, and nothing to the run."""
+        if self.watching is None:
+            return
+        try:
+            await self.watching.end(run_id, summary)
+        except Exception:  # the last border
+            log.exception("the page of run %s failed", run_id)
+
+    # -- which run is meant -----------------------------------------------------------------------
+
+    def _found(self, run: str) -> list[_Going]:
+        going = list(self._going.values())
+        if run in ("", "last"):
+            return going[-1:] if run else going
+        exact = [one for one in going if one.conductor.run_id == run]
+        return exact or [one for one in going if one.conductor.run_id.startswith(_checked(run))]
+
+    def _named(self, run: str) -> _Going:
+        found = self._found(run)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(one.conductor.run_id for one in found)
+            raise UsageError(f"{len(found)} runs go on{f' that begin with {run}' if run else ''}: which?", hint=names)
+        if run in ("", "last"):
+            raise UsageError("no run goes on", hint="loadgen runs list --controller HOST:PORT has those that are over")
+        folder = self.folder(run)
+        raise UsageError(f"run {folder.name} does not go on", hint=f"loadgen watch {folder.name} shows what it came to")
+
+    def _unsigned(self, order: Order) -> Order:
+        """A restored order; to be signed anew if its statement no longer fits this controller, and that has a key."""
+        if order.signature and self._signer is not None:
+            try:
+                check_signed(order, self._allow)
+            except UsageError:
+                return replace(order, signature=b"", statement=b"")
+        return order
+
+    def _permitted(self, order: Order) -> Order:
+        """The order with what holds for it, whatever its client says of that. Blocking: names are resolved.
+
+        Raises:
+            UsageError: it may not be run here.
+        """
+        limits = Limits()
+        if self._allow is None:
+            for url in aims_of(order):
+                check_target(url, self._allowed)
+        else:
+            told = Overrides.from_json(order.overrides_json).resolve
+            limits = check_allowed(order.spec, Http(resolve=told), self._allow)
+            check_proofs(order.spec, Http(resolve=told), self._allow)
+        order = replace(order, allow=self._allow, limits=limits)
+        if order.signature:
+            check_signed(order, self._allow)
+        elif self._signer is not None:
+            order = signed(order, self._signer)
+        return order
+
+
+def aims_of(order: Order) -> Iterator[str]:
+    """Where the load goes: the targets, and what stands in for their addresses."""
+    yield from dict.fromkeys((order.spec.target, *order.spec.targets.values()))
+    for addresses in Overrides.from_json(order.overrides_json).resolve.values():
+        yield from (f"http://[{one}]" if ":" in one else f"http://{one}" for one in addresses)
+
+
+def _over(runs_dir: Path, going: set[str], limit: int) -> list[RunLine]:
+    """Runs that are over, the newest first. Blocking."""
+    found = []
+    for path in [path for path in list_runs(runs_dir) if path.name not in going][:limit]:
+        try:
+            summary = RunDir(path).read_summary()
+        except LoadgenError:
+            found.append(RunLine(path.name, "not ended", False))
+            continue
+        agents, result = summary.get("agents"), summary.get("result")
+        found.append(RunLine(path.name, str(result), False, len(agents) if isinstance(agents, list) else 0))
+    return found
+
+
+def _checked(run: str) -> str:
+    if not _NAMED.fullmatch(run):
+        raise UsageError("that is no run's id", hint="loadgen runs list --controller HOST:PORT has them")
+    return run
+
+
+def _look(going: _Going) -> Look:
+    """Computed once for all who watch."""
+    now_s = time.monotonic()
+    if going.look is None or now_s - going.looked_s >= LOOK_S / 2:
+        figures = going.watch()
+        data = msgspec.json.encode(figures)
+        going.look = Look(figures.run_id, figures.phase, figures.clock_s, data)
+        going.looked_s = now_s
+    return going.look

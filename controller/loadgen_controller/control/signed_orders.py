@@ -1,0 +1,85 @@
+"""Orders and their signed statements: made where a run is launched, checked where a client's order comes in.
+
+The command line makes the statement; a `loadgen controller` with a signing key makes it for clients that have none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from loadgen.allowlist import AllowList
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.errors import BundleError, UsageError
+from loadgen.signed.signatures import Signer
+from loadgen.signed.statement import MAX_STATEMENT_BYTES, Statement, bare
+from loadgen_controller.core.order import Order
+
+__all__ = ["check_signed", "signed"]
+
+
+def signed(order: Order, signer: Signer) -> Order:
+    """Return the order with a new statement, and its signature.
+
+    Raises:
+        UsageError: the statement is longer than agents accept.
+    """
+    statement = Statement.of(
+        order.spec,
+        scenario=order.scenario,
+        plan=order.plan,
+        bundle_sha256=order.bundle_sha256,
+        bundle_bytes=len(order.bundle),
+        overrides=Overrides.from_json(order.overrides_json),
+        seed=order.seed,
+        limits=order.limits,
+        allow=order.allow,
+    ).data
+    if len(statement) > MAX_STATEMENT_BYTES:
+        raise UsageError(
+            f"the statement to sign has {len(statement):,} bytes: the limit is {MAX_STATEMENT_BYTES:,}",
+            hint="use a shorter allow-list, with networks in place of single addresses",
+        )
+    return replace(order, statement=statement, signature=signer.sign(statement))
+
+
+def check_signed(order: Order, allow: AllowList | None) -> None:
+    """Would agents accept what the client has signed, together with the controller's allow-list?
+
+    The signature itself is for the agents: a controller needs no key to check it.
+
+    Raises:
+        UsageError: they would refuse it, and why.
+    """
+    if not order.statement:
+        raise UsageError(
+            "the run is signed in the old way, which covers only the hash of the bundle",
+            hint="run the same version of loadgen here and at the controller",
+        )
+    try:
+        statement = Statement.read(order.statement)
+    except BundleError as error:
+        raise UsageError(error.message) from None
+    if bare(allow) != statement.allow:
+        message, hint = _other_list(allow, statement)
+        raise UsageError(message, hint=hint)
+    if why := "; ".join([*statement.differences(order.prepare(allow)), *_elsewhere(order, statement)]):
+        raise UsageError(f"the signed statement is not about this order: {why}", hint="start the run again")
+
+
+def _other_list(allow: AllowList | None, statement: Statement) -> tuple[str, str]:
+    if allow is None:
+        return "the run is signed with an allow-list, and this controller has none", "leave --allow out"
+    if statement.allow is None:
+        return (
+            "the run is signed without an allow-list, and this controller has one",
+            "sign the controller's list, too: --allow FILE beside --sign-with, with a copy of that list",
+        )
+    return (
+        "the allow-list that was signed is not the one of this controller",
+        "ask the controller's owner for its list, and name a copy of it: --allow FILE",
+    )
+
+
+def _elsewhere(order: Order, statement: Statement) -> list[str]:
+    why = statement.other_targets(order.spec)
+    return [why] if why else []

@@ -1,0 +1,590 @@
+"""The life of a run as a pure function: events in, effects out.
+
+Nothing here reads a clock, sends or stores; `conductor.py` performs the effects.
+The clock comes in as `Tick`, and the conductor ticks before every other event,
+so `run.now_ns` is when the event happened. All times are ns of the controller's
+monotonic clock.
+
+A run ends with at least one `End`, each with a reason of a closed type. What the
+reasons mean for the exit code is `verdict.py`'s business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from loadgen.errors import IllegalTransition
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen_controller.core.events import (
+    Adjusted,
+    AgentJoined,
+    AgentLeaving,
+    AgentLost,
+    AgentReady,
+    AgentRefused,
+    AgentReturned,
+    Effect,
+    End,
+    Event,
+    FinReceived,
+    Merged,
+    Reason,
+    Reassign,
+    Resumed,
+    SendPrepare,
+    SendSetUp,
+    SendStart,
+    SendStop,
+    SendTearDown,
+    SetUpEnded,
+    StopRequested,
+    StorageFailed,
+    TakeIn,
+    TearDownEnded,
+    Tick,
+    WindUp,
+)
+
+__all__ = ["SHARE_NS", "Phase", "Run", "Terms", "step"]
+
+
+SHARE_NS = 5 * NS_PER_MS
+"""For each member, from one moving of shares to the next: all hear the shares of all, which for 1,000 is 8 MB and 0.3 s
+of the controller. Without a pause the fall of some keeps it from answering the others within their lease."""
+
+
+class Phase(Enum):
+    WAITING = "waiting for agents"
+    PREPARING = "preparing"
+    SETTING_UP = "setting up"
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    FINISHING = "finishing"
+    TEARING_DOWN = "tearing down"
+    DONE = "done"
+
+    @property
+    def has_load(self) -> bool:
+        """Whether iterations may be running."""
+        return self in (Phase.STARTING, Phase.RUNNING, Phase.DRAINING, Phase.FINISHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is agreed before a run and does not change during it."""
+
+    agents: int
+    """How many are needed, all regions together; at least one in each region."""
+    regions: tuple[str, ...]
+    """Those of the plan that have a share; agents of other regions take no part."""
+    duration_ns: int | None
+    """From T0 to the planned end; None where the load ends by count."""
+    drain_ns: int = 30 * NS_PER_S
+    has_set_up: bool = False
+    has_tear_down: bool = False
+    aborts_on_loss: bool = False
+    """To end the load when an agent is lost, where otherwise the others take its share."""
+    join_timeout_ns: int = 120 * NS_PER_S
+    ready_timeout_ns: int = 120 * NS_PER_S
+    set_up_timeout_ns: int = 60 * NS_PER_S
+    """Of the plan's set-up and of its tear-down."""
+    start_lead_ns: int = 700 * NS_PER_MS
+    """From sending StartAt to T0: must reach every agent before T0."""
+    finish_timeout_ns: int = 30 * NS_PER_S
+    """From the end of the drain until the run is over in any case."""
+    return_ns: int = 10 * NS_PER_S
+    """For so long after an agent fell silent and was given up, what it has measured is still waited for."""
+    all_return_ns: int = 90 * NS_PER_S
+    """The same where nobody is left: then it is rather the way to all of them that is gone."""
+    stop_now_timeout_ns: int = 5 * NS_PER_S
+    """The same after a stop at once: somebody waits at the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where a run stands. Begin with `Run.begin`."""
+
+    terms: Terms
+    now_ns: int
+    deadline_ns: int | None
+    """When the phase is over at the latest; None: only events end it."""
+    phase: Phase = Phase.WAITING
+    joined: tuple[tuple[str, str], ...] = ()
+    """(agent, region) of those who can take part, before the members are fixed."""
+    members: tuple[str, ...] = ()
+    """Who takes part, sorted by id; fixed when preparing begins."""
+    ready: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+    vacant: tuple[tuple[int, str], ...] = ()
+    """(from when on, whose) shares that nobody drives and that wait to be moved, the soonest first."""
+    joining: frozenset[str] = frozenset()
+    """Who came while the load goes on, and prepares for a share of it."""
+    arrived: tuple[str, ...] = ()
+    """Who has prepared for it, and is to get one with the next moving of shares."""
+    silent: tuple[tuple[int, str], ...] = ()
+    """(until when, whom) of those that are lost, but may come back with what they measured, the soonest first."""
+    shared_ns: int | None = None
+    """When shares were moved last."""
+    moved: frozenset[str] = frozenset()
+    """Whose share is the others' now: who comes back gets nothing of it."""
+    rejoined: frozenset[str] = frozenset()
+    """Who had a share, was gone, and has one again as another process."""
+    left: tuple[tuple[str, int], ...] = ()
+    """(who, ns after T0) leaves by itself, and begins nothing that is due from then on."""
+    fins: frozenset[str] = frozenset()
+    """Whose Fin is here."""
+    merged: frozenset[str] = frozenset()
+    """Whose Fin is here and whose deltas up to it are durable and merged."""
+    is_set_up: bool = False
+    t0_ns: int | None = None
+    duration_ns: int | None = None
+    """From T0 to the planned end, as the load has been changed; None where that is not known."""
+    ends: tuple[End, ...] = ()
+    grace_until_ns: int = 0
+    """Until then agents may still be on their way back to a controller that was started anew."""
+
+    @classmethod
+    def begin(cls, terms: Terms, now_ns: int) -> Run:
+        deadline_ns = now_ns + terms.join_timeout_ns
+        return cls(terms=terms, now_ns=now_ns, deadline_ns=deadline_ns, duration_ns=terms.duration_ns)
+
+    @property
+    def live(self) -> tuple[str, ...]:
+        """Members that are not lost, in order."""
+        return tuple(agent for agent in self.members if agent not in self.lost)
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """Live members that start what is due."""
+        vacant = {agent for _, agent in self.vacant}
+        return tuple(a for a in self.live if a not in self.fins and a not in self.moved and a not in vacant)
+
+    @property
+    def owing(self) -> tuple[str, ...]:
+        """Live members that have not delivered everything yet."""
+        return tuple(agent for agent in self.live if agent not in self.merged)
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Lost members that may still come back with what they measured."""
+        return tuple(agent for until_ns, agent in self.silent if agent in self.lost and self.now_ns < until_ns)
+
+
+Moved = tuple[Run, tuple[Effect, ...]]
+
+
+def step(run: Run, event: Event) -> Moved:
+    """The whole life of a run. No I/O, no clock, no logging.
+
+    event          | waiting            | preparing          | setting up         | starting, running   | draining        | finishing           | tearing down
+    Tick           | deadline -> done   | deadline -> done   | deadline -> ends   | T0 -> running,      | drain over      | deadline -> ends,   | deadline -> done
+                   |                    |                    |                    | end -> draining     | -> finishing    | with who still owes |
+    AgentJoined    | enough -> preparing| ignored            | ignored            | new, or gone before:| ignored         | ignored             | ignored
+                   |                    |                    |                    | prepares            |                 |                     |
+    AgentReturned  | as joined          | ignored            | ignored            | not lost any more   | the same        | the same            | ignored
+    AgentReady     | illegal            | last -> set up or  | ignored            | of a new one: takes | ignored         | ignored             | ignored
+                   |                    | starting           |                    | part                |                 |                     |
+    AgentRefused   | illegal            | -> done            | -> ends            | as lost             | as lost         | as lost             | as lost
+    AgentLost      | forgotten          | -> done            | -> ends            | counted; the last   | the same        | the same            | the one that tears
+                   |                    |                    |                    | one -> ends         |                 |                     | down -> done
+    AgentLeaving   | illegal            | ignored            | ignored            | its share is moved  | ignored         | ignored             | ignored
+    FinReceived    | illegal            | as refused         | as refused         | all -> finishing    | the same        | counted             | ignored
+    Merged         | illegal            | illegal            | illegal            | all -> ends         | all -> ends     | all -> ends         | ignored
+    SetUpEnded     | illegal            | illegal            | -> starting; error | ignored             | ignored         | ignored             | ignored
+                   |                    |                    | -> ends            |                     |                 |                     |
+    TearDownEnded  | illegal            | illegal            | illegal            | illegal             | illegal         | illegal             | -> done
+    StopRequested  | -> done            | -> done            | -> ends            | -> draining;        | now: finishing  | now: sooner         | now: done
+                   |                    |                    |                    | now: finishing      |                 |                     |
+    Adjusted       | another duration, for later                                  | another end, if it  | ignored         | ignored             | ignored
+                   |                    |                    |                    | runs; else later    |                 |                     |
+    Resumed        | nothing ends for want of data before its time of grace is over; phases stay as they are
+    StorageFailed  | -> done            | -> done            | -> ends            | -> ends             | -> ends         | -> ends             | -> done
+
+    Who is lost because it is silent may come back with what it measured: while that can be, finishing goes on in place of
+    the last "-> ends". Where a loss ends the load it is as a stop: nothing is moved then.
+
+    Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: with the next
+    turn, or with the one in which its lease is over, or from when whoever leaves has said that it does. Who takes part
+    from now on gets one likewise. Not while the run ends, and not where nobody is left. In a large fleet a pause
+    follows (SHARE_NS), and then all that are free, and have arrived, by then are moved together.
+
+    "ends" is tearing down where the run was set up or started and not killed, the plan has a
+    tear-down and a live agent can do it; otherwise done. Done ignores everything.
+    An event about an agent that is no member is ignored.
+    """  # noqa: E501
+    if run.phase is Phase.DONE:
+        return run, ()
+    if isinstance(event, Tick):
+        # A clock that seems to go back is the caller's mistake; time stands still then.
+        moved = _at_time(replace(run, now_ns=max(run.now_ns, event.now_ns)))
+        return _then_shared(moved) if event.is_turn else moved
+    if isinstance(event, StorageFailed):
+        stop = (SendStop(run.live, event.text, now=True),) if run.phase.has_load else ()
+        return _after(stop, _end(run, End(Reason.STORAGE_FAILED, event.text)))
+    if isinstance(event, Adjusted):
+        return _adjusted(run, event.duration_ns), ()
+    if isinstance(event, Resumed):
+        return _resumed(run, event.grace_until_ns), ()
+    match run.phase:
+        case Phase.WAITING:
+            return _waiting(run, event)
+        case Phase.PREPARING | Phase.SETTING_UP:
+            return _before_start(run, event)
+        case Phase.STARTING | Phase.RUNNING | Phase.DRAINING | Phase.FINISHING:
+            return _under_load(run, event)
+        case _:
+            return _tearing_down(run, event)
+
+
+# -- phases ------------------------------------------------------------------------------------
+
+
+def _at_time(run: Run) -> Moved:
+    """What is due by now. One step at a time: after a long pause the next tick does the next."""
+    if run.phase is Phase.FINISHING and not run.owing and not run.awaited:
+        return _over(run)
+    if run.deadline_ns is None or run.now_ns < run.deadline_ns:
+        return run, ()
+    terms = run.terms
+    match run.phase:
+        case Phase.WAITING:
+            return _end(run, End(Reason.TOO_FEW_AGENTS, _too_few(run)))
+        case Phase.PREPARING:
+            missing = tuple(agent for agent in run.members if agent not in run.ready)
+            text = f"not ready within {terms.ready_timeout_ns / NS_PER_S:.0f} s: {', '.join(missing)}"
+            return _end(run, End(Reason.NOT_READY, text, missing))
+        case Phase.SETTING_UP:
+            text = f"the plan's set-up did not end within {terms.set_up_timeout_ns / NS_PER_S:.0f} s"
+            return _end(run, End(Reason.SET_UP_FAILED, text))
+        case Phase.STARTING:
+            planned_end = None if run.duration_ns is None else run.deadline_ns + run.duration_ns
+            return replace(run, phase=Phase.RUNNING, deadline_ns=planned_end), ()
+        case Phase.RUNNING:  # agents know the planned end themselves: nothing to send
+            return replace(run, phase=Phase.DRAINING, deadline_ns=run.deadline_ns + terms.drain_ns), ()
+        case Phase.DRAINING:
+            # After a pause of our own (stopped, suspended) what agents sent meanwhile still waits in the sockets.
+            least_ns = max(run.now_ns + terms.stop_now_timeout_ns, run.grace_until_ns)
+            return _finish(run, "the time to drain is over", max(run.deadline_ns + terms.finish_timeout_ns, least_ns))
+        case Phase.FINISHING:
+            owing = run.owing or run.awaited
+            text = f"gave up waiting for the data of {', '.join(owing)}"
+            return _end(run, End(Reason.OVERDUE, text, owing))
+        case _:
+            text = f"the plan's tear-down did not end within {terms.set_up_timeout_ns / NS_PER_S:.0f} s"
+            return _done(run, End(Reason.TEAR_DOWN_FAILED, text))
+
+
+def _waiting(run: Run, event: Event) -> Moved:
+    match event:
+        case AgentJoined(agent, region) | AgentReturned(agent, region):
+            if region not in run.terms.regions:
+                return run, ()
+            others = tuple(pair for pair in run.joined if pair[0] != agent)
+            run = replace(run, joined=(*others, (agent, region)))
+            return _prepare(run) if _is_enough(run) else (run, ())
+        case AgentLost(agent):
+            return replace(run, joined=tuple(pair for pair in run.joined if pair[0] != agent)), ()
+        case StopRequested(text, _, reason):
+            return _end(run, End(reason, text))
+    raise IllegalTransition(run, event)
+
+
+def _before_start(run: Run, event: Event) -> Moved:
+    """Preparing and setting up: all or nobody."""
+    match event:
+        case AgentJoined() | AgentReturned():
+            return run, ()
+        case AgentReady(agent):
+            if run.phase is Phase.SETTING_UP or agent not in run.members:
+                return run, ()
+            run = replace(run, ready=run.ready | {agent})
+            return _set_up(run) if len(run.ready) == len(run.members) else (run, ())
+        case AgentRefused(agent, text, faults) if agent in run.members:
+            return _end(run, End(Reason.REFUSED, f"agent {agent} cannot take part: {text}", (agent,), faults))
+        case FinReceived(agent, text) if agent in run.members:
+            text = f"agent {agent} cannot take part: {text or 'it ended before the start'}"
+            return _end(run, End(Reason.REFUSED, text, (agent,)))
+        case AgentLost(agent, text) if agent in run.members:
+            run = replace(run, lost=run.lost | {agent})
+            return _end(
+                run, End(Reason.LOST_BEFORE_START, f"agent {agent} was lost before the start: {text}", (agent,))
+            )
+        case AgentRefused() | FinReceived() | AgentLost() | AgentLeaving():
+            return run, ()
+        case SetUpEnded(error) if run.phase is Phase.SETTING_UP:
+            # Also after an error something may have been set up that wants tearing down.
+            run = replace(run, is_set_up=True)
+            return _end(run, End(Reason.SET_UP_FAILED, f"the plan's set-up failed: {error}")) if error else _start(run)
+        case StopRequested(text, _, reason):
+            return _end(run, End(reason, text))
+    raise IllegalTransition(run, event)
+
+
+def _under_load(run: Run, event: Event) -> Moved:
+    match event:
+        case AgentJoined(agent, region, is_new=True) if _can_join(run, agent, region):
+            return replace(run, joining=run.joining | {agent}), (SendPrepare((agent,)),)
+        case AgentReady(agent) if agent in run.joining:
+            run = replace(run, joining=run.joining - {agent})
+            if run.phase is not Phase.RUNNING or run.ends or not run.drivers:
+                return run, ()
+            return replace(run, arrived=(*run.arrived, agent)), ()
+        case AgentLost(agent) | AgentRefused(agent) | FinReceived(agent) if agent in (*run.joining, *run.arrived):
+            left = tuple(one for one in run.arrived if one != agent)
+            return replace(run, joining=run.joining - {agent}, arrived=left), ()
+        case AgentJoined() | AgentReady() | SetUpEnded():
+            return run, ()
+        case AgentReturned(agent):
+            return replace(run, lost=run.lost - {agent}), ()
+        case AgentLost(agent) | AgentRefused(agent):
+            if agent not in run.members or agent in run.merged:  # what it had to give is here
+                return run, ()
+            run, stop = _aborted(replace(run, lost=run.lost | {agent}), agent, event.text)
+            if not isinstance(event, AgentLost):
+                return _after(stop, _settled(_vacated(run, agent, 0)))
+            if event.is_silent:
+                run = replace(run, silent=_with_silent(run, agent))
+            return _after(stop, _settled(_vacated(run, agent, event.free_ns)))
+        case AgentLeaving(agent, at_ns):
+            if run.ends or not at_ns:
+                return (run if run.ends else _vacated(run, agent, 0)), ()
+            return _leave(run, agent, at_ns)
+        case FinReceived(agent, text):
+            if agent not in run.members:
+                return run, ()
+            if text and not run.ends:
+                run = _vacated(run, agent, 0)
+            return _settled(replace(run, fins=run.fins | {agent}, lost=run.lost - {agent}))
+        case Merged(agent):
+            if agent not in run.members:
+                return run, ()
+            merged = run.merged | {agent}
+            return _settled(replace(run, merged=merged, fins=run.fins | {agent}, lost=run.lost - {agent}))
+        case StopRequested(text, now, reason):
+            return _stop(run, End(reason, text), now)
+    raise IllegalTransition(run, event)
+
+
+def _aborted(run: Run, agent: str, why: str) -> Moved:
+    """What the loss of `agent` ends, where the run is to end with it."""
+    if not run.terms.aborts_on_loss or run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends:
+        return run, ()
+    return _stop(run, End(Reason.AGENT_LOST, f"agent {agent} was lost: {why}", (agent,)), now=False)
+
+
+def _can_join(run: Run, agent: str, region: str) -> bool:
+    """A new agent, or another process of one that is gone: that one gets a share again, as a late joiner."""
+    is_coming = agent in (*run.joining, *run.arrived)
+    is_gone = agent in run.lost or agent in run.fins
+    is_new = not is_coming and (agent not in run.members or is_gone)
+    return is_new and region in run.terms.regions and run.phase is Phase.RUNNING and not run.ends
+
+
+def _vacated(run: Run, agent: str, free_ns: int) -> Run:
+    """The agent drives nothing from `free_ns` on. Once each: what is moved stays moved."""
+    if agent not in run.members or agent in run.fins or agent in run.moved:
+        return run
+    known = dict((who, when) for when, who in run.vacant)
+    known[agent] = min(free_ns, known.get(agent, free_ns))
+    return replace(run, vacant=tuple(sorted((when, who) for who, when in known.items())))
+
+
+def _leave(run: Run, agent: str, at_ns: int) -> Moved:
+    """As planned: it is known from when on its share is free, and that is soon."""
+    if agent not in run.drivers:
+        return run, ()
+    run = replace(run, moved=run.moved | {agent}, left=(*run.left, (agent, at_ns)))
+    if run.phase not in (Phase.STARTING, Phase.RUNNING) or not run.drivers:
+        return run, ()
+    return run, (Reassign((agent,), run.drivers, at_ns),)
+
+
+def _then_shared(moved: Moved) -> Moved:
+    """Shares that are free by now go to those that are left, and who has arrived gets one; then none for a while."""
+    run, effects = moved
+    free = tuple(who for when, who in run.vacant if when <= run.now_ns)
+    held = {who for when, who in run.vacant if when > run.now_ns}  # one that is back waits until its old share is free
+    arrived, waiting = (tuple(one for one in run.arrived if (one in held) is is_held) for is_held in (False, True))
+    if not (free or arrived) or _has_just_shared(run):
+        return moved
+    vacant, drivers = tuple(one for one in run.vacant if one[1] not in free), run.drivers
+    run = replace(run, vacant=vacant, moved=run.moved | set(free), arrived=waiting)
+    if run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not drivers:
+        return run, effects
+    run = replace(_with_back(run, arrived), shared_ns=run.now_ns)
+    given = (Reassign(free, drivers),) if free else ()
+    return run, (*effects, *given, *((TakeIn(arrived, drivers),) if arrived else ()))
+
+
+def _with_back(run: Run, arrived: tuple[str, ...]) -> Run:
+    """Those that have arrived are members, and of those that were before nothing of their earlier life counts."""
+    back = frozenset(arrived) & frozenset(run.members)
+    return replace(
+        run,
+        members=(*run.members, *(agent for agent in arrived if agent not in back)),
+        rejoined=run.rejoined | back,
+        lost=run.lost - back,
+        moved=run.moved - back,
+        fins=run.fins - back,
+        merged=run.merged - back,
+        silent=tuple(one for one in run.silent if one[1] not in back),
+        left=tuple(one for one in run.left if one[0] not in back),
+    )
+
+
+def _has_just_shared(run: Run) -> bool:
+    return run.shared_ns is not None and run.now_ns - run.shared_ns < SHARE_NS * len(run.members)
+
+
+def _tearing_down(run: Run, event: Event) -> Moved:
+    match event:
+        case TearDownEnded(error):
+            if not error:
+                return _done(run)
+            return _done(run, End(Reason.TEAR_DOWN_FAILED, f"the plan's tear-down failed: {error}"))
+        case AgentLost(agent, text) | AgentRefused(agent, text):
+            if agent != _first_live(run):
+                return run, ()
+            return _done(
+                run, End(Reason.TEAR_DOWN_FAILED, f"agent {agent} was lost while tearing down: {text}", (agent,))
+            )
+        case StopRequested(text, True, reason):
+            return _done(run, End(reason, text))
+    return run, ()
+
+
+# -- moves -------------------------------------------------------------------------------------
+
+
+def _prepare(run: Run) -> Moved:
+    members = tuple(sorted(agent for agent, _ in run.joined))
+    deadline_ns = run.now_ns + run.terms.ready_timeout_ns
+    return replace(run, phase=Phase.PREPARING, members=members, deadline_ns=deadline_ns), (SendPrepare(members),)
+
+
+def _set_up(run: Run) -> Moved:
+    if not run.terms.has_set_up:
+        return _start(run)
+    deadline_ns = run.now_ns + run.terms.set_up_timeout_ns
+    return replace(run, phase=Phase.SETTING_UP, deadline_ns=deadline_ns), (SendSetUp(run.members[0]),)
+
+
+def _start(run: Run) -> Moved:
+    t0_ns = run.now_ns + run.terms.start_lead_ns
+    return replace(run, phase=Phase.STARTING, t0_ns=t0_ns, deadline_ns=t0_ns), (SendStart(run.members, t0_ns),)
+
+
+def _adjusted(run: Run, duration_ns: int | None) -> Run:
+    if run.phase in (Phase.DRAINING, Phase.FINISHING, Phase.TEARING_DOWN):
+        return run  # nothing is started any more
+    run = replace(run, duration_ns=duration_ns)
+    if run.phase is not Phase.RUNNING or run.t0_ns is None:
+        return run
+    return replace(run, deadline_ns=None if duration_ns is None else run.t0_ns + duration_ns)
+
+
+def _resumed(run: Run, grace_until_ns: int) -> Run:
+    run = replace(run, grace_until_ns=grace_until_ns)
+    if run.deadline_ns is None or run.phase not in (Phase.DRAINING, Phase.FINISHING, Phase.TEARING_DOWN):
+        return run
+    return replace(run, deadline_ns=max(run.deadline_ns, grace_until_ns))
+
+
+def _stop(run: Run, end: End, now: bool) -> Moved:
+    if run.phase in (Phase.DRAINING, Phase.FINISHING) and not now:
+        return run, ()  # it is ending already
+    if end not in run.ends:
+        run = replace(run, ends=(*run.ends, end))
+    if now:
+        soon_ns = run.now_ns + run.terms.stop_now_timeout_ns
+        return _finish(run, end.detail, soon_ns if run.deadline_ns is None else min(run.deadline_ns, soon_ns))
+    deadline_ns = run.now_ns + run.terms.drain_ns
+    if run.deadline_ns is not None and run.phase is Phase.RUNNING:
+        deadline_ns = min(deadline_ns, run.deadline_ns + run.terms.drain_ns)
+    return replace(run, phase=Phase.DRAINING, deadline_ns=deadline_ns), (SendStop(run.live, end.detail, now=False),)
+
+
+def _finish(run: Run, text: str, deadline_ns: int) -> Moved:
+    """Nothing may run any more; what is left is to hear it all."""
+    late = tuple(agent for agent in run.live if agent not in run.fins)
+    stop = (SendStop(late, text, now=True),) if late else ()
+    return replace(run, phase=Phase.FINISHING, deadline_ns=deadline_ns), stop
+
+
+def _settled(run: Run) -> Moved:
+    """After a member was lost or has delivered: is there anything left to wait for?"""
+    if not run.owing and not run.awaited:
+        return _over(run)
+    if run.phase is not Phase.FINISHING and all(agent in run.fins for agent in run.live):
+        by_ns = run.now_ns + run.terms.finish_timeout_ns
+        if not run.live:
+            by_ns = max(until_ns for until_ns, agent in run.silent if agent in run.lost)
+        return _finish(run, "", by_ns)
+    return run, ()
+
+
+def _with_silent(run: Run, agent: str) -> tuple[tuple[int, str], ...]:
+    """(until when, whom) to wait for, now that this one is silent; as long for all of them where it was the last."""
+    terms, until_ns = run.terms, run.now_ns + run.terms.return_ns
+    if not run.live:
+        by_ns = run.now_ns + terms.all_return_ns
+        if run.t0_ns is not None and run.duration_ns is not None:  # a run ends in time, whoever is silent
+            by_ns = min(by_ns, run.t0_ns + run.duration_ns + terms.drain_ns + terms.finish_timeout_ns)
+        until_ns = max(until_ns, by_ns)
+    known = {one: at for at, one in run.silent}
+    if not run.live:
+        known = {one: max(at, until_ns) if at > run.now_ns else at for one, at in known.items()}
+    known[agent] = until_ns
+    return tuple(sorted((at, one) for one, at in known.items()))
+
+
+def _over(run: Run) -> Moved:
+    """Nobody owes anything that could still come."""
+    if run.live:
+        return _end(run, End(Reason.FINISHED, "every agent has finished and delivered"))
+    names = ", ".join(run.members)
+    return _end(run, End(Reason.ALL_LOST, f"no agent is left: lost {names}", run.members))
+
+
+def _end(run: Run, end: End) -> Moved:
+    """Tear down where there is something to tear down and somebody to do it; otherwise done."""
+    touched = run.is_set_up or run.t0_ns is not None
+    is_killed = any(one.reason is Reason.KILLED for one in (*run.ends, end))
+    if run.phase is Phase.TEARING_DOWN or is_killed or not (run.terms.has_tear_down and touched):
+        return _done(run, end)
+    run = replace(run, ends=(*run.ends, end))
+    if (agent := _first_live(run)) is None:
+        return _done(run, End(Reason.TEAR_DOWN_FAILED, "nobody is left to run the plan's tear-down"))
+    deadline_ns = run.now_ns + run.terms.set_up_timeout_ns
+    return replace(run, phase=Phase.TEARING_DOWN, deadline_ns=deadline_ns), (SendTearDown(agent),)
+
+
+def _done(run: Run, end: End | None = None) -> Moved:
+    ends = run.ends if end is None else (*run.ends, end)
+    return replace(run, phase=Phase.DONE, deadline_ns=None, ends=ends), (WindUp(),)
+
+
+def _after(first: tuple[Effect, ...], moved: Moved) -> Moved:
+    run, effects = moved
+    return run, (*first, *effects)
+
+
+# -- questions ---------------------------------------------------------------------------------
+
+
+def _is_enough(run: Run) -> bool:
+    return len(run.joined) >= run.terms.agents and {region for _, region in run.joined} == set(run.terms.regions)
+
+
+def _first_live(run: Run) -> str | None:
+    """Who tears down: the one that set up, if it lives."""
+    return next(iter(run.live), None)
+
+
+def _too_few(run: Run) -> str:
+    timeout_s = run.terms.join_timeout_ns / NS_PER_S
+    text = f"{len(run.joined)} of {run.terms.agents} agents joined within {timeout_s:.0f} s"
+    empty = sorted(set(run.terms.regions) - {region for _, region in run.joined})
+    return f"{text}; none in {', '.join(empty)}" if empty else text

@@ -1,0 +1,212 @@
+"""Makes one run: here, or at a controller, from which its folder is brought here. What it means others say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+from rich.console import Console
+
+from loadgen.allowlist import as_address
+from loadgen.bundle import pack
+from loadgen.dsl.loading.loader import Scenario
+from loadgen.dsl.plans.allowlist_check import Limits
+from loadgen.errors import BundleError, Fault, ScenarioError
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.sinks import Outputs
+from loadgen_controller.agents.hub import Station
+from loadgen_controller.agents.local_processes import EmbeddedAgents
+from loadgen_controller.api.remote import make_there
+from loadgen_controller.control.requests import answer, asked
+from loadgen_controller.control.signed_orders import signed
+from loadgen_controller.control.unix_socket import Ask, Told
+from loadgen_controller.core.events import Reason
+from loadgen_controller.core.order import Order
+from loadgen_controller.launch.event_loop import new_loop
+from loadgen_controller.launch.placement import Placement
+from loadgen_controller.launch.signals import Stopping
+from loadgen_controller.planning.commit import commit_of
+from loadgen_controller.planning.target_guard import check_allowed, resolve
+from loadgen_controller.run.conductor import Conductor, Processes, Result
+from loadgen_controller.screen.figures_builder import Watch
+from loadgen_controller.screen.live import show
+from loadgen_controller.terminal import Output
+from loadgen_controller.ui.access import Access
+
+if TYPE_CHECKING:
+    from loadgen_controller.ui.server import UiServer
+
+__all__ = ["Made", "conduct", "make_run", "order_of", "was_stopped"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A run that is over. Its folder is here, wherever it took place."""
+
+    run_dir: Path
+    result: str
+    """As in the summary: passed, failed, interrupted ..."""
+    was_stopped: bool = False
+    """By Ctrl-C or `loadgen stop`, whatever its result: one that was not fit either is "invalid" first of all."""
+
+
+def make_run(scenario: Scenario, placement: Placement, console: Console, *, is_quiet: bool = False) -> Made:
+    """One run that this command waits for, wherever it takes place; with `is_quiet` without the live view.
+
+    Raises:
+        KeyboardInterrupt: it was left to itself at a controller, by a second Ctrl-C.
+    """
+    order = order_of(scenario, placement)
+    if placement.place is None:
+        made = conduct(order, placement, None if is_quiet else console)
+        return Made(made.run_dir, made.verdict.result, was_stopped(made.run_dir))
+    run_dir = make_there(placement.place, order, placement.runs_dir, console, is_quiet=is_quiet)
+    return Made(run_dir, str(RunDir(run_dir).read_summary().get("result")), was_stopped(run_dir))
+
+
+def was_stopped(run_dir: Path) -> bool:
+    """Whether somebody ended a run that is over, before its load had."""
+    facts = [event["facts"] for event in RunDir(run_dir).read_events() if event.get("kind") == "facts"]
+    ends = [end for one in facts if isinstance(one, dict) for end in one.get("ends", ())]
+    return any(end.get("reason") in (Reason.STOPPED.value, Reason.KILLED.value) for end in ends)
+
+
+def order_of(scenario: Scenario, placement: Placement) -> Order:
+    """What the conductor, here or at a controller, is told to run.
+
+    Raises:
+        ScenarioError: files of it cannot be packed.
+        UsageError: the allow-list does not admit it.
+    """
+    spec = msgspec.structs.replace(scenario.plan.spec(), commit=commit_of(scenario.path.parent))
+    try:
+        bundle = pack(scenario)
+    except BundleError as error:
+        # At the agent this is the fleet's fault; here it is a file beside the scenario.
+        raise ScenarioError([Fault(str(scenario.path), 0, error.message, error.hint)]) from error
+    order = Order(
+        spec=spec,
+        bundle=bundle.data,
+        bundle_sha256=bundle.sha256,
+        scenario=bundle.scenario,
+        plan=scenario.plan.name,
+        seed=secrets.randbelow(2**32) if spec.seed is None else spec.seed,
+        agents=placement.wait or len(spec.regions) * (placement.per_region if placement.is_embedded else 1),
+        placement="embedded" if placement.is_embedded else "fleet",
+        overrides_json=scenario.plan.overrides.to_json(),
+        allow=placement.allow,
+        limits=Limits() if placement.allow is None else check_allowed(spec, scenario.plan.http, placement.allow),
+        has_fuse=placement.has_fuse and not (placement.is_embedded and _is_here(scenario)),
+        aborts_on_loss=placement.aborts_on_loss,
+    )
+    return order if placement.signer is None else signed(order, placement.signer)
+
+
+def _is_here(scenario: Scenario) -> bool:
+    """All targets are on this machine: nobody else is hurt, and breaking points are looked for."""
+    hosts = [urlsplit(url).hostname or "" for url in (scenario.plan.target, *scenario.plan.targets.values())]
+    return all((found := resolve(host)) and all(as_address(one).is_loopback for one in found) for host in hosts)
+
+
+def conduct(order: Order, placement: Placement, console: Console | None) -> Result:
+    """The run, here, to its end, with the live view where there is a console."""
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(_conduct(order, placement, console))
+
+
+async def _conduct(order: Order, placement: Placement, console: Console | None) -> Result:
+    keys, listen = placement.keys, placement.listen
+    processes: Processes | None = None
+    if keys is None:
+        agents = EmbeddedAgents(order.spec.regions, placement.per_region, placement.workers)
+        processes, keys = agents, agents.keys
+    page = _Page(placement, lambda ask, by: answer(conductor, ask, by))
+    try:
+        station = Station(keys, listen or "127.0.0.1:0")
+        async with station:
+            outputs = placement.outputs
+            conductor = Conductor(order, station, runs_dir=placement.runs_dir, processes=processes, outputs=outputs)
+            if console is not None and listen is not None:
+                console.print(f"listening on {station.address} for {order.agents} agents", soft_wrap=True)
+            stop = Stopping(conductor.request_stop)
+            with stop.on_signals(asyncio.get_running_loop()):
+                async with asked(conductor), page.of(conductor, console), _shown(conductor, stop, console):
+                    result = await conductor.conduct()
+                    await page.end(conductor, result)
+            await _linger(outputs, conductor.run_id, console)
+            return result
+    finally:
+        if processes is not None:
+            await processes.end(0)
+
+
+async def _linger(outputs: Outputs, run_id: str, console: Console | None) -> None:
+    """Until the last figures are scraped by who scraped before, or Ctrl-C."""
+    is_over = asyncio.Event()
+    with Stopping(lambda _reason, _now: is_over.set()).on_signals(asyncio.get_running_loop()):
+        await outputs.linger(run_id, is_over, console.print if console is not None else lambda _: None)
+
+
+class _Page:
+    """The page of one run; nothing where none is wanted. Make it before the run: where it cannot listen, there is none.
+
+    Raises:
+        UsageError, PortBusy: it cannot listen there.
+    """
+
+    def __init__(self, placement: Placement, told: Callable[[Ask, str], Told]) -> None:
+        self._server: UiServer | None = None
+        if placement.ui is not None:
+            from loadgen_controller.ui.page_runs import Shown
+            from loadgen_controller.ui.server import UiServer  # other runs do without
+
+            self._shown = Shown(placement.runs_dir, told)
+            self._server = UiServer(self._shown, placement.ui, Access.of(placement.keys_dir))
+
+    @contextlib.asynccontextmanager
+    async def of(self, conductor: Conductor, console: Console | None) -> AsyncIterator[None]:
+        """Beside the run."""
+        if self._server is None:
+            yield
+            return
+        self._shown.begin(conductor)
+        self._server.start()
+        (console or Output(stderr=True)).print(f"page: {self._server.page_of(conductor.run_id)}", soft_wrap=True)
+        try:
+            yield
+        finally:
+            await self._server.close()
+
+    async def end(self, conductor: Conductor, result: Result) -> None:
+        """Its failure is a bug to report, and never the end of the run."""
+        if self._server is None:
+            return
+        try:
+            await self._shown.end(conductor.run_id, result.summary)
+        except Exception:  # the last border
+            log.exception("the page failed")
+
+
+@contextlib.asynccontextmanager
+async def _shown(conductor: Conductor, stop: Stopping, console: Console | None) -> AsyncIterator[None]:
+    """The live view beside the run. Its failure is a bug to report, and never the end of the run."""
+    if console is None:
+        yield
+        return
+    showing = asyncio.create_task(show(Watch(conductor.view, lambda: stop.notices), console), name="live view")
+    try:
+        yield
+    finally:
+        showing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await showing

@@ -1,0 +1,1 @@
+"""The folder of past runs: list, search, label, delete."""

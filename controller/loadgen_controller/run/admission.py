@@ -1,0 +1,165 @@
+"""Checks that a delta fits into its run, within the limits for the whole run.
+
+`loadgen/wire/bounds.py` has checked each message by itself. This module checks totals over many
+messages before a delta is merged: series, custom metrics and lost workers of an agent. It also
+rejects due counts that cannot belong to this run. An agent that exceeds a limit of its own is
+rejected, since a sound agent merges into `(other)` before it reaches the limit.
+
+Limits of the run are another matter: many sound agents together can exceed them, e.g. with 400
+request names each in 100 regions. Then no agent is rejected: new series are counted in `(other)`,
+with a notice. The delta is changed before it is written, so every reader of the run gets the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from loadgen.dsl.plans.spec import PlanSpec, steered_objectives
+from loadgen.errors import LimitExceeded
+from loadgen.measure.deltas.custom import CHECK, CustomStats
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.limits import (
+    CUSTOM_OF_AGENT,
+    CUSTOM_OF_RUN,
+    LOSSES_OF_AGENT,
+    SERIES_OF_AGENT,
+    SERIES_OF_RUN,
+)
+from loadgen.measure.deltas.numbering import fitting, tight_from
+from loadgen.measure.deltas.series import OTHER, SeriesKey
+from loadgen.measure.merging.merge import Merge
+from loadgen.wire.messages import Steered
+
+__all__ = ["Admission"]
+
+_TIGHT_CUSTOM: Final = CUSTOM_OF_RUN - 4
+"""Names before the first is merged: one place is left for the `(other)` of each kind, and one for that of checks."""
+
+
+class Admission:
+    """The checks of one run. Check a delta when all earlier deltas of its agent are merged.
+
+    notice: called with each text that a person should read.
+    """
+
+    def __init__(self, spec: PlanSpec, merge: Merge, notice: Callable[[str], None]) -> None:
+        self._merge, self._notice = merge, notice
+        self._lanes = spec.lanes
+        self._interval_ns = spec.interval_ns
+        self._objectives = len(spec.slos) + len(steered_objectives(lane.steering for lane in spec.lanes))
+        self._trends = {metric.name for metric in spec.metrics if metric.kind == "trend"}
+        self._journeys = {"", *(journey.name for journey in spec.journeys)}
+
+    def check(self, delta: Delta) -> None:
+        """HOT, once a delta. Check the totals of its agent, with this delta.
+
+        Raises:
+            LimitExceeded: a total is above the limit for one agent.
+        """
+        if delta.seq != self._merge.next_seq(delta.agent, delta.epoch):
+            return  # it is not merged: it was sent again, or one before it is missing
+        if delta.new_series:
+            brought = next((one.series for one in self._merge.epochs(delta.agent) if one.epoch == delta.epoch), 0)
+            _hold("series of one agent", brought + len(delta.new_series), SERIES_OF_AGENT)
+            for key in delta.new_series:
+                if key.kind == "trend" and key.request not in self._trends:
+                    raise LimitExceeded(
+                        "trend", f'"{key.request}"', f"one of the {len(self._trends)} trends of the plan"
+                    )
+        if delta.custom:
+            known = self._merge.custom.names_of(delta.agent)
+            if len(known) + len(delta.custom) > CUSTOM_OF_AGENT:
+                names = known | {one.name for one in delta.custom}
+                _hold("custom metrics of one agent", len(names), CUSTOM_OF_AGENT)
+        if delta.losses:
+            _hold("losses of one agent", len(self._merge.losses(delta.agent)) + len(delta.losses), LOSSES_OF_AGENT)
+        for row in delta.due:
+            self._check_due(row, delta.end_ns)
+
+    def check_steered(self, steered: Steered) -> None:
+        """A load is never steered beyond its plan's highest rate.
+
+        Raises:
+            LimitExceeded: the decision is beyond it.
+        """
+        steering = self._lanes[steered.load].steering if steered.load < len(self._lanes) else None
+        rate = steered.rate_per_s
+        if steering is not None and rate is not None and rate > steering.upto_per_s:
+            raise LimitExceeded("Steered.rate_per_s", f"{rate:g}", f"{steering.upto_per_s:g}, the plan's highest rate")
+
+    @property
+    def room(self) -> int:
+        """How many new series the run takes before it merges series into `(other)`."""
+        return max(0, tight_from(SERIES_OF_RUN) - len(self._merge.names))
+
+    def fitted(self, region: str, delta: Delta) -> Delta:
+        """Return the delta, or a copy whose new series are in `(other)` where the run has no room. Counts are equal."""
+        series = self._series(region, delta.new_series) if len(delta.new_series) > self.room else delta.new_series
+        custom = delta.custom
+        if len(self._merge.custom) + len(custom) > _TIGHT_CUSTOM:
+            custom = self._customs(custom)
+        if series is delta.new_series and custom is delta.custom:
+            return delta
+        return replace(delta, new_series=series, custom=custom)
+
+    def _check_due(self, row: DueCounts, end_ns: int) -> None:
+        """Each row of an objective, journey and 256 intervals costs 8 KiB."""
+        if row.objective >= self._objectives or row.journey not in self._journeys:
+            found = f'{row.objective} of journey "{row.journey}"'
+            raise LimitExceeded(
+                "DueCounts.objective", found, f"the plan's {self._objectives} objectives, and its journeys"
+            )
+        if row.k > end_ns // self._interval_ns + 1:
+            raise LimitExceeded(
+                "DueCounts.k", f"{row.k:,}", f"{end_ns // self._interval_ns + 1:,}, where the delta ends"
+            )
+
+    def _series(self, region: str, new: tuple[SeriesKey, ...]) -> tuple[SeriesKey, ...]:
+        known = self._merge.has_series
+        coming: set[SeriesKey] = set()
+        found = []
+        for key in new:
+            kept = key
+            if not known(region, key):
+                used = len(self._merge.names) + len(coming)
+                kept = fitting(key, lambda one: one in coming or known(region, one), used, SERIES_OF_RUN)
+                if not known(region, kept):
+                    coming.add(kept)
+            found.append(kept)
+        fitted = tuple(found)
+        if fitted == new:
+            return new
+        self._notice(
+            f"the agents have more than {tight_from(SERIES_OF_RUN):,} series together: new series are in {OTHER}"
+        )
+        return fitted
+
+    def _customs(self, custom: tuple[CustomStats, ...]) -> tuple[CustomStats, ...]:
+        table = self._merge.custom
+        room = _TIGHT_CUSTOM - len(table)
+        found = []
+        is_changed = False
+        for one in custom:
+            if one.name not in table:
+                if room <= 0:
+                    one = replace(one, name=_other(one))
+                    is_changed = True
+                room -= 1
+            found.append(one)
+        if not is_changed:
+            return custom
+        self._notice(f"the agents have more than {_TIGHT_CUSTOM:,} custom metrics together: new metrics are in {OTHER}")
+        return tuple(found)
+
+
+def _other(one: CustomStats) -> str:
+    """Of its kind, since metrics of different kinds do not add up."""
+    return f"{CHECK}{OTHER}" if one.name.startswith(CHECK) and one.kind == "rate" else f"{one.kind} {OTHER}"
+
+
+def _hold(what: str, found: int, limit: int) -> None:
+    if found > limit:
+        raise LimitExceeded(what, f"{found:,}", f"{limit:,}")

@@ -1,0 +1,333 @@
+"""What agents say about a run: checked, and turned into events of the run.
+
+Whatever a peer sends, nothing is raised from here because of it: what is about
+another agent, or does not fit the phase, is counted and forgotten. Deltas are
+merged, some at a time, and written first, and acknowledged by the journal when they are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Protocol
+
+from loadgen.errors import IllegalTransition, LimitExceeded, WireError
+from loadgen.measure.deltas.exemplar import Failure
+from loadgen.measure.deltas.limits import WORKERS_OF_AGENT
+from loadgen.measure.deltas.rendezvous_counts import check_waiting
+from loadgen.measure.merging.merge import Accepted, Merge
+from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
+from loadgen.wire.codec import encode
+from loadgen.wire.messages import (
+    CHUNK_BYTES,
+    Ack,
+    BundleChunk,
+    BundleRequest,
+    Delta,
+    Fin,
+    Heartbeat,
+    Message,
+    Ready,
+    Refused,
+    SetUpDone,
+    Steered,
+    TornDown,
+    Waiting,
+)
+from loadgen_controller.core.events import (
+    AgentReady,
+    AgentRefused,
+    Event,
+    FinReceived,
+    Merged,
+    SetUpEnded,
+    TearDownEnded,
+)
+from loadgen_controller.core.lifecycle import Phase, Run
+from loadgen_controller.core.order import Order
+from loadgen_controller.core.registry import Fleet
+from loadgen_controller.core.rejected_input import OVER_LIMIT, Troubles, plain
+from loadgen_controller.core.run_record import Books
+from loadgen_controller.run.admission import Admission
+from loadgen_controller.run.journal import Journal, Place
+
+__all__ = ["Intake"]
+
+_CLOCK_ERROR_NS = 100 * NS_PER_MS
+"""Above it the agent's start is only roughly at T0."""
+_AT_ONCE = 20
+"""Deltas that are merged together."""
+_BYTES_AT_ONCE = 2 << 20
+"""Large ones are merged at once: 20 of the largest take 120 MB."""
+_SERIES_BYTES = 500
+"""Of memory, of the name of a series."""
+_AHEAD_NS = 5 * NS_PER_S
+"""A delta that ends further in the future than this is nonsense."""
+
+
+class Desk(Protocol):
+    """What the intake may do to the run."""
+
+    @property
+    def run(self) -> Run: ...
+
+    def tell(self, event: Event) -> None:
+        """Step the run. Raises IllegalTransition when the event does not fit its phase."""
+
+    def flush_soon(self) -> None:
+        """Call `flush` once what has come in by now is read."""
+
+    def send(self, identity: bytes, message: Message) -> bool: ...
+
+    def bad(self, agent: str, kind: str, text: str) -> None:
+        """The agent sent what no sound agent sends."""
+
+    def beating(self, agent: str, beat: Heartbeat) -> None:
+        """The agent says where it stands: what it should have heard of can be said again."""
+
+    def steered(self, agent: str, steered: Steered) -> None:
+        """What the executor of a steered load says in the agent."""
+
+    def waiting(self, agent: str, waiting: Waiting) -> None:
+        """Users of the agent wait at a rendez-vous, or do not any more."""
+
+
+class Intake:
+    """Takes what the station delivers."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        order: Order,
+        books: Books,
+        fleet: Fleet,
+        merge: Merge,
+        journal: Journal,
+        troubles: Troubles,
+        clock: Callable[[], int],
+        keep_failures: Callable[[str, str, Iterable[Failure]], None],
+    ) -> None:
+        self._keep_failures = keep_failures
+        self._unmerged: list[tuple[str, bytes, Delta]] = []
+        """Deltas that came in and are not looked at yet: up to 20, for a turn of the loop."""
+        self._unmerged_bytes = 0
+        self._admission = Admission(order.spec, merge, books.notice)
+        self._regions: dict[str, str] = {}
+        """Of each agent that has sent a delta; an assignment has to look it up among all its agents."""
+        self._ack_of = lru_cache(maxsize=16)(Ack)  # agents that began together hear the same, and it is encoded once
+        self._desk, self._order, self._books, self._fleet = desk, order, books, fleet
+        self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
+
+    def take(self, agent: str, data: bytes, message: Message) -> None:
+        """HOT, once a message that names this run; `data` is the message as it came.
+
+        Deltas wait for the others that have come in by now. A heartbeat does not ask what was merged; all else
+        finds everything merged that came before it.
+        """
+        if not isinstance(message, (Delta, Heartbeat)):
+            self.flush()
+        try:
+            self._take(agent, data, message)
+        except IllegalTransition:
+            self._troubles.add("unexpected", f"{type(message).__name__} of {agent} while {self._desk.run.phase.value}")
+        except WireError as error:
+            self._malformed(agent, error)
+
+    def on_durable(self, places: Iterable[Place]) -> None:
+        """The journal has these on the disk, and all before them."""
+        for agent, epoch, seq in places:
+            self._books.durable[agent, epoch] = seq
+            self._acknowledge(agent, epoch)
+            self._settle(agent)
+
+    # -- members ------------------------------------------------------------------------------
+
+    def _take(self, agent: str, data: bytes, message: Message) -> None:
+        match message:
+            case BundleRequest():
+                self._bundle(agent, message)
+            case Heartbeat():
+                if message.note:
+                    self._books.notice(f"{agent}: {message.note}")
+                self._desk.beating(agent, message)
+            case Delta():
+                self._delta(agent, data, message)
+            case Waiting():
+                self._waiting(agent, message)
+            case Steered():
+                self._admission.check_steered(message)
+                self._desk.steered(agent, message)
+            case Fin():
+                self._fin(agent, message)
+            case Ready():
+                self._ready(agent, message)
+            case Refused():
+                self._desk.tell(AgentRefused(agent, plain(message.reason) or "it gives no reason", message.faults))
+            case SetUpDone() | TornDown() if agent not in self._desk.run.live[:1]:
+                self._troubles.add("unexpected", f"{type(message).__name__} of {agent}, which was not asked")
+            case SetUpDone():
+                self._books.shared_json = message.value_json or b"null"
+                self._desk.tell(SetUpEnded(plain(message.error)))
+            case TornDown():
+                self._desk.tell(TearDownEnded(plain(message.error)))
+            case _:
+                self._troubles.add("unexpected", f"{type(message).__name__} of {agent} is not about a run")
+
+    def _bundle(self, agent: str, request: BundleRequest) -> None:
+        """One chunk for each request: the agent decides how many are on their way at a time."""
+        order = self._order
+        if request.sha256 != order.bundle_sha256 or not 0 <= request.offset < len(order.bundle):
+            self._troubles.add("malformed", f"{agent} asks for a bundle that is not that of this run")
+            return
+        data = order.bundle[request.offset : request.offset + CHUNK_BYTES]
+        if (member := self._fleet.get(agent)) is not None:
+            self._desk.send(member.identity, BundleChunk(request.sha256, request.offset, data))
+
+    def _ready(self, agent: str, ready: Ready) -> None:
+        assignment = self._books.assignment
+        is_joining = agent in self._desk.run.joining  # the shares may have changed since it was asked
+        if assignment is None or (ready.generation != assignment.generation and not is_joining):
+            self._troubles.add("other generation", f"Ready of {agent}")
+            return
+        if ready.bundle_sha256 != self._order.bundle_sha256:
+            self._desk.tell(AgentRefused(agent, "it has another bundle than the one that was sent"))
+            return
+        if self._books.clock_errors_ns.get(agent) != ready.clock_error_ns:
+            self._journal.event("clock", agent=agent, error_ns=ready.clock_error_ns)
+        self._books.clock_errors_ns[agent] = ready.clock_error_ns
+        if ready.clock_error_ns > _CLOCK_ERROR_NS:
+            self._books.notice(f"agent {agent} knows our clock only within {format_duration(ready.clock_error_ns)}")
+        self._desk.tell(AgentReady(agent))
+
+    def _waiting(self, agent: str, waiting: Waiting) -> None:
+        run, member = self._desk.run, self._fleet.get(agent)
+        if member is None or self._books.epochs.get(agent) != member.epoch or not run.phase.has_load:
+            self._troubles.add("unexpected", f"Waiting of {agent} while {run.phase.value}")
+            return
+        if waiting.worker >= WORKERS_OF_AGENT:
+            raise LimitExceeded("Waiting.worker", str(waiting.worker), f"{WORKERS_OF_AGENT - 1:,}")
+        check_waiting(waiting.points)
+        self._desk.waiting(agent, waiting)
+
+    # -- data ---------------------------------------------------------------------------------
+
+    def _delta(self, agent: str, data: bytes, delta: Delta) -> None:
+        self._unmerged.append((agent, data, delta))
+        self._unmerged_bytes += len(delta.index) + len(data) + _SERIES_BYTES * len(delta.new_series)
+        if len(self._unmerged) >= _AT_ONCE or self._unmerged_bytes > _BYTES_AT_ONCE:
+            self.flush()
+        elif len(self._unmerged) == 1:
+            self._desk.flush_soon()
+
+    def flush(self) -> None:
+        """Merge what waits: together deltas cost half of what they cost one by one."""
+        unmerged, self._unmerged = self._unmerged, []
+        self._unmerged_bytes = 0
+        good: dict[str, tuple[bytes, Delta]] = {}
+        new_series = 0
+        for agent, data, delta in unmerged:
+            if agent in good or new_series + len(delta.new_series) > self._admission.room:
+                self._merge_some(good)  # what limits say of a delta depends on all before it
+                good, new_series = {}, 0
+            if self._is_fit(agent, delta):
+                if (fitted := self._admission.fitted(self._region(agent), delta)) is not delta:
+                    data, delta = encode(fitted), fitted
+                good[agent] = data, delta
+                new_series += len(delta.new_series)
+        self._merge_some(good)
+
+    def _merge_some(self, good: dict[str, tuple[bytes, Delta]]) -> None:
+        found = self._merge.accept_all([(self._region(agent), delta) for agent, (_, delta) in good.items()])
+        for (agent, (data, delta)), accepted in zip(good.items(), found, strict=True):
+            self._accepted(agent, data, delta, accepted)
+
+    def _is_fit(self, agent: str, delta: Delta) -> bool:
+        """It may be merged now, if it is what it says."""
+        books, run = self._books, self._desk.run
+        if delta.agent != agent or not books.has_epoch(agent, delta.epoch) or books.assignment is None:
+            self._troubles.add("other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}")
+        elif run.t0_ns is None or run.phase is Phase.DONE:
+            self._troubles.add("unexpected", f"delta {delta.seq} of {agent} while {run.phase.value}")
+        elif delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
+            self._malformed(agent, WireError(f"delta {delta.seq} ends in the future, at {delta.end_ns} ns"))
+        elif not self._journal.has_room:
+            self._troubles.counts["no room on the disk"] += 1
+        else:
+            return self._is_within(agent, delta)
+        return False
+
+    def _is_within(self, agent: str, delta: Delta) -> bool:
+        """It is within the agent's limits, together with all that was merged of the agent."""
+        try:
+            self._admission.check(delta)
+        except LimitExceeded as error:
+            self._malformed(agent, error)
+            return False
+        return True
+
+    def _region(self, agent: str) -> str:
+        region = self._regions.get(agent)
+        if region is None:
+            assert self._books.assignment is not None
+            region = self._regions[agent] = self._books.assignment.region(agent)
+        return region
+
+    def _accepted(self, agent: str, data: bytes, delta: Delta, accepted: Accepted | WireError) -> None:
+        match accepted:
+            case Accepted.MERGED:
+                self._journal.append(data, (agent, delta.epoch, delta.seq))
+                if delta.failures:
+                    self._keep_failures(agent, self._region(agent), delta.failures)
+                for loss in delta.losses:
+                    self._journal.event("worker lost", agent=agent, epoch=delta.epoch, loss=loss)
+                    self._books.notice(f"{agent}: {loss}")
+                for note in delta.health.notes:
+                    self._books.notice(f"{agent}: {note}")
+            case Accepted.DUPLICATE:  # our acknowledgement was lost, or is on its way
+                self._troubles.counts["duplicate"] += 1
+                self._acknowledge(agent, delta.epoch)
+            case Accepted.GAP:
+                self._troubles.add(
+                    "gap", f"delta {delta.seq} of {agent}, {self._merge.next_seq(agent, delta.epoch)} is next"
+                )
+                self._acknowledge(agent, delta.epoch)
+            case Accepted.OLD_EPOCH:
+                self._troubles.add("old epoch", f"delta {delta.seq} of {agent}")
+            case WireError():
+                self._malformed(agent, accepted)
+
+    def _malformed(self, agent: str, error: WireError) -> None:
+        kind = OVER_LIMIT if isinstance(error, LimitExceeded) else "malformed"
+        self._desk.bad(agent, kind, f"from {agent}: {error}")
+
+    def _acknowledge(self, agent: str, epoch: int) -> None:
+        """What is durable; the agent goes on from there."""
+        member, seq = self._fleet.get(agent), self._books.durable.get((agent, epoch), -1)
+        if member is not None and member.epoch >= epoch:  # a later process hands over what an earlier one had left
+            self._desk.send(member.identity, self._ack_of(self._books.run_id, epoch, seq, self._books.asked_ns))
+
+    def _fin(self, agent: str, fin: Fin) -> None:
+        if self._books.epochs.get(agent) != fin.epoch:
+            self._troubles.add("other agent", f"Fin of epoch {fin.epoch} from {agent}")
+            return
+        known = self._books.fins.get(agent)
+        if known is not None and known != fin:
+            self._troubles.add("malformed", f"{agent} finishes twice, and differently")
+            return
+        self._desk.tell(FinReceived(agent, fin.reason))
+        if known is None:
+            self._books.fins[agent] = fin
+            self._journal.event("fin", agent=agent, fin=fin)
+            if fin.reason and not self._desk.run.ends:
+                self._books.notice(f"agent {agent} ended its load early: {plain(fin.reason)}")
+        self._settle(agent)
+
+    def _settle(self, agent: str) -> None:
+        """Is everything up to the agent's Fin on the disk?"""
+        fin = self._books.fins.get(agent)
+        if (
+            fin is not None
+            and self._books.durable.get((agent, fin.epoch), -1) >= fin.last_seq
+            and agent not in self._desk.run.merged
+        ):
+            self._desk.tell(Merged(agent))

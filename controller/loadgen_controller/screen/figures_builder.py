@@ -1,0 +1,260 @@
+"""Computes the figures of a run that is going on from what was merged. Draws nothing.
+
+Every percentile comes out of the histograms of all agents added up, so it is the
+global one. Asked four times a second; what has not changed is not computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from loadgen.dsl.plans.spec import PlanSpec
+from loadgen.measure.deltas.custom import CHECK, CustomStats, CustomTable
+from loadgen.measure.deltas.delta import Counters, Health
+from loadgen.measure.deltas.limits import SHOWN_ROWS
+from loadgen.measure.deltas.series import OK
+from loadgen.measure.histograms.histogram import percentiles
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.merging.queries import ALL, Measured, Window
+from loadgen.measure.merging.queries import Row as Named
+from loadgen.measure.objectives.objective import SloResult, evaluate_all
+from loadgen.report.report_tables import indent, region_label
+from loadgen.report.slos import slo_words
+from loadgen.units import NS_PER_S, format_count, format_rate, format_ratio
+from loadgen_controller.core.lifecycle import Phase
+from loadgen_controller.run.view import ViewState, title
+from loadgen_controller.screen.figures import (
+    QUANTILES,
+    AgentRow,
+    Cells,
+    Figures,
+    Row,
+    SloRow,
+)
+
+__all__ = ["Watch"]
+
+_NO_HEALTH = Health()
+_PARTS = 10
+"""Of a window, for the mean of its planned rate: exact within a ramp, within 5 % where it jumps."""
+
+
+class Watch:
+    """Turns the conductor's views into figures. Call it as often as the screen is drawn.
+
+    Args:
+        notices: what the command line has to say beside the conductor, e.g. that it drains.
+    """
+
+    def __init__(self, view: Callable[[], ViewState], notices: Callable[[], tuple[str, ...]] = tuple) -> None:
+        self._view, self._notices = view, notices
+        self._seen: object = None
+        self._tables: _Tables | None = None
+
+    def __call__(self) -> Figures:
+        state = self._view()
+        merge, clock_ns = state.merge, state.clock_ns
+        live = {a.id for a in state.agents if a.state not in ("lost", "finished")}
+        window = merge.latest_window(live or None, clock_ns)
+        total = merge.counters()
+        is_warmup = 0 < clock_ns < state.spec.warmup_ns
+        # While a large fleet reports, totals grow all the time: ranks are told anew with its next window.
+        is_going = window is not None and state.phase is Phase.RUNNING
+        seen = (window and (window.k, len(window.agents)), is_warmup, is_going or total)
+        if self._tables is None or seen != self._seen:
+            self._seen, self._tables = seen, _Tables(state, window, is_warmup)
+        t = self._tables
+        return Figures(
+            run_id=state.run_id,
+            plan=title(state.spec),
+            phase="paused" if state.is_paused else state.phase.value,
+            clock_s=clock_ns / NS_PER_S,
+            duration_s=state.spec.duration_ns / NS_PER_S if state.spec.duration_ns else None,
+            is_warmup=is_warmup,
+            offered_per_s=_offered(state.spec, window, clock_ns),
+            level=None if state.spec.is_open else state.spec.level_at(clock_ns),
+            last_s=(window.end_ns - window.start_ns) / NS_PER_S if window else 0.0,
+            last_n=window.k if window else -1,
+            last=window.counters() if window else Counters(),
+            total=total,
+            users=window.users if window else 0,
+            in_flight=window.in_flight if window else 0,
+            waiting=window.waiting if window else 0,
+            journeys=t.journeys,
+            regions=t.regions,
+            parts=t.parts,
+            errors=t.errors,
+            slos=t.slos,
+            agents=tuple(_agents(state, window)),
+            reported=len(window.agents) if window else 0,
+            agents_wanted=state.agents_wanted,
+            notices=(*state.notices, *self._notices()),
+            unfit=tuple(_unfit(state, window)),
+            counted=t.counted,
+            meeting=(*_steering(state), *_meeting(state)),
+        )
+
+
+def _offered(spec: PlanSpec, window: Window | None, clock_ns: int) -> float | None:
+    """Iterations/s of all loads as planned over the last window, to be held against what was started in it.
+
+    None where a load has no rate of its own.
+    """
+    if not spec.is_open:
+        return None
+    if window is None:
+        return spec.rate_at(clock_ns)
+    length = (window.end_ns - window.start_ns) // _PARTS
+    return sum(spec.rate_at(window.start_ns + length * k + length // 2) for k in range(_PARTS)) / _PARTS
+
+
+class _Tables:
+    """The dear part: cumulated counts and ranks of every row."""
+
+    def __init__(self, state: ViewState, window: Window | None, is_warmup: bool) -> None:
+        merge = state.merge
+        unfit = {a.region for a in state.agents if window and a.id in window.health and window.health[a.id].unfit}
+
+        def row(name: str, of: Named, region: str = ALL) -> Row:
+            last = _cells(window, of, region, is_warmup) if window else Cells()
+            return Row(
+                name, last, _cells(merge, of, region, is_warmup), bool(unfit) if region == "*" else region in unfit
+            )
+
+        rows = merge.rows(warmup=is_warmup)
+        journeys = [r for r in rows if r.kind == "journey"][:SHOWN_ROWS]
+        self.journeys = tuple(row(r.journey, r) for r in journeys)
+        self.regions = tuple(
+            row(region_label(region, state.is_embedded) + (f"  {r.journey}" if len(journeys) > 1 else ""), r, region)
+            for region in merge.regions()
+            for r in journeys[: max(1, SHOWN_ROWS // max(1, len(merge.regions())))]
+        )
+        parts = list(_parts(rows, len(journeys) > 1))
+        self.parts = tuple(row(name, r) for name, r in parts[:SHOWN_ROWS])
+        if len(parts) > SHOWN_ROWS:
+            self.parts += (Row(f"{len(parts) - SHOWN_ROWS:,} more are in the report", Cells(), Cells(), False),)
+        self.errors = tuple(_errors(merge, is_warmup))
+        names = [j.name for j in state.spec.journeys]
+        results = () if is_warmup else _results(state, window, names)
+        several = len({r.journey for r in results}) > 1
+        self.slos = tuple(_slo(r, several) for r in results)
+        self.counted = tuple(_counted(state.spec, merge.custom))
+
+
+def _results(state: ViewState, window: Window | None, journeys: list[str]) -> tuple[SloResult, ...]:
+    spec = state.spec
+    end_ns = window.end_ns if window else 0
+    if spec.duration_ns is not None:
+        end_ns = min(end_ns, spec.duration_ns)  # nothing is due in the drain
+    return evaluate_all(spec.slos, state.merge, journeys=journeys, from_ns=spec.warmup_ns, end_ns=end_ns, is_over=False)
+
+
+def _cells(of: Measured, row: Named, region: str, is_warmup: bool) -> Cells:
+    observed, censored = of.select_row(row, region=region, warmup=is_warmup)
+    return Cells(observed.total + censored.total, tuple(percentiles(observed, censored, QUANTILES)))
+
+
+def _parts(rows: list[Named], with_journey: bool) -> Iterator[tuple[str, Named]]:
+    """Steps, each followed by its requests; of several journeys, the outermost bear its name."""
+    by_journey: dict[str, dict[str | None, list[Named]]] = {}
+    for r in rows:
+        if r.kind in ("step", "request"):
+            by_journey.setdefault(r.journey, {}).setdefault(r.step, []).append(r)
+    for journey, by_step in by_journey.items():
+        for step, own in by_step.items():
+            for r in sorted(own, key=lambda r: r.kind != "step"):
+                prefix = f"{journey}: " if with_journey and (r.kind == "step" or step is None) else ""
+                yield indent(r.kind, r.step, prefix + ((r.request or "") if r.kind == "request" else _last(r.step))), r
+
+
+def _last(step: str | None) -> str:
+    return (step or "").rsplit("/", 1)[-1]
+
+
+def _errors(merge: Merge, is_warmup: bool) -> Iterator[tuple[str, int]]:
+    iterations = merge.outcomes("journey", warmup=is_warmup)
+    requests = merge.outcomes("request", warmup=is_warmup)
+    iterations.pop(OK, None)
+    yield from iterations.items()
+    for outcome, count in requests.items():
+        if outcome != OK and outcome not in iterations:
+            yield f"{outcome} (requests)", count
+
+
+def _slo(result: SloResult, several: bool) -> SloRow:
+    name = result.objective + (f" [{result.journey}]" if several and result.journey else "")
+    words = slo_words(result)
+    return SloRow(name, result.verdict, words.observed, result.count, words.margin, words.budget, words.window)
+
+
+def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:
+    """The scenario's own metrics, checks first and summed up, with the one that failed most."""
+    found = [stats for name in custom.names() if (stats := custom.of(name)) is not None and stats.n]
+    checks = [stats for stats in found if _is_check(stats)]
+    if checks:
+        held = sum(stats.total == stats.n for stats in checks)
+        text = f"checks {held} of {len(checks)} ok"
+        if held < len(checks):
+            worst = min(checks, key=lambda stats: stats.total / stats.n)
+            failed = f"{format_count(worst.n - worst.total)} of {format_count(worst.n)}"
+            text += f" ({worst.name.removeprefix(CHECK)}: {failed} failed)"
+        yield text
+    units = {metric.name: metric.unit for metric in spec.metrics}
+    for stats in found:
+        if _is_check(stats):
+            continue
+        if stats.kind == "rate":
+            yield f"{stats.name} {format_ratio(stats.total / stats.n)} of {format_count(stats.n)}"
+        else:
+            value = format_count(stats.total) if stats.kind == "counter" else f"{stats.last:,.6g}"
+            yield f"{stats.name} {value} {units.get(stats.name, '')}".rstrip()
+
+
+def _is_check(stats: CustomStats) -> bool:
+    return stats.kind == "rate" and stats.name.startswith(CHECK)
+
+
+def _steering(state: ViewState) -> Iterator[str]:
+    """Which rate was decided last, and why."""
+    for one in state.steering:
+        whose = f"{one.load}: " if one.load else ""
+        rate = "ended" if one.is_over else f"steered to {format_rate(one.rate_per_s)}"
+        why = f"{one.trouble}; {one.why}" if one.trouble and one.why else one.trouble or one.why
+        yield f"{whose}{rate}: {why}" if why else f"{whose}{rate} ({one.executor})"
+
+
+def _meeting(state: ViewState) -> Iterator[str]:
+    """Where users wait now, those first that lack least."""
+    for point in sorted(state.points, key=lambda point: point.waiting - point.users, reverse=True):
+        if point.waiting:
+            where = f"{point.name} ({point.load})" if point.load else point.name
+            yield f"{format_count(point.waiting)} of {format_count(point.users)} wait at {where}"
+
+
+def _unfit(state: ViewState, window: Window | None) -> Iterator[str]:
+    """Who was not fit in the last window, and why."""
+    for agent in state.agents:
+        health = window.health.get(agent.id) if window else None
+        workers = window.workers.get(agent.id, ()) if window else ()
+        for one in workers:
+            if one.health.unfit:
+                yield f"worker {one.worker} of {agent.id}: {'; '.join(one.health.unfit)}"
+        if health is not None and health.unfit and not workers:
+            yield f"{agent.id}: {'; '.join(health.unfit)}"
+
+
+def _agents(state: ViewState, window: Window | None) -> Iterator[AgentRow]:
+    for agent in state.agents:
+        health = window.health.get(agent.id) if window else None
+        fitness = state.merge.fitness.get(agent.id)
+        yield AgentRow(
+            agent.id,
+            region_label(agent.region, state.is_embedded),
+            agent.state,
+            health is not None,
+            agent.silent_s,
+            health or _NO_HEALTH,
+            agent.note,
+            fitness.unfit if fitness else 0,
+            fitness.intervals if fitness else 0,
+        )

@@ -1,0 +1,47 @@
+"""Where a command writes a file: stdout, or a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from loadgen.measure.run_folder.rundir import storage_error
+from loadgen.secret_files import UMASK_ONLY, file_mode, replacing
+
+__all__ = ["opened", "write"]
+
+
+def write(output: Path | None, data: bytes) -> None:
+    """All of it, as `opened` does."""
+    with opened(output) as file:
+        file.write(data)
+
+
+@contextmanager
+def opened(output: Path | None) -> Iterator[BinaryIO]:
+    """Stdout, or a file beside the one that is meant, which takes its place when it is whole.
+
+    What is there and is no file (`/dev/stdout`, a pipe) is written into: nothing takes its place.
+    """
+    if output is None or str(output) == "-":
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    is_file = output.is_file() or not output.exists()
+    if is_file:
+        output = Path(os.path.realpath(output))
+    try:
+        if not is_file:
+            with output.open("wb") as file:
+                yield file
+            return
+        is_in_run = (output.parent / "manifest.json").is_file()
+        with replacing(output, file_mode(output.parent) if is_in_run else UMASK_ONLY) as file:
+            yield file
+    except OSError as exc:
+        raise storage_error(output, exc) from exc

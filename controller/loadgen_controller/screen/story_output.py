@@ -1,0 +1,50 @@
+"""What a run means, in sentences, below its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+from rich.console import Console
+
+from loadgen.errors import StorageError
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.report.story import Story, story_of, targets_of
+from loadgen.report.summary_reader import Summary
+from loadgen_controller.screen.terminal_report import STYLES
+from loadgen_controller.terminal import Text
+
+__all__ = ["called", "print_story", "story_in"]
+
+DEFAULT = Path("runs")
+
+
+def called(path: Path) -> str:
+    """A run's folder as commands take it, also tomorrow when it is not the last any more."""
+    return quote(path.name if path.parent == DEFAULT else str(path))
+
+
+def story_in(path: Path, summary: Summary) -> Story:
+    """The story of a run's folder. A manifest that cannot be read costs no more than the target's address."""
+    try:
+        targets = targets_of(RunDir(path).read_manifest())
+    except StorageError:
+        targets = ()
+    return story_of(summary, called(path), targets)
+
+
+def print_story(console: Console, story: Story) -> None:
+    parts = (
+        ("What was tested", story.tested),
+        ("The verdict", (story.headline, *story.objectives, *story.why)),
+        ("What it means", story.means),
+        ("What it does not say", story.excludes),
+        ("Next", story.next),
+    )
+    for title, sentences in parts:
+        if sentences:
+            console.print()
+            console.print(Text(title, style="bold"))
+            for text in sentences:
+                style = STYLES.get(story.result, "") if text == story.headline else ""
+                console.print(Text(f"- {text}", style=style), soft_wrap=title == "Next")  # copied, so not broken

@@ -1,1 +1,0 @@
-"""The runs of a folder as a collection: listed, searched, labelled, deleted, carried to a bucket and back."""

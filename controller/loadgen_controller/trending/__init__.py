@@ -1,1 +1,0 @@
-"""Behind `loadgen history`: which runs, what they have done, told on the terminal, as a page and as JSON."""

@@ -1,0 +1,139 @@
+"""The runs that pages are shown: those that go on here, and those of the folder of runs that are over."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from loadgen.errors import UsageError
+from loadgen.measure.run_folder.rundir import find_run
+from loadgen.report.document import encode
+from loadgen.report.from_run_folder import document_of
+from loadgen.report.notebook import open_run
+from loadgen_controller.control.unix_socket import CONTROL_FILE, Ask, Told
+from loadgen_controller.past_runs.listing import Entry, entries
+from loadgen_controller.ui.run_feed import Conducted, Telling
+
+__all__ = ["NoRun", "Shown"]
+
+_KEPT: Final = 4
+"""Documents of runs that are over, gzipped."""
+_LISTED: Final = 200
+_ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}")
+
+
+class NoRun(UsageError):
+    """There is no such run here."""
+
+
+class Shown:
+    """Make it within the running loop.
+
+    Args:
+        answer: what a run that goes on is asked to do, and by whom.
+    """
+
+    def __init__(self, runs_dir: Path, answer: Callable[[Ask, str], Told]) -> None:
+        self.answer = answer
+        self.is_closing = False
+        self._runs_dir = runs_dir
+        self._going: dict[str, tuple[Telling, asyncio.Task[None]]] = {}
+        self._kept: dict[tuple[str, int], bytes] = {}
+        self._reading = asyncio.Lock()
+
+    # -- for who conducts -------------------------------------------------------------------------
+
+    def begin(self, conductor: Conducted) -> None:
+        telling = Telling(conductor)
+        self._going[conductor.run_id] = telling, asyncio.create_task(telling.serve(), name=f"page {conductor.run_id}")
+
+    async def end(self, run_id: str, summary: Mapping[str, object] | None) -> None:
+        """It is over; who watches it hears so.
+
+        Raises whatever was wrong with telling of it: that is a bug, and nobody else's trouble.
+        """
+        telling, serving = self._going.pop(run_id)
+        serving.cancel()
+        try:
+            telling.end(summary)
+        finally:
+            (error,) = await asyncio.gather(serving, return_exceptions=True)
+            if isinstance(error, Exception):
+                raise error
+
+    def close(self) -> None:
+        """Whoever waits for something is sent away."""
+        self.is_closing = True
+        for telling, _ in self._going.values():
+            telling.news.set()
+
+    # -- for pages --------------------------------------------------------------------------------
+
+    def telling(self, run_id: str) -> Telling | None:
+        """Of a run that goes on here."""
+        found = self._going.get(run_id)
+        return None if found is None else found[0]
+
+    async def listed(self) -> list[dict[str, object]]:
+        """Those that go on, then those that are over, the newest first: at most 200."""
+        here: list[dict[str, object]] = []
+        for run_id, (telling, _) in reversed(self._going.items()):
+            here.append({"id": run_id, "is_going": True, **telling.line()})
+        return here + await asyncio.to_thread(_over, self._runs_dir, set(self._going))
+
+    async def history(self, run_id: str) -> bytes:
+        """Its document, gzipped.
+
+        Raises:
+            NoRun: there is none of this id.
+            StorageError: its folder cannot be read.
+        """
+        if (telling := self.telling(run_id)) is not None:
+            return await asyncio.to_thread(gzip.compress, telling.document(), 5)
+        async with self._reading:  # one at a time: it takes a while, and memory
+            return await asyncio.to_thread(self._read, run_id)
+
+    def folder(self, run_id: str) -> Path:
+        """Raises NoRun. Never a path: whoever asks may be on another machine."""
+        if not _ID.fullmatch(run_id):
+            raise NoRun("that is no run's id", hint="the list of runs has them")
+        try:
+            return find_run(run_id, self._runs_dir)
+        except UsageError as error:
+            raise NoRun(error.message, hint=error.hint) from error
+
+    def _read(self, run_id: str) -> bytes:
+        folder = self.folder(run_id)
+        if (folder / CONTROL_FILE).exists():
+            raise UsageError(f"run {folder.name} goes on in another process", hint="its own page shows it")
+        key = folder.name, max((path.stat().st_mtime_ns for path in folder.iterdir()), default=0)
+        found = self._kept.get(key)
+        if found is None:
+            found = gzip.compress(encode(document_of(open_run(folder))), 9)
+            while len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = found
+        return found
+
+
+def _over(runs_dir: Path, going: set[str]) -> list[dict[str, object]]:
+    """Blocking."""
+    found = [entry for entry in entries(runs_dir) if entry.run_id not in going]
+    return [_line(entry) for entry in found[:_LISTED]]
+
+
+def _line(entry: Entry) -> dict[str, object]:
+    is_over = entry.duration_s is not None
+    without = "in another process" if entry.result == "going on" else "ended by force"
+    return {
+        "id": entry.run_id,
+        "is_going": False,
+        "phase": "done" if is_over else without,
+        "result": entry.result if is_over else None,
+        "scenario": entry.scenario,
+        "started_at": entry.started_at,
+    }

@@ -1,0 +1,1 @@
+"""An AWS account: clients, names, files and locks of a fleet."""

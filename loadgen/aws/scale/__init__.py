@@ -1,0 +1,1 @@
+"""How many machines a fleet has: up, down, limits, leftovers."""

@@ -1,0 +1,181 @@
+"""One Auto Scaling group a region: how many machines it is to have, and the few things that are done to it.
+
+Each function is one call. What changes something says so in the audit of whoever calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import ceil
+from typing import Any, Final
+
+from loadgen.aws.account.boto_clients import Clients, told
+from loadgen.aws.account.names import EXPIRY_ACTION, TAG_FLEET, TAG_OWNER, TAG_ROLE, Role
+from loadgen.aws.scale.discovery import tags_of
+from loadgen.aws.scale.start_failures import Reason, reason_of
+
+__all__ = [
+    "Group",
+    "failures_since",
+    "groups_of",
+    "label",
+    "read_group",
+    "set_desired",
+    "set_expiry",
+    "terminate",
+    "unprotect",
+    "unset_expiry",
+]
+
+_RECENT: Final = 50
+"""Activities that are looked at, the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    name: str
+    region: str
+    desired: int
+    most: int
+    least: int
+    is_protecting: bool
+    """New machines are protected from scale-in: then an expiry would not end them."""
+    machines: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    on_demand_base: int = 0
+    """So many machines are bought on demand before any spot is."""
+    on_demand_percent: int = 100
+    """Of those above that."""
+
+    def on_demand(self, number: int) -> int:
+        """How many of so many are bought on demand; AWS rounds up."""
+        base = min(number, self.on_demand_base)
+        return base + ceil((number - base) * self.on_demand_percent / 100)
+
+    @property
+    def fleet(self) -> str:
+        return self.tags.get(TAG_FLEET, "")
+
+    @property
+    def owner(self) -> str:
+        return self.tags.get(TAG_OWNER, "")
+
+
+def read_group(clients: Clients, region: str, name: str) -> Group | None:
+    """None: there is none of that name."""
+    with told(f"look at group {name} in {region}"):
+        answer = clients.client("autoscaling", region).describe_auto_scaling_groups(AutoScalingGroupNames=[name])
+    found = answer["AutoScalingGroups"]
+    return _group(found[0], region) if found else None
+
+
+def groups_of(clients: Clients, region: str) -> list[Group]:
+    """Those that carry our tags, of any fleet."""
+    filters = [{"Name": f"tag:{TAG_ROLE}", "Values": [Role.AGENT.value]}, {"Name": "tag-key", "Values": [TAG_FLEET]}]
+    with told(f"list the groups in {region}"):
+        pages = clients.client("autoscaling", region).get_paginator("describe_auto_scaling_groups")
+        found = [one for page in pages.paginate(Filters=filters) for one in page["AutoScalingGroups"]]
+    return [group for one in found if (group := _group(one, region)).fleet]
+
+
+def failures_since(clients: Clients, group: Group, since: datetime) -> list[Reason]:
+    """Why machines could not be started, the newest first."""
+    with told(f"look at what group {group.name} did in {group.region}"):
+        answer = clients.client("autoscaling", group.region).describe_scaling_activities(
+            AutoScalingGroupName=group.name, MaxRecords=_RECENT
+        )
+    return [
+        reason_of(str(one.get("StatusMessage", "")))
+        for one in answer["Activities"]
+        if one["StatusCode"] in ("Failed", "Cancelled") and one["StartTime"] >= since
+    ]
+
+
+def set_desired(clients: Clients, group: Group, desired: int) -> None:
+    with told(f"set {group.name} in {group.region} to {desired}"):
+        clients.client("autoscaling", group.region).set_desired_capacity(
+            AutoScalingGroupName=group.name, DesiredCapacity=desired, HonorCooldown=False
+        )
+
+
+def set_expiry(clients: Clients, group: Group, at: datetime) -> None:
+    """To none at that time, done by AWS itself. One that is there is replaced."""
+    with told(f"set the end of {group.name} in {group.region}"):
+        clients.client("autoscaling", group.region).put_scheduled_update_group_action(
+            AutoScalingGroupName=group.name,
+            ScheduledActionName=EXPIRY_ACTION,
+            StartTime=at,
+            MinSize=0,
+            DesiredCapacity=0,
+        )
+
+
+def unset_expiry(clients: Clients, group: Group) -> None:
+    """Nothing where there is none."""
+    client = clients.client("autoscaling", group.region)
+    with told(f"clear the end of {group.name} in {group.region}"):
+        there = client.describe_scheduled_actions(AutoScalingGroupName=group.name, ScheduledActionNames=[EXPIRY_ACTION])
+        if there["ScheduledUpdateGroupActions"]:
+            client.delete_scheduled_action(AutoScalingGroupName=group.name, ScheduledActionName=EXPIRY_ACTION)
+
+
+def unprotect(clients: Clients, group: Group) -> None:
+    """So that the expiry ends its machines: with protection AWS lowers the wish, and leaves them running."""
+    client = clients.client("autoscaling", group.region)
+    with told(f"let {group.name} in {group.region} end its machines"):
+        client.update_auto_scaling_group(AutoScalingGroupName=group.name, NewInstancesProtectedFromScaleIn=False)
+        if group.machines:
+            client.set_instance_protection(
+                AutoScalingGroupName=group.name, InstanceIds=list(group.machines), ProtectedFromScaleIn=False
+            )
+
+
+def label(clients: Clients, group: Group, tags: Mapping[str, str]) -> None:
+    """Tags of the group, and of each machine that it starts from now on."""
+    with told(f"label {group.name} in {group.region}"):
+        clients.client("autoscaling", group.region).create_or_update_tags(
+            Tags=[
+                {
+                    "ResourceId": group.name,
+                    "ResourceType": "auto-scaling-group",
+                    "Key": key,
+                    "Value": value,
+                    "PropagateAtLaunch": True,
+                }
+                for key, value in tags.items()
+            ]
+        )
+
+
+def terminate(clients: Clients, region: str, machine: str) -> None:
+    """End one machine of a group, which is then to have one less. It is told first, and drains. Gone already: fine."""
+    client = clients.client("autoscaling", region)
+    with told(f"end {machine} in {region}"):
+        try:
+            client.terminate_instance_in_auto_scaling_group(InstanceId=machine, ShouldDecrementDesiredCapacity=True)
+        except client.exceptions.ClientError as error:
+            said = error.response.get("Error", {})
+            if said.get("Code") != "ValidationError" or "not found" not in str(said.get("Message")):
+                raise
+
+
+def _group(one: dict[str, Any], region: str) -> Group:
+    mix = one.get("MixedInstancesPolicy", {}).get("InstancesDistribution", {})
+    return Group(
+        name=str(one["AutoScalingGroupName"]),
+        region=region,
+        desired=int(one["DesiredCapacity"]),
+        most=int(one["MaxSize"]),
+        least=int(one["MinSize"]),
+        is_protecting=bool(one.get("NewInstancesProtectedFromScaleIn", False)),
+        machines=tuple(
+            str(each["InstanceId"])
+            for each in one["Instances"]
+            if not str(each["LifecycleState"]).startswith("Terminat")
+        ),
+        tags=tags_of(one.get("Tags", ())),
+        on_demand_base=int(mix.get("OnDemandBaseCapacity", 0)),
+        on_demand_percent=int(mix.get("OnDemandPercentageAboveBaseCapacity", 100)),
+    )

@@ -1,0 +1,1 @@
+"""The target's side of a run on AWS: CloudWatch metrics and X-Ray traces."""

@@ -1,0 +1,1 @@
+"""httpx clients: ours with the API of httpx, and the stock client as an oracle."""

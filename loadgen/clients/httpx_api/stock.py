@@ -1,0 +1,500 @@
+"""`Plan(client="httpx")`: the same scenario on the stock httpx client, as the oracle of our own.
+
+What is sent is httpx's from the first byte to the last: its URL joining, headers, bodies, cookies, redirects, auth
+flows, connection pool and parser (httpcore). Ours are only the rows and the reply that the journey gets. One
+`AsyncHTTPTransport` a user slot, or one of n connections a worker, as the plan's `connections` say.
+
+The times are httpcore's own, from its `trace` extension: *sent* when it begins to write the request, *first byte* when
+the head of the answer is read (a head that comes in several reads is later by that), *done* when the last piece of
+the body is. *Asked* is when the journey called. `size_bytes` counts the body as it came, and the head as it would be
+written plainly. There are no phases, and a connection that the target closed is found out by httpcore's own check.
+
+Of a call, `retries=` and `discard=` are not there; what a plan cannot have is told when it is loaded
+(`dsl/plans/arguments.py`). It costs some 40 times the CPU of our own client (bench/RESULTS.md): compare times at a low rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl as _ssl
+import sys
+from collections.abc import AsyncIterator, Container, Coroutine
+from time import perf_counter_ns
+from typing import Any, Final, Unpack
+
+import httpx
+
+from loadgen.clients.http import HttpClient
+from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
+from loadgen.clients.httpx_api.rows import Call, HttpxRows, origin_of_url
+from loadgen.clients.net.network import Network
+from loadgen.clients.pool.pool import ConnectionPool
+from loadgen.clients.protocol.body import Upload, encode_content
+from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.protocol.outcomes import (
+    PROTOCOL,
+    REDIRECTS,
+    RESET,
+    TIMEOUT,
+    UNREACHABLE,
+    connect_failure,
+    count_own_fault,
+)
+from loadgen.clients.protocol.timeouts import NEVER_NS
+from loadgen.clients.request.cookies import BoundedJar
+from loadgen.clients.request.graphql import Gql
+from loadgen.clients.request.large_bodies import Source
+from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options, timeouts_of
+from loadgen.clients.request.routes import Route
+from loadgen.clients.request.tagging import tags_of
+from loadgen.clients.response.replies import Reply
+from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply
+from loadgen.engine.recording.concurrent_meter import Turn
+from loadgen.errors import RequestFailed, UsageError
+from loadgen.units import NS_PER_S
+
+__all__ = ["StockHttpClient", "StockPool", "StockTransport"]
+
+_NOT_HERE: Final = ("retries", "discard")
+_Status = int | Container[int] | None
+_closing: set[asyncio.Task[None]] = set()
+
+
+class StockPool(ConnectionPool):
+    """httpx's own connections of one user slot, or of a worker. Not ours: nothing is ever idle here."""
+
+    __slots__ = ("_is_shared", "transport")
+
+    def __init__(self, network: Network, ssl: _ssl.SSLContext | None, limit: int | None = None) -> None:
+        """limit: of a pool that users share."""
+        super().__init__(network, ssl)
+        self._is_shared = limit is not None
+        limits = httpx.Limits(max_connections=limit, max_keepalive_connections=limit)
+        self.transport = httpx.AsyncHTTPTransport(
+            verify=ssl if ssl is not None else True, limits=limits, trust_env=False
+        )
+
+    def leave(self) -> None:
+        if not self._is_shared:
+            self.close()
+
+    def close(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.transport.aclose())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+
+class StockReply(Reply):
+    """A reply whose content is what httpx unpacked."""
+
+    __slots__ = ("status", "turn")
+
+    turn: Turn | None
+    status: int
+
+
+class StockStreamedReply(StreamedReply):
+    """A reply that is read from httpx's response."""
+
+    __slots__ = ("response", "status", "turn")
+
+    turn: Turn | None
+    status: int
+    response: httpx.Response
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        async for data in self.response.aiter_raw():
+            self.piece_ns = perf_counter_ns()
+            self.events += 1
+            if self.events <= MAX_EVENTS:
+                self.event_ns.append(self.piece_ns)
+            self._raw_bytes += len(data)
+            yield data
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        await self.response.aclose()
+
+    def abandon(self) -> None:
+        self._is_closed = True
+        stream = self.response.extensions[ROW]
+        assert isinstance(stream, _Body)
+        stream.abandon()
+        task = asyncio.get_running_loop().create_task(self.response.aclose())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+    def _break(self, failure: RequestFailed) -> RequestFailed:
+        self._meter.settle_as(self, failure.outcome)
+        return RequestFailed(failure.outcome, f"{self.route.method} {self.route.url}: {failure.detail}")
+
+
+_Sample = StockReply | StockStreamedReply
+
+
+class StockCall(Call):
+    """A call of `user.http`: until when it may take, and what came of it."""
+
+    __slots__ = ("deadline_ns", "is_stream", "samples")
+
+    def __init__(self, asked_ns: int, deadline_ns: int, *, is_stream: bool) -> None:
+        super().__init__(asked_ns)
+        self.deadline_ns, self.is_stream = deadline_ns, is_stream
+        self.samples: list[_Sample] = []
+
+
+class StockTransport(httpx.AsyncBaseTransport):
+    """Measures what the stock transport sends."""
+
+    def __init__(self, rows: HttpxRows, pool: StockPool) -> None:
+        self._rows, self._inner = rows, pool.transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises as `HttpxTransport` does."""
+        rows = self._rows
+        url = request.url
+        origin = origin_of_url(url)
+        series, call, turn = rows.begin(request, origin, url.raw_path)
+        asked_ns, call.asked_ns = call.asked_ns or perf_counter_ns(), 0
+        own_call = call if isinstance(call, StockCall) else None
+        raw = list(request.headers.raw)
+        if rows.tracer is not None:
+            lines = rows.trace_lines(request, call).split(b"\r\n")
+            raw += [(name, value) for name, _, value in (line.partition(b": ") for line in lines) if name]
+        route = Route(request.method, origin, url.netloc, url.raw_path, str(url), series.key.request or "")
+        kind = StockStreamedReply if own_call is not None and own_call.is_stream else StockReply
+        sample = kind(rows.meter, route, _sent(request, raw), series, asked_ns)
+        sample.turn, sample.status, sample.trace = turn, 0, call.trace
+        sample._lazily()["request"] = request
+        if own_call is not None:
+            own_call.samples.append(sample)
+        if series.watch is not None:
+            series.watch.begun(asked_ns)
+        body = _Body(rows, sample, own_call.deadline_ns if own_call is not None else NEVER_NS)
+        own = httpx.Request(
+            request.method,
+            url,
+            headers=raw,
+            stream=request.stream,
+            extensions={**request.extensions, "trace": body.traced},
+        )
+        response = await body.within(self._inner.handle_async_request(own))
+        body.took(response)
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=body,
+            extensions={**response.extensions, ROW: body},
+        )
+
+    async def aclose(self) -> None:
+        """A client was closed: the connections are the user's slot's."""
+
+
+class _Body(httpx.AsyncByteStream):
+    """One request on the wire until its end, which records it."""
+
+    def __init__(self, rows: HttpxRows, sample: _Sample, deadline_ns: int) -> None:
+        self._rows, self.sample, self._deadline_ns = rows, sample, deadline_ns
+        self._is_recorded = False
+        self._stage: Stage = "connect"
+        self._stream: httpx.AsyncByteStream
+        self._parts: list[bytes] = []
+
+    async def traced(self, event: str, _: object) -> None:
+        """httpcore's `trace` extension. "http11.send_request_headers.started" and its like."""
+        if event.endswith("send_request_headers.started"):
+            self.sample.sent_ns = perf_counter_ns()
+            self.sample.done_ns = 0
+            self._stage = "write"
+        elif event.endswith("send_request_body.complete"):
+            self._stage = "read"
+        elif event.endswith("receive_response_headers.complete"):
+            self.sample.first_byte_ns = perf_counter_ns()
+
+    async def within(self, step: Coroutine[Any, Any, Any]) -> Any:
+        """One step of it, with the call's deadline.
+
+        Raises:
+            RequestFailed: and httpx's exception in one.
+        """
+        left_ns = self._deadline_ns - perf_counter_ns()
+        limit = asyncio.timeout(None if self._deadline_ns >= NEVER_NS // 2 else max(0, left_ns) / NS_PER_S)
+        try:
+            async with limit:
+                return await step
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            failure = RequestFailed(TIMEOUT, "no complete answer in time")
+            self._fail(failure, self._deadline_ns)
+            raise as_httpx_error(failure, self._stage) from error
+        except httpx.TransportError as error:
+            where = self.sample.route.origin.where
+            failure = _failure(error, where)
+            stage: Stage = "pool" if isinstance(error, httpx.PoolTimeout) else self._stage
+            self._fail(failure, perf_counter_ns())
+            raise as_httpx_error(failure, stage) from error
+        except StopAsyncIteration:
+            raise
+        except BaseException:
+            self.abandon()
+            raise
+
+    def took(self, response: httpx.Response) -> None:
+        """The head of the answer."""
+        sample, rows = self.sample, self._rows
+        version = response.http_version.removeprefix("HTTP/")
+        reason = response.extensions.get("reason_phrase", b"")
+        head = Head(response.status_code, reason, version, response.headers.raw, True)
+        sample.head, sample.status_code, sample.status = head, head.status, head.status
+        sample.size_bytes = 13 + len(reason) + 4 + sum(len(name) + len(value) + 4 for name, value in head.raw)
+        if rows.tags:
+            sample.series = sample.series.split(tags_of(head, rows.tags))
+        sample.outcome = rows.outcome_of(sample.request, head.status)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self._stream = response.stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._stream)
+        while True:
+            try:
+                data = await self.within(anext(pieces))  # type: ignore[arg-type]
+            except StopAsyncIteration:
+                break
+            self.sample.size_bytes += len(data)
+            if isinstance(self.sample, StockReply):
+                self._parts.append(data)
+            yield data
+        self._end(perf_counter_ns())
+
+    async def aclose(self) -> None:
+        is_cancelled = isinstance(sys.exc_info()[1], asyncio.CancelledError | GeneratorExit)
+        if hasattr(self, "_stream"):
+            await self._stream.aclose()
+        if is_cancelled:
+            self.abandon()
+        self._end(perf_counter_ns())
+
+    def abandon(self) -> None:
+        """It was cancelled: no row."""
+        if not self._is_recorded:
+            self._recorded()
+            self._rows.gone(self.sample)
+
+    def _end(self, done_ns: int) -> None:
+        if not self._is_recorded:
+            self._recorded()
+            self.sample.done_ns = done_ns
+            self._rows.answered(self.sample)
+
+    def _fail(self, failure: RequestFailed, done_ns: int) -> None:
+        if not self._is_recorded:
+            self._recorded()
+            sample = self.sample
+            sample.done_ns = max(done_ns, sample.sent_ns, sample.asked_ns)
+            if sample.first_byte_ns > sample.done_ns:
+                sample.first_byte_ns = 0
+            sample.outcome = failure.outcome
+            count_own_fault(failure.outcome)
+            self._rows.failed(sample)
+
+    def _recorded(self) -> None:
+        self._is_recorded = True
+        if isinstance(self.sample, StockStreamedReply):
+            self.sample._is_recorded = True
+        else:
+            self.sample.body = b"".join(self._parts)
+
+
+class StockHttpClient(HttpClient):
+    """`user.http` over the stock client: our arguments, httpx's work."""
+
+    __slots__ = ("_calls", "_rows", "_stock")
+
+    def __init__(self, *given: Any, rows: HttpxRows, **more: Any) -> None:
+        self._rows = rows
+        super().__init__(*given, **more)
+
+    def reset(self) -> None:
+        super().reset()
+        assert isinstance(self._pool, StockPool)
+        self._stock = httpx.AsyncClient(
+            transport=StockTransport(self._rows, self._pool),
+            base_url=self._routes.base_url,
+            cookies=BoundedJar(),
+            trust_env=False,
+        )
+
+    @property
+    def headers(self) -> httpx.Headers:
+        return self._stock.headers
+
+    @headers.setter
+    def headers(self, headers: Any) -> None:
+        self._stock.headers = headers
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return self._stock.cookies
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        jar = BoundedJar()
+        httpx.Cookies(jar).update(cookies)
+        self._stock.cookies = jar
+
+    def get(
+        self, url: str, *, name: str | None = None, expect: _Status = None, **options: Unpack[Options]
+    ) -> Coroutine[Any, Any, Reply]:
+        return self._call("GET", url, name, expect, options)
+
+    def post(
+        self,
+        url: str,
+        *,
+        json: Any = None,
+        name: str | None = None,
+        expect: _Status = None,
+        **options: Unpack[BodyOptions],
+    ) -> Coroutine[Any, Any, Reply]:
+        return self._call("POST", url, name, expect, options, json)
+
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        name: str | None,
+        expect: _Status,
+        options: AllOptions | BodyOptions | Options,
+        json: Any = None,
+        *,
+        is_stream: bool = False,
+    ) -> Reply:
+        """Raises UsageError for what is not here, else as `HttpClient._call`."""
+        asked_ns = perf_counter_ns()
+        given: dict[str, Any] = {key: value for key, value in options.items() if value is not None or key == "timeout"}
+        if wrong := [key for key in _NOT_HERE if given.pop(key, None)]:
+            raise UsageError(f'{wrong[0]}= is not there with client="httpx"', hint="leave it out, or the client")
+        json = given.pop("json", None) if json is None else json
+        operation = json if isinstance(json, Gql) else None
+        if operation is not None:
+            name, json = name or operation.row, operation.ready(self._meter.recorder.note)
+        timeouts = timeouts_of(given, self._timeouts)
+        given.pop("timeout", None)
+        call = StockCall(asked_ns, min(asked_ns + timeouts.total_ns, NEVER_NS), is_stream=is_stream)
+        connect_s = None if timeouts.connect_ns >= NEVER_NS else timeouts.connect_ns / NS_PER_S
+        extensions: dict[str, Any] = {**(given.pop("extensions", None) or {}), ROW: call}
+        if name is not None:
+            extensions["name"] = name
+        if "accept" in given:
+            extensions["accept"] = given.pop("accept")
+        follow = given.pop("follow_redirects", None)
+        auth = given.pop("auth", httpx.USE_CLIENT_DEFAULT)
+        _make_sendable(given)
+        request = self._stock.build_request(
+            method, url, json=json, timeout=httpx.Timeout(None, connect=connect_s), extensions=extensions, **given
+        )
+        try:
+            response = await self._stock.send(
+                request,
+                auth=auth,
+                follow_redirects=follow if isinstance(follow, bool) else self.follow_redirects,
+                stream=is_stream,
+            )
+        except httpx.TooManyRedirects as error:
+            raise self._ended(call, REDIRECTS, error) from error
+        except (httpx.DecodingError, httpx.RemoteProtocolError) as error:
+            if isinstance(error, RequestFailed):
+                raise
+            raise self._ended(call, PROTOCOL, error) from error
+        reply = call.samples[-1]
+        if isinstance(reply, StockStreamedReply):
+            reply.response = response
+            return reply
+        if reply.head.zipped:
+            reply._lazily()["content"] = response.content
+        reply._lazily()["httpx"] = response
+        answered = {id(one.request) for one in response.history}
+        reply.history[:] = [
+            one for one in call.samples[:-1] if id(one.request) in answered and one.has_redirect_location
+        ]
+        if expect is not None:
+            reply.expect(expect)
+        if operation is not None:
+            operation.judge(reply)
+        return reply
+
+    def _ended(self, call: StockCall, outcome: str, error: Exception) -> RequestFailed:
+        last = call.samples[-1]
+        self._meter.settle_as(last, outcome)
+        return RequestFailed(outcome, f"{last.route.method} {last.route.url}: {error}")
+
+
+def _make_sendable(given: dict[str, Any]) -> None:
+    """What httpx's async client does not take as it is: `file()`, `blob()`, bodies that are made without awaiting."""
+    for key in ("content", "data"):
+        value = given.get(key)
+        if value is None or isinstance(value, str | bytes | dict) or (key == "data" and hasattr(value, "items")):
+            continue
+        body = encode_content(value)
+        given.pop(key)
+        given["content"] = aiter(body) if isinstance(body, Upload) else body
+        if isinstance(body, Upload) and body.length is not None:
+            headers = httpx.Headers(given.get("headers"))
+            headers.setdefault("Content-Length", str(body.length))
+            given["headers"] = headers
+    files = given.get("files")
+    if files:
+        pairs = files.items() if hasattr(files, "items") else files
+        given["files"] = [(name, _readable(value)) for name, value in pairs]
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, tuple) and len(value) > 1 and isinstance(value[1], Source):
+        return (value[0], bytes(value[1]), *value[2:])
+    return bytes(value) if isinstance(value, Source) else value
+
+
+def _sent(request: httpx.Request, raw: list[tuple[bytes, bytes]]) -> bytes:
+    first = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)
+    lines = b"".join([b"%b: %b\r\n" % line for line in raw])
+    try:
+        return first + lines + b"\r\n" + request.content
+    except httpx.RequestNotRead:
+        return first + lines + b"\r\n"
+
+
+def _failure(error: httpx.TransportError, where: str) -> RequestFailed:
+    """Which outcome httpx's exception is: by the operating system's error that it came from, where there is one."""
+    if isinstance(error, httpx.TimeoutException):
+        return RequestFailed(TIMEOUT, f"{where}: {type(error).__name__}")
+    found = _system_error(error)
+    if found is not None:
+        return connect_failure(found, where)
+    if isinstance(error, httpx.RemoteProtocolError):
+        if "without sending a response" in str(error):
+            return RequestFailed(RESET, f"{where} closed the connection without an answer")
+        return RequestFailed(PROTOCOL, f"{where}: {error}")
+    if isinstance(error, httpx.ReadError | httpx.WriteError):
+        return RequestFailed(RESET, f"{where}: {error or type(error).__name__}")
+    return RequestFailed(UNREACHABLE, f"{where}: {error or type(error).__name__}")
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """The innermost OSError that says what it was."""
+    found: OSError | None = None
+    left: list[BaseException] = [error]
+    seen: set[int] = set()
+    while left:
+        at = left.pop()
+        if id(at) in seen:
+            continue
+        seen.add(id(at))
+        if isinstance(at, socket.gaierror | _ssl.SSLError) or (isinstance(at, OSError) and at.errno):
+            found = at
+        if isinstance(at, BaseExceptionGroup):
+            left += at.exceptions
+        left += [one for one in (at.__cause__, at.__context__) if one is not None]
+    return found

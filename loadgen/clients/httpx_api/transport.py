@@ -1,0 +1,520 @@
+"""`user.httpx`: a real httpx.AsyncClient over our own connections, measured.
+
+What goes over the wire is httpx's, byte by byte; the connections, the clock and the
+rows are ours (`httpx_rows.py`). So a library that accepts an httpx client is put
+under load as it is. A request is a row from when httpx hands it over to the last
+byte of its answer; what httpx does before and after (building the request,
+unpacking the body) is the journey's time and no request's.
+
+Time-outs are httpx's own, in its meaning. *pool*: to get one of the connections
+that are shared. *connect*: DNS, TCP and TLS together. *write*: for the target to take
+a piece of a body. *read*: until the head of the answer is there, from when the request
+is written; then until the next piece of its body comes, while somebody waits for one.
+They fire up to 8.4 ms late, never early. Who gives none has the plan's: `connect_timeout`
+to connect, and `timeout` for each of the others.
+
+A response that is closed before its end is recorded as done at that moment, and its
+connection is closed; one that is read to its end, or that came whole, at its last byte.
+A request that is cancelled was started and never finished: it has no row.
+
+Not there: `network_stream` in the response's extensions, upgrades, httpx's `http2=`,
+`proxy=`, `verify=` and `limits=`, which are the plan's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from time import perf_counter_ns
+from typing import Any, Final
+
+import httpx
+
+from loadgen.clients.http import MAX_REFUSED, REFUSED_NOTE, STALE_NOTE
+from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
+from loadgen.clients.httpx_api.rows import HttpxRows, origin_of_url
+from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin
+from loadgen.clients.protocol.body import StreamedRequest, Upload
+from loadgen.clients.protocol.connection import Connection, Source, Unprocessed
+from loadgen.clients.protocol.head_cache import MAX_KEPT_FIELDS, NO_ANSWER, Answer, Head
+from loadgen.clients.protocol.outcomes import RESET, count_own_fault
+from loadgen.clients.protocol.phased import UNKNOWN
+from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts
+from loadgen.clients.request.cookies import BoundedJar
+from loadgen.clients.request.headers import header_lines
+from loadgen.clients.request.proxy_form import Forward, request_line
+from loadgen.clients.request.tagging import tags_of
+from loadgen.clients.request.tracing import Tracer
+from loadgen.clients.response.exchange import MAX_SHOWN_BYTES, request_text, response_text
+from loadgen.engine.recording.concurrent_meter import Turn
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.series import RequestSeries
+from loadgen.errors import RequestFailed
+from loadgen.measure.deltas.series import OK, Phase
+from loadgen.units import NS_PER_S
+
+__all__ = ["HttpxClient", "HttpxTransport", "httpx_client"]
+
+HttpxClient = httpx.AsyncClient
+
+_ENOUGH_BYTES: Final = 256 * 1024
+"""So much that nobody has read is taken from the socket."""
+_SOUND: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?:[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?)?\r\n)*")
+"""Header lines of which each is one, without spaces around its value."""
+_HEADERS: dict[Head, httpx.Headers] = {}
+_MOST_HEADERS: Final = 512
+_URLS: dict[tuple[str, str], httpx.URL] = {}
+_MOST_URLS: Final = 512
+_MOST_ORIGINS: Final = 64
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+
+
+class HttpxTransport(httpx.AsyncBaseTransport):
+    """Sends the requests of one user's httpx clients over the user's own connections.
+
+    targets, tags, tracer: see `HttpxRows`. forward: how requests are written for a proxy (forward.py).
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        pool: ConnectionPool,
+        base_url: str,
+        targets: Mapping[str, str] | None = None,
+        *,
+        tags: tuple[str, ...] = (),
+        tracer: Tracer | None = None,
+        forward: Forward | None = None,
+    ) -> None:
+        self._pool, self._forward = pool, forward
+        self._origins: dict[tuple[str, bytes], Origin] = {}
+        self._rows = HttpxRows(meter, base_url, targets or {}, tags, tracer)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """HOT beside httpx's own work, which is ten times as much. Budget: bench/sdk.py.
+
+        Raises:
+            httpx.TransportError: and `RequestFailed`, both in one (httpx_errors.py).
+            httpx.LocalProtocolError: a header that would be two.
+            httpx.UnsupportedProtocol: neither http nor https.
+        """
+        rows = self._rows
+        url = request.url
+        target, place = url.raw_path, (url.scheme, url.netloc)
+        origin = self._origins.get(place)
+        if origin is None:
+            origin = self._origin_of(place, url)
+        head = _head(request, origin, target, self._forward)
+        series, call, turn = rows.begin(request, origin, target)
+        asked_ns = perf_counter_ns()
+        if rows.tracer is not None:
+            head += rows.trace_lines(request, call)
+        limits = request.extensions.get("timeout") or {}
+        answer = HttpxAnswer(rows, request, turn, series, asked_ns, call.trace, limits)
+        answer.sent = data = _data(request, head, answer)
+        if series.watch is not None:
+            series.watch.begun(asked_ns)
+        try:
+            await self._send(data, answer, origin)
+        except RequestFailed as failure:
+            answer.fail(failure)
+            raise as_httpx_error(failure, answer.stage) from failure
+        except BaseException:  # cancelled, or what the body's own code raised
+            answer.abandon()
+            raise
+        found = answer.head
+        return httpx.Response(
+            found.status,
+            headers=_headers_of(found),
+            stream=answer,
+            extensions={
+                "http_version": b"HTTP/" + found.http_version.encode("ascii"),
+                "reason_phrase": found.reason,
+                ROW: answer,
+            },
+        )
+
+    def _origin_of(self, place: tuple[str, bytes], url: httpx.URL) -> Origin:
+        if len(self._origins) >= _MOST_ORIGINS:
+            self._origins.clear()
+        origin = self._origins[place] = origin_of_url(url)
+        return origin
+
+    async def _send(self, data: bytes, answer: HttpxAnswer, origin: Origin) -> None:
+        """Until the head of the answer is there."""
+        pool, upload = self._pool, getattr(data, "upload", None)
+        is_head = answer.request.method == "HEAD"
+        stack = pool.idle.get(origin)
+        connection = stack.pop() if stack else await self._open(answer, origin)
+        refused = 0
+        while True:
+            answer.connection = connection
+            answer.stage = "read" if upload is None else "write"
+            try:
+                if upload is None:
+                    await connection.ask_stream(data, answer, is_head, answer.limit_now("read"))
+                else:
+                    await connection.send(data, answer, is_head, answer.limit_now("write"))
+            except RequestFailed as failure:
+                refused += isinstance(failure, Unprocessed)
+                if refused > MAX_REFUSED or not self._is_stale(failure, answer, connection, upload):
+                    raise
+                answer.first_byte_ns = answer.done_ns = 0
+                connection = await self._open(answer, origin)
+                continue
+            return
+
+    async def _open(self, answer: HttpxAnswer, origin: Origin) -> Connection:
+        answer.stage = "connect"
+        place_ns, connect_ns = answer.limit_now("pool"), answer.limit_ns("connect")
+        opening = Opening()
+        try:
+            connection = await self._pool.open(origin, connect_ns, NEVER_NS, opening, place_ns=place_ns)
+        except RequestFailed as failure:
+            if isinstance(failure, NoPlaceInTime):
+                answer.stage = "pool"
+            answer.opened(opening, failure.outcome)
+            raise
+        answer.opened(opening)
+        return connection
+
+    def _is_stale(
+        self, failure: RequestFailed, answer: HttpxAnswer, connection: Connection, upload: Upload | None
+    ) -> bool:
+        """As `HttpClient._is_stale`: the target closed a kept connection and answered nothing, or refused it unseen."""
+        if not isinstance(failure, Unprocessed) and (
+            failure.outcome != RESET
+            or answer.size_bytes
+            or not connection.requests
+            or answer.request.method not in _IDEMPOTENT
+        ):
+            return False
+        if upload is not None and not upload.can_repeat:
+            return False
+        self._pool.stale_retries += 1
+        self._rows.meter.recorder.note(REFUSED_NOTE if isinstance(failure, Unprocessed) else STALE_NOTE)
+        return True
+
+    async def aclose(self) -> None:
+        """A client was closed: the connections are the user's, and stay."""
+
+    def __repr__(self) -> str:
+        return f"<HttpxTransport over {self._pool!r}>"
+
+
+class HttpxAnswer(httpx.AsyncByteStream):
+    """One request on the wire: its row in the making, and the body of its answer, read while it comes.
+
+    `http1.Sink` to the connection, `HttpxSample` to the meter, a stream of bytes to httpx.
+    """
+
+    answer: Answer = NO_ANSWER
+    """Nothing is remembered of how a route was answered: `http1.Answered` of itself."""
+
+    def __init__(
+        self,
+        rows: HttpxRows,
+        request: httpx.Request,
+        turn: Turn | None,
+        series: RequestSeries,
+        asked_ns: int,
+        trace: str,
+        limits: Mapping[str, float | None],
+    ) -> None:
+        self._rows, self.request, self.turn, self.series = rows, request, turn, series
+        self.asked_ns, self.trace = asked_ns, trace
+        self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = self.status = 0
+        self.outcome = OK
+        self.sent = b""
+        self.stage: Stage = "connect"
+        self._limits = limits
+        self.head: Head
+        self.body = b""
+        """The beginning, for who wants to see what went wrong."""
+        self.source: Source
+        self.connection: Connection | None = None
+        self.written_ns = UNKNOWN
+        self.opening_ns: dict[Phase, int] = {}
+        """Of a plan with phases (phased.py)."""
+        self._unread: deque[bytes] = deque()
+        self._unread_bytes = 0
+        self._wanted: asyncio.Future[None] | None = None
+        self._failure: RequestFailed | None = None
+        self._is_recorded = self._is_whole = self._is_cut = False
+
+    @property
+    def status_code(self) -> int | None:
+        """None without an answer."""
+        return self.status or None
+
+    def limit_ns(self, stage: Stage) -> int:
+        """How long it may take; NEVER_NS without a time-out."""
+        seconds = self._limits.get(stage)
+        return NEVER_NS if seconds is None else round(seconds * NS_PER_S)
+
+    def limit_now(self, stage: Stage) -> int:
+        """Until when, from now on (perf_counter_ns)."""
+        seconds = self._limits.get(stage)
+        return NEVER_NS if seconds is None else perf_counter_ns() + round(seconds * NS_PER_S)
+
+    @property
+    def route(self) -> HttpxAnswer:
+        return self
+
+    # -- what the connection calls (http1.Sink) -----------------------------------------------
+
+    def took_head(self, head: Head) -> None:
+        rows = self._rows
+        self.head = head
+        self.status = head.status
+        if rows.tags:
+            self.series = self.series.split(tags_of(head, rows.tags))
+        if head.status >= 400:
+            self.outcome = rows.outcome_of(self.request, head.status)
+        self.source.allow_until(self, NEVER_NS)
+
+    def took(self, data: bytes, now_ns: int) -> bool:
+        self.source.allow_until(self, NEVER_NS)
+        if len(self.body) <= MAX_SHOWN_BYTES:
+            self.body += data
+        self._unread.append(data)
+        self._unread_bytes += len(data)
+        self._wake()
+        return self._unread_bytes > _ENOUGH_BYTES
+
+    def ended(self) -> None:
+        self._is_whole = True
+        if self.status and not self._is_recorded:  # else it was cancelled, and its task has not run yet
+            self._is_recorded = True
+            self._rows.answered(self)
+        self._wake()
+
+    def broke(self, failure: RequestFailed) -> None:
+        self._failure = failure
+        self.fail(failure)
+        self._wake()
+
+    def cut(self) -> None:
+        self._is_cut = True
+        self._gone()
+        if self._wanted is not None:
+            self._wanted.cancel()
+
+    def _wake(self) -> None:
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
+
+    def opened(self, opening: Opening, outcome: str = OK) -> None:
+        """What it took to get a connection for it, or where that failed with `outcome`."""
+        self.series.opened(opening.times, opening.failed_in(), outcome)
+        for phase, ns in opening.times.items():
+            self.opening_ns[phase] = self.opening_ns.get(phase, 0) + ns
+
+    # -- its row --------------------------------------------------------------------------------
+
+    def fail(self, failure: RequestFailed) -> None:
+        """No whole answer."""
+        if self._is_recorded:
+            return
+        self._is_recorded = True
+        if isinstance(failure, NoConnectionInTime):  # censored at its deadline, not at when we noticed
+            self.done_ns = max(self.asked_ns, self.sent_ns, failure.at_ns)
+        elif not self.done_ns:
+            self.done_ns = perf_counter_ns()
+        self.outcome = failure.outcome
+        count_own_fault(failure.outcome)
+        self._rows.failed(self)
+
+    def abandon(self) -> None:
+        """It was cancelled. If its answer had just come, the connection may be another request's by now."""
+        if self.connection is not None:
+            self.connection.cancel(self)
+        self._gone()
+        self._unread.clear()
+
+    def _gone(self) -> None:
+        if not self._is_recorded:
+            self._is_recorded = True
+            self._rows.gone(self)
+
+    def exchange(self) -> tuple[str, str]:
+        """Request and response as text, not redacted; of the response's body the beginning."""
+        return request_text(self.sent), "" if not self.status else response_text(self.head, self.body)
+
+    # -- what httpx calls -------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """
+        Raises:
+            httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError: and RequestFailed; it broke in the middle.
+        """
+        while not self._unread:
+            if self._failure is not None:
+                raise as_httpx_error(self._failure, "read") from self._failure
+            if self._is_whole:
+                raise StopAsyncIteration
+            if self._is_cut:
+                raise httpx.StreamClosed
+            self._wanted = asyncio.get_running_loop().create_future()
+            self.source.allow_until(self, self.limit_now("read"))
+            try:
+                await self._wanted
+            except BaseException:
+                self.abandon()
+                raise
+        data = self._unread.popleft()
+        was_enough = self._unread_bytes > _ENOUGH_BYTES
+        self._unread_bytes -= len(data)
+        if was_enough and self._unread_bytes <= _ENOUGH_BYTES and not self._is_whole:
+            self.source.resume()
+        return data
+
+    async def aclose(self) -> None:
+        """Read to its end, or left: then it is done now, unless that is because it was cancelled."""
+        if not self._is_recorded:
+            if isinstance(sys.exc_info()[1], asyncio.CancelledError | GeneratorExit):
+                self.abandon()
+            else:
+                self._is_recorded = self._is_cut = True
+                self.done_ns = perf_counter_ns()
+                assert self.connection is not None
+                self.connection.cancel(self)
+                self._rows.answered(self)
+        self._unread.clear()
+
+
+def httpx_client(
+    transport: httpx.AsyncBaseTransport, base_url: str, timeouts: Timeouts, *, follow_redirects: bool = False
+) -> HttpxClient:
+    """A client of one person over a transport: its own cookies and headers, httpx's defaults, nothing of the machine's.
+
+    What the environment says (HTTP_PROXY, .netrc) is not asked: a scenario is the same on every agent.
+    """
+    rest_s = _s(timeouts.total_ns)
+    client = httpx.AsyncClient(
+        transport=transport,
+        base_url=base_url,
+        cookies=BoundedJar(),
+        timeout=httpx.Timeout(rest_s, connect=_s(timeouts.connect_ns)),
+        follow_redirects=follow_redirects,
+        trust_env=False,
+    )
+    _learn_what_is_set(client.cookies)
+    _remember_urls(client)
+    return client
+
+
+def _head(request: httpx.Request, origin: Origin, target: bytes, forward: Forward | None) -> bytes:
+    """Request line and headers, without the empty line; Host first, as h11 writes it."""
+    raw = request.headers.raw
+    if raw and raw[0][0].lower() != b"host":
+        raw = sorted(raw, key=lambda item: item[0].lower() != b"host")
+    verb = request.method.encode("ascii")
+    if forward is None:
+        first = request_line(verb, target)
+    else:
+        first = forward.first_lines(verb, origin.scheme, origin.host, request.url.netloc, target)
+    try:
+        return first + _lines(raw)
+    except ValueError as error:
+        raise httpx.LocalProtocolError(str(error)) from error
+
+
+def _lines(raw: list[tuple[bytes, bytes]]) -> bytes:
+    """As `header_lines`, which looks at each line by itself; all at once takes a third of the time."""
+    lines = b"".join([name + b": " + value + b"\r\n" for name, value in raw])
+    if _SOUND.fullmatch(lines) and lines.count(b"\r\n") == len(raw):
+        return lines
+    return header_lines(raw)
+
+
+def _headers_of(head: Head) -> httpx.Headers:
+    """Heads are the same for a second or so, and to copy headers is quicker than to make them."""
+    headers = _HEADERS.get(head)
+    if headers is None:
+        headers = httpx.Headers(head.raw)
+        if len(head.raw) > MAX_KEPT_FIELDS:
+            return headers
+        if len(_HEADERS) >= _MOST_HEADERS:
+            _HEADERS.clear()
+        _HEADERS[head] = headers
+    return headers
+
+
+def _learn_what_is_set(cookies: httpx.Cookies) -> None:
+    """Ask the jar only about answers that set a cookie: it takes 17 µs to find out that one does not."""
+    learn = cookies.extract_cookies
+
+    def extract_cookies(response: httpx.Response) -> None:
+        answer = response.extensions.get(ROW)
+        if not isinstance(answer, HttpxAnswer) or answer.head.sets_cookie:
+            learn(response)
+
+    cookies.extract_cookies = extract_cookies  # type: ignore[method-assign]
+
+
+def _remember_urls(client: httpx.AsyncClient) -> None:
+    """Two URLs are parsed for each request, a fifth of httpx's own work; they are values, and journeys ask again.
+
+    What has been merged is kept for all clients of the worker. A client whose `base_url` is set anew finds that one's.
+    The one private name of httpx that is used: a release without it does the work again, and nothing else changes.
+    """
+    merge: Callable[[httpx.URL | str], httpx.URL] | None = getattr(client, "_merge_url", None)
+    if merge is None:
+        return
+    base = client.base_url
+    base_text = str(base)
+
+    def merge_url(url: httpx.URL | str) -> httpx.URL:
+        nonlocal base, base_text
+        if type(url) is not str:
+            return merge(url)
+        if client.base_url is not base:
+            base = client.base_url
+            base_text = str(base)
+        merged = _URLS.get((base_text, url))
+        if merged is None:
+            if len(_URLS) >= _MOST_URLS:
+                _URLS.clear()
+            merged = _URLS[base_text, url] = merge(url)
+        return merged
+
+    client._merge_url = merge_url  # type: ignore[method-assign]
+
+
+def _data(request: httpx.Request, head: bytes, answer: HttpxAnswer) -> bytes:
+    is_chunked = b"\ntransfer-encoding:" in head.lower()
+    if not is_chunked:
+        try:
+            return head + b"\r\n" + request.content
+        except httpx.RequestNotRead:
+            pass  # it is made while it is sent
+    return StreamedRequest.of(head + b"\r\n", _upload(request, answer, is_chunked), wants_stream=True)
+
+
+def _upload(request: httpx.Request, answer: HttpxAnswer, is_chunked: bool) -> Upload:
+    """A body that is sent while it is made, each piece within the time to write."""
+    length = None if is_chunked else int(request.headers.get("content-length", 0))
+    stream: Any = request.stream
+
+    async def pieces() -> AsyncIterator[bytes]:
+        answer.source.allow_until(answer, NEVER_NS)  # its own code may take as long as it likes
+        async for piece in stream:
+            answer.source.allow_until(answer, answer.limit_now("write"))
+            yield piece
+            answer.source.allow_until(answer, NEVER_NS)
+        answer.stage = "read"
+        answer.source.allow_until(answer, answer.limit_now("read"))
+
+    return Upload(pieces, length, can_repeat=isinstance(stream, httpx.ByteStream))
+
+
+def _s(limit_ns: int) -> float | None:
+    return None if limit_ns >= NEVER_NS else limit_ns / NS_PER_S

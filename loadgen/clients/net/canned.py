@@ -1,0 +1,207 @@
+"""A network without a network: canned replies, by method and path, through the real client.
+
+What a trial sends takes the same way as on a real connection, down to the
+bytes, and the bytes that come back go through the same parser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as _json
+import re
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.protocol.http1 import Connection
+from loadgen.errors import UsageError
+
+__all__ = ["CannedNetwork", "CannedRequest", "reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class CannedRequest:
+    """What the journey sent."""
+
+    method: str
+    target: str
+    """Path and query."""
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    def json(self) -> Any:
+        return _json.loads(self.body)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target}"
+
+
+Answer = Any
+"""bytes (see `reply`), text or a JSON value as a 200, a status, a list of these to be given in turn, or a
+function of the request."""
+
+
+def reply(
+    status: int = 200,
+    *,
+    json: Any = None,
+    text: str | None = None,
+    html: str | None = None,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    reason: str = "",
+) -> bytes:
+    """The bytes of a response."""
+    body, kind = content or b"", ""
+    if json is not None:
+        body, kind = _json.dumps(json).encode("utf-8"), "application/json"
+    elif text is not None:
+        body, kind = text.encode("utf-8"), "text/plain; charset=utf-8"
+    elif html is not None:
+        body, kind = html.encode("utf-8"), "text/html; charset=utf-8"
+    pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+    if kind and not any(name.lower() == "content-type" for name, _ in pairs):
+        pairs.append(("Content-Type", kind))
+    if status not in (204, 304) and status >= 200:
+        pairs.append(("Content-Length", str(len(body))))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in pairs)
+    return f"HTTP/1.1 {status} {reason}\r\n{lines}\r\n".encode("latin-1") + body
+
+
+class CannedNetwork:
+    """Answers by "METHOD /path": without the query, `{sku}` stands for one part of a path, `*` for any rest.
+
+    A list is given in turn, its last for ever. What has no answer is a UsageError in the journey.
+    requests: all that was sent, in order. connections: how many were opened.
+    """
+
+    def __init__(self, replies: Mapping[str, Answer] | None = None) -> None:
+        self._replies = [(_pattern(key), answer, [0]) for key, answer in (replies or {}).items()]
+        self._keys = list(replies or {})
+        self.requests: list[CannedRequest] = []
+        self.connections = 0
+
+    async def connect(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        server_hostname: str | None,
+        factory: Callable[[], Connection],
+        opening: Opening,
+    ) -> tuple[asyncio.BaseTransport, Connection]:
+        connection = factory()
+        transport = _CannedTransport(self, connection, asyncio.get_running_loop())
+        connection.connection_made(transport)
+        self.connections += 1
+        return transport, connection
+
+    def answer(self, request: CannedRequest) -> bytes:
+        """The bytes of the answer.
+
+        Raises:
+            UsageError: no reply is canned for it.
+        """
+        self.requests.append(request)
+        wanted = f"{request.method} {request.path}"
+        for pattern, answer, turn in self._replies:
+            if pattern.fullmatch(wanted):
+                if isinstance(answer, list):
+                    given = answer[min(turn[0], len(answer) - 1)]
+                    turn[0] += 1
+                else:
+                    given = answer(request) if callable(answer) else answer
+                return _bytes(given)
+        raise UsageError(
+            f"no reply is canned for {wanted}", hint="there are replies for " + (", ".join(self._keys) or "nothing")
+        )
+
+
+class _CannedTransport(asyncio.Transport):
+    def __init__(self, network: CannedNetwork, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._network, self._connection, self._loop = network, connection, loop
+        self._sent = bytearray()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._sent += data
+        while (request := _take_request(self._sent)) is not None:
+            self._loop.call_soon(self._receive, self._network.answer(request))
+
+    def _receive(self, data: bytes) -> None:
+        if not self._connection.is_closed:
+            self._connection.data_received(data)
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._sent)
+
+    def abort(self) -> None:
+        self._loop.call_soon(self._connection.connection_lost, None)
+
+    close = abort
+
+    def is_closing(self) -> bool:
+        return self._connection.is_closed
+
+
+def _take_request(sent: bytearray) -> CannedRequest | None:
+    """The first whole request in `sent`, taken out of it."""
+    end = sent.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    first, *lines = bytes(sent[:end]).decode("latin-1").split("\r\n")
+    method, target, _ = first.split(" ")
+    pairs = [line.partition(":") for line in lines]
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    begin = end + 4
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        found = _chunked(sent, begin)
+        if found is None:
+            return None
+        body, size = found
+    else:
+        size = begin + int(headers.get("content-length", "0"))
+        if len(sent) < size:
+            return None
+        body = bytes(sent[begin:size])
+    del sent[:size]
+    return CannedRequest(method, target, headers, body)
+
+
+def _chunked(sent: bytearray, at: int) -> tuple[bytes, int] | None:
+    """A body that came in chunks from `at` on, and where it ends; None when it has not ended."""
+    parts: list[bytes] = []
+    while (line_end := sent.find(b"\r\n", at)) >= 0:
+        size = int(sent[at:line_end], 16)
+        begin = line_end + 2
+        at = begin + size + 2
+        if len(sent) < at:
+            return None
+        if not size:
+            return b"".join(parts), at
+        parts.append(bytes(sent[begin : begin + size]))
+    return None
+
+
+def _pattern(key: str) -> re.Pattern[str]:
+    if " " not in key:
+        key = f"GET {key}"
+    parts = re.split(r"(\{[^{}]*\}|\*)", key)
+    return re.compile("".join("[^/]+" if p.startswith("{") else ".*" if p == "*" else re.escape(p) for p in parts))
+
+
+def _bytes(given: Any) -> bytes:
+    if isinstance(given, bytes):
+        return given
+    if isinstance(given, str):
+        return reply(text=given)
+    if isinstance(given, int) and not isinstance(given, bool):
+        return reply(given)
+    return reply(json=given)

@@ -1,0 +1,129 @@
+"""TLS contexts: whom to trust, and what certificate to show.
+
+A client's private key is read where it is used and nowhere written: where it is given as text, OpenSSL reads it
+from memory (a memfd on Linux; elsewhere from a file that only we can read, for as long as that takes).
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+
+from loadgen.clients.net.settings import Http, Place
+from loadgen.errors import UsageError
+
+__all__ = ["tls_context"]
+
+_PEM = "-----BEGIN "
+
+
+def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.SSLContext:  # noqa: B008  # frozen
+    """For the connections of a plan. Costs about 20 ms: make one.
+
+    Args:
+        ca_file: PEM; trusted beside the usual roots.
+        http: verifies, unless it says `verify=False`; with its client certificate. Where it allows HTTP/2, the
+            target may choose that (ALPN).
+
+    Raises:
+        UsageError: a file is not there, or holds no certificate or key; the key is encrypted, or not the certificate's.
+        ScenarioError: a secret was not given.
+    """
+    context = httpx.create_ssl_context(verify=http.verify)
+    context.set_alpn_protocols(["h2", "http/1.1"] if http.http2 else ["http/1.1"])
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=str(ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(
+                f"cannot read certificates from {ca_file}: {error}",
+                hint="a CA file is PEM: -----BEGIN CERTIFICATE-----",
+            ) from error
+    if http.cert is not None:
+        own, *key = http.cert if isinstance(http.cert, tuple) else (http.cert,)
+        _load(context, own, key[0] if key else None)
+    return context
+
+
+class _Encrypted(Exception):
+    """OpenSSL asks for a pass phrase; by itself it would ask the terminal."""
+
+
+def _load(context: ssl.SSLContext, own: Place, key: Place | None) -> None:
+    what = _named(own) if key is None else f"{_named(own)} and {_named(key)}"
+    with ExitStack() as stack:
+        own_file = stack.enter_context(_file_of(own))
+        key_file = None if key is None else stack.enter_context(_file_of(key))
+        try:
+            context.load_cert_chain(own_file, key_file, password=_no_pass_phrase)
+        except _Encrypted as error:
+            raise UsageError(
+                f"cert: the private key of {what} is encrypted",
+                hint="give it without a pass phrase, as a secret: openssl pkey -in client.key",
+            ) from error
+        except ssl.SSLError as error:
+            raise UsageError(f"cert: {what}: {_why(error)}", hint=_hint(error)) from error
+        except OSError as error:
+            raise UsageError(f"cert: cannot read {what}: {error.strerror or error}") from error
+
+
+def _no_pass_phrase() -> bytes:
+    raise _Encrypted
+
+
+def _why(error: ssl.SSLError) -> str:
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the private key is not the certificate's"
+    return "they are no certificate and private key in PEM"
+
+
+def _hint(error: ssl.SSLError) -> str:
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the certificate's own key; with a chain, the client's certificate comes first"
+    return "PEM: -----BEGIN CERTIFICATE----- and -----BEGIN PRIVATE KEY-----"
+
+
+def _named(place: Place) -> str:
+    """Never its value."""
+    return str(place) if isinstance(place, str | Path) else f'secret("{place.name}")'
+
+
+@contextmanager
+def _file_of(place: Place) -> Iterator[str]:
+    """The path of a file that OpenSSL can read while within."""
+    if isinstance(place, str | Path):
+        yield _readable(Path(place), str(place))
+        return
+    value = place.reveal()
+    if _PEM not in value:
+        yield _readable(Path(value.strip()), _named(place))
+        return
+    text = value.encode()
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("pem")
+        try:
+            os.write(descriptor, text)
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(text)
+            file.flush()
+            yield file.name
+
+
+def _readable(path: Path, shown: str) -> str:
+    try:
+        with path.open("rb"):
+            return str(path)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no path of a file, and no PEM text"
+        raise UsageError(f"cert: cannot read {shown}: {why}", hint="each agent needs it there") from error

@@ -1,0 +1,1 @@
+"""Connections between requests: who keeps them, and which one is used next."""

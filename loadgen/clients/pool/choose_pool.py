@@ -1,0 +1,59 @@
+"""Which pool a plan's settings call for: one slot's or all users', for HTTP/1.1 or where HTTP/2 is allowed."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Literal, TypedDict
+
+from loadgen.clients.net.network import Network
+from loadgen.clients.pool.pool import ConnectionPool, Connections, SharedPool
+from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
+from loadgen.errors import UsageError
+
+__all__ = ["pool_for"]
+
+
+class _Settings(TypedDict):
+    limit_bytes: int
+    has_phases: bool
+
+
+def pool_for(
+    connections: Connections,
+    network: Network,
+    ssl: ssl.SSLContext | None = None,
+    shared: SharedPool | None = None,
+    *,
+    http2: bool | Literal["prior"] = False,
+    limit_bytes: int = MAX_BODY_BYTES,
+    has_phases: bool = False,
+) -> ConnectionPool:
+    """The pool of one user slot. shared: the worker's, where there is one; else a new one, to be handed on.
+
+    http2: see `settings.Http`. The TLS context has to offer it, too (`tls_context`).
+
+    Raises:
+        UsageError: the extra `http2` is not installed.
+    """
+    if connections.policy == "shared" and shared is not None:
+        return shared
+    settings = _Settings(limit_bytes=limit_bytes, has_phases=has_phases)
+    if http2:
+        return _http2_pool(connections, network, ssl, settings, prior=http2 == "prior")
+    if connections.policy == "shared":
+        return SharedPool(connections.limit, network, ssl, **settings)
+    return ConnectionPool(network, ssl, **settings)
+
+
+def _http2_pool(
+    connections: Connections, network: Network, ssl: ssl.SSLContext | None, settings: _Settings, *, prior: bool
+) -> ConnectionPool:
+    try:
+        from loadgen.clients.pool.http2_pool import Http2Pool, Http2SharedPool
+    except ImportError as error:
+        raise UsageError(
+            "HTTP/2 needs the h2 library, which is not installed", hint="pip install 'loadgen[http2]'"
+        ) from error
+    if connections.policy == "shared":
+        return Http2SharedPool(connections.limit, network, ssl, prior=prior, **settings)
+    return Http2Pool(network, ssl, prior=prior, **settings)

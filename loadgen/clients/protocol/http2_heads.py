@@ -1,0 +1,328 @@
+"""Heads in HTTP/2: a request's from its HTTP/1.1 bytes, an answer's from its header block, both remembered.
+
+The client prepares a request as HTTP/1.1 has it, and most requests are the same as one before. So a head is
+translated once (`fields_of`), and its HPACK block is kept for as long as the connection's table of headers stands
+(`Encoder`): what consists of references and of literals that stay out of the table is the same bytes each time.
+In the other direction a block that refers to nothing in the table, as nginx writes them, means the same on every
+connection; another one that leaves the table as it is means the same until that changes (`Decoder`).
+
+What changes with each request (`:path`, lengths, trace ids) is sent as a literal outside the table, as nghttp2
+does it: it would drive out what repeats. Authorization and Cookie go into the table, as with Go's client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Final
+
+from hpack import Decoder as HpackDecoder
+from hpack import Encoder as HpackEncoder
+from hpack import HeaderTuple, HPACKError
+from hpack.table import HeaderTable
+
+from loadgen.clients.protocol.head_cache import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
+
+__all__ = ["MAX_KEPT", "TOO_MANY", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
+
+MAX_KEPT: Final = 2048
+"""Heads of requests of a scheme; blocks that need no table. When full, all are forgotten."""
+_MAX_OF_CONNECTION: Final = 64
+_MAX_KEPT_BYTES: Final = 4096
+_MAX_TABLE_BYTES: Final = 4096
+"""Of the table for our own heads, however large the target allows it to be: 4 GiB would be filled by Cookie headers
+that change, and searched with each request. nghttp2 and Go have the same limit."""
+
+TOO_MANY: Final = f"more than {MAX_FIELDS} headers"
+_NOT_INDEXED: Final = frozenset(
+    {
+        b":path",
+        b"age",
+        b"b3",
+        b"baggage",
+        b"content-length",
+        b"etag",
+        b"if-modified-since",
+        b"if-none-match",
+        b"location",
+        b"set-cookie",
+        b"traceparent",
+        b"tracestate",
+        b"x-amzn-trace-id",
+        b"x-request-id",
+    }
+)
+_OF_CONNECTION: Final = frozenset(
+    {b"connection", b"host", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
+)
+"""What HTTP/1.1 says about the connection, and HTTP/2 with frames. Host is `:authority`."""
+_FORBIDDEN: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_BAD_VALUE: Final = re.compile(rb"[\0\r\n]")
+_STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+
+
+# -- requests -------------------------------------------------------------------------------------
+
+
+class RequestFields:
+    """The head of a request as HTTP/2 has it. Compared by identity: `fields_of` makes one of each."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: tuple[tuple[bytes, bytes], ...]) -> None:
+        self.pairs = pairs
+
+
+_known: dict[bytes, dict[bytes, RequestFields]] = {b"http": {}, b"https": {}}
+
+
+def fields_of(head: bytes, scheme: bytes) -> RequestFields:
+    """The fields of a request's head, given with its empty line. scheme: `http` or `https`."""
+    known = _known[scheme]
+    fields = known.get(head)
+    if fields is None:
+        fields = RequestFields(_translated(head, scheme))
+        if len(head) <= _MAX_KEPT_BYTES:
+            if len(known) >= MAX_KEPT:
+                known.clear()
+            known[bytes(head)] = fields
+    return fields
+
+
+def _translated(head: bytes, scheme: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    lines = head.split(b"\r\n")
+    method, _, rest = lines[0].partition(b" ")
+    path = rest.rpartition(b" ")[0]
+    authority = b""
+    fields = []
+    for line in lines[1:]:
+        if not line:
+            break
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        if name == b"host":
+            authority = value
+        elif name == b"te":
+            if value.lower() == b"trailers":
+                fields.append((name, b"trailers"))
+        elif name not in _OF_CONNECTION:
+            fields.append((name, value))
+    return (
+        (b":method", method),
+        (b":scheme", scheme),
+        (b":authority", authority),
+        (b":path", path),
+        *fields,
+    )
+
+
+class Encoder(HpackEncoder):
+    """hpack's encoder with a memory.
+
+    coming: the request whose head is encoded next, whatever fields `encode` is then given.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coming: RequestFields | None = None
+        self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
+        self._changes = 0
+        """Of the table, so far."""
+
+    @property
+    def header_table_size(self) -> int:
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        size = min(value, _MAX_TABLE_BYTES)
+        if size != self.header_table.maxsize:
+            self.header_table.maxsize = size
+            lowest = min([size, *self.table_size_changes])  # both are signalled: RFC 7541, section 4.2
+            self.table_size_changes = [lowest] if lowest == size else [lowest, size]
+
+    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
+        """HOT. A look-up, for a head that is known."""
+        request = self.coming
+        if request is None:
+            return super().encode(headers, huffman)
+        self.coming = None
+        kept = self._blocks.get(request)
+        if self.table_size_changes:
+            self.header_table.resized = True  # hpack forgets to tell when the same size is set twice
+            self._changes += 1
+        elif kept is not None and kept[0] == self._changes:
+            return kept[1]
+        before = self._changes
+        block = super().encode(request.pairs, huffman)
+        if before == self._changes and block[0] & 0xE0 != 0x20:  # nothing new in the table, no change of its size
+            if len(self._blocks) >= _MAX_OF_CONNECTION:
+                self._blocks.clear()
+            self._blocks[request] = (before, block)
+        return block
+
+    def add(self, to_add: tuple[bytes, bytes], sensitive: bool, huffman: bool = False) -> bytes:
+        """One field. What changes too often for the table is a literal without indexing."""
+        if to_add[0] in _NOT_INDEXED:
+            field = super().add(to_add, True, False)
+            if field[0] & 0xF0 == 0x10:  # "never indexed", which also binds proxies; we mean "not by us"
+                return bytes((field[0] & 0x0F,)) + field[1:]
+            return field
+        field = super().add(to_add, sensitive, huffman)
+        if field[0] & 0xC0 == 0x40:
+            self._changes += 1
+        return field
+
+
+# -- answers --------------------------------------------------------------------------------------
+
+
+class Received(HeaderTuple):
+    """What stands for a whole header block of an answer.
+
+    It is the one field of it that the h2 library must see, its status, and carries the rest along.
+    head: None of trailers, and of what is malformed. wrong: how.
+    """
+
+    head: Head | None
+    wrong: str
+    is_small: bool
+    """It may be remembered."""
+
+    @classmethod
+    def of(cls, fields: Iterable[tuple[bytes, bytes]]) -> Received:
+        status, raw, wrong = _sorted_out(fields)
+        received = cls(b":status" if status else b"", status)
+        received.wrong = wrong
+        received.head = _head(status, raw) if status and not wrong else None
+        received.is_small = len(raw) <= MAX_KEPT_FIELDS and sum(len(n) + len(v) for n, v in raw) <= _MAX_KEPT_BYTES * 2
+        return received
+
+
+def _sorted_out(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHeaders, str]:
+    """Status (none of trailers), headers, and what makes them malformed."""
+    status, wrong = b"", ""
+    raw: RawHeaders = []
+    length = None
+    for name, value in fields:
+        if name[:1] == b":":
+            if name != b":status" or status or raw:
+                wrong = wrong or f"a field {name!r} where none may be"
+            elif not _STATUS.fullmatch(value):
+                wrong, status = f"no status: {value!r}", b"500"
+            else:
+                status = bytes(value)
+            continue
+        if not _NAME.fullmatch(name):
+            wrong = wrong or f"no name of a header: {name[:80]!r}"
+        elif name in _FORBIDDEN:
+            wrong = wrong or f"a header of HTTP/1.1 connections: {name!r}"
+        elif _BAD_VALUE.search(value) or (value and (value[0] in b" \t" or value[-1] in b" \t")):
+            wrong = wrong or f"no value of a header: {value[:80]!r}"
+        elif name == b"content-length":
+            if not _LENGTH.fullmatch(value) or length not in (None, value):
+                wrong = wrong or f"no length: {value[:80]!r}"
+            length = value
+        raw.append((bytes(name), bytes(value)))
+    if len(raw) > MAX_FIELDS:
+        wrong = TOO_MANY
+    return status, raw, wrong
+
+
+def _head(status: bytes, raw: RawHeaders) -> Head:
+    code = int(status)
+    try:
+        reason = HTTPStatus(code).phrase.encode("ascii")  # HTTP/2 has none; httpx names them, too
+    except ValueError:
+        reason = b""
+    return Head(code, reason, "2", raw, True)
+
+
+class _Table(HeaderTable):
+    """A table of headers that says what a block did with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_used = False
+        self.added: list[tuple[bytes, bytes]] = []
+
+    def get_by_index(self, index: int) -> tuple[bytes, bytes]:
+        if index > self.STATIC_TABLE_LENGTH:
+            self.is_used = True
+        return super().get_by_index(index)
+
+    def add(self, name: bytes, value: bytes) -> None:
+        self.added.append((name, value))
+        super().add(name, value)
+
+
+_Meaning = tuple[list[HeaderTuple], tuple[tuple[bytes, bytes], ...]]
+_meanings: dict[bytes, _Meaning] = {}
+"""Of blocks that refer to nothing in the table, with what they add to it. The same on all connections."""
+_MOST_ENTRIES: Final = 128
+"""Of a table of 4,096 bytes: each counts 32 bytes more than its name and value."""
+
+
+class Decoder(HpackDecoder):
+    """hpack's decoder with a memory: gives one `Received` for a block."""
+
+    def __init__(self, max_header_list_size: int) -> None:
+        super().__init__(max_header_list_size)
+        self.header_table: _Table = _Table()
+        self._version = 0
+        """Of the table."""
+        self._owed: deque[tuple[tuple[bytes, bytes], ...]] = deque(maxlen=_MOST_ENTRIES)
+        """What blocks that were known would have added. nginx adds each header with each answer and never refers
+        to one, so this is done when it matters. What falls out at the other end would be gone from the table, too."""
+        self._blocks: dict[bytes, tuple[int, list[HeaderTuple]]] = {}
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
+        """HOT. A look-up, for a block that is known."""
+        meaning = _meanings.get(data)
+        if meaning is not None:
+            received, adds = meaning
+            if adds:
+                self._owed.append(adds)
+                self._version += 1
+            return received
+        kept = self._blocks.get(data)
+        if kept is not None and kept[0] == self._version:
+            return kept[1]
+        return self._decoded(data)
+
+    def pass_over(self, data: bytes) -> str:
+        """A block that nobody wants, for what it does to the table. What is wrong with it; empty when nothing is."""
+        try:
+            self.decode(data)
+        except HPACKError as error:
+            return str(error)
+        return ""
+
+    def _decoded(self, data: bytes) -> list[HeaderTuple]:
+        table = self.header_table
+        for adds in self._owed:
+            for name, value in adds:
+                table.add(name, value)
+        self._owed.clear()
+        table.is_used = False
+        table.added.clear()
+        answer = Received.of(super().decode(data, True))
+        received: list[HeaderTuple] = [answer]
+        adds = tuple(table.added)
+        changes_size = data[:1] and data[0] & 0xE0 == 0x20
+        if adds or changes_size:
+            self._version += 1
+        if len(data) <= _MAX_KEPT_BYTES and not changes_size and answer.is_small:
+            if not table.is_used:
+                if len(_meanings) >= MAX_KEPT:
+                    _meanings.clear()
+                _meanings[data] = (received, adds)
+            elif not adds:
+                if len(self._blocks) >= _MAX_OF_CONNECTION:
+                    self._blocks.clear()
+                self._blocks[data] = (self._version, received)
+        return received

@@ -1,0 +1,134 @@
+"""What can go wrong with a request, by name, and which foreign exception means which.
+
+The names are what a person reads in tables, so there are few of them, and each
+says whose doing it is: `no local port` and `no file descriptors` are the
+generator's, those that begin with `proxy` the proxy's (proxy.py), all others the
+target's or the network's.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from functools import cache
+from typing import Final
+
+from loadgen.errors import RequestFailed
+from loadgen.measure.deltas.series import TIMEOUT
+
+__all__ = [
+    "DNS",
+    "GOAWAY",
+    "H2_FLOOD",
+    "HEAD_TOO_LARGE",
+    "NO_FILES",
+    "NO_PORT",
+    "OWN_FAULTS",
+    "PROTOCOL",
+    "REDIRECTS",
+    "REFUSED",
+    "RESET",
+    "TIMEOUT",
+    "TLS",
+    "TOO_LARGE",
+    "UNREACHABLE",
+    "connect_failure",
+    "count_own_fault",
+    "generator_faults",
+    "h2_outcome",
+    "http_outcome",
+]
+
+REFUSED: Final = "refused"
+RESET: Final = "reset"
+"""The connection was reset, or closed before a byte of the answer came."""
+DNS: Final = "dns"
+TLS: Final = "tls"
+UNREACHABLE: Final = "unreachable"
+PROTOCOL: Final = "protocol"
+"""What came is not HTTP, or ended in the middle."""
+TOO_LARGE: Final = "body too large"
+HEAD_TOO_LARGE: Final = "head too large"
+"""More headers, interim answers, trailers or chunk extensions than any server sends."""
+H2_FLOOD: Final = "h2 flood"
+"""HTTP/2: the target sent frames without an answer in them, faster than any server needs to (http2_floods.py)."""
+GOAWAY: Final = "h2 goaway"
+"""HTTP/2: the target closed the connection and said so; see `h2_outcome` for what it says of one request."""
+REDIRECTS: Final = "too many redirects"
+NO_PORT: Final = "no local port"
+NO_FILES: Final = "no file descriptors"
+OWN_FAULTS: Final = frozenset({NO_PORT, NO_FILES})
+"""The generator's: a run that has them was not fit to measure."""
+
+_own_faults = 0
+
+_BY_ERRNO = {
+    errno.ECONNREFUSED: REFUSED,
+    errno.ECONNRESET: RESET,
+    errno.ECONNABORTED: RESET,
+    errno.EPIPE: RESET,
+    errno.ETIMEDOUT: TIMEOUT,
+    errno.EHOSTUNREACH: UNREACHABLE,
+    errno.ENETUNREACH: UNREACHABLE,
+    errno.EADDRNOTAVAIL: NO_PORT,
+    errno.EMFILE: NO_FILES,
+    errno.ENFILE: NO_FILES,
+}
+
+
+def connect_failure(error: OSError, where: str) -> RequestFailed:
+    """The outcome of an error of the operating system or of TLS; `where` is HOST:PORT."""
+    detail = f"{where}: {error.strerror or error}"
+    if isinstance(error, ssl.SSLError):
+        why = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
+        return RequestFailed(TLS, f"{where}: {why}")
+    if isinstance(error, socket.gaierror):
+        return RequestFailed(DNS, detail)
+    if isinstance(error, TimeoutError):
+        return RequestFailed(TIMEOUT, detail)
+    if isinstance(error, ConnectionError) and error.errno is None:
+        return RequestFailed(RESET, detail)
+    return RequestFailed(_BY_ERRNO.get(error.errno or 0, UNREACHABLE), detail)
+
+
+@cache
+def http_outcome(status: int) -> str:
+    """ "http 503"."""
+    return f"http {status}"
+
+
+_H2_CODES: Final = (
+    "no_error",
+    "protocol_error",
+    "internal_error",
+    "flow_control_error",
+    "settings_timeout",
+    "stream_closed",
+    "frame_size_error",
+    "refused_stream",
+    "cancel",
+    "compression_error",
+    "connect_error",
+    "enhance_your_calm",
+    "inadequate_security",
+    "http_1_1_required",
+)
+"""RFC 9113, section 7, by number."""
+
+
+def h2_outcome(code: int) -> str:
+    """Of an HTTP/2 error code: "h2 refused_stream"; "h2 unknown_error" for a number that the standard has not."""
+    return f"h2 {_H2_CODES[code]}" if 0 <= code < len(_H2_CODES) else "h2 unknown_error"
+
+
+def count_own_fault(outcome: str) -> None:
+    """A request ended with this: counts it if it was our own doing."""
+    global _own_faults
+    if outcome in OWN_FAULTS:
+        _own_faults += 1
+
+
+def generator_faults() -> int:
+    """How many requests of this process failed by our own doing, since it began."""
+    return _own_faults

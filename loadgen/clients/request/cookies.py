@@ -1,0 +1,229 @@
+"""A user's cookies: httpx's, with the Cookie header of each URL remembered until something changes.
+
+Which cookie goes where and for how long is decided by the standard library's
+jar, as in httpx, with two rules of browsers added: a cookie without a Domain goes
+back to the host that set it only, not to those below it; and none is taken for
+`co.uk` and its like. (Not the whole list of public suffixes: one for `github.io` is taken.)
+It takes 20 µs a request to decide, so the header is kept for
+each URL until the jar changes or the first of its cookies expires.
+
+A jar keeps no more than a browser does (`BoundedJar`): a target that sets new cookies with each answer would fill the
+worker's memory otherwise, and would take more of its time with each request.
+"""
+
+from __future__ import annotations
+
+import time
+from email.message import Message
+from http import cookiejar
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
+from typing import Any, Final
+from urllib.request import Request
+
+import httpx
+
+from loadgen.clients.request.headers import header_lines
+
+__all__ = ["COOKIE_NOTE", "BoundedJar", "UserCookies"]
+
+COOKIE_NOTE: Final = "a target set more or larger cookies than a browser keeps: the oldest were dropped"
+MAX_COOKIE_BYTES: Final = 4096
+"""Name and value of one. RFC 6265, section 6.1; Chrome and Firefox ignore larger ones, too."""
+MAX_COOKIES_A_SITE: Final = 180
+"""Chrome's limit (kDomainMaxCookies); Firefox has the same (network.cookie.maxPerHost)."""
+MAX_COOKIES: Final = 3000
+"""In all. RFC 6265, section 6.1; Firefox has the same (network.cookie.maxNumber), Chrome 3,300."""
+MAX_SITE_BYTES: Final = 64 * 1024
+"""Names and values of one site. Ours: no usual server takes such a request, which has all of them in its Cookie header.
+nginx takes 32 KiB of headers, Node.js 16 KiB, an ALB of AWS 64 KiB, Apache 8 KiB a line."""
+MAX_SET_COOKIES: Final = 50
+"""Of one answer, the first ones. curl's limit (MAX_SET_COOKIE_AMOUNT). Each takes 25 µs."""
+MAX_LINE_BYTES: Final = 5000
+"""Of one Set-Cookie header with its attributes. curl's limit (MAX_COOKIE_LINE)."""
+
+_MAX_KEPT: Final = 64
+_MAX_KEPT_BYTES: Final = 128 * 1024
+
+_Key = tuple[str, str, str]
+"""Domain, path and name."""
+
+
+class _NotTooLarge(DefaultCookiePolicy):
+    def set_ok(self, cookie: Cookie, request: Request) -> bool:
+        return _size(cookie) <= MAX_COOKIE_BYTES and super().set_ok(cookie, request)
+
+
+class _AsBrowsers(_NotTooLarge):
+    def return_ok_domain(self, cookie: Cookie, request: Request) -> bool:
+        """A cookie of the scenario's own that has no domain at all goes everywhere, as in httpx."""
+        if cookie.domain and not cookie.domain_specified and cookie.domain != _host_of(request):
+            return False
+        return super().return_ok_domain(cookie, request)
+
+
+def _host_of(request: Request) -> str:
+    """As the jar calls it when it takes a cookie of its: in lower case, without the port, `localhost.local`."""
+    host: str = cookiejar.eff_request_host(request)[1]  # type: ignore[attr-defined]  # not in typeshed
+    return host
+
+
+def _size(cookie: Cookie) -> int:
+    return len(cookie.name) + len(cookie.value or "")
+
+
+def _site(domain: str) -> str:
+    """What stands for the registrable domain: the last two names, or three of `shop.co.uk` and its like."""
+    names = domain.lstrip(".").rsplit(".", 3)
+    if names[-1].isdigit():  # an IP address
+        return domain
+    is_national = len(names) > 2 and len(names[-1]) == 2 and len(names[-2]) <= 3
+    return ".".join(names[-3:] if is_national else names[-2:])
+
+
+class _Response:
+    """An answer of which a jar sees the first Set-Cookie headers only."""
+
+    def __init__(self, answer: Message) -> None:
+        self._headers = Message()
+        if date := answer["Date"]:
+            self._headers["Date"] = date
+        lines = answer.get_all("Set-Cookie", [])
+        for line in lines[:MAX_SET_COOKIES]:
+            if len(line) <= MAX_LINE_BYTES:
+                self._headers["Set-Cookie"] = line
+
+    def info(self) -> Message:
+        return self._headers
+
+
+class BoundedJar(CookieJar):
+    """A jar that keeps as many cookies as a browser, and drops the oldest of a site that sets more.
+
+    Oldest is the one that was set the longest time ago. The limits are enforced when an answer sets cookies, so a
+    scenario may put what it likes into its own jar.
+    """
+
+    def __init__(self, policy: DefaultCookiePolicy | None = None) -> None:
+        super().__init__(policy or _NotTooLarge())
+        self._by_age: dict[_Key, int] = {}
+        """Sizes, the oldest cookie first."""
+        self._by_site: dict[str, dict[_Key, int]] = {}
+        self._site_bytes: dict[str, int] = {}
+        self._touched: set[str] = set()
+        self.dropped = 0
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        key = cookie.domain, cookie.path, cookie.name
+        self._forget(key)
+        site, size = _site(cookie.domain), _size(cookie)
+        self._by_age[key] = size
+        self._by_site.setdefault(site, {})[key] = size
+        self._site_bytes[site] = self._site_bytes.get(site, 0) + size
+        self._touched.add(site)
+        super().set_cookie(cookie)
+
+    def clear(self, domain: str | None = None, path: str | None = None, name: str | None = None) -> None:
+        super().clear(domain, path, name)
+        if name is not None:
+            self._forget((domain or "", path or "", name))
+            return
+        for key in tuple(self._by_age):
+            if domain in (None, key[0]) and path in (None, key[1]):
+                self._forget(key)
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        self._touched.clear()
+        super().extract_cookies(_Response(response.info()), request)  # type: ignore[arg-type]
+        for site in self._touched:
+            keys = self._by_site.get(site, {})
+            while len(keys) > MAX_COOKIES_A_SITE or self._site_bytes[site] > MAX_SITE_BYTES:
+                self._drop(next(iter(keys)))
+        while len(self._by_age) > MAX_COOKIES:
+            self._drop(next(iter(self._by_age)))
+
+    def _drop(self, key: _Key) -> None:
+        self.dropped += 1
+        self.clear(*key)
+
+    def _forget(self, key: _Key) -> None:
+        size = self._by_age.pop(key, None)
+        if size is not None:
+            site = _site(key[0])
+            del self._by_site[site][key]
+            self._site_bytes[site] -= size
+            if not self._by_site[site]:
+                del self._by_site[site], self._site_bytes[site]
+
+
+class _Jar(BoundedJar):
+    """Every change of a CookieJar goes through these."""
+
+    def __init__(self) -> None:
+        super().__init__(_AsBrowsers(strict_domain=True))
+        self.rendered: dict[str, bytes] = {}
+        self.rendered_bytes = 0
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        self.rendered.clear()
+        super().set_cookie(cookie)
+
+    def clear(self, domain: str | None = None, path: str | None = None, name: str | None = None) -> None:
+        self.rendered.clear()
+        super().clear(domain, path, name)
+
+    def render(self, url: str, line: bytes) -> None:
+        """Remember the header for this URL."""
+        if not self.rendered:
+            self.rendered_bytes = 0
+        self.rendered_bytes += len(line)
+        if len(self.rendered) >= _MAX_KEPT or self.rendered_bytes > _MAX_KEPT_BYTES:
+            self.rendered.clear()
+            self.rendered_bytes = len(line)
+        self.rendered[url] = line
+
+
+class UserCookies(httpx.Cookies):
+    """httpx.Cookies of one user."""
+
+    jar: _Jar
+
+    def __init__(self, cookies: Any = None) -> None:
+        super().__init__(None)
+        self.jar = _Jar()
+        self._until_s = float("inf")
+        if cookies is not None:
+            self.update(cookies)
+
+    def header_line(self, url: str) -> bytes:
+        """ "Cookie: a=b" and CRLF for a request to `url`, or nothing.
+
+        What a target sets in other letters than ASCII goes back as UTF-8, where httpx fails.
+
+        Raises:
+            ValueError: a cookie of the scenario's own with CR, LF or NUL in it.
+        """
+        rendered = self.jar.rendered
+        line = rendered.get(url)
+        if line is not None and rendered and time.time() < self._until_s:
+            return line
+        if time.time() >= self._until_s:
+            rendered.clear()
+        request = httpx.Request("GET", url)
+        request.headers.encoding = "utf-8"
+        self.set_cookie_header(request)  # drops what has expired
+        line = header_lines((b"Cookie", value) for name, value in request.headers.raw if name.lower() == b"cookie")
+        self._until_s = min((c.expires for c in self.jar if c.expires is not None), default=float("inf"))
+        self.jar.render(url, line)
+        return line
+
+    def learn(self, url: str, raw: list[tuple[bytes, bytes]]) -> bool:
+        """Store the cookies that a response from `url` sets.
+
+        Returns False if the response sets more, or larger ones, than a browser keeps.
+        """
+        set_by = [(n, v) for n, v in raw if n.lower() == b"set-cookie"]
+        taken = [(n, v) for n, v in set_by[:MAX_SET_COOKIES] if len(v) <= MAX_LINE_BYTES]
+        date = [(n, v) for n, v in raw if n.lower() == b"date"][:1]
+        dropped = self.jar.dropped
+        self.extract_cookies(httpx.Response(200, headers=taken + date, request=httpx.Request("GET", url)))
+        return len(taken) == len(set_by) and dropped == self.jar.dropped

@@ -1,0 +1,165 @@
+"""GraphQL over HTTP: an operation that names its row, and whose `errors` are failures.
+
+    PRODUCT = "query Product($sku: ID!) { product(sku: $sku) { price } }"
+    reply = await user.http.post("/graphql", json=gql(PRODUCT, variables={"sku": "a-1"}))
+    price = reply.pick("$.data.product.price", float)
+
+All operations of a server share one URL, so by its URL a row would mix them: the
+row is `gql Product`, after the operation, unless the call has a `name=`. And
+a server answers 200 to what went wrong: an answer with `errors` has the
+outcome `gql errors` and ends the iteration, also where part of the data is there,
+unless `accept_errors=True`. An answer with neither data nor errors is `gql no data`.
+A status of 400 or more is an `http` outcome, as everywhere.
+
+A `Gql` is a dict, the JSON that is sent, so stock httpx sends the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from loadgen.errors import ExpectFailed, UsageError
+from loadgen.measure.deltas.series import OK
+
+if TYPE_CHECKING:
+    from loadgen.clients.response.replies import Reply
+
+__all__ = ["GQL_ERRORS", "GQL_NO_DATA", "Gql", "gql"]
+
+GQL_ERRORS: Final = "gql errors"
+GQL_NO_DATA: Final = "gql no data"
+
+_SKIPPED: Final = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*"|#[^\r\n]*', re.DOTALL)
+"""Strings and comments, in which anything may stand."""
+_OPERATION: Final = re.compile(r"\b(query|mutation|subscription)\b\s*([_A-Za-z]\w*)?")
+
+
+class Gql(dict[str, Any]):
+    """One GraphQL request. Made by `gql`; its items are the JSON that is sent.
+
+    row: the name of its row. fault: why it cannot be sent; empty when it can.
+    """
+
+    __slots__ = ("accept_errors", "fault", "row")
+
+    def __init__(self, items: Mapping[str, Any], row: str, *, accept_errors: bool, fault: str) -> None:
+        super().__init__(items)
+        self.row, self.accept_errors, self.fault = row, accept_errors, fault
+
+    @property
+    def note(self) -> str:
+        """What to tell the author; mostly nothing."""
+        if self.get("operationName"):
+            return ""
+        return 'a GraphQL operation has no name, so its row is "gql (anonymous)": write "query Name {...}"'
+
+    def ready(self, note: Callable[[str], None]) -> dict[str, Any]:
+        """The JSON to send. note: is told what the author should know.
+
+        Raises:
+            UsageError: it cannot be sent.
+        """
+        if self.fault:
+            raise UsageError(f"gql: {self.fault}", hint='gql("query Name($id: ID!) {...}", variables={"id": 7})')
+        if self.note:
+            note(self.note)
+        return dict(self)
+
+    def judge(self, reply: Reply) -> None:
+        """Look for `errors` in the answer. Does nothing when it has failed already, as by an `http 503`.
+
+        Raises:
+            ExpectFailed: `gql errors`, `gql no data`.
+        """
+        if reply.outcome != OK:
+            return
+        try:
+            answer = reply.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict) or not ("data" in answer or answer.get("errors")):
+            raise self._failed(reply, GQL_NO_DATA, f"neither data nor errors: {reply.text[:200]!r}")
+        errors = answer.get("errors")
+        if errors and not self.accept_errors:
+            raise self._failed(reply, GQL_ERRORS, _told(errors))
+
+    def _failed(self, reply: Reply, outcome: str, detail: str) -> ExpectFailed:
+        return reply._failed(outcome, f"{self.row}: {detail}")
+
+
+def gql(
+    query: str,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    operation: str | None = None,
+    accept_errors: bool = False,
+) -> Gql:
+    """A GraphQL request, as `json=` of a call: `user.http.post("/graphql", json=gql("query Cart {...}"))`.
+
+    The row is named after the operation. Never raises: what is wrong is raised by the call that sends it.
+
+    Args:
+        operation: which one is meant, where `query` has several.
+        accept_errors: `errors` beside or instead of data are no failure here.
+    Cost: 1 µs from the second time on; the text is read once.
+    """
+    given: object = query
+    if not isinstance(given, str):
+        return Gql({}, "gql (anonymous)", accept_errors=accept_errors, fault=f"query={given!r} is no text")
+    names, fault = _operations(query)
+    name = operation
+    if fault:
+        pass
+    elif operation is not None:
+        if operation not in names:
+            fault = f'no operation "{operation}"; there are ' + (", ".join(filter(None, names)) or "only nameless ones")
+    elif len(names) == 1:
+        name = names[0]
+    else:
+        fault = f"several operations ({', '.join(n or 'nameless' for n in names)}); say which: operation={names[0]!r}"
+    items: dict[str, Any] = {"query": query}
+    if name:
+        items["operationName"] = name
+    if variables is not None:
+        items["variables"] = variables
+    return Gql(items, f"gql {name or '(anonymous)'}", accept_errors=accept_errors, fault=fault)
+
+
+@lru_cache(maxsize=1024)
+def _operations(query: str) -> tuple[tuple[str, ...], str]:
+    """The names of the operations in a document, "" where one has none; and what is wrong with it."""
+    bare = _SKIPPED.sub(" ", query)
+    names: list[str] = []
+    depth = begin = 0
+    for at, letter in enumerate(bare):
+        if letter == "{":
+            if not depth:
+                head = bare[begin:at]
+                found = _OPERATION.search(head)
+                if found:
+                    names.append(found[2] or "")
+                elif not head.strip():
+                    names.append("")  # the short form: { cart { total } }
+            depth += 1
+        elif letter == "}":
+            depth -= 1
+            begin = at + 1
+            if depth < 0:
+                break
+    if depth:
+        return (), "its braces do not match"
+    return tuple(names), "" if names else "no operation in it"
+
+
+def _told(errors: Any) -> str:
+    """The first error as a person reads it: message and path, and how many more there are."""
+    first = errors[0] if isinstance(errors, list) else errors
+    if not isinstance(first, dict):
+        return str(first)[:200]
+    path = first.get("path")
+    where = " at " + ".".join(map(str, path)) if isinstance(path, list) and path else ""
+    more = f" (and {len(errors) - 1} more)" if isinstance(errors, list) and len(errors) > 1 else ""
+    return f"{str(first.get('message', first))[:200]}{where}{more}"

@@ -1,0 +1,246 @@
+"""From the options of a call to the bytes of its request: everything that the plain way in `http.py` leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from typing import Any, Final, TypedDict
+
+import httpx
+
+from loadgen.clients.protocol.body import (
+    FORM,
+    JSON,
+    Body,
+    Content,
+    StreamedRequest,
+    Upload,
+    encode_content,
+    encode_form,
+    encode_json,
+    encode_multipart,
+    encode_query,
+)
+from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts
+from loadgen.clients.request.cookies import UserCookies
+from loadgen.clients.request.headers import UserHeaders, header_lines, with_call_headers
+from loadgen.clients.request.redirects import BadRedirect
+from loadgen.clients.request.routes import Route, Routes
+from loadgen.units import NS_PER_S, parse_duration
+
+__all__ = [
+    "AllOptions",
+    "BodyOptions",
+    "Options",
+    "auth_of",
+    "can_repeat",
+    "prepare",
+    "prepare_from",
+    "request_of",
+    "timeouts_of",
+]
+
+_HAS_LENGTH: Final = frozenset({"POST", "PUT", "PATCH"})
+"""Methods that say `Content-Length: 0` where they have no body."""
+_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+
+
+class Options(TypedDict, total=False):
+    """What every request takes beside its URL. Names and meanings are httpx's where httpx has them."""
+
+    params: Any
+    """Query parameters; they replace the query of the URL."""
+    headers: Any
+    """For this request; they replace the user's of the same name."""
+    cookies: Any
+    """For this request, beside the user's."""
+    auth: Any
+    """(user, password) or any httpx.Auth; each request that it sends is a row."""
+    follow_redirects: Any
+    timeout: Any
+    """For the whole call: seconds, "500ms", None for none; of an httpx.Timeout `connect` and `read` count."""
+    extensions: Any
+    """Taken and not used."""
+    accept: Container[int]
+    """Statuses of 400 or more that are no errors here."""
+    discard: bool
+    """The body is counted and not kept."""
+    retries: int
+    """How often it is sent again where no connection comes about or the target resets it; else the plan's."""
+
+
+class BodyOptions(Options, total=False):
+    """What requests with a body take beside `json`."""
+
+    content: Content | None
+    """Text, bytes, `file()`, `blob()`, an open file, or an iterable or async iterable of bytes: the last two go
+    in chunks (Transfer-Encoding), no faster than the target takes them."""
+    data: Any
+    files: Any
+    """As httpx's, also with `file()` and `blob()`; what is not in memory is read while it is sent."""
+
+
+class AllOptions(BodyOptions, total=False):
+    """What `request` takes."""
+
+    json: Any
+
+
+def prepare(
+    routes: Routes,
+    headers: UserHeaders | None,
+    cookies: UserCookies | None,
+    method: str,
+    url: str,
+    options: Any,
+    json: Any = None,
+) -> tuple[Route, bytes]:
+    """Route and bytes of a request.
+
+    Raises:
+        ValueError: no URL, no method, a header that would be two, JSON with NaN.
+        TypeError: content that is no body, a JSON value that JSON has not.
+        UsageError: a file() that cannot be read.
+    """
+    route = _route(routes, method, url, options.get("params"))
+    lines, merged = with_call_headers(headers, options.get("headers"))
+    head = route.head
+    given: Any = () if merged is None else merged
+    if "host" in given:
+        head = route.line + header_lines([(b"Host", given["host"].encode("ascii"))])
+    cookie = b"" if "cookie" in given else _cookie_line(cookies, options.get("cookies"), route.url)
+    own_type = None if merged is None else merged.get("content-type")
+    body, body_type = _body(options, options.get("json") if json is None else json, own_type)
+    parts = [head, lines, cookie]
+    if "content-length" in given or "transfer-encoding" in given:
+        body = _framed(body, given)
+    elif isinstance(body, Upload):
+        parts.append(_CHUNKED if body.length is None else b"Content-Length: %d\r\n" % body.length)
+    elif body or method in _HAS_LENGTH:
+        parts.append(b"Content-Length: %d\r\n" % len(body))
+    if own_type is None:
+        parts.append(body_type)
+    parts.append(b"\r\n")
+    return route, _joined(parts, body)
+
+
+def prepare_from(routes: Routes, request: httpx.Request, cookies: UserCookies | None = None) -> tuple[Route, bytes]:
+    """Route and bytes of an httpx.Request: a redirect, a step of an auth flow. Adds `cookies`.
+
+    Raises:
+        BadRedirect: neither http nor https.
+    """
+    try:
+        route = routes.make_from(request.method, request.url)
+    except ValueError as error:
+        raise BadRedirect(str(error)) from error
+    lines = header_lines(request.headers.raw)
+    cookie = b"" if cookies is None else cookies.header_line(route.url)
+    body = request.stream if isinstance(request.stream, Upload) else request.read()
+    if not isinstance(body, Upload) and "transfer-encoding" in request.headers:
+        body = _framed(body, request.headers)
+    return route, _joined([route.line, lines, cookie, b"\r\n"], body)
+
+
+def request_of(route: Route, data: bytes) -> httpx.Request:
+    """The httpx.Request that `data` is; without what was written for a proxy alone."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = [line.partition(b": ") for line in head[len(route.line) :].split(b"\r\n") if line]
+    headers = [(name, value) for name, _, value in lines]
+    if isinstance(data, StreamedRequest) and data.upload is not None:
+        return httpx.Request(route.method, route.url, headers=headers, stream=data.upload)
+    return httpx.Request(route.method, route.url, headers=headers, content=body or None)
+
+
+def can_repeat(data: bytes) -> bool:
+    """False when the body of a request was sent and is gone."""
+    upload = getattr(data, "upload", None)
+    return upload is None or bool(upload.can_repeat)
+
+
+def timeouts_of(options: Any, default: Timeouts) -> Timeouts:
+    """What `timeout=` says."""
+    value = options.get("timeout", httpx.USE_CLIENT_DEFAULT)
+    if value is httpx.USE_CLIENT_DEFAULT:
+        return default
+    if value is None:
+        return Timeouts(NEVER_NS, NEVER_NS)
+    if isinstance(value, httpx.Timeout | tuple):
+        value = httpx.Timeout(value)
+        return Timeouts(_ns(value.connect), _ns(value.read))
+    total_ns = parse_duration(value)
+    return Timeouts(min(default.connect_ns, total_ns), total_ns)
+
+
+def auth_of(options: Any, url: httpx.URL | str) -> httpx.Auth | None:
+    """What `auth=` says, or else the user and password in the URL.
+
+    Raises:
+        TypeError: neither a pair nor an httpx.Auth.
+    """
+    auth = options.get("auth")
+    if isinstance(auth, httpx.Auth):
+        return auth
+    if isinstance(auth, tuple):
+        return httpx.BasicAuth(*auth)
+    if auth is not None and auth is not httpx.USE_CLIENT_DEFAULT:
+        raise TypeError(f"auth is (user, password) or an httpx.Auth, not {type(auth).__name__}")
+    if "@" in str(url):
+        parsed = httpx.URL(url)
+        if parsed.username or parsed.password:
+            return httpx.BasicAuth(parsed.username, parsed.password)
+    return None
+
+
+def _ns(seconds: float | None) -> int:
+    return NEVER_NS if seconds is None else round(seconds * NS_PER_S)
+
+
+def _route(routes: Routes, method: str, url: str, params: Any) -> Route:
+    if params is None:
+        return routes.of(method)[url]
+    routes.of(method)  # checks the method
+    query = encode_query(params)
+    if isinstance(url, str) and "?" not in url and "#" not in url:
+        return routes.make(method, f"{url}?{query}" if query else url)
+    return routes.make_from(method, httpx.URL(routes.merge(url), params=query or {}))
+
+
+def _cookie_line(cookies: UserCookies | None, call: Any, url: str) -> bytes:
+    if call:
+        cookies = UserCookies(cookies)
+        cookies.update(call)
+    return b"" if cookies is None else cookies.header_line(url)
+
+
+def _body(options: Any, json: Any, content_type: str | None) -> tuple[Body, bytes]:
+    """The body and its Content-Type line, chosen in httpx's order. content_type: the caller's, if it has one."""
+    content, data = options.get("content"), options.get("data")
+    if data is not None and not isinstance(data, Mapping):
+        content = data  # as requests had it, and httpx takes
+    if content is not None:
+        return encode_content(content), b""
+    if options.get("files"):
+        return encode_multipart(data, options["files"], content_type)
+    if data:
+        return encode_form(data), FORM
+    if json is not None:
+        return encode_json(json), JSON
+    return b"", b""
+
+
+def _framed(body: Body, headers: Any) -> Body:
+    """The body as the caller's own headers frame it."""
+    if "transfer-encoding" in headers:
+        if isinstance(body, Upload):
+            return body.framed_as(is_chunked=True, length=body.length)
+        return Upload(lambda: (body,), len(body), is_chunked=True)
+    if isinstance(body, Upload):
+        return body.framed_as(is_chunked=False, length=int(headers["content-length"]))
+    return body
+
+
+def _joined(parts: list[bytes], body: Body) -> bytes:
+    if isinstance(body, Upload):
+        return StreamedRequest.of(b"".join(parts), body)
+    parts.append(body)
+    return b"".join(parts)

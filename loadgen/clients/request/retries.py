@@ -1,0 +1,106 @@
+"""Sending a request again that failed: `Http(retries=2)`, or `retries=` of a call. Off unless asked for.
+
+What is sent again: a request to which no connection came about (refused, unreachable, DNS, a connect that timed out or
+was reset), whatever its method; one that the target reset before a byte of its answer, if its method is idempotent and
+its body can be sent twice; and one that an HTTP/2 target refuses unseen more often than it is sent again anyway. Not:
+an answer, whatever its status; TLS that does not verify; our own faults; anything when the call's time is over. It is
+sent again at once: waiting is the journey's to do.
+
+Each attempt that failed and was followed by another is a request of its own, in the row `NAME (retried)`, with its
+outcome and its own time. The call's row has the last attempt's outcome and service time; its response time is the
+whole, from when the journey asked. So retries hide nothing: the target's failures and what they cost both show.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import Final
+
+from loadgen.clients.net.settings_check import MOST_RETRIES
+from loadgen.clients.protocol.connection import Unprocessed
+from loadgen.clients.protocol.outcomes import DNS, REFUSED, RESET, TIMEOUT, UNREACHABLE
+from loadgen.clients.request.prepare import can_repeat
+from loadgen.clients.request.rate_cap import OverTheCap
+from loadgen.clients.response.replies import Reply
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.series import RequestSeries
+from loadgen.errors import RequestFailed, UsageError
+
+__all__ = ["RETRIED", "Attempts", "retries_of"]
+
+RETRIED: Final = " (retried)"
+"""Ends the name of the rows of attempts that were followed by another."""
+NOTE: Final = f"requests were sent again after they had failed: their rows end in{RETRIED}"
+_NO_CONNECTION: Final = frozenset(
+    {
+        *(REFUSED, UNREACHABLE, DNS, RESET, TIMEOUT),
+        *(f"proxy {REFUSED}", f"proxy {UNREACHABLE}", f"proxy {DNS}", f"proxy {RESET}"),
+    }
+)
+
+
+class Attempts:
+    """Of one request. left: how often it may still be sent again. deadline_ns: of the call (`perf_counter_ns`)."""
+
+    __slots__ = ("_begun_ns", "_deadline_ns", "_left", "_meter")
+
+    def __init__(self, meter: Meter, reply: Reply, left: int, deadline_ns: int) -> None:
+        self._meter, self._left, self._deadline_ns = meter, left, deadline_ns
+        self._begun_ns = reply.asked_ns
+
+    def goes_again(self, failure: RequestFailed, reply: Reply, *, had_connection: bool) -> bool:
+        """An attempt failed. True: send it again; then the attempt is recorded, and the reply as new."""
+        if not self._left or perf_counter_ns() >= self._deadline_ns:
+            return False
+        if had_connection:
+            was_reset = failure.outcome == RESET and not reply.size_bytes and reply.route.is_idempotent
+            if not was_reset and not isinstance(failure, Unprocessed):
+                return False
+            if not can_repeat(reply._sent):
+                return False
+        elif failure.outcome not in _NO_CONNECTION:
+            return False
+        try:
+            self._record(failure, reply)
+        except OverTheCap:
+            return False
+        self._left -= 1
+        reply.sent_ns = reply.first_byte_ns = reply.done_ns = 0
+        self._begun_ns = perf_counter_ns()
+        return True
+
+    def _record(self, failure: RequestFailed, reply: Reply) -> None:
+        meter = self._meter
+        series = meter.ask((reply.series.key.request or "") + RETRIED)
+        if series.watch is not None:
+            series.watch.begun(self._begun_ns)
+        meter.hold(_Attempt(series, reply, self._begun_ns, failure.outcome))
+        meter.settle()
+        meter.recorder.note(NOTE)
+
+
+class _Attempt:
+    """A sample: one attempt that failed."""
+
+    def __init__(self, series: RequestSeries, reply: Reply, begun_ns: int, outcome: str) -> None:
+        self.series, self.outcome, self.trace = series, outcome, reply.trace
+        self.asked_ns, self.sent_ns, self.first_byte_ns = begun_ns, reply.sent_ns, 0
+        self.done_ns = reply.done_ns
+        self.size_bytes = 0
+        self._reply = reply
+
+    def exchange(self) -> tuple[str, str]:
+        return self._reply.exchange()
+
+
+def retries_of(given: object, default: int) -> int:
+    """What `retries=` of a call says.
+
+    Raises:
+        UsageError: no whole number from 0 to MOST_RETRIES.
+    """
+    if given is None:
+        return default
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MOST_RETRIES:
+        raise UsageError(f"retries: {given!r}", hint=f"a whole number, 0 to {MOST_RETRIES}")
+    return given

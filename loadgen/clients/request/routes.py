@@ -1,0 +1,177 @@
+"""From (method, URL) to the bytes that a request begins with, remembered.
+
+httpx decides what a URL means: how it joins the target, what is escaped. That
+costs 30 µs, so what is written in plain ASCII, as nearly all URLs are, is
+joined here (a test holds both to the same result), and every route is kept.
+Routes depend on the target only, so all users of a worker share them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+import httpx
+
+from loadgen.clients.pool.pool import Origin, origin_of
+from loadgen.clients.protocol.head_cache import NO_ANSWER
+from loadgen.clients.request.headers import DEFAULT_LINES
+from loadgen.clients.request.proxy_form import Forward, request_line
+
+__all__ = ["MAX_ROUTES", "Route", "Routes", "routes_of"]
+
+MAX_ROUTES: Final = 2048
+"""Of a method. When full, all are forgotten: a journey with a million product pages keeps none of them long."""
+
+_PLAIN = re.compile(r"/[A-Za-z0-9_~/-]*(?:\.[A-Za-z0-9_~-]+)*(?:\?[A-Za-z0-9._~/=&+%:,;*!$@-]*)?")
+"""No escapes in the path and no dot segments: httpx would change nothing."""
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+
+
+class Route:
+    """One method and URL. Immutable but for `answer`, how it was answered last."""
+
+    __slots__ = (
+        "answer",
+        "bare",
+        "head",
+        "is_head",
+        "is_idempotent",
+        "line",
+        "method",
+        "name",
+        "origin",
+        "url",
+        "whole",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        origin: Origin,
+        netloc: bytes,
+        raw_path: bytes,
+        url: str,
+        name: str,
+        forward: Forward | None = None,
+    ) -> None:
+        self.method, self.origin, self.url, self.name = method, origin, url, name
+        verb = method.encode("ascii")
+        if forward is None:
+            self.line = request_line(verb, raw_path)
+        else:
+            self.line = forward.first_lines(verb, origin.scheme, origin.host, netloc, raw_path)
+        """The request line, and what is for a proxy alone."""
+        self.head = self.line + b"Host: " + netloc + b"\r\n"
+        """The same with the Host header."""
+        self.bare = self.head + DEFAULT_LINES
+        self.whole = self.bare + b"\r\n"
+        """All of a request without body, of a user without headers and cookies of their own."""
+        self.is_head = method == "HEAD"
+        self.is_idempotent = method in _IDEMPOTENT
+        self.answer = NO_ANSWER
+
+    def __repr__(self) -> str:
+        return f"<Route {self.method} {self.url}>"
+
+
+class _Table(dict[str, Route]):
+    """Routes of one method by the URL as the journey wrote it."""
+
+    __slots__ = ("_method", "_routes")
+
+    def __init__(self, routes: Routes, method: str) -> None:
+        self._routes, self._method = routes, method
+
+    def __missing__(self, url: str) -> Route:
+        if len(self) >= MAX_ROUTES:
+            self.clear()
+        route = self[str(url)] = self._routes.make(self._method, url)
+        return route
+
+
+class Routes:
+    """All routes of one target. name: of one of a plan's several targets; it stands in the names of rows.
+
+    forward: how requests are written for a proxy.
+    """
+
+    def __init__(self, base_url: str, name: str = "", forward: Forward | None = None) -> None:
+        url = httpx.URL(base_url)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ValueError(f'"{base_url}" is no target; write "https://shop.example" or "http://127.0.0.1:8080"')
+        self.base_url = url if url.path.endswith("/") else url.copy_with(raw_path=url.raw_path + b"/")
+        self._origin = _origin(url)
+        self._netloc = url.netloc
+        path = self.base_url.raw_path
+        self._path = path.rstrip(b"/") if b"?" not in path else b""
+        self._plain_base = b"?" not in path and not url.userinfo and not url.fragment
+        self._prefix = f"{url.scheme}://{url.netloc.decode('ascii')}"
+        self._before_path = f"{name}:" if name else ""
+        self._tables: dict[str, _Table] = {}
+        self._forward = forward
+
+    def of(self, method: str) -> _Table:
+        """The routes of a method: `routes.of("GET")["/cart"]`.
+
+        Raises:
+            ValueError: no method, as HTTP has them.
+        """
+        table = self._tables.get(method)
+        if table is None:
+            if not _METHOD.fullmatch(method):
+                raise ValueError(f"{method!r} is no HTTP method")
+            table = self._tables[method] = _Table(self, method)
+        return table
+
+    def make(self, method: str, url: str | httpx.URL) -> Route:
+        """Resolve a URL against the target, as httpx does.
+
+        Raises:
+            ValueError: no URL, or neither http nor https.
+        """
+        if (
+            self._plain_base
+            and isinstance(url, str)
+            and _PLAIN.fullmatch(url)
+            and not url.startswith("//")
+            and not _BAD_ESCAPE.search(url)
+        ):
+            raw_path = self._path + url.encode("ascii")
+            name = f"{method} {self._before_path}{raw_path.partition(b'?')[0].decode('ascii')}"
+            url = self._prefix + raw_path.decode("ascii")
+            return Route(method, self._origin, self._netloc, raw_path, url, name, self._forward)
+        return self.make_from(method, self.merge(url))
+
+    def merge(self, url: str | httpx.URL) -> httpx.URL:
+        """`httpx.Client._merge_url`: a relative URL is appended to the target's path."""
+        try:
+            parsed = httpx.URL(url)
+            if not parsed.is_relative_url:
+                return parsed
+            return self.base_url.copy_with(raw_path=self.base_url.raw_path + parsed.raw_path.lstrip(b"/"))
+        except httpx.InvalidURL as error:
+            raise ValueError(f"{url!r} is no URL: {error}") from error
+
+    def make_from(self, method: str, url: httpx.URL) -> Route:
+        """A route to an absolute URL, not kept."""
+        origin = _origin(url)
+        path = url.raw_path.partition(b"?")[0].decode("ascii")
+        before = self._before_path if origin is self._origin else f"{origin.scheme}://{origin.where}"
+        name = f"{method} {before}{path}"
+        return Route(method, origin, url.netloc, url.raw_path, str(url), name, self._forward)
+
+
+def _origin(url: httpx.URL) -> Origin:
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f'"{url}" is no URL of http or https')
+    return origin_of(url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80))
+
+
+@lru_cache(maxsize=64)
+def routes_of(base_url: str, name: str = "", forward: Forward | None = None) -> Routes:
+    """The routes of a target, shared by all clients of it in this process."""
+    return Routes(base_url, name, forward)

@@ -1,0 +1,87 @@
+"""One exchange as text, for a person who wants to know what went over the wire: request and response, each whole.
+
+Heads as they were sent and received, with plain line ends; bodies unpacked, as text if they are any, and
+cut at 4 KiB, which is then said. Nothing is redacted here: that is for whoever keeps it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from loadgen.clients.protocol.body import StreamedRequest
+from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.response.decoding import DecodingError, decode, is_charset
+
+__all__ = ["MAX_SHOWN_BYTES", "request_text", "response_text"]
+
+MAX_SHOWN_BYTES: Final = 4096
+_MAX_UNPACKED_BYTES: Final = 1024 * 1024
+"""What is larger is not unpacked for the sake of its beginning."""
+_CHARSET = re.compile(r"charset=\"?([A-Za-z0-9_.:-]+)")
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_C1 = re.compile(r"[\x80-\x9f]")
+"""Control characters of latin-1: a terminal would obey them."""
+
+
+def request_text(data: bytes) -> str:
+    """The bytes of a request, as text."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = _latin(head).replace("\r\n", "\n")
+    upload = data.upload if isinstance(data, StreamedRequest) else None
+    if upload is not None:
+        size = "a body of unknown length" if upload.length is None else f"{upload.length} bytes"
+        return f"{lines}\n\n<{size}, sent piece by piece>"
+    kind = re.search(r"(?im)^content-type:[ \t]*(.*)$", lines)
+    return f"{lines}\n\n{_body_text(body, kind[1] if kind else '')}"
+
+
+def response_text(head: Head, body: bytes | None, *, is_unpacked: bool = False) -> str:
+    """A response as text. body: as it came, or unpacked; None where it was not kept."""
+    first = f"HTTP/{head.http_version} {head.status} {_latin(head.reason)}".rstrip()
+    lines = [first, *(f"{_latin(name)}: {_latin(value)}" for name, value in head.raw)]
+    kind = _latin(head.get(b"content-type") or b"")
+    if body is None:
+        shown = "<a stream, which is not kept>"
+    elif head.zipped and not is_unpacked:
+        shown = _unpacked_text(head, body, kind)
+    else:
+        shown = _body_text(body, kind)
+    return "\n".join(lines) + f"\n\n{shown}"
+
+
+def _unpacked_text(head: Head, body: bytes, kind: str) -> str:
+    encodings = b",".join(v for n, v in head.raw if n.lower() == b"content-encoding").decode("latin-1")
+    try:
+        return _body_text(decode(body, encodings, _MAX_UNPACKED_BYTES), kind)
+    except DecodingError as error:
+        return f"<{len(body)} bytes, {encodings}: {error}>"
+
+
+def _body_text(body: bytes, kind: str) -> str:
+    """The beginning of a body, or what it is where that is no text."""
+    if not body:
+        return ""
+    is_cut = len(body) > MAX_SHOWN_BYTES
+    charset = _CHARSET.search(kind)
+    text = _decoded(body[:MAX_SHOWN_BYTES], charset[1] if charset else "utf-8", is_cut)
+    if text is None or _NO_TEXT.search(text):
+        return f"<{len(body)} bytes, {kind or 'no content type'}>"
+    text = _C1.sub("\ufffd", text)
+    return f"{text}\n<cut: {MAX_SHOWN_BYTES} of {len(body)} bytes>" if is_cut else text
+
+
+def _decoded(part: bytes, charset: str, is_cut: bool) -> str | None:
+    """None where it is not of that charset. is_cut: its last character may be half of one."""
+    if not is_charset(charset):
+        return None
+    for lost in range(4 if is_cut else 1):
+        try:
+            return part[: len(part) - lost].decode(charset)
+        except UnicodeError:
+            continue
+    return None
+
+
+def _latin(data: bytes) -> str:
+    return _C1.sub("\ufffd", data.decode("latin-1"))

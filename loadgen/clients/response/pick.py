@@ -1,0 +1,128 @@
+"""Taking a typed value out of a reply: `$.token`, `css:input[name=csrf]@value`, `header:etag`.
+
+A path is compiled once and remembered. The plain JSONPath `$.a.b[0]` is walked
+here, at 0.2 µs; all others go to python-jsonpath. CSS is selectolax's, with the
+text of the first element, or an attribute after `@`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, get_origin
+
+import msgspec
+
+if TYPE_CHECKING:
+    from loadgen.clients.response.replies import Reply
+
+__all__ = ["Missing", "pick_from"]
+
+_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\['([^'\\]+)'\]|\[\"([^\"\\]+)\"\]")
+_CSS_ATTRIBUTE = re.compile(r"@([A-Za-z_:][A-Za-z0-9_.:-]*)$")
+
+Find = Callable[["Reply"], list[Any]]
+
+
+class Missing(Exception):  # a control word within this package, never seen by users
+    """Nothing there, or not of the type asked for; the message says which."""
+
+
+def pick_from(reply: Reply, path: str, kind: Any) -> Any:
+    """The value at `path` as `kind`; the first, or all of them when `kind` is a list.
+
+    Raises:
+        Missing: nothing there, no JSON, or not of that type.
+        ValueError: `path` is no path.
+    """
+    find, is_typed = _compile(path)
+    found = find(reply)
+    wants_all = kind is list or get_origin(kind) is list
+    if wants_all and not (len(found) == 1 and isinstance(found[0], list)):
+        value: Any = found
+    elif found:
+        value = found[0]
+    else:
+        raise Missing("nothing there")
+    if type(value) is kind or kind is Any:
+        return value
+    try:
+        # JSON has types of its own; text from headers and pages is read as the type wants it: "12" as 12.
+        return msgspec.convert(value, kind, strict=is_typed)
+    except msgspec.ValidationError as error:
+        raise Missing(str(error)) from error
+
+
+@lru_cache(maxsize=4096)
+def _compile(path: str) -> tuple[Find, bool]:
+    if path.startswith("$"):
+        return _json_path(path), True
+    kind, _, rest = path.partition(":")
+    if kind == "header" and rest:
+        return lambda reply: reply.headers.get_list(rest), False
+    if kind == "css" and rest:
+        return _css(rest), False
+    raise ValueError(f'"{path}" is nothing to pick; write "$.token", "css:input[name=csrf]@value" or "header:etag"')
+
+
+def _json_path(path: str) -> Find:
+    steps: list[str | int] = []
+    at = 1
+    while at < len(path) and (step := _STEP.match(path, at)):
+        name = step[1] or step[3] or step[4]
+        steps.append(name if name is not None else int(step[2]))
+        at = step.end()
+    if at == len(path):
+        plain = tuple(steps)
+        return lambda reply: _walk(_document(reply), plain)
+    import jsonpath
+
+    try:
+        compiled = jsonpath.compile(path)
+    except jsonpath.JSONPathError as error:
+        raise ValueError(f'"{path}" is no JSONPath: {error}') from error
+    return lambda reply: list(compiled.findall(_document(reply)))
+
+
+def _document(reply: Reply) -> Any:
+    try:
+        return reply.json()
+    except ValueError as error:
+        raise Missing(f"no JSON: {error}") from error
+
+
+def _walk(value: Any, steps: tuple[str | int, ...]) -> list[Any]:
+    try:
+        for step in steps:
+            if type(step) is str and not isinstance(value, dict):
+                return []
+            if type(step) is int and not isinstance(value, list):
+                return []
+            value = value[step]
+    except (KeyError, IndexError):
+        return []
+    return [value]
+
+
+def _css(rest: str) -> Find:
+    from selectolax.lexbor import LexborHTMLParser, SelectolaxError
+
+    attribute = _CSS_ATTRIBUTE.search(rest)
+    selector = rest[: attribute.start()] if attribute else rest
+    try:
+        LexborHTMLParser("<p>").css(selector)
+    except SelectolaxError as error:
+        raise ValueError(f'"{selector}" is no CSS selector: {error}') from error
+
+    def find(reply: Reply) -> list[Any]:
+        nodes = LexborHTMLParser(reply.text).css(selector)
+        if attribute:
+            values = [node.attributes.get(attribute[1], _ABSENT) for node in nodes]
+            return [value or "" for value in values if value is not _ABSENT]
+        return [node.text(strip=True) for node in nodes]
+
+    return find
+
+
+_ABSENT: Any = object()

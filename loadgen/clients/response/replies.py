@@ -1,0 +1,414 @@
+"""What a request brought back: httpx.Response's attributes, the four times, `expect` and `pick`.
+
+A reply is its own sample (`engine.meter.Sample`). All that costs something is
+done when it is asked for: headers, text, unpacking, JSON. What is rarely used
+is taken from a real httpx.Response, built on the spot.
+"""
+
+from __future__ import annotations
+
+import json as _json
+import re
+from collections.abc import Container, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, ClassVar, TypeVar, overload
+
+import httpx
+import msgspec
+
+from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
+from loadgen.clients.protocol.outcomes import PROTOCOL, http_outcome
+from loadgen.clients.request.prepare import request_of
+from loadgen.clients.request.redirects import redirected
+from loadgen.clients.request.routes import Route
+from loadgen.clients.response.decoding import DecodingError, decode, is_charset
+from loadgen.clients.response.exchange import request_text, response_text
+from loadgen.clients.response.pick import Missing, pick_from
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.series import RequestSeries
+from loadgen.errors import ExpectFailed, RequestFailed
+from loadgen.measure.deltas.series import OK
+from loadgen.units import NS_PER_MS
+
+__all__ = ["Reply"]
+
+T = TypeVar("T")
+
+_from_json = msgspec.json.Decoder().decode
+
+
+class Reply:
+    """The answer to one request. HOT: made once a request, budget 0.4 µs (bench/client.py).
+
+    Times are `perf_counter_ns`, of this request alone; after redirects, `history` holds the replies of the
+    hops before it, each a row of its own, and `call_elapsed` is the time of all.
+    """
+
+    __slots__ = (
+        "_lazy",
+        "_meter",
+        "_sent",
+        "asked_ns",
+        "body",
+        "done_ns",
+        "first_byte_ns",
+        "head",
+        "outcome",
+        "route",
+        "sent_ns",
+        "series",
+        "size_bytes",
+        "status_code",
+        "trace",
+    )
+
+    limit_bytes: ClassVar[int] = MAX_BODY_BYTES
+    """Of the unpacked body; `kinds.py` makes classes with others."""
+
+    def __init__(self, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int) -> None:
+        self._meter, self.route, self._sent = meter, route, sent
+        self._lazy: dict[str, Any] | None = None
+        self.series = series
+        self.asked_ns = asked_ns
+        """When the journey called the client."""
+        self.sent_ns = 0
+        self.first_byte_ns = 0
+        self.done_ns = 0
+        self.outcome: str = OK
+        self.trace = ""
+        """32 hex digits where the plan traces requests, or the scenario itself."""
+        self.size_bytes = 0
+        """Received in all: heads and body as they came."""
+        self.head: Head
+        self.body: bytes
+        """As it came: `content` is this, unpacked."""
+        self.status_code: int
+
+    def opened(self, opening: Opening, outcome: str = OK) -> None:
+        """What it took to get a connection for it, or where that failed with `outcome`."""
+        self.series.opened(opening.times, opening.failed_in(), outcome)
+
+    # -- expectations -----------------------------------------------------------------------
+
+    def expect(
+        self,
+        status: int | Container[int] | None = None,
+        *,
+        json: Any = None,
+        text: str | re.Pattern[str] | None = None,
+        header: Mapping[str, str | re.Pattern[str]] | None = None,
+        max_ms: float | None = None,
+    ) -> Reply:
+        """Say what the right answer is; returns the reply itself, so that `pick` can follow.
+
+        status: the only right one, or those in a set or range. json: is equal; of objects only the keys
+        given are compared. text: occurs in the body, or the pattern does. header: each is there and equal, or the
+        pattern occurs in it. max_ms: of the request's response time.
+
+        Raises:
+            ExpectFailed: `expect status`, `expect json` ...; the request's outcome is the same.
+        """
+        code = self.status_code
+        if status is not None and status != code and (isinstance(status, int) or code not in status):
+            raise self._failed("expect status", f"{code} instead of {status}")
+        if json is not None and not _contains(self._json_or_none(), json):
+            raise self._failed("expect json", f"no {_short(json)} in {self._excerpt()}")
+        if text is not None:
+            found = text in self.text if isinstance(text, str) else text.search(self.text)
+            if not found:
+                raise self._failed("expect text", f"no {_short(text)} in {self._excerpt()}")
+        if header is not None:
+            for name, wanted in header.items():
+                got = self.headers.get(name)
+                if got is None or not (got == wanted if isinstance(wanted, str) else wanted.search(got)):
+                    raise self._failed("expect header", f"{name} is {_short(got)}, not {_short(wanted)}")
+        if max_ms is not None and self.done_ns - self.asked_ns > max_ms * NS_PER_MS:
+            raise self._failed("expect time", f"{(self.done_ns - self.asked_ns) / NS_PER_MS:.1f} ms > {max_ms} ms")
+        if status is not None:
+            self.outcome = OK  # also of a 404 that was expected; a pick that fails may still change it
+        return self
+
+    @overload
+    def pick(self, path: str) -> str: ...
+    @overload
+    def pick(self, path: str, kind: type[T]) -> T: ...
+    def pick(self, path: str, kind: Any = str) -> Any:
+        """Take a value out of the answer: `$.token`, `css:input[name=csrf]@value`, `header:etag`.
+
+        kind: its type; a list takes all matches, else the first counts. Also dataclasses and msgspec structs.
+
+        Raises:
+            ExpectFailed: nothing there, or not of that type: `pick $.token`.
+        """
+        try:
+            return pick_from(self, path, kind)
+        except Missing as error:
+            raise self._failed(f"pick {path}", f"{error}, in {self._excerpt()}") from error
+
+    def raise_for_status(self) -> Reply:
+        """As httpx's, with our error: `http 404` ends the iteration.
+
+        Raises:
+            ExpectFailed: the status is not 2xx.
+        """
+        if not 200 <= self.status_code < 300:
+            raise self._failed(http_outcome(self.status_code), f"{self.reason_phrase} for {self.route.url}")
+        return self
+
+    def _failed(self, outcome: str, detail: str) -> ExpectFailed:
+        self._meter.settle_as(self, outcome)
+        return ExpectFailed(outcome, f"{self.route.method} {self.route.url}: {detail}")
+
+    def _json_or_none(self) -> Any:
+        try:
+            return self.json()
+        except ValueError:
+            return None
+
+    def _excerpt(self) -> str:
+        return _short(self.text)
+
+    # -- httpx.Response's attributes --------------------------------------------------------
+
+    @property
+    def content(self) -> bytes:
+        """The body, unpacked.
+
+        Raises:
+            RequestFailed: `protocol`, when it is not what its Content-Encoding says.
+        """
+        if not self.head.zipped:
+            return self.body
+        lazy = self._lazily()
+        content: bytes | None = lazy.get("content")
+        if content is None:
+            encodings = b",".join(v for n, v in self.head.raw if n.lower() == b"content-encoding")
+            try:
+                content = lazy["content"] = decode(self.body, encodings.decode("latin-1"), self.limit_bytes)
+            except DecodingError as error:
+                self._meter.settle_as(self, PROTOCOL)
+                raise RequestFailed(PROTOCOL, f"{self.route.method} {self.route.url}: {error}") from error
+        return content
+
+    @property
+    def text(self) -> str:
+        if self._lazy is None or "text" not in self._lazy:
+            content = self.content
+            try:
+                text = content.decode(self.encoding or "utf-8", errors="replace")
+            except UnicodeError:  # a codec that cannot replace, as punycode
+                text = content.decode("utf-8", errors="replace")
+            self._lazily()["text"] = text
+            return text
+        return str(self._lazy["text"])
+
+    @property
+    def encoding(self) -> str | None:
+        if self._lazy is not None and "encoding" in self._lazy:
+            return str(self._lazy["encoding"])
+        kind = self.head.get(b"content-type")
+        if kind is None or b"charset" not in kind.lower():
+            return "utf-8"
+        encoding = self.as_httpx().encoding
+        return encoding if encoding is None or is_charset(encoding) else "utf-8"
+
+    @encoding.setter
+    def encoding(self, value: str) -> None:
+        lazy = self._lazily()
+        if "text" in lazy:
+            raise ValueError("the text was read already: set the encoding before")
+        lazy["encoding"] = value
+
+    def json(self, **kwargs: Any) -> Any:
+        """The body as JSON; keyword arguments go to json.loads.
+
+        Raises:
+            ValueError: it is no JSON.
+        """
+        content = self.content
+        if not kwargs:
+            try:
+                return _from_json(content)
+            except ValueError:
+                pass  # NaN, a byte order mark, UTF-16: json.loads takes more, and its errors are the known ones
+        return _json.loads(content, **kwargs)
+
+    @property
+    def headers(self) -> httpx.Headers:
+        lazy = self._lazily()
+        headers: httpx.Headers | None = lazy.get("headers")
+        if headers is None:
+            headers = lazy["headers"] = httpx.Headers(self.head.raw)
+        return headers
+
+    @property
+    def url(self) -> httpx.URL:
+        return httpx.URL(self.route.url)
+
+    @property
+    def request(self) -> httpx.Request:
+        """The request as it was sent."""
+        lazy = self._lazily()
+        request: httpx.Request | None = lazy.get("request")
+        if request is None:
+            request = lazy["request"] = request_of(self.route, self._sent)
+        return request
+
+    @property
+    def history(self) -> list[Reply]:
+        history: list[Reply] = self._lazily().setdefault("history", [])
+        return history
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """The cookies that this answer set."""
+        return self.as_httpx().cookies
+
+    @property
+    def reason_phrase(self) -> str:
+        return self.head.reason.decode("ascii", errors="ignore")
+
+    @property
+    def http_version(self) -> str:
+        return "HTTP/" + self.head.http_version
+
+    @property
+    def charset_encoding(self) -> str | None:
+        return self.as_httpx().charset_encoding
+
+    @property
+    def links(self) -> dict[str | None, dict[str, str]]:
+        return self.as_httpx().links
+
+    @property
+    def next_request(self) -> httpx.Request | None:
+        """The request that following this redirect would send, without cookies; None if it is none."""
+        if not self.has_redirect_location:
+            return None
+        return redirected(self.request, self.status_code, self.headers["location"])
+
+    @property
+    def elapsed(self) -> timedelta:
+        """From sent to done, of this request alone, as in httpx."""
+        return timedelta(microseconds=(self.done_ns - self.sent_ns) / 1000)
+
+    @property
+    def call_elapsed(self) -> timedelta:
+        """From the call to its end, with all hops of its redirects."""
+        first = self.history[0] if self.history else self
+        return timedelta(microseconds=(self.done_ns - first.asked_ns) / 1000)
+
+    @property
+    def num_bytes_downloaded(self) -> int:
+        """Of the body, as it came."""
+        return len(self.body)
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"http_version": self.http_version.encode("ascii"), "reason_phrase": self.head.reason}
+
+    @property
+    def is_informational(self) -> bool:
+        return 100 <= self.status_code < 200
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status_code < 300
+
+    @property
+    def is_redirect(self) -> bool:
+        return 300 <= self.status_code < 400
+
+    @property
+    def is_client_error(self) -> bool:
+        return 400 <= self.status_code < 500
+
+    @property
+    def is_server_error(self) -> bool:
+        return 500 <= self.status_code < 600
+
+    @property
+    def is_error(self) -> bool:
+        return 400 <= self.status_code < 600
+
+    @property
+    def has_redirect_location(self) -> bool:
+        return self.status_code in (301, 302, 303, 307, 308) and self.head.get(b"location") is not None
+
+    @property
+    def is_closed(self) -> bool:
+        return True
+
+    @property
+    def is_stream_consumed(self) -> bool:
+        return True
+
+    def read(self) -> bytes:
+        return self.content
+
+    async def aread(self) -> bytes:
+        return self.content
+
+    def close(self) -> None:
+        """Nothing to do: the whole answer is here."""
+
+    async def aclose(self) -> None:
+        """Nothing to do: the whole answer is here."""
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        return self.as_httpx().iter_bytes(chunk_size)
+
+    def iter_text(self, chunk_size: int | None = None) -> Iterator[str]:
+        return self.as_httpx().iter_text(chunk_size)
+
+    def iter_lines(self) -> Iterator[str]:
+        return self.as_httpx().iter_lines()
+
+    def as_httpx(self) -> httpx.Response:
+        """A real httpx.Response of the same answer, for what is rarely asked and for code that wants one."""
+        lazy = self._lazily()
+        response: httpx.Response | None = lazy.get("httpx")
+        if response is None:
+            raw = [(n, v) for n, v in self.head.raw if n.lower() not in (b"content-encoding", b"transfer-encoding")]
+            response = lazy["httpx"] = httpx.Response(
+                self.status_code, headers=raw, content=self.content, request=self.request
+            )
+        return response
+
+    def exchange(self) -> tuple[str, str]:
+        """Request and response as text (`exchange.py`), not redacted. Without an answer the second is "".
+
+        Costs some 20 µs: for the few that are kept.
+        """
+        head: Head | None = getattr(self, "head", None)
+        if head is None:
+            return request_text(self._sent), ""
+        content: bytes | None = None if self._lazy is None else self._lazy.get("content")
+        if content is not None:
+            return request_text(self._sent), response_text(head, content, is_unpacked=True)
+        return request_text(self._sent), response_text(head, getattr(self, "body", None))
+
+    def _lazily(self) -> dict[str, Any]:
+        lazy = self._lazy
+        if lazy is None:
+            lazy = self._lazy = {}
+        return lazy
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Reply [{self.status_code} {self.reason_phrase}]>"
+        except AttributeError:
+            return f"<Reply [{self.outcome}]>"
+
+
+def _contains(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return all(key in found and _contains(found[key], value) for key, value in wanted.items())
+    return bool(found == wanted)
+
+
+def _short(value: object, limit: int = 200) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return repr(text if len(text) <= limit else text[:limit] + " ...")

@@ -1,0 +1,1 @@
+"""Drives one share of a plan in this process."""

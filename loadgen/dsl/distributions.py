@@ -1,0 +1,251 @@
+"""Distributions: think times and traits of people, drawn from the user's own random numbers.
+
+    await user.think(lognormal(1.4, .8))                       # median e^1.4 = 4 s, a long tail
+    pace = user.trait("speed", lognormal(0, .3))               # stays with the person: 1 in the median
+    await user.think(lognormal(1.4, .8) * pace)                # so who is slow here is slow everywhere
+
+A value is frozen and may be made at the top of a file or within a journey. As a
+think time its numbers are seconds (what is below 0 is no wait); as a trait they
+mean what the journey takes them for. Building one never raises: what is wrong is
+kept in `faults`, and drawing from it raises.
+
+Every draw takes exactly one number from the generator and turns it round the
+distribution's own function, so draws are the same on every version of Python.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import erf, exp, fsum, inf, isfinite, log, sqrt
+from random import Random
+from statistics import NormalDist
+from typing import Any, Final
+
+from loadgen.dsl.source_location import Origin, here
+from loadgen.errors import Fault, UsageError
+
+__all__ = ["Distribution", "empirical", "exponential", "fixed", "lognormal", "normal", "uniform"]
+
+_STANDARD: Final = NormalDist()
+_BELOW_ONE: Final = 1 - 2**-53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution(ABC):
+    """Draws numbers. `faults` is empty unless it was built from arguments that make no distribution."""
+
+    origin: Origin = field(compare=False, repr=False)
+    problem: str = field(default="", repr=False)
+    """What is wrong with it, and after a bar what to write."""
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        if not self.problem:
+            return ()
+        message, _, hint = self.problem.partition(" | ")
+        return (self.origin.fault(message, hint),)
+
+    def draw(self, random: Random) -> float:
+        """One number, by one number of `random`.
+
+        Raises:
+            UsageError: it has faults.
+        """
+        if self.problem:
+            fault = self.faults[0]
+            raise UsageError(f"{fault.file}:{fault.line}: {fault.message}", hint=fault.hint)
+        return self._at(min((random.getrandbits(53) + 0.5) / 2**53, _BELOW_ONE))
+
+    @property
+    @abstractmethod
+    def mean(self) -> float:
+        """Its expectation: what `loadgen plan` estimates with. Only of one without faults."""
+
+    @abstractmethod
+    def _at(self, u: float) -> float:
+        """The u-quantile, 0 < u < 1."""
+
+    def __mul__(self, factor: float) -> Distribution:
+        """Every draw times `factor`: of a trait, for times that go together."""
+        if isinstance(factor, bool) or not isinstance(factor, int | float):
+            return NotImplemented
+        problem = self.problem or (
+            "" if isfinite(factor) else f"cannot be {factor} times as much | give a finite factor"
+        )
+        return _Scaled(self, float(factor), origin=here(), problem=problem)
+
+    __rmul__ = __mul__
+
+
+def fixed(x: float) -> Distribution:
+    """Always `x`."""
+    return _Fixed(x, origin=here(), problem=_not_numbers("fixed", x=x))
+
+
+def uniform(a: float, b: float) -> Distribution:
+    """Evenly from `a` to `b`."""
+    problem = _not_numbers("uniform", a=a, b=b)
+    if not problem and a > b:
+        problem = f"uniform({a}, {b}) goes from more to less | write uniform({b}, {a})"
+    return _Uniform(a, b, origin=here(), problem=problem)
+
+
+def exponential(mean: float) -> Distribution:
+    """From 0, `mean` on average: the time to the next of what happens at random."""
+    problem = _not_numbers("exponential", mean=mean)
+    if not problem and mean <= 0:
+        problem = f"exponential({mean}): the mean must be above 0 | write exponential(2)"
+    return _Exponential(mean, origin=here(), problem=problem)
+
+
+def lognormal(mu: float, sigma: float) -> Distribution:
+    """exp of normal(mu, sigma): the median is exp(mu), the mean exp(mu + sigma²/2). What think times look like."""
+    problem = _not_numbers("lognormal", mu=mu, sigma=sigma)
+    if not problem and sigma < 0:
+        problem = f"lognormal({mu}, {sigma}): sigma cannot be negative | write lognormal({mu}, {-sigma})"
+    if not problem and mu + sigma * max(9.0, sigma / 2) > 700:
+        problem = (
+            f"lognormal({mu}, {sigma}) draws numbers beyond all bounds | mu is the logarithm of the median: "
+            "1.4 for 4 s, so lognormal(1.4, 0.8)"
+        )
+    return _Lognormal(mu, sigma, origin=here(), problem=problem)
+
+
+def normal(mean: float, sd: float, low: float | None = 0) -> Distribution:
+    """Normal, and nothing below `low` (truncated, not clipped: no heap at `low`); None: no bound."""
+    problem = _not_numbers("normal", mean=mean, sd=sd, **({} if low is None else {"low": low}))
+    if not problem and sd < 0:
+        problem = f"normal({mean}, {sd}): sd cannot be negative | write normal({mean}, {-sd})"
+    if not problem and low is not None and low > mean + 6 * sd:
+        problem = f"normal({mean}, {sd}) has nothing above low={low} | give a lower `low`, or None for no bound"
+    return _Normal(mean, sd, low, origin=here(), problem=problem)
+
+
+def empirical(values: Iterable[float]) -> Distribution:
+    """One of the values, each as likely: think times as they were logged. They are copied."""
+    problem = ""
+    kept: tuple[float, ...] = ()
+    try:
+        kept = tuple(values)
+    except TypeError:
+        problem = f"empirical takes a list of numbers, not {values!r} | write empirical([1.2, 3.4, 5.6])"
+    if not problem and not kept:
+        problem = "empirical([]) has nothing to draw from | give at least one value"
+    bad = next((v for v in kept if not _is_number(v)), None) if not problem else None
+    if bad is not None:
+        problem = f"empirical: {bad!r} is no number | take it out of the list"
+    return _Empirical(kept, origin=here(), problem=problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed(Distribution):
+    x: float
+
+    @property
+    def mean(self) -> float:
+        return self.x
+
+    def _at(self, u: float) -> float:
+        return self.x
+
+
+@dataclass(frozen=True, slots=True)
+class _Uniform(Distribution):
+    a: float
+    b: float
+
+    @property
+    def mean(self) -> float:
+        return (self.a + self.b) / 2
+
+    def _at(self, u: float) -> float:
+        return self.a + (self.b - self.a) * u
+
+
+@dataclass(frozen=True, slots=True)
+class _Exponential(Distribution):
+    scale: float
+
+    @property
+    def mean(self) -> float:
+        return self.scale
+
+    def _at(self, u: float) -> float:
+        return -self.scale * log(1 - u)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lognormal(Distribution):
+    mu: float
+    sigma: float
+
+    @property
+    def mean(self) -> float:
+        return exp(self.mu + self.sigma**2 / 2)
+
+    def _at(self, u: float) -> float:
+        return exp(self.mu + self.sigma * _STANDARD.inv_cdf(u))
+
+
+@dataclass(frozen=True, slots=True)
+class _Normal(Distribution):
+    mu: float
+    sd: float
+    low: float | None
+
+    @property
+    def mean(self) -> float:
+        if self.low is None or self.sd == 0:
+            return self.mu
+        z = (self.low - self.mu) / self.sd
+        return self.mu + self.sd * _STANDARD.pdf(z) / (1 - _cdf(z))
+
+    def _at(self, u: float) -> float:
+        below = 0.0 if self.low is None or self.sd == 0 else _cdf((self.low - self.mu) / self.sd)
+        value = self.mu + self.sd * _STANDARD.inv_cdf(min(below + (1 - below) * u, _BELOW_ONE))
+        return max(value, -inf if self.low is None else self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class _Empirical(Distribution):
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return fsum(self.values) / len(self.values)
+
+    def _at(self, u: float) -> float:
+        return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
+
+    def __repr__(self) -> str:
+        return f"empirical({len(self.values):,} values)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled(Distribution):
+    of: Distribution
+    factor: float
+
+    @property
+    def mean(self) -> float:
+        return self.of.mean * self.factor
+
+    def _at(self, u: float) -> float:
+        return self.of._at(u) * self.factor
+
+
+def _cdf(z: float) -> float:
+    return (1 + erf(z / sqrt(2))) / 2
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _not_numbers(name: str, **arguments: Any) -> str:
+    for argument, value in arguments.items():
+        if not _is_number(value):
+            return f"{name}: {argument}={value!r} is no number | distributions take plain numbers, seconds for a think"
+    return ""

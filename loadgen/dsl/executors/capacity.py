@@ -1,0 +1,310 @@
+"""The highest rate that meets an objective: found and held, or found and reported.
+
+    hold(p(99) < "300ms", upto="1000/s", duration="30m")      finds it and stays there, following the target
+    search(p(99) < "300ms", upto="1000/s")                    steps up to the knee and ends, with an interval
+
+Both are steering executors as users write them. How they move is in `climb.py`, what
+they know of the knee in `knee.py`; here is what they are told and what they say.
+
+`hold` stays a little below: at the rate that the knee is below with a probability of
+15 %. `search` goes where it learns most, to the middle, so half of its windows are
+beyond the knee; in return it is done sooner and takes no side.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import exp
+from typing import Final
+
+from loadgen.dsl.executors.knee import Aim, Knee, Stay
+from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, Phase, begin, settling_s, step, window_s
+from loadgen.dsl.executors.steering import Decision, Finding, SteeringExecutor
+from loadgen.dsl.plans.slo import Slo
+from loadgen.errors import Fault
+from loadgen.measure.objectives.steering_observation import Look
+from loadgen.units import NS_PER_S, format_duration, format_rate, parse_duration, parse_rate, parse_ratio
+
+__all__ = ["Hold", "Limit", "Search", "hold", "search"]
+
+_LOW, _MIDDLE, _HIGH = 0.05, 0.5, 0.95
+_FOUND: Final = 1.5
+"""Half of the interval may be so many tolerances: the estimate is then within one in 19 of 20 searches (simulated in
+tests/statistics/test_limit.py), since the distribution is wider than it need be where the nuisances are not known."""
+_HOLD_QUANTILE: Final = 0.15
+_HOLD_BREAKS: Final = 5.0
+_HOLD_FORGET: Final = 0.99
+_SEARCH_BREAKS: Final = 10.0
+_LEAST_WINDOWS: Final = 6
+"""Judged near the knee, before it is said to be found."""
+_START_SHARE: Final = 64
+
+
+@dataclass(slots=True)
+class _Known:
+    """The state after the looks that were given last. It saves work and changes nothing: looks only grow in number."""
+
+    count: int = 0
+    last: Look | None = None
+    climb: Climb | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Limit(SteeringExecutor):
+    """What `hold` and `search` have in common."""
+
+    objectives: tuple[Slo, ...]
+    start: str | float
+    upto: str | float
+    duration: str | float
+    every: str | float = "5s"
+    tolerance: str | float = "5%"
+    _known: _Known = field(default_factory=_Known, repr=False)
+
+    @property
+    @abstractmethod
+    def word(self) -> str:
+        """ "hold" or "search"."""
+
+    @property
+    @abstractmethod
+    def terms(self) -> ClimbTerms: ...
+
+    @abstractmethod
+    def decide(self, climb: Climb) -> Decision:
+        """What the state comes to."""
+
+    def steer(self, looks: Sequence[Look]) -> Decision:
+        return self.decide(self._climbed(looks))
+
+    def wrong(self) -> Iterable[str]:
+        if not self.objectives:
+            yield 'which objective? write p(99) < "300ms"'
+        for argument, read in (("every", parse_duration), ("tolerance", parse_ratio)):
+            try:
+                value = read(getattr(self, argument))
+            except (ValueError, OverflowError, AttributeError, TypeError) as error:
+                yield f"{argument}: {error}"
+                continue
+            if argument == "every" and value < NS_PER_S:
+                yield f"every: {self.every} is shorter than the interval of 1s in which results come"
+            if argument == "tolerance" and not 0.01 <= value <= 0.5:
+                yield f"tolerance: {self.tolerance} is outside 1 % to 50 %"
+
+    @property
+    def aims(self) -> tuple[Aim, ...]:
+        return tuple(
+            Aim(one.text, float(one.budget.allowed), one.limit / NS_PER_S if one.kind == "percentile" else None)
+            for one in self.steered
+        )
+
+    def window_s(self, rate_per_s: float) -> float:
+        """How long a window at this rate takes, with its beginning that is left out."""
+        return window_s(self.terms, rate_per_s) + settling_s(self.terms, rate_per_s)
+
+    def describe(self) -> str:
+        texts = ", ".join(aim.text for aim in self.aims)
+        start, upto = format_rate(_rate(self.start)), format_rate(_rate(self.upto))
+        return f"{self.word} {texts}: {start} to {upto}"
+
+    def _told(self) -> Iterator[Fault]:
+        for fault in super()._told():
+            yield Fault(fault.file, fault.line, fault.message.replace(type(self).__name__, self.word, 1), fault.hint)
+
+    def _climbed(self, looks: Sequence[Look]) -> Climb:
+        known, terms = self._known, self.terms
+        goes_on = 0 < known.count <= len(looks) and looks[known.count - 1] == known.last
+        climb = known.climb if goes_on and known.climb is not None else begin(terms)
+        for look in looks[known.count if goes_on else 0 :]:
+            climb = step(terms, climb, look)
+        known.count, known.last, known.climb = len(looks), looks[-1] if looks else None, climb
+        return climb
+
+    def _climb_terms(self, quantile: float, breaks: float, forget: float) -> ClimbTerms:
+        return ClimbTerms(
+            aims=self.aims,
+            start_per_s=_rate(self.start),
+            upto_per_s=_rate(self.upto),
+            every_s=parse_duration(self.every) / NS_PER_S,
+            quantile=quantile,
+            breaks=breaks,
+            forget=forget,
+        )
+
+    # -- what is known ----------------------------------------------------------------------
+
+    def finding(self, climb: Climb) -> Finding:
+        """As of now: it may be the last."""
+        knee, texts = climb.knee, " and ".join(aim.text for aim in self.aims)
+        if climb.phase is Phase.ENDED and climb.best_per_s:
+            return Finding("not decided", f"the target did not recover: {climb.why}")
+        if climb.is_topped:
+            return self._topped(climb, texts)
+        if not climb.best_per_s and climb.worst_per_s <= self.terms.start_per_s:
+            lowest = format_rate(climb.asked_per_s)
+            if climb.phase is Phase.ENDED:
+                return Finding("never met", f"{texts} is not met even at {lowest}")
+            return Finding("not decided", f"not decided: {texts} was met at no rate so far, down to {lowest}")
+        if knee is None:
+            tried = format_rate(climb.asked_per_s)
+            return Finding("not decided", f"not decided: no rate up to {tried} broke {texts}{self._too_few(climb)}")
+        found = self._located(climb, knee, texts)
+        return replace(found, text=f"{found.text}{self._too_few(climb)}") if found.verdict == "not decided" else found
+
+    @abstractmethod
+    def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
+        """Somewhere, and how sure it is."""
+
+    def _topped(self, climb: Climb, texts: str) -> Finding:
+        upto = climb.upto(self.terms)
+        is_generator = climb.ceiling_per_s < self.terms.upto_per_s
+        most = "the most that the generator was fit for" if is_generator else "as far as it may go (upto)"
+        text = f"the knee was not reached: {texts} is met at {format_rate(upto)}, {most}"
+        return Finding("not reached", text, upto, held_per_s=upto)
+
+    def _is_found(self, climb: Climb, knee: Knee) -> bool:
+        return climb.windows >= _LEAST_WINDOWS and knee.rate(_HIGH) / knee.rate(_LOW) <= exp(
+            2 * _FOUND * self._tolerance
+        )
+
+    @property
+    def _tolerance(self) -> float:
+        return parse_ratio(self.tolerance)
+
+    def _too_few(self, climb: Climb) -> str:
+        """Where the windows are longer than there is time for."""
+        for i, aim in enumerate(self.aims):
+            if aim.least / climb.asked_per_s * _LEAST_WINDOWS > parse_duration(self.duration) / NS_PER_S:
+                seen = round(climb.stay.count(i))
+                need = format_duration(round(aim.least / climb.asked_per_s) * NS_PER_S)
+                at = format_rate(climb.asked_per_s)
+                return f"; too few samples: {seen} in this window of {aim.least:g}, which take {need} at {at}"
+        return ""
+
+    def _seen(self, stays: Sequence[Stay]) -> str:
+        """ "p(99) < 300ms at 0.9 of its limit", of the newest stay."""
+        worst = stays[-1].worst(self.aims) if stays else None
+        if worst is None:
+            return ""
+        aim = self.aims[worst.objective]
+        share = exp(worst.distance(aim))
+        whose = f" of {worst.journey}" if worst.journey and len(stays[-1].tallies) > 1 else ""
+        if aim.limit_s is None:
+            return f"{aim.text}{whose}: {worst.bad / worst.count * 100:.3g} % of {worst.count:.0f}"
+        q = f"p({100 - aim.allowed * 100:g})"
+        if share > 1:
+            return f"{aim.text}{whose}: {q} above it, {worst.bad:.0f} of {worst.count:.0f} missed"
+        return f"{aim.text}{whose}: {q} about {share * aim.limit_s * 1e3:.3g} ms of {worst.count:.0f}"
+
+
+class Hold(Limit):
+    """See `hold`."""
+
+    @property
+    def word(self) -> str:
+        return "hold"
+
+    @property
+    def terms(self) -> ClimbTerms:
+        return self._climb_terms(_HOLD_QUANTILE, _HOLD_BREAKS, _HOLD_FORGET)
+
+    def decide(self, climb: Climb) -> Decision:
+        finding = self.finding(climb)
+        if climb.phase is Phase.ENDED:
+            return Decision(None, climb.why, finding)
+        parts = (climb.why, self._seen(climb.stays) if climb.phase is not Phase.DRAINING else "", climb.note)
+        return Decision(climb.asked_per_s, "; ".join(part for part in parts if part), finding)
+
+    def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
+        """Without an interval: where it backs off in time, what would have been worse is not seen."""
+        held = climb.asked_per_s if climb.phase is Phase.TRACKING else self._resumed(climb, knee)
+        rate = knee.rate(_MIDDLE)
+        if not self._is_found(climb, knee):
+            text = f"not decided: the knee of {texts} is about {format_rate(rate)}; held {format_rate(held)}"
+            return Finding("not decided", text, rate, held_per_s=held)
+        text = f"held {format_rate(held)}: the knee of {texts} is about {format_rate(rate)}"
+        return Finding("found", text, rate, held_per_s=held)
+
+    def _resumed(self, climb: Climb, knee: Knee) -> float:
+        """Where it goes when the backlog is gone."""
+        return min(knee.rate(self.terms.quantile), climb.upto(self.terms))
+
+
+class Search(Limit):
+    """See `search`."""
+
+    def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
+        rate, low, high = knee.rate(_MIDDLE), knee.rate(_LOW), knee.rate(_HIGH)
+        between = f"{format_rate(low)} to {format_rate(high)}"
+        if not self._is_found(climb, knee):
+            text = f"not decided: the knee of {texts} is somewhere in {between}"
+            return Finding("not decided", text, rate, low, high)
+        text = f"the knee of {texts} is at {format_rate(rate)} (90 % interval {between})"
+        return Finding("found", text, rate, low, high)
+
+    @property
+    def word(self) -> str:
+        return "search"
+
+    @property
+    def terms(self) -> ClimbTerms:
+        return self._climb_terms(_MIDDLE, _SEARCH_BREAKS, 1.0)
+
+    def decide(self, climb: Climb) -> Decision:
+        finding = self.finding(climb)
+        is_over = climb.phase is Phase.ENDED or finding.verdict in ("found", "not reached")
+        if is_over:
+            return Decision(None, finding.text, finding)
+        parts = (climb.why, self._seen(climb.stays) if climb.phase is not Phase.DRAINING else "", climb.note)
+        return Decision(climb.asked_per_s, "; ".join(part for part in parts if part), finding)
+
+
+def hold(
+    *objectives: Slo,
+    upto: str | float,
+    duration: str | float,
+    start: str | float | None = None,
+    every: str | float = "5s",
+    tolerance: str | float = "5%",
+) -> Hold:
+    """An open load that finds the highest rate at which the objectives are met, and holds it.
+
+    Args:
+        objectives: `p(99) < "300ms"`, `error_ratio() < "1%"`; all of them, of each journey by itself.
+        upto: the load never goes beyond this rate.
+        duration: of the whole load.
+        start: the rate it begins with; a 64th of `upto` where it is not given.
+        every: the shortest window that is judged. At low rates and with limits above 125 ms they are longer.
+        tolerance: how narrow the interval has to be before the knee is said to be found.
+    """
+    return Hold(objectives, _start(start, upto), upto, duration, every, tolerance)
+
+
+def search(
+    *objectives: Slo,
+    upto: str | float,
+    duration: str | float = "1h",
+    start: str | float | None = None,
+    every: str | float = "5s",
+    tolerance: str | float = "5%",
+) -> Search:
+    """An open load that steps up to the knee and ends when its interval is within the tolerance, or `duration` is over.
+
+    The arguments are those of `hold`. The summary has what it found: a rate and a 90 % interval, or why there is none.
+    """
+    return Search(objectives, _start(start, upto), upto, duration, every, tolerance)
+
+
+def _start(start: str | float | None, upto: str | float) -> str | float:
+    if start is not None:
+        return start
+    try:
+        return parse_rate(upto) / _START_SHARE
+    except (ValueError, OverflowError, AttributeError, TypeError):
+        return upto  # and is told to be no rate
+
+
+def _rate(given: str | float) -> float:
+    return parse_rate(given)

@@ -1,0 +1,318 @@
+"""How `hold` and `search` move: up by growth until something breaks, back, and then to where the knee is thought to be.
+
+A pure fold over looks: `step(terms, climb, look)` gives the next state, and nothing
+else is kept. The phases:
+
+    phase    | at one rate until                    | then
+    growing  | enough results, or it breaks         | x 1.5; broken: draining; at `upto`: stays there
+    draining | two looks in a row are clean         | the rate that the knee's distribution says; it never was good
+             |                                      | at any rate: growing from there
+    tracking | the window is over, or it breaks     | the rate that the knee's distribution says; broken: draining
+    ended    |                                      |
+
+A *window* is a stay at one rate, long enough that a rate 2.5 % beyond a hard limit
+would show in it (40 times the objective's limit: a queue that grows by 2.5 % of its
+time), and with results enough for the percentile (300 for a p99). Its beginning is
+left out: what is in flight from the rate before, and a queue on its way to what it
+will be. It *breaks* as soon as its bad results are `breaks` times what the whole
+window may have; then the rate halves until the backlog is gone, and nothing is
+judged before.
+
+A look that is not sound (the generator was not fit, an agent has not reported) is not
+learned from. If the generator stays unfit the rate falls and does not rise again
+beyond that: it is the generator's limit, and no one's knee.
+
+Three windows broken in a row mean that the target is not what it was: what was
+learned before counts for little from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from math import inf, log
+from typing import Final
+
+from loadgen.dsl.executors.knee import Aim, Knee, Stay, find_knee
+from loadgen.measure.objectives.steering_observation import Look
+from loadgen.units import format_count, format_rate
+
+__all__ = ["Climb", "ClimbTerms", "Phase", "begin", "settling_s", "step", "window_s"]
+
+GROWTH: Final = 1.5
+_RISE: Final = 1.1
+"""At most so much in one move while the knee is tracked."""
+_STILL: Final = 0.004
+"""Moves smaller than that (of the logarithm) are not worth a new beginning."""
+_LIMITS_A_WINDOW: Final = 40.0
+_LIMITS_WHILE_GROWING: Final = 10.0
+_RESULTS_WHILE_GROWING: Final = 60
+_CLEAN_LOOKS: Final = 2
+_BREAKS_IN_A_ROW: Final = 3
+_FORGET: Final = 0.2
+"""What the stays before weigh then."""
+_UNFIT_IN_A_ROW: Final = 5
+_UNFIT_STEP: Final = 0.8
+_DRAINING: Final = 8.0
+"""A backlog has the time of so many short windows to go, and so many arrivals."""
+_KEPT: Final = 200
+"""Stays. Older ones are forgotten, after they have counted less and less."""
+_LEAST_BAD: Final = 5
+_FLOOR: Final = 1 / 64
+"""Of the start: what is missed there is never met."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClimbTerms:
+    """What does not change."""
+
+    aims: tuple[Aim, ...]
+    start_per_s: float
+    upto_per_s: float
+    every_s: float
+    """The shortest window."""
+    quantile: float
+    """Of the knee's distribution: which rate is taken."""
+    breaks: float
+    forget: float = 1.0
+    """What a stay weighs after one more, relative."""
+
+    @property
+    def limit_s(self) -> float:
+        """The longest of the objectives; 0 where none is in time."""
+        return max((aim.limit_s or 0.0 for aim in self.aims), default=0.0)
+
+    @property
+    def floor_per_s(self) -> float:
+        return self.start_per_s * _FLOOR
+
+
+class Phase(Enum):
+    GROWING = "growing"
+    DRAINING = "draining"
+    TRACKING = "tracking"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """Where it stands."""
+
+    phase: Phase
+    asked_per_s: float
+    why: str = ""
+    """Of the last move."""
+    from_s: float | None = None
+    """From when on what is due at this rate is judged; None: the rate is not there yet."""
+    began_s: float = 0.0
+    """When the rate was there."""
+    stay: Stay = field(default_factory=lambda: Stay(1.0))
+    stays: tuple[Stay, ...] = ()
+    knee: Knee | None = None
+    best_per_s: float = 0.0
+    """The highest rate at which a window was good; 0: none was."""
+    worst_per_s: float = inf
+    """The lowest at which one broke; infinite: none did."""
+    breaks: int = 0
+    """In a row."""
+    clean: int = 0
+    """Looks in a row."""
+    unfit: int = 0
+    """Looks in a row."""
+    ceiling_per_s: float = inf
+    """Of the generator; infinite while it was fit."""
+    windows: int = 0
+    """Judged while tracking."""
+    is_topped: bool = False
+    """A window was good at the highest rate that was allowed."""
+    note: str = ""
+    """Why nothing is learned at the moment; empty when something is."""
+    now_s: float = 0.0
+
+    def upto(self, terms: ClimbTerms) -> float:
+        return min(terms.upto_per_s, self.ceiling_per_s)
+
+
+def begin(terms: ClimbTerms) -> Climb:
+    return Climb(Phase.GROWING, terms.start_per_s, f"starting at {format_rate(terms.start_per_s)}")
+
+
+def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
+    """The state after one more look. Cost: 10 µs; at the end of a window that of `find_knee` more."""
+    climb = replace(climb, now_s=look.to_s)
+    if climb.phase is Phase.ENDED:
+        return climb
+    if not look.is_sound:
+        return _unsound(terms, climb, look)
+    climb = replace(climb, unfit=0, note="")
+    if not look.is_steady or look.rate_per_s <= 0 or abs(log(look.rate_per_s / climb.asked_per_s)) > 1e-9:
+        return climb  # what was decided is not in force yet
+    if climb.from_s is None:
+        settled_s = look.from_s + settling_s(terms, climb.asked_per_s, climb.phase)
+        climb = replace(climb, from_s=settled_s, began_s=look.from_s, stay=Stay(climb.asked_per_s))
+    if climb.phase is Phase.DRAINING:
+        return _drain(terms, climb, look)
+    stay = climb.stay.plus(look.parts, look.length_s)
+    if broken := _broken(terms, climb, stay):
+        return _break(terms, replace(climb, stay=stay), broken)
+    if climb.from_s is not None and look.from_s < climb.from_s - 1e-9:
+        return climb  # it may break while it settles, but that is all
+    climb = replace(climb, stay=stay)
+    return _judge(terms, climb) if _is_over(terms, climb) else climb
+
+
+def window_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING) -> float:
+    """How long a window at this rate is, if all that is due is decided."""
+    if phase is Phase.GROWING:
+        return max(terms.every_s, _RESULTS_WHILE_GROWING / rate_per_s, _LIMITS_WHILE_GROWING * terms.limit_s)
+    results = max(aim.least for aim in terms.aims)
+    return max(terms.every_s, results / rate_per_s, _LIMITS_A_WINDOW * terms.limit_s)
+
+
+def settling_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING) -> float:
+    """What is left out of a window at its beginning; at most as long as the window.
+
+    It is the limit, in which all of the rate before is decided, and about two relaxation times of an M/M/1 queue. One
+    is 0.2 * rate * limit^2 near the knee (see `knee.py`).
+    """
+    limit_s = terms.limit_s
+    return min(limit_s + 0.4 * rate_per_s * limit_s**2, window_s(terms, rate_per_s, phase))
+
+
+# -- windows -----------------------------------------------------------------------------------
+
+
+def _is_over(terms: ClimbTerms, climb: Climb) -> bool:
+    stay = climb.stay
+    if climb.phase is Phase.GROWING and climb.asked_per_s < climb.upto(terms) * (1 - 1e-9):
+        limits_s = max(terms.every_s, _LIMITS_WHILE_GROWING * terms.limit_s)
+        if stay.length_s < limits_s - 1e-9:
+            return False
+        counts = [(stay.count(i), aim) for i, aim in enumerate(terms.aims)]
+        if all(count >= aim.least for count, aim in counts):
+            return True
+        # A few bad ones of few results can be chance: then it takes as many as the percentile needs.
+        return all(count >= _RESULTS_WHILE_GROWING for count, _ in counts) and not _is_over_budget(terms, stay)
+    limits_s = max(terms.every_s, _LIMITS_A_WINDOW * terms.limit_s)
+    enough = all(stay.count(i) >= aim.least for i, aim in enumerate(terms.aims))
+    return enough and stay.length_s >= limits_s - 1e-9
+
+
+def _is_over_budget(terms: ClimbTerms, stay: Stay) -> bool:
+    return any(one.bad > one.count * terms.aims[one.objective].allowed for one in stay.tallies)
+
+
+def _broken(terms: ClimbTerms, climb: Climb, stay: Stay) -> str:
+    """Why the window cannot be good any more; empty while it can."""
+    length_s = window_s(terms, climb.asked_per_s, climb.phase)
+    for one in stay.tallies:
+        aim = terms.aims[one.objective]
+        whole = one.count * max(1.0, length_s / max(stay.length_s, 1e-9))
+        if one.bad >= _LEAST_BAD and one.bad > terms.breaks * aim.allowed * whole:
+            whose = f" of {one.journey}" if one.journey and len(stay.tallies) > 1 else ""
+            bad, count = format_count(round(one.bad)), format_count(round(one.count))
+            return f"{bad} of {count}{whose} missed {aim.text}"
+    return ""
+
+
+def _judge(terms: ClimbTerms, climb: Climb) -> Climb:
+    """A window is over, and did not break."""
+    stay, rate = climb.stay, climb.asked_per_s
+    climb = _learned(terms, climb)
+    worst = stay.worst(terms.aims)
+    is_good = worst is not None and worst.distance(terms.aims[worst.objective]) <= 0
+    if is_good:
+        at_top = rate >= climb.upto(terms) * (1 - 1e-9)
+        climb = replace(climb, best_per_s=max(climb.best_per_s, rate), is_topped=at_top)
+    if climb.phase is Phase.GROWING and is_good and climb.worst_per_s > rate * GROWTH * (1 + 1e-9):
+        if rate >= climb.upto(terms) * (1 - 1e-9):
+            return replace(climb, breaks=0, why=f"{format_rate(rate)} is as far as it may go, and it is good")
+        further = min(rate * GROWTH, climb.upto(terms))
+        return _move(replace(climb, breaks=0), Phase.GROWING, further, f"{format_rate(rate)} was good: growing")
+    return _track(terms, replace(climb, breaks=0, windows=climb.windows + (climb.phase is Phase.TRACKING)))
+
+
+def _learned(terms: ClimbTerms, climb: Climb) -> Climb:
+    """The stay is among what is known, and a new one begins at the same rate, which is settled."""
+    older = tuple(replace(one, weight=one.weight * terms.forget) for one in climb.stays[1 - _KEPT :])
+    return replace(climb, stays=(*older, climb.stay), stay=Stay(climb.asked_per_s))
+
+
+def _track(terms: ClimbTerms, climb: Climb) -> Climb:
+    """To the rate that the distribution of the knee says."""
+    knee = find_knee(climb.stays, terms.aims)
+    climb = replace(climb, knee=knee)
+    rate = climb.asked_per_s
+    further = min(max(knee.rate(terms.quantile), terms.floor_per_s), climb.upto(terms), rate * _RISE)
+    if climb.phase is Phase.TRACKING and abs(log(further / rate)) < _STILL:
+        return replace(climb, why=f"holding {format_rate(rate)}")
+    way = "up" if further > rate else "down"
+    return _move(climb, Phase.TRACKING, further, f"{way} from {format_rate(rate)} to {format_rate(further)}")
+
+
+# -- backing off -------------------------------------------------------------------------------
+
+
+def _break(terms: ClimbTerms, climb: Climb, broken: str) -> Climb:
+    rate = climb.asked_per_s
+    climb = _learned(terms, climb)
+    breaks = climb.breaks + 1
+    climb = replace(climb, breaks=breaks, worst_per_s=min(climb.worst_per_s, rate), is_topped=False)
+    if breaks >= _BREAKS_IN_A_ROW:
+        older = tuple(replace(one, weight=one.weight * _FORGET) for one in climb.stays[:-_BREAKS_IN_A_ROW])
+        climb = replace(climb, stays=(*older, *climb.stays[-_BREAKS_IN_A_ROW:]), breaks=0)
+    if climb.best_per_s:
+        climb = replace(climb, knee=find_knee(climb.stays, terms.aims))
+    return _fall(terms, climb, rate / 2, f"backing off from {format_rate(rate)}: {broken}")
+
+
+def _fall(terms: ClimbTerms, climb: Climb, rate: float, why: str) -> Climb:
+    if rate < terms.floor_per_s:
+        lowest = format_rate(climb.asked_per_s)
+        return replace(climb, phase=Phase.ENDED, why=f"{why}; {lowest} is the lowest that is tried")
+    return _move(climb, Phase.DRAINING, rate, why)
+
+
+def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
+    """Until what is due now is served in time. Where that does not come, with half of the rate again."""
+    counts = Stay(climb.asked_per_s).plus(look.parts, 0.0)
+    decided = sum(one.count for one in counts.tallies)
+    is_clean = decided > 0 and all(
+        one.bad <= 2 * terms.aims[one.objective].allowed * one.count for one in counts.tallies
+    )
+    climb = replace(climb, clean=climb.clean + 1 if is_clean else 0)
+    if climb.clean >= _CLEAN_LOOKS:
+        if not climb.best_per_s:
+            return _move(climb, Phase.GROWING, climb.asked_per_s, f"judging {format_rate(climb.asked_per_s)}")
+        assert climb.knee is not None
+        further = min(max(climb.knee.rate(terms.quantile), terms.floor_per_s), climb.upto(terms))
+        return _move(climb, Phase.TRACKING, further, f"the backlog is gone: up to {format_rate(further)}")
+    patience_s = _DRAINING * max(terms.every_s, _LIMITS_WHILE_GROWING * terms.limit_s) + _DRAINING / climb.asked_per_s
+    if look.to_s - climb.began_s > patience_s:
+        rate = climb.asked_per_s
+        return _fall(terms, climb, rate / 2, f"the backlog does not go at {format_rate(rate)}")
+    return climb
+
+
+def _unsound(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
+    """What was seen meanwhile is void: a window goes on behind it, with what it had before."""
+    if not look.unfit:
+        missing = f"{look.reported} of {look.agents} agents reported"
+        return replace(climb, clean=0, note=f"nothing is learned while {missing}")
+    climb = replace(climb, clean=0, unfit=climb.unfit + 1, note=f"the generator is not fit: {_first(look.unfit)}")
+    if climb.unfit < _UNFIT_IN_A_ROW:
+        return climb
+    lower = max(climb.asked_per_s * _UNFIT_STEP, terms.floor_per_s)
+    climb = replace(climb, unfit=0, ceiling_per_s=min(climb.ceiling_per_s, lower), is_topped=False)
+    why = f"down to {format_rate(lower)}: the generator is not fit for more ({_first(look.unfit)})"
+    phase = Phase.DRAINING if climb.phase is Phase.DRAINING else climb.phase
+    return _move(climb, phase, lower, why)
+
+
+def _first(reasons: Iterable[str]) -> str:
+    return next(iter(reasons), "")
+
+
+def _move(climb: Climb, phase: Phase, rate_per_s: float, why: str) -> Climb:
+    return replace(climb, phase=phase, asked_per_s=rate_per_s, why=why, from_s=None, stay=Stay(rate_per_s), clean=0)

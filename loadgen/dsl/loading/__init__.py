@@ -1,0 +1,1 @@
+"""Loads scenario files and reports all their errors at once."""

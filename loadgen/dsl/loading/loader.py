@@ -1,0 +1,453 @@
+"""Loads a scenario file: all its plans and journeys, or all its faults at once, with file and line.
+
+    scenario = load(Path("scenarios/checkout.py"), "plan", Overrides(target="http://127.0.0.1:8080"))
+
+The file is run (loadgen/dsl/loading/module_runner.py). After that come the checks that need
+the whole: data files, steps that objectives name, rows enough for the load,
+files that have to travel to the agents.
+
+What was loaded last stays importable until the next load, so that journeys may
+import within functions. Loading runs the user's code: only the command line and
+the workers do it, never a controller service.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from loadgen.dsl.data.feed import Feed, open_feed
+from loadgen.dsl.distributions import Distribution
+from loadgen.dsl.graphs.node import Node
+from loadgen.dsl.journey import Journey
+from loadgen.dsl.loading.local_imports import Siblings
+from loadgen.dsl.loading.module_runner import run_statements
+from loadgen.dsl.loading.rendezvous import RendezvousCall, most_together, number_faults, rendezvous_calls
+from loadgen.dsl.loading.source import Source, StepName, read_source
+from loadgen.dsl.loading.static_checks import mistakes, request_names
+from loadgen.dsl.metric import Declared, Metric, metrics_declared
+from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
+from loadgen.dsl.plans import loads
+from loadgen.dsl.plans.arguments import did_you_mean
+from loadgen.dsl.plans.param import Params, params_given
+from loadgen.dsl.plans.plan import Plan, rows_needed
+from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.spec import Overrides
+from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
+from loadgen.dsl.source_location import Origin
+from loadgen.engine.load.share import whole_weights
+from loadgen.errors import Fault, ScenarioError
+from loadgen.units import format_count
+
+__all__ = ["Scenario", "load", "split_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A scenario without faults, and the plan of it that is to be run.
+
+    journeys: all of the file, whether the plan uses them or not.
+    plan: with the overrides; `plans` are as they were written.
+    files: what has to be there to load it elsewhere, all within the folder of `path`.
+    metrics: custom ones, in the order of their declarations.
+    secrets: the names of those that it asks for.
+    """
+
+    path: Path
+    plans: dict[str, Plan]
+    journeys: tuple[Journey[Any], ...]
+    plan: Plan
+    files: frozenset[Path]
+    warnings: tuple[Fault, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        return self.path.parent
+
+
+def split_plan(text: str) -> tuple[Path, str | None]:
+    """ "checkout.py:spike" -> its file and the plan's name; None where no plan is named."""
+    file, colon, plan = text.rpartition(":")
+    if colon and plan.isidentifier() and not Path(text).exists():
+        return Path(file), plan
+    return Path(text), None
+
+
+def load(
+    path: Path | str,
+    plan_name: str | None = None,
+    overrides: Overrides | None = None,
+    *,
+    check_secrets: bool = False,
+) -> Scenario:
+    """Read, run and check a scenario.
+
+    Args:
+        plan_name: the variable that holds the plan; None: the one named `plan`, or the only one.
+        check_secrets: it is about to run here, so a secret that is not given here is a fault.
+
+    Raises:
+        ScenarioError: with everything that is wrong.
+    """
+    source = _read(Path(path))
+    overrides = overrides or Overrides()
+    siblings = Siblings(source)
+    given = overrides.env_params | overrides.params
+    with (
+        params_given(given, overrides.params) as params,
+        metrics_declared() as metrics,
+        secrets_asked() as secrets,
+        bodies_made() as bodies,
+    ):
+        module, broken = run_statements(source, siblings)
+    loaded = _Loaded(source, siblings, module, params, metrics, secrets)
+    loaded.faults += broken
+    loaded.take_bodies(bodies)
+    plan = loaded.choose(plan_name, overrides, is_broken=bool(loaded.faults))
+    if check_secrets:
+        loaded.check_secrets()
+    loaded.check(plan)
+    if loaded.faults:
+        raise ScenarioError(map(_shown, loaded.faults))
+    assert plan is not None
+    return Scenario(
+        source.path,
+        loaded.plans,
+        loaded.journeys,
+        plan,
+        frozenset(loaded.files),
+        tuple(sorted(set(map(_shown, (*loaded.warnings, *plan.warnings))))),
+        loaded.metrics,
+        tuple(loaded.secrets),
+    )
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Source:
+    where = str(path)
+    if path.is_dir():
+        there = [p.name for p in sorted(path.glob("*.py"))]
+        raise ScenarioError([Fault(where, 0, "is a folder", did_you_mean("", there) or "name a Python file")])
+    if not path.is_file():
+        try:
+            there = [p.name for p in path.parent.iterdir() if p.suffix == ".py"]
+        except OSError:
+            there = []
+        raise ScenarioError([Fault(where, 0, "no such file", did_you_mean(path.name, sorted(there)))])
+    if path.suffix != ".py":
+        raise ScenarioError([Fault(where, 0, "is no Python file", "a scenario's name ends in .py")])
+    try:
+        return read_source(path.absolute())
+    except ScenarioError as error:
+        raise ScenarioError(map(_shown, error.faults)) from None
+
+
+# -- checking -------------------------------------------------------------------------------------
+
+
+class _Loaded:
+    """What a scenario's module holds, and everything found out about it."""
+
+    def __init__(
+        self,
+        source: Source,
+        siblings: Siblings,
+        module: ModuleType,
+        params: Params,
+        metrics: Declared,
+        secrets: AskedSecrets,
+    ) -> None:
+        self.source, self.siblings, self.params = source, siblings, params
+        self.faults: list[Fault] = [*siblings.faults, *params.faults, *metrics.faults, *secrets.faults]
+        self.metrics = tuple(metrics.metrics.values())
+        self.secrets = dict(sorted({**self._secrets_written(), **secrets.origins}.items()))
+        """Name -> where it is asked for."""
+        self.warnings: list[Fault] = list(siblings.warnings)
+        self.plans: dict[str, Plan] = {}
+        self.files = siblings.files()
+        journeys: dict[int, Journey[Any]] = {}
+        for name, value in vars(module).items():
+            if isinstance(value, Journey):
+                journeys[id(value)] = value
+            elif isinstance(value, Distribution | Node):
+                self.faults += value.faults
+            elif isinstance(value, Plan) and all(value is not plan for plan in self.plans.values()):
+                self.plans[name] = value
+                value.name, value.params = name, params.values
+                value.metrics, value.secrets = self.metrics, tuple(self.secrets)
+                value.doc = (module.__doc__ or "").partition("\n")[0]
+                if value.origin.file == str(source.path):
+                    value.lines = source.argument_lines(value.origin.line)
+        for plan in self.plans.values():
+            journeys.update({id(one): one for one in plan.journeys})
+        self.journeys = tuple(journeys.values())
+
+    def choose(self, name: str | None, overrides: Overrides, *, is_broken: bool) -> Plan | None:
+        """The plan that is meant, with the overrides."""
+        where = str(self.source.path)
+        names = ", ".join(self.plans)
+        plan: Plan | None = None
+        if name is not None:
+            plan = self.plans.get(name)
+            if plan is None and not is_broken:
+                hint = did_you_mean(name, self.plans) or "write plan = Plan(target=..., load=..., mix=...)"
+                self.faults.append(Fault(where, 0, f'no plan named "{name}"', hint))
+        elif "plan" in self.plans or len(self.plans) == 1:
+            plan = self.plans.get("plan") or next(iter(self.plans.values()))
+        elif self.plans:
+            hint = f"name one of them: {self.source.path.name}:{next(iter(self.plans))}"
+            self.faults.append(Fault(where, 0, f"several plans and none is named: {names}", hint))
+        elif not is_broken:
+            hint = "write plan = Plan(target=..., load=..., mix=...)"
+            self.faults.append(Fault(where, 0, "no plan", hint))
+        return None if plan is None else plan.with_overrides(overrides)
+
+    def check(self, chosen: Plan | None) -> None:
+        """Everything that can be wrong with what was loaded. `chosen` is checked with its overrides."""
+        targets = {name for plan in self.plans.values() for name in plan.targets}
+        for source in self.siblings.sources.values():
+            wrong, doubtful = mistakes(source, targets if self.plans else None)
+            self.faults += wrong
+            self.warnings += doubtful
+        self.faults += number_faults(self._rendezvous())
+        for one in self.journeys:
+            self.faults += one.faults
+            self.warnings += one.warnings
+        feeds = {id(one.feed): one.feed for one in self.journeys if one.feed is not None}
+        for feed in feeds.values():
+            self._check_feed(feed)
+        for name, plan in self.plans.items():
+            self._check_plan(chosen if chosen is not None and chosen.name == name else plan)
+        if chosen is not None:
+            self._check_rows(chosen)
+            self._check_rendezvous(chosen)
+            self._warn_of_rounded(chosen)
+        for name in sorted(self.params.required - set(self.params.asked)):
+            hint = did_you_mean(name, self.params.asked) or "the scenario has no param(...)"
+            self.faults.append(Fault(f"-P {name}={self.params.given[name]}", 0, f'no param "{name}"', hint))
+
+    def check_secrets(self) -> None:
+        self.faults += missing_secrets(self.secrets, self.secrets)
+
+    def _secrets_written(self) -> dict[str, Origin]:
+        """Those that journeys ask for only when they run."""
+        return {
+            name: Origin(str(path), line)
+            for path, source in self.siblings.sources.items()
+            for name, line in source.texts_given("secret")
+            if name_is_good(name)
+        }
+
+    def take_bodies(self, bodies: Iterable[ScenarioFile | ScenarioBlob]) -> None:
+        """Files that requests send have to be there, and travel with the scenario."""
+        for body in bodies:
+            self.faults += body.faults
+            if isinstance(body, ScenarioFile) and not body.faults and self._travels(body.path, body.origin):
+                self.files.add(body.path)
+
+    def _check_feed(self, feed: Feed[Any]) -> None:
+        try:
+            rows = open_feed(feed)
+            if rows.unchecked:
+                name = feed.path.name if feed.path is not None else "the feed"
+                message = f"{name}: the structure of its {len(rows):,} rows was checked, and the types of some"
+                hint = "a row that does not fit ends its iteration as a fault of the scenario"
+                self.warnings.append(feed.origin.fault(message, hint))
+        except ScenarioError as error:
+            self.faults += error.faults
+        if feed.path is not None and self._travels(feed.path, feed.origin):
+            self.files.add(feed.path)
+
+    def _travels(self, path: Path, origin: Origin) -> bool:
+        """Agents get what is in the scenario's folder, and nothing else."""
+        if path.resolve().is_relative_to(self.source.path.parent.resolve()):
+            return True
+        self.faults.append(
+            origin.fault(
+                f"{path.name} is not in the scenario's folder, so agents would not get it",
+                f"move it to {_short(self.source.path.parent)}, or below",
+            )
+        )
+        return False
+
+    def _check_plan(self, plan: Plan) -> None:
+        self.faults += plan.faults
+        for one in plan.executors:
+            self.files.update(path for path in one.files if path.is_file() and self._travels(path, one.origin))
+        for path in plan.certificates:
+            if path.is_file() and self._travels(path, plan.origin):
+                self.files.add(path)
+        for slo, journeys in plan.said:
+            self._check_step(slo, journeys)
+            self._check_request(slo)
+
+    # -- steps that objectives name ---------------------------------------------------------------
+
+    def _check_step(self, slo: Slo, those: Iterable[Journey[Any]]) -> None:
+        objective = slo.objective
+        if objective is None or objective.step is None:
+            return
+        journeys = [one for one in those if objective.journey in (None, one.name)]
+        own, helpers = self._steps(journeys)
+        if not journeys or _is_known(objective.step, own + helpers, helpers):
+            return
+        names = dict.fromkeys(step.text for step in own + helpers)
+        if any(step.is_computed for step in own + helpers):
+            message = f'{objective.text}: no step "{objective.step}" by this name; some names are computed'
+            self.warnings.append(slo.origin.fault(message, "without data it is inconclusive, never passed"))
+            return
+        of = f"journey {journeys[0].name}" if len(journeys) == 1 else "no journey of the plan"
+        has = f"{of} has no" if len(journeys) == 1 else f"{of} has a"
+        ends = [name for name in names if name.endswith("/" + objective.step)]
+        hint = did_you_mean(ends[0] if ends else objective.step, names) or "there are no steps"
+        self.faults.append(slo.origin.fault(f'{objective.text}: {has} step "{objective.step}"', hint))
+
+    def _check_request(self, slo: Slo) -> None:
+        """A request of this name is sent somewhere in the files, as far as reading them can tell."""
+        if slo.objective is None or slo.objective.request is None:
+            return
+        name = re.sub(r" \(hop \d+\)$", "", slo.objective.request)
+        names = [one for source in self.siblings.sources.values() for one in request_names(source)]
+        if any(re.fullmatch(one.pattern, name) and not one.is_computed for one in names):
+            return
+        text = f'{slo.objective.text}: no request "{slo.objective.request}"'
+        fitting = [one for one in names if re.fullmatch(one.pattern, name)]
+        if "{" in name and fitting and not any(one.is_given for one in fitting):
+            hint = f'name it where it is sent: name="{name}"'
+            self.faults.append(slo.origin.fault(f"{text}: its rows are named by the path that is sent", hint))
+        elif not names or any(one.is_computed for one in names):
+            hint = "without data it is inconclusive, never passed"
+            self.warnings.append(slo.origin.fault(f"{text} by this name; some names are computed", hint))
+        else:
+            there = dict.fromkeys(one.text for one in names)
+            self.faults.append(slo.origin.fault(f"{text}", did_you_mean(slo.objective.request, there)))
+
+    def _steps(self, journeys: Iterable[Journey[Any]]) -> tuple[list[StepName], list[StepName]]:
+        """The steps of the journeys' own functions, and those of all functions that are no journey's."""
+        wanted: dict[tuple[str, int], list[str]] = {}
+        """Place of a function -> the steps that it runs in."""
+        for one in journeys:
+            for step, fn in one.parts:
+                wanted.setdefault(_place(fn), []).append(step)
+        others = _places(self.journeys) - set(wanted)
+        own = [StepName.of(step) for outer in wanted.values() for step in outer if step]
+        helpers: list[StepName] = []
+        for path, source in self.siblings.sources.items():
+            for line, steps in source.steps().items():
+                if outer := wanted.get((str(path), line)):
+                    own += [step.within(name) for name in outer for step in steps]
+                elif (str(path), line) not in others:
+                    helpers += steps
+        return own, helpers
+
+    # -- rendez-vous --------------------------------------------------------------------------------
+
+    def _rendezvous(self) -> list[RendezvousCall]:
+        return [call for source in self.siblings.sources.values() for call in rendezvous_calls(source)]
+
+    def _check_rendezvous(self, plan: Plan) -> None:
+        """No more users are to meet than the load can have at a time, as far as reading the files can tell."""
+        if plan.faults:
+            return
+        journeys = _places(self.journeys)
+        for call in self._rendezvous():
+            if call.users is None:
+                continue
+            own = [lane for lane in plan.lanes if (call.file, call.function) in _places(lane.journeys)]
+            # A helper may be called by any journey, so of it only what fits no load is doubtful.
+            is_helper = (call.file, call.function) not in journeys
+            most = [most_together(lane) for lane in (plan.lanes if is_helper else own)]
+            too_few = [(number, why) for number, why in most if number < call.users]
+            if not too_few or (is_helper and len(too_few) < len(most)):
+                continue
+            message = f'rendez-vous "{call.name}" is of {format_count(call.users)} users, and the load {too_few[0][1]}'
+            hint = "a smaller users=, or more users; a param(...) can be given for each run"
+            fault = Fault(call.file, call.line, message, hint)
+            (self.warnings if is_helper else self.faults).append(fault)
+
+    # -- rows and weights -------------------------------------------------------------------------
+
+    def _check_rows(self, plan: Plan) -> None:
+        if plan.faults:
+            return
+        self._warn_of_unknown_rows(plan)
+        for one, needed in rows_needed(plan):
+            assert one.feed is not None
+            try:
+                there = len(open_feed(one.feed))
+            except ScenarioError:
+                continue  # told already
+            if there < needed:
+                name = one.feed.path.name if one.feed.path is not None else "the feed"
+                self.faults.append(
+                    one.feed.origin.fault(
+                        f"{name} has {there:,} rows, and {one.name} needs {needed:,}: each is used only once",
+                        'more rows, a smaller load, or .unique(when_out="cycle") to start again',
+                    )
+                )
+
+    def _warn_of_unknown_rows(self, plan: Plan) -> None:
+        """Unique rows that a closed load takes one an iteration: how many the target allows is not known."""
+        feeds = {id(one.feed): one.feed for one in plan.journeys if one.feed is not None}
+        for feed in feeds.values():
+            if not feed.is_unique or feed.when_out != "stop" or feed.faults:
+                continue
+            if any(loads.rows_used(lane, feed) is None for lane in plan.lanes):
+                message = (
+                    "a closed load takes a unique row each iteration: when they are used up, iterations are faults"
+                )
+                self.warnings.append(feed.origin.fault(message, 'say .unique(when_out="cycle"), or have rows to spare'))
+
+    def _warn_of_rounded(self, plan: Plan) -> None:
+        for argument, weights in (("mix", plan.weights), ("regions", tuple(plan.regions.values()))):
+            try:
+                _, is_rounded = whole_weights(weights)
+            except ValueError:
+                continue  # told already
+            if is_rounded:
+                line = plan.lines.get(argument, plan.origin.line)
+                message = f"{argument}: the weights are rounded, so shares are off by up to 0.1 % of the load"
+                self.warnings.append(
+                    Fault(plan.origin.file, line, message, "weights with small whole ratios are exact")
+                )
+
+
+def _is_known(name: str, steps: list[StepName], inner: list[StepName]) -> bool:
+    """Some step has this name, or begins it and a helper's step that it calls ends it."""
+    if any(step.fits(name) and not step.is_computed for step in steps):
+        return True
+    cuts = (i for i, c in enumerate(name) if c == "/")
+    return any(
+        any(step.fits(name[:i]) and not step.is_computed for step in steps) and _is_known(name[i + 1 :], inner, inner)
+        for i in cuts
+    )
+
+
+def _places(journeys: Iterable[Journey[Any]]) -> set[tuple[str, int]]:
+    """Of all functions that they run."""
+    return {_place(fn) for one in journeys for _, fn in one.parts}
+
+
+def _place(fn: Callable[..., Any]) -> tuple[str, int]:
+    code = getattr(fn, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
+
+
+def _shown(fault: Fault) -> Fault:
+    """With the path as a person would write it: from the working directory."""
+    return Fault(_short(Path(fault.file)), fault.line, fault.message, fault.hint)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)

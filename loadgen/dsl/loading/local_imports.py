@@ -1,0 +1,261 @@
+"""Modules beside a scenario: found, imported by plain name, and forgotten again.
+
+A scenario imports `helpers.py` in its own folder by `import helpers`, here and on
+every agent. `sys.path` is left alone: a finder answers for those names only that
+the scenario's files import and that are in its folder, so a file there called
+`queue.py` cannot replace the standard library's for everybody else. Another, asked
+last, finds what is imported by names that are computed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+from loadgen.dsl.loading.source import Import, Source, read_source
+from loadgen.errors import Fault, ScenarioError
+
+__all__ = ["Siblings", "did_you_mean_module"]
+
+_OURS = ("loadgen", "loadgen_agent", "loadgen_controller")
+
+
+class Siblings:
+    """What the files of one scenario import. Only one at a time is active in a process.
+
+    sources: every file of the user's that takes part, parsed; the scenario first.
+    faults, warnings: imports that cannot work, and those that work here but perhaps not on an agent.
+    """
+
+    _active: Siblings | None = None
+
+    def __init__(self, scenario: Source) -> None:
+        self.root = scenario.path.parent
+        self.sources: dict[Path, Source] = {scenario.path: scenario}
+        self.faults: list[Fault] = []
+        self.warnings: list[Fault] = []
+        self.names: set[str] = set()
+        """Top-level modules and packages in the scenario's folder that are imported."""
+        self._replaced: dict[str, ModuleType] = {}
+        self._before: set[str] = set()
+        self._last = _LastResort(self.root)
+        self._follow(scenario, package="")
+
+    # -- while the scenario is loaded and run ---------------------------------------------------
+
+    def activate(self) -> None:
+        """From now on `names` are imported from the scenario's folder; those of the scenario before are forgotten."""
+        if Siblings._active is not None:
+            Siblings._active._deactivate()
+        Siblings._active = self
+        importlib.invalidate_caches()
+        self._before = set(sys.modules)
+        for name in [name for name in sys.modules if name.partition(".")[0] in self.names]:
+            self._replaced[name] = sys.modules.pop(name)
+            self._before.discard(name)
+        sys.meta_path.insert(0, self)
+        sys.meta_path.append(self._last)
+
+    def _deactivate(self) -> None:
+        for finder in (self, self._last):
+            if finder in sys.meta_path:
+                sys.meta_path.remove(finder)
+        for name, module in list(sys.modules.items()):
+            if name not in self._before and (name.partition(".")[0] in self.names or self._is_within(module)):
+                del sys.modules[name]
+        sys.modules.update(self._replaced)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Python's import system asks this of each finder in `sys.meta_path`."""
+        return PathFinder.find_spec(name, [str(self.root)]) if path is None and name in self.names else None
+
+    def files(self) -> set[Path]:
+        """The scenario and all modules in its folder that it imports, also those that it imported by other ways."""
+        found = set(self.sources)
+        for name, module in list(sys.modules.items()):
+            if name not in self._before and self._is_within(module) and module.__file__ is not None:
+                found.add(Path(module.__file__))
+        return {path for path in found if path.suffix == ".py"}
+
+    def _is_within(self, module: ModuleType) -> bool:
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or _is_installed(Path(file)):
+            return False
+        return Path(file).is_relative_to(self.root)
+
+    # -- reading imports ------------------------------------------------------------------------
+
+    def _follow(self, source: Source, package: str) -> None:
+        """Look at each import of a file, and at the files that it leads to. `package`: the one the file is in."""
+        for one in source.imports():
+            if one.level:
+                self._relative(source, one, package)
+            elif one.module.partition(".")[0] in _OURS:
+                self._check_names(source, one)
+            else:
+                self._absolute(source, one)
+
+    def _absolute(self, source: Source, one: Import) -> None:
+        top = one.module.partition(".")[0]
+        if self._is_beside(top):
+            hiding = _elsewhere(top)
+            if hiding is not None:
+                self.faults.append(
+                    Fault(
+                        str(source.path),
+                        one.line,
+                        f"{top} beside the scenario has the name of {hiding}",
+                        "rename the file in the scenario's folder",
+                    )
+                )
+                return
+            self.names.add(top)
+            self._local(source, one, one.module)
+            return
+        spec = _find(top)
+        if spec is None:
+            if one.is_certain:
+                hint = did_you_mean_module(top, self.root)
+                self.faults.append(Fault(str(source.path), one.line, f"no module named {top}", hint))
+        elif (where := _location(spec)) is not None and not _is_installed(where):
+            self.warnings.append(
+                Fault(
+                    str(source.path),
+                    one.line,
+                    f"{top} is neither installed nor beside the scenario, so it does not travel with it",
+                    f"it was found in {where.parent}",
+                )
+            )
+
+    def _relative(self, source: Source, one: Import, package: str) -> None:
+        parts = package.split(".") if package else []
+        if len(parts) < one.level:
+            message = "a relative import: a scenario is no package"
+            hint = f"write `import {one.module or one.names[0]}`: modules beside it are found by plain name"
+            self.faults.append(Fault(str(source.path), one.line, message, hint))
+            return
+        base = ".".join([*parts[: len(parts) - one.level + 1], *([one.module] if one.module else [])])
+        self._local(source, one, base)
+
+    def _local(self, source: Source, one: Import, module: str) -> None:
+        """Follow a module in the scenario's folder, the packages around it, and names that are modules of it."""
+        parts = module.split(".")
+        for end in range(1, len(parts) + 1):
+            if not self._enter(parts[:end]):
+                if one.is_certain:
+                    there = [p.stem for p in self.root.joinpath(*parts[: end - 1]).glob("*.py")]
+                    name = ".".join(parts[:end])
+                    hint = did_you_mean(parts[end - 1], there)
+                    self.faults.append(Fault(str(source.path), one.line, f"no module named {name}", hint))
+                return
+        for name in one.names:
+            self._enter([*parts, name])
+
+    def _enter(self, parts: list[str]) -> bool:
+        """Read the file of a module in the scenario's folder; False when there is none."""
+        folder = self.root.joinpath(*parts)
+        is_package = (folder / "__init__.py").is_file()
+        path = folder / "__init__.py" if is_package else folder.with_name(folder.name + ".py")
+        if not path.is_file():
+            return folder.is_dir() and any(folder.glob("*.py"))  # a package without __init__.py
+        if path not in self.sources:
+            try:
+                source = read_source(path)
+            except ScenarioError as error:
+                self.faults.extend(error.faults)
+                return True
+            self.sources[path] = source
+            self._follow(source, ".".join(parts if is_package else parts[:-1]))
+        return True
+
+    def _is_beside(self, top: str) -> bool:
+        folder = self.root / top
+        return folder.with_name(top + ".py").is_file() or (folder.is_dir() and any(folder.glob("*.py")))
+
+    def _check_names(self, source: Source, one: Import) -> None:
+        """Names that are imported of ours: a misspelt one is told with its neighbour."""
+        try:
+            module = importlib.import_module(one.module)
+        except ImportError as error:
+            if one.is_certain:
+                self.faults.append(Fault(str(source.path), one.line, str(error)))
+            return
+        for name in one.names:
+            if name != "*" and not hasattr(module, name) and _find(f"{one.module}.{name}") is None and one.is_certain:
+                hint = did_you_mean(name, getattr(module, "__all__", dir(module)))
+                self.faults.append(Fault(str(source.path), one.line, f"{one.module} has no {name}", hint))
+
+
+class _LastResort:
+    """Finds modules in the scenario's folder that nobody else has: those imported by names that are computed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [str(self._root)]) if path is None else None
+
+
+def did_you_mean_module(name: str, root: Path) -> str:
+    """The sibling or installed module that is most like `name`; otherwise where it is looked for."""
+    beside = [p.stem for p in root.glob("*.py")] + [p.name for p in root.glob("*/") if any(p.glob("*.py"))]
+    return did_you_mean(name, [*beside, *_OURS, *sys.stdlib_module_names]) or (
+        "modules beside the scenario are found by plain name; others have to be installed here and on the agents"
+    )
+
+
+def did_you_mean(name: str, there: Sequence[str]) -> str:
+    close = get_close_matches(name, there, n=1, cutoff=0.7)
+    return f'did you mean "{close[0]}"?' if close else ""
+
+
+def _elsewhere(top: str) -> str | None:
+    """What else has this name: the standard library, an installed package. None: nothing."""
+    if top in sys.stdlib_module_names:
+        return "a module of the standard library"
+    spec = next(iter(_installed_specs(top)), None)
+    return "an installed package" if spec is not None else None
+
+
+def _installed_specs(top: str) -> Iterator[ModuleSpec]:
+    for folder in _installed_folders():
+        spec = PathFinder.find_spec(top, [str(folder)])
+        if spec is not None and spec.origin is not None:
+            yield spec
+
+
+def _find(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+
+
+def _location(spec: ModuleSpec) -> Path | None:
+    """Where a module's file or folder is; None when it is built in."""
+    if spec.origin in ("built-in", "frozen"):
+        return None
+    if spec.origin is not None:
+        return Path(spec.origin)
+    places = list(spec.submodule_search_locations or ())
+    return Path(places[0]) if places else None
+
+
+def _installed_folders() -> tuple[Path, ...]:
+    paths = sysconfig.get_paths()
+    return tuple(dict.fromkeys(Path(paths[key]) for key in ("purelib", "platlib", "stdlib", "platstdlib")))
+
+
+def _is_installed(path: Path) -> bool:
+    return any(path.is_relative_to(folder) for folder in _installed_folders()) or "site-packages" in path.parts

@@ -1,0 +1,196 @@
+"""Runs a scenario's file statement by statement; what its own code raises becomes faults with file, line and advice.
+
+A statement that fails is a fault and the others still run, so an import that is
+missing does not hide a plan that is wrong; NameErrors that only follow from what
+failed before are left out.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import builtins
+import inspect
+import itertools
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+import loadgen.dsl.data.feed as feed_module
+import loadgen.dsl.executors.standard as load_module
+import loadgen.dsl.graphs.graph as graph_module
+import loadgen.dsl.graphs.node as node_module
+import loadgen.dsl.journey as journey_module
+import loadgen.dsl.metric as metric_module
+import loadgen.dsl.plans.plan as plan_module
+import loadgen.dsl.plans.slo as slo_module
+from loadgen.dsl.loading.local_imports import Siblings
+from loadgen.dsl.loading.source import Source, syntax_fault
+from loadgen.dsl.plans import loads
+from loadgen.dsl.plans.arguments import did_you_mean
+from loadgen.errors import Fault, ScenarioError
+
+__all__ = ["run_statements"]
+
+_numbers = itertools.count()
+
+
+def run_statements(source: Source, siblings: Siblings) -> tuple[ModuleType, list[Fault]]:
+    """The module, and what went wrong while it ran."""
+    module = ModuleType(f"loadgen_scenario_{next(_numbers)}")
+    module.__file__ = str(source.path)
+    module.__doc__ = ast.get_docstring(source.tree)
+    siblings.activate()
+    sys.modules[module.__name__] = module  # dataclasses and typing look annotations up there
+    wrote_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        return module, list(_statements(source, module, siblings))
+    finally:
+        sys.dont_write_bytecode = wrote_bytecode
+
+
+def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Iterator[Fault]:
+    flags = __future__.annotations.compiler_flag if source.has_lazy_annotations else 0
+    told = {(fault.file, fault.line) for fault in siblings.faults}
+    missing: set[str] = set()
+    """Names that a failed statement should have given."""
+    for statement in _one_name_each(source.tree.body):
+        try:
+            whole = ast.Module([statement], [])
+            exec(compile(whole, str(source.path), "exec", flags, dont_inherit=True), module.__dict__)  # noqa: S102
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's code: a fault of the scenario
+            follows = isinstance(error, NameError) and error.name in missing
+            missing |= _given_names(statement) - set(module.__dict__)
+            if isinstance(error, ScenarioError):
+                yield from error.faults
+            elif follows:
+                continue
+            else:
+                fault = _fault_of(error, source, siblings)
+                if (fault.file, fault.line) not in told:
+                    yield fault
+
+
+def _one_name_each(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Imports of several names as several imports, so that one missing name does not take the others away."""
+    for statement in body:
+        match statement:
+            case ast.ImportFrom(module="__future__"):
+                continue
+            case ast.ImportFrom(module=module, names=names, level=level):
+                yield from (ast.copy_location(ast.ImportFrom(module, [name], level), statement) for name in names)
+            case ast.Import(names=names):
+                yield from (ast.copy_location(ast.Import([name]), statement) for name in names)
+            case _:
+                yield statement
+
+
+def _given_names(statement: ast.stmt) -> set[str]:
+    """The module-level names that a statement binds."""
+    names: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name.partition(".")[0])
+    return names
+
+
+def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault:
+    """An exception of the user's code, where the innermost of its own lines is."""
+    file, line = str(source.path), 0
+    for frame in traceback.extract_tb(error.__traceback__):
+        if Path(frame.filename) in siblings.sources:
+            file, line = frame.filename, frame.lineno or 0
+    if isinstance(error, SyntaxError):
+        return syntax_fault(error.filename or file, error)
+    if isinstance(error, SystemExit):
+        message = f"it calls sys.exit({'' if error.code is None else repr(error.code)}) when it is loaded"
+        return Fault(file, line, message, "a scenario is loaded by every agent: it only says what to do")
+    text, hint = str(error), ""
+    if isinstance(error, NameError | AttributeError | TypeError | ImportError):
+        text = re.sub(r"\. Did you mean '[^']*'\?$", "", text)  # from 3.13 on some texts say it themselves
+        hint = _suggestion(error, text)
+        text = re.sub(r" \(/[^)]*\)$", "", text)  # where a module was found: no path belongs into a message
+        unexpected = _UNEXPECTED.search(text)
+        if unexpected and file == str(source.path):
+            line = source.keyword_line(line, unexpected["argument"])
+    return Fault(file, line, f"{type(error).__name__}: {text}".removesuffix(": "), hint or _advice(error, text))
+
+
+_UNEXPECTED = re.compile(
+    r"(?:(?P<owner>\w+)\.)?(?P<function>\w+)\(\) got an unexpected keyword argument '(?P<argument>\w+)'"
+)
+_WORDS = (
+    plan_module,
+    loads,
+    load_module,
+    slo_module,
+    feed_module,
+    journey_module,
+    metric_module,
+    graph_module,
+    node_module,
+)
+"""Where the functions of the language are."""
+_OS = ("<frozen os>", os.__file__)
+"""Where `os.environ[...]` raises."""
+_MISSING = re.compile(
+    r"(?P<function>\w+)\(\) missing \d+ required (?:keyword-only|positional) arguments?: (?P<names>.*)"
+)
+
+
+def _suggestion(error: BaseException, text: str) -> str:
+    """The neighbour of a misspelt name. Python's own "Did you mean" is not part of the text, or not always."""
+    unexpected = _UNEXPECTED.fullmatch(text)
+    if unexpected and (parameters := _parameters(unexpected["owner"], unexpected["function"])):
+        return did_you_mean(unexpected["argument"], parameters)
+    not_there = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", text)
+    if not_there and not_there[2] in sys.modules:
+        return did_you_mean(not_there[1], [one for one in dir(sys.modules[not_there[2]]) if not one.startswith("_")])
+    name = getattr(error, "name", None)
+    if not isinstance(name, str) or not isinstance(error, NameError | AttributeError):
+        return ""
+    close = get_close_matches(name, _names_at(error), n=1, cutoff=0.6)
+    return f'did you mean "{close[0]}"?' if close else ""
+
+
+def _names_at(error: NameError | AttributeError) -> list[str]:
+    """What could have been meant: of the object, or where the name was looked for."""
+    if isinstance(error, AttributeError):
+        return [one for one in dir(error.obj) if not one.startswith("_")]
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [*frames[-1].f_locals, *frames[-1].f_globals, *dir(builtins)] if frames else []
+
+
+def _parameters(owner: str | None, function: str) -> list[str]:
+    """Of a function of the language, or of a method of what it makes."""
+    for module in _WORDS:
+        found = getattr(module, owner or function, None)
+        if owner is not None and function != "__init__":
+            found = getattr(found, function, None)
+        if callable(found):
+            return [name for name in inspect.signature(found).parameters if name != "self"]
+    return []
+
+
+def _advice(error: BaseException, text: str) -> str:
+    """What to do about an exception of a scenario that is loaded."""
+    missing = _MISSING.search(text)
+    if missing:
+        names = re.findall(r"'(\w+)'", missing["names"])
+        return f"write {missing['function'].removeprefix('__')}({', '.join(f'{name}=...' for name in names)})"
+    if not_called := re.fullmatch(r"'(Journey|Graph|Node)' object is not callable", text):
+        return f"name the {not_called[1].lower()} itself, without ()"
+    if isinstance(error, KeyError) and traceback.extract_tb(error.__traceback__)[-1].filename in _OS:
+        return f'write param({text}, str), given by -P, or secret("..."): agents have another environment'
+    if isinstance(error, NameError):
+        return "import or define it above this line"
+    return "this line runs whenever the scenario is loaded, here and by every agent: it must not fail"

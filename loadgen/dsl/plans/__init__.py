@@ -1,0 +1,1 @@
+"""The language of plans: loads, targets, objectives, settings."""

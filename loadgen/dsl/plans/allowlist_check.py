@@ -1,0 +1,196 @@
+"""Does an allow-list admit a plan? Asked by the controller before a run and by each worker before its share.
+
+Targets are looked up and judged by their addresses, as they will be at each
+connection (`loadgen/clients/net/target_guard.py`); a name that cannot be looked up here may
+still be known where the agents are, and is left to them, if an entry names it. The
+size of the plan is held against the strictest cap of the entries that its targets come under.
+
+Rates of plans are iterations/s and caps are requests/s: of an iteration at least one
+request is assumed. What a plan makes of more is held by the caps in the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from loadgen.allowlist import AllowList, Entry, as_address, is_own, never
+from loadgen.clients import Http
+from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, highest_sum
+from loadgen.hostport import of_url
+from loadgen.profiles.profile import OpenProfile
+from loadgen.units import NS_PER_S, format_count
+
+__all__ = ["Limits", "Stranger", "check", "strangers"]
+
+Resolve = Callable[[str], Collection[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What holds for all of a run together. None: no limit."""
+
+    max_requests_per_s: float | None = None
+    max_users: int | None = None
+    max_duration_ns: int | None = None
+
+    @classmethod
+    def of(cls, entries: Collection[Entry]) -> Limits:
+        """The strictest of each."""
+        return cls(
+            min((e.max_requests_per_s for e in entries if e.max_requests_per_s is not None), default=None),
+            min((e.max_users for e in entries if e.max_users is not None), default=None),
+            min((ns for e in entries if (ns := e.max_duration_ns) is not None), default=None),
+        )
+
+    def stricter(self, other: Limits) -> Limits:
+        """Return the lower one of each limit."""
+        rates = [one for one in (self.max_requests_per_s, other.max_requests_per_s) if one is not None]
+        users = [one for one in (self.max_users, other.max_users) if one is not None]
+        times = [one for one in (self.max_duration_ns, other.max_duration_ns) if one is not None]
+        return Limits(min(rates, default=None), min(users, default=None), min(times, default=None))
+
+    def too_fast(self, per_s: float) -> str:
+        """Why iterations at this rate are not admitted; empty where they are."""
+        if self.max_requests_per_s is None or per_s <= self.max_requests_per_s:
+            return ""
+        return (
+            f"{per_s:,.12g} iterations/s are asked for, and the allow-list admits"
+            f" {self.max_requests_per_s:,.12g} requests/s"
+        )
+
+    def too_many(self, users: float) -> str:
+        """The same of users."""
+        if self.max_users is None or users <= self.max_users:
+            return ""
+        return f"{users:,.12g} users are asked for, and the allow-list admits {format_count(self.max_users)}"
+
+    def too_long(self, duration_ns: int | None) -> str:
+        """The same of a duration; None: not known, so it is ended when the time is over."""
+        if self.max_duration_ns is None or duration_ns is None or duration_ns <= self.max_duration_ns:
+            return ""
+        return (
+            f"{duration_ns / NS_PER_S:,.12g} s of load are asked for, and the allow-list admits"
+            f" {self.max_duration_ns / NS_PER_S:,.12g} s"
+        )
+
+    def of_changed(self, spec: PlanSpec) -> str:
+        """Why a plan that was changed while it runs is not admitted; empty where it is."""
+        return "; ".join(_of_size(spec, self))
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A target at a public address, and the entry that admits it."""
+
+    origin: str
+    """ "https://shop.example", with its port where the plan gives one."""
+    address: str | None
+    """Where the plan leads its name to; None: where DNS does."""
+    entry: Entry
+
+
+def check(
+    spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve
+) -> tuple[Limits, tuple[str, ...]]:
+    """What holds for the run, and all that the list does not admit of it, a sentence each."""
+    used: list[Entry] = []
+    refused = [*_of_targets(spec, http, allow, at, resolve, used)]
+    limits = Limits.of(used)
+    refused += _of_size(spec, limits)
+    return limits, tuple(dict.fromkeys(refused))
+
+
+def strangers(spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve) -> tuple[Stranger, ...]:
+    """Targets with a public address that the list admits, each once."""
+    found: dict[tuple[str, str | None], Stranger] = {}
+    for url in (spec.target, *spec.targets.values()):
+        if (place := _place(url)) is None:
+            continue
+        host, port = place
+        told = http.addresses_for(host, port)
+        for address in told if told is not None else [host] if _is_address(host) else resolve(host):
+            entry = allow.entry("" if told is not None else host, as_address(address), port, at)
+            if entry is not None and not is_own(as_address(address)):
+                parts = urlsplit(url)
+                origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+                at_address = address if told is not None else None
+                found.setdefault((origin, at_address), Stranger(origin, at_address, entry))
+    return tuple(found.values())
+
+
+def _of_targets(
+    spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolve: Resolve, used: list[Entry]
+) -> Iterator[str]:
+    if spec.client == "httpx":
+        yield 'client="httpx" makes connections of its own, at which no allow-list can be asked: use the usual client'
+    if http.uds is not None:
+        yield f"uds: {http.uds}: an allow-list admits no UNIX sockets"
+        return
+    places = [("target", *place) for url in (spec.target, *spec.targets.values()) if (place := _place(url)) is not None]
+    if http.proxy_address is not None:
+        places.append(("proxy", *http.proxy_address))
+    for what, host, port in dict.fromkeys(places):
+        told = http.addresses_for(host, port)
+        if http.proxy_address is not None and what == "target" and told is None and not _is_address(host):
+            addresses: Collection[str | None] = [None]  # the proxy's to find
+        else:
+            addresses = told if told is not None else [host] if _is_address(host) else resolve(host) or [None]
+        for address in addresses:
+            yield from _of_address(
+                f"{what} {host}:{port}", "" if told is not None else host, address, port, allow, at, used
+            )
+
+
+def _of_address(
+    what: str, host: str, address: str | None, port: int, allow: AllowList, at: datetime, used: list[Entry]
+) -> Iterator[str]:
+    where = None if address is None else as_address(address)
+    shown = f"{what} at {address}" if address is not None and not what.endswith(f" {address}:{port}") else what
+    if where is not None and (why := never(where)):
+        yield f"{shown} is never a target ({why})"
+    elif (entry := allow.entry(host, where, port, at)) is not None:
+        used.append(entry)
+    else:
+        yield f"{shown} is not allowed: {allow.why_not(host, where, port, at)}"
+
+
+def _of_size(spec: PlanSpec, limits: Limits) -> Iterator[str]:
+    lanes = spec.lanes or (
+        LaneSpec(name="", load=spec.load, journeys=spec.journeys, profile=spec.profile, max_users=spec.max_users),
+    )
+    is_open = [(lane, isinstance(lane.profile, OpenProfile)) for lane in lanes]
+    rate = highest_sum((lane.after_ns, lane.profile) for lane, open_ in is_open if open_)
+    steered = [lane.steering.upto_per_s for lane in lanes if lane.steering is not None]
+    if why := limits.too_fast(max(rate, *steered) if steered else rate):
+        yield why
+    users = highest_sum((lane.after_ns, lane.profile) for lane, open_ in is_open if not open_)
+    if limits.max_users is not None:
+        unbounded = [lane for lane, open_ in is_open if open_ and lane.max_users is None]
+        if unbounded:
+            most = format_count(limits.max_users)
+            yield f"the allow-list admits {most} users, and a load by arrivals has no max_users="
+        users += sum(lane.max_users or 0 for lane, open_ in is_open if open_)
+    if why := limits.too_many(users):
+        yield why
+    if why := limits.too_long(spec.duration_ns):
+        yield why
+
+
+def _place(url: str) -> tuple[str, int] | None:
+    try:
+        parts = urlsplit(url)
+        host, port = of_url(parts)
+    except ValueError:
+        return None
+    return host, port or (443 if parts.scheme == "https" else 80)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        as_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,259 @@
+"""Reads what the arguments of plans and loads say: values where they make sense, and what is wrong where they do not.
+
+None of it raises: a fault is a `Wrong`, and whoever was given the argument knows the
+line that it stands in.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from loadgen.clients import Connections, Http, Trace
+from loadgen.dsl.source_location import Origin
+from loadgen.hostport import HostPort, of_url
+from loadgen.measure.deltas.limits import NAME_BYTES, TAGS_OF_SERIES
+from loadgen.units import NS_PER_S, parse_duration
+
+__all__ = [
+    "Wrong",
+    "by_name",
+    "client_wrong",
+    "did_you_mean",
+    "is_url",
+    "max_users_wrong",
+    "once_wrong",
+    "read_connections",
+    "read_duration",
+    "read_http",
+    "read_labels",
+    "read_tags",
+    "read_text",
+    "read_time_limit",
+    "read_trace",
+    "read_weights",
+    "url_wrong",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """One thing wrong with a plan or a load, and in which of its arguments ("slos[1]": the second element)."""
+
+    argument: str
+    message: str
+    hint: str = ""
+    origin: Origin | None = None
+    """Where it is written, if that is not the argument."""
+
+
+def max_users_wrong(max_users: object) -> Iterable[Wrong]:
+    if max_users is not None and (isinstance(max_users, bool) or not isinstance(max_users, int) or max_users < 1):
+        yield Wrong("max_users", f"max_users: {max_users!r}", "a whole number, at least 1; None sets no cap")
+
+
+def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wrong: list[Wrong]) -> dict[str, float]:
+    """The weights that make sense by name; what does not is added to `wrong`."""
+    good: dict[str, float] = {}
+    before = len(wrong)
+    for name, weight in pairs:
+        if not isinstance(name, str) or not name.strip():
+            wrong.append(Wrong(argument, f"{argument}: {name!r} is no name of a {what}", f'write {{"{what}": 1}}'))
+        elif len(name.encode("utf-8", "replace")) > NAME_BYTES:
+            message = f"{argument}: the name of {what} {name[:40]}... is too long"
+            wrong.append(Wrong(argument, message, f"at most {NAME_BYTES} bytes of UTF-8"))
+        elif isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
+            wrong.append(Wrong(argument, f"{argument}: the weight of {name} is {weight!r}", "write a number"))
+        elif weight < 0:
+            wrong.append(
+                Wrong(argument, f"{argument}: the weight of {name} is negative: {weight:g}", "0 gives it no load")
+            )
+        else:
+            good[name] = float(weight)
+    if len(wrong) == before and not any(good.values()):
+        message = f"{argument}: all weights are 0" if good else f"{argument}: no {what}"
+        wrong.append(Wrong(argument, message, "at least one has to be above 0"))
+    return good
+
+
+def read_tags(tags: object, wrong: list[Wrong]) -> tuple[str, ...]:
+    given = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str | Mapping) else [tags]
+    names: dict[str, None] = {}
+    for one in given:
+        kind, _, name = one.partition(":") if isinstance(one, str) else ("", "", "")
+        if kind.strip() != "header" or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name.strip(), re.ASCII):
+            hint = f'write "header:{one}"' if isinstance(one, str) and ":" not in one and one else ""
+            hint = hint or 'write tags=["header:x-cache"], the name of a header of the answers'
+            wrong.append(Wrong("tags", f"tags: {one!r} is no tag", hint))
+        else:
+            names[name.strip().lower()] = None
+    if len(names) >= TAGS_OF_SERIES or any(len(name) > NAME_BYTES for name in names):
+        message = f"tags: {len(names)} names, the longest of {max(map(len, names)):,} bytes"
+        wrong.append(Wrong("tags", message, f"fewer than {TAGS_OF_SERIES} names of at most {NAME_BYTES} bytes"))
+    return tuple(names)
+
+
+def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
+    if trace is None:
+        return None
+    try:
+        if isinstance(trace, Trace):
+            return trace.checked()
+        if isinstance(trace, str):
+            return Trace.parse(trace)
+        raise ValueError(f"{trace!r} says nothing about tracing")
+    except ValueError as error:
+        wrong.append(Wrong("trace", f"trace: {error}", 'write trace="1%", or trace=Trace(sample=0.01)'))
+        return None
+
+
+def read_connections(connections: object, wrong: list[Wrong]) -> Connections:
+    try:
+        if isinstance(connections, Connections):
+            return connections
+        if isinstance(connections, str):
+            return Connections.parse(connections)
+        raise ValueError(f"{connections!r} is no policy")
+    except ValueError as error:
+        hint = 'write "kept", "fresh" or "shared:50"'
+        wrong.append(Wrong("connections", f"connections: {error}", hint))
+        return Connections("kept")
+
+
+def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
+    """Its files are looked for in `folder`, the scenario's. The defaults where it has faults, each of which is told."""
+    if http is None:
+        return Http()
+    if not isinstance(http, Http):
+        wrong.append(Wrong("http", f"http: {http!r} is no Http", 'write http=Http(proxy="http://proxy.example:3128")'))
+        return Http()
+    faults = [Wrong("http", f"http: {message}", hint) for message, hint in http.wrongs(folder)]
+    wrong += faults
+    return Http() if faults else http.settled(folder)
+
+
+_CLIENTS: Final = ("loadgen", "httpx")
+_STOCK_TAKES: Final = frozenset({"cert", "verify"})
+"""Of `Http`, what the stock client is given: they are in the TLS context."""
+
+
+def client_wrong(client: object, connections: Connections, http: Http) -> Iterator[Wrong]:
+    """The plan's `client`, and what the stock one cannot do."""
+    if client not in _CLIENTS:
+        hint = did_you_mean(client, _CLIENTS) if isinstance(client, str) else ""
+        yield Wrong("client", f"client: {client!r} is none", hint or 'write client="httpx", or leave it out')
+    if client != "httpx":
+        return
+    if connections.policy == "fresh":
+        message = 'client: "httpx" keeps its connections: connections="fresh" is not there'
+        yield Wrong("client", message, 'connections="kept" or "shared:50", or leave out client=')
+    default = Http()
+    for one in fields(Http):
+        if one.name not in _STOCK_TAKES and getattr(http, one.name) != getattr(default, one.name):
+            message = f'client: with "httpx" there is no {one.name}= of Http(...)'
+            yield Wrong("client", message, f"leave out {one.name}=, or client=")
+
+
+def read_labels(labels: object, wrong: list[Wrong]) -> dict[str, str]:
+    if labels is None:
+        return {}
+    pairs = list(labels.items()) if isinstance(labels, Mapping) else [(labels, None)]
+    for name, value in pairs:
+        if not isinstance(name, str) or not isinstance(value, str):
+            hint = 'texts, as in labels={"service": "checkout"}'
+            wrong.append(Wrong("labels", f"labels: {name!r}: {value!r} is no label", hint))
+    return {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+
+
+def read_text(argument: str, value: object, wrong: list[Wrong]) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    wrong.append(Wrong(argument, f"{argument}: {value!r} is no text", f'write {argument}="..."'))
+    return ""
+
+
+def read_duration(argument: str, value: object, wrong: list[Wrong]) -> int | None:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f'{value!r} is no duration; write "30s"')
+        return parse_duration(value)
+    except (ValueError, OverflowError) as error:
+        wrong.append(Wrong(argument, f"{argument}: {error}", f'write {argument}="30s"'))
+        return None
+
+
+def read_time_limit(argument: str, value: object, default_s: int, wrong: list[Wrong]) -> int:
+    limit_ns = read_duration(argument, value, wrong)
+    if limit_ns == 0:
+        wrong.append(Wrong(argument, f"{argument}: 0 leaves a request no time", f'write "{default_s}s"'))
+    return limit_ns or default_s * NS_PER_S
+
+
+def by_name(regions: object) -> list[tuple[Any, Any]]:
+    if isinstance(regions, Mapping):
+        return list(regions.items())
+    if isinstance(regions, str):
+        return [(regions, 1.0)]
+    if isinstance(regions, Iterable):
+        return [(name, 1.0) for name in regions]
+    return [(regions, 1.0)]
+
+
+def once_wrong(argument: str, fn: object) -> Iterator[Wrong]:
+    name = getattr(fn, "__name__", repr(fn))
+    hint = f"write `async def {name}(user: User)`"
+    code = getattr(fn, "__code__", None)
+    origin = None if code is None else Origin(code.co_filename, code.co_firstlineno)
+    if not inspect.iscoroutinefunction(fn):
+        yield Wrong(argument, f"{argument}: {name} is no async function", hint, origin)
+        return
+    try:
+        inspect.signature(fn).bind(None)
+    except TypeError:
+        yield Wrong(argument, f"{argument}: {name} gets the user and nothing else", hint, origin)
+
+
+def is_url(target: object) -> bool:
+    return not url_wrong(target)[0]
+
+
+def url_wrong(target: object) -> tuple[str, str]:
+    """What is wrong with a target, and the hint; ("", "") when it is fine."""
+    hint = 'write "https://shop.example" or "http://127.0.0.1:8080"'
+    if not isinstance(target, str):
+        return f"target: {target!r} is no URL", hint
+    try:
+        url = urlsplit(target)
+        host, port = of_url(url) if url.netloc else HostPort("", None)
+    except ValueError as error:
+        return f"target: {target!r} is no URL: {error}", hint
+    if url.scheme not in ("http", "https"):
+        return (
+            f"target: {target!r} is no http or https URL",
+            f'write "http://{target}"' if "://" not in target and target else hint,
+        )
+    if not host or any(c.isspace() for c in target) or port == 0:
+        return f"target: {target!r} is no URL: no host and port", hint
+    if url.username is not None or url.password is not None:
+        return "target: it holds credentials, which would be kept with the results", "send them in a header"
+    if url.query or url.fragment:
+        return f"target: {target!r} has a query or fragment; it is the base of all paths", hint
+    return "", ""
+
+
+def did_you_mean(name: str, there: Iterable[str]) -> str:
+    """A hint: the name that is most like `name`, or all that there are."""
+    known = list(there)
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return "there is " + ", ".join(f'"{one}"' for one in known[:10]) if known else ""

@@ -1,0 +1,214 @@
+"""What a journey lost: tasks that outlive their iteration, and coroutines that nobody awaited.
+
+Both are found without any cost to those who lose nothing. A task is seen by the
+loop's task factory, a coroutine by the warning that Python gives when it is
+dropped; whose it is follows from the stack, on which the life that runs the
+iteration stands. What loadgen starts itself is no stray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import linecache
+import os
+import re
+import sys
+import sysconfig
+import warnings
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Final, Protocol, TextIO, TypeVar
+from weakref import WeakKeyDictionary, ref
+
+from loadgen.dsl.users.outcome import is_installed, is_ours, place
+
+__all__ = ["Owner", "Stray", "look_out", "owns"]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+_FAR: Final = 400
+"""Frames that are looked at on the way to the owner."""
+_LIBRARIES: Final = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
+_STDLIB: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A task that was started within an iteration.
+
+    where: "checkout.py:14 in checkout". is_library: a package started it, not the scenario.
+    is_kept: it was started in the person's set-up, or by `user.client`, and is the person's, not the iteration's.
+    """
+
+    task: asyncio.Task[Any]
+    where: str
+    is_library: bool
+    is_kept: bool
+
+
+class Owner(Protocol):
+    """Runs iterations, and is told what they lost."""
+
+    def started(self, stray: Stray) -> None: ...
+
+    def forgot(self, name: str, where: str, source: str) -> None:
+        """A coroutine named `name` was never awaited. where, source: its line; "" where none is known (yet)."""
+
+
+_owning: dict[CodeType, bool] = {}
+"""Code of functions whose `self` is an Owner; True: what is started under it is the person's."""
+_owners: WeakKeyDictionary[asyncio.Task[Any], ref[Any]] = WeakKeyDictionary()
+"""Of tasks that were started within an iteration: what they start is that iteration's, too."""
+_latest: ref[Any] | None = None
+
+
+def owns(*, keeps: bool = False) -> Callable[[F], F]:
+    """Marks a method of an Owner (or of what has one as `owner`): what is started under it is its."""
+
+    def mark(method: F) -> F:
+        _owning[method.__code__] = keeps
+        return method
+
+    return mark
+
+
+def look_out(owner: Owner) -> None:
+    """See what is lost from now on: in this process, and on the running loop. Once is enough; twice does no harm."""
+    global _latest
+    _latest = ref(owner)
+    if getattr(warnings.showwarning, "__code__", None) is not _SHOWWARNING:
+        warnings.showwarning = _showing(warnings.showwarning)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if not isinstance(before := loop.get_task_factory(), _Factory):
+        loop.set_task_factory(_Factory(before))
+
+
+# -- tasks ------------------------------------------------------------------------------------------
+
+
+class _Factory:
+    """Makes tasks as the factory before it did, and tells their owner."""
+
+    def __init__(self, before: Callable[..., Any] | None) -> None:
+        self._before = before
+
+    def __call__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        /,
+        **more: Any,
+    ) -> asyncio.Future[T]:
+        make = self._before
+        task: asyncio.Future[T] = (
+            make(loop, coro, **more) if make is not None else asyncio.Task(coro, loop=loop, **more)
+        )
+        if isinstance(task, asyncio.Task):
+            _tell(task, loop)
+        return task
+
+
+def _tell(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
+    starter: FrameType | None = None
+    frame: FrameType | None = sys._getframe(2)
+    owner: Owner | None = None
+    keeps = False
+    for _ in range(_FAR):
+        if frame is None:
+            break
+        if starter is None and not _is_stdlib(frame.f_code.co_filename):
+            starter = frame
+        found = _owning.get(frame.f_code)
+        if found is not None:
+            keeps = keeps or found
+            it = frame.f_locals.get("self")
+            owner = getattr(it, "owner", it)
+            if not found:
+                break
+        frame = frame.f_back
+    if owner is None:
+        current = asyncio.current_task(loop)
+        parent = _owners.get(current) if current is not None else None
+        owner = parent() if parent is not None else None
+    if owner is None or starter is None:
+        return
+    _owners[task] = ref(owner)
+    if is_ours(starter.f_globals.get("__name__", "")):
+        return  # it awaits what it starts
+    is_library = starter.f_code.co_filename.startswith(_LIBRARIES)
+    owner.started(Stray(task, place(starter), is_library, keeps))
+
+
+def _is_stdlib(file: str) -> bool:
+    return file.startswith("<") or (file.startswith(_STDLIB) and not file.startswith(_LIBRARIES))
+
+
+# -- coroutines -------------------------------------------------------------------------------------
+
+
+def _showing(before: Callable[..., None]) -> Callable[..., None]:
+    def showwarning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is RuntimeWarning and (found := _NEVER.match(str(message))):
+            _forgot(found[1], str(message), filename, lineno)
+        before(message, category, filename, lineno, file, line)
+
+    return showwarning
+
+
+_SHOWWARNING: Final = _showing(warnings.showwarning).__code__
+_NEVER: Final = re.compile(r"coroutine '([^']*)' was never awaited")
+_CREATED: Final = re.compile(r'File "([^"]+)", line (\d+), in (.+)')
+_DEPTH: Final = 6
+
+
+def _forgot(name: str, text: str, filename: str, lineno: int) -> None:
+    owner: Owner | None = None
+    frame: FrameType | None = sys._getframe(1)
+    function = ""
+    for _ in range(_FAR):
+        if frame is None:
+            break
+        if not function and frame.f_code.co_filename == filename and frame.f_lineno == lineno:
+            function = frame.f_code.co_name
+        if frame.f_code in _owning:
+            it = frame.f_locals.get("self")
+            owner = getattr(it, "owner", it)
+            break
+        frame = frame.f_back
+    if owner is None and _latest is not None:  # the garbage collector found it
+        owner = _latest()
+    if owner is None:
+        return
+    places = [(file, int(line), code) for file, line, code in _CREATED.findall(text)]
+    own = [one for one in places if not is_installed(one[0]) and not _is_loadgen(one[0])]
+    if own:
+        filename, lineno, function = own[-1]
+        sys.set_coroutine_origin_tracking_depth(0)
+    elif is_installed(filename) or _is_loadgen(filename):
+        # It was dropped at the end of its function, and by now nobody knows where it was made. The next will tell.
+        if not sys.get_coroutine_origin_tracking_depth():
+            sys.set_coroutine_origin_tracking_depth(_DEPTH)
+        owner.forgot(name, "", "")
+        return
+    source = linecache.getline(filename, lineno).partition("  #")[0].strip()
+    where = f"{Path(filename).name}:{lineno}" + (f" in {function}" if function else "")
+    owner.forgot(name, where, source or name)
+
+
+_HERE: Final = f"{Path(__file__).parents[2]}{os.sep}"
+
+
+def _is_loadgen(file: str) -> bool:
+    return file.startswith(_HERE)

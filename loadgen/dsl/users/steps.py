@@ -1,0 +1,120 @@
+"""The timed blocks of a journey: `async with user.step("login"):`, `async with user.measure("sign"):`.
+
+A step times a part of the journey, with requests and think time in it; a measure
+times one thing that is awaited, as a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from loadgen.dsl.users.outcome import is_bound, outcome_of
+from loadgen.engine.recording.failures import exchange_of
+from loadgen.engine.recording.meter import Meter
+from loadgen.measure.deltas.series import OK
+
+if TYPE_CHECKING:
+    from loadgen.dsl.users.user import User
+
+__all__ = ["Measure", "Step"]
+
+
+class Step:
+    """HOT, twice a step. See `User.step`."""
+
+    __slots__ = ("_entered_ns", "_failed", "_idle_ns", "_name", "_outer", "_user")
+
+    def __init__(self, user: User, name: str) -> None:
+        self._user, self._name = user, name
+
+    async def __aenter__(self) -> None:
+        user = self._user
+        meter = user.meter
+        self._outer = meter.enter(self._name)  # settles what was asked before, so that its failure is not ours
+        self._failed, self._idle_ns = meter.failed, user.idle_ns
+        meter.failed = None
+        self._entered_ns = perf_counter_ns()
+        series = meter.place.series
+        if series is not None and series.watch is not None:
+            series.watch.begun(self._entered_ns, self._idle)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        now_ns = perf_counter_ns()
+        user = self._user
+        meter = user.meter
+        meter.settle()
+        duration_ns = now_ns - self._entered_ns
+        response_ns = duration_ns - (user.idle_until(now_ns) - self._idle_ns)
+        failed = meter.failed
+        if self._failed is not None:
+            meter.failed = self._failed
+        if error is None and failed is None:
+            meter.leave(self._outer, response_ns, duration_ns, OK, False, self._entered_ns)
+            return
+        outcome = failed or OK if error is None else outcome_of(error)
+        is_censored = outcome is not OK and is_bound(outcome)
+        meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
+
+    def _idle(self, now_ns: int) -> int:
+        """Think time since the step was entered."""
+        return self._user.idle_until(now_ns) - self._idle_ns
+
+
+class Measure:
+    """See `User.measure`. It is its own sample."""
+
+    __slots__ = (
+        "_meter",
+        "_name",
+        "asked_ns",
+        "done_ns",
+        "first_byte_ns",
+        "last",
+        "outcome",
+        "sent_ns",
+        "series",
+        "size_bytes",
+    )
+
+    def __init__(self, meter: Meter, name: str) -> None:
+        self._meter, self._name = meter, name
+        self.last: object = None
+        """Of a poll, the last answer: what a failure shows."""
+
+    async def __aenter__(self) -> None:
+        self._meter.settle()
+        self.begin(perf_counter_ns())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            self.gone()  # cut off in flight: started, never finished
+            return
+        self.end(perf_counter_ns(), OK if error is None else outcome_of(error))
+
+    def begin(self, asked_ns: int) -> None:
+        self.series = self._meter.ask(self._name)
+        self.size_bytes = 0
+        self.asked_ns = self.sent_ns = asked_ns
+        if self.series.watch is not None:
+            self.series.watch.begun(asked_ns)
+
+    def end(self, done_ns: int, outcome: str) -> None:
+        self.first_byte_ns = self.done_ns = done_ns
+        self.outcome = outcome
+        self._meter.hold(self)
+        self._meter.settle()
+
+    def gone(self) -> None:
+        if self.series.watch is not None:
+            self.series.watch.gone(self.asked_ns)
+
+    def exchange(self) -> tuple[str, str]:
+        """What was sent and received last, as text."""
+        return exchange_of(self.last) or ("", "")

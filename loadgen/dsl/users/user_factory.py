@@ -1,0 +1,230 @@
+"""Makes people: users with the clients, connections and seeds that a plan gives them.
+
+One `People` a worker. A run, a rehearsal and a trial differ in the network and the
+clocks that they give it, and in nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as _ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from functools import partial
+from random import Random
+from time import perf_counter_ns
+from typing import Any, Literal
+
+from loadgen.clients import (
+    Cap,
+    ConnectionPool,
+    Connections,
+    Forward,
+    Http,
+    HttpClient,
+    HttpxClient,
+    HttpxRows,
+    HttpxTransport,
+    Network,
+    SharedPool,
+    StockHttpClient,
+    StockPool,
+    StockTransport,
+    Timeouts,
+    Trace,
+    Tracer,
+    httpx_client,
+    pool_for,
+)
+from loadgen.clients.protocol.phased import PhasedMeter
+from loadgen.clients.request.rate_cap import capped
+from loadgen.dsl.users.user import User, UserWith, utc_now
+from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
+from loadgen.engine.load.rendezvous import Points
+from loadgen.engine.recording.meter import Meter
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.errors import UsageError
+from loadgen.measure.deltas.series import Tags
+
+__all__ = ["People", "Ways"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How people reach what is tested.
+
+    targets: base URLs by name; a single one has the name "". target: the name of `user.http`'s; None: the first.
+    tags: response headers, in lower case, by which rows are split.
+    """
+
+    targets: Mapping[str, str]
+    target: str | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    connections: Connections = field(default_factory=Connections)
+    tags: tuple[str, ...] = ()
+    trace: Trace | None = None
+    follow_redirects: bool = False
+    http: Http = field(default_factory=Http)
+    client: Literal["loadgen", "httpx"] = "loadgen"
+    """httpx: the stock client, for comparison."""
+
+    @property
+    def url(self) -> str:
+        """Of `user.http`."""
+        return self.targets[self.target] if self.target is not None else next(iter(self.targets.values()))
+
+
+class People:
+    """See the module. Made within a running loop where connections are shared.
+
+    Args:
+        shared: the JSON value of the plan's set-up.
+        sleep, wait, clock, now: time; see `User`.
+        points: where those who iterate meet; None: nobody waits for others.
+        cap: how many requests all of them together may start.
+    """
+
+    user_class: type[UserWith[Any]] = UserWith
+    meter_class: type[Meter] = Meter
+    """For who wants to see more than is recorded: a subclass of People may name another."""
+
+    def __init__(
+        self,
+        ways: Ways,
+        network: Network,
+        ssl: _ssl.SSLContext | None,
+        *,
+        seed: int,
+        shared: Any = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        wait: Callable[[float], Awaitable[None]] | None = None,
+        clock: Callable[[], int] = perf_counter_ns,
+        now: Callable[[], datetime] = utc_now,
+        points: Points | None = None,
+        cap: Cap | None = None,
+    ) -> None:
+        self.ways = ways
+        self.shared = shared
+        self._network, self._ssl, self._seed = network, ssl, seed
+        self._sleep, self._wait, self._clock, self._now = sleep, wait, clock, now
+        self._points = points
+        self._url = ways.url
+        # Not seeded by the run: its workers would all write the same trace ids.
+        self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
+        self._forward = Forward.of(ways.http)
+        self._shared_pool: ConnectionPool | None = None
+        self._max_body_bytes = ways.http.max_body_bytes
+        if ways.http.phases:
+            self.meter_class = PhasedMeter
+        if cap is not None:
+            self.meter_class = capped(self.meter_class, cap)
+        if ways.connections.policy == "shared":
+            self._shared_pool = self._pool()
+
+    def user(self, recorder: Recorder, load: int = 0, *, tags: Tags = ()) -> User:
+        """One more person. load: the index of the plan's load that it belongs to; tags: of that load."""
+        return self._user(recorder, load, tags, self._pool(), None)
+
+    def life(
+        self,
+        recorder: Recorder,
+        journeys: Sequence[BoundJourney],
+        *,
+        fresh: bool,
+        report: Callable[[str], None],
+        load: int = 0,
+        tags: Tags = (),
+    ) -> JourneyLife:
+        """One more person, ready to iterate. fresh, report: see `JourneyLife`."""
+        pool = self._pool()
+        user = self._user(recorder, load, tags, pool, self._points)
+        close_idle = pool.close_idle if self.ways.connections.policy == "fresh" else None
+        return JourneyLife(user, journeys, fresh=fresh, report=report, load=load, close_idle=close_idle)
+
+    def close(self) -> None:
+        """Close the connections that all share, where they do; each person's own are closed with the person."""
+        if self._shared_pool is not None:
+            self._shared_pool.close()
+
+    def open_client(self, meter: Meter, pool: ConnectionPool, target: str) -> HttpClient:
+        """The HTTP client for a target, by name.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        url = self.ways.targets.get(target)
+        if url is None:
+            names = [f'"{name}"' for name in self.ways.targets if name]
+            near = get_close_matches(target, self.ways.targets, n=1)
+            there = f"there are {', '.join(names)}" if names else 'give the plan targets={"api": ..., "login": ...}'
+            raise UsageError(
+                f'there is no target "{target}"', hint=f'did you mean "{near[0]}"?' if near and near[0] else there
+            )
+        # Rows of the others bear their target's name: `/x` of two targets is not one row.
+        return self._client(meter, pool, url, "" if url == self._url else target)
+
+    def open_httpx(self, meter: Meter, pool: ConnectionPool) -> HttpxClient:
+        """An httpx client of one person over its connections."""
+        ways = self.ways
+        if isinstance(pool, StockPool):
+            stock = StockTransport(HttpxRows(meter, self._url, ways.targets, ways.tags, self._tracer), pool)
+            return httpx_client(stock, self._url, ways.timeouts, follow_redirects=ways.follow_redirects)
+        transport = HttpxTransport(
+            meter, pool, self._url, ways.targets, tags=ways.tags, tracer=self._tracer, forward=self._forward
+        )
+        return httpx_client(transport, self._url, ways.timeouts, follow_redirects=ways.follow_redirects)
+
+    def _pool(self) -> ConnectionPool:
+        ways = self.ways
+        if ways.client == "httpx":
+            if self._shared_pool is not None:
+                return self._shared_pool
+            return StockPool(self._network, self._ssl, ways.connections.limit or None)
+        return pool_for(
+            ways.connections,
+            self._network,
+            self._ssl,
+            self._shared_pool if isinstance(self._shared_pool, SharedPool) else None,
+            http2=ways.http.http2,
+            limit_bytes=self._max_body_bytes,
+            has_phases=ways.http.phases,
+        )
+
+    def _client(self, meter: Meter, pool: ConnectionPool, url: str, target: str = "") -> HttpClient:
+        ways = self.ways
+        if ways.client == "httpx":
+            rows = HttpxRows(meter, url, ways.targets, ways.tags, self._tracer, is_judged=True)
+            return StockHttpClient(
+                meter, pool, url, ways.timeouts, follow_redirects=ways.follow_redirects, target=target, rows=rows
+            )
+        return HttpClient(
+            meter,
+            pool,
+            url,
+            ways.timeouts,
+            follow_redirects=ways.follow_redirects,
+            tags=ways.tags,
+            tracer=self._tracer,
+            target=target,
+            forward=self._forward,
+            retries=ways.http.retries,
+        )
+
+    def _user(self, recorder: Recorder, load: int, tags: Tags, pool: ConnectionPool, points: Points | None) -> User:
+        meter = self.meter_class(recorder, tags)
+        meter.load = load
+        return self.user_class(
+            self._client(meter, pool, self._url),
+            meter,
+            seed=self._seed,
+            shared=self.shared,
+            sleep=self._sleep,
+            wait=self._wait,
+            clock=self._clock,
+            now=self._now,
+            open_client=partial(self.open_client, meter, pool),
+            open_httpx=partial(self.open_httpx, meter, pool),
+            points=points,
+        )

@@ -1,0 +1,171 @@
+"""What all users of one worker count together: checks, reasons of failures, skipped cycles, who met, notes said once.
+
+One tally a recorder. What it counts goes with the recorder's deltas as custom
+metrics, so it is merged over the fleet as exactly as all else. All names in it
+come from scenario code, so all of them are bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from weakref import WeakKeyDictionary, ref
+
+from loadgen.engine.load.rendezvous import Ended
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.custom import CHECK, MAX_CUSTOM, CustomKind, CustomStats
+from loadgen.measure.deltas.limits import cut
+from loadgen.measure.deltas.series import OTHER
+
+__all__ = [
+    "HELD_BACK",
+    "MAX_CHECKS",
+    "MAX_REASONS",
+    "MAX_REASON_LENGTH",
+    "MET",
+    "SKIPPED_CYCLES",
+    "TIMED_OUT",
+    "Count",
+    "Tally",
+]
+
+MAX_CHECKS: Final = 200
+"""Names of checks of one worker, as far as the scenario's own metrics leave room; the rest is in `check: (other)`."""
+MAX_REASONS: Final = 50
+"""Distinct reasons given to `user.fail` in one worker; the rest is `fail: (other)`."""
+MAX_REASON_LENGTH: Final = 100
+SKIPPED_CYCLES: Final = "pace: skipped cycles"
+HELD_BACK: Final = "cap: requests not started"
+MET: Final = "rendezvous: met"
+TIMED_OUT: Final = "rendezvous: timed out"
+_VARIES: Final = "keep what varies (numbers, ids) out of them"
+
+
+class Count:
+    """A custom metric that adds up: a counter, or a rate of hits among tries. See `recorder.CustomSource`."""
+
+    __slots__ = ("_kind", "_n", "_name", "_total", "hits", "tries")
+
+    def __init__(self, name: str, kind: CustomKind) -> None:
+        self._name, self._kind = name, kind
+        self._n = self._total = 0
+        self.tries = self.hits = 0
+        """Of the whole run so far."""
+
+    def add(self, total: int) -> None:
+        self._n += 1
+        self._total += total
+        self.tries += 1
+        self.hits += total
+
+    def take(self) -> CustomStats | None:
+        if not self._n:
+            return None
+        taken = CustomStats(self._name, self._kind, self._n, self._total)
+        self._n = self._total = 0
+        return taken
+
+
+class Tally:
+    """See the module. Made by `Tally.of`."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = ref(recorder)  # not held: it is the key under which this tally is kept
+        self.checks: dict[str, Count] = {}
+        """By name."""
+        self.forgotten: dict[tuple[str, str], str] = {}
+        """Coroutines that nobody awaited, by journey and name; what to say of those whose line is not known (yet)."""
+        self.cycles: Count | None = None
+        """Skipped by `user.pace` and by paced loads; None: none."""
+        self.met: Count | None = None
+        self.timed_out: Count | None = None
+        """Users at a rendez-vous; None: none."""
+        self.held_back: Count | None = None
+        """Requests that the cap of the allow-list did not let start; None: none."""
+        self._reasons: dict[str, str] = {}
+        self._said: set[object] = set()
+
+    @staticmethod
+    def of(recorder: Recorder) -> Tally:
+        """The one tally of a recorder."""
+        found = _tallies.get(recorder)
+        if found is None:
+            found = _tallies[recorder] = Tally(recorder)
+        return found
+
+    def check(self, name: str, ok: bool) -> None:
+        count = self.checks.get(name)
+        if count is None:
+            if name != OTHER and self._is_full():
+                self._note(f"more than {len(self.checks)} names of user.check: the rest is in {OTHER}; {_VARIES}")
+                self.check(OTHER, ok)
+                return
+            count = self.checks[name] = self._counted(cut(f"{CHECK}{self._known(name)}"), "rate")
+        count.add(1 if ok else 0)
+
+    def skipped_cycles(self, cycles: int) -> None:
+        if self.cycles is None:
+            self.cycles = self._counted(SKIPPED_CYCLES, "counter")
+        self.cycles.add(cycles)
+
+    def over_the_cap(self, text: str) -> None:
+        """A request was not started; text says why."""
+        if self.held_back is None:
+            self.held_back = self._counted(HELD_BACK, "counter")
+        self.held_back.add(1)
+        if self.is_new(("cap", text)):
+            self._note(f"requests were not started: {text}")
+
+    def rendezvous(self, ended: Ended) -> None:
+        """Whom the end of the load let go is neither."""
+        if self.met is None or self.timed_out is None:
+            self.met, self.timed_out = self._counted(MET, "counter"), self._counted(TIMED_OUT, "counter")
+        if ended == "met":
+            self.met.add(1)
+        elif ended == "timed out":
+            self.timed_out.add(1)
+
+    def reason(self, reason: str) -> str:
+        """The outcome of `user.fail(reason)`."""
+        outcome = self._reasons.get(reason)
+        if outcome is None:
+            if len(self._reasons) >= MAX_REASONS:
+                self._note(f"more than {MAX_REASONS} reasons of user.fail: the rest is fail: {OTHER}; {_VARIES}")
+                return f"fail: {OTHER}"
+            text = self._known(" ".join(reason.split()))
+            short = text if len(text) <= MAX_REASON_LENGTH else text[: MAX_REASON_LENGTH - 4] + " ..."
+            outcome = self._reasons[reason] = f"fail: {short or '(no reason)'}"
+        return outcome
+
+    def is_new(self, what: object) -> bool:
+        """True the first time it is asked: what is said of a journey is said once a worker, not once a user."""
+        if what in self._said:
+            return False
+        self._said.add(what)
+        return True
+
+    def _is_full(self) -> bool:
+        # One place is kept for `(other)` itself, one for the skipped cycles, one for the cap, two for who met: a delta
+        # takes MAX_CUSTOM.
+        recorder = self._recorder()
+        counted = len(recorder.customs) if recorder is not None else 0
+        return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 5
+
+    def _known(self, text: str) -> str:
+        """Without the scenario's secrets: a name leaves the worker."""
+        recorder = self._recorder()
+        return text if recorder is None else recorder.redactor.known(text)
+
+    def _note(self, text: str) -> None:
+        recorder = self._recorder()
+        if recorder is not None:
+            recorder.note(text)
+
+    def _counted(self, name: str, kind: CustomKind) -> Count:
+        count = Count(name, kind)
+        recorder = self._recorder()
+        if recorder is not None:
+            recorder.customs.append(count)
+        return count
+
+
+_tallies: WeakKeyDictionary[Recorder, Tally] = WeakKeyDictionary()

@@ -1,0 +1,1 @@
+"""Whether the load generator itself was able to measure."""

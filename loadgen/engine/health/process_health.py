@@ -1,0 +1,364 @@
+"""What the operating system says of this process and its machine, cheaply, once an interval.
+
+Each figure has one source, and is 0 where that is missing ("not known"):
+
+    figure                    | Linux                                             | elsewhere (psutil)
+    CPU of the process        | process_time_ns                                   | the same
+    steal of the machine      | /proc/stat, over all its CPUs                     | 0
+    held back by a CPU limit  | cpu.stat of our cgroup                            | 0
+    waiting for a core        | /proc/self/schedstat: the thread of the loop      | 0
+    memory of the process     | /proc/self/statm                                  | memory_info
+    descriptors               | size of /proc/self/fd (6.2), else counted         | num_fds
+    local ports               | /proc/net/sockstat; counted where that is near    | 0
+    free memory               | least of /proc/meminfo and our cgroup's limits    | virtual_memory
+    network allowances (EC2)  | counters of the ENA devices (allowances.py)       | none
+
+Cost of a look on the loop: 0.1 ms (measured, Linux 6.18). Two things are dear, so a
+thread does them, and seldom. Counting the sockets of each remote address in
+/proc/net/tcp takes 22 ms for 16,000 sockets, so it is done only when all TCP
+sockets of the machine's network namespace together would fill half of the local
+ports; until then `ports` is that sum, which is at least what any one remote
+address has. Counting descriptors takes 14 ms for 16,000, so before Linux 6.2 that too is the thread's.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns, process_time_ns
+from typing import Final
+
+import psutil
+
+from loadgen.engine.health.ena_limits import Allowances
+from loadgen.units import NS_PER_US
+
+__all__ = ["Look", "Probe", "addresses_of", "busiest_pair", "cpu_limit", "memory_limits", "own_addresses"]
+
+_CLOSE_AT: Final = 0.5
+"""Of the local ports, used by all sockets together: from here on those of each remote address are counted."""
+_CHUNK_BYTES: Final = 64 << 10
+"""About 400 sockets: parsed in 0.2 ms, after which whoever waits for the interpreter has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look; shares are of the time since the last one. 0 is also "not known"."""
+
+    cpu_share: float = 0.0
+    """Of one core, all threads together."""
+    steal_share: float = 0.0
+    """Of the machine's CPU time, what its host gave to others."""
+    throttled_share: float = 0.0
+    """Of the time, how long the CPU limit of our cgroup held us back."""
+    starved_share: float = 0.0
+    """Of the time, how long the loop could have run and had no core: other programs had it."""
+    rss_bytes: int = 0
+    fds: int = 0
+    fd_limit: int = 0
+    ports: int = 0
+    """In use from one address towards the busiest remote one, or at most so many: see above."""
+    port_limit: int = 0
+    memory_free_bytes: int = 0
+    shaped: tuple[tuple[str, int], ...] = ()
+    """Packets that EC2 held back or dropped since the last look, by the allowance that was exceeded."""
+
+
+class Probe:
+    """Looks of one process, whose loop must be on its main thread. Both calls may be made from other threads.
+
+    Args:
+        root: where `proc` and `sys` are; a test has its own.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._proc = root / "proc"
+        self._process = psutil.Process()
+        self._page_bytes = resource.getpagesize()
+        self._port_limit = _port_range(self._proc)
+        self._memory = memory_limits(root)
+        self._cpu_stat = _cpu_stat(root)
+        self._allowances = Allowances(root)
+        self._fds_counted = 0
+        self._ports_counted = 0
+        self._sockets = 0
+        self._before = self._read()
+
+    def look(self) -> Look:
+        """What is so now, and what was since the last look."""
+        before, now = self._before, self._read()
+        self._before = now
+        wall_ns = max(1, now.wall_ns - before.wall_ns)
+        return Look(
+            cpu_share=(now.cpu_ns - before.cpu_ns) / wall_ns,
+            steal_share=(now.stolen - before.stolen) / max(1, now.ticks - before.ticks),
+            throttled_share=min(1.0, max(0, now.throttled_ns - before.throttled_ns) / wall_ns),
+            starved_share=min(1.0, max(0, now.starved_ns - before.starved_ns) / wall_ns),
+            rss_bytes=self._rss_bytes(),
+            fds=self._fds(),
+            fd_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            ports=self._ports(),
+            port_limit=self._port_limit,
+            memory_free_bytes=self._free_bytes(),
+            shaped=tuple(self._allowances.exceeded().items()),
+        )
+
+    def count(self) -> None:
+        """The dear part; blocking, every few seconds, in a thread. Does nothing while it is not needed."""
+        if self._port_limit and self._sockets >= _CLOSE_AT * self._port_limit:
+            self._ports_counted = busiest_pair(_chunks(self._proc / "net/tcp")) + busiest_pair(
+                _chunks(self._proc / "net/tcp6")
+            )
+        else:
+            self._ports_counted = 0
+        if sys.platform == "linux" and not _size_of_fds(self._proc):
+            self._fds_counted = _or_0(self._process.num_fds)
+
+    # -- sources ------------------------------------------------------------------------------
+
+    def _read(self) -> _Sums:
+        ticks, stolen = _cpu_ticks(_first_line(self._proc / "stat"))
+        waited = _first_line(self._proc / "self/schedstat").split()
+        return _Sums(
+            wall_ns=perf_counter_ns(),
+            cpu_ns=process_time_ns(),
+            ticks=ticks,
+            stolen=stolen,
+            starved_ns=int(waited[1]) if len(waited) > 1 else 0,
+            throttled_ns=_throttled_ns(self._cpu_stat) if self._cpu_stat is not None else 0,
+        )
+
+    def _rss_bytes(self) -> int:
+        pages = _first_line(self._proc / "self/statm").split()
+        if len(pages) > 1:
+            return int(pages[1]) * self._page_bytes
+        return _or_0(lambda: int(self._process.memory_info().rss))
+
+    def _fds(self) -> int:
+        if sys.platform != "linux":
+            return _or_0(self._process.num_fds)
+        return _size_of_fds(self._proc) or self._fds_counted
+
+    def _ports(self) -> int:
+        if not self._port_limit:
+            return 0
+        self._sockets = _sockets(self._proc)
+        return self._ports_counted or min(self._sockets, round(_CLOSE_AT * self._port_limit))
+
+    def _free_bytes(self) -> int:
+        meminfo = _values(self._proc / "meminfo")
+        if "MemAvailable:" not in meminfo:
+            return _or_0(lambda: int(psutil.virtual_memory().available))
+        free = meminfo["MemAvailable:"] * 1024
+        return max(0, min([free, *(left for group in self._memory if (left := group.left_bytes()) is not None)]))
+
+
+def _or_0(ask: Callable[[], int]) -> int:
+    """0, not known, where it cannot be asked: without a descriptor left nothing can be read."""
+    try:
+        return ask()
+    except (OSError, psutil.Error):
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Since the machine or the process began."""
+
+    wall_ns: int
+    cpu_ns: int
+    ticks: int
+    stolen: int
+    starved_ns: int
+    throttled_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryGroup:
+    """A cgroup that has a memory limit."""
+
+    limit_bytes: int
+    used: Path
+    stat: Path
+    inactive: str
+    """The line of `stat` with what the kernel can drop at once: files that nobody reads any more."""
+
+    def left_bytes(self) -> int | None:
+        """`stat` is dear and only read when the limit is near."""
+        used = _number(self.used)
+        if used is None:
+            return None
+        if used > 0.8 * self.limit_bytes:
+            used -= min(used, _values(self.stat).get(self.inactive, 0))
+        return self.limit_bytes - used
+
+
+def memory_limits(root: Path = Path("/")) -> tuple[MemoryGroup, ...]:
+    """The groups, from ours up to the root, that limit our memory; of version 2 and, where that is mounted, 1."""
+    found = []
+    for folder, is_v2 in _groups(root, "memory"):
+        limit = _number(folder / ("memory.max" if is_v2 else "memory.limit_in_bytes"))
+        if limit is not None and limit < 1 << 60:  # version 1 says "none" by a number larger than any memory
+            used = folder / ("memory.current" if is_v2 else "memory.usage_in_bytes")
+            inactive = "inactive_file" if is_v2 else "total_inactive_file"
+            found.append(MemoryGroup(limit, used, folder / "memory.stat", inactive))
+    return tuple(found)
+
+
+def busiest_pair(chunks: Iterable[bytes]) -> int:
+    """The most sockets from one local address to one remote address and port, of a table like /proc/net/tcp.
+
+    Each such pair has all the local ports; so who connects from several addresses has more. TIME_WAIT is included.
+    Listening sockets have no remote and are left out. So are the accepted ones of a server on this machine
+    by what they are: each of its peers is an address of its own.
+    """
+    found: Counter[bytes] = Counter()
+    rest = b""
+    for chunk in chunks:
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        found.update(
+            fields[1].rpartition(b":")[0] + fields[2]
+            for line in lines
+            if len(fields := line.split(None, 4)) > 4 and fields[3] != b"0A"
+        )
+    found.pop(b"rem_address", None)
+    return max(found.values(), default=0)
+
+
+def own_addresses() -> list[str]:
+    """The IP addresses of this machine's interfaces, without those that need one beside them (`fe80::1%eth0`)."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    found = [a for addresses in psutil.net_if_addrs().values() for a in addresses if a.family in families]
+    return [a.address for a in found if "%" not in a.address]
+
+
+def addresses_of(host: str) -> tuple[str, ...]:
+    """What the resolver of this machine says; none where it knows none. Blocking."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+            yield b"\n"
+    except OSError:
+        return
+
+
+def _groups(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
+    """(folder, is version 2) of the cgroups that we are in, ours first, then those above it."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / (controller if controllers else "")
+        folder = top / path.strip().lstrip("/")
+        if not folder.is_dir():  # in a container the path is the host's and the mount is ours
+            folder = top
+        while folder.is_relative_to(top):
+            yield folder, not controllers
+            folder = folder.parent
+
+
+def _cpu_stat(root: Path) -> Path | None:
+    """cpu.stat of the nearest group that counts how long it was held back."""
+    for folder, _ in _groups(root, "cpu"):
+        values = _values(folder / "cpu.stat")
+        if "throttled_usec" in values or "throttled_time" in values:
+            return folder / "cpu.stat"
+    return None
+
+
+def cpu_limit(root: Path = Path("/")) -> float | None:
+    """How many CPUs' time our group may use: the least of its own limit and those above it. None: no limit is known."""
+    found: list[float] = []
+    for folder, is_v2 in _groups(root, "cpu"):
+        if is_v2:
+            quota, _, period = _first_line(folder / "cpu.max").partition(" ")
+        else:
+            quota, period = _first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us")
+        if quota.strip().isdigit() and period.strip().isdigit() and int(period):
+            found.append(int(quota) / int(period))
+    return min(found, default=None)
+
+
+def _throttled_ns(path: Path) -> int:
+    values = _values(path)
+    return values["throttled_usec"] * NS_PER_US if "throttled_usec" in values else values.get("throttled_time", 0)
+
+
+def _cpu_ticks(line: str) -> tuple[int, int]:
+    """(all, stolen) of the line "cpu  user nice system idle iowait irq softirq steal guest guest_nice"."""
+    fields = [int(field) for field in line.split()[1:9]]  # guests are in user and nice already
+    return sum(fields), fields[7] if len(fields) > 7 else 0
+
+
+def _port_range(proc: Path) -> int:
+    ends = _first_line(proc / "sys/net/ipv4/ip_local_port_range").split()
+    return int(ends[1]) - int(ends[0]) + 1 if len(ends) == 2 else 0
+
+
+def _sockets(proc: Path) -> int:
+    """TCP sockets of the machine's network namespace, TIME_WAIT included: at least those towards any one address."""
+    count = 0
+    for name in ("sockstat", "sockstat6"):
+        for line in _lines(proc / "net" / name):
+            kind, *rest = line.split()
+            if kind in ("TCP:", "TCP6:"):
+                values = dict(zip(rest[::2], rest[1::2], strict=False))
+                count += int(values.get("inuse", 0)) + int(values.get("tw", 0))
+    return count
+
+
+def _size_of_fds(proc: Path) -> int:
+    """Open descriptors: since Linux 6.2 the size of /proc/self/fd, before it 0."""
+    try:
+        return (proc / "self/fd").stat().st_size
+    except OSError:
+        return 0
+
+
+def _first_line(path: Path) -> str:
+    return next(iter(_lines(path)), "")
+
+
+def _number(path: Path) -> int | None:
+    """None for "max", and where there is none."""
+    text = _first_line(path).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _values(path: Path) -> dict[str, int]:
+    """Of lines like "name 12 kB"."""
+    found = {}
+    for line in _lines(path):
+        fields = line.split()
+        if len(fields) > 1 and fields[1].isdecimal():
+            found[fields[0]] = int(fields[1])
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return []
+    try:
+        return os.read(fd, _CHUNK_BYTES).decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    finally:
+        os.close(fd)

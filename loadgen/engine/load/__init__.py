@@ -1,0 +1,1 @@
+"""When iterations and users start, and which of them are ours."""

@@ -1,0 +1,72 @@
+"""The run's clock: ns since T0, and ways to wait for an absolute time on it."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+from typing import Protocol
+
+from loadgen.engine.load.timer import new_alarm
+
+__all__ = ["Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
+
+
+class Clock(Protocol):
+    """Time as the engine sees it; tests and trials pass one that jumps."""
+
+    def elapsed_ns(self) -> int:
+        """ns since T0; negative before it."""
+
+    async def sleep_until(self, at_ns: int) -> None:
+        """Return at `at_ns` after T0 or later, never before."""
+
+    def close(self) -> None: ...
+
+
+class MonotonicClock:
+    """The real clock. Made within a running loop; `sleep_until` serves one waiter at a time (the pacing task).
+
+    Args:
+        t0_ns: T0 on `perf_counter_ns`.
+    """
+
+    def __init__(self, t0_ns: int) -> None:
+        self.t0_ns = t0_ns
+        self._alarm = new_alarm(self._ring)
+        self._waiter: asyncio.Future[None] | None = None
+
+    def elapsed_ns(self) -> int:
+        return perf_counter_ns() - self.t0_ns
+
+    async def sleep_until(self, at_ns: int) -> None:
+        until_ns = self.t0_ns + at_ns
+        while perf_counter_ns() < until_ns:
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._alarm.set(until_ns)
+            await self._waiter
+
+    def close(self) -> None:
+        self._alarm.close()
+
+    def _ring(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+async def sleep_to(clock: Clock, at_ns: int) -> None:
+    """Wait for `at_ns` with the loop's timers: for the many waiters (closed users) who need no precision."""
+    while (wait_ns := at_ns - clock.elapsed_ns()) > 0:  # noqa: ASYNC110  # a timer may fire early
+        await asyncio.sleep(wait_ns / 1e9)
+
+
+async def sleep_or_stop(clock: Clock, at_ns: int, stop: asyncio.Event) -> None:
+    """Wait for a time on the run's clock, or for the stop, whichever comes first."""
+    waits: list[asyncio.Future[object]] = [
+        asyncio.ensure_future(sleep_to(clock, at_ns)),
+        asyncio.ensure_future(stop.wait()),
+    ]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,402 @@
+"""The ways in which a load is driven, each of which can be changed while it goes on.
+
+    OpenDrive      arrivals when they are due
+    ClosedDrive    users while they are there
+    CountedDrive   iterations until all are done
+
+One drives one worker's share. Times are ns from the load's beginning. What stages
+are replaced by is told in good time by whoever conducts the run, but may be
+heard late: then it holds from now on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import ceil
+from typing import Final
+
+import numpy as np
+
+from loadgen.engine.load.clock import Clock
+from loadgen.engine.load.closed_users import Changes, Crowd, Gate, woken_by
+from loadgen.engine.load.pace import Cycles, Pace
+from loadgen.engine.load.schedule import BLOCK, due_times, own_iterations
+from loadgen.engine.load.share import RandomMix, Share
+from loadgen.engine.load.share_changes import Change, Deal, Tenure
+from loadgen.engine.load.start_loops import Cursor, drive_arrivals, drive_iterations, drive_users
+from loadgen.engine.load.users import Arrival, Life, UserPool
+from loadgen.profiles.edits import OPEN, is_pause, replaced
+from loadgen.profiles.profile import IterationProfile, UserProfile, spans_of
+from loadgen.profiles.stage import Stage, exact, length
+from loadgen.profiles.timeline import Schedule
+from loadgen.units import NS_PER_S
+
+__all__ = ["ClosedDrive", "CountedDrive", "Drive", "Mark", "OpenDrive"]
+
+
+KEPT_NS: Final = 600 * NS_PER_S
+"""So much of a curve that is changed again and again is kept: nothing that is due longer ago can still be to start."""
+_NEAR_NS: Final = 1_000
+"""What is due by then counts as due: more than the rounding of a due time, so nothing that was begun begins again."""
+
+
+class Mark:
+    """How far this share has got, kept beyond this process; see `marks.py` of the agent.
+
+    Of an open load: the fleet's first arrival that had not been begun when the load or the shares were last changed.
+    Of a counted one: how many of our iterations were begun.
+    """
+
+    def __init__(self, kept: memoryview[int] | None, load: int) -> None:
+        self.kept, self.load = kept, load
+
+    @property
+    def done(self) -> int:
+        return self.kept[self.load] if self.kept is not None else 0
+
+    @done.setter
+    def done(self, count: int) -> None:
+        if self.kept is not None:
+            self.kept[self.load] = count
+
+
+class OpenDrive:
+    """Starts each of our arrivals once, whatever becomes of the curve: n stays, only when it is due changes.
+
+    Args:
+        mark: arrivals after it follow the curve, those before it may have been started before it moved them.
+        first_arrival: called with (number, n) for each change of shares, and with number 0 for the end of the load:
+            n is the fleet's first arrival that it holds for.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        deal: Deal,
+        chance: RandomMix | None,
+        pool: UserPool,
+        warmup_ns: int,
+        mark: Mark,
+        first_arrival: Callable[[int, int], None] = lambda number, n: None,
+    ) -> None:
+        self._schedule, self._deal, self._chance = schedule, deal, chance
+        self._pool, self._warmup_ns, self._mark = pool, warmup_ns, mark
+        self._first_arrival = first_arrival
+        self._following = 0
+        """No arrival of ours before it is left to start. A lower bound: exact once the drive has been cancelled."""
+        self._cursor = Cursor()
+        self.end_ns: int | None = schedule.end_ns
+        self._changes = Changes()
+        self._through = asyncio.Event()
+        self._driving: asyncio.Task[None] | None = None
+        self._until_ns: int | None = None
+        """What is due from then on is another's."""
+
+    def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
+        self._schedule = self._schedule.replaced(at_ns, stages, at_ns - KEPT_NS)
+        self.end_ns = None if is_pause(stages) else self._schedule.end_ns
+        self._again()
+
+    def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
+        """Arrivals that are due from `at_ns` on are dealt anew. What we take over and hear of too late is missed."""
+        change = Change(number, self._schedule.count_at(max(0, at_ns)), weights)
+        self._deal = self._deal.changed(change)
+        self._first_arrival(number, change.at)
+        most = self._deal.most_users()
+        if most is not None:
+            self._pool.cap(most)
+        self._again()
+
+    def leave(self, at_ns: int) -> None:
+        """What is due from `at_ns` on is for others to start."""
+        self._until_ns = at_ns
+        self._again()
+
+    def _again(self) -> None:
+        self._through.clear()
+        if self._driving is not None:
+            self._driving.cancel()
+        self._changes.wake()
+
+    async def through(self) -> None:
+        """Return when all that is due up to the end has been started."""
+        await self._through.wait()
+
+    async def drive(
+        self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
+    ) -> None:
+        """For ever, or until `stop`: it may be changed after its last arrival.
+
+        Args:
+            since_ns: arrivals of ours that are due from then until `from_ns` are missed. None: they are not ours.
+        """
+        if since_ns is not None:
+            self._following = self._schedule.count_at(max(0, since_ns))
+            await clock.sleep_until(from_ns)  # until then some of them are not due, and none of those is missed yet
+            self._miss_due(self._schedule.count_at(max(0, since_ns)), self._schedule.count_at(from_ns), t0_ns)
+        with woken_by(stop, self._changes):
+            await self._drive(clock, t0_ns, stop, from_ns)
+
+    def present(self, now_ns: int) -> int:
+        """An open load is measured by its arrivals."""
+        return 0
+
+    async def give_up(self, t0_ns: int, before_ns: int) -> None:
+        """After a stop: count as missed the arrivals of ours that were due before `before_ns` and were not started."""
+        if self._driving is not None:
+            self._driving.cancel()
+            await asyncio.wait([self._driving])
+        if self._cursor.is_through:
+            return
+        first = self._following if self._cursor.n is None else max(self._following, self._cursor.n)
+        until_ns = before_ns if self._until_ns is None else min(before_ns, self._until_ns)
+        self._miss_due(first, self._schedule.count_at(max(0, until_ns)), t0_ns)
+
+    def _miss_due(self, first: int, end: int, t0_ns: int) -> None:
+        """Count arrivals of ours as missed, from `first` up to `end` of the fleet's."""
+        for block in due_times(self._schedule, self._deal, self._chance, from_n=first, until_n=end):
+            for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
+                self._pool.miss(Arrival(t0_ns + due_ns, n, journey, due_ns < self._warmup_ns))
+
+    async def _drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
+        done = max(self._mark.done, self._schedule.count_at(from_ns)) if from_ns > 0 else 0
+        driven = self._deal
+        while not stop.is_set():
+            self._following = done
+            changed, schedule, cursor = self._changes.next, self._schedule, Cursor()
+            self._cursor = cursor
+            if self._deal is not driven:
+                self._miss(driven, self._deal, done, t0_ns)
+                driven = self._deal
+            until_n = None if self._until_ns is None else schedule.count_at(max(0, self._until_ns))
+            blocks = due_times(schedule, driven, self._chance, from_n=done, until_n=until_n)
+            driving = drive_arrivals(blocks, clock, t0_ns, self._pool, stop, self._warmup_ns, cursor)
+            self._driving = asyncio.create_task(driving)
+            try:
+                await asyncio.wait([self._driving])
+            finally:
+                self._driving.cancel()
+            following = cursor.n  # of ours the first that was not begun
+            if not self._driving.cancelled():
+                self._driving.result()
+                if stop.is_set():  # it has not started all
+                    return
+                following = schedule.total() if until_n is None else min(until_n, schedule.total())
+                self._following = following
+                if not changed.is_set():
+                    if until_n is None:
+                        self._first_arrival(0, following)
+                    self._through.set()
+                    await changed.wait()
+            if following is not None:  # what is another's before it may be ours from now on, and is not due yet
+                due = schedule.count_at(max(0, clock.elapsed_ns() + _NEAR_NS))
+                done = max(done, min(following, due))
+            self._mark.done = done
+
+    def _miss(self, before: Deal, after: Deal, done: int, t0_ns: int) -> None:
+        """What is ours by the change and was due before we heard of it: to start it now were a burst."""
+        first = after.changes[len(before.changes)].at
+        had = [n for n, _ in before.blocks(first, done, BLOCK)]
+        known = np.concatenate(had) if had else np.empty(0, dtype=np.int64)
+        for n, journey in after.blocks(first, done, BLOCK):
+            if self._chance is not None:
+                journey = self._chance.journeys(n)
+            due_ns = self._schedule.due_ns(n)
+            for k in np.flatnonzero(~np.isin(n, known)).tolist():
+                due = int(due_ns[k])
+                self._pool.miss(Arrival(t0_ns + due, int(n[k]), int(journey[k]), due < self._warmup_ns))
+
+
+class ClosedDrive:
+    """Keeps our users going while the level is above their number. Over a pause they stay who they are.
+
+    Args:
+        skipped: is told of each cycle that a paced user skips.
+    """
+
+    def __init__(
+        self,
+        profile: UserProfile,
+        deal: Deal,
+        journey_of: Callable[[int, int], int],
+        new_life: Callable[[], Life],
+        pool: UserPool,
+        warmup_ns: int,
+        skipped: Callable[[int], None] = lambda cycles: None,
+    ) -> None:
+        self._profile, self._skipped = profile, skipped
+        self._stages, self._deal, self._journey_of = profile.stages, deal, journey_of
+        self._new_life, self._pool, self._warmup_ns = new_life, pool, warmup_ns
+        self.end_ns: int | None = profile.duration_ns
+        self._crowd: Crowd | None = None
+        self._changes = Changes()
+        self._cycles = self._new_cycles()
+        self._tenures: Mapping[int, Tenure] = {}
+        """Our users, and from when until when each is ours."""
+        self._until_ns: int | None = None
+        """From then on all of them are others'."""
+
+    def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
+        self._stages = replaced(self._stages, at_ns, stages)
+        self._cycles = self._new_cycles()
+        self.end_ns = None if is_pause(stages) else length(self._stages)
+        self._change(at_ns)
+
+    def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
+        """Who gives users lets them end their iteration; who takes some has new persons in their place."""
+        self._deal = self._deal.changed(Change(number, at_ns, weights))
+        self._change(at_ns)
+
+    def leave(self, at_ns: int) -> None:
+        """From `at_ns` on nobody begins an iteration."""
+        self._until_ns = at_ns
+        self._change(max(0, at_ns))
+
+    def _change(self, at_ns: int) -> None:
+        if self._crowd is not None:
+            self._crowd.change(at_ns, self._users(), self._spans, is_held=self.end_ns is None)
+        self._changes.wake()
+
+    async def through(self) -> None:
+        """Nobody is to begin anything at the end."""
+
+    async def give_up(self, t0_ns: int, before_ns: int) -> None:
+        """No iteration of a closed load is due before its user begins it."""
+
+    def present(self, now_ns: int) -> int:
+        """Users that are there at `now_ns`."""
+        return 0 if self._crowd is None else self._crowd.present(now_ns)
+
+    async def drive(
+        self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
+    ) -> None:
+        """For ever, or until `stop`: users may be wanted again when all have left."""
+        self._crowd = Crowd(self._users(), self._spans, from_ns)
+        self._crowd.is_held = self.end_ns is None
+        every_ns = self._profile.pace_ns
+        pace = Pace(every_ns, self._first_cycle_ns, self._skipped) if every_ns else None
+        with woken_by(stop, self._changes):
+            while not stop.is_set():
+                changed = self._changes.next
+                await drive_users(
+                    self._crowd, self._journey_of, self._new_life, clock, self._pool, stop, self._warmup_ns, pace
+                )
+                if not stop.is_set():
+                    await changed.wait()
+
+    def _users(self) -> Sequence[int]:
+        peak = max((max(exact(s.start), exact(s.end)) for s in self._stages if s.duration_ns), default=0)
+        self._tenures = self._deal.tenures(ceil(peak))
+        return tuple(self._tenures)
+
+    def _spans(self, user: int) -> Iterator[tuple[int, int]]:
+        tenure = self._tenures.get(user, ())
+        for start_ns, end_ns in spans_of(self._stages, user):
+            for since_ns, until_ns in tenure:
+                begin_ns = max(start_ns, since_ns)
+                over_ns = min(end for end in (end_ns, until_ns, self._until_ns) if end is not None)
+                if begin_ns < over_ns:
+                    yield begin_ns, over_ns
+
+    def _new_cycles(self) -> Cycles | None:
+        every_ns = self._profile.pace_ns
+        return Cycles(self._stages, every_ns, is_spread=self._profile.is_spread) if every_ns else None
+
+    def _first_cycle_ns(self, user: int, from_ns: int) -> int | None:
+        return None if self._cycles is None else self._cycles.first_ns(user, from_ns)
+
+
+class CountedDrive:
+    """Has our users do our iterations. It can be paused; when it ends its target decides.
+
+    Args:
+        mark: how many of our iterations were begun.
+    """
+
+    end_ns = None
+
+    def __init__(
+        self,
+        profile: IterationProfile,
+        share: Share,
+        chance: RandomMix | None,
+        new_life: Callable[[], Life],
+        pool: UserPool,
+        warmup_ns: int,
+        mark: Mark,
+    ) -> None:
+        self._profile, self._share, self._chance = profile, share, chance
+        self._new_life, self._pool, self._warmup_ns, self._mark = new_life, pool, warmup_ns, mark
+        self._stages: tuple[Stage, ...] = (OPEN,)
+        self._changes = Changes()
+        self._gate = Gate()
+
+    def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
+        self._stages = replaced(self._stages, at_ns, stages)
+        self._changes.wake()
+
+    def leave(self, at_ns: int) -> None:
+        """What is not begun when the load is stopped then, nobody does."""
+
+    async def through(self) -> None:
+        """It has no end at which something could be due."""
+
+    async def give_up(self, t0_ns: int, before_ns: int) -> None:
+        """No iteration of a counted load is due before its user begins it."""
+
+    def present(self, now_ns: int) -> int:
+        """A counted load is measured by its iterations."""
+        return 0
+
+    async def drive(
+        self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
+    ) -> None:
+        """Until all of our iterations have been begun, or until `stop`."""
+        self._set_gate(clock)
+        keeping = asyncio.create_task(self._keep_gate(clock, stop))
+        done = self._mark.done
+        own = own_iterations(self._profile, self._share, self._chance, done)
+        if self._mark.kept is not None:
+            own = _marked(own, self._mark.kept, self._mark.load, done)
+        users = len(self._share.owns_users(self._profile.users))
+        most = self._profile.per_user or None
+        try:
+            await drive_iterations(
+                own, users, self._new_life, clock, self._pool, stop, self._warmup_ns, self._gate, most
+            )
+        finally:
+            keeping.cancel()
+
+    async def _keep_gate(self, clock: Clock, stop: asyncio.Event) -> None:
+        with woken_by(stop, self._changes):
+            while not stop.is_set():
+                await self._changes.until(clock, self._set_gate(clock))
+        self._gate.open()
+
+    def _set_gate(self, clock: Clock) -> int | None:
+        """As it is to be now; until when."""
+        now_ns, end_ns = max(0, clock.elapsed_ns()), 0
+        for stage in self._stages:
+            end_ns += stage.duration_ns
+            if now_ns < end_ns:
+                self._open(stage)
+                return None if stage is self._stages[-1] else end_ns
+        self._gate.shut()
+        return None
+
+    def _open(self, stage: Stage) -> None:
+        if stage.start:
+            self._gate.open()
+        else:
+            self._gate.shut()
+
+
+Drive = OpenDrive | ClosedDrive | CountedDrive
+
+
+def _marked(own: Iterator[tuple[int, int]], marks: memoryview[int], load: int, done: int) -> Iterator[tuple[int, int]]:
+    """The mark is made before an iteration begins: what may have been begun is never begun again."""
+    for count, one in enumerate(own, done + 1):
+        marks[load] = count
+        yield one

@@ -1,0 +1,243 @@
+"""Rendez-vous: users of one worker that wait until enough users of the whole fleet do.
+
+A worker knows only its own users. It tells how many of them wait (`tell`), and
+hears up to which of them may go, and when (`release`); who decides that, for all
+workers, is not here. Without anybody to tell, the worker is the whole fleet and
+decides by itself.
+
+Users of one point are interchangeable: it is a queue with two counts that only
+grow, `arrived` and `gone`. "Up to the 20th" therefore means the same however
+often it is heard, and whoever has left meanwhile. Nobody waits for ever: each
+user has a time-out of its own, and the end of the load lets all go.
+
+Nothing here costs anything while no journey has a rendez-vous. Times are ns of `perf_counter_ns`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from itertools import count, islice
+from time import perf_counter_ns
+from typing import Final, Literal
+
+from loadgen.engine.load.timer import Alarm, new_alarm
+from loadgen.errors import UsageError
+from loadgen.measure.deltas.limits import cut
+from loadgen.measure.deltas.rendezvous_counts import MAX_POINT_NAME, MAX_POINTS, WaitingAt
+from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
+
+__all__ = ["AHEAD_NS", "END_GRACE_S", "LATE_NS", "TELL_NS", "Ended", "Points"]
+
+TELL_NS: Final = 50 * NS_PER_MS
+"""At least so long from one telling to the next: those that come one by one cost at most 20 messages a second."""
+END_GRACE_S: Final = 1.0
+"""After the planned end of the load: for groups that were complete by then and whose release is on its way."""
+LATE_NS: Final = 20 * NS_PER_MS
+"""A release that is heard so long after its instant is said."""
+AHEAD_NS: Final = 2 * NS_PER_S
+"""Nobody who may go waits longer than this for the instant: a clock that is wrong must hold up nobody."""
+
+Ended = Literal["met", "timed out", "load ended"]
+"""How a wait ended. Load ended: there is nobody to wait for any more."""
+
+
+class _Point:
+    """One rendez-vous of one load."""
+
+    __slots__ = ("arrived", "gone", "load", "name", "queue", "users")
+
+    def __init__(self, load: int, name: str, users: int) -> None:
+        self.load, self.name, self.users = load, name, users
+        self.arrived = self.gone = 0
+        self.queue: dict[asyncio.Future[Ended], None] = {}
+        """Those that wait and are not let go yet, the first first."""
+
+    def take(self, number: int) -> list[asyncio.Future[Ended]]:
+        """The first `number` of those that wait: they are gone."""
+        taken = list(islice(self.queue, number))
+        for one in taken:
+            del self.queue[one]
+        self.gone += len(taken)
+        return taken
+
+
+class Points:
+    """All rendez-vous of one worker. Make it within the running loop, and close it.
+
+    Args:
+        tell: who waits where, each time that changed: at most once in `TELL_NS`. None: this worker is the whole fleet.
+        note: what a person should know.
+        known: takes secrets out of a name, since it leaves the worker.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[tuple[WaitingAt, ...]], None] | None = None,
+        note: Callable[[str], None] = lambda _: None,
+        known: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        self._tell, self._note, self._known = tell, note, known
+        self._points: dict[tuple[int, str], _Point] = {}
+        """By load, and by the name that the journey gives."""
+        self._told: dict[tuple[int, str], _Point] = {}
+        """By load, and by the name that leaves the worker."""
+        self._told_ns = 0
+        self._telling: asyncio.Handle | None = None
+        self._ended: set[int] = set()
+        self._is_over = self._is_closed = False
+        self._alarm: Alarm | None = None
+        self._due: list[tuple[int, int, list[asyncio.Future[Ended]]]] = []
+        self._order = count()
+        self._said: set[str] = set()
+
+    async def wait(self, load: int, name: str, users: int, timeout_s: float) -> Ended:
+        """Until `users` users wait at this point, in the whole fleet; not longer than `timeout_s`.
+
+        Who is cancelled meanwhile waits no more.
+
+        Raises:
+            UsageError: the point has another number of users, or the worker has too many points.
+        """
+        point = self._point(load, name, users)
+        if self._is_over or load in self._ended:
+            return "load ended"
+        if users == 1:
+            return "met"
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Ended] = loop.create_future()
+        point.queue[waiter] = None
+        point.arrived += 1
+        timer = loop.call_later(timeout_s, self._leave, point, waiter, "timed out")
+        self._changed(point)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            self._leave(point, waiter)  # cancelled; for all others it is nothing
+
+    def release(self, load: int, name: str, upto: int, at_ns: int) -> None:
+        """All users of the point up to the `upto`-th that ever came go on at `at_ns`, or at once when that is over."""
+        point = self._told.get((load, name))
+        if point is None:
+            return
+        taken = point.take(max(0, min(upto, point.arrived) - point.gone))
+        if taken:
+            now_ns = perf_counter_ns()
+            at_ns, late_ns = min(at_ns, now_ns + AHEAD_NS), now_ns - at_ns
+            if late_ns > LATE_NS and name not in self._said:
+                self._said.add(name)
+                self._note(
+                    f"rendez-vous {name}: a worker heard {format_duration(late_ns)} late that its users were to go, "
+                    "so they went on after the others"
+                )
+            heapq.heappush(self._due, (at_ns, next(self._order), taken))
+            self._set_alarm()
+        self._changed(point)  # also when nobody was left: that we have heard it may not have been heard
+
+    def end(self, load: int, grace_s: float = 0.0) -> None:
+        """The load has ended: who still waits after `grace_s` goes on, and nobody waits from then on."""
+        if grace_s:
+            asyncio.get_running_loop().call_later(grace_s, self.end, load)
+            return
+        self._ended.add(load)
+        for point in self._points.values():
+            if point.load == load:
+                self._let_go(point)
+
+    def end_all(self) -> None:
+        """No load goes on."""
+        self._is_over = True
+        for point in self._points.values():
+            self._let_go(point)
+
+    def close(self) -> None:
+        self.end_all()
+        self._is_closed = True
+        for _, _, waiters in self._due:
+            _wake(waiters, "met")
+        self._due.clear()
+        if self._telling is not None:
+            self._telling.cancel()
+            self._say()
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
+
+    def standing(self) -> tuple[WaitingAt, ...]:
+        """Of every point that there was so far."""
+        return tuple(
+            WaitingAt(load, name, point.users, point.arrived, point.gone) for (load, name), point in self._told.items()
+        )
+
+    def _point(self, load: int, name: str, users: int) -> _Point:
+        point = self._points.get((load, name))
+        if point is None:
+            if len(self._points) >= MAX_POINTS:
+                raise UsageError(
+                    f"more than {MAX_POINTS} rendez-vous in one worker",
+                    hint="its name says where users meet: keep what varies (numbers, ids) out of it",
+                )
+            told = cut(self._known(name)[:MAX_POINT_NAME])
+            point = self._told.get((load, told))
+            if point is None:
+                point = self._told[load, told] = _Point(load, told, users)
+            self._points[load, name] = point
+        if point.users != users:
+            raise UsageError(
+                f'the rendez-vous "{name}" is of {point.users} users, and here of {users}',
+                hint="give it one number, or two names",
+            )
+        return point
+
+    # -- leaving ------------------------------------------------------------------------------
+
+    def _leave(self, point: _Point, waiter: asyncio.Future[Ended], how: Ended = "timed out") -> None:
+        """One that was not let go: it does not wait any more."""
+        if waiter not in point.queue:
+            return
+        del point.queue[waiter]
+        point.gone += 1
+        _wake([waiter], how)
+        self._changed(point)
+
+    def _let_go(self, point: _Point) -> None:
+        if taken := point.take(len(point.queue)):
+            _wake(taken, "load ended")
+            self._changed(point)
+
+    def _set_alarm(self) -> None:
+        if self._alarm is None:
+            self._alarm = new_alarm(self._ring)
+        self._alarm.set(self._due[0][0])
+
+    def _ring(self) -> None:
+        now_ns = perf_counter_ns()
+        while self._due and self._due[0][0] <= now_ns:
+            _wake(heapq.heappop(self._due)[2], "met")
+        if self._due:
+            self._set_alarm()
+
+    # -- telling ------------------------------------------------------------------------------
+
+    def _changed(self, point: _Point) -> None:
+        if self._tell is None:
+            while len(point.queue) >= point.users:
+                _wake(point.take(point.users), "met")
+        elif self._telling is None and not self._is_closed:
+            loop = asyncio.get_running_loop()
+            wait_ns = self._told_ns + TELL_NS - perf_counter_ns()
+            # The first at once, but all that come in the same turn of the loop together.
+            self._telling = loop.call_later(wait_ns / NS_PER_S, self._say) if wait_ns > 0 else loop.call_soon(self._say)
+
+    def _say(self) -> None:
+        self._telling, self._told_ns = None, perf_counter_ns()
+        assert self._tell is not None
+        self._tell(self.standing())
+
+
+def _wake(waiters: list[asyncio.Future[Ended]], how: Ended) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(how)

@@ -1,0 +1,253 @@
+"""Who has which arrival and which user once the agents' weights were changed while a run went on.
+
+At first that is a `Share`. With each change whoever is to have less gives some of
+what it has, whoever is to have more takes that, and nobody does both. So what an
+agent keeps it keeps under its old number: a user that is there stays who it is,
+and an agent that hears late of a loss has started nothing that somebody else
+starts too. Of a lost agent everything is given; of one that joins, everything is taken.
+
+    n          0  1  2  3  4  5  6  7  8     agents 1:1:1, the second is lost from n = 3 on
+    before     0  1  2  0  1  2  0  1  2
+    after      0  1  2  0  0  2  0  2  2
+
+Which of its arrivals one gives, and to whom, follows from n and the change alone:
+from where n·√p lies within 1, p another prime for each change (H. Weyl 1916: such
+places are spread evenly, also among every k-th n, and for several p together). So
+all agents come to the same without a word, and nothing is counted through.
+
+Pure; reads no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import fsum, isqrt
+
+import numpy as np
+
+from loadgen.engine.load.share import Share, at_least_one
+
+__all__ = ["Change", "Deal", "Tenure", "moved"]
+
+Tenure = tuple[tuple[int, int | None], ...]
+"""From when until when a user is ours, ns from the load's beginning; None: to the end."""
+_WALKED = 1_000
+"""Arrivals of ours and of those that gave some looked through at once: 0.1 ms a change, which no pacing notices."""
+_SAME = 1e-12
+"""Parts that differ by less are the same one, computed in two ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From one arrival on, or from one time on, the agents have these weights."""
+
+    number: int
+    """Of the change within the run, from 1: no two are alike in what they move."""
+    at: int
+    """Of open loads the first arrival that it holds for; of closed ones ns from the load's beginning."""
+    weights: tuple[float, ...]
+    """One for each agent of that time; 0 for those that are lost. Agents without a weight joined later: they had 0."""
+
+
+@dataclass(frozen=True)
+class Deal:
+    """One worker's part of a load over the whole run. Begin with `Deal(share)`.
+
+    max_users: a cap on the fleet's users, where the load has one.
+    """
+
+    share: Share
+    max_users: int | None = None
+    changes: tuple[Change, ...] = ()
+
+    def changed(self, change: Change) -> Deal:
+        """With another one. They come in the order of their numbers, each from where the one before it or later."""
+        agents = len(self._weights_before(len(self.changes)))
+        weights = (*change.weights, *[0.0] * (agents - len(change.weights)))
+        return replace(self, changes=(*self.changes, replace(change, weights=weights)))
+
+    def blocks(self, first: int, total: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Our arrivals n with first <= n < total, in order: (n, journey), both (at most `size`,) int64."""
+        begin = min([total, *(change.at for change in self.changes[:1])])
+        yield from self.share.blocks(first, begin, size)
+        if begin < total:
+            yield from self._walked(max(first, begin), total)
+
+    def most_users(self) -> int | None:
+        """How many users we may have at a time from the last change on; None: there is no cap."""
+        if self.max_users is None:
+            return None
+        if not _part(self.changes[-1].weights if self.changes else self.share.weights, self.share.index):
+            return 0
+        return at_least_one(self._users_by_worker(self.max_users, len(self.changes)))[self.share.worker]
+
+    def tenures(self, users: int) -> dict[int, Tenure]:
+        """Of the fleet's users 0 to `users` - 1 those that are ever ours, and when they are."""
+        found: dict[int, list[tuple[int, int | None]]] = {}
+        since: dict[int, int] = dict.fromkeys(self.share.owns_users(users), 0)
+        x = np.arange(users)
+        owners, workers = self.share.user_owners(users), self._first_workers(users)
+        for k, change in enumerate(self.changes):
+            owners, workers = self._after(k, x, owners, workers)
+            ours = set(np.flatnonzero((owners == self.share.index) & (workers == self.share.worker)).tolist())
+            for user in [user for user in since if user not in ours]:
+                begin = since.pop(user)
+                if begin < change.at:
+                    found.setdefault(user, []).append((begin, change.at))
+            for user in ours:
+                since.setdefault(user, change.at)
+        for user, begin in since.items():
+            found.setdefault(user, []).append((begin, None))
+        return {user: tuple(found[user]) for user in sorted(found)}
+
+    # -- of the whole fleet -----------------------------------------------------------------------
+
+    def owners(self, n: np.ndarray) -> np.ndarray:
+        """Which agent has each of the fleet's arrivals n, after all changes: (len(n),) int64."""
+        owners = self.share.owners_of(n)
+        for k, change in enumerate(self.changes):
+            since = n >= change.at
+            owners[since] = moved(n[since], owners[since], self._weights_before(k), change.weights, change.number)
+        return owners
+
+    def user_owners(self, users: int, at_ns: int) -> np.ndarray:
+        """Which agent has each of the fleet's users 0 to `users` - 1 at a time: (users,) int64."""
+        owners, x = self.share.user_owners(users), np.arange(users)
+        for k, change in enumerate(self.changes):
+            if change.at <= at_ns:
+                owners = moved(x, owners, self._weights_before(k), change.weights, change.number)
+        return owners
+
+    # -- arrivals that were dealt anew ------------------------------------------------------------
+
+    def _walked(self, first: int, total: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        candidates = self.share.of_members(self._ever_ours())
+        end = candidates.count_below(total)
+        for k in range(candidates.count_below(first), end, _WALKED):
+            n, journey = candidates.block(k, min(_WALKED, end - k))
+            ours = self._is_ours(n)
+            if ours.any():
+                yield n[ours], journey[ours]
+
+    def _is_ours(self, n: np.ndarray) -> np.ndarray:
+        owners = self.share.owners_of(n)
+        workers = np.where(self.share.has(n), self.share.worker, -1)
+        for k, change in enumerate(self.changes):
+            since = n >= change.at
+            if since.all():
+                owners, workers = self._after(k, n, owners, workers)
+            elif since.any():
+                owners[since], workers[since] = self._after(k, n[since], owners[since], workers[since])
+        found: np.ndarray = (owners == self.share.index) & (workers == self.share.worker)
+        return found
+
+    def _after(self, k: int, x: np.ndarray, owners: np.ndarray, workers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Owners and their workers after the k-th change. Whoever takes something deals it to its workers by turns."""
+        change = self.changes[k]
+        after = moved(x, owners, self._weights_before(k), change.weights, change.number)
+        if self.share.workers == 1:
+            return after, np.where(after == owners, workers, 0)
+        taken = after != owners
+        workers = workers.copy()
+        weights = np.array(self._worker_weights(k + 1), dtype=float)
+        turns = np.searchsorted(np.cumsum(weights) / weights.sum(), _within(x[taken], 2 * change.number + 1), "right")
+        workers[taken] = np.minimum(turns, len(weights) - 1)
+        return after, workers
+
+    def _weights_before(self, k: int) -> tuple[float, ...]:
+        return self.changes[k - 1].weights if k else self.share.weights
+
+    def _ever_ours(self) -> set[int]:
+        """Agents that had at the beginning what may be ours now: we, and where we ever took, whoever ever gave."""
+        own, givers, takes = self.share.index, set[int](), False
+        for k, change in enumerate(self.changes):
+            before, after = _parts(self._weights_before(k), change.weights)
+            givers |= set(np.flatnonzero(after < before).tolist())
+            takes = takes or bool((after > before)[own : own + 1].any())
+        return {own} | (givers if takes else set())
+
+    # -- workers ----------------------------------------------------------------------------------
+
+    def _worker_weights(self, changes: int) -> list[int]:
+        """Of our agent's workers. One that may have no user has no arrivals either."""
+        if self.max_users is None:
+            return [1] * self.share.workers
+        return at_least_one([min(1, users) for users in self._users_by_worker(self.max_users, changes)])
+
+    def _users_by_worker(self, max_users: int, changes: int) -> list[int]:
+        """How many of so many users each of our workers may have after the first `changes` changes."""
+        owners, x = self.share.user_owners(max_users), np.arange(max_users)
+        for k, change in enumerate(self.changes[:changes]):
+            owners = moved(x, owners, self._weights_before(k), change.weights, change.number)
+        count, workers = int((owners == self.share.index).sum()), self.share.workers
+        return [len(range(worker, count, workers)) for worker in range(workers)]
+
+    def _first_workers(self, users: int) -> np.ndarray:
+        workers = np.full(users, -1)
+        workers[list(self.share.owns_users(users))] = self.share.worker
+        return workers
+
+
+def moved(
+    x: np.ndarray, owners: np.ndarray, before: Sequence[float], after: Sequence[float], number: int
+) -> np.ndarray:
+    """Whose arrivals or users `x` are after a change of the weights, where they were of `owners` before it.
+
+    Each agent keeps of what it has what its weight is of its weight before, and all of it where that grows.
+    """
+    was, now = _parts(tuple(before), tuple(after))
+    gains = np.maximum(now - was, 0.0)
+    if not gains.any():
+        return owners
+    kept = np.divide(now, was, out=np.ones_like(now), where=now < was)
+    given = np.flatnonzero((kept < 1.0)[owners])  # of one lost agent of a thousand: hardly any
+    place, kept_of = _within(x[given], 2 * number), kept[owners[given]]
+    gives = place >= kept_of
+    to = np.searchsorted(
+        np.cumsum(gains) / gains.sum(), (place[gives] - kept_of[gives]) / (1 - kept_of[gives]), "right"
+    )
+    found = owners.copy()
+    found[given[gives]] = np.minimum(to, np.flatnonzero(gains)[-1])
+    return found
+
+
+@lru_cache(maxsize=512)
+def _parts(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the whole, each from 0 to 1, of one length; the same where they are but for rounding.
+
+    The arrays are shared by all callers: do not write to them.
+    """
+    most = max(len(before), len(after))
+    was, now = (
+        np.array([*weights, *[0.0] * (most - len(weights))], dtype=float) / fsum(weights) for weights in (before, after)
+    )
+    return was, np.where(np.abs(now - was) <= _SAME, was, now)
+
+
+def _part(weights: Sequence[float], index: int) -> float:
+    return weights[index] if index < len(weights) else 0.0
+
+
+def _within(x: np.ndarray, k: int) -> np.ndarray:
+    """Where x·√p lies between two whole numbers, from 0 to 1, p the k-th prime from 0: (len(x),) float64."""
+    with np.errstate(over="ignore"):
+        places = x.astype(np.uint64) * np.uint64(_root(k))
+    return (places >> np.uint64(11)).astype(float) / 2.0**53
+
+
+@lru_cache(maxsize=1024)
+def _root(k: int) -> int:
+    """What follows the point in √p, times 2^64."""
+    return isqrt(_prime(k) << 128) & (2**64 - 1)
+
+
+@lru_cache(maxsize=1024)
+def _prime(k: int) -> int:
+    if not k:
+        return 2
+    candidate = _prime(k - 1) + 1
+    while any(candidate % divisor == 0 for divisor in range(2, isqrt(candidate) + 1)):
+        candidate += 1
+    return candidate

@@ -1,0 +1,212 @@
+"""Drives a load: starts iterations when they are due (open), or keeps users going (closed, counted).
+
+Each function returns when the last iteration of its share has been started, or
+as soon as `stop` is set; what still runs is the drain's business. No function
+here knows of regions or agents: a share says which arrivals and users are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+
+from loadgen.engine.load.clock import Clock, sleep_or_stop
+from loadgen.engine.load.closed_users import Crowd, Gate, woken_by
+from loadgen.engine.load.pace import Pace, next_cycle
+from loadgen.engine.load.schedule import Block
+from loadgen.engine.load.users import Arrival, Life, UserPool
+
+__all__ = ["Cursor", "drive_arrivals", "drive_iterations", "drive_users"]
+
+TURN = 16
+"""After so many iterations a closed user lets the others run: a journey that awaits nothing must not starve them.
+At each iteration it would cost a turn of the loop, measured as 2 µs a request of a four-request journey."""
+
+
+class Cursor:
+    """Where a drive of arrivals stood when it was cancelled."""
+
+    __slots__ = ("is_through", "n")
+
+    def __init__(self) -> None:
+        self.is_through = False
+        """It has started all of them."""
+        self.n: int | None = None
+        """The first arrival that it had not started; None: it had not begun, or it has started all of them."""
+
+
+async def drive_arrivals(
+    blocks: Iterable[Block],
+    clock: Clock,
+    t0_ns: int,
+    pool: UserPool,
+    stop: asyncio.Event,
+    warmup_ns: int,
+    cursor: Cursor | None = None,
+) -> None:
+    """HOT, once an iteration: budget 3 µs (bench/drive.py).
+
+    Waits for absolute times, so a late wake-up shifts one start and not the rate;
+    all that is due is started in one tick, and nothing before it is due.
+
+    It waits in `sleep_until` and nowhere else, so it can be cancelled at any time and begun again with other due
+    times from `cursor` on: what it had not started is known, at no cost to what it starts.
+    """
+    elapsed_ns = clock.elapsed_ns
+    now_ns = elapsed_ns()
+    n = None
+    try:
+        for block in blocks:
+            for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
+                if due_ns > now_ns:
+                    now_ns = elapsed_ns()
+                    if due_ns > now_ns:
+                        await clock.sleep_until(due_ns)
+                        now_ns = elapsed_ns()
+                    if stop.is_set():
+                        if cursor is not None:
+                            cursor.n = n
+                        return
+                pool.arrive(Arrival(t0_ns + due_ns, n, journey, due_ns < warmup_ns))
+        if cursor is not None:
+            cursor.is_through = True
+    except asyncio.CancelledError:
+        if cursor is not None:
+            cursor.n = n
+        raise
+
+
+async def drive_users(
+    crowd: Crowd,
+    journey_of: Callable[[int, int], int],
+    new_life: Callable[[], Life],
+    clock: Clock,
+    pool: UserPool,
+    stop: asyncio.Event,
+    warmup_ns: int,
+    pace: Pace | None = None,
+) -> None:
+    """Keep each user of the crowd going while the plan has it there. Returns when nobody is left or to come.
+
+    Args:
+        journey_of: (user, its i-th iteration from 0) -> journey index.
+        pace: begin an iteration in each cycle; None: as fast as the target lets them.
+
+    A user whose time is over finishes its iteration, and leaves when it is not to come again; its data row is its
+    index. Where the plan is changed, who has left and is wanted again comes as a new person with the same row.
+    """
+
+    async def live(user: int) -> None:
+        slot, stay = pool.join(new_life()), crowd.stay_of(user)
+        stay.is_here = True
+        due_ns = free_ns = -1  # its cycle; when it was done with the one before
+        try:
+            while not stop.is_set():
+                if (span := crowd.next_span(user, clock.elapsed_ns())) is None:
+                    if not crowd.is_held:
+                        return
+                    await crowd.changes.until(clock, None)
+                    continue
+                stay.start_ns, stay.end_ns = span
+                start_ns = stay.start_ns
+                await crowd.changes.until(clock, start_ns)
+                if clock.elapsed_ns() < start_ns:  # something has changed
+                    continue
+                if pace is not None:
+                    first_ns = pace.first_ns(user, max(start_ns, free_ns))  # and not from now on: a late begin is one
+                    due_ns = stay.end_ns if first_ns is None else first_ns
+                while not stop.is_set() and (now_ns := clock.elapsed_ns()) < stay.end_ns:
+                    if now_ns < due_ns:
+                        await crowd.changes.until(clock, min(due_ns, stay.end_ns))
+                        continue
+                    done = stay.done
+                    arrival = Arrival(None, (user << 32) + done, journey_of(user, done), now_ns < warmup_ns, row=user)
+                    stay.done = done + 1
+                    await pool.begin(slot, arrival)
+                    pool.end(slot, arrival)
+                    if pace is not None:
+                        free_ns = max(due_ns + 1, clock.elapsed_ns())
+                        due_ns, skipped = next_cycle(due_ns, pace.every_ns, free_ns)
+                        if skipped:
+                            pace.skipped(skipped)
+                    if not stay.done % TURN:
+                        await asyncio.sleep(0)
+        finally:
+            stay.is_here = False
+            await pool.leave(slot)
+
+    lives: dict[int, asyncio.Task[None]] = {}
+
+    def left(user: int, life: asyncio.Task[None]) -> None:
+        del lives[user]
+        if not life.cancelled():
+            life.exception()  # one that fails ends alone
+        is_wanted = not stop.is_set() and crowd.next_span(user, clock.elapsed_ns()) is not None
+        if is_wanted or not lives:
+            crowd.changes.wake()
+
+    with woken_by(stop, crowd.changes):
+        try:
+            while not stop.is_set():
+                changed = crowd.changes.next
+                for user in crowd.wanted(clock.elapsed_ns(), lives):
+                    lives[user] = asyncio.create_task(live(user))
+                    lives[user].add_done_callback(partial(left, user))
+                if not lives:
+                    return
+                await changed.wait()
+            await asyncio.gather(*lives.values(), return_exceptions=True)
+        finally:
+            for life in lives.values():
+                life.cancel()
+
+
+async def drive_iterations(
+    own: Iterator[tuple[int, int]],
+    users: int,
+    new_life: Callable[[], Life],
+    clock: Clock,
+    pool: UserPool,
+    stop: asyncio.Event,
+    warmup_ns: int,
+    gate: Gate | None = None,
+    most: int | None = None,
+) -> None:
+    """Our `users` users share our iterations until none is left.
+
+    Args:
+        own: (global iteration index, journey index) of each of our iterations. None is taken from it that is not begun.
+        gate: while it is shut, nothing is begun. Whoever sets `stop` also opens it.
+        most: of them that one user does; None: as many as it can.
+    """
+    gate = gate or Gate()
+
+    async def live() -> None:
+        slot = pool.join(new_life())
+        done = 0
+        try:
+            for n, journey in islice(own, most):
+                arrival = Arrival(None, n, journey, clock.elapsed_ns() < warmup_ns)
+                await pool.begin(slot, arrival)
+                pool.end(slot, arrival)
+                if gate.is_shut:
+                    await gate.opened()
+                if stop.is_set():
+                    return
+                done += 1
+                if not done % TURN:
+                    await asyncio.sleep(0)
+        finally:
+            await pool.leave(slot)
+
+    await sleep_or_stop(clock, 0, stop)
+    await gate.opened()
+    if not stop.is_set():
+        await _all([live() for _ in range(users)])
+
+
+async def _all(lives: Sequence[Coroutine[object, object, None]]) -> None:
+    """All users' lives; one that is cut off ends alone."""
+    await asyncio.gather(*lives, return_exceptions=True)

@@ -1,0 +1,160 @@
+"""Single requests and iterations that stand for the many: picked while recording, given away once an interval.
+
+Of each series and interval: the slowest that was ok, the first two that failed,
+and two of those that were ok, picked at random. The recorder compares two ints a
+request (`Series.bar_ns`, `Series.pick_at`); only what passes one of them comes here.
+In a steady series of n requests an interval that is about ln(n) for the slowest
+and 2 + 2 ln(n/2) for the two at random.
+
+The random ones are a reservoir (algorithm L of K.-H. Li, 1994): each ok request of
+the interval is as likely as any other, and between two of them nothing is drawn.
+"""
+
+from __future__ import annotations
+
+from math import exp, floor, log
+from random import Random
+from typing import TYPE_CHECKING, Final, Literal
+
+from loadgen.measure.deltas.exemplar import Exemplar
+from loadgen.measure.deltas.limits import cut
+from loadgen.measure.deltas.series import MISSED, OK, SKIPPED
+
+if TYPE_CHECKING:
+    from loadgen.engine.recording.series import Series
+
+__all__ = ["MAX_KEPT", "Exemplars", "Picks", "kept_of_one"]
+
+MAX_KEPT: Final = 200
+"""Of one delta of one worker."""
+_FAILED: Final = 2
+_RANDOM: Final = 2
+_NEVER: Final = 1 << 62
+
+Picked = tuple[str, int, int, int, int, int, str]
+"""outcome, at_ns, response_ns, service_ns, n, load, trace."""
+
+
+class Picks:
+    """Of one series, in one interval."""
+
+    __slots__ = ("failed", "random", "slowest", "weight")
+
+    def __init__(self) -> None:
+        self.slowest: Picked | None = None
+        self.failed: list[Picked] = []
+        self.random: list[Picked] = []
+        self.weight = 1.0
+        """W of algorithm L."""
+
+
+class Exemplars:
+    """Those of one worker.
+
+    most: how many a call of `take` gives. With many agents few are enough of each: see `kept_of_one`.
+    """
+
+    def __init__(self, most: int = MAX_KEPT, random: Random | None = None) -> None:
+        self.most = most
+        self.left_out = 0
+        """How many were picked and not given away, since the beginning."""
+        self._random = random or Random()  # noqa: S311  # no secret depends on it
+        self._touched: list[Series] = []
+
+    def saw(
+        self,
+        series: Series,
+        outcome: str,
+        at_ns: int,
+        response_ns: int,
+        service_ns: int,
+        n: int,
+        load: int,
+        trace: str,
+    ) -> None:
+        """One that passed the recorder's comparison, or that failed. at_ns: `perf_counter_ns`."""
+        picks = series.picks
+        if picks is None:
+            picks = series.picks = Picks()
+            self._touched.append(series)
+        if outcome != OK:
+            if len(picks.failed) < _FAILED and outcome not in (MISSED, SKIPPED):
+                picks.failed.append((outcome, at_ns, response_ns, service_ns, n, load, trace))
+            return
+        picked = (OK, at_ns, response_ns, service_ns, n, load, trace)
+        if response_ns > series.bar_ns:
+            series.bar_ns, picks.slowest = response_ns, picked
+        seen = len(series.ok[0])
+        if seen == series.pick_at:
+            self._pick(series, picks, picked, seen)
+
+    def _pick(self, series: Series, picks: Picks, picked: Picked, seen: int) -> None:
+        """The `seen`-th ok one of the interval goes into the reservoir; says which the next will be."""
+        random = self._random.random
+        if seen <= _RANDOM:
+            picks.random.append(picked)
+            if seen < _RANDOM:
+                series.pick_at = seen + 1
+                return
+        else:
+            picks.random[int(random() * _RANDOM)] = picked
+        picks.weight *= exp(log(1 - random()) / _RANDOM)
+        if picks.weight < 1e-12:  # after some 10^12 requests
+            series.pick_at = _NEVER
+            return
+        series.pick_at = seen + floor(log(1 - random()) / log(1 - picks.weight)) + 1
+
+    def take(self, t0_ns: int) -> tuple[Exemplar, ...]:
+        """What was picked since the last call, and begin anew.
+
+        Where there are more than `most`: of each series one that failed first, then the slowest, then the others;
+        within these it is chance that decides, so that many agents together show all series.
+        """
+        touched, self._touched = self._touched, []
+        if not touched:
+            return ()
+        ranked: list[tuple[int, float, Series, Picked, Literal["slowest", "failed", "random"]]] = []
+        for series in touched:
+            picks, series.picks = series.picks, None
+            series.bar_ns, series.pick_at = -1, 1
+            if picks is None or not self.most:
+                continue
+            for rank, picked in enumerate(picks.failed):
+                ranked.append((2 * rank, self._random.random(), series, picked, "failed"))
+            if picks.slowest is not None:
+                ranked.append((1, self._random.random(), series, picks.slowest, "slowest"))
+            for rank, picked in enumerate(picks.random):
+                if picked is not picks.slowest:
+                    ranked.append((3 + rank, self._random.random(), series, picked, "random"))
+        if len(ranked) > self.most:
+            self.left_out += len(ranked) - self.most
+            ranked.sort(key=lambda one: one[:2])
+            del ranked[self.most :]
+        return tuple(_exemplar(series, picked, why, t0_ns) for _, _, series, picked, why in ranked)
+
+
+def kept_of_one(workers: int) -> int:
+    """How many exemplars a worker of `workers` gives away each interval.
+
+    The controller reads one in 3.6 µs (codec.decode of a delta with 200), so 10,000 a second are 4 % of a core.
+    """
+    return max(5, min(MAX_KEPT, 10_000 // max(1, workers)))
+
+
+def _exemplar(series: Series, picked: Picked, why: Literal["slowest", "failed", "random"], t0_ns: int) -> Exemplar:
+    key = series.key
+    outcome, at_ns, response_ns, service_ns, n, load, trace = picked
+    return Exemplar(
+        journey=cut(key.journey),
+        step=cut(key.step or ""),
+        request=cut(key.request or ""),
+        outcome=cut(outcome),
+        why=why,
+        load=load,
+        n=n,
+        at_ns=at_ns - t0_ns,
+        response_ns=max(0, response_ns),
+        service_ns=max(0, service_ns),
+        trace=trace[:64],
+        warmup=key.warmup,
+    )

@@ -1,0 +1,415 @@
+"""Records what happened: ints appended to lists, and once an interval a delta of all of them (`fold.py`).
+
+A request costs some 160 ns, 20 of them for exemplars: two comparisons (`python -m bench record`).
+
+A flip swaps the active lists for empty ones and folds the old: nothing is
+copied while a value is recorded, and nothing is lost or counted twice. All
+times are ns of `perf_counter_ns`; nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Protocol
+
+from loadgen.engine.recording.exemplars import MAX_KEPT, Exemplars
+from loadgen.engine.recording.failures import FailureBook
+from loadgen.engine.recording.fold import Fold, p99
+from loadgen.engine.recording.series import (
+    JourneySeries,
+    Place,
+    RequestSeries,
+    Series,
+    StepSeries,
+    TrendSeries,
+    Watch,
+    Watches,
+    name_of,
+)
+from loadgen.measure.deltas.custom import CustomStats
+from loadgen.measure.deltas.delta import Counters, Delta, Health
+from loadgen.measure.deltas.exemplar import Exemplar
+from loadgen.measure.deltas.limits import SERIES_OF_AGENT
+from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
+from loadgen.measure.deltas.numbering import Numbering, tight_from
+from loadgen.measure.deltas.series import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
+from loadgen.redact import Redactor
+
+__all__ = ["MAX_NAMES", "MAX_TAGGED", "CustomSource", "RawSink", "Recorder"]
+
+MAX_NAMES = 500
+"""Distinct request names of a journey's step; the rest go into `(other)`, and the run says so."""
+MAX_TAGGED = 20
+"""Distinct tags (values of response headers) of a request's series; the rest go into `(other)`, and the run says so."""
+
+
+class RawSink(Protocol):
+    """Keeps every single value, for checking the histograms against (a debug switch)."""
+
+    def keep(self, key: SeriesKey, values_ns: list[int]) -> None: ...
+
+
+class CustomSource(Protocol):
+    """A custom metric that adds up by itself: counter, gauge, rate (dsl/metric.py)."""
+
+    def take(self) -> CustomStats | None:
+        """Since the last call; None when nothing was recorded."""
+
+
+class Recorder:
+    """All series of one worker. Not thread-safe: one event loop records and flips.
+
+    max_exemplars: of one delta; 0: none. redactor: what takes secrets out of names and failures.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_names: int = MAX_NAMES,
+        raw: RawSink | None = None,
+        watches: Watches | None = None,
+        max_exemplars: int = MAX_KEPT,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self.counters = Counters()
+        self._max_names = max_names
+        self._raw = raw
+        self._series: dict[SeriesKey, Series] = {}
+        self._names: dict[tuple[str, str, str | None, Tags, bool], int] = {}
+        self._places: dict[tuple[str, str | None, bool, Tags], Place] = {}
+        self._ids = Numbering()
+        self._flipped = Counters()
+        self._seq = 0
+        self._notes: dict[str, None] = {}
+        self._watches = watches
+        self.customs: list[CustomSource] = []
+        self.exemplars = Exemplars(max_exemplars)
+        self.redactor = redactor or Redactor()
+        self.failures = FailureBook(self.redactor)
+        self._said: dict[str, int] = {}
+        self._is_full_said = False
+        self.t0_ns = 0
+        """T0 on `perf_counter_ns`; the drive sets it."""
+        self.take_loads: Callable[[], tuple[LoadCounts, ...]] = tuple
+        """Returns the counts of each load since the last call. The drive sets it; a flip calls it once."""
+        self.first_arrivals: list[FirstArrival] = []
+        """Of changes of shares since the last flip."""
+
+    def note(self, text: str) -> None:
+        """Say something about this interval to the person who watches; said once each."""
+        self._notes[text] = None
+
+    # -- resolving series: once a name, not once a request -----------------------------------
+
+    def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> Place:
+        """Where a user is, with the series that are already resolved there. Shared by all users. tags: the load's."""
+        return self._places.get((journey, step, warmup, tags)) or self._new_place(journey, step, warmup, tags)
+
+    def _new_place(self, journey: str, step: str | None, warmup: bool, tags: Tags) -> Place:
+        known = step
+        if step is not None:
+            known = self.redactor.known(name_of(step, "step"))
+            if known != OTHER and self._is_full((journey, None, tags, warmup), "step", journey):
+                return self.place(journey, OTHER, warmup, tags)  # not kept by its own name: there may be millions
+        found = self._places[journey, step, warmup, tags] = Place(self, journey, known, warmup, tags)
+        return found
+
+    def _is_full(self, where: tuple[str, str | None, Tags, bool], what: str, shown: str) -> bool:
+        """Counts one more name there, unless there are too many already."""
+        used = self._names.get((what, *where), 0)
+        if used >= self._max_names:
+            self.note(f"more than {self._max_names} {what} names in {shown}: the rest is in {OTHER}")
+            return True
+        self._names[what, *where] = used + 1
+        return False
+
+    def request_series(
+        self, journey: str, step: str | None, name: str, warmup: bool = False, tags: Tags = ()
+    ) -> RequestSeries:
+        key = SeriesKey("request", journey, step, name, OK, "response", warmup=warmup, tags=tags)
+        found = self._series.get(key)
+        if found is None:
+            if name != OTHER and self._is_full((journey, step, tags, warmup), "request", step or journey):
+                return self.request_series(journey, step, OTHER, warmup, tags)
+            found = self._series[key] = RequestSeries(key, self._watch(key))
+        assert isinstance(found, RequestSeries)
+        return found
+
+    def tagged_series(self, series: RequestSeries, tags: Tags) -> RequestSeries:
+        """A part of a request's series: its responses with these tags. All parts are watched as the one that they are.
+
+        The whole is the sum of its parts, so a report has to add them up; `series` itself counts what had no response.
+        """
+        key = replace(series.key, tags=(*series.key.tags, *tags))
+        found = self._series.get(key)
+        if found is None:
+            if series.tagged >= MAX_TAGGED and any(value != OTHER for _, value in tags):
+                names = ", ".join(name for name, _ in tags)
+                self.note(f"more than {MAX_TAGGED} values of {names} for {series.key.request}: the rest is in {OTHER}")
+                return self.tagged_series(series, tuple((name, OTHER) for name, _ in tags))
+            series.tagged += 1
+            found = self._series[key] = RequestSeries(key, series.watch)
+            found.place = series.place
+        assert isinstance(found, RequestSeries)
+        return found
+
+    def step_series(self, journey: str, step: str, warmup: bool = False, tags: Tags = ()) -> StepSeries:
+        key = SeriesKey("step", journey, step, None, OK, "response", warmup=warmup, tags=tags)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = StepSeries(key, self._watch(key))
+        assert isinstance(found, StepSeries)
+        return found
+
+    def journey_series(self, journey: str, warmup: bool = False, tags: Tags = ()) -> JourneySeries:
+        key = SeriesKey("journey", journey, None, None, OK, "response", warmup=warmup, tags=tags)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = JourneySeries(key, self._watch(key))
+        assert isinstance(found, JourneySeries)
+        return found
+
+    def trend_series(self, name: str) -> TrendSeries:
+        key = SeriesKey("trend", "", None, name, OK, "value")
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = TrendSeries(key)
+        assert isinstance(found, TrendSeries)
+        return found
+
+    def _watch(self, key: SeriesKey) -> Watch | None:
+        return self._watches.of(key) if self._watches is not None and not key.warmup else None
+
+    # -- recording --------------------------------------------------------------------------
+
+    def request(
+        self,
+        series: RequestSeries,
+        asked_ns: int,
+        sent_ns: int,
+        first_byte_ns: int,
+        done_ns: int,
+        outcome: str,
+        size_bytes: int,
+        trace: str | None = None,
+    ) -> bool:
+        """HOT, once a request: budget 0.3 µs (bench/record.py). Every client ends here.
+
+        response = done - asked, service = done - sent. A request that never was sent
+        has sent_ns 0 and no service time. `first_byte_ns` and `trace` are taken now for reports to come.
+
+        Returns:
+            True: it failed, is the slowest of the interval so far, or was picked at random: worth an exemplar, which
+            the meter then hands to `exemplars`. For the many that are not, that costs two comparisons of ints.
+        """
+        counters = self.counters
+        counters.requests_finished += 1
+        counters.bytes_received += size_bytes
+        response_ns = done_ns - asked_ns
+        if outcome is OK:
+            response, service = series.ok
+            response.append(response_ns)
+            is_notable = response_ns > series.bar_ns or len(response) == series.pick_at
+        else:
+            if outcome != OK:
+                counters.requests_errors += 1
+            response, service = series.of(outcome, outcome == TIMEOUT)
+            response.append(response_ns)
+            is_notable = True
+        if sent_ns:
+            service.append(done_ns - sent_ns)
+        if series.watch is not None:
+            series.watch.ended(asked_ns, response_ns, outcome)
+        return is_notable
+
+    def step(
+        self,
+        series: StepSeries,
+        response_ns: int,
+        duration_ns: int,
+        outcome: str,
+        censored: bool,
+        entered_ns: int = 0,
+    ) -> None:
+        """HOT, once a step. `censored`: it was stopped, or ended by a time-out, so the truth is longer."""
+        response, duration = series.ok if outcome is OK else series.of(outcome, censored)
+        response.append(response_ns)
+        duration.append(duration_ns)
+        if series.watch is not None:
+            series.watch.ended(entered_ns, response_ns, outcome)
+
+    def iteration(
+        self,
+        series: JourneySeries,
+        response_ns: int,
+        duration_ns: int,
+        user_wait_ns: int | None,
+        generator_lag_ns: int | None,
+        outcome: str,
+        censored: bool,
+        due_ns: int = 0,
+        n: int = 0,
+        load: int = 0,
+    ) -> None:
+        """HOT, once an iteration; counts it as finished. The waits are None in closed loads, which have no due.
+
+        due_ns: its intended start, or in closed loads when its user was ready (`perf_counter_ns`).
+        n, load: which arrival of which load.
+        """
+        self.counters.iterations_finished += 1
+        if outcome != OK:
+            self.counters.iterations_errors += 1
+        self._iteration(
+            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored, due_ns, n, load
+        )
+
+    def cut_off(
+        self,
+        series: JourneySeries,
+        response_ns: int,
+        duration_ns: int,
+        user_wait_ns: int | None,
+        generator_lag_ns: int | None,
+        due_ns: int = 0,
+        n: int = 0,
+        load: int = 0,
+    ) -> None:
+        """An iteration that the drain stopped: censored at what it had taken by then."""
+        self.counters.iterations_cut_off += 1
+        self._iteration(
+            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns, n, load
+        )
+
+    def missed(self, series: JourneySeries, late_ns: int, due_ns: int = 0) -> None:
+        """An iteration that was due and never started: censored at how late it was when given up."""
+        self.counters.iterations_missed += 1
+        self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns, 0, 0)
+
+    def _iteration(
+        self,
+        series: JourneySeries,
+        response_ns: int,
+        duration_ns: int,
+        user_wait_ns: int | None,
+        generator_lag_ns: int | None,
+        outcome: str,
+        censored: bool,
+        due_ns: int,
+        n: int,
+        load: int,
+    ) -> None:
+        response, duration, user_wait, generator_lag = series.of(outcome, censored)
+        response.append(response_ns)
+        duration.append(duration_ns)
+        if user_wait_ns is not None:
+            user_wait.append(user_wait_ns)
+        if generator_lag_ns is not None:
+            generator_lag.append(generator_lag_ns)
+        if series.watch is not None:
+            series.watch.ended(due_ns, response_ns, outcome)
+        if outcome != OK or response_ns > series.bar_ns or len(response) == series.pick_at:
+            self.exemplars.saw(series, outcome, due_ns, response_ns, 0, n, load, "")
+
+    # -- once an interval -------------------------------------------------------------------
+
+    def flip(self, start_ns: int, end_ns: int, health: Callable[[int | None, int], Health] | None = None) -> Delta:
+        """All of `flip_in_parts` at once."""
+        parts = self.flip_in_parts(start_ns, end_ns, health)
+        while True:
+            try:
+                next(parts)
+            except StopIteration as done:
+                delta: Delta = done.value
+                return delta
+
+    def flip_in_parts(
+        self, start_ns: int, end_ns: int, health: Callable[[int | None, int], Health] | None = None
+    ) -> Generator[None, None, Delta]:
+        """Fold what was recorded since the last flip into a delta; `seq` counts up from 0.
+
+        What belongs to the interval is taken at once, when the first part is asked for. Then it is folded, `PART`
+        values at a time: a loop that turns between the parts reads its answers in time, where one that
+        folds 32,000 values at once is late for 3 ms. Agent and epoch are the supervisor's to fill in. Whoever begins
+        a flip has to end it.
+
+        Args:
+            health: called at the end with the p99 of generator lag (None: no open load) and of the
+                journeys' response times in this interval, ns.
+
+        Cost: see bench/record.py.
+        """
+        new: list[SeriesKey] = []
+        values: list[tuple[int, list[int]]] = []
+        lags: list[int] = []
+        responses: list[int] = []
+        for series in self._series.values():
+            for key, taken in series.swap():
+                if self._raw is not None:
+                    self._raw.keep(key, taken)
+                number = self._id(key, new)
+                if key.kind == "journey" and key.metric in ("generator_lag", "response"):
+                    (lags if key.metric == "generator_lag" else responses).append(number)
+                values.append((number, taken))
+        counters = self.counters - self._flipped
+        self._flipped = self.counters.copy()
+        seq, self._seq = self._seq, self._seq + 1
+        due = self._watches.take(self.t0_ns + end_ns) if self._watches is not None else ()
+        loads, first_arrivals, self.first_arrivals = self.take_loads(), tuple(self.first_arrivals), []
+        custom = tuple(stats for source in self.customs if (stats := source.take()) is not None)
+        exemplars = self._take_exemplars()  # before health, which takes the notes
+        failures = self.failures.take(self.t0_ns, self.t0_ns + end_ns)
+        yield
+        fold = Fold(values, keep=[*lags, *responses], censored=lambda number: self._censored(number, new))
+        for _ in fold.parts():
+            yield
+        lag_ns, response_ns = p99(fold.kept(lags)), p99(fold.kept(responses)) or 0
+        yield
+        return Delta(
+            agent="",
+            epoch=0,
+            seq=seq,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            new_series=tuple(new),
+            index=fold.index.astype("<u4").tobytes(),
+            count=fold.count.astype("<u4").tobytes(),
+            stats=fold.stats,
+            counters=counters,
+            health=health(lag_ns, response_ns) if health else Health(),
+            due=due,
+            custom=custom,
+            exemplars=exemplars,
+            failures=failures,
+            loads=loads,
+            first_arrivals=first_arrivals,
+        )
+
+    def _take_exemplars(self) -> tuple[Exemplar, ...]:
+        taken = self.exemplars.take(self.t0_ns)
+        for what, left_out in (("exemplars", self.exemplars.left_out), ("failures", self.failures.left_out)):
+            power = len(str(left_out)) if left_out else 0
+            if power > self._said.get(what, 0):  # at 1, 10, 100, ...: not each second
+                self._said[what] = power
+                self.note(f"{left_out:,} {what} left out: there were too many at a time to keep")
+        return taken
+
+    def _id(self, key: SeriesKey, new: list[SeriesKey]) -> int:
+        """The id of a series; one that has none yet gets the next, and goes to `new`."""
+        known = len(self._ids)
+        found = self._ids.number(key)
+        if found == known:
+            new.append(self._ids.keys[found])
+        if self._ids.is_full and not self._is_full_said:
+            self._is_full_said = True
+            self.note(f"more than {tight_from(SERIES_OF_AGENT):,} series: new series are in {OTHER}")
+        return found
+
+    def _censored(self, number: int, new: list[SeriesKey]) -> int:
+        """The series that holds what of series `number` is beyond the histogram. Rare: nothing lasts an hour."""
+        return self._id(replace(self._ids.keys[number], censored=True), new)
+
+    def take_notes(self) -> tuple[str, ...]:
+        """What was noted since the last call."""
+        notes, self._notes = tuple(self._notes), {}
+        return notes

@@ -1,0 +1,1 @@
+"""Compares two releases, name by name."""

@@ -1,0 +1,254 @@
+"""A comparison in words and tables: how it differs, how sure that is, and what beside the code may be why.
+
+What is not the same about the sides is said before any figure; a number stands with its unit,
+and a difference with its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from statistics import median
+from typing import Final
+
+from loadgen.history.compare.comparison import PRIMARY, Comparison, ErrorRow, Odd, Outcome, Row, Side, Verdict
+from loadgen.history.store.baseline_run import ALL
+from loadgen.history.store.extract import unfit_of
+from loadgen.report.report_tables import Report, Table, milliseconds
+from loadgen.units import (
+    NS_PER_S,
+    format_change,
+    format_changes,
+    format_count,
+    format_duration,
+    format_rate,
+    format_ratio,
+)
+
+__all__ = ["report_of", "side_text"]
+
+MANY: Final = 40
+"""Rows of figures; beyond them only those of the p95 and those that differ are shown, unless all are asked for."""
+NOTHING: Final = "-"
+_CHANCE: Final = "an interval may leave 0 out by chance where there are many, so not each such row is clear"
+_NO_ERROR: Final = "where runs are too short to know what each is off by, an interval is of what runs differ by alone"
+_ENDS: Final = {Outcome.COMPARED: "", Outcome.INCONCLUSIVE: ", inconclusive", Outcome.INVALID: ", invalid"}
+
+
+def report_of(comparison: Comparison, *, all_rows: bool = False) -> Report:
+    """What is shown, most important first. all_rows: however many there are."""
+    tables = (
+        _figure_table(comparison, all_rows),
+        _error_table(comparison),
+        _place_table(comparison, "region", all_rows),
+        _place_table(comparison, "agent", all_rows),
+        _run_table(comparison),
+    )
+    return Report(
+        headline=_headline(comparison),
+        result="" if comparison.outcome is Outcome.COMPARED else str(comparison.outcome),
+        lines=tuple(_lines(comparison)),
+        tables=tuple(table for table in tables if table.rows),
+        foot=(),
+    )
+
+
+def side_text(side: Side) -> str:
+    """ "1.4 (3 runs)"."""
+    return f"{side.label} ({_count(len(side.runs), 'run')})"
+
+
+# -- sentences ------------------------------------------------------------------------------------
+
+
+def _headline(comparison: Comparison) -> str:
+    rows = [row for row in comparison.whole if row.percentile == PRIMARY]
+    counts = {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}
+    said = [f"{counts[one]} {one}" for one in (Verdict.SLOWER, Verdict.FASTER) if counts[one]]
+    if counts[Verdict.MORE_ERRORS]:
+        said.append(f"{counts[Verdict.MORE_ERRORS]} faster only in what did not fail")
+    if counts[Verdict.NO_CLEAR]:
+        said.append(f"{counts[Verdict.NO_CLEAR]} without a clear difference")
+    if counts[Verdict.UNKNOWN]:
+        said.append(f"{counts[Verdict.UNKNOWN]} inconclusive")
+    errors = [row.verdict for row in comparison.errors if row.region == ALL]
+    for verdict in (Verdict.MORE_ERRORS, Verdict.FEWER_ERRORS):
+        if n := errors.count(verdict):
+            said.append(f"{n} with {verdict}")
+    of = f"{side_text(comparison.new)} beside {side_text(comparison.base)}{_ENDS[comparison.outcome]}"
+    return f"{of}: of {_count(len(rows), 'name')}, by {PRIMARY}, {', '.join(said)}."
+
+
+def _lines(comparison: Comparison) -> Iterator[str]:
+    word = "Invalid" if comparison.outcome is Outcome.INVALID else "Inconclusive"
+    yield from (f"{word}: {reason}." for reason in comparison.reasons)
+    if comparison.outcome is Outcome.INCONCLUSIVE and any(not _is_known(row) for row in comparison.whole):
+        yield (
+            "What would tell: more runs of either side, a history (--store), or --between 3% where you know how much"
+            " runs differ and they are long enough."
+        )
+    yield from (f"Not the same: {words}." for words in comparison.differences)
+    yield from (f"{words[:1].upper()}{words[1:]}." for words in comparison.missing)
+    if comparison.faster_by_failing:
+        yield from _failing(comparison)
+    yield from _odd_lines(comparison)
+    yield from _runs_differ(comparison)
+
+
+def _failing(comparison: Comparison) -> Iterator[str]:
+    names = comparison.faster_by_failing
+    errors = {row.name: row.shift for row in comparison.errors if row.region == ALL}
+    worst = max(names, key=lambda name: errors[name].change)
+    ratios = f"{format_ratio(errors[worst].base)} to {format_ratio(errors[worst].new)}"
+    more = f", and of {_count(len(names) - 1, 'more name')}" if names[1:] else ""
+    yield (
+        f"More errors: those of {worst} went from {ratios}{more}, while what ended ok was faster."
+        " Failing is no improvement: what was slow may be what failed."
+    )
+
+
+def _odd_lines(comparison: Comparison) -> Iterator[str]:
+    """One sentence for each region or agent, with the name in which it is worst."""
+    found: dict[tuple[str, str, str], list[Odd]] = {}
+    for odd in comparison.odd:
+        found.setdefault((odd.kind, odd.place, odd.side), []).append(odd)
+    for (kind, place, side), odds in found.items():
+        worst = max(odds, key=lambda odd: abs(odd.change))
+        where = f"{kind} {place}" + (f" of {side}" if side else "")
+        more = f", and {_count(len(odds) - 1, 'more name')}" if odds[1:] else ""
+        there, elsewhere = format_change(worst.change), format_change(worst.rest)
+        yield (
+            f"Only {where}: {worst.name} is {there} there and {elsewhere} elsewhere"
+            f" ({PRIMARY}{more}). One {kind} differs, and not the code, unless it runs other code."
+        )
+
+
+def _runs_differ(comparison: Comparison) -> Iterator[str]:
+    rows = [row for row in comparison.whole if row.percentile == PRIMARY and row.between is not None]
+    known = [row.between for row in rows if row.between is not None]
+    if known and not known[0].runs:
+        yield f"Runs of the same code differ by {known[0].deviation * 100:.1f} %, as stated."
+    elif known:
+        middle = median(one.whole for one in known)
+        most = max(one.runs for one in known)
+        yield (
+            f"Runs of the same code differ by {middle * 100:.1f} % (standard deviation of the {PRIMARY},"
+            f" median over names; {_count(most, 'run')} of the history)."
+        )
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def _figure_table(comparison: Comparison, all_rows: bool) -> Table:
+    rows = comparison.whole
+    is_short = len(rows) > MANY and not all_rows
+    shown = [row for row in rows if not is_short or row.percentile == PRIMARY or row.is_clear]
+    notes = [f"of {_count(len(rows), 'row')} those of the {PRIMARY} and those that differ"] if is_short else []
+    if any(row.why and _is_known(row) for row in shown):
+        notes.append(_NO_ERROR)
+    if any(_is_chance(row) for row in shown):
+        notes.append(_CHANCE)
+    return Table(
+        title="Response times of what ended ok, ms",
+        columns=("name", "", "", "base", "new", "change", "95 % interval"),
+        rows=tuple((*_named(shown, n), *_cells(row)) for n, row in enumerate(shown)),
+        words=3,
+        note="; ".join(notes),
+    )
+
+
+def _named(rows: Sequence[Row], n: int) -> tuple[str, str, str]:
+    row = rows[n]
+    name = "" if n and rows[n - 1].name == row.name else row.name
+    return name, row.percentile, _is(row.verdict)
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    change, interval = NOTHING, NOTHING
+    if row.shift is not None:
+        change = format_change(row.shift.change)
+        interval = format_changes(row.shift.low, row.shift.high)
+        if not row.shift.is_known and interval != NOTHING:
+            interval = f"({interval})"
+    return _ms(row.base_ms), _ms(row.new_ms), change, interval
+
+
+def _error_table(comparison: Comparison) -> Table:
+    """Of regions only those that differ."""
+    rows = [row for row in comparison.errors if row.shift.base or row.shift.new]
+    shown = [row for row in rows if row.region == ALL or row.verdict is not Verdict.NO_CLEAR]
+    return Table(
+        title="Errors, of what was judged",
+        columns=("name", "region", "", "base", "new", "change", "95 % interval"),
+        rows=tuple(_error_cells(row) for row in shown),
+        words=3,
+        note="changes in points of a hundred",
+    )
+
+
+def _error_cells(row: ErrorRow) -> tuple[str, ...]:
+    of = row.shift
+    low, high = (f"{max(-1.0, min(1.0, value)) * 100:+.2f}" for value in (of.low, of.high))
+    ratios = format_ratio(of.base), format_ratio(of.new)
+    return row.name, row.region, _is(row.verdict), *ratios, f"{of.change * 100:+.2f}", _interval(low, high, of.low)
+
+
+def _place_table(comparison: Comparison, kind: str, all_rows: bool) -> Table:
+    """By region, or by agent."""
+    of_agents = kind == "agent"
+    rows = [
+        row
+        for row in comparison.rows
+        if row.percentile == PRIMARY and not row.is_whole and (row.agent != ALL) is of_agents
+    ]
+    if of_agents and len({row.agent for row in rows}) == len({row.region for row in rows}):
+        rows = []  # one agent a region: the table of regions says it
+    if len(rows) > MANY and not all_rows:
+        rows = [row for row in rows if row.is_clear or row.kind == "journey"][:MANY]
+    return Table(
+        title=f"By {kind}, {PRIMARY}, ms",
+        columns=("name", kind, "", "base", "new", "change", "95 % interval"),
+        rows=tuple((row.name, row.agent if of_agents else row.region, _is(row.verdict), *_cells(row)) for row in rows),
+        words=3,
+        note=_CHANCE if any(_is_chance(row) for row in rows) else "",
+    )
+
+
+def _run_table(comparison: Comparison) -> Table:
+    rows = []
+    for side in (comparison.base, comparison.new):
+        for run in side.runs:
+            rate = format_rate(run.achieved_rate) if isfinite(run.achieved_rate) else NOTHING
+            commit = run.commit[:10] + ("+" if run.commit.endswith("+") and len(run.commit) > 10 else "")
+            fit = "not fit" if unfit_of(run) else run.validity
+            length = format_duration(run.duration_s * NS_PER_S)
+            rows.append((run.run_id, side.label, fit, commit or NOTHING, length, rate))
+    return Table("Runs", ("run", "side", "", "commit", "length", "iterations"), tuple(rows), words=3)
+
+
+def _interval(low: str, high: str, value: float) -> str:
+    return f"{low.removesuffix(' %')} to {high}" if isfinite(value) else NOTHING
+
+
+def _is(verdict: Verdict) -> str:
+    """Short, for a column."""
+    return "not clear" if verdict is Verdict.NO_CLEAR else str(verdict)
+
+
+def _ms(value: float) -> str:
+    return milliseconds(value) if isfinite(value) else "> all seen" if value > 0 else NOTHING
+
+
+def _is_known(row: Row) -> bool:
+    return row.shift is not None and row.shift.is_known
+
+
+def _is_chance(row: Row) -> bool:
+    """Its own interval leaves 0 out, and it is not marked: Benjamini and Hochberg."""
+    of = row.shift
+    return of is not None and of.is_known and not of.low <= 0 <= of.high and row.verdict is Verdict.NO_CLEAR
+
+
+def _count(n: int, what: str) -> str:
+    return f"{format_count(n)} {what}{'' if n == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Judges new runs against accepted runs."""

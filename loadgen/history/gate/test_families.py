@@ -1,0 +1,181 @@
+"""What is judged together: names at the deciding percentile against each baseline, the other percentiles, the errors.
+
+All baselines share one chance of a false alarm, in equal parts, so that pinning a release makes no gate cry wolf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.analysis.gate import Effect, Judgement, judge, judge_pairs, judge_reference
+from loadgen.analysis.ratios import Counts, RatioEffect, judge_ratios
+from loadgen.history.gate.baseline_level import Level, Named, least_count, levels_of, rows_of
+from loadgen.history.gate.decision import Begin, Family, Settings
+from loadgen.history.store.baseline_run import ALL, PERCENTILES, Accepted, Reference
+from loadgen.history.store.text import listed
+from loadgen.units import format_change
+
+__all__ = ["HISTORY", "Bench", "errors_of", "pairs_of"]
+
+HISTORY = "history"
+_OF_ERRORS = 0.2
+"""Of alpha, for the error ratios."""
+
+Values = Mapping[str, npt.ArrayLike]
+
+
+@dataclass(slots=True)
+class Bench:
+    """New runs and what they are held against. Runs are fit, of one key, and oldest first."""
+
+    settings: Settings
+    history: Sequence[Accepted]
+    new: Sequence[Accepted]
+    begins: Sequence[Begin] = ()
+    levels: dict[str, Level] = field(init=False)
+    """At the deciding percentile."""
+    left_out: dict[str, str] = field(init=False)
+    _old: list[Named] = field(init=False)
+    _fresh: list[Named] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._old, self._fresh = [rows_of(run) for run in self.history], [rows_of(run) for run in self.new]
+        self.levels, self.left_out = self._levels(self.settings.percentile)
+
+    def families(self, references: Sequence[tuple[Reference, Sequence[Accepted]]], wanted: str) -> Iterator[Family]:
+        """Against the history, then against each reference; nothing where no name can be judged."""
+        percentile = self.settings.percentile
+        old = {name: level.values for name, level in self.levels.items()}
+        fresh = self._new_values(percentile, self.levels)
+        strange = self._strangers(percentile)
+        if not self.history or (not old and not strange):
+            return
+        alpha = self.settings.alpha / (1 + len(references))
+        judgement = self._named(judge(old, fresh | strange, **self._effects(alpha)))
+        ids = {run_id for level in self.levels.values() for run_id in level.run_ids}
+        yield Family(HISTORY, judgement, tuple(run.run_id for run in self.history if run.run_id in ids))
+        for reference, runs in references:
+            rows = [rows_of(run) for run in runs]
+            names = [name for name in self.levels if not self._is_renewed(name, reference)]
+            fixed = {name: values for name in names if (values := _logs(rows, percentile, name))}
+            if fixed:
+                of = {name: fresh[name] for name in fixed if name in fresh}
+                judgement = judge_reference(fixed, of, old, **self._effects(alpha))
+                ids_ = tuple(run.run_id for run in runs)
+                yield Family(reference.name, judgement, ids_, is_wanted=reference.name == wanted)
+
+    def secondary(self) -> tuple[Effect, ...]:
+        """The other percentiles against the history, as one family; names as "p99 of checkout"."""
+        old: dict[str, npt.ArrayLike] = {}
+        fresh: dict[str, npt.ArrayLike] = {}
+        for percentile in PERCENTILES:
+            if percentile != self.settings.percentile:
+                levels, _ = self._levels(percentile)
+                values = self._new_values(percentile, levels)
+                old |= {f"{percentile} of {name}": levels[name].values for name in values}
+                fresh |= {f"{percentile} of {name}": of for name, of in values.items()}
+        return judge(old, fresh, **self._effects(self.settings.alpha)).names if old else ()
+
+    def errors(self) -> tuple[RatioEffect, ...]:
+        return errors_of(self.history[-self.settings.newest :], self.new, self.settings.alpha)
+
+    def notes(self) -> Iterator[str]:
+        """What is not judged, and where levels begin."""
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.left_out.items():
+            reasons.setdefault(why, []).append(name)
+        for why, names in reasons.items():
+            yield f"not judged at {self.settings.percentile}: {listed(names)} ({why})"
+        since: dict[str, list[Level]] = {}
+        for level in self.levels.values():
+            if level.since:
+                since.setdefault(level.since, []).append(level)
+        for run_id, levels in since.items():
+            most = max(levels, key=lambda one: abs(one.change))
+            size = f" by up to {format_change(most.change)}" if most.change else ""
+            shown = listed(one.name for one in levels)
+            yield f"compared with runs since {run_id}, where the level changed{size}: {shown}"
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _effects(self, alpha: float) -> dict[str, float]:
+        return {"delta": self.settings.delta, "tolerate": self.settings.tolerate, "alpha": alpha}
+
+    def _levels(self, percentile: str) -> tuple[dict[str, Level], dict[str, str]]:
+        begins: dict[str, str] = {}
+        for begin in self.begins:
+            begins |= {name: max(begin.run_id, begins.get(name, "")) for name in begin.names}
+        return levels_of(self.history, self._old, percentile, newest=self.settings.newest, begins=begins)
+
+    def _named(self, judgement: Judgement) -> Judgement:
+        """A percentile of which only a bound is known is there, and not missing."""
+        bound = {name for row in self._fresh for of, name in row if of == self.settings.percentile}
+        why = f"{self.settings.percentile} falls among what was cut off or missed"
+        names = [replace(o, reason=why) if not o.new and o.name in bound else o for o in judgement.names]
+        return replace(judgement, names=tuple(names))
+
+    def _new_values(self, percentile: str, names: Iterable[str]) -> dict[str, npt.ArrayLike]:
+        found = {name: _logs(self._fresh, percentile, name) for name in names}
+        return {name: np.array(values) for name, values in found.items() if values}
+
+    def _strangers(self, percentile: str) -> dict[str, npt.ArrayLike]:
+        """Names that no accepted run has ever had."""
+        known = {name for row in self._old for _, name in row}
+        names = dict.fromkeys(name for row in self._fresh for of, name in row if of == percentile and name not in known)
+        return self._new_values(percentile, names)
+
+    def _is_renewed(self, name: str, reference: Reference) -> bool:
+        """Its level was accepted anew after the reference was pinned."""
+        return any(name in begin.names and begin.at > reference.pinned_at for begin in self.begins)
+
+
+def errors_of(old: Sequence[Accepted], new: Sequence[Accepted], alpha: float) -> tuple[RatioEffect, ...]:
+    """Names that both sides have. They have a fifth of the gate's chance of a false alarm."""
+    sides = [_counts(old), _counts(new)]
+    return judge_ratios(*sides, alpha=alpha * _OF_ERRORS)
+
+
+def pairs_of(
+    before: Sequence[Accepted], after: Sequence[Accepted], percentiles: Sequence[str], settings: Settings
+) -> Judgement | None:
+    """Interleaved runs, at several percentiles as one family; None where no name has enough samples.
+
+    A name that some runs of a side do not have is missing there. Of several percentiles names are as "p99 of checkout".
+    """
+    sides: list[dict[str, npt.ArrayLike]] = []
+    few: set[str] = set()
+    for runs in (before, after):
+        rows = [rows_of(run) for run in runs]
+        side: dict[str, npt.ArrayLike] = {}
+        for percentile in percentiles:
+            for name in dict.fromkeys(name for row in rows for of, name in row if of == percentile):
+                shown = f"{percentile} of {name}" if len(percentiles) > 1 else name
+                counts = [row[percentile, name].count for row in rows if (percentile, name) in row]
+                if median(counts) < least_count(percentile):
+                    few.add(shown)
+                elif len(values := _logs(rows, percentile, name)) == len(rows):
+                    side[shown] = values
+        sides.append(side)
+    sides = [{name: values for name, values in side.items() if name not in few} for side in sides]
+    if not any(sides):
+        return None
+    return judge_pairs(*sides, delta=settings.delta, tolerate=settings.tolerate, alpha=settings.alpha)
+
+
+def _logs(rows: Sequence[Named], percentile: str, name: str) -> list[float]:
+    found = (row.get((percentile, name)) for row in rows)
+    return [value for one in found if one is not None and (value := one.log_value) is not None]
+
+
+def _counts(runs: Sequence[Accepted]) -> dict[str, Counts]:
+    found: dict[str, list[tuple[int, int, float]]] = {}
+    for run in runs:
+        for one in run.errors:
+            if one.region == ALL and one.total:
+                found.setdefault(one.name, []).append((one.errors, one.total, one.error))
+    return {name: Counts(*(list(column) for column in zip(*rows, strict=True))) for name, rows in found.items()}

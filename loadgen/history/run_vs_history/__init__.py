@@ -1,0 +1,1 @@
+"""Compares one run with the accepted runs of its history."""

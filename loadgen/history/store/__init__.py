@@ -1,0 +1,1 @@
+"""Stores accepted runs: in a folder or a bucket."""

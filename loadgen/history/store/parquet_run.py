@@ -1,0 +1,258 @@
+"""One run of the history as a Parquet file, and back.
+
+A row is a figure, or the errors of a name (`statistic` "errors"). What is known of the run as a
+whole is repeated in each row, so that SQL needs no join; and stands in the file's own description,
+from which it is read here. The first group of rows is of all regions and agents together: what a
+gate needs, however many regions there were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from io import BytesIO
+from math import isfinite, isnan, nan
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from loadgen.history.store.baseline_run import ALL, Accepted, Errors, Figure, Key
+from loadgen.parquet import about, read_table, write_table
+
+__all__ = ["COLUMNS", "FORMAT", "NewerFormat", "from_parquet", "key_in", "to_parquet"]
+
+FORMAT: Final = 1
+_ERRORS: Final = "errors"
+COLUMNS: Final = (
+    ("run_id", str),
+    ("started_at", str),
+    ("name", str),
+    ("kind", str),
+    ("statistic", str),
+    ("region", str),
+    ("agent", str),
+    ("value_ms", float),
+    ("error", float),
+    ("why", str),
+    ("count", int),
+    ("errors", int),
+    ("duration_s", float),
+    ("git_commit", str),
+    ("labels", str),
+    ("result", str),
+    ("validity", str),
+    ("planned_rate", float),
+    ("achieved_rate", float),
+    ("plan", str),
+    ("target", str),
+    ("placement", str),
+    ("regions", str),
+    ("instances", str),
+    ("rate", str),
+)
+"""`labels` is JSON. `error` is of the logarithm of `value_ms`, and in rows of errors of the ratio errors / count."""
+_READ: Final = ("name", "kind", "statistic", "region", "agent", "value_ms", "error", "why", "count", "errors")
+
+
+class NewerFormat(Exception):
+    """The file is of a newer loadgen."""
+
+
+class _Key(msgspec.Struct, frozen=True):
+    plan: str
+    target: str
+    placement: str
+    regions: str
+    instances: str
+    rate: str
+
+
+class _About(msgspec.Struct, frozen=True):
+    """All of a run but its figures."""
+
+    format: int
+    run_id: str
+    key: _Key
+    started_at: str
+    duration_s: float
+    commit: str = ""
+    labels: dict[str, str] = {}
+    result: str = ""
+    validity: str = ""
+    reasons: tuple[str, ...] = ()
+    planned_rate: float | None = None
+    achieved_rate: float | None = None
+    limited_by: str = ""
+    faults: tuple[str, ...] = ()
+    groups: tuple[tuple[int, int], ...] = ()
+    """Rows of each group of the table, and their checksum."""
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
+
+
+def to_parquet(run: Accepted) -> bytes:
+    """The same run gives the same bytes with one version of pyarrow.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+    """
+    whole = (
+        run.duration_s,
+        run.commit,
+        msgspec.json.encode(dict(run.labels), order="sorted").decode(),
+        run.result,
+        run.validity,
+        _finite(run.planned_rate),
+        _finite(run.achieved_rate),
+        *asdict(run.key).values(),
+    )
+    groups: tuple[list[_Row], list[_Row]] = ([], [])
+    for row in _rows(run):
+        groups[row[3] != ALL or row[4] != ALL].append(row)
+    table = (
+        [(run.run_id, run.started_at, *(None if value != value else value for value in row), *whole) for row in group]
+        for group in groups
+    )
+    file = BytesIO()
+    write_table(COLUMNS, table, file, _summed(_about_text(run, groups)))
+    return file.getvalue()
+
+
+def from_parquet(data: bytes, *, is_whole: bool = False) -> Accepted:
+    """
+    Args:
+        is_whole: with the figures of single regions and agents.
+    Raises:
+        ValueError: damaged, or no such file.
+        NewerFormat: of a newer loadgen.
+        UsageError: pyarrow is not installed.
+    """
+    text, columns = read_table(data, _READ, None if is_whole else (0,))
+    of = _described(text)
+    rows = list(zip(*(columns[one] for one in _READ), strict=True))
+    _check(rows, of.groups if is_whole else of.groups[:1])
+    figures: list[Figure] = []
+    errors: list[Errors] = []
+    for name, kind, statistic, region, agent, value, error, why, count, bad in rows:
+        if statistic == _ERRORS:
+            errors.append(Errors(name, kind, count, bad, error, region))
+        else:
+            figures.append(Figure(name, kind, statistic, value, error, why, count, region, agent))
+    return Accepted(
+        run_id=of.run_id,
+        key=_key(of),
+        started_at=of.started_at,
+        duration_s=of.duration_s,
+        commit=of.commit,
+        labels=of.labels,
+        result=of.result,
+        validity=of.validity,
+        reasons=of.reasons,
+        planned_rate=nan if of.planned_rate is None else of.planned_rate,
+        achieved_rate=nan if of.achieved_rate is None else of.achieved_rate,
+        figures=tuple(figures),
+        errors=tuple(errors),
+        limited_by=of.limited_by,
+        faults=of.faults,
+    )
+
+
+def key_in(data: bytes) -> Key:
+    """Raises as `from_parquet`."""
+    return _key(_described(about(data)))
+
+
+_Row = tuple[str, str, str, str, str, float, float, str, int, int | None]
+"""From "name" to "errors" of `COLUMNS`, with nan for null."""
+
+
+def _rows(run: Accepted) -> Iterator[_Row]:
+    for f in run.figures:
+        yield (
+            f.name,
+            f.kind,
+            f.percentile,
+            f.region,
+            f.agent,
+            _number(f.value_ms),
+            _number(f.error),
+            f.why,
+            f.count,
+            None,
+        )
+    for e in run.errors:
+        yield e.name, e.kind, _ERRORS, e.region, ALL, nan, _number(e.error), "", e.total, e.errors
+
+
+def _about_text(run: Accepted, groups: Sequence[Sequence[_Row]]) -> str:
+    told = _About(
+        format=FORMAT,
+        run_id=run.run_id,
+        key=_Key(**asdict(run.key)),
+        started_at=run.started_at,
+        duration_s=run.duration_s,
+        commit=run.commit,
+        labels=dict(run.labels),
+        result=run.result,
+        validity=run.validity,
+        reasons=run.reasons,
+        planned_rate=_finite(run.planned_rate),
+        achieved_rate=_finite(run.achieved_rate),
+        limited_by=run.limited_by,
+        faults=run.faults,
+        groups=tuple((len(group), _sum(group)) for group in groups),
+    )
+    return msgspec.json.encode(told).decode()
+
+
+# Pages have checksums of their own; what says where they are and how to read them has none.
+
+
+def _sum(rows: Sequence[object]) -> int:
+    return crc32(msgspec.msgpack.encode(rows))
+
+
+def _check(rows: Sequence[object], groups: Sequence[tuple[int, int]]) -> None:
+    at = 0
+    for count, expected in groups:
+        if _sum(rows[at : at + count]) != expected:
+            raise ValueError("its figures do not add up to its checksum")
+        at += count
+
+
+def _summed(text: str) -> str:
+    return f"{crc32(text.encode()):08x}{text}"
+
+
+def _unsummed(text: str) -> str:
+    if f"{crc32(text[8:].encode()):08x}" != text[:8]:
+        raise ValueError("its description does not add up to its checksum")
+    return text[8:]
+
+
+def _described(text: str) -> _About:
+    text = _unsummed(text)
+    try:
+        found = msgspec.json.decode(text, type=_Format).format
+        if found > FORMAT:
+            raise NewerFormat(f"it has format {found}, and this loadgen knows up to {FORMAT}")
+        return msgspec.json.decode(text, type=_About)
+    except msgspec.MsgspecError as exc:
+        raise ValueError(f"it is no run of a history: {exc}") from exc
+
+
+def _key(of: _About) -> Key:
+    return Key(**msgspec.structs.asdict(of.key))
+
+
+def _number(value: float) -> float:
+    """There are many nan, and a checksum knows one."""
+    return nan if isnan(value) else float(value)
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no inf."""
+    return value if isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Level changes over the runs of a history, and pages that show them."""

@@ -1,0 +1,166 @@
+"""A history as one HTML file that opens anywhere: no network, no script, nothing beside it.
+
+Charts are SVG in the text, in the style of a run's report (`loadgen/report/page/style.css`). The page's security policy
+lets only its own style apply and nothing be fetched. Whatever comes out of the store is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from math import isnan
+from pathlib import Path
+
+from loadgen.history.gate.health import Health
+from loadgen.history.store.baseline_run import Accepted, Key
+from loadgen.history.trend.plot import plot, season_plot
+from loadgen.history.trend.trends import Against, Trend
+from loadgen.outside_text import in_html
+from loadgen.report.html import PAGE
+from loadgen.units import format_change, format_changes
+
+__all__ = ["html"]
+
+Row = Sequence[str]
+
+
+def html(key: Key, found: Sequence[Trend], health: Health, *, made_at: str) -> bytes:
+    """The file, UTF-8; the same for the same history.
+
+    Args:
+        key: of the runs.
+        found: what `trends` made of them.
+        health: of the gate.
+        made_at: when, RFC 3339, UTC: it stands on the page.
+
+    Size: some 150 bytes for each name and run.
+    """
+    style = (PAGE / "style.css").read_bytes() + Path(__file__).with_name("page.css").read_bytes()
+    allowed = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{allowed}'; img-src data:; base-uri 'none'; form-action 'none'"
+    body = "\n".join(_body(key, found, health, made_at))
+    head = [
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="referrer" content="no-referrer">',
+        '<link rel="icon" href="data:,">',
+        f"<title>History of {in_html(key.target)}</title>",
+    ]
+    return b"\n".join(
+        [
+            "\n".join(head).encode("utf-8", "replace"),
+            b"<style>" + style + b"</style>\n</head>\n<body>\n<main>",
+            body.encode("utf-8", "replace"),
+            b"</main>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Iterator[str]:
+    yield f"<h1>History of {in_html(key.target)} at {in_html(key.rate)}</h1>"
+    where = ", ".join((key.placement, key.regions, key.instances))
+    yield f'<p class="note">{in_html(where)}; as it was at {in_html(made_at)}</p>'
+    said = health.said()
+    yield f"<p>{in_html(said[:1].upper() + said[1:])}.</p>"
+    yield "<h2>Changes of level</h2>"
+    changes = sorted(
+        ((one, change) for one in found for change in one.changes),
+        key=lambda pair: (pair[1].after.started_at, abs(pair[1].change)),
+        reverse=True,
+    )
+    yield _table(
+        ("since the run", "before it", "name", "change", "95 %", "commits", "labels"),
+        (
+            (
+                _run(change.after),
+                in_html(change.before.run_id),
+                in_html(one.name),
+                _coloured(change.change),
+                "" if isnan(change.low) else format_changes(change.low, change.high),
+                in_html(change.commits),
+                in_html(change.labels),
+            )
+            for one, change in changes
+        ),
+        "No change of level was found in any name.",
+    )
+    yield "<h2>Each name</h2>"
+    for one in found:
+        yield from _figure(one)
+    yield "<h2>Outliers</h2>"
+    yield '<p class="note">Far from the other runs of their level. They are in all figures, drawn in.</p>'
+    yield _table(
+        ("run", "name", "against its level", "deviations"),
+        (
+            (_run(odd.run), in_html(one.name), _coloured(odd.change), f"{odd.deviations:+.1f}")
+            for one in found
+            for odd in one.outliers
+        ),
+        "None.",
+    )
+    left = dict.fromkeys((run_id, why) for one in found for run_id, why in one.left_out)
+    if left:
+        yield "<h2>Left out</h2>"
+        yield _table(("run", "why"), ((in_html(run_id), in_html(why)) for run_id, why in left), "")
+    if health.newest:
+        yield "<h2>A/A controls</h2>"
+        yield _table(
+            ("at", "outcome", "runs", "by"),
+            (
+                (
+                    in_html(event.at),
+                    in_html(event.details.get("outcome", "")),
+                    in_html(", ".join(event.run_ids)),
+                    in_html(event.by),
+                )
+                for event in health.newest
+            ),
+            "",
+        )
+
+
+def _figure(one: Trend) -> Iterator[str]:
+    yield '<figure class="chart"><figcaption>'
+    yield f"<h3>{in_html(one.name)}</h3>"
+    now = f"{one.percentile} of each run; now {one.now_ms:.4g} ms, {len(one.runs)} runs"
+    yield f'<span class="note">{now}</span>'
+    for held in one.against:
+        what = "has no such name" if isnan(held.change) else _against(held)
+        yield f'<span class="note">against {in_html(held.reference)}: {what}</span>'
+    yield "</figcaption>"
+    yield plot(one)
+    if one.season is not None and one.season.is_clear:
+        yield season_plot(one, one.season)
+    elif one.season is not None:
+        yield f'<p class="note">No season that is more than chance (p {one.season.p:.2g}).</p>'
+    elif one.no_season:
+        yield f'<p class="note">No season: {in_html(one.no_season)}.</p>'
+    yield "</figure>"
+
+
+def _table(columns: Row, rows: Iterable[Row], none: str) -> str:
+    """Cells are markup."""
+    body = "".join("<tr>" + "".join(f'<td class="wide">{cell}</td>' for cell in row) + "</tr>\n" for row in rows)
+    if not body:
+        return f"<p>{none}</p>" if none else ""
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def _run(run: Accepted) -> str:
+    at = in_html(run.started_at[:16].replace("T", " "))
+    return f'{in_html(run.run_id)}<br><span class="note">{at}</span>'
+
+
+def _coloured(change: float) -> str:
+    return f'<span class="{"slower" if change > 0 else "faster"}">{format_change(change)}</span>'
+
+
+def _against(held: Against) -> str:
+    """In colour where it is no chance: the interval does not hold 0, or there is none."""
+    if isnan(held.low):
+        return _coloured(held.change)
+    shown = format_change(held.change) if held.low <= 0 <= held.high else _coloured(held.change)
+    return f"{shown} {format_changes(held.low, held.high)}"

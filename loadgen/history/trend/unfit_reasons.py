@@ -1,0 +1,59 @@
+"""What speaks against a run's figures although it ended well: its load was changed by hand, or warm-up was left in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import exp, log
+from statistics import fmean, stdev
+from typing import Final
+
+from loadgen.dsl.plans.spec import PlanSpec
+from loadgen.measure.statistics.batch_means import LEAST_INTERVALS, Batches
+from loadgen.profiles.profile import IterationProfile
+from loadgen.report.summary_reader import Summary
+
+__all__ = ["faults_of"]
+
+_FAR: Final = 6.0
+_FAR_LEAST: Final = log(1.1)
+"""A first batch is far off where it differs from the others by so many of their deviations, and by 10 %."""
+
+
+def faults_of(summary: Summary, spec: PlanSpec, batches: Batches) -> tuple[str, ...]:
+    """In words. spec: as the run was ordered; batches: without the warm-up that is known."""
+    changes = [change.text for change in summary.adjustments if change.kind != "steer"]
+    found = [f"its load was changed while it ran: {changes[0]}"] if changes else []
+    if _is_level(spec, batches.start_ns):
+        found += _left_in(batches)
+    return tuple(found)
+
+
+def _is_level(spec: PlanSpec, from_ns: int) -> bool:
+    """From then on the plan asks for one and the same load until its end. On a ramp nobody can tell what warm-up is."""
+    for after_ns, profile in [(lane.after_ns, lane.profile) for lane in spec.lanes] or [(0, spec.profile)]:
+        if after_ns > from_ns:
+            return False
+        if isinstance(profile, IterationProfile):
+            continue
+        at_ns, levels = after_ns, set()
+        for stage in profile.stages:
+            at_ns += stage.duration_ns
+            if stage.duration_ns and at_ns > from_ns:
+                levels |= {stage.start, stage.end}
+        if len(levels) != 1 or (spec.duration_ns is not None and at_ns < spec.duration_ns):
+            return False
+    return True
+
+
+def _left_in(batches: Batches) -> Iterator[str]:
+    """A first batch that is far from the others. Where there are fewer than 20 intervals nothing can be seen."""
+    if batches.bins < LEAST_INTERVALS:
+        return
+    for row in batches.rows("journey"):
+        first, *rest = batches.levels(row)
+        away = first - fmean(rest)
+        if abs(away) > max(_FAR_LEAST, _FAR * stdev(rest)):
+            yield (
+                f"warm-up was left in: {row.journey} was {'slower' if away > 0 else 'faster'} by a factor of"
+                f" {exp(abs(away)):.2f} in its first {batches.length_s:.0f} s than afterwards"
+            )

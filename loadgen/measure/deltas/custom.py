@@ -1,0 +1,146 @@
+"""Custom metrics of a scenario: counters, gauges and rates as numbers that add up; trends are histograms.
+
+A trend goes the way of all latencies: it is a series of kind "trend", its values
+are multiples of its resolution in the HdrHistogram layout. The other three add
+up here, exactly: counts are whole numbers, and of a gauge only what can be
+merged is kept (least, greatest, and the last value of each agent).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Final, Literal
+
+import msgspec
+
+from loadgen.errors import WireError
+from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT
+
+__all__ = [
+    "CHECK",
+    "CUSTOM_KINDS",
+    "MAX_CUSTOM",
+    "CustomKind",
+    "CustomStats",
+    "CustomTable",
+    "MetricSpec",
+    "check_custom",
+    "sum_custom",
+]
+
+CustomKind = Literal["counter", "gauge", "rate", "trend"]
+CUSTOM_KINDS: Final = ("counter", "gauge", "rate", "trend")
+CHECK: Final = "check: "
+"""The name of the rate that counts a check begins with this."""
+MAX_CUSTOM: Final = 200
+"""Custom metrics of one worker: those that the scenario declares, and its checks."""
+
+
+class MetricSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A custom metric as the scenario declares it; part of the plan's spec."""
+
+    name: str
+    kind: CustomKind
+    unit: str = ""
+    resolution: float = 0.001
+    """Of a trend, in its unit: values are kept from this to 3.6e9 times this, within 0.1 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomStats:
+    """One metric of one agent (counter, gauge or rate) over one interval.
+
+    n: how often it was recorded. total: a counter's sum, a rate's hits. low, high, last: a gauge's.
+    """
+
+    name: str
+    kind: CustomKind
+    n: int = 0
+    total: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    last: float = 0.0
+
+
+@dataclass(slots=True)
+class CustomTable:
+    """All of a run, by name, region and agent. A question about one name looks at the rows of that name only."""
+
+    _rows: dict[str, dict[tuple[str, str], CustomStats]] = field(default_factory=dict)
+    """By name, then by (region, agent)."""
+    _of_agents: dict[str, set[str]] = field(default_factory=dict)
+    """The names that each agent has brought."""
+
+    def add(self, region: str, agent: str, stats: Iterable[CustomStats]) -> None:
+        """Add what one agent reported for one interval."""
+        names = self._of_agents.setdefault(agent, set())
+        for one in stats:
+            rows = self._rows.setdefault(one.name, {})
+            before = rows.get((region, agent))
+            rows[region, agent] = one if before is None else sum_custom(before, one)
+            names.add(one.name)
+
+    def state(self) -> list[tuple[str, str, CustomStats]]:
+        """(region, agent, sum) of each row."""
+        return [(region, agent, stats) for rows in self._rows.values() for (region, agent), stats in rows.items()]
+
+    def take_state(self, state: Iterable[tuple[str, str, CustomStats]]) -> None:
+        """Be what `state` says."""
+        self._rows, self._of_agents = {}, {}
+        for region, agent, stats in state:
+            self.add(region, agent, (stats,))
+
+    def names(self) -> list[str]:
+        """Names in the order in which they came."""
+        return list(self._rows)
+
+    def names_of(self, agent: str) -> Set[str]:
+        """The names that the agent has brought."""
+        return self._of_agents.get(agent, frozenset())
+
+    def kind(self, name: str) -> CustomKind | None:
+        """The kind of a metric; None for an unknown name."""
+        return next((stats.kind for stats in self._rows.get(name, {}).values()), None)
+
+    def of(self, name: str, region: str = "*") -> CustomStats | None:
+        """Summed over the agents of a region, or of all; `last` is the sum of the agents' last values."""
+        found: CustomStats | None = None
+        for (where, _), stats in self._rows.get(name, {}).items():
+            if region in ("*", where):
+                found = stats if found is None else sum_custom(found, stats, last=found.last + stats.last)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len(self._rows)
+
+
+def check_custom(name: str, stats: tuple[CustomStats, ...]) -> None:
+    """Raises WireError unless the custom metrics of delta `name` can be true."""
+    if len(stats) > CUSTOM_OF_AGENT:
+        raise WireError(f"{name} brings {len(stats):,} custom metrics, more than {CUSTOM_OF_AGENT:,}")
+    for one in stats:
+        if one.kind not in CUSTOM_KINDS or one.n < 0 or not all(map(isfinite, (one.low, one.high, one.last))):
+            raise WireError(f"{name} has an impossible custom metric: {one}")
+        if one.kind == "rate" and not 0 <= one.total <= one.n:
+            raise WireError(f"{name} has a rate of more hits than tries: {one}")
+
+
+def sum_custom(a: CustomStats, b: CustomStats, last: float | None = None) -> CustomStats:
+    """Of one metric; `b` is the later, unless `last` says what the last value is."""
+    if not a.n or not b.n:
+        return a if not b.n else b
+    return CustomStats(
+        a.name,
+        a.kind,
+        a.n + b.n,
+        a.total + b.total,
+        min(a.low, b.low),
+        max(a.high, b.high),
+        b.last if last is None else last,
+    )

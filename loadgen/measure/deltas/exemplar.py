@@ -1,0 +1,262 @@
+"""Single requests and iterations to look at: why is it slow, why does it fail?
+
+An `Exemplar` is one line: which arrival, when, how long, which trace. Of each
+series and interval an agent sends the slowest, some that failed and some picked
+at random. A `Failure` is a whole exchange, redacted at the agent: the first few
+of each request and outcome. Both travel with the deltas, so they are exactly as
+complete as the counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from heapq import heappush, heapreplace
+from random import Random
+from typing import Final, Literal
+
+import msgspec
+
+from loadgen.errors import WireError
+from loadgen.measure.deltas.series import OK
+
+__all__ = [
+    "MAX_EXEMPLARS",
+    "MAX_FAILURES",
+    "MAX_FAILURE_BYTES",
+    "Exemplar",
+    "ExemplarState",
+    "ExemplarTable",
+    "Failure",
+    "KeptExemplar",
+    "KeptFailure",
+    "Why",
+    "check_exemplars",
+]
+
+Why = Literal["slowest", "failed", "random"]
+MAX_EXEMPLARS: Final = 500
+"""Of one delta."""
+MAX_FAILURES: Final = 50
+"""Of one delta; what does not fit goes with the next."""
+MAX_FAILURE_BYTES: Final = 64 * 1024
+"""Of one failure: head and 4 KiB of body, both ways, row and traceback."""
+
+
+class Exemplar(msgspec.Struct, frozen=True, gc=False):
+    """One request, or one iteration of a journey.
+
+    journey, step, request: where; "" for none, and both "" for an iteration. load: which of the plan's loads.
+    n: the arrival within the load, as in `check --arrival`. at_ns: asked (request) or due (iteration), from T0.
+    service_ns: 0 where nothing was sent. trace: its trace id, 32 hex digits, or "".
+    A controller reads 10,000 a second, and a frozen dataclass takes 1.2 µs to make; this 0.2.
+    """
+
+    journey: str
+    step: str
+    request: str
+    outcome: str
+    why: Why
+    load: int
+    n: int
+    at_ns: int
+    response_ns: int
+    service_ns: int = 0
+    trace: str = ""
+    warmup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure, whole. Everything in it is redacted by the agent that saw it.
+
+    detail: what was expected and what came. where: "checkout.py:14 in checkout" of the scenario's line; traceback: the
+    scenario's frames. row: the data row as JSON. sent, received: head and body as text, cut at 4 KiB of body, and said
+    so; "" where nothing was sent or came.
+    """
+
+    journey: str
+    step: str
+    request: str
+    outcome: str
+    load: int
+    n: int
+    at_ns: int
+    response_ns: int
+    detail: str = ""
+    where: str = ""
+    traceback: str = ""
+    row: str = ""
+    sent: str = ""
+    received: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptExemplar:
+    """An exemplar and whose it is."""
+
+    region: str
+    agent: str
+    exemplar: Exemplar
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFailure:
+    """A failure as a run keeps it. number: within the run, from 1, in the order in which they came."""
+
+    number: int
+    region: str
+    agent: str
+    failure: Failure
+
+
+class _Kept:
+    """Of one series: its slowest as a heap, and reservoirs of those that failed and of the others."""
+
+    __slots__ = ("failed", "failed_seen", "random", "random_seen", "slowest")
+
+    def __init__(self) -> None:
+        self.slowest: list[tuple[int, int, KeptExemplar]] = []
+        self.failed: list[KeptExemplar] = []
+        self.random: list[KeptExemplar] = []
+        self.failed_seen = self.random_seen = 0
+
+
+class _KeptState(msgspec.Struct, frozen=True, array_like=True):
+    key: tuple[str, str, str]
+    slowest: list[tuple[int, int, KeptExemplar]]
+    failed: list[KeptExemplar]
+    random: list[KeptExemplar]
+    failed_seen: int
+    random_seen: int
+
+
+class ExemplarState(msgspec.Struct, frozen=True, array_like=True):
+    """A table as values, but for each agent's newest interval."""
+
+    series: list[_KeptState]
+    count: int
+    left_out: int
+
+
+class ExemplarTable:
+    """A run's exemplars: of each series the slowest 10, up to 20 that failed, up to 20 at random.
+
+    The slowest are exact as far as agents sent them; the others are each as likely as any that was sent, so an agent
+    or interval with few requests has a larger part in them than its requests have. Those of the warm-up are left out.
+    Memory is bounded: at most 1,000 series, some 25 kB each when full. `last` holds each agent's newest interval.
+    """
+
+    SLOWEST: Final = 10
+    FAILED: Final = 20
+    RANDOM: Final = 20
+    MAX_SERIES: Final = 1_000
+
+    def __init__(self, random: Random | None = None) -> None:
+        self._random = random or Random()  # noqa: S311  # no secret depends on it
+        self._series: dict[tuple[str, str, str], _Kept] = {}
+        self._last: dict[str, tuple[str, tuple[Exemplar, ...]]] = {}
+        self._count = 0
+        self.left_out = 0
+        """Exemplars of series beyond the cap."""
+
+    def add(self, region: str, agent: str, exemplars: Iterable[Exemplar]) -> None:
+        """HOT on the controller, once a delta: about 1 µs an exemplar."""
+        taken = tuple(exemplars)
+        self._last[agent] = (region, taken)
+        for one in taken:
+            kept = self._series.get((one.journey, one.step, one.request))
+            if kept is not None and one.why == "slowest" and one.outcome == OK:
+                slowest = kept.slowest
+                if len(slowest) == self.SLOWEST and one.response_ns <= slowest[0][0]:
+                    continue  # as with most of them
+            if not one.warmup:
+                self._add(region, agent, one)
+
+    def _add(self, region: str, agent: str, one: Exemplar) -> None:
+        key = (one.journey, one.step, one.request)
+        kept = self._series.get(key)
+        if kept is None:
+            if len(self._series) >= self.MAX_SERIES:
+                self.left_out += 1
+                return
+            kept = self._series[key] = _Kept()
+        if one.outcome != OK:
+            kept.failed_seen += 1
+            self._into(kept.failed, self.FAILED, kept.failed_seen, region, agent, one)
+            return
+        heap = kept.slowest
+        if len(heap) < self.SLOWEST or one.response_ns > heap[0][0]:
+            self._count += 1  # unlike any other, so that exemplars are never compared
+            entry = (one.response_ns, -self._count, KeptExemplar(region, agent, one))
+            if len(heap) < self.SLOWEST:
+                heappush(heap, entry)
+            else:
+                heapreplace(heap, entry)
+        if one.why == "random":
+            kept.random_seen += 1
+            self._into(kept.random, self.RANDOM, kept.random_seen, region, agent, one)
+
+    def _into(self, kept: list[KeptExemplar], most: int, seen: int, region: str, agent: str, one: Exemplar) -> None:
+        """Algorithm R: the `seen`-th stays with the chance most / seen."""
+        if len(kept) < most:
+            kept.append(KeptExemplar(region, agent, one))
+        elif (at := int(self._random.random() * seen)) < most:
+            kept[at] = KeptExemplar(region, agent, one)
+
+    def state(self) -> ExemplarState:
+        series = [
+            _KeptState(key, one.slowest, one.failed, one.random, one.failed_seen, one.random_seen)
+            for key, one in self._series.items()
+        ]
+        return ExemplarState(series, self._count, self.left_out)
+
+    def take_state(self, state: ExemplarState) -> None:
+        """Be what `state` says."""
+        self._count, self.left_out = state.count, state.left_out
+        for one in state.series:
+            kept = self._series[one.key] = _Kept()
+            kept.slowest, kept.failed, kept.random = one.slowest, one.failed, one.random
+            kept.failed_seen, kept.random_seen = one.failed_seen, one.random_seen
+
+    def series(self) -> list[tuple[str, str, str]]:
+        """(journey, step, request) of which there are exemplars; "" for none."""
+        return list(self._series)
+
+    def of(self, journey: str, step: str = "", request: str = "") -> list[KeptExemplar]:
+        """Those of one series, each once: the slowest first, then those that failed, then those at random."""
+        kept = self._series.get((journey, step, request))
+        if kept is None:
+            return []
+        slowest = [one for _, _, one in sorted(kept.slowest, reverse=True)]
+        return list(dict.fromkeys((*slowest, *kept.failed, *kept.random)))
+
+    def last(self) -> Iterator[KeptExemplar]:
+        """Those of each agent's newest interval."""
+        for agent, (region, taken) in self._last.items():
+            for one in taken:
+                yield KeptExemplar(region, agent, one)
+
+    def __iter__(self) -> Iterator[KeptExemplar]:
+        """All that are kept, series by series."""
+        for key in self._series:
+            yield from self.of(*key)
+
+    def __len__(self) -> int:
+        return sum(len(self.of(*key)) for key in self._series)
+
+
+def check_exemplars(name: str, exemplars: tuple[Exemplar, ...], failures: tuple[Failure, ...]) -> None:
+    """Raises WireError unless those of delta `name` are within bounds."""
+    if len(exemplars) > MAX_EXEMPLARS or len(failures) > MAX_FAILURES:
+        raise WireError(f"{name} brings {len(exemplars):,} exemplars and {len(failures):,} failures: too many")
+    for one in exemplars:
+        if one.why not in ("slowest", "failed", "random"):
+            raise WireError(f"{name} has an exemplar of an unknown kind: {one.why}")
+        if min(one.response_ns, one.service_ns) < 0 or len(one.trace) > 64:
+            raise WireError(f"{name} has an impossible exemplar: {one}")
+    for failure in failures:
+        texts = (failure.detail, failure.where, failure.traceback, failure.row, failure.sent, failure.received)
+        if sum(map(len, texts)) > MAX_FAILURE_BYTES:
+            raise WireError(f"{name} has a failure of more than {MAX_FAILURE_BYTES:,} bytes")

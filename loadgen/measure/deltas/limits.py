@@ -1,0 +1,141 @@
+"""Limits on what one peer may send, each with its reason, and how a sound agent stays below them.
+
+A controller holds what its agents report for as long as the run lasts. These limits bound
+what one agent can make it hold or compute. `loadgen/wire/bounds.py` enforces them on every
+message that reaches a controller, `loadgen_controller/run/admission.py` those that hold over a
+whole run. A message beyond a limit is refused as a whole, and its sender is quarantined.
+
+A sound agent never meets a limit. It cuts long texts (`cut`), and it merges series beyond
+`SERIES_OF_AGENT` into `(other)` (`loadgen/measure/deltas/numbering.py`). Its counts stay exact.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "BYTES_IN_DELTA",
+    "COUNT",
+    "CUSTOM_OF_AGENT",
+    "CUSTOM_OF_RUN",
+    "CUSTOM_VALUE",
+    "DUE_IN_DELTA",
+    "ELEMENTS",
+    "EXEMPLARS_IN_DELTA",
+    "FAILURES_IN_DELTA",
+    "FAULTS",
+    "FAULT_BYTES",
+    "FINDING_BYTES",
+    "FIRST_ARRIVALS_IN_DELTA",
+    "LOADS",
+    "LOSSES_OF_AGENT",
+    "NAME_BYTES",
+    "NOTES",
+    "PAIRS_IN_DELTA",
+    "POINTS_OF_WORKER",
+    "RATE_PER_S",
+    "SERIES_OF_AGENT",
+    "SERIES_OF_RUN",
+    "SHARE",
+    "SHARED_BYTES",
+    "SHOWN_ROWS",
+    "SUMMARY_LINES",
+    "SUMMARY_OUTCOMES",
+    "TAGS_OF_SERIES",
+    "TEXT_BYTES",
+    "TOTAL",
+    "WEIGHT",
+    "WORKERS_OF_AGENT",
+    "cut",
+]
+
+# -- texts, in bytes of UTF-8 ---------------------------------------------------------------------
+
+NAME_BYTES: Final = 256
+"""Of a name: agent, region, host, journey, step, request, outcome, tag, metric, rendez-vous. A terminal shows some
+100 characters of it, and file systems and ZeroMQ identities end at 255."""
+TEXT_BYTES: Final = 1_024
+"""Of a text for a person: note, reason, why something is unfit. Some ten lines of a terminal."""
+FAULT_BYTES: Final = 4_096
+"""Of the message or hint of one fault of a scenario, which may quote the scenario."""
+FINDING_BYTES: Final = 64 * 1024
+"""Of the finding of a steered load, as JSON; a search for a limit needs some 5 KiB."""
+SHARED_BYTES: Final = 4 << 20
+"""Of the value that a plan's set-up returns, as JSON. The controller sends it to all agents, and a message is at most
+1 MiB when compressed."""
+
+# -- numbers of things ----------------------------------------------------------------------------
+
+SERIES_OF_AGENT: Final = 20_000
+"""One histogram each. A plan of 200 requests with all phases, in and after the warm-up, with three outcomes, has
+11,000. 20,000 series cost the controller about 30 MiB."""
+SERIES_OF_RUN: Final = 50_000
+"""Over all regions. Beyond it the controller itself merges new series into `(other)`."""
+TAGS_OF_SERIES: Final = 20
+"""A plan tags by load and by a few response headers."""
+CUSTOM_OF_AGENT: Final = 1_000
+"""Names of custom metrics, over the whole run. A scenario declares at most 200; the rest is for names of checks."""
+CUSTOM_OF_RUN: Final = 2_000
+"""Over all agents: one agent at its limit leaves room for the others. Beyond it the controller itself merges new ones
+into `(other)`."""
+EXEMPLARS_IN_DELTA: Final = 500
+FAILURES_IN_DELTA: Final = 50
+DUE_IN_DELTA: Final = 20_000
+"""Rows of due counts. After 60 s without an answer at 50 objectives they are 3,000."""
+LOADS: Final = 1_000
+"""Of one plan. The language admits fewer."""
+FIRST_ARRIVALS_IN_DELTA: Final = 20_000
+"""Reports of where a change of shares begins: a fleet that changes every second, joined over an hour, stays below."""
+LOSSES_OF_AGENT: Final = 1_000
+"""Workers that died, over the whole run; each costs a line of the journal."""
+WORKERS_OF_AGENT: Final = 1_024
+NOTES: Final = 100
+"""Notes, or reasons for being unfit, of one interval of one worker or agent."""
+POINTS_OF_WORKER: Final = 50
+FAULTS: Final = 100
+"""Faults of a scenario in one refusal."""
+PAIRS_IN_DELTA: Final = 500_000
+"""Buckets with a count. A second of 32,000 values has at most 32,000; 500,000 fill a message of 1 MiB."""
+ELEMENTS: Final = 400_000
+"""Fields of all parts of one message. Each costs up to 100 bytes of memory once it is parsed, and as little as 2 bytes
+of a message, which may be compressed 1,000 times. 20,000 new series with 4 tags each have 400,000."""
+
+# -- what is shown of them ------------------------------------------------------------------------
+
+SUMMARY_LINES: Final = 2_000
+"""Lines of `series` in a summary, of one region or of all, and of `tagged` and `loads`. Each takes 0.4 ms and 5 kB."""
+SUMMARY_OUTCOMES: Final = 100
+"""Outcomes of one row in a summary, the most frequent."""
+SHOWN_ROWS: Final = 300
+"""Rows of a live view; each takes 0.2 ms of the controller's loop, once a second."""
+
+# -- values ---------------------------------------------------------------------------------------
+
+WEIGHT: Final = float(WORKERS_OF_AGENT)
+"""An agent's weight is its number of workers."""
+RATE_PER_S: Final = 1e9
+"""Of a decision about a steered load: far above what any fleet can drive."""
+SHARE: Final = 1e6
+"""CPU seconds per second, of a process: more than any machine has cores."""
+CUSTOM_VALUE: Final = 1e300
+"""Magnitude of a gauge: 10,000 agents' last values still add up to a finite number."""
+TOTAL: Final = 1 << 52
+"""Magnitude of a counter's sum in one delta: exact as a JSON number, and 2,000 such deltas add up within 64 bits."""
+COUNT: Final = 1 << 40
+"""Of each counter of one delta: 8,000,000 such deltas add up within 64 bits."""
+BYTES_IN_DELTA: Final = 1 << 50
+"""Bytes received in one delta: a day at 100 Gbit/s."""
+
+
+def cut(text: str, most: int = NAME_BYTES) -> str:
+    """Cut a text to `most` bytes of UTF-8; a mark at its end says how long it was.
+
+    A short text is returned as it is, and so is one that was cut before. `most` must be at least 64.
+    """
+    if len(text) * 4 <= most:
+        return text
+    data = text.encode("utf-8", "replace")
+    if len(data) <= most:
+        return text
+    mark = f" ... ({len(data):,} bytes)"
+    return data[: most - len(mark)].decode("utf-8", "ignore") + mark

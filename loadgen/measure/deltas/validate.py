@@ -1,0 +1,236 @@
+"""Is a delta what it says it is? Asked before anything of it is merged.
+
+Everything in a delta came over the wire. What contradicts itself is refused as a
+whole: lengths, order, unknown series, sums that are not those of the counts.
+
+Who has many deltas asks of all of them at once (`check_all`), and of each by itself
+(`check_delta`) only when that is in doubt: so what is wrong, and with which, is found out
+in the second pass. What the first lets through the second would.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Final, get_args
+
+import numpy as np
+
+from loadgen.errors import WireError
+from loadgen.measure.deltas.custom import check_custom
+from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta, SeriesStats, StatsColumns
+from loadgen.measure.deltas.due_counts import check_due
+from loadgen.measure.deltas.exemplar import check_exemplars
+from loadgen.measure.deltas.join_deltas import MAX_INTERVALS
+from loadgen.measure.deltas.load_counts import check_loads
+from loadgen.measure.deltas.series import Kind, Metric
+from loadgen.measure.deltas.worker_loss import check_losses
+from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
+from loadgen.measure.histograms.series_counts import Stats
+from loadgen.measure.merging.interval_sum import MOST_VALUES
+
+__all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_said", "counter_values"]
+
+MAX_SERIES: Final = (1 << 32) // SLOTS
+"""Series of one agent that the u32 index can hold: 182,361."""
+
+MAX_WORKERS: Final = 1_024
+"""Of one agent."""
+
+_MANY: Final = (1 << 63) // (MAX_NS + 1)
+"""So many values of an hour each do not overflow 64 bits of ns."""
+
+_RANGE_BITS: Final = 32
+"""Of an id of a series, beside which of some deltas it is in."""
+
+counter_values: Final = attrgetter(*COUNTER_NAMES)
+_KINDS: Final = frozenset(get_args(Kind))
+_METRICS: Final = frozenset(get_args(Metric))
+
+
+@dataclass(frozen=True, slots=True)
+class Wellformed:
+    """Deltas that were found well-formed, one after the other. Series are still each agent's own ids."""
+
+    index: Counts
+    """(n_pairs,) series id * SLOTS + slot, of whatever integers."""
+    counts: Counts
+    lengths: Counts
+    """(n_series,) how many pairs each row of `stats` has."""
+    stats: Stats
+    rows: Counts
+    """(n_deltas,) how many rows of `stats` each delta has."""
+
+    def by_numbers(self, numbers: Sequence[Counts]) -> tuple[Counts, Stats]:
+        """Index and stats with other numbers for the series: `numbers[delta][id]` for each id."""
+        own = self.stats.series
+        firsts = np.cumsum([0, *map(len, numbers[:-1])])
+        others = np.concatenate(numbers)[own + np.repeat(firsts, self.rows)]
+        index = np.repeat((others - own) * SLOTS, self.lengths)
+        index += self.index
+        return index, replace(self.stats, series=others)
+
+
+def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | None:
+    """HOT, for a dozen deltas or so. None: at least one of them has to be looked at by itself.
+
+    Of each delta only what its counts and sums are, not what `check_said` looks at.
+
+    known: how many series each agent has brought, with those that its delta brings.
+    """
+    if any(len(delta.index) != len(delta.count) or len(delta.index) % 4 for delta in deltas):
+        return None
+    index = np.frombuffer(b"".join([delta.index for delta in deltas]), dtype="<u4")
+    counts = np.frombuffer(b"".join([delta.count for delta in deltas]), dtype="<u4")
+    columns = [StatsColumns.of(delta.stats) for delta in deltas]
+    rows = np.array(list(map(len, columns)))
+    try:
+        words = [_words(column) for some in zip(*(one.columns for one in columns), strict=True) for column in some]
+    except OverflowError:
+        return None
+    series, n, sum_ns, min_ns, max_ns = np.frombuffer(b"".join(words), dtype=np.int64).reshape(5, -1)
+    if not len(index) and not len(series):
+        return Wellformed(index, counts, series, Stats(series, n, sum_ns, sum_ns, min_ns, max_ns), rows)
+    if not len(index) or not len(series) or not counts.min():
+        return None
+    if n.min() <= 0 or n.max() > _MANY or int(n.sum()) > MOST_VALUES:
+        return None
+    # A row of stats ends where the counts, added up, reach what it and those before it have: exactly there, and where
+    # its delta ends if it is its last. Its first and last pair are of its series, and up to there the index increases.
+    upto, goals = np.cumsum(counts.astype(np.int64)), np.cumsum(n)
+    ends = upto.searchsorted(goals) + 1
+    if ends[-1] != len(index):
+        return None
+    bounds = np.concatenate(([0], ends))
+    of_deltas = np.cumsum([len(delta.index) // 4 for delta in deltas])
+    keys = series + np.repeat(np.arange(len(deltas)) << _RANGE_BITS, rows)
+    falls = np.flatnonzero(index[1:] <= index[:-1]) + 1
+    is_sound = (
+        (upto[ends - 1] == goals).all()
+        and (bounds[np.cumsum(rows)] == of_deltas).all()
+        and set(falls.tolist()).issubset(of_deltas.tolist())
+        and (keys[1:] > keys[:-1]).all()
+        and (series < np.repeat(known, rows)).all()
+        and (index[bounds[:-1]] // SLOTS == series).all()
+        and (index[ends - 1] // SLOTS == series).all()
+        and min_ns.min() >= 0
+        and (min_ns <= max_ns).all()
+        and max_ns.max() <= MAX_NS
+        and (n * min_ns <= sum_ns).all()
+        and (sum_ns <= n * max_ns).all()
+    )
+    if not is_sound:
+        return None
+    sum_us, rest_ns = np.divmod(sum_ns, 1_000)
+    return Wellformed(index, counts, np.diff(bounds), Stats(series, n, sum_us, rest_ns, min_ns, max_ns), rows)
+
+
+def _words(column: Sequence[int]) -> array[int]:
+    """As it comes from the wire, or as it was made by hand."""
+    return column if isinstance(column, array) else array("q", column)
+
+
+def check_delta(delta: Delta, known: int) -> Wellformed:
+    """Raises WireError unless all that the delta says of itself is true.
+
+    known: how many series the agent brought before.
+    """
+    check_said(delta, known)
+    name = f"delta {delta.seq} of {delta.agent}"
+    if len(delta.index) != len(delta.count) or len(delta.index) % 4:
+        raise WireError(f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts")
+    index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
+    counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
+    stats = _stats(name, delta.stats)
+    lengths = _lengths(name, known + len(delta.new_series), index, counts, stats)
+    return Wellformed(index, counts, lengths, stats, np.array([len(stats.n)]))
+
+
+def check_said(delta: Delta, known: int) -> None:
+    """HOT: raises WireError unless everything beside counts and sums can be true."""
+    name = f"delta {delta.seq} of {delta.agent}"
+    if not 0 <= delta.start_ns <= delta.end_ns:
+        raise WireError(f"{name} is of an impossible interval: {delta.start_ns} to {delta.end_ns} ns")
+    known += len(delta.new_series)
+    if known > MAX_SERIES:
+        raise WireError(f"{name} would be the agent's {known:,} series, more than {MAX_SERIES:,}")
+    for key in delta.new_series:
+        if key.kind not in _KINDS or key.metric not in _METRICS:
+            raise WireError(f"{name} brings an unknown kind of series: {key.kind} {key.metric}")
+    counters: tuple[int, ...] = counter_values(delta.counters)
+    if min(counters) < 0:
+        raise WireError(f"{name} counts backwards: {delta.counters}")
+    check_due(name, delta.due)
+    check_custom(name, delta.custom)
+    check_exemplars(name, delta.exemplars, delta.failures)
+    check_losses(name, delta.losses)
+    if delta.loads or delta.first_arrivals:
+        counted = delta.counters
+        check_loads(name, delta.loads, delta.first_arrivals, counted.iterations_started, counted.iterations_missed)
+    if len(delta.workers) > MAX_WORKERS or any(one.iterations_started < 0 for one in delta.workers):
+        raise WireError(f"{name} is of impossible workers")
+    for health in (delta.health, *(one.health for one in delta.workers)):
+        if not 0 <= health.unfit_intervals <= health.intervals <= MAX_INTERVALS:
+            raise WireError(f"{name} is of {health.intervals:,} intervals, {health.unfit_intervals:,} of them unfit")
+
+
+def _lengths(name: str, known: int, index: Counts, counts: Counts, stats: Stats) -> Counts:
+    """How many pairs each series of `stats` has: all of them, in order, and no other series has any.
+
+    Looked for is where each begins and ends: 46 series are less work than 2,000 pairs.
+    """
+    series, n = stats.series, stats.n
+    if not len(index):
+        if len(series):
+            raise WireError(f"{name} has sums that are not those of its counts")
+        return series
+    if (index[1:] <= index[:-1]).any():
+        raise WireError(f"{name} has indices that do not increase")
+    if int(index[-1]) >= known * SLOTS:
+        raise WireError(f"{name} is of series {int(index[-1]) // SLOTS}, and {known} are known")
+    if not counts.all():
+        raise WireError(f"{name} has a count of 0")
+    starts, ends = np.searchsorted(index, (series * SLOTS, (series + 1) * SLOTS))
+    lengths: Counts = ends - starts
+    is_all = len(series) and lengths.all() and int(lengths.sum()) == len(index)
+    if not is_all or not np.array_equal(np.add.reduceat(counts, starts), n):
+        raise WireError(f"{name} has sums that are not those of its counts")
+    return lengths
+
+
+def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
+    columns = StatsColumns.of(stats)
+    try:
+        table = np.array(columns.columns, dtype=np.int64)
+    except OverflowError:
+        return _long_stats(name, stats)
+    series, n, sum_ns, min_ns, max_ns = table
+    if len(series) and int(n.max()) > _MANY:
+        return _long_stats(name, stats)
+    is_possible = (min_ns >= 0) & (min_ns <= max_ns) & (max_ns <= MAX_NS) & (n >= 0)
+    if not (is_possible & (n * min_ns <= sum_ns) & (sum_ns <= n * max_ns)).all():
+        raise WireError(f"{name} has impossible sums: {next(one for one in stats if not _is_possible(one))}")
+    if (series[1:] <= series[:-1]).any():
+        series, n, sum_ns, min_ns, max_ns = table[:, np.argsort(series, kind="stable")]
+    sum_us, rest_ns = np.divmod(sum_ns, 1_000)
+    return Stats(series, n, sum_us, rest_ns, min_ns, max_ns)
+
+
+def _long_stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
+    """The same where a sum or a product may not fit into 64 bits."""
+    for one in stats:
+        if not _is_possible(one):
+            raise WireError(f"{name} has impossible sums: {one}")
+    rows = sorted((s.series, s.n, *divmod(s.sum_ns, 1_000), s.min_ns, s.max_ns) for s in stats)
+    try:
+        columns = np.array(rows, dtype=np.int64).reshape(-1, 6).T
+    except OverflowError:
+        raise WireError(f"{name} has sums beyond all measure") from None
+    return Stats(*columns)
+
+
+def _is_possible(s: SeriesStats) -> bool:
+    """`n` values between its least and its greatest can have this sum."""
+    return 0 <= s.min_ns <= s.max_ns <= MAX_NS and 0 <= s.n * s.min_ns <= s.sum_ns <= s.n * s.max_ns

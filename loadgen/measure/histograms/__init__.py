@@ -1,0 +1,1 @@
+"""Counts of times, and percentiles of them."""

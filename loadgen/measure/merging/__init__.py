@@ -1,0 +1,1 @@
+"""Adds the deltas of all agents, each exactly once."""

@@ -1,0 +1,109 @@
+"""What was merged of one registration of one agent, and the delta that comes next of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta
+from loadgen.measure.deltas.load_counts import LoadCounts
+from loadgen.measure.histograms.histogram import Counts
+from loadgen.measure.merging.load_progress import LoadProgress
+
+__all__ = ["Epoch", "Next"]
+
+
+class Epoch:
+    """One registration of one agent: what was merged of it. Compared with its Fin, it proves completeness."""
+
+    __slots__ = (
+        "_counters",
+        "_numbers",
+        "agent",
+        "epoch",
+        "first_arrivals",
+        "loads",
+        "next_seq",
+        "recorded",
+        "region",
+        "request_values",
+        "spans",
+    )
+
+    def __init__(self, agent: str, epoch: int, region: str) -> None:
+        self.agent, self.epoch, self.region = agent, epoch, region
+        self.next_seq = 0
+        self.recorded = 0
+        """Sum of all bucket counts."""
+        self.request_values = 0
+        """Sum of the bucket counts of requests' response times: one for each finished request."""
+        self.spans: list[tuple[int, int]] = []
+        """What time is covered by merged deltas, [start, end) in ns; adjacent ones are one."""
+        self.loads: dict[int, LoadProgress] = {}
+        """By load of the plan; empty where the agent is older than protocol 1.4."""
+        self.first_arrivals: dict[tuple[int, int], int] = {}
+        """By load and number of a change of shares (0: the end of the load), the first arrival that it holds for."""
+        self._counters = [0] * len(COUNTER_NAMES)
+        self._numbers: Counts = np.zeros(0, dtype=np.int64)
+
+    def __repr__(self) -> str:
+        return f"<Epoch {self.epoch} of {self.agent}: seqs below {self.next_seq} merged, {self.recorded:,} values>"
+
+    @property
+    def series(self) -> int:
+        """How many series it has brought."""
+        return len(self._numbers)
+
+    @property
+    def counters(self) -> Counters:
+        return Counters(*self._counters)
+
+    def missing_ns(self, start_ns: int, end_ns: int) -> int:
+        """How much of [start, end) no merged delta covers."""
+        covered = sum(max(0, min(end, end_ns) - max(start, start_ns)) for start, end in self.spans)
+        return max(0, end_ns - start_ns - covered)
+
+    def cover(self, start_ns: int, end_ns: int) -> None:
+        spans = self.spans
+        if spans and spans[-1][0] <= start_ns <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
+        else:
+            spans.append((start_ns, end_ns))
+
+    def count_loads(self, delta: Delta) -> None:
+        """Add the counts by load. A load that the delta leaves out had nothing, and nothing waits for it."""
+        if not delta.loads and not delta.first_arrivals and not self.loads:
+            return
+        counted = {one.load: one for one in delta.loads}
+        for load in counted.keys() | self.loads.keys():
+            if (progress := self.loads.get(load)) is None:
+                progress = self.loads[load] = LoadProgress()
+            progress.add(delta.end_ns, counted.get(load) or LoadCounts(load))
+        for first in delta.first_arrivals:
+            self.first_arrivals[first.load, first.number] = first.n
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """A delta that is the next of its epoch, and where in a batch it stood."""
+
+    place: int
+    region: str
+    delta: Delta
+    epoch: Epoch
+    counters: tuple[int, ...]
+
+    @property
+    def interval(self) -> tuple[int, int]:
+        return self.delta.start_ns, self.delta.end_ns
+
+    @property
+    def known(self) -> int:
+        """Series of the epoch, with those that the delta brings."""
+        return len(self.epoch._numbers) + len(self.delta.new_series)
+
+    @property
+    def has_time(self) -> bool:
+        """It does not only tell of a loss."""
+        return self.delta.start_ns != self.delta.end_ns or bool(self.delta.index)

@@ -1,0 +1,207 @@
+"""How fit an agent's generator was over a whole run: what each of its intervals said, as much as advice needs.
+
+Bounded, however long the run: kinds of reasons, spans of unfit time, and for
+each rate (in steps of 10 %) how many intervals there were and how many were unfit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from math import floor, log
+from typing import Final, Literal
+
+from loadgen.measure.deltas.delta import Counters, Health
+from loadgen.units import NS_PER_S
+
+__all__ = ["Cause", "Fitness", "Holder", "cause_of", "spans_text"]
+
+Cause = Literal[
+    "lag", "busy", "starved", "throttled", "gc", "steal", "sockets", "fds", "ports", "memory", "network", "other"
+]
+"""What kind of reason it is. `busy`, `starved` and `throttled` explain a lag and never stand alone."""
+
+_CAUSES: Final[dict[Cause, re.Pattern[str]]] = {
+    "lag": re.compile("^lag"),
+    "busy": re.compile("^its core was busy"),
+    "starved": re.compile("^other programs had its core"),
+    "throttled": re.compile("^its CPU limit"),
+    "gc": re.compile("^garbage collection"),
+    "steal": re.compile(r"\(steal\)$"),
+    "sockets": re.compile("no file descriptor or no local port$"),
+    "fds": re.compile("file descriptors are open$"),
+    "ports": re.compile("local ports are in use"),
+    "memory": re.compile("of memory are free$"),
+    "network": re.compile("^the instance's network held back"),
+}
+"""By the words of `loadgen.engine.health.selfcheck.unfit_reasons`; a test holds them together."""
+_HOLDER: Final = re.compile(r"^(?P<where>\S+:\d+ \(.*\)) (?P<what>(?:blocked|held) the event loop for .+)$")
+_SPANS: Final = 1_000
+_RATE_STEP: Final = 1.1
+_FIT_BELOW: Final = 0.05
+_FIT_BUT = 1
+"""A rate is fit for an agent when at most so many of its intervals at that rate were unfit, or one, by chance."""
+
+
+def cause_of(reason: str) -> Cause:
+    return next((cause for cause, pattern in _CAUSES.items() if pattern.search(reason)), "other")
+
+
+@dataclass(slots=True)
+class Holder:
+    """A line of the scenario that blocked or held the event loop."""
+
+    intervals: int = 0
+    text: str = ""
+    """What it did when it was first seen: "held the event loop for 41 % of the time"."""
+
+
+@dataclass(slots=True)
+class Fitness:
+    """How an agent's generator did over the whole run."""
+
+    intervals: int = 0
+    unfit: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why intervals were unfit, and how many; figures within a reason vary, so at most 20 are told apart."""
+    notes: dict[str, None] = field(default_factory=dict)
+    """What else was noted, once each, oldest first; at most 100."""
+    cpu_share_max: float = 0.0
+    rss_bytes_max: int = 0
+    loop_lag_max_us: int = 0
+    generator_lag_p99_max_us: int = 0
+    users_max: int = 0
+    causes: dict[Cause, int] = field(default_factory=dict)
+    """In how many intervals each kind of reason was given."""
+    examples: dict[Cause, str] = field(default_factory=dict)
+    """The first reason of each kind; of lags the one with the largest p99."""
+    holders: dict[str, Holder] = field(default_factory=dict)
+    """By file, line and function; at most 20."""
+    worst_lag_us: int = 0
+    """The largest lag p99 of an unfit interval, generator's or loop's, and the rate in it."""
+    worst_rate_per_s: float = 0.0
+    rate_max_per_s: float = 0.0
+    """The most iterations/s that were started in any interval, and in any that was fit."""
+    fit_rate_max_per_s: float = 0.0
+    steal_share_max: float = 0.0
+    gc_max_us: int = 0
+    fds_max: int = 0
+    fd_limit: int = 0
+    ports_max: int = 0
+    port_limit: int = 0
+    memory_free_bytes_min: int = 0
+    """0 where it is not known."""
+    unfit_spans_ns: list[tuple[int, int]] = field(default_factory=list)
+    """[start, end) of the unfit intervals, those that touch joined; the first 1,000."""
+    coarse_ns: int = 0
+    """Of the run's time, how much is known in joined intervals only."""
+    coarse_spans_ns: list[tuple[int, int]] = field(default_factory=list)
+    """[start, end) of those, as the spans above."""
+    rates: dict[int, list[int]] = field(default_factory=dict)
+    """By step of the rate: intervals, unfit ones."""
+
+    def add(self, health: Health, counters: Counters | None = None, start_ns: int = 0, end_ns: int = 0) -> None:
+        """What one interval said, and what was done in it. Cost: 5 µs.
+
+        start_ns, end_ns: on the run's clock.
+        """
+        intervals, unfit = health.counted
+        self.intervals += intervals
+        if intervals > 1:
+            self.coarse_ns += end_ns - start_ns
+            _add_span(self.coarse_spans_ns, start_ns, end_ns)
+        self._add_peaks(health)
+        self._add_notes(health.notes)
+        if counters is not None and end_ns > start_ns:
+            self._add_rate(counters.iterations_started * NS_PER_S / (end_ns - start_ns), health)
+        if not unfit:
+            return
+        self.unfit += unfit
+        for reason in health.unfit:
+            if reason in self.reasons or len(self.reasons) < 20:
+                self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        firsts: dict[Cause, str] = {}
+        for reason in health.unfit:
+            firsts.setdefault(cause_of(reason), reason)
+        for cause, reason in firsts.items():
+            self.causes[cause] = self.causes.get(cause, 0) + unfit
+            self.examples.setdefault(cause, reason)
+        if end_ns > start_ns:
+            _add_span(self.unfit_spans_ns, start_ns, end_ns)
+
+    @property
+    def unfit_spans(self) -> list[tuple[float, float]]:
+        """`unfit_spans_ns` in seconds since T0, for the summary."""
+        return [(start / NS_PER_S, end / NS_PER_S) for start, end in self.unfit_spans_ns]
+
+    @property
+    def capacity_per_s(self) -> float:
+        """Iterations/s up to which the agent was fit in 95 % of the intervals at each rate; 0 when it never was.
+
+        A run of one rate that is unfit now and then has no such rate: then it is the most of a fit interval.
+        """
+        known = 0.0
+        for step in sorted(self.rates):
+            intervals, unfit = self.rates[step]
+            if unfit > max(_FIT_BUT, _FIT_BELOW * intervals):
+                break
+            known = min(_RATE_STEP ** (step + 1), self.fit_rate_max_per_s)
+        return known or self.fit_rate_max_per_s
+
+    def _add_peaks(self, health: Health) -> None:
+        self.cpu_share_max = max(self.cpu_share_max, health.cpu_share)
+        self.rss_bytes_max = max(self.rss_bytes_max, health.rss_bytes)
+        self.loop_lag_max_us = max(self.loop_lag_max_us, health.loop_lag_max_us)
+        self.generator_lag_p99_max_us = max(self.generator_lag_p99_max_us, health.generator_lag_p99_us)
+        self.users_max = max(self.users_max, health.users)
+        self.steal_share_max = max(self.steal_share_max, health.steal_share)
+        self.gc_max_us = max(self.gc_max_us, health.gc_max_us)
+        self.fds_max, self.fd_limit = max(self.fds_max, health.fds), max(self.fd_limit, health.fd_limit)
+        self.ports_max, self.port_limit = max(self.ports_max, health.ports), max(self.port_limit, health.port_limit)
+        if health.memory_free_bytes:
+            least = self.memory_free_bytes_min or health.memory_free_bytes
+            self.memory_free_bytes_min = min(least, health.memory_free_bytes)
+
+    def _add_notes(self, notes: tuple[str, ...]) -> None:
+        """A line that blocks again is the same note, though it took another time."""
+        for note in notes:
+            if (found := _HOLDER.match(note)) is not None:
+                holder = self.holders.get(found["where"])
+                if holder is None and len(self.holders) < 20:
+                    holder = self.holders[found["where"]] = Holder(text=found["what"])
+                    self.notes[note] = None
+                if holder is not None:
+                    holder.intervals += 1
+            elif len(self.notes) < 100:
+                self.notes[note] = None
+
+    def _add_rate(self, rate_per_s: float, health: Health) -> None:
+        self.rate_max_per_s = max(self.rate_max_per_s, rate_per_s)
+        lag_us = max(health.generator_lag_p99_us, health.loop_lag_p99_us)
+        if not health.unfit:
+            self.fit_rate_max_per_s = max(self.fit_rate_max_per_s, rate_per_s)
+        elif lag_us > self.worst_lag_us:
+            self.worst_lag_us, self.worst_rate_per_s = lag_us, rate_per_s
+            if (lag := next((reason for reason in health.unfit if cause_of(reason) == "lag"), "")) != "":
+                self.examples["lag"] = lag
+        if rate_per_s > 0:
+            counted = self.rates.setdefault(floor(log(rate_per_s, _RATE_STEP)), [0, 0])
+            intervals, unfit = health.counted
+            counted[0] += intervals
+            counted[1] += unfit
+
+
+def _add_span(spans: list[tuple[int, int]], start_ns: int, end_ns: int) -> None:
+    if spans and spans[-1][0] <= start_ns <= spans[-1][1]:
+        spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
+    elif len(spans) < _SPANS:
+        spans.append((start_ns, end_ns))
+
+
+def spans_text(spans_ns: list[tuple[int, int]], most: int = 3) -> str:
+    """ "3 to 5 s, 9 to 10 s and 2 more"; empty for none."""
+    if not spans_ns:
+        return ""
+    told = [f"{round(start / NS_PER_S, 1):g} to {round(end / NS_PER_S, 1):g} s" for start, end in spans_ns[:most]]
+    more = f" and {len(spans_ns) - most} more" if len(spans_ns) > most else ""
+    return ", ".join(told) + more

@@ -1,0 +1,350 @@
+"""What can be asked of measurements, alike of the whole run and of one of its intervals.
+
+Percentiles, counts and outcomes by row and region come from histograms that were
+added up. Who adds them up, and that each delta counts once, is `merge.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
+from loadgen.measure.deltas.series import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
+from loadgen.measure.histograms.histogram import Counts, Histogram
+from loadgen.measure.histograms.series_counts import Stats, Store, joined
+from loadgen.measure.merging.interval_sum import Sum, add_up
+
+__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "add_all"]
+
+ALL: Final = "*"
+"""As a region or an outcome: the sum over all of them."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Row:
+    """What is shown as one row: a journey, a step or a request, over its outcomes and tags."""
+
+    kind: Kind
+    journey: str
+    step: str | None = None
+    """None: exactly the request outside of steps, not "any step"."""
+    request: str | None = None
+
+
+_MOST_CACHED: Final = 20_000
+"""Answers of `Catalogue.find` that are kept, 0.5 kB each; a screen asks for 2,000 at most, again and again."""
+_Group = tuple[Kind, str, str | None, str | None, Metric, bool]
+
+
+class Catalogue:
+    """Which number stands for which (region, series); numbers are given once and never change."""
+
+    __slots__ = ("_cache", "_requests", "groups", "names", "numbers")
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[str, SeriesKey], int] = {}
+        self.names: list[tuple[str, SeriesKey]] = []
+        self.groups: dict[_Group, list[int]] = {}
+        """Series that differ only in outcome, censoring, tags and region."""
+        self._cache: dict[tuple[object, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._requests: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+
+    @property
+    def requests(self) -> npt.NDArray[np.bool_]:
+        """By number, whether it is of requests' response times: one value for each finished request."""
+        if len(self._requests) < len(self.names):
+            self._requests = np.array([k.kind == "request" and k.metric == "response" for _, k in self.names])
+        return self._requests
+
+    def number(self, region: str, key: SeriesKey) -> int:
+        found = self.numbers.get((region, key))
+        if found is None:
+            found = self.numbers[region, key] = len(self.names)
+            self.names.append((region, key))
+            group = (key.kind, key.journey, key.step, key.request, key.metric, key.warmup)
+            self.groups.setdefault(group, []).append(found)
+            self._cache.clear()
+        return found
+
+    def find(
+        self,
+        kind: Kind,
+        journey: str | None,
+        step: str | None,
+        request: str | None,
+        outcome: str,
+        metric: Metric,
+        region: str,
+        warmup: bool,
+        exact: bool,
+        tags: Tags | None = None,
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Numbers of the observed and of the censored series. `exact`: None means none, otherwise any.
+
+        tags: those that a series must have, perhaps beside others; None: whatever it has.
+        """
+        wanted = (kind, journey, step, request, outcome, metric, region, warmup, exact, tags)
+        found = self._cache.get(wanted)
+        if found is None:
+            if exact:
+                assert journey is not None
+                numbers: Iterable[int] = self.groups.get((kind, journey, step, request, metric, warmup), ())
+            else:
+                numbers = (
+                    number
+                    for group, members in self.groups.items()
+                    if group[0] == kind
+                    and group[4] == metric
+                    and group[5] == warmup
+                    and journey in (None, group[1])
+                    and step in (None, group[2])
+                    and request in (None, group[3])
+                    for number in members
+                )
+            observed: list[int] = []
+            censored: list[int] = []
+            for number in numbers:
+                of_region, key = self.names[number]
+                if tags is not None and not set(tags) <= set(key.tags):
+                    continue
+                if region in (ALL, of_region) and outcome in (ALL, key.outcome):
+                    (censored if key.censored else observed).append(number)
+            if len(self._cache) >= _MOST_CACHED:
+                self._cache.clear()
+            found = self._cache[wanted] = (tuple(observed), tuple(censored))
+        return found
+
+
+class Measured:
+    """What can be asked of measurements, alike of the whole run and of one interval."""
+
+    __slots__ = ("_by_region", "_catalogue", "_stores")
+
+    def __init__(self, catalogue: Catalogue, stores: list[Store]) -> None:
+        self._catalogue = catalogue
+        self._stores = stores
+        """What is asked for is the sum over all of them."""
+        self._by_region: dict[str, list[int]] = {}
+
+    def regions(self) -> tuple[str, ...]:
+        """Regions that reported, sorted."""
+        return tuple(sorted(self._by_region))
+
+    def counters(self, region: str = ALL) -> Counters:
+        """Exact counts of a region, or of all."""
+        return Counters(*add_all(v for name, v in self._by_region.items() if region in (ALL, name)))
+
+    def keys(self, region: str = ALL) -> list[SeriesKey]:
+        """Series that have values, in the order in which they were first seen."""
+        names = self._catalogue.names
+        found = (names[n][1] for n in range(len(names)) if region in (ALL, names[n][0]) and self._values((n,)))
+        return list(dict.fromkeys(found))
+
+    def histogram(self, key: SeriesKey, region: str = ALL) -> Histogram | None:
+        """One series, of a region or summed over all; None when it has no values."""
+        regions = self.regions() if region == ALL else (region,)
+        numbers = [n for r in regions if (n := self._catalogue.numbers.get((r, key))) is not None]
+        return self._histogram(numbers) if self._values(numbers) else None
+
+    def count_of(self, numbers: Sequence[int]) -> int:
+        """How many values these series have, by their numbers in `names`. About 1 µs."""
+        return self._values(numbers)
+
+    def sum_of(self, numbers: Sequence[int]) -> Histogram:
+        """The sum of these series, by their numbers in `names`; the caller's own."""
+        return self._histogram(numbers)
+
+    def select(
+        self,
+        kind: Kind,
+        journey: str | None = None,
+        step: str | None = None,
+        request: str | None = None,
+        outcome: str = ALL,
+        metric: Metric = "response",
+        region: str = ALL,
+        warmup: bool = False,
+    ) -> tuple[Histogram, Histogram]:
+        """Observed and censored values, summed over what is not given (a step of None is any step)."""
+        observed, censored = self._catalogue.find(
+            kind, journey, step, request, outcome, metric, region, warmup, exact=False
+        )
+        return self._histogram(observed), self._histogram(censored)
+
+    def select_row(
+        self,
+        row: Row,
+        outcome: str = ALL,
+        metric: Metric = "response",
+        region: str = ALL,
+        warmup: bool = False,
+        tags: Tags | None = None,
+    ) -> tuple[Histogram, Histogram]:
+        """Observed and censored values of exactly this row: a step of None is outside of steps.
+
+        tags: only of the series that have these, e.g. (("x-cache", "hit"),).
+        """
+        observed, censored = self._find_row(row, outcome, metric, region, warmup, tags)
+        return self._histogram(observed), self._histogram(censored)
+
+    def select_rows(
+        self, rows: Iterable[Row], metric: Metric = "response", region: str = ALL, warmup: bool = False
+    ) -> tuple[Histogram, Histogram]:
+        """Observed and censored values of all these rows together; 5 µs a series."""
+        parts = [self._find_row(row, ALL, metric, region, warmup) for row in rows]
+        observed, censored = ([number for part in parts for number in part[at]] for at in (0, 1))
+        return self._histogram(observed), self._histogram(censored)
+
+    def count(
+        self,
+        kind: Kind,
+        journey: str | None = None,
+        step: str | None = None,
+        request: str | None = None,
+        outcome: str = ALL,
+        region: str = ALL,
+        warmup: bool = False,
+    ) -> int:
+        """How many response times, censored ones included. Cheap: no histogram is built."""
+        observed, censored = self._catalogue.find(
+            kind, journey, step, request, outcome, "response", region, warmup, exact=False
+        )
+        return self._values(observed) + self._values(censored)
+
+    @property
+    def names(self) -> Sequence[tuple[str, SeriesKey]]:
+        """(region, series) by number; what was there stays as it is, and more come."""
+        return self._catalogue.names
+
+    def sparse(self) -> tuple[Counts, Counts, Stats]:
+        """Everything at once: (index, counts, stats) as `Store.add` takes them, of series as numbers of `names`."""
+        return joined(self._stores).sparse()
+
+    def rows(self, kind: Kind | None = None, region: str = ALL, warmup: bool = False) -> list[Row]:
+        """Rows that have response times, in the order in which they were first seen."""
+        found: list[Row] = []
+        for (of_kind, journey, step, request, metric, is_warmup), numbers in self._catalogue.groups.items():
+            if kind not in (None, of_kind) or metric != "response" or is_warmup != warmup:
+                continue
+            names = self._catalogue.names
+            if self._values([n for n in numbers if region in (ALL, names[n][0])]):
+                found.append(Row(of_kind, journey, step, request))
+        return found
+
+    def row_tags(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, dict[str, int]]:
+        """By which tags the row is split: name -> value -> response times; empty for most rows."""
+        found: dict[str, dict[str, int]] = {}
+        for number in (n for part in self._find_row(row, ALL, "response", region, warmup) for n in part):
+            if values := self._values((number,)):
+                for name, value in self._catalogue.names[number][1].tags:
+                    by_value = found.setdefault(name, {})
+                    by_value[value] = by_value.get(value, 0) + values
+        return found
+
+    def row_phases(self, row: Row, region: str = ALL, warmup: bool = False) -> list[Phase]:
+        """Phases that the requests of this row had, in their order."""
+        return [
+            phase
+            for phase in PHASES
+            if any(self._values(numbers) for numbers in self._find_row(row, ALL, phase, region, warmup))
+        ]
+
+    def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
+        """Response times of the row by outcome, `ok` first, then by count."""
+        return self._outcomes(self._find_row(row, ALL, "response", region, warmup))
+
+    def outcomes(
+        self,
+        kind: Kind,
+        journey: str | None = None,
+        step: str | None = None,
+        request: str | None = None,
+        region: str = ALL,
+        warmup: bool = False,
+    ) -> dict[str, int]:
+        """Response times by outcome, summed over what is not given; `ok` first, then by count."""
+        return self._outcomes(
+            self._catalogue.find(kind, journey, step, request, ALL, "response", region, warmup, exact=False)
+        )
+
+    def _find_row(
+        self, row: Row, outcome: str, metric: Metric, region: str, warmup: bool, tags: Tags | None = None
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self._catalogue.find(
+            row.kind, row.journey, row.step, row.request, outcome, metric, region, warmup, exact=True, tags=tags
+        )
+
+    def _outcomes(self, found: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for number in (*found[0], *found[1]):
+            if values := self._values((number,)):
+                outcome = self._catalogue.names[number][1].outcome
+                counts[outcome] = counts.get(outcome, 0) + values
+        return dict(sorted(counts.items(), key=lambda item: (item[0] != OK, -item[1], item[0])))
+
+    def _histogram(self, numbers: Sequence[int]) -> Histogram:
+        made = Histogram()
+        for store in self._stores:
+            store.add_to(made, numbers)
+        return made
+
+    def _values(self, numbers: Sequence[int]) -> int:
+        return sum(store.count(numbers) for store in self._stores)
+
+    def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
+        self._stores[0].add(index, counts, stats)
+
+    def _count(self, region: str, counters: Iterable[int]) -> None:
+        sums = self._by_region.get(region)
+        self._by_region[region] = add_up(sums, counters) if sums is not None else list(counters)
+
+
+class Window(Measured):
+    """One interval of all agents. Mutable until all have reported it."""
+
+    __slots__ = ("end_ns", "health", "k", "revision", "start_ns", "sums", "workers")
+
+    def __init__(self, catalogue: Catalogue, k: int, interval_ns: int) -> None:
+        super().__init__(catalogue, [])
+        self.sums: list[Sum] = []
+        """Whose stores it is made of."""
+        self.k = k
+        self.start_ns, self.end_ns = k * interval_ns, (k + 1) * interval_ns
+        self.health: dict[str, Health] = {}
+        """Of each agent that has reported the interval."""
+        self.workers: dict[str, tuple[WorkerHealth, ...]] = {}
+        """Of each agent of several workers."""
+        self.revision = 0
+        """Grows with whatever is added to it; 0 while nothing is in it."""
+
+    def __repr__(self) -> str:
+        return f"<Window {self.k}: {len(self.health)} agents reported>"
+
+    @property
+    def agents(self) -> Collection[str]:
+        """Those that have reported it."""
+        return self.health.keys()
+
+    @property
+    def users(self) -> int:
+        return sum(h.users for h in self.health.values())
+
+    @property
+    def in_flight(self) -> int:
+        return sum(h.in_flight for h in self.health.values())
+
+    @property
+    def waiting(self) -> int:
+        return sum(h.waiting for h in self.health.values())
+
+
+def add_all(rows: Iterable[Iterable[int]]) -> Iterator[int]:
+    total = [0] * len(COUNTER_NAMES)
+    for row in rows:
+        total = add_up(total, row)
+    return iter(total)

@@ -1,0 +1,420 @@
+"""What stands in `summary.json`: the figures of a run, its verdict and the reasons. Pure.
+
+The counts of requests, iterations and agents are of all that happened; series
+and SLOs only of what was due after the warm-up, which has rows of its own.
+
+Rows: for each region and for "*" (all), for each outcome and for "*" (all), so
+every finished request is in exactly one request row of its region that names an
+outcome. Times are ms; "> 1234.5" where only a lower bound is known.
+
+Beside the percentiles of a row over all outcomes, and of what ended ok, stand their 95 % intervals
+(`measure/statistics/batch_means.py`): [low, high], or why there is none.
+
+Rows of requests over all outcomes have `phases_ms`: blocked, dns, connect and tls of the connections that were opened
+for them, and send, wait and receive where the plan asks for them.
+
+`tagged` has the rows once more, split by the values of a tag; `loads` by the
+load that they were due in, where a plan has several. `custom` are the metrics of
+the scenario's own, over the whole run, the warm-up included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from math import floor
+from typing import Final, Literal
+
+import msgspec
+
+from loadgen.measure.deltas.custom import CustomStats, MetricSpec
+from loadgen.measure.deltas.limits import SUMMARY_LINES, SUMMARY_OUTCOMES
+from loadgen.measure.deltas.series import OK, SKIPPED, Kind, Metric, Tags
+from loadgen.measure.deltas.worker_loss import NOBODY, Loss
+from loadgen.measure.histograms.histogram import Histogram, Value, mean_us, percentiles
+from loadgen.measure.merging.generator_health import Fitness
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.merging.queries import ALL, Measured, Row
+from loadgen.measure.objectives.objective import SloResult, number_text
+from loadgen.measure.run_folder.rundir import utc_text
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.units import NS_PER_S
+
+__all__ = [
+    "FORMAT",
+    "PERCENTILES",
+    "POOL_LIMITED_SHARE",
+    "AgentFacts",
+    "RunFacts",
+    "build",
+    "figure",
+    "figures",
+    "rows",
+]
+
+FORMAT: Final = 1
+PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
+POOL_LIMITED_SHARE: Final = 0.01
+"""Above this share of requests that were asked while all users were busy, a run says "add users"."""
+
+LOAD_TAG: Final = "load"
+"""The tag that says in which of a plan's loads something was due."""
+_WITH_INTERVALS: Final = {name: q for name, q in PERCENTILES.items() if q < 100}
+
+Figure = float | str | None
+Result = Literal["passed", "failed", "incomplete", "invalid", "interrupted", "error"]
+
+_METRICS: Final[dict[Kind, dict[str, Metric]]] = {
+    "journey": {"duration_ms": "duration", "user_wait_ms": "user_wait", "generator_lag_ms": "generator_lag"},
+    "step": {"duration_ms": "duration"},
+    "request": {"service_ms": "service"},
+}
+"""Beside the response time."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """One agent that was assigned a share."""
+
+    id: str
+    region: str
+    complete: bool
+    """Its Fin came and its deltas add up to it."""
+    missing: str | None = None
+    """What is missing, in words; None when nothing is."""
+    missing_s: float = 0.0
+    """Seconds of the run for which nothing of it was merged."""
+    planned: int | None = None
+    """Iterations of open and counted loads that the plan gave it; None: not known."""
+    unaccounted: int = 0
+    """Of these, neither started nor missed."""
+    pid: int | None = None
+    clock_error_ms: float | None = None
+    start_skew_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the measurements do not tell."""
+
+    run_id: str
+    scenario: str
+    plan: str
+    placement: Literal["embedded", "fleet"]
+    started_at: datetime
+    duration_s: float
+    result: Result
+    exit_code: int
+    reasons: tuple[str, ...] = ()
+    validity: Literal["valid", "suspect", "invalid"] = "valid"
+    validity_reasons: tuple[str, ...] = ()
+    validity_advice: tuple[str, ...] = ()
+    """What to do about it, by region."""
+    agents: tuple[AgentFacts, ...] = ()
+    load: str = ""
+    """The load in words."""
+    is_open: bool = True
+    """False: a closed load, whose rate followed the target."""
+    has_warmup: bool = False
+    warmup_s: float = 0.0
+    """Its length."""
+    warmup_found: str = ""
+    """Where it was found after the run: why it was cut there, or why nothing was. Empty: the plan stated it."""
+    metrics: tuple[MetricSpec, ...] = ()
+    """The scenario's own, for their units; others (checks) have none."""
+    notes: tuple[str, ...] = ()
+    """What a person should know beside the reasons."""
+    extra: dict[str, object] = field(default_factory=dict)
+    """Further top-level keys; none may be one of ours."""
+
+
+def build(
+    facts: RunFacts, merge: Merge, slos: Sequence[SloResult] = (), batches: Batches | None = None
+) -> dict[str, object]:
+    """The whole of summary.json, as plain values.
+
+    Args:
+        batches: of the same deltas; without them no row has intervals. They may be the merge itself.
+    """
+    counters = merge.counters()
+    limited = counters.requests_pool_limited
+    share = limited / counters.requests_started if counters.requests_started else 0.0
+    series = list(rows(merge, batches=batches))
+    built: dict[str, object] = {
+        "format": FORMAT,
+        "run_id": facts.run_id,
+        "scenario": facts.scenario,
+        "plan": facts.plan,
+        "placement": facts.placement,
+        "started_at": utc_text(facts.started_at),
+        "duration_s": round(facts.duration_s, 3),
+        "result": facts.result,
+        "exit_code": facts.exit_code,
+        "reasons": list(facts.reasons),
+        "validity": {
+            "verdict": facts.validity,
+            "reasons": list(facts.validity_reasons),
+            "advice": list(facts.validity_advice),
+        },
+        "load": {"text": facts.load, "open": facts.is_open},
+        "requests": {
+            "started": counters.requests_started,
+            "finished": counters.requests_finished,
+            "errors": counters.requests_errors,
+            "bytes_received": counters.bytes_received,
+        },
+        "iterations": {
+            "due": counters.iterations_due,
+            "started": counters.iterations_started,
+            "finished": counters.iterations_finished,
+            "missed": counters.iterations_missed,
+            "cut_off": counters.iterations_cut_off,
+            "errors": counters.iterations_errors,
+            "skipped": sum(merge.outcomes("journey", warmup=w).get(SKIPPED, 0) for w in (False, True)),
+            "script_faults": counters.script_faults,
+        },
+        "pool_limited": {"requests": limited, "share": round(share, 6), "add_users": share > POOL_LIMITED_SHARE},
+        "slos": [msgspec.to_builtins(slo) for slo in slos],
+        "series": series,
+        "tagged": list(islice(_tagged(merge), SUMMARY_LINES)),
+        "loads": list(_loads(merge)),
+        "custom": list(_custom(merge, facts.metrics)),
+        "warmup": _warmup(facts, merge) if facts.has_warmup or facts.warmup_found else None,
+        "agents": [_agent(agent, merge) for agent in facts.agents],
+        "notes": [*facts.notes, *_left_out(merge, series)],
+    }
+    return built | {key: value for key, value in facts.extra.items() if key not in built}
+
+
+def rows(merge: Measured, *, warmup: bool = False, batches: Batches | None = None) -> Iterator[dict[str, object]]:
+    """All rows of figures, global ones first; within a region journeys, steps, requests as they were first seen.
+
+    Cost: about 0.2 ms a row; with intervals that of `Batches.intervals` more, at most twice a name and region.
+    """
+    for region in (ALL, *merge.regions()):
+        for row, outcomes in _chosen(merge, region, warmup):
+            intervals = _intervals(batches, row, ALL, region)
+            yield _row(merge, row, ALL, region, warmup) | intervals
+            for outcome in outcomes:
+                if len(outcomes) > 1:
+                    intervals = _intervals(batches, row, outcome, region)
+                yield _row(merge, row, outcome, region, warmup) | intervals
+
+
+def _chosen(merge: Measured, region: str, warmup: bool) -> list[tuple[Row, list[str]]]:
+    """Rows with their outcomes, in their order: all, or journeys and then the most frequent up to `SUMMARY_LINES`."""
+    found = []
+    for row in _in_order(merge.rows(region=region, warmup=warmup)):
+        outcomes = merge.row_outcomes(row, region, warmup)
+        found.append((row, list(outcomes)[:SUMMARY_OUTCOMES], sum(outcomes.values())))
+    kept: set[Row] = set()
+    lines = 0
+    for row, names, _ in sorted(found, key=lambda one: (one[0].kind != "journey", -one[2])):
+        lines += 1 + len(names)
+        if lines > SUMMARY_LINES:
+            break
+        kept.add(row)
+    return [(row, names) for row, names, _ in found if row in kept]
+
+
+def _left_out(merge: Measured, series: Sequence[dict[str, object]]) -> Iterator[str]:
+    """A note about rows that have no line in a summary."""
+    rows = sum(line["region"] == ALL and line["outcome"] == ALL for line in series)
+    if (left := len(merge.rows()) - rows) > 0:
+        yield f"{left:,} rows with the fewest values are left out of the summary; `histograms.hlog` has all of them"
+
+
+def _in_order(found: Iterable[Row]) -> list[Row]:
+    order: list[Kind] = ["journey", "step", "request"]
+    return sorted(found, key=lambda row: order.index(row.kind))
+
+
+def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> dict[str, object]:
+    """`response_ci_ms`, by percentile [low, high] or why there is none, and `interval`, what they are from."""
+    if batches is None or outcome not in (ALL, OK):
+        return {"response_ci_ms": None, "interval": None}
+    found = batches.intervals(row, tuple(_WITH_INTERVALS.values()), outcome, region)
+    ends = {
+        name: interval.why or [interval.low, interval.high]
+        for name, interval in zip(_WITH_INTERVALS, found, strict=True)
+    }
+    whys = [interval.why for interval in found if interval.why]
+    return {"response_ci_ms": ends, "interval": batches.text if len(whys) < len(found) else whys[0]}
+
+
+def figures(observed: Histogram, censored: Histogram | None = None) -> dict[str, Figure] | None:
+    """Mean and percentiles, ms; None when there is no value."""
+    mean = mean_us(observed, censored)
+    if mean is None:
+        return None
+    values = percentiles(observed, censored, tuple(PERCENTILES.values()))
+    return {"mean": figure(mean)} | {name: figure(v) for name, v in zip(PERCENTILES, values, strict=True)}
+
+
+def figure(value: Value | None) -> Figure:
+    """ms with three decimals; the string "> 1234.5" for a bound, which is never rounded up."""
+    if value is None:
+        return None
+    if value.is_bound:
+        return f"> {number_text(floor(value.us) / 1_000)}"
+    return round(value.ms, 3)
+
+
+def _row(
+    merge: Measured, row: Row, outcome: str, region: str, warmup: bool, tags: Tags | None = None
+) -> dict[str, object]:
+    observed, censored = merge.select_row(row, outcome, "response", region, warmup, tags)
+    built: dict[str, object] = {
+        "kind": row.kind,
+        "journey": row.journey,
+        "step": row.step,
+        "request": row.request,
+        "outcome": outcome,
+        "region": region,
+        "count": observed.total + censored.total,
+        "censored": censored.total,
+        "response_ms": figures(observed, censored),
+        "service_ms": None,
+    }
+    for name, metric in _METRICS[row.kind].items():
+        built[name] = figures(*merge.select_row(row, outcome, metric, region, warmup, tags))
+    if row.kind == "request" and outcome == ALL and tags is None:
+        built["phases_ms"] = _phases(merge, row, region, warmup)
+    return built
+
+
+def _phases(merge: Measured, row: Row, region: str, warmup: bool) -> dict[str, object]:
+    """Those that its requests had, each with its own count: connections are opened by few of them."""
+    found: dict[str, object] = {}
+    for phase in merge.row_phases(row, region, warmup):
+        observed, censored = merge.select_row(row, ALL, phase, region, warmup)
+        counts = {"count": observed.total + censored.total, "censored": censored.total}
+        found[phase] = counts | (figures(observed, censored) or {})
+    return found
+
+
+def _warmup(facts: RunFacts, merge: Measured) -> dict[str, object]:
+    return {
+        "cut_s": round(facts.warmup_s, 3),
+        "how": "found" if facts.warmup_found else "stated",
+        "why": facts.warmup_found,
+        "series": list(rows(merge, warmup=True)),
+    }
+
+
+def _tagged(merge: Measured) -> Iterator[dict[str, object]]:
+    """Rows over all regions and outcomes, for each value of each tag but the load, most frequent first."""
+    for row in _in_order(merge.rows()):
+        for name, values in merge.row_tags(row).items():
+            for value in sorted(values, key=lambda value: -values[value]) if name != LOAD_TAG else ():
+                yield _row(merge, row, ALL, ALL, False, ((name, value),)) | {"tags": {name: value}}
+
+
+def _loads(merge: Measured) -> Iterator[dict[str, object]]:
+    """For each load of a plan that has several its rows over all regions and outcomes."""
+    by_load: dict[str, list[dict[str, object]]] = {}
+    lines = 0
+    for row in _in_order(merge.rows()):
+        for load in merge.row_tags(row).get(LOAD_TAG, ()):
+            if (lines := lines + 1) > SUMMARY_LINES:
+                break
+            by_load.setdefault(load, []).append(_row(merge, row, ALL, ALL, False, ((LOAD_TAG, load),)))
+    for load, series in by_load.items():
+        yield {"load": load, "series": series}
+
+
+def _custom(merge: Merge, metrics: Sequence[MetricSpec]) -> Iterator[dict[str, object]]:
+    """Each metric over all regions, then by region where there are several; declared ones first."""
+    specs = {spec.name: spec for spec in metrics}
+    keys = merge.keys()
+    trends = dict.fromkeys(key.request or "" for key in keys if key.kind == "trend")
+    names = dict.fromkeys((*specs, *trends, *merge.custom.names()))
+    regions = merge.regions()
+    for name in names:
+        for region in (ALL, *(regions if len(regions) > 1 else ())):
+            spec = specs.get(name)
+            is_trend = name in trends or (spec is not None and spec.kind == "trend")
+            built = _trend(merge, name, region, spec) if is_trend else _added_up(merge.custom.of(name, region), spec)
+            if built is not None:
+                yield {"name": name, "region": region, "unit": spec.unit if spec else ""} | built
+
+
+def _trend(merge: Measured, name: str, region: str, spec: MetricSpec | None) -> dict[str, object]:
+    """Its percentiles in its own unit: what is 1 µs elsewhere is its resolution here."""
+    values = Histogram()
+    for warmup in (False, True):
+        for part in merge.select_row(Row("trend", "", None, name), metric="value", region=region, warmup=warmup):
+            values.add_histogram(part)
+    resolution = spec.resolution if spec is not None else MetricSpec(name=name, kind="trend").resolution
+    mean = mean_us(values)
+    found: dict[str, object] = {"kind": "trend", "n": values.total, "values": None}
+    if mean is not None:
+        at = {
+            q: value
+            for q, value in zip(PERCENTILES, percentiles(values, None, tuple(PERCENTILES.values())), strict=True)
+        }
+        found["values"] = {
+            q: float(f"{value.us * resolution:.6g}") for q, value in {"mean": mean, **at}.items() if value is not None
+        }
+    return found
+
+
+def _added_up(stats: CustomStats | None, spec: MetricSpec | None) -> dict[str, object] | None:
+    if stats is None:
+        return None if spec is None else {"kind": spec.kind, "n": 0}
+    built: dict[str, object] = {"kind": stats.kind, "n": stats.n}
+    if stats.kind == "counter":
+        built["total"] = stats.total
+    elif stats.kind == "rate":
+        built |= {"hits": stats.total, "ratio": round(stats.total / stats.n, 9) if stats.n else None}
+    else:
+        built |= {"low": stats.low, "high": stats.high, "last": stats.last}
+    return built
+
+
+def _agent(agent: AgentFacts, merge: Merge) -> dict[str, object]:
+    counters = merge.counters(agent=agent.id)
+    fitness = merge.fitness.get(agent.id)
+    return {
+        "id": agent.id,
+        "region": agent.region,
+        "complete": agent.complete,
+        "requests": counters.requests_finished,
+        "iterations": counters.iterations_started,
+        "missing": agent.missing,
+        "missing_s": round(agent.missing_s, 3),
+        "due_by_plan": agent.planned,
+        "missing_iterations": agent.unaccounted,
+        "pid": agent.pid,
+        "clock_error_ms": agent.clock_error_ms,
+        "start_skew_ms": agent.start_skew_ms,
+        "unfit_intervals": fitness.unfit if fitness else 0,
+        "intervals": fitness.intervals if fitness else 0,
+        "unfit_s": [list(span) for span in fitness.unfit_spans] if fitness else [],
+        "coarse_s": [[start / NS_PER_S, end / NS_PER_S] for start, end in fitness.coarse_spans_ns] if fitness else [],
+        "workers": [_worker(*one) for one in sorted(merge.worker_fitness.get(agent.id, {}).items())],
+        "losses": [_loss(loss) for loss in merge.losses(agent.id)],
+    }
+
+
+def _worker(worker: int, fitness: Fitness) -> dict[str, object]:
+    return {
+        "worker": worker,
+        "unfit_intervals": fitness.unfit,
+        "intervals": fitness.intervals,
+        "unfit_s": [list(span) for span in fitness.unfit_spans],
+    }
+
+
+def _loss(loss: Loss) -> dict[str, object]:
+    return {
+        "worker": loss.worker,
+        "cause": loss.cause,
+        "died_s": round(loss.died_ns / NS_PER_S, 3),
+        "told_s": round(loss.told_ns / NS_PER_S, 3),
+        "resumed_s": None if loss.resumed_ns == NOBODY else round(loss.resumed_ns / NS_PER_S, 3),
+        "in_flight": loss.in_flight,
+        "left_out": loss.left_out,
+    }

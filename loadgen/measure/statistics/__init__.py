@@ -1,0 +1,1 @@
+"""Intervals of percentiles, and where the warm-up ended."""

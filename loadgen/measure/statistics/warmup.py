@@ -1,0 +1,260 @@
+"""Where the warm-up of a run ended, found after the run, and the run counted again from there.
+
+A plan that says `warmup="auto"` cannot mark what is due in its warm-up, since
+nobody knows yet how long it is. So all is measured; afterwards the cut is found
+from the levels of the intervals, and every delta that ended at or before the cut is counted as
+warm-up: by when a response *ended*, to one interval, where a stated warm-up goes by when it was due.
+A delta that reaches over the cut is measured. Both together are still all that was counted.
+
+The rule is MSER (marginal standard error): cut where the standard error of the
+mean of what is left is least, within the first half. (Further on, few points are
+left, and their standard error is small by chance.) MSER alone cuts something off
+most steady runs and often far behind the warm-up, so taken is the first point that
+is as good but for chance, and only where what goes differs clearly from what stays.
+Where what stays still changes, the run had not become steady: nothing is cut, and
+the reason says so. How often and how far off: tests/statistics/test_warmup.py.
+
+Sources: K. P. White, "An effective truncation heuristic for bias reduction in
+simulation output", Simulation 69 (1997); of five means each ("MSER-5"): K. P. White, M. J. Cobb
+and S. C. Spratt, "A comparison of five steady-state truncation heuristics", WSC 2000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+import numpy as np
+
+from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.due_counts import DueCounts
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.histograms.histogram import SLOTS, Counts, highest_us, lowest_us
+from loadgen.measure.histograms.series_counts import Stats
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.merging.stored_interval import Cell
+from loadgen.units import NS_PER_S, format_duration
+
+__all__ = ["LOG_US", "Cut", "Levels", "Recount", "find_cut", "found_cut", "found_cut_in_cells"]
+
+LOG_US: Final = np.log((lowest_us(np.arange(SLOTS)) + highest_us(np.arange(SLOTS))) / 2 + 0.5)
+"""Natural logarithm of the middle of each slot, µs; half a µs up, so that 0 has one."""
+
+_GROUP: Final = 5
+_LEAST_POINTS: Final = 20
+_TOLERANCE: Final = 1.5
+"""Of so many standard errors (roughly) that the squared standard error has itself."""
+_CLEAR: Final = 3.0
+"""What is cut off must differ from the rest by so many standard errors, and the rest must not change by as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the warm-up ended, and why there."""
+
+    cut_ns: int
+    """From T0; 0: nothing is cut."""
+    why: str
+
+
+class Levels:
+    """The mean logarithm of journeys' response times in each interval, each journey against its own mean."""
+
+    __slots__ = ("_keys", "_names", "_rows", "interval_ns")
+
+    def __init__(self, interval_ns: int = NS_PER_S) -> None:
+        self.interval_ns = interval_ns
+        self._keys: dict[tuple[str, int], list[SeriesKey]] = {}
+        self._names: list[SeriesKey] = []
+        self._rows: dict[str, dict[int, tuple[int, float]]] = {}
+
+    def add(self, delta: Delta) -> None:
+        """One delta, in the order in which they were merged."""
+        keys = self._keys.setdefault((delta.agent, delta.epoch), [])
+        keys.extend(delta.new_series)
+        index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
+        if not len(index):
+            return
+        counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
+        self._add((delta.start_ns + delta.end_ns) // 2, keys, index, counts)
+
+    def add_cell(self, cell: Cell) -> None:
+        """One cell, in the order of their file."""
+        self._names.extend(key for _, key in cell.names)
+        if len(cell.index):
+            self._add((cell.start_ns + cell.end_ns) // 2, self._names, cell.index, cell.counts)
+
+    def _add(self, at_ns: int, keys: Sequence[SeriesKey], index: Counts, counts: Counts) -> None:
+        series, slots = np.divmod(index, SLOTS)
+        n = np.bincount(series, counts, len(keys))
+        sums = np.bincount(series, counts * LOG_US[slots], len(keys))
+        k = at_ns // self.interval_ns
+        for number in np.flatnonzero(n).tolist():
+            key = keys[number]
+            if key.kind == "journey" and key.metric == "response":
+                row = self._rows.setdefault(key.journey, {})
+                before = row.get(k, (0, 0.0))
+                row[k] = (before[0] + int(n[number]), before[1] + float(sums[number]))
+
+    def series(self, end_ns: int) -> np.ndarray:
+        """(n,) float64: one level for each interval before `end_ns`; NaN where nothing ended."""
+        length = max(0, -(-end_ns // self.interval_ns))
+        n, deviation = np.zeros(length), np.zeros(length)
+        for row in self._rows.values():
+            own = {k: values for k, values in row.items() if k < length}
+            total = sum(count for count, _ in own.values())
+            mean = sum(s for _, s in own.values()) / total if total else 0.0
+            for k, (count, s) in own.items():
+                n[k] += count
+                deviation[k] += s - count * mean
+        with np.errstate(invalid="ignore"):
+            levels: np.ndarray = np.where(n > 0, deviation / n, np.nan)
+        return levels
+
+
+def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
+    """Where the warm-up of a run ended.
+
+    Args:
+        deltas: (region, delta) in the order in which they were merged; each once.
+        end_ns: of the load; what ends in the drain is not looked at.
+    """
+    levels = Levels(interval_ns)
+    for _, delta in deltas:
+        levels.add(delta)
+    return find_cut(levels.series(end_ns), interval_ns)
+
+
+def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
+    """The same of a run's cells."""
+    levels = Levels(interval_ns)
+    for cell in cells:
+        levels.add_cell(cell)
+    return find_cut(levels.series(end_ns), interval_ns)
+
+
+def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
+    """Where the warm-up ended.
+
+    Args:
+        levels: (n,) of each interval, in order; NaN where nothing is known. Any unit; what is found depends on
+            differences only.
+    """
+    known = np.flatnonzero(~np.isnan(levels))
+    group = min(_GROUP, len(known) // _LEAST_POINTS)
+    if group < 1:
+        return Cut(0, f"nothing was cut: {len(known)} intervals are too few to find a warm-up in")
+    whole = len(known) // group * group
+    means = levels[known[:whole]].reshape(-1, group).mean(axis=1)
+    points = len(means)
+    # Sums over what is left after cutting d points, for all d at once.
+    left = np.arange(points, 0, -1)
+    sums, squares = np.cumsum(means[::-1])[::-1], np.cumsum(means[::-1] ** 2)[::-1]
+    spread = np.maximum(squares - sums**2 / left, 0.0)
+    squared_error = (spread / left**2)[: points // 2 + 1]
+    # First tried is the first that is as small as the least but for chance: the least is often far behind the warm-up.
+    near = squared_error <= squared_error.min() * (1 + _TOLERANCE / np.sqrt(points))
+    tried = (int(np.argmax(near)), int(np.argmin(squared_error)))
+    if tried[0] == 0:
+        return Cut(0, "nothing was cut: response times were steady from the start")
+    d = next((d for d in tried if _is_steady(means, d)), None)
+    if d is None:
+        return Cut(0, "nothing was cut: response times had not become steady by half of the run")
+    rest = means[d:]
+    change = float(means[:d].mean() - rest.mean())
+    if not _differ(means[:d], rest):
+        return Cut(0, "nothing was cut: response times were steady from the start, within chance")
+    cut_ns = int(known[d * group - 1] + 1) * interval_ns
+    share = abs(np.expm1(change))
+    how = f"{share * 100:.0f} % {'longer' if change > 0 else 'shorter'}"
+    return Cut(cut_ns, f"until {format_duration(cut_ns)} response times were {how} than after it (MSER-{group})")
+
+
+def _is_steady(means: np.ndarray, d: int) -> bool:
+    """Do the halves of what is left after cutting `d` points agree, or hardly differ beside what is cut off?"""
+    half = d + (len(means) - d) // 2
+    drift = abs(float(means[d:half].mean() - means[half:].mean()))
+    change = abs(float(means[:d].mean() - means[d:].mean()))
+    return drift <= change / 4 or not _differ(means[d:half], means[half:])
+
+
+def _differ(part: np.ndarray, rest: np.ndarray) -> bool:
+    """Clearly, by the noise of `rest`."""
+    error = float(np.sqrt(_variance_of_mean(rest) * (1 + len(rest) / len(part))))
+    return abs(float(part.mean() - rest.mean())) > _CLEAR * error
+
+
+def _variance_of_mean(rest: np.ndarray) -> float:
+    """Of the mean of autocorrelated points: from means of their tenths, where there are as many."""
+    parts = np.array_split(rest, min(10, len(rest)))
+    means = np.array([part.mean() for part in parts])
+    return float(means.var(ddof=1)) / len(means)
+
+
+class Recount(Merge):
+    """A merge in which all that ended at or before `cut_ns` is warm-up. It keeps no windows.
+
+    Feed it all deltas of a run in the order in which they were merged. What the agents themselves
+    called warm-up stays so.
+    """
+
+    __slots__ = ("_is_before", "_twin_of", "cut_ns")
+
+    def __init__(self, interval_ns: int = NS_PER_S, cut_ns: int = 0) -> None:
+        super().__init__(interval_ns)
+        self.cut_ns = cut_ns
+        self._is_before = False
+        self._twin_of: Counts = np.zeros(0, dtype=np.int64)
+
+    def _due_of(self, delta: Delta) -> tuple[DueCounts, ...]:
+        if not self.cut_ns:
+            return delta.due
+        return tuple(one for one in delta.due if (one.k + 1) * self.interval_ns > self.cut_ns)
+
+    def _add_interval(
+        self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
+    ) -> None:
+        """At once to the sums of the run: it has no others."""
+        self._is_before = end_ns <= self.cut_ns
+        self._add(index, counts, stats)
+
+    def _take_agents(self, live: Merge) -> None:
+        """What does not depend on the cut, from a merge of the same deltas; shared with it."""
+        self._epochs, self._losses, self._latest = live._epochs, live._losses, live._latest
+        self.fitness, self.worker_fitness = live.fitness, live.worker_fitness
+        self.custom, self.exemplars = live.custom, live.exemplars
+        self.due = live.due.since(self.cut_ns // self.interval_ns) if self.cut_ns else live.due
+
+    def _window(self, k: int) -> None:
+        """None is kept: nobody watches a recount."""
+        return
+
+    def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
+        if not self._is_before:
+            super()._add(index, counts, stats)
+            return
+        twins = self._twins_of(stats.series)
+        pair_twins = self._twin_of[index // SLOTS]
+        slots = index % SLOTS
+        own = twins == stats.series
+        if own.any():  # the agent has a warm-up of its own: it may share numbers with the twins, so it goes first
+            pair_own = pair_twins == index // SLOTS
+            self._stores[0].add(index[pair_own], counts[pair_own], _part(stats, own))
+            counts = counts[~pair_own]
+            stats, twins = _part(stats, ~own), twins[~own]
+            pair_twins, slots = pair_twins[~pair_own], slots[~pair_own]
+        super()._add(pair_twins * SLOTS + slots, counts, replace(stats, series=twins))
+
+    def _twins_of(self, numbers: Counts) -> Counts:
+        """For each series the number of the same series as warm-up."""
+        names = self._catalogue.names
+        while len(self._twin_of) < len(names):
+            known = len(self._twin_of)
+            new = [self._catalogue.number(r, replace(key, warmup=True)) for r, key in names[known:]]
+            self._twin_of = np.concatenate((self._twin_of, np.array(new, dtype=np.int64)))
+        return self._twin_of[numbers]
+
+
+def _part(stats: Stats, wanted: np.ndarray) -> Stats:
+    return Stats(*(getattr(stats, field.name)[wanted] for field in fields(stats)))

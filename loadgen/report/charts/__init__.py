@@ -1,0 +1,1 @@
+"""The values of charts: a run over time, in a bounded number of points."""

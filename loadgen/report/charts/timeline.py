@@ -1,0 +1,348 @@
+"""A run over time, for charts: what each slot of it came to, from added-up histograms, in bounded memory.
+
+While a run goes on `look` takes what has changed since it was last called, from the
+windows that the merge keeps. After it, `retold.py` feeds the log. Both end in the same sums.
+At most 720 slots: when there would be more, they become twice as long (`slots.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health
+from loadgen.measure.deltas.series import OTHER
+from loadgen.measure.histograms.histogram import SLOTS, Counts
+from loadgen.measure.histograms.series_counts import Stats
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.merging.queries import Row, Window
+from loadgen.measure.run_folder.summary import PERCENTILES, Figure
+from loadgen.report.charts.bulk_percentiles import COARSE, Line, lines_of
+from loadgen.report.charts.chart_lines import ERRORS, Chart, Lines
+from loadgen.report.charts.heat import EDGES_MS, heat_of
+from loadgen.report.charts.intervals import Intervals
+from loadgen.report.charts.time_slots import NOTHING, Ring, Sums
+from loadgen.units import NS_PER_S
+
+__all__ = ["SLOTS_MOST", "SPARKS_MOST", "History", "Planned"]
+
+SLOTS_MOST: Final = 720
+SPARKS_MOST: Final = 60
+_BYTES: Final = 32 << 20
+"""Of the slots' histograms, and as much of the rows': with more, slots become longer."""
+_US_PER_MS: Final = 1_000
+
+Planned = Callable[[int, int], tuple[float | None, float | None]]
+"""(start_ns, end_ns) -> iterations/s that are due then, and users at its end; None: the load has no such plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What a slot's histograms come to. lines: by number."""
+
+    lines: list[Line | None]
+    heat: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sparks:
+    """What a slot of the rows comes to, by number of the row."""
+
+    p95: list[Figure]
+    counts: list[int]
+
+
+class History:
+    """Of one run. Not thread-safe; reads no clock.
+
+    `seq` grows with each `look`; `slots_after` says which slots have changed since one.
+    """
+
+    def __init__(
+        self, interval_ns: int = NS_PER_S, slots: int = SLOTS_MOST, sparks: int = SPARKS_MOST, seq: int = 0
+    ) -> None:
+        """
+        Args:
+            slots, sparks: at most so many, of the charts and of each row of the table.
+            seq: to count from. Greater than that of any history of the run before it, so that nobody takes it for one.
+        """
+        self.interval_ns = interval_ns
+        self.lines = Lines()
+        self.intervals = Intervals()
+        self.seq = self.longer_seq = seq
+        """When slots last became longer: whoever knows less has nothing to splice into."""
+        self._slots, self._sparks = Ring(slots, _BYTES), Ring(sparks, _BYTES)
+        self._revisions: dict[int, int] = {}
+        """Of the windows that are kept, as they were seen last."""
+        self._changed: dict[int, int] = {}
+        """By slot: when it last did."""
+        self._drawn: dict[int, _Drawn] = {}
+        self._drawn_sparks: dict[int, _Sparks] = {}
+        self._told = Counters()
+        self._is_over = False
+
+    def __repr__(self) -> str:
+        return f"<History of {self.intervals.count} intervals in {self.count} slots of {self.length_s:g} s>"
+
+    # -- taking in --------------------------------------------------------------------------------
+
+    def look(
+        self, merge: Merge, *, upto: int | None = None, planned: Planned | None = None, is_over: bool = False
+    ) -> None:
+        """Take what is new. Cost: of each changed window 10 ms where 200 rows in 3 regions have values.
+
+        Args:
+            upto: newest interval that is to be seen; what is newer is not whole yet. None: all.
+            is_over: nothing more comes, so the last slot is shown though the run does not fill it.
+        """
+        self.seq += 1
+        self._is_over = is_over
+        self._told = merge.counters()
+        self.lines.learn(merge.names)
+        kept = merge.windows()
+        for window in kept:
+            if self._revisions.get(window.k) != window.revision and (upto is None or window.k <= upto):
+                self._revisions[window.k] = window.revision
+                self._take(window)
+        oldest = kept[0].k if kept else 0
+        for k in [k for k in self._revisions if k < oldest]:
+            del self._revisions[k]
+            self._longer(self._slots.settle(k))
+            if self._sparks.settle(k):
+                self._drawn_sparks.clear()
+        if planned is not None:
+            self.plan(planned)
+
+    def _take(self, window: Window) -> None:
+        split = self.lines.split(*window.sparse())
+        self.intervals.put(window.k, window.counters(), split.errors, window.health)
+        self._longer(self._slots.put(window.k, split.sums))
+        if self._sparks.put(window.k, split.rows):
+            self._drawn_sparks.clear()
+        self._touch(window.k)
+
+    def add(self, k: int, counters: Sequence[int], parts: tuple[Counts, Counts, Stats] | None = None) -> None:
+        """More of interval `k`, however late: of what is not looked at any more, or never was.
+
+        counters: in the order of COUNTER_NAMES. parts: as `Store.add` takes them, of series that `lines` have learnt.
+        """
+        split = None if parts is None else self.lines.split(*parts)
+        self.intervals.add(k, counters, None if split is None else split.errors)
+        if split is not None:
+            self._longer(self._slots.add(k, split.sums))
+            if self._sparks.add(k, split.rows):
+                self._drawn_sparks.clear()
+        self._touch(k)
+
+    def report(self, k: int, health: Mapping[str, Health]) -> None:
+        """Agents that reported interval `k`, each once, where it is not looked at."""
+        self.intervals.report(k, health)
+        self._touch(k)
+
+    def end(self, told: Counters) -> None:
+        """Nothing more comes; `told` is what all agents counted."""
+        self.seq += 1
+        self._told, self._is_over = told, True
+
+    def plan(self, planned: Planned) -> None:
+        """Of each interval of which it is not known what was to be."""
+        for k in range(self.intervals.planned_to, self.intervals.count):
+            rate, users = planned(k * self.interval_ns, (k + 1) * self.interval_ns)
+            self.intervals.plan(k, None if rate is None else rate * self.interval_ns / NS_PER_S, users)
+
+    def _touch(self, k: int) -> None:
+        slot = k // self._slots.span
+        self._changed[slot] = self.seq
+        self._drawn.pop(slot, None)
+        self._drawn_sparks.pop(k // self._sparks.span, None)
+
+    def _longer(self, is_longer: bool) -> None:
+        if is_longer:
+            self.longer_seq = self.seq
+            self._drawn.clear()
+            self._changed = dict.fromkeys(range(self._slots.count), self.seq)
+
+    # -- how it stands ----------------------------------------------------------------------------
+
+    @property
+    def span(self) -> int:
+        """Intervals in a slot."""
+        return self._slots.span
+
+    @property
+    def length_s(self) -> float:
+        return self._slots.span * self.interval_ns / NS_PER_S
+
+    @property
+    def spark_length_s(self) -> float:
+        return self._sparks.span * self.interval_ns / NS_PER_S
+
+    @property
+    def count(self) -> int:
+        """Slots that are whole; of a run that is over all."""
+        return (self.intervals.count + (self.span - 1 if self._is_over else 0)) // self.span
+
+    @property
+    def late(self) -> Counters:
+        """What came too late to be in any slot. Then the log has it: read the folder."""
+        return self._told - self.intervals.totals()
+
+    @property
+    def is_exact(self) -> bool:
+        """All that was counted is in a slot."""
+        late = self.late
+        return not any(getattr(late, name) for name in COUNTER_NAMES)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the histograms."""
+        return self._slots.size_bytes + self._sparks.size_bytes
+
+    def slots_after(self, seq: int) -> Iterator[tuple[int, int]]:
+        """[from, to) of slots that have changed after `seq`, ascending; near ones are one."""
+        found: list[int] | None = None
+        for slot in sorted(slot for slot, changed in self._changed.items() if changed > seq and slot < self.count):
+            if found is not None and slot <= found[1] + 3:
+                found[1] = slot + 1
+                continue
+            if found is not None:
+                yield found[0], found[1]
+            found = [slot, slot + 1]
+        if found is not None:
+            yield found[0], found[1]
+
+    # -- columns ----------------------------------------------------------------------------------
+
+    def columns(self, agents: Mapping[str, bool], first: int = 0, end: int | None = None) -> dict[str, object]:
+        """`slots` of the document, for slots [first, end). agents: see `Intervals.reported`."""
+        where = self._where(first, end)
+        of, length_s = self.intervals, self.length_s
+        reported, expected = of.reported(*where, agents)
+        return {
+            "reported": reported,
+            "agents": expected,
+            "offered_per_s": [None if n is None else round(n / length_s, 3) for n in of.offered(*where)],
+            "planned_users": of.planned_users(*where),
+            **{
+                name: of.counts(counter, *where)
+                for name, counter in (
+                    ("due", "iterations_due"),
+                    ("started", "iterations_started"),
+                    ("finished", "iterations_finished"),
+                    ("missed", "iterations_missed"),
+                    ("cut_off", "iterations_cut_off"),
+                    ("errors", "iterations_errors"),
+                    ("requests", "requests_finished"),
+                    ("request_errors", "requests_errors"),
+                )
+            },
+            **{name: of.at_end(name, *where) for name in ("users", "in_flight", "waiting")},
+            "generator": {
+                "lag_p99_ms": [us / _US_PER_MS for us in of.worst("generator_lag_us", *where)],
+                "loop_lag_p99_ms": [us / _US_PER_MS for us in of.worst("loop_lag_us", *where)],
+                "cpu_share": [round(share, 3) for share in of.worst("cpu_share", *where)],
+                "agents_unfit": [int(n) for n in of.worst("unfit", *where)],
+            },
+            "unfit": {str(slot): text for slot, text in of.unfit(*where).items()},
+        }
+
+    def response(self, first: int = 0, end: int | None = None) -> dict[str, object]:
+        """`response` of the document, for slots [first, end)."""
+        drawn = self._draw(first, end)
+
+        def by_name(chart: Chart) -> dict[str, object]:
+            return {name: _columns(drawn, n) for (of, name), n in self.lines.lines.items() if of == chart}
+
+        def one(chart: Chart) -> object:
+            return _columns(drawn, self.lines.lines.get((chart, ""), -1))
+
+        return {
+            "iterations": by_name("iterations"),
+            "requests": one("requests"),
+            "regions": by_name("regions"),
+            "service": one("service"),
+            "phases": by_name("phases"),
+        }
+
+    def errors(self, first: int = 0, end: int | None = None) -> dict[str, list[int]]:
+        """`errors` of the document, for slots [first, end)."""
+        where = self._where(first, end)
+        found = {kind: self.intervals.errors(n, *where) for n, kind in enumerate(self.lines.errors)}
+        if self.intervals.error_totals()[ERRORS]:
+            found[OTHER] = self.intervals.errors(ERRORS, *where)
+        return found
+
+    def heat(self, first: int = 0, end: int | None = None) -> list[list[int]]:
+        return [drawn.heat for drawn in self._draw(first, end)]
+
+    def heat_edges_ms(self) -> tuple[float, ...]:
+        return EDGES_MS
+
+    def sparks(self) -> dict[Row, dict[str, object]]:
+        """`spark` of each row."""
+        drawn = self._draw_sparks()
+        if not drawn:
+            return {row: {"p95": (), "count": ()} for row in self.lines.rows}
+        more = [len(self.lines.rows) - len(one.counts) for one in drawn]  # rows that came up later
+        p95 = zip(*(one.p95 + [None] * n for one, n in zip(drawn, more, strict=True)), strict=True)
+        counts = zip(*(one.counts + [0] * n for one, n in zip(drawn, more, strict=True)), strict=True)
+        columns = zip(self.lines.rows, p95, counts, strict=True)
+        return {row: {"p95": of_row, "count": counts_of_row} for row, of_row, counts_of_row in columns}
+
+    def requests_of(self, slot: int) -> Sums:
+        """Of the slot only the requests' response times, as line 0."""
+        return self._requests(self._slots.of(slot))
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _where(self, first: int, end: int | None) -> tuple[int, int, int]:
+        return first, self.count if end is None else end, self.span
+
+    def _draw(self, first: int, end: int | None) -> list[_Drawn]:
+        first, end, _ = self._where(first, end)
+        for slot in range(first, end):
+            if slot not in self._drawn:
+                sums = self._slots.of(slot)
+                requests = self._requests(sums)
+                self._drawn[slot] = _Drawn(
+                    lines_of(sums, len(self.lines.lines)),
+                    heat_of(requests.index.astype(np.int64) % SLOTS, requests.counts),
+                )
+        return [self._drawn[slot] for slot in range(first, end)]
+
+    def _requests(self, sums: Sums) -> Sums:
+        number = self.lines.lines.get(("requests", ""))
+        if number is None:
+            return NOTHING
+        keys = 2 * number, 2 * number + 2
+        begin, stop = np.searchsorted(sums.index, np.array(keys) * SLOTS)
+        index = sums.index[begin:stop].astype(np.int64) - keys[0] * SLOTS
+        return Sums(index, sums.counts[begin:stop], sums.least_ns[slice(*keys)], sums.most_ns[slice(*keys)])
+
+    def _draw_sparks(self) -> list[_Sparks]:
+        count = -(-self.intervals.count // self._sparks.span)
+        for slot in range(count):
+            if slot not in self._drawn_sparks:
+                lines = lines_of(self._sparks.of(slot), len(self.lines.rows), COARSE, (95.0,))
+                self._drawn_sparks[slot] = _Sparks(
+                    [None if line is None else line.at[0] for line in lines],
+                    [0 if line is None else line.count for line in lines],
+                )
+        return [self._drawn_sparks[slot] for slot in range(count)]
+
+
+def _at(lines: Sequence[Line | None], number: int) -> Line | None:
+    """None also where the line came up later."""
+    return lines[number] if 0 <= number < len(lines) else None
+
+
+def _columns(drawn: Sequence[_Drawn], number: int) -> dict[str, object]:
+    lines = [_at(one.lines, number) for one in drawn]
+    return {
+        "count": [0 if line is None else line.count for line in lines],
+        "censored": [0 if line is None else line.censored for line in lines],
+        **{name: [None if line is None else line.at[n] for line in lines] for n, name in enumerate(PERCENTILES)},
+    }

@@ -1,0 +1,380 @@
+"""A run in a notebook: what is in its folder, as values and frames.
+
+    run = loadgen.open_run("runs/20261124-170312-checkout-a1b2")
+    run.summary.result, run.failures[0].failure.received
+    run.series.query("kind == 'journey'").plot(x="at_s", y="p99_ms")
+
+Everything is read from `deltas.log` when it is asked for, so a run that was ended
+by force opens, too, up to its last whole record; only `summary` is None then. The
+log is read as a stream: what is held is the answer, not the deltas.
+
+Percentiles of a window are those of all values of the fleet in it, from added-up
+histograms. Averaging the percentiles of rows, over windows or regions, gives a
+number that is none: ask again with a longer `window_s`, or without `regions`.
+A percentile that falls among censored values (time-outs, missed, cut off) is
+`inf`: it is greater than anything that was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from importlib import import_module
+from itertools import pairwise
+from math import ceil, inf, nan
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from loadgen.errors import StorageError, UsageError
+from loadgen.measure.deltas.delta import Delta, Health
+from loadgen.measure.deltas.exemplar import Exemplar, Failure, KeptExemplar, KeptFailure
+from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.histograms.histogram import SLOTS, Histogram, Value, percentiles
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.run_folder.rundir import RunDir, find_run
+from loadgen.report.summary_reader import Agent, Summary, read
+from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.wire import codec
+
+__all__ = ["Run", "WindowRow", "open_run"]
+
+_PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9)
+
+
+def open_run(path: str | Path, runs_dir: str | Path = "runs") -> Run:
+    """Open a run's folder for reading. path: the folder; or a run's id, how it begins, or "last", within `runs_dir`.
+
+    Raises:
+        UsageError: no such run, or several.
+        StorageError: a file in it cannot be read.
+    """
+    folder = Path(path)
+    if not (folder / "manifest.json").is_file():
+        folder = find_run(str(path), Path(runs_dir))
+    return Run(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRow:
+    """One series in one window. Times of the window in s from T0; response and other times in ms.
+
+    metric: response, service, duration, user_wait, generator_lag, value, or a phase (`blocked` ... `receive`).
+    tags: "load=spike,x-cache=hit".
+    count: all values, censored ones included. Percentiles and `max_ms` are inf where censored values decide them;
+    the mean is that of what was seen, so with censored values it is a lower bound.
+    """
+
+    at_s: float
+    length_s: float
+    kind: str
+    journey: str
+    step: str
+    request: str
+    tags: str
+    metric: str
+    outcome: str
+    region: str
+    warmup: bool
+    count: int
+    censored: int
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    p99_9_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """How fit one agent's generator was in one of its intervals. at_s: when it began, from T0."""
+
+    at_s: float
+    agent: str
+    region: str
+    health: Health
+
+
+class Run:
+    """See `open_run`. What was read is kept, so a run that is still going on is opened again to see more."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._folder = RunDir.open(path)
+
+    def __repr__(self) -> str:
+        result = "not ended" if self.summary is None else self.summary.result
+        return f"<Run {self.id}: {result}>"
+
+    @property
+    def id(self) -> str:
+        return str(self.manifest.get("run_id") or self.path.name)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was asked for, and who did it."""
+        return dict(self._folder.read_manifest())
+
+    @cached_property
+    def summary(self) -> Summary | None:
+        """Figures and verdict; None of a run that has not ended, or was ended by force."""
+        return read(self._folder.summary_path) if self._folder.summary_path.exists() else None
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """Every decision of the controller, oldest first."""
+        return [dict(event) for event in self._folder.read_events()]
+
+    @property
+    def agents(self) -> tuple[Agent, ...]:
+        """Of the summary; of a run without one those of the manifest, none of which is known to be complete."""
+        if self.summary is not None:
+            return self.summary.agents
+        return tuple(Agent(id=agent, region=region, complete=False) for agent, region in self._regions.items())
+
+    @property
+    def interval_s(self) -> float:
+        return self._interval_ns / NS_PER_S
+
+    # -- single requests ----------------------------------------------------------------------
+
+    @cached_property
+    def failures(self) -> tuple[KeptFailure, ...]:
+        """The first of each kind, whole, in the order in which they came."""
+        kept = tuple(self._failure_files())
+        if kept or self._folder.failures_path.is_dir():
+            return kept
+        found = ((region, delta.agent, failure) for region, delta in self.deltas() for failure in delta.failures)
+        return tuple(KeptFailure(number, *one) for number, one in enumerate(found, 1))
+
+    @cached_property
+    def exemplars(self) -> tuple[KeptExemplar, ...]:
+        """All that agents sent: of each series and interval the slowest, some that failed, some at random."""
+        return tuple(
+            KeptExemplar(region, delta.agent, one) for region, delta in self.deltas() for one in delta.exemplars
+        )
+
+    def _failure_files(self) -> Iterator[KeptFailure]:
+        names = {field.name for field in fields(Failure)}
+        for path in sorted(self._folder.failures_path.glob("*.json")):
+            try:
+                value = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+                failure = msgspec.convert({name: value[name] for name in names & value.keys()}, Failure)
+                yield KeptFailure(int(value["number"]), str(value["region"]), str(value["agent"]), failure)
+            except (OSError, KeyError, ValueError, msgspec.MsgspecError) as exc:
+                raise StorageError(f"cannot read {path}: {exc}") from exc
+
+    # -- all requests -------------------------------------------------------------------------
+
+    def deltas(self) -> Iterator[tuple[str, Delta]]:
+        """(region, delta) in the order in which they were merged, each once; read anew with each call.
+
+        Raises:
+            StorageError: a record is of a newer loadgen.
+        """
+        regions = self._regions
+        for record in self._folder.records():
+            message = codec.decode(record)
+            if isinstance(message, Delta):
+                yield regions.get(message.agent, ""), message
+
+    @cached_property
+    def merge(self) -> Merge:
+        """All of the run added up, as the controller had it: `merge.select("request", outcome="ok")` and the like."""
+        merge = Merge(self._interval_ns)
+        merge.read(self.deltas())
+        return merge
+
+    @cached_property
+    def histograms(self) -> dict[str, Histogram]:
+        """Of all regions, by name: "request checkout/add to cart POST /cart, ok, response". µs within."""
+        merge = self.merge
+        found = ((key, merge.histogram(key)) for key in merge.keys())  # noqa: SIM118  # no mapping
+        return {_name(key): histogram for key, histogram in found if histogram is not None}
+
+    def windows(
+        self,
+        window_s: float | None = None,
+        *,
+        regions: bool = False,
+        outcomes: bool = False,
+        tags: bool = False,
+        metric: str | None = "response",
+    ) -> Iterator[WindowRow]:
+        """Series by window, oldest first. A delta belongs to the window in which it began.
+
+        Args:
+            window_s: rounded up to whole intervals; without it one interval.
+            regions, outcomes, tags: apart, instead of all together ("*").
+            metric: only this one; None: all.
+        Raises:
+            UsageError: a window of no length.
+        """
+        length_ns = self._length_ns(window_s)
+        interned: dict[tuple[str, int], list[SeriesKey]] = {}
+        held: dict[int, _Window] = {}
+        last = self._last_deltas(length_ns)
+        for number, (region, delta) in enumerate(self.deltas()):
+            known = interned.setdefault((delta.agent, delta.epoch), [])
+            known.extend(delta.new_series)
+            k = delta.start_ns // length_ns
+            window = held.setdefault(k, {})
+            for series, histogram in _parts(delta):
+                key = known[series]
+                if metric not in (None, key.metric):
+                    continue
+                group = replace(
+                    key, outcome=key.outcome if outcomes else "*", censored=False, tags=key.tags if tags else ()
+                )
+                both = window.setdefault((region if regions else "*", group), (Histogram(), Histogram()))
+                both[key.censored].add_histogram(histogram)
+            for done in [k for k in sorted(held) if last[k] <= number]:
+                yield from _rows(held.pop(done), done * length_ns, length_ns)
+
+    def health(self) -> Iterator[HealthRow]:
+        """How fit each agent was, interval by interval."""
+        for region, delta in self.deltas():
+            yield HealthRow(delta.start_ns / NS_PER_S, delta.agent, region, delta.health)
+
+    # -- frames -------------------------------------------------------------------------------
+
+    @property
+    def series(self) -> Any:
+        """Series by interval, response times, all regions and outcomes together: a pandas DataFrame. See `frame`."""
+        return self.frame()
+
+    def frame(
+        self,
+        window_s: float | None = None,
+        *,
+        regions: bool = False,
+        outcomes: bool = False,
+        tags: bool = False,
+        metric: str | None = "response",
+    ) -> Any:
+        """`windows` as a pandas DataFrame, a column for each attribute of `WindowRow`.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        pandas = _pandas()
+        names = [field.name for field in fields(WindowRow)]
+        rows = self.windows(window_s, regions=regions, outcomes=outcomes, tags=tags, metric=metric)
+        return pandas.DataFrame.from_records([[getattr(row, name) for name in names] for row in rows], columns=names)
+
+    def exemplar_frame(self) -> Any:
+        """`exemplars` as a pandas DataFrame; times in ms, from T0."""
+        names = [name for name in Exemplar.__struct_fields__ if not name.endswith("_ns")]
+        rows = [
+            {
+                **{name: getattr(kept.exemplar, name) for name in names},
+                "region": kept.region,
+                "agent": kept.agent,
+                "at_s": kept.exemplar.at_ns / NS_PER_S,
+                "response_ms": kept.exemplar.response_ns / NS_PER_MS,
+                "service_ms": kept.exemplar.service_ns / NS_PER_MS,
+            }
+            for kept in self.exemplars
+        ]
+        return _pandas().DataFrame(rows, columns=[*names, "region", "agent", "at_s", "response_ms", "service_ms"])
+
+    # -- within -------------------------------------------------------------------------------
+
+    @property
+    def _interval_ns(self) -> int:
+        return int(self.manifest.get("interval_ns") or NS_PER_S)
+
+    @cached_property
+    def _regions(self) -> dict[str, str]:
+        """Region by agent: as the shares were given, or else as the agents registered."""
+        found = {str(a["id"]): str(a["region"]) for a in self.manifest.get("agents") or ()}
+        assignment = self.manifest.get("assignment") or {}
+        return found | dict(zip(assignment.get("agents", ()), assignment.get("regions", ()), strict=True))
+
+    def _length_ns(self, window_s: float | None) -> int:
+        if window_s is None:
+            return self._interval_ns
+        if not window_s > 0:
+            raise UsageError(f"a window of {window_s} s has no length")
+        return ceil(round(window_s * NS_PER_S) / self._interval_ns) * self._interval_ns
+
+    def _last_deltas(self, length_ns: int) -> dict[int, int]:
+        """Of each window, which delta of the log is its last: an agent that was cut off reports late."""
+        return {delta.start_ns // length_ns: number for number, (_, delta) in enumerate(self.deltas())}
+
+
+_Window = dict[tuple[str, SeriesKey], tuple[Histogram, Histogram]]
+"""Observed and censored values by region and series."""
+
+
+def _parts(delta: Delta) -> Iterator[tuple[int, Histogram]]:
+    """Series id and histogram, with sum, least and greatest."""
+    index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
+    counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
+    if not len(index):
+        return
+    series, slots = np.divmod(index, SLOTS)
+    stats = {one.series: one for one in delta.stats}
+    edges = [0, *(np.flatnonzero(np.diff(series)) + 1).tolist(), len(index)]
+    for first, end in pairwise(edges):
+        number = int(series[first])
+        histogram = Histogram()
+        histogram.add(slots[first:end], counts[first:end])
+        if (of := stats.get(number)) is not None:
+            histogram.note(of.sum_ns, of.min_ns, of.max_ns)
+        yield number, histogram
+
+
+def _rows(window: _Window, start_ns: int, length_ns: int) -> Iterator[WindowRow]:
+    for (region, key), (observed, censored) in window.items():
+        count = observed.total + censored.total
+        p50, p90, p95, p99, p99_9 = map(_ms, percentiles(observed, censored, _PERCENTILES))
+        yield WindowRow(
+            at_s=start_ns / NS_PER_S,
+            length_s=length_ns / NS_PER_S,
+            kind=key.kind,
+            journey=key.journey,
+            step=key.step or "",
+            request=key.request or "",
+            tags=",".join(f"{name}={value}" for name, value in key.tags),
+            metric=key.metric,
+            outcome=key.outcome,
+            region=region,
+            warmup=key.warmup,
+            count=count,
+            censored=censored.total,
+            mean_ms=(observed.sum_ns + censored.sum_ns) / count / NS_PER_MS,
+            p50_ms=p50,
+            p90_ms=p90,
+            p95_ms=p95,
+            p99_ms=p99,
+            p99_9_ms=p99_9,
+            max_ms=inf if censored.total else (observed.max_ns or 0) / NS_PER_MS,
+        )
+
+
+def _ms(value: Value | None) -> float:
+    return nan if value is None else inf if value.is_bound else value.ms
+
+
+def _name(key: SeriesKey) -> str:
+    place = "/".join(filter(None, (key.journey, key.step)))
+    words = " ".join(filter(None, (key.kind, place, key.request)))
+    tags = tuple(f"{name}={value}" for name, value in key.tags)
+    marks = ("censored",) * key.censored + ("warm-up",) * key.warmup
+    return ", ".join((words, key.outcome, key.metric, *marks, *tags))
+
+
+def _pandas() -> Any:
+    try:
+        return import_module("pandas")
+    except ImportError:
+        raise UsageError(
+            "frames need pandas, which is not installed",
+            hint='pip install "loadgen[analysis]"; or use run.windows(), which gives the same rows without it',
+        ) from None

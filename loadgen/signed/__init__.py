@@ -1,0 +1,1 @@
+"""Signed runs: what is signed, keys and signatures."""
