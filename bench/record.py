@@ -1,4 +1,4 @@
-"""What it costs to record a request and to fold a second. Budget: 0.3 µs a request (loadgen/engine/recording/recorder.py)."""
+"""The cost of recording a request and of folding a second. Budget: 0.3 µs a request."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.report import Section, cost_ns
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
-from loadgen_controller.core.rendezvous import Effect, Meetings, Seat, Told, step
+from loadgen_controller.core.rendezvous import Effect, RendezvousState, WaitersReported, WorkerSlot, step
 from tests.support.target import running_target
 
 HOW = """\
@@ -88,10 +88,13 @@ def _groups(users: int, groups: int) -> Iterator[tuple[float, float]]:
 
 def _told_us(workers: int) -> float:
     """Of one message, each worker telling of one user more, and a group as soon as each has one."""
-    told = [Told(Seat(f"agent {n}", 0), 0, (WaitingAt(0, "here", workers, 1, 0),), 0) for n in range(workers)]
+    told = [
+        WaitersReported(WorkerSlot(f"agent {n}", 0), 0, (WaitingAt(0, "here", workers, 1, 0),), 0)
+        for n in range(workers)
+    ]
 
     def work() -> None:
-        meetings = Meetings()
+        meetings = RendezvousState()
         effects: tuple[Effect, ...] = ()
         for one in told:
             meetings, effects = step(meetings, one)

@@ -1,8 +1,8 @@
 """loadgen: scenarios in typed async Python, exact global percentiles while the run is going on."""
 
+from loadgen.clients.graphql import gql
 from loadgen.clients.net.canned import reply
 from loadgen.clients.net.settings import Http
-from loadgen.clients.request.graphql import gql
 from loadgen.clients.request.tracing import Trace
 from loadgen.clients.response.replies import Reply
 from loadgen.dsl.data import feed

@@ -9,7 +9,7 @@
     max_duration = "2h"
     owner = "shop team"                 # who agreed
     expires = 2027-03-31                # the last day (UTC)
-    proof = "9f2c61d05be8a743"          # of a public host: the word that it shows (`loadgen/clients/net/consent_file.py`)
+    proof = "9f2c61d05be8a743"          # of a public host: the word in its consent file
 
 It belongs to an administrator, travels to the agents, and is asked at each connection,
 of the address that is connected to: a name decides nothing by itself. A name's entry

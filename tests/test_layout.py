@@ -28,9 +28,9 @@ IMPORTERS = {
     "prometheus_client": {"loadgen/sinks/prometheus.py"},
     "cramjam": {"loadgen/sinks/remote_write.py"},
     "opentelemetry": {"loadgen/sinks/otlp.py"},
-    "brotli": {"loadgen/clients/response/decoding.py"},
+    "brotli": {"loadgen/clients/protocol/decoding.py"},
     "zstandard": {
-        "loadgen/clients/response/decoding.py",
+        "loadgen/clients/protocol/decoding.py",
         "loadgen/measure/run_folder/record_file.py",
         "loadgen/wire/codec.py",
     },

@@ -131,8 +131,8 @@ def test_a_log_record_is_one_line_and_a_traceback_is_indented_below_it() -> None
 # -- nothing prints in another way ----------------------------------------------------------------
 
 FORBIDDEN = {
-    "typer.echo": "screen/texts.py has echo",
-    "typer.secho": "screen/texts.py has echo",
+    "typer.echo": "terminal.py has echo",
+    "typer.secho": "terminal.py has echo",
     "typer.confirm": "screen/texts.py has ask_on_stderr",
     "print": "screen/texts.py has echo",
     "Console": "screen/texts.py has Output",

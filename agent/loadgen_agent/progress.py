@@ -14,12 +14,12 @@ import tempfile
 
 from loadgen.dsl.plans.loads import MAX_LOADS
 
-__all__ = ["Marks", "marks_at"]
+__all__ = ["Progress", "progress_at"]
 
 _BYTES = 8 * MAX_LOADS
 
 
-class Marks:
+class Progress:
     """Of one worker's place; `fd` is inherited by each process that has it."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Marks:
             self.fd = -1
 
 
-def marks_at(fd: int) -> memoryview[int]:
+def progress_at(fd: int) -> memoryview[int]:
     """In the worker: of each load, how many of its iterations were begun. Closes `fd`."""
     try:
         found = memoryview(mmap.mmap(fd, _BYTES))

@@ -9,6 +9,7 @@ from loadgen.clients.net.canned import CannedNetwork, reply
 from loadgen.clients.net.hosts import parse_resolve
 from loadgen.clients.net.network import Network, TcpNetwork
 from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.proxy_form import Forward
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import OPEN, Fence, is_not_allowed, place_of
 from loadgen.clients.net.tls import tls_context
@@ -16,7 +17,6 @@ from loadgen.clients.pool.choose_pool import pool_for
 from loadgen.clients.pool.pool import ConnectionPool, Connections, SharedPool
 from loadgen.clients.protocol.outcomes import OWN_FAULTS, generator_faults
 from loadgen.clients.protocol.timeouts import Timeouts
-from loadgen.clients.request.proxy_form import Forward
 from loadgen.clients.request.rate_cap import Cap, OverTheCap
 from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.clients.response.replies import Reply

@@ -29,7 +29,9 @@ from typing import Any, Final, Unpack
 
 import httpx
 
+from loadgen.clients.graphql import Gql
 from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.net.proxy_form import Forward
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime
 from loadgen.clients.protocol.body import JSON, StreamedRequest, encode_json
 from loadgen.clients.protocol.connection import Connection, Unprocessed
@@ -37,7 +39,6 @@ from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies
-from loadgen.clients.request.graphql import Gql
 from loadgen.clients.request.headers import UserHeaders
 from loadgen.clients.request.prepare import (
     AllOptions,
@@ -50,9 +51,7 @@ from loadgen.clients.request.prepare import (
     request_of,
     timeouts_of,
 )
-from loadgen.clients.request.proxy_form import Forward
 from loadgen.clients.request.redirects import FOLLOWED, BadRedirect, redirected
-from loadgen.clients.request.retries import Attempts, retries_of
 from loadgen.clients.request.routes import Route, routes_of
 from loadgen.clients.request.tagging import tags_of
 from loadgen.clients.request.tracing import Tracer
@@ -60,6 +59,7 @@ from loadgen.clients.response.discarded import DiscardedReply
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.reply_class import kinds_of
 from loadgen.clients.response.streams import ReplyStream, StreamedReply
+from loadgen.clients.retries import Attempts, retries_of
 from loadgen.engine.recording.meter import Meter
 from loadgen.errors import RequestFailed, UsageError
 from loadgen.measure.deltas.series import OK

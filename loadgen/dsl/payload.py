@@ -20,7 +20,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Self, TypeVar
 
-from loadgen.clients.request.large_bodies import Blob, FileBody
+from loadgen.clients.protocol.large_bodies import Blob, FileBody
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
 from loadgen.units import parse_size

@@ -66,7 +66,7 @@ def write_html(document: Mapping[str, object], path: Path, *, baseline: Mapping[
 def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | None = None, standing: str = "") -> bytes:
     """The file as bytes, UTF-8; the same for the same documents.
 
-    standing: how the run stands in its history (`loadgen.history.run_vs_history.page`): markup, in which names are escaped.
+    standing: the comparison with its history (`loadgen.history.run_vs_history.page`): markup with escaped names.
     """
     library, ours, style = _parts()
     policy = (

@@ -18,7 +18,7 @@ from loadgen.measure.deltas.series import OK, PHASES, SKIPPED, Kind, Metric
 from loadgen.measure.histograms.histogram import Histogram, percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Measured, Row
-from loadgen.measure.run_folder.summary import figures
+from loadgen.measure.results.summary import figures
 from loadgen.report.charts.curve import curve_of
 from loadgen.report.charts.timeline import History
 from loadgen.report.summary_reader import Series, Summary

@@ -1,6 +1,6 @@
 """The signed statement of a run: a readable document with everything that the person who launches a run decides.
 
-The command line writes it, `loadgen.signed.signatures` signs its bytes, the controller carries both, and each agent compares
+The command line writes it, `signatures.py` signs its bytes, the controller carries both, and each agent compares
 its order (`Prepare`) with it before it fetches or imports anything. A controller can therefore change nothing that
 the statement names. docs/decisions/067-signed-statement.md lists the values that it does not cover.
 

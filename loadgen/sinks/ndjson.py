@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from loadgen.measure.results.summary import figure
 from loadgen.measure.run_folder.rundir import utc_text
-from loadgen.measure.run_folder.summary import figure
 from loadgen.outside_text import in_json
 from loadgen.sinks.changes import Since, recent_of
 from loadgen.sinks.feed import Sink

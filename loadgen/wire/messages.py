@@ -260,7 +260,7 @@ class Adjust:
 
 @dataclass(frozen=True, slots=True)
 class Reassign:
-    """While a run goes on: from `at_ns` after T0 on, the agents have these weights. See `loadgen/engine/load/share_changes.py`.
+    """While a run goes on: from `at_ns` after T0 on, the agents have these weights (`share_changes.py`).
 
     It is followed in turn with the run's Adjusts, among which it is numbered.
     """

@@ -15,7 +15,7 @@ import pytest
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import Fin, Heartbeat, Message, Prepare, Ready, StartAt
 from loadgen_agent.lease import Lease
-from loadgen_agent.progress import Marks
+from loadgen_agent.progress import Progress
 from loadgen_agent.supervisor.worker_process import WORKER, Child
 
 S = NS_PER_S
@@ -93,7 +93,7 @@ class Act:
 
 @asynccontextmanager
 async def act(folder: Path, plan: str = "open", blocks_at: int = -1) -> AsyncIterator[Act]:
-    target, marks, lease = Target(), Marks(), Lease()
+    target, marks, lease = Target(), Progress(), Lease()
     server = await asyncio.start_server(target.answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     (folder / "s.py").write_text(SCENARIO.format(url=url, blocks_at=blocks_at))

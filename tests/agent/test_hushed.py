@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.redact import Redactor
-from loadgen_agent.worker.masked_output import Hushed
+from loadgen_agent.masked_output import MaskedOutput
 
 CANARY = "s3cr3t-canary-4711"
 
 
 def written(*pieces: str) -> str:
     out = io.StringIO()
-    hushed = Hushed(out, Redactor(lambda: [CANARY]).known)
+    hushed = MaskedOutput(out, Redactor(lambda: [CANARY]).known)
     for piece in pieces:
         hushed.write(piece)
     hushed.close()
@@ -35,6 +35,6 @@ def test_a_secret_that_is_written_in_two_pieces_is_found(cut: int, before: str, 
 
 def test_a_line_that_never_ends_is_not_held_for_ever() -> None:
     out = io.StringIO()
-    hushed = Hushed(out, lambda text: text)
+    hushed = MaskedOutput(out, lambda text: text)
     hushed.write("x" * 100_000)
     assert len(out.getvalue()) == 100_000

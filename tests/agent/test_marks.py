@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from loadgen_agent.progress import Marks, marks_at
+from loadgen_agent.progress import Progress, progress_at
 
 _CHILD = """
 import sys
@@ -20,22 +20,22 @@ marks[0] += 7
 
 
 def test_what_one_process_marked_the_next_one_reads() -> None:
-    marks = Marks()
+    marks = Progress()
     command = [sys.executable, "-c", _CHILD, str(marks.fd)]
     said = [
         subprocess.run(command, pass_fds=[marks.fd], capture_output=True, text=True, check=True).stdout.split()
         for _ in range(2)
     ]
     assert said == [["0", "0"], ["7", "0"]]
-    assert marks_at(os.dup(marks.fd))[0] == 14
+    assert progress_at(os.dup(marks.fd))[0] == 14
     marks.close()
     marks.close()
 
 
 def test_where_there_is_no_memory_file_a_file_without_a_name_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    marks = Marks()
+    marks = Progress()
     again = os.dup(marks.fd)
-    marks_at(os.dup(marks.fd))[3] = 5
-    assert marks_at(again)[3] == 5
+    progress_at(os.dup(marks.fd))[3] = 5
+    assert progress_at(again)[3] == 5
     marks.close()

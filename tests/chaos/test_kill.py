@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from loadgen.units import NS_PER_MS
-from loadgen_controller.control.unix_socket import Ask, ask, going
+from loadgen_controller.control.unix_socket import ControlRequest, ask, going
 from tests.chaos.sims import SimRun, sim_run
 from tests.support.wire import until
 
@@ -28,7 +28,7 @@ async def killed(run: SimRun, frozen: int, do: Literal["stop", "kill"] = "stop")
         agent.freeze(4)
     found = going(None, run.conducted.folder / "runs")
     told_ns = perf_counter_ns()
-    await asyncio.to_thread(ask, found, Ask(run_id=found.run_id, do=do, now=do == "stop"))
+    await asyncio.to_thread(ask, found, ControlRequest(run_id=found.run_id, do=do, now=do == "stop"))
     others = agents[frozen:]
     await until(lambda: all(agent.stopped_ns is not None for agent in others), 30)
     took = [(agent.stopped_ns - told_ns) / NS_PER_MS for agent in others if agent.stopped_ns is not None]

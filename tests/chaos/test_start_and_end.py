@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen_controller.control.unix_socket import Ask, ask, going
+from loadgen_controller.control.unix_socket import ControlRequest, ask, going
 from tests.chaos.fleet import real_fleet, wait_until
 from tests.chaos.sims import SimRun, sim_run
 from tests.support.chaos_proxy import chaos_proxy
@@ -82,7 +82,7 @@ async def stopped(run: SimRun) -> float:
     await asyncio.sleep(3)
     found = going(None, run.conducted.folder / "runs")
     told_s = time.monotonic()
-    await asyncio.to_thread(ask, found, Ask(run_id=found.run_id, do="stop"))
+    await asyncio.to_thread(ask, found, ControlRequest(run_id=found.run_id, do="stop"))
     await run.end(180)
     over_s = time.monotonic() - told_s
     assert run.wrongs() == []

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from loadgen.errors import FleetError, UsageError
 from loadgen_controller.commands.scale import parse_factor
 from loadgen_controller.control import unix_socket
-from loadgen_controller.control.unix_socket import Ask, Going, Told, ask, going, listening
+from loadgen_controller.control.unix_socket import ControlReply, ControlRequest, Going, ask, going, listening
 from tests.cli.test_commands import loadgen
 
 RUN = "20260101-101500-shop-ab12"
@@ -35,16 +35,16 @@ def folder(runs: Path, run_id: str = RUN) -> Path:
 
 
 @asynccontextmanager
-async def run_that_goes_on(runs: Path, run_id: str = RUN) -> AsyncIterator[list[tuple[Ask, str]]]:
-    heard: list[tuple[Ask, str]] = []
+async def run_that_goes_on(runs: Path, run_id: str = RUN) -> AsyncIterator[list[tuple[ControlRequest, str]]]:
+    heard: list[tuple[ControlRequest, str]] = []
 
-    def answer(asked: Ask, by: str) -> Told:
+    def answer(asked: ControlRequest, by: str) -> ControlReply:
         heard.append((asked, by))
         if asked.do == "resume":
             raise UsageError("the load is not paused", hint="loadgen pause")
         if asked.do == "skip":
             raise FleetError("agent b cannot be told")
-        return Told(lines=(f"{asked.do} done",))
+        return ControlReply(lines=(f"{asked.do} done",))
 
     async with listening(folder(runs, run_id), run_id, answer):
         yield heard
@@ -72,10 +72,10 @@ async def test_a_run_is_asked_and_answers_and_leaves_nothing_behind(tmp_path: Pa
     runs = tmp_path / "runs"
     async with run_that_goes_on(runs) as heard:
         found = going(None, runs)
-        told = await asyncio.to_thread(ask, found, Ask(run_id=RUN, do="scale", factor=1.5, load="spike"))
-        assert told == Told(lines=("scale done",))
+        told = await asyncio.to_thread(ask, found, ControlRequest(run_id=RUN, do="scale", factor=1.5, load="spike"))
+        assert told == ControlReply(lines=("scale done",))
         ((asked, by),) = heard
-        assert asked == Ask(run_id=RUN, do="scale", factor=1.5, load="spike")
+        assert asked == ControlRequest(run_id=RUN, do="scale", factor=1.5, load="spike")
         assert by.endswith(f", process {os.getpid()}")
         path = Path(found.socket)
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -90,10 +90,10 @@ async def test_an_error_comes_back_as_the_same_kind_of_error(tmp_path: Path) -> 
     async with run_that_goes_on(tmp_path / "runs"):
         found = going(RUN[:12], tmp_path / "runs")
         with pytest.raises(UsageError, match="not paused") as caught:
-            await asyncio.to_thread(ask, found, Ask(run_id=RUN, do="resume"))
+            await asyncio.to_thread(ask, found, ControlRequest(run_id=RUN, do="resume"))
         assert caught.value.hint == "loadgen pause"
         with pytest.raises(FleetError, match="agent b"):
-            await asyncio.to_thread(ask, found, Ask(run_id=RUN, do="skip"))
+            await asyncio.to_thread(ask, found, ControlRequest(run_id=RUN, do="skip"))
 
 
 NONSENSE = {
@@ -125,7 +125,7 @@ async def test_what_is_no_question_is_told_so_and_harms_nothing(case: str, tmp_p
 @given(data=st.binary(max_size=300))
 def test_random_bytes_never_ask_for_anything(data: bytes, tmp_path: Path) -> None:
     async def play() -> None:
-        def answer(asked: Ask, by: str) -> Told:
+        def answer(asked: ControlRequest, by: str) -> ControlReply:
             raise AssertionError(asked)
 
         runs = tmp_path / "runs" / os.urandom(8).hex()
@@ -216,7 +216,7 @@ def test_a_socket_that_nobody_listens_on_is_a_run_that_died(tmp_path: Path) -> N
         bound.bind(str(path))
     found = going(None, left_behind(tmp_path / "runs", socket=str(path), pid=os.getpid()))
     with pytest.raises(FleetError, match="is gone"):
-        ask(found, Ask(run_id=RUN, do="pause"))
+        ask(found, ControlRequest(run_id=RUN, do="pause"))
 
 
 def test_a_run_of_another_machine_is_asked_there(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ async def test_a_run_that_is_stopped_by_the_system_does_not_answer(
         bound.listen()
         found = Going(format=1, run_id=RUN, socket=str(path), pid=os.getpid(), host="here")
         with pytest.raises(FleetError, match="does not answer"):
-            await asyncio.to_thread(ask, found, Ask(run_id=RUN, do="pause"))
+            await asyncio.to_thread(ask, found, ControlRequest(run_id=RUN, do="pause"))
 
 
 # -- the commands ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loadgen.clients import CannedNetwork, reply
 from loadgen.clients.net.canned import CannedRequest, _take_request
-from loadgen.clients.request.large_bodies import Blob
+from loadgen.clients.protocol.large_bodies import Blob
 from loadgen.errors import UsageError
 from tests.support.scripted import client_of, rows_of
 

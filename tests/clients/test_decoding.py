@@ -17,8 +17,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.clients.protocol.decoding import ACCEPTED, MAX_ENCODINGS, DecodingError, Unpacker, decode
 from loadgen.clients.request.headers import DEFAULT_LINES
-from loadgen.clients.response.decoding import ACCEPTED, MAX_ENCODINGS, DecodingError, Unpacker, decode
 from loadgen.errors import RequestFailed
 from tests.support.scripted import client_of, ok, rows_of, scripted
 
@@ -60,7 +60,7 @@ def test_without_the_brotli_package_br_is_neither_said_nor_undone() -> None:
     program = (
         "import sys; sys.modules.update(brotli=None, brotlicffi=None)\n"
         "import httpx\n"
-        "from loadgen.clients.response.decoding import ACCEPTED, decode\n"
+        "from loadgen.clients.protocol.decoding import ACCEPTED, decode\n"
         "assert httpx.Client().headers['accept-encoding'] == ACCEPTED == 'gzip, deflate, zstd', ACCEPTED\n"
         "assert decode(b'as it is', 'br', 99) == b'as it is'\n"
     )
@@ -71,7 +71,7 @@ def test_a_brotli_package_that_cannot_be_bounded_counts_as_none() -> None:
     program = (
         "import sys, types; old = types.ModuleType('brotli'); old.Decompressor = type('Decompressor', (), {})\n"
         "sys.modules['brotli'] = old\n"
-        "from loadgen.clients.response.decoding import ACCEPTED\n"
+        "from loadgen.clients.protocol.decoding import ACCEPTED\n"
         "assert ACCEPTED == 'gzip, deflate, zstd', ACCEPTED\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

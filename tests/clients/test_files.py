@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from loadgen.clients import HttpClient, Timeouts, tls_context
 from loadgen.clients.protocol.body import StreamedRequest, Upload, encode_content, encode_multipart
-from loadgen.clients.request.large_bodies import PIECE_BYTES, Blob, FileBody, Source
+from loadgen.clients.protocol.large_bodies import PIECE_BYTES, Blob, FileBody, Source
 from loadgen.dsl.payload import blob, bodies_made, file
 from loadgen.errors import RequestFailed, ScenarioError, UsageError
 from tests.support.scripted import CLOSE, HANG, Received, client_of, ok, rows_of, scripted

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.clients.request.graphql import gql
+from loadgen.clients.graphql import gql
 from loadgen.errors import ExpectFailed, UsageError
 from tests.support.scripted import client_of, ok, rows_of, scripted
 

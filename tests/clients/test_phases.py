@@ -27,7 +27,7 @@ from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series import PHASES, SeriesKey
 from loadgen.measure.merging.merge import Merge
-from loadgen.measure.run_folder.summary import PERCENTILES, rows
+from loadgen.measure.results.summary import PERCENTILES, rows
 from loadgen.wire.codec import decode, encode
 from tests.support.badserver import refusing_url
 from tests.support.http2 import Asked, Served, http2_server

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loadgen.clients import CannedNetwork, Timeouts
-from loadgen.clients.request.retries import NOTE, RETRIED
+from loadgen.clients.retries import NOTE, RETRIED
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.badserver import Badness, bad_server, refusing_url
 from tests.support.scripted import CLOSE, HANG, RESET, Received, client_of, ok, rows_of, samples_of, scripted

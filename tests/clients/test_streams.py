@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.clients import CannedNetwork, HttpClient, Timeouts
-from loadgen.clients.request.large_bodies import Blob
-from loadgen.clients.response.decoding import DecodingError, Unpacker, decode
+from loadgen.clients.protocol.decoding import DecodingError, Unpacker, decode
+from loadgen.clients.protocol.large_bodies import Blob
 from loadgen.clients.response.streams import MAX_EVENTS, StreamedReply, _Lines
 from loadgen.errors import ExpectFailed, RequestFailed
 from tests.support.badserver import Badness, bad_server

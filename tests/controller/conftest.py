@@ -21,7 +21,7 @@ from loadgen.profiles.stage import Stage
 from loadgen.sinks import Outputs
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
-from loadgen_controller.agents.hub import Station
+from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.core.order import Order
 from loadgen_controller.run.conductor import Conductor, Result
 from tests.support.fake_agent import FakeAgent
@@ -95,7 +95,7 @@ async def lapse(on: Timed, seconds: float, *beating: FakeAgent) -> None:
 
 async def ticked(on: Timed) -> None:
     """Until the controller has looked at its clock."""
-    now_ns, fleet = on.clock(), on.station.fleet
+    now_ns, fleet = on.clock(), on.hub.fleet
     await until(lambda: on.conducting.done() or min(fleet._ticked_ns or 0, on.conductor.run.now_ns) >= now_ns)
 
 
@@ -111,7 +111,7 @@ class Timed(Protocol):
     """A controller by a clock that jumps."""
 
     clock: JumpingClock
-    station: Station
+    hub: AgentHub
     conductor: Conductor
     conducting: asyncio.Task[Result]
 
@@ -132,14 +132,14 @@ class Play:
         own, pair = KeyPair.new(), KeyPair.new()
         self.keys = AgentKeys(pair, own.public)
         keys = controller_keys or ControllerKeys(own, {pair.public: "*"})
-        self.station = Station(keys, clock=self.clock, memory_bytes=memory_bytes)
-        self.station.start()
-        self.conductor = Conductor(order_of(**other), self.station, runs_dir=runs_dir, outputs=outputs)
+        self.hub = AgentHub(keys, clock=self.clock, memory_bytes=memory_bytes)
+        self.hub.start()
+        self.conductor = Conductor(order_of(**other), self.hub, runs_dir=runs_dir, outputs=outputs)
         self.conducting = asyncio.create_task(self.conductor.conduct())
         self._agents: list[FakeAgent] = []
 
     def agent(self, agent: str, region: str, *, keys: AgentKeys | None = None, pid: int = 1) -> FakeAgent:
-        made = FakeAgent(self.station.address, keys or self.keys, agent, region, pid)
+        made = FakeAgent(self.hub.address, keys or self.keys, agent, region, pid)
         self._agents.append(made)
         return made
 
@@ -165,7 +165,7 @@ class Play:
         self.conducting.cancel()
         with suppress(asyncio.CancelledError):
             await self.conducting
-        await self.station.close()
+        await self.hub.close()
         for agent in self._agents:
             await agent.close()
 

@@ -20,7 +20,7 @@ from loadgen_controller.api.order import parts_of
 from loadgen_controller.api.server import SERVICE, ApiServer, Tls, check_bind
 from loadgen_controller.api.tokens import Role, Tokens
 from loadgen_controller.control.service import Service
-from loadgen_controller.control.unix_socket import Ask
+from loadgen_controller.control.unix_socket import ControlRequest
 from loadgen_controller.core.lifecycle import Phase
 from tests.controller.conftest import order_of
 from tests.controller.test_station import House, live
@@ -32,7 +32,7 @@ class Controller(House):
 
     def __init__(self, tmp_path: Path, *, has_tokens: bool = True) -> None:
         super().__init__(tmp_path / "runs")
-        self.service = Service(self.station, self.runs_dir)
+        self.service = Service(self.hub, self.runs_dir)
         self.tokens = Tokens(tmp_path / "tokens.json") if has_tokens else None
         self.api = ApiServer(self.service, "127.0.0.1:0", self.tokens)
         self._clients = AsyncExitStack()
@@ -132,20 +132,22 @@ async def test_a_run_is_paused_scaled_and_stopped_by_the_name_of_the_token(contr
         await agent.ready(await agent.next(Prepare))
     await until(lambda: conductor.run.phase is Phase.STARTING)
     controller.clock.jump(1)
-    (line, *_) = (await client.ask(Ask(run_id="", do="scale", factor=2))).lines
+    (line, *_) = (await client.ask(ControlRequest(run_id="", do="scale", factor=2))).lines
     assert line.startswith(f"scaled {run_id} at 0:0")
     for bad in (1e308, 1e-308, 0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(UsageError, match="cannot be scaled") as refused:
-            await client.ask(Ask(run_id=run_id, do="scale", factor=bad))
+            await client.ask(ControlRequest(run_id=run_id, do="scale", factor=bad))
         assert refused.value.exit_code is ExitCode.USAGE
-    assert (await client.ask(Ask(run_id=run_id[:15], do="pause"))).lines[0].startswith("paused")
+    assert (await client.ask(ControlRequest(run_id=run_id[:15], do="pause"))).lines[0].startswith("paused")
     with pytest.raises(UsageError, match="paused") as caught:
-        await client.ask(Ask(run_id=run_id, do="pause"))
+        await client.ask(ControlRequest(run_id=run_id, do="pause"))
     assert caught.value.exit_code is ExitCode.USAGE
-    assert (await client.ask(Ask(run_id=run_id, do="resume"))).lines[0].startswith("resumed")
+    assert (await client.ask(ControlRequest(run_id=run_id, do="resume"))).lines[0].startswith("resumed")
     (working, _) = await client.agents()
     assert (working.id, working.region, working.presence, working.run_id) == ("a", "eu", "here", run_id)
-    assert (await client.ask(Ask(run_id=run_id, do="kill"))).lines == (f"killed {run_id}: nothing more is sent",)
+    assert (await client.ask(ControlRequest(run_id=run_id, do="kill"))).lines == (
+        f"killed {run_id}: nothing more is sent",
+    )
     assert (await a.stopped()).now
     assert "killed by loadgen kill (run-0, by the API)" in conductor.run.ends[-1].detail
 
@@ -163,11 +165,11 @@ async def test_kill_of_all_ends_every_run(controller: Controller) -> None:
 async def test_which_run_is_meant_is_asked_when_several_go_on(controller: Controller) -> None:
     client = await controller.client(Role.RUN)
     with pytest.raises(UsageError, match="no run goes on"):
-        await client.ask(Ask(run_id="", do="stop"))
+        await client.ask(ControlRequest(run_id="", do="stop"))
     for _ in range(2):
         await client.start(order_of())
     with pytest.raises(UsageError, match="2 runs go on"):
-        await client.ask(Ask(run_id="", do="stop"))
+        await client.ask(ControlRequest(run_id="", do="stop"))
     for name in ("../../etc", "/etc/passwd", "a b", "2026/.."):
         with pytest.raises(UsageError, match="no run's id"):
             await client.summary(name)

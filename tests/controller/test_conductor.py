@@ -44,7 +44,7 @@ from loadgen.wire.messages import (
     Waiting,
     WaitingAt,
 )
-from loadgen_controller.core.adjustments import Wish
+from loadgen_controller.core.adjustments import LoadChange
 from loadgen_controller.core.events import AgentLost
 from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.core.rendezvous import AGAIN_NS, LEAD_NS
@@ -77,18 +77,18 @@ async def finish(*agents: FakeAgent, seconds: int = 3, **what: object) -> None:
 async def test_a_change_goes_to_all_agents_ahead_of_its_time_and_moves_the_end(stage: Stage) -> None:
     play = stage()
     a, b = await play.started()
-    (made,) = play.conductor.adjust(Wish("scale", factor=2, by="root, process 1"))
+    (made,) = play.conductor.adjust(LoadChange("scale", factor=2, by="root, process 1"))
     told = await asyncio.gather(a.next(Adjust), b.next(Adjust))
     assert told[0] == told[1]
     assert (told[0].number, told[0].load, told[0].at_ns) == (1, 0, made.at_ns)
     assert told[0].stages == (LoadStage(40, 40, 3 * NS_PER_S - made.at_ns),)
-    (paused,) = play.conductor.adjust(Wish("pause"))
+    (paused,) = play.conductor.adjust(LoadChange("pause"))
     assert (await a.next(Adjust)).stages == (PAUSE,)
     play.clock.jump(100)
     await ticked(play)
     assert play.conductor.view().is_paused
     assert play.conductor.view().phase is Phase.RUNNING  # far beyond the end that was planned
-    (resumed,) = play.conductor.adjust(Wish("resume"))
+    (resumed,) = play.conductor.adjust(LoadChange("resume"))
     again = await a.next(Adjust)
     assert (again.number, again.stages) == (3, (LoadStage(40, 40, 3 * NS_PER_S - paused.at_ns),))
     assert play.conductor.view().spec.duration_ns == resumed.at_ns + 3 * NS_PER_S - paused.at_ns == resumed.end_ns
@@ -129,7 +129,7 @@ async def test_an_agent_that_missed_a_change_hears_it_again_and_the_others_do_no
     play = stage()
     a, b = await play.started()
     for factor in (2.0, 3.0):
-        play.conductor.adjust(Wish("scale", factor=factor))
+        play.conductor.adjust(LoadChange("scale", factor=factor))
         for agent in (a, b):
             await agent.next(Adjust)
     await asyncio.gather(a.beat(adjusted=2), b.beat(adjusted=1))
@@ -149,7 +149,7 @@ async def test_what_is_changed_before_the_start_is_told_before_it(stage: Stage) 
     a, b = play.pair()
     await asyncio.gather(a.get_ready(), b.get_ready())
     await a.next(SetUp)
-    assert play.conductor.adjust(Wish("pause"))[0].at_ns == 0
+    assert play.conductor.adjust(LoadChange("pause"))[0].at_ns == 0
     await a.send(SetUpDone(play.conductor.run_id, b"1"))
     await b.next(StartAt)
     kinds = [type(message) for message in b.heard]
@@ -166,27 +166,27 @@ async def test_no_change_leads_above_what_the_allow_list_admits(stage: Stage) ->
     play.conductor._order = replace(play.conductor._order, limits=limits)
     a, b = await play.started()
     with pytest.raises(UsageError, match=r"does not admit this: 40 iterations/s .* 30 requests/s"):
-        play.conductor.adjust(Wish("scale", factor=2))
-    assert play.conductor.adjust(Wish("scale", factor=1.5))
+        play.conductor.adjust(LoadChange("scale", factor=2))
+    assert play.conductor.adjust(LoadChange("scale", factor=1.5))
     await finish(a, b)
 
 
 async def test_changes_that_make_no_sense_change_nothing(stage: Stage) -> None:
     play = stage()
     with pytest.raises(UsageError, match="waits for its agents"):
-        play.conductor.adjust(Wish("pause"))
+        play.conductor.adjust(LoadChange("pause"))
     a, b = await play.started()
     for wish, why in (
-        (Wish("resume"), "not paused"),
-        (Wish("skip"), "last stage"),
-        (Wish("scale", users=5), "no number of users"),
-        (Wish("pause", load="spike"), "no load spike"),
+        (LoadChange("resume"), "not paused"),
+        (LoadChange("skip"), "last stage"),
+        (LoadChange("scale", users=5), "no number of users"),
+        (LoadChange("pause", load="spike"), "no load spike"),
     ):
         with pytest.raises(UsageError, match=why):
             play.conductor.adjust(wish)
     play.conductor.request_stop("enough")
     with pytest.raises(UsageError, match="draining"):
-        play.conductor.adjust(Wish("pause"))
+        play.conductor.adjust(LoadChange("pause"))
     await finish(a, b)
     result = await play.result()
     assert result.summary["adjustments"] == []
@@ -200,7 +200,7 @@ async def test_an_agent_that_is_too_old_to_be_told_is_named(stage: Stage) -> Non
     await b.send(Ready(play.conductor.run_id, 1, play.conductor._order.bundle_sha256))
     await until(lambda: play.conductor.run.t0_ns is not None)
     with pytest.raises(FleetError, match=r"agent b cannot be told .* protocol 1\.1"):
-        play.conductor.adjust(Wish("pause"))
+        play.conductor.adjust(LoadChange("pause"))
 
 
 # -- the good way ------------------------------------------------------------------------------
@@ -859,7 +859,7 @@ async def test_agent_that_is_restarted_under_its_name_gets_load_again(stage: Sta
     again.recording.interval()
     await again.deliver()
     await again.acknowledged(0)
-    assert play.conductor._books.former == {"b": (Former(1, None),)}
+    assert play.conductor._record.former == {"b": (Former(1, None),)}
     play.conductor.request_stop("enough")
     await asyncio.gather(a.finish(), again.finish())
     result = await play.result()

@@ -19,7 +19,7 @@ from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import ExitCode
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen_controller.agents.hub import Station
+from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.agents.local_processes import EmbeddedAgents, agent_ids, clean_environment
 from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.core.order import Order
@@ -71,8 +71,8 @@ async def conductor(
         overrides_json=scenario.plan.overrides.to_json(),
     )
     agents = EmbeddedAgents(spec.regions)
-    async with Station(agents.keys) as station:
-        yield Conductor(order, station, runs_dir=tmp_path / "runs", processes=agents), agents
+    async with AgentHub(agents.keys) as hub:
+        yield Conductor(order, hub, runs_dir=tmp_path / "runs", processes=agents), agents
 
 
 def is_alive(pid: int) -> bool:
@@ -205,7 +205,7 @@ async def test_after_a_run_its_scenarios_processes_are_gone_and_their_output_is_
 async def test_fault_that_shows_only_at_the_agent_is_the_scenarios(tmp_path: Path) -> None:
     source = SCENARIO.replace("import Plan", "import Plan  # noqa\nimport os, sys\nfrom loadgen import Plan").replace(
         "@journey",
-        'if "loadgen_agent.worker.worker" in getattr(sys.modules["__main__"].__spec__, "name", ""):\n    1 / 0\n\n@journey',
+        'if "loadgen_agent.worker" in getattr(sys.modules["__main__"].__spec__, "name", ""):\n    1 / 0\n\n@journey',
     )
     async with conductor(tmp_path, "http://127.0.0.1:1", source) as (run, _):
         async with asyncio.timeout(60):

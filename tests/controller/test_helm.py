@@ -19,7 +19,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.messages import Steered
 from loadgen_controller.core.adjustments import Adjustments
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.core.steering import MOST_LOOKS, Ask, Finding, Helms, Turn, as_rows
+from loadgen_controller.core.steering import MOST_LOOKS, Finding, RateDecision, RateRequest, SteeredLoads, as_rows
 from tests.support.deltas import FakeAgent, journey_key
 
 S = NS_PER_S
@@ -40,7 +40,7 @@ class Fleet:
     """Two agents that report an interval at a time."""
 
     def __init__(self, spec: PlanSpec = SPEC) -> None:
-        self.merge, self.helms, self.adjustments = Merge(), Helms(spec, "run"), Adjustments.of(spec)
+        self.merge, self.steered_loads, self.adjustments = Merge(), SteeredLoads(spec, "run"), Adjustments.of(spec)
         self.agents = {name: FakeAgent(name) for name in ASSIGNMENT.agents}
 
     def report(self, agent: str, *response_ms: float, overdue: int = 0, unfit: Sequence[str] = ()) -> None:
@@ -55,11 +55,11 @@ class Fleet:
         for agent in ASSIGNMENT.agents:
             self.report(agent, *response_ms)
 
-    def tick(self, clock_s: float, live: Sequence[str] = ASSIGNMENT.agents) -> list[Ask]:
-        return self.helms.tick(self.merge, ASSIGNMENT, live, (), round(clock_s * S), self.adjustments)
+    def tick(self, clock_s: float, live: Sequence[str] = ASSIGNMENT.agents) -> list[RateRequest]:
+        return self.steered_loads.tick(self.merge, ASSIGNMENT, live, (), round(clock_s * S), self.adjustments)
 
-    def answered(self, agent: str, **answer: object) -> Turn | Ask | None:
-        return self.helms.answered(agent, _steered(**answer), 0)  # type: ignore[arg-type]
+    def answered(self, agent: str, **answer: object) -> RateDecision | RateRequest | None:
+        return self.steered_loads.answered(agent, _steered(**answer), 0)  # type: ignore[arg-type]
 
 
 def _steered(known: int = 1, **answer: object) -> Steered:
@@ -126,8 +126,8 @@ def test_a_decision_is_followed_once() -> None:
 
     turn = fleet.answered("a", known=1, rate_per_s=30.0, why="growing", finding_json=finding)
 
-    assert turn == Turn(0, 30.0, "growing", 1)
-    assert as_rows(fleet.helms)[0]["text"] == "it is there"
+    assert turn == RateDecision(0, 30.0, "growing", 1)
+    assert as_rows(fleet.steered_loads)[0]["text"] == "it is there"
     assert fleet.answered("b", known=1, rate_per_s=70.0) is None  # not asked
     assert fleet.answered("a", known=9, rate_per_s=70.0) is None  # of looks that were not given
 
@@ -137,7 +137,7 @@ def test_no_rate_ends_the_load_and_the_asking() -> None:
     fleet.both(10)
     fleet.tick(1.1)
 
-    assert fleet.answered("a", known=1, ends=True, why="done") == Turn(0, None, "done", 1)
+    assert fleet.answered("a", known=1, ends=True, why="done") == RateDecision(0, None, "done", 1)
     fleet.both(10)
     assert fleet.tick(2.1) == []
 
@@ -165,7 +165,7 @@ def test_a_new_process_of_an_agent_is_told_the_rest() -> None:
 
     ask = fleet.answered("a", known=0)
 
-    assert isinstance(ask, Ask)
+    assert isinstance(ask, RateRequest)
     assert (ask.message.first, len(ask.message.looks)) == (0, 4)
 
 
@@ -180,7 +180,7 @@ def test_very_many_looks_come_in_several_messages() -> None:
 
     rest = fleet.answered("a", known=MOST_LOOKS)
 
-    assert isinstance(rest, Ask)
+    assert isinstance(rest, RateRequest)
     assert (rest.message.first, len(rest.message.looks)) == (MOST_LOOKS, 5)
 
 
@@ -192,13 +192,13 @@ def test_an_error_or_silence_leaves_the_rate_and_is_told() -> None:
     fleet.both(10)
     fleet.tick(1.1)
     assert fleet.answered("a", known=1, error="it raised: ValueError") is None
-    assert fleet.helms.troubles == {0: "it raised: ValueError; the rate stays 20.0/s"}
+    assert fleet.steered_loads.troubles == {0: "it raised: ValueError; the rate stays 20.0/s"}
 
     for _ in range(5):
         fleet.both(10)
     fleet.tick(6.1)
 
-    assert fleet.helms.troubles == {0: "no answer of hold p(99) < 300ms for 6 s; the rate stays 20.0/s"}
+    assert fleet.steered_loads.troubles == {0: "no answer of hold p(99) < 300ms for 6 s; the rate stays 20.0/s"}
 
 
 def test_a_controller_that_is_started_anew_goes_on_with_what_was_seen_and_decided() -> None:
@@ -206,28 +206,30 @@ def test_a_controller_that_is_started_anew_goes_on_with_what_was_seen_and_decide
     fleet.both(10, 400)
     fleet.tick(1.1)
     turn = fleet.answered("a", known=1, rate_per_s=30.0, why="growing")
-    assert isinstance(turn, Turn)
-    fleet.helms.turned(turn)
+    assert isinstance(turn, RateDecision)
+    fleet.steered_loads.turned(turn)
     fleet.both(10)
     fleet.tick(2.1)
-    (before,) = fleet.helms.helms
+    (before,) = fleet.steered_loads.steered_loads
 
-    fleet.helms = Helms(SPEC, "run")
+    fleet.steered_loads = SteeredLoads(SPEC, "run")
     for k, look in enumerate(before.looks, 1):
-        fleet.helms.seen_before(0, k, msgspec.convert(msgspec.json.decode(msgspec.json.encode(look)), type(look)))
-    fleet.helms.turned_before(turn)
+        fleet.steered_loads.seen_before(
+            0, k, msgspec.convert(msgspec.json.decode(msgspec.json.encode(look)), type(look))
+        )
+    fleet.steered_loads.turned_before(turn)
 
-    (anew,) = fleet.helms.helms
+    (anew,) = fleet.steered_loads.steered_loads
     for name in ("looks", "rate_per_s", "why", "decided", "turns", "next_k", "is_over", "bad"):
         assert getattr(anew, name) == getattr(before, name), name
     fleet.both(10, 10)
     (ask,) = fleet.tick(3.1)
     assert (ask.agent, ask.message.first, ask.message.count) == ("a", 0, 3)
-    assert fleet.answered("a", known=3, rate_per_s=30.0, why="growing") == Turn(0, 30.0, "growing", 3)
+    assert fleet.answered("a", known=3, rate_per_s=30.0, why="growing") == RateDecision(0, 30.0, "growing", 3)
 
 
 def test_a_load_that_was_over_stays_so() -> None:
     fleet = Fleet()
-    fleet.helms.turned_before(Turn(0, None, "done", 1))
+    fleet.steered_loads.turned_before(RateDecision(0, None, "done", 1))
     fleet.both(10)
     assert fleet.tick(1.1) == []

@@ -68,13 +68,13 @@ def rss_bytes() -> int:
 
 async def attack(play: Play, a: FakeAgent, b: FakeAgent, count: int) -> list[int]:
     """Handed to the station as if the socket had; in the end 10 figures of what memory it took on the way."""
-    member = play.station.fleet.get("b")
+    member = play.hub.fleet.get("b")
     assert member is not None
     seen = []
     messages = mutated(said(b), SEED)
     for _ in range(10):
         for number, data in enumerate(islice(messages, count // 10)):
-            play.station._on_message(member.identity, "b", data)
+            play.hub._on_message(member.identity, "b", data)
             if number % 1_000 == 0:
                 await a.beat()
             elif number % 200 == 0:
@@ -85,7 +85,7 @@ async def attack(play: Play, a: FakeAgent, b: FakeAgent, count: int) -> list[int
 
 async def survived(play: Play, a: FakeAgent) -> None:
     """The other agent's run is what it would have been."""
-    play.station.check()
+    play.hub.check()
     await a.beat()
     for _ in range(3):
         a.recording.interval()
@@ -113,7 +113,7 @@ async def test_g15_f17_no_exception_escapes_and_memory_stays_flat(
     seen = await attack(play, a, b, count)
     assert sum(play.conductor.troubles.values()) > count / 2, f"seed {SEED}"
     assert seen[-1] - seen[1] < 30 << 20, f"seed {SEED}: {seen}"
-    play.station.lose("b", "it was hostile")
+    play.hub.lose("b", "it was hostile")
     await survived(play, a)
 
 
@@ -123,5 +123,5 @@ async def test_g15_f17_a_hostile_agent_is_in_quarantine_and_the_other_ends_its_r
     a, b = await play.started()
     await attack(play, a, b, 2_000)
     assert play.conductor.troubles["quarantine"] > 1_500
-    play.station.lose("b", "it was hostile")
+    play.hub.lose("b", "it was hostile")
     await survived(play, a)

@@ -243,7 +243,7 @@ async def test_g26_a_delta_that_is_sent_again_does_not_count_twice(stage: Stage)
     await play.trouble("duplicate")
     await b.acknowledged(0)
     assert not play.conductor.troubles.get("over a limit")
-    play.station.lose("b", "it has done enough")
+    play.hub.lose("b", "it has done enough")
     await a_good_life(play, a)
     assert_exact(play, a)
 

@@ -19,10 +19,10 @@ Stage = Callable[..., Play]
 
 def comes(play: Play, agent: FakeAgent, *messages: Message) -> None:
     """Without a turn of the loop in between."""
-    member = play.station.fleet.get(agent.agent)
+    member = play.hub.fleet.get(agent.agent)
     assert member is not None
     for message in messages:
-        play.station._on_message(member.identity, agent.agent, encode(message))
+        play.hub._on_message(member.identity, agent.agent, encode(message))
 
 
 async def begun(play: Play, seconds: int) -> tuple[FakeAgent, FakeAgent]:

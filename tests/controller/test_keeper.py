@@ -20,7 +20,7 @@ from loadgen.measure.statistics.batch_means import recounted, recounted_cells
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.run.checkpointer import Keeper, Kept
+from loadgen_controller.run.checkpointer import Checkpointer, Kept
 from loadgen_controller.run.failure_files import FailureFolder
 from loadgen_controller.run.recovery import merged
 from tests.measure.test_cells import KEYS, REGIONS, asked
@@ -44,7 +44,7 @@ class Going:
 
     def __init__(self, folder: RunDir, merge: Merge, merged_end: int = 0) -> None:
         self.folder, self.merge = folder, merge
-        self.keeper = Keeper(folder, merge, merged_end, deltas=5)
+        self.checkpointer = Checkpointer(folder, merge, merged_end, deltas=5)
 
     @classmethod
     def begin(cls, runs_dir: Path) -> Going:
@@ -57,9 +57,9 @@ class Going:
             if self.merge.accept(REGIONS[delta.agent], delta) is not Accepted.MERGED:
                 continue
             self.folder.append(encode(delta))
-            await self.keeper.look()
+            await self.checkpointer.look()
             self.folder.sync()
-            await self.keeper.look()
+            await self.checkpointer.look()
 
 
 def taken_up(path: Path) -> Going:
@@ -90,17 +90,17 @@ def same_as_log(going: Going, kept: Kept | None) -> None:
 async def test_what_was_kept_until_the_end_is_all_of_the_run(tmp_path: Path) -> None:
     going = Going.begin(tmp_path)
     await going.take(some(11, Random(1)))
-    kept = await going.keeper.finish()
+    kept = await going.checkpointer.finish()
     assert kept is not None
     same_as_log(going, kept)
-    going.keeper.forget()
+    going.checkpointer.forget()
     assert {path.name for path in going.folder.path.iterdir()} == {"deltas.log"}
 
 
 async def test_of_a_short_run_nothing_is_kept(tmp_path: Path) -> None:
     going = Going.begin(tmp_path)
     await going.take(some(1, Random(1)))
-    assert await going.keeper.finish() is None
+    assert await going.checkpointer.finish() is None
     assert {path.name for path in going.folder.path.iterdir()} == {"deltas.log"}
 
 
@@ -118,18 +118,18 @@ async def test_a_run_taken_up_after_any_cut_of_its_files_comes_to_what_its_log_s
         await going.take(deltas[: chance.randrange(4, 40)])
         names = []
         for _ in range(2):
-            await going.keeper.end()
+            await going.checkpointer.end()
             going.folder.close()
             names.append(chance.choice(["deltas.log", "checkpoint", "merged.log", "none"]))
             path = going.folder.path / names[-1]
             if path.exists():
                 os.truncate(path, chance.randrange(path.stat().st_size + 1))
             going = taken_up(going.folder.path)
-            used += going.keeper._end > 0
+            used += going.checkpointer._end > 0
             same_as_log(going, None)
             await going.take(deltas)  # agents send again what they have; what is there already is not taken
         same_as_log(going, None)
-        kept = await going.keeper.finish()
+        kept = await going.checkpointer.finish()
         try:
             same_as_log(going, kept)
         except StorageError:
@@ -144,7 +144,7 @@ async def test_a_checkpoint_that_says_more_than_the_log_is_not_used(tmp_path: Pa
     going.folder.close()
     os.truncate(going.folder.log_path, going.folder.durable_end // 2)
     going = taken_up(going.folder.path)
-    assert going.keeper._end == 0
+    assert going.checkpointer._end == 0
     assert going.merge.waiting == len(logged(going.folder)) > 0
     same_as_log(going, None)
 
@@ -154,10 +154,10 @@ async def test_only_what_is_durable_is_kept(tmp_path: Path) -> None:
     for delta in some(3, Random(1)):
         going.merge.accept(REGIONS[delta.agent], delta)
         going.folder.append(encode(delta))
-        await going.keeper.look()
+        await going.checkpointer.look()
     assert not going.folder.checkpoint_path.exists()
     going.folder.sync()
-    await going.keeper.look()
+    await going.checkpointer.look()
     checkpoint = read_checkpoint(going.folder.checkpoint_path)
     assert checkpoint is not None
     assert checkpoint.deltas_end < going.folder.durable_end  # the other four are for the next time
@@ -172,7 +172,7 @@ async def test_a_disk_that_refuses_costs_the_sums_and_not_the_run(tmp_path: Path
     await going.take(some(6, Random(1)))
     assert going.merge.kept is None
     assert not going.folder.merged_path.exists()
-    assert await going.keeper.finish() is None
+    assert await going.checkpointer.finish() is None
     same_as_log(going, None)
 
 
@@ -182,11 +182,11 @@ async def test_a_keeper_that_is_ended_while_it_writes_has_written(tmp_path: Path
         going.merge.accept(REGIONS[delta.agent], delta)
         going.folder.append(encode(delta))
     going.folder.sync()
-    looking = asyncio.create_task(going.keeper.look())
+    looking = asyncio.create_task(going.checkpointer.look())
     await asyncio.sleep(0)
     looking.cancel()
     await asyncio.gather(looking, return_exceptions=True)
-    kept = await going.keeper.finish()
+    kept = await going.checkpointer.finish()
     assert kept is not None
     same_as_log(going, kept)
 

@@ -12,8 +12,8 @@ from loadgen.measure.deltas.custom import CustomStats, CustomTable
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SHOWN_ROWS, SUMMARY_LINES
 from loadgen.measure.deltas.series import OK, SeriesKey
 from loadgen.measure.merging.merge import Merge
-from loadgen.measure.run_folder.hlog import read_hlog, write_hlog
-from loadgen.measure.run_folder.summary import RunFacts, build
+from loadgen.measure.results.hlog import read_hlog, write_hlog
+from loadgen.measure.results.summary import RunFacts, build
 from loadgen.measure.statistics.batch_means import Batches
 from loadgen.units import NS_PER_S
 from loadgen_controller.core.lifecycle import Phase

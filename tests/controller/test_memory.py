@@ -70,7 +70,7 @@ def endless(play: Play) -> Iterator[None]:
     def flood() -> None:
         while not is_over:
             with suppress(OSError, AssertionError):
-                peer = RawPeer(play.station.address, play.keys, "evil")
+                peer = RawPeer(play.hub.address, play.keys, "evil")
                 try:
                     while not is_over:
                         peer.send_part(bytes(64 << 10), more=True)

@@ -22,7 +22,7 @@ from loadgen.units import NS_PER_S
 from loadgen.wire import codec
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Role, Tokens
-from loadgen_controller.control.unix_socket import Ask, Told
+from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.adjustments import Adjustment
 from loadgen_controller.ui import app
 from loadgen_controller.ui.access import HEADERS, Access, Doors, check_place
@@ -58,17 +58,17 @@ class House:
 
     def __init__(self, tmp_path: Path) -> None:
         self.tokens = Tokens(tmp_path / "tokens.json")
-        self.asked: list[tuple[Ask, str]] = []
+        self.asked: list[tuple[ControlRequest, str]] = []
         self.runs_dir = tmp_path / "runs"
         self.shown = Shown(self.runs_dir, self._answer)
         self.server = UiServer(self.shown, "127.0.0.1:0", Access(self.tokens))
         self.run = Conducting()
 
-    def _answer(self, ask: Ask, by: str) -> Told:
+    def _answer(self, ask: ControlRequest, by: str) -> ControlReply:
         self.asked.append((ask, by))
         if ask.do == "resume":
             raise UsageError("the run is not paused", hint="loadgen pause pauses it")
-        return Told(lines=(f"{ask.do} done",))
+        return ControlReply(lines=(f"{ask.do} done",))
 
     def client(self, role: Role | None = Role.ADMIN) -> PageClient:
         token = "wrong" if role is None else self.tokens.add(f"{role}-{len(self.tokens)}", role)
@@ -155,7 +155,7 @@ async def test_each_role_may_do_its_own(house: House, role: Role | None) -> None
         assert (await page.post("scale", b'{"factor": 2}')).status_code == does
     assert len(house.asked) == (4 if role is Role.RUN else 0)
     if role is Role.RUN:
-        assert house.asked[-1] == (Ask(run_id="run", do="scale", factor=2), "run-0, by the page")
+        assert house.asked[-1] == (ControlRequest(run_id="run", do="scale", factor=2), "run-0, by the page")
 
 
 async def test_what_makes_no_sense_now_is_said_with_its_hint(house: House) -> None:
@@ -330,7 +330,7 @@ async def test_with_a_certificate_it_speaks_tls(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     ApiFiles(keys).make_certificate(["controller.internal"], 10)
     token = Tokens(ApiFiles(keys).tokens).add("anna", Role.VIEW)
-    server = UiServer(Shown(tmp_path, lambda *_: Told()), "127.0.0.1:0", Access.of(keys))
+    server = UiServer(Shown(tmp_path, lambda *_: ControlReply()), "127.0.0.1:0", Access.of(keys))
     server.start()
     try:
         assert server.page_of().startswith("https://")

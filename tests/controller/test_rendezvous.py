@@ -18,25 +18,27 @@ from loadgen_controller.core.rendezvous import (
     Differs,
     Effect,
     Event,
-    Meetings,
     Release,
-    Seat,
+    RendezvousState,
     Tick,
-    Told,
+    WaitersReported,
+    WorkerSlot,
     met_before,
     step,
 )
 
 KEY = (0, "sale opens")
-A, A1, B = Seat("a", 0), Seat("a", 1), Seat("b", 0)
+A, A1, B = WorkerSlot("a", 0), WorkerSlot("a", 1), WorkerSlot("b", 0)
 
 
-def told(seat: Seat, arrived: int, gone: int = 0, *, users: int = 10, life: int = 0, now_ns: int = 0) -> Told:
-    return Told(seat, life, (WaitingAt(*KEY, users, arrived, gone),), now_ns)
+def told(
+    seat: WorkerSlot, arrived: int, gone: int = 0, *, users: int = 10, life: int = 0, now_ns: int = 0
+) -> WaitersReported:
+    return WaitersReported(seat, life, (WaitingAt(*KEY, users, arrived, gone),), now_ns)
 
 
-def walk(*events: Event, meetings: Meetings | None = None) -> tuple[Meetings, list[Effect]]:
-    meetings = meetings or Meetings()
+def walk(*events: Event, meetings: RendezvousState | None = None) -> tuple[RendezvousState, list[Effect]]:
+    meetings = meetings or RendezvousState()
     done: list[Effect] = []
     for event in events:
         meetings, effects = step(meetings, event)
@@ -44,7 +46,7 @@ def walk(*events: Event, meetings: Meetings | None = None) -> tuple[Meetings, li
     return meetings, done
 
 
-def released(effects: list[Effect]) -> list[tuple[int, tuple[tuple[Seat, int, int], ...]]]:
+def released(effects: list[Effect]) -> list[tuple[int, tuple[tuple[WorkerSlot, int, int], ...]]]:
     return [(one.group, one.upto) for one in effects if isinstance(one, Release)]
 
 
@@ -75,7 +77,7 @@ def test_who_has_gone_otherwise_does_not_count() -> None:
 
 def test_loads_and_names_do_not_mix() -> None:
     points = tuple(WaitingAt(load, name, 10, 9, 0) for load, name in [(0, "a"), (1, "a"), (0, "b")])
-    meetings, effects = walk(Told(A, 0, points, 0))
+    meetings, effects = walk(WaitersReported(A, 0, points, 0))
     assert effects == []
     assert [point.waiting for point in meetings.points.values()] == [9, 9, 9]
 
@@ -107,7 +109,7 @@ def test_who_was_let_go_before_its_agent_was_lost_does_not_count_when_it_is_back
 
 
 def test_the_process_that_takes_a_worker_s_place_begins_anew() -> None:
-    meetings, _ = walk(told(A, 9, 3), Told(A, 1, (), 0))
+    meetings, _ = walk(told(A, 9, 3), WaitersReported(A, 1, (), 0))
     assert meetings.points[KEY].waiting == 0
     meetings, effects = walk(told(A, 9, 3), told(A, 9, life=1), meetings=meetings)  # the first is of the old process
     assert (effects, meetings.points[KEY].waiting) == ([], 9)
@@ -125,7 +127,7 @@ def test_a_release_is_said_again_until_the_worker_tells_that_its_users_are_gone(
     assert len(effects) == 1
 
 
-@pytest.mark.parametrize("after", [[AgentGone("a")], [Told(A, 1, (), 0)]])
+@pytest.mark.parametrize("after", [[AgentGone("a")], [WaitersReported(A, 1, (), 0)]])
 def test_nothing_is_said_again_to_who_is_not_there_any_more(after: list[Event]) -> None:
     _, effects = walk(told(A, 10), *after, Tick(9 * AGAIN_NS))
     assert len(effects) == 1
@@ -137,7 +139,7 @@ def test_another_number_of_users_than_was_told_first_is_said_once() -> None:
 
 
 def test_names_that_never_end_are_forgotten() -> None:
-    named = [Told(A, 0, (WaitingAt(0, f"sale {n}", 10, 1, 0),), 0) for n in range(MOST_POINTS + 5)]
+    named = [WaitersReported(A, 0, (WaitingAt(0, f"sale {n}", 10, 1, 0),), 0) for n in range(MOST_POINTS + 5)]
     meetings, _ = walk(*named)
     assert len(meetings.points) == MOST_POINTS
 
@@ -149,13 +151,13 @@ def test_names_that_never_end_are_forgotten() -> None:
 class Worker:
     """One as `loadgen.engine.load.rendezvous` is: a queue of users, known here by name."""
 
-    seat: Seat
+    seat: WorkerSlot
     life: int = 0
     arrived: int = 0
     gone: int = 0
     queue: list[int] = field(default_factory=list)
 
-    def tells(self, now_ns: int) -> Told:
+    def tells(self, now_ns: int) -> WaitersReported:
         return told(self.seat, self.arrived, self.gone, life=self.life, now_ns=now_ns)
 
     def leaves(self, number: int, place: int = 0) -> list[int]:
@@ -169,13 +171,13 @@ class Fleet:
     """Two agents of two workers; lines that lose, repeat and delay messages."""
 
     def __init__(self) -> None:
-        self.meetings = Meetings()
-        self.workers = {seat: Worker(seat) for seat in (A, A1, B, Seat("b", 1))}
+        self.meetings = RendezvousState()
+        self.workers = {seat: Worker(seat) for seat in (A, A1, B, WorkerSlot("b", 1))}
         self.agents_gone: set[str] = set()
         self.users = 0
         self.now_ns = 0
-        self.up: list[Told] = []
-        self.down: list[tuple[int, Seat, int, int]] = []
+        self.up: list[WaitersReported] = []
+        self.down: list[tuple[int, WorkerSlot, int, int]] = []
         self.groups: dict[int, int] = {}
         """Of each group how many it let go, as decided."""
         self.went: dict[int, str] = {}
@@ -198,7 +200,7 @@ class Fleet:
         for point in self.meetings.points.values():
             assert 0 <= point.waiting < point.users
 
-    def come(self, seat: Seat, number: int) -> None:
+    def come(self, seat: WorkerSlot, number: int) -> None:
         worker = self.workers[seat]
         worker.queue += range(self.users, self.users + number)
         self.users += number
@@ -212,11 +214,11 @@ class Fleet:
             self.leave(worker.leaves(max(0, upto - worker.gone)), "met")
             self.up.append(worker.tells(self.now_ns))
 
-    def replace(self, seat: Seat) -> None:
+    def replace(self, seat: WorkerSlot) -> None:
         old = self.workers[seat]
         self.leave(old.queue, "died")
         self.workers[seat] = Worker(seat, old.life + 1)
-        self.up.append(Told(seat, old.life + 1, (), self.now_ns))
+        self.up.append(WaitersReported(seat, old.life + 1, (), self.now_ns))
 
 
 MOVES = ["come", "come", "come", "time out", "cut off", "up", "up", "down", "lose up", "lose down", "twice", "tick"]
@@ -282,7 +284,7 @@ def test_whatever_is_lost_repeated_or_late_nobody_goes_twice_and_nobody_is_forgo
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, A1, B]), st.integers(1, 30)), max_size=30))
-def test_without_any_trouble_every_group_is_whole(comings: list[tuple[Seat, int]]) -> None:
+def test_without_any_trouble_every_group_is_whole(comings: list[tuple[WorkerSlot, int]]) -> None:
     fleet = Fleet()
     for seat, number in comings:
         fleet.come(seat, number)
@@ -296,7 +298,7 @@ def test_without_any_trouble_every_group_is_whole(comings: list[tuple[Seat, int]
 
 def test_a_controller_that_is_started_anew_lets_nobody_go_twice_and_goes_on_counting() -> None:
     before, effects = walk(told(A, 7), told(B, 9), told(A, 11, 7))
-    meetings = Meetings()
+    meetings = RendezvousState()
     for effect in effects:
         assert isinstance(effect, Release)
         meetings = met_before(meetings, effect)
@@ -315,7 +317,7 @@ def test_a_controller_that_is_started_anew_lets_nobody_go_twice_and_goes_on_coun
 
 
 def test_of_a_worker_that_was_replaced_only_the_newest_process_is_known() -> None:
-    meetings = met_before(Meetings(), Release(KEY, 1, 10, 0, ((A, 0, 10),)))
+    meetings = met_before(RendezvousState(), Release(KEY, 1, 10, 0, ((A, 0, 10),)))
     meetings = met_before(meetings, Release(KEY, 2, 10, 0, ((A, 1, 10),)))
     meetings = met_before(meetings, Release(KEY, 3, 10, 0, ((B, 0, 10),)))
     assert (meetings.lives[A], meetings.points[KEY].queues[A].life, meetings.points[KEY].groups) == (1, 1, 3)

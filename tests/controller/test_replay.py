@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loadgen.errors import IllegalTransition, StorageError
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.units import NS_PER_S
-from loadgen_controller.core.adjustments import Wish
+from loadgen_controller.core.adjustments import LoadChange
 from loadgen_controller.core.event_replay import BEGUN, HAPPENED, begun, happened, replay
 from loadgen_controller.core.events import Tick
 from loadgen_controller.core.lifecycle import Phase, Run, step
@@ -54,7 +54,7 @@ def test_whatever_happens_its_lines_come_to_the_same_state(data: st.DataObject) 
 async def test_the_journal_of_a_run_comes_to_the_state_of_its_conductor(stage: Stage) -> None:
     play = stage()
     a, b = await play.started()
-    play.conductor.adjust(Wish("scale", factor=2))
+    play.conductor.adjust(LoadChange("scale", factor=2))
     for agent in (a, b):
         for _ in range(3):
             agent.recording.interval()

@@ -37,10 +37,10 @@ from loadgen.wire.messages import (
     Waiting,
     Welcome,
 )
-from loadgen_controller.agents.hub import Station
-from loadgen_controller.core.adjustments import Wish
+from loadgen_controller.agents.hub import AgentHub
+from loadgen_controller.core.adjustments import LoadChange
 from loadgen_controller.core.lifecycle import Phase
-from loadgen_controller.run.checkpointer import Keeper, Kept
+from loadgen_controller.run.checkpointer import Checkpointer, Kept
 from loadgen_controller.run.conductor import Conductor, Result
 from loadgen_controller.run.finish import Sealed, seal
 from loadgen_controller.run.recovery import restore, unfinished
@@ -59,16 +59,16 @@ class Restarts:
         own, pair = KeyPair.new(), KeyPair.new()
         self._agent_keys = AgentKeys(pair, own.public)
         self._keys = ControllerKeys(own, {pair.public: "*"})
-        self.station = Station(self._keys, clock=self.clock)
-        self._address = self.station.address
-        self.station.start()
+        self.hub = AgentHub(self._keys, clock=self.clock)
+        self._address = self.hub.address
+        self.hub.start()
         self._agents: list[FakeAgent] = []
         self.instance_types: dict[str, str] = {}
 
     def begin(self, agents: int = 2, *, allow: AllowList | None = None, **other: object) -> None:
         limits = Limits() if allow is None else Limits.of(allow.allow)
         order = replace(order_of(**other), agents=agents, allow=allow, limits=limits)
-        self._conduct(Conductor(order, self.station, runs_dir=self.runs_dir))
+        self._conduct(Conductor(order, self.hub, runs_dir=self.runs_dir))
 
     def _conduct(self, conductor: Conductor) -> None:
         self.conductor = conductor
@@ -91,14 +91,14 @@ class Restarts:
         self.conducting.cancel()
         with suppress(asyncio.CancelledError):
             await self.conducting
-        await self.station.close()
+        await self.hub.close()
 
     async def take_up(self) -> None:
-        self.station = Station(self._keys, self._address, clock=self.clock)
+        self.hub = AgentHub(self._keys, self._address, clock=self.clock)
         restored = restore(self.conductor.run_dir)
-        self.station.fleet.restore(restored.members, self.clock())
-        self._conduct(Conductor(restored.order, self.station, runs_dir=self.runs_dir, restored=restored))
-        self.station.start()
+        self.hub.fleet.restore(restored.members, self.clock())
+        self._conduct(Conductor(restored.order, self.hub, runs_dir=self.runs_dir, restored=restored))
+        self.hub.start()
         await until(lambda: not self.conductor._is_deaf and self.conductor.run.grace_until_ns)
 
     async def back(self, *agents: FakeAgent) -> None:
@@ -116,7 +116,7 @@ class Restarts:
         self.conducting.cancel()
         with suppress(asyncio.CancelledError):
             await self.conducting
-        await self.station.close()
+        await self.hub.close()
         for agent in self._agents:
             await agent.close()
 
@@ -248,8 +248,8 @@ async def test_a_record_that_was_torn_by_the_crash_is_cut_and_sent_again(run: Re
 async def test_changes_of_the_load_are_told_to_who_missed_them_and_the_end_stands(run: Restarts) -> None:
     run.begin()
     agents = a, b = await run.started()
-    run.conductor.adjust(Wish("scale", factor=2, by="alice"))
-    run.conductor.adjust(Wish("pause"))
+    run.conductor.adjust(LoadChange("scale", factor=2, by="alice"))
+    run.conductor.adjust(LoadChange("pause"))
     before = run.conductor.end_ns, run.conductor.view().spec, run.conductor.due_before(10**10)
     for agent in agents:
         await agent.next(Adjust, lambda adjust: adjust.number == 2)
@@ -261,7 +261,7 @@ async def test_changes_of_the_load_are_told_to_who_missed_them_and_the_end_stand
     assert run.conductor.view().is_paused
     await b.beat(adjusted=1)
     assert (await b.next(Adjust)).number == 2
-    run.conductor.adjust(Wish("resume"))
+    run.conductor.adjust(LoadChange("resume"))
     assert (await a.next(Adjust)).number == 3
     result = await end(run, *agents)
     rows = result.summary["adjustments"]
@@ -294,7 +294,7 @@ async def test_the_allow_list_and_the_caps_of_before_still_hold(run: Restarts) -
     await run.back(a, b)
     assert (run.conductor.order.allow, run.conductor.order.limits) == (listed, Limits(max_requests_per_s=150))
     with pytest.raises(UsageError, match="admits 150 requests/s"):
-        run.conductor.adjust(Wish("scale", factor=1_000))
+        run.conductor.adjust(LoadChange("scale", factor=1_000))
     await end(run, a, b)
 
 
@@ -461,7 +461,7 @@ async def test_a_folder_that_is_damaged_is_said_so_and_left_as_it_is(case: str, 
 async def test_a_run_is_taken_up_from_its_checkpoint_and_only_what_came_after_it_is_read(
     run: Restarts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.waiting)))
+    monkeypatch.setattr(Checkpointer, "is_due", property(lambda self: bool(self._merge.waiting)))
     monkeypatch.setattr("loadgen_controller.run.checkpointer._LOOK_S", 0.01)
     run.begin(**SIX_SECONDS)
     agents = a, b = await run.started()
@@ -472,7 +472,7 @@ async def test_a_run_is_taken_up_from_its_checkpoint_and_only_what_came_after_it
         await asyncio.gather(a.deliver(), b.deliver())
         await asyncio.gather(*(one.acknowledged(len(one.recording.deltas) - 1) for one in agents))
         await until(lambda: _epochs_in(checkpoint) == {"a": len(a.recording.deltas), "b": len(b.recording.deltas)})
-        monkeypatch.setattr(Keeper, "is_due", property(lambda self: False))
+        monkeypatch.setattr(Checkpointer, "is_due", property(lambda self: False))
         a.recording.interval()
         await a.deliver(len(a.recording.deltas) - 1)
         await a.acknowledged(len(a.recording.deltas) - 1)
@@ -482,7 +482,7 @@ async def test_a_run_is_taken_up_from_its_checkpoint_and_only_what_came_after_it
         log.write_bytes(whole[:20] + bytes(20) + whole[40:])  # what the checkpoint has is not looked at
         await run.take_up()
         log.write_bytes(whole)
-        monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.waiting)))
+        monkeypatch.setattr(Checkpointer, "is_due", property(lambda self: bool(self._merge.waiting)))
         await run.back(a, b)
     result = await end(run, a, b, seconds=6)
     assert result.exit_code is ExitCode.PASSED
@@ -503,7 +503,7 @@ def _epochs_in(path: Path) -> dict[str, int]:
 async def test_a_summary_from_sums_is_the_one_from_the_log(
     run: Restarts, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(Keeper, "is_due", property(lambda self: bool(self._merge.waiting)))
+    monkeypatch.setattr(Checkpointer, "is_due", property(lambda self: bool(self._merge.waiting)))
     monkeypatch.setattr("loadgen_controller.run.checkpointer._LOOK_S", 0.01)
     both: list[tuple[object, bytes]] = []
 

@@ -72,12 +72,12 @@ async def received(order: Order) -> Order:
 
 
 def permitted(house: House, order: Order, allow: AllowList | None = None, signer: Signer | None = None) -> Order:
-    return Service(house.station, house.runs_dir, allow=allow, signer=signer)._permitted(order)
+    return Service(house.hub, house.runs_dir, allow=allow, signer=signer)._permitted(order)
 
 
 async def sent(house: House, order: Order) -> Prepare:
     """What the conductor says to an agent."""
-    conductor = Conductor(order, house.station, runs_dir=house.runs_dir)
+    conductor = Conductor(order, house.hub, runs_dir=house.runs_dir)
     agents = await house.joined(a="eu", b="us")
     house._conducting.append(asyncio.create_task(conductor.conduct()))
     return await agents[0].next(Prepare)
@@ -161,8 +161,8 @@ async def test_a_run_that_is_taken_up_under_another_list_is_signed_anew_by_a_con
     house: House, keys: Path
 ) -> None:
     order, signer = by_client(keys, listed()), Signer.read(keys / SECRET_NAME)
-    service = Service(house.station, house.runs_dir, allow=listed(max_requests_per_s=500.0), signer=signer)
+    service = Service(house.hub, house.runs_dir, allow=listed(max_requests_per_s=500.0), signer=signer)
     again = service._permitted(service._unsigned(order))
     assert Statement.read(again.statement).allow == listed(line=0, max_requests_per_s=500.0)
-    same = Service(house.station, house.runs_dir, allow=listed(), signer=signer)
+    same = Service(house.hub, house.runs_dir, allow=listed(), signer=signer)
     assert same._permitted(same._unsigned(order)).statement == order.statement

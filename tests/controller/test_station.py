@@ -12,7 +12,7 @@ import pytest
 from loadgen.errors import ExitCode
 from loadgen.wire.keys import AgentKeys, ControllerKeys, KeyPair
 from loadgen.wire.messages import Bye, ClockPing, ClockPong, Delta, Heartbeat, Prepare, StartAt
-from loadgen_controller.agents.hub import Station
+from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.run.conductor import Conductor, Result
 from tests.controller.conftest import JumpingClock, order_of
@@ -28,13 +28,13 @@ class House:
         self.runs_dir, self.clock = runs_dir, JumpingClock()
         own, pair = KeyPair.new(), KeyPair.new()
         self._keys = AgentKeys(pair, own.public)
-        self.station = Station(ControllerKeys(own, {pair.public: "*"}), clock=self.clock)
-        self.station.start()
+        self.hub = AgentHub(ControllerKeys(own, {pair.public: "*"}), clock=self.clock)
+        self.hub.start()
         self._agents: list[FakeAgent] = []
         self._conducting: list[asyncio.Task[Result]] = []
 
     def agent(self, agent: str, region: str) -> FakeAgent:
-        self._agents.append(FakeAgent(self.station.address, self._keys, agent, region))
+        self._agents.append(FakeAgent(self.hub.address, self._keys, agent, region))
         return self._agents[-1]
 
     async def joined(self, **regions: str) -> list[FakeAgent]:
@@ -44,7 +44,7 @@ class House:
         return agents
 
     def run(self, **other: object) -> tuple[Conductor, asyncio.Task[Result]]:
-        conductor = Conductor(order_of(**other), self.station, runs_dir=self.runs_dir)
+        conductor = Conductor(order_of(**other), self.hub, runs_dir=self.runs_dir)
         self._conducting.append(asyncio.create_task(conductor.conduct()))
         return conductor, self._conducting[-1]
 
@@ -53,7 +53,7 @@ class House:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        await self.station.close()
+        await self.hub.close()
         for agent in self._agents:
             await agent.close()
 
@@ -113,7 +113,7 @@ async def test_a_run_takes_no_more_agents_than_it_needs(house: House) -> None:
     run, _ = house.run()
     await until(lambda: run.run.phase is Phase.PREPARING)
     assert run.run.members == ("a", "d")
-    assert [house.station.claimant(agent) for agent in "abcde"] == [run.run_id, "", "", run.run_id, ""]
+    assert [house.hub.claimant(agent) for agent in "abcde"] == [run.run_id, "", "", run.run_id, ""]
     assert [view.id for view in run.view().agents] == ["a", "d"]
 
 
@@ -148,7 +148,7 @@ async def test_an_idle_fleet_is_answered_without_a_run(house: House) -> None:
     await a.send(ClockPing(8))
     assert (await a.next(ClockPong)).agent_ns == 8
     assert not [message for message in a.heard if isinstance(message, Bye)]
-    house.station.check()
+    house.hub.check()
 
 
 async def test_a_run_that_fails_leaves_the_others_alone(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,4 +165,4 @@ async def test_a_run_that_fails_leaves_the_others_alone(house: House, monkeypatc
     assert (await bad_task).exit_code is ExitCode.BUG
     await asyncio.gather(live(c), live(d))
     assert (await good_task).exit_code is ExitCode.PASSED
-    house.station.check()
+    house.hub.check()

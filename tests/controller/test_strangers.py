@@ -100,11 +100,11 @@ async def test_f15_a_real_agent_leaves_within_10_s_of_its_revocation(
 ) -> None:
     monkeypatch.undo()  # the folder is looked at as often as in earnest
     play = stage(controller_keys=load_controller(keys))
-    argv = ["--controller", play.station.address, "--region", "us", "--keys", str(handout(keys, "b")), "--id", "b"]
+    argv = ["--controller", play.hub.address, "--region", "us", "--keys", str(handout(keys, "b")), "--id", "b"]
     agent = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "loadgen_agent.cli", *argv, stderr=asyncio.subprocess.PIPE
     )
-    await until(lambda: play.station.fleet.get("b"), 60)
+    await until(lambda: play.hub.fleet.get("b"), 60)
     revoke(keys, "b")
     async with asyncio.timeout(60):
         _, said = await agent.communicate()
@@ -324,7 +324,7 @@ async def test_f32_an_agent_one_minor_older_or_newer_takes_part(
     monkeypatch.undo()
     await a.send_bytes(data)
     await a.next(Welcome)
-    member = play.station.fleet.get("a")
+    member = play.hub.fleet.get("a")
     assert member is not None
     assert member.minor == minor
     await a.run(iterations=20)

@@ -11,7 +11,7 @@ from hdrh.histogram import HdrHistogram
 
 from loadgen.engine.recording.raw_values import RAW_VARIABLE, read_raw
 from loadgen.measure.deltas.series import SeriesKey
-from loadgen.measure.run_folder.hlog import key_of, read_hlog
+from loadgen.measure.results.hlog import key_of, read_hlog
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.codec import decode
 from loadgen.wire.messages import Delta

@@ -17,7 +17,7 @@ from loadgen.measure.deltas.due_counts import BAD, GOOD, DueCounts
 from loadgen.measure.deltas.join_deltas import join
 from loadgen.measure.merging.merge import Merge, check_invariant
 from loadgen.measure.merging.stored_interval import CELLS_MAGIC, Cell, cell_of, encode_cell, read_cells
-from loadgen.measure.run_folder.hlog import read_hlog, write_hlog, write_hlog_of_cells
+from loadgen.measure.results.hlog import read_hlog, write_hlog, write_hlog_of_cells
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
 from loadgen.units import NS_PER_S
 from tests.measure.test_hlog import START

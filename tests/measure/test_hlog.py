@@ -16,7 +16,7 @@ from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series import SeriesKey
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
-from loadgen.measure.run_folder.hlog import HlogLine, key_of, read_hlog, tag_of, write_hlog
+from loadgen.measure.results.hlog import HlogLine, key_of, read_hlog, tag_of, write_hlog
 from tests.support.deltas import FakeAgent, journey_key, request_key
 
 DATA = Path(__file__).parents[1] / "data" / "hdr"

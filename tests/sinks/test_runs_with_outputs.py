@@ -122,7 +122,7 @@ async def test_runs_of_one_controller_are_told_side_by_side_at_one_address(tmp_p
     sink = outputs.feeds[0].sink
     assert isinstance(sink, ScrapeSink)
     house = House(tmp_path)
-    service = Service(house.station, tmp_path, outputs=outputs)
+    service = Service(house.hub, tmp_path, outputs=outputs)
     try:
         agents = await house.joined(a="eu", b="us", c="eu", d="us")
         first = await service.start(order_of(), "alice")

@@ -18,7 +18,7 @@ from loadgen.measure.deltas.delta import Delta, Health, WorkerHealth
 from loadgen.measure.deltas.exemplar import Exemplar, Failure, KeptFailure
 from loadgen.measure.deltas.series import SeriesKey
 from loadgen.measure.deltas.worker_loss import Loss
-from loadgen.measure.run_folder.summary import AgentFacts
+from loadgen.measure.results.summary import AgentFacts
 from loadgen_controller.run.failure_files import encode, file_name
 from tests.support import past_runs
 from tests.support.deltas import FakeAgent

@@ -14,8 +14,8 @@ import numpy as np
 from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series import SeriesKey
+from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.measure.run_folder.summary import AgentFacts, RunFacts, build
 from loadgen.measure.statistics.batch_means import recounted
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from loadgen_agent.worker.masked_output import NOTED
+from loadgen_agent.masked_output import NOTED
 
 __all__ = ["LIMIT_BYTES", "Output", "Pipe"]
 

@@ -35,20 +35,20 @@ __all__ = [
     "AllLost",
     "Answer",
     "Begin",
-    "Crew",
     "Died",
     "Drop",
     "Effect",
     "Ended",
     "Event",
     "Finished",
-    "Hand",
     "Lost",
     "Resume",
-    "Said",
+    "SentByAgent",
+    "SentByWorker",
     "Stage",
     "TellOne",
-    "Told",
+    "WorkerGroup",
+    "WorkerSlot",
     "step",
 ]
 
@@ -74,7 +74,7 @@ class Stage(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
+class WorkerSlot:
     """A worker's place."""
 
     stage: Stage = Stage.LOADING
@@ -83,8 +83,8 @@ class Hand:
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
-    hands: tuple[Hand, ...]
+class WorkerGroup:
+    hands: tuple[WorkerSlot, ...]
     is_stopping: bool = False
     """Nobody is replaced any more."""
     is_leaving: bool = False
@@ -96,15 +96,15 @@ class Crew:
     before it begins."""
 
     @classmethod
-    def of(cls, workers: int) -> Crew:
-        return cls((Hand(),) * workers)
+    def of(cls, workers: int) -> WorkerGroup:
+        return cls((WorkerSlot(),) * workers)
 
 
 # -- events ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SentByWorker:
     """By the process that has the place now."""
 
     worker: int
@@ -120,13 +120,13 @@ class Died:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SentByAgent:
     """To all of them, by the agent; what is for one of them names it."""
 
     message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown
 
 
-Event = Said | Died | Told
+Event = SentByWorker | Died | SentByAgent
 
 
 # -- effects -----------------------------------------------------------------------------------
@@ -198,10 +198,10 @@ class AllLost:
 
 
 Effect = Begin | TellOne | Resume | Lost | Ended | Drop | Answer | Finished | AllLost
-Moved = tuple[Crew, tuple[Effect, ...]]
+Moved = tuple[WorkerGroup, tuple[Effect, ...]]
 
 
-def step(crew: Crew, event: Event) -> Moved:
+def step(crew: WorkerGroup, event: Event) -> Moved:
     """What one worker says changes its place, and now and then what the crew says.
 
     event       | loading        | ready         | running        | coming          | done          | gone, lost
@@ -227,21 +227,23 @@ def step(crew: Crew, event: Event) -> Moved:
     When the last place that owes a Fin is done or lost, the crew has finished; where all are lost, it is lost.
     """
     match event:
-        case Told(message):
+        case SentByAgent(message):
             return _told(crew, message)
-        case Said(worker, message):
+        case SentByWorker(worker, message):
             return _said(crew, worker, message)
         case Died(worker, reason):
             return _died(crew, event, worker, reason)
 
 
-def _told(crew: Crew, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown) -> Moved:
+def _told(
+    crew: WorkerGroup, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt | Steer | Stop | TearDown
+) -> Moved:
     match message:
         case Steer():
             first = next((worker for worker, hand in enumerate(crew.hands) if hand.stage is Stage.RUNNING), None)
             return crew, () if first is None else (TellOne(first, message),)
         case ReleaseAt(worker=worker, life=life):
-            is_meant = worker < len(crew.hands) and crew.hands[worker] == Hand(Stage.RUNNING, life)
+            is_meant = worker < len(crew.hands) and crew.hands[worker] == WorkerSlot(Stage.RUNNING, life)
             return crew, (TellOne(worker, message),) if is_meant else ()
         case SetUp():
             return crew, (TellOne(0, message),)
@@ -266,7 +268,7 @@ def _told(crew: Crew, message: SetUp | StartAt | Adjust | Reassign | ReleaseAt |
     return crew, (TellOne(first, message),)
 
 
-def _said(crew: Crew, worker: int, message: Ready | Refused | SetUpDone | Fin | TornDown) -> Moved:
+def _said(crew: WorkerGroup, worker: int, message: Ready | Refused | SetUpDone | Fin | TornDown) -> Moved:
     stage = crew.hands[worker].stage
     match stage, message:
         case Stage.LOADING, Ready():
@@ -281,17 +283,17 @@ def _said(crew: Crew, worker: int, message: Ready | Refused | SetUpDone | Fin | 
         case ((Stage.LOADING | Stage.READY | Stage.DONE), Refused()):
             return crew, (Answer(message),)
         case ((Stage.RUNNING | Stage.COMING), Refused(reason=reason)):
-            return _died(crew, Said(worker, message), worker, reason)
+            return _died(crew, SentByWorker(worker, message), worker, reason)
         case ((Stage.READY | Stage.RUNNING), SetUpDone()):
             return crew, (Answer(message),)
         case ((Stage.READY | Stage.DONE), TornDown()):
             return crew, (Answer(message),)
         case Stage.RUNNING, Fin():
             return _settled(_moved(crew, worker, Stage.DONE), Ended(worker, message))
-    raise IllegalTransition(crew, Said(worker, message))
+    raise IllegalTransition(crew, SentByWorker(worker, message))
 
 
-def _died(crew: Crew, event: Event, worker: int, reason: str) -> Moved:
+def _died(crew: WorkerGroup, event: Event, worker: int, reason: str) -> Moved:
     hand = crew.hands[worker]
     crew = replace(crew, reason=reason)
     match hand.stage:
@@ -308,7 +310,7 @@ def _died(crew: Crew, event: Event, worker: int, reason: str) -> Moved:
     return crew, (Drop(worker), Lost(worker, reason, True), Begin(worker, life))
 
 
-def _settled(crew: Crew, *effects: Effect) -> Moved:
+def _settled(crew: WorkerGroup, *effects: Effect) -> Moved:
     """After a place is done or lost: is anybody left to wait for?"""
     if any(hand.stage.owes for hand in crew.hands):
         return crew, effects
@@ -317,8 +319,8 @@ def _settled(crew: Crew, *effects: Effect) -> Moved:
     return crew, (*effects, Finished())
 
 
-def _moved(crew: Crew, worker: int, stage: Stage, life: int | None = None) -> Crew:
+def _moved(crew: WorkerGroup, worker: int, stage: Stage, life: int | None = None) -> WorkerGroup:
     hands = list(crew.hands)
     hand = hands[worker]
-    hands[worker] = Hand(stage, hand.life if life is None else life)
+    hands[worker] = WorkerSlot(stage, hand.life if life is None else life)
     return replace(crew, hands=tuple(hands))

@@ -41,14 +41,13 @@ from loadgen.wire.messages import (
 from loadgen_agent.delivery.aggregate import AddUp
 from loadgen_agent.host import oom_kills
 from loadgen_agent.lease import Lease
-from loadgen_agent.progress import Marks
+from loadgen_agent.progress import Progress
 from loadgen_agent.supervisor.orphans import reap
 from loadgen_agent.supervisor.output import Output
 from loadgen_agent.supervisor.worker_group import (
     AllLost,
     Answer,
     Begin,
-    Crew,
     Died,
     Drop,
     Effect,
@@ -57,10 +56,11 @@ from loadgen_agent.supervisor.worker_group import (
     Finished,
     Lost,
     Resume,
-    Said,
+    SentByAgent,
+    SentByWorker,
     Stage,
     TellOne,
-    Told,
+    WorkerGroup,
     step,
 )
 from loadgen_agent.supervisor.worker_process import Child
@@ -89,11 +89,11 @@ Answers = Ready | Refused | SetUpDone | TornDown | Fin | AllLost
 """What the crew says as one."""
 
 
-class _Place:
+class _SlotProcess:
     """A worker's place, and the process that has it."""
 
     def __init__(self) -> None:
-        self.marks: Marks | None = None
+        self.marks: Progress | None = None
         self.lease: Lease | None = None
         self.child: Child | None = None
         self.task: asyncio.Task[None] | None = None
@@ -127,8 +127,8 @@ class Workers:
         self._prepare, self._crews, self._command, self._region = prepare, crews, command, region
         self._on_delta, self._on_event, self._on_waiting, self._spawn = on_delta, on_event, on_waiting, spawn
         self._on_steered = on_steered
-        self._crew = Crew.of(crews.workers)
-        self._places = [_Place() for _ in range(crews.workers)]
+        self._crew = WorkerGroup.of(crews.workers)
+        self._places = [_SlotProcess() for _ in range(crews.workers)]
         self._add_up = AddUp(crews.workers)
         self._output = Output()
         self._losses: dict[int, Loss] = {}
@@ -171,7 +171,7 @@ class Workers:
             for worker, place in enumerate(self._places):
                 self._add_up.begin(worker, self._interval_begin_ns(message.from_ns))
                 place.heard_ns = time.perf_counter_ns()
-        self._step(Told(message))
+        self._step(SentByAgent(message))
 
     def silent(self, now_ns: int, for_ns: int) -> list[int]:
         """Workers that owe their last word and said nothing for so long: the scenario blocks their loop."""
@@ -261,7 +261,7 @@ class Workers:
         several, cores = self._crews.workers > 1, self._crews.cores
         core = cores[worker % len(cores)] if cores else None
         try:
-            place.marks, place.lease = place.marks or Marks(), place.lease or Lease()
+            place.marks, place.lease = place.marks or Progress(), place.lease or Lease()
             place.lease.clear()
             number = worker if several else None
             fds = place.marks.fd, place.lease.fd
@@ -319,7 +319,7 @@ class Workers:
             case Heartbeat(adjusted=adjusted):
                 self._places[worker].adjusted = adjusted
             case Ready() | Refused() | SetUpDone() | Fin() | TornDown():
-                self._step(Said(worker, message))
+                self._step(SentByWorker(worker, message))
             case _:
                 log.warning("a supervisor has no use for %s", type(message).__name__)
 

@@ -61,9 +61,9 @@ from loadgen.wire.messages import (
 )
 from loadgen_agent.host import die_with_parent, leave_no_core
 from loadgen_agent.lease import Leased, leased_at
-from loadgen_agent.progress import marks_at
+from loadgen_agent.masked_output import mask_output
+from loadgen_agent.progress import progress_at
 from loadgen_agent.worker.allowlist_check import fenced, wrong_change
-from loadgen_agent.worker.masked_output import hush
 from loadgen_agent.worker.steering import Steersman
 from loadgen_agent.worker.watchdog import Watchdog
 
@@ -297,13 +297,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
     args = parser.parse_args(argv)
     die_with_parent()
     leave_no_core()
-    hush(_REDACTOR.known)
+    mask_output(_REDACTOR.known)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
     name = "worker" if args.worker is None else f"worker {args.worker} of"
     log_to_stderr(logging.INFO, f"{name} {args.region}: %(message)s")
 
     async def serve() -> None:
-        marks = marks_at(args.marks) if args.marks is not None else None
+        marks = progress_at(args.marks) if args.marks is not None else None
         leased = leased_at(args.lease) if args.lease is not None else None
         await Worker(await FrameStream.inherit(args.fd), args.region, marks, leased).serve()
 

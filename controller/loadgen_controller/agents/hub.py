@@ -46,7 +46,7 @@ from loadgen_controller.core.quarantine import BAD_MESSAGES, WITHIN_NS, Quaranti
 from loadgen_controller.core.registry import Fleet, FleetEvent, Member, Presence
 from loadgen_controller.core.rejected_input import OVER_LIMIT, Troubles, plain
 
-__all__ = ["LEASE_S", "Station", "Tenant"]
+__all__ = ["LEASE_S", "AgentHub", "RunPort"]
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ _NO_RUN = "none"
 """Told to an agent that works for nobody instead of a run's id: what it may still hold is of a run that is over."""
 
 
-class Tenant(Protocol):
+class RunPort(Protocol):
     """A run, as its station sees it."""
 
     @property
@@ -82,7 +82,7 @@ class Tenant(Protocol):
         """A call of the above raised this."""
 
 
-class Station:
+class AgentHub:
     """Make it within the running loop; `async with` serves it, and closes it.
 
     Raises:
@@ -102,8 +102,8 @@ class Station:
         self.fleet = Fleet()
         self._router = Router(listen, keys, self._on_message, self._on_refused)
         self._doorkeeper = Doorkeeper(keys, self._on_keys, partial(self._on_refused, "keys folder"))
-        self._runs: dict[str, Tenant] = {}
-        self._claims: dict[str, Tenant] = {}
+        self._runs: dict[str, RunPort] = {}
+        self._claims: dict[str, RunPort] = {}
         """Which run an agent works for."""
         self._troubles = Troubles(lambda kind, text, _: log.warning("%s: %s", kind, text), clock)
         self._quarantine = Quarantine(clock)
@@ -148,14 +148,14 @@ class Station:
 
     # -- for runs ---------------------------------------------------------------------------------
 
-    def enter(self, run: Tenant) -> None:
+    def enter(self, run: RunPort) -> None:
         """The run begins: it hears of all agents that are idle."""
         self._runs[run.run_id] = run
         for member in self._idle():
             if member.id not in self._claims:  # the run claims those that it has been told of when they are enough
                 self._tell(run, AgentJoined(member.id, member.region, is_new=False))
 
-    def claim(self, run: Tenant, agents: Iterable[str]) -> None:
+    def claim(self, run: RunPort, agents: Iterable[str]) -> None:
         """These work for the run from now on; the other runs hear that they are not to be had."""
         for agent in agents:
             self._claims[agent] = run
@@ -167,7 +167,7 @@ class Station:
         run = self._claims.get(agent)
         return "" if run is None else run.run_id
 
-    def leave(self, run: Tenant) -> None:
+    def leave(self, run: RunPort) -> None:
         """The run is over, and its agents are idle again. Safe to call again."""
         self._runs.pop(run.run_id, None)
         freed = [agent for agent, claimant in self._claims.items() if claimant is run]
@@ -352,11 +352,11 @@ class Station:
                 return
             self._tell(run, event)
 
-    def _tell(self, run: Tenant, event: FleetEvent) -> None:
+    def _tell(self, run: RunPort, event: FleetEvent) -> None:
         self._guarded(run, lambda: run.tell(event))
 
     @staticmethod
-    def _guarded(run: Tenant, call: Callable[[], None]) -> None:
+    def _guarded(run: RunPort, call: Callable[[], None]) -> None:
         try:
             call()
         except Exception as error:  # noqa: BLE001  handed to the run, which ends with it; other runs go on
@@ -371,7 +371,7 @@ class Station:
         if not concerned:
             self._troubles.add(kind, text)
 
-    def _others(self, run: Tenant) -> tuple[Tenant, ...]:
+    def _others(self, run: RunPort) -> tuple[RunPort, ...]:
         return tuple(other for other in self._runs.values() if other is not run)
 
     def _idle(self) -> Iterator[Member]:

@@ -18,7 +18,7 @@ from loadgen.measure.run_folder.transfer import Coming
 from loadgen.wire.sockets import parse_address
 from loadgen_controller.api.address import ERROR_KEY, Place
 from loadgen_controller.api.order import parts_of
-from loadgen_controller.control.unix_socket import Ask, Told
+from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.order import Order
 from loadgen_controller.screen.figures import Figures
 
@@ -87,14 +87,14 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from None
 
-    async def ask(self, ask: Ask) -> Told:
+    async def ask(self, ask: ControlRequest) -> ControlReply:
         """What a run is asked to do."""
         told = await self._unary(ask.do.capitalize(), _request_of(ask), pb.Told.FromString)
-        return Told(lines=tuple(told.lines))
+        return ControlReply(lines=tuple(told.lines))
 
-    async def kill_all(self) -> Told:
+    async def kill_all(self) -> ControlReply:
         told = await self._unary("Kill", pb.KillRequest(all=True), pb.Told.FromString)
-        return Told(lines=tuple(told.lines))
+        return ControlReply(lines=tuple(told.lines))
 
     async def agents(self) -> list[pb.Agent]:
         return list((await self._unary("Agents", pb.AgentsRequest(), pb.AgentList.FromString)).agents)
@@ -156,7 +156,7 @@ class Client:
         for key, value in error.trailing_metadata() or ():
             if key == ERROR_KEY:
                 try:
-                    told = msgspec.json.decode(value, type=Told)
+                    told = msgspec.json.decode(value, type=ControlReply)
                 except msgspec.DecodeError:
                     break
                 kind = UsageError if told.exit_code == ExitCode.USAGE else FleetError
@@ -190,7 +190,7 @@ def figures_of(snapshot: pb.Snapshot) -> Figures:
         raise FleetError(f"what the controller shows cannot be read: {error}", hint="run the same version") from None
 
 
-def _request_of(ask: Ask) -> Any:
+def _request_of(ask: ControlRequest) -> Any:
     match ask.do:
         case "stop":
             return pb.StopRequest(run=ask.run_id, now=ask.now)

@@ -19,7 +19,7 @@ from loadgen.report.summary_reader import read
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.tokens import read_token
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.control.unix_socket import Ask
+from loadgen_controller.control.unix_socket import ControlRequest
 from loadgen_controller.core.order import Order
 from loadgen_controller.planning.options import parse_endpoint
 from loadgen_controller.screen.figures import Figures
@@ -188,7 +188,7 @@ async def _until_over(
                 for line in _left(place, run):
                     console.print(line, soft_wrap=True)
                 return None
-            for line in (await client.ask(Ask(run_id=run, do="stop"))).lines:
+            for line in (await client.ask(ControlRequest(run_id=run, do="stop"))).lines:
                 console.print(line, soft_wrap=True)
     return await _until_over(client, place, run, console, is_quiet, stops=False)
 

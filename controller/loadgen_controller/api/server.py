@@ -26,7 +26,7 @@ from loadgen_controller.api.address import ERROR_KEY
 from loadgen_controller.api.order import read_order
 from loadgen_controller.api.tokens import Role, Token, Tokens
 from loadgen_controller.control.service import Look, Service
-from loadgen_controller.control.unix_socket import Ask, Deed, Told
+from loadgen_controller.control.unix_socket import ControlAction, ControlReply, ControlRequest
 from loadgen_controller.core.rejected_input import Troubles
 
 __all__ = ["MAX_MESSAGE_BYTES", "SERVICE", "ApiServer", "Tls", "check_bind"]
@@ -269,7 +269,7 @@ def _bug(error: Exception) -> LoadgenError:
 
 
 async def _abort(context: Any, code: Any, error: LoadgenError) -> None:
-    told = Told(error=error.message, hint=error.hint, exit_code=int(error.exit_code))
+    told = ControlReply(error=error.message, hint=error.hint, exit_code=int(error.exit_code))
     await context.abort(code, error.message, ((ERROR_KEY, msgspec.json.encode(told)),))
 
 
@@ -303,18 +303,18 @@ class _Calls:
             yield _snapshot(look)
 
     async def _stop(self, request: pb.StopRequest, caller: _Caller) -> pb.Told:
-        return self._told(Ask(run_id=request.run, do="stop", now=request.now), caller)
+        return self._told(ControlRequest(run_id=request.run, do="stop", now=request.now), caller)
 
     async def _kill(self, request: pb.KillRequest, caller: _Caller) -> pb.Told:
         if not request.all:
-            return self._told(Ask(run_id=request.run, do="kill"), caller)
+            return self._told(ControlRequest(run_id=request.run, do="kill"), caller)
         if caller.token.role < Role.ADMIN:
             raise UsageError(f"to kill all runs is for the role {Role.ADMIN}, and the token has {caller.token.role}")
         return pb.Told(lines=self._service.kill_all(caller.by).lines)
 
-    def _change(self, do: Deed) -> _Unary:
+    def _change(self, do: ControlAction) -> _Unary:
         async def change(request: pb.ChangeRequest, caller: _Caller) -> pb.Told:
-            return self._told(Ask(run_id=request.run, do=do, load=request.load or None), caller)
+            return self._told(ControlRequest(run_id=request.run, do=do, load=request.load or None), caller)
 
         return change
 
@@ -323,9 +323,9 @@ class _Calls:
         if by is None:
             raise UsageError("by how much?", hint="a factor, a rate or a number of users")
         values = {by: getattr(request, by)}
-        return self._told(Ask(run_id=request.run, do="scale", load=request.load or None, **values), caller)
+        return self._told(ControlRequest(run_id=request.run, do="scale", load=request.load or None, **values), caller)
 
-    def _told(self, ask: Ask, caller: _Caller) -> pb.Told:
+    def _told(self, ask: ControlRequest, caller: _Caller) -> pb.Told:
         return pb.Told(lines=self._service.answer(ask, caller.by).lines)
 
     async def _agents(self, _request: pb.AgentsRequest, _: _Caller) -> pb.AgentList:

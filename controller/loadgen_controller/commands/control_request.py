@@ -10,7 +10,7 @@ import typer
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import call, place_of
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.control.unix_socket import Ask, Deed, Told, ask, going
+from loadgen_controller.control.unix_socket import ControlAction, ControlReply, ControlRequest, ask, going
 from loadgen_controller.terminal import echo
 
 __all__ = ["LoadOption", "RunArgument", "RunsDirOption", "ask_run", "print_told", "where"]
@@ -38,7 +38,7 @@ def where(controller: str | None, ca: Path | None, token_file: Path | None) -> P
 
 
 def ask_run(
-    do: Deed,
+    do: ControlAction,
     run: str | None,
     runs_dir: Path,
     place: Place | None = None,
@@ -61,13 +61,16 @@ def ask_run(
     if place is None:
         found = going(run, runs_dir)
         print_told(
-            ask(found, Ask(run_id=found.run_id, do=do, load=load, factor=factor, rate=rate, users=users, now=now))
+            ask(
+                found,
+                ControlRequest(run_id=found.run_id, do=do, load=load, factor=factor, rate=rate, users=users, now=now),
+            )
         )
         return
-    asked = Ask(run_id=run or "", do=do, load=load, factor=factor, rate=rate, users=users, now=now)
+    asked = ControlRequest(run_id=run or "", do=do, load=load, factor=factor, rate=rate, users=users, now=now)
     print_told(call(place, lambda client: client.ask(asked)))
 
 
-def print_told(told: Told) -> None:
+def print_told(told: ControlReply) -> None:
     for line in told.lines:
         echo(line)

@@ -21,7 +21,7 @@ from loadgen.secret_files import shared_mode
 from loadgen.signed.signatures import Signer
 from loadgen.sinks import Outputs
 from loadgen.wire.keys import ControllerKeys, load_controller
-from loadgen_controller.agents.hub import Station
+from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.api.files import ApiFiles
 from loadgen_controller.api.tokens import Tokens
 from loadgen_controller.collected_errors import CollectedErrors
@@ -232,9 +232,9 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
 
     stopped = asyncio.Event()
     folders = unfinished(setting.runs_dir)
-    station = Station(setting.keys, setting.listen, clock_after(folders))
+    hub = AgentHub(setting.keys, setting.listen, clock_after(folders))
     service = Service(
-        station,
+        hub,
         setting.runs_dir,
         setting.allowed,
         allow=setting.allow,
@@ -252,7 +252,7 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
         # Before anybody is heard: an agent that is not known here would let go of what it has.
         for folder in folders:
             await _take_up(service, folder, say)
-        async with station:
+        async with hub:
             api = ApiServer(service, setting.api, setting.tokens, setting.tls)
             await api.start()
             enrolling = None if setting.enroller is None else asyncio.create_task(setting.enroller.serve())
@@ -262,11 +262,11 @@ async def serve(setting: Setting, say: Callable[[str], None]) -> None:
                     say(f"page: {page.page_of()}")
                 _remember(setting)
                 with Stopping(stop).on_signals(asyncio.get_running_loop()):
-                    say(f"agents come to {station.address}, clients to {api.address}")
+                    say(f"agents come to {hub.address}, clients to {api.address}")
                     if setting.tokens is None:
                         say("without tokens: whoever is on this machine may use the API")
                     while not stopped.is_set() or service.going:
-                        station.check()
+                        hub.check()
                         if enrolling is not None and enrolling.done():
                             enrolling.result()
                         await asyncio.sleep(_LOOK_S)

@@ -15,7 +15,7 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.launch.aws_fleet import FleetOption, ScaleOption
-from loadgen_controller.launch.placement import Wish, placement_of
+from loadgen_controller.launch.placement import LaunchRequest, placement_of
 from loadgen_controller.planning.options import store_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
@@ -138,7 +138,7 @@ def main(
     wrongs = CollectedErrors()
     is_accept, names = what[0] == ACCEPT, what[1:] if what[0] == ACCEPT else what
     file = _file_in(wrongs, names, is_accept)
-    wish = Wish(
+    wish = LaunchRequest(
         runs_dir=runs_dir,
         listen=listen,
         keys=keys,
@@ -214,7 +214,7 @@ def _file_in(wrongs: CollectedErrors, names: list[str], is_accept: bool) -> str 
     return files[0] if files else None
 
 
-def _check_there(wrongs: CollectedErrors, options: dict[str, Any], wish: Wish) -> None:
+def _check_there(wrongs: CollectedErrors, options: dict[str, Any], wish: LaunchRequest) -> None:
     """Of runs that are there nothing is made."""
     shown = {"params": "-P", "labels": "--label"}
     if given := [shown.get(name, f"--{name}") for name, value in options.items() if value] + wish.given():

@@ -16,7 +16,7 @@ from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.commands.history_store import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.launch.aws_fleet import FleetOption, ScaleOption
-from loadgen_controller.launch.placement import Wish, placement_of
+from loadgen_controller.launch.placement import LaunchRequest, placement_of
 from loadgen_controller.planning.options import store_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
@@ -100,7 +100,7 @@ def control(
         wrongs.add(f'--percentile: there is no "{percentile}"', f"one of {', '.join(STATISTICS)}")
     where = store_of(wrongs, store, env, None if file is None else split_plan(file)[0])
     opened = wrongs.catch(lambda: Store.open(where))
-    wish = Wish(
+    wish = LaunchRequest(
         runs_dir=runs_dir,
         listen=listen,
         keys=keys,

@@ -21,7 +21,7 @@ from loadgen_controller.api.remote import CaOption, ControllerOption, TokenFileO
 from loadgen_controller.collected_errors import CollectedErrors
 from loadgen_controller.launch.aws_fleet import FleetOption, ScaleOption
 from loadgen_controller.launch.launcher import conduct, order_of
-from loadgen_controller.launch.placement import Placement, Wish, placement_of
+from loadgen_controller.launch.placement import LaunchRequest, Placement, placement_of
 from loadgen_controller.planning.options import outputs_of, parse_endpoint, places_of
 from loadgen_controller.planning.scenario import (
     AllowOption,
@@ -163,7 +163,7 @@ def main(
     wrongs = CollectedErrors()
     placement = placement_of(
         wrongs,
-        Wish(
+        LaunchRequest(
             runs_dir=runs_dir,
             listen=listen,
             keys=keys,

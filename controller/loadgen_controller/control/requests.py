@@ -9,8 +9,8 @@ from functools import partial
 from loadgen.errors import StorageError
 from loadgen.measure.objectives.objective import time_text
 from loadgen.units import NS_PER_S, format_count
-from loadgen_controller.control.unix_socket import Ask, Told, listening
-from loadgen_controller.core.adjustments import Adjustment, Wish
+from loadgen_controller.control.unix_socket import ControlReply, ControlRequest, listening
+from loadgen_controller.core.adjustments import Adjustment, LoadChange
 from loadgen_controller.run.conductor import Conductor
 
 __all__ = ["answer", "asked"]
@@ -27,7 +27,7 @@ async def asked(conductor: Conductor) -> AsyncIterator[None]:
         yield
 
 
-def answer(conductor: Conductor, ask: Ask, by: str) -> Told:
+def answer(conductor: Conductor, ask: ControlRequest, by: str) -> ControlReply:
     """Do it, and say what was done.
 
     Raises:
@@ -35,13 +35,13 @@ def answer(conductor: Conductor, ask: Ask, by: str) -> Told:
     """
     if ask.do == "kill":
         conductor.kill(f"killed by loadgen kill ({by})")
-        return Told(lines=(f"killed {conductor.run_id}: nothing more is sent",))
+        return ControlReply(lines=(f"killed {conductor.run_id}: nothing more is sent",))
     if ask.do == "stop":
         conductor.request_stop(f"stopped by loadgen stop ({by})", ask.now)
         how = "at once" if ask.now else "draining; loadgen stop --now stops it at once"
-        return Told(lines=(f"stopping {conductor.run_id}: {how}",))
-    wish = Wish(ask.do, ask.load, ask.factor, ask.rate, ask.users, by)
-    return Told(lines=tuple(_lines(conductor, conductor.adjust(wish))))
+        return ControlReply(lines=(f"stopping {conductor.run_id}: {how}",))
+    wish = LoadChange(ask.do, ask.load, ask.factor, ask.rate, ask.users, by)
+    return ControlReply(lines=tuple(_lines(conductor, conductor.adjust(wish))))
 
 
 def _lines(conductor: Conductor, made: tuple[Adjustment, ...]) -> list[str]:

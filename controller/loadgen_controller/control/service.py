@@ -27,10 +27,10 @@ from loadgen.measure.run_folder.rundir import RunDir, find_run, list_runs
 from loadgen.measure.run_folder.transfer import pieces_of
 from loadgen.signed.signatures import Signer
 from loadgen.sinks import Outputs
-from loadgen_controller.agents.hub import Station
+from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.control.requests import answer, asked
 from loadgen_controller.control.signed_orders import check_signed, signed
-from loadgen_controller.control.unix_socket import Ask, Told
+from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.order import Order
 from loadgen_controller.planning.target_guard import check_allowed, check_proofs, check_target
 from loadgen_controller.run.conductor import Conductor, Result
@@ -115,7 +115,7 @@ class Service:
 
     def __init__(
         self,
-        station: Station,
+        hub: AgentHub,
         runs_dir: Path,
         allowed: Sequence[str] = (),
         *,
@@ -125,7 +125,7 @@ class Service:
     ) -> None:
         self.watching: Watching | None = None
         self._outputs = outputs
-        self._station, self._runs_dir, self._allowed = station, runs_dir, tuple(allowed)
+        self._hub, self._runs_dir, self._allowed = hub, runs_dir, tuple(allowed)
         self._allow, self._signer = allow, signer
         self._going: dict[str, _Going] = {}
         self._is_closing = False
@@ -144,7 +144,7 @@ class Service:
             raise FleetError("the controller is being stopped", hint="start the run again when it is back")
         if len(self._going) >= MAX_RUNS:
             raise UsageError(f"{MAX_RUNS} runs go on already", hint="loadgen stop ends one of them")
-        conductor = Conductor(order, self._station, runs_dir=self._runs_dir, by=by, outputs=self._outputs)
+        conductor = Conductor(order, self._hub, runs_dir=self._runs_dir, by=by, outputs=self._outputs)
         self._begin(conductor, by)
         return conductor
 
@@ -160,10 +160,10 @@ class Service:
         except LoadgenError:
             restored.folder.close()
             raise
-        self._station.fleet.restore(restored.members, self._station.clock())
+        self._hub.fleet.restore(restored.members, self._hub.clock())
         conductor = Conductor(
             order,
-            self._station,
+            self._hub,
             runs_dir=self._runs_dir,
             by=restored.by,
             restored=restored,
@@ -171,7 +171,7 @@ class Service:
         )
         self._begin(conductor, restored.by)
 
-    def answer(self, ask: Ask, by: str) -> Told:
+    def answer(self, ask: ControlRequest, by: str) -> ControlReply:
         """What a run that goes on is asked to do.
 
         Raises:
@@ -179,11 +179,11 @@ class Service:
         """
         return answer(self._named(ask.run_id).conductor, ask, by)
 
-    def kill_all(self, by: str) -> Told:
+    def kill_all(self, by: str) -> ControlReply:
         lines: list[str] = []
         for going in tuple(self._going.values()):
-            lines += answer(going.conductor, Ask(run_id=going.conductor.run_id, do="kill"), by).lines
-        return Told(lines=tuple(lines) or ("no run goes on",))
+            lines += answer(going.conductor, ControlRequest(run_id=going.conductor.run_id, do="kill"), by).lines
+        return ControlReply(lines=tuple(lines) or ("no run goes on",))
 
     # -- what only looks --------------------------------------------------------------------------
 
@@ -205,13 +205,13 @@ class Service:
         yield Look(run_id, "done", is_over=True, exit_code=code if isinstance(code, int) else 0)
 
     def agents(self) -> list[AgentLine]:
-        now_ns = self._station.clock()
+        now_ns = self._hub.clock()
         return [
             AgentLine(
                 member.id,
                 member.region,
                 member.presence.value,
-                self._station.claimant(member.id),
+                self._hub.claimant(member.id),
                 member.silent_s(now_ns),
                 member.host,
                 member.cpus,
@@ -219,7 +219,7 @@ class Service:
                 member.epoch,
                 member.lost_because,
             )
-            for member in sorted(self._station.fleet, key=lambda member: member.id)
+            for member in sorted(self._hub.fleet, key=lambda member: member.id)
         ]
 
     async def runs(self, limit: int) -> list[RunLine]:

@@ -1,6 +1,6 @@
 """How a run that goes on is spoken to from another terminal: a UNIX socket of its conducting process.
 
-One connection, one line of JSON there (`Ask`), one back (`Told`). The socket lies in
+One connection, one line of JSON there (`ControlRequest`), one back (`ControlReply`). The socket lies in
 a folder that only its owner may enter, and whoever connects must be of the same
 user; where it is stands in `control.json` of the run's folder while the run goes on.
 
@@ -29,7 +29,17 @@ import msgspec
 from loadgen.errors import ExitCode, FleetError, LoadgenError, StorageError, UsageError
 from loadgen.measure.run_folder.rundir import find_run, list_runs, replace_file
 
-__all__ = ["CONTROL_FILE", "Ask", "Deed", "Going", "Told", "ask", "going", "going_all", "listening"]
+__all__ = [
+    "CONTROL_FILE",
+    "ControlAction",
+    "ControlReply",
+    "ControlRequest",
+    "Going",
+    "ask",
+    "going",
+    "going_all",
+    "listening",
+]
 
 CONTROL_FILE: Final = "control.json"
 MAX_LINE_BYTES: Final = 4_096
@@ -41,14 +51,14 @@ _MAX_PATH_BYTES: Final = 100
 _FORMAT: Final = 1
 
 
-Deed = Literal["pause", "resume", "scale", "skip", "stop", "kill"]
+ControlAction = Literal["pause", "resume", "scale", "skip", "stop", "kill"]
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class ControlRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is asked of a run."""
 
     run_id: str
-    do: Deed
+    do: ControlAction
     load: str | None = None
     factor: float | None = None
     rate: float | None = None
@@ -57,7 +67,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """Of stop: cut off what is in flight."""
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ControlReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer: what was done, or why it was not."""
 
     lines: tuple[str, ...] = ()
@@ -80,7 +90,9 @@ class Going(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def listening(run_dir: Path, run_id: str, answer: Callable[[Ask, str], Told]) -> AsyncIterator[None]:
+async def listening(
+    run_dir: Path, run_id: str, answer: Callable[[ControlRequest, str], ControlReply]
+) -> AsyncIterator[None]:
     """Listen while within.
 
     Args:
@@ -106,7 +118,10 @@ async def listening(run_dir: Path, run_id: str, answer: Callable[[Ask, str], Tol
 
 
 async def _serve(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, run_id: str, answer: Callable[[Ask, str], Told]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    run_id: str,
+    answer: Callable[[ControlRequest, str], ControlReply],
 ) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
@@ -125,8 +140,11 @@ async def _serve(
 
 
 async def _answered(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, run_id: str, answer: Callable[[Ask, str], Told]
-) -> Told | None:
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    run_id: str,
+    answer: Callable[[ControlRequest, str], ControlReply],
+) -> ControlReply | None:
     pid, uid = _peer(writer)
     if uid != os.getuid():
         return _wrong(UsageError("this run is another user's"))
@@ -137,7 +155,7 @@ async def _answered(
     if not line:
         return None
     try:
-        asked = msgspec.json.decode(line, type=Ask)
+        asked = msgspec.json.decode(line, type=ControlRequest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _wrong(UsageError(f"this is no question: {error}", hint="run the same version of loadgen"))
     if asked.run_id != run_id:
@@ -148,8 +166,8 @@ async def _answered(
         return _wrong(error)
 
 
-def _wrong(error: LoadgenError) -> Told:
-    return Told(error=error.message, hint=error.hint, exit_code=int(error.exit_code))
+def _wrong(error: LoadgenError) -> ControlReply:
+    return ControlReply(error=error.message, hint=error.hint, exit_code=int(error.exit_code))
 
 
 def _peer(writer: asyncio.StreamWriter) -> tuple[int, int]:
@@ -233,7 +251,7 @@ def going_all(runs_dir: Path) -> list[Going]:
     return found
 
 
-def ask(run: Going, asked: Ask) -> Told:
+def ask(run: Going, asked: ControlRequest) -> ControlReply:
     """Ask, and hear what was done.
 
     Raises:
@@ -251,7 +269,7 @@ def ask(run: Going, asked: Ask) -> Told:
     except OSError as error:
         raise _gone(run) from error
     try:
-        told = msgspec.json.decode(data, type=Told)
+        told = msgspec.json.decode(data, type=ControlReply)
     except msgspec.DecodeError as error:
         raise FleetError(f"run {run.run_id} ended before it answered") from error
     if told.error:

@@ -27,13 +27,13 @@ from loadgen.profiles.steps import TimedProfile
 from loadgen.units import NS_PER_S, format_count
 from loadgen.wire.messages import Adjust, Reassign
 
-__all__ = ["Adjustment", "Adjustments", "Kind", "Wish", "as_rows", "lanes_of"]
+__all__ = ["Adjustment", "Adjustments", "Kind", "LoadChange", "as_rows", "lanes_of"]
 
 Kind = Literal["pause", "resume", "scale", "skip", "steer"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class LoadChange:
     """What is asked. Of `factor`, `rate` and `users`, a scale has one."""
 
     kind: Kind
@@ -131,7 +131,7 @@ class Adjustments:
 
     # -- changes --------------------------------------------------------------------------------
 
-    def wished(self, wish: Wish, at_ns: int, run_id: str) -> Adjustments:
+    def wished(self, wish: LoadChange, at_ns: int, run_id: str) -> Adjustments:
         """What is asked, from `at_ns` on.
 
         Raises:
@@ -153,7 +153,7 @@ class Adjustments:
         """
         at_ns = self.not_before(at_ns)
         course = self.courses[load].replaced(at_ns, stages) if stages else self.courses[load].ended(at_ns)
-        return self._with(load, course, Wish("steer", by=by), at_ns, run_id, why)
+        return self._with(load, course, LoadChange("steer", by=by), at_ns, run_id, why)
 
     def reassigned(self, generation: int, at_ns: int, weights: tuple[float, ...], run_id: str) -> Adjustments:
         """The shares are others from `at_ns` on, which must be a time of `not_before`."""
@@ -164,7 +164,9 @@ class Adjustments:
         reassigned = [one.at_ns for one in self.told if isinstance(one, Reassign)]
         return max(0, at_ns, *(one.at_ns for one in self.made), *reassigned)
 
-    def _with(self, load: int, course: Course, wish: Wish, at_ns: int, run_id: str, text: str = "") -> Adjustments:
+    def _with(
+        self, load: int, course: Course, wish: LoadChange, at_ns: int, run_id: str, text: str = ""
+    ) -> Adjustments:
         before = self.courses[load]
         self._must_have_rows(load, course)
         told = self.told
@@ -185,7 +187,7 @@ class Adjustments:
         courses = tuple(course if i == load else one for i, one in enumerate(self.courses))
         return replace(self, courses=courses, told=told, made=(*self.made, made))
 
-    def _course(self, wish: Wish, load: int, at_ns: int) -> Course:
+    def _course(self, wish: LoadChange, load: int, at_ns: int) -> Course:
         course = self.courses[load]
         match wish.kind:
             case "pause":
@@ -198,7 +200,7 @@ class Adjustments:
             return course.scaled(at_ns, wish.factor)
         return course.scaled_to(at_ns, wish.rate if wish.rate is not None else wish.users or 0.0)
 
-    def _chosen(self, wish: Wish, at_ns: int) -> list[int]:
+    def _chosen(self, wish: LoadChange, at_ns: int) -> list[int]:
         """The loads that it is about."""
         if wish.load is not None:
             found = [i for i, course in enumerate(self.courses) if course.name == wish.load]
@@ -228,7 +230,7 @@ class Adjustments:
         return chosen
 
     @staticmethod
-    def _must_be_of_its_kind(wish: Wish, course: Course) -> None:
+    def _must_be_of_its_kind(wish: LoadChange, course: Course) -> None:
         whose = f"load {course.name}" if course.name else "the load"
         if wish.rate is not None and course.kind != "rate":
             hint = "--users 50" if course.kind == "users" else "a factor: loadgen scale 1.5"
@@ -290,7 +292,7 @@ def _value(course: Course, at_ns: int) -> str:
     return value_text(course.value_at(at_ns), course.kind)
 
 
-def _text(wish: Wish, before: Course, after: Course, at_ns: int) -> str:
+def _text(wish: LoadChange, before: Course, after: Course, at_ns: int) -> str:
     match wish.kind:
         case "pause":
             return f"paused, at {_value(before, at_ns)}" if before.kind != "gate" else "paused"

@@ -26,13 +26,13 @@ __all__ = [
     "Differs",
     "Effect",
     "Event",
-    "Meetings",
     "Point",
     "Queue",
     "Release",
-    "Seat",
+    "RendezvousState",
     "Tick",
-    "Told",
+    "WaitersReported",
+    "WorkerSlot",
     "met_before",
     "step",
 ]
@@ -42,11 +42,11 @@ LEAD_NS: Final = 200 * NS_PER_MS
 AGAIN_NS: Final = 1 * NS_PER_S
 """A release that a worker does not seem to have heard is said again."""
 MOST_POINTS: Final = 1_000
-"""Of a run; a worker has at most 50 (`loadgen/measure/deltas/rendezvous_counts.py`), and what is beyond this is forgotten."""
+"""Rendez-vous points of a run; further ones are ignored. One worker has at most 50 (`rendezvous_counts.py`)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Seat:
+class WorkerSlot:
     """A worker of the fleet."""
 
     agent: str
@@ -92,8 +92,8 @@ class Point:
     waiting: int = 0
     groups: int = 0
     met: int = 0
-    queues: Mapping[Seat, Queue] = field(default_factory=dict)
-    unheard: frozenset[Seat] = frozenset()
+    queues: Mapping[WorkerSlot, Queue] = field(default_factory=dict)
+    unheard: frozenset[WorkerSlot] = frozenset()
     differs: frozenset[int] = frozenset()
     """Other numbers of users that were told; said once each."""
 
@@ -103,11 +103,11 @@ Key = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Meetings:
+class RendezvousState:
     """All rendez-vous of a run."""
 
     points: Mapping[Key, Point] = field(default_factory=dict)
-    lives: Mapping[Seat, int] = field(default_factory=dict)
+    lives: Mapping[WorkerSlot, int] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     """Agents whose users do not count."""
 
@@ -116,10 +116,10 @@ class Meetings:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class WaitersReported:
     """By a worker: everybody of it that waits anywhere, or has waited."""
 
-    seat: Seat
+    seat: WorkerSlot
     life: int
     points: tuple[WaitingAt, ...]
     now_ns: int
@@ -143,7 +143,7 @@ class Tick:
     now_ns: int
 
 
-Event = Told | AgentGone | AgentBack | Tick
+Event = WaitersReported | AgentGone | AgentBack | Tick
 
 
 # -- effects -----------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class Release:
     group: int
     users: int
     at_ns: int
-    upto: tuple[tuple[Seat, int, int], ...]
+    upto: tuple[tuple[WorkerSlot, int, int], ...]
     counts: tuple[tuple[str, int], ...] = ()
     again: bool = False
 
@@ -172,16 +172,16 @@ class Differs:
     """A worker says that another number of users makes a group; the first that was told stands."""
 
     key: Key
-    seat: Seat
+    seat: WorkerSlot
     users: int
     other: int
 
 
 Effect = Release | Differs
-Moved = tuple[Meetings, tuple[Effect, ...]]
+Moved = tuple[RendezvousState, tuple[Effect, ...]]
 
 
-def step(meetings: Meetings, event: Event) -> Moved:
+def step(meetings: RendezvousState, event: Event) -> Moved:
     """Everything that becomes of users at rendez-vous. No I/O, no clock.
 
     event     | what it does
@@ -197,7 +197,7 @@ def step(meetings: Meetings, event: Event) -> Moved:
     cut off): it is smaller then, and nobody else goes in their place.
     """
     match event:
-        case Told():
+        case WaitersReported():
             return _told(meetings, event)
         case AgentGone(agent) if agent in meetings.gone:
             return meetings, ()
@@ -210,7 +210,7 @@ def step(meetings: Meetings, event: Event) -> Moved:
             return _again(meetings, now_ns)
 
 
-def _told(meetings: Meetings, told: Told) -> Moved:
+def _told(meetings: RendezvousState, told: WaitersReported) -> Moved:
     seat, life = told.seat, told.life
     known = meetings.lives.get(seat, 0)
     if life < known:
@@ -237,7 +237,7 @@ def _told(meetings: Meetings, told: Told) -> Moved:
     return replace(meetings, points=points), tuple(effects)
 
 
-def _back(meetings: Meetings, agent: str, now_ns: int) -> Moved:
+def _back(meetings: RendezvousState, agent: str, now_ns: int) -> Moved:
     if agent not in meetings.gone:
         return meetings, ()
     gone = meetings.gone - {agent}
@@ -252,7 +252,7 @@ def _back(meetings: Meetings, agent: str, now_ns: int) -> Moved:
     return replace(meetings, points=points, gone=gone), tuple(effects)
 
 
-def _again(meetings: Meetings, now_ns: int) -> Moved:
+def _again(meetings: RendezvousState, now_ns: int) -> Moved:
     changed: dict[Key, Point] = {}
     effects: list[Effect] = []
     for key, point in meetings.points.items():
@@ -268,7 +268,7 @@ def _again(meetings: Meetings, now_ns: int) -> Moved:
     return (replace(meetings, points={**meetings.points, **changed}) if changed else meetings), tuple(effects)
 
 
-def met_before(meetings: Meetings, release: Release) -> Meetings:
+def met_before(meetings: RendezvousState, release: Release) -> RendezvousState:
     """As it was after a release that a controller before this one has decided; each is told once, in order.
 
     Who waits is not known then: workers tell it again. That they were let go they may not have heard.
@@ -292,7 +292,7 @@ def met_before(meetings: Meetings, release: Release) -> Meetings:
 # -- points ------------------------------------------------------------------------------------
 
 
-def _with(point: Point, seat: Seat, queue: Queue, gone: frozenset[str]) -> Point:
+def _with(point: Point, seat: WorkerSlot, queue: Queue, gone: frozenset[str]) -> Point:
     """With the worker's queue as it is now."""
     before = point.queues.get(seat)
     if before == queue:
@@ -303,7 +303,7 @@ def _with(point: Point, seat: Seat, queue: Queue, gone: frozenset[str]) -> Point
     return replace(point, queues={**point.queues, seat: queue}, waiting=waiting, unheard=unheard)
 
 
-def _forget(point: Point, seat: Seat, gone: frozenset[str]) -> Point:
+def _forget(point: Point, seat: WorkerSlot, gone: frozenset[str]) -> Point:
     """The worker's process is another one."""
     before = point.queues.get(seat)
     if before is None:
@@ -322,14 +322,14 @@ def _without(point: Point, agent: str) -> Point:
 
 
 def _release(
-    key: Key, point: Point, last: tuple[Seat, ...], now_ns: int, gone: frozenset[str]
+    key: Key, point: Point, last: tuple[WorkerSlot, ...], now_ns: int, gone: frozenset[str]
 ) -> tuple[Point, list[Effect]]:
     """All groups that are complete. `last`: whose users came last."""
     effects: list[Effect] = []
     while point.waiting >= point.users:
         queues = dict(point.queues)
         counts: dict[str, int] = {}
-        upto: list[tuple[Seat, int, int]] = []
+        upto: list[tuple[WorkerSlot, int, int]] = []
         missing = point.users
         # Before the last ones came there were too few, so all others go: nobody is overtaken.
         for seat in sorted(queues, key=lambda seat: (seat in last, seat)):

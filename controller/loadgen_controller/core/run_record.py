@@ -14,7 +14,7 @@ from loadgen_controller.core.adjustments import Adjustment
 from loadgen_controller.core.rejected_input import plain
 from loadgen_controller.core.shares import Assignment
 
-__all__ = ["Books", "Former"]
+__all__ = ["Former", "RunRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Former:
 
 
 @dataclass(slots=True)
-class Books:
+class RunRecord:
     run_id: str
     assignment: Assignment | None = None
     epochs: dict[str, int] = field(default_factory=dict)

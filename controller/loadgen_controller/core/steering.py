@@ -28,7 +28,7 @@ from loadgen.wire.messages import Steer, Steered
 from loadgen_controller.core.adjustments import Adjustments
 from loadgen_controller.core.shares import Assignment
 
-__all__ = ["Ask", "Finding", "Helm", "Helms", "Turn"]
+__all__ = ["Finding", "RateDecision", "RateRequest", "SteeredLoad", "SteeredLoads"]
 
 MOST_LOOKS: Final = 1_000
 """In one message: some 150 kB."""
@@ -47,13 +47,13 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RateRequest:
     agent: str
     message: Steer
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RateDecision:
     """A decision."""
 
     load: int
@@ -65,7 +65,7 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Helm:
+class SteeredLoad:
     """One steered load. Mutable: it goes on with the run."""
 
     load: int
@@ -100,7 +100,7 @@ class Helm:
         return self.lane.name
 
 
-class Helms:
+class SteeredLoads:
     """All steered loads of a run.
 
     Cost: 0.6 ms for each objective, journey and interval (a histogram is built), nothing in between.
@@ -108,21 +108,21 @@ class Helms:
 
     def __init__(self, spec: PlanSpec, run_id: str) -> None:
         self._run_id, self._interval_ns = run_id, spec.interval_ns
-        self.helms: list[Helm] = []
+        self.steered_loads: list[SteeredLoad] = []
         first = len(spec.slos)
         for load, lane in enumerate(spec.lanes):
             if lane.steering is not None:
-                helm = Helm(load, lane, lane.steering, first, rate_per_s=lane.steering.start_per_s)
-                self.helms.append(helm)
+                steered_load = SteeredLoad(load, lane, lane.steering, first, rate_per_s=lane.steering.start_per_s)
+                self.steered_loads.append(steered_load)
                 first += len(lane.steering.objectives)
 
     def __bool__(self) -> bool:
-        return bool(self.helms)
+        return bool(self.steered_loads)
 
     @property
     def troubles(self) -> dict[int, str]:
         """Why there is no decision at the moment, by load; empty texts where there is one."""
-        return {helm.load: helm.trouble for helm in self.helms}
+        return {steered_load.load: steered_load.trouble for steered_load in self.steered_loads}
 
     def tick(
         self,
@@ -132,108 +132,127 @@ class Helms:
         finished: Collection[str],
         clock_ns: int,
         adjustments: Adjustments,
-    ) -> list[Ask]:
+    ) -> list[RateRequest]:
         """Look at every interval that is complete by now, and ask. Cheap where none is."""
         reporting = [agent for agent in live if agent not in finished]
         newest = merge.latest_window(reporting, clock_ns) if reporting else None
-        asks: list[Ask] = []
-        for helm in self.helms:
-            if helm.is_over or newest is None:
+        asks: list[RateRequest] = []
+        for steered_load in self.steered_loads:
+            if steered_load.is_over or newest is None:
                 continue
-            seen = len(helm.looks)
-            for window in self._windows(helm, merge, newest.k, adjustments):
-                helm.looks.append(self._look(helm, merge, window, assignment, adjustments))
-            if len(helm.looks) > seen:
-                asks.append(self._ask(helm, reporting, clock_ns))
-                self._watch(helm, clock_ns)
+            seen = len(steered_load.looks)
+            for window in self._windows(steered_load, merge, newest.k, adjustments):
+                steered_load.looks.append(self._look(steered_load, merge, window, assignment, adjustments))
+            if len(steered_load.looks) > seen:
+                asks.append(self._ask(steered_load, reporting, clock_ns))
+                self._watch(steered_load, clock_ns)
         return asks
 
-    def answered(self, agent: str, steered: Steered, clock_ns: int) -> Turn | Ask | None:
+    def answered(self, agent: str, steered: Steered, clock_ns: int) -> RateDecision | RateRequest | None:
         """What comes of an answer: a decision, or what the agent has to be told first."""
-        helm = next((one for one in self.helms if one.load == steered.load), None)
-        if helm is None or helm.is_over or agent != helm.agent or steered.known > len(helm.looks):
+        steered_load = next((one for one in self.steered_loads if one.load == steered.load), None)
+        if (
+            steered_load is None
+            or steered_load.is_over
+            or agent != steered_load.agent
+            or steered.known > len(steered_load.looks)
+        ):
             return None
-        was_known, helm.known = helm.known, steered.known
-        helm.answered_ns = clock_ns
+        was_known, steered_load.known = steered_load.known, steered.known
+        steered_load.answered_ns = clock_ns
         if steered.error:
-            helm.trouble = f"{steered.error}; the rate stays {format_rate(helm.rate_per_s)}"
+            steered_load.trouble = f"{steered.error}; the rate stays {format_rate(steered_load.rate_per_s)}"
             return None
         if not steered.ends and steered.rate_per_s is None:
-            return self._next(helm) if steered.known < was_known or steered.known < len(helm.looks) else None
-        if steered.known < helm.decided:
+            return (
+                self._next(steered_load)
+                if steered.known < was_known or steered.known < len(steered_load.looks)
+                else None
+            )
+        if steered.known < steered_load.decided:
             return None
-        helm.decided, helm.trouble, helm.why = steered.known, "", steered.why
-        helm.finding = _finding(steered.finding_json) or helm.finding
-        helm.is_over = steered.ends
+        steered_load.decided, steered_load.trouble, steered_load.why = steered.known, "", steered.why
+        steered_load.finding = _finding(steered.finding_json) or steered_load.finding
+        steered_load.is_over = steered.ends
         if steered.rate_per_s is not None:
-            helm.rate_per_s = steered.rate_per_s
-        return Turn(helm.load, steered.rate_per_s, steered.why, steered.known)
+            steered_load.rate_per_s = steered.rate_per_s
+        return RateDecision(steered_load.load, steered.rate_per_s, steered.why, steered.known)
 
-    def turned(self, turn: Turn) -> None:
+    def turned(self, turn: RateDecision) -> None:
         """The decision is in force, or will be soon."""
-        for helm in self.helms:
-            helm.turns += helm.load == turn.load
+        for steered_load in self.steered_loads:
+            steered_load.turns += steered_load.load == turn.load
 
     def seen_before(self, load: int, next_k: int, look: Look) -> None:
         """What a controller before this one has seen; each is told once, in order."""
-        for helm in self.helms:
-            if helm.load == load:
-                helm.looks.append(look)
-                helm.next_k = next_k
+        for steered_load in self.steered_loads:
+            if steered_load.load == load:
+                steered_load.looks.append(look)
+                steered_load.next_k = next_k
                 for part in look.parts:
                     place = part.objective, part.journey
-                    helm.bad[place] = helm.bad.get(place, 0) + part.bad
+                    steered_load.bad[place] = steered_load.bad.get(place, 0) + part.bad
 
-    def turned_before(self, turn: Turn) -> None:
+    def turned_before(self, turn: RateDecision) -> None:
         """What a controller before this one has decided; each is told once, in order."""
-        for helm in self.helms:
-            if helm.load == turn.load:
-                helm.decided, helm.why, helm.is_over = turn.looks, turn.why, turn.rate_per_s is None
-                helm.rate_per_s = helm.rate_per_s if turn.rate_per_s is None else turn.rate_per_s
+        for steered_load in self.steered_loads:
+            if steered_load.load == turn.load:
+                steered_load.decided, steered_load.why, steered_load.is_over = (
+                    turn.looks,
+                    turn.why,
+                    turn.rate_per_s is None,
+                )
+                steered_load.rate_per_s = steered_load.rate_per_s if turn.rate_per_s is None else turn.rate_per_s
         self.turned(turn)
 
     # -- asking -----------------------------------------------------------------------------------
 
-    def _ask(self, helm: Helm, reporting: Sequence[str], clock_ns: int) -> Ask:
-        if helm.agent not in reporting:
-            helm.agent, helm.known, helm.answered_ns = reporting[0], 0, clock_ns
-        return self._next(helm)
+    def _ask(self, steered_load: SteeredLoad, reporting: Sequence[str], clock_ns: int) -> RateRequest:
+        if steered_load.agent not in reporting:
+            steered_load.agent, steered_load.known, steered_load.answered_ns = reporting[0], 0, clock_ns
+        return self._next(steered_load)
 
-    def _next(self, helm: Helm) -> Ask:
-        first = helm.known
-        looks = tuple(helm.looks[first : first + MOST_LOOKS])
-        return Ask(helm.agent, Steer(self._run_id, helm.load, first, len(helm.looks), looks))
+    def _next(self, steered_load: SteeredLoad) -> RateRequest:
+        first = steered_load.known
+        looks = tuple(steered_load.looks[first : first + MOST_LOOKS])
+        return RateRequest(
+            steered_load.agent, Steer(self._run_id, steered_load.load, first, len(steered_load.looks), looks)
+        )
 
-    def _watch(self, helm: Helm, clock_ns: int) -> None:
-        silent_ns = clock_ns - helm.answered_ns
+    def _watch(self, steered_load: SteeredLoad, clock_ns: int) -> None:
+        silent_ns = clock_ns - steered_load.answered_ns
         if silent_ns > (_SILENT_INTERVALS + 1) * self._interval_ns:
             seconds = f"{silent_ns / NS_PER_S:.0f} s"
-            rate = format_rate(helm.rate_per_s)
-            helm.trouble = f"no answer of {helm.steering.executor} for {seconds}; the rate stays {rate}"
+            rate = format_rate(steered_load.rate_per_s)
+            steered_load.trouble = f"no answer of {steered_load.steering.executor} for {seconds}; the rate stays {rate}"
 
     # -- looking ----------------------------------------------------------------------------------
 
-    def _windows(self, helm: Helm, merge: Merge, newest: int, adjustments: Adjustments) -> Iterator[Window]:
+    def _windows(
+        self, steered_load: SteeredLoad, merge: Merge, newest: int, adjustments: Adjustments
+    ) -> Iterator[Window]:
         """Whole intervals of the load, in order, up to the newest that is complete."""
-        if helm.next_k < 0:
-            helm.next_k = -(-helm.lane.after_ns // self._interval_ns)
-        end_ns = adjustments.courses[helm.load].end_ns
-        while helm.next_k <= newest:
-            window = merge.window(helm.next_k)
-            helm.next_k += 1
+        if steered_load.next_k < 0:
+            steered_load.next_k = -(-steered_load.lane.after_ns // self._interval_ns)
+        end_ns = adjustments.courses[steered_load.load].end_ns
+        while steered_load.next_k <= newest:
+            window = merge.window(steered_load.next_k)
+            steered_load.next_k += 1
             if window is None:  # it was not reported at all, or is not kept any more
                 continue
             if end_ns is not None and window.start_ns >= end_ns:
                 return
             yield window
 
-    def _look(self, helm: Helm, merge: Merge, window: Window, assignment: Assignment, adjustments: Adjustments) -> Look:
-        course = adjustments.courses[helm.load]
+    def _look(
+        self, steered_load: SteeredLoad, merge: Merge, window: Window, assignment: Assignment, adjustments: Adjustments
+    ) -> Look:
+        course = adjustments.courses[steered_load.load]
         steady = not any(
-            one.load == helm.load and window.start_ns < one.at_ns < window.end_ns for one in adjustments.adjusts
+            one.load == steered_load.load and window.start_ns < one.at_ns < window.end_ns for one in adjustments.adjusts
         )
         counters = window.counters()
-        after_ns = helm.lane.after_ns
+        after_ns = steered_load.lane.after_ns
         unfit = tuple(f"{agent}: {why}" for agent, health in sorted(window.health.items()) for why in health.unfit)
         return Look(
             from_s=(window.start_ns - after_ns) / NS_PER_S,
@@ -242,8 +261,8 @@ class Helms:
             due=counters.iterations_due,
             started=counters.iterations_started,
             finished=counters.iterations_finished,
-            parts=tuple(self._parts(helm, merge, window)),
-            observed_ms=self._observed_ms(helm, window),
+            parts=tuple(self._parts(steered_load, merge, window)),
+            observed_ms=self._observed_ms(steered_load, window),
             in_flight=window.in_flight,
             waiting=window.waiting,
             unfit=unfit,
@@ -252,30 +271,30 @@ class Helms:
             is_steady=steady,
         )
 
-    def _parts(self, helm: Helm, merge: Merge, window: Window) -> Iterator[Part]:
-        own = [journey.name for journey in helm.lane.journeys]
-        for index, objective in enumerate(helm.steering.objectives):
+    def _parts(self, steered_load: SteeredLoad, merge: Merge, window: Window) -> Iterator[Part]:
+        own = [journey.name for journey in steered_load.lane.journeys]
+        for index, objective in enumerate(steered_load.steering.objectives):
             journeys = own if objective.journey is None else [objective.journey]
             for journey in journeys:
                 good, slower = _good(objective, journey, window)
-                bad = self._bad(helm, merge, index, journey)
+                bad = self._bad(steered_load, merge, index, journey)
                 if good or bad:
                     yield Part(index, journey, good, bad, slower)
 
-    def _bad(self, helm: Helm, merge: Merge, index: int, journey: str) -> int:
+    def _bad(self, steered_load: SteeredLoad, merge: Merge, index: int, journey: str) -> int:
         """What has become bad since the last look: ended so, or got older than the limit."""
-        number = helm.first_objective + index
+        number = steered_load.first_objective + index
         counts = merge.due.counts(number, journey, 0, merge.due.end(number))
         total = int(counts[BAD].sum() + counts[OVERDUE].sum())
-        before = helm.bad.get((index, journey), 0)
+        before = steered_load.bad.get((index, journey), 0)
         # It falls where something overdue ended as nobody's fault: what was told stays, and the next are fewer.
-        helm.bad[index, journey] = max(total, before)
+        steered_load.bad[index, journey] = max(total, before)
         return max(0, total - before)
 
-    def _observed_ms(self, helm: Helm, window: Window) -> float | None:
-        if not helm.steering.objectives or helm.steering.objectives[0].kind != "percentile":
+    def _observed_ms(self, steered_load: SteeredLoad, window: Window) -> float | None:
+        if not steered_load.steering.objectives or steered_load.steering.objectives[0].kind != "percentile":
             return None
-        objective = msgspec.structs.replace(helm.steering.objectives[0], window_ns=0)
+        objective = msgspec.structs.replace(steered_load.steering.objectives[0], window_ns=0)
         found = [result.observed for result in evaluate(objective, window)]
         return max((one for one in found if isinstance(one, float)), default=None)
 
@@ -298,24 +317,24 @@ def _finding(data: bytes) -> Finding | None:
         return None
 
 
-def as_rows(helms: Helms) -> list[dict[str, Any]]:
+def as_rows(steered_loads: SteeredLoads) -> list[dict[str, Any]]:
     """For `summary.json`."""
     return [
         {
-            "load": helm.name,
-            "executor": helm.steering.executor,
-            "objectives": [one.text for one in helm.steering.objectives],
-            "verdict": helm.finding.verdict if helm.finding is not None else None,
-            "text": helm.finding.text if helm.finding is not None else "",
-            "rate_per_s": helm.finding.rate_per_s if helm.finding is not None else None,
-            "low": helm.finding.low if helm.finding is not None else None,
-            "high": helm.finding.high if helm.finding is not None else None,
-            "held_per_s": helm.finding.held_per_s if helm.finding is not None else None,
-            "last_rate_per_s": round(helm.rate_per_s, 6),
-            "why": helm.why,
-            "trouble": helm.trouble,
-            "looks": len(helm.looks),
-            "turns": helm.turns,
+            "load": steered_load.name,
+            "executor": steered_load.steering.executor,
+            "objectives": [one.text for one in steered_load.steering.objectives],
+            "verdict": steered_load.finding.verdict if steered_load.finding is not None else None,
+            "text": steered_load.finding.text if steered_load.finding is not None else "",
+            "rate_per_s": steered_load.finding.rate_per_s if steered_load.finding is not None else None,
+            "low": steered_load.finding.low if steered_load.finding is not None else None,
+            "high": steered_load.finding.high if steered_load.finding is not None else None,
+            "held_per_s": steered_load.finding.held_per_s if steered_load.finding is not None else None,
+            "last_rate_per_s": round(steered_load.rate_per_s, 6),
+            "why": steered_load.why,
+            "trouble": steered_load.trouble,
+            "looks": len(steered_load.looks),
+            "turns": steered_load.turns,
         }
-        for helm in helms.helms
+        for steered_load in steered_loads.steered_loads
     ]

@@ -36,7 +36,7 @@ from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import call
 from loadgen_controller.collected_errors import CollectedErrors
-from loadgen_controller.control.unix_socket import Ask
+from loadgen_controller.control.unix_socket import ControlRequest
 from loadgen_controller.terminal import echo
 
 __all__ = ["FleetOption", "Hire", "ScaleOption", "hired", "hired_for", "read_hire", "roll_of", "told_stands"]
@@ -184,7 +184,7 @@ def _stop_runs(site: Site, raised: Raised, place: Place, say: Callable[[str], No
         for run in runs - asked:
             say(f"stopping {run}, which still goes on")
             asked.add(run)
-            call(place, lambda client, run=run: client.ask(Ask(run_id=run, do="stop")))  # type: ignore[misc]
+            call(place, lambda client, run=run: client.ask(ControlRequest(run_id=run, do="stop")))  # type: ignore[misc]
         if time.monotonic() >= deadline_s:
             return
         site.sleep(_LOOK_S)

@@ -22,12 +22,12 @@ from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.errors import BundleError, Fault, ScenarioError
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.sinks import Outputs
-from loadgen_controller.agents.hub import Station
+from loadgen_controller.agents.hub import AgentHub
 from loadgen_controller.agents.local_processes import EmbeddedAgents
 from loadgen_controller.api.remote import make_there
 from loadgen_controller.control.requests import answer, asked
 from loadgen_controller.control.signed_orders import signed
-from loadgen_controller.control.unix_socket import Ask, Told
+from loadgen_controller.control.unix_socket import ControlReply, ControlRequest
 from loadgen_controller.core.events import Reason
 from loadgen_controller.core.order import Order
 from loadgen_controller.launch.event_loop import new_loop
@@ -132,12 +132,12 @@ async def _conduct(order: Order, placement: Placement, console: Console | None) 
         processes, keys = agents, agents.keys
     page = _Page(placement, lambda ask, by: answer(conductor, ask, by))
     try:
-        station = Station(keys, listen or "127.0.0.1:0")
-        async with station:
+        hub = AgentHub(keys, listen or "127.0.0.1:0")
+        async with hub:
             outputs = placement.outputs
-            conductor = Conductor(order, station, runs_dir=placement.runs_dir, processes=processes, outputs=outputs)
+            conductor = Conductor(order, hub, runs_dir=placement.runs_dir, processes=processes, outputs=outputs)
             if console is not None and listen is not None:
-                console.print(f"listening on {station.address} for {order.agents} agents", soft_wrap=True)
+                console.print(f"listening on {hub.address} for {order.agents} agents", soft_wrap=True)
             stop = Stopping(conductor.request_stop)
             with stop.on_signals(asyncio.get_running_loop()):
                 async with asked(conductor), page.of(conductor, console), _shown(conductor, stop, console):
@@ -164,7 +164,7 @@ class _Page:
         UsageError, PortBusy: it cannot listen there.
     """
 
-    def __init__(self, placement: Placement, told: Callable[[Ask, str], Told]) -> None:
+    def __init__(self, placement: Placement, told: Callable[[ControlRequest, str], ControlReply]) -> None:
         self._server: UiServer | None = None
         if placement.ui is not None:
             from loadgen_controller.ui.page_runs import Shown

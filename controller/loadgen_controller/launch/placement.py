@@ -22,11 +22,11 @@ from loadgen_controller.launch.aws_fleet import Hire, hired_for, read_hire
 from loadgen_controller.planning.options import parse_endpoint
 from loadgen_controller.planning.target_guard import read_permits
 
-__all__ = ["Placement", "Wish", "placement_of"]
+__all__ = ["LaunchRequest", "Placement", "placement_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class LaunchRequest:
     """The options, as they stand on the command line; None: not given."""
 
     runs_dir: Path
@@ -99,7 +99,7 @@ class Placement:
             yield
 
 
-def placement_of(wrongs: CollectedErrors, wish: Wish) -> Placement:
+def placement_of(wrongs: CollectedErrors, wish: LaunchRequest) -> Placement:
     """What the options say; what is wrong with them, or does not go together, is among `wrongs`."""
     if wish.runs_dir.exists() and not wish.runs_dir.is_dir():
         wrongs.add(f"--runs-dir: {wish.runs_dir} is a file", "name a folder; it is made if it is not there")
@@ -138,7 +138,7 @@ def placement_of(wrongs: CollectedErrors, wish: Wish) -> Placement:
     return placement
 
 
-def _check_left(wrongs: CollectedErrors, wish: Wish) -> None:
+def _check_left(wrongs: CollectedErrors, wish: LaunchRequest) -> None:
     """Of a run at a controller."""
     for option, value in (("--listen", wish.listen), ("--keys", wish.keys)):
         if value is not None:
@@ -148,7 +148,7 @@ def _check_left(wrongs: CollectedErrors, wish: Wish) -> None:
             wrongs.add(f"{option} is for agents on this machine", "with --controller say --wait N")
 
 
-def _check_listening(wrongs: CollectedErrors, wish: Wish, listen: str) -> None:
+def _check_listening(wrongs: CollectedErrors, wish: LaunchRequest, listen: str) -> None:
     wrongs.parse("--listen", listen, parse_endpoint)
     if wish.keys is None:
         wrongs.add("--listen needs --keys", "make them with `loadgen keys init DIR`, then --keys DIR")

@@ -1,6 +1,6 @@
 """Keeps what was merged, as it is merged: sums for the end of the run, and a place to go on from after a restart.
 
-Every few thousand deltas, or each minute, the sums of the deltas since the last time (`loadgen.measure.merging.interval_sum`) are
+Every few thousand deltas, or each minute, the sums of the deltas since the last time (`interval_sum.py`) are
 appended to `merged.log`, and all that the merge knows is written to `checkpoint`. Where sums are large, those of
 intervals that are over are appended sooner. Both speak only of deltas that are
 durable in `deltas.log` and are derived from it: whatever becomes of them, and if they are given up because the disk
@@ -30,7 +30,7 @@ from loadgen.measure.merging.stored_interval import CELLS_MAGIC, Cell, cell_of, 
 from loadgen.measure.run_folder.rundir import RunDir, storage_error
 from loadgen.secret_files import open_private
 
-__all__ = ["Keeper", "Kept"]
+__all__ = ["Checkpointer", "Kept"]
 
 _DELTAS = 8_000
 """They are merged again within 1 s on a restart."""
@@ -61,7 +61,7 @@ class _Taken:
     checkpoint: Checkpoint
 
 
-class Keeper:
+class Checkpointer:
     """Of one run. Make it, and call it, on the loop.
 
     Args:

@@ -42,8 +42,8 @@ from loadgen.wire.messages import (
     TearDown,
     Waiting,
 )
-from loadgen_controller.agents.hub import Station
-from loadgen_controller.core.adjustments import Adjustment, Wish, lanes_of
+from loadgen_controller.agents.hub import AgentHub
+from loadgen_controller.core.adjustments import Adjustment, LoadChange, lanes_of
 from loadgen_controller.core.event_replay import BEGUN, HAPPENED, begun, happened
 from loadgen_controller.core.events import (
     Adjusted,
@@ -74,7 +74,7 @@ from loadgen_controller.core.lifecycle import Phase, Run, step
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.rejected_input import Troubles
 from loadgen_controller.core.report_interval import Pacing
-from loadgen_controller.core.run_record import Books
+from loadgen_controller.core.run_record import RunRecord
 from loadgen_controller.core.shares import assign, candidates, with_agent
 from loadgen_controller.core.steering import as_rows
 from loadgen_controller.judging.error_fuse import FuseWatch
@@ -83,12 +83,12 @@ from loadgen_controller.judging.plan_watch import PlanWatch
 from loadgen_controller.judging.slo_abort import Aborts
 from loadgen_controller.judging.verdict import Verdict, too_many_script_faults
 from loadgen_controller.planning.target_guard import places_of
-from loadgen_controller.run.checkpointer import Keeper
+from loadgen_controller.run.checkpointer import Checkpointer
 from loadgen_controller.run.failure_files import FailureFolder
 from loadgen_controller.run.finish import Sealed, facts_of, manifest, seal
 from loadgen_controller.run.intake import Intake
 from loadgen_controller.run.journal import Journal, Place
-from loadgen_controller.run.load_control import Driving
+from loadgen_controller.run.load_control import LoadControl
 from loadgen_controller.run.recovery import Restored, boot_id, forget_shared, keep_shared, row_of
 from loadgen_controller.run.rendezvous_shell import Meeting
 from loadgen_controller.run.roster import roster
@@ -159,7 +159,7 @@ class Conductor:
     def __init__(
         self,
         order: Order,
-        station: Station,
+        hub: AgentHub,
         *,
         runs_dir: Path,
         processes: Processes | None = None,
@@ -173,24 +173,24 @@ class Conductor:
             outputs: where its figures are told while it goes on.
             restored: the run as it stands in its folder, to be taken up; `order` is its own then.
         """
-        self._order, self._station = order, station
-        self._clock, self._fleet = station.clock, station.fleet
+        self._order, self._hub = order, hub
+        self._clock, self._fleet = hub.clock, hub.fleet
         self._processes: Processes = processes or NoHosts()
         self._by, self._restored = by, restored
         self._created_at = self._started_at = datetime.now(UTC)
         if restored is None:
             self._folder = RunDir.create(runs_dir, new_run_id(self._created_at, Path(order.scenario).stem))
-            self._merge, self._books = Merge(order.spec.interval_ns), Books(self._folder.run_id)
+            self._merge, self._record = Merge(order.spec.interval_ns), RunRecord(self._folder.run_id)
             self._merge.kept = []
         else:
             self._created_at, self._started_at = restored.created_at, restored.started_at
-            self._folder, self._books = restored.folder, restored.books
+            self._folder, self._record = restored.folder, restored.books
             self._merge = Merge(order.spec.interval_ns)  # until the log is merged
         self._journal = Journal(self._folder, self._on_durable, self._on_storage_failing, self._on_storage_mended)
         self._troubles = Troubles(self._on_trouble, self._clock)
-        self._failures = FailureFolder(self._folder.path / "failures", self._books.notice)
+        self._failures = FailureFolder(self._folder.path / "failures", self._record.notice)
         self._intake = self._new_intake()
-        self._keeper = self._new_keeper()
+        self._checkpointer = self._new_keeper()
         if restored is None:
             self._run = Run.begin(order.terms(), self._clock())
             self._journal.event(BEGUN, **begun(self._run))
@@ -202,12 +202,12 @@ class Conductor:
         self._fuse = FuseWatch(order.has_fuse)
         self._pacing = Pacing(spec.interval_ns)
         self._plan_watch = PlanWatch(lanes_of(spec))
-        known = () if restored is None else (restored.adjustments, restored.helms)
+        known = () if restored is None else (restored.adjustments, restored.steered_loads)
         name = RunName(self.run_id, title(spec), order.placement)
-        self._outputs = (outputs or Outputs()).of_run(name, self._sight, self._books.notice)
-        self._driving = Driving(self, self._books, self._fleet, self._journal, self._clock, *known)
+        self._outputs = (outputs or Outputs()).of_run(name, self._sight, self._record.notice)
+        self._load_control = LoadControl(self, self._record, self._fleet, self._journal, self._clock, *known)
         meetings = None if restored is None else restored.meetings
-        self._meeting = Meeting(self, self._books, self._journal, self._clock, meetings)
+        self._meeting = Meeting(self, self._record, self._journal, self._clock, meetings)
         self._aborts.until(self.end_ns)
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
@@ -222,7 +222,7 @@ class Conductor:
         return Intake(
             self,
             self._order,
-            self._books,
+            self._record,
             self._fleet,
             self._merge,
             self._journal,
@@ -231,15 +231,15 @@ class Conductor:
             self._failures.write,
         )
 
-    def _new_keeper(self, merged_end: int = 0) -> Keeper:
+    def _new_keeper(self, merged_end: int = 0) -> Checkpointer:
         state, settled = self._failures.state, self._failures.settled
-        return Keeper(self._folder, self._merge, merged_end, extra=state, settled=settled)
+        return Checkpointer(self._folder, self._merge, merged_end, extra=state, settled=settled)
 
     # -- for the command line -------------------------------------------------------------------
 
     @property
     def run_id(self) -> str:
-        return self._books.run_id
+        return self._record.run_id
 
     @property
     def run_dir(self) -> Path:
@@ -253,7 +253,7 @@ class Conductor:
     @property
     def adjustments(self) -> tuple[Adjustment, ...]:
         """What was asked of the load so far."""
-        return self._driving.adjustments.made
+        return self._load_control.adjustments.made
 
     @property
     def troubles(self) -> Mapping[str, int]:
@@ -270,7 +270,7 @@ class Conductor:
                     self._open()
                 else:
                     await self._take_up(self._restored)
-                self._keeper.begin()
+                self._checkpointer.begin()
                 self._outputs.begin()
                 await self._until_done(writing)
             except StorageError as error:
@@ -289,8 +289,8 @@ class Conductor:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             await self._outputs.cancel()
-            await self._keeper.end()
-            self._station.leave(self)
+            await self._checkpointer.end()
+            self._hub.leave(self)
             await self._processes.end(patience_s)
             self._folder.close()
 
@@ -302,7 +302,7 @@ class Conductor:
         """Nothing more is sent: agents end workers that do not stop within a moment. Safe to call again."""
         self._tell_quietly(StopRequested(reason, now=True, reason=Reason.KILLED))
 
-    def adjust(self, wish: Wish) -> tuple[Adjustment, ...]:
+    def adjust(self, wish: LoadChange) -> tuple[Adjustment, ...]:
         """Change the load as it goes on; what was made of the wish, for each load that it holds for.
 
         All agents are told in good time. Nothing is changed where it raises.
@@ -312,23 +312,23 @@ class Conductor:
             FleetError: an agent is too old to be told.
         """
         self._step(Tick(self._clock(), is_turn=False))
-        return self._driving.adjust(wish)
+        return self._load_control.adjust(wish)
 
     @property
     def end_ns(self) -> int | None:
         """When the load ends, from T0, as things stand; None while that is not known."""
-        return self._driving.adjustments.end_ns
+        return self._load_control.adjustments.end_ns
 
     def due_before(self, at_ns: int) -> int | None:
         """How many iterations are due before `at_ns` after T0 as things stand; None where a load is not open."""
-        return self._driving.adjustments.due_before(at_ns)
+        return self._load_control.adjustments.due_before(at_ns)
 
     def view(self) -> ViewState:
-        run, books, driving = self._run, self._books, self._driving
+        run, books, driving = self._run, self._record, self._load_control
         shares = books.assignment.agents if books.assignment is not None else ()
         ours = ("", self.run_id)  # and not those that work for another run
         sharing = frozenset(shares)
-        members = {m.id: m for m in self._fleet if m.id in sharing or self._station.claimant(m.id) in ours}
+        members = {m.id: m for m in self._fleet if m.id in sharing or self._hub.claimant(m.id) in ours}
         now_ns, ends = self._clock(), run.ends
         return ViewState(
             run_id=self.run_id,
@@ -344,8 +344,15 @@ class Conductor:
             stop_reason=ends[-1].detail if ends else "",
             is_paused=driving.is_paused,
             steering=tuple(
-                SteeringView(helm.name, helm.steering.executor, helm.rate_per_s, helm.why, helm.trouble, helm.is_over)
-                for helm in driving.helms.helms
+                SteeringView(
+                    steered.name,
+                    steered.steering.executor,
+                    steered.rate_per_s,
+                    steered.why,
+                    steered.trouble,
+                    steered.is_over,
+                )
+                for steered in driving.steered_loads.steered_loads
             ),
             points=self._meeting.points(),
         )
@@ -362,7 +369,7 @@ class Conductor:
 
     def notice(self, text: str) -> None:
         """For the person who watches, once."""
-        self._books.notice(text)
+        self._record.notice(text)
 
     # -- for the station --------------------------------------------------------------------------
 
@@ -374,11 +381,11 @@ class Conductor:
         self._troubles.add(kind, text)
 
     def bad(self, agent: str, kind: str, text: str) -> None:
-        self._station.bad(agent, kind, text)
+        self._hub.bad(agent, kind, text)
 
     def decided(self, kind: str, text: str, **fields: object) -> None:
         self._journal.event(kind, **fields)
-        self._books.notice(text)
+        self._record.notice(text)
 
     def fail(self, error: Exception) -> None:
         self._failure = self._failure or error
@@ -414,7 +421,7 @@ class Conductor:
         needed += [(SIGNED_MINOR, "signed runs")] if self._order.signature else []
         for minor, what in needed:
             if member.minor < minor:
-                self._books.notice(
+                self._record.notice(
                     f"agent {agent} takes no part: it speaks protocol {PROTOCOL_MAJOR}.{member.minor}, and {what} came"
                     f" with {PROTOCOL_MAJOR}.{minor}; run the same version of loadgen on every agent"
                 )
@@ -434,7 +441,7 @@ class Conductor:
             self.fail(error)
 
     def send(self, identity: bytes, message: Message) -> bool:
-        return self._station.send(identity, message)
+        return self._hub.send(identity, message)
 
     def greeted(self, agent: str) -> None:
         """After a lost connection what was sent last may be lost too."""
@@ -448,7 +455,7 @@ class Conductor:
             self.say(agent, self._prepare_of(agent))
         if not self._is_live(agent) or agent in run.joining or agent in run.arrived:
             return
-        self._driving.beating(agent, phase, beat.adjusted)
+        self._load_control.beating(agent, phase, beat.adjusted)
         if beat.leaves_ns > 0 and run.phase.has_load and not run.ends and agent in run.drivers:
             self.tell(AgentLeaving(agent, beat.leaves_ns))
         elif phase == "idle" and run.phase is Phase.PREPARING:
@@ -467,10 +474,10 @@ class Conductor:
 
     def is_back(self, agent: str) -> None:
         self._meeting.back(agent)
-        self._books.notices.append(f"agent {agent} is back, as another process")
+        self._record.notices.append(f"agent {agent} is back, as another process")
 
     def steered(self, agent: str, steered: Steered) -> None:
-        self._driving.steered(agent, steered)
+        self._load_control.steered(agent, steered)
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
         self._meeting.told(agent, waiting)
@@ -480,11 +487,11 @@ class Conductor:
     def _open(self) -> None:
         self._folder.write_bundle(self._order.bundle)
         self.write_manifest()
-        address = self._station.address
+        address = self._hub.address
         self._journal.event("listening", address=address, agents=self._order.agents)
         logs = self._folder.path / "agents"
         self._processes.start(address, logs)
-        self._station.enter(self)
+        self._hub.enter(self)
 
     async def _take_up(self, restored: Restored) -> None:
         """Go on where the folder says that it stood: agents come back by themselves, with all that was not durable.
@@ -493,26 +500,26 @@ class Conductor:
         """
         phase, away_s = self._run.phase.value, restored.away_s
         self._journal.event("taken up", phase=phase, away_s=round(away_s, 3), cut_bytes=self._folder.cut_bytes)
-        self._books.notice(f"the controller was started anew; it was away for {away_s:.1f} s")
+        self._record.notice(f"the controller was started anew; it was away for {away_s:.1f} s")
         self._is_deaf = True
-        ours = [agent for agent, epoch in self._books.epochs.items() if self._is_of(agent, epoch)]
-        self._station.claim(self, ours)
-        self._station.enter(self)
+        ours = [agent for agent, epoch in self._record.epochs.items() if self._is_of(agent, epoch)]
+        self._hub.claim(self, ours)
+        self._hub.enter(self)
         merged = await asyncio.to_thread(restored.merged)
         self._merge = merged.merge
         if merged.extra:
             self._failures.take_state(merged.extra)
-        self._keeper = self._new_keeper(merged.merged_end)
-        for agent, epoch in self._books.epochs.items():
-            for one in (epoch, *(former.epoch for former in self._books.former.get(agent, ()))):
-                self._books.durable[agent, one] = self._merge.next_seq(agent, one) - 1
+        self._checkpointer = self._new_keeper(merged.merged_end)
+        for agent, epoch in self._record.epochs.items():
+            for one in (epoch, *(former.epoch for former in self._record.former.get(agent, ()))):
+                self._record.durable[agent, one] = self._merge.next_seq(agent, one) - 1
         for agent, region, failures in merged.failures:
             self._failures.write(agent, region, failures)
         self._intake = self._new_intake()
         self._is_deaf = False
         now_ns = self._clock()
         self._step(Resumed(now_ns + _GRACE_NS))
-        self._driving.reassign_moved()
+        self._load_control.reassign_moved()
         self._step(Tick(now_ns))
         for agent in (*self._run.lost, *self._run.fins):
             self._meeting.gone(agent)
@@ -525,10 +532,10 @@ class Conductor:
 
     async def _until_done(self, writing: asyncio.Task[None]) -> None:
         while self._run.phase is not Phase.DONE:
-            self._station.check()
+            self._hub.check()
             if self._failure is not None:
                 raise self._failure
-            self._keeper.check()
+            self._checkpointer.check()
             if writing.done():
                 writing.result()
                 raise BugError("the journal ended before the run")
@@ -541,11 +548,11 @@ class Conductor:
         now_ns = self._clock()
         self._step(Tick(now_ns))
         for agent, how in self._processes.exited().items():
-            self._station.lose(agent, how)
+            self._hub.lose(agent, how)
             if self._run.phase is Phase.WAITING:  # it will not come any more
                 text = f"agent {agent} did not start: {how}"
                 self.tell(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
-        if self._run.phase.has_load and not self._driving.helms:  # a steered load asks for each interval
+        if self._run.phase.has_load and not self._load_control.steered_loads:  # a steered load asks for each interval
             self._pace(now_ns)
         if self._run.phase.has_load:
             self._meeting.tick(now_ns)
@@ -554,25 +561,25 @@ class Conductor:
         run = self._run
         if run.phase is Phase.RUNNING and run.t0_ns is not None:
             done = run.merged | run.fins
-            if why := self._aborts.check(self._merge, self._books.assignment, run.live, done, now_ns - run.t0_ns):
+            if why := self._aborts.check(self._merge, self._record.assignment, run.live, done, now_ns - run.t0_ns):
                 self.tell(StopRequested(why, reason=Reason.SLO_BREACHED))
             if blown := self._fuse.check(self._merge, run.live, done, now_ns - run.t0_ns):
                 self.tell(StopRequested(blown.text, now=True, reason=blown.reason))
-            self._driving.look(self._merge)
-            self._driving.let_in()
-            if (assignment := self._books.assignment) is not None:
+            self._load_control.look(self._merge)
+            self._load_control.let_in()
+            if (assignment := self._record.assignment) is not None:
                 live = frozenset(run.live) - done
                 since_t0_ns = now_ns - run.t0_ns
-                told = self._driving.adjustments.told
+                told = self._load_control.adjustments.told
                 for text in self._plan_watch.look(self._merge, assignment, told, live, since_t0_ns):
                     self._journal.event("off plan", text=text)
-                    self._books.notice(text)
+                    self._record.notice(text)
 
     def _pace(self, now_ns: int) -> None:
         if why := self._pacing.look(now_ns, time.process_time_ns(), round(self._journal.late_s * NS_PER_S)):
-            self._books.asked_ns = asked_ns = self._pacing.asked_ns
-            interval_s = (asked_ns or self._driving.spec.interval_ns) / NS_PER_S
-            self._books.notice(f"agents are asked for one report each {interval_s:g} s: {why}")
+            self._record.asked_ns = asked_ns = self._pacing.asked_ns
+            interval_s = (asked_ns or self._load_control.spec.interval_ns) / NS_PER_S
+            self._record.notice(f"agents are asked for one report each {interval_s:g} s: {why}")
             self._journal.event("interval asked", interval_s=interval_s, why=why)
 
     def _step(self, event: Event) -> None:
@@ -592,22 +599,22 @@ class Conductor:
     def _note(self, event: Event) -> None:
         match event:
             case AgentLost(agent, text) | AgentRefused(agent, text):
-                self._books.lost[agent] = text
+                self._record.lost[agent] = text
                 if agent in self._run.lost:
-                    self._books.notices.append(f"agent {agent} is lost: {text}")
+                    self._record.notices.append(f"agent {agent} is lost: {text}")
                     self._meeting.gone(agent)
             case FinReceived(agent):
                 self._meeting.gone(agent)
             case Adjusted(duration_ns):
                 self._aborts.until(duration_ns)
             case SetUpEnded():
-                keep_shared(self._folder, self._books.shared_json)
+                keep_shared(self._folder, self._record.shared_json)
             case AgentJoined(agent, region) if region not in self._order.spec.regions:
-                self._books.notice(f"agent {agent} takes no part: the plan has no load in {region}")
+                self._record.notice(f"agent {agent} takes no part: the plan has no load in {region}")
             case AgentReturned(agent):
                 self._meeting.back(agent)
-                self._books.lost.pop(agent, None)
-                self._books.notices.append(f"agent {agent} is back")
+                self._record.lost.pop(agent, None)
+                self._record.notices.append(f"agent {agent} is back")
 
     def _perform(self, effect: Effect) -> None:
         run_id = self.run_id
@@ -621,23 +628,23 @@ class Conductor:
             case SendStart(agents, t0_ns):
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 for agent in agents:
-                    self._driving.say_start(agent, t0_ns)
+                    self._load_control.say_start(agent, t0_ns)
             case TakeIn(agents, drivers):
-                self._driving.take_in(agents, drivers)
+                self._load_control.take_in(agents, drivers)
             case Reassign(agents, drivers, at_ns):
-                self._driving.reassign(agents, drivers, at_ns)
+                self._load_control.reassign(agents, drivers, at_ns)
             case SendStop(agents, text, now):
                 self._load_ends()
                 for agent in agents:
                     self.say(agent, self._stop_of(text, now))
             case SendTearDown(agent):
-                self.say(agent, TearDown(run_id, self._books.shared_json))
+                self.say(agent, TearDown(run_id, self._record.shared_json))
             case WindUp():
                 self._wake.set()
 
     def _assign(self, agents: tuple[str, ...]) -> None:
-        books = self._books
-        self._station.claim(self, agents)
+        books = self._record
+        self._hub.claim(self, agents)
         members = [member for member in self._fleet if member.id in agents]
         if books.assignment is not None:  # the run goes on already
             for member in members:
@@ -651,7 +658,7 @@ class Conductor:
 
     def write_members(self) -> None:
         """Who takes part, and in which epoch, has changed."""
-        epochs = self._books.epochs
+        epochs = self._record.epochs
         rows = [row_of(one) for one in self._fleet if one.id in epochs]
         self._journal.event("assigned", agents=rows, epochs=epochs)
         self.write_manifest()
@@ -659,16 +666,16 @@ class Conductor:
     def _load_ends(self) -> None:
         """A stop before the planned end: what would have been due after it is not missing."""
         run, duration_ns = self._run, self._run.duration_ns
-        if run.t0_ns is None or self._books.load_ended_ns is not None or not run.ends:
+        if run.t0_ns is None or self._record.load_ended_ns is not None or not run.ends:
             return
         ended_ns = max(0, self._clock() - run.t0_ns)
         if duration_ns is None or ended_ns < duration_ns:
-            self._books.load_ended_ns = ended_ns
+            self._record.load_ended_ns = ended_ns
             self._journal.event("load ended", at_ns=ended_ns)
 
     def write_manifest(self, as_run: PlanSpec | None = None) -> None:
         """as_run: the plan as it was in the end, where it was changed while it ran."""
-        made = manifest(self._order, self._books, self._fleet, self._created_at, boot=boot_id(), by=self._by)
+        made = manifest(self._order, self._record, self._fleet, self._created_at, boot=boot_id(), by=self._by)
         if as_run is not None:
             made["spec_as_run"] = msgspec.to_builtins(as_run, enc_hook=str)
         self._folder.write_manifest(made)
@@ -681,7 +688,7 @@ class Conductor:
             self._troubles.add("unsent", f"{type(message).__name__} to {agent}")  # its next heartbeat has it sent again
 
     def _prepare_of(self, agent: str) -> Prepare:
-        order, assignment = self._order, self._books.assignment
+        order, assignment = self._order, self._record.assignment
         assert assignment is not None
         return replace(
             order.prepare(order.allow),
@@ -689,7 +696,7 @@ class Conductor:
             generation=assignment.generation,
             index=assignment.index(agent),
             weights=assignment.weights,
-            control_plane=places_of(self._station.address),
+            control_plane=places_of(self._hub.address),
         )
 
     def _stop_of(self, text: str, now: bool) -> Stop:
@@ -706,13 +713,13 @@ class Conductor:
             return
         text = f"{error.message}: nothing is acknowledged until that is over; the agents keep what they measure"
         log.warning("%s", text)
-        self._books.notice(text)
+        self._record.notice(text)
         self._journal.event("storage failing", reason=error.message)
 
     def _on_storage_mended(self, failed_s: float) -> None:
         text = f"the run folder could not be written for {failed_s:.0f} s; all that waited for it is written now"
         log.warning("%s", text)
-        self._books.notice(text)
+        self._record.notice(text)
         self._journal.event("storage mended", failed_s=round(failed_s, 3))
 
     def _on_storage_failed(self, error: StorageError) -> None:
@@ -732,56 +739,56 @@ class Conductor:
     async def _wind_up(self) -> Result:
         """Stop what still runs, seal the folder, let everybody go."""
         if self._run.phase is not Phase.DONE:  # our own bug cut it short
-            for agent in self._books.epochs:
+            for agent in self._record.epochs:
                 self.say(agent, Stop(self.run_id, "the controller failed", now=True))
         await self._journal.commit()
-        summed = await self._keeper.finish()
+        summed = await self._checkpointer.finish()
         await asyncio.to_thread(self._failures.close)
         if self._failures.left_out:
             kept, more = format_count(self._failures.kept), format_count(self._failures.left_out)
-            self._books.notice(f"{kept} failures are kept whole, {more} more of the same kinds are counted")
+            self._record.notice(f"{kept} failures are kept whole, {more} more of the same kinds are counted")
         now_ns = self._clock()
         duration_s = 0.0 if self._run.t0_ns is None else max(0, now_ns - self._run.t0_ns) / NS_PER_S
         self._meeting.end()
         if self._troubles.counts:
             self._journal.event("troubles", counts=dict(self._troubles.counts))
-        order = replace(self._order, spec=self._driving.spec)
+        order = replace(self._order, spec=self._load_control.spec)
         if order.spec != self._order.spec:
             with contextlib.suppress(StorageError):  # a chart has one line less
                 self.write_manifest(as_run=order.spec)
-        self._books.steering = as_rows(self._driving.helms)
-        self._books.outputs = await self._outputs.end()
+        self._record.steering = as_rows(self._load_control.steered_loads)
+        self._record.outputs = await self._outputs.end()
         sealed: Sealed = await asyncio.to_thread(
             seal,
             self._folder,
-            facts_of(self._run, order, self._books, self._bug, self._basis()),
+            facts_of(self._run, order, self._record, self._bug, self._basis()),
             self._merge,
             order,
-            self._books,
+            self._record,
             {member.id: member.pid for member in self._fleet},
             self._started_at,
             duration_s,
             summed,
         )
         forget_shared(self._folder)
-        self._keeper.forget()
+        self._checkpointer.forget()
         await self._dismiss()
         verdict = sealed.verdict
         return Result(verdict.exit_code, sealed.summary, self._folder.path, verdict)
 
     def _basis(self) -> Basis:
         """What due iterations follow from: the plan as it was made, and all changes that agents got."""
-        members = (self._fleet.get(agent) for agent in self._books.epochs)
+        members = (self._fleet.get(agent) for agent in self._record.epochs)
         return Basis.of(
             lanes_of(self._order.spec),
-            self._driving.adjustments.told,
-            is_stopped=self._books.load_ended_ns is not None,
+            self._load_control.adjustments.told,
+            is_stopped=self._record.load_ended_ns is not None,
             counting=[member.id for member in members if member is not None and member.minor >= COUNTED_MINOR],
         )
 
     async def _dismiss(self) -> None:
         leave = self._order.placement == "embedded"
-        for agent in self._books.epochs:
+        for agent in self._record.epochs:
             self.say(agent, Bye(self.run_id, leave))
         if leave:
             for member in self._fleet:

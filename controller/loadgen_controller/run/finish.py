@@ -14,11 +14,11 @@ import msgspec
 from loadgen.dsl.plans.spec import LaneSpec
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.merging.generator_health import spans_text
+from loadgen.measure.deltas.generator_health import spans_text
 from loadgen.measure.merging.merge import Merge
-from loadgen.measure.run_folder.hlog import write_hlog, write_hlog_of_cells
+from loadgen.measure.results.hlog import write_hlog, write_hlog_of_cells
+from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import RunDir, utc_text
-from loadgen.measure.run_folder.summary import AgentFacts, RunFacts, build
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells, with_intervals
 from loadgen.measure.statistics.warmup import Cut
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
@@ -28,7 +28,7 @@ from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.lifecycle import Run
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
-from loadgen_controller.core.run_record import Books
+from loadgen_controller.core.run_record import RunRecord
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.plan_due import Basis
 from loadgen_controller.judging.verdict import Facts, Verdict, judge
@@ -47,7 +47,7 @@ class Sealed:
 
 
 def manifest(
-    order: Order, books: Books, fleet: Fleet, created_at: datetime, *, boot: str = "", by: str = ""
+    order: Order, books: RunRecord, fleet: Fleet, created_at: datetime, *, boot: str = "", by: str = ""
 ) -> dict[str, object]:
     """What was asked for and who does it; secrets by name only, keys not at all."""
     agents = [
@@ -94,7 +94,7 @@ def manifest(
     }
 
 
-def facts_of(run: Run, order: Order, books: Books, bug: str = "", basis: Basis | None = None) -> Facts:
+def facts_of(run: Run, order: Order, books: RunRecord, bug: str = "", basis: Basis | None = None) -> Facts:
     """What the verdict is made from, beside the deltas. order: with the plan as it was changed while it ran."""
     spec = order.spec
     load_ns = spec.duration_ns if books.load_ended_ns is None else books.load_ended_ns
@@ -134,7 +134,7 @@ def seal(
     facts: Facts,
     merge: Merge,
     order: Order,
-    books: Books,
+    books: RunRecord,
     pids: Mapping[str, int],
     started_at: datetime,
     duration_s: float,
@@ -207,7 +207,7 @@ def _sealed(
     merge: Merge,
     batches: Batches | None,
     order: Order,
-    books: Books,
+    books: RunRecord,
     pids: Mapping[str, int],
     started_at: datetime,
     duration_s: float,
@@ -262,7 +262,7 @@ def _load_text(lane: LaneSpec) -> str:
     return f"{name}{lane.load}" + (f", after {format_duration(lane.after_ns)}" if lane.after_ns else "")
 
 
-def _agents(verdict: Verdict, books: Books, pids: Mapping[str, int]) -> Iterator[AgentFacts]:
+def _agents(verdict: Verdict, books: RunRecord, pids: Mapping[str, int]) -> Iterator[AgentFacts]:
     for data in verdict.completeness.agents:
         fin = books.fins.get(data.agent)
         error_ns = books.clock_errors_ns.get(data.agent)

@@ -47,7 +47,7 @@ from loadgen_controller.core.lifecycle import Phase, Run
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
 from loadgen_controller.core.rejected_input import OVER_LIMIT, Troubles, plain
-from loadgen_controller.core.run_record import Books
+from loadgen_controller.core.run_record import RunRecord
 from loadgen_controller.run.admission import Admission
 from loadgen_controller.run.journal import Journal, Place
 
@@ -65,7 +65,7 @@ _AHEAD_NS = 5 * NS_PER_S
 """A delta that ends further in the future than this is nonsense."""
 
 
-class Desk(Protocol):
+class IntakePort(Protocol):
     """What the intake may do to the run."""
 
     @property
@@ -97,9 +97,9 @@ class Intake:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: IntakePort,
         order: Order,
-        books: Books,
+        books: RunRecord,
         fleet: Fleet,
         merge: Merge,
         journal: Journal,
@@ -115,7 +115,7 @@ class Intake:
         self._regions: dict[str, str] = {}
         """Of each agent that has sent a delta; an assignment has to look it up among all its agents."""
         self._ack_of = lru_cache(maxsize=16)(Ack)  # agents that began together hear the same, and it is encoded once
-        self._desk, self._order, self._books, self._fleet = desk, order, books, fleet
+        self._desk, self._order, self._record, self._fleet = desk, order, books, fleet
         self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
 
     def take(self, agent: str, data: bytes, message: Message) -> None:
@@ -136,7 +136,7 @@ class Intake:
     def on_durable(self, places: Iterable[Place]) -> None:
         """The journal has these on the disk, and all before them."""
         for agent, epoch, seq in places:
-            self._books.durable[agent, epoch] = seq
+            self._record.durable[agent, epoch] = seq
             self._acknowledge(agent, epoch)
             self._settle(agent)
 
@@ -148,7 +148,7 @@ class Intake:
                 self._bundle(agent, message)
             case Heartbeat():
                 if message.note:
-                    self._books.notice(f"{agent}: {message.note}")
+                    self._record.notice(f"{agent}: {message.note}")
                 self._desk.beating(agent, message)
             case Delta():
                 self._delta(agent, data, message)
@@ -166,7 +166,7 @@ class Intake:
             case SetUpDone() | TornDown() if agent not in self._desk.run.live[:1]:
                 self._troubles.add("unexpected", f"{type(message).__name__} of {agent}, which was not asked")
             case SetUpDone():
-                self._books.shared_json = message.value_json or b"null"
+                self._record.shared_json = message.value_json or b"null"
                 self._desk.tell(SetUpEnded(plain(message.error)))
             case TornDown():
                 self._desk.tell(TearDownEnded(plain(message.error)))
@@ -184,7 +184,7 @@ class Intake:
             self._desk.send(member.identity, BundleChunk(request.sha256, request.offset, data))
 
     def _ready(self, agent: str, ready: Ready) -> None:
-        assignment = self._books.assignment
+        assignment = self._record.assignment
         is_joining = agent in self._desk.run.joining  # the shares may have changed since it was asked
         if assignment is None or (ready.generation != assignment.generation and not is_joining):
             self._troubles.add("other generation", f"Ready of {agent}")
@@ -192,16 +192,16 @@ class Intake:
         if ready.bundle_sha256 != self._order.bundle_sha256:
             self._desk.tell(AgentRefused(agent, "it has another bundle than the one that was sent"))
             return
-        if self._books.clock_errors_ns.get(agent) != ready.clock_error_ns:
+        if self._record.clock_errors_ns.get(agent) != ready.clock_error_ns:
             self._journal.event("clock", agent=agent, error_ns=ready.clock_error_ns)
-        self._books.clock_errors_ns[agent] = ready.clock_error_ns
+        self._record.clock_errors_ns[agent] = ready.clock_error_ns
         if ready.clock_error_ns > _CLOCK_ERROR_NS:
-            self._books.notice(f"agent {agent} knows our clock only within {format_duration(ready.clock_error_ns)}")
+            self._record.notice(f"agent {agent} knows our clock only within {format_duration(ready.clock_error_ns)}")
         self._desk.tell(AgentReady(agent))
 
     def _waiting(self, agent: str, waiting: Waiting) -> None:
         run, member = self._desk.run, self._fleet.get(agent)
-        if member is None or self._books.epochs.get(agent) != member.epoch or not run.phase.has_load:
+        if member is None or self._record.epochs.get(agent) != member.epoch or not run.phase.has_load:
             self._troubles.add("unexpected", f"Waiting of {agent} while {run.phase.value}")
             return
         if waiting.worker >= WORKERS_OF_AGENT:
@@ -243,7 +243,7 @@ class Intake:
 
     def _is_fit(self, agent: str, delta: Delta) -> bool:
         """It may be merged now, if it is what it says."""
-        books, run = self._books, self._desk.run
+        books, run = self._record, self._desk.run
         if delta.agent != agent or not books.has_epoch(agent, delta.epoch) or books.assignment is None:
             self._troubles.add("other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}")
         elif run.t0_ns is None or run.phase is Phase.DONE:
@@ -268,8 +268,8 @@ class Intake:
     def _region(self, agent: str) -> str:
         region = self._regions.get(agent)
         if region is None:
-            assert self._books.assignment is not None
-            region = self._regions[agent] = self._books.assignment.region(agent)
+            assert self._record.assignment is not None
+            region = self._regions[agent] = self._record.assignment.region(agent)
         return region
 
     def _accepted(self, agent: str, data: bytes, delta: Delta, accepted: Accepted | WireError) -> None:
@@ -280,9 +280,9 @@ class Intake:
                     self._keep_failures(agent, self._region(agent), delta.failures)
                 for loss in delta.losses:
                     self._journal.event("worker lost", agent=agent, epoch=delta.epoch, loss=loss)
-                    self._books.notice(f"{agent}: {loss}")
+                    self._record.notice(f"{agent}: {loss}")
                 for note in delta.health.notes:
-                    self._books.notice(f"{agent}: {note}")
+                    self._record.notice(f"{agent}: {note}")
             case Accepted.DUPLICATE:  # our acknowledgement was lost, or is on its way
                 self._troubles.counts["duplicate"] += 1
                 self._acknowledge(agent, delta.epoch)
@@ -302,32 +302,32 @@ class Intake:
 
     def _acknowledge(self, agent: str, epoch: int) -> None:
         """What is durable; the agent goes on from there."""
-        member, seq = self._fleet.get(agent), self._books.durable.get((agent, epoch), -1)
+        member, seq = self._fleet.get(agent), self._record.durable.get((agent, epoch), -1)
         if member is not None and member.epoch >= epoch:  # a later process hands over what an earlier one had left
-            self._desk.send(member.identity, self._ack_of(self._books.run_id, epoch, seq, self._books.asked_ns))
+            self._desk.send(member.identity, self._ack_of(self._record.run_id, epoch, seq, self._record.asked_ns))
 
     def _fin(self, agent: str, fin: Fin) -> None:
-        if self._books.epochs.get(agent) != fin.epoch:
+        if self._record.epochs.get(agent) != fin.epoch:
             self._troubles.add("other agent", f"Fin of epoch {fin.epoch} from {agent}")
             return
-        known = self._books.fins.get(agent)
+        known = self._record.fins.get(agent)
         if known is not None and known != fin:
             self._troubles.add("malformed", f"{agent} finishes twice, and differently")
             return
         self._desk.tell(FinReceived(agent, fin.reason))
         if known is None:
-            self._books.fins[agent] = fin
+            self._record.fins[agent] = fin
             self._journal.event("fin", agent=agent, fin=fin)
             if fin.reason and not self._desk.run.ends:
-                self._books.notice(f"agent {agent} ended its load early: {plain(fin.reason)}")
+                self._record.notice(f"agent {agent} ended its load early: {plain(fin.reason)}")
         self._settle(agent)
 
     def _settle(self, agent: str) -> None:
         """Is everything up to the agent's Fin on the disk?"""
-        fin = self._books.fins.get(agent)
+        fin = self._record.fins.get(agent)
         if (
             fin is not None
-            and self._books.durable.get((agent, fin.epoch), -1) >= fin.last_seq
+            and self._record.durable.get((agent, fin.epoch), -1) >= fin.last_seq
             and agent not in self._desk.run.merged
         ):
             self._desk.tell(Merged(agent))

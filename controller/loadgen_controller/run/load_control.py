@@ -25,17 +25,17 @@ from loadgen.wire.messages import (
     StartAt,
     Steered,
 )
-from loadgen_controller.core.adjustments import Adjustment, Adjustments, Wish
+from loadgen_controller.core.adjustments import Adjustment, Adjustments, LoadChange
 from loadgen_controller.core.events import Adjusted, Event
 from loadgen_controller.core.lifecycle import Phase, Run
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Fleet
-from loadgen_controller.core.run_record import Books
+from loadgen_controller.core.run_record import RunRecord
 from loadgen_controller.core.shares import Assignment, candidates, joined, reassigned
-from loadgen_controller.core.steering import Ask, Helms, Turn
+from loadgen_controller.core.steering import RateDecision, RateRequest, SteeredLoads
 from loadgen_controller.run.journal import Journal
 
-__all__ = ["ADJUST_LEAD_NS", "JOIN_LEAD_NS", "Driving", "load_name"]
+__all__ = ["ADJUST_LEAD_NS", "JOIN_LEAD_NS", "LoadControl", "load_name"]
 
 ADJUST_LEAD_NS = 300 * NS_PER_MS
 """From asking for a change until it holds: must reach every agent before."""
@@ -49,7 +49,7 @@ _FEW = 10
 """Agents that are all named."""
 
 
-class Desk(Protocol):
+class LoadControlPort(Protocol):
     """What it needs of the run that it is about."""
 
     @property
@@ -73,26 +73,26 @@ class Desk(Protocol):
         """An agent that was gone has a share again."""
 
 
-class Driving:
+class LoadControl:
     """The load of one run, from the plan to what it has become."""
 
     def __init__(
         self,
-        desk: Desk,
-        books: Books,
+        desk: LoadControlPort,
+        books: RunRecord,
         fleet: Fleet,
         journal: Journal,
         clock: Callable[[], int],
         adjustments: Adjustments | None = None,
-        helms: Helms | None = None,
+        steered_loads: SteeredLoads | None = None,
     ) -> None:
-        """adjustments, helms: what a controller before this one has made of the load, and why."""
-        self._desk, self._books, self._fleet, self._journal, self._clock = desk, books, fleet, journal, clock
+        """adjustments, steered_loads: what a controller before this one has made of the load, and why."""
+        self._desk, self._record, self._fleet, self._journal, self._clock = desk, books, fleet, journal, clock
         spec = desk.order.spec
         self.adjustments = Adjustments.of(spec) if adjustments is None else adjustments
         self.spec: PlanSpec = self.adjustments.in_force(spec)
         """The plan, with its loads as they are now."""
-        self.helms = Helms(spec, books.run_id) if helms is None else helms
+        self.steered_loads = SteeredLoads(spec, books.run_id) if steered_loads is None else steered_loads
         self.changes: deque[str] = deque(maxlen=3)
         """The last of them, for who watches; the report tells all."""
         self._joining: dict[str, int] = {}
@@ -121,7 +121,7 @@ class Driving:
 
     def say_start(self, agent: str, t0_ns: int) -> None:
         """After what was changed before the start."""
-        books = self._books
+        books = self._record
         self._say_changes(agent, 0)
         from_ns, since_ns = self._began.get(agent, (0, 0))
         self._desk.say(agent, StartAt(books.run_id, t0_ns, books.shared_json, from_ns, since_ns))
@@ -135,7 +135,7 @@ class Driving:
 
     # -- changes that somebody wants ------------------------------------------------------------------
 
-    def adjust(self, wish: Wish) -> tuple[Adjustment, ...]:
+    def adjust(self, wish: LoadChange) -> tuple[Adjustment, ...]:
         """Change the load as it goes on; what was made of the wish, for each load that it holds for.
 
         Raises:
@@ -144,7 +144,7 @@ class Driving:
         """
         self._must_be_adjustable()
         order, at_ns = self._desk.order, self._adjust_ns()
-        wished = self.adjustments.wished(wish, at_ns, self._books.run_id)
+        wished = self.adjustments.wished(wish, at_ns, self._record.run_id)
         if why := order.limits.of_changed(wished.in_force(order.spec)):
             raise UsageError(f"the allow-list does not admit this: {why}", hint="ask for less")
         self._journal.event("wished", wish=wish, at_ns=at_ns)
@@ -177,7 +177,7 @@ class Driving:
         """Make it so: the load has been changed."""
         known, self.adjustments = self.adjustments, adjustments
         self.spec = adjustments.in_force(self._desk.order.spec)
-        self._books.adjustments = adjustments.made
+        self._record.adjustments = adjustments.made
         run = self._desk.run
         if run.phase in (Phase.STARTING, Phase.RUNNING):
             for agent in run.live:
@@ -196,33 +196,33 @@ class Driving:
 
     def look(self, merge: Merge) -> None:
         """Whoever steers is asked about every interval that is complete by now."""
-        run, assignment = self._desk.run, self._books.assignment
-        if not self.helms or assignment is None or run.phase is not Phase.RUNNING:
+        run, assignment = self._desk.run, self._record.assignment
+        if not self.steered_loads or assignment is None or run.phase is not Phase.RUNNING:
             return
-        before, done = self.helms.troubles, run.merged | run.fins
-        known = [len(helm.looks) for helm in self.helms.helms]
-        for ask in self.helms.tick(merge, assignment, run.live, done, self._since_t0_ns(), self.adjustments):
+        before, done = self.steered_loads.troubles, run.merged | run.fins
+        known = [len(steered.looks) for steered in self.steered_loads.steered_loads]
+        for ask in self.steered_loads.tick(merge, assignment, run.live, done, self._since_t0_ns(), self.adjustments):
             self._desk.say(ask.agent, ask.message)
-        for helm, first in zip(self.helms.helms, known, strict=True):
-            for look in helm.looks[first:]:
-                self._journal.event("look", load=helm.load, next_k=helm.next_k, look=look)
+        for steered, first in zip(self.steered_loads.steered_loads, known, strict=True):
+            for look in steered.looks[first:]:
+                self._journal.event("look", load=steered.load, next_k=steered.next_k, look=look)
         self._say_troubles(before)
 
     def steered(self, agent: str, steered: Steered) -> None:
-        before = self.helms.troubles
-        match self.helms.answered(agent, steered, self._since_t0_ns()):
-            case Turn() as turn:
+        before = self.steered_loads.troubles
+        match self.steered_loads.answered(agent, steered, self._since_t0_ns()):
+            case RateDecision() as turn:
                 self._turn(turn)
-            case Ask(agent, message):
+            case RateRequest(agent, message):
                 self._desk.say(agent, message)
         self._say_troubles(before)
 
     def _say_troubles(self, before: Mapping[int, str]) -> None:
-        for helm in self.helms.helms:
-            if helm.trouble and not before[helm.load]:
-                self._books.notice(f"{f'load {helm.name} ' if helm.name else ''}{helm.trouble}")
+        for steered in self.steered_loads.steered_loads:
+            if steered.trouble and not before[steered.load]:
+                self._record.notice(f"{f'load {steered.name} ' if steered.name else ''}{steered.trouble}")
 
-    def _turn(self, turn: Turn) -> None:
+    def _turn(self, turn: RateDecision) -> None:
         """From soon on the load has this rate, until its planned end. Said again where somebody has changed it."""
         course, at_ns = self.adjustments.courses[turn.load], self._adjust_ns()
         is_running = self._desk.run.phase is Phase.RUNNING
@@ -235,13 +235,13 @@ class Driving:
             stages = (Stage(rate, rate, course.end_ns - at_ns),)
         try:
             self._must_be_adjustable()
-            replaced = self.adjustments.replaced(turn.load, stages, at_ns, self._books.run_id, why=turn.why)
+            replaced = self.adjustments.replaced(turn.load, stages, at_ns, self._record.run_id, why=turn.why)
             self._journal.event("replaced", load=turn.load, stages=stages, at_ns=at_ns, why=turn.why)
             self._adjusted(replaced)
         except (UsageError, FleetError) as error:
-            self._books.notice(f"the rate could not be changed: {error.message}")
+            self._record.notice(f"the rate could not be changed: {error.message}")
             return
-        self.helms.turned(turn)
+        self.steered_loads.turned(turn)
         self._journal.event(
             "steered",
             load=load_name(self._desk.order.spec, turn.load),
@@ -256,7 +256,7 @@ class Driving:
 
     def take_in(self, agents: tuple[str, ...], drivers: tuple[str, ...]) -> None:
         """The others are told what they have less; when all of them have heard it, the agents may begin."""
-        books = self._books
+        books = self._record
         at_ns, end_ns = self.adjustments.not_before(self._adjust_ns(JOIN_LEAD_NS)), self.adjustments.end_ns
         if books.assignment is None or (end_ns is not None and at_ns >= end_ns) or self._too_old((*drivers, *agents)):
             return
@@ -289,7 +289,7 @@ class Driving:
 
     def reassign_moved(self) -> None:
         """After a restart: what was to be moved, and nobody was told before the controller ended."""
-        run, assignment = self._desk.run, self._books.assignment
+        run, assignment = self._desk.run, self._record.assignment
         if assignment is None or run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not run.drivers:
             return
         held = zip(assignment.agents, assignment.weights_now, strict=True)
@@ -304,7 +304,7 @@ class Driving:
         kept the controller so busy that the others heard nothing for longer than their lease, and were gone, too.
         What is due between `from_ns` and when the drivers hear of it is missed, and counted by them as that.
         """
-        books, names = self._books, _some(agents)
+        books, names = self._record, _some(agents)
         soon_ns, end_ns = self._adjust_ns(), self.adjustments.end_ns
         at_ns = self.adjustments.not_before(min(from_ns, soon_ns + LATEST_LEAVE_NS) if from_ns else soon_ns)
         if books.assignment is None or (end_ns is not None and at_ns >= end_ns):
@@ -328,7 +328,7 @@ class Driving:
 
     def _comes_late(self, agent: str) -> bool:
         """Whether it is to have a share, and nobody has let it begin."""
-        assignment, is_back = self._books.assignment, agent in self._desk.run.rejoined
+        assignment, is_back = self._record.assignment, agent in self._desk.run.rejoined
         return assignment is not None and agent not in self._began and (is_back or not assignment.first_share(agent))
 
     def _too_old(self, agents: Iterable[str]) -> list[str]:
@@ -337,7 +337,7 @@ class Driving:
 
     def _tell_shares(self, assignment: Assignment, at_ns: int, cause: str) -> None:
         known, weights = len(self.adjustments.told), assignment.weights_now
-        self.adjustments = self.adjustments.reassigned(assignment.generation, at_ns, weights, self._books.run_id)
+        self.adjustments = self.adjustments.reassigned(assignment.generation, at_ns, weights, self._record.run_id)
         for agent in self._desk.run.live:
             self._say_changes(agent, known)
         self._journal.event(

@@ -36,15 +36,15 @@ from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS
 from loadgen.wire import codec
 from loadgen.wire.messages import Delta, Fin, Reassign
-from loadgen_controller.core.adjustments import Adjustments, Wish
+from loadgen_controller.core.adjustments import Adjustments, LoadChange
 from loadgen_controller.core.event_replay import HAPPENED, replay
 from loadgen_controller.core.lifecycle import Phase, Run
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.registry import Member
-from loadgen_controller.core.rendezvous import Meetings, Release, met_before
-from loadgen_controller.core.run_record import Books
+from loadgen_controller.core.rendezvous import Release, RendezvousState, met_before
+from loadgen_controller.core.run_record import RunRecord
 from loadgen_controller.core.shares import Assignment
-from loadgen_controller.core.steering import Helms, Turn
+from loadgen_controller.core.steering import RateDecision, SteeredLoads
 
 __all__ = [
     "Merged",
@@ -85,14 +85,14 @@ class Restored:
     folder: RunDir
     order: Order
     run: Run
-    books: Books
+    books: RunRecord
     adjustments: Adjustments
     members: tuple[Member, ...]
     created_at: datetime
     started_at: datetime
-    helms: Helms
+    steered_loads: SteeredLoads
     """What was seen of steered loads, and decided."""
-    meetings: Meetings
+    meetings: RendezvousState
     """Who has met at rendez-vous."""
     by: str
     """Who started it."""
@@ -248,8 +248,8 @@ def _restored(folder: RunDir) -> Restored:
         limits=manifest.limits,
         overrides_json=overrides.to_json(),
     )
-    books = Books(folder.run_id, assignment=manifest.assignment)
-    told = _Told(books, Adjustments.of(order.spec), Helms(order.spec, folder.run_id), run.t0_ns)
+    books = RunRecord(folder.run_id, assignment=manifest.assignment)
+    told = _Told(books, Adjustments.of(order.spec), SteeredLoads(order.spec, folder.run_id), run.t0_ns)
     for line in lines:
         told.take(line)
     told.end()
@@ -264,7 +264,7 @@ def _restored(folder: RunDir) -> Restored:
         members=told.members,
         created_at=manifest.created_at,
         started_at=told.started_at or manifest.created_at,
-        helms=told.helms,
+        steered_loads=told.steered_loads,
         meetings=told.meetings,
         by=manifest.by,
     )
@@ -348,10 +348,12 @@ def _shared(folder: RunDir) -> bytes:
 class _Told:
     """What the other lines say: who took part, what they said at the end, and how the load was changed."""
 
-    def __init__(self, books: Books, adjustments: Adjustments, helms: Helms, t0_ns: int | None) -> None:
-        self._books, self._t0_ns = books, t0_ns
-        self.adjustments, self.helms = adjustments, helms
-        self.meetings = Meetings()
+    def __init__(
+        self, books: RunRecord, adjustments: Adjustments, steered_loads: SteeredLoads, t0_ns: int | None
+    ) -> None:
+        self._record, self._t0_ns = books, t0_ns
+        self.adjustments, self.steered_loads = adjustments, steered_loads
+        self.meetings = RendezvousState()
         self.members: tuple[Member, ...] = ()
         self.started_at: datetime | None = None
         """T0 by the wall clock."""
@@ -363,7 +365,7 @@ class _Told:
             raise StorageError(f"events.jsonl: a line {line.get('kind')!r} cannot be read: {error}") from error
 
     def _take(self, line: Mapping[str, Any]) -> None:
-        books = self._books
+        books = self._record
         match line.get("kind"):
             case "assigned":
                 agents = msgspec.convert(line["agents"], tuple[_Agent, ...])
@@ -376,7 +378,7 @@ class _Told:
             case "clock":
                 books.clock_errors_ns[str(line["agent"])] = msgspec.convert(line["error_ns"], int)
             case "wished":
-                wish, at_ns = msgspec.convert(line["wish"], Wish), msgspec.convert(line["at_ns"], int)
+                wish, at_ns = msgspec.convert(line["wish"], LoadChange), msgspec.convert(line["at_ns"], int)
                 self.adjustments = self.adjustments.wished(wish, at_ns, books.run_id)
             case "replaced":
                 stages = msgspec.convert(line["stages"], tuple[Stage, ...])
@@ -389,9 +391,13 @@ class _Told:
             case "load ended":
                 books.load_ended_ns = msgspec.convert(line["at_ns"], int)
             case "look":
-                self.helms.seen_before(int(line["load"]), int(line["next_k"]), msgspec.convert(line["look"], Look))
+                self.steered_loads.seen_before(
+                    int(line["load"]), int(line["next_k"]), msgspec.convert(line["look"], Look)
+                )
             case "steered":
-                self.helms.turned_before(Turn(line["lane"], line["rate_per_s"], line["why"], line["looks"]))
+                self.steered_loads.turned_before(
+                    RateDecision(line["lane"], line["rate_per_s"], line["why"], line["looks"])
+                )
             case "rendezvous":
                 self.meetings = met_before(self.meetings, msgspec.convert(line["release"], Release))
             case kind if kind == HAPPENED:
@@ -399,17 +405,17 @@ class _Told:
 
     def end(self) -> None:
         """The manifest is written at once, and events up to 0.1 s later: its newest shares may have no line."""
-        assignment = self._books.assignment
+        assignment = self._record.assignment
         told = {one.generation for one in self.adjustments.told if isinstance(one, Reassign)}
         for change in () if assignment is None else assignment.changes:
             if change.generation not in told:
                 self._reassigned(change.generation, change.at_ns, change.weights)
 
     def _reassigned(self, generation: int, at_ns: int, weights: tuple[float, ...]) -> None:
-        self.adjustments = self.adjustments.reassigned(generation, at_ns, weights, self._books.run_id)
+        self.adjustments = self.adjustments.reassigned(generation, at_ns, weights, self._record.run_id)
 
     def _happened(self, line: Mapping[str, Any]) -> None:
-        event, lost = line.get("event") or {}, self._books.lost
+        event, lost = line.get("event") or {}, self._record.lost
         if self.started_at is None and self._t0_ns is not None and line["now_ns"] >= self._t0_ns:
             since_t0 = timedelta(microseconds=(line["now_ns"] - self._t0_ns) / 1_000)
             self.started_at = datetime.fromisoformat(line["at"]) - since_t0

@@ -17,14 +17,14 @@ from loadgen_controller.core.rendezvous import (
     AgentGone,
     Differs,
     Event,
-    Meetings,
     Release,
-    Seat,
+    RendezvousState,
     Tick,
-    Told,
+    WaitersReported,
+    WorkerSlot,
     step,
 )
-from loadgen_controller.core.run_record import Books
+from loadgen_controller.core.run_record import RunRecord
 from loadgen_controller.run.journal import Journal
 from loadgen_controller.run.load_control import load_name
 from loadgen_controller.run.view import PointView
@@ -32,7 +32,7 @@ from loadgen_controller.run.view import PointView
 __all__ = ["Meeting"]
 
 
-class Desk(Protocol):
+class RendezvousPort(Protocol):
     """What it needs of the run that it is about."""
 
     @property
@@ -49,18 +49,18 @@ class Meeting:
 
     def __init__(
         self,
-        desk: Desk,
-        books: Books,
+        desk: RendezvousPort,
+        books: RunRecord,
         journal: Journal,
         clock: Callable[[], int],
-        meetings: Meetings | None = None,
+        meetings: RendezvousState | None = None,
     ) -> None:
         """meetings: where a controller before this one had left them."""
-        self._desk, self._books, self._journal, self._clock = desk, books, journal, clock
-        self._meetings = meetings or Meetings()
+        self._desk, self._record, self._journal, self._clock = desk, books, journal, clock
+        self._meetings = meetings or RendezvousState()
 
     def told(self, agent: str, waiting: Waiting) -> None:
-        self._step(Told(Seat(agent, waiting.worker), waiting.life, waiting.points, self._clock()))
+        self._step(WaitersReported(WorkerSlot(agent, waiting.worker), waiting.life, waiting.points, self._clock()))
 
     def gone(self, agent: str) -> None:
         """The agent is lost, or has ended: its users are not waited for."""
@@ -101,14 +101,14 @@ class Meeting:
                 case Release():
                     self._release(effect)
                 case Differs((_, name), seat, users, other):
-                    self._books.notice(
+                    self._record.notice(
                         f'the rendez-vous "{name}" is of {users} users, and on {seat.agent} of {other}: '
                         f"groups are of {users}"
                     )
 
     def _release(self, release: Release) -> None:
         load, name = release.key
-        run, run_id = self._desk.run, self._books.run_id
+        run, run_id = self._desk.run, self._record.run_id
         for seat, life, upto in release.upto:
             self._desk.say(seat.agent, ReleaseAt(run_id, seat.worker, life, load, name, upto, release.at_ns))
         if not release.again and run.t0_ns is not None:

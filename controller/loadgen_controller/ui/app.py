@@ -23,7 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 import loadgen.report
 from loadgen.errors import LoadgenError, UsageError
 from loadgen_controller.api.tokens import Role, Token
-from loadgen_controller.control.unix_socket import Ask, Deed
+from loadgen_controller.control.unix_socket import ControlAction, ControlRequest
 from loadgen_controller.ui.access import HEADERS, Doors
 from loadgen_controller.ui.page_runs import NoRun, Shown
 from loadgen_controller.ui.run_feed import Telling
@@ -47,7 +47,7 @@ _PATIENCE_S: Final = 15.0
 """For a page to take what it was sent."""
 _PAGES: Final = 32
 """That are told of changes at once."""
-_DEEDS: Final[tuple[Deed, ...]] = ("stop", "kill", "pause", "resume", "scale")
+_DEEDS: Final[tuple[ControlAction, ...]] = ("stop", "kill", "pause", "resume", "scale")
 
 _Handler = Callable[[Request, Token], Awaitable[Response]]
 
@@ -169,7 +169,7 @@ class _Answers:
 
     # -- what changes something -------------------------------------------------------------------
 
-    def _deed(self, deed: Deed) -> _Handler:
+    def _deed(self, deed: ControlAction) -> _Handler:
         async def do(request: Request, token: Token) -> Response:
             run_id = request.path_params["run"]
             if self._shown.telling(run_id) is None:
@@ -184,7 +184,7 @@ class _Answers:
                 return _refused(400, "it was not asked to the end")
             if deed == "scale" and sum(by is not None for by in (wish.factor, wish.rate, wish.users)) != 1:
                 return _refused(400, "by how much?", "a factor, a rate or a number of users")
-            ask = Ask(run_id=run_id, do=deed, **msgspec.structs.asdict(wish))
+            ask = ControlRequest(run_id=run_id, do=deed, **msgspec.structs.asdict(wish))
             told = self._shown.answer(ask, f"{token.name}, by the page")
             log.info("%s: %s %s", token.name, deed, run_id)
             return _json({"lines": told.lines})

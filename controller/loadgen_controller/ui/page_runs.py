@@ -14,7 +14,7 @@ from loadgen.measure.run_folder.rundir import find_run
 from loadgen.report.document import encode
 from loadgen.report.from_run_folder import document_of
 from loadgen.report.notebook import open_run
-from loadgen_controller.control.unix_socket import CONTROL_FILE, Ask, Told
+from loadgen_controller.control.unix_socket import CONTROL_FILE, ControlReply, ControlRequest
 from loadgen_controller.past_runs.listing import Entry, entries
 from loadgen_controller.ui.run_feed import Conducted, Telling
 
@@ -37,7 +37,7 @@ class Shown:
         answer: what a run that goes on is asked to do, and by whom.
     """
 
-    def __init__(self, runs_dir: Path, answer: Callable[[Ask, str], Told]) -> None:
+    def __init__(self, runs_dir: Path, answer: Callable[[ControlRequest, str], ControlReply]) -> None:
         self.answer = answer
         self.is_closing = False
         self._runs_dir = runs_dir

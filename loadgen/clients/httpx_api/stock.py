@@ -9,8 +9,9 @@ the head of the answer is read (a head that comes in several reads is later by t
 the body is. *Asked* is when the journey called. `size_bytes` counts the body as it came, and the head as it would be
 written plainly. There are no phases, and a connection that the target closed is found out by httpcore's own check.
 
-Of a call, `retries=` and `discard=` are not there; what a plan cannot have is told when it is loaded
-(`dsl/plans/arguments.py`). It costs some 40 times the CPU of our own client (bench/RESULTS.md): compare times at a low rate.
+A call has no `retries=` and no `discard=`. Settings of a plan that this client lacks are reported when the plan is
+loaded (`dsl/plans/arguments.py`). It costs some 40 times the CPU of our own client (bench/RESULTS.md): compare times
+at a low rate.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, Final, Unpack
 
 import httpx
 
+from loadgen.clients.graphql import Gql
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_api.rows import Call, HttpxRows, origin_of_url
@@ -32,6 +34,7 @@ from loadgen.clients.net.network import Network
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.body import Upload, encode_content
 from loadgen.clients.protocol.head_cache import Head
+from loadgen.clients.protocol.large_bodies import Source
 from loadgen.clients.protocol.outcomes import (
     PROTOCOL,
     REDIRECTS,
@@ -43,8 +46,6 @@ from loadgen.clients.protocol.outcomes import (
 )
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.request.cookies import BoundedJar
-from loadgen.clients.request.graphql import Gql
-from loadgen.clients.request.large_bodies import Source
 from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options, timeouts_of
 from loadgen.clients.request.routes import Route
 from loadgen.clients.request.tagging import tags_of

@@ -37,6 +37,7 @@ from loadgen.clients.http import MAX_REFUSED, REFUSED_NOTE, STALE_NOTE
 from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_api.rows import HttpxRows, origin_of_url
 from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.net.proxy_form import Forward, request_line
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, NoPlaceInTime, Origin
 from loadgen.clients.protocol.body import StreamedRequest, Upload
 from loadgen.clients.protocol.connection import Connection, Source, Unprocessed
@@ -46,7 +47,6 @@ from loadgen.clients.protocol.phased import UNKNOWN
 from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts
 from loadgen.clients.request.cookies import BoundedJar
 from loadgen.clients.request.headers import header_lines
-from loadgen.clients.request.proxy_form import Forward, request_line
 from loadgen.clients.request.tagging import tags_of
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.exchange import MAX_SHOWN_BYTES, request_text, response_text

@@ -19,11 +19,11 @@ from typing import Final
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network, TcpNetwork
+from loadgen.clients.net.proxy_form import Excepted, proxy_login
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import OPEN, Fence
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.clients.protocol.outcomes import OWN_FAULTS, PROTOCOL, RESET, TIMEOUT, connect_failure
-from loadgen.clients.request.proxy_form import Excepted, proxy_login
 from loadgen.errors import RequestFailed
 
 __all__ = ["ProxyNetwork", "network_of"]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from loadgen.clients.response.decoding import ACCEPTED
+from loadgen.clients.protocol.decoding import ACCEPTED
 
 __all__ = ["DEFAULT_LINES", "UserHeaders", "header_lines", "with_call_headers"]
 

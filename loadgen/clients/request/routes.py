@@ -14,10 +14,10 @@ from typing import Final
 
 import httpx
 
+from loadgen.clients.net.proxy_form import Forward, request_line
 from loadgen.clients.pool.pool import Origin, origin_of
 from loadgen.clients.protocol.head_cache import NO_ANSWER
 from loadgen.clients.request.headers import DEFAULT_LINES
-from loadgen.clients.request.proxy_form import Forward, request_line
 
 __all__ = ["MAX_ROUTES", "Route", "Routes", "routes_of"]
 

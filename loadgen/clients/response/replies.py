@@ -17,13 +17,13 @@ import httpx
 import msgspec
 
 from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.protocol.decoding import DecodingError, decode, is_charset
 from loadgen.clients.protocol.head_cache import Head
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, http_outcome
 from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
 from loadgen.clients.request.routes import Route
-from loadgen.clients.response.decoding import DecodingError, decode, is_charset
 from loadgen.clients.response.exchange import request_text, response_text
 from loadgen.clients.response.pick import Missing, pick_from
 from loadgen.engine.recording.meter import Meter

@@ -28,11 +28,11 @@ from typing import Any, Final
 import httpx
 
 from loadgen.clients.protocol.connection import Source
+from loadgen.clients.protocol.decoding import DecodingError, Unpacker
 from loadgen.clients.protocol.head_cache import Head
 from loadgen.clients.protocol.outcomes import PROTOCOL, TOO_LARGE
 from loadgen.clients.protocol.pieces import MANY_PIECES, join_tail
 from loadgen.clients.request.routes import Route
-from loadgen.clients.response.decoding import DecodingError, Unpacker
 from loadgen.clients.response.replies import Reply
 from loadgen.engine.recording.meter import Meter
 from loadgen.engine.recording.series import RequestSeries

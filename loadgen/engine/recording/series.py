@@ -36,7 +36,7 @@ _TAG_LENGTH: Final = 100
 
 
 class Watch(Protocol):
-    """Sees each single value of a series that an objective over a sliding window is about (engine/recording/slo_windows.py).
+    """Gets each value of a series that has an objective over a sliding window (`slo_windows.py`).
 
     Times are `perf_counter_ns`. What has begun is told apart by when it did, so two of the same instant are two.
     """

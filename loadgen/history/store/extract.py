@@ -21,7 +21,7 @@ from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import IncompleteError, StorageError
 from loadgen.history.store.baseline_run import ALL, PERCENTILES, STATISTICS, Accepted, Errors, Figure
 from loadgen.history.store.keys import key_of
-from loadgen.history.trend.unfit_reasons import faults_of
+from loadgen.history.store.unfit_reasons import faults_of
 from loadgen.measure.deltas.series import OK
 from loadgen.measure.histograms.histogram import mean_us, percentiles
 from loadgen.measure.merging.queries import Row

@@ -29,6 +29,7 @@ __all__ = [
     "FIRST_ARRIVALS_IN_DELTA",
     "LOADS",
     "LOSSES_OF_AGENT",
+    "MOST_VALUES",
     "NAME_BYTES",
     "NOTES",
     "PAIRS_IN_DELTA",
@@ -125,6 +126,9 @@ COUNT: Final = 1 << 40
 """Of each counter of one delta: 8,000,000 such deltas add up within 64 bits."""
 BYTES_IN_DELTA: Final = 1 << 50
 """Bytes received in one delta: a day at 100 Gbit/s."""
+
+MOST_VALUES: Final = (1 << 32) - 1
+"""Values in one delta, or in a sum of several: a bucket's count has 4 bytes."""
 
 
 def cut(text: str, most: int = NAME_BYTES) -> str:

@@ -24,12 +24,12 @@ from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta, SeriesStats, Stat
 from loadgen.measure.deltas.due_counts import check_due
 from loadgen.measure.deltas.exemplar import check_exemplars
 from loadgen.measure.deltas.join_deltas import MAX_INTERVALS
+from loadgen.measure.deltas.limits import MOST_VALUES
 from loadgen.measure.deltas.load_counts import check_loads
 from loadgen.measure.deltas.series import Kind, Metric
 from loadgen.measure.deltas.worker_loss import check_losses
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
 from loadgen.measure.histograms.series_counts import Stats
-from loadgen.measure.merging.interval_sum import MOST_VALUES
 
 __all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_said", "counter_values"]
 

@@ -20,10 +20,10 @@ from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Health, WorkerHealth
 from loadgen.measure.deltas.due_counts import DueState
 from loadgen.measure.deltas.exemplar import ExemplarState
+from loadgen.measure.deltas.generator_health import Fitness
 from loadgen.measure.deltas.series import SeriesKey
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.histograms.series_counts import Store, StoreState, joined
-from loadgen.measure.merging.generator_health import Fitness
 from loadgen.measure.merging.interval_sum import Sum
 from loadgen.measure.merging.load_progress import LoadProgress
 from loadgen.measure.merging.merge import Epoch, Merge

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import add
-from typing import Final
 
+from loadgen.measure.deltas.limits import MOST_VALUES
 from loadgen.measure.histograms.histogram import Counts
 from loadgen.measure.histograms.series_counts import Stats, Store
 
-__all__ = ["MOST_VALUES", "Sum", "add_up"]
-
-MOST_VALUES: Final = (1 << 32) - 1
-"""Of a sum of more than one delta: its buckets have 4 bytes each. A delta's own do, too."""
+__all__ = ["Sum", "add_up"]
 
 
 class Sum:

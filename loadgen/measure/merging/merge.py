@@ -23,6 +23,7 @@ from loadgen.measure.deltas.custom import CustomTable
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
 from loadgen.measure.deltas.due_counts import DueCounts, DueTable
 from loadgen.measure.deltas.exemplar import ExemplarTable
+from loadgen.measure.deltas.generator_health import Fitness
 from loadgen.measure.deltas.numbering import is_merged
 from loadgen.measure.deltas.series import Kind, SeriesKey
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_said, counter_values
@@ -30,7 +31,6 @@ from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.histograms.histogram import Counts
 from loadgen.measure.histograms.series_counts import Stats, Store
 from loadgen.measure.merging.epochs import Epoch, Next
-from loadgen.measure.merging.generator_health import Fitness
 from loadgen.measure.merging.interval_sum import Sum, add_up
 from loadgen.measure.merging.queries import ALL, Catalogue, Measured, Window, add_all
 from loadgen.units import NS_PER_S

@@ -19,7 +19,7 @@ from loadgen.measure.histograms.histogram import SLOTS, Counts
 from loadgen.measure.histograms.series_counts import Stats
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Row, Window
-from loadgen.measure.run_folder.summary import PERCENTILES, Figure
+from loadgen.measure.results.summary import PERCENTILES, Figure
 from loadgen.report.charts.bulk_percentiles import COARSE, Line, lines_of
 from loadgen.report.charts.chart_lines import ERRORS, Chart, Lines
 from loadgen.report.charts.heat import EDGES_MS, heat_of

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from loadgen.outside_text import block
 
-__all__ = ["NOTED", "Hushed", "Unblocked", "hush"]
+__all__ = ["NOTED", "MaskedOutput", "Unblocked", "mask_output"]
 
 _NOTE = " bytes of output dropped: the agent did not read them in time"
 NOTED = re.compile(rf"^(\d{{1,15}}){_NOTE}\n".encode(), re.MULTILINE)
@@ -27,7 +27,7 @@ _LONGEST = 64 * 1024
 """Characters of a line that are held back until it ends."""
 
 
-class Hushed(io.TextIOBase):
+class MaskedOutput(io.TextIOBase):
     """Writes to `out` what `mask` makes of each line."""
 
     def __init__(self, out: TextIO | Unblocked, mask: Callable[[str], str]) -> None:
@@ -113,10 +113,10 @@ class Unblocked(io.TextIOBase):
         self.dropped = 0
 
 
-def hush(mask: Callable[[str], str]) -> None:
+def mask_output(mask: Callable[[str], str]) -> None:
     """From now on this process's standard output and error are hushed. Call it before logging is set up."""
-    sys.stdout = Hushed(_unblocked(sys.stdout), mask)
-    sys.stderr = Hushed(_unblocked(sys.stderr), mask)
+    sys.stdout = MaskedOutput(_unblocked(sys.stdout), mask)
+    sys.stderr = MaskedOutput(_unblocked(sys.stderr), mask)
 
 
 def _unblocked(out: TextIO) -> TextIO | Unblocked:

@@ -1,0 +1,1 @@
+"""What a run came to, as files: its summary and its histograms."""
