@@ -133,13 +133,13 @@ def test_a_log_record_is_one_line_and_a_traceback_is_indented_below_it() -> None
 FORBIDDEN = {
     "typer.echo": "terminal.py has echo",
     "typer.secho": "terminal.py has echo",
-    "typer.confirm": "screen/texts.py has ask_on_stderr",
-    "print": "screen/texts.py has echo",
-    "Console": "screen/texts.py has Output",
-    "rich.console.Console": "screen/texts.py has Output",
-    "sys.stdout.write": "screen/texts.py has echo",
-    "sys.stderr.write": "screen/texts.py has echo",
-    "traceback.print_exc": "screen/texts.py has echo",
+    "typer.confirm": "terminal.py has ask_on_stderr",
+    "print": "terminal.py has echo",
+    "Console": "terminal.py has Output",
+    "rich.console.Console": "terminal.py has Output",
+    "sys.stdout.write": "terminal.py has echo",
+    "sys.stderr.write": "terminal.py has echo",
+    "traceback.print_exc": "terminal.py has echo",
     "logging.basicConfig": "loadgen/logs.py has log_to_stderr",
     "html.escape": "loadgen/outside_text.py has in_html",
     "escape": "loadgen/outside_text.py has in_html",
@@ -170,8 +170,8 @@ def test_everything_that_prints_does_it_through_one_function() -> None:
         for path in (ROOT / package).rglob("*.py"):
             name = str(path.relative_to(ROOT))
             for call, line in names(path):
-                if call == "rich.text" and not name.endswith("screen/texts.py"):
-                    found.append(f"{name}:{line}: imports rich's Text; screen/texts.py has one")
+                if call == "rich.text" and not name.endswith("terminal.py"):
+                    found.append(f"{name}:{line}: imports rich's Text; terminal.py has one")
                 elif call in FORBIDDEN and call not in ALLOWED.get(name, ()):
                     found.append(f"{name}:{line}: {call}; {FORBIDDEN[call]}")
     assert found == []
