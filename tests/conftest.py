@@ -1,6 +1,63 @@
-"""For all tests: properties have no deadline, since nothing here asserts how long anything takes."""
+"""For all tests: hypothesis without deadlines, and which tests start processes.
 
+`make test-unit` runs the tests that start no process. A test module starts processes if it imports one of the helpers
+in `_STARTS_PROCESSES` or a module of the standard library that starts them; all of its tests get the marker `process`.
+A test without the marker that starts a process fails, so the rule cannot be forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
 from hypothesis import settings
 
+# No deadline: no test here asserts how long anything takes.
 settings.register_profile("loadgen", deadline=None)
 settings.load_profile("loadgen")
+
+_HELPERS: Final = (
+    "aws|aws_fleet|aws_machines|browser|cgroups|clocks|fake_worker|first_boot|hosts|leaving_worker|mm1|namespace|nginx"
+    "|pcap|prometheus|reckoning|run|target|tinyproxy|typed"
+)
+_STARTS_PROCESSES: Final = re.compile(
+    rf"\btests\.support\.(?:{_HELPERS})\b|\bfrom tests\.support import .*\b(?:{_HELPERS})\b"
+    r"|\bsubprocess\b|\bmultiprocessing\b|\bos\.fork\b|\bcreate_subprocess_"
+)
+_FOLDERS: Final = ("integration", "chaos")
+_EVENTS: Final = frozenset(("subprocess.Popen", "os.posix_spawn", "os.fork"))
+_unit_test: str = ""
+
+
+def _starts(event: str, _: object) -> None:
+    if _unit_test and event in _EVENTS:
+        raise AssertionError(f"{_unit_test} starts a process: mark it with pytest.mark.process")
+
+
+sys.addaudithook(_starts)
+
+
+@cache
+def _is_of_processes(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8")
+    return any(part in _FOLDERS for part in path.parts) or _STARTS_PROCESSES.search(text) is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_of_processes(item.path):
+            item.add_marker(pytest.mark.process)
+
+
+@pytest.fixture(autouse=True)
+def _without_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make a unit test fail that starts a process."""
+    global _unit_test
+    _unit_test = "" if request.node.get_closest_marker("process") else request.node.name
+    yield
+    _unit_test = ""
