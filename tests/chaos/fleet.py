@@ -226,6 +226,7 @@ def conducted(
     options: Sequence[str] = (),
     listen: str = "127.0.0.1",
     inside: Sequence[str] = (),
+    program: str = "loadgen_controller.cli",
 ) -> Iterator[Conducted]:
     """A controller that listens for `wait` agents; its end is the test's to wait for, or it is killed.
 
@@ -233,9 +234,10 @@ def conducted(
         scenario: the text of the file.
         keys: names of the agents' keys.
         inside: before its command, e.g. a clock of its own.
+        program: the module that is run as the controller.
     """
     path = laid_out(folder, scenario, keys)
-    command = [*inside, sys.executable, "-m", "loadgen_controller.cli", "run", str(path), "--listen", f"{listen}:0"]
+    command = [*inside, sys.executable, "-m", program, "run", str(path), "--listen", f"{listen}:0"]
     command += ["--keys", str(folder / "keys"), "--wait", str(wait), "--runs-dir", str(folder / "runs"), *options]
     with (folder / "controller.out").open("wb") as out:
         process = subprocess.Popen(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.chaos.fleet import real_fleet
+from tests.chaos.fleet import conducted, real_fleet
+from tests.support import short_lease
 from tests.support.lapsing_agent import VARIABLE
 
 Seen = Callable[[str], None]
@@ -21,7 +23,8 @@ def lapses(folder: Path, chance: Random) -> str:
     folder.mkdir()
     lapsing, after_ms = chance.choice(sorted(AGENTS)), chance.uniform(100, 3_500)
     for_ms = 10 ** chance.uniform(0, 2.3)
-    with real_fleet(folder, AGENTS, rate_per_s=RATE, seconds=SECONDS, start=False) as fleet:
+    conduct = partial(conducted, program=short_lease.__name__)
+    with real_fleet(folder, AGENTS, rate_per_s=RATE, seconds=SECONDS, start=False, conduct=conduct) as fleet:
         for agent, region in AGENTS.items():
             if agent == lapsing:
                 fleet.join(agent, region, program="tests.support.lapsing_agent", env={VARIABLE: f"{after_ms},{for_ms}"})
@@ -39,7 +42,7 @@ def lapses(folder: Path, chance: Random) -> str:
             return f"{for_ms:.0f} ms: not met, {done} of {fleet.planned}"
         assert exit_code in (3, 4), summary["reasons"]  # 4: on a busy machine it is unfit as well
         assert [name for name, one in agents.items() if not one["complete"]] == [lapsing]
-        assert "the controller acknowledged nothing for longer than the lease of 8 s" in agents[lapsing]["missing"]
+        assert "the controller acknowledged nothing for longer than the lease of 3 s" in agents[lapsing]["missing"]
         missing = fleet.planned - done
         assert summary["missing_share"] == pytest.approx(missing / fleet.planned, abs=1e-5)
         if missing:

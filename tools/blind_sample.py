@@ -1,0 +1,110 @@
+"""Prints random samples of the code's surface for readers who have never seen the code.
+
+    python -m tools.blind_sample --seed 7              # what the readers get
+    python -m tools.blind_sample --seed 7 --truth      # the same with the place of each sample, for the judge
+
+Three lists: docstrings with name and signature (the reader says what the function does), file paths (the reader says
+what is inside), and error messages with their hint (the reader says what to do). docs/testing.md has the last results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadgen import errors
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("loadgen", "controller/loadgen_controller", "agent/loadgen_agent")
+ERRORS = frozenset(
+    name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
+) | {"fault"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One thing to read, and where it is."""
+
+    text: str
+    place: str
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--seed", type=int, required=True)
+    ask.add_argument("--docstrings", type=int, default=60)
+    ask.add_argument("--files", type=int, default=40)
+    ask.add_argument("--messages", type=int, default=30)
+    ask.add_argument("--truth", action="store_true", help="also print where each sample is")
+    given = ask.parse_args()
+    chance = random.Random(given.seed)
+    sources = [
+        path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if "v1" not in path.parts
+    ]
+    trees = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in sources}
+    documented = [one for path, tree in trees.items() for one in docstrings(path, tree)]
+    raised = [one for path, tree in trees.items() for one in messages(path, tree)]
+    files = [Sample(str(path), str(path)) for path in trees if path.name != "__init__.py"]
+    for title, population, count in (
+        ("Docstrings: what does it do?", documented, given.docstrings),
+        ("Files: what is inside?", files, given.files),
+        ("Messages: what is wrong, and what does the user do?", raised, given.messages),
+    ):
+        print(f"\n# {title} ({count} of {len(population):,})\n")
+        for number, one in enumerate(chance.sample(population, min(count, len(population))), 1):
+            print(f"{number}. {one.text}" + (f"\n   [{one.place}]" if given.truth else ""))
+
+
+def docstrings(path: Path, tree: ast.Module) -> Iterator[Sample]:
+    """Yield each function and method with a docstring, as its qualified name, signature and docstring."""
+
+    def walk(body: list[ast.stmt], prefix: str) -> Iterator[Sample]:
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                yield from walk(node.body, f"{prefix}{node.name}.")
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (text := ast.get_docstring(node)):
+                returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+                keyword = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+                signature = f"{keyword} {prefix}{node.name}({ast.unparse(node.args)}){returns}"
+                yield Sample(f"{signature}\n   {text.replace(chr(10), chr(10) + '   ')}", f"{path}:{node.lineno}")
+
+    yield from walk(tree.body, "")
+
+
+def messages(path: Path, tree: ast.Module) -> Iterator[Sample]:
+    """Yield each message of an error of ours, with its hint where one is written beside it."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        texts = [one for one in node.args if isinstance(one, ast.JoinedStr) or _is_text(one)]
+        if name not in ERRORS or not texts:
+            continue
+        hints = [one.value for one in node.keywords if one.arg == "hint"] + texts[1:]
+        parts = [_shown(texts[0]), *(f"hint: {_shown(one)}" for one in hints)]
+        yield Sample("\n   ".join(parts), f"{path}:{node.lineno}")
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+
+
+def _shown(node: ast.expr) -> str:
+    """The text as the user sees it, with `{...}` where a value is filled in."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(one.value) if isinstance(one, ast.Constant) else "{" + ast.unparse(one.value) + "}"
+            for one in node.values
+            if isinstance(one, ast.Constant | ast.FormattedValue)
+        )
+    return "{" + ast.unparse(node) + "}"
+
+
+if __name__ == "__main__":
+    main()
