@@ -52,6 +52,15 @@ def test_figures_of_old_runs_are_those_of_their_summaries(path: Path) -> None:
         assert (isnan(figure.error), figure.why) == (True, "too few samples")
 
 
+KEYS = {"20261124-browse-format-1": "f27179fc63a1f278", "20261125-phases-format-1": "3ccc5653b91393fd"}
+"""As commit 4850f69 computed them."""
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
+def test_the_key_of_an_old_run_never_changes_so_a_new_setting_at_its_default_is_not_in_it(path: Path) -> None:
+    assert accepted_of(open_run(path)).key.hash() == KEYS[path.name]
+
+
 def test_figures_and_errors_of_a_longer_run_are_those_of_its_summary(tmp_path: Path) -> None:
     path = past_run(tmp_path, failing=0.1)
     run = accepted_of(open_run(path))
