@@ -8,7 +8,7 @@ NONE   := 5   # what pytest ends with when none of the tests is among those that
 # 2.6 s of CPU instead of 1.4 s. Images for containers often switch the cache off.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-wide test-quiet check slow chaos bench deploy-check deploy-plan proto lock clean
+.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench deploy-check deploy-plan proto lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -33,6 +33,10 @@ test: test-wide test-quiet  ## all tests but the slow ones, 10 minutes; ARGS="te
 
 test-wide: setup
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not quiet" $(ARGS) || test $$? = $(NONE)
+
+# One run of each kind with real processes: what a second Python or a new machine has to show.
+test-smoke: setup
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 tests/integration/test_first_steps.py tests/integration/test_exact.py $(ARGS)
 
 # Alone on the machine: they are about times.
 test-quiet: setup

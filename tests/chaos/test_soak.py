@@ -194,6 +194,7 @@ async def test_1000_agents_under_random_faults_are_exact(tmp_path: Path, seed: i
         f" {len(lost - nemesis.killed)} lost for a while, {len(gave_up - lost)} stopped by themselves"
     )
     assert wrong == []
+    assert summary["exit_code"] != 70, summary["reasons"]
     assert nemesis.killed <= lost
     # Faults add up: 5 s frozen and 3 s of a controller that stands still are more than a lease. That is said, too.
     assert nemesis.killed <= incomplete <= lost | gave_up

@@ -36,6 +36,7 @@ from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Change, Deal
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
+from loadgen.measure.deltas.series import MISSED
 from loadgen.measure.histograms.histogram import Counts
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.edits import is_pause
@@ -101,20 +102,21 @@ _PATTERNS: Final = _COUNTS * _VARIANTS
 """One byte says which."""
 
 
-def _patterns() -> list[Delta]:
-    """Well-formed deltas of a request and its journey, as ids 0 and 1: `_VARIANTS` with no iteration, with one, ..."""
-    chance, made = random.Random(6), []
-    for which in range(_PATTERNS):
-        values = [round(chance.lognormvariate(3, 1) * NS_PER_MS) for _ in range(which // _VARIANTS)]
-        agent = FakeAgent("sim")
-        agent.ids = {key: n for n, key in enumerate(_KEYS)}
-        both: Values = dict.fromkeys(_KEYS, values)
-        made.append(agent.delta(both))
-    return made
+def _pattern(which: int, missed: int = 0) -> Delta:
+    """A well-formed delta: a request and its journey, as ids 0 and 1, and missed iterations of the journey, as id 2."""
+    chance = random.Random(which)
+    values = [round(chance.lognormvariate(3, 1) * NS_PER_MS) for _ in range(which // _VARIANTS)]
+    agent = FakeAgent("sim")
+    agent.ids = {key: n for n, key in enumerate(_KEYS)}
+    series: Values = dict.fromkeys(_KEYS[:2], values)
+    return agent.delta({**series, _KEYS[2]: [_MISSED_NS] * missed} if missed else series)
 
 
-_KEYS: Final = (request_key("GET /sim"), journey_key())
-PATTERNS: Final = _patterns()
+_KEYS: Final = (request_key("GET /sim"), journey_key(), journey_key(outcome=MISSED))
+_MISSED_NS: Final = NS_PER_MS
+"""How late each missed iteration is counted to be."""
+PATTERNS: Final = [_pattern(which) for which in range(_PATTERNS)]
+"""`_VARIANTS` with no iteration, with one, ..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,7 +503,7 @@ class SimAgent:
         assert self._ledger is not None
         book, started, missed = self.books[self._agent.epoch], which // _VARIANTS, self._missed
         delta = replace(
-            PATTERNS[which],
+            _pattern(which, missed) if missed else PATTERNS[which],
             new_series=_KEYS if not book.patterns else (),
             start_ns=self._told_ns,
             end_ns=end_ns,
@@ -625,8 +627,9 @@ class Swarm:
                     yield f"{agent.id}: {count:,} {what} in the log, {least:,} to {most:,} recorded"
 
 
-_SLOTS: Final = np.unique(np.concatenate([np.frombuffer(delta.index, "<u4") for delta in PATTERNS]))
-"""All that any pattern has."""
+_MISSED_INDEX: Final = np.frombuffer(_pattern(0, 1).index, "<u4")
+_SLOTS: Final = np.unique(np.concatenate([_MISSED_INDEX, *(np.frombuffer(delta.index, "<u4") for delta in PATTERNS)]))
+"""All that any delta has."""
 
 
 def _vector(index: bytes, count: bytes) -> Counts:
@@ -642,8 +645,11 @@ def _vector(index: bytes, count: bytes) -> Counts:
 _VECTORS: Final = np.stack([_vector(delta.index, delta.count) for delta in PATTERNS])
 
 
-def _sum_of(patterns: bytes | bytearray) -> Counts:
-    return np.bincount(np.frombuffer(patterns, np.uint8), minlength=_PATTERNS) @ _VECTORS
+def _sum_of(book: Book, deltas: int) -> Counts:
+    """What the book's first so many deltas have, over `_SLOTS`."""
+    found: Counts = np.bincount(np.frombuffer(book.patterns[:deltas], np.uint8), minlength=_PATTERNS) @ _VECTORS
+    found[np.searchsorted(_SLOTS, _MISSED_INDEX)] += sum(count for at, count in book.missed.items() if at < deltas)
+    return found
 
 
 def _accounts(run: RunDir) -> Accounts:
@@ -670,8 +676,8 @@ def _wrongs(run: RunDir, books: Mapping[tuple[str, int], Book]) -> Iterator[str]
     for agent, epoch in sorted(logged.keys() - books.keys()):
         yield f"{agent}, epoch {epoch}: in the log, and nobody has recorded it"
     for (agent, epoch), book in sorted(books.items()):
-        here, recorded = logged.get((agent, epoch), nothing), _sum_of(book.patterns)
-        at_least = _sum_of(book.patterns[: book.durable]) if book.has_died else recorded
+        here, recorded = logged.get((agent, epoch), nothing), _sum_of(book, len(book.patterns))
+        at_least = _sum_of(book, book.durable) if book.has_died else recorded
         if (here < at_least).any() or (here > recorded).any():
             yield (
                 f"{agent}, epoch {epoch}: {here.sum():,} values in the log, {recorded.sum():,} recorded, "
