@@ -509,7 +509,7 @@ async def test_run_that_nobody_joins_ends_with_the_names_of_the_empty_regions(st
     play.clock.jump(121)
     result = await play.result()
     assert result.exit_code is ExitCode.FLEET
-    assert result.verdict.reasons == ("0 of 2 agents joined within 120 s; none in eu, us",)
+    assert result.verdict.reasons == ("0 of 2 agents joined within 120 s; no agent in eu, us",)
     assert (result.run_dir / "summary.json").exists()
 
 
@@ -641,7 +641,7 @@ async def test_peer_of_another_major_version_is_refused_by_name(stage: Stage) ->
     old = play.agent("a", "eu")
     await old.send(old.hello(major=99))
     assert (
-        f"it speaks protocol 99.{PROTOCOL_MINOR} and the controller 1.{PROTOCOL_MINOR}"
+        f"the agent has protocol 99.{PROTOCOL_MINOR}, the controller 1.{PROTOCOL_MINOR}"
         in (await old.next(Rejected)).reason
     )
 

@@ -184,7 +184,7 @@ class Conductor:
             self._merge.kept = []
         else:
             self._created_at, self._started_at = restored.created_at, restored.started_at
-            self._folder, self._record = restored.folder, restored.books
+            self._folder, self._record = restored.folder, restored.record
             self._merge = Merge(order.spec.interval_ns)  # until the log is merged
         self._journal = Journal(self._folder, self._on_durable, self._on_storage_failing, self._on_storage_mended)
         self._troubles = Troubles(self._on_trouble, self._clock)
@@ -206,7 +206,7 @@ class Conductor:
         name = RunName(self.run_id, title(spec), order.placement)
         self._outputs = (outputs or Outputs()).of_run(name, self._sight, self._record.notice)
         self._load_control = LoadControl(self, self._record, self._fleet, self._journal, self._clock, *known)
-        meetings = None if restored is None else restored.meetings
+        meetings = None if restored is None else restored.rendezvous
         self._meeting = Meeting(self, self._record, self._journal, self._clock, meetings)
         self._aborts.until(self.end_ns)
         self._wake = asyncio.Event()
@@ -480,7 +480,7 @@ class Conductor:
         self._load_control.steered(agent, steered)
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
-        self._meeting.told(agent, waiting)
+        self._meeting.report(agent, waiting)
 
     # -- the run ----------------------------------------------------------------------------------
 
