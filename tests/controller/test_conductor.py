@@ -710,7 +710,7 @@ async def test_agent_of_a_region_that_the_plan_does_not_have_takes_no_part(stage
     await finish(a, b)
     result = await play.result()
     assert result.exit_code is ExitCode.PASSED
-    assert "agent x takes no part: the plan has no load in mars" in play.conductor.view().notices
+    assert "agent x does not take part: the plan has no load in mars" in play.conductor.view().notices
     assert [agent.agent for agent in result.verdict.completeness.agents] == ["a", "b"]
 
 

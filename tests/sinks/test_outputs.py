@@ -202,7 +202,8 @@ async def test_a_bug_while_intervals_are_told_is_a_trouble_of_the_outputs_and_no
     (row,) = await run.told.end()
     assert row["sent"] == 1  # the end is told all the same
     assert run.notices == [
-        "output kept here: delivered 1 times, 0 dropped; bug in loadgen, please report it: ZeroDivisionError: division by zero"
+        "output kept here: delivered 1 times, 0 dropped; "
+        "bug in loadgen, please report it: ZeroDivisionError: division by zero"
     ]
 
 

@@ -30,7 +30,7 @@ from loadgen_controller.run.journal import Journal
 from loadgen_controller.run.load_control import load_name
 from loadgen_controller.run.view import PointView
 
-__all__ = ["Meeting"]
+__all__ = ["RendezvousShell"]
 
 
 class RendezvousPort(Protocol):
@@ -46,7 +46,7 @@ class RendezvousPort(Protocol):
         """Send a message to an agent."""
 
 
-class Meeting:
+class RendezvousShell:
     """All rendez-vous of one run: where users wait, and the releases of complete groups."""
 
     def __init__(
