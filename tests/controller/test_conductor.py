@@ -165,7 +165,7 @@ async def test_no_change_leads_above_what_the_allow_list_admits(stage: Stage) ->
     limits = Limits(max_requests_per_s=30, max_duration_ns=4 * NS_PER_S)
     play.conductor._order = replace(play.conductor._order, limits=limits)
     a, b = await play.started()
-    with pytest.raises(UsageError, match=r"does not admit this: 40 iterations/s .* 30 requests/s"):
+    with pytest.raises(UsageError, match=r"does not permit this change: 40 iterations/s .* 30 requests/s"):
         play.conductor.adjust(LoadChange("scale", factor=2))
     assert play.conductor.adjust(LoadChange("scale", factor=1.5))
     await finish(a, b)
@@ -173,7 +173,7 @@ async def test_no_change_leads_above_what_the_allow_list_admits(stage: Stage) ->
 
 async def test_changes_that_make_no_sense_change_nothing(stage: Stage) -> None:
     play = stage()
-    with pytest.raises(UsageError, match="waits for its agents"):
+    with pytest.raises(UsageError, match="still waiting for its agents"):
         play.conductor.adjust(LoadChange("pause"))
     a, b = await play.started()
     for wish, why in (
@@ -199,7 +199,7 @@ async def test_an_agent_that_is_too_old_to_be_told_is_named(stage: Stage) -> Non
     await asyncio.gather(a.get_ready(), b.next(Prepare))
     await b.send(Ready(play.conductor.run_id, 1, play.conductor._order.bundle_sha256))
     await until(lambda: play.conductor.run.t0_ns is not None)
-    with pytest.raises(FleetError, match=r"agent b cannot be told .* protocol 1\.1"):
+    with pytest.raises(FleetError, match=r"agent b does not support load changes: .* protocol 1\.1"):
         play.conductor.adjust(LoadChange("pause"))
 
 
@@ -576,7 +576,7 @@ async def test_disk_that_is_full_acknowledges_nothing_and_the_run_goes_on_when_i
     await asyncio.gather(a.finish(), b.finish())
     result = await play.result()
     assert result.verdict.completeness.is_complete
-    assert "all that waited for it is written now" in str(result.summary["notes"])
+    assert "all waiting data is written now" in str(result.summary["notes"])
     assert len(list(RunDir.open(result.run_dir).records())) == 6
 
 

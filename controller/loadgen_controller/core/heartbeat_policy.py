@@ -51,7 +51,7 @@ def reactions(run: Run, agent: str, heartbeat: Heartbeat, *, is_live: bool) -> t
     running        | finishing                 | RepeatStop, now
     running        | draining because of a stop| RepeatStop
 
-    is_live: whether the agent is in `run.live`. The caller knows it, because searching there takes too long for each
+    is_live: whether the agent is in `run.live`. The caller passes it, because a search there takes too long for each
         heartbeat of each agent.
     """
     phase = heartbeat.phase

@@ -39,7 +39,7 @@ _SILENT_INTERVALS: Final = 2
 class Finding(msgspec.Struct, frozen=True):
     """The final result of a steering executor, in the form in which agents send it.
 
-    It has the fields of `loadgen.dsl.executors.steering.Finding`. Rates are iterations/s.
+    The fields are those of `loadgen.dsl.executors.steering.Finding`. Rates are iterations/s.
     """
 
     verdict: str

@@ -268,7 +268,7 @@ class Conductor:
         return self._troubles.counts
 
     async def conduct(self) -> Result:
-        """Conduct the whole run and return its result. Errors become part of the result; only cancellation is raised."""
+        """Conduct the whole run and return its result. Errors become part of the result; only a cancellation raises."""
         writing = asyncio.create_task(self._journal.serve(), name="journal")
         patience_s = 0.0
         try:
@@ -302,13 +302,13 @@ class Conductor:
             self._folder.close()
 
     def request_stop(self, reason: str, now: bool = False) -> None:
-        """End the run early: let iterations finish, or with `now` cut them off. It may be called again."""
+        """End the run early: let iterations finish, or with `now` cut them off. Repeated calls are harmless."""
         self.tell(StopRequested(reason, now))
 
     def kill(self, reason: str) -> None:
         """Stop all load at once, without drain and tear-down. Agents kill workers that do not stop promptly.
 
-        It may be called again.
+        Repeated calls are harmless.
         """
         self.tell(StopRequested(reason, now=True, reason=Reason.KILLED))
 

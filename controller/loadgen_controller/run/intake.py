@@ -2,7 +2,7 @@
 
 An invalid message never raises here. A message about another agent, or one that does
 not fit the phase, is counted and dropped. Deltas are merged in groups and appended to the
-journal. They are acknowledged when the journal has made them durable.
+journal. Deltas are acknowledged when the journal has made them durable.
 """
 
 from __future__ import annotations

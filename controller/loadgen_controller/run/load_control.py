@@ -1,8 +1,8 @@
 """The load control of one run: load changes, share changes and steered loads.
 
 Every change is a numbered message; agents apply each number once, in order. A change
-takes effect late enough that every agent receives it before. It is also an event in the
-journal, so that a restarted controller restores the same state.
+takes effect late enough that every agent receives it before. Each change is also an event
+in the journal, so that a restarted controller restores the same state.
 """
 
 from __future__ import annotations
