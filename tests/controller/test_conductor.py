@@ -114,7 +114,7 @@ async def test_what_agents_had_that_are_gone_at_once_is_shared_out_at_once(stage
     play.clock.jump(1)
     await until(lambda: play.conductor.run.phase is Phase.RUNNING)
     for gone in "ab":
-        play.conductor.tell(AgentLost(gone, "it went away"))
+        play.conductor.apply(AgentLost(gone, "it went away"))
     c = agents[2]
     assert (await c.next(Reassign)).weights == (0, 0, 1)
     play.conductor.request_stop("enough", now=True)
@@ -658,7 +658,7 @@ async def test_message_of_another_major_version_is_refused_too(stage: Stage, mon
 
 @pytest.mark.parametrize(
     ("other", "reason"),
-    [({"agent": "b"}, "not of b"), ({"weight": 0.0}, "weight"), ({"weight": -1.0}, "weight")],
+    [({"agent": "b"}, "calls itself b"), ({"weight": 0.0}, "weight"), ({"weight": -1.0}, "weight")],
 )
 async def test_agent_that_is_not_what_it_says_is_rejected(stage: Stage, other: dict[str, object], reason: str) -> None:
     play = stage()

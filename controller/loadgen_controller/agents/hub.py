@@ -64,19 +64,19 @@ class RunPort(Protocol):
     @property
     def run_id(self) -> str: ...
 
-    def tell(self, event: FleetEvent) -> None:
+    def apply(self, event: FleetEvent) -> None:
         """Process an event: an agent joined, is lost, or has returned."""
 
-    def take(self, agent: str, data: bytes, message: Message) -> None:
+    def receive(self, agent: str, data: bytes, message: Message) -> None:
         """Process an agent's message about this run. data: the undecoded message."""
 
-    def greeted(self, agent: str) -> None:
+    def on_hello(self, agent: str) -> None:
         """Process a repeated Hello of an agent of this run: its connection was lost, and perhaps messages with it."""
 
-    def trouble(self, kind: str, text: str) -> None:
+    def report_rejected(self, kind: str, text: str) -> None:
         """Count and report a rejected message."""
 
-    def decided(self, kind: str, text: str, **fields: object) -> None:
+    def record_decision(self, kind: str, text: str, **fields: object) -> None:
         """Record a decision of the hub about agents: `kind` and `fields` as an event, `text` for the operator."""
 
     def fail(self, error: Exception) -> None:
@@ -157,14 +157,14 @@ class AgentHub:
         self._runs[run.run_id] = run
         for member in self._idle():
             if member.id not in self._claims:  # the run may have claimed enough agents during this loop
-                self._tell(run, AgentJoined(member.id, member.region, is_new=False))
+                self._notify(run, AgentJoined(member.id, member.region, is_new=False))
 
     def claim(self, run: RunPort, agents: Iterable[str]) -> None:
         """Assign agents to the run, and send an AgentLost for each to all other runs."""
         for agent in agents:
             self._claims[agent] = run
             for other in self._others(run):
-                self._tell(other, AgentLost(agent, f"it works for run {run.run_id}"))
+                self._notify(other, AgentLost(agent, f"it works for run {run.run_id}"))
 
     def claimant(self, agent: str) -> str:
         """Return the id of the run for which the agent works; empty if it is idle."""
@@ -197,7 +197,7 @@ class AgentHub:
             why = f"{BAD_MESSAGES} invalid messages within {WITHIN_NS // NS_PER_S} s, the last {plain(text)}"
         if why:
             seconds = QUARANTINE_NS // NS_PER_S
-            self._decided(
+            self._record_decision(
                 "quarantined",
                 f"messages of agent {agent} are ignored for {seconds} s (quarantine) after {why}",
                 agent=agent,
@@ -272,7 +272,7 @@ class AgentHub:
                 run = self._runs.get(getattr(message, "run_id", ""))
                 is_stray = run is None
         if run is not None:
-            self._guarded(run, lambda: run.take(agent, data, message))
+            self._guarded(run, lambda: run.receive(agent, data, message))
         if is_stray:
             self._trouble(agent, "other run", f"{type(message).__name__} from {agent} about a run that is over")
         if is_stray and isinstance(message, Heartbeat):  # it still works for a run that is over
@@ -294,10 +294,10 @@ class AgentHub:
             self.send(older, Rejected(_replaced_by(member)))
         self.send(identity, Welcome(member.epoch, LEASE_S, self.claimant(agent) or _NO_RUN))
         if run is not None and not events:
-            self._guarded(run, lambda: run.greeted(agent))
+            self._guarded(run, lambda: run.on_hello(agent))
         for event in events:
             if run is not None and isinstance(event, AgentLost):
-                self._tell(run, event)
+                self._notify(run, event)
             else:
                 self._happened((event,))
 
@@ -320,13 +320,15 @@ class AgentHub:
         """Admit the new set of keys; send Rejected to agents with a revoked key, and ignore their messages."""
         self._router.admit(changed.agents)
         for mark, name in changed.came.items():
-            self._decided(
+            self._record_decision(
                 "key admitted", f"the key {mark} of {name} is admitted from now on", name=name, fingerprint=mark
             )
         for mark, name in changed.revoked.items():
             mine = [member for member in self.fleet if may_speak_for(name, member.id)]
             text = f"the key {mark} of {name} was revoked: messages of its agents are ignored from now on"
-            self._decided("key revoked", text, name=name, fingerprint=mark, agents=[member.id for member in mine])
+            self._record_decision(
+                "key revoked", text, name=name, fingerprint=mark, agents=[member.id for member in mine]
+            )
             for member in mine:
                 self.fleet.unheard(member.id, f"the key of {name} was revoked")
                 self.send(member.identity, Rejected(f"the key of {name} was revoked"))
@@ -339,7 +341,7 @@ class AgentHub:
         usage = f"{used >> 20} MiB in use, the limit is {self._memory.limit_bytes >> 20} MiB"
         self._router.drop_all()
         give_back()
-        self._decided("connections dropped", f"out of memory: {usage}; all agents reconnect", used_bytes=used)
+        self._record_decision("connections dropped", f"out of memory: {usage}; all agents reconnect", used_bytes=used)
         if relief is Relief.END:
             error = FleetError(
                 f"out of memory: {usage}",
@@ -348,10 +350,10 @@ class AgentHub:
             for run in tuple(self._runs.values()):
                 run.fail(error)
 
-    def _decided(self, kind: str, text: str, **fields: object) -> None:
+    def _record_decision(self, kind: str, text: str, **fields: object) -> None:
         log.warning("%s", text)
         for run in tuple(self._runs.values()):
-            run.decided(kind, text, **fields)
+            run.record_decision(kind, text, **fields)
 
     # -- notifying runs ---------------------------------------------------------------------------
 
@@ -364,7 +366,7 @@ class AgentHub:
     def _happened(self, events: Iterable[FleetEvent]) -> None:
         for event in events:
             if (run := self._claims.get(event.agent)) is not None:
-                self._tell(run, event)
+                self._notify(run, event)
             else:
                 self._offer(event)
 
@@ -373,10 +375,10 @@ class AgentHub:
         for run in tuple(self._runs.values()):
             if event.agent in self._claims:
                 return
-            self._tell(run, event)
+            self._notify(run, event)
 
-    def _tell(self, run: RunPort, event: FleetEvent) -> None:
-        self._guarded(run, lambda: run.tell(event))
+    def _notify(self, run: RunPort, event: FleetEvent) -> None:
+        self._guarded(run, lambda: run.apply(event))
 
     @staticmethod
     def _guarded(run: RunPort, call: Callable[[], None]) -> None:
@@ -390,7 +392,7 @@ class AgentHub:
         run = self._claims.get(agent)
         concerned = tuple(self._runs.values()) if run is None else (run,)
         for one in concerned:
-            one.trouble(kind, text)
+            one.report_rejected(kind, text)
         if not concerned:
             self._troubles.add(kind, text)
 

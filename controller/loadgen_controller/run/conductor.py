@@ -283,7 +283,7 @@ class Conductor:
             except StorageError as error:
                 self._on_storage_failed(error)
             except FleetError as error:
-                self.tell(StopRequested(error.message, now=True, reason=Reason.TOO_FEW_AGENTS))
+                self.apply(StopRequested(error.message, now=True, reason=Reason.TOO_FEW_AGENTS))
             except Exception as error:  # caught here, because the measurements must be sealed in any case
                 log.exception("the conductor failed")
                 self._bug = error.message if isinstance(error, BugError) else f"{type(error).__name__}: {error}"
@@ -303,14 +303,14 @@ class Conductor:
 
     def request_stop(self, reason: str, now: bool = False) -> None:
         """End the run early: let iterations finish, or with `now` cut them off. Repeated calls are harmless."""
-        self.tell(StopRequested(reason, now))
+        self.apply(StopRequested(reason, now))
 
     def kill(self, reason: str) -> None:
         """Stop all load at once, without drain and tear-down. Agents kill workers that do not stop promptly.
 
         Repeated calls are harmless.
         """
-        self.tell(StopRequested(reason, now=True, reason=Reason.KILLED))
+        self.apply(StopRequested(reason, now=True, reason=Reason.KILLED))
 
     def adjust(self, change: LoadChange) -> tuple[Adjustment, ...]:
         """Change the running load, and return one adjustment for each load concerned.
@@ -365,17 +365,17 @@ class Conductor:
 
     # -- for the agent hub ------------------------------------------------------------------------
 
-    def take(self, agent: str, data: bytes, message: Message) -> None:
+    def receive(self, agent: str, data: bytes, message: Message) -> None:
         if not self._is_deaf:
-            self._intake.take(agent, data, message)
+            self._intake.receive(agent, data, message)
 
-    def trouble(self, kind: str, text: str) -> None:
+    def report_rejected(self, kind: str, text: str) -> None:
         self._troubles.add(kind, text)
 
     def bad(self, agent: str, kind: str, text: str) -> None:
         self._hub.bad(agent, kind, text)
 
-    def decided(self, kind: str, text: str, **fields: object) -> None:
+    def record_decision(self, kind: str, text: str, **fields: object) -> None:
         self._journal.event(kind, **fields)
         self._record.notice(text)
 
@@ -393,7 +393,7 @@ class Conductor:
     def order(self) -> Order:
         return self._order
 
-    def tell(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         """Apply an event to the run and perform its effects.
 
         Raises IllegalTransition if the event does not fit the phase. A stop and a storage failure fit every phase.
@@ -438,23 +438,23 @@ class Conductor:
     def send(self, identity: bytes, message: Message) -> bool:
         return self._hub.send(identity, message)
 
-    def greeted(self, agent: str) -> None:
+    def on_hello(self, agent: str) -> None:
         """Send Prepare again after a lost connection, because the last message may be lost too."""
         if self._run.phase is Phase.PREPARING and agent not in self._run.ready:
-            self.say(agent, self._prepare_of(agent))
+            self.send_to(agent, self._prepare_of(agent))
 
-    def beating(self, agent: str, beat: Heartbeat) -> None:
+    def on_heartbeat(self, agent: str, beat: Heartbeat) -> None:
         """Process a heartbeat: send again what the agent has missed, and notice that it leaves."""
         for reaction in reactions(self._run, agent, beat, is_live=self._is_live(agent)):
             match reaction:
                 case RepeatPrepare():
-                    self.say(agent, self._prepare_of(agent))
+                    self.send_to(agent, self._prepare_of(agent))
                 case RepeatLoad():
-                    self._load_control.beating(agent, beat.phase, beat.adjusted)
+                    self._load_control.on_heartbeat(agent, beat.phase, beat.adjusted)
                 case RepeatStop(text, now):
-                    self.say(agent, self._stop_of(text, now))
+                    self.send_to(agent, self._stop_of(text, now))
                 case AgentLeaving():
-                    self.tell(reaction)
+                    self.apply(reaction)
 
     def _is_live(self, agent: str) -> bool:
         """Return `agent in run.live` in constant time; `run.live` is too slow for each heartbeat of each agent."""
@@ -462,7 +462,7 @@ class Conductor:
             self._members = self._run.members, frozenset(self._run.members)
         return agent in self._members[1] and agent not in self._run.lost
 
-    def is_back(self, agent: str) -> None:
+    def has_returned(self, agent: str) -> None:
         self._rendezvous.back(agent)
         self._record.notices.append(f"agent {agent} has returned as a new process")
 
@@ -515,7 +515,7 @@ class Conductor:
         for agent in (*self._run.lost, *self._run.fins):
             self._rendezvous.gone(agent)
         if why := restored.hopeless:
-            self.tell(StopRequested(why, now=self._run.t0_ns is None))
+            self.apply(StopRequested(why, now=self._run.t0_ns is None))
 
     def _has_epoch(self, agent: str, epoch: int) -> bool:
         """Return whether the agent's registered process is the one of this epoch."""
@@ -543,13 +543,13 @@ class Conductor:
             self._hub.lose(agent, how)
             if self._run.phase is Phase.WAITING:  # it cannot join any more
                 text = f"agent {agent} did not start: {how}"
-                self.tell(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
+                self.apply(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
         if self._run.phase.has_load and not self._load_control.steered_loads:  # steered loads need every interval
             self._adapt_interval(now_ns)
         if self._run.phase.has_load:
             self._rendezvous.tick(now_ns)
         if (stop := self._checks.script_faults(self._run, self._merge)) is not None:
-            self.tell(stop)
+            self.apply(stop)
         run = self._run
         if run.phase is Phase.RUNNING and run.t0_ns is not None:
             self._tick_under_load(run, now_ns - run.t0_ns)
@@ -557,9 +557,9 @@ class Conductor:
     def _tick_under_load(self, run: Run, clock_ns: int) -> None:
         """Check and steer the running load; clock_ns: the time after T0."""
         for stop in self._checks.stops(run, self._merge, self._record.assignment, clock_ns):
-            self.tell(stop)
-        self._load_control.look(self._merge)
-        self._load_control.let_in()
+            self.apply(stop)
+        self._load_control.observe(self._merge)
+        self._load_control.start_joiners()
         if (assignment := self._record.assignment) is not None:
             changes = self._load_control.adjustments.told
             for text in self._checks.off_plan(run, self._merge, assignment, changes, clock_ns):
@@ -616,13 +616,13 @@ class Conductor:
             case SendPrepare(agents):
                 self._assign(agents)
                 for agent in agents:
-                    self.say(agent, self._prepare_of(agent))
+                    self.send_to(agent, self._prepare_of(agent))
             case SendSetUp(agent):
-                self.say(agent, SetUp(run_id))
+                self.send_to(agent, SetUp(run_id))
             case SendStart(agents, t0_ns):
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 for agent in agents:
-                    self._load_control.say_start(agent, t0_ns)
+                    self._load_control.send_start(agent, t0_ns)
             case TakeIn(agents, drivers):
                 self._load_control.take_in(agents, drivers)
             case Reassign(agents, drivers, at_ns):
@@ -630,9 +630,9 @@ class Conductor:
             case SendStop(agents, text, now):
                 self._load_ends()
                 for agent in agents:
-                    self.say(agent, self._stop_of(text, now))
+                    self.send_to(agent, self._stop_of(text, now))
             case SendTearDown(agent):
-                self.say(agent, TearDown(run_id, self._record.shared_json))
+                self.send_to(agent, TearDown(run_id, self._record.shared_json))
             case WindUp():
                 self._wake.set()
 
@@ -677,7 +677,7 @@ class Conductor:
 
     # -- messages ---------------------------------------------------------------------------------
 
-    def say(self, agent: str, message: Message) -> None:
+    def send_to(self, agent: str, message: Message) -> None:
         """Send a message to an agent. A message that cannot be sent is counted."""
         member = self._fleet.get(agent)
         if member is not None and member.identity and not self.send(member.identity, message):
@@ -720,7 +720,7 @@ class Conductor:
 
     def _on_storage_failed(self, error: StorageError) -> None:
         self._journal.has_failed = True
-        self.tell(StorageFailed(f"{error.message} ({error.hint})" if error.hint else error.message))
+        self.apply(StorageFailed(f"{error.message} ({error.hint})" if error.hint else error.message))
 
     def _on_trouble(self, kind: str, text: str, count: int) -> None:
         log.warning("%s: %s", kind, text)
@@ -732,7 +732,7 @@ class Conductor:
         """Stop agents that still run, seal the folder, and release all agents."""
         if self._run.phase is not Phase.DONE:  # an internal error ended the run
             for agent in self._record.epochs:
-                self.say(agent, Stop(self.run_id, "the controller failed", now=True))
+                self.send_to(agent, Stop(self.run_id, "the controller failed", now=True))
         await self._journal.commit()
         summed = await self._checkpointer.finish()
         await asyncio.to_thread(self._failures.close)
@@ -782,9 +782,9 @@ class Conductor:
         """Send Bye to all agents; local agents exit with it."""
         leave = self._order.placement == "embedded"
         for agent in self._record.epochs:
-            self.say(agent, Bye(self.run_id, leave))
+            self.send_to(agent, Bye(self.run_id, leave))
         if leave:
             for member in self._fleet:
-                self.say(member.id, Bye("", leave))  # also agents that did not take part, or ended early
+                self.send_to(member.id, Bye("", leave))  # also agents that did not take part, or ended early
         # A ROUTER socket that is closed at once drops its last messages, in spite of LINGER (measured: every time).
         await asyncio.sleep(_BYE_S)

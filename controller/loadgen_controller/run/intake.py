@@ -71,7 +71,7 @@ class IntakePort(Protocol):
     @property
     def run(self) -> Run: ...
 
-    def tell(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         """Apply an event to the run. Raises IllegalTransition if the event does not fit the phase."""
 
     def flush_soon(self) -> None:
@@ -83,7 +83,7 @@ class IntakePort(Protocol):
     def bad(self, agent: str, kind: str, text: str) -> None:
         """Report an invalid message of an agent, which counts towards its quarantine."""
 
-    def beating(self, agent: str, beat: Heartbeat) -> None:
+    def on_heartbeat(self, agent: str, beat: Heartbeat) -> None:
         """Process a heartbeat: send again what the agent has missed."""
 
     def steered(self, agent: str, steered: Steered) -> None:
@@ -98,7 +98,7 @@ class Intake:
 
     def __init__(
         self,
-        desk: IntakePort,
+        port: IntakePort,
         order: Order,
         record: RunRecord,
         fleet: Fleet,
@@ -117,10 +117,10 @@ class Intake:
         """The region of each agent that has sent a delta; a cache, because an assignment searches all its agents."""
         # Agents that started together get equal acknowledgements. The same object is encoded only once.
         self._ack_of = lru_cache(maxsize=16)(Ack)
-        self._desk, self._order, self._record, self._fleet = desk, order, record, fleet
+        self._port, self._order, self._record, self._fleet = port, order, record, fleet
         self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
 
-    def take(self, agent: str, data: bytes, message: Message) -> None:
+    def receive(self, agent: str, data: bytes, message: Message) -> None:
         """HOT, once per message about this run. Process one message; `data` is the message before decoding.
 
         Deltas are collected, to be merged together. Other messages, except heartbeats, first merge the collected
@@ -129,10 +129,10 @@ class Intake:
         if not isinstance(message, (Delta, Heartbeat)):
             self.flush()
         try:
-            self._take(agent, data, message)
+            self._dispatch(agent, data, message)
         except IllegalTransition:
             self._troubles.add(
-                "unexpected", f"{type(message).__name__} from {agent} while {self._desk.run.phase.value}"
+                "unexpected", f"{type(message).__name__} from {agent} while {self._port.run.phase.value}"
             )
         except WireError as error:
             self._malformed(agent, error)
@@ -146,34 +146,34 @@ class Intake:
 
     # -- members ------------------------------------------------------------------------------
 
-    def _take(self, agent: str, data: bytes, message: Message) -> None:
+    def _dispatch(self, agent: str, data: bytes, message: Message) -> None:
         match message:
             case BundleRequest():
                 self._bundle(agent, message)
             case Heartbeat():
                 if message.note:
                     self._record.notice(f"{agent}: {message.note}")
-                self._desk.beating(agent, message)
+                self._port.on_heartbeat(agent, message)
             case Delta():
                 self._delta(agent, data, message)
             case Waiting():
                 self._waiting(agent, message)
             case Steered():
                 self._admission.check_steered(message)
-                self._desk.steered(agent, message)
+                self._port.steered(agent, message)
             case Fin():
                 self._fin(agent, message)
             case Ready():
                 self._ready(agent, message)
             case Refused():
-                self._desk.tell(AgentRefused(agent, plain(message.reason) or "it gave no reason", message.faults))
-            case SetUpDone() | TornDown() if agent not in self._desk.run.live[:1]:
+                self._port.apply(AgentRefused(agent, plain(message.reason) or "it gave no reason", message.faults))
+            case SetUpDone() | TornDown() if agent not in self._port.run.live[:1]:
                 self._troubles.add("unexpected", f"{type(message).__name__} from {agent}, although none was requested")
             case SetUpDone():
                 self._record.shared_json = message.value_json or b"null"
-                self._desk.tell(SetUpEnded(plain(message.error)))
+                self._port.apply(SetUpEnded(plain(message.error)))
             case TornDown():
-                self._desk.tell(TearDownEnded(plain(message.error)))
+                self._port.apply(TearDownEnded(plain(message.error)))
             case _:
                 self._troubles.add("unexpected", f"{type(message).__name__} from {agent} is not about a run")
 
@@ -185,16 +185,16 @@ class Intake:
             return
         data = order.bundle[request.offset : request.offset + CHUNK_BYTES]
         if (member := self._fleet.get(agent)) is not None:
-            self._desk.send(member.identity, BundleChunk(request.sha256, request.offset, data))
+            self._port.send(member.identity, BundleChunk(request.sha256, request.offset, data))
 
     def _ready(self, agent: str, ready: Ready) -> None:
         assignment = self._record.assignment
-        is_joining = agent in self._desk.run.joining  # the shares may have changed since its Prepare
+        is_joining = agent in self._port.run.joining  # the shares may have changed since its Prepare
         if assignment is None or (ready.generation != assignment.generation and not is_joining):
             self._troubles.add("other generation", f"Ready from {agent} for other shares")
             return
         if ready.bundle_sha256 != self._order.bundle_sha256:
-            self._desk.tell(AgentRefused(agent, "its bundle differs from the one that was sent"))
+            self._port.apply(AgentRefused(agent, "its bundle differs from the one that was sent"))
             return
         if self._record.clock_errors_ns.get(agent) != ready.clock_error_ns:
             self._journal.event("clock", agent=agent, error_ns=ready.clock_error_ns)
@@ -202,17 +202,17 @@ class Intake:
         if ready.clock_error_ns > _CLOCK_ERROR_NS:
             error = format_duration(ready.clock_error_ns)
             self._record.notice(f"the clock of agent {agent} may differ from the controller's by {error}")
-        self._desk.tell(AgentReady(agent))
+        self._port.apply(AgentReady(agent))
 
     def _waiting(self, agent: str, waiting: Waiting) -> None:
-        run, member = self._desk.run, self._fleet.get(agent)
+        run, member = self._port.run, self._fleet.get(agent)
         if member is None or self._record.epochs.get(agent) != member.epoch or not run.phase.has_load:
             self._troubles.add("unexpected", f"Waiting from {agent} while {run.phase.value}")
             return
         if waiting.worker >= WORKERS_OF_AGENT:
             raise LimitExceeded("Waiting.worker", str(waiting.worker), f"{WORKERS_OF_AGENT - 1:,}")
         check_waiting(waiting.points)
-        self._desk.waiting(agent, waiting)
+        self._port.waiting(agent, waiting)
 
     # -- data ---------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class Intake:
         if len(self._unmerged) >= _AT_ONCE or self._unmerged_bytes > _BYTES_AT_ONCE:
             self.flush()
         elif len(self._unmerged) == 1:
-            self._desk.flush_soon()
+            self._port.flush_soon()
 
     def flush(self) -> None:
         """Merge the collected deltas; together they cost half as much as one by one."""
@@ -248,7 +248,7 @@ class Intake:
 
     def _is_fit(self, agent: str, delta: Delta) -> bool:
         """Return whether the delta may be merged now; count and report it otherwise."""
-        record, run = self._record, self._desk.run
+        record, run = self._record, self._port.run
         if delta.agent != agent or not record.has_epoch(agent, delta.epoch) or record.assignment is None:
             self._troubles.add("other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}")
         elif run.t0_ns is None or run.phase is Phase.DONE:
@@ -304,7 +304,7 @@ class Intake:
 
     def _malformed(self, agent: str, error: WireError) -> None:
         kind = OVER_LIMIT if isinstance(error, LimitExceeded) else "malformed"
-        self._desk.bad(agent, kind, f"from {agent}: {error}")
+        self._port.bad(agent, kind, f"from {agent}: {error}")
 
     def _acknowledge(self, agent: str, epoch: int) -> None:
         """Send the agent the sequence number of its last durable delta; it continues from there."""
@@ -312,7 +312,7 @@ class Intake:
         if (
             member is not None and member.epoch >= epoch
         ):  # a later process also sends the deltas that an earlier one left behind
-            self._desk.send(member.identity, self._ack_of(self._record.run_id, epoch, seq, self._record.asked_ns))
+            self._port.send(member.identity, self._ack_of(self._record.run_id, epoch, seq, self._record.asked_ns))
 
     def _fin(self, agent: str, fin: Fin) -> None:
         if self._record.epochs.get(agent) != fin.epoch:
@@ -322,11 +322,11 @@ class Intake:
         if known is not None and known != fin:
             self._troubles.add("malformed", f"{agent} sent two different Fins")
             return
-        self._desk.tell(FinReceived(agent, fin.reason))
+        self._port.apply(FinReceived(agent, fin.reason))
         if known is None:
             self._record.fins[agent] = fin
             self._journal.event("fin", agent=agent, fin=fin)
-            if fin.reason and not self._desk.run.ends:
+            if fin.reason and not self._port.run.ends:
                 self._record.notice(f"agent {agent} ended its load early: {plain(fin.reason)}")
         self._settle(agent)
 
@@ -336,6 +336,6 @@ class Intake:
         if (
             fin is not None
             and self._record.durable.get((agent, fin.epoch), -1) >= fin.last_seq
-            and agent not in self._desk.run.merged
+            and agent not in self._port.run.merged
         ):
-            self._desk.tell(Merged(agent))
+            self._port.apply(Merged(agent))

@@ -58,10 +58,10 @@ class LoadControlPort(Protocol):
     @property
     def order(self) -> Order: ...
 
-    def tell(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         """Apply an event to the run."""
 
-    def say(self, agent: str, message: Message) -> None:
+    def send_to(self, agent: str, message: Message) -> None:
         """Send a message to an agent."""
 
     def write_manifest(self) -> None:
@@ -70,7 +70,7 @@ class LoadControlPort(Protocol):
     def write_members(self) -> None:
         """Record the members and their epochs, because they have changed."""
 
-    def is_back(self, agent: str) -> None:
+    def has_returned(self, agent: str) -> None:
         """Note that an agent that was gone has a share again."""
 
 
@@ -79,7 +79,7 @@ class LoadControl:
 
     def __init__(
         self,
-        desk: LoadControlPort,
+        port: LoadControlPort,
         record: RunRecord,
         fleet: Fleet,
         journal: Journal,
@@ -88,8 +88,8 @@ class LoadControl:
         steered_loads: SteeredLoads | None = None,
     ) -> None:
         """adjustments, steered_loads: the state that a restarted controller has restored; None for a new run."""
-        self._desk, self._record, self._fleet, self._journal, self._clock = desk, record, fleet, journal, clock
-        spec = desk.order.spec
+        self._port, self._record, self._fleet, self._journal, self._clock = port, record, fleet, journal, clock
+        spec = port.order.spec
         self.adjustments = Adjustments.of(spec) if adjustments is None else adjustments
         self.spec: PlanSpec = self.adjustments.in_force(spec)
         """The plan with all load changes so far."""
@@ -108,35 +108,35 @@ class LoadControl:
     @property
     def is_paused(self) -> bool:
         """Whether the run is running and all of its loads that are not over are paused."""
-        return self._desk.run.phase is Phase.RUNNING and self.adjustments.is_paused(self._since_t0_ns())
+        return self._port.run.phase is Phase.RUNNING and self.adjustments.is_paused(self._since_t0_ns())
 
-    def beating(self, agent: str, phase: str, adjusted: int) -> None:
+    def on_heartbeat(self, agent: str, phase: str, adjusted: int) -> None:
         """Process an agent's heartbeat: send again what it has missed, the start or later changes.
 
         phase: the agent's own phase. adjusted: the number of the last change that it has received.
         """
-        run = self._desk.run
+        run = self._port.run
         self._heard[agent] = adjusted
-        if phase == "ready" and self._comes_late(agent):
+        if phase == "ready" and self._is_late_joiner(agent):
             self._joining.setdefault(agent, len(self.adjustments.told))  # no entry: this controller was restarted
         elif phase == "ready" and run.phase.has_load and run.t0_ns is not None:
-            self.say_start(agent, run.t0_ns)
+            self.send_start(agent, run.t0_ns)
         elif phase == "running" and run.phase is Phase.RUNNING and self._clock() >= self._again_ns.get(agent, 0):
-            self._say_changes(agent, adjusted)
+            self._send_changes(agent, adjusted)
 
-    def say_start(self, agent: str, t0_ns: int) -> None:
+    def send_start(self, agent: str, t0_ns: int) -> None:
         """Send T0 to an agent, after all changes so far."""
         record = self._record
-        self._say_changes(agent, 0)
+        self._send_changes(agent, 0)
         from_ns, since_ns = self._began.get(agent, (0, 0))
-        self._desk.say(agent, StartAt(record.run_id, t0_ns, record.shared_json, from_ns, since_ns))
+        self._port.send_to(agent, StartAt(record.run_id, t0_ns, record.shared_json, from_ns, since_ns))
 
-    def _say_changes(self, agent: str, after: int) -> None:
+    def _send_changes(self, agent: str, after: int) -> None:
         """Send the agent all changes with a number above `after`. The agent ignores those that it has applied."""
         if after < len(self.adjustments.told):
             self._again_ns[agent] = self._clock() + _AGAIN_NS
         for adjust in self.adjustments.told[after:]:
-            self._desk.say(agent, adjust)
+            self._port.send_to(agent, adjust)
 
     # -- load changes ---------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class LoadControl:
             FleetError: the protocol of an agent is too old for load changes.
         """
         self._must_be_adjustable()
-        order, at_ns = self._desk.order, self._adjust_ns()
+        order, at_ns = self._port.order, self._adjust_ns()
         changed = self.adjustments.requested(change, at_ns, self._record.run_id)
         if why := order.limits.of_changed(changed.in_force(order.spec)):
             raise UsageError(
@@ -158,7 +158,7 @@ class LoadControl:
         return self._adjusted(changed)
 
     def _must_be_adjustable(self) -> None:
-        run = self._desk.run
+        run = self._port.run
         if run.phase is Phase.WAITING:
             raise UsageError("the run is still waiting for its agents", hint="try again when they have joined")
         if run.phase not in (Phase.PREPARING, Phase.SETTING_UP, Phase.STARTING, Phase.RUNNING):
@@ -176,22 +176,22 @@ class LoadControl:
                 )
 
     def _since_t0_ns(self) -> int:
-        t0_ns = self._desk.run.t0_ns
+        t0_ns = self._port.run.t0_ns
         return 0 if t0_ns is None else self._clock() - t0_ns
 
     def _adjust_ns(self, lead_ns: int = ADJUST_LEAD_NS) -> int:
         """Return when a change takes effect, in ns after T0: now plus `lead_ns`, or 0 if T0 is not fixed yet."""
-        return 0 if self._desk.run.t0_ns is None else max(0, self._since_t0_ns() + lead_ns)
+        return 0 if self._port.run.t0_ns is None else max(0, self._since_t0_ns() + lead_ns)
 
     def _adjusted(self, adjustments: Adjustments) -> tuple[Adjustment, ...]:
         """Apply changed loads: send the changes, record them, and return the new adjustments."""
         known, self.adjustments = self.adjustments, adjustments
-        self.spec = adjustments.in_force(self._desk.order.spec)
+        self.spec = adjustments.in_force(self._port.order.spec)
         self._record.adjustments = adjustments.made
-        run = self._desk.run
+        run = self._port.run
         if run.phase in (Phase.STARTING, Phase.RUNNING):
             for agent in run.live:
-                self._say_changes(agent, len(known.told))
+                self._send_changes(agent, len(known.told))
         made = adjustments.made[len(known.made) :]
         for one in made:
             self._journal.event("adjusted", adjustment=one)
@@ -199,21 +199,21 @@ class LoadControl:
                 continue
             subject = f"load {one.load} " if one.load else ""
             self.changes.append(f"{time_text(one.at_ns / NS_PER_S)}: {subject}{one.text} ({one.by})")
-        self._desk.tell(Adjusted(adjustments.end_ns))
+        self._port.apply(Adjusted(adjustments.end_ns))
         return made
 
     # -- steered loads --------------------------------------------------------------------------------
 
-    def look(self, merge: Merge) -> None:
+    def observe(self, merge: Merge) -> None:
         """Observe the intervals that have become complete, and request rate decisions for steered loads."""
-        run, assignment = self._desk.run, self._record.assignment
+        run, assignment = self._port.run, self._record.assignment
         if not self.steered_loads or assignment is None or run.phase is not Phase.RUNNING:
             return
         before, done = self.steered_loads.troubles, run.merged | run.fins
         known = [len(steered.looks) for steered in self.steered_loads.steered_loads]
         requests = self.steered_loads.tick(merge, assignment, run.live, done, self._since_t0_ns(), self.adjustments)
         for request in requests:
-            self._desk.say(request.agent, request.message)
+            self._port.send_to(request.agent, request.message)
         for steered, first in zip(self.steered_loads.steered_loads, known, strict=True):
             for look in steered.looks[first:]:
                 self._journal.event("look", load=steered.load, next_k=steered.next_k, look=look)
@@ -226,7 +226,7 @@ class LoadControl:
             case RateDecision() as decision:
                 self._apply_decision(decision)
             case RateRequest(agent, message):
-                self._desk.say(agent, message)
+                self._port.send_to(agent, message)
         self._note_troubles(before)
 
     def _note_troubles(self, before: Mapping[int, str]) -> None:
@@ -237,7 +237,7 @@ class LoadControl:
     def _apply_decision(self, decision: RateDecision) -> None:
         """Set the decided rate until the planned end of the load. A paused load, or the same rate, changes nothing."""
         course, at_ns = self.adjustments.courses[decision.load], self._adjust_ns()
-        is_running = self._desk.run.phase is Phase.RUNNING
+        is_running = self._port.run.phase is Phase.RUNNING
         if not is_running or course.is_paused or course.end_ns is None or course.end_ns <= at_ns:
             return
         stages: tuple[Stage, ...] = ()
@@ -256,7 +256,7 @@ class LoadControl:
         self.steered_loads.turned(decision)
         self._journal.event(
             "steered",
-            load=load_name(self._desk.order.spec, decision.load),
+            load=load_name(self._port.order.spec, decision.load),
             lane=decision.load,
             at_ns=at_ns,
             rate_per_s=rate,
@@ -276,22 +276,22 @@ class LoadControl:
         if record.assignment is None or (end_ns is not None and at_ns >= end_ns) or self._too_old((*drivers, *agents)):
             return
         fleet = candidates(member for member in self._fleet if member.id in (*drivers, *agents))
-        record.assignment = joined(record.assignment, self._desk.order.spec.regions, fleet, agents, at_ns)
+        record.assignment = joined(record.assignment, self._port.order.spec.regions, fleet, agents, at_ns)
         names = _some(agents)
         for agent in agents:
             if (member := self._fleet.get(agent)) is not None and record.epochs.get(agent) != member.epoch:
                 self._began.pop(agent, None)  # it came back as another process
                 record.begin_epoch(agent, member.epoch)
-                self._desk.is_back(agent)
-        self._desk.write_members()
-        self._tell_shares(record.assignment, at_ns, f"{names} joined")
+                self._port.has_returned(agent)
+        self._port.write_members()
+        self._send_shares(record.assignment, at_ns, f"{names} joined")
         self._joining.update(dict.fromkeys(agents, len(self.adjustments.told)))
         subject = f"agent {names} takes" if len(agents) == 1 else f"agents {names} take"
         record.notice(f"{subject} part from {time_text(at_ns / NS_PER_S)} on")
 
-    def let_in(self) -> None:
+    def start_joiners(self) -> None:
         """Start the late joiners whose share change all other drivers have confirmed."""
-        run = self._desk.run
+        run = self._port.run
         for agent, number in tuple(self._joining.items()):
             others = (one for one in run.drivers if one not in self._joining)
             if run.t0_ns is None or any(self._heard.get(one, 0) < number for one in others):
@@ -300,11 +300,11 @@ class LoadControl:
             from_ns = max(at_ns, self._adjust_ns())
             del self._joining[agent]
             self._began[agent] = from_ns, at_ns
-            self.say_start(agent, run.t0_ns)
+            self.send_start(agent, run.t0_ns)
 
     def reassign_moved(self) -> None:
         """After a restart: move the shares that the earlier controller had decided to move and had not sent."""
-        run, assignment = self._desk.run, self._record.assignment
+        run, assignment = self._port.run, self._record.assignment
         if assignment is None or run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not run.drivers:
             return
         held = zip(assignment.agents, assignment.weights_now, strict=True)
@@ -331,33 +331,33 @@ class LoadControl:
             )
             return
         try:
-            held = [agent for _, agent in self._desk.run.vacant]  # may still drive theirs: their leases have not ended
+            held = [agent for _, agent in self._port.run.vacant]  # may still drive theirs: their leases have not ended
             assignment = record.assignment = reassigned(record.assignment, drivers, at_ns, held)
         except ValueError as error:
             record.notice(f"no agent takes over the share of {names}: {error}")
             return
-        self._tell_shares(assignment, at_ns, names)
+        self._send_shares(assignment, at_ns, names)
         when = time_text(at_ns / NS_PER_S)
         record.notice(f"the share of {names} is driven by {_some(drivers)} from {when} on")
-        for lane in self._desk.order.spec.lanes:
+        for lane in self._port.order.spec.lanes:
             if lane.stays:
                 load = f"load {lane.name}" if lane.name else "the load"
                 record.notice(f"no agent takes over the share of {names} in {load}: {lane.stays}")
 
-    def _comes_late(self, agent: str) -> bool:
+    def _is_late_joiner(self, agent: str) -> bool:
         """Return whether the agent is a late joiner that has a share and was not started yet."""
-        assignment, is_back = self._record.assignment, agent in self._desk.run.rejoined
+        assignment, is_back = self._record.assignment, agent in self._port.run.rejoined
         return assignment is not None and agent not in self._began and (is_back or not assignment.first_share(agent))
 
     def _too_old(self, agents: Iterable[str]) -> list[str]:
         """Return the agents whose protocol does not support share changes."""
         return [agent for agent in agents if (one := self._fleet.get(agent)) and one.minor < REASSIGNABLE_MINOR]
 
-    def _tell_shares(self, assignment: Assignment, at_ns: int, cause: str) -> None:
+    def _send_shares(self, assignment: Assignment, at_ns: int, cause: str) -> None:
         known, weights = len(self.adjustments.told), assignment.weights_now
         self.adjustments = self.adjustments.reassigned(assignment.generation, at_ns, weights, self._record.run_id)
-        for agent in self._desk.run.live:
-            self._say_changes(agent, known)
+        for agent in self._port.run.live:
+            self._send_changes(agent, known)
         self._journal.event(
             "reassigned",
             generation=assignment.generation,
@@ -365,7 +365,7 @@ class LoadControl:
             cause=cause,
             shares=dict(zip(assignment.agents, weights, strict=True)),
         )
-        self._desk.write_manifest()
+        self._port.write_manifest()
 
 
 def _some(agents: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ class RendezvousPort(Protocol):
     @property
     def order(self) -> Order: ...
 
-    def say(self, agent: str, message: Message) -> None:
+    def send_to(self, agent: str, message: Message) -> None:
         """Send a message to an agent."""
 
 
@@ -51,14 +51,14 @@ class RendezvousShell:
 
     def __init__(
         self,
-        desk: RendezvousPort,
+        port: RendezvousPort,
         record: RunRecord,
         journal: Journal,
         clock: Callable[[], int],
         state: RendezvousState | None = None,
     ) -> None:
         """state: the state that a restarted controller has restored; None for a new run."""
-        self._desk, self._record, self._journal, self._clock = desk, record, journal, clock
+        self._port, self._record, self._journal, self._clock = port, record, journal, clock
         self._state = state or RendezvousState()
 
     def report(self, agent: str, waiting: Waiting) -> None:
@@ -81,7 +81,7 @@ class RendezvousShell:
     def points(self) -> tuple[PointView, ...]:
         """Return where users wait, for the live view."""
         return tuple(
-            PointView(load_name(self._desk.order.spec, load), name, point.waiting, point.users, point.groups)
+            PointView(load_name(self._port.order.spec, load), name, point.waiting, point.users, point.groups)
             for (load, name), point in self._state.points.items()
         )
 
@@ -92,7 +92,7 @@ class RendezvousShell:
             self._journal.event(
                 "rendezvous in all",
                 point=name,
-                load=load_name(self._desk.order.spec, load),
+                load=load_name(self._port.order.spec, load),
                 groups=point.groups,
                 met=point.met,
                 came=came,
@@ -112,14 +112,14 @@ class RendezvousShell:
 
     def _release(self, release: Release) -> None:
         load, name = release.key
-        run, run_id = self._desk.run, self._record.run_id
+        run, run_id = self._port.run, self._record.run_id
         for slot, life, upto in release.upto:
-            self._desk.say(slot.agent, ReleaseAt(run_id, slot.worker, life, load, name, upto, release.at_ns))
+            self._port.send_to(slot.agent, ReleaseAt(run_id, slot.worker, life, load, name, upto, release.at_ns))
         if not release.again and run.t0_ns is not None:
             self._journal.event(
                 "rendezvous",
                 point=name,
-                load=load_name(self._desk.order.spec, load),
+                load=load_name(self._port.order.spec, load),
                 group=release.group,
                 users=release.users,
                 at_ns=release.at_ns - run.t0_ns,
