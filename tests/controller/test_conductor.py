@@ -832,7 +832,7 @@ async def test_workers_that_do_not_agree_on_the_number_of_users_are_told_of(stag
     await a.send(at_sale(play, 1))
     await until(lambda: play.conductor.view().points)
     await b.send(at_sale(play, 1, users=7))
-    said = 'the rendez-vous "sale opens" is of 10 users, and on b of 7: groups are of 10'
+    said = 'the rendez-vous "sale opens" waits for 10 users, but on b for 7: all groups have 10'
     await until(lambda: said in play.conductor.view().notices)
 
 

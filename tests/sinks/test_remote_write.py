@@ -161,7 +161,7 @@ def test_an_answer_that_comes_in_drops_is_given_up(monkeypatch: pytest.MonkeyPat
 
         threading.Thread(target=drip, daemon=True).start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        with pytest.raises(Undelivered, match=r"not whole after 0.3 s"):
+        with pytest.raises(Undelivered, match=r"incomplete after 0.3 s"):
             RemoteWriteSink(url, url, {}).deliver(snapshot(1.0))
 
 
