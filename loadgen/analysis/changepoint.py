@@ -38,11 +38,17 @@ __all__ = ["LEAST", "scan"]
 LEAST: Final = 3
 """The minimum number of values on each side of a change."""
 _DRAWS: Final = 3_000
+"""Permutations for each critical value."""
 _PARTS: Final = ((0, 2 / 3), (1 / 3, 1), (0, 1 / 2), (1 / 4, 3 / 4), (1 / 2, 1))
+"""The parts of a segment that are searched if the whole segment has no split."""
 _CLEARER: Final = 1.25
+"""The factor by which the split of a part must exceed the critical value, because several parts are searched."""
 _NEAR: Final = 5
+"""The most values by which a change is moved at the end."""
 _AR_LEAST: Final = 20
+"""The minimum number of values to estimate the correlation of neighbours."""
 _AR_ABOVE: Final = 0.3
+"""Smaller correlations are ignored: independent values also show them by chance."""
 _NO_NOISE: Final = 1e-12
 
 

@@ -16,9 +16,10 @@ number of runs with this deviation finds in 90 % of cases at a level of 1 % (non
 If it is larger than the tolerated effect, a PASS would mean nothing, so the outcome is
 INCONCLUSIVE.
 
-A single bad run does not decide. Values of the history are clipped to 4 (normalised) median
-absolute deviations from its median. With three new runs or more, the new values are clipped
-to 1.5 of the history's deviations from their own median before their mean is computed.
+A single bad run does not decide. Values of the history are clipped to 2.7 robust deviations
+(4 median absolute deviations) from its median, and to more in short histories. With three
+new runs or more, the new values are clipped to 1.25 of the history's robust deviations from
+their own median before their mean is computed.
 """
 
 from __future__ import annotations
@@ -54,13 +55,18 @@ LEAST_HISTORY: Final = 10
 _FLOOR: Final = 0.005
 """The smallest deviation between runs, as a logarithm. Real histories have stretches without any by chance."""
 _REACH: Final = 2.7
+"""Values are clipped to this many deviations from the median (4 median absolute deviations)."""
 _SHORT: Final = 6.0
+"""A history of n runs clips at 1 + 6 / n times as many deviations, because its deviation is uncertain."""
 _NEAR: Final = 1.25
+"""The same for the centre of new runs, which are few: one bad run must not move it."""
 _MARGIN: Final = 0.8
 """A safety margin for p-values: with it the level holds even if 3 % of runs are outliers, unlike in the t
 distribution."""
 _MAD_FLOOR: Final = 0.003
+"""The smallest robust deviation, for histories with many equal values."""
 _MAD_TO_SD: Final = 1.4826
+"""The factor from the median absolute deviation to the standard deviation of normal values."""
 _LEVEL: Final = 0.01
 _POWER: Final = 0.9
 """The power of `detectable`."""

@@ -34,13 +34,17 @@ FAR: Final = 3.5
 """A value is an outlier if it is more robust deviations than this from its level. Source: Iglewicz, Hoaglin, How to
 Detect Outliers, 1993."""
 _REACH: Final = 2.7
+"""Values are clipped to this many deviations from their level's median."""
 _MAD_TO_SD: Final = 1.4826
+"""The factor from the median absolute deviation to the standard deviation of normal values."""
 _FLOOR: Final = 0.0045
 """The smallest deviation, because some histories have stretches of equal values."""
 _SHORT: Final = 6.0
 """The deviation of few values is uncertain, so n values permit 1 + 6 / n times as much."""
 _LEAST: Final = 5
+"""The minimum number of values of a level in which outliers are searched."""
 _AR_LEAST: Final = 20
+"""The minimum number of values to estimate the correlation of neighbours."""
 
 
 @dataclass(frozen=True, slots=True)

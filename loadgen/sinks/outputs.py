@@ -127,7 +127,7 @@ class RunOutputs:
         self._notice_troubles()
 
     async def cancel(self) -> None:
-        """Stop the task, so that nothing more is sent. It may be called again, and after `end`."""
+        """Stop the task, so that nothing more is sent. Repeated calls, and calls after `end`, are harmless."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)

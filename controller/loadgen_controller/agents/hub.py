@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 LEASE_S = 8.0
 """The lease: an agent that receives no message from the controller for this time stops its load.
-It is shorter than `registry.LOST_AFTER_NS`."""
+The lease is shorter than `registry.LOST_AFTER_NS`."""
 _TICK_S = 0.05
 _NO_RUN = "none"
 """Sent to an idle agent instead of a run id: the run of any data that it still holds is over."""

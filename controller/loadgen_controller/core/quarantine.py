@@ -20,8 +20,7 @@ BAD_MESSAGES = 10
 WITHIN_NS = 60 * NS_PER_S
 QUARANTINE_NS = 60 * NS_PER_S
 _MAX_KNOWN = 10_000
-"""The number of agents whose invalid messages are remembered. It is limited because a holder of a group key can
-invent any number of agent names."""
+"""The most agents whose invalid messages are remembered; a holder of a group key can invent any number of names."""
 
 
 class Quarantine:

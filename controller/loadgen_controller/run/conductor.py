@@ -366,20 +366,25 @@ class Conductor:
     # -- for the agent hub ------------------------------------------------------------------------
 
     def receive(self, agent: str, data: bytes, message: Message) -> None:
+        """Process an agent's message about this run, unless messages are ignored at the moment."""
         if not self._is_deaf:
             self._intake.receive(agent, data, message)
 
     def report_rejected(self, kind: str, text: str) -> None:
+        """Count and report a rejected message."""
         self._troubles.add(kind, text)
 
     def bad(self, agent: str, kind: str, text: str) -> None:
+        """Report an invalid message of an agent to the hub, which may put the agent into quarantine."""
         self._hub.bad(agent, kind, text)
 
     def record_decision(self, kind: str, text: str, **fields: object) -> None:
+        """Record a decision of the hub about agents in the journal, and show `text` to the operator."""
         self._journal.event(kind, **fields)
         self._record.notice(text)
 
     def fail(self, error: Exception) -> None:
+        """End the run with this error at the next turn of its loop."""
         self._failure = self._failure or error
         self._wake.set()
 
@@ -387,10 +392,12 @@ class Conductor:
 
     @property
     def run(self) -> Run:
+        """The state of the run."""
         return self._run
 
     @property
     def order(self) -> Order:
+        """The order of the run, with the original plan."""
         return self._order
 
     def apply(self, event: Event) -> None:
@@ -424,6 +431,7 @@ class Conductor:
         return False
 
     def flush_soon(self) -> None:
+        """Merge the collected deltas after all messages that have arrived by now."""
         asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -436,6 +444,7 @@ class Conductor:
             self.fail(error)
 
     def send(self, identity: bytes, message: Message) -> bool:
+        """Send a message to a connection; return False if it cannot be sent now."""
         return self._hub.send(identity, message)
 
     def on_hello(self, agent: str) -> None:
@@ -463,13 +472,16 @@ class Conductor:
         return agent in self._members[1] and agent not in self._run.lost
 
     def has_returned(self, agent: str) -> None:
+        """Note that an agent that was gone has a share again, as a new process."""
         self._rendezvous.back(agent)
         self._record.notices.append(f"agent {agent} has returned as a new process")
 
     def steered(self, agent: str, steered: Steered) -> None:
+        """Process the answer of a steering executor."""
         self._load_control.steered(agent, steered)
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
+        """Process an agent's counts of users at rendez-vous."""
         self._rendezvous.report(agent, waiting)
 
     # -- the run ----------------------------------------------------------------------------------

@@ -51,8 +51,9 @@ class Sealed:
 def manifest(
     order: Order, record: RunRecord, fleet: Fleet, created_at: datetime, *, boot: str = "", by: str = ""
 ) -> dict[str, object]:
-    """Return the content of manifest.json: the order, its agents and shares. It has secrets by name only, and no keys.
+    """Return the content of manifest.json: the order, its agents and shares.
 
+    The manifest has secrets by name only, and no keys.
     boot: the id of this machine's boot. by: the operator that started the run.
     """
     agents = [
