@@ -1,1 +1,1 @@
-"""After the run: does what was measured differ from what was measured before? On plain numpy arrays."""
+"""Statistics after a run: whether its results differ from earlier runs. It works on plain numpy arrays."""

@@ -1,23 +1,23 @@
-"""Where did a history change? A scan that does not mind outliers, and says how sure it is beforehand.
+"""Finds the changes of level in a history. The method is robust against outliers, with a known error rate.
 
-    scan(np.log(p95_of_each_run))        # (37,): from the 38th run on it is another level
+    scan(np.log(p95_of_each_run))        # (37,): the 38th run starts a new level
 
-Of a segment the values are replaced by the normal scores of their ranks, so an outlier
-is no more than the largest of them. The best split is the one with the largest
-two-sample |t|; it counts where that is larger than in all but `alpha` of 3,000
-permutations of the scores, which depend on nothing but the segment's length. Then the
-two parts are scanned, likewise. A level that comes back is no good split of the whole,
-so where there is none, halves and two thirds of the segment are looked at, too, and have to be
-a quarter clearer. Last, changes smaller than `min_effect` are taken out, the smallest
-first: after the scan and not during it, or a small change would hide a larger one
-inside it. What is left is moved by a few values at most, to where the levels beside it fit best.
+The values of a segment are replaced by the normal scores of their ranks, so an outlier
+is only the largest of them. The best split has the largest two-sample |t|. It counts if
+its |t| is larger than in all but `alpha` of 3,000 permutations of the scores; these
+depend only on the segment's length. Then both parts are scanned in the same way. A level
+that returns to its old height is not a good split of the whole segment. So if there is
+no split, halves and two thirds of the segment are searched too; there |t| must be a
+quarter larger. At the end, changes smaller than `min_effect` are removed, the smallest
+first. This happens after the scan, because a removed small change could hide a larger
+one inside it. The remaining changes move by a few values at most, to the best fit.
 
-Runs that follow each other are often alike (one machine, one hour), and a scan that
-takes them as independent finds changes in that. `ar=True` allows for it: where 20 values or more
-have a lag-1 correlation r above 0.3 around the split's two levels, |t| is made smaller by
-sqrt((1 - r) / (1 + r)). It costs some runs of delay.
+Successive runs are often similar (the same machine, the same hour), and a scan that
+assumes independence finds changes in that. `ar=True` allows for it: if 20 values or more
+have a lag-1 correlation r above 0.3 around the two levels of a split, |t| is multiplied
+by sqrt((1 - r) / (1 + r)). Changes are then found some runs later.
 
-The newest two values never are a level of their own: they are the gate's (`gate.py`).
+The newest two values never form a level of their own: the gate judges them (`gate.py`).
 """
 
 from __future__ import annotations
@@ -36,33 +36,36 @@ from loadgen.analysis.values import Array, read_values, setting_wrong
 __all__ = ["LEAST", "scan"]
 
 LEAST: Final = 3
-"""Values on either side of a change."""
+"""The minimum number of values on each side of a change."""
 _DRAWS: Final = 3_000
+"""Permutations for each critical value."""
 _PARTS: Final = ((0, 2 / 3), (1 / 3, 1), (0, 1 / 2), (1 / 4, 3 / 4), (1 / 2, 1))
+"""The parts of a segment that are searched if the whole segment has no split."""
 _CLEARER: Final = 1.25
+"""The factor by which the split of a part must exceed the critical value, because several parts are searched."""
 _NEAR: Final = 5
+"""The most values by which a change is moved at the end."""
 _AR_LEAST: Final = 20
+"""The minimum number of values to estimate the correlation of neighbours."""
 _AR_ABOVE: Final = 0.3
+"""Smaller correlations are ignored: independent values also show them by chance."""
 _NO_NOISE: Final = 1e-12
 
 
 def scan(values: npt.ArrayLike, *, alpha: float = 0.01, min_effect: float = 0.03, ar: bool = False) -> tuple[int, ...]:
-    """Find the changes of level.
+    """Return the index of the first value of each new level, in rising order. The result is deterministic.
 
     Args:
-        values: of shape (runs,), natural logarithms of one figure of each run, oldest first: a list, an array, a
-            pandas Series, whose index is not what is returned.
-        alpha: the chance that a segment without a change is split.
-        min_effect: relative; changes of the median that are smaller are none.
-        ar: to allow for runs that are like those before them.
-
-    Returns:
-        The index of the first value of each new level, rising. The same values always give the same.
+        values: shape (runs,), natural logarithms of one figure of each run, oldest first. A list, an array or a pandas
+            Series; indices are positions, and a Series' own index is ignored.
+        alpha: the probability that a segment without a change is split.
+        min_effect: relative; smaller changes of the median are ignored.
+        ar: allow for correlation between neighbouring runs.
 
     Raises:
-        ValueError: values that are no finite numbers or not one-dimensional, or settings out of range.
+        ValueError: values are not finite or not one-dimensional, or a setting is out of range.
 
-    Cost: some 10 ms for 1,000 values; the first scan of each length of segment up to 0.5 s for its permutations.
+    Cost: some 10 ms for 1,000 values; the first scan of each segment length up to 0.5 s, for its permutations.
     """
     array = read_values(values, "the series")
     wrong = (
@@ -83,7 +86,7 @@ def scan(values: npt.ArrayLike, *, alpha: float = 0.01, min_effect: float = 0.03
 
 
 def _split(values: Array, alpha: float, ar: bool) -> int | None:
-    """Where the values are best divided; None where that is chance."""
+    """Return the position of the best split; None if it is not significant."""
     n = len(values)
     excess, split = _best(values, alpha, ar)
     if excess > 1:
@@ -95,7 +98,7 @@ def _split(values: Array, alpha: float, ar: bool) -> int | None:
 
 
 def _best(values: Array, alpha: float, ar: bool) -> tuple[float, int]:
-    """How many times what chance reaches the best split has, and where it is."""
+    """Return the |t| of the best split divided by its critical value, and the position of the split."""
     n = len(values)
     if n < 2 * LEAST or values.min() == values.max():
         return 0.0, 0
@@ -107,7 +110,7 @@ def _best(values: Array, alpha: float, ar: bool) -> tuple[float, int]:
 
 
 def _ranks(values: Array) -> Array:
-    """From 1; equal values have the mean of theirs. (`scipy.stats` has it, and takes 0.4 s to import.)"""
+    """Return ranks from 1; equal values share their mean rank. `scipy.stats` has this, but takes 0.4 s to import."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Array = (counts.cumsum() - (counts - 1) / 2)[places]
     return ranks
@@ -119,7 +122,7 @@ def _scores(ranks: Array) -> Array:
 
 
 def _t_of_splits(rows: Array) -> Array:
-    """Two-sample |t| of each split of each row, (rows, n - 2 LEAST + 1)."""
+    """Return the two-sample |t| of each split of each row, shape (rows, n - 2 LEAST + 1)."""
     n = rows.shape[1]
     left = np.arange(LEAST, n - LEAST + 1)
     right = n - left
@@ -135,7 +138,7 @@ def _t_of_splits(rows: Array) -> Array:
 
 @lru_cache(maxsize=4096)
 def _critical(n: int, alpha: float) -> float:
-    """What the best split of n values without a change is above in `alpha` of cases."""
+    """Return the critical value: without a change, the best |t| of n values exceeds it with probability `alpha`."""
     generator = np.random.default_rng(n)
     rows = np.tile(_scores(np.arange(1.0, n + 1)), (_DRAWS, 1))
     highest = _t_of_splits(generator.permuted(rows, axis=1)).max(axis=1)
@@ -143,19 +146,19 @@ def _critical(n: int, alpha: float) -> float:
 
 
 def _deflation(scores: Array, split: int) -> float:
-    """What neighbours have in common, around the two levels."""
+    """Return the factor for |t| that allows for the correlation of neighbours around the two levels."""
     if len(scores) < _AR_LEAST:
         return 1.0
     rest = np.concatenate((scores[:split] - scores[:split].mean(), scores[split:] - scores[split:].mean()))
     squares = float((rest**2).sum())
-    if squares < _NO_NOISE * len(rest):  # two levels and nothing else: what is left is rounding
+    if squares < _NO_NOISE * len(rest):  # two levels without noise: the rest is rounding
         return 1.0
     r = float((rest[1:] * rest[:-1]).sum()) / squares
     return sqrt((1 - r) / (1 + r)) if r > _AR_ABOVE else 1.0
 
 
 def _pruned(values: Array, changes: list[int], least: float) -> list[int]:
-    """Without those that are smaller than `least`, the smallest first, since that makes its neighbours longer."""
+    """Remove changes smaller than `least`, the smallest first, because a removal makes neighbouring levels longer."""
     while changes:
         medians = [float(np.median(part)) for part in np.split(values, changes)]
         steps = [abs(after - before) for before, after in pairwise(medians)]
@@ -167,7 +170,7 @@ def _pruned(values: Array, changes: list[int], least: float) -> list[int]:
 
 
 def _placed(values: Array, changes: list[int]) -> list[int]:
-    """Each at most 5 values further on or back, where the two levels beside it have the smallest absolute errors."""
+    """Move each change by at most 5 values, to the position with the smallest absolute errors of both levels."""
     edges = [0, *changes, len(values)]
     for k in range(1, len(edges) - 1):
         start, end = edges[k - 1], edges[k + 1]

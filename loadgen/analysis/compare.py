@@ -1,23 +1,23 @@
-"""How much slower or faster is one release than another, and how sure is that?
+"""Compares two releases: how much slower or faster the new one is, with a confidence interval.
 
     found = shift(np.log([412.0]), np.log([431.0]), base_errors=[0.006], new_errors=[0.008], known=stated(0.03))
     found.change, found.low, found.high        # 0.046, and its 95 % interval
-    found.is_known                             # False where nobody knows how much runs differ
+    found.is_known                             # False if the run-to-run variation is unknown
 
-Values are the natural logarithms of one percentile, one a run. What makes an interval is how much
-*runs* of the same code differ, and there are some ways to know it (`Basis`):
+Values are the natural logarithms of one percentile, one per run. The interval depends on the run-to-run variation:
+how much *runs* of the same code differ. It can have these sources (`Basis`):
 
-- several runs on a side tell it themselves: Welch's t test where both sides have three or more,
-  or else the t test with the pooled deviation of both;
-- runs that took turns tell it in pairs (`shift_pairs`);
-- a history of accepted runs tells it (`between`); it is pooled with what the sides themselves show;
-- somebody states it (`stated`);
-- or nobody does. One run and one run then have the interval of their measurement only, from the batches
-  of either. It is too narrow to decide by, by as much as runs differ, so nothing is said to be certain.
+- several runs on a side: Welch's t test if both sides have three or more, otherwise the t test with the pooled
+  deviation of both sides;
+- pairs of runs that alternated (`shift_pairs`);
+- a history of accepted runs (`between`), pooled with the variation of the sides themselves;
+- a value that the user states (`stated`);
+- none. Two single runs then have only the interval of their measurements, from the batches of each. It leaves out the
+  run-to-run variation and is too narrow for a decision, so no p-value is given.
 
-For one run beside one run, se² = se_A² + se_B² + 2 s²: what each run's percentile is off by within itself, and
-s, how much runs differ beyond that. Its degrees of freedom are Welch and Satterthwaite's. A run that is too short
-to know what it is off by is not helped by what is stated, only by a history of such runs.
+For two single runs, se² = se_A² + se_B² + 2 s², where se_A and se_B are the standard errors within each run, and s is
+the additional deviation between runs. The degrees of freedom are Welch and Satterthwaite's. If a run is too short to
+have a standard error, a stated value does not help, only a history of such runs.
 Sources: B. L. Welch, Biometrika 34 (1947); F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
 """
 
@@ -57,21 +57,21 @@ __all__ = [
 
 
 FLOOR: Final = 0.005
-"""Of the deviation between runs, as a logarithm: real histories have stretches that happen to have none."""
+"""The smallest deviation between runs, as a logarithm. Real histories have stretches without any by chance."""
 LEAST_RUNS: Final = 3
-"""Of a history, to tell how much runs differ."""
+"""The minimum number of runs of a history, to estimate the run-to-run variation."""
 _BATCH_DF: Final = 4
-"""Of a run's error: five batches."""
+"""The degrees of freedom of a run's standard error, which comes from five batches."""
 _MANY: Final = 1e9
-"""Degrees of freedom of what is known for certain."""
+"""The degrees of freedom of an exactly known value."""
 _APART: Final = 3
-"""Runs, from which on a side tells its own deviation."""
+"""The minimum number of runs on a side to use its own deviation (Welch)."""
 _LEAST_SHIFT: Final = log1p(0.03)
 _LITTLE_LEFT: Final = 1 / 3
 
 
 class Basis(StrEnum):
-    """From what it is known how much runs differ."""
+    """The source of the run-to-run variation."""
 
     RUNS = "runs"
     PAIRS = "pairs"
@@ -82,44 +82,48 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """How much runs of the same code differ: of logarithms, or of ratios. See `between`, `stated`."""
+    """The run-to-run variation: the standard deviation of logarithms or of ratios. See `between`, `stated`."""
 
     deviation: float
-    """Beyond what each is off by within itself."""
+    """The deviation between runs without the standard errors within the runs."""
     whole: float
-    """All in all."""
+    """The total deviation between measured values."""
     df: float
-    """Of `whole`."""
+    """The degrees of freedom of `whole`."""
     runs: int
-    """That it is from; 0 where it is stated."""
+    """The number of runs from which it was estimated; 0 if it was stated."""
 
     @property
     def basis(self) -> Basis:
+        """HISTORY if it was estimated from runs, STATED otherwise."""
         return Basis.HISTORY if self.runs else Basis.STATED
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Relative: 0.1 is 10 % slower, -0.1 is 10 % faster."""
+    """The change of a percentile. Relative: 0.1 is 10 % slower, -0.1 is 10 % faster."""
 
     change: float
     low: float
     high: float
-    """The 95 % interval; nan where there is none."""
+    """low, high: the 95 % interval; nan if it is unknown."""
     p: float
-    """Two-sided, that nothing has changed; 1 where that is not known."""
+    """The two-sided p-value of the hypothesis that nothing has changed; 1 if the run-to-run variation is unknown."""
     basis: Basis
     df: float
 
     @property
     def is_known(self) -> bool:
-        """Whether the interval holds how much runs differ."""
+        """Whether the interval includes the run-to-run variation."""
         return self.basis is not Basis.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class RatioShift:
-    """Of a ratio of errors; differences are of ratios: 0.01 is one point of a hundred more."""
+    """The change of an error ratio. Differences are absolute: 0.01 is one percentage point more.
+
+    base, new: the ratios. low, high: the 95 % interval of `change`. p: two-sided.
+    """
 
     base: float
     new: float
@@ -132,45 +136,46 @@ class RatioShift:
 
 @dataclass(frozen=True, slots=True)
 class OddOne:
-    """The part that makes the whole's difference alone. Relative."""
+    """The only part (a region, an agent) that differs. Changes are relative."""
 
     name: str
     change: float
     rest: float
-    """Without it."""
+    """The change of all other parts together."""
 
 
 def stated(deviation: float) -> Between:
-    """What somebody says that runs differ by: 0.03 is 3 %.
+    """Return a run-to-run variation that the user states; 0.03 is 3 %.
 
     Raises:
-        ValueError: 0 or less, or not finite.
+        ValueError: it is 0 or less, or not finite.
     """
     if not 0 < deviation < inf:
-        raise ValueError(f"the deviation between runs is {deviation:g}, and has to be more than 0")
+        raise ValueError(f"the deviation between runs is {deviation:g}, but must be more than 0")
     value = log1p(deviation)
     return Between(value, value, _MANY, 0)
 
 
 def between(history: npt.ArrayLike, errors: npt.ArrayLike | None = None) -> Between | None:
-    """How much the runs of a history differ where nothing has changed.
+    """Estimate the run-to-run variation from a history.
 
-    The history is cut where it changed (`changepoint.scan`), and outliers are drawn in (`levels.levels`). The variance
-    within levels, pooled, less the mean square of the errors is that between runs; its root is at least `FLOOR`.
+    The history is divided at its changes (`changepoint.scan`), and outliers are clipped (`levels.levels`). The pooled
+    variance within levels, minus the mean square of the errors, is the variance between runs; its root is at least
+    `FLOOR`.
 
     Args:
-        history: of shape (runs,), logarithms, oldest first.
-        errors: of the same shape: the error of each within its run, nan where there is none.
+        history: shape (runs,), logarithms, oldest first.
+        errors: the same shape: the standard error of each value within its run, nan where unknown.
     Returns:
-        None of fewer than three runs.
+        None for fewer than three runs.
     Raises:
-        ValueError: values that are not finite, or shapes that do not fit.
-    Cost: under 1 ms for 20 runs; the first of each length up to 0.1 s, for what `scan` permutes.
+        ValueError: values are not finite, or shapes differ.
+    Cost: under 1 ms for 20 runs; the first call for each length up to 0.1 s, for the permutations of `scan`.
     """
     values = read_values(history, "history", least=1)
     off = np.full(len(values), nan) if errors is None else np.asarray(errors, dtype=np.float64)
     if off.shape != values.shape:
-        raise ValueError(f"errors have shape {off.shape}, and the history {values.shape}")
+        raise ValueError(f"errors have shape {off.shape}, but the history has {values.shape}")
     if len(values) < LEAST_RUNS:
         return None
     found = levels(values, scan(values))
@@ -189,15 +194,15 @@ def shift(
     new_errors: npt.ArrayLike | None = None,
     known: Between | None = None,
 ) -> Shift:
-    """How much the new runs differ from those of the base.
+    """Return how much the new runs differ from those of the base.
 
     Args:
-        base, new: of shape (runs,), natural logarithms; one run or more each.
-        base_errors, new_errors: the error of each within its run, nan where there is none. Only looked at where one run
-            meets one run, or what runs differ by is stated.
-        known: how much runs differ, where that is known otherwise.
+        base, new: shape (runs,), natural logarithms; at least one run each.
+        base_errors, new_errors: the standard error of each value within its run, nan where unknown. They are only used
+            for two single runs, or with a stated variation.
+        known: the run-to-run variation from another source.
     Raises:
-        ValueError: no runs, values that are not finite, or shapes that do not fit.
+        ValueError: there are no runs, values are not finite, or shapes differ.
     Cost: 10 µs.
     """
     a, b = read_values(base, "base", least=1), read_values(new, "new", least=1)
@@ -211,17 +216,17 @@ def shift(
 
 
 def shift_pairs(base: npt.ArrayLike, new: npt.ArrayLike) -> Shift:
-    """The same of runs that took turns, the n-th of the base beside the n-th of the new ones: Student's t of pairs.
+    """Return the change between runs that alternated, by Student's t of pairs: the n-th base run with the n-th new run.
 
-    What drifts meanwhile is in both of a pair and falls out; instead there are half as many degrees of freedom, so it
-    pays from five pairs or so on.
+    A drift is in both runs of a pair and cancels out. But there are half as many degrees of freedom, so pairs are
+    better from about five pairs on.
 
     Raises:
-        ValueError: fewer than two pairs, sides of different length, or values that are not finite.
+        ValueError: there are fewer than two pairs, sides have different lengths, or values are not finite.
     """
     a, b = read_values(base, "base", least=1), read_values(new, "new", least=1)
     if len(a) != len(b) or len(a) < 2:
-        raise ValueError(f"{len(a)} and {len(b)} runs make no two pairs")
+        raise ValueError(f"{len(a)} and {len(b)} runs: both sides must have the same number of runs, at least 2")
     steps = b - a
     df = len(steps) - 1
     error = sqrt(max(_squares(steps) / df, FLOOR**2) / len(steps))
@@ -236,17 +241,17 @@ def ratio_shift(
     new_errors: npt.ArrayLike | None = None,
     known: Between | None = None,
 ) -> RatioShift:
-    """How much the ratio of errors differs.
+    """Return how much the error ratio differs.
 
-    Errors come in bursts, so counts that are taken for independent have intervals that are far too narrow: a run's
-    error is from its batches' ratios, and only never less than that of independent requests.
+    Errors come in bursts, so intervals that assume independent requests are far too narrow. So the standard error of a
+    run comes from the ratios of its batches, and is at least that of independent requests.
 
     Args:
-        base, new: of shape (runs, 2): errors, and requests of which they are.
-        base_errors, new_errors: standard error of each ratio from its batches, nan where there is none.
-        known: how much ratios of runs differ.
+        base, new: shape (runs, 2): errors and requests of each run.
+        base_errors, new_errors: the standard error of each ratio from its batches, nan where unknown.
+        known: the run-to-run variation of ratios.
     Raises:
-        ValueError: no runs, counts below 0, more errors than requests, or no requests at all.
+        ValueError: there are no runs, a count is below 0, or a run has no requests or more errors than requests.
     """
     a, b = _counts("base", base), _counts("new", new)
     old, fresh = (float(one[:, 0].sum() / one[:, 1].sum()) for one in (a, b))
@@ -264,12 +269,13 @@ def ratio_shift(
 
 
 def between_ratios(ratios: npt.ArrayLike, errors: npt.ArrayLike) -> Between | None:
-    """As `between`, of the ratios of errors of a history's runs, 0 to 1: as they are, without a floor.
+    """Estimate the run-to-run variation of error ratios from a history. Unlike `between`, it has no levels or floor.
 
     Args:
-        ratios, errors: of shape (runs,); errors: of each ratio within its run, nan where there is none.
+        ratios: shape (runs,), 0 to 1.
+        errors: the same shape: the standard error of each ratio within its run, nan where unknown.
     Returns:
-        None of fewer than three runs.
+        None for fewer than three runs.
     """
     values, off = read_values(ratios, "ratios", least=1), read_values(errors, "errors", least=1, finite=False)
     if len(values) < LEAST_RUNS:
@@ -281,15 +287,17 @@ def between_ratios(ratios: npt.ArrayLike, errors: npt.ArrayLike) -> Between | No
 
 
 def benjamini_hochberg(p: npt.ArrayLike) -> Array:
-    """p-values so adjusted that of those below a level at most that share is expected to be false.
+    """Return p-values that are adjusted for the false discovery rate (Benjamini and Hochberg).
+
+    Among the names whose adjusted p-value is below a level, the expected share of false ones is at most that level.
 
     Args:
-        p: of shape (names,), 0 to 1.
+        p: shape (names,), 0 to 1.
     Source: Y. Benjamini, Y. Hochberg, Journal of the Royal Statistical Society B 57 (1995).
     """
     values = np.asarray(p, dtype=np.float64)
     if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("p-values are one-dimensional and between 0 and 1")
+        raise ValueError("p-values must be one-dimensional and between 0 and 1")
     order = np.argsort(values, kind="stable")[::-1]
     n = len(values)
     adjusted = np.empty_like(values)
@@ -298,14 +306,15 @@ def benjamini_hochberg(p: npt.ArrayLike) -> Array:
 
 
 def odd_one_out(shifts: Mapping[str, float], weights: Mapping[str, float] | None = None) -> OddOne | None:
-    """The part (a region, an agent) without which there is no difference: then it is no matter of the code.
+    """Return the only part (a region, an agent) that causes the difference, which then is not caused by the code.
 
-    Each is left out in turn. It is the odd one where the others' mean has another sign, or is less than a third of the
-    mean of all. Where all together differ by less than 3 %, or there is one part only, there is none.
+    Each part is left out in turn. It is the odd one if the mean of the others has the opposite sign, or is less than a
+    third of the mean of all. Returns None if there is no such part, if all together differ by less than 3 %, or if
+    there is only one part.
 
     Args:
-        shifts: part -> difference of logarithms; those that are not finite are left out.
-        weights: part -> how much of the whole it is; all alike if not given.
+        shifts: the difference of logarithms of each part; values that are not finite are left out.
+        weights: the weight of each part; by default all are equal.
     """
     parts = {name: value for name, value in shifts.items() if isfinite(value)}
     of = {name: 1.0 if weights is None else weights[name] for name in parts}
@@ -321,11 +330,11 @@ def odd_one_out(shifts: Mapping[str, float], weights: Mapping[str, float] | None
     return OddOne(name, expm1(parts[name]), expm1(rest[name]))
 
 
-# -- how ------------------------------------------------------------------------------------------
+# -- calculation ------------------------------------------------------------------------------------------
 
 
 def _of_two(difference: float, base: float, new: float, known: Between | None) -> Shift:
-    """One run beside one run; what they are off by within themselves, nan where that is not known."""
+    """Compare two single runs. base, new: their standard errors, nan if unknown."""
     has_errors = isfinite(base) and isfinite(new)
     if not has_errors and (known is None or not known.runs):
         return Shift(expm1(difference), nan, nan, 1.0, Basis.UNKNOWN, nan)
@@ -333,7 +342,7 @@ def _of_two(difference: float, base: float, new: float, known: Between | None) -
         error = sqrt(base**2 + new**2)
         df = error**4 / ((base**4 + new**4) / _BATCH_DF) if error else _BATCH_DF
         return _shifted(difference, error, df, Basis.UNKNOWN)
-    if not has_errors:  # what the history's runs were off by is in what they differ by
+    if not has_errors:  # the history's total deviation includes the errors within runs
         return _shifted(difference, sqrt(2) * known.whole, known.df, known.basis)
     error = sqrt(base**2 + new**2 + 2 * known.deviation**2)
     df = error**4 / ((base**4 + new**4) / _BATCH_DF + _known_term(known))
@@ -341,7 +350,7 @@ def _of_two(difference: float, base: float, new: float, known: Between | None) -
 
 
 def _stated_of(known: Between, n: int, base: npt.ArrayLike | None, k: int, new: npt.ArrayLike | None) -> Between | None:
-    """What is stated, and what runs are off by within themselves; None where one of them does not know that."""
+    """Add the mean square of the runs' standard errors to a stated variation; None if one of them is unknown."""
     errors = np.concatenate([np.full(m, nan) if e is None else np.asarray(e) for m, e in ((n, base), (k, new))])
     if not np.isfinite(errors).all():
         return None
@@ -349,12 +358,18 @@ def _stated_of(known: Between, n: int, base: npt.ArrayLike | None, k: int, new: 
 
 
 def _known_term(known: Between | None) -> float:
-    """Satterthwaite's, of twice the variance between runs. What was taken off it does not make it more certain."""
+    """Return Satterthwaite's term for twice the variance between runs.
+
+    It uses the total deviation: subtracting the errors within runs does not make the estimate more certain.
+    """
     return 0.0 if known is None else 4 * known.whole**4 / known.df
 
 
 def _of_runs(a: Array, b: Array, known: Between | None, floor: float) -> tuple[float, float, Basis]:
-    """Error of the difference of means, its degrees of freedom, and how it is known. floor: of a run's variance."""
+    """Return the standard error of the difference of means, its degrees of freedom, and its source.
+
+    floor: the smallest variance of a run.
+    """
     n, k = len(a), len(b)
     if known is None and min(n, k) >= _APART:
         of_a, of_b = (_squares(one) / (len(one) - 1) / len(one) for one in (a, b))
@@ -399,7 +414,10 @@ def _error_of(errors: npt.ArrayLike | None) -> float:
 
 
 def _ratio_errors(counts: Array, errors: npt.ArrayLike | None) -> Array:
-    """At least that of independent requests; where none failed, of the one that might have (rule of three)."""
+    """Return the standard error of each ratio, at least that of independent requests.
+
+    Without failures, one failure is assumed, so the error is not 0 (rule of three).
+    """
     failed, total = counts[:, 0] + 1, counts[:, 1] + 2
     independent = np.sqrt(failed / total * (1 - failed / total) / total)
     if errors is None:
@@ -411,7 +429,9 @@ def _ratio_errors(counts: Array, errors: npt.ArrayLike | None) -> Array:
 def _counts(what: str, given: npt.ArrayLike) -> Array:
     counts = np.asarray(given, dtype=np.float64)
     if counts.ndim != 2 or counts.shape[1] != 2 or not len(counts):
-        raise ValueError(f"{what} has shape {counts.shape}, and errors and requests of each run are wanted")
+        raise ValueError(f"{what} has shape {counts.shape}, but must have errors and requests of each run: (runs, 2)")
     if (counts < 0).any() or (counts[:, 0] > counts[:, 1]).any() or not (counts[:, 1] > 0).all():
-        raise ValueError(f"{what} has counts that cannot be")
+        raise ValueError(
+            f"{what} has invalid counts: each run needs requests, and 0 or more errors, not more than requests"
+        )
     return counts

@@ -1,24 +1,25 @@
-"""Is a release slower than what was measured before? Runs are compared, never requests.
+"""Judges whether new runs are slower than earlier ones. It compares runs, never requests.
 
     judgement = judge({"GET /cart": history}, {"GET /cart": new})
     judgement.outcome            # "PASS", "FAIL" or "INCONCLUSIVE"
 
-Each array has one value a run: the natural logarithm of a percentile of one name. All
-requests of a run share what that run was like (its machines, its neighbours, its caches),
-so tests over pooled requests find a difference between two runs of the very same code in
-most cases (`tests/statistics/test_gate.py` shows it). What tells a regression from noise
-is how much *runs* differ.
+Each array has one value per run: the natural logarithm of a percentile of one name. All
+requests of a run share its conditions (machines, neighbours, caches). So tests over
+pooled requests find a difference between two runs of the same code in most cases
+(`tests/statistics/test_gate.py` shows it). Only the variation between *runs* separates a
+regression from noise.
 
-Of each name: a one-sided t test of the new runs against the history, with their pooled
-deviation; p-values are Holm's over all names. A name FAILs where that is significant and
-the effect is larger than `delta`. What could not have been seen is said: `detectable` is
-the effect that this many runs with this deviation find in 90 % of cases at a level of
-1 % (noncentral t). Where it is larger than what is tolerated, a PASS would mean nothing,
-and is INCONCLUSIVE.
+Each name gets a one-sided t test of the new runs against the history, with their pooled
+deviation. The p-values have Holm's correction over all names. A name FAILs if the result
+is significant and the effect is larger than `delta`. `detectable` is the effect that this
+number of runs with this deviation finds in 90 % of cases at a level of 1 % (noncentral t).
+If it is larger than the tolerated effect, a PASS would mean nothing, so the outcome is
+INCONCLUSIVE.
 
-One bad run decides nothing. Values of the history are drawn in to 4 (normalised) median
-absolute deviations from its median, and those of the new runs, where they are three or
-more, to 1.5 of the history's from their own median before their mean is taken.
+A single bad run does not decide. Values of the history are clipped to 2.7 robust deviations
+(4 median absolute deviations) from its median, and to more in short histories. With three
+new runs or more, the new values are clipped to 1.25 of the history's robust deviations from
+their own median before their mean is computed.
 """
 
 from __future__ import annotations
@@ -50,94 +51,105 @@ __all__ = [
 ]
 
 LEAST_HISTORY: Final = 10
-"""Runs; with fewer nothing passes."""
+"""The minimum number of runs of a history; with fewer runs nothing passes."""
 _FLOOR: Final = 0.005
-"""Of the deviation between runs, as a logarithm: real histories have stretches that happen to have none."""
+"""The smallest deviation between runs, as a logarithm. Real histories have stretches without any by chance."""
 _REACH: Final = 2.7
+"""Values are clipped to this many deviations from the median (4 median absolute deviations)."""
 _SHORT: Final = 6.0
+"""A history of n runs clips at 1 + 6 / n times as many deviations, because its deviation is uncertain."""
 _NEAR: Final = 1.25
+"""The same for the centre of new runs, which are few: one bad run must not move it."""
 _MARGIN: Final = 0.8
-"""What the t distribution does not know is that 3 % of runs are outliers: with it the level is held also then."""
+"""A safety margin for p-values: with it the level holds even if 3 % of runs are outliers, unlike in the t
+distribution."""
 _MAD_FLOOR: Final = 0.003
+"""The smallest robust deviation, for histories with many equal values."""
 _MAD_TO_SD: Final = 1.4826
+"""The factor from the median absolute deviation to the standard deviation of normal values."""
 _LEVEL: Final = 0.01
 _POWER: Final = 0.9
-"""Of `detectable`."""
+"""The power of `detectable`."""
 
 
 class Outcome(StrEnum):
+    """The result of the gate for one name or for all."""
+
     PASS = "PASS"  # noqa: S105  # no password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
 
     @classmethod
     def worst(cls, outcomes: Iterable[Outcome]) -> Outcome:
-        """Of all together: FAIL outranks INCONCLUSIVE, which replaces only PASS."""
+        """Return the outcome of all together: FAIL if one is FAIL, else INCONCLUSIVE if one is, else PASS."""
         return min(outcomes, key=(cls.FAIL, cls.INCONCLUSIVE, cls.PASS).index)
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One name. Effects are relative: 0.1 is 10 % slower, -0.1 is 10 % faster."""
+    """The judgement of one name. Effects are relative: 0.1 is 10 % slower, -0.1 is 10 % faster."""
 
     name: str
     outcome: Outcome
     change: float
-    """nan where there is nothing to compare."""
+    """The effect; nan if the name was not tested."""
     low: float
     high: float
-    """The 95 % interval of the change, two-sided."""
+    """low, high: the two-sided 95 % interval of the change."""
     p: float
-    """One-sided, that the new runs are as the old or faster; 1 where nothing was tested."""
+    """The one-sided p-value of the hypothesis that the new runs are not slower; 1 if the name was not tested."""
     p_adjusted: float
-    """Holm's, over all names."""
+    """The p-value with Holm's correction over all names."""
     detectable: float
-    """The smallest slow-down that would have been found in 90 % of cases; inf where none would."""
+    """The smallest slow-down that would be found in 90 % of cases; inf if none would."""
     history: int
     new: int
-    """Runs."""
+    """history, new: the numbers of runs."""
     reason: str = ""
-    """Why it is inconclusive."""
+    """Why the outcome is INCONCLUSIVE; empty otherwise."""
     is_blind: bool = False
-    """It is, since only more than is tolerated would have been found."""
+    """Whether it is INCONCLUSIVE because only larger effects than tolerated would have been found."""
 
     @property
     def is_suspect(self) -> bool:
-        """By itself it looks slower: more runs would tell."""
+        """Whether the name alone looks slower (p < 0.05), so that more runs are worthwhile."""
         return self.p < 0.05 and self.change > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
+    """The judgement of all names, with the settings that were used."""
+
     outcome: Outcome
     names: tuple[Effect, ...]
-    """In the order of the history, then new ones."""
+    """The names of the history in its order, then names that only the new runs have."""
     delta: float
     tolerate: float
     alpha: float
 
     @property
     def effects(self) -> dict[str, float]:
-        """Relative change by name."""
+        """The relative change by name."""
         return {one.name: one.change for one in self.names}
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % interval of the relative change by name."""
+        """The 95 % interval of the relative change by name."""
         return {one.name: (one.low, one.high) for one in self.names}
 
     @property
     def mde(self) -> dict[str, float]:
-        """Minimum detectable effect by name, relative."""
+        """The minimum detectable effect by name, relative."""
         return {one.name: one.detectable for one in self.names}
 
     @property
     def failed(self) -> tuple[Effect, ...]:
+        """The names with outcome FAIL."""
         return tuple(one for one in self.names if one.outcome is Outcome.FAIL)
 
     @property
     def suspects(self) -> tuple[Effect, ...]:
-        """Names that look slower than `delta` by themselves: worth confirming with more runs."""
+        """The names that alone look slower than `delta`; more runs can confirm or refute that."""
         return tuple(one for one in self.names if one.is_suspect and one.change > self.delta)
 
 
@@ -152,23 +164,22 @@ def judge(
     """Judge new runs against accepted ones.
 
     Args:
-        history: name -> values of shape (runs,), natural logarithms, oldest first: lists, arrays, pandas Series (a
-            DataFrame with a column a name is such a mapping). 20 runs are a good number, 10 the least with which
-            something can pass.
-        new: the same of the new runs. One is enough to become suspicious, three to decide.
-        delta: relative effects up to this are no regression, however certain.
-        tolerate: a PASS is INCONCLUSIVE where only larger relative effects would have been found.
-        alpha: of all names together, the chance of a FAIL where nothing has changed.
+        history: for each name its values, shape (runs,), natural logarithms, oldest first: lists, arrays, pandas
+            Series, or a DataFrame with a column per name. 20 runs are a good number; fewer than 10 never pass.
+        new: the same for the new runs. One run is enough for a suspicion, three for a decision.
+        delta: smaller relative effects are not a regression, however certain they are.
+        tolerate: instead of PASS the outcome is INCONCLUSIVE if only effects above this would have been found.
+        alpha: the probability that any name FAILs although nothing has changed.
 
     Returns:
-        FAIL where a name fails; else INCONCLUSIVE where one is, a name of the history is missing or a new one has no
-        history; else PASS. Deterministic.
+        FAIL if a name fails. Otherwise INCONCLUSIVE if a name is, if a name of the history is missing, or if a new
+        name has no history. Otherwise PASS. The result is deterministic.
 
     Raises:
-        ValueError: no names, values that are no finite numbers or not one-dimensional, or settings out of range; all
-            faults. What is missing in a run (nan, masked) is left out by the caller: then the name has fewer runs.
+        ValueError: there are no names, values are not finite or not one-dimensional, or settings are out of range.
+            The message lists all errors. The caller must leave out missing values (nan, masked) of a name.
 
-    Cost: 11 ms for 60 names of 1,000 runs; the first judgement of so many runs 0.4 s, for what `_law` simulates.
+    Cost: 11 ms for 60 names of 1,000 runs; the first judgement of this size 0.4 s, for the simulation in `_law`.
     """
     _check_settings(delta, tolerate, alpha)
     old, fresh = _arrays(history=history, new=new)
@@ -184,18 +195,18 @@ def judge_pairs(
     tolerate: float = 0.10,
     alpha: float = 0.05,
 ) -> Judgement:
-    """Judge interleaved runs: A B A B ... on the same agents and targets, the n-th of one beside the n-th of the other.
+    """Judge runs that alternated (A B A B ...) on the same agents and targets, in pairs of the n-th runs.
 
-    What drifts during the runs is in both of a pair and falls out, so this sees more than `judge` with as many runs.
-    5 pairs are the least with which something can pass. Otherwise as `judge`.
+    A drift is in both runs of a pair and cancels out, so this detects smaller effects than `judge` with the same
+    number of runs. Fewer than 5 pairs never pass. Everything else is as in `judge`.
 
     Raises:
-        ValueError: as `judge`; or a name has not as many runs before as after.
+        ValueError: as in `judge`; or a name has different numbers of runs before and after.
     """
     _check_settings(delta, tolerate, alpha)
     old, fresh = _arrays(before=before, after=after)
     if wrong := [name for name in old if name in fresh and len(old[name]) != len(fresh[name])]:
-        raise ValueError(f"not as many runs before as after: {', '.join(map(str, wrong))}")
+        raise ValueError(f"different numbers of runs before and after: {', '.join(map(str, wrong))}")
     found: dict[str, _Test] = {}
     for name in old:
         if name in fresh and len(old[name]) >= 2:
@@ -213,16 +224,18 @@ def judge_reference(
     tolerate: float = 0.10,
     alpha: float = 0.05,
 ) -> Judgement:
-    """Judge new runs against those of one release, which are few: how much runs differ is known from the history.
+    """Judge new runs against the few runs of one release; only the run-to-run variation comes from the history.
 
-    What creeps, 2 % a release, is in the history soon, and no single step of it is a regression; the reference stays.
+    This finds slow drifts. A drift of 2 % per release becomes part of the history, and no single step is a regression;
+    but the reference stays the same.
 
     Args:
-        reference: name -> one value or more, of the release. `Effect.history` counts these.
-        history: of the deviation, and nothing else; with fewer than 10 runs nothing passes. Otherwise as `judge`.
+        reference: for each name one value or more of the release. `Effect.history` counts these.
+        history: used only for the run-to-run variation; with fewer than 10 runs nothing passes.
+        new, delta, tolerate, alpha: as in `judge`.
 
     Raises:
-        ValueError: as `judge`.
+        ValueError: as in `judge`.
     """
     _check_settings(delta, tolerate, alpha)
     fixed, fresh, old = _arrays(reference=reference, new=new, history=history)
@@ -234,17 +247,21 @@ def judge_reference(
 
 
 def detectable(history: int, new: int, deviation: float, *, level: float = _LEVEL, power: float = _POWER) -> float:
-    """The relative effect that so many runs find with this power at this one-sided level: by the noncentral t.
+    """Return the relative effect that these numbers of runs find with this power, by the noncentral t.
 
     Args:
-        history, new: runs, 1 or more; of 1 and 1 it is inf.
-        deviation: between runs, of the logarithm: 0.02 is 2 %.
+        history, new: the numbers of runs, at least 1; for 1 and 1 the result is inf.
+        deviation: the deviation between runs, as a logarithm: 0.02 is 2 %.
+        level: the one-sided significance level.
 
     Raises:
-        ValueError: no runs, or a deviation that is none.
+        ValueError: an argument is out of range.
     """
     if not (history >= 1 and new >= 1 and 0 <= deviation < inf):
-        raise ValueError(f"{history} and {new} runs with a deviation of {deviation:g} find nothing")
+        raise ValueError(
+            f"history is {history}, new is {new}, deviation is {deviation:g}: there must be at least 1 run each,"
+            " and a finite deviation of 0 or more"
+        )
     error = deviation * sqrt(1 / history + 1 / new)
     return _expm1(_detectable(error, history + new - 2, level, power))
 
@@ -255,7 +272,7 @@ def detectable(history: int, new: int, deviation: float, *, level: float = _LEVE
 @dataclass(frozen=True, slots=True)
 class _Test:
     difference: float
-    """Of logarithms."""
+    """The difference of logarithms."""
     error: float
     df: float
 
@@ -269,7 +286,7 @@ class _Test:
 
 
 def _compared(history: Array, new: Array) -> _Test:
-    """The t of the new runs' centre against the history's, with the deviation of both pooled."""
+    """Test the new runs' centre against the history's, with the pooled deviation of both."""
     n, k = len(history), len(new)
     law = _law(n, k)
     centre, old, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))
@@ -278,7 +295,7 @@ def _compared(history: Array, new: Array) -> _Test:
 
 
 def _compared_pairs(before: Array, after: Array) -> _Test:
-    """The t of the centre of the differences of pairs."""
+    """Test the centre of the differences of pairs against 0."""
     steps = after - before
     law = _law(len(steps), 0)
     centre, _, squares = (float(one[0]) for one in _figures(steps[None, :], steps[None, :0]))
@@ -286,7 +303,7 @@ def _compared_pairs(before: Array, after: Array) -> _Test:
 
 
 def _beside(reference: Array, new: Array, history: Array) -> _Test:
-    """The t of the new runs' centre against the reference's, with the deviation of the history and of the new runs."""
+    """Test the new runs' centre against the reference's, with the deviation of the history and the new runs."""
     n, k, m = len(history), len(new), len(reference)
     law = _law(n, k)
     centre, _, squares = (float(one[0]) for one in _figures(history[None, :], new[None, :]))
@@ -296,10 +313,11 @@ def _beside(reference: Array, new: Array, history: Array) -> _Test:
 
 
 def _figures(history: Array, new: Array) -> tuple[Array, Array, Array]:
-    """Of each row: centre of the new, of the history, and the sum of squares around both. Without new: of the history.
+    """Return for each row: the centre of the new values, that of the history, and the sum of squares around both.
 
-    Whatever is far out is drawn in: to 2.7 deviations (4 median absolute deviations) from the median, and more in short
-    histories, whose deviation is not known well; for the centre to 1.25.
+    Without new values: the centre and the sum of squares of the history. Values far from the median are clipped to 2.7
+    deviations (4 median absolute deviations), for the centre to 1.25. Short histories permit more, because their
+    deviation is uncertain.
     """
     middle = np.median(history, axis=1, keepdims=True)
     scale = np.maximum(_MAD_TO_SD * np.median(np.abs(history - middle), axis=1, keepdims=True), _MAD_FLOOR)
@@ -316,21 +334,21 @@ def _figures(history: Array, new: Array) -> tuple[Array, Array, Array]:
 
 @dataclass(frozen=True, slots=True)
 class _Law:
-    """How the figures of normal values with variance 1 are distributed."""
+    """The distribution of the results of `_figures` for normal values with variance 1."""
 
     squares: float
-    """Mean of the sum of squares."""
+    """The mean of the sum of squares."""
     df: float
-    """Of the chi-square distribution with as large a variation."""
+    """The degrees of freedom of the chi-square distribution with the same relative variance."""
     variance: float
-    """Of the difference of the centres."""
+    """The variance of the difference of the centres."""
 
 
 @lru_cache(maxsize=1024)
 def _law(n: int, k: int) -> _Law:
-    """By simulation with a fixed seed, since drawing in makes sums of squares smaller and less certain.
+    """Simulate the distribution for n and k runs, with a fixed seed; clipping makes sums of squares smaller.
 
-    With nothing to draw in it would be n + k - 2 degrees of freedom and a variance of 1 / n + 1 / k.
+    Without clipping it would be n + k - 2 degrees of freedom and a variance of 1 / n + 1 / k.
     """
     generator = np.random.default_rng((n, k))
     rows = min(20_000, max(4_000, 4_000_000 // (n + k)))
@@ -344,7 +362,7 @@ def _law(n: int, k: int) -> _Law:
 
 
 def _detectable(error: float, df: float, level: float = _LEVEL, power: float = _POWER) -> float:
-    """As a logarithm; inf where even the largest effect would not be found."""
+    """Return the detectable effect as a logarithm; inf if even the largest effect would not be found."""
     shift = float(special.nctdtrinc(df, 1 - power, special.stdtrit(df, 1 - level)))
     return shift * error if np.isfinite(shift) else inf
 
@@ -367,7 +385,7 @@ def _judged(
     least: int = LEAST_HISTORY,
     few: frozenset[str] = frozenset(),
 ) -> Judgement:
-    """few: names whose deviation is not known well enough for a PASS."""
+    """Combine the tests of all names into a judgement. few: names with too short a history for a PASS."""
     tested = list(found)
     adjusted = dict(zip(tested, holm(np.array([found[name].p for name in tested])), strict=True))
     effects = []
@@ -383,9 +401,12 @@ def _judged(
         if adjusted[name] < alpha and test.difference > log1p(delta):
             outcome = Outcome.FAIL
         elif n < least:
-            outcome, reason = Outcome.INCONCLUSIVE, f"{_runs(n)} to compare with, and {least} are the least"
+            outcome, reason = Outcome.INCONCLUSIVE, f"only {_runs(n)} to compare with; at least {least} are needed"
         elif name in few:
-            outcome, reason = Outcome.INCONCLUSIVE, f"the history has less than {LEAST_HISTORY} runs to know noise from"
+            outcome, reason = (
+                Outcome.INCONCLUSIVE,
+                f"the history has fewer than {LEAST_HISTORY} runs, too few to estimate the noise",
+            )
         elif smallest > log1p(tolerate):
             outcome, is_blind = Outcome.INCONCLUSIVE, True
             reason = f"only a slow-down of {format_share(_expm1(smallest))} or more would have been found"
@@ -414,11 +435,11 @@ _Z_POWER: Final = float(special.ndtri(_POWER))
 
 def _untested(name: str, n: int, k: int) -> Effect:
     if not k:
-        reason = "the new runs have no such name"
+        reason = "the name is missing in the new runs"
     elif not n:
-        reason = "the history has no such name"
+        reason = "the name is missing in the history"
     else:
-        reason = f"{_runs(n)} to compare with"
+        reason = f"only {_runs(n)} to compare with"
     nan = float("nan")
     return Effect(name, Outcome.INCONCLUSIVE, nan, nan, nan, 1.0, 1.0, inf, n, k, reason)
 
@@ -428,7 +449,10 @@ def _runs(n: int) -> str:
 
 
 def holm(p: Array) -> Array:
-    """Holm's step-down p-values (Scandinavian Journal of Statistics 6, 1979), with a margin of a fifth. p: (names,)."""
+    """Return p-values with Holm's step-down correction, divided by 0.8 as a safety margin. p: shape (names,).
+
+    Source: S. Holm, Scandinavian Journal of Statistics 6, 1979.
+    """
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)
@@ -441,17 +465,17 @@ def _is_testable(old: Mapping[str, Array], fresh: Mapping[str, Array], name: str
     return len(old[name]) >= 2 and len(fresh.get(name, ())) >= 1
 
 
-# -- what is asked --------------------------------------------------------------------------------
+# -- arguments ------------------------------------------------------------------------------------
 
 
 def _arrays(**given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:
-    """What each is, by name; at least one has a name."""
+    """Convert the mappings to arrays by name; raise ValueError with all errors, or if no mapping has a name."""
     wrong: list[str] = []
     read: list[dict[str, Array]] = []
     for what, by_name in given.items():
         arrays: dict[str, Array] = {}
         if not hasattr(by_name, "items"):
-            wrong.append(f"{what} is no mapping of names to values")
+            wrong.append(f"{what} must be a mapping of names to values")
             continue
         for name, values in by_name.items():
             arrays[name], found = values_wrong(values)

@@ -1,17 +1,17 @@
-"""What stands between changes of level: how high each level is, how large the steps, which values belong to none.
+"""The levels of a history between its changes: the height of each level, the size of each step, and the outliers.
 
     changes = scan(values)                       # (37,)
-    levels(values, changes)[-1].height           # where it stands now
+    levels(values, changes)[-1].height           # the current level
     steps(values, changes)[0].change             # 0.081: 8.1 % more than before
-    outliers(values, changes)                    # named, for a person to look at
+    outliers(values, changes)                    # values that a person should look at
 
 Values are natural logarithms of one figure of each run, oldest first; a change is a ratio, 0.1 is 10 % more.
 
-An outlier counts for the height of its level as if it stood 2.7 deviations off (4 median absolute deviations, as in
-the gate), so one bad run does not move a level, and none is left out.
+For the height of its level an outlier counts as if it were 2.7 deviations off (4 median absolute deviations, as in the
+gate). So one bad run does not move a level, and no value is left out.
 
-The interval of a step is Welch's, of the values so drawn in. It takes the place of the step as known; where that was
-found in the same values, small steps are found when they happen to look large, and are said a bit too large.
+The interval of a step is Welch's, from these clipped values. It assumes that the position of the step is known. If the
+step was found in the same values, small steps are overestimated a little: they are only found when they look large.
 """
 
 from __future__ import annotations
@@ -31,63 +31,71 @@ from loadgen.analysis.values import Array, read_values
 __all__ = ["FAR", "Level", "Outlier", "Step", "between", "levels", "outliers", "steps"]
 
 FAR: Final = 3.5
-"""Robust deviations, from which on a value is an outlier. Source: Iglewicz, Hoaglin, How to Detect Outliers, 1993."""
+"""A value is an outlier if it is more robust deviations than this from its level. Source: Iglewicz, Hoaglin, How to
+Detect Outliers, 1993."""
 _REACH: Final = 2.7
+"""Values are clipped to this many deviations from their level's median."""
 _MAD_TO_SD: Final = 1.4826
+"""The factor from the median absolute deviation to the standard deviation of normal values."""
 _FLOOR: Final = 0.0045
-"""Of the deviation: some histories have stretches whose values are all the same."""
+"""The smallest deviation, because some histories have stretches of equal values."""
 _SHORT: Final = 6.0
-"""A deviation of few values is not known well: of n values 1 + 6 / n times as much is allowed."""
+"""The deviation of few values is uncertain, so n values permit 1 + 6 / n times as much."""
 _LEAST: Final = 5
+"""The minimum number of values of a level in which outliers are searched."""
 _AR_LEAST: Final = 20
+"""The minimum number of values to estimate the correlation of neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Values `start` to before `end` of the series."""
+    """A level: the values of the series from index `start` to before `end`."""
 
     start: int
     end: int
     height: float
-    """The mean, outliers drawn in; a logarithm."""
+    """The mean with clipped outliers; a logarithm."""
     deviation: float
-    """Between values, without what outliers add."""
+    """The standard deviation with clipped outliers; nan for one value."""
 
     @property
     def count(self) -> int:
+        """The number of values."""
         return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From one level to the next. Relative: 0.1 is 10 % more."""
+    """The change from one level to the next. Relative: 0.1 is 10 % more."""
 
     at: int
-    """The first value of the new level."""
+    """The index of the first value of the new level."""
     change: float
     low: float
     high: float
-    """The 95 % interval; nan where a level has one value."""
+    """low, high: the 95 % interval; nan if a level has one value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
+    """A value that is far from its level."""
+
     index: int
     change: float
-    """Against its level's median, relative."""
+    """The difference from its level's median, relative."""
     deviations: float
-    """How many robust deviations that is, signed."""
+    """The same difference in robust deviations, signed."""
 
 
 def levels(values: npt.ArrayLike, changes: Sequence[int] = ()) -> tuple[Level, ...]:
-    """The levels between the changes that `scan` found.
+    """Return the levels between the changes that `scan` found.
 
     Args:
-        values: (n,), finite.
-        changes: rising indexes within 1..n-1.
+        values: shape (n,), finite.
+        changes: rising indices within 1..n-1.
 
     Raises:
-        ValueError: not so.
+        ValueError: an argument is invalid.
     """
     array = _checked(values, changes)
     found = []
@@ -99,11 +107,11 @@ def levels(values: npt.ArrayLike, changes: Sequence[int] = ()) -> tuple[Level, .
 
 
 def steps(values: npt.ArrayLike, changes: Sequence[int], *, ar: bool = False) -> tuple[Step, ...]:
-    """How large each change is, of the levels on either side.
+    """Return the size of each change, from the levels before and after it.
 
     Args:
         values, changes: as in `levels`.
-        ar: to allow for runs that are like those before them, as in `scan`: intervals become wider.
+        ar: allow for correlation between neighbouring runs, as in `scan`; intervals become wider.
     """
     array = _checked(values, changes)
     edges = (0, *changes, len(array))
@@ -114,9 +122,9 @@ def steps(values: npt.ArrayLike, changes: Sequence[int], *, ar: bool = False) ->
 
 
 def between(before: npt.ArrayLike, after: npt.ArrayLike, *, ar: bool = False) -> tuple[float, float, float]:
-    """The relative change from one group of runs to another, with its 95 % interval (Welch, outliers drawn in).
+    """Return the relative change between two groups of runs, and its 95 % interval (Welch, with clipped outliers).
 
-    before, after: (n,), (k,); natural logarithms. With one value on a side the interval is nan.
+    before, after: shapes (n,) and (k,); natural logarithms. The interval is nan if a side has one value.
     """
     old, new = (_drawn_in(read_values(one, what, least=1)) for one, what in ((before, "before"), (after, "after")))
     difference = float(new.mean() - old.mean())
@@ -130,12 +138,13 @@ def between(before: npt.ArrayLike, after: npt.ArrayLike, *, ar: bool = False) ->
 
 
 def outliers(values: npt.ArrayLike, changes: Sequence[int] = (), *, far: float = FAR) -> tuple[Outlier, ...]:
-    """The values that are far from their level, in the order of the series.
+    """Return the values that are far from their level, in the order of the series.
 
     Args:
         values, changes: as in `levels`.
-        far: robust deviations (1.4826 median absolute deviations) from the level's median that are still none. In a
-            level of n values it is (1 + 6 / n) times as many; in one of fewer than 5 none is named.
+        far: the largest permitted distance from the level's median, in robust deviations (1.4826 median absolute
+            deviations). A level of n values permits (1 + 6 / n) times as much; levels of fewer than 5 values have no
+            outliers.
     """
     array = _checked(values, changes)
     found = []
@@ -151,7 +160,7 @@ def outliers(values: npt.ArrayLike, changes: Sequence[int] = (), *, far: float =
 
 
 def _middle(part: Array) -> tuple[float, float]:
-    """Median and robust deviation."""
+    """Return the median and the robust deviation."""
     middle = float(np.median(part))
     return middle, max(_MAD_TO_SD * float(np.median(np.abs(part - middle))), _FLOOR)
 
@@ -166,10 +175,10 @@ def _drawn_in(part: Array) -> Array:
 
 
 def _common(old: Array, new: Array) -> float:
-    """How much larger the variance of means is where neighbours have a correlation r: (1 + r) / (1 - r).
+    """Return the factor (1 + r) / (1 - r) by which a correlation r of neighbours increases the variance of means.
 
-    What a mean is taken from looks less correlated than it is, by (1 + 3 r) / n for each of the two (Marriott and Pope,
-    Biometrika 41, 1954); that is put back.
+    Subtracting a mean reduces the measured correlation by (1 + 3 r) / n (Marriott and Pope, Biometrika 41, 1954). That
+    is corrected for both means.
     """
     rest = np.concatenate((old - old.mean(), new - new.mean()))
     squares = float((rest**2).sum())
@@ -184,5 +193,5 @@ def _checked(values: npt.ArrayLike, changes: Sequence[int]) -> Array:
     array = read_values(values, "the series", least=1)
     edges = (0, *changes, len(array))
     if any(before >= after for before, after in pairwise(edges)):
-        raise ValueError(f"changes are {tuple(changes)}, and have to rise within 1 and {len(array) - 1}")
+        raise ValueError(f"changes are {tuple(changes)}, but must rise within 1 and {len(array) - 1}")
     return array

@@ -1,14 +1,16 @@
-"""Did more go wrong than before? Error ratios of runs, which come in clusters.
+"""Judges whether new runs have more errors than a history, from the error ratios of whole runs.
 
     judge_ratios({"POST /cart": Counts([3, 2, 4], [9000, 9000, 9000])}, {"POST /cart": Counts([95], [9000])})
 
-A test over requests takes them as independent, and errors are not: a pool that runs dry
-fails hundreds in a row. So the unit is the run here, too: ratios of new runs against
-those of the history, by Welch's t. Of each side the variance is the largest of what was seen
-between its runs, what batches within its runs say, and what chance alone would do; where
-there are no batches, four times the latter.
+A test over requests assumes that they are independent, but errors come in clusters: an
+empty pool fails hundreds of requests in a row. So the unit is the run: the ratios of new
+runs are compared with those of the history by Welch's t. The variance of each side is the
+largest of three: the variance between its runs, the variance between batches within its
+runs, and the variance of independent requests. Without batches, the last one counts four
+times.
 
-Nothing is drawn in: that every tenth run has errors is how this target is.
+Outliers are not moved towards the median: if every tenth run has errors, that is a
+property of the target.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from loadgen.analysis.gate import holm
 __all__ = ["LEAST_EXCESS", "Counts", "RatioEffect", "judge_ratios"]
 
 LEAST_EXCESS: Final = 0.001
-"""0.1 points: with less nothing fails, however certain."""
+"""0.1 percentage points: a smaller increase never fails, however certain it is."""
 _BATCHES: Final = 5
 _CLUSTERED: Final = 4.0
 _DF_OF_CHANCE: Final = 30.0
@@ -35,47 +37,48 @@ _DF_OF_CHANCE: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """One name, one value a run each. Shapes (runs,)."""
+    """The errors and requests of one name, one value per run. All have shape (runs,)."""
 
     errors: npt.ArrayLike
     totals: npt.ArrayLike
-    """Above 0."""
+    """Requests; above 0."""
     error: npt.ArrayLike = ()
-    """Standard error of errors / totals from the batches within the run; nan where there is none, empty: nowhere."""
+    """The standard error of errors / totals from the batches within each run; nan where unknown, empty if all are."""
 
 
 @dataclass(frozen=True, slots=True)
 class RatioEffect:
-    """One name. Ratios are 0 to 1."""
+    """The comparison of one name. Ratios are 0 to 1."""
 
     name: str
     before: float
     after: float
     low: float
     high: float
-    """The 95 % interval of after - before."""
+    """low, high: the 95 % interval of after - before."""
     p: float
-    """One-sided, that there are no more errors than before."""
+    """The one-sided p-value of the hypothesis that there are not more errors than before."""
     p_adjusted: float
-    """Holm's, over all names."""
+    """The p-value with Holm's correction over all names."""
     has_failed: bool
 
     @property
     def excess(self) -> float:
+        """The increase of the ratio."""
         return self.after - self.before
 
 
 def judge_ratios(
     history: Mapping[str, Counts], new: Mapping[str, Counts], *, alpha: float = 0.01, least: float = LEAST_EXCESS
 ) -> tuple[RatioEffect, ...]:
-    """Judge the names that both have, in the order of the history. One run on either side is enough to be compared.
+    """Judge the names that are in both mappings, in the order of the history. Each side needs at least one run.
 
     Args:
-        alpha: of all names together, the chance of a failure where nothing has changed.
-        least: an excess below it is none.
+        alpha: the probability that any name fails although nothing has changed.
+        least: a smaller increase of the ratio never fails.
 
     Raises:
-        ValueError: counts of different lengths, or of nothing; all faults.
+        ValueError: counts are missing, invalid or of different lengths. The message lists all errors.
 
     Source: B. L. Welch, Biometrika 34, 1947; Holm's correction as in `gate.py`.
     """
@@ -105,9 +108,9 @@ class _Side:
     wrong: str
     runs: int = 1
     ratio: float = 0.0
-    """Mean of the runs'."""
+    """The mean of the runs' ratios."""
     variance: float = 0.0
-    """Of one run."""
+    """The variance of one run's ratio."""
     df: float = 1.0
 
     @classmethod
@@ -115,12 +118,12 @@ class _Side:
         errors, totals = (np.asarray(one, dtype=np.float64) for one in (counts.errors, counts.totals))
         within = np.asarray(counts.error, dtype=np.float64)
         if errors.ndim != 1 or errors.shape != totals.shape or within.shape not in ((0,), errors.shape):
-            return cls(f"{name} has not as many errors as totals")
+            return cls(f"{name} must have one value per run in errors and totals")
         if not len(totals) or not (totals > 0).all() or not ((errors >= 0) & (errors <= totals)).all():
-            return cls(f"{name} has no requests, or more errors than requests")
+            return cls(f"{name} has a run without requests, or with more errors than requests")
         n = len(totals)
         known = within[np.isfinite(within)]
-        likely = (errors.sum() + 1) / (totals.sum() + 2)  # rather than none where none was seen
+        likely = (errors.sum() + 1) / (totals.sum() + 2)  # never 0, even if no error was seen
         by_chance = float(likely * (1 - likely) / totals.mean())
         if len(known):
             found = [(float((known**2).mean()), (_BATCHES - 1.0) * len(known)), (by_chance, (_BATCHES - 1.0) * n)]
@@ -128,14 +131,17 @@ class _Side:
             found = [(by_chance * _CLUSTERED, _DF_OF_CHANCE)]
         ratios = errors / totals
         if n > 1:
-            # Of few runs the spread is hardly known; what their batches say of the errors is as good here.
+            # Few runs tell little about their variance. Then the degrees of freedom of the batches are used.
             found.append((float(ratios.var(ddof=1)), n - 1.0 if n > _BATCHES else max(n - 1.0, found[0][1])))
         variance, df = max(found)
         return cls("", n, float(ratios.mean()), variance, df)
 
 
 def _compared(before: _Side, after: _Side) -> tuple[float, float]:
-    """p, and half of the 95 % interval. A new run differs from others at least as much as those of the history."""
+    """Return the one-sided p-value, and half the width of the 95 % interval.
+
+    New runs are assumed to vary at least as much as those of the history.
+    """
     variance, df = max((after.variance, after.df), (before.variance, before.df))
     parts = ((before.variance / before.runs, before.df), (variance / after.runs, df))
     error = sqrt(sum(part for part, _ in parts))

@@ -1,8 +1,8 @@
-"""What is handed over from a notebook or a history, as one kind of array; or what is wrong with it, in words.
+"""Converts values from a notebook or a history into float arrays, and describes what is wrong with them.
 
-Right are lists, tuples, ranges, numpy arrays of integers or floats, and pandas Series, whose index does not matter.
-Wrong are nan, infinities, NA and masked values, since what is left out is for the caller to decide; texts,
-booleans, dates and complex numbers; a single number; and tables.
+Valid are lists, tuples, ranges, numpy arrays of integers or floats, and pandas Series, whose index is ignored.
+Invalid are nan, infinities, NA and masked values, because the caller must decide which values to leave out.
+Texts, booleans, dates, complex numbers, a single number and tables are invalid too.
 """
 
 from __future__ import annotations
@@ -19,39 +19,42 @@ __all__ = ["Array", "read_values", "setting_wrong", "values_wrong"]
 Array = npt.NDArray[np.float64]
 
 _MOST: Final = 1e100
-"""The squares of some thousand of them are still numbers."""
+"""The largest valid value: the squares of some thousand of such values still have a finite sum."""
 
 
 def read_values(given: npt.ArrayLike, what: str, *, least: int = 0, finite: bool = True) -> Array:
-    """One value a run, of shape (runs,).
+    """Return the values as an array of shape (runs,), with one value per run.
 
     Args:
-        what: how an error calls it: "history has values that are not finite".
-        least: so many there have to be.
-        finite: nan and infinities are wrong.
+        what: the name in error messages, as in "history has values that are not finite".
+        least: the minimum number of values.
+        finite: whether nan and infinities are invalid.
 
     Raises:
-        ValueError: it is none of what is right.
+        ValueError: the values are invalid.
     """
     array, wrong = _read(given, finite)
     if not wrong and len(array) < least:
-        wrong = f"shape {array.shape}, and one value a run is wanted"
+        wrong = f"shape {array.shape}: it must have one value per run, at least {least}"
     if wrong:
         raise ValueError(f"{what} has {wrong}")
     return array
 
 
 def values_wrong(given: npt.ArrayLike) -> tuple[Array, str]:
-    """The same for who collects faults: the array, and what it "has" that is wrong, empty where nothing is."""
+    """Return the array and what is wrong with it (empty if it is valid), for callers that collect errors.
+
+    The text continues a sentence with "has": "values that are not finite".
+    """
     return _read(given, finite=True)
 
 
 def setting_wrong(name: str, value: object, wanted: str, is_right: Callable[[float], bool]) -> str:
-    """What to say of a setting that is wrong; empty where it is right."""
+    """Return the error message for an invalid setting; empty if it is valid. wanted: the valid range, as text."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if is_number and is_right(float(value)):  # type: ignore[arg-type]
         return ""
-    return f"{name} is {f'{value:g}' if is_number else repr(value)}, and has to be {wanted}"
+    return f"{name} is {f'{value:g}' if is_number else repr(value)}, but must be {wanted}"
 
 
 def _read(given: npt.ArrayLike, finite: bool) -> tuple[Array, str]:
@@ -59,18 +62,18 @@ def _read(given: npt.ArrayLike, finite: bool) -> tuple[Array, str]:
     try:
         raw = np.asarray(given)
         if raw.dtype.kind not in "iufO" or any(isinstance(one, str | bytes | bool) for one in _objects(raw)):
-            return nothing, "values that are no numbers"
+            return nothing, "values that are not numbers"
         array = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        return nothing, "values that are no numbers, or rows that are not equally long"
+        return nothing, "values that are not numbers, or rows of different lengths"
     if array.ndim != 1:
-        return nothing, f"shape {array.shape}, and one value a run is wanted"
+        return nothing, f"shape {array.shape}: it must be one-dimensional, with one value per run"
     if np.ma.is_masked(given):
         return nothing, "masked values: leave them out first"
     if finite and not np.isfinite(array).all():
         return nothing, "values that are not finite"
     if (np.abs(array[np.isfinite(array)]) > _MOST).any():
-        return nothing, "values that are too large to be any time's logarithm"
+        return nothing, "values that are too large for the logarithm of a time"
     return array, ""
 
 

@@ -1,6 +1,6 @@
-"""Live outputs: what a run measures, told each second to Prometheus, OpenTelemetry, InfluxDB, StatsD or a file.
+"""Live outputs: send a run's figures every second to Prometheus, OpenTelemetry, InfluxDB, StatsD or a file.
 
-All of it is on the controller's side, from counts that are merged, and off the loop that merges them.
+They run in the controller, on merged counts, and in threads beside the event loop that merges.
 """
 
 from __future__ import annotations

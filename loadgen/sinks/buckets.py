@@ -1,11 +1,11 @@
-"""The buckets in which live outputs show times: 68 edges, each of them the end of an HdrHistogram slot.
+"""The buckets of times in live outputs: 68 edges, each of them the end of an HdrHistogram slot.
 
-So each count is exact: no slot lies across an edge. From 100 µs to 100 s the edges go by the ten preferred numbers of a
-decade (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8), so a bucket is at most 28 % wide, and what is interpolated in it is
-off by less. Below and above that few values are expected and the steps are larger.
+No slot lies across an edge, so each count is exact. From 100 µs to 100 s the edges follow the ten preferred numbers of
+a decade (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8). So a bucket is at most 28 % wide, and the error of interpolation
+in it is smaller. Fewer values are expected outside this range, so the steps there are larger.
 
-An edge is the highest value of the slot that a round number lies in: 0.100031 s where 0.1 s was meant, at most
-0.1 % beside it. Values are µs, rounded as everywhere.
+An edge is the highest value of the slot that contains a round number. For example, it is 0.100031 s instead of 0.1 s;
+the difference is at most 0.1 %. Values are µs, rounded as everywhere.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _BUCKET_OF_SLOT: Final[Counts] = np.searchsorted(_EDGE_SLOTS, np.arange(SLOTS))
 
 
 def buckets_of(slots: Counts) -> Counts:
-    """The bucket of each slot."""
+    """Return the bucket of each slot, as indices from 0 to BUCKETS - 1."""
     return _BUCKET_OF_SLOT[slots]
 
 
 def in_buckets(observed: Histogram, censored: int = 0) -> Counts:
-    """How many values each bucket has, (BUCKETS,). About 20 µs.
+    """Return the number of values in each bucket, shape (BUCKETS,). Cost: about 20 µs.
 
     Args:
-        censored: how many are known by a lower bound only (time-outs, missed, cut off). The truth is greater, so they
-            are above every edge: nobody who asks how many were quick enough may count them.
+        censored: the number of values with only a known lower bound (time-outs, missed, cut off). Their true time is
+            longer, so they are counted above every edge: otherwise they could count as fast enough.
     """
     slots, counts = observed.sparse()
     counted = np.bincount(_BUCKET_OF_SLOT[slots], weights=counts, minlength=BUCKETS).astype(np.int64)

@@ -1,6 +1,7 @@
-"""What has happened since an output last took something: for those that are told differences, and of one interval.
+"""Differences between snapshots, for outputs that send increments, and percentiles of one interval.
 
-What was dropped in between is in the next difference, so all of them add up to the count of the run.
+A difference counts from the last snapshot that was delivered. So dropped snapshots are
+included in the next difference, and all differences add up to the count of the run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ QUANTILES: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "max": 1
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One series, and how it grew."""
+    """One series, with the increase of its count and of its buckets."""
 
     series: Series
     count: int
@@ -28,14 +29,14 @@ class Change:
 
 
 class Since:
-    """What one output has taken of each run."""
+    """The counts that one output has delivered so far, by run."""
 
     def __init__(self) -> None:
         self._series: dict[str, dict[Labels, Series]] = {}
         self._counters: dict[str, dict[str, Counters]] = {}
 
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
-        """Of series in which something has changed."""
+        """Yield the changes of series whose count has grown since the last delivery."""
         known = self._series.get(snapshot.run.run_id, {})
         for series in snapshot.series:
             was = known.get(series.labels)
@@ -45,20 +46,22 @@ class Since:
                 yield Change(series, series.count - was.count, series.buckets - was.buckets)
 
     def counters(self, snapshot: Snapshot) -> Iterator[tuple[str, Counters]]:
-        """By region, what was counted since."""
+        """Yield for each region the increase of its counters since the last delivery."""
         known = self._counters.get(snapshot.run.run_id, {})
         for region, counters in snapshot.counters.items():
             yield region, counters - known.get(region, Counters())
 
     def took(self, snapshot: Snapshot, series: Series) -> None:
+        """Record that one series was delivered."""
         self._series.setdefault(snapshot.run.run_id, {})[series.labels] = series
 
     def took_counter(self, snapshot: Snapshot, region: str, name: str) -> None:
+        """Record that one counter of a region was delivered."""
         known = self._counters.setdefault(snapshot.run.run_id, {}).setdefault(region, Counters())
         setattr(known, name, getattr(snapshot.counters[region], name))
 
     def took_all(self, snapshot: Snapshot) -> None:
-        """All of it; after a run's last snapshot nothing is kept."""
+        """Record that a whole snapshot was delivered; after a run's last snapshot, forget the run."""
         run_id = snapshot.run.run_id
         if snapshot.is_final:
             self._series.pop(run_id, None)
@@ -69,7 +72,7 @@ class Since:
 
 
 def recent_of(series: Series) -> dict[str, Value]:
-    """Mean and percentiles of the interval that the snapshot is of; empty where it has no values. About 60 µs."""
+    """Return mean and percentiles of the snapshot's interval; empty if it has no values. Cost: about 60 µs."""
     if series.recent is None:
         return {}
     mean = mean_us(*series.recent)

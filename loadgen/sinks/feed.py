@@ -1,7 +1,8 @@
-"""One output beside the run: a bounded queue and a thread, so that whoever offers never waits.
+"""One live output with a bounded queue and a thread, so that the run never waits for it.
 
-A snapshot that does not get through is dropped and counted. A point of a curve is lost by that and no count, since
-counts are from the start of the run: the next one has them. The last one is tried until time is up.
+A snapshot that cannot be delivered is dropped and counted. That loses a point of a curve,
+but no counts: counts are cumulative, so the next snapshot includes them. The last snapshot
+of a run is tried again until its time is over.
 """
 
 from __future__ import annotations
@@ -21,52 +22,52 @@ __all__ = ["DEPTH", "Feed", "Sink", "Tally", "Undelivered"]
 log = logging.getLogger(__name__)
 
 DEPTH: Final = 8
-"""Snapshots that may wait; beyond that the oldest is dropped."""
+"""The most snapshots that wait; if there are more, the oldest is dropped."""
 _AGAIN_S: Final = 0.25
-"""Between two tries of the last snapshot."""
+"""The time between two attempts to deliver the last snapshot."""
 
 
 class Undelivered(Exception):
-    """The other side did not take it, and why, in words without secrets. The next one may get through."""
+    """The receiver did not accept a snapshot. The text gives the reason, without secrets; the next one may succeed."""
 
 
 class Sink(ABC):
-    """Where figures go. Used by one thread only, but for `close`."""
+    """A receiver of figures. Only one thread uses it, except for `close`."""
 
     wants_recent = False
-    """Figures of the interval by itself, beside the counts."""
+    """Whether the sink also needs the figures of the interval alone (`Series.recent`)."""
 
     def __init__(self, kind: str, where: str) -> None:
+        """kind: as in `--out`. where: the receiver's address as it is shown; it must not contain secrets."""
         self.kind, self.where = kind, where
-        """`where` is shown: it has no secrets in it."""
 
     def __repr__(self) -> str:
         return f"<{self.kind} output to {self.where}>"
 
     @abstractmethod
     def deliver(self, snapshot: Snapshot) -> None:
-        """May block.
+        """Send one snapshot; may block.
 
         Raises:
-            Undelivered, OSError: it did not get through, or not all of it.
+            Undelivered, OSError: the snapshot was not delivered, or not completely.
         """
 
     def taken(self, run_id: str) -> int | None:
-        """How often somebody took the figures of a run, where that is not how often they were delivered."""
+        """Return how often a client has fetched the figures of a run; None for sinks that send figures themselves."""
         return None
 
     def awaits_s(self, run_id: str) -> float:
-        """For how long after the end of a run it makes sense to wait until somebody takes its last figures."""
+        """Return how long to wait after the end of a run until a client fetches its last figures; 0 for no wait."""
         return 0.0
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is open. By any thread, also while another delivers."""
+        """Close connections and files. Any thread may call it, also while another thread delivers."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one run's snapshots at one output."""
+    """The delivery counts of one run's snapshots at one output."""
 
     run_id: str
     kind: str
@@ -74,28 +75,29 @@ class Tally:
     sent: int = 0
     dropped: int = 0
     trouble: str = ""
-    """The last one that there was."""
+    """The last problem; empty if there was none."""
     is_failing: bool = False
-    """What was delivered last did not get through."""
+    """Whether the last delivery failed."""
     waiting: int = 0
-    """Offered, and neither sent nor dropped yet."""
+    """Snapshots that were offered, and are neither sent nor dropped yet."""
     is_closed: bool = False
 
     def row(self) -> dict[str, object]:
-        """As in summary.json."""
+        """Return the counts as a row of summary.json."""
         known: dict[str, object] = {"kind": self.kind, "where": self.where}
         return known | {"sent": self.sent, "dropped": self.dropped, "trouble": self.trouble or None}
 
     def drop(self, why: str, count: int = 1) -> None:
+        """Count waiting snapshots as dropped."""
         self.dropped, self.waiting = self.dropped + count, self.waiting - count
         self.trouble, self.is_failing = why, True
 
 
 class Feed:
-    """Hands snapshots to a sink. All but the thread's own is called by one other thread, the loop's.
+    """Delivers snapshots to a sink in a thread of its own. Only the event loop's thread calls its public methods.
 
     Args:
-        every_ns: snapshots of a run are at least so far apart; those between are left out, and not counted.
+        every_ns: the minimum time between two snapshots of a run; snapshots in between are left out and not counted.
     """
 
     def __init__(self, sink: Sink, every_ns: int = 0) -> None:
@@ -103,8 +105,8 @@ class Feed:
         self._queue: deque[tuple[Snapshot, Tally]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._told_ns: dict[str, int] = {}
-        """By run, the end of the last snapshot that was not left out."""
+        self._accepted_ns: dict[str, int] = {}
+        """For each run: the end of the last snapshot that was not left out."""
         self._until_s = 0.0
         self._is_closed = False
 
@@ -112,41 +114,42 @@ class Feed:
         return f"<Feed of {self.sink}: {len(self._queue)} wait>"
 
     def tally(self, run_id: str) -> Tally:
+        """Return new delivery counts for a run."""
         return Tally(run_id, self.sink.kind, self.sink.where)
 
     def offer(self, snapshot: Snapshot, tally: Tally) -> None:
-        """Never blocks: what is too much is dropped, the oldest first and the last of a run never."""
+        """Queue a snapshot, without blocking. A full queue drops its oldest snapshot, but never the last of a run."""
         if self._is_left_out(snapshot):
             return
         with self._changed:
             self._queue.append((snapshot, tally))
             tally.waiting += 1
             if len(self._queue) > DEPTH and (oldest := self._oldest()) is not None:
-                _, whose = self._queue[oldest]
+                _, its_tally = self._queue[oldest]
                 del self._queue[oldest]
-                whose.drop(f"it is too slow: {DEPTH} intervals waited")
+                its_tally.drop(f"the receiver is too slow: {DEPTH} intervals were waiting")
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name=f"out-{self.sink.kind}", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
     def try_until(self, until_s: float) -> None:
-        """What is the last of a run is tried again until then, of `time.monotonic`."""
+        """Try last snapshots again until `until_s` of `time.monotonic`."""
         self._until_s = max(self._until_s, until_s)
 
     def look(self, tally: Tally) -> Tally:
-        """The tally, with what the sink itself knows."""
+        """Update the tally with the number of fetches, if the sink counts them, and return it."""
         if (taken := self.sink.taken(tally.run_id)) is not None:
             tally.sent = taken
         return tally
 
     def wait(self, tally: Tally, until_s: float) -> None:
-        """Until nothing waits any more, or it is `until_s` of `time.monotonic`. Blocking; by any thread."""
+        """Block until no snapshot of the tally waits, or until `until_s` of `time.monotonic`. For any thread."""
         with self._changed:
             self._changed.wait_for(lambda: not tally.waiting, max(0.0, until_s - time.monotonic()))
 
     def give_up(self, tally: Tally, why: str) -> None:
-        """What still waits or is under way is dropped. The tally does not change any more."""
+        """Drop the snapshots that wait or are being delivered. The tally does not change any more."""
         with self._changed:
             if tally.waiting:
                 tally.drop(f"{why}: {tally.trouble}" if tally.trouble else why, tally.waiting)
@@ -156,6 +159,7 @@ class Feed:
                 self._queue.remove(one)
 
     def close(self) -> None:
+        """Drop all waiting snapshots, end the thread and close the sink."""
         with self._changed:
             self._is_closed = True
             self._queue.clear()
@@ -165,12 +169,12 @@ class Feed:
     def _is_left_out(self, snapshot: Snapshot) -> bool:
         run_id, end_ns = snapshot.run.run_id, snapshot.end_ns
         if snapshot.is_final:
-            self._told_ns.pop(run_id, None)
+            self._accepted_ns.pop(run_id, None)
             return False
-        last_ns = self._told_ns.get(run_id)
+        last_ns = self._accepted_ns.get(run_id)
         if last_ns is not None and end_ns - last_ns < self._every_ns:
             return True
-        self._told_ns[run_id] = end_ns
+        self._accepted_ns[run_id] = end_ns
         return False
 
     def _oldest(self) -> int | None:
@@ -201,14 +205,14 @@ class Feed:
         return not tally.is_closed and not self._is_closed and time.monotonic() + _AGAIN_S < self._until_s
 
     def _delivered(self, snapshot: Snapshot) -> str:
-        """Why not; empty: it is."""
+        """Deliver a snapshot; return why that failed, empty if it succeeded."""
         try:
             self.sink.deliver(snapshot)
         except Undelivered as error:
             return str(error)
         except OSError as error:
             return error.strerror or str(error)
-        except Exception as error:  # the last border: an output of ours that fails must not end the others, or the run
+        except Exception as error:  # caught here, because a bug in one output must not end the run
             log.exception("%r failed", self.sink)
-            return f"our bug: {type(error).__name__}: {error}"
+            return f"bug in loadgen, please report it: {type(error).__name__}: {error}"
         return ""

@@ -1,7 +1,7 @@
-"""`influx=URL`: InfluxDB's line protocol over HTTP, for versions 1 to 3 and what understands it.
+"""The output `influx=URL`: InfluxDB's line protocol over HTTP, for versions 1 to 3 and compatible programs.
 
-Counts are of the run until then, `interval_count` since the last line that was taken; times are ms of the interval.
-A time that is known by a lower bound only is in a field of its own, `p99_at_least_ms`.
+`count` is the total of the run so far, `interval_count` the increase since the last line that was accepted. Times are
+ms and belong to the interval. A time of which only a lower bound is known has its own field, `p99_at_least_ms`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ __all__ = ["InfluxSink"]
 
 _HEADERS: Final = {"Content-Type": "text/plain; charset=utf-8"}
 _AT_ONCE: Final = 5_000
-"""Lines of one message, as InfluxDB advises."""
+"""The most lines of one message, as InfluxDB recommends."""
 
 
 class InfluxSink(Sink):
+    """Sends figures to InfluxDB. where: the URL as it is shown. headers: names and values. ca: a CA file."""
+
     wants_recent = True
 
     def __init__(self, url: str, where: str, headers: Mapping[str, str], ca: Path | None = None) -> None:
@@ -71,11 +73,11 @@ def _fields(fields: Mapping[str, float]) -> str:
 
 
 def _tags(tags: Mapping[str, str | None]) -> str:
-    """ ",journey=checkout"; a tag without a value is left out, as is demanded."""
+    """Return the text of tags, for example ",journey=checkout"; the protocol permits no tag without a value."""
     return "".join(f",{name}={_escaped(value)}" for name, value in tags.items() if value)
 
 
 def _escaped(value: str) -> str:
-    """Line breaks and a backslash at the end cannot be escaped in tags."""
+    """Return the text escaped for a tag. Line breaks and a backslash at the end cannot be escaped; replace them."""
     text = re.sub(r"\s", " ", value).rstrip("\\") or "_"
     return re.sub(r"([,= ])", r"\\\1", text)

@@ -1,7 +1,9 @@
-"""Names and labels of what is told, by Prometheus' conventions: one table for scrape, remote write, OTLP and dashboard.
+"""The metrics of live outputs: one table of names and labels for scrape, remote write, OTLP and the dashboard.
 
-Times are seconds, counts end in `_total`. `loadgen_request_duration_seconds` is a request's response time, asked to
-done; of steps and journeys the *duration* has think times in it, so theirs is called response.
+Names follow the conventions of Prometheus: times are seconds, counts end in `_total`.
+`loadgen_request_duration_seconds` is a request's response time, from its start to its end.
+The *duration* of steps and journeys would include think times, so their metrics are called
+response.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ _STEP: Final = (*_RUN, "journey", "step")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """All series of one name."""
+    """A metric: all series with one name."""
 
     name: str
-    """As Prometheus has it, without `_total`, `_bucket`, `_sum`, `_count`."""
+    """The name in Prometheus, without `_total`, `_bucket`, `_sum`, `_count`."""
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...]
@@ -34,21 +36,23 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Point:
+    """One series of a family in one snapshot."""
+
     labels: tuple[str, ...]
-    """Values, as the family names them."""
+    """The values of the labels, in the order of `Family.labels`."""
     value: float = 0.0
     series: Series | None = None
-    """Of a histogram."""
+    """The histogram, if the family is one; then `value` is unused."""
 
 
 _OF: Final = "outcome", "region", "warmup"
-_BOUND: Final = "those that are known by a lower bound only are above every bucket"
+_BOUND: Final = "those with only a known lower bound are above every bucket"
 
 HISTOGRAMS: Final[dict[Kind, Family]] = {
     "request": Family(
         "loadgen_request_duration_seconds",
         "histogram",
-        f"Response times of requests, from asked to done; {_BOUND}.",
+        f"Response times of requests, from start to end; {_BOUND}.",
         (*_STEP, "request", *_OF),
         "s",
     ),
@@ -62,67 +66,73 @@ HISTOGRAMS: Final[dict[Kind, Family]] = {
     "journey": Family(
         "loadgen_journey_response_seconds",
         "histogram",
-        f"Response times of iterations, from when they were due, without think times; {_BOUND}.",
+        f"Response times of iterations, from their due time, without think times; {_BOUND}.",
         (*_RUN, "journey", *_OF),
         "s",
     ),
 }
 
 COUNTERS: Final[dict[str, Family]] = {
-    "requests_started": Family("loadgen_requests_started", "counter", "Requests that were begun.", _REGION),
-    "requests_finished": Family("loadgen_requests_finished", "counter", "Requests that ended, well or not.", _REGION),
+    "requests_started": Family("loadgen_requests_started", "counter", "Requests that were started.", _REGION),
+    "requests_finished": Family(
+        "loadgen_requests_finished", "counter", "Requests that ended, with any outcome.", _REGION
+    ),
     "requests_errors": Family("loadgen_request_errors", "counter", "Requests that did not end ok.", _REGION),
     "requests_pool_limited": Family(
-        "loadgen_requests_pool_limited", "counter", "Requests of iterations that had waited for a free user.", _REGION
+        "loadgen_requests_pool_limited", "counter", "Requests of iterations that had to wait for a free user.", _REGION
     ),
     "iterations_due": Family("loadgen_iterations_due", "counter", "Iterations that were due.", _REGION),
-    "iterations_started": Family("loadgen_iterations_started", "counter", "Iterations that were begun.", _REGION),
+    "iterations_started": Family("loadgen_iterations_started", "counter", "Iterations that were started.", _REGION),
     "iterations_finished": Family("loadgen_iterations_finished", "counter", "Iterations that ended.", _REGION),
     "iterations_missed": Family(
-        "loadgen_iterations_missed", "counter", "Iterations that were due and never begun.", _REGION
+        "loadgen_iterations_missed", "counter", "Iterations that were due and never started.", _REGION
     ),
     "iterations_cut_off": Family(
         "loadgen_iterations_cut_off", "counter", "Iterations that were stopped by the drain.", _REGION
     ),
     "iterations_errors": Family("loadgen_iteration_errors", "counter", "Iterations that did not end ok.", _REGION),
-    "script_faults": Family("loadgen_script_faults", "counter", "Iterations in which the scenario raised.", _REGION),
-    "bytes_received": Family("loadgen_received_bytes", "counter", "Bytes of answers.", _REGION, "By"),
+    "script_faults": Family(
+        "loadgen_script_faults", "counter", "Iterations in which the scenario raised an exception.", _REGION
+    ),
+    "bytes_received": Family("loadgen_received_bytes", "counter", "Bytes received in responses.", _REGION, "By"),
 }
-"""By the names of `Counters`."""
+"""The counters, by the field names of `Counters`."""
 
 LEVELS: Final[dict[Family, Callable[[Levels], float]]] = {
-    Family("loadgen_agents_reported", "gauge", "Agents that reported the interval.", _REGION): lambda of: of.agents,
-    Family("loadgen_agents_unfit", "gauge", "Of those, agents not fit to measure.", _REGION): lambda of: of.unfit,
-    Family("loadgen_users", "gauge", "Users that are there.", _REGION): lambda of: of.users,
-    Family("loadgen_iterations_in_flight", "gauge", "Iterations under way.", _REGION): lambda of: of.in_flight,
+    Family("loadgen_agents_reported", "gauge", "Agents that reported in the interval.", _REGION): lambda of: of.agents,
+    Family(
+        "loadgen_agents_unfit", "gauge", "Agents that reported and were not able to measure validly.", _REGION
+    ): lambda of: of.unfit,
+    Family("loadgen_users", "gauge", "Users.", _REGION): lambda of: of.users,
+    Family("loadgen_iterations_in_flight", "gauge", "Iterations that are running.", _REGION): lambda of: of.in_flight,
     Family(
         "loadgen_iterations_waiting", "gauge", "Iterations that are due and wait for a free user.", _REGION
     ): lambda of: of.waiting,
     Family(
         "loadgen_generator_lag_p99_seconds",
         "gauge",
-        "p99 of the generator's own lag, of its worst worker.",
+        "p99 of the generator lag of the worst worker.",
         _REGION,
         "s",
     ): lambda of: of.generator_lag_p99_s,
     Family(
-        "loadgen_loop_lag_p99_seconds", "gauge", "p99 of the event loop's lag, of its worst worker.", _REGION, "s"
+        "loadgen_loop_lag_p99_seconds", "gauge", "p99 of the event loop's lag of the worst worker.", _REGION, "s"
     ): lambda of: of.loop_lag_p99_s,
-    Family("loadgen_cpu_share", "gauge", "CPU time by wall time, of the busiest worker.", _REGION): lambda of: (
+    Family("loadgen_cpu_share", "gauge", "CPU time divided by wall time, of the busiest worker.", _REGION): lambda of: (
         of.cpu_share
     ),
 }
 
-INFO: Final = Family("loadgen_run_info", "gauge", "1 for each run that is told of.", (*_RUN, "placement"))
+INFO: Final = Family("loadgen_run_info", "gauge", "1 for each run in the output.", (*_RUN, "placement"))
 CLOCK: Final = Family(
-    "loadgen_run_clock_seconds", "gauge", "How far into the run the figures go, since its start.", _RUN, "s"
+    "loadgen_run_clock_seconds", "gauge", "Time after the start of the run up to which the figures count.", _RUN, "s"
 )
 
 FAMILIES: Final = (*HISTOGRAMS.values(), *COUNTERS.values(), *LEVELS, INFO, CLOCK)
 
 
 def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point]]]:
-    """Everything of all the snapshots, by family, each of a run of its own."""
+    """Yield each family with its points from all snapshots. Each snapshot belongs to a different run."""
     snapshots = tuple(snapshots)
     for kind, family in HISTOGRAMS.items():
         yield (
@@ -150,7 +160,7 @@ def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point
 
 
 def values_of(point: Point) -> Iterator[int]:
-    """Of a histogram's point, how many values are at or below each edge, and at last all."""
+    """Yield the cumulative counts of a histogram: the number of values up to each edge, and last the total."""
     assert point.series is not None
     total = 0
     for count in point.series.buckets.tolist():

@@ -1,6 +1,6 @@
-"""`ndjson=FILE`: one JSON object a line for each series and interval, and one for each region; `-` is stdout.
+"""The output `ndjson=FILE`: one line of JSON for each series and interval, and one for each region; `-` is stdout.
 
-A time that is known by a lower bound only is a string, "> 1234.5", as in summary.json.
+A time of which only a lower bound is known is a string, "> 1234.5", as in summary.json.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["NdjsonSink"]
 
 
 class NdjsonSink(Sink):
-    """Appends to the file, which is opened with the first lines. None: stdout."""
+    """Appends lines to a file, which it opens for the first snapshot; path None is stdout."""
 
     wants_recent = True
 
@@ -35,7 +35,7 @@ class NdjsonSink(Sink):
         self._path, self._since = path, Since()
         self._file: int | None = None
         self._rest = b""
-        """Of a line that was written in part, before a disk was full."""
+        """The rest of a line that was written in part before the disk was full."""
 
     def deliver(self, snapshot: Snapshot) -> None:
         self._write(self._rest, is_begun=True)
@@ -52,7 +52,7 @@ class NdjsonSink(Sink):
         return encoded if self._path is not None else in_json(encoded.decode()).encode()  # stdout may be a terminal
 
     def _write(self, data: bytes, *, is_begun: bool = False) -> None:
-        """All of it, or what is begun is remembered so that the next line is whole."""
+        """Write all of `data`; after an error, keep the rest of a started line, so that the file has whole lines."""
         if self._file is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             self._file = sys.stdout.fileno() if self._path is None else os.open(self._path, flags, 0o644)

@@ -1,8 +1,8 @@
-"""`--out KIND=WHERE[,OPTION=VALUE...]` into outputs. All that is wrong is told at once; reading opens nothing.
+"""Parses `--out KIND=WHERE[,OPTION=VALUE...]` and opens the outputs. All errors are reported at once.
 
-A header's value is a secret, so it is never written there: `header=Authorization:PROM_AUTH` sends what the environment
-variable PROM_AUTH holds. For the same reason a URL has no user, password or token in it. What is shown of an
-output, in notices, summary and logs, is its URL without the query.
+The value of a header is a secret, so the option names an environment variable instead:
+`header=Authorization:PROM_AUTH` sends the value of PROM_AUTH. For the same reason a URL must
+not contain a user, password or token. Notices, summary and logs show a URL without its query.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from loadgen.units import parse_duration
 __all__ = ["KINDS", "Wanted", "open_outputs", "read_outputs"]
 
 Add = Callable[[str, str], None]
-"""Takes what is wrong, and what to do."""
+"""Called with an error message and a hint what to do."""
 
 _URLS: Final = {
     "remote-write": "remote-write=http://127.0.0.1:9090/api/v1/write",
@@ -51,28 +51,31 @@ _SECRET: Final = re.compile(r"token|passw|secret|api_?key|^[pu]$|^auth", re.IGNO
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One output that is asked for."""
+    """One requested output, as parsed from `--out`."""
 
     kind: str
     where: str
     """URL, HOST:PORT or path."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """By name, the environment variable that holds the value."""
+    """For each header: the environment variable that holds its value."""
     ca: Path | None = None
+    """A PEM file with the certificate to trust; None for those of the system."""
     every_ns: int = 0
+    """The minimum time between two snapshots; 0 for every interval."""
     temporality: str = "cumulative"
 
     @property
     def shown(self) -> str:
+        """The destination as notices and logs show it: a URL without its query."""
         return urlunsplit((*urlsplit(self.where)[:3], "", "")) if self.kind in _URLS else self.where
 
 
 def read_outputs(
     texts: Iterable[str], add: Add, environ: Mapping[str, str] = os.environ, *, folder: Path = Path()
 ) -> tuple[Wanted, ...]:
-    """Those that are right; what is wrong with the others goes to `add`, all of it.
+    """Parse `--out` options and return the valid outputs; call `add` for every error of the others. Opens nothing.
 
-    folder: from which paths count.
+    folder: the base of relative paths.
     """
     found: list[Wanted] = []
     for text in texts:
@@ -80,18 +83,18 @@ def read_outputs(
         if wanted is None:
             continue
         if any((one.kind, one.where) == (wanted.kind, wanted.where) for one in found):
-            add(f"--out: {wanted.kind}={wanted.shown} is there twice", "once is enough")
+            add(f"--out: {wanted.kind}={wanted.shown} is given twice", "remove one of them")
             continue
         found.append(wanted)
     if len(found) > _MOST:
-        add(f"--out: {len(found)} outputs; {_MOST} are the most", "a collector passes them on to many")
+        add(f"--out: {len(found)} outputs; at most {_MOST} are possible", "let one collector distribute the figures")
     return tuple(found)
 
 
 def open_outputs(wanted: Iterable[Wanted], add: Add, environ: Mapping[str, str] = os.environ) -> Outputs:
-    """Opens what can fail early, as a port to listen at; whoever gets figures is connected to with the first of them.
+    """Open the outputs, and call `add` for each that cannot be opened.
 
-    What cannot be opened goes to `add`.
+    Only a port to listen at is opened now. Receivers are connected to when the first figures are sent.
     """
     feeds: list[Feed] = []
     for one in wanted:
@@ -100,7 +103,7 @@ def open_outputs(wanted: Iterable[Wanted], add: Add, environ: Mapping[str, str] 
         except OSError as error:
             add(
                 f"--out: {one.kind}={one.shown}: {error.strerror or error}",
-                "choose another address, or stop who has it",
+                "choose another address, or stop the program that uses it",
             )
         except LoadgenError as error:
             add(error.message, error.hint)
@@ -108,7 +111,7 @@ def open_outputs(wanted: Iterable[Wanted], add: Add, environ: Mapping[str, str] 
 
 
 class _Reading:
-    """One `--out` while it is read."""
+    """The parser of one `--out` option."""
 
     def __init__(self, text: str, add: Add, environ: Mapping[str, str], folder: Path) -> None:
         self._text, self._add_to, self._environ, self._folder = text, add, environ, folder
@@ -116,13 +119,14 @@ class _Reading:
         self.kind = text.partition("=")[0].strip()
 
     def wanted(self) -> Wanted | None:
+        """Return the parsed output; None if it has errors, which were added."""
         if self.kind not in KINDS:
-            kinds = f"one of {', '.join(KINDS)}; e.g. --out {_EXAMPLES['prometheus']}"
-            self._add(f'"{self.kind[:40]}" is no kind of output', kinds)
+            kinds = f"use one of {', '.join(KINDS)}; for example --out {_EXAMPLES['prometheus']}"
+            self._add(f'unknown kind of output "{self.kind[:40]}"', kinds)
             return None
         where, options = self._split(self._text.partition("=")[2])
         if (needed := _NEEDS.get(self.kind)) and not _is_there(needed):
-            self._add(f"{self.kind} needs the package {needed.split('.')[0]}", 'pip install "loadgen[outputs]"')
+            self._add(f"the package {needed.split('.')[0]} is missing", 'install it: pip install "loadgen[outputs]"')
         where = self._where(where)
         headers: dict[str, str] = {}
         ca: Path | None = None
@@ -139,7 +143,7 @@ class _Reading:
             else:
                 temporality = value
                 if value not in ("cumulative", "delta"):
-                    self._add(f'"{value}" is no temporality', "cumulative or delta")
+                    self._add(f'unknown temporality "{value}"', "use cumulative or delta")
         return None if self._is_wrong else Wanted(self.kind, where, headers, ca, every_ns, temporality)
 
     def _add(self, message: str, hint: str) -> None:
@@ -147,17 +151,17 @@ class _Reading:
         self._add_to(f"--out {self.kind}: {message}" if self.kind in KINDS else f"--out: {message}", hint)
 
     def _split(self, text: str) -> tuple[str, list[tuple[str, str]]]:
-        """What stands before the first ",name=", and the names with their values."""
+        """Split the text at each ",name=": return the text before the first one, and the names with their values."""
         where, *rest = re.split(r",([a-z]+)=", text)
         return where.strip(), list(zip(rest[::2], (value.strip() for value in rest[1::2]), strict=True))
 
     def _may_have(self, name: str) -> bool:
         of = {"header": _URLS, "ca": _URLS, "temporality": ("otlp",), "every": KINDS}
         if name not in of:
-            self._add(f'"{name}" is no option of an output', f"one of {', '.join(_OPTIONS)}; a comma in a URL is %2C")
+            self._add(f'unknown option "{name}"', f"use one of {', '.join(_OPTIONS)}; write %2C for a comma in a URL")
             return False
         if self.kind not in of[name]:
-            self._add(f"{name} is not for this kind", f"only for {', '.join(of[name])}")
+            self._add(f"this kind has no option {name}", f"use {name} only for {', '.join(of[name])}")
             return False
         return True
 
@@ -170,32 +174,32 @@ class _Reading:
 
     def _file(self, text: str) -> str:
         if not text:
-            self._add("where to?", f"--out {_EXAMPLES[self.kind]}, or - for stdout")
+            self._add("the file name is missing", f"write --out {_EXAMPLES[self.kind]}, or - for stdout")
         if text in ("", "-"):
             return text
         path = self._folder / text
         folder = path.absolute().parent
         if not folder.is_dir():
-            self._add(f"there is no folder {folder}", "make it first")
+            self._add(f"the folder {folder} does not exist", "create it first")
         elif path.is_dir():
-            self._add(f"{path} is a folder", "name a file in it")
+            self._add(f"{path} is a folder", "give the name of a file in it")
         elif not os.access(path if path.exists() else folder, os.W_OK):
-            self._add(f"{path} may not be written", "choose another file")
+            self._add(f"{path} cannot be written", "choose another file, or change its permissions")
         return str(path)
 
     def _url(self, text: str) -> str:
-        hint = f"e.g. --out {_EXAMPLES[self.kind]}"
+        hint = f"for example --out {_EXAMPLES[self.kind]}"
         try:
             url = urlsplit(text)
             host, port = of_url(url) if url.netloc else HostPort("", None)
         except ValueError as error:
-            self._add(f"no URL: {error}", hint)
+            self._add(f"invalid URL: {error}", hint)
             return text
         if url.scheme not in ("http", "https") or not host or port == 0:
-            self._add("no URL of http or https", hint)
+            self._add("a URL with http or https is required", hint)
             return text
         if url.username is not None or url.password is not None:
-            self._add("a user or password in the URL would be seen by others", _HEADER_HINT)
+            self._add("the URL contains a user or password, which others could see", _HEADER_HINT)
         for name, _ in parse_qsl(url.query, keep_blank_values=True):
             if _SECRET.search(name):
                 self._add(f'"{name}" in the URL is a secret that others would see', _HEADER_HINT)
@@ -220,14 +224,14 @@ class _Reading:
     def _header(self, text: str) -> dict[str, str]:
         name, colon, variable = (part.strip() for part in text.partition(":"))
         if not colon or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-            self._add("a header without a name", _HEADER_HINT)
+            self._add("the name of a header is missing or invalid", _HEADER_HINT)
         elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
-            # What stands there may be the secret itself.
+            # Do not show the text: it may be the secret itself.
             self._add(f"the header {name} does not name an environment variable", _HEADER_HINT)
         elif not self._environ.get(variable):
-            self._add(f"the header {name} is in the variable {variable}, which is not set", f"export {variable}=...")
+            self._add(f"the variable {variable} for the header {name} is not set", f"set it: export {variable}=...")
         elif not self._environ[variable].isprintable() or not self._environ[variable].isascii():
-            self._add(f"the variable {variable} holds what no header may", "printable ASCII on one line")
+            self._add(f"the value of {variable} is invalid in a header", "use one line of printable ASCII")
         else:
             return {name: variable}
         return {}
@@ -235,16 +239,16 @@ class _Reading:
     def _ca(self, text: str) -> Path | None:
         path = self._folder / text
         if not path.is_file():
-            self._add(f"there is no certificate {path}", "a PEM file")
+            self._add(f"the certificate {path} does not exist", "give the path of a PEM file")
         elif "BEGIN CERTIFICATE" not in path.read_text(encoding="utf-8", errors="replace"):
-            self._add(f"{path} holds no certificate", "a PEM file")
+            self._add(f"{path} contains no certificate", "give the path of a PEM file")
         return path
 
     def _every(self, text: str) -> int:
         try:
             return parse_duration(text)
         except ValueError as error:
-            self._add(f"every: {error}", "every=15s")
+            self._add(f"every: {error}", "write for example every=15s")
             return 0
 
 
@@ -259,10 +263,10 @@ def _is_there(module: str) -> bool:
 
 
 def _sink(wanted: Wanted, environ: Mapping[str, str]) -> Sink:
-    """Imports what the kind needs, and nothing else.
+    """Open the sink of an output. Only the packages of its kind are imported.
 
     Raises:
-        OSError, UsageError: it cannot be opened.
+        OSError, UsageError: the sink cannot be opened.
     """
     headers = {name: environ[variable] for name, variable in wanted.headers.items()}
     match wanted.kind:
@@ -291,4 +295,4 @@ def _sink(wanted: Wanted, environ: Mapping[str, str]) -> Sink:
             from loadgen.sinks.ndjson import NdjsonSink
 
             return NdjsonSink(None if wanted.where == "-" else Path(wanted.where))
-    raise UsageError(f"{wanted.kind} is no kind of output")
+    raise UsageError(f"unknown kind of output: {wanted.kind}", hint=f"use one of {', '.join(KINDS)}")

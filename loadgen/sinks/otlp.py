@@ -1,10 +1,11 @@
-"""`otlp=URL`: OpenTelemetry's metrics as protobuf over HTTP; the only importer of the opentelemetry packages.
+"""The output `otlp=URL`: OpenTelemetry's metrics as protobuf over HTTP; the only importer of opentelemetry packages.
 
-Only its messages are used (`opentelemetry-proto`): the SDK would count for itself, where ours are counted. Histograms
-have the explicit bounds of `buckets.py` and not exponential ones, across whose bounds our slots lie.
+Only the messages of `opentelemetry-proto` are used. The SDK is not, because it counts values itself, and our values
+are already counted. Histograms have the explicit bounds of `buckets.py`. Exponential bounds are not used, because our
+slots lie across them.
 
-Counts go from the start of the run (cumulative), or, with `temporality=delta`, from what was taken last.
-Names are those of the scrape with dots, without unit: `loadgen.request.duration`.
+Counts start at the start of the run (cumulative). With `temporality=delta` they start at the last delivered snapshot.
+Names are the names of a scrape, with dots and without the unit: `loadgen.request.duration`.
 """
 
 from __future__ import annotations
@@ -44,10 +45,12 @@ _Key = tuple[str, tuple[str, ...]]
 
 _HEADERS: Final = {"Content-Type": "application/x-protobuf"}
 _AT_ONCE: Final = 250
-"""Points of one message: 250 kB where they are histograms; collectors take some MB."""
+"""The most points of one message: 250 kB if they are histograms. Collectors accept some MB."""
 
 
 class OtlpSink(Sink):
+    """Sends figures by OTLP. where: the URL as it is shown. headers: names and values. ca: a CA file."""
+
     def __init__(
         self,
         url: str,
@@ -61,7 +64,7 @@ class OtlpSink(Sink):
         self._poster = Poster(url, headers, ca)
         self._is_delta = is_delta
         self._before: dict[str, dict[_Key, tuple[Point, int]]] = {}
-        """By run, what was taken of each series and when; for deltas."""
+        """For each run: the last delivered point of each series and its time; only used for deltas."""
 
     def deliver(self, snapshot: Snapshot) -> None:
         run_id = snapshot.run.run_id
@@ -83,15 +86,15 @@ class OtlpSink(Sink):
     def _check(self, answer: bytes) -> None:
         try:
             partial = ExportMetricsServiceResponse.FromString(answer).partial_success
-        except Exception:  # noqa: BLE001 - protobuf's own error has no importer here; some answer {} or nothing
+        except Exception:  # noqa: BLE001 - protobuf's error class cannot be imported here; some servers answer {} or nothing
             return
         if partial.rejected_data_points:
             text = one_line(" ".join(partial.error_message.split()), 160)
-            raise Undelivered(f"it rejects {partial.rejected_data_points} points: {text}")
+            raise Undelivered(f"the server rejects {partial.rejected_data_points} points: {text}")
 
 
 def _parts(snapshot: Snapshot) -> Iterator[list[tuple[Family, list[Point]]]]:
-    """What goes into one message each."""
+    """Yield the contents of each message, with at most `_AT_ONCE` points."""
     part: list[tuple[Family, list[Point]]] = []
     size = 0
     for family, points in families((snapshot,)):
@@ -138,7 +141,7 @@ def _metric(
 
 
 def name_of(family: Family) -> str:
-    """ "loadgen.request.duration"."""
+    """Return the name of a metric in OpenTelemetry, for example "loadgen.request.duration"."""
     return family.name.removesuffix("_seconds").removesuffix("_bytes").replace("_", ".", 2)
 
 

@@ -1,7 +1,7 @@
-"""The outputs of a controller, and what one run tells them: each complete interval once, and all of it at the end.
+"""The live outputs of a controller. Each run sends them a snapshot after each complete interval, and one at its end.
 
-On the loop that merges there is only the making of snapshots, a few series at a turn, and only where there are
-outputs. What an output does with them is its thread's business (`feed.py`).
+Only the creation of snapshots runs on the event loop that merges: a few series per turn,
+and only if there are outputs. Each output processes snapshots in its own thread (`feed.py`).
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ __all__ = ["PATIENCE_S", "Outputs", "RunOutputs", "Sight"]
 log = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 5.0
-"""How long a run's end waits for outputs to take its last figures."""
+"""How long the end of a run waits until the outputs have delivered its last figures."""
 _LOOK_S: Final = 0.1
 _AT_ONCE: Final = 10
-"""Intervals that became complete together; of more only the newest are told, which have the counts of all."""
+"""The most intervals that are sent together. If more became complete, only the newest are sent; counts are
+cumulative, so these include the counts of all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """A run at one instant."""
+    """The state of a run at one moment, from which snapshots are made."""
 
     merge: Merge
     live: Collection[str]
     """Agents that still report."""
     clock_ns: int | None
-    """Since T0; None: it has not begun."""
+    """The time after T0; None before T0."""
     started_ns: int
-    """T0, Unix time."""
+    """T0 as Unix time."""
 
 
 class Outputs:
-    """All outputs of a controller. Several runs may tell them at once."""
+    """All outputs of a controller. Several runs may use them at the same time."""
 
     def __init__(self, feeds: Iterable[Feed] = ()) -> None:
         self.feeds = tuple(feeds)
@@ -58,17 +59,18 @@ class Outputs:
 
     @property
     def has_stdout(self) -> bool:
-        """One of them writes there, so nobody else should."""
+        """Whether an output writes to stdout, so that the terminal must not."""
         return any((feed.sink.kind, feed.sink.where) == ("ndjson", "-") for feed in self.feeds)
 
     def of_run(self, run: RunName, look: Callable[[], Sight], notice: Callable[[str], None]) -> RunOutputs:
+        """Return the outputs of one run; for the arguments see `RunOutputs`."""
         return RunOutputs(self.feeds, run, look, notice)
 
     async def linger(self, run_id: str, is_over: asyncio.Event, say: Callable[[str], None]) -> None:
-        """Wait until whoever comes for the figures has the last ones of a run, or for `is_over`.
+        """Wait until the last figures of a run were scraped, or until `is_over` is set.
 
-        For the end of a program; a run ends without. Nobody is waited for who never came, and for nobody longer than
-        `Sink.awaits_s` says.
+        Call it before the program exits; the end of a run does not need it. An output that was never scraped is not
+        waited for, and no output longer than its `Sink.awaits_s`. say: called with a text before a wait.
         """
         began_s, is_said = time.monotonic(), False
         while not is_over.is_set():
@@ -84,16 +86,17 @@ class Outputs:
                 await asyncio.wait_for(is_over.wait(), min(left_s, _LOOK_S))
 
     def close(self) -> None:
+        """Close all outputs."""
         for feed in self.feeds:
             feed.close()
 
 
 class RunOutputs:
-    """What one run tells its outputs.
+    """Sends the figures of one run to all outputs.
 
     Args:
-        look: the run as it is now; called on the loop.
-        notice: for the person who watches; the same text may come again.
+        look: returns the current state of the run; called on the event loop.
+        notice: called with each notice for the operator; the same text may be repeated.
     """
 
     def __init__(
@@ -103,36 +106,36 @@ class RunOutputs:
         self._maker = SnapshotMaker(run, with_recent=any(feed.sink.wants_recent for feed in feeds))
         self._look, self._notice = look, notice
         self._tallies: list[tuple[Feed, Tally]] = [(feed, feed.tally(run.run_id)) for feed in feeds]
-        self._told: int | None = None
-        """The newest interval that was told."""
-        self._told_ns = -NS_PER_MS
-        """The end of what was told last."""
+        self._sent_k: int | None = None
+        """The newest interval that was sent."""
+        self._sent_ns = -NS_PER_MS
+        """The end of the last snapshot, in ns after T0."""
         self._failing: set[int] = set()
         self._serving: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Tell intervals from now on. Nothing is done where there is no output."""
+        """Start a task that sends each complete interval; without outputs, do nothing."""
         if self._tallies:
             self._serving = asyncio.create_task(self._serve(), name="outputs")
 
-    async def tell(self) -> None:
-        """What has become complete since the last call."""
+    async def send(self) -> None:
+        """Send the intervals that have become complete since the last call, and report failing outputs."""
         sight = self._look()
         if sight.clock_ns is not None:
             for window in self._complete(sight):
-                await self._tell(sight, window)
-        self._tell_troubles()
+                await self._send(sight, window)
+        self._notice_troubles()
 
     async def cancel(self) -> None:
-        """Tell nothing any more. Safe to call again, and after the end."""
+        """Stop the task, so that nothing more is sent. Repeated calls, and calls after `end`, are harmless."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
 
     async def end(self, patience_s: float = PATIENCE_S) -> list[dict[str, object]]:
-        """Tell the whole run, wait for the outputs to take it, and say what became of all; once.
+        """Send the totals of the run, wait until the outputs have delivered them, and return the rows of the summary.
 
-        Nothing may be merged meanwhile. Of a run that has not begun nothing is told.
+        Call it once. Nothing may be merged meanwhile. A run that has not started sends nothing.
         """
         if not self._tallies:
             return []
@@ -140,24 +143,24 @@ class RunOutputs:
         try:
             sight = self._look()
             if sight.clock_ns is not None:
-                await self._tell(sight, None, is_final=True)
-        except Exception as error:  # the last border: the run is to be sealed all the same
-            log.exception("the last figures could not be told")
+                await self._send(sight, None, is_final=True)
+        except Exception as error:  # caught here, because the run must be sealed in any case
+            log.exception("the last figures could not be sent to the outputs")
             trouble = _bug(error)
         until_s = time.monotonic() + patience_s
         for feed, _ in self._tallies:
             feed.try_until(until_s)
         await asyncio.to_thread(self._wait, until_s)
         for feed, tally in self._tallies:
-            feed.give_up(tally, f"the last figures were not taken within {patience_s:g} s")
+            feed.give_up(tally, f"the last figures were not delivered within {patience_s:g} s")
             feed.look(tally)
             tally.trouble = tally.trouble or trouble
             if not tally.sent and not tally.trouble:
-                tally.trouble = "nobody has asked for the figures"
+                tally.trouble = "no client has requested the figures"
             if tally.trouble:
-                told = f"{tally.sent} times" if tally.sent else "never"
+                sent = f"{tally.sent} times" if tally.sent else "never"
                 self._notice(
-                    f"output {tally.kind} {tally.where}: told {told}, {tally.dropped} dropped; {tally.trouble}"
+                    f"output {tally.kind} {tally.where}: delivered {sent}, {tally.dropped} dropped; {tally.trouble}"
                 )
         return [tally.row() for _, tally in self._tallies]
 
@@ -166,7 +169,7 @@ class RunOutputs:
             feed.wait(tally, until_s)
 
     async def _stopped(self) -> str:
-        """What went wrong while intervals were told; empty: nothing."""
+        """Stop the task, and return the error that had ended it; empty if there was none."""
         if self._serving is None:
             return ""
         self._serving.cancel()
@@ -176,22 +179,22 @@ class RunOutputs:
     async def _serve(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            await self.tell()
+            await self.send()
 
     def _complete(self, sight: Sight) -> list[Window]:
-        """Intervals that are complete and were not told, the oldest first."""
+        """Return the complete intervals that were not sent yet, the oldest first."""
         newest = sight.merge.latest_window(sight.live or None, sight.clock_ns)
-        if newest is None or (self._told is not None and newest.k <= self._told):
+        if newest is None or (self._sent_k is not None and newest.k <= self._sent_k):
             return []
-        first = newest.k if self._told is None else max(self._told + 1, newest.k - _AT_ONCE + 1)
+        first = newest.k if self._sent_k is None else max(self._sent_k + 1, newest.k - _AT_ONCE + 1)
         return [window for window in sight.merge.windows() if first <= window.k <= newest.k]
 
-    async def _tell(self, sight: Sight, window: Window | None, *, is_final: bool = False) -> None:
-        # The last interval is reported when all have finished, before it is over; and each time is later than the one
-        # before, since Prometheus takes no other.
+    async def _send(self, sight: Sight, window: Window | None, *, is_final: bool = False) -> None:
+        # The last interval may be complete before its end, when all agents have finished. Times must increase strictly,
+        # because Prometheus rejects others.
         clock_ns = sight.clock_ns or 0
         end_ns = clock_ns if window is None else min(window.end_ns, clock_ns)
-        end_ns = self._told_ns = max(end_ns, self._told_ns + NS_PER_MS)
+        end_ns = self._sent_ns = max(end_ns, self._sent_ns + NS_PER_MS)
         made: Snapshot | None = None
         for made in self._maker.steps(sight.merge, window, sight.started_ns, end_ns, is_final=is_final):
             if made is None:
@@ -200,20 +203,20 @@ class RunOutputs:
         for feed, tally in self._tallies:
             feed.offer(made, tally)
         if window is not None:
-            self._told = window.k
+            self._sent_k = window.k
         if self._maker.is_full:
-            self._notice(f"outputs tell of {MAX_SERIES:,} series by their names; what is seen later is in (other)")
+            self._notice(f"live outputs have more than {MAX_SERIES:,} series: new series are in (other)")
 
-    def _tell_troubles(self) -> None:
+    def _notice_troubles(self) -> None:
         for n, (feed, tally) in enumerate(self._tallies):
             feed.look(tally)
             if tally.is_failing and n not in self._failing:
                 self._failing.add(n)
-                self._notice(f"output {tally.kind} {tally.where} does not get through: {tally.trouble}")
+                self._notice(f"output {tally.kind} {tally.where} fails: {tally.trouble}")
             elif not tally.is_failing and n in self._failing:
                 self._failing.discard(n)
-                self._notice(f"output {tally.kind} {tally.where} is back; {tally.dropped} dropped until now")
+                self._notice(f"output {tally.kind} {tally.where} works again; {tally.dropped} dropped so far")
 
 
 def _bug(error: Exception) -> str:
-    return f"our bug: {type(error).__name__}: {error}"
+    return f"bug in loadgen, please report it: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""One HTTP connection to whom figures are posted; within sinks the only importer of httpx."""
+"""An HTTP client that posts figures to one URL; within the package `sinks` the only importer of httpx."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["Poster"]
 
 CONNECT_S: Final = 2.0
 ANSWER_S: Final = 5.0
-"""For each of: sending a part, and waiting for a part of the answer."""
+"""The time limit for sending each part of a request, and for receiving each part of a response."""
 WHOLE_S: Final = 10.0
-"""Of the answer: one that comes in drops is given up."""
+"""The time limit for a whole response, because a server could send it byte by byte."""
 _MOST_BYTES: Final = 64 * 1024
-"""Of an answer; what is longer is cut."""
+"""The most bytes of a response that are read."""
 
 
 class Poster:
     """Posts to one URL.
 
     Args:
-        headers: with their values, which are never shown.
+        headers: names and values; the values are never shown.
         ca: trust this certificate instead of the system's.
     """
 
@@ -44,16 +44,16 @@ class Poster:
         )
 
     def post(self, content: bytes, headers: Mapping[str, str]) -> bytes:
-        """The body of the answer.
+        """Send a POST request and return the body of the response. Redirects are not followed.
 
         Raises:
-            Undelivered: there was no answer in time, or it was not 2xx. Redirects are not followed.
+            Undelivered: there was no response in time, or its status was not 2xx.
         """
         try:
             with self._client.stream("POST", self._url, content=content, headers=dict(headers)) as reply:
                 body = _body(reply)
                 if not reply.is_success:
-                    raise Undelivered(f"it answers http {reply.status_code}{self._said(body)}")
+                    raise Undelivered(f"the server answers http {reply.status_code}{self._text_of(body)}")
                 return body
         except httpx.ConnectTimeout:
             raise Undelivered(f"no connection within {CONNECT_S:g} s") from None
@@ -64,14 +64,15 @@ class Poster:
             raise Undelivered(self._plain(text) or type(error).__name__) from None
 
     def close(self) -> None:
+        """Close the connection."""
         self._client.close()
 
-    def _said(self, body: bytes) -> str:
+    def _text_of(self, body: bytes) -> str:
         text = self._plain(body.decode("utf-8", "replace"))
         return f": {text}" if text else ""
 
     def _plain(self, text: str) -> str:
-        """One short line without what was secret in the request."""
+        """Return the text as one short line, with the secrets of the request replaced."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return one_line(" ".join(text.split()), 160)
@@ -84,5 +85,5 @@ def _body(reply: httpx.Response) -> bytes:
         if len(body) >= _MOST_BYTES:
             break
         if time.monotonic() > until_s:
-            raise Undelivered(f"its answer is not whole after {WHOLE_S:g} s")
+            raise Undelivered(f"the response was incomplete after {WHOLE_S:g} s")
     return body[:_MOST_BYTES]

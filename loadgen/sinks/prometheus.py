@@ -1,8 +1,8 @@
-"""`prometheus=HOST:PORT`: an address that Prometheus scrapes; the only importer of prometheus_client.
+"""The output `prometheus=HOST:PORT`: an address that Prometheus scrapes; the only importer of prometheus_client.
 
-Histograms have classic buckets (`buckets.py`). Native ones are left out: their buckets are powers of 2^(2^-n), across
-which our slots lie, so their counts would be guesses; and this library writes them only for OpenMetrics 2.0, which no
-released Prometheus asks for.
+Histograms have classic buckets (`buckets.py`), no native ones. The buckets of native histograms are powers of
+2^(2^-n), and our slots lie across them, so their counts would be guesses. Also, prometheus_client writes native
+histograms only for OpenMetrics 2.0, which no released Prometheus requests.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from loadgen.sinks.snapshot import Snapshot
 __all__ = ["ScrapeSink"]
 
 _KEPT_S: Final = 300.0
-"""A run that is over is told of for so long, where the controller goes on: as long as Prometheus looks back."""
+"""How long the figures of a finished run can be scraped: as long as Prometheus looks back."""
 _LONGEST_S: Final = 30.0
-"""That the end of a program waits for a last scrape."""
+"""The longest time that the end of a program waits for a last scrape."""
 _MAX_RUNS: Final = 40
+"""The most runs in a scrape; older ones are dropped."""
 _REQUEST_S: Final = 5.0
-"""For a whole request to come in, and for each part of the answer to go out."""
+"""The time limit for receiving a request, and for sending each part of the response."""
 _AT_ONCE: Final = 4
+"""The most scrapes at the same time; more are refused."""
 _EDGES: Final = (*map(repr, EDGES_S), "+Inf")
 
 
@@ -41,7 +43,7 @@ class ScrapeSink(Sink):
     """Answers `/metrics` (and any other path) with the newest figures of each run.
 
     Raises:
-        OSError: the address cannot be listened at.
+        OSError: the server cannot listen at the address.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -51,12 +53,12 @@ class ScrapeSink(Sink):
         self._lock = threading.Lock()
         self._newest: dict[str, Snapshot] = {}
         self._over_s: dict[str, float] = {}
-        """When a run was over, of `time.monotonic`."""
+        """For each finished run: when it ended, in seconds of `time.monotonic`."""
         self._taken: dict[str, int] = {}
         self._was_taken: set[str] = set()
-        """Runs whose last figures somebody took."""
+        """Runs whose last figures were scraped."""
         self._gap_s, self._last_s = 0.0, 0.0
-        """Between the last two scrapes; when the last one was, at first when there was something to see."""
+        """The time between the last two scrapes, and the time of the last one (at first: of the first snapshot)."""
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="out-scrapes", daemon=True).start()
 
     def deliver(self, snapshot: Snapshot) -> None:
@@ -74,14 +76,17 @@ class ScrapeSink(Sink):
         return self._taken.get(run_id, 0)
 
     def awaits_s(self, run_id: str) -> float:
-        """By the gap between the last two scrapes; 0 where nobody ever came, or has the last figures."""
+        """Return 1.5 times the gap between the last two scrapes.
+
+        Returns 0 if the run was never scraped, or if its last figures were.
+        """
         with self._lock:
             if not self._taken.get(run_id) or run_id in self._was_taken:
                 return 0.0
             return min(max(self._gap_s, 1.0) * 1.5, _LONGEST_S)
 
     def answer(self, accept: str) -> tuple[bytes, str]:
-        """The exposition and its content type."""
+        """Return the body and the content type of a scrape. accept: the request's Accept header."""
         with self._lock:
             now_s = time.monotonic()
             for run_id in [run_id for run_id, over_s in self._over_s.items() if now_s - over_s > _KEPT_S]:
@@ -111,7 +116,7 @@ class ScrapeSink(Sink):
 
 
 class _Collected(Collector):
-    """The snapshots as prometheus_client has them."""
+    """Converts snapshots to the metrics of prometheus_client."""
 
     def __init__(self, snapshots: tuple[Snapshot, ...]) -> None:
         self._snapshots = snapshots
@@ -138,7 +143,7 @@ def _metric(family: Family, points: list[Point]) -> Metric:
 
 
 class _Server(ThreadingHTTPServer):
-    """One thread a request, at most a few at once: who is slow keeps his own only, and not for long."""
+    """Serves each request in a thread, and a few at a time. A slow client blocks only its thread, for some seconds."""
 
     daemon_threads = True
     request_queue_size = 16
@@ -149,9 +154,9 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Without the look-up of our own name that the standard library's does.
+        """Bind without the look-up of the host name that the standard library does.
 
-        SO_REUSEADDR: a port whose last scrape was a moment ago can be listened at again, and a busy one cannot.
+        With SO_REUSEADDR a port that was closed a moment ago can be used again; a port in use still cannot.
         """
         self.socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
@@ -170,7 +175,7 @@ class _Server(ThreadingHTTPServer):
             self.turns.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A scraper that went away is its own business."""
+        """Ignore errors of a request: the client has closed the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):

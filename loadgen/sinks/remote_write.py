@@ -1,11 +1,11 @@
-"""`remote-write=URL`: Prometheus' remote write 1.0; the only importer of cramjam.
+"""The output `remote-write=URL`: Prometheus' remote write 1.0; the only importer of cramjam.
 
-The message has four kinds of fields and is written by hand: labels, which make up most of it, are then encoded once a
-series and not once an interval. There is no well-kept client for it in Python (the one that there is had its last
-release in its first year, and brings requests, protobuf and python-snappy). cramjam has snappy with wheels for every
-Python and system; the names compress to a tenth.
+The message has only four kinds of fields and is encoded by hand. So labels, which make up most of it, are encoded once
+per series instead of once per interval. Python has no maintained client: the existing one had its last release in its
+first year, and depends on requests, protobuf and python-snappy. cramjam provides snappy, with wheels for every Python
+version and system. Compression reduces the names to a tenth.
 
-Names and labels are those of the scrape, with `job="loadgen"`.
+Names and labels are the same as in a scrape, with `job="loadgen"` in addition.
 
 Source: the specification of remote write 1.0, and prompb/remote.proto and types.proto of Prometheus.
 """
@@ -34,7 +34,7 @@ _HEADERS: Final = {
     "X-Prometheus-Remote-Write-Version": "0.1.0",
 }
 _AT_ONCE: Final = 5_000
-"""Series of one message: about 1 MB before it is compressed."""
+"""The most series of one message: about 1 MB before compression."""
 _EDGES: Final = (*map(repr, EDGES_S), "+Inf")
 _VALUE: Final = struct.Struct("<d")
 
@@ -42,11 +42,13 @@ _Key = tuple[str, tuple[str, ...]]
 
 
 class RemoteWriteSink(Sink):
+    """Sends figures by remote write. where: the URL as it is shown. headers: names and values. ca: a CA file."""
+
     def __init__(self, url: str, where: str, headers: Mapping[str, str], ca: Path | None = None) -> None:
         super().__init__("remote-write", where)
         self._poster = Poster(url, headers, ca)
         self._encoded: dict[str, dict[_Key, list[bytes]]] = {}
-        """By run: the labels of each series as they are sent."""
+        """For each run: the encoded labels of each series."""
 
     def deliver(self, snapshot: Snapshot) -> None:
         run_id = snapshot.run.run_id
@@ -62,7 +64,7 @@ class RemoteWriteSink(Sink):
 
 
 def _series(snapshot: Snapshot, known: dict[_Key, list[bytes]]) -> Iterator[bytes]:
-    """Each a TimeSeries with one sample, as field 1 of the WriteRequest."""
+    """Yield an encoded TimeSeries with one sample for each series, as field 1 of the WriteRequest."""
     time = _varint_field(2, snapshot.time_ns // 1_000_000)
     for family, points in families((snapshot,)):
         for point in points:
@@ -77,7 +79,7 @@ def _series(snapshot: Snapshot, known: dict[_Key, list[bytes]]) -> Iterator[byte
 
 
 def _labels(family: Family, values: tuple[str, ...]) -> Iterator[bytes]:
-    """Encoded labels of each of the point's series: of buckets, count and sum, or of the one value."""
+    """Yield the encoded labels of each series of a point: of each bucket, count and sum, or of its single value."""
     labels = dict(zip(family.labels, values, strict=True)) | {"job": "loadgen"}
     if family.kind != "histogram":
         yield _encoded(labels | {"__name__": family.name + ("_total" if family.kind == "counter" else "")})
@@ -89,7 +91,7 @@ def _labels(family: Family, values: tuple[str, ...]) -> Iterator[bytes]:
 
 
 def _encoded(labels: Mapping[str, str]) -> bytes:
-    """By name, as is demanded; a label without a value is as one that is not there."""
+    """Encode labels in the order of their names, as the specification requires; leave out those without a value."""
     return b"".join(
         _field(1, _field(1, name.encode()) + _field(2, value.encode("utf-8", "replace")))
         for name, value in sorted(labels.items())

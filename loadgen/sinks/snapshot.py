@@ -1,10 +1,10 @@
-"""What a run had measured when an interval was complete, as a value for all of its outputs.
+"""Snapshots: all figures of a run at the end of an interval, as a value for its live outputs.
 
-Counts go from the start of the run to the end of interval k and never fall: they are the sum of all that was merged,
-less what belongs to later intervals. What comes late for an interval that was told already is in the next snapshot,
-so the last one, which holds all, equals the summary. Levels (users, lag) are of the interval.
+Counts start at the start of the run, end with interval k, and never fall: they are the sum of all merged deltas minus
+those of later intervals. Deltas that arrive late for an interval are included in the next snapshot. So the last
+snapshot, which includes all deltas, equals the summary. Levels (users, lag) belong to the interval.
 
-A snapshot is made on the loop that merges, a few series at a time; what has not changed is the same value as before.
+A snapshot is made on the event loop that merges, a few series at a time. An unchanged series is the same object again.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from loadgen.sinks.buckets import BUCKETS, buckets_of, in_buckets
 __all__ = ["MAX_SERIES", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker"]
 
 MAX_SERIES: Final = 1_000
-"""Of one run. What is first seen after so many is summed up in "(other)", of its kind and region."""
+"""The most series of one run; further new series are added up in the "(other)" of their kind and region."""
 AT_ONCE: Final = 40
-"""Series between two turns of the loop."""
+"""The number of series between two turns of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunName:
-    """Which run it is."""
+    """The names of a run."""
 
     run_id: str
     plan: str
-    """ "checkout", or "checkout:spike" where the plan has a name of its own."""
+    """The title: "checkout", or "checkout:spike" if the plan has its own name."""
     placement: Literal["embedded", "fleet"]
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What a series is of. Without its tags: series that differ in them only are one here."""
+    """The labels of a series. Tags are left out, so series that differ only in their tags are added up."""
 
     kind: Kind
     journey: str
@@ -51,33 +51,34 @@ class Labels:
     outcome: str
     region: str
     warmup: bool
-    """Was due within the warm-up, which the figures of the summary leave out."""
+    """Whether the values were due within the warm-up, which the summary leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Response times of one series since the start of the run."""
+    """The response times of one series since the start of the run."""
 
     labels: Labels
     buckets: Counts
-    """How many values each bucket has (`buckets.py`), not cumulated. Never written to."""
+    """The number of values in each bucket (`buckets.py`), not cumulative. Never modified."""
     count: int
-    """Of all buckets."""
+    """The number of values in all buckets."""
     censored: int
+    """The number of values of which only a lower bound is known."""
     sum_ns: int
-    """With what is censored at its bound, so the truth is at least this."""
+    """The sum of all values. Censored values count with their lower bound, so the true sum is at least this."""
     recent: tuple[Histogram, Histogram] | None = None
-    """Observed and censored values of the interval; None where there are none."""
+    """The observed and the censored values of the interval; None if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Of all agents of a region in the interval: sums, and the worst of any."""
+    """The levels of a region in the interval: sums over its agents; for lags and CPU the worst agent."""
 
     agents: int = 0
-    """That reported it."""
+    """Agents that reported in the interval."""
     unfit: int = 0
-    """Of those, how many were not fit to measure."""
+    """Agents that reported and were not able to measure validly."""
     users: int = 0
     in_flight: int = 0
     waiting: int = 0
@@ -88,30 +89,32 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """The figures of a run at the end of an interval."""
+
     run: RunName
     k: int
-    """Which interval; -1 where none was complete."""
+    """The number of the interval; -1 in the last snapshot."""
     started_ns: int
-    """T0, Unix time."""
+    """T0 as Unix time."""
     end_ns: int
-    """From T0: counts are of what ended before."""
+    """The time after T0 up to which the figures count."""
     is_final: bool
-    """All is merged, and this is what the summary says."""
+    """Whether this is the last snapshot, which equals the summary."""
     series: tuple[Series, ...]
     counters: Mapping[str, Counters]
-    """By region."""
+    """Counters since the start of the run, by region."""
     levels: Mapping[str, Levels]
-    """By region."""
+    """Levels in the interval, by region."""
 
     @property
     def time_ns(self) -> int:
-        """The end as Unix time."""
+        """The end of the figures as Unix time."""
         return self.started_ns + self.end_ns
 
 
 @dataclass(slots=True)
 class _Group:
-    """Numbers of the series that are one here."""
+    """The catalogue numbers of all series that have the same labels."""
 
     row: int
     observed: list[int] = field(default_factory=list)
@@ -122,43 +125,43 @@ class _Group:
 class SnapshotMaker:
     """Makes the snapshots of one run, in the order of its intervals.
 
-    What an interval adds is sorted into buckets for all series at once. Only where that does not come to the count of
-    the merge, since something came late, a series is summed up anew (bench/outputs.py).
+    The values of an interval are sorted into buckets for all series at once. If the result for a series differs from
+    the merge's count, because deltas arrived late, only that series is added up again (bench/outputs.py).
 
     Args:
-        with_recent: also the histograms of the interval.
+        with_recent: also provide the histograms of the interval (`Series.recent`).
     """
 
     def __init__(self, run: RunName, max_series: int = MAX_SERIES, *, with_recent: bool = True) -> None:
         self._run, self._max_series, self._with_recent = run, max_series, with_recent
         self._groups: dict[Labels, _Group] = {}
         self._row_of: Counts = np.zeros(0, dtype=np.int64)
-        """By number of the catalogue, the row of its group; -1: it concerns nobody."""
+        """For each catalogue number: the row of its group; -1 if the outputs do not show the series."""
         self._is_bound: Counts = np.zeros(0, dtype=np.int64)
-        """By number, 1 where it is censored."""
+        """For each catalogue number: 1 if its values are censored."""
         self._newest = -1
         self._last: dict[Labels, Series] = {}
         self.is_full = False
-        """Some series are in "(other)"."""
+        """Whether some series are in "(other)"."""
 
     def steps(
         self, merge: Merge, window: Window | None, started_ns: int, end_ns: int, *, is_final: bool = False
     ) -> Iterator[Snapshot | None]:
-        """None some times, when the loop may have a turn, and at last the snapshot.
+        """Make a snapshot in steps: yield None whenever the event loop may run other tasks, and last the snapshot.
 
         Args:
-            window: the interval that is complete; None: all that was merged counts, and there are no levels.
+            window: the complete interval; None to count everything that was merged, without levels.
         """
         self._find(merge)
         added = None
-        if window is not None and window.k > self._newest:  # else it is in what is known already
+        if window is not None and window.k > self._newest:  # older intervals are already counted
             added, self._newest = self._added(window), window.k
         later = _later(merge, window)
         made: list[Series] = []
         for n, (labels, group) in enumerate(self._groups.items()):
             if n and n % AT_ONCE == 0:
                 yield None
-                later = _later(merge, window)  # what came meanwhile may have begun another
+                later = _later(merge, window)  # deltas that were merged meanwhile may have opened another interval
             series = self._series(labels, group, merge, window, added, later)
             if series is not None:
                 made.append(series)
@@ -169,7 +172,7 @@ class SnapshotMaker:
         yield Snapshot(self._run, k, started_ns, end_ns, is_final, tuple(made), counters, levels)
 
     def _find(self, merge: Merge) -> None:
-        """The groups of series that are new."""
+        """Assign the merge's new series to groups."""
         rows, bounds = [], []
         for number, (region, key) in enumerate(merge.names[len(self._row_of) :], len(self._row_of)):
             row = -1
@@ -194,7 +197,7 @@ class SnapshotMaker:
         return self._groups.setdefault(labels, _Group(len(self._groups)))
 
     def _added(self, window: Window) -> _Added:
-        """What the interval has of each group."""
+        """Return the values of the interval for each group."""
         index, counts, stats = window.sparse()
         numbers = index // SLOTS
         rows, shape = self._row_of[numbers], (len(self._groups), BUCKETS)
@@ -226,7 +229,7 @@ class SnapshotMaker:
         recent = None
         if self._with_recent and window is not None and window.count_of(group.all):
             recent = window.sum_of(group.observed), window.sum_of(group.censored)
-        if last is not None and last.count == count:  # counts only grow, so nothing has changed
+        if last is not None and last.count == count:  # counts only grow, so an equal count means no change
             if recent is None and last.recent is None:
                 return last
             made = replace(last, recent=recent)
@@ -247,7 +250,7 @@ class SnapshotMaker:
 
 @dataclass(frozen=True, slots=True)
 class _Added:
-    """Of one interval, by row of the groups."""
+    """The values of one interval for each group, by row."""
 
     buckets: np.ndarray
     """(n_groups, BUCKETS)"""

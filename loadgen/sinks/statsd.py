@@ -1,10 +1,10 @@
-"""`statsd=HOST:PORT` and `dogstatsd=HOST:PORT`: counts and levels over UDP.
+"""The outputs `statsd=HOST:PORT` and `dogstatsd=HOST:PORT`: counts and levels over UDP.
 
-StatsD has no labels, so they are parts of the name, and its timers want each single value, so percentiles of the
-interval go as gauges. DogStatsD has tags, and distributions: one value a bucket, in its middle, with the sample rate
-1/n that stands for n of them. Datadog's agent then has the percentiles of all within a bucket.
+StatsD has no labels, so labels become parts of the name. Its timers need every single value, so percentiles of the
+interval are sent as gauges. DogStatsD has tags, and distributions: for each bucket one value from its middle is sent,
+with sample rate 1/n for n values. So Datadog's agent computes percentiles with an error of at most a bucket.
 
-UDP tells of no loss. What it does tell, that nobody listens, is counted.
+UDP does not report lost packets. A closed port is reported by the kernel, and counted.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from loadgen.sinks.snapshot import Snapshot
 __all__ = ["StatsdSink"]
 
 _PACKET_BYTES: Final = 1_432
-"""What an Ethernet frame holds."""
+"""The most payload that fits into one Ethernet frame."""
 _MOST_AT_ONCE: Final = 100_000
-"""That one value may stand for: Datadog's agent refuses sample rates below a millionth."""
+"""The most values that one line represents: Datadog's agent refuses sample rates below a millionth."""
 _STARTS_S: Final = (0.0, *EDGES_S)
 _UNFIT: Final = re.compile(r"[,|#\s]+")
-"""For the value of a tag."""
+"""Characters that the value of a tag must not contain."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
     text: str
     took: Callable[[], None] | None = None
-    """To be called when it is sent."""
+    """Called when the line was sent."""
 
 
 class StatsdSink(Sink):
-    """
+    """Sends figures to a StatsD server.
+
     Args:
-        is_dog: Datadog's dialect.
+        is_dog: use Datadog's dialect.
     """
 
     wants_recent = True
@@ -63,7 +64,7 @@ class StatsdSink(Sink):
                     if line.took is not None:
                         line.took()
         except OSError:
-            self.close()  # the name is looked up anew: it may be elsewhere by now
+            self.close()  # look up the name again next time: its address may have changed
             raise
         if snapshot.is_final:
             self._since.took_all(snapshot)
@@ -74,7 +75,7 @@ class StatsdSink(Sink):
         self._socket = None
 
     def _connected(self) -> socket.socket:
-        """Connected, so that the kernel tells when nobody listens."""
+        """Return a connected UDP socket; only with a connection does the kernel report that no process listens."""
         host, port = self._address
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         self._socket = made = socket.socket(family, kind, protocol)
@@ -138,7 +139,7 @@ def _packets(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
 
 
 def _part(text: str) -> str:
-    """Of a dotted name."""
+    """Return the text with only characters that are permitted in a part of a dotted name."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_") or "_"
 
 

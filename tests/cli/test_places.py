@@ -111,7 +111,7 @@ def test_outputs_of_the_file_are_checked_as_options_are_and_say_where_they_stand
     outputs_of(wrongs, (), places_of(wrongs, None, None))
     assert [one.message for one in wrongs.found] == [
         f'{house / "loadgen.toml"}: out prometheus: "nowhere" is no address',
-        f"{house / 'loadgen.toml'}: out ndjson: there is no folder {house / 'gone'}",
+        f"{house / 'loadgen.toml'}: out ndjson: the folder {house / 'gone'} does not exist",
     ]
 
 

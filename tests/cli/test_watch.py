@@ -329,12 +329,12 @@ def test_tables_are_not_computed_again_while_nothing_changes() -> None:
 def test_a_paused_run_is_called_so_and_what_is_offered_is_what_it_was_changed_to() -> None:
     run = FakeRun()
     run.clock_ns = 6 * NS_PER_S
-    adjustments = Adjustments.of(run.plan).wished(LoadChange("pause"), 5 * NS_PER_S, "run")
+    adjustments = Adjustments.of(run.plan).requested(LoadChange("pause"), 5 * NS_PER_S, "run")
 
     f = Watch(lambda: replace(run.view(), spec=adjustments.in_force(run.plan), is_paused=True))()
 
     assert (f.phase, f.offered_per_s, f.duration_s) == ("paused", 0, None)
-    resumed = adjustments.wished(LoadChange("resume"), 6 * NS_PER_S, "run")
-    scaled = resumed.wished(LoadChange("scale", factor=2), 6 * NS_PER_S, "run")
+    resumed = adjustments.requested(LoadChange("resume"), 6 * NS_PER_S, "run")
+    scaled = resumed.requested(LoadChange("scale", factor=2), 6 * NS_PER_S, "run")
     f = Watch(lambda: replace(run.view(), spec=scaled.in_force(run.plan)))()
     assert (f.phase, f.offered_per_s, f.duration_s) == ("running", 80, 21)

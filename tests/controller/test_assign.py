@@ -101,7 +101,7 @@ def test_a_tenure_is_from_when_until_when_an_agent_has_which_share() -> None:
 
 
 def test_nobody_left_is_an_error() -> None:
-    with pytest.raises(ValueError, match="nobody is left"):
+    with pytest.raises(ValueError, match="no agent is left"):
         reassigned(FLEET, set(), 30)
 
 

@@ -114,7 +114,7 @@ async def test_what_agents_had_that_are_gone_at_once_is_shared_out_at_once(stage
     play.clock.jump(1)
     await until(lambda: play.conductor.run.phase is Phase.RUNNING)
     for gone in "ab":
-        play.conductor.tell(AgentLost(gone, "it went away"))
+        play.conductor.apply(AgentLost(gone, "it went away"))
     c = agents[2]
     assert (await c.next(Reassign)).weights == (0, 0, 1)
     play.conductor.request_stop("enough", now=True)
@@ -165,7 +165,7 @@ async def test_no_change_leads_above_what_the_allow_list_admits(stage: Stage) ->
     limits = Limits(max_requests_per_s=30, max_duration_ns=4 * NS_PER_S)
     play.conductor._order = replace(play.conductor._order, limits=limits)
     a, b = await play.started()
-    with pytest.raises(UsageError, match=r"does not admit this: 40 iterations/s .* 30 requests/s"):
+    with pytest.raises(UsageError, match=r"does not permit this change: 40 iterations/s .* 30 requests/s"):
         play.conductor.adjust(LoadChange("scale", factor=2))
     assert play.conductor.adjust(LoadChange("scale", factor=1.5))
     await finish(a, b)
@@ -173,7 +173,7 @@ async def test_no_change_leads_above_what_the_allow_list_admits(stage: Stage) ->
 
 async def test_changes_that_make_no_sense_change_nothing(stage: Stage) -> None:
     play = stage()
-    with pytest.raises(UsageError, match="waits for its agents"):
+    with pytest.raises(UsageError, match="still waiting for its agents"):
         play.conductor.adjust(LoadChange("pause"))
     a, b = await play.started()
     for wish, why in (
@@ -199,7 +199,7 @@ async def test_an_agent_that_is_too_old_to_be_told_is_named(stage: Stage) -> Non
     await asyncio.gather(a.get_ready(), b.next(Prepare))
     await b.send(Ready(play.conductor.run_id, 1, play.conductor._order.bundle_sha256))
     await until(lambda: play.conductor.run.t0_ns is not None)
-    with pytest.raises(FleetError, match=r"agent b cannot be told .* protocol 1\.1"):
+    with pytest.raises(FleetError, match=r"agent b does not support load changes: .* protocol 1\.1"):
         play.conductor.adjust(LoadChange("pause"))
 
 
@@ -509,7 +509,7 @@ async def test_run_that_nobody_joins_ends_with_the_names_of_the_empty_regions(st
     play.clock.jump(121)
     result = await play.result()
     assert result.exit_code is ExitCode.FLEET
-    assert result.verdict.reasons == ("0 of 2 agents joined within 120 s; none in eu, us",)
+    assert result.verdict.reasons == ("0 of 2 agents joined within 120 s; no agent in eu, us",)
     assert (result.run_dir / "summary.json").exists()
 
 
@@ -576,7 +576,7 @@ async def test_disk_that_is_full_acknowledges_nothing_and_the_run_goes_on_when_i
     await asyncio.gather(a.finish(), b.finish())
     result = await play.result()
     assert result.verdict.completeness.is_complete
-    assert "all that waited for it is written now" in str(result.summary["notes"])
+    assert "all waiting data is written now" in str(result.summary["notes"])
     assert len(list(RunDir.open(result.run_dir).records())) == 6
 
 
@@ -641,7 +641,7 @@ async def test_peer_of_another_major_version_is_refused_by_name(stage: Stage) ->
     old = play.agent("a", "eu")
     await old.send(old.hello(major=99))
     assert (
-        f"it speaks protocol 99.{PROTOCOL_MINOR} and the controller 1.{PROTOCOL_MINOR}"
+        f"the agent has protocol 99.{PROTOCOL_MINOR}, the controller 1.{PROTOCOL_MINOR}"
         in (await old.next(Rejected)).reason
     )
 
@@ -658,7 +658,7 @@ async def test_message_of_another_major_version_is_refused_too(stage: Stage, mon
 
 @pytest.mark.parametrize(
     ("other", "reason"),
-    [({"agent": "b"}, "not of b"), ({"weight": 0.0}, "weight"), ({"weight": -1.0}, "weight")],
+    [({"agent": "b"}, "calls itself b"), ({"weight": 0.0}, "weight"), ({"weight": -1.0}, "weight")],
 )
 async def test_agent_that_is_not_what_it_says_is_rejected(stage: Stage, other: dict[str, object], reason: str) -> None:
     play = stage()
@@ -710,7 +710,7 @@ async def test_agent_of_a_region_that_the_plan_does_not_have_takes_no_part(stage
     await finish(a, b)
     result = await play.result()
     assert result.exit_code is ExitCode.PASSED
-    assert "agent x takes no part: the plan has no load in mars" in play.conductor.view().notices
+    assert "agent x does not take part: the plan has no load in mars" in play.conductor.view().notices
     assert [agent.agent for agent in result.verdict.completeness.agents] == ["a", "b"]
 
 
@@ -832,7 +832,7 @@ async def test_workers_that_do_not_agree_on_the_number_of_users_are_told_of(stag
     await a.send(at_sale(play, 1))
     await until(lambda: play.conductor.view().points)
     await b.send(at_sale(play, 1, users=7))
-    said = 'the rendez-vous "sale opens" is of 10 users, and on b of 7: groups are of 10'
+    said = 'the rendez-vous "sale opens" waits for 10 users, but on b for 7: all groups have 10'
     await until(lambda: said in play.conductor.view().notices)
 
 

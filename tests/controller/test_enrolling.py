@@ -116,7 +116,7 @@ def test_instance_that_is_no_agent_of_the_fleet_stays_out_and_is_named_in_the_en
     assert stage.look() == stage.look() == {}
     assert stage.said == []  # its tags may only be late
     assert stage.look(70) == stage.look(70) == {}
-    assert stage.said == [f"{stranger} in {REGION} is no agent of this fleet: it stays out"]
+    assert stage.said == [f"{stranger} in {REGION} is no running instance of this fleet: its key is not admitted"]
 
 
 def test_instance_whose_tags_come_late_is_let_in_then(stage: Stage) -> None:
@@ -137,7 +137,7 @@ def test_what_is_no_enrolment_is_told_once_and_lets_in_nobody(stage: Stage, more
     public = stage.say(good)
     assert stage.look() == stage.look() == {public: good}
     (told,) = stage.said
-    assert "lets in nobody" in told
+    assert "admits no agent" in told
 
 
 def test_who_is_gone_is_put_out_and_forgotten_and_not_for_a_single_look(stage: Stage) -> None:
@@ -217,7 +217,7 @@ def test_region_that_does_not_answer_keeps_no_other_out(stage: Stage, monkeypatc
 def test_without_a_region_it_is_said_how_to_name_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     isolated(monkeypatch, tmp_path)
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(UsageError, match="in which region"):
+    with pytest.raises(UsageError, match="region of the fleet's bucket is unknown"):
         enroller_of(tmp_path, FLEET, BUCKET, lambda _: None)
 
 

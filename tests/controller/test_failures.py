@@ -53,7 +53,7 @@ def test_any_number_of_kinds_ends_at_the_cap_and_is_said(tmp_path: Path) -> None
     folder.close()
     assert len(list((tmp_path / "failures").iterdir())) == MAX_FILES
     assert folder.left_out == 7
-    assert set(said) == {"failures: 1,000 are kept whole; those after them are counted"}
+    assert set(said) == {"1,000 failures were written as files; later ones are only counted"}
 
 
 @given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=80))

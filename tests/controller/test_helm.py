@@ -198,7 +198,7 @@ def test_an_error_or_silence_leaves_the_rate_and_is_told() -> None:
         fleet.both(10)
     fleet.tick(6.1)
 
-    assert fleet.steered_loads.troubles == {0: "no answer of hold p(99) < 300ms for 6 s; the rate stays 20.0/s"}
+    assert fleet.steered_loads.troubles == {0: "no answer from hold p(99) < 300ms for 6 s; the rate stays 20.0/s"}
 
 
 def test_a_controller_that_is_started_anew_goes_on_with_what_was_seen_and_decided() -> None:

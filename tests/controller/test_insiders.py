@@ -194,7 +194,7 @@ async def test_g26_f36_the_agent_is_quarantined_and_named_and_the_other_stays_ex
     print(f"{attack.name}: {peak_bytes / (1 << 20):.1f} MiB, {took_s * 1e3:.0f} ms")
     assert attack.words in why
     assert peak_bytes < MEMORY_BYTES
-    assert any("agent b is not listened to for a while" in text and attack.words in text for text in notices(play))
+    assert any("messages of agent b are ignored for 60 s" in text and attack.words in text for text in notices(play))
     result = await a_good_life(play, a)
     assert_exact(play, a)
     assert result.exit_code is ExitCode.INCOMPLETE
@@ -223,7 +223,7 @@ async def test_g26_f36_an_agent_with_an_impossible_hello_gets_no_share(
     await greedy.send_bytes(insider.hello("greedy", "eu", **field))
     assert words in (await greedy.next(Rejected)).reason
     assert cost.peak_bytes < MEMORY_BYTES
-    assert any("agent greedy is not listened to" in text and words in text for text in notices(play))
+    assert any("messages of agent greedy are ignored" in text and words in text for text in notices(play))
     a = play.agent("a", "eu")
     await a.start()
     assert play.conductor.run.members == ("a",)

@@ -78,11 +78,14 @@ async def test_the_journal_of_a_run_that_is_cut_off_comes_to_where_it_was(stage:
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        ([], "does not say how the run began"),
-        ([{"kind": "event", "name": "Tick", "event": {"now_ns": 1}}], "does not say how the run began"),
-        ([{"kind": "begun", "terms": {}, "now_ns": 1}], "beginning cannot be read"),
-        ([written(BEGUN, **begun(Run.begin(TERMS, 0))), {"kind": "event", "name": "Exploded"}], "no event is called"),
-        ([written(BEGUN, **begun(Run.begin(TERMS, 0))), {"kind": "event", "name": "Tick"}], "cannot be read"),
+        ([], "the line with the start of the run is missing"),
+        ([{"kind": "event", "name": "Tick", "event": {"now_ns": 1}}], "the line with the start of the run is missing"),
+        ([{"kind": "begun", "terms": {}, "now_ns": 1}], "the start of the run is invalid"),
+        (
+            [written(BEGUN, **begun(Run.begin(TERMS, 0))), {"kind": "event", "name": "Exploded"}],
+            "unknown event Exploded",
+        ),
+        ([written(BEGUN, **begun(Run.begin(TERMS, 0))), {"kind": "event", "name": "Tick"}], "invalid event Tick"),
     ],
 )
 def test_lines_that_are_none_of_ours_are_an_error(lines: list[Line], why: str) -> None:

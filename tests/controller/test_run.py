@@ -105,7 +105,7 @@ def test_run_forgets_an_agent_that_leaves_while_it_waits() -> None:
 def test_run_without_enough_agents_ends_and_says_which_region_has_none() -> None:
     run, _ = drive(Run.begin(TERMS, 0), AgentJoined(A, "eu"), Tick(121 * NS_PER_S))
     assert reasons(run) == [Reason.TOO_FEW_AGENTS]
-    assert run.ends[0].detail == "1 of 2 agents joined within 120 s; none in us"
+    assert run.ends[0].detail == "1 of 2 agents joined within 120 s; no agent in us"
 
 
 def test_run_starts_when_the_last_agent_is_ready() -> None:

@@ -160,7 +160,7 @@ async def test_a_run_that_fails_leaves_the_others_alone(house: House, monkeypatc
     def fail(*_: object) -> None:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr(bad._intake, "take", fail)
+    monkeypatch.setattr(bad._intake, "receive", fail)
     await a.send(Heartbeat(bad.run_id, "idle"))
     assert (await bad_task).exit_code is ExitCode.BUG
     await asyncio.gather(live(c), live(d))

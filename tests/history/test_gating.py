@@ -76,7 +76,7 @@ def test_fail_outranks_inconclusive() -> None:
     runs = new(p95=slower(0.1) | {"checkout > pay": 20.0})
     found = decide(OLD, runs)
     assert found.verdict is Verdict.FAIL
-    assert any("checkout > pay: the history has no such name" in reason for reason in found.reasons)
+    assert any("checkout > pay: the name is missing in the history" in reason for reason in found.reasons)
 
 
 # -- not fit ----------------------------------------------------------------------------------------
@@ -142,8 +142,8 @@ def test_missing_name_and_new_name_are_inconclusive() -> None:
     less = {name: value for name, value in SHOP.items() if name != LOGIN}
     found = decide(OLD, new(p95=less | {"checkout > log in": 90.0}))
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert f"{LOGIN}: the new runs have no such name" in found.reasons
-    assert "checkout > log in: the history has no such name" in found.reasons
+    assert f"{LOGIN}: the name is missing in the new runs" in found.reasons
+    assert "checkout > log in: the name is missing in the history" in found.reasons
 
 
 def test_percentile_of_which_only_a_bound_is_known_is_not_called_missing() -> None:

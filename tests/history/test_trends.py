@@ -145,7 +145,7 @@ def test_chance_is_no_season_and_is_left_in() -> None:
 def test_too_few_runs_for_a_season_are_told_as_that() -> None:
     (found,) = trends(history(10, {"a": 100.0}), Look(season=7))
     assert found.season is None
-    assert "10 values, and a season of 7 needs 21" in found.no_season
+    assert "10 values are too few: a season of 7 needs 21" in found.no_season
 
 
 def test_runs_that_hang_together_are_no_change_where_that_is_allowed_for() -> None:

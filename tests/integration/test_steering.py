@@ -52,7 +52,7 @@ TROUBLES = {
     "raises": "ZeroDivisionError: division by zero; the rate stays 10.0/s",
     "no number": "it answered nan, which is no rate; the rate stays 10.0/s",
     "negative": "it answered -5.0, which is no rate; the rate stays 10.0/s",
-    "blocks": "no answer of Faulty: 10.0/s to 40.0/s for ",
+    "blocks": "no answer from Faulty: 10.0/s to 40.0/s for ",
 }
 
 

@@ -111,7 +111,7 @@ def test_a_bug_of_a_sink_is_told_and_ends_neither_it_nor_the_others(caplog: pyte
     for _ in range(2):
         feed.offer(ONE, tally)
         feed.wait(tally, time.monotonic() + 60)
-    assert (tally.dropped, tally.trouble) == (2, "our bug: KeyError: 'x'")
+    assert (tally.dropped, tally.trouble) == (2, "bug in loadgen, please report it: KeyError: 'x'")
     assert "failed" in caplog.text
 
 

@@ -66,34 +66,37 @@ def test_what_is_shown_of_an_output_has_no_query() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kafka=127.0.0.1:9092", '--out: "kafka" is no kind of output'),
+        ("kafka=127.0.0.1:9092", '--out: unknown kind of output "kafka"'),
         ("prometheus", '--out prometheus: "" is no address'),
         ("prometheus=nowhere", '--out prometheus: "nowhere" is no address'),
         ("prometheus=127.0.0.1:70000", '--out prometheus: "127.0.0.1:70000" is no address'),
         ("statsd=127.0.0.1:0", '--out statsd: "127.0.0.1:0" is no address'),
-        ("otlp=ftp://x", "--out otlp: no URL of http or https"),
-        ("otlp=http://", "--out otlp: no URL of http or https"),
-        ("otlp=http://h:99999", "--out otlp: no URL: invalid port 99999: must be at most 65535"),
-        ("remote-write=", "--out remote-write: no URL of http or https"),
-        ("influx=http://me:secret@h/write", "--out influx: a user or password in the URL would be seen by others"),
+        ("otlp=ftp://x", "--out otlp: a URL with http or https is required"),
+        ("otlp=http://", "--out otlp: a URL with http or https is required"),
+        ("otlp=http://h:99999", "--out otlp: invalid URL: invalid port 99999: must be at most 65535"),
+        ("remote-write=", "--out remote-write: a URL with http or https is required"),
+        (
+            "influx=http://me:secret@h/write",
+            "--out influx: the URL contains a user or password, which others could see",
+        ),
         ("influx=http://h/write?db=x&p=secret", '--out influx: "p" in the URL is a secret that others would see'),
         ("otlp=http://h?api_key=secret", '--out otlp: "api_key" in the URL is a secret that others would see'),
         (
             "otlp=http://h,header=Authorization:NOT_SET",
-            "--out otlp: the header Authorization is in the variable NOT_SET, which is not set",
+            "--out otlp: the variable NOT_SET for the header Authorization is not set",
         ),
         (
             "otlp=http://h,header=Authorization:Bearer secret",
             "--out otlp: the header Authorization does not name an environment variable",
         ),
-        ("otlp=http://h,header=X:BROKEN", "--out otlp: the variable BROKEN holds what no header may"),
-        ("otlp=http://h,header=secret", "--out otlp: a header without a name"),
-        ("otlp=http://h,temporality=sometimes", '--out otlp: "sometimes" is no temporality'),
-        ("influx=http://h,temporality=delta", "--out influx: temporality is not for this kind"),
-        ("statsd=h:1,header=A:PATH", "--out statsd: header is not for this kind"),
-        ("otlp=http://h,colour=red", '--out otlp: "colour" is no option of an output'),
-        ("otlp=http://h,ca=nowhere.pem", "--out otlp: there is no certificate nowhere.pem"),
-        ("ndjson=", "--out ndjson: where to?"),
+        ("otlp=http://h,header=X:BROKEN", "--out otlp: the value of BROKEN is invalid in a header"),
+        ("otlp=http://h,header=secret", "--out otlp: the name of a header is missing or invalid"),
+        ("otlp=http://h,temporality=sometimes", '--out otlp: unknown temporality "sometimes"'),
+        ("influx=http://h,temporality=delta", "--out influx: this kind has no option temporality"),
+        ("statsd=h:1,header=A:PATH", "--out statsd: this kind has no option header"),
+        ("otlp=http://h,colour=red", '--out otlp: unknown option "colour"'),
+        ("otlp=http://h,ca=nowhere.pem", "--out otlp: the certificate nowhere.pem does not exist"),
+        ("ndjson=", "--out ndjson: the file name is missing"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_do_and_without_what_may_be_secret(text: str, message: str) -> None:
@@ -120,7 +123,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 def test_a_file_that_cannot_be_written_is_found_before(tmp_path: Path) -> None:
     _, wrong = read(f"ndjson={tmp_path}/none/f.ndjson", f"ndjson={tmp_path}")
     assert [one for one, _ in wrong] == [
-        f"--out ndjson: there is no folder {tmp_path}/none",
+        f"--out ndjson: the folder {tmp_path}/none does not exist",
         f"--out ndjson: {tmp_path} is a folder",
     ]
 
@@ -128,7 +131,7 @@ def test_a_file_that_cannot_be_written_is_found_before(tmp_path: Path) -> None:
 def test_a_certificate_that_is_none_is_found_before(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("hello")
     _, wrong = read(f"otlp=https://h,ca={tmp_path}/ca.pem")
-    assert [one for one, _ in wrong] == [f"--out otlp: {tmp_path}/ca.pem holds no certificate"]
+    assert [one for one, _ in wrong] == [f"--out otlp: {tmp_path}/ca.pem contains no certificate"]
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "good.pem"))
     assert not read(f"otlp=https://h,ca={tmp_path}/good.pem")[1]
 
@@ -181,7 +184,7 @@ def test_a_kind_whose_package_is_not_installed_says_how_to_get_it(monkeypatch: p
     found, wrong = read("prometheus=9464", "otlp=http://h", "remote-write=http://h/w", "statsd=h:1")
     assert [one.kind for one in found] == ["statsd"]
     assert wrong == [
-        (f"--out {kind}: {kind} needs the package {package}", 'pip install "loadgen[outputs]"')
+        (f"--out {kind}: the package {package} is missing", 'install it: pip install "loadgen[outputs]"')
         for kind, package in (
             ("prometheus", "prometheus_client"),
             ("otlp", "opentelemetry"),

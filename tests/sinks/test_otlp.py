@@ -124,7 +124,10 @@ def test_differences_add_up_to_the_whole_also_where_a_message_was_refused_in_bet
 def test_points_that_are_rejected_are_told() -> None:
     rejected = ExportMetricsPartialSuccess(rejected_data_points=3, error_message="too\nold")
     answer = ExportMetricsServiceResponse(partial_success=rejected).SerializeToString()
-    with http_receiver(answer=answer) as receiver, pytest.raises(Undelivered, match=r"^it rejects 3 points: too old$"):
+    with (
+        http_receiver(answer=answer) as receiver,
+        pytest.raises(Undelivered, match=r"^the server rejects 3 points: too old$"),
+    ):
         sink_to(receiver).deliver(snapshot(1.0))
 
 

@@ -44,7 +44,7 @@ class Run:
 
     async def tell(self, clock_s: float, sink: KeepingSink, expected: int) -> None:
         self.clock_ns = round(clock_s * NS_PER_S)
-        await self.told.tell()
+        await self.told.send()
         eventually(lambda: len(sink.got) >= expected)
 
 
@@ -125,8 +125,10 @@ async def test_the_end_of_a_run_waits_for_a_sink_that_hangs_as_long_as_it_is_tol
     await run.tell(1.1, good, 1)
     rows = await run.told.end(patience_s=0.2)
     assert [(row["sent"], row["dropped"]) for row in rows] == [(0, 2), (2, 0)]
-    assert rows[0]["trouble"] == "the last figures were not taken within 0.2 s"
-    assert run.notices == ["output kept here: told never, 2 dropped; the last figures were not taken within 0.2 s"]
+    assert rows[0]["trouble"] == "the last figures were not delivered within 0.2 s"
+    assert run.notices == [
+        "output kept here: delivered never, 2 dropped; the last figures were not delivered within 0.2 s"
+    ]
     run.outputs.close()
 
 
@@ -137,15 +139,15 @@ async def test_a_person_is_told_when_an_output_fails_and_when_it_is_back() -> No
     await run.tell(1.1, sink, 0)
     feed, tally = run.told._tallies[0]
     feed.wait(tally, time.monotonic() + 60)
-    await run.told.tell()
+    await run.told.send()
     sink.trouble = ""
     run.report("a", 1)
     await run.tell(2.1, sink, 1)
     feed.wait(tally, time.monotonic() + 60)
-    await run.told.tell()
+    await run.told.send()
     assert run.notices == [
-        "output kept here does not get through: http 503",
-        "output kept here is back; 1 dropped until now",
+        "output kept here fails: http 503",
+        "output kept here works again; 1 dropped so far",
     ]
 
 
@@ -185,7 +187,7 @@ async def test_of_a_run_that_never_began_nothing_is_told() -> None:
     run.told.begin()
     (row,) = await run.told.end()
     assert sink.got == []
-    assert row["trouble"] == "nobody has asked for the figures"
+    assert row["trouble"] == "no client has requested the figures"
 
 
 async def test_a_bug_while_intervals_are_told_is_a_trouble_of_the_outputs_and_not_the_end_of_the_run() -> None:
@@ -199,7 +201,10 @@ async def test_a_bug_while_intervals_are_told_is_a_trouble_of_the_outputs_and_no
     run.is_broken, run.clock_ns = False, NS_PER_S
     (row,) = await run.told.end()
     assert row["sent"] == 1  # the end is told all the same
-    assert run.notices == ["output kept here: told 1 times, 0 dropped; our bug: ZeroDivisionError: division by zero"]
+    assert run.notices == [
+        "output kept here: delivered 1 times, 0 dropped; "
+        "bug in loadgen, please report it: ZeroDivisionError: division by zero"
+    ]
 
 
 async def test_a_bug_while_the_end_is_told_is_a_trouble_too_and_the_run_goes_on_to_be_sealed() -> None:
@@ -207,4 +212,4 @@ async def test_a_bug_while_the_end_is_told_is_a_trouble_too_and_the_run_goes_on_
     run = Run(sink, a="eu")
     run.is_broken = True
     (row,) = await run.told.end()
-    assert (row["sent"], row["trouble"]) == (0, "our bug: ZeroDivisionError: division by zero")
+    assert (row["sent"], row["trouble"]) == (0, "bug in loadgen, please report it: ZeroDivisionError: division by zero")

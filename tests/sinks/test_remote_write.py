@@ -105,13 +105,13 @@ def test_many_series_go_in_several_messages() -> None:
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ({"status": 503, "answer": b"overloaded"}, "it answers http 503: overloaded"),
+        ({"status": 503, "answer": b"overloaded"}, "the server answers http 503: overloaded"),
         (
             {"status": 400, "answer": b"out of\norder\x1b[31m sample"},
-            "it answers http 400: out of order\\x1b[31m sample",
+            "the server answers http 400: out of order\\x1b[31m sample",
         ),
-        ({"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}, "it answers http 302"),
-        ({"status": 500, "answer": b"x" * 10_000}, "it answers http 500: " + "x" * 157 + "..."),
+        ({"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}}, "the server answers http 302"),
+        ({"status": 500, "answer": b"x" * 10_000}, "the server answers http 500: " + "x" * 157 + "..."),
     ],
 )
 def test_an_answer_that_is_no_success_is_told_in_one_short_line(how: dict[str, Any], why: str) -> None:
@@ -123,7 +123,7 @@ def test_an_answer_that_is_no_success_is_told_in_one_short_line(how: dict[str, A
 def test_a_secret_that_the_answer_has_in_it_is_not_told() -> None:
     with http_receiver(status=401, echoes="Authorization") as receiver, pytest.raises(Undelivered) as raised:
         sink_to(receiver, {"Authorization": "Bearer t0ps3cret"}).deliver(snapshot(1.0))
-    assert str(raised.value) == "it answers http 401: ***"
+    assert str(raised.value) == "the server answers http 401: ***"
 
 
 def test_nobody_there_is_refused() -> None:
@@ -161,7 +161,7 @@ def test_an_answer_that_comes_in_drops_is_given_up(monkeypatch: pytest.MonkeyPat
 
         threading.Thread(target=drip, daemon=True).start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        with pytest.raises(Undelivered, match=r"not whole after 0.3 s"):
+        with pytest.raises(Undelivered, match=r"incomplete after 0.3 s"):
             RemoteWriteSink(url, url, {}).deliver(snapshot(1.0))
 
 

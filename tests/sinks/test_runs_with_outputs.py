@@ -112,7 +112,7 @@ async def test_an_output_that_hangs_holds_the_end_of_a_run_for_five_seconds_and_
         assert result.summary["requests"]["finished"] == 60
         (row,) = result.summary["outputs"]
         assert (row["sent"], row["dropped"] >= 1) == (0, True)
-        assert "no answer within 5 s" in row["trouble"] or "not taken within 5 s" in row["trouble"]
+        assert "no answer within 5 s" in row["trouble"] or "not delivered within 5 s" in row["trouble"]
         assert any("output otlp" in note for note in result.summary["notes"])
         outputs.close()
 
@@ -177,7 +177,7 @@ def test_a_controller_checks_its_outputs_before_it_starts(tmp_path: Path) -> Non
     )
     assert result.exit_code == 2
     assert "what a controller prints is no figures" in result.output
-    assert "NOT_SET_HERE, which is not set" in result.output
+    assert "NOT_SET_HERE" in result.output
 
 
 @pytest.mark.quiet
@@ -204,7 +204,7 @@ def test_a_run_whose_outputs_hang_refuse_and_fail_measures_as_one_without(tmp_pa
     for kind, why in (
         ("influx", "taken within 5 s"),
         ("remote-write", "Connection refused"),
-        ("otlp", "it answers http 500: ***"),
+        ("otlp", "the server answers http 500: ***"),
         ("statsd", ""),
     ):
         assert outputs[kind]["sent"] == 0

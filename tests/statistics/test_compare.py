@@ -63,7 +63,7 @@ def test_runs_that_took_turns_are_students_t_test_of_pairs() -> None:
 
 @pytest.mark.parametrize(("base", "new"), [(A, B), (A[:1], B[:1])])
 def test_runs_that_make_no_pairs_are_refused(base: Array, new: Array) -> None:
-    with pytest.raises(ValueError, match="make no two pairs"):
+    with pytest.raises(ValueError, match="both sides must have the same number of runs"):
         shift_pairs(base, new)
 
 

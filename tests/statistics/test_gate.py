@@ -193,7 +193,7 @@ def test_a_short_history_is_inconclusive_and_says_why(n: int) -> None:
     found = judge({"GET /": HISTORY[:n]}, beside(0.0, 0.0, 0.0))
     assert found.outcome == "INCONCLUSIVE"
     runs = "1 run" if n == 1 else f"{n} runs"
-    assert ("no such name" if n == 0 else f"{runs} to compare with") in found.names[0].reason
+    assert ("the name is missing" if n == 0 else f"{runs} to compare with") in found.names[0].reason
 
 
 def test_what_could_not_have_been_found_is_inconclusive_and_a_failure_outranks_it() -> None:
@@ -211,9 +211,9 @@ def test_what_could_not_have_been_found_is_inconclusive_and_a_failure_outranks_i
 def test_a_name_that_is_missing_or_new_is_not_passed_over() -> None:
     new = beside(0.0, 0.0, 0.0)
     missing = judge({"GET /": HISTORY, "POST /cart": HISTORY}, new)
-    assert (missing.outcome, missing.names[1].reason) == ("INCONCLUSIVE", "the new runs have no such name")
+    assert (missing.outcome, missing.names[1].reason) == ("INCONCLUSIVE", "the name is missing in the new runs")
     added = judge({"GET /": HISTORY}, {**new, "GET /new": new["GET /"]})
-    assert (added.outcome, added.names[1].reason) == ("INCONCLUSIVE", "the history has no such name")
+    assert (added.outcome, added.names[1].reason) == ("INCONCLUSIVE", "the name is missing in the history")
 
 
 def test_one_slow_run_is_a_suspicion() -> None:
@@ -239,7 +239,7 @@ def test_all_that_is_wrong_with_what_is_given_is_told_at_once() -> None:
         judge({"a": HISTORY}, beside(0.0), delta=-1, tolerate=0, alpha=2)
     with pytest.raises(ValueError, match="no names"):
         judge({}, {})
-    with pytest.raises(ValueError, match="not as many runs before as after: a"):
+    with pytest.raises(ValueError, match="different numbers of runs before and after: a"):
         judge_pairs({"a": [1.0, 2.0]}, {"a": [1.0]})
 
 
@@ -268,5 +268,5 @@ def test_reference_passes_nothing_where_noise_is_not_known() -> None:
     found = judge_reference({"GET /": HISTORY}, beside(0, 0, 0), {"GET /": HISTORY[:5]})
     assert (found.outcome, found.names[0].reason) == (
         "INCONCLUSIVE",
-        "the history has less than 10 runs to know noise from",
+        "the history has fewer than 10 runs, too few to estimate the noise",
     )

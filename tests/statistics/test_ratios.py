@@ -61,7 +61,9 @@ def test_clustered_errors_of_the_same_target_fail_in_few_cases(new: int) -> None
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
-    with pytest.raises(ValueError, match=r"GET / has not as many errors as totals; POST / has no requests"):
+    with pytest.raises(
+        ValueError, match=r"GET / must have one value per run in errors and totals; POST / has a run without requests"
+    ):
         judge_ratios(
             {"GET /": Counts([1, 2], [10]), "POST /": Counts([1], [10])},
             {"GET /": Counts([1], [10]), "POST /": Counts([0], [0])},

@@ -116,9 +116,9 @@ def test_a_day_is_the_mean_of_its_runs_and_a_day_without_one_lies_between_its_ne
     ("values", "period", "message"),
     [
         ([[1.0]], 7, "shape"),
-        ([1.0] * 20, 7, "20 values, and a season of 7 needs 21"),
+        ([1.0] * 20, 7, "20 values are too few: a season of 7 needs 21"),
         ([1.0] * 20 + [np.nan], 7, "not finite"),
-        ([1.0] * 21, 1, "a season of 1"),
+        ([1.0] * 21, 1, "period is 1, but must be at least 2"),
     ],
 )
 def test_what_makes_no_sense_is_refused(values: list[float], period: int, message: str) -> None:

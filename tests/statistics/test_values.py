@@ -64,17 +64,17 @@ WRONG: dict[str, tuple[object, str]] = {
     "None": ([4.0, None], "values that are not finite"),
     "NA": (pd.Series([4.0, None], dtype="Float64"), "values that are not finite"),
     "masked": (np.ma.masked_invalid([4.0, np.nan]), "masked values"),
-    "words": (["4 ms"], "values that are no numbers"),
-    "numbers as words": (["4.0"], "values that are no numbers"),
-    "words among numbers": (np.array([4.0, "4.0"], dtype=object), "values that are no numbers"),
-    "one word": ("4.0", "values that are no numbers"),
-    "yes and no": ([True, False], "values that are no numbers"),
-    "dates": (pd.date_range("2026-11-26", periods=3), "values that are no numbers"),
-    "complex": ([4j], "values that are no numbers"),
-    "objects": ([object()], "values that are no numbers"),
-    "a mapping": ({"x": 4.0}, "values that are no numbers"),
-    "a generator": ((one for one in (4.0, 4.1)), "values that are no numbers"),
-    "ragged": ([[4.0], [4.0, 4.1]], "values that are no numbers, or rows that are not equally long"),
+    "words": (["4 ms"], "values that are not numbers"),
+    "numbers as words": (["4.0"], "values that are not numbers"),
+    "words among numbers": (np.array([4.0, "4.0"], dtype=object), "values that are not numbers"),
+    "one word": ("4.0", "values that are not numbers"),
+    "yes and no": ([True, False], "values that are not numbers"),
+    "dates": (pd.date_range("2026-11-26", periods=3), "values that are not numbers"),
+    "complex": ([4j], "values that are not numbers"),
+    "objects": ([object()], "values that are not numbers"),
+    "a mapping": ({"x": 4.0}, "values that are not numbers"),
+    "a generator": ((one for one in (4.0, 4.1)), "values that are not numbers"),
+    "ragged": ([[4.0], [4.0, 4.1]], "values that are not numbers, or rows of different lengths"),
     "a table": (np.ones((3, 3)), r"shape \(3, 3\)"),
     "a DataFrame": (pd.DataFrame({"x": [4.0]}), r"shape \(1, 1\)"),
     "one number": (4.0, r"shape \(\)"),
@@ -99,7 +99,7 @@ def test_what_is_no_value_a_run_is_refused_with_its_name(kind: str) -> None:
 
 def test_what_is_no_mapping_is_refused() -> None:
     for given in ([4.0], np.ones(20), [("a", [4.0])], None):
-        with pytest.raises(ValueError, match="history is no mapping of names to values; new is no mapping"):
+        with pytest.raises(ValueError, match="history must be a mapping of names to values; new must be a mapping"):
             judge(given, given)  # type: ignore[arg-type]
 
 
@@ -117,11 +117,11 @@ def test_names_of_one_side_and_of_too_few_runs_are_inconclusive_with_their_reaso
     )
     assert found.outcome == "INCONCLUSIVE"
     assert {one.name: one.reason for one in found.names} == {
-        "gone": "the new runs have no such name",
-        "one": "1 run to compare with",
-        "two": "2 runs to compare with, and 10 are the least",
-        "none": "the new runs have no such name",
-        "new": "the history has no such name",
+        "gone": "the name is missing in the new runs",
+        "one": "only 1 run to compare with",
+        "two": "only 2 runs to compare with; at least 10 are needed",
+        "none": "the name is missing in the new runs",
+        "new": "the name is missing in the history",
     }
 
 
@@ -134,7 +134,7 @@ def test_runs_without_any_deviation_are_judged_by_the_least_that_real_ones_have(
 
 def test_names_need_not_be_texts() -> None:
     assert judge({1: [4.0] * 20}, {1: [4.0] * 3}).effects == {1: 0.0}  # type: ignore[dict-item, comparison-overlap]
-    with pytest.raises(ValueError, match="not as many runs before as after: 1"):
+    with pytest.raises(ValueError, match="different numbers of runs before and after: 1"):
         judge_pairs({1: [4.0, 4.1]}, {1: [4.0]})  # type: ignore[dict-item]
 
 
@@ -150,5 +150,5 @@ def test_two_levels_without_noise_are_found_also_where_neighbours_are_allowed_fo
     ("history", "new", "deviation"), [(0, 3, 0.02), (20, 0, 0.02), (20, 3, -0.02), (20, 3, np.nan)]
 )
 def test_detectable_of_what_cannot_be_is_refused(history: int, new: int, deviation: float) -> None:
-    with pytest.raises(ValueError, match="find nothing"):
+    with pytest.raises(ValueError, match="at least 1 run each"):
         detectable(history, new, deviation)

@@ -1,14 +1,16 @@
-"""Lets in the agents of a fleet on AWS: keys that instances have put into the bucket become files of the keys' folder.
+"""Admits the agents of a fleet on AWS: public keys that instances upload to the bucket become key files.
 
-    enroll/ROLEID:INSTANCE in the bucket, and EC2: it runs, with the fleet's tags   ->  agents/INSTANCE.pub
-    the instance is gone, or its object                                             ->  the file is removed
+    enroll/ROLEID:INSTANCE is in the bucket, and EC2 reports the instance     ->  create agents/INSTANCE.pub
+    as running with the fleet's tags
+    the instance or its object is gone                                        ->  remove the file
 
-The folder is the one truth of who may come in; `doorkeeper.py` sees what changes there. So a key that a
-person revokes stays out, whatever its instance goes on saying. One that is gone is removed and not
-revoked: its name is never given again, and a bucket that is used for long would fill the folder.
+Only the keys folder decides which agents are admitted; `key_watcher.py` watches it. So a
+key that an operator revokes stays out, even if its instance uploads it again. The key of
+an instance that is gone is removed instead of revoked: EC2 never reuses an instance id,
+and revoked keys of a long-lived bucket would fill the folder.
 
-What EC2 and S3 say may lag behind: one that cannot be found is asked for again, and nobody is put out
-for a single look. Everything but `serve` blocks.
+Answers of EC2 and S3 may be out of date. So an unknown instance is looked up again, and
+an agent is removed only after two lookups in a row. All methods except `serve` block.
 """
 
 from __future__ import annotations
@@ -34,29 +36,41 @@ from loadgen.wire.keys import fingerprint, read_key
 __all__ = ["LOOK_S", "RECHECK_S", "Board", "Enroller", "enroller_of"]
 
 LOOK_S: Final = 3.0
+"""The time between two looks at the bucket."""
 RECHECK_S: Final = 30.0
-"""Between two questions whether those who are in are still alive."""
-SAY_AGAIN_S: Final = 60.0
-_SAY_AFTER_S: Final = 60.0
-"""So long may an instance that says its key be unknown to EC2 before it is said."""
+"""The time between two lookups whether admitted instances are still running."""
+REPORT_AGAIN_S: Final = 60.0
+"""The time before the same problem is reported again."""
+_REPORT_AFTER_S: Final = 60.0
+"""How long an instance with an uploaded key may be unknown to EC2 before that is reported."""
 _MOST: Final = 200
-"""Characters of a text that a machine of the fleet wrote."""
+"""The most characters shown of a text that an instance wrote."""
 _INSTANCE: Final = re.compile(r"i-[0-9a-f]{8,17}")
 
 
 class Board(Protocol):
-    """Where instances say their keys: `Enrolments`."""
+    """The place to which instances upload their keys; `Enrolments` implements it with a bucket."""
 
-    def marks(self) -> dict[str, str]: ...
+    def marks(self) -> dict[str, str]:
+        """Return a version mark for each object; the mark changes when the object does."""
+        ...
 
-    def read(self, name: str) -> Found: ...
+    def read(self, name: str) -> Found:
+        """Return the content of an object, or what is wrong with it."""
+        ...
 
-    def forget(self, name: str) -> None: ...
+    def forget(self, name: str) -> None:
+        """Delete an object."""
+        ...
 
 
 @dataclass(slots=True)
 class _Known:
-    """An object, as it was read last."""
+    """An uploaded object, as it was last read.
+
+    mark: its version. said: its content; None if invalid. since_s: when it was read.
+    is_in: its key was admitted. is_told: the operator was informed that it stays out.
+    """
 
     mark: str
     said: Enrolled | None
@@ -64,21 +78,24 @@ class _Known:
     is_in: bool = False
     is_told: bool = False
     missed: int = 0
-    """Looks in a row in which EC2 did not have it among the living."""
+    """The number of lookups in a row in which EC2 did not report the instance as running."""
 
     def is_new(self, now_s: float) -> bool:
-        """Asked for at each look; later only with all others, since what is made up would be asked for without end."""
-        return self.said is not None and not self.is_in and now_s - self.since_s < _SAY_AFTER_S
+        """Return whether to look up the instance at every look, because it was uploaded within the last minute.
+
+        Older unknown instances are looked up every `RECHECK_S` only, so that invented ones cause few requests.
+        """
+        return self.said is not None and not self.is_in and now_s - self.since_s < _REPORT_AFTER_S
 
 
 class Enroller:
-    """Of one controller.
+    """Admits and removes the instances of one controller's fleet.
 
     Args:
-        folder: of keys.
-        alive: (region, instances) -> those that run with the tags of the fleet.
-        on_trouble: gets what is wrong, once each; called in the thread of `look`.
-        clock: seconds.
+        folder: the keys folder.
+        alive: takes (region, instances), and returns those that run with the tags of the fleet.
+        on_trouble: called with a text for each problem, in the thread of `look`.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -93,24 +110,25 @@ class Enroller:
         self._on_trouble, self._clock = on_trouble, clock
         self._known: dict[str, _Known] = {}
         self._strays: set[str] = set()
-        """Instances with a key and without an object, at the last look."""
+        """Instances that had a key file and no object in the bucket at the last look."""
         self._rechecked_s = clock()
-        self._said: dict[str, float] = {}
+        self._reported_s: dict[str, float] = {}
+        """When each problem of the last minute was reported."""
 
     async def serve(self) -> None:
-        """Until cancelled. A look that fails is said, and the next one is taken."""
+        """Look at the bucket every `LOOK_S` until cancelled. A failed look is reported, and the loop goes on."""
         while True:
             try:
                 await asyncio.to_thread(self.look)
             except LoadgenError as error:
-                self._say(f"{error.message}: the keys stay as they were")
+                self._report(f"{error.message}: the admitted keys stay as they are")
             await asyncio.sleep(LOOK_S)
 
     def look(self) -> None:
-        """Once: who has come, and now and then who is gone.
+        """Look once: admit new instances, and every `RECHECK_S` remove the keys of instances that are gone.
 
         Raises:
-            LoadgenError: AWS refuses, or the folder cannot be written.
+            LoadgenError: AWS refuses the request, or the folder cannot be written.
         """
         marks = self._board.marks()
         self._read_new(marks)
@@ -118,13 +136,13 @@ class Enroller:
         is_recheck = now_s - self._rechecked_s >= RECHECK_S
         if is_recheck:
             self._rechecked_s = now_s
-        asked = {name: known for name, known in self._known.items() if is_recheck or known.is_new(now_s)}
+        checked = {name: known for name, known in self._known.items() if is_recheck or known.is_new(now_s)}
         by_region: defaultdict[str, set[str]] = defaultdict(set)
-        for known in asked.values():
+        for known in checked.values():
             if known.said is not None:
                 by_region[known.said.region].add(known.said.instance_id)
         alive = {region: self._living(region, ids) for region, ids in by_region.items()}
-        for name, known in asked.items():
+        for name, known in checked.items():
             if known.said is not None and (there := alive[known.said.region]) is not None:
                 self._judge(name, known, known.said, known.said.instance_id in there)
         self._put_out_strays()
@@ -138,22 +156,25 @@ class Enroller:
             found = self._board.read(name)
             self._known[name] = _Known(found.mark, found.said, self._clock())
             if found.said is None:
-                self._on_trouble(f"enroll/{one_line(name, _MOST)} lets in nobody: {one_line(found.wrong, _MOST)}")
+                self._on_trouble(f"enroll/{one_line(name, _MOST)} admits no agent: {one_line(found.wrong, _MOST)}")
 
     def _living(self, region: str, instances: set[str]) -> set[str] | None:
-        """None where it cannot be asked: a region that somebody made up, or that does not answer, stops no other."""
+        """Return the running instances of a region; None if the lookup fails.
+
+        An invented region, or one that does not answer, must not stop the other regions.
+        """
         try:
             return self._alive(region, instances)
         except LoadgenError as error:
-            self._say(error.message)
+            self._report(error.message)
             return None
 
-    def _say(self, text: str) -> None:
-        """Once a minute: it is asked again every few seconds."""
+    def _report(self, text: str) -> None:
+        """Report a problem at most once a minute; it recurs at every look."""
         now_s = self._clock()
-        self._said = {told: at_s for told, at_s in self._said.items() if now_s - at_s < SAY_AGAIN_S}
-        if text not in self._said:
-            self._said[text] = now_s
+        self._reported_s = {old: at_s for old, at_s in self._reported_s.items() if now_s - at_s < REPORT_AGAIN_S}
+        if text not in self._reported_s:
+            self._reported_s[text] = now_s
             self._on_trouble(text)
 
     def _judge(self, name: str, known: _Known, said: Enrolled, is_alive: bool) -> None:
@@ -164,10 +185,11 @@ class Enroller:
                 known.is_in = True
             return
         if not known.is_in:
-            if not known.is_told and self._clock() - known.since_s >= _SAY_AFTER_S:
+            if not known.is_told and self._clock() - known.since_s >= _REPORT_AFTER_S:
                 known.is_told = True
                 self._on_trouble(
-                    f"{said.instance_id} in {one_line(said.region, _MOST)} is no agent of this fleet: it stays out"
+                    f"{said.instance_id} in {one_line(said.region, _MOST)} is no running instance of this fleet:"
+                    " its key is not admitted"
                 )
             return
         known.missed += 1
@@ -184,11 +206,14 @@ class Enroller:
         if path.exists():
             if read_key(path) == public:
                 return
-            self._put_out(said.instance_id)  # the instance was started again, and its disk is another one
+            self._put_out(said.instance_id)  # the instance was started again with a new disk
         write_new(path, public + b"\n", 0o644)
 
     def _put_out_strays(self) -> None:
-        """Keys of instances of whom the bucket has nothing, twice in a row: of those before this controller, too."""
+        """Remove keys of instances without an object in the bucket, after two looks in a row.
+
+        So keys from before a restart of the controller are removed too.
+        """
         here = {known.said.instance_id for known in self._known.values() if known.said is not None}
         files = (self._folder / "agents").glob("i-*.pub")
         strays = {path.stem for path in files if _INSTANCE.fullmatch(path.stem)} - here
@@ -208,16 +233,16 @@ class Enroller:
 
 
 def enroller_of(folder: Path, fleet: str, bucket: str, on_trouble: Callable[[str], None]) -> Enroller:
-    """With AWS as it is: the region of AWS_REGION, the profile, or this instance.
+    """Return an enroller that uses AWS. The region comes from AWS_REGION, the profile, or this instance.
 
     Raises:
-        UsageError: no region, no boto3.
-        FleetError: the metadata service is there, and does not answer as it should.
+        UsageError: the region is unknown, or boto3 is missing.
+        FleetError: the metadata service exists and gives an invalid answer.
     """
     clients = Clients()
     try:
         region = clients.default_region or Imds().instance().region
     except UsageError as error:
-        raise UsageError("in which region is the fleet's bucket?", hint="set AWS_REGION") from error
+        raise UsageError("the region of the fleet's bucket is unknown", hint="set AWS_REGION") from error
     board = Enrolments(clients, bucket, region)
     return Enroller(folder, board, lambda where, ids: living(clients, where, fleet, ids), on_trouble)

@@ -1,12 +1,12 @@
-"""What lives longer than a run: the socket, the fleet, and which agent works for which run.
+"""The agent hub: the controller's socket, its registry of agents, and which agent works for which run.
 
-Several runs may be here, one after another or at once. An agent works for one of
-them at a time: a run claims it when it is given a share, and lets it go when the
-run is over. An agent that is idle belongs to nobody and is offered to all runs;
-the first that claims it has it, and the others hear that it is gone.
+The hub lives longer than a run. It serves several runs, one after another or at once.
+An agent works for one run at a time: a run claims the agent when it gives it a share,
+and releases it when the run is over. An idle agent is offered to all runs. The first run
+that claims it gets it; the others receive AgentLost.
 
-What an agent says is routed by the id of the run that it names. What concerns
-no run is answered here: Hello, the clock, and whoever works for a run that is over.
+Messages from agents are routed by the run id in them. The hub itself answers messages
+that concern no run: Hello, clock requests, and messages about runs that are over.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from loadgen.wire.sockets import Router
 from loadgen_controller.agents.key_watcher import Doorkeeper, KeysChanged
 from loadgen_controller.agents.memory_guard import Memory, Relief, give_back, limit_bytes, used_bytes
 from loadgen_controller.core.events import AgentJoined, AgentLost
-from loadgen_controller.core.quarantine import BAD_MESSAGES, WITHIN_NS, Quarantine
+from loadgen_controller.core.quarantine import BAD_MESSAGES, QUARANTINE_NS, WITHIN_NS, Quarantine
 from loadgen_controller.core.registry import Fleet, FleetEvent, Member, Presence
 from loadgen_controller.core.rejected_input import OVER_LIMIT, Troubles, plain
 
@@ -51,42 +51,45 @@ __all__ = ["LEASE_S", "AgentHub", "RunPort"]
 log = logging.getLogger(__name__)
 
 LEASE_S = 8.0
-"""An agent that is not acknowledged for so long stops its load; shorter than `fleet.LOST_AFTER_NS`."""
+"""The lease: an agent that receives no message from the controller for this time stops its load.
+The lease is shorter than `registry.LOST_AFTER_NS`."""
 _TICK_S = 0.05
 _NO_RUN = "none"
-"""Told to an agent that works for nobody instead of a run's id: what it may still hold is of a run that is over."""
+"""Sent to an idle agent instead of a run id: the run of any data that it still holds is over."""
 
 
 class RunPort(Protocol):
-    """A run, as its station sees it."""
+    """The methods of a run that the agent hub calls."""
 
     @property
     def run_id(self) -> str: ...
 
-    def tell(self, event: FleetEvent) -> None:
-        """An agent has come, is lost, or is back."""
+    def apply(self, event: FleetEvent) -> None:
+        """Process an event: an agent joined, is lost, or has returned."""
 
-    def take(self, agent: str, data: bytes, message: Message) -> None:
-        """What an agent says about this run; `data` is the message as it came."""
+    def receive(self, agent: str, data: bytes, message: Message) -> None:
+        """Process an agent's message about this run. data: the undecoded message."""
 
-    def greeted(self, agent: str) -> None:
-        """An agent of this run has said Hello again: its connection was lost, and perhaps what was sent last."""
+    def on_hello(self, agent: str) -> None:
+        """Process a repeated Hello of an agent of this run: its connection was lost, and perhaps messages with it."""
 
-    def trouble(self, kind: str, text: str) -> None:
-        """Something came in that is no use."""
+    def report_rejected(self, kind: str, text: str) -> None:
+        """Count and report a rejected message."""
 
-    def decided(self, kind: str, text: str, **fields: object) -> None:
-        """The station decided something about agents: an event, and `text` for the person who watches."""
+    def record_decision(self, kind: str, text: str, **fields: object) -> None:
+        """Record a decision of the hub about agents: `kind` and `fields` as an event, `text` for the operator."""
 
     def fail(self, error: Exception) -> None:
-        """A call of the above raised this."""
+        """End the run, because one of the methods above raised `error`."""
 
 
 class AgentHub:
-    """Make it within the running loop; `async with` serves it, and closes it.
+    """The controller's end of all connections to agents, shared by its runs.
+
+    Create it within the running event loop. `async with` starts it and closes it.
 
     Raises:
-        PortBusy, UsageError: it cannot listen there.
+        PortBusy, UsageError: the hub cannot listen at the address.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class AgentHub:
         clock: Callable[[], int] = time.perf_counter_ns,
         memory_bytes: int | None = None,
     ) -> None:
-        """`memory_bytes`: how much the process may use; four fifths of what there is where nothing is said."""
+        """memory_bytes: the memory that the process may use; by default four fifths of the available memory."""
         self.clock = clock
         self._memory = Memory(memory_bytes or limit_bytes())
         self.fleet = Fleet()
@@ -104,19 +107,19 @@ class AgentHub:
         self._doorkeeper = Doorkeeper(keys, self._on_keys, partial(self._on_refused, "keys folder"))
         self._runs: dict[str, RunPort] = {}
         self._claims: dict[str, RunPort] = {}
-        """Which run an agent works for."""
+        """For each busy agent: the run for which it works."""
         self._troubles = Troubles(lambda kind, text, _: log.warning("%s: %s", kind, text), clock)
         self._quarantine = Quarantine(clock)
         self._tasks: list[asyncio.Task[None]] = []
-        self._said: Message | None = None
-        self._said_data = b""
+        self._last_sent: Message | None = None
+        self._last_sent_data = b""
 
     @property
     def address(self) -> str:
-        """Where agents reach it, with the real port."""
+        """The address at which agents connect, with the real port."""
         return self._router.address
 
-    # -- its own life -----------------------------------------------------------------------------
+    # -- start and end ----------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -126,6 +129,7 @@ class AgentHub:
         await self.close()
 
     def start(self) -> None:
+        """Start to listen, to watch the keys folder, and to check which agents are alive."""
         self._tasks = [
             asyncio.create_task(self._router.serve(), name="router"),
             asyncio.create_task(self._tick_for_ever(), name="fleet"),
@@ -133,14 +137,14 @@ class AgentHub:
         ]
 
     def check(self) -> None:
-        """Raises what has ended it, if something has."""
+        """Raise the error that ended one of the hub's tasks, if one has ended."""
         for task in self._tasks:
             if task.done():
                 task.result()
                 raise BugError(f"the {task.get_name()} ended before the run")
 
     async def close(self) -> None:
-        """Takes up to a second to hand over what was sent last."""
+        """Stop all tasks and close the socket. Takes up to a second to deliver the last messages."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -149,26 +153,26 @@ class AgentHub:
     # -- for runs ---------------------------------------------------------------------------------
 
     def enter(self, run: RunPort) -> None:
-        """The run begins: it hears of all agents that are idle."""
+        """Add a run, and send it an AgentJoined for each idle agent."""
         self._runs[run.run_id] = run
         for member in self._idle():
-            if member.id not in self._claims:  # the run claims those that it has been told of when they are enough
-                self._tell(run, AgentJoined(member.id, member.region, is_new=False))
+            if member.id not in self._claims:  # the run may have claimed enough agents during this loop
+                self._notify(run, AgentJoined(member.id, member.region, is_new=False))
 
     def claim(self, run: RunPort, agents: Iterable[str]) -> None:
-        """These work for the run from now on; the other runs hear that they are not to be had."""
+        """Assign agents to the run, and send an AgentLost for each to all other runs."""
         for agent in agents:
             self._claims[agent] = run
             for other in self._others(run):
-                self._tell(other, AgentLost(agent, f"it works for run {run.run_id}"))
+                self._notify(other, AgentLost(agent, f"it works for run {run.run_id}"))
 
     def claimant(self, agent: str) -> str:
-        """The id of the run that it works for; empty where it is idle."""
+        """Return the id of the run for which the agent works; empty if it is idle."""
         run = self._claims.get(agent)
         return "" if run is None else run.run_id
 
     def leave(self, run: RunPort) -> None:
-        """The run is over, and its agents are idle again. Safe to call again."""
+        """Remove a run that is over, and offer its agents to the other runs. Calling it again has no effect."""
         self._runs.pop(run.run_id, None)
         freed = [agent for agent, claimant in self._claims.items() if claimant is run]
         for agent in freed:
@@ -178,21 +182,27 @@ class AgentHub:
                 self._offer(AgentJoined(member.id, member.region, is_new=False))
 
     def lose(self, agent: str, because: str) -> None:
-        """The agent is known to be gone, e.g. its process exited."""
+        """Mark an agent as lost because of a known cause, for example because its process exited."""
         self._happened(self.fleet.lose(agent, because))
 
     def bad(self, agent: str, kind: str, text: str) -> None:
-        """The agent sent what no sound agent sends. Too much of it, and it is not listened to for a while."""
+        """Count and report an invalid message of an agent; after too many, put the agent into quarantine."""
         self._trouble(agent, kind, text)
         member = self.fleet.get(agent)
         why = ""
         if kind == OVER_LIMIT:
             self._quarantine.begin(agent)
-            why = f"a message that no sound agent sends: {plain(text)}"
+            why = f"a message above a limit: {plain(text)}"
         elif self._quarantine.bad(agent):
-            why = f"{BAD_MESSAGES} bad messages within {WITHIN_NS // NS_PER_S} s, the last {plain(text)}"
+            why = f"{BAD_MESSAGES} invalid messages within {WITHIN_NS // NS_PER_S} s, the last {plain(text)}"
         if why:
-            self._decided("quarantined", f"agent {agent} is not listened to for a while: {why}", agent=agent, why=why)
+            seconds = QUARANTINE_NS // NS_PER_S
+            self._record_decision(
+                "quarantined",
+                f"messages of agent {agent} are ignored for {seconds} s (quarantine) after {why}",
+                agent=agent,
+                why=why,
+            )
             self.fleet.unheard(agent, f"in quarantine after {why}")
             if member is not None:
                 self.send(member.identity, Rejected(f"quarantine after {why}"))
@@ -200,46 +210,53 @@ class AgentHub:
             self.send(member.identity, Nack(plain(f"{kind}: {text}")))
 
     def send(self, identity: bytes, message: Message) -> bool:
-        if message is not self._said:  # what all are told is encoded once: a change of 1,000 shares takes 0.1 ms
-            self._said, self._said_data = message, codec.encode(message)
-        return self._router.send(identity, self._said_data)
+        """Send a message to a connection; return False if it cannot be sent now."""
+        # Encode a message to all agents only once: a change of 1,000 shares takes 0.1 ms to encode.
+        if message is not self._last_sent:
+            self._last_sent, self._last_sent_data = message, codec.encode(message)
+        return self._router.send(identity, self._last_sent_data)
 
     # -- what comes in ----------------------------------------------------------------------------
 
     def _on_message(self, identity: bytes, agent: str, data: bytes) -> None:
-        """HOT, once a message: the peer's key may speak for `agent`."""
+        """HOT, once per message. Check, decode and route a message; the peer's key permits the name `agent`."""
         if self._quarantine.holds(agent):
             self._trouble(agent, "quarantine", f"a message of {agent}, which is in quarantine")
-            self.send(identity, Rejected("in quarantine: it sent too much that was bad; try again in a minute"))
+            self.send(
+                identity,
+                Rejected("in quarantine: this agent sent too many invalid messages; it is ignored for up to a minute"),
+            )
             return
         try:
             message = codec.decode(data, from_agent=True)
         except WireError as error:
             self.bad(agent, OVER_LIMIT if isinstance(error, LimitExceeded) else "unreadable", f"from {agent}: {error}")
-            # Also the way in which one of another major version hears why it is not taken in.
+            # An agent of another major version also gets its reason for the rejection here.
             if self.fleet.get(agent) is None:
                 hint = f": {error.hint}" if error.hint else ""
-                self.send(identity, Rejected(f"the controller cannot read it: {error}{hint}"))
+                self.send(identity, Rejected(f"the controller cannot read the message: {error}{hint}"))
             return
         if type(message) not in FROM_AGENTS:
-            self.bad(agent, "not an agent's", f"{type(message).__name__} of {agent}, which only a controller may say")
+            self.bad(
+                agent, "not an agent's", f"{type(message).__name__} from {agent}, which only a controller may send"
+            )
             return
         if isinstance(message, Hello):
             self._hello(identity, agent, message)
             return
         member = self.fleet.get(agent)
         if member is None or member.identity != identity:
-            # One that was replaced by a newer process of its name, or that we never met.
-            self._trouble(agent, "stranger", f"{type(message).__name__} of {agent}, which is not registered")
+            # Either a newer process with this name has replaced it, or it never sent a Hello.
+            self._trouble(agent, "stranger", f"{type(message).__name__} from {agent}, which is not registered")
             if member is not None and self.fleet.is_replaced(agent, identity):
                 self.send(identity, Rejected(_replaced_by(member)))
             return
-        if member.unheard_because:  # it has to register anew
-            self._trouble(agent, "unheard", f"{type(message).__name__} of {agent}: {member.unheard_because}")
+        if member.unheard_because:  # it must register again
+            self._trouble(agent, "unheard", f"{type(message).__name__} from {agent}: {member.unheard_because}")
             return
-        if isinstance(message, ClockPing):  # first of all: each microsecond here is an error of its clock
+        if isinstance(message, ClockPing):  # answered first: each microsecond of delay is an error of the agent's clock
             self.send(identity, ClockPong(message.agent_ns, self.clock()))
-        elif isinstance(message, Heartbeat) and message.sent_ns:  # the agent's lease counts from it
+        elif isinstance(message, Heartbeat) and message.sent_ns:  # the answer renews the agent's lease
             self.send(identity, ClockPong(message.sent_ns, self.clock()))
         self._happened(self.fleet.heard(agent, self.clock()))
         if not isinstance(message, ClockPing):
@@ -248,17 +265,17 @@ class AgentHub:
     def _route(self, member: Member, data: bytes, message: Message) -> None:
         agent = member.id
         match message:
-            case BundleRequest() | Heartbeat(run_id=""):  # about the run that it works for, or none
+            case BundleRequest() | Heartbeat(run_id=""):  # without a run id: about the run for which it works, if any
                 run = self._claims.get(agent)
                 is_stray = run is None and not isinstance(message, Heartbeat)
             case _:
                 run = self._runs.get(getattr(message, "run_id", ""))
                 is_stray = run is None
         if run is not None:
-            self._guarded(run, lambda: run.take(agent, data, message))
+            self._guarded(run, lambda: run.receive(agent, data, message))
         if is_stray:
-            self._trouble(agent, "other run", f"{type(message).__name__} of {agent}")
-        if is_stray and isinstance(message, Heartbeat):  # it still works for one that is over
+            self._trouble(agent, "other run", f"{type(message).__name__} from {agent} about a run that is over")
+        if is_stray and isinstance(message, Heartbeat):  # it still works for a run that is over
             self.send(member.identity, Bye(message.run_id))
 
     def _hello(self, identity: bytes, agent: str, hello: Hello) -> None:
@@ -270,17 +287,17 @@ class AgentHub:
         older = before.identity if before is not None else identity
         events = self.fleet.hello(hello, identity, self.clock())
         is_new = any(isinstance(event, AgentJoined) for event in events)
-        run = self._claims.pop(agent, None) if is_new else self._claims.get(agent)  # a new process works for nobody yet
+        run = self._claims.pop(agent, None) if is_new else self._claims.get(agent)  # a new process is idle
         member = self.fleet.get(agent)
         assert member is not None
         if older and older != identity:
             self.send(older, Rejected(_replaced_by(member)))
         self.send(identity, Welcome(member.epoch, LEASE_S, self.claimant(agent) or _NO_RUN))
         if run is not None and not events:
-            self._guarded(run, lambda: run.greeted(agent))
+            self._guarded(run, lambda: run.on_hello(agent))
         for event in events:
             if run is not None and isinstance(event, AgentLost):
-                self._tell(run, event)
+                self._notify(run, event)
             else:
                 self._happened((event,))
 
@@ -289,85 +306,93 @@ class AgentHub:
             return reason
         member = self.fleet.get(agent)
         if member is None:
-            return "this controller has as many agents as it can hold" if self.fleet.is_full else ""
+            full = "this controller already has its maximum number of agents; use another controller"
+            return full if self.fleet.is_full else ""
         return _replaced_by(member) if self.fleet.is_replaced(agent, identity, hello.epoch) else ""
 
-    # -- who is heard -----------------------------------------------------------------------------
+    # -- rejected peers ---------------------------------------------------------------------------
 
     def _on_refused(self, kind: str, text: str) -> None:
-        """Of a peer, so of no agent in particular: all runs note it."""
+        """Report a rejected peer. Its agent is unknown, so all runs record it."""
         self._trouble("", kind, text)
 
     def _on_keys(self, changed: KeysChanged) -> None:
-        """Agents whose key was revoked are told to go, and are not heard whether they do or not."""
+        """Admit the new set of keys; send Rejected to agents with a revoked key, and ignore their messages."""
         self._router.admit(changed.agents)
         for mark, name in changed.came.items():
-            self._decided("key admitted", f"the key {mark} of {name} is good from now on", name=name, fingerprint=mark)
+            self._record_decision(
+                "key admitted", f"the key {mark} of {name} is admitted from now on", name=name, fingerprint=mark
+            )
         for mark, name in changed.revoked.items():
             mine = [member for member in self.fleet if may_speak_for(name, member.id)]
-            text = f"the key {mark} of {name} was revoked: its agents are not heard any more"
-            self._decided("key revoked", text, name=name, fingerprint=mark, agents=[member.id for member in mine])
+            text = f"the key {mark} of {name} was revoked: messages of its agents are ignored from now on"
+            self._record_decision(
+                "key revoked", text, name=name, fingerprint=mark, agents=[member.id for member in mine]
+            )
             for member in mine:
                 self.fleet.unheard(member.id, f"the key of {name} was revoked")
                 self.send(member.identity, Rejected(f"the key of {name} was revoked"))
 
-    def _mind_memory(self) -> None:
+    def _check_memory(self) -> None:
         used = used_bytes()
         relief = self._memory.check(used, self.clock())
         if relief is Relief.NONE:
             return
-        said = f"{used >> 20} MiB in use, of {self._memory.limit_bytes >> 20}"
+        usage = f"{used >> 20} MiB in use, the limit is {self._memory.limit_bytes >> 20} MiB"
         self._router.drop_all()
         give_back()
-        self._decided("connections dropped", f"out of memory: {said}; all agents connect anew", used_bytes=used)
+        self._record_decision("connections dropped", f"out of memory: {usage}; all agents reconnect", used_bytes=used)
         if relief is Relief.END:
-            error = FleetError(f"out of memory: {said}", hint="revoke the key of an agent that floods, or give it more")
+            error = FleetError(
+                f"out of memory: {usage}",
+                hint="revoke the key of the agent that floods the controller, or give the controller more memory",
+            )
             for run in tuple(self._runs.values()):
                 run.fail(error)
 
-    def _decided(self, kind: str, text: str, **fields: object) -> None:
+    def _record_decision(self, kind: str, text: str, **fields: object) -> None:
         log.warning("%s", text)
         for run in tuple(self._runs.values()):
-            run.decided(kind, text, **fields)
+            run.record_decision(kind, text, **fields)
 
-    # -- who hears of it --------------------------------------------------------------------------
+    # -- notifying runs ---------------------------------------------------------------------------
 
     async def _tick_for_ever(self) -> None:
         while True:
             self._happened(self.fleet.tick(self.clock()))
-            self._mind_memory()
+            self._check_memory()
             await asyncio.sleep(_TICK_S)
 
     def _happened(self, events: Iterable[FleetEvent]) -> None:
         for event in events:
             if (run := self._claims.get(event.agent)) is not None:
-                self._tell(run, event)
+                self._notify(run, event)
             else:
                 self._offer(event)
 
     def _offer(self, event: FleetEvent) -> None:
-        """Of an idle agent: to all runs, until one has claimed it."""
+        """Send an event of an idle agent to all runs, until one of them has claimed the agent."""
         for run in tuple(self._runs.values()):
             if event.agent in self._claims:
                 return
-            self._tell(run, event)
+            self._notify(run, event)
 
-    def _tell(self, run: RunPort, event: FleetEvent) -> None:
-        self._guarded(run, lambda: run.tell(event))
+    def _notify(self, run: RunPort, event: FleetEvent) -> None:
+        self._guarded(run, lambda: run.apply(event))
 
     @staticmethod
     def _guarded(run: RunPort, call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception as error:  # noqa: BLE001  handed to the run, which ends with it; other runs go on
+        except Exception as error:  # noqa: BLE001  only this run ends with the error; other runs go on
             run.fail(error)
 
     def _trouble(self, agent: str, kind: str, text: str) -> None:
-        """Noted by the run that the agent works for, else by all that could have it."""
+        """Report rejected input to the run for which the agent works, or to all runs if it is idle."""
         run = self._claims.get(agent)
         concerned = tuple(self._runs.values()) if run is None else (run,)
         for one in concerned:
-            one.trouble(kind, text)
+            one.report_rejected(kind, text)
         if not concerned:
             self._troubles.add(kind, text)
 
@@ -375,7 +400,7 @@ class AgentHub:
         return tuple(other for other in self._runs.values() if other is not run)
 
     def _idle(self) -> Iterator[Member]:
-        """Agents without a run, a region after the other by turns, so that few are enough for all regions."""
+        """Yield idle agents, taking the regions in turn, so that a run gets agents of all regions early."""
         regions: dict[str, list[Member]] = {}
         for member in self.fleet:
             if member.id not in self._claims and member.presence is not Presence.LOST:
@@ -385,18 +410,21 @@ class AgentHub:
 
 
 def _replaced_by(member: Member) -> str:
-    """For the older of two processes of one name."""
-    return f"process {member.pid} on {member.host} has registered as {member.id} after it: one name, one process"
+    """Return the reason for a rejection, for the older of two processes with the same name."""
+    return (
+        f"process {member.pid} on {member.host} has registered as {member.id} after this one:"
+        " give each agent its own name (--id)"
+    )
 
 
 def _unfit(agent: str, hello: Hello) -> str:
     if hello.agent != agent:
-        return f"the key and connection are those of {agent}, not of {hello.agent}"
+        return f"the key and connection belong to {agent}, but the agent calls itself {hello.agent}"
     if hello.major != PROTOCOL_MAJOR:
         return (
-            f"it speaks protocol {hello.major}.{hello.minor} and the controller {PROTOCOL_MAJOR}.{PROTOCOL_MINOR}:"
+            f"the agent has protocol {hello.major}.{hello.minor}, the controller {PROTOCOL_MAJOR}.{PROTOCOL_MINOR}:"
             " run the same version of loadgen on both"
         )
     if not all(text.isprintable() for text in (hello.region, hello.host, hello.instance_type)):
-        return "the name of its region, host or instance type is none"
+        return "its region, host or instance type contains characters that cannot be printed"
     return ""

@@ -1,7 +1,7 @@
-"""Looks at the folder of keys again and again while a controller runs: who may come in, and who no longer.
+"""Watches the keys folder while a controller runs, so that new and revoked keys take effect without a restart.
 
-A key that is revoked or new is seen within `LOOK_S`. A file that is wrong lets in
-nobody; a folder that cannot be read at all says nothing about anybody, so then all stays as it was.
+A new or revoked key takes effect within `LOOK_S`. An invalid key file admits no agent.
+If the folder cannot be read at all, the admitted keys stay as they are.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from loadgen.wire.keys import ControllerKeys, fingerprint, read_agents
 __all__ = ["LOOK_S", "Doorkeeper", "KeysChanged"]
 
 LOOK_S = 3.0
-"""Revocation is promised within 10 s."""
+"""The time between two looks at the folder. The documentation promises that a revocation takes effect within 10 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeysChanged:
-    """What another look at the folder showed."""
+    """The difference between two looks at the keys folder."""
 
     agents: Mapping[bytes, str]
-    """All that are good now: name by public key."""
+    """All valid keys: name by public key."""
     came: Mapping[str, str]
-    """Name by fingerprint, of keys that are new."""
+    """New keys: name by fingerprint."""
     revoked: Mapping[str, str]
-    """Name by fingerprint, of keys that are of no more use."""
+    """Keys that are no longer valid: name by fingerprint."""
 
 
 class Doorkeeper:
-    """Watches over the keys of one controller.
+    """Watches the keys of one controller.
 
     Args:
-        on_change: called on the loop when other keys are good than before.
-        on_trouble: gets what is wrong with the folder, at each look.
+        on_change: called on the event loop when the set of valid keys has changed.
+        on_trouble: called with a text for each problem of the folder or of a key file, at every look.
     """
 
     def __init__(
@@ -49,21 +49,22 @@ class Doorkeeper:
         self._on_change, self._on_trouble = on_change, on_trouble
 
     async def serve(self) -> None:
-        """Until cancelled; keys that are in no folder never change."""
+        """Look at the folder every `LOOK_S` until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
             await self.look()
 
     async def look(self) -> None:
-        if self._folder is None:
+        """Read the folder once, and report changes and problems."""
+        if self._folder is None:  # throw-away keys are in no folder, and never change
             return
         try:
             agents, wrong = await asyncio.to_thread(read_agents, self._folder)
         except UsageError as error:
-            self._on_trouble(f"{error.message}: the keys stay as they were")
+            self._on_trouble(f"{error.message}: the admitted keys stay as they are")
             return
         for one in wrong:
-            self._on_trouble(f"{one.message}: it lets in nobody")
+            self._on_trouble(f"{one.message}: this file admits no agent")
         before, self._agents = self._agents, agents
         if agents != before:
             self._on_change(KeysChanged(agents, _named(agents, before), _named(before, agents)))

@@ -1,8 +1,8 @@
-"""Agent processes on this machine: one for each region, or several, started and ended with the run.
+"""Agent processes on this machine: one or several for each region, started and ended with the run.
 
-They are whole agents, each in a session of its own, so that a Ctrl-C at the
-terminal reaches the command line only. They get throw-away keys and an
-environment without what may be secret. They are ended by process id, always.
+These are complete agents. Each one has its own session, so that a Ctrl-C at the
+terminal reaches only the command line. Each one gets throw-away keys and an environment
+without secrets. Agents are always ended by process id, never by name.
 """
 
 from __future__ import annotations
@@ -37,53 +37,56 @@ _KEPT = re.compile(
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a program needs to run; tokens and passwords stay behind."""
+    """Return the variables that a program needs to run, without those that may hold tokens and passwords."""
     return {name: value for name, value in environment.items() if _KEPT.fullmatch(name) and name != "LOADGEN_TOKEN"}
 
 
 def agent_ids(regions: Iterable[str], per_region: int) -> dict[str, str]:
-    """Region by agent id: `us-east-1` for a single one, `us-east-1.2` for the second of several."""
+    """Return region by agent id. The id is `us-east-1` if the region has one agent, else `us-east-1.2` and so on."""
     found: dict[str, str] = {}
     for region in regions:
         slug = re.sub(r"[^A-Za-z0-9_-]+", "-", region).strip("-_")[:100] or "region"
         for n in range(1, per_region + 1):
             agent = slug if per_region == 1 else f"{slug}.{n}"
-            while agent in found:  # two regions that differ only in what an id cannot hold
+            while agent in found:  # two regions that differ only in characters that an id cannot hold
                 agent += "-x"
             found[agent] = region
     return found
 
 
 class EmbeddedAgents:
-    """The processes of one run; makes their keys. Use `keys` for the conductor."""
+    """The agent processes of one run, and their keys. Pass `keys` to the controller."""
 
     def __init__(self, regions: Iterable[str], per_region: int = 1, workers: int = 1) -> None:
-        """
+        """Create keys for the agents; `start` starts them.
+
         Args:
-            per_region: agents of each region.
-            workers: processes of each agent that share its load.
+            per_region: the number of agents in each region.
+            workers: the number of worker processes of each agent.
         """
         self._workers = workers
         self._expected = agent_ids(regions, per_region)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, Path] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="loadgen-keys-"))  # mode 0700
         self.keys: ControllerKeys = throw_away(self._folder)
 
     @property
     def expected(self) -> Mapping[str, str]:
+        """Region by agent id, of all agents that `start` starts."""
         return self._expected
 
     @property
     def pids(self) -> Mapping[str, int]:
+        """Process id by agent id, of all agents that were started."""
         return {agent: process.pid for agent, process in self._processes.items()}
 
     def start(self, address: str, logs: Path) -> None:
-        """Start all; their output goes to a file each in `logs`.
+        """Start all agents; the output of each goes to its own file in `logs`.
 
         Raises:
-            StorageError: no place for their output.
+            StorageError: a log file cannot be written.
             FleetError: a process cannot be started.
         """
         environment = clean_environment(os.environ)
@@ -113,19 +116,22 @@ class EmbeddedAgents:
                 start_new_session=True,
             )
         except OSError as exc:
-            raise FleetError(f"cannot start agent {agent}: {exc.strerror}") from exc
+            raise FleetError(f"cannot start the process of agent {agent}: {exc.strerror}") from exc
 
     def exited(self) -> Mapping[str, str]:
-        """Agents whose process has ended since the last call, and how, with the last line it said."""
+        """Return the agents whose process has ended since the last call, each with how it ended and its last line."""
         found: dict[str, str] = {}
         for agent, process in self._processes.items():
-            if agent not in self._told and (code := process.poll()) is not None:
-                self._told.add(agent)
+            if agent not in self._reported and (code := process.poll()) is not None:
+                self._reported.add(agent)
                 found[agent] = f"its process {process.pid} {_how(code)}{self._last_words(agent)}"
         return found
 
     async def end(self, patience_s: float) -> None:
-        """Wait `patience_s` for them to leave, then TERM, after 3 s KILL. Removes the keys. Safe to call again."""
+        """Wait `patience_s` for the agents to exit, then send TERM, and KILL 3 s later. Remove the keys.
+
+        Calling it again has no effect.
+        """
         try:
             await self._gone_within(patience_s)
             for process in self._running():
@@ -137,7 +143,7 @@ class EmbeddedAgents:
             self.discard()
 
     def discard(self) -> None:
-        """Remove the keys of agents that were never started."""
+        """Remove the folder with the keys."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _running(self) -> list[subprocess.Popen[bytes]]:
@@ -145,7 +151,7 @@ class EmbeddedAgents:
 
     async def _gone_within(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while self._running() and time.monotonic() < until:  # noqa: ASYNC110  no event tells of a process's end
+        while self._running() and time.monotonic() < until:  # noqa: ASYNC110  no event signals the end of a process
             await asyncio.sleep(0.02)
 
     def _last_words(self, agent: str) -> str:
@@ -157,10 +163,10 @@ class EmbeddedAgents:
 
 
 async def _kill_with_descendants(process: subprocess.Popen[bytes]) -> None:
-    """Kill an agent that does not end by itself, its workers, and what those have started.
+    """Kill an agent that does not exit, its workers, and all processes that those have started.
 
-    The agent is the parent of every descendant whose own parent is gone. While it is stopped it waits for none of
-    them, so the numbers of its children stay theirs until the agent itself is gone.
+    The agent is the parent of every descendant whose own parent is gone. A stopped agent reaps no child, so the
+    system cannot give a child's process id to another process until the agent itself is gone.
     """
     process.send_signal(signal.SIGSTOP)
     until = time.monotonic() + _KILL_AFTER_S
@@ -172,7 +178,7 @@ async def _kill_with_descendants(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         await asyncio.sleep(0.01)
-    # The whole session, where its children cannot be listed. Not yet reaped, so the id is still its own.
+    # Kill the whole session in case its children cannot be listed. The agent is not reaped yet, so its id is valid.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()

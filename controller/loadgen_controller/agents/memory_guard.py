@@ -1,10 +1,10 @@
-"""Keeps the controller within its memory, also while a peer with a good key sends a message that never ends.
+"""Keeps the controller within its memory, even if a peer with a valid key sends an endless message.
 
-ZeroMQ hands over a message when its last part is here; until then its parts lie in
-memory that no limit of a socket bounds (RELIABILITY P9), and nobody can tell whose
-they are. What helps is to hang up on everybody: that frees them, and sound agents
-are back within a second, with all that was not acknowledged. If it does not help,
-or has to be done again and again, the runs are ended while there is still memory to seal them.
+ZeroMQ delivers a message when its last part has arrived. Until then the parts occupy
+memory that no socket limit bounds, and the controller cannot find out who sends them.
+The remedy is to drop all connections: that frees the parts. Sound agents reconnect
+within a second and send their unacknowledged deltas again. If that does not help, or
+is necessary again and again, the runs end while there is enough memory to seal them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from loadgen.units import NS_PER_S
 __all__ = ["Memory", "Relief", "give_back", "limit_bytes", "used_bytes"]
 
 _SHARE = 0.8
+"""The part of the available memory that the controller may use."""
 _OFTEN = 3
 _WITHIN_NS = 60 * NS_PER_S
+"""If connections must be dropped `_OFTEN` times within this time, the runs end."""
 
 
 class Relief(Enum):
-    """What is to be done about memory."""
+    """The action that the controller must take because of its memory."""
 
     NONE = "none"
     DROP = "drop all connections"
@@ -34,7 +36,7 @@ class Relief(Enum):
 
 
 class Memory:
-    """Times are handed in, and how much is in use."""
+    """Decides from the memory in use whether to drop connections or to end the runs. The caller passes all figures."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -42,11 +44,11 @@ class Memory:
         self._was_above = False
 
     def check(self, used_bytes: int, now_ns: int) -> Relief:
-        """Call it often: a flood brings 10 MB in 50 ms."""
+        """Return the action for the memory in use now. Call it every 50 ms: a flood adds 10 MB in that time."""
         was_above, self._was_above = self._was_above, used_bytes > self.limit_bytes
         if not self._was_above:
             return Relief.NONE
-        if was_above:  # all connections were dropped at the last look, and it did not help
+        if was_above:  # the last call dropped all connections, and that did not help
             return Relief.END
         self._dropped_ns.append(now_ns)
         often = len(self._dropped_ns) == _OFTEN and now_ns - self._dropped_ns[0] < _WITHIN_NS
@@ -54,7 +56,7 @@ class Memory:
 
 
 def used_bytes() -> int:
-    """What of this process is in memory; 0 where that cannot be known."""
+    """Return the resident memory of this process in bytes; 0 if the system does not provide it."""
     try:
         return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
@@ -62,13 +64,13 @@ def used_bytes() -> int:
 
 
 def limit_bytes(root: Path = Path("/")) -> int:
-    """Four fifths of what this process may have: of the machine's memory, or of the least limit of its cgroups."""
+    """Return four fifths of the memory available to this process: of the machine, or of its smallest cgroup limit."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return round(_SHARE * min([machine, *(group.limit_bytes for group in memory_limits(root))]))
 
 
 def give_back() -> None:
-    """Have the C library return what is free: it keeps it otherwise (measured: 459 MB, afterwards 76)."""
+    """Return free memory of the C library to the system; otherwise it keeps it (measured: 459 MB before, 76 after)."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):  # another C library

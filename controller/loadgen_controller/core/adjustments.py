@@ -1,12 +1,12 @@
-"""What is asked of a run that goes on, checked, and made into what agents are told. Pure.
+"""Checks load changes and translates them into messages for agents. Pure.
 
-A wish is what a person says: pause, resume, scale, skip a stage. For each load
-that it is about it changes the load's course (`loadgen/profiles/edits.py`), and whatever
-that changes of the load becomes one numbered Adjust for all agents. So agents
-know nothing of pauses: to them a load has other stages from a time on.
+An operator requests a load change: pause, resume, scale, or skip a stage. For each load
+concerned, the request changes the load's course (`loadgen/profiles/edits.py`). If the
+load's stages change, all agents receive one numbered Adjust. So agents have no notion
+of a pause: for them a load has other stages from a given time on.
 
-What was asked is kept in words and numbers (`Adjustment`), for the event log, the
-summary and the marks on charts. Times are ns after T0.
+Each accepted change is kept as an `Adjustment`, with texts and numbers for the event
+log, the summary and the marks on charts. Times are ns after T0.
 """
 
 from __future__ import annotations
@@ -34,54 +34,55 @@ Kind = Literal["pause", "resume", "scale", "skip", "steer"]
 
 @dataclass(frozen=True, slots=True)
 class LoadChange:
-    """What is asked. Of `factor`, `rate` and `users`, a scale has one."""
+    """A request to change a running load. A "scale" has exactly one of `factor`, `rate` and `users`."""
 
     kind: Kind
     load: str | None = None
-    """Its name; None: all loads of the plan that it makes sense for."""
+    """The load's name; None for all loads of the plan to which the change can apply."""
     factor: float | None = None
     rate: float | None = None
     """Iterations/s."""
     users: float | None = None
     by: str = ""
-    """Who asks: "root, process 4711"."""
+    """The requester, for example "root, process 4711"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """One change of one load, as it is told later."""
+    """One accepted change of one load, in the form in which reports show it."""
 
     kind: Kind
     load: str
-    """Name; empty where the plan gives it none."""
+    """The load's name; empty if it has no name in the plan."""
     at_ns: int
     was: str
-    """What the load was to be at `at_ns`: "200/s"."""
+    """The load at `at_ns` without the change: "200/s"."""
     now: str
-    """What it is instead: "paused", "300/s"."""
+    """The load at `at_ns` with the change: "paused", "300/s"."""
     text: str
-    """As a sentence goes on: "scaled by 1.5, from 200/s to 300/s"."""
+    """The change as the end of a sentence: "scaled by 1.5, from 200/s to 300/s"."""
     by: str = ""
     number: int = 0
-    """Of the Adjust that told it; 0: nothing had to be told, since the load waits."""
+    """The number of the Adjust message; 0 if no message was necessary, because the load is paused."""
     end_ns: int | None = None
-    """When the load ends as things stand since; None where that is not known."""
+    """When the load ends after this change; None if that is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adjustments:
-    """All loads of a run as they stand, and how they came to. Begin with `Adjustments.of`."""
+    """The current course of every load of a run, and all changes that led to it. Create it with `Adjustments.of`."""
 
     courses: tuple[Course, ...]
     planned: tuple[Profile, ...]
     lasting: tuple[int | None, ...]
-    """What a load that reads each row once may have at most, in iterations or users: as many as there are rows for."""
+    """For each load that uses each data row once: the most iterations or users, limited by its rows. Else None."""
     told: tuple[Adjust | Reassign, ...] = ()
-    """By number, from 1: what an agent that missed it is told again."""
+    """All messages so far, in the order of their numbers from 1. An agent that missed some receives them again."""
     made: tuple[Adjustment, ...] = ()
 
     @classmethod
     def of(cls, spec: PlanSpec) -> Adjustments:
+        """Return the loads of a plan, unchanged."""
         lanes = lanes_of(spec)
         return cls(
             courses=tuple(Course.of(lane.profile, lane.after_ns, lane.name) for lane in lanes),
@@ -89,21 +90,21 @@ class Adjustments:
             lasting=tuple(_most(lane) for lane in lanes),
         )
 
-    # -- how things stand -----------------------------------------------------------------------
+    # -- current state --------------------------------------------------------------------------
 
     @property
     def end_ns(self) -> int | None:
-        """When the last load ends; None while that is not known."""
+        """When the last load ends; None while that is unknown."""
         ends = [course.end_ns for course in self.courses]
         return None if None in ends else max((end for end in ends if end is not None), default=0)
 
     def is_paused(self, at_ns: int) -> bool:
-        """Every load that is not over."""
+        """Return whether all loads that have not ended by `at_ns` are paused; False if all have ended."""
         going = [course for course in self.courses if course.end_ns is None or course.end_ns > at_ns]
         return bool(going) and all(course.is_paused for course in going)
 
     def in_force(self, spec: PlanSpec) -> PlanSpec:
-        """The plan with its loads as they are now, for whoever compares a run with its plan."""
+        """Return the plan with the changed loads, so that the run can be compared with it."""
         if not self.made:
             return spec
         profiles = [_edited(profile, course) for profile, course in zip(self.planned, self.courses, strict=True)]
@@ -113,7 +114,7 @@ class Adjustments:
         return msgspec.structs.replace(spec, lanes=lanes, profile=profiles[0], duration_ns=self.end_ns)
 
     def due_before(self, at_ns: int) -> int | None:
-        """How many iterations are due before `at_ns`, of all loads; None where one is not open."""
+        """Return how many iterations of all loads are due before `at_ns`; None if a load is not open."""
         total = 0
         for load, profile in enumerate(self.planned):
             if not isinstance(profile, ArrivalProfile):
@@ -127,26 +128,27 @@ class Adjustments:
 
     @property
     def adjusts(self) -> tuple[Adjust, ...]:
+        """The Adjust messages so far, in order."""
         return tuple(one for one in self.told if isinstance(one, Adjust))
 
     # -- changes --------------------------------------------------------------------------------
 
-    def wished(self, wish: LoadChange, at_ns: int, run_id: str) -> Adjustments:
-        """What is asked, from `at_ns` on.
+    def requested(self, change: LoadChange, at_ns: int, run_id: str) -> Adjustments:
+        """Apply a requested load change from `at_ns` on, or from the last change on if that is later.
 
         Raises:
-            UsageError: it makes no sense now, and why.
+            UsageError: the change is not possible now; the text gives the reason.
         """
         at_ns = self.not_before(at_ns)
         changed = self
-        for load in self._chosen(wish, at_ns):
-            changed = changed._with(load, self._course(wish, load, at_ns), wish, at_ns, run_id)
+        for load in self._chosen(change, at_ns):
+            changed = changed._with(load, self._course(change, load, at_ns), change, at_ns, run_id)
         return changed
 
     def replaced(
         self, load: int, stages: Sequence[Stage], at_ns: int, run_id: str, *, why: str, by: str = ""
     ) -> Adjustments:
-        """The rest of a load by somebody who reckons for himself: an executor that steers. No stages: it ends.
+        """Replace the rest of a steered load by `stages` from `at_ns` on; without stages the load ends then.
 
         Raises:
             UsageError: the load is over.
@@ -156,16 +158,16 @@ class Adjustments:
         return self._with(load, course, LoadChange("steer", by=by), at_ns, run_id, why)
 
     def reassigned(self, generation: int, at_ns: int, weights: tuple[float, ...], run_id: str) -> Adjustments:
-        """The shares are others from `at_ns` on, which must be a time of `not_before`."""
+        """Record a share change from `at_ns` on. `at_ns` must come from `not_before`."""
         return replace(self, told=(*self.told, Reassign(run_id, len(self.told) + 1, generation, at_ns, weights)))
 
     def not_before(self, at_ns: int) -> int:
-        """Changes come in the order of their times."""
+        """Return `at_ns`, or the time of the last change if that is later, so that changes stay in order."""
         reassigned = [one.at_ns for one in self.told if isinstance(one, Reassign)]
         return max(0, at_ns, *(one.at_ns for one in self.made), *reassigned)
 
     def _with(
-        self, load: int, course: Course, wish: LoadChange, at_ns: int, run_id: str, text: str = ""
+        self, load: int, course: Course, change: LoadChange, at_ns: int, run_id: str, text: str = ""
     ) -> Adjustments:
         before = self.courses[load]
         self._must_have_rows(load, course)
@@ -174,45 +176,45 @@ class Adjustments:
             from_ns, stages = course.rest(at_ns)
             told = (*told, Adjust(run_id, len(told) + 1, load, from_ns, stages))
         made = Adjustment(
-            kind=wish.kind,
+            kind=change.kind,
             load=course.name,
             at_ns=at_ns,
             was=_value(before, at_ns),
             now=_value(course, at_ns),
-            text=text or _text(wish, before, course, at_ns),
-            by=wish.by,
+            text=text or _text(change, before, course, at_ns),
+            by=change.by,
             number=len(told) if told is not self.told else 0,
             end_ns=course.end_ns,
         )
         courses = tuple(course if i == load else one for i, one in enumerate(self.courses))
         return replace(self, courses=courses, told=told, made=(*self.made, made))
 
-    def _course(self, wish: LoadChange, load: int, at_ns: int) -> Course:
+    def _course(self, change: LoadChange, load: int, at_ns: int) -> Course:
         course = self.courses[load]
-        match wish.kind:
+        match change.kind:
             case "pause":
                 return course.paused(at_ns)
             case "resume":
                 return course.resumed(at_ns)
             case "skip":
                 return course.skipped(at_ns)
-        if wish.factor is not None:
-            return course.scaled(at_ns, wish.factor)
-        return course.scaled_to(at_ns, wish.rate if wish.rate is not None else wish.users or 0.0)
+        if change.factor is not None:
+            return course.scaled(at_ns, change.factor)
+        return course.scaled_to(at_ns, change.rate if change.rate is not None else change.users or 0.0)
 
-    def _chosen(self, wish: LoadChange, at_ns: int) -> list[int]:
-        """The loads that it is about."""
-        if wish.load is not None:
-            found = [i for i, course in enumerate(self.courses) if course.name == wish.load]
+    def _chosen(self, change: LoadChange, at_ns: int) -> list[int]:
+        """Return the indices of the loads that the request changes; raise UsageError if they are not clear."""
+        if change.load is not None:
+            found = [i for i, course in enumerate(self.courses) if course.name == change.load]
             if not found:
-                names = ", ".join(course.name or "(the one without a name)" for course in self.courses)
-                raise UsageError(f"the plan has no load {wish.load}", hint=f"it has {names}")
-            self._must_be_of_its_kind(wish, self.courses[found[0]])
+                names = ", ".join(course.name or "(a load without a name)" for course in self.courses)
+                raise UsageError(f"the plan has no load {change.load}", hint=f"its loads are: {names}")
+            self._must_be_of_its_kind(change, self.courses[found[0]])
             return found
         going = [i for i, course in enumerate(self.courses) if course.end_ns is None or course.end_ns > at_ns]
         if not going:
-            raise UsageError("the load is over")
-        match wish.kind:
+            raise UsageError("all loads of the run are over, so there is nothing to change")
+        match change.kind:
             case "pause":
                 chosen = [i for i in going if not self.courses[i].is_paused] or going
             case "resume":
@@ -220,23 +222,23 @@ class Adjustments:
             case "skip":
                 chosen = [i for i in going if self.courses[i].kind != "gate"] or going
             case _:
-                kinds = ("rate",) if wish.rate is not None else ("users",) if wish.users is not None else None
+                kinds = ("rate",) if change.rate is not None else ("users",) if change.users is not None else None
                 able = [i for i in going if self.courses[i].kind != "gate"]
                 chosen = [i for i in able if kinds is None or self.courses[i].kind in kinds] or going[:1]
-                self._must_be_of_its_kind(wish, self.courses[chosen[0]])
-        if len(chosen) > 1 and (wish.kind == "skip" or wish.rate is not None or wish.users is not None):
+                self._must_be_of_its_kind(change, self.courses[chosen[0]])
+        if len(chosen) > 1 and (change.kind == "skip" or change.rate is not None or change.users is not None):
             names = ", ".join(f"--load {self.courses[i].name}" for i in chosen if self.courses[i].name)
-            raise UsageError("several loads go on: which of them?", hint=names)
+            raise UsageError("several loads are running, and the change must name one of them", hint=names)
         return chosen
 
     @staticmethod
-    def _must_be_of_its_kind(wish: LoadChange, course: Course) -> None:
-        whose = f"load {course.name}" if course.name else "the load"
-        if wish.rate is not None and course.kind != "rate":
+    def _must_be_of_its_kind(change: LoadChange, course: Course) -> None:
+        subject = f"load {course.name}" if course.name else "the load"
+        if change.rate is not None and course.kind != "rate":
             hint = "--users 50" if course.kind == "users" else "a factor: loadgen scale 1.5"
-            raise UsageError(f"--rate: {whose} has no rate that could be set", hint=hint)
-        if wish.users is not None and course.kind != "users":
-            raise UsageError(f"--users: {whose} has no number of users that could be set", hint="--rate 200/s")
+            raise UsageError(f"--rate: {subject} has no rate to set", hint=f"use {hint}")
+        if change.users is not None and course.kind != "users":
+            raise UsageError(f"--users: {subject} has no number of users to set", hint="use --rate 200/s")
 
     def _must_have_rows(self, load: int, course: Course) -> None:
         most, profile = self.lasting[load], _edited(self.planned[load], course)
@@ -246,14 +248,14 @@ class Adjustments:
         if needed is not None and needed > most:
             what = "users" if isinstance(profile, UserProfile) else "iterations"
             raise UsageError(
-                f"{f'load {course.name}' if course.name else 'the load'} reads each row once, and has rows for "
-                f"{format_count(most)} {what}; it would have {format_count(needed)}",
-                hint="scale it less, or run it again with more rows",
+                f"{f'load {course.name}' if course.name else 'the load'} uses each data row once and has rows for "
+                f"{format_count(most)} {what}; this change needs {format_count(needed)}",
+                hint="scale it less, or start a new run with more rows",
             )
 
 
 def lanes_of(spec: PlanSpec) -> Sequence[LaneSpec]:
-    """One for each load, also of specs that are older than several loads."""
+    """Return the plan's loads; for a spec from before several loads were possible, its only load."""
     return spec.lanes or (LaneSpec(name="", load=spec.load, journeys=spec.journeys, profile=spec.profile),)
 
 
@@ -264,14 +266,14 @@ def _most(lane: LaneSpec) -> int | None:
 
 
 def _uses(profile: Profile) -> int | None:
-    """Rows that a load takes where none is taken twice; None where its target decides."""
+    """Return how many rows a load needs if it uses each row once; None if that depends on the target."""
     if isinstance(profile, UserProfile):
         return profile.peak
     return profile.total()
 
 
 def _edited(profile: Profile, course: Course) -> Profile:
-    """The profile as it is now; of a load that was not changed, the profile."""
+    """Return the profile with the changes of `course`; the same profile if the load was not changed."""
     planned = Course.of(profile, course.begin_ns, course.name)
     if course == planned:
         return profile
@@ -292,8 +294,8 @@ def _value(course: Course, at_ns: int) -> str:
     return value_text(course.value_at(at_ns), course.kind)
 
 
-def _text(wish: LoadChange, before: Course, after: Course, at_ns: int) -> str:
-    match wish.kind:
+def _text(change: LoadChange, before: Course, after: Course, at_ns: int) -> str:
+    match change.kind:
         case "pause":
             return f"paused, at {_value(before, at_ns)}" if before.kind != "gate" else "paused"
         case "resume":
@@ -302,17 +304,17 @@ def _text(wish: LoadChange, before: Course, after: Course, at_ns: int) -> str:
             left = before.waiting if before.waiting is not None else before.rest(at_ns)[1]
             what = "a curve" if pieces_of(left) > 1 else stage_text(left[0], before.kind)
             return f"skipped what was left of a stage: {what}"
-    if wish.factor is not None:
-        how = f"by {wish.factor:g}"
+    if change.factor is not None:
+        how = f"by {change.factor:g}"
     else:
-        how = "to " + value_text(wish.rate if wish.rate is not None else wish.users or 0.0, before.kind)
+        how = "to " + value_text(change.rate if change.rate is not None else change.users or 0.0, before.kind)
     if before.is_paused:
         return f"scaled {how}, while it was paused"
     return f"scaled {how}, from {_value(before, at_ns)} to {_value(after, at_ns)}"
 
 
 def as_rows(made: Iterable[Adjustment]) -> Iterator[dict[str, object]]:
-    """For `summary.json`: times in s after T0."""
+    """Yield one row for each change, for `summary.json`; times in s after T0."""
     for one in made:
         yield {
             "at_s": round(one.at_ns / NS_PER_S, 3),

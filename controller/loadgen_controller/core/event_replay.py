@@ -1,10 +1,11 @@
-"""A run's state told again from its events: the journal holds all that `run.step` was ever given.
+"""Rebuilds the state of a run from the events in its journal.
 
-Pure: lines in, a state out. The conductor writes a line for whatever changed the
-run, with the time at which it did; ticks that changed nothing but the time are
-left out, since each line has its own. So replaying a journal comes to the very
-state that the conductor had, on whatever machine, and what one cannot see from
-outside (why did it stop?) can be looked at step by step.
+The conductor writes a line for every event that changed the run, with its time.
+Ticks that changed only the time are left out, because every line has its own time.
+Replaying the lines through `lifecycle.step` gives exactly the state that the
+conductor had, on any machine. So one can also find out step by step why a run stopped.
+
+Pure: lines in, a state out.
 """
 
 from __future__ import annotations
@@ -23,28 +24,31 @@ __all__ = ["BEGUN", "HAPPENED", "begun", "happened", "replay"]
 
 BEGUN: Final = "begun"
 HAPPENED: Final = "event"
-"""Kinds of lines in events.jsonl."""
+"""The kinds of lines in events.jsonl that hold the start of a run and one event."""
 
 _EVENTS: Final[Mapping[str, Any]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def begun(run: Run) -> dict[str, object]:
-    """The fields of the first line."""
+    """Return the fields of a run's first line in the journal: its terms and its start time."""
     return {"terms": run.terms, "now_ns": run.now_ns}
 
 
 def happened(before: Run, event: Event, after: Run) -> dict[str, object] | None:
-    """The fields of an event's line; None: it changed nothing but the time, as ticks and what is said again do."""
+    """Return the fields of an event's line, or None if there is nothing to record.
+
+    None: a tick or a repeated Fin that changed only the time.
+    """
     if isinstance(event, (Tick, FinReceived)) and replace(before, now_ns=after.now_ns) == after:
         return None
     return {"name": type(event).__name__, "event": event, "phase": before.phase.value, "now_ns": after.now_ns}
 
 
 def replay(lines: Iterable[Mapping[str, object]]) -> Run:
-    """The state that a run's events came to; other lines of events.jsonl are passed over.
+    """Return the state of a run after all events in `lines`; other kinds of lines are ignored.
 
     Raises:
-        StorageError: they do not begin a run, or are of another version.
+        StorageError: the start of the run is missing, or another version of loadgen wrote the lines.
     """
     run: Run | None = None
     for line in lines:
@@ -54,10 +58,13 @@ def replay(lines: Iterable[Mapping[str, object]]) -> Run:
             case kind if kind == HAPPENED and run is not None:
                 event, now_ns = _event(line), line.get("now_ns")
                 if not isinstance(event, Tick) and isinstance(now_ns, int):
-                    run = replace(run, now_ns=max(run.now_ns, now_ns))  # what a tick that is not here did
+                    run = replace(run, now_ns=max(run.now_ns, now_ns))  # the effect of ticks that were not recorded
                 run, _ = step(run, event)
     if run is None:
-        raise StorageError("events.jsonl does not say how the run began", hint="was it made by an older loadgen?")
+        raise StorageError(
+            "events.jsonl: the line with the start of the run is missing",
+            hint="use the version of loadgen that made the run",
+        )
     return run
 
 
@@ -65,16 +72,24 @@ def _begun(line: Mapping[str, object]) -> Run:
     try:
         terms, now_ns = msgspec.convert(line.get("terms"), Terms), msgspec.convert(line.get("now_ns"), int)
     except msgspec.ValidationError as error:
-        raise StorageError(f"events.jsonl: the run's beginning cannot be read: {error}") from error
+        raise StorageError(
+            f"events.jsonl: the line with the start of the run is invalid: {error}",
+            hint="use the version of loadgen that made the run",
+        ) from error
     return Run.begin(terms, now_ns)
 
 
 def _event(line: Mapping[str, object]) -> Event:
     kind = _EVENTS.get(str(line.get("name")))
     if kind is None:
-        raise StorageError(f"events.jsonl: no event is called {line.get('name')}", hint="use the loadgen that made it")
+        raise StorageError(
+            f"events.jsonl: unknown event {line.get('name')}", hint="use the version of loadgen that made the run"
+        )
     try:
         event: Event = msgspec.convert(line.get("event"), kind)
     except msgspec.ValidationError as error:
-        raise StorageError(f"events.jsonl: {line.get('name')} cannot be read: {error}") from error
+        raise StorageError(
+            f"events.jsonl: invalid event {line.get('name')}: {error}",
+            hint="use the version of loadgen that made the run",
+        ) from error
     return event

@@ -1,6 +1,6 @@
-"""What happens to a run, and what is to be done about it: the events and effects of `run.step`, as values.
+"""The events that happen to a run, and the effects that the conductor performs, as values for `lifecycle.step`.
 
-Events stand in the journal by their names, so those names do not change.
+The journal stores events by their class names, so these names must not change.
 """
 
 from __future__ import annotations
@@ -42,45 +42,55 @@ __all__ = [
 
 
 class Reason(Enum):
-    """Why a run ends. Closed: whatever else happens is one of these."""
+    """Why a run ends. The list is closed: every end of a run has one of these reasons."""
 
     FINISHED = "finished"
-    """Every agent did its share and all of it was merged, or is accounted for as lost."""
+    """Every agent drove its share, and all data was merged or is counted as lost."""
     STOPPED = "stopped"
-    """Somebody asked for it."""
+    """An operator stopped the run."""
     KILLED = "killed"
-    """Somebody wanted nothing more to be sent: nothing drains, and nothing is torn down."""
+    """An operator stopped the run at once: running iterations do not drain, and the tear-down does not run."""
     SLO_BREACHED = "slo breached"
-    """An objective that says so (`abort=True`) was broken while the run went on."""
+    """An objective with `abort=True` was missed while the run went on."""
     AGENT_LOST = "agent lost"
-    """Under load, and the run was to end then: a figure of fewer agents is of no use to who started it."""
+    """An agent was lost under load, and the operator wants such a run to end."""
     ERROR_FUSE = "error fuse"
     """Most requests failed for too long."""
     NOT_ALLOWED = "not allowed"
-    """The allow-list lets nothing of it through."""
+    """The allow-list permits none of the run's targets."""
     SCRIPT_FAULTS = "script faults"
-    """The scenario raised in too many iterations."""
+    """The scenario raised an exception in too many iterations."""
     TOO_FEW_AGENTS = "too few agents"
+    """Too few agents joined in time."""
     NOT_READY = "not ready"
+    """Some agents did not prepare in time."""
     REFUSED = "refused"
-    """An agent cannot take part: bundle, faults of the scenario, a dead worker."""
+    """An agent cannot take part: a bad bundle, an error in the scenario, a dead worker."""
     SET_UP_FAILED = "set-up failed"
+    """The plan's set-up raised or took too long."""
     TEAR_DOWN_FAILED = "tear-down failed"
+    """The plan's tear-down raised, took too long, or had no agent left to run it."""
     LOST_BEFORE_START = "agent lost before the start"
+    """An agent was lost before the load started."""
     ALL_LOST = "all agents lost"
+    """No agent is left, and none can come back in time."""
     OVERDUE = "overdue"
-    """Agents still owed data when the time for it was over."""
+    """Some data had not arrived when the time to wait for it was over."""
     STORAGE_FAILED = "storage failed"
+    """The run folder could not be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
+    """One reason for which a run ends, with its details."""
+
     reason: Reason
     detail: str
-    """A plain sentence for people."""
+    """The reason as a sentence for the operator."""
     agents: tuple[str, ...] = ()
-    """Whom it is about, where it is about agents."""
+    """The agents concerned, if any."""
     faults: tuple[Fault, ...] = ()
+    """The errors in the scenario, if they are the reason."""
 
 
 # -- events ------------------------------------------------------------------------------------
@@ -88,9 +98,10 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The time.
+    """Time has passed.
 
-    is_turn: a turn of the caller's loop begins. Shares are moved then, all that became free in the last one together.
+    is_turn: the caller's loop starts a new turn. Shares are moved only then, so that all shares that became free
+    during one turn are moved together.
     """
 
     now_ns: int
@@ -99,9 +110,9 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class AgentJoined:
-    """An agent registered, with an epoch of its own; or it is idle and could be had.
+    """An agent is available: it registered as a new process, or it has become idle.
 
-    is_new: it has just come. Agents that another run lets go are left to the runs that still wait for theirs.
+    is_new: it has just registered. Agents that another run released only go to runs that still wait for agents.
     """
 
     agent: str
@@ -111,7 +122,7 @@ class AgentJoined:
 
 @dataclass(frozen=True, slots=True)
 class AgentReturned:
-    """An agent that was lost is heard again, in the same epoch: it never stopped, we only did not hear it."""
+    """A lost agent is heard again, in the same epoch: only the connection was interrupted."""
 
     agent: str
     region: str
@@ -119,11 +130,15 @@ class AgentReturned:
 
 @dataclass(frozen=True, slots=True)
 class AgentReady:
+    """An agent has prepared its share."""
+
     agent: str
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRefused:
+    """An agent reported that it cannot take part, and why."""
+
     agent: str
     text: str
     faults: tuple[Fault, ...] = ()
@@ -131,10 +146,10 @@ class AgentRefused:
 
 @dataclass(frozen=True, slots=True)
 class AgentLost:
-    """Silent for too long, its process exited, or it came back as another process.
+    """An agent was silent for too long, its process exited, or it came back as another process.
 
-    free_ns: before this it may still drive its share: its lease is not over.
-    is_silent: all that is known is that it is not heard: it may come back.
+    free_ns: when its lease ends; before that it may still drive its share.
+    is_silent: its silence is the only sign, so it may come back.
     """
 
     agent: str
@@ -145,10 +160,10 @@ class AgentLost:
 
 @dataclass(frozen=True, slots=True)
 class AgentLeaving:
-    """It starts nothing more, and nobody has asked it for that.
+    """An agent leaves on its own and starts no more arrivals.
 
-    at_ns: after T0; not 0: it starts all that is due before. What is due from then on can be another's, whoever hears
-    of it when.
+    at_ns: ns after T0. If not 0, the agent starts all arrivals that are due before, and other agents can take over
+    the later ones without waiting for a lease to end. If 0, it has stopped already.
     """
 
     agent: str
@@ -157,30 +172,38 @@ class AgentLeaving:
 
 @dataclass(frozen=True, slots=True)
 class FinReceived:
+    """An agent's Fin arrived: it has ended its load."""
+
     agent: str
     text: str = ""
-    """Not empty: it ended early, and why."""
+    """Why it ended early; empty if it did not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Everything up to the agent's Fin is durable and merged."""
+    """All deltas before the agent's Fin are durable and merged."""
 
     agent: str
 
 
 @dataclass(frozen=True, slots=True)
 class SetUpEnded:
+    """The plan's set-up ended; `error` is empty if it succeeded."""
+
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TearDownEnded:
+    """The plan's tear-down ended; `error` is empty if it succeeded."""
+
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
+    """The run must end. now: cut off running iterations instead of draining."""
+
     text: str
     now: bool = False
     reason: Reason = Reason.STOPPED
@@ -188,21 +211,23 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class Adjusted:
-    """The load was changed, and with it the planned end."""
+    """A load change moved the planned end of the run."""
 
     duration_ns: int | None
-    """From T0; None while it is not known: a pause, or a load that ends by count."""
+    """From T0 to the planned end; None if that is unknown because of a pause or a load that ends by count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The controller was started anew, and took the run up from its folder."""
+    """A restarted controller continues the run from its folder; agents may reconnect until `grace_until_ns`."""
 
     grace_until_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class StorageFailed:
+    """The run folder could not be written."""
+
     text: str
 
 
@@ -230,23 +255,29 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class SendPrepare:
+    """Send Prepare to `agents`."""
+
     agents: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SendSetUp:
+    """Request the plan's set-up from one agent."""
+
     agent: str
 
 
 @dataclass(frozen=True, slots=True)
 class SendStart:
+    """Send the start time T0 to `agents`."""
+
     agents: tuple[str, ...]
     t0_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class TakeIn:
-    """`agents` get their part of the load; `drivers` have as much less."""
+    """Give late joiners (`agents`) a share of the load; the shares of `drivers` shrink accordingly."""
 
     agents: tuple[str, ...]
     drivers: tuple[str, ...]
@@ -254,9 +285,9 @@ class TakeIn:
 
 @dataclass(frozen=True, slots=True)
 class Reassign:
-    """What `agents` had of the load is driven by `drivers`.
+    """Move the shares of `agents` to `drivers`.
 
-    at_ns: from so long after T0 on; 0: from as soon as can be.
+    at_ns: the time of the change in ns after T0; 0 for as soon as possible.
     """
 
     agents: tuple[str, ...]
@@ -266,6 +297,8 @@ class Reassign:
 
 @dataclass(frozen=True, slots=True)
 class SendStop:
+    """Send Stop to `agents`. now: cut off running iterations."""
+
     agents: tuple[str, ...]
     text: str
     now: bool
@@ -273,12 +306,14 @@ class SendStop:
 
 @dataclass(frozen=True, slots=True)
 class SendTearDown:
+    """Request the plan's tear-down from one agent."""
+
     agent: str
 
 
 @dataclass(frozen=True, slots=True)
 class WindUp:
-    """The run is done: seal the folder and let everybody go."""
+    """The run is done: seal its folder and release its agents."""
 
 
 Effect = SendPrepare | SendSetUp | SendStart | Reassign | TakeIn | SendStop | SendTearDown | WindUp

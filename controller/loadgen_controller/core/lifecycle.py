@@ -1,12 +1,12 @@
 """The life of a run as a pure function: events in, effects out.
 
-Nothing here reads a clock, sends or stores; `conductor.py` performs the effects.
-The clock comes in as `Tick`, and the conductor ticks before every other event,
-so `run.now_ns` is when the event happened. All times are ns of the controller's
-monotonic clock.
+This module reads no clock, sends nothing and stores nothing; the conductor performs the
+effects. Time arrives as a `Tick`. The conductor sends a tick before every other event,
+so `run.now_ns` is the time of the event. All times are ns of the controller's monotonic
+clock.
 
-A run ends with at least one `End`, each with a reason of a closed type. What the
-reasons mean for the exit code is `verdict.py`'s business.
+A run ends with at least one `End`, each with a reason of a closed type. The verdict
+translates the reasons into an exit code.
 """
 
 from __future__ import annotations
@@ -50,11 +50,14 @@ __all__ = ["SHARE_NS", "Phase", "Run", "Terms", "step"]
 
 
 SHARE_NS = 5 * NS_PER_MS
-"""For each member, from one moving of shares to the next: all hear the shares of all, which for 1,000 is 8 MB and 0.3 s
-of the controller. Without a pause the fall of some keeps it from answering the others within their lease."""
+"""The minimum pause between two share changes, per member of the run. Each change sends all shares to all agents: for
+1,000 agents 8 MB, and 0.3 s of the controller. Without the pause, a burst of lost agents delays heartbeats past the
+lease, and more agents are lost."""
 
 
 class Phase(Enum):
+    """The phases of a run, in order; a run may skip some. The values are shown to the operator."""
+
     WAITING = "waiting for agents"
     PREPARING = "preparing"
     SETTING_UP = "setting up"
@@ -73,80 +76,89 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is agreed before a run and does not change during it."""
+    """The conditions of a run that never change while it goes on."""
 
     agents: int
-    """How many are needed, all regions together; at least one in each region."""
+    """The number of agents to wait for, over all regions; each region needs at least one."""
     regions: tuple[str, ...]
-    """Those of the plan that have a share; agents of other regions take no part."""
+    """The plan's regions that have a share; agents of other regions do not take part."""
     duration_ns: int | None
-    """From T0 to the planned end; None where the load ends by count."""
+    """From T0 to the planned end; None if the load ends by count."""
     drain_ns: int = 30 * NS_PER_S
+    """How long running iterations may take to end after the load has ended."""
     has_set_up: bool = False
     has_tear_down: bool = False
     aborts_on_loss: bool = False
-    """To end the load when an agent is lost, where otherwise the others take its share."""
+    """Whether the loss of an agent ends the load; otherwise the other agents take over its share."""
     join_timeout_ns: int = 120 * NS_PER_S
+    """How long to wait for agents."""
     ready_timeout_ns: int = 120 * NS_PER_S
+    """How long the agents may take to prepare."""
     set_up_timeout_ns: int = 60 * NS_PER_S
-    """Of the plan's set-up and of its tear-down."""
+    """How long the plan's set-up may take, and how long its tear-down."""
     start_lead_ns: int = 700 * NS_PER_MS
-    """From sending StartAt to T0: must reach every agent before T0."""
+    """From sending StartAt to T0. The message must reach every agent before T0."""
     finish_timeout_ns: int = 30 * NS_PER_S
-    """From the end of the drain until the run is over in any case."""
+    """How long to wait for missing data after the drain."""
     return_ns: int = 10 * NS_PER_S
-    """For so long after an agent fell silent and was given up, what it has measured is still waited for."""
+    """How long to wait for the data of an agent that is lost because it was silent."""
     all_return_ns: int = 90 * NS_PER_S
-    """The same where nobody is left: then it is rather the way to all of them that is gone."""
+    """The same if no agent is left. Then the network is the likely cause, so waiting longer is worthwhile."""
     stop_now_timeout_ns: int = 5 * NS_PER_S
-    """The same after a stop at once: somebody waits at the terminal."""
+    """How long to wait for missing data after an immediate stop, because an operator waits at the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Where a run stands. Begin with `Run.begin`."""
+    """The whole state of a run. Create it with `Run.begin`; `step` returns the next state."""
 
     terms: Terms
     now_ns: int
     deadline_ns: int | None
-    """When the phase is over at the latest; None: only events end it."""
+    """When the phase ends at the latest; None if only events end it."""
     phase: Phase = Phase.WAITING
     joined: tuple[tuple[str, str], ...] = ()
-    """(agent, region) of those who can take part, before the members are fixed."""
+    """(agent, region) of the agents that can take part, before the members are fixed."""
     members: tuple[str, ...] = ()
-    """Who takes part, sorted by id; fixed when preparing begins."""
+    """The agents that take part. At first sorted by id; late joiners are appended."""
     ready: frozenset[str] = frozenset()
+    """Members that have prepared."""
     lost: frozenset[str] = frozenset()
+    """Members that are lost."""
     vacant: tuple[tuple[int, str], ...] = ()
-    """(from when on, whose) shares that nobody drives and that wait to be moved, the soonest first."""
+    """(time, agent) of shares that no agent drives from that time on, and that wait for a share change; in order."""
     joining: frozenset[str] = frozenset()
-    """Who came while the load goes on, and prepares for a share of it."""
+    """Late joiners that are preparing."""
     arrived: tuple[str, ...] = ()
-    """Who has prepared for it, and is to get one with the next moving of shares."""
+    """Late joiners that have prepared, and get a share with the next share change."""
     silent: tuple[tuple[int, str], ...] = ()
-    """(until when, whom) of those that are lost, but may come back with what they measured, the soonest first."""
+    """(time, agent) of lost agents that may still come back with their data until that time; in order."""
     shared_ns: int | None = None
-    """When shares were moved last."""
+    """When the last share change took place."""
     moved: frozenset[str] = frozenset()
-    """Whose share is the others' now: who comes back gets nothing of it."""
+    """Members whose share others have taken over; they do not get it back when they return."""
     rejoined: frozenset[str] = frozenset()
-    """Who had a share, was gone, and has one again as another process."""
+    """Members that had a share, were gone, and have a share again as another process."""
     left: tuple[tuple[str, int], ...] = ()
-    """(who, ns after T0) leaves by itself, and begins nothing that is due from then on."""
+    """(agent, ns after T0) of members that leave on their own and start no arrivals from that time on."""
     fins: frozenset[str] = frozenset()
-    """Whose Fin is here."""
+    """Members whose Fin has arrived."""
     merged: frozenset[str] = frozenset()
-    """Whose Fin is here and whose deltas up to it are durable and merged."""
+    """Members whose Fin has arrived and whose deltas before it are durable and merged."""
     is_set_up: bool = False
+    """Whether the plan's set-up has run, also if it failed."""
     t0_ns: int | None = None
+    """When the load starts; None before that is decided."""
     duration_ns: int | None = None
-    """From T0 to the planned end, as the load has been changed; None where that is not known."""
+    """From T0 to the planned end, with all load changes so far; None if that is unknown."""
     ends: tuple[End, ...] = ()
+    """Why the run ends; empty while it goes on."""
     grace_until_ns: int = 0
-    """Until then agents may still be on their way back to a controller that was started anew."""
+    """Until then agents may still be reconnecting to a restarted controller."""
 
     @classmethod
     def begin(cls, terms: Terms, now_ns: int) -> Run:
+        """Return a new run that waits for agents."""
         deadline_ns = now_ns + terms.join_timeout_ns
         return cls(terms=terms, now_ns=now_ns, deadline_ns=deadline_ns, duration_ns=terms.duration_ns)
 
@@ -157,7 +169,7 @@ class Run:
 
     @property
     def drivers(self) -> tuple[str, ...]:
-        """Live members that start what is due."""
+        """Live members that have a share and start due arrivals."""
         vacant = {agent for _, agent in self.vacant}
         return tuple(a for a in self.live if a not in self.fins and a not in self.moved and a not in vacant)
 
@@ -168,7 +180,7 @@ class Run:
 
     @property
     def awaited(self) -> tuple[str, ...]:
-        """Lost members that may still come back with what they measured."""
+        """Lost members that may still come back with their data."""
         return tuple(agent for until_ns, agent in self.silent if agent in self.lost and self.now_ns < until_ns)
 
 
@@ -176,18 +188,18 @@ Moved = tuple[Run, tuple[Effect, ...]]
 
 
 def step(run: Run, event: Event) -> Moved:
-    """The whole life of a run. No I/O, no clock, no logging.
+    """Return the next state of a run and the effects to perform. No I/O, no clock, no logging.
 
     event          | waiting            | preparing          | setting up         | starting, running   | draining        | finishing           | tearing down
     Tick           | deadline -> done   | deadline -> done   | deadline -> ends   | T0 -> running,      | drain over      | deadline -> ends,   | deadline -> done
-                   |                    |                    |                    | end -> draining     | -> finishing    | with who still owes |
-    AgentJoined    | enough -> preparing| ignored            | ignored            | new, or gone before:| ignored         | ignored             | ignored
+                   |                    |                    |                    | end -> draining     | -> finishing    | naming late agents  |
+    AgentJoined    | enough -> preparing| ignored            | ignored            | new, or returning:  | ignored         | ignored             | ignored
                    |                    |                    |                    | prepares            |                 |                     |
     AgentReturned  | as joined          | ignored            | ignored            | not lost any more   | the same        | the same            | ignored
-    AgentReady     | illegal            | last -> set up or  | ignored            | of a new one: takes | ignored         | ignored             | ignored
+    AgentReady     | illegal            | last -> set up or  | ignored            | a late joiner takes | ignored         | ignored             | ignored
                    |                    | starting           |                    | part                |                 |                     |
     AgentRefused   | illegal            | -> done            | -> ends            | as lost             | as lost         | as lost             | as lost
-    AgentLost      | forgotten          | -> done            | -> ends            | counted; the last   | the same        | the same            | the one that tears
+    AgentLost      | forgotten          | -> done            | -> ends            | counted; the last   | the same        | the same            | the agent that tears
                    |                    |                    |                    | one -> ends         |                 |                     | down -> done
     AgentLeaving   | illegal            | ignored            | ignored            | its share is moved  | ignored         | ignored             | ignored
     FinReceived    | illegal            | as refused         | as refused         | all -> finishing    | the same        | counted             | ignored
@@ -197,27 +209,28 @@ def step(run: Run, event: Event) -> Moved:
     TearDownEnded  | illegal            | illegal            | illegal            | illegal             | illegal         | illegal             | -> done
     StopRequested  | -> done            | -> done            | -> ends            | -> draining;        | now: finishing  | now: sooner         | now: done
                    |                    |                    |                    | now: finishing      |                 |                     |
-    Adjusted       | another duration, for later                                  | another end, if it  | ignored         | ignored             | ignored
-                   |                    |                    |                    | runs; else later    |                 |                     |
-    Resumed        | nothing ends for want of data before its time of grace is over; phases stay as they are
+    Adjusted       | the new duration is stored for later                         | the new end applies | ignored         | ignored             | ignored
+                   |                    |                    |                    | if it is running    |                 |                     |
+    Resumed        | before the grace period is over, no phase ends for missing data; the phase does not change
     StorageFailed  | -> done            | -> done            | -> ends            | -> ends             | -> ends         | -> ends             | -> done
 
-    Who is lost because it is silent may come back with what it measured: while that can be, finishing goes on in place of
-    the last "-> ends". Where a loss ends the load it is as a stop: nothing is moved then.
+    An agent that is lost because it was silent may come back with its data. As long as that is possible, the run stays
+    in finishing instead of the last "-> ends". If a loss ends the load, it acts like a stop, and no share is moved.
 
-    Under load the share of whoever is lost, leaves, or has ended early is moved to those that are left: with the next
-    turn, or with the one in which its lease is over, or from when whoever leaves has said that it does. Who takes part
-    from now on gets one likewise. Not while the run ends, and not where nobody is left. In a large fleet a pause
-    follows (SHARE_NS), and then all that are free, and have arrived, by then are moved together.
+    Under load, the share of an agent that is lost, leaves or ends early goes to the remaining drivers. That happens at
+    the next turn, or at the first turn after its lease has ended, or at the time at which the agent announced to leave.
+    Late joiners get a share in the same way. No share is moved while the run ends, or if no driver is left. In a large
+    fleet a pause follows (SHARE_NS). After the pause, all shares that became free and all late joiners that became
+    ready meanwhile are handled in one change.
 
-    "ends" is tearing down where the run was set up or started and not killed, the plan has a
-    tear-down and a live agent can do it; otherwise done. Done ignores everything.
-    An event about an agent that is no member is ignored.
+    "ends" means tearing down if the run was set up or started, was not killed, the plan has a tear-down and a live
+    agent can do it; otherwise done. Done ignores everything.
+    An event about an agent that is not a member is ignored.
     """  # noqa: E501
     if run.phase is Phase.DONE:
         return run, ()
     if isinstance(event, Tick):
-        # A clock that seems to go back is the caller's mistake; time stands still then.
+        # A clock that goes back is a mistake of the caller; then the time of the run does not change.
         moved = _at_time(replace(run, now_ns=max(run.now_ns, event.now_ns)))
         return _then_shared(moved) if event.is_turn else moved
     if isinstance(event, StorageFailed):
@@ -242,7 +255,7 @@ def step(run: Run, event: Event) -> Moved:
 
 
 def _at_time(run: Run) -> Moved:
-    """What is due by now. One step at a time: after a long pause the next tick does the next."""
+    """Change the phase if its deadline is over. One step at a time: after a long pause the next tick does the next."""
     if run.phase is Phase.FINISHING and not run.owing and not run.awaited:
         return _over(run)
     if run.deadline_ns is None or run.now_ns < run.deadline_ns:
@@ -264,7 +277,7 @@ def _at_time(run: Run) -> Moved:
         case Phase.RUNNING:  # agents know the planned end themselves: nothing to send
             return replace(run, phase=Phase.DRAINING, deadline_ns=run.deadline_ns + terms.drain_ns), ()
         case Phase.DRAINING:
-            # After a pause of our own (stopped, suspended) what agents sent meanwhile still waits in the sockets.
+            # If this process was suspended, agents' messages of that time are still in the sockets. Give them time.
             least_ns = max(run.now_ns + terms.stop_now_timeout_ns, run.grace_until_ns)
             return _finish(run, "the time to drain is over", max(run.deadline_ns + terms.finish_timeout_ns, least_ns))
         case Phase.FINISHING:
@@ -292,7 +305,7 @@ def _waiting(run: Run, event: Event) -> Moved:
 
 
 def _before_start(run: Run, event: Event) -> Moved:
-    """Preparing and setting up: all or nobody."""
+    """Events while preparing and setting up: the run starts with all of its members or not at all."""
     match event:
         case AgentJoined() | AgentReturned():
             return run, ()
@@ -314,7 +327,7 @@ def _before_start(run: Run, event: Event) -> Moved:
         case AgentRefused() | FinReceived() | AgentLost() | AgentLeaving():
             return run, ()
         case SetUpEnded(error) if run.phase is Phase.SETTING_UP:
-            # Also after an error something may have been set up that wants tearing down.
+            # A failed set-up may have created something too, so the tear-down runs after an error as well.
             run = replace(run, is_set_up=True)
             return _end(run, End(Reason.SET_UP_FAILED, f"the plan's set-up failed: {error}")) if error else _start(run)
         case StopRequested(text, _, reason):
@@ -339,7 +352,7 @@ def _under_load(run: Run, event: Event) -> Moved:
         case AgentReturned(agent):
             return replace(run, lost=run.lost - {agent}), ()
         case AgentLost(agent) | AgentRefused(agent):
-            if agent not in run.members or agent in run.merged:  # what it had to give is here
+            if agent not in run.members or agent in run.merged:  # all of its data has arrived
                 return run, ()
             run, stop = _aborted(replace(run, lost=run.lost | {agent}), agent, event.text)
             if not isinstance(event, AgentLost):
@@ -368,14 +381,14 @@ def _under_load(run: Run, event: Event) -> Moved:
 
 
 def _aborted(run: Run, agent: str, why: str) -> Moved:
-    """What the loss of `agent` ends, where the run is to end with it."""
+    """Stop the load because `agent` was lost, if the run's terms demand that."""
     if not run.terms.aborts_on_loss or run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends:
         return run, ()
     return _stop(run, End(Reason.AGENT_LOST, f"agent {agent} was lost: {why}", (agent,)), now=False)
 
 
 def _can_join(run: Run, agent: str, region: str) -> bool:
-    """A new agent, or another process of one that is gone: that one gets a share again, as a late joiner."""
+    """Return whether a running run takes the agent in: a new one, or another process of an agent that is gone."""
     is_coming = agent in (*run.joining, *run.arrived)
     is_gone = agent in run.lost or agent in run.fins
     is_new = not is_coming and (agent not in run.members or is_gone)
@@ -383,16 +396,16 @@ def _can_join(run: Run, agent: str, region: str) -> bool:
 
 
 def _vacated(run: Run, agent: str, free_ns: int) -> Run:
-    """The agent drives nothing from `free_ns` on. Once each: what is moved stays moved."""
+    """Note that the agent's share is free from `free_ns` on, unless it was moved before."""
     if agent not in run.members or agent in run.fins or agent in run.moved:
         return run
-    known = dict((who, when) for when, who in run.vacant)
+    known = dict((vacated, since_ns) for since_ns, vacated in run.vacant)
     known[agent] = min(free_ns, known.get(agent, free_ns))
-    return replace(run, vacant=tuple(sorted((when, who) for who, when in known.items())))
+    return replace(run, vacant=tuple(sorted((since_ns, vacated) for vacated, since_ns in known.items())))
 
 
 def _leave(run: Run, agent: str, at_ns: int) -> Moved:
-    """As planned: it is known from when on its share is free, and that is soon."""
+    """Move the share of an agent that announced to leave at `at_ns` after T0; from then on its share is free."""
     if agent not in run.drivers:
         return run, ()
     run = replace(run, moved=run.moved | {agent}, left=(*run.left, (agent, at_ns)))
@@ -402,10 +415,11 @@ def _leave(run: Run, agent: str, at_ns: int) -> Moved:
 
 
 def _then_shared(moved: Moved) -> Moved:
-    """Shares that are free by now go to those that are left, and who has arrived gets one; then none for a while."""
+    """Move free shares to the remaining drivers, and give late joiners theirs, unless a change was made just before."""
     run, effects = moved
-    free = tuple(who for when, who in run.vacant if when <= run.now_ns)
-    held = {who for when, who in run.vacant if when > run.now_ns}  # one that is back waits until its old share is free
+    free = tuple(agent for since_ns, agent in run.vacant if since_ns <= run.now_ns)
+    # A restarted agent waits until the lease of its old process is over: until then the old one may drive the share.
+    held = {agent for since_ns, agent in run.vacant if since_ns > run.now_ns}
     arrived, waiting = (tuple(one for one in run.arrived if (one in held) is is_held) for is_held in (False, True))
     if not (free or arrived) or _has_just_shared(run):
         return moved
@@ -419,7 +433,7 @@ def _then_shared(moved: Moved) -> Moved:
 
 
 def _with_back(run: Run, arrived: tuple[str, ...]) -> Run:
-    """Those that have arrived are members, and of those that were before nothing of their earlier life counts."""
+    """Make late joiners members; for members that come back as a new process, reset all state of the old one."""
     back = frozenset(arrived) & frozenset(run.members)
     return replace(
         run,
@@ -478,7 +492,7 @@ def _start(run: Run) -> Moved:
 
 def _adjusted(run: Run, duration_ns: int | None) -> Run:
     if run.phase in (Phase.DRAINING, Phase.FINISHING, Phase.TEARING_DOWN):
-        return run  # nothing is started any more
+        return run  # no arrivals are started any more
     run = replace(run, duration_ns=duration_ns)
     if run.phase is not Phase.RUNNING or run.t0_ns is None:
         return run
@@ -493,6 +507,7 @@ def _resumed(run: Run, grace_until_ns: int) -> Run:
 
 
 def _stop(run: Run, end: End, now: bool) -> Moved:
+    """End the load for the reason `end`. now: cut off running iterations instead of draining."""
     if run.phase in (Phase.DRAINING, Phase.FINISHING) and not now:
         return run, ()  # it is ending already
     if end not in run.ends:
@@ -507,14 +522,14 @@ def _stop(run: Run, end: End, now: bool) -> Moved:
 
 
 def _finish(run: Run, text: str, deadline_ns: int) -> Moved:
-    """Nothing may run any more; what is left is to hear it all."""
+    """Begin finishing: stop the members that still run, and wait for outstanding data until `deadline_ns`."""
     late = tuple(agent for agent in run.live if agent not in run.fins)
     stop = (SendStop(late, text, now=True),) if late else ()
     return replace(run, phase=Phase.FINISHING, deadline_ns=deadline_ns), stop
 
 
 def _settled(run: Run) -> Moved:
-    """After a member was lost or has delivered: is there anything left to wait for?"""
+    """Advance the run if all data has arrived, or if every live member has sent its Fin."""
     if not run.owing and not run.awaited:
         return _over(run)
     if run.phase is not Phase.FINISHING and all(agent in run.fins for agent in run.live):
@@ -526,11 +541,11 @@ def _settled(run: Run) -> Moved:
 
 
 def _with_silent(run: Run, agent: str) -> tuple[tuple[int, str], ...]:
-    """(until when, whom) to wait for, now that this one is silent; as long for all of them where it was the last."""
+    """Return the new `Run.silent` after `agent` fell silent; if it was the last live one, wait longer for all."""
     terms, until_ns = run.terms, run.now_ns + run.terms.return_ns
     if not run.live:
         by_ns = run.now_ns + terms.all_return_ns
-        if run.t0_ns is not None and run.duration_ns is not None:  # a run ends in time, whoever is silent
+        if run.t0_ns is not None and run.duration_ns is not None:  # silent agents must not delay the end of the run
             by_ns = min(by_ns, run.t0_ns + run.duration_ns + terms.drain_ns + terms.finish_timeout_ns)
         until_ns = max(until_ns, by_ns)
     known = {one: at for at, one in run.silent}
@@ -541,22 +556,22 @@ def _with_silent(run: Run, agent: str) -> tuple[tuple[int, str], ...]:
 
 
 def _over(run: Run) -> Moved:
-    """Nobody owes anything that could still come."""
+    """End the run: no data can arrive any more."""
     if run.live:
         return _end(run, End(Reason.FINISHED, "every agent has finished and delivered"))
     names = ", ".join(run.members)
-    return _end(run, End(Reason.ALL_LOST, f"no agent is left: lost {names}", run.members))
+    return _end(run, End(Reason.ALL_LOST, f"no agent is left; lost: {names}", run.members))
 
 
 def _end(run: Run, end: End) -> Moved:
-    """Tear down where there is something to tear down and somebody to do it; otherwise done."""
+    """Tear down if the run was set up or started and a live agent can do it; otherwise the run is done."""
     touched = run.is_set_up or run.t0_ns is not None
     is_killed = any(one.reason is Reason.KILLED for one in (*run.ends, end))
     if run.phase is Phase.TEARING_DOWN or is_killed or not (run.terms.has_tear_down and touched):
         return _done(run, end)
     run = replace(run, ends=(*run.ends, end))
     if (agent := _first_live(run)) is None:
-        return _done(run, End(Reason.TEAR_DOWN_FAILED, "nobody is left to run the plan's tear-down"))
+        return _done(run, End(Reason.TEAR_DOWN_FAILED, "no agent is left to run the plan's tear-down"))
     deadline_ns = run.now_ns + run.terms.set_up_timeout_ns
     return replace(run, phase=Phase.TEARING_DOWN, deadline_ns=deadline_ns), (SendTearDown(agent),)
 
@@ -579,7 +594,7 @@ def _is_enough(run: Run) -> bool:
 
 
 def _first_live(run: Run) -> str | None:
-    """Who tears down: the one that set up, if it lives."""
+    """Return the agent that tears down: the agent that set up, if it is alive, else the next live one."""
     return next(iter(run.live), None)
 
 
@@ -587,4 +602,4 @@ def _too_few(run: Run) -> str:
     timeout_s = run.terms.join_timeout_ns / NS_PER_S
     text = f"{len(run.joined)} of {run.terms.agents} agents joined within {timeout_s:.0f} s"
     empty = sorted(set(run.terms.regions) - {region for _, region in run.joined})
-    return f"{text}; none in {', '.join(empty)}" if empty else text
+    return f"{text}; no agent in {', '.join(empty)}" if empty else text

@@ -1,4 +1,4 @@
-"""What is to be run, as the command line hands it to the conductor."""
+"""An order: the plan, its bundle and the options of a run, which the command line passes to the conductor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Order"]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A plan and its bundle, checked; nothing in it is found wrong later but on an agent."""
+    """A checked plan with its bundle and options. After this check only an agent can still reject it."""
 
     spec: PlanSpec
     bundle: bytes
@@ -24,29 +24,29 @@ class Order:
     scenario: str
     """Path of the scenario file within the bundle."""
     plan: str
-    """Its name in the scenario; empty: the only one."""
+    """The plan's name in the scenario; empty if the scenario has only one."""
     seed: int
     agents: int
-    """How many to wait for, all regions together."""
+    """The number of agents to wait for, over all regions."""
     placement: Literal["embedded", "fleet"] = "embedded"
     overrides_json: bytes = b"{}"
     allow: AllowList | None = None
-    """What may be loaded; None: no list is demanded, since all agents are on this machine."""
+    """The allowed targets; None if no list is required, because all agents are on this machine."""
     limits: Limits = field(default_factory=Limits)
-    """What it admits to this plan."""
+    """The limits that the allow-list sets for this plan."""
     signature: bytes = b""
-    """Of `statement`; empty where there is no signing key."""
+    """The signature of `statement`; empty without a signing key."""
     statement: bytes = b""
-    """`loadgen.signed.statement.Statement`, as it was signed; empty without a signature."""
+    """The signed bytes of a `loadgen.signed.statement.Statement`; empty without a signature."""
     has_fuse: bool = True
-    """To stop where there are too many errors."""
+    """Whether too many errors stop the run."""
     aborts_on_loss: bool = False
-    """To stop where an agent is lost."""
+    """Whether the loss of an agent stops the run."""
 
     def prepare(self, allow: AllowList | None) -> Prepare:
-        """Return what agents get of this order; the other fields of the message are empty.
+        """Return the Prepare message with the fields that come from this order; its other fields are empty.
 
-        allow: the controller's list, which a client that signs its order has only a copy of.
+        allow: the controller's own allow-list. An order from a client holds only a copy of it.
         """
         return Prepare(
             run_id="",
@@ -67,6 +67,7 @@ class Order:
         )
 
     def terms(self) -> Terms:
+        """Return the parts of this order that decide the course of the run."""
         spec = self.spec
         return Terms(
             agents=self.agents,

@@ -1,7 +1,7 @@
-"""Who is registered, and who is still there.
+"""The registry: the list of registered agents, and whether each one is alive.
 
-Anything an agent says counts as a sign of life. The clock is handed in, so all
-of this is tested without waiting. Times are ns of the controller's monotonic clock.
+Every message of an agent counts as a sign of life. The caller passes the time, so all
+of this can be tested without waiting. Times are ns of the controller's monotonic clock.
 """
 
 from __future__ import annotations
@@ -28,19 +28,26 @@ __all__ = [
 ]
 
 SUSPECTED_AFTER_NS = 3 * NS_PER_S
+"""An agent that is silent for longer is suspected to be lost; this is shown, and changes nothing else."""
 LOST_AFTER_NS = 10 * NS_PER_S
-"""Longer than the agents' lease (8 s) and a second: a lost agent has stopped its load itself."""
+"""An agent that is silent for longer is lost. The time exceeds the agents' lease (8 s) by more than a second, so a
+lost agent has already stopped its load itself."""
 OWN_PAUSE_NS = NS_PER_S
-"""Two ticks further apart than this: it was us who slept, and what agents said meanwhile is still to be read."""
+"""If two ticks are further apart, the controller itself was suspended. Agents' messages of that time are still in the
+sockets, so the pause does not count as silence of agents."""
 
 MAX_AGENTS = 20_000
-"""More than a controller can hold; a key of a group could make up names without end."""
+"""The most agents that register; more than a controller can serve. The limit exists because a holder of a group key
+could invent any number of names."""
 _REPLACED = 1_000
+"""The number of connection identities of replaced processes that are remembered."""
 
 FleetEvent = AgentJoined | AgentReturned | AgentLost
 
 
 class Presence(Enum):
+    """Whether an agent is heard: yes, not for 3 s (suspected), or not for 10 s (lost)."""
+
     HERE = "here"
     SUSPECTED = "suspected"
     LOST = "lost"
@@ -48,36 +55,37 @@ class Presence(Enum):
 
 @dataclass(slots=True)
 class Member:
-    """One agent, as it introduced itself."""
+    """One registered agent: the fields of its Hello, and whether it is alive."""
 
     id: str
     identity: bytes
-    """Of its connection; one for each process, kept over reconnects."""
+    """The identity of its connection: one for each process, and kept over reconnects."""
     region: str
     epoch: int
-    """Counts its processes, from 1; a delta of another epoch is another process's."""
+    """The number of its process, from 1; deltas of another epoch belong to another process."""
     pid: int
     host: str
     cpus: int
     weight: float
     heard_ns: int
     minor: int = PROTOCOL_MINOR
-    """Of the protocol that it speaks."""
+    """The minor version of its protocol."""
     presence: Presence = Presence.HERE
     lost_because: str = ""
     process: str = ""
-    """`process_of` its identity."""
+    """The result of `process_of` for its identity."""
     instance_type: str = ""
-    """Of EC2, where it said one."""
+    """The EC2 instance type, if the agent reported one."""
     unheard_because: str = ""
-    """Why nothing that it says is taken in: its key was revoked, or it is in quarantine."""
+    """Why its messages are ignored: its key was revoked, or it is in quarantine. Empty if they are processed."""
 
     def silent_s(self, now_ns: int) -> float:
+        """Return for how many seconds the agent has been silent."""
         return (now_ns - self.heard_ns) / NS_PER_S
 
 
 class Fleet:
-    """All agents that ever registered. Each call returns what it means for the run."""
+    """All agents that ever registered. Each method returns the events that runs must receive."""
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
@@ -88,37 +96,39 @@ class Fleet:
         return iter(self._members.values())
 
     def get(self, agent: str) -> Member | None:
+        """Return the registered agent with this name, or None."""
         return self._members.get(agent)
 
     @property
     def is_full(self) -> bool:
+        """Whether no further agent may register."""
         return len(self._members) >= MAX_AGENTS
 
     def is_replaced(self, agent: str, identity: bytes, epoch: int = -1) -> bool:
-        """Whether a newer process has the name: it stays the newest, whatever the older one says."""
+        """Return whether a newer process has registered under this name, so that messages of this one are refused."""
         member = self._members.get(agent)
         if member is None or member.identity == identity:
             return False
         return identity in self._replaced or 0 <= epoch < member.epoch
 
     def unheard(self, agent: str, because: str) -> None:
-        """Nothing of what the agent says is taken in from now on; it will be lost when that has lasted long enough."""
+        """Ignore the agent's messages from now on. So it becomes silent, and is lost after `LOST_AFTER_NS`."""
         member = self._members.get(agent)
         if member is not None:
             member.unheard_because = because
 
     def restore(self, members: Iterable[Member], now_ns: int) -> None:
-        """Those of before this controller was started anew: they have the time of a silent agent to come back."""
+        """Register agents from before a restart of the controller; they count as lost if they stay silent."""
         for member in members:
             known = self._members.get(member.id)
             if known is None or known.epoch < member.epoch:
                 self._members[member.id] = replace(member, heard_ns=now_ns)
 
     def hello(self, hello: Hello, identity: bytes, now_ns: int) -> tuple[FleetEvent, ...]:
-        """An agent registers. The same process gets its old epoch again: what it measured is still good.
+        """Register an agent. A process that registers again keeps its epoch, so its measurements stay valid.
 
-        Another process under the same id is a restart, or a second one by mistake: the newest
-        counts, and the epoch before is over without Fin.
+        Another process under the same name is a restart, or a second process by mistake. The newest process replaces
+        the older one, whose epoch ends without a Fin.
         """
         known = self._members.get(hello.agent)
         if known is not None and not known.identity and known.process == process_of(identity):
@@ -149,7 +159,7 @@ class Fleet:
         return AgentLost(hello.agent, f"its process {known.pid} was replaced by {hello.pid}", free_ns), joined
 
     def heard(self, agent: str, now_ns: int) -> tuple[FleetEvent, ...]:
-        """A sign of life. Of an agent that was lost: it is back."""
+        """Record a sign of life. If the agent was lost, it returns."""
         member = self._members.get(agent)
         if member is None:
             return ()
@@ -158,7 +168,10 @@ class Fleet:
         return (AgentReturned(agent, member.region),) if was_lost else ()
 
     def tick(self, now_ns: int) -> tuple[FleetEvent, ...]:
-        """Who has been silent for too long. Call it at least twice a second."""
+        """Mark agents that have been silent for too long, and return those that are now lost.
+
+        Call it at least twice a second.
+        """
         before_ns, self._ticked_ns = self._ticked_ns, now_ns
         if before_ns is not None and (pause_ns := now_ns - before_ns) > OWN_PAUSE_NS:
             for member in self:
@@ -177,7 +190,7 @@ class Fleet:
         return tuple(lost)
 
     def lose(self, agent: str, because: str, *, is_silent: bool = False) -> tuple[FleetEvent, ...]:
-        """The agent is known to be gone, e.g. its process exited; or it is silent, and nothing else is known."""
+        """Mark the agent as lost. `is_silent`: its silence is the only sign, so it may come back."""
         member = self._members.get(agent)
         if member is None or member.presence is Presence.LOST:
             return ()
@@ -186,5 +199,5 @@ class Fleet:
 
 
 def process_of(identity: bytes) -> str:
-    """What a process is known by where it is written down: its identity itself is between it and us."""
+    """Return a name for a process that is safe to write to files: a hash of its secret connection identity."""
     return sha256(identity).hexdigest()[:32]

@@ -1,4 +1,7 @@
-"""What came in and was no use: counted by kind, told at a bounded rate, and survived."""
+"""Counts rejected input by kind, and reports it at a bounded rate.
+
+Invalid messages from agents must neither stop the controller nor flood its log.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +14,38 @@ from loadgen.units import NS_PER_S
 __all__ = ["OVER_LIMIT", "Troubles", "plain"]
 
 OVER_LIMIT = "over a limit"
-"""The kind of trouble that puts an agent into quarantine at once."""
+"""The kind of rejected input that puts an agent into quarantine at once."""
 
-_TOLD_EACH_NS = NS_PER_S
+_REPORT_EACH_NS = NS_PER_S
 _MAX_TEXT = 500
 
 
 def plain(text: str) -> str:
-    """The text of a peer in one short line for a notice and a log."""
+    """Return text from a peer as one short line that is safe to print in a notice or a log."""
     return one_line(text[:_MAX_TEXT], _MAX_TEXT)
 
 
 class Troubles:
-    """Counts all; tells the first of a kind at once and later ones at most once a second, with how many."""
+    """Counts rejected input; reports the first of a kind at once, later ones at most once a second.
 
-    def __init__(self, tell: Callable[[str, str, int], None], clock: Callable[[], int]) -> None:
+    report: called with the kind, the text and the number of rejections since the last report of that kind.
+    clock: returns the time in ns.
+    """
+
+    def __init__(self, report: Callable[[str, str, int], None], clock: Callable[[], int]) -> None:
         self.counts: Counter[str] = Counter()
-        self._tell, self._clock = tell, clock
-        self._told: dict[str, tuple[int, int]] = {}
+        self._report, self._clock = report, clock
+        self._reported: dict[str, tuple[int, int]] = {}
+        """For each kind: when it was last reported, and its count then."""
 
     def add(self, kind: str, text: str) -> None:
-        """`kind` is one of a few words of ours; `text` may quote the peer."""
+        """Count one rejection, and report it unless its kind was reported within the last second.
+
+        kind: one of a few fixed words. text: the reason; it may quote the peer.
+        """
         self.counts[kind] += 1
         now_ns = self._clock()
-        told_ns, told = self._told.get(kind, (None, 0))
-        if told_ns is None or now_ns - told_ns >= _TOLD_EACH_NS:
-            self._told[kind] = now_ns, self.counts[kind]
-            self._tell(kind, plain(text), self.counts[kind] - told)
+        reported_ns, reported = self._reported.get(kind, (None, 0))
+        if reported_ns is None or now_ns - reported_ns >= _REPORT_EACH_NS:
+            self._reported[kind] = now_ns, self.counts[kind]
+            self._report(kind, plain(text), self.counts[kind] - reported)

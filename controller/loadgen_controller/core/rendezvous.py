@@ -1,11 +1,12 @@
-"""Who meets whom, over the whole fleet, as a pure function: counts of workers in, releases out.
+"""Decides over the whole fleet when users at a rendez-vous go on: counts from workers in, releases out.
 
-Users at a rendez-vous are interchangeable, so no user is known here: of each
-worker only how many came and how many are gone, which both only grow, and up to
-the how-manieth we let go. A message that is lost, late, or comes twice therefore
-does no harm, and a release may be said as often as need be.
+Users at a rendez-vous are interchangeable, so only counts exist here. Each worker
+reports two counters that only grow: users that arrived and users that left. A third
+counter holds up to which user this worker's users were released. So a lost, late or
+repeated message does no harm, and a release can be sent as often as necessary.
 
-Nothing here reads a clock or sends; `meeting.py` does. Times are ns of the controller's clock.
+Pure: this module reads no clock and sends nothing; `run/rendezvous_shell.py` does.
+Times are ns of the controller's clock.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ __all__ = [
 ]
 
 LEAD_NS: Final = 200 * NS_PER_MS
-"""From the decision to the instant at which the group goes on: must reach every worker before it."""
+"""The time from a release to the moment when its group goes on. The release must reach every worker before that."""
 AGAIN_NS: Final = 1 * NS_PER_S
-"""A release that a worker does not seem to have heard is said again."""
+"""The time after which a release is sent again to a worker that has not confirmed it."""
 MOST_POINTS: Final = 1_000
-"""Rendez-vous points of a run; further ones are ignored. One worker has at most 50 (`rendezvous_counts.py`)."""
+"""The most rendez-vous points of a run; more are ignored. One worker has at most 50 (`rendezvous_counts.py`)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class WorkerSlot:
-    """A worker of the fleet."""
+    """A worker slot of an agent; a replaced worker keeps it."""
 
     agent: str
     worker: int
@@ -57,10 +58,10 @@ class WorkerSlot:
 class Queue:
     """One worker's users at one point.
 
-    life: which process of those that had the worker's place.
-    arrived, gone: as it told.
-    upto: the users up to this one were let go; those of them that it has not told to be gone may not know it.
-    at_ns, said_ns: when those go on, and when that was said last.
+    life: the number of the process in the worker slot.
+    arrived, gone: the counters that the worker reported.
+    upto: users up to this number are released. The worker has confirmed the release only for the first `gone` of them.
+    at_ns, said_ns: when the last released users go on, and when their release was last sent.
     """
 
     life: int
@@ -72,20 +73,23 @@ class Queue:
 
     @property
     def waiting(self) -> int:
+        """The number of users that wait and are not released."""
         return max(0, self.arrived - max(self.gone, self.upto))
 
     @property
     def is_unheard(self) -> bool:
+        """Whether the worker has not yet confirmed that all released users went on."""
         return self.gone < self.upto
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A rendez-vous of one of the plan's loads.
+    """One rendez-vous of one load of the plan.
 
-    users: how many make a group; the first that was told.
-    waiting: of all agents that are not gone.
-    groups, met: how many groups were let go, and how many users with them.
+    users: the size of a group; the first size that a worker reported.
+    waiting: the users that wait, on all agents that are not gone.
+    groups, met: the number of released groups, and of the users in them.
+    unheard: the worker slots that have not confirmed their last release.
     """
 
     users: int
@@ -95,16 +99,19 @@ class Point:
     queues: Mapping[WorkerSlot, Queue] = field(default_factory=dict)
     unheard: frozenset[WorkerSlot] = frozenset()
     differs: frozenset[int] = frozenset()
-    """Other numbers of users that were told; said once each."""
+    """Other group sizes that workers reported; each is noted once."""
 
 
 Key = tuple[int, str]
-"""Index of the load, and the name within it."""
+"""The index of the load, and the name of the rendez-vous within that load."""
 
 
 @dataclass(frozen=True, slots=True)
 class RendezvousState:
-    """All rendez-vous of a run."""
+    """The state of all rendez-vous of a run.
+
+    lives: for each worker slot, the number of the newest process that reported.
+    """
 
     points: Mapping[Key, Point] = field(default_factory=dict)
     lives: Mapping[WorkerSlot, int] = field(default_factory=dict)
@@ -117,9 +124,9 @@ class RendezvousState:
 
 @dataclass(frozen=True, slots=True)
 class WaitersReported:
-    """By a worker: everybody of it that waits anywhere, or has waited."""
+    """A worker reported its counters of all rendez-vous."""
 
-    seat: WorkerSlot
+    slot: WorkerSlot
     life: int
     points: tuple[WaitingAt, ...]
     now_ns: int
@@ -127,12 +134,14 @@ class WaitersReported:
 
 @dataclass(frozen=True, slots=True)
 class AgentGone:
+    """An agent was lost; its users do not count any more."""
+
     agent: str
 
 
 @dataclass(frozen=True, slots=True)
 class AgentBack:
-    """It was never gone; we only did not hear it."""
+    """A lost agent is heard again: only the connection was interrupted."""
 
     agent: str
     now_ns: int
@@ -140,6 +149,8 @@ class AgentBack:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
+    """Time has passed."""
+
     now_ns: int
 
 
@@ -151,11 +162,12 @@ Event = WaitersReported | AgentGone | AgentBack | Tick
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A group goes on.
+    """Send to workers that a group goes on.
 
-    group: its number at this point, from 1. upto: of each worker that has members of it, its life and up to which of
-    its users. counts: how many of the group's users each agent has. again: it was said before; nobody is let go by it
-    who was not already.
+    group: its number at this point, from 1.
+    upto: for each worker with users in the group: slot, life, and the number up to which its users are released.
+    counts: (agent, number of its users in the group).
+    again: a repetition, which releases no additional user.
     """
 
     key: Key
@@ -169,10 +181,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Differs:
-    """A worker says that another number of users makes a group; the first that was told stands."""
+    """A worker reported another group size than the first worker; the first size, `users`, stays in force."""
 
     key: Key
-    seat: WorkerSlot
+    slot: WorkerSlot
     users: int
     other: int
 
@@ -181,173 +193,174 @@ Effect = Release | Differs
 Moved = tuple[RendezvousState, tuple[Effect, ...]]
 
 
-def step(meetings: RendezvousState, event: Event) -> Moved:
-    """Everything that becomes of users at rendez-vous. No I/O, no clock.
+def step(state: RendezvousState, event: Event) -> Moved:
+    """Return the new state and the effects of one event. No I/O, no clock.
 
-    event     | what it does
-    Told      | of an older process of the worker: ignored. Of a newer one: what the one before told is forgotten.
-              | Then the counts rise to what is told (they never fall), and where enough wait, groups are released,
-              | of those that were told first: the others' users, then as many of this worker as are missing.
-              | Another number of users than was told first: Differs, once
-    AgentGone | its users count no more, and nothing is said to it
-    AgentBack | they count again, as the last of those that wait; where enough do, groups are released
-    Tick      | releases of which a worker has not told for AGAIN_NS that its users are gone: again, to that worker
+    event           | effect
+    WaitersReported | A report of an older process is ignored. A report of a newer process replaces the counts of the
+                    | older one. Counts rise to the reported numbers and never fall. While enough users wait, groups are
+                    | released: first the users of other workers, then as many of this worker's as are missing.
+                    | Another group size than the first: Differs, once
+    AgentGone       | its users do not count any more, and it receives no releases
+    AgentBack       | its users count again, as the last ones that arrived; complete groups are released
+    Tick            | a release that a worker has not confirmed for AGAIN_NS is sent to it again
 
-    At every point fewer than `users` wait after each event. Of a group its members may have left meanwhile (time-out,
-    cut off): it is smaller then, and nobody else goes in their place.
+    After each event fewer than `users` users wait at every point. Users of a group may have left in the meantime, by a
+    time-out or because they were cut off. Then the group is smaller, and no other user takes their place.
     """
     match event:
         case WaitersReported():
-            return _told(meetings, event)
-        case AgentGone(agent) if agent in meetings.gone:
-            return meetings, ()
+            return _reported(state, event)
+        case AgentGone(agent) if agent in state.gone:
+            return state, ()
         case AgentGone(agent):
-            points = {key: _without(point, agent) for key, point in meetings.points.items()}
-            return replace(meetings, points=points, gone=meetings.gone | {agent}), ()
+            points = {key: _without(point, agent) for key, point in state.points.items()}
+            return replace(state, points=points, gone=state.gone | {agent}), ()
         case AgentBack(agent, now_ns):
-            return _back(meetings, agent, now_ns)
+            return _back(state, agent, now_ns)
         case Tick(now_ns):
-            return _again(meetings, now_ns)
+            return _again(state, now_ns)
 
 
-def _told(meetings: RendezvousState, told: WaitersReported) -> Moved:
-    seat, life = told.seat, told.life
-    known = meetings.lives.get(seat, 0)
+def _reported(state: RendezvousState, report: WaitersReported) -> Moved:
+    slot, life = report.slot, report.life
+    known = state.lives.get(slot, 0)
     if life < known:
-        return meetings, ()
-    points = dict(meetings.points)
+        return state, ()
+    points = dict(state.points)
     if life > known:
-        points = {key: _forget(point, seat, meetings.gone) for key, point in points.items()}
-        meetings = replace(meetings, lives={**meetings.lives, seat: life})
+        points = {key: _forget(point, slot, state.gone) for key, point in points.items()}
+        state = replace(state, lives={**state.lives, slot: life})
     effects: list[Effect] = []
-    for one in told.points:
+    for one in report.points:
         key = (one.load, one.name)
         if key not in points and len(points) >= MOST_POINTS:
             continue
         point = points.get(key) or Point(one.users)
         if one.users != point.users and one.users not in point.differs:
             point = replace(point, differs=point.differs | {one.users})
-            effects.append(Differs(key, seat, point.users, one.users))
-        before = point.queues.get(seat, Queue(life))
+            effects.append(Differs(key, slot, point.users, one.users))
+        before = point.queues.get(slot, Queue(life))
         gone = max(before.gone, one.gone)
         queue = replace(before, arrived=max(before.arrived, one.arrived, gone), gone=gone)
-        point = _with(point, seat, queue, meetings.gone)
-        points[key], released = _release(key, point, (seat,), told.now_ns, meetings.gone)
+        point = _with(point, slot, queue, state.gone)
+        points[key], released = _release(key, point, (slot,), report.now_ns, state.gone)
         effects += released
-    return replace(meetings, points=points), tuple(effects)
+    return replace(state, points=points), tuple(effects)
 
 
-def _back(meetings: RendezvousState, agent: str, now_ns: int) -> Moved:
-    if agent not in meetings.gone:
-        return meetings, ()
-    gone = meetings.gone - {agent}
+def _back(state: RendezvousState, agent: str, now_ns: int) -> Moved:
+    if agent not in state.gone:
+        return state, ()
+    gone = state.gone - {agent}
     points: dict[Key, Point] = {}
     effects: list[Effect] = []
-    for key, point in meetings.points.items():
-        own = tuple(sorted(seat for seat in point.queues if seat.agent == agent))
-        waiting = point.waiting + sum(point.queues[seat].waiting for seat in own)
-        unheard = point.unheard | {seat for seat in own if point.queues[seat].is_unheard}
+    for key, point in state.points.items():
+        own = tuple(sorted(slot for slot in point.queues if slot.agent == agent))
+        waiting = point.waiting + sum(point.queues[slot].waiting for slot in own)
+        unheard = point.unheard | {slot for slot in own if point.queues[slot].is_unheard}
         points[key], released = _release(key, replace(point, waiting=waiting, unheard=unheard), own, now_ns, gone)
         effects += released
-    return replace(meetings, points=points, gone=gone), tuple(effects)
+    return replace(state, points=points, gone=gone), tuple(effects)
 
 
-def _again(meetings: RendezvousState, now_ns: int) -> Moved:
+def _again(state: RendezvousState, now_ns: int) -> Moved:
     changed: dict[Key, Point] = {}
     effects: list[Effect] = []
-    for key, point in meetings.points.items():
+    for key, point in state.points.items():
         due = [s for s in sorted(point.unheard) if now_ns - point.queues[s].said_ns >= AGAIN_NS]
         if not due:
             continue
         queues = dict(point.queues)
-        for seat in due:
-            queue = queues[seat] = replace(queues[seat], said_ns=now_ns)
-            upto = ((seat, queue.life, queue.upto),)
+        for slot in due:
+            queue = queues[slot] = replace(queues[slot], said_ns=now_ns)
+            upto = ((slot, queue.life, queue.upto),)
             effects.append(Release(key, point.groups, point.users, queue.at_ns, upto, again=True))
         changed[key] = replace(point, queues=queues)
-    return (replace(meetings, points={**meetings.points, **changed}) if changed else meetings), tuple(effects)
+    return (replace(state, points={**state.points, **changed}) if changed else state), tuple(effects)
 
 
-def met_before(meetings: RendezvousState, release: Release) -> RendezvousState:
-    """As it was after a release that a controller before this one has decided; each is told once, in order.
+def met_before(state: RendezvousState, release: Release) -> RendezvousState:
+    """Restore a release that an earlier controller process made. Call it once for each release, in order.
 
-    Who waits is not known then: workers tell it again. That they were let go they may not have heard.
+    The waiting users are unknown afterwards; workers report them again. Restored releases count as unconfirmed.
     """
-    point = meetings.points.get(release.key) or Point(release.users)
-    queues, lives = dict(point.queues), dict(meetings.lives)
-    for seat, life, upto in release.upto:
-        lives[seat] = max(life, lives.get(seat, 0))
-        if life == lives[seat]:
-            queues[seat] = Queue(life, arrived=upto, upto=upto, at_ns=release.at_ns)
+    point = state.points.get(release.key) or Point(release.users)
+    queues, lives = dict(point.queues), dict(state.lives)
+    for slot, life, upto in release.upto:
+        lives[slot] = max(life, lives.get(slot, 0))
+        if life == lives[slot]:
+            queues[slot] = Queue(life, arrived=upto, upto=upto, at_ns=release.at_ns)
     point = replace(
         point,
         groups=release.group,
         met=point.met + release.users,
-        queues={seat: queue for seat, queue in queues.items() if queue.life == lives[seat]},
+        queues={slot: queue for slot, queue in queues.items() if queue.life == lives[slot]},
     )
-    point = replace(point, unheard=frozenset(seat for seat, queue in point.queues.items() if queue.is_unheard))
-    return replace(meetings, points={**meetings.points, release.key: point}, lives=lives)
+    point = replace(point, unheard=frozenset(slot for slot, queue in point.queues.items() if queue.is_unheard))
+    return replace(state, points={**state.points, release.key: point}, lives=lives)
 
 
 # -- points ------------------------------------------------------------------------------------
 
 
-def _with(point: Point, seat: WorkerSlot, queue: Queue, gone: frozenset[str]) -> Point:
-    """With the worker's queue as it is now."""
-    before = point.queues.get(seat)
+def _with(point: Point, slot: WorkerSlot, queue: Queue, gone: frozenset[str]) -> Point:
+    """Return the point with the new queue of one worker, and with the totals adapted."""
+    before = point.queues.get(slot)
     if before == queue:
         return point
-    counts = seat.agent not in gone
+    counts = slot.agent not in gone
     waiting = point.waiting + counts * (queue.waiting - (before.waiting if before is not None else 0))
-    unheard = point.unheard | {seat} if counts and queue.is_unheard else point.unheard - {seat}
-    return replace(point, queues={**point.queues, seat: queue}, waiting=waiting, unheard=unheard)
+    unheard = point.unheard | {slot} if counts and queue.is_unheard else point.unheard - {slot}
+    return replace(point, queues={**point.queues, slot: queue}, waiting=waiting, unheard=unheard)
 
 
-def _forget(point: Point, seat: WorkerSlot, gone: frozenset[str]) -> Point:
-    """The worker's process is another one."""
-    before = point.queues.get(seat)
+def _forget(point: Point, slot: WorkerSlot, gone: frozenset[str]) -> Point:
+    """Remove the counts of a worker whose process was replaced."""
+    before = point.queues.get(slot)
     if before is None:
         return point
-    queues = {other: queue for other, queue in point.queues.items() if other != seat}
-    waiting = point.waiting - (0 if seat.agent in gone else before.waiting)
-    return replace(point, queues=queues, waiting=waiting, unheard=point.unheard - {seat})
+    queues = {other: queue for other, queue in point.queues.items() if other != slot}
+    waiting = point.waiting - (0 if slot.agent in gone else before.waiting)
+    return replace(point, queues=queues, waiting=waiting, unheard=point.unheard - {slot})
 
 
 def _without(point: Point, agent: str) -> Point:
-    own = {seat for seat in point.queues if seat.agent == agent}
+    """Stop counting the users of `agent`; keep its queues in case it comes back."""
+    own = {slot for slot in point.queues if slot.agent == agent}
     if not own:
         return point
-    waiting = point.waiting - sum(point.queues[seat].waiting for seat in own)
+    waiting = point.waiting - sum(point.queues[slot].waiting for slot in own)
     return replace(point, waiting=waiting, unheard=point.unheard - own)
 
 
 def _release(
     key: Key, point: Point, last: tuple[WorkerSlot, ...], now_ns: int, gone: frozenset[str]
 ) -> tuple[Point, list[Effect]]:
-    """All groups that are complete. `last`: whose users came last."""
+    """Release all complete groups. `last`: the worker slots whose users arrived last."""
     effects: list[Effect] = []
     while point.waiting >= point.users:
         queues = dict(point.queues)
         counts: dict[str, int] = {}
         upto: list[tuple[WorkerSlot, int, int]] = []
         missing = point.users
-        # Before the last ones came there were too few, so all others go: nobody is overtaken.
-        for seat in sorted(queues, key=lambda seat: (seat in last, seat)):
-            queue = queues[seat]
-            if seat.agent in gone or not (taken := min(queue.waiting, missing)):
+        # Without the last arrivals the group was incomplete, so it takes all other waiting users. None is overtaken.
+        for slot in sorted(queues, key=lambda slot: (slot in last, slot)):
+            queue = queues[slot]
+            if slot.agent in gone or not (taken := min(queue.waiting, missing)):
                 continue
             missing -= taken
-            counts[seat.agent] = counts.get(seat.agent, 0) + taken
+            counts[slot.agent] = counts.get(slot.agent, 0) + taken
             end = max(queue.gone, queue.upto) + taken
-            queues[seat] = replace(queue, upto=end, at_ns=now_ns + LEAD_NS, said_ns=now_ns)
-            upto.append((seat, queue.life, end))
+            queues[slot] = replace(queue, upto=end, at_ns=now_ns + LEAD_NS, said_ns=now_ns)
+            upto.append((slot, queue.life, end))
         point = replace(
             point,
             waiting=point.waiting - point.users,
             groups=point.groups + 1,
             met=point.met + point.users,
             queues=queues,
-            unheard=point.unheard | {seat for seat, _, _ in upto},
+            unheard=point.unheard | {slot for slot, _, _ in upto},
         )
         at_ns = now_ns + LEAD_NS
         effects.append(Release(key, point.groups, point.users, at_ns, tuple(upto), tuple(sorted(counts.items()))))

@@ -1,10 +1,11 @@
-"""How often agents are to report: less often, while the controller cannot keep up (RELIABILITY D4).
+"""Decides how often agents report: less often while the controller cannot keep up.
 
-Agents join what lies within the interval that they are asked for, so nothing is
-lost but when within it something was. Asked is with each acknowledgement.
+Agents merge their deltas into one for each requested interval. So no measurement is
+lost, only the time resolution gets coarser. Every acknowledgement carries the
+requested interval.
 
-Pure: figures are handed in. A step up comes at most each `HOLD_NS`, so that what it
-brings is seen first; a step down only after `CALM_NS` of calm.
+The interval grows at most once per `HOLD_NS`, so that the effect of a step shows before
+the next one. It shrinks only after `CALM_NS` of low load. Pure: the caller passes times.
 """
 
 from __future__ import annotations
@@ -16,21 +17,23 @@ from loadgen.units import NS_PER_S
 __all__ = ["BUSY_SHARE", "CALM_NS", "HOLD_NS", "LATE_NS", "STEPS", "Pacing"]
 
 STEPS: Final = (1, 2, 3, 5)
-"""Of the plan's interval."""
+"""The possible intervals, as multiples of the plan's interval."""
 BUSY_SHARE: Final = 0.70
+"""Above this share of one CPU the controller is too busy, and the interval grows."""
 LATE_NS: Final = 3 * NS_PER_S
-"""From taking a delta in until it may be acknowledged."""
+"""If a delta waits longer than this for its acknowledgement, the interval grows."""
 _CALM_SHARE: Final = 0.45
-"""Half as many deltas cost about half: from 70 % a step down would otherwise lead right up again."""
+"""Below this share of one CPU the interval may shrink. Twice as many deltas cost about twice as much CPU, so with a
+limit close to 70 % a smaller interval would grow again at once."""
 _CALM_LATE_NS: Final = 1 * NS_PER_S
 HOLD_NS: Final = 10 * NS_PER_S
 CALM_NS: Final = 30 * NS_PER_S
 _SPAN_NS: Final = 2 * NS_PER_S
-"""Over so long the CPU's share is taken."""
+"""The time over which the CPU share is measured."""
 
 
 class Pacing:
-    """Of one run."""
+    """The requested report interval of one run, and the load figures behind it."""
 
     def __init__(self, interval_ns: int) -> None:
         self._interval_ns = interval_ns
@@ -42,17 +45,18 @@ class Pacing:
 
     @property
     def asked_ns(self) -> int:
-        """The interval that agents are asked for; 0: none, as the plan has it."""
+        """The interval that agents are requested to use, in ns; 0 for the plan's own interval."""
         return self._interval_ns * STEPS[self._step] if self._step else 0
 
     def look(self, now_ns: int, cpu_ns: int, late_ns: int) -> str:
-        """
+        """Decide whether the interval changes now.
+
         Args:
             cpu_ns: CPU time of the controller's process so far.
-            late_ns: for how long the oldest delta has waited for its acknowledgement.
+            late_ns: for how long the oldest unacknowledged delta has waited.
 
         Returns:
-            Why another interval is asked for from now on; empty: the same as before.
+            The reason for a change of `asked_ns`; empty if it stays.
         """
         if self._before is None:
             self._before = now_ns, cpu_ns
@@ -79,4 +83,4 @@ class Pacing:
         if not self._step or self._calm_since_ns is None or now_ns - self._calm_since_ns < CALM_NS:
             return ""
         self._step, self._stepped_ns, self._calm_since_ns = self._step - 1, now_ns, now_ns
-        return f"the controller is busy for {self._share:.0%} of the time only"
+        return f"the controller is busy for only {self._share:.0%} of the time"

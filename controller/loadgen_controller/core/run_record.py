@@ -1,6 +1,7 @@
-"""What the conductor knows of a run beside its phase: who does what, and what each has said.
+"""The mutable state of a run in the controller, beside its phase: shares, totals, losses, notices.
 
-A plain record; `intake.py` writes what agents say, `seal.py` and the view read it.
+A plain record without logic of its own. `run/intake.py` and the conductor write it;
+`run/finish.py` and the live view read it.
 """
 
 from __future__ import annotations
@@ -23,41 +24,44 @@ class Former:
 
     epoch: int
     fin: Fin | None = None
-    """None: it never finished."""
+    """The totals of this process; None if it never sent a Fin."""
 
 
 @dataclass(slots=True)
 class RunRecord:
+    """All that the controller keeps of a run for its view, its summary and its verdict."""
+
     run_id: str
     assignment: Assignment | None = None
     epochs: dict[str, int] = field(default_factory=dict)
-    """Of each agent with a share, the epoch that it got it in."""
+    """For each agent with a share: the epoch (number of its process) that received the share."""
     fins: dict[str, Fin] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
-    """Why an agent is lost; taken back when it returns."""
+    """For each lost agent: why it is lost. An agent that returns is removed."""
     former: dict[str, tuple[Former, ...]] = field(default_factory=dict)
-    """Of agents that were restarted under their name, the epochs before: each had a share of its own."""
+    """For agents whose process was replaced: their earlier epochs, each of which had a share of its own."""
     durable: dict[tuple[str, int], int] = field(default_factory=dict)
-    """Of each agent and epoch, the last seq that is on the disk."""
+    """For each agent and epoch: the sequence number of the last delta on disk."""
     asked_ns: int = 0
-    """The interval that agents are asked for now; 0: the plan's."""
+    """The interval that the controller requests from agents; 0 for the plan's interval."""
     clock_errors_ns: dict[str, int] = field(default_factory=dict)
     shared_json: bytes = b"null"
-    """What the plan's set-up returned."""
+    """The JSON of the value that the plan's set-up returned."""
     adjustments: tuple[Adjustment, ...] = ()
-    """What was asked of the load while it went on."""
+    """The load changes so far."""
     steering: list[dict[str, Any]] = field(default_factory=list)
-    """What steered loads came to, as rows of the summary."""
+    """The results of steered loads, as rows of the summary."""
     outputs: list[dict[str, object]] = field(default_factory=list)
-    """What became of what was told to live outputs, as rows of the summary."""
+    """The delivery counts of the live outputs, as rows of the summary."""
     load_ended_ns: int | None = None
-    """When a stop ended the load early, since T0."""
+    """When a stop ended the load early, in ns after T0; None otherwise."""
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=100))
-    """For the person who watches, newest last."""
+    """Notices for the operator, newest last."""
     noted: set[str] = field(default_factory=set)
+    """The texts of all notices so far, so that none is shown twice."""
 
     def begin_epoch(self, agent: str, epoch: int) -> None:
-        """The agent has a share as another process; what the one before it did stays accounted for."""
+        """Record that a new process of the agent has a share; keep the totals of the earlier process."""
         known = self.epochs.get(agent)
         if known is not None and known != epoch:
             self.former[agent] = (*self.former.get(agent, ()), Former(known, self.fins.pop(agent, None)))
@@ -65,11 +69,11 @@ class RunRecord:
         self.epochs[agent] = epoch
 
     def has_epoch(self, agent: str, epoch: int) -> bool:
-        """Whether the agent has, or had, a share in this epoch."""
+        """Return whether the agent has, or had, a share in this epoch."""
         return self.epochs.get(agent) == epoch or any(one.epoch == epoch for one in self.former.get(agent, ()))
 
     def notice(self, text: str) -> None:
-        """Said once each."""
+        """Show a notice to the operator; a text that was shown before is ignored, and so is the 1,001st text."""
         text = plain(text)
         if text not in self.noted and len(self.noted) < 1000:
             self.noted.add(text)

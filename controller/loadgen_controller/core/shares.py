@@ -1,12 +1,12 @@
-"""Which agent drives which share of the load.
+"""Computes which agent drives which share of the load.
 
-A plan gives each region a weight; the agents of a region share it by their own
-weights. What comes out is one weight for each agent, exact: rational numbers
-scaled to whole ones, so that no share is off by a rounding (0.6 over two agents
-and 0.4 over one are 3, 3 and 4).
+A plan gives each region a weight, and the agents of a region divide it by their own
+weights. The result is one exact weight for each agent: rational numbers, scaled to
+whole numbers, so that no share has a rounding error. For example, 0.6 over two agents
+and 0.4 over one agent give the weights 3, 3 and 4.
 
-While a run goes on agents are lost, leave and join. Then the weights are others
-from an instant on (`reassigned`), and that is the next generation of the shares.
+While a run goes on, agents are lost, leave and join. Then new weights apply from a
+given time on (`reassigned`, `joined`); they are the next generation of the shares.
 Times are ns after T0.
 """
 
@@ -23,7 +23,7 @@ from loadgen_controller.core.registry import Member
 __all__ = ["Assignment", "Candidate", "Reassigned", "assign", "candidates", "joined", "reassigned", "with_agent"]
 
 LARGEST = 2**53
-"""Beyond it a float holds no exact whole number."""
+"""Above this number a float cannot hold every whole number exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,77 +33,86 @@ class Candidate:
     agent: str
     region: str
     weight: float = 1.0
-    """Its capacity beside the others of its region."""
+    """Its capacity relative to the other agents of its region."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reassigned:
-    """From an instant on the agents have other weights."""
+    """A share change: the weights of all agents from `at_ns` on."""
 
     generation: int
     at_ns: int
     weights: tuple[float, ...]
-    """Of each agent, those that are lost included: 0, or what nobody else can take."""
+    """One for each agent, in the order of `Assignment.agents`. A lost agent has 0, unless no one can take its share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who takes part, in the order of indices. Stands in the manifest, so that a verdict can be told again."""
+    """The agents of a run and their shares, at the start and after each share change.
+
+    An agent's position is its index in all messages. The manifest stores the assignment, so that a run can be judged
+    again later.
+    """
 
     agents: tuple[str, ...]
     regions: tuple[str, ...]
-    """Of each agent."""
+    """The region of each agent."""
     weights: tuple[float, ...]
-    """Of each agent at the start; whole numbers, not normalised. 0 for those that joined later."""
+    """The weight of each agent at the start: whole numbers, not normalised. Late joiners have 0."""
     changes: tuple[Reassigned, ...] = ()
-    """What became of the weights, in the order of generations."""
+    """All share changes so far, in the order of generations."""
 
     @property
     def generation(self) -> int:
+        """The number of the newest shares: 1 at the start, one more after each share change."""
         return self.changes[-1].generation if self.changes else 1
 
     @property
     def weights_now(self) -> tuple[float, ...]:
-        """Of each agent, in the newest generation."""
+        """The weight of each agent in the newest generation."""
         return self.changes[-1].weights if self.changes else self.weights
 
     def index(self, agent: str) -> int:
-        """Raises ValueError for one that takes no part."""
+        """Return the agent's index in this run. Raises ValueError if the agent does not take part."""
         return self.agents.index(agent)
 
     def region(self, agent: str) -> str:
+        """Return the agent's region. Raises ValueError if the agent does not take part."""
         return self.regions[self.index(agent)]
 
     def share(self, agent: str) -> float:
-        """From 0 to 1: the most that it ever had."""
+        """Return the largest share that the agent ever had, from 0 to 1."""
         return max(share for _, share in self._shares(agent))
 
     def first_share(self, agent: str) -> float:
-        """From 0 to 1: what it had at the start, and has for good of loads that nobody takes over."""
+        """Return the agent's share at the start, from 0 to 1.
+
+        The agent keeps this share of loads that other agents cannot take over.
+        """
         return _part(self.weights, self.index(agent))
 
     def tenures(self, agent: str, end_ns: int) -> tuple[tuple[int, int, float], ...]:
-        """(start, end, share) of each time up to `end_ns` in which it had a share, in order."""
+        """Return (start, end, share) for each period before `end_ns` in which the agent had a share, in order."""
         shares = self._shares(agent)
         ends = (*(start for start, _ in shares[1:]), end_ns)
         spans = ((start, min(end, end_ns), share) for (start, share), end in zip(shares, ends, strict=True))
         return tuple((start, end, share) for start, end, share in spans if share and start < end)
 
     def until_ns(self, agent: str) -> int | None:
-        """Since when others have its share; None where it has one, or never had."""
+        """Return when the agent lost its last share to others; None if it has a share now, or never had one."""
         shares = self._shares(agent)
         had = [k for k, (_, share) in enumerate(shares) if share]
         return shares[had[-1] + 1][0] if had and had[-1] + 1 < len(shares) else None
 
     def part_of_region(self, agent: str, at_ns: int) -> float:
-        """From 0 to 1: of what the agents of its region do at `at_ns`."""
+        """Return the agent's part of its region's load at `at_ns`, from 0 to 1."""
         weights = next((one.weights for one in reversed(self.changes) if one.at_ns <= at_ns), self.weights)
         region = self.region(agent)
         whole = sum(weight for one, weight in zip(self.regions, weights, strict=False) if one == region)
         return weights[self.index(agent)] / whole if whole and self.index(agent) < len(weights) else 0.0
 
     def _shares(self, agent: str) -> tuple[tuple[int, float], ...]:
-        """(from when on, share), in order."""
+        """Return (start time, share) for each generation, in order."""
         index = self.index(agent)
         return (
             (0, _part(self.weights, index)),
@@ -112,25 +121,29 @@ class Assignment:
 
 
 def candidates(members: Iterable[Member]) -> tuple[Candidate, ...]:
+    """Return registered agents as candidates for a share."""
     return tuple(Candidate(member.id, member.region, member.weight) for member in members)
 
 
 def assign(regions: Mapping[str, float], fleet: Iterable[Candidate]) -> Assignment:
-    """Give each agent of a region that has a weight its part of it; others take none.
+    """Divide the load over the fleet, by the regions' weights and within a region by the agents' weights.
 
-    The order is that of the plan's regions, then of the ids: the same for the same fleet.
+    Agents of other regions and agents with weight 0 do not take part. The agents are in the order of `regions`, then
+    of their ids, so the same fleet gives the same assignment.
 
     Raises:
-        FleetError: a region with a weight has no agent, or none with a weight.
+        FleetError: a region with a weight has no agent with a weight, or no region has a weight.
     """
     by_region: dict[str, list[Candidate]] = {region: [] for region, weight in regions.items() if weight > 0}
     for candidate in sorted(fleet, key=lambda c: c.agent):
         if candidate.region in by_region and candidate.weight > 0:
             by_region[candidate.region].append(candidate)
     if empty := [region for region, agents in by_region.items() if not agents]:
-        raise FleetError(f"no agent in {', '.join(empty)}", hint="start one there, or leave the region out: --regions")
+        raise FleetError(
+            f"no agent in {', '.join(empty)}", hint="start an agent there, or leave the region out with --regions"
+        )
     if not by_region:
-        raise FleetError("no region has a weight, so nobody has anything to do")
+        raise FleetError("no region has a weight above 0", hint="give one a weight, for example --regions eu=1")
     chosen: list[Candidate] = []
     parts: list[Fraction] = []
     for region, agents in by_region.items():
@@ -145,18 +158,19 @@ def assign(regions: Mapping[str, float], fleet: Iterable[Candidate]) -> Assignme
 
 
 def reassigned(assignment: Assignment, drivers: Collection[str], at_ns: int, held: Collection[str] = ()) -> Assignment:
-    """What the others of the fleet have, but those that hold on to it, is theirs, the `drivers`', from `at_ns` on.
+    """From `at_ns` on, give the `drivers` the shares of all other agents except those in `held`.
 
-    Agents of the same region take it, by their weights; where none is left there, all that are left anywhere do.
+    A share goes to the drivers of the same region, in proportion to their weights. If that region has no driver left,
+    it goes to all drivers.
 
     Raises:
-        ValueError: nobody is left, or nobody that has a weight.
+        ValueError: no driver with a weight is left.
     """
     weights = assignment.weights_now
     parts = {agent: _exact(weight) for agent, weight in zip(assignment.agents, weights, strict=True)}
     kept = {agent: parts[agent] for agent in assignment.agents if agent in drivers and parts[agent]}
     if not kept:
-        raise ValueError("nobody is left who could take a share")
+        raise ValueError("no agent is left that could take over a share")
     now, by_region, free = dict(kept), dict[str, list[str]](), dict[str, Fraction]()
     for agent, region in zip(assignment.agents, assignment.regions, strict=True):
         if agent in kept:
@@ -183,20 +197,21 @@ def joined(
     agents: Collection[str],
     at_ns: int,
 ) -> Assignment:
-    """The `agents`, which have no share, have their part of their regions from `at_ns` on; the others of `fleet` less.
+    """From `at_ns` on, give `agents`, which have no share yet, a part of their regions; the rest of `fleet` gets less.
 
-    Nobody but them gets more than before: so they are the only ones that have to wait until all others know.
+    No other agent's share grows. So only the joining agents have to wait until all others have confirmed the change.
 
     Raises:
-        FleetError: as `assign`.
+        FleetError: as in `assign`.
     """
-    able = [one for one in fleet if one.weight > 0]
-    here = {one.region for one in able}
+    able = [candidate for candidate in fleet if candidate.weight > 0]
+    here = {candidate.region for candidate in able}
     wanted = assign({region: weight for region, weight in regions.items() if region in here}, able)
     whole = _total(wanted.weights)
     want = {agent: _exact(weight) / whole for agent, weight in zip(wanted.agents, wanted.weights, strict=True)}
     weights = assignment.weights_now
-    whole = _total(weights)  # once: for each of 1,000 agents it takes 17 s, and no agent is acknowledged meanwhile
+    # Outside the loop: computing it for each of 1,000 agents took 17 s, and no delta was acknowledged meanwhile.
+    whole = _total(weights)
     now: dict[str, Fraction] = {}
     for one, had in zip(assignment.agents, weights, strict=True):
         if one not in agents:
@@ -209,7 +224,7 @@ def joined(
 
 
 def with_agent(assignment: Assignment, agent: str, region: str) -> Assignment:
-    """Beside those that take part one more, which has no share yet."""
+    """Add an agent without a share; `joined` gives it one."""
     return replace(
         assignment,
         agents=(*assignment.agents, agent),
@@ -228,12 +243,12 @@ def _part(weights: Sequence[float], index: int) -> float:
 
 
 def _exact(weight: float) -> Fraction:
-    """The decimal number that was written: 0.6 is 3/5, not the float next to it."""
+    """Return the decimal number that the user wrote: 0.6 is 3/5, not the nearest float."""
     return Fraction(str(weight))
 
 
 def _whole(parts: list[Fraction]) -> tuple[float, ...]:
-    """Scaled by a common factor to the smallest whole numbers; to floats where those would be too large."""
+    """Scale to the smallest whole numbers in the same proportion; return rounded floats if those would be too large."""
     scale = lcm(*(part.denominator for part in parts))
     numbers = [int(part * scale) for part in parts]
     common = gcd(*numbers)

@@ -1,11 +1,12 @@
-"""Steered loads as the controller sees them: what was seen of each interval, who is asked, what was answered.
+"""The controller's state of steered loads: observations, rate requests and rate decisions.
 
-An interval that all live agents have reported becomes a `Look`. The executor is code
-of the scenario, so it is asked in one worker of one live agent, and in the next one
-if that is lost; whoever is asked gets all looks that it has not. Its answer becomes a
-change of the load for all agents, which is the conductor's to make.
+An interval that all live agents have reported becomes an observation (`Look`). The
+executor is code of the scenario, so it runs in a worker of one live agent. If that
+agent is lost, the next live agent takes over and receives all observations so far.
+The executor's answer becomes a rate decision; the conductor turns the decision into
+a load change for all agents.
 
-Nothing here sends or reads a clock. Times are ns after T0.
+This module sends nothing and reads no clock. Times are ns after T0.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ from loadgen_controller.core.shares import Assignment
 __all__ = ["Finding", "RateDecision", "RateRequest", "SteeredLoad", "SteeredLoads"]
 
 MOST_LOOKS: Final = 1_000
-"""In one message: some 150 kB."""
+"""Observations in one message at most; together they take some 150 kB."""
 _SILENT_INTERVALS: Final = 2
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`loadgen.dsl.executors.steering.Finding`, as it travels."""
+    """The final result of a steering executor, in the form in which agents send it.
+
+    The fields are those of `loadgen.dsl.executors.steering.Finding`. Rates are iterations/s.
+    """
 
     verdict: str
     text: str
@@ -48,52 +52,54 @@ class Finding(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class RateRequest:
+    """A request for a rate decision, and the agent that receives it."""
+
     agent: str
     message: Steer
 
 
 @dataclass(frozen=True, slots=True)
 class RateDecision:
-    """A decision."""
+    """A steering executor's answer: the next rate, or the end of the load, with its reason."""
 
     load: int
     rate_per_s: float | None
-    """None: the load ends."""
+    """Iterations/s; None ends the load."""
     why: str
     looks: int
-    """After how many looks it was made."""
+    """The number of observations that the executor had received when it decided."""
 
 
 @dataclass(slots=True)
 class SteeredLoad:
-    """One steered load. Mutable: it goes on with the run."""
+    """The state of one steered load. It is mutable and changes while the run goes on."""
 
     load: int
     lane: LaneSpec
     steering: SteeringSpec
     first_objective: int
-    """Index of its first among all that agents count by."""
+    """The index of this load's first objective among all objectives that agents count."""
     looks: list[Look] = field(default_factory=list)
     rate_per_s: float = 0.0
-    """What was decided last."""
+    """The rate of the newest decision, iterations/s."""
     why: str = ""
     finding: Finding | None = None
     trouble: str = ""
-    """Why there is no decision at the moment; empty when there is one."""
+    """Why no decision can be made at the moment; empty when nothing is wrong."""
     is_over: bool = False
     turns: int = 0
-    """How often the rate was changed."""
+    """The number of rate changes so far."""
     next_k: int = -1
-    """The interval that is looked at next; -1: none yet."""
+    """The number of the next interval to observe; -1 before the first one."""
     agent: str = ""
-    """Who is asked."""
+    """The agent whose worker runs the executor."""
     known: int = 0
-    """Looks that it has."""
+    """The number of observations that this agent has received."""
     decided: int = 0
-    """Looks that the last decision was made after."""
+    """The number of observations behind the newest decision."""
     answered_ns: int = 0
     bad: dict[tuple[int, str], int] = field(default_factory=dict)
-    """Told so far, by objective and journey."""
+    """Bad iterations in all observations so far, by objective and journey."""
 
     @property
     def name(self) -> str:
@@ -103,7 +109,7 @@ class SteeredLoad:
 class SteeredLoads:
     """All steered loads of a run.
 
-    Cost: 0.6 ms for each objective, journey and interval (a histogram is built), nothing in between.
+    Cost: 0.6 ms for each objective, journey and interval, because a histogram is built. Nothing between intervals.
     """
 
     def __init__(self, spec: PlanSpec, run_id: str) -> None:
@@ -121,7 +127,7 @@ class SteeredLoads:
 
     @property
     def troubles(self) -> dict[int, str]:
-        """Why there is no decision at the moment, by load; empty texts where there is one."""
+        """For each steered load, why no decision can be made now; an empty text when nothing is wrong."""
         return {steered_load.load: steered_load.trouble for steered_load in self.steered_loads}
 
     def tick(
@@ -133,7 +139,10 @@ class SteeredLoads:
         clock_ns: int,
         adjustments: Adjustments,
     ) -> list[RateRequest]:
-        """Look at every interval that is complete by now, and ask. Cheap where none is."""
+        """Observe every interval that has become complete, and return the requests to send.
+
+        The call is cheap when no interval is complete. `clock_ns` is the time after T0.
+        """
         reporting = [agent for agent in live if agent not in finished]
         newest = merge.latest_window(reporting, clock_ns) if reporting else None
         asks: list[RateRequest] = []
@@ -149,7 +158,10 @@ class SteeredLoads:
         return asks
 
     def answered(self, agent: str, steered: Steered, clock_ns: int) -> RateDecision | RateRequest | None:
-        """What comes of an answer: a decision, or what the agent has to be told first."""
+        """Process an agent's answer: return the decision, or the observations that the agent still needs.
+
+        Returns None if the answer is outdated, repeated, or reports an error of the executor.
+        """
         steered_load = next((one for one in self.steered_loads if one.load == steered.load), None)
         if (
             steered_load is None
@@ -179,12 +191,12 @@ class SteeredLoads:
         return RateDecision(steered_load.load, steered.rate_per_s, steered.why, steered.known)
 
     def turned(self, turn: RateDecision) -> None:
-        """The decision is in force, or will be soon."""
+        """Count a decision that has become a load change."""
         for steered_load in self.steered_loads:
             steered_load.turns += steered_load.load == turn.load
 
     def seen_before(self, load: int, next_k: int, look: Look) -> None:
-        """What a controller before this one has seen; each is told once, in order."""
+        """Restore an observation that an earlier controller process made. Call it once for each, in order."""
         for steered_load in self.steered_loads:
             if steered_load.load == load:
                 steered_load.looks.append(look)
@@ -194,7 +206,7 @@ class SteeredLoads:
                     steered_load.bad[place] = steered_load.bad.get(place, 0) + part.bad
 
     def turned_before(self, turn: RateDecision) -> None:
-        """What a controller before this one has decided; each is told once, in order."""
+        """Restore a decision that an earlier controller process received. Call it once for each, in order."""
         for steered_load in self.steered_loads:
             if steered_load.load == turn.load:
                 steered_load.decided, steered_load.why, steered_load.is_over = (
@@ -205,7 +217,7 @@ class SteeredLoads:
                 steered_load.rate_per_s = steered_load.rate_per_s if turn.rate_per_s is None else turn.rate_per_s
         self.turned(turn)
 
-    # -- asking -----------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------
 
     def _ask(self, steered_load: SteeredLoad, reporting: Sequence[str], clock_ns: int) -> RateRequest:
         if steered_load.agent not in reporting:
@@ -224,21 +236,23 @@ class SteeredLoads:
         if silent_ns > (_SILENT_INTERVALS + 1) * self._interval_ns:
             seconds = f"{silent_ns / NS_PER_S:.0f} s"
             rate = format_rate(steered_load.rate_per_s)
-            steered_load.trouble = f"no answer of {steered_load.steering.executor} for {seconds}; the rate stays {rate}"
+            steered_load.trouble = (
+                f"no answer from {steered_load.steering.executor} for {seconds}; the rate stays {rate}"
+            )
 
-    # -- looking ----------------------------------------------------------------------------------
+    # -- observations -----------------------------------------------------------------------------
 
     def _windows(
         self, steered_load: SteeredLoad, merge: Merge, newest: int, adjustments: Adjustments
     ) -> Iterator[Window]:
-        """Whole intervals of the load, in order, up to the newest that is complete."""
+        """Yield the load's whole intervals that were not observed yet, in order, up to interval `newest`."""
         if steered_load.next_k < 0:
             steered_load.next_k = -(-steered_load.lane.after_ns // self._interval_ns)
         end_ns = adjustments.courses[steered_load.load].end_ns
         while steered_load.next_k <= newest:
             window = merge.window(steered_load.next_k)
             steered_load.next_k += 1
-            if window is None:  # it was not reported at all, or is not kept any more
+            if window is None:  # no agent reported it, or the merge has dropped it
                 continue
             if end_ns is not None and window.start_ns >= end_ns:
                 return
@@ -282,12 +296,16 @@ class SteeredLoads:
                     yield Part(index, journey, good, bad, slower)
 
     def _bad(self, steered_load: SteeredLoad, merge: Merge, index: int, journey: str) -> int:
-        """What has become bad since the last look: ended so, or got older than the limit."""
+        """Return how many iterations became bad since the last observation.
+
+        An iteration is bad if it ended badly, or if it is still running and older than the limit.
+        """
         number = steered_load.first_objective + index
         counts = merge.due.counts(number, journey, 0, merge.due.end(number))
         total = int(counts[BAD].sum() + counts[OVERDUE].sum())
         before = steered_load.bad.get((index, journey), 0)
-        # It falls where something overdue ended as nobody's fault: what was told stays, and the next are fewer.
+        # The total falls when an overdue iteration ends without counting as bad. The executor has already seen the
+        # larger number, so keep it: the next observations report fewer new bad iterations instead.
         steered_load.bad[index, journey] = max(total, before)
         return max(0, total - before)
 
@@ -300,7 +318,10 @@ class SteeredLoads:
 
 
 def _good(objective: Objective, journey: str, window: Window) -> tuple[int, tuple[int, ...]]:
-    """Ended ok within the limit in this interval; and how many of those took longer than each rung."""
+    """Return how many ended ok within the limit in this interval, and how many of those took longer than each rung.
+
+    A rung is a fraction of the limit (`RUNGS`); an error ratio has no rungs.
+    """
     kind, region = objective.kind_of_series, objective.region or ALL
     if objective.kind == "error_ratio":
         return window.outcomes(kind, journey, objective.step, objective.request, region).get(OK, 0), ()
@@ -318,7 +339,7 @@ def _finding(data: bytes) -> Finding | None:
 
 
 def as_rows(steered_loads: SteeredLoads) -> list[dict[str, Any]]:
-    """For `summary.json`."""
+    """Return one row for each steered load, for `summary.json`."""
     return [
         {
             "load": steered_load.name,

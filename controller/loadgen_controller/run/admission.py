@@ -36,13 +36,14 @@ from loadgen.wire.messages import Steered
 __all__ = ["Admission"]
 
 _TIGHT_CUSTOM: Final = CUSTOM_OF_RUN - 4
-"""Names before the first is merged: one place is left for the `(other)` of each kind, and one for that of checks."""
+"""The number of names from which new ones are counted in `(other)`. The 4 free places are for the `(other)` of each
+kind and of checks."""
 
 
 class Admission:
     """The checks of one run. Check a delta when all earlier deltas of its agent are merged.
 
-    notice: called with each text that a person should read.
+    notice: called with each notice for the operator.
     """
 
     def __init__(self, spec: PlanSpec, merge: Merge, notice: Callable[[str], None]) -> None:
@@ -60,7 +61,7 @@ class Admission:
             LimitExceeded: a total is above the limit for one agent.
         """
         if delta.seq != self._merge.next_seq(delta.agent, delta.epoch):
-            return  # it is not merged: it was sent again, or one before it is missing
+            return  # the merge will not accept it: it is a repetition, or an earlier delta is missing
         if delta.new_series:
             brought = next((one.series for one in self._merge.epochs(delta.agent) if one.epoch == delta.epoch), 0)
             _hold("series of one agent", brought + len(delta.new_series), SERIES_OF_AGENT)
@@ -80,10 +81,10 @@ class Admission:
             self._check_due(row, delta.end_ns)
 
     def check_steered(self, steered: Steered) -> None:
-        """A load is never steered beyond its plan's highest rate.
+        """Check that a rate decision does not exceed the plan's highest rate.
 
         Raises:
-            LimitExceeded: the decision is beyond it.
+            LimitExceeded: the decided rate is higher.
         """
         steering = self._lanes[steered.load].steering if steered.load < len(self._lanes) else None
         rate = steered.rate_per_s
@@ -92,11 +93,14 @@ class Admission:
 
     @property
     def room(self) -> int:
-        """How many new series the run takes before it merges series into `(other)`."""
+        """The number of new series that the run accepts before it counts new ones in `(other)`."""
         return max(0, tight_from(SERIES_OF_RUN) - len(self._merge.names))
 
     def fitted(self, region: str, delta: Delta) -> Delta:
-        """Return the delta, or a copy whose new series are in `(other)` where the run has no room. Counts are equal."""
+        """Return the delta, or a copy with new series replaced by `(other)` if the run has no room for them.
+
+        All counts stay the same.
+        """
         series = self._series(region, delta.new_series) if len(delta.new_series) > self.room else delta.new_series
         custom = delta.custom
         if len(self._merge.custom) + len(custom) > _TIGHT_CUSTOM:
@@ -106,7 +110,7 @@ class Admission:
         return replace(delta, new_series=series, custom=custom)
 
     def _check_due(self, row: DueCounts, end_ns: int) -> None:
-        """Each row of an objective, journey and 256 intervals costs 8 KiB."""
+        """Raise LimitExceeded for due counts of unknown objectives, journeys or intervals: each row costs 8 KiB."""
         if row.objective >= self._objectives or row.journey not in self._journeys:
             found = f'{row.objective} of journey "{row.journey}"'
             raise LimitExceeded(
@@ -156,7 +160,7 @@ class Admission:
 
 
 def _other(one: CustomStats) -> str:
-    """Of its kind, since metrics of different kinds do not add up."""
+    """Return the name of the `(other)` metric of the same kind; metrics of different kinds cannot be added."""
     return f"{CHECK}{OTHER}" if one.name.startswith(CHECK) and one.kind == "rate" else f"{one.kind} {OTHER}"
 
 

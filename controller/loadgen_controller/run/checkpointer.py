@@ -1,12 +1,12 @@
-"""Keeps what was merged, as it is merged: sums for the end of the run, and a place to go on from after a restart.
+"""Stores the merged counts while a run goes on, so that its end and a restart of the controller take less time.
 
-Every few thousand deltas, or each minute, the sums of the deltas since the last time (`interval_sum.py`) are
-appended to `merged.log`, and all that the merge knows is written to `checkpoint`. Where sums are large, those of
-intervals that are over are appended sooner. Both speak only of deltas that are
-durable in `deltas.log` and are derived from it: whatever becomes of them, and if they are given up because the disk
-refuses, everything is in the log still, and is read from there, which takes longer.
+Every few thousand deltas, or every minute, the sums of the deltas since the last time
+(`interval_sum.py`) are appended to `merged.log`, and the whole state of the merge is
+written to `checkpoint`. Large sums of complete intervals are appended sooner. Both files
+are derived from deltas that are durable in `deltas.log`. If they are lost, or given up
+because of a disk error, everything can be read from that log, which takes longer.
 
-On the loop: 10 ms each time for 1,000 agents. The rest is done by a thread.
+Cost on the event loop: 10 ms each time for 1,000 agents. A thread does the rest.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from loadgen.secret_files import open_private
 __all__ = ["Checkpointer", "Kept"]
 
 _DELTAS = 8_000
-"""They are merged again within 1 s on a restart."""
+"""Deltas between two checkpoints; after a restart, merging them again takes less than 1 s."""
 _BYTES = 8 << 20
-"""Of sums that wait to be written: what 200 agents of 300 series say in a second is 20 MiB."""
+"""The size of waiting sums at which they are written; 200 agents with 300 series add 20 MiB per second."""
 _LONGEST_S = 60.0
 _LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """All cells of a run that is over."""
+    """The file with all cells of a finished run, and the offset at which it ends."""
 
     path: Path
     end: int
 
     def cells(self) -> Iterator[Cell]:
-        """Raises StorageError where they cannot be read."""
+        """Read all cells. Raises StorageError if the file cannot be read."""
         return read_cells(self.path, self.end)
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What is written at a time."""
+    """The data of one write: sums, names of new series, and a checkpoint, whose state may be empty."""
 
     sums: list[Sum]
     names: list[tuple[str, SeriesKey]]
@@ -62,13 +62,13 @@ class _Taken:
 
 
 class Checkpointer:
-    """Of one run. Make it, and call it, on the loop.
+    """Writes the checkpoints and sums of one run. Create it and call it on the event loop.
 
     Args:
-        merge: what the run is merged into, with `kept`: all that the files do not hold. Without, nothing is kept.
-        merged_end: offset in merged.log up to which it goes with `merge`; 0: there is no such file.
-        extra: gives the controller's own state, for the checkpoint.
-        settled: called by a thread before a checkpoint is written: waits for what `extra` speaks of.
+        merge: the run's merge. Its `kept` holds the sums that are not in the files; if it is None, nothing is written.
+        merged_end: the offset in merged.log up to which the file belongs to `merge`; 0 if there is no file.
+        extra: returns additional state of the controller for the checkpoint.
+        settled: called in a thread before a checkpoint is written; it waits until the state of `extra` is on disk.
     """
 
     def __init__(
@@ -85,19 +85,19 @@ class Checkpointer:
         self._folder, self._merge, self._extra, self._settled = folder, merge, extra, settled
         self._end = merged_end
         self._named = len(merge._catalogue.names) if merged_end else 0
-        """Of how many series the file has the names."""
+        """The number of series whose names are in the file."""
         self._deltas, self._longest_s = deltas, longest_s
         self._kept_s = monotonic()
         self._since = 0
-        """How many deltas were added up since the last checkpoint."""
+        """The number of deltas since the last checkpoint."""
         self._is_given_up = merge.kept is None
         self._taken: _Taken | None = None
-        """What waits to be durable."""
+        """The data to write as soon as its deltas are durable."""
         self._serving: asyncio.Task[None] | None = None
 
     @property
     def is_due(self) -> bool:
-        """A checkpoint."""
+        """Whether it is time for a checkpoint."""
         waiting = 0 if self._is_given_up else self._merge.waiting
         if not waiting:
             return False
@@ -105,20 +105,20 @@ class Checkpointer:
 
     @property
     def is_full(self) -> bool:
-        """So much waits that it is to be written, without a checkpoint: that is the dear part."""
+        """Whether the waiting sums are so large that they must be written, without the expensive checkpoint."""
         return not self._is_given_up and sum(one.store.size_bytes for one in self._merge.kept or ()) >= _BYTES
 
     def begin(self) -> None:
-        """Keep until `finish`, or `end`."""
+        """Start a task that writes whenever it is time, until `finish` or `end`."""
         self._serving = asyncio.create_task(self._serve(), name="keeper")
 
     def check(self) -> None:
-        """Raises what went wrong in here: that is a bug, a disk that refuses is not."""
+        """Raise the error that ended the task, which is a bug. Disk errors do not end it."""
         if self._serving is not None and self._serving.done() and not self._serving.cancelled():
             self._serving.result()
 
     async def end(self) -> None:
-        """What is being written is written; nothing more is."""
+        """Finish the current write, and write nothing more."""
         if self._serving is not None:
             self._serving.cancel()
             (error,) = await asyncio.gather(self._serving, return_exceptions=True)
@@ -131,18 +131,22 @@ class Checkpointer:
             await self.look()
 
     async def look(self) -> None:
-        """Take what is due, and write what was taken as soon as it is durable."""
+        """Collect data if it is time, and write the collected data if its deltas are durable."""
         if self._taken is None and ((is_due := self.is_due) or self.is_full):
             self._taken = self._take(is_due)
         if self._taken is not None and self._is_durable(self._taken):
             await self._write(self._taken)
 
     async def finish(self) -> Kept | None:
-        """The last time. None: the deltas are to be read, since they are few, or since something was amiss."""
+        """Write all remaining sums at the end of the run.
+
+        Returns None if the files do not hold the run: there were few deltas, or an error occurred. Then the caller
+        must read the deltas from the log.
+        """
         await self.end()
         if self._is_given_up or not self._end:
             return None
-        for _ in range(2):  # what was taken before, and what came since then
+        for _ in range(2):  # the data collected before, and the sums since then
             self._taken = self._taken or self._take(False, to_the_end=True)
             if self._taken is None:
                 break
@@ -153,15 +157,15 @@ class Checkpointer:
         return None if self._is_given_up else Kept(self._folder.merged_path, self._end)
 
     def forget(self) -> None:
-        """The run is sealed: its files are of no more use."""
+        """Delete the files, which a sealed run does not need."""
         for path in (self._folder.checkpoint_path, self._folder.merged_path):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
-    # -- how ------------------------------------------------------------------------------------
+    # -- writing ----------------------------------------------------------------------------------
 
     def _take(self, with_state: bool, to_the_end: bool = False) -> _Taken | None:
-        """All that is there now, or only what is of intervals that are over."""
+        """Collect the sums so far; without `with_state` and `to_the_end` only those of complete intervals."""
         if self._is_given_up:
             return None
         if with_state or to_the_end:
@@ -194,7 +198,7 @@ class Checkpointer:
             self._give_up()
 
     def _written(self, taken: _Taken) -> int:
-        """The new end of merged.log."""
+        """Write the data in a thread, and return the new end of merged.log."""
         path, end, names = self._folder.merged_path, self._end, taken.names
         try:
             flags = os.O_RDWR if end else os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -214,5 +218,6 @@ class Checkpointer:
         return end
 
     def _give_up(self) -> None:
+        """Delete the files and write nothing more; `deltas.log` still holds everything."""
         self._is_given_up, self._merge.kept, self._taken = True, None, None
         self.forget()

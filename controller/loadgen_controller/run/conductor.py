@@ -1,10 +1,15 @@
-"""Conducts one run: the shell around `run.step` that performs its effects.
+"""Conducts one run: the shell around `core/lifecycle.py` that performs its effects.
 
-It owns the merge and the run folder; the socket and the agents are the
-station's, which it shares with other runs. Messages come in through `intake.py`,
-time through a tick of 50 ms, and both only ever step the run; what the step asks
-for is done here. It runs on one asyncio loop; only the disk is
-worked on in a thread.
+The conductor owns the merge and the run folder. The socket and the agents belong to the
+agent hub, which several runs share. Messages arrive through `intake.py`, time through a
+tick of 50 ms. Both become events of the run, and the conductor performs the effects of
+each event. Everything runs on one asyncio loop, except work on the disk, which a thread
+does.
+
+Parts of a run have their own modules: load and share changes (`load_control.py`),
+rendez-vous (`rendezvous_shell.py`), checks that may stop a run (`run_checks.py`), the live
+view (`view_builder.py`), and sealing (`finish.py`). Requests from operators arrive
+through the package `control`, which calls `adjust`, `request_stop` and `kill`.
 """
 
 from __future__ import annotations
@@ -70,6 +75,7 @@ from loadgen_controller.core.events import (
     Tick,
     WindUp,
 )
+from loadgen_controller.core.heartbeat_policy import RepeatLoad, RepeatPrepare, RepeatStop, reactions
 from loadgen_controller.core.lifecycle import Phase, Run, step
 from loadgen_controller.core.order import Order
 from loadgen_controller.core.rejected_input import Troubles
@@ -77,11 +83,8 @@ from loadgen_controller.core.report_interval import Pacing
 from loadgen_controller.core.run_record import RunRecord
 from loadgen_controller.core.shares import assign, candidates, with_agent
 from loadgen_controller.core.steering import as_rows
-from loadgen_controller.judging.error_fuse import FuseWatch
 from loadgen_controller.judging.plan_due import Basis
-from loadgen_controller.judging.plan_watch import PlanWatch
-from loadgen_controller.judging.slo_abort import Aborts
-from loadgen_controller.judging.verdict import Verdict, too_many_script_faults
+from loadgen_controller.judging.verdict import Verdict
 from loadgen_controller.planning.target_guard import places_of
 from loadgen_controller.run.checkpointer import Checkpointer
 from loadgen_controller.run.failure_files import FailureFolder
@@ -90,9 +93,10 @@ from loadgen_controller.run.intake import Intake
 from loadgen_controller.run.journal import Journal, Place
 from loadgen_controller.run.load_control import LoadControl
 from loadgen_controller.run.recovery import Restored, boot_id, forget_shared, keep_shared, row_of
-from loadgen_controller.run.rendezvous_shell import Meeting
-from loadgen_controller.run.roster import roster
-from loadgen_controller.run.view import SteeringView, ViewState, title
+from loadgen_controller.run.rendezvous_shell import RendezvousShell
+from loadgen_controller.run.run_checks import RunChecks
+from loadgen_controller.run.view import ViewState, title
+from loadgen_controller.run.view_builder import build_view
 
 __all__ = ["Conductor", "NoHosts", "Processes", "Result"]
 
@@ -100,20 +104,20 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.05
 _GRACE_NS = 15 * NS_PER_S
-"""For agents to find their way back to a controller that was started anew: they try each 5 s at the latest."""
+"""The time for agents to reconnect to a restarted controller; they try at least every 5 s."""
 _BYE_S = 0.1
-"""How long the last messages may take to be with the kernel."""
+"""The time for the last messages to reach the kernel."""
 _HANDOVER_S = 2.0
-"""How long agent processes of ours may take to hear Bye and leave."""
+"""The time for local agent processes to receive Bye and exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What `loadgen run` ends with."""
+    """The result of a run: exit code, summary, folder and verdict."""
 
     exit_code: ExitCode
     summary: dict[str, object]
-    """As in summary.json, also where that could not be written."""
+    """The content of summary.json, even if the file could not be written."""
     run_dir: Path
     verdict: Verdict
 
@@ -123,19 +127,20 @@ class Processes(Protocol):
 
     @property
     def expected(self) -> Mapping[str, str]:
-        """Region by agent id."""
+        """Region by agent id, of all agents that `start` starts."""
 
-    def start(self, address: str, logs: Path) -> None: ...
+    def start(self, address: str, logs: Path) -> None:
+        """Start all agents, which connect to `address`; their output goes to the folder `logs`."""
 
     def exited(self) -> Mapping[str, str]:
-        """Those that have ended since the last call, and how."""
+        """Return the agents whose process has ended since the last call, each with how it ended."""
 
     async def end(self, patience_s: float) -> None:
-        """Returns when none runs any more: those that do not leave within `patience_s` are ended."""
+        """Wait `patience_s` for the processes to exit, then end them; return when none runs any more."""
 
 
 class NoHosts:
-    """Agents were started elsewhere."""
+    """No processes, because agents are started elsewhere."""
 
     expected: Mapping[str, str] = {}
 
@@ -150,10 +155,10 @@ class NoHosts:
 
 
 class Conductor:
-    """One run, from its first agent to its sealed folder. Make it within the running loop.
+    """One run, from its first agent to its sealed folder. Create it within the running event loop.
 
     Raises:
-        StorageError: no folder for the run.
+        StorageError: the run folder cannot be created.
     """
 
     def __init__(
@@ -167,11 +172,13 @@ class Conductor:
         restored: Restored | None = None,
         outputs: Outputs | None = None,
     ) -> None:
-        """
+        """Create the run folder, or continue a restored run.
+
         Args:
-            by: who wants it, for the manifest.
-            outputs: where its figures are told while it goes on.
-            restored: the run as it stands in its folder, to be taken up; `order` is its own then.
+            processes: the local agent processes; None if agents are started elsewhere.
+            by: the operator that starts the run, for the manifest.
+            restored: the restored run to continue; then `order` is its order.
+            outputs: the live outputs.
         """
         self._order, self._hub = order, hub
         self._clock, self._fleet = hub.clock, hub.fleet
@@ -184,39 +191,37 @@ class Conductor:
             self._merge.kept = []
         else:
             self._created_at, self._started_at = restored.created_at, restored.started_at
-            self._folder, self._record = restored.folder, restored.books
-            self._merge = Merge(order.spec.interval_ns)  # until the log is merged
+            self._folder, self._record = restored.folder, restored.record
+            self._merge = Merge(order.spec.interval_ns)  # replaced when the log is merged
         self._journal = Journal(self._folder, self._on_durable, self._on_storage_failing, self._on_storage_mended)
         self._troubles = Troubles(self._on_trouble, self._clock)
         self._failures = FailureFolder(self._folder.path / "failures", self._record.notice)
         self._intake = self._new_intake()
-        self._checkpointer = self._new_keeper()
+        self._checkpointer = self._new_checkpointer()
         if restored is None:
             self._run = Run.begin(order.terms(), self._clock())
             self._journal.event(BEGUN, **begun(self._run))
         else:
             self._run = restored.run
         spec = order.spec
-        journeys = [journey.name for journey in spec.journeys]
-        self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
-        self._fuse = FuseWatch(order.has_fuse)
+        self._checks = RunChecks(order)
         self._pacing = Pacing(spec.interval_ns)
-        self._plan_watch = PlanWatch(lanes_of(spec))
         known = () if restored is None else (restored.adjustments, restored.steered_loads)
         name = RunName(self.run_id, title(spec), order.placement)
         self._outputs = (outputs or Outputs()).of_run(name, self._sight, self._record.notice)
         self._load_control = LoadControl(self, self._record, self._fleet, self._journal, self._clock, *known)
-        meetings = None if restored is None else restored.meetings
-        self._meeting = Meeting(self, self._record, self._journal, self._clock, meetings)
-        self._aborts.until(self.end_ns)
+        state = None if restored is None else restored.rendezvous
+        self._rendezvous = RendezvousShell(self, self._record, self._journal, self._clock, state)
+        self._checks.load_ends_at(self.end_ns)
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
-        """What was raised while the station handed something in."""
+        """An error that one of this run's methods raised when the agent hub called it."""
         self._members: tuple[tuple[str, ...], frozenset[str]] = (), frozenset()
-        """`run.members`, as they are and to look one up."""
+        """`run.members`, and the same as a set for fast look-ups."""
         self._is_deaf = False
-        """Nothing more is taken in: the folder is being sealed."""
+        """Whether messages are ignored: while a restored log is merged, and while the folder is sealed."""
         self._bug = ""
+        """An internal error that ended the run; empty otherwise."""
 
     def _new_intake(self) -> Intake:
         return Intake(
@@ -231,37 +236,39 @@ class Conductor:
             self._failures.write,
         )
 
-    def _new_keeper(self, merged_end: int = 0) -> Checkpointer:
+    def _new_checkpointer(self, merged_end: int = 0) -> Checkpointer:
         state, settled = self._failures.state, self._failures.settled
         return Checkpointer(self._folder, self._merge, merged_end, extra=state, settled=settled)
 
-    # -- for the command line -------------------------------------------------------------------
+    # -- control API ----------------------------------------------------------------------------
 
     @property
     def run_id(self) -> str:
+        """The id of the run."""
         return self._record.run_id
 
     @property
     def run_dir(self) -> Path:
+        """The run folder."""
         return self._folder.path
 
     @property
     def started_at(self) -> datetime:
-        """T0; before it is known, when the run was made."""
+        """T0 by the wall clock; before T0 is fixed, the time at which the run was created."""
         return self._started_at
 
     @property
     def adjustments(self) -> tuple[Adjustment, ...]:
-        """What was asked of the load so far."""
+        """The load changes so far."""
         return self._load_control.adjustments.made
 
     @property
     def troubles(self) -> Mapping[str, int]:
-        """What came in and was no use, by kind."""
+        """The number of rejected messages, by kind."""
         return self._troubles.counts
 
     async def conduct(self) -> Result:
-        """The whole run. Ends with a result, whatever happens; only a cancellation passes through."""
+        """Conduct the whole run and return its result. Errors become part of the result; only a cancellation raises."""
         writing = asyncio.create_task(self._journal.serve(), name="journal")
         patience_s = 0.0
         try:
@@ -269,19 +276,19 @@ class Conductor:
                 if self._restored is None:
                     self._open()
                 else:
-                    await self._take_up(self._restored)
+                    await self._recover(self._restored)
                 self._checkpointer.begin()
                 self._outputs.begin()
                 await self._until_done(writing)
             except StorageError as error:
                 self._on_storage_failed(error)
             except FleetError as error:
-                self._tell_quietly(StopRequested(error.message, now=True, reason=Reason.TOO_FEW_AGENTS))
-            except Exception as error:  # the last border: what was measured must be sealed all the same
+                self.apply(StopRequested(error.message, now=True, reason=Reason.TOO_FEW_AGENTS))
+            except Exception as error:  # caught here, because the measurements must be sealed in any case
                 log.exception("the conductor failed")
                 self._bug = error.message if isinstance(error, BugError) else f"{type(error).__name__}: {error}"
             writing.cancel()
-            self._is_deaf = self._run.phase is not Phase.DONE  # else it would go on to merge while the folder is sealed
+            self._is_deaf = self._run.phase is not Phase.DONE  # after an error: no merging while the folder is sealed
             result = await self._wind_up()
             patience_s = _HANDOVER_S
             return result
@@ -295,70 +302,55 @@ class Conductor:
             self._folder.close()
 
     def request_stop(self, reason: str, now: bool = False) -> None:
-        """End the run early: let iterations finish, or with `now` cut them off. Safe to call again."""
-        self._tell_quietly(StopRequested(reason, now))
+        """End the run early: let iterations finish, or with `now` cut them off. Repeated calls are harmless."""
+        self.apply(StopRequested(reason, now))
 
     def kill(self, reason: str) -> None:
-        """Nothing more is sent: agents end workers that do not stop within a moment. Safe to call again."""
-        self._tell_quietly(StopRequested(reason, now=True, reason=Reason.KILLED))
+        """Stop all load at once, without drain and tear-down. Agents kill workers that do not stop promptly.
 
-    def adjust(self, wish: LoadChange) -> tuple[Adjustment, ...]:
-        """Change the load as it goes on; what was made of the wish, for each load that it holds for.
+        Repeated calls are harmless.
+        """
+        self.apply(StopRequested(reason, now=True, reason=Reason.KILLED))
 
-        All agents are told in good time. Nothing is changed where it raises.
+    def adjust(self, change: LoadChange) -> tuple[Adjustment, ...]:
+        """Change the running load, and return one adjustment for each load concerned.
+
+        The change takes effect at the same time on all agents. If it raises, nothing has changed.
 
         Raises:
-            UsageError: it makes no sense now.
-            FleetError: an agent is too old to be told.
+            UsageError: the change is not possible now, or the allow-list does not permit it.
+            FleetError: the protocol of an agent is too old for load changes.
         """
         self._step(Tick(self._clock(), is_turn=False))
-        return self._load_control.adjust(wish)
+        return self._load_control.adjust(change)
 
     @property
     def end_ns(self) -> int | None:
-        """When the load ends, from T0, as things stand; None while that is not known."""
+        """When the load ends, in ns after T0, with all load changes so far; None while that is unknown."""
         return self._load_control.adjustments.end_ns
 
     def due_before(self, at_ns: int) -> int | None:
-        """How many iterations are due before `at_ns` after T0 as things stand; None where a load is not open."""
+        """Return how many iterations are due before `at_ns` after T0; None if a load is not open."""
         return self._load_control.adjustments.due_before(at_ns)
 
     def view(self) -> ViewState:
-        run, books, driving = self._run, self._record, self._load_control
-        shares = books.assignment.agents if books.assignment is not None else ()
-        ours = ("", self.run_id)  # and not those that work for another run
-        sharing = frozenset(shares)
-        members = {m.id: m for m in self._fleet if m.id in sharing or self._hub.claimant(m.id) in ours}
-        now_ns, ends = self._clock(), run.ends
-        return ViewState(
-            run_id=self.run_id,
-            phase=run.phase,
-            clock_ns=0 if run.t0_ns is None else now_ns - run.t0_ns,
-            spec=driving.spec,
-            merge=self._merge,
-            agents=tuple(roster(run, members, shares, self._processes.expected, books.lost, now_ns)),
-            agents_wanted=self._order.agents,
-            is_embedded=self._order.placement == "embedded",
+        """Return the state of the run for the live view."""
+        return build_view(
+            self._run,
+            self._order,
+            self._record,
+            self._load_control,
+            self._merge,
+            self._rendezvous.points(),
+            fleet=self._fleet,
+            claimant=self._hub.claimant,
+            expected=self._processes.expected,
             run_dir=self._folder.path,
-            notices=(*books.notices, *driving.changes),
-            stop_reason=ends[-1].detail if ends else "",
-            is_paused=driving.is_paused,
-            steering=tuple(
-                SteeringView(
-                    steered.name,
-                    steered.steering.executor,
-                    steered.rate_per_s,
-                    steered.why,
-                    steered.trouble,
-                    steered.is_over,
-                )
-                for steered in driving.steered_loads.steered_loads
-            ),
-            points=self._meeting.points(),
+            now_ns=self._clock(),
         )
 
     def _sight(self) -> Sight:
-        """For live outputs."""
+        """Return the state of the run for live outputs."""
         run = self._run
         return Sight(
             merge=self._merge,
@@ -368,26 +360,31 @@ class Conductor:
         )
 
     def notice(self, text: str) -> None:
-        """For the person who watches, once."""
+        """Show a notice to the operator; a text that was shown before is ignored."""
         self._record.notice(text)
 
-    # -- for the station --------------------------------------------------------------------------
+    # -- for the agent hub ------------------------------------------------------------------------
 
-    def take(self, agent: str, data: bytes, message: Message) -> None:
+    def receive(self, agent: str, data: bytes, message: Message) -> None:
+        """Process an agent's message about this run, unless messages are ignored at the moment."""
         if not self._is_deaf:
-            self._intake.take(agent, data, message)
+            self._intake.receive(agent, data, message)
 
-    def trouble(self, kind: str, text: str) -> None:
+    def report_rejected(self, kind: str, text: str) -> None:
+        """Count and report a rejected message."""
         self._troubles.add(kind, text)
 
     def bad(self, agent: str, kind: str, text: str) -> None:
+        """Report an invalid message of an agent to the hub, which may put the agent into quarantine."""
         self._hub.bad(agent, kind, text)
 
-    def decided(self, kind: str, text: str, **fields: object) -> None:
+    def record_decision(self, kind: str, text: str, **fields: object) -> None:
+        """Record a decision of the hub about agents in the journal, and show `text` to the operator."""
         self._journal.event(kind, **fields)
         self._record.notice(text)
 
     def fail(self, error: Exception) -> None:
+        """End the run with this error at the next turn of its loop."""
         self._failure = self._failure or error
         self._wake.set()
 
@@ -395,14 +392,19 @@ class Conductor:
 
     @property
     def run(self) -> Run:
+        """The state of the run."""
         return self._run
 
     @property
     def order(self) -> Order:
+        """The order of the run, with the original plan."""
         return self._order
 
-    def tell(self, event: Event) -> None:
-        """Step the run and do what that asks for. Raises IllegalTransition."""
+    def apply(self, event: Event) -> None:
+        """Apply an event to the run and perform its effects.
+
+        Raises IllegalTransition if the event does not fit the phase. A stop and a storage failure fit every phase.
+        """
         if isinstance(event, AgentJoined) and self._is_unguarded(event.agent):
             return
         self._flush()
@@ -413,7 +415,7 @@ class Conductor:
             self._wake.set()
 
     def _is_unguarded(self, agent: str) -> bool:
-        """It is too old for the allow-list or the signature that holds for this run."""
+        """Return whether the agent's protocol is too old for this run's allow-list or signature; then add a notice."""
         member = self._fleet.get(agent)
         if member is None:
             return False
@@ -422,65 +424,65 @@ class Conductor:
         for minor, what in needed:
             if member.minor < minor:
                 self._record.notice(
-                    f"agent {agent} takes no part: it speaks protocol {PROTOCOL_MAJOR}.{member.minor}, and {what} came"
-                    f" with {PROTOCOL_MAJOR}.{minor}; run the same version of loadgen on every agent"
+                    f"agent {agent} does not take part: it has protocol {PROTOCOL_MAJOR}.{member.minor}, and {what}"
+                    f" need {PROTOCOL_MAJOR}.{minor}; run the same version of loadgen on every agent"
                 )
                 return True
         return False
 
     def flush_soon(self) -> None:
+        """Merge the collected deltas after all messages that have arrived by now."""
         asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Whatever came in is merged."""
+        """Merge the collected deltas."""
         if self._is_deaf:
             return
         try:
             self._intake.flush()
-        except Exception as error:  # noqa: BLE001  the loop would only log it; the run ends with it
+        except Exception as error:  # noqa: BLE001  the loop would only log the error; it must end the run
             self.fail(error)
 
     def send(self, identity: bytes, message: Message) -> bool:
+        """Send a message to a connection; return False if it cannot be sent now."""
         return self._hub.send(identity, message)
 
-    def greeted(self, agent: str) -> None:
-        """After a lost connection what was sent last may be lost too."""
+    def on_hello(self, agent: str) -> None:
+        """Send Prepare again after a lost connection, because the last message may be lost too."""
         if self._run.phase is Phase.PREPARING and agent not in self._run.ready:
-            self.say(agent, self._prepare_of(agent))
+            self.send_to(agent, self._prepare_of(agent))
 
-    def beating(self, agent: str, beat: Heartbeat) -> None:
-        """Whatever it should have heard of and has not, it hears again. Agents ignore repetitions."""
-        run, phase = self._run, beat.phase
-        if phase in ("idle", "ready") and agent in run.joining:
-            self.say(agent, self._prepare_of(agent))
-        if not self._is_live(agent) or agent in run.joining or agent in run.arrived:
-            return
-        self._load_control.beating(agent, phase, beat.adjusted)
-        if beat.leaves_ns > 0 and run.phase.has_load and not run.ends and agent in run.drivers:
-            self.tell(AgentLeaving(agent, beat.leaves_ns))
-        elif phase == "idle" and run.phase is Phase.PREPARING:
-            self.say(agent, self._prepare_of(agent))
-        elif phase == "stopping" and run.phase is Phase.RUNNING and not run.ends and agent in run.drivers:
-            self.tell(AgentLeaving(agent))
-        elif phase == "running" and (run.phase is Phase.FINISHING or (run.phase is Phase.DRAINING and run.ends)):
-            text = run.ends[-1].detail if run.ends else "the run is over"
-            self.say(agent, self._stop_of(text, run.phase is Phase.FINISHING))
+    def on_heartbeat(self, agent: str, beat: Heartbeat) -> None:
+        """Process a heartbeat: send again what the agent has missed, and notice that it leaves."""
+        for reaction in reactions(self._run, agent, beat, is_live=self._is_live(agent)):
+            match reaction:
+                case RepeatPrepare():
+                    self.send_to(agent, self._prepare_of(agent))
+                case RepeatLoad():
+                    self._load_control.on_heartbeat(agent, beat.phase, beat.adjusted)
+                case RepeatStop(text, now):
+                    self.send_to(agent, self._stop_of(text, now))
+                case AgentLeaving():
+                    self.apply(reaction)
 
     def _is_live(self, agent: str) -> bool:
-        """As `agent in run.live`, which takes as long as there are agents: too long for each heartbeat of each."""
+        """Return `agent in run.live` in constant time; `run.live` is too slow for each heartbeat of each agent."""
         if self._members[0] is not self._run.members:
             self._members = self._run.members, frozenset(self._run.members)
         return agent in self._members[1] and agent not in self._run.lost
 
-    def is_back(self, agent: str) -> None:
-        self._meeting.back(agent)
-        self._record.notices.append(f"agent {agent} is back, as another process")
+    def has_returned(self, agent: str) -> None:
+        """Note that an agent that was gone has a share again, as a new process."""
+        self._rendezvous.back(agent)
+        self._record.notices.append(f"agent {agent} has returned as a new process")
 
     def steered(self, agent: str, steered: Steered) -> None:
+        """Process the answer of a steering executor."""
         self._load_control.steered(agent, steered)
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
-        self._meeting.told(agent, waiting)
+        """Process an agent's counts of users at rendez-vous."""
+        self._rendezvous.report(agent, waiting)
 
     # -- the run ----------------------------------------------------------------------------------
 
@@ -493,23 +495,24 @@ class Conductor:
         self._processes.start(address, logs)
         self._hub.enter(self)
 
-    async def _take_up(self, restored: Restored) -> None:
-        """Go on where the folder says that it stood: agents come back by themselves, with all that was not durable.
+    async def _recover(self, restored: Restored) -> None:
+        """Continue a restored run: merge its log, and wait for its agents, which reconnect with unacknowledged deltas.
 
-        While the log is merged their heartbeats are answered, so their leases last; what else they say they say again.
+        While the log is merged, the hub answers heartbeats, so the agents' leases do not end. Other messages are
+        ignored; the agents send them again.
         """
         phase, away_s = self._run.phase.value, restored.away_s
         self._journal.event("taken up", phase=phase, away_s=round(away_s, 3), cut_bytes=self._folder.cut_bytes)
-        self._record.notice(f"the controller was started anew; it was away for {away_s:.1f} s")
+        self._record.notice(f"the controller was restarted; it was away for {away_s:.1f} s")
         self._is_deaf = True
-        ours = [agent for agent, epoch in self._record.epochs.items() if self._is_of(agent, epoch)]
-        self._hub.claim(self, ours)
+        own = [agent for agent, epoch in self._record.epochs.items() if self._has_epoch(agent, epoch)]
+        self._hub.claim(self, own)
         self._hub.enter(self)
         merged = await asyncio.to_thread(restored.merged)
         self._merge = merged.merge
         if merged.extra:
             self._failures.take_state(merged.extra)
-        self._checkpointer = self._new_keeper(merged.merged_end)
+        self._checkpointer = self._new_checkpointer(merged.merged_end)
         for agent, epoch in self._record.epochs.items():
             for one in (epoch, *(former.epoch for former in self._record.former.get(agent, ()))):
                 self._record.durable[agent, one] = self._merge.next_seq(agent, one) - 1
@@ -522,11 +525,12 @@ class Conductor:
         self._load_control.reassign_moved()
         self._step(Tick(now_ns))
         for agent in (*self._run.lost, *self._run.fins):
-            self._meeting.gone(agent)
+            self._rendezvous.gone(agent)
         if why := restored.hopeless:
-            self.tell(StopRequested(why, now=self._run.t0_ns is None))
+            self.apply(StopRequested(why, now=self._run.t0_ns is None))
 
-    def _is_of(self, agent: str, epoch: int) -> bool:
+    def _has_epoch(self, agent: str, epoch: int) -> bool:
+        """Return whether the agent's registered process is the one of this epoch."""
         member = self._fleet.get(agent)
         return member is not None and member.epoch == epoch
 
@@ -549,40 +553,41 @@ class Conductor:
         self._step(Tick(now_ns))
         for agent, how in self._processes.exited().items():
             self._hub.lose(agent, how)
-            if self._run.phase is Phase.WAITING:  # it will not come any more
+            if self._run.phase is Phase.WAITING:  # it cannot join any more
                 text = f"agent {agent} did not start: {how}"
-                self.tell(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
-        if self._run.phase.has_load and not self._load_control.steered_loads:  # a steered load asks for each interval
-            self._pace(now_ns)
+                self.apply(StopRequested(text, now=True, reason=Reason.TOO_FEW_AGENTS))
+        if self._run.phase.has_load and not self._load_control.steered_loads:  # steered loads need every interval
+            self._adapt_interval(now_ns)
         if self._run.phase.has_load:
-            self._meeting.tick(now_ns)
-        if self._run.phase in (Phase.STARTING, Phase.RUNNING) and (why := too_many_script_faults(self._merge)):
-            self.tell(StopRequested(why, reason=Reason.SCRIPT_FAULTS))
+            self._rendezvous.tick(now_ns)
+        if (stop := self._checks.script_faults(self._run, self._merge)) is not None:
+            self.apply(stop)
         run = self._run
         if run.phase is Phase.RUNNING and run.t0_ns is not None:
-            done = run.merged | run.fins
-            if why := self._aborts.check(self._merge, self._record.assignment, run.live, done, now_ns - run.t0_ns):
-                self.tell(StopRequested(why, reason=Reason.SLO_BREACHED))
-            if blown := self._fuse.check(self._merge, run.live, done, now_ns - run.t0_ns):
-                self.tell(StopRequested(blown.text, now=True, reason=blown.reason))
-            self._load_control.look(self._merge)
-            self._load_control.let_in()
-            if (assignment := self._record.assignment) is not None:
-                live = frozenset(run.live) - done
-                since_t0_ns = now_ns - run.t0_ns
-                told = self._load_control.adjustments.told
-                for text in self._plan_watch.look(self._merge, assignment, told, live, since_t0_ns):
-                    self._journal.event("off plan", text=text)
-                    self._record.notice(text)
+            self._tick_under_load(run, now_ns - run.t0_ns)
 
-    def _pace(self, now_ns: int) -> None:
+    def _tick_under_load(self, run: Run, clock_ns: int) -> None:
+        """Check and steer the running load; clock_ns: the time after T0."""
+        for stop in self._checks.stops(run, self._merge, self._record.assignment, clock_ns):
+            self.apply(stop)
+        self._load_control.observe(self._merge)
+        self._load_control.start_joiners()
+        if (assignment := self._record.assignment) is not None:
+            changes = self._load_control.adjustments.told
+            for text in self._checks.off_plan(run, self._merge, assignment, changes, clock_ns):
+                self._journal.event("off plan", text=text)
+                self._record.notice(text)
+
+    def _adapt_interval(self, now_ns: int) -> None:
+        """Request longer intervals from agents while the controller is too busy."""
         if why := self._pacing.look(now_ns, time.process_time_ns(), round(self._journal.late_s * NS_PER_S)):
             self._record.asked_ns = asked_ns = self._pacing.asked_ns
             interval_s = (asked_ns or self._load_control.spec.interval_ns) / NS_PER_S
-            self._record.notice(f"agents are asked for one report each {interval_s:g} s: {why}")
+            self._record.notice(f"agents now report every {interval_s:g} s: {why}")
             self._journal.event("interval asked", interval_s=interval_s, why=why)
 
     def _step(self, event: Event) -> None:
+        """Apply an event to the run, record it in the journal, and perform the effects."""
         before = self._run
         self._run, effects = step(before, event)
         if (line := happened(before, event, self._run)) is not None:
@@ -597,24 +602,25 @@ class Conductor:
             self._perform(effect)
 
     def _note(self, event: Event) -> None:
+        """Update the record and other parts of the run after an event."""
         match event:
             case AgentLost(agent, text) | AgentRefused(agent, text):
                 self._record.lost[agent] = text
                 if agent in self._run.lost:
                     self._record.notices.append(f"agent {agent} is lost: {text}")
-                    self._meeting.gone(agent)
+                    self._rendezvous.gone(agent)
             case FinReceived(agent):
-                self._meeting.gone(agent)
+                self._rendezvous.gone(agent)
             case Adjusted(duration_ns):
-                self._aborts.until(duration_ns)
+                self._checks.load_ends_at(duration_ns)
             case SetUpEnded():
                 keep_shared(self._folder, self._record.shared_json)
             case AgentJoined(agent, region) if region not in self._order.spec.regions:
-                self._record.notice(f"agent {agent} takes no part: the plan has no load in {region}")
+                self._record.notice(f"agent {agent} does not take part: the plan has no load in {region}")
             case AgentReturned(agent):
-                self._meeting.back(agent)
+                self._rendezvous.back(agent)
                 self._record.lost.pop(agent, None)
-                self._record.notices.append(f"agent {agent} is back")
+                self._record.notices.append(f"agent {agent} has returned")
 
     def _perform(self, effect: Effect) -> None:
         run_id = self.run_id
@@ -622,13 +628,13 @@ class Conductor:
             case SendPrepare(agents):
                 self._assign(agents)
                 for agent in agents:
-                    self.say(agent, self._prepare_of(agent))
+                    self.send_to(agent, self._prepare_of(agent))
             case SendSetUp(agent):
-                self.say(agent, SetUp(run_id))
+                self.send_to(agent, SetUp(run_id))
             case SendStart(agents, t0_ns):
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 for agent in agents:
-                    self._load_control.say_start(agent, t0_ns)
+                    self._load_control.send_start(agent, t0_ns)
             case TakeIn(agents, drivers):
                 self._load_control.take_in(agents, drivers)
             case Reassign(agents, drivers, at_ns):
@@ -636,35 +642,36 @@ class Conductor:
             case SendStop(agents, text, now):
                 self._load_ends()
                 for agent in agents:
-                    self.say(agent, self._stop_of(text, now))
+                    self.send_to(agent, self._stop_of(text, now))
             case SendTearDown(agent):
-                self.say(agent, TearDown(run_id, self._record.shared_json))
+                self.send_to(agent, TearDown(run_id, self._record.shared_json))
             case WindUp():
                 self._wake.set()
 
     def _assign(self, agents: tuple[str, ...]) -> None:
-        books = self._record
+        """Claim the agents; assign the shares of a new run, or add late joiners, whose share follows later."""
+        record = self._record
         self._hub.claim(self, agents)
         members = [member for member in self._fleet if member.id in agents]
-        if books.assignment is not None:  # the run goes on already
+        if record.assignment is not None:  # the agents are late joiners
             for member in members:
-                if member.id not in books.assignment.agents:  # one that is back has its epoch once it has a share
-                    books.assignment = with_agent(books.assignment, member.id, member.region)
-                    books.begin_epoch(member.id, member.epoch)
+                if member.id not in record.assignment.agents:  # a returning agent gets its epoch with its share
+                    record.assignment = with_agent(record.assignment, member.id, member.region)
+                    record.begin_epoch(member.id, member.epoch)
         else:
-            books.assignment = assign(self._order.spec.regions, candidates(members))
-            books.epochs = {member.id: member.epoch for member in members}
+            record.assignment = assign(self._order.spec.regions, candidates(members))
+            record.epochs = {member.id: member.epoch for member in members}
         self.write_members()
 
     def write_members(self) -> None:
-        """Who takes part, and in which epoch, has changed."""
+        """Record the members and their epochs in the journal and the manifest."""
         epochs = self._record.epochs
         rows = [row_of(one) for one in self._fleet if one.id in epochs]
         self._journal.event("assigned", agents=rows, epochs=epochs)
         self.write_manifest()
 
     def _load_ends(self) -> None:
-        """A stop before the planned end: what would have been due after it is not missing."""
+        """Record that a stop ended the load early, so that arrivals due after it do not count as missing."""
         run, duration_ns = self._run, self._run.duration_ns
         if run.t0_ns is None or self._record.load_ended_ns is not None or not run.ends:
             return
@@ -674,7 +681,7 @@ class Conductor:
             self._journal.event("load ended", at_ns=ended_ns)
 
     def write_manifest(self, as_run: PlanSpec | None = None) -> None:
-        """as_run: the plan as it was in the end, where it was changed while it ran."""
+        """Write manifest.json. as_run: the plan with all load changes, at the end of a run that had some."""
         made = manifest(self._order, self._record, self._fleet, self._created_at, boot=boot_id(), by=self._by)
         if as_run is not None:
             made["spec_as_run"] = msgspec.to_builtins(as_run, enc_hook=str)
@@ -682,10 +689,11 @@ class Conductor:
 
     # -- messages ---------------------------------------------------------------------------------
 
-    def say(self, agent: str, message: Message) -> None:
+    def send_to(self, agent: str, message: Message) -> None:
+        """Send a message to an agent. A message that cannot be sent is counted."""
         member = self._fleet.get(agent)
         if member is not None and member.identity and not self.send(member.identity, message):
-            self._troubles.add("unsent", f"{type(message).__name__} to {agent}")  # its next heartbeat has it sent again
+            self._troubles.add("unsent", f"{type(message).__name__} to {agent}")  # sent again after its next heartbeat
 
     def _prepare_of(self, agent: str) -> Prepare:
         order, assignment = self._order, self._record.assignment
@@ -707,54 +715,50 @@ class Conductor:
         self._intake.on_durable(places)
 
     def _on_storage_failing(self, error: StorageError) -> None:
-        """Before T0 there is nothing to lose. Then agents keep what is not acknowledged, and the load goes on."""
+        """Before T0, end the run. Later, let the load go on: agents keep deltas that are not acknowledged."""
         if self._run.t0_ns is None:
             self._on_storage_failed(error)
             return
-        text = f"{error.message}: nothing is acknowledged until that is over; the agents keep what they measure"
+        text = f"{error.message}: the agents keep their measurements until the run folder can be written again"
         log.warning("%s", text)
         self._record.notice(text)
         self._journal.event("storage failing", reason=error.message)
 
     def _on_storage_mended(self, failed_s: float) -> None:
-        text = f"the run folder could not be written for {failed_s:.0f} s; all that waited for it is written now"
+        text = f"the run folder could not be written for {failed_s:.0f} s; all waiting data is written now"
         log.warning("%s", text)
         self._record.notice(text)
         self._journal.event("storage mended", failed_s=round(failed_s, 3))
 
     def _on_storage_failed(self, error: StorageError) -> None:
         self._journal.has_failed = True
-        self._tell_quietly(StorageFailed(f"{error.message} ({error.hint})" if error.hint else error.message))
+        self.apply(StorageFailed(f"{error.message} ({error.hint})" if error.hint else error.message))
 
     def _on_trouble(self, kind: str, text: str, count: int) -> None:
         log.warning("%s: %s", kind, text)
         self._journal.event("trouble", trouble=kind, text=text, count=count)
 
-    def _tell_quietly(self, event: StopRequested | StorageFailed) -> None:
-        """These two fit every phase."""
-        self.tell(event)
-
     # -- the end ----------------------------------------------------------------------------------
 
     async def _wind_up(self) -> Result:
-        """Stop what still runs, seal the folder, let everybody go."""
-        if self._run.phase is not Phase.DONE:  # our own bug cut it short
+        """Stop agents that still run, seal the folder, and release all agents."""
+        if self._run.phase is not Phase.DONE:  # an internal error ended the run
             for agent in self._record.epochs:
-                self.say(agent, Stop(self.run_id, "the controller failed", now=True))
+                self.send_to(agent, Stop(self.run_id, "the controller failed", now=True))
         await self._journal.commit()
         summed = await self._checkpointer.finish()
         await asyncio.to_thread(self._failures.close)
         if self._failures.left_out:
             kept, more = format_count(self._failures.kept), format_count(self._failures.left_out)
-            self._record.notice(f"{kept} failures are kept whole, {more} more of the same kinds are counted")
+            self._record.notice(f"{kept} failures were written as files, {more} more were only counted")
         now_ns = self._clock()
         duration_s = 0.0 if self._run.t0_ns is None else max(0, now_ns - self._run.t0_ns) / NS_PER_S
-        self._meeting.end()
+        self._rendezvous.end()
         if self._troubles.counts:
             self._journal.event("troubles", counts=dict(self._troubles.counts))
         order = replace(self._order, spec=self._load_control.spec)
         if order.spec != self._order.spec:
-            with contextlib.suppress(StorageError):  # a chart has one line less
+            with contextlib.suppress(StorageError):  # without it, only a line in a chart is missing
                 self.write_manifest(as_run=order.spec)
         self._record.steering = as_rows(self._load_control.steered_loads)
         self._record.outputs = await self._outputs.end()
@@ -777,7 +781,7 @@ class Conductor:
         return Result(verdict.exit_code, sealed.summary, self._folder.path, verdict)
 
     def _basis(self) -> Basis:
-        """What due iterations follow from: the plan as it was made, and all changes that agents got."""
+        """Return the basis of due iterations: the original plan, and all changes that were sent to agents."""
         members = (self._fleet.get(agent) for agent in self._record.epochs)
         return Basis.of(
             lanes_of(self._order.spec),
@@ -787,11 +791,12 @@ class Conductor:
         )
 
     async def _dismiss(self) -> None:
+        """Send Bye to all agents; local agents exit with it."""
         leave = self._order.placement == "embedded"
         for agent in self._record.epochs:
-            self.say(agent, Bye(self.run_id, leave))
+            self.send_to(agent, Bye(self.run_id, leave))
         if leave:
             for member in self._fleet:
-                self.say(member.id, Bye("", leave))  # for one that took no part, or gave up
-        # A ROUTER that is closed at once drops what it has just taken, in spite of LINGER (measured: each time).
+                self.send_to(member.id, Bye("", leave))  # also agents that did not take part, or ended early
+        # A ROUTER socket that is closed at once drops its last messages, in spite of LINGER (measured: every time).
         await asyncio.sleep(_BYE_S)

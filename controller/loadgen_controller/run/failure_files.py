@@ -1,9 +1,8 @@
-"""Writes `failures/`: the first failures of each request and outcome of each agent, a file each, as they come in.
+"""Writes the folder `failures/`: one file for each of the first failures of an agent's requests, by outcome.
 
-The files are for people; what they hold stands in `deltas.log` too, durable before
-it is acknowledged. So they are written without waiting for the disk, by a thread
-of their own, and a disk that refuses is a notice and not the end of the run.
-Names are made of what agents say, so of each only plain letters are taken.
+The files are for people; `deltas.log` holds the same data durably. So a thread writes the
+files without anyone waiting for the disk. A disk error causes a notice and does not end
+the run. File names contain texts from agents, so all unsafe characters are replaced.
 """
 
 from __future__ import annotations
@@ -24,22 +23,23 @@ from loadgen.units import format_count
 __all__ = ["FIRST", "MAX_FILES", "FailureFolder", "file_name"]
 
 FIRST: Final = 5
-"""Of each journey, request and outcome, an agent."""
+"""The number of failures with a file, for each agent, journey, request and outcome."""
 MAX_FILES: Final = 1_000
+"""The most files of a run."""
 FORMAT: Final = 1
 
 
 class FailureFolder:
-    """The folder of one run. Not thread-safe: one loop writes.
+    """The folder `failures/` of one run. Not thread-safe: only one event loop may call it.
 
-    notice: told what a person should know; called within `write` and `close`, by the thread that calls those.
+    notice: called with each notice for the operator, within `write` and `close`.
     """
 
     def __init__(self, path: Path, notice: Callable[[str], None]) -> None:
         self.path = path
         self.kept = 0
         self.left_out = 0
-        """Failures that came and have no file: too many of their kind, or in all."""
+        """Failures without a file, because there were too many of their kind or in total."""
         self._notice = notice
         self._counts: dict[tuple[str, str, str, str], int] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="failures")
@@ -47,7 +47,7 @@ class FailureFolder:
         self._is_refused = False
 
     def write(self, agent: str, region: str, failures: Iterable[Failure]) -> None:
-        """Keep what is among the first of its kind. Returns at once; never raises because of the disk."""
+        """Write the failures that are among the first of their kind. It neither waits for the disk nor raises."""
         self._look()
         for failure in failures:
             kind = (agent, failure.journey, failure.request, failure.outcome)
@@ -55,7 +55,9 @@ class FailureFolder:
             if count >= FIRST or self.kept >= MAX_FILES or self._is_refused:
                 self.left_out += 1
                 if self.kept >= MAX_FILES:
-                    self._notice(f"failures: {format_count(MAX_FILES)} are kept whole; those after them are counted")
+                    self._notice(
+                        f"{format_count(MAX_FILES)} failures were written as files; later ones are only counted"
+                    )
                 continue
             self._counts[kind] = count + 1
             self.kept += 1
@@ -63,33 +65,33 @@ class FailureFolder:
             self._writing.append(self._thread.submit(self._write, self.path / file_name(kept), encode(kept)))
 
     def state(self) -> bytes:
-        """How many there are of each kind, for `take_state` of another one; the files it speaks of may be under way."""
+        """Return the counts of each kind, for `take_state` after a restart. Some files may not be written yet."""
         return msgspec.msgpack.encode((self.kept, self.left_out, [(*kind, n) for kind, n in self._counts.items()]))
 
     def take_state(self, state: bytes) -> None:
-        """Go on where another one was, whose files are there."""
+        """Continue with the counts of an earlier process, whose files are already in the folder."""
         self.kept, self.left_out, counts = msgspec.msgpack.decode(
             state, type=tuple[int, int, list[tuple[str, str, str, str, int]]]
         )
         self._counts = {(agent, journey, request, outcome): n for agent, journey, request, outcome, n in counts}
 
     def settled(self) -> None:
-        """What is under way is written, or refused. Blocking, and safe in any thread."""
+        """Wait until all files so far are written or have failed. Blocking, and safe in any thread."""
         wait(tuple(self._writing))
 
     def close(self) -> None:
-        """All that is under way is written, or refused."""
+        """Write all remaining files and end the thread. Blocking."""
         self._thread.shutdown(wait=True)
         self._look()
 
     def _look(self) -> None:
-        """What became of the files that were under way."""
+        """Check finished writes: a disk error stops further files with a notice, any other error is raised."""
         done = [future for future in self._writing if future.done()]
         self._writing = [future for future in self._writing if not future.done()]
         for future in done:
             error = future.exception()
             if isinstance(error, OSError):
-                self._is_refused = True  # it would refuse the next, too
+                self._is_refused = True  # the next files would fail too
                 self._notice(f"no more failures are written: {storage_error(self.path, error).message}")
             elif error is not None:
                 raise error
@@ -102,14 +104,16 @@ class FailureFolder:
 
 
 def file_name(kept: KeptFailure) -> str:
-    """ "0001-POST_cart-expect_status-eu-west-1.json": sorts as they came, and says what is in it."""
+    """Return the file name of a failure: number, request, outcome and region, for example
+    "0001-POST_cart-expect_status-eu-west-1.json". Names sort by arrival.
+    """
     failure = kept.failure
     words = (_plain(failure.request or failure.journey), _plain(failure.outcome), _plain(kept.region))
     return "-".join([f"{kept.number:04d}", *filter(None, words)]) + ".json"
 
 
 def encode(kept: KeptFailure) -> bytes:
-    """As JSON that a person can read."""
+    """Return a failure as indented JSON."""
     value = {
         "format": FORMAT,
         "number": kept.number,

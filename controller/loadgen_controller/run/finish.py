@@ -1,4 +1,4 @@
-"""The end of a run: verdict, summary and log into the folder, as much of it as can be written."""
+"""Seals a run at its end: writes verdict, summary and histogram log into its folder, as far as the disk permits."""
 
 from __future__ import annotations
 
@@ -41,15 +41,21 @@ MANIFEST_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
+    """A judged run: the facts, the verdict, and the content of summary.json."""
+
     facts: Facts
     verdict: Verdict
     summary: dict[str, object]
 
 
 def manifest(
-    order: Order, books: RunRecord, fleet: Fleet, created_at: datetime, *, boot: str = "", by: str = ""
+    order: Order, record: RunRecord, fleet: Fleet, created_at: datetime, *, boot: str = "", by: str = ""
 ) -> dict[str, object]:
-    """What was asked for and who does it; secrets by name only, keys not at all."""
+    """Return the content of manifest.json: the order, its agents and shares.
+
+    The manifest has secrets by name only, and no keys.
+    boot: the id of this machine's boot. by: the operator that started the run.
+    """
     agents = [
         {
             "id": m.id,
@@ -62,11 +68,11 @@ def manifest(
             "workers": round(m.weight),
         }
         for m in fleet
-        if m.id in books.epochs
+        if m.id in record.epochs
     ]
     return {
         "format": MANIFEST_FORMAT,
-        "run_id": books.run_id,
+        "run_id": record.run_id,
         "created_at": utc_text(created_at),
         "placement": order.placement,
         "scenario": order.scenario,
@@ -87,26 +93,29 @@ def manifest(
             "statement": order.statement.decode(),
         },
         "spec": msgspec.to_builtins(order.spec, enc_hook=str),
-        "assignment": msgspec.to_builtins(books.assignment),
+        "assignment": msgspec.to_builtins(record.assignment),
         "agents": agents,
         "versions": {"loadgen": version("loadgen"), "python": platform.python_version()},
         "machine": {"system": platform.system(), "release": platform.release(), "arch": platform.machine()},
     }
 
 
-def facts_of(run: Run, order: Order, books: RunRecord, bug: str = "", basis: Basis | None = None) -> Facts:
-    """What the verdict is made from, beside the deltas. order: with the plan as it was changed while it ran."""
+def facts_of(run: Run, order: Order, record: RunRecord, bug: str = "", basis: Basis | None = None) -> Facts:
+    """Return the facts that the verdict needs in addition to the deltas.
+
+    order: the order with the plan after all load changes. bug: an internal error that ended the run, or empty.
+    """
     spec = order.spec
-    load_ns = spec.duration_ns if books.load_ended_ns is None else books.load_ended_ns
+    load_ns = spec.duration_ns if record.load_ended_ns is None else record.load_ended_ns
     return Facts(
         ends=run.ends,
         objectives=spec.slos,
         profile=spec.profile,
         journeys=tuple(journey.name for journey in spec.journeys if journey.weight > 0),
-        assignment=books.assignment,
-        epochs=books.epochs,
-        fins=books.fins,
-        lost={agent: text for agent, text in books.lost.items() if agent in run.lost},
+        assignment=record.assignment,
+        epochs=record.epochs,
+        fins=record.fins,
+        lost={agent: text for agent, text in record.lost.items() if agent in run.lost},
         has_started=run.t0_ns is not None,
         load_ns=load_ns,
         bug=bug,
@@ -114,17 +123,17 @@ def facts_of(run: Run, order: Order, books: RunRecord, bug: str = "", basis: Bas
         first_ns=spec.lanes[0].after_ns if spec.lanes else 0,
         stays=tuple(bool(lane.stays) for lane in spec.lanes),
         left=dict(run.left),
-        steered=tuple((row["verdict"], row["text"]) for row in books.steering if row["verdict"]),
+        steered=tuple((row["verdict"], row["text"]) for row in record.steering if row["verdict"]),
         more_loads=tuple((lane.after_ns, lane.profile) for lane in spec.lanes[1:]),
-        former=books.former,
+        former=record.former,
         basis=basis,
     )
 
 
 def deltas_of(folder: RunDir, assignment: Assignment) -> Iterator[tuple[str, Delta]]:
-    """(region, delta) in the order in which they were merged, read back from the folder."""
-    for record in folder.records():
-        delta = codec.decode(record)
+    """Yield (region, delta) from the log of a run folder, in the order in which they were merged."""
+    for data in folder.records():
+        delta = codec.decode(data)
         if isinstance(delta, Delta):
             yield assignment.region(delta.agent), delta
 
@@ -134,20 +143,23 @@ def seal(
     facts: Facts,
     merge: Merge,
     order: Order,
-    books: RunRecord,
+    record: RunRecord,
     pids: Mapping[str, int],
     started_at: datetime,
     duration_s: float,
     kept: Kept | None = None,
 ) -> Sealed:
-    """Judge the run and leave all of it behind; blocking. Storage that fails becomes one more reason.
+    """Judge the run and write its results into the folder. Blocking.
 
-    kept: the cells of all of the run, where there are such: then it takes seconds, otherwise 0.15 to 0.5 ms a delta.
+    A storage error becomes one more reason in the verdict.
+
+    kept: the file with the cells of the run, if there is one. With it sealing takes seconds; without it, 0.15 to
+        0.5 ms per delta.
     """
     batches, cut = _recounted(folder, facts, merge, order, kept)
     if cut is not None and batches is not None:
         facts, merge = replace(facts, warmup_ns=cut.cut_ns, warmup_found=cut.why), batches
-    sealed = _sealed(facts, merge, batches, order, books, pids, started_at, duration_s)
+    sealed = _sealed(facts, merge, batches, order, record, pids, started_at, duration_s)
     try:
         if facts.assignment is not None and facts.has_started:
             _write_hlog(folder, facts.assignment, started_at, kept)
@@ -158,7 +170,9 @@ def seal(
         if any(end.reason is Reason.STORAGE_FAILED for end in facts.ends):
             return sealed
         facts = replace(facts, ends=(*facts.ends, End(Reason.STORAGE_FAILED, error.message)))
-        return seal(folder, facts, merge, order, books, pids, started_at, duration_s, kept)  # a summary may still fit
+        return seal(
+            folder, facts, merge, order, record, pids, started_at, duration_s, kept
+        )  # the summary is small and may still fit on the disk
     return sealed
 
 
@@ -173,9 +187,10 @@ def _write_hlog(folder: RunDir, assignment: Assignment, started_at: datetime, ke
 def _recounted(
     folder: RunDir, facts: Facts, merge: Merge, order: Order, kept: Kept | None
 ) -> tuple[Batches | None, Cut | None]:
-    """The run counted again from its cells or its log: in batches, and from the end of a warm-up that is to be found.
+    """Count the run again from its cells or its log, in batches, and from the end of a detected warm-up.
 
-    Nothing where nothing was measured, or where the log cannot be read: then figures have no intervals.
+    The batches give the confidence intervals. Returns (None, None) if nothing was measured, or if the log cannot be
+    read; then figures have no intervals.
     """
     assignment, spec = facts.assignment, order.spec
     if assignment is None or not facts.has_started:
@@ -207,7 +222,7 @@ def _sealed(
     merge: Merge,
     batches: Batches | None,
     order: Order,
-    books: RunRecord,
+    record: RunRecord,
     pids: Mapping[str, int],
     started_at: datetime,
     duration_s: float,
@@ -215,7 +230,7 @@ def _sealed(
     verdict = judge(facts, merge)
     spec = order.spec
     run = RunFacts(
-        run_id=books.run_id,
+        run_id=record.run_id,
         scenario=order.scenario,
         plan=spec.name,
         placement=order.placement,
@@ -227,19 +242,19 @@ def _sealed(
         validity=verdict.validity.verdict,
         validity_reasons=verdict.validity.reasons,
         validity_advice=verdict.validity.advice,
-        agents=tuple(_agents(verdict, books, pids)),
+        agents=tuple(_agents(verdict, record, pids)),
         load="; ".join(_load_text(lane) for lane in spec.lanes) or spec.load,
         is_open=spec.is_open,
         has_warmup=facts.warmup_ns > 0,
         warmup_s=facts.warmup_ns / NS_PER_S,
         warmup_found=facts.warmup_found,
         metrics=spec.metrics,
-        notes=(*books.notices, *spec.notes, *_coarse(merge)),
+        notes=(*record.notices, *spec.notes, *_coarse(merge)),
         extra={
             "missing_share": round(verdict.completeness.missing_share, 6),
-            "adjustments": list(as_rows(books.adjustments)),
-            "steering": books.steering,
-            "outputs": books.outputs,
+            "adjustments": list(as_rows(record.adjustments)),
+            "steering": record.steering,
+            "outputs": record.outputs,
         },
     )
     slos = verdict.slos if batches is None else with_intervals(verdict.slos, facts.objectives, batches)
@@ -247,25 +262,25 @@ def _sealed(
 
 
 def _coarse(merge: Merge) -> Iterator[str]:
-    """Which agents' seconds are known in longer intervals only."""
+    """Yield a note for each agent that reported in longer intervals for some time."""
     for agent, fitness in sorted(merge.fitness.items()):
         if fitness.coarse_ns:
             yield (
-                f"{agent}: {fitness.coarse_ns / NS_PER_S:.0f} s are known in longer intervals only"
-                f" ({spans_text(fitness.coarse_spans_ns)}): every count is there, when within them it was is not"
+                f"{agent}: reported {fitness.coarse_ns / NS_PER_S:.0f} s in longer intervals"
+                f" ({spans_text(fitness.coarse_spans_ns)}): all counts are complete, only their times are less exact"
             )
 
 
 def _load_text(lane: LaneSpec) -> str:
-    """ "spike: arrivals: hold 200/s for 1m, after 2m"."""
+    """Return the text of a load, for example "spike: arrivals: hold 200/s for 1m, after 2m"."""
     name = f"{lane.name}: " if lane.name else ""
     return f"{name}{lane.load}" + (f", after {format_duration(lane.after_ns)}" if lane.after_ns else "")
 
 
-def _agents(verdict: Verdict, books: RunRecord, pids: Mapping[str, int]) -> Iterator[AgentFacts]:
+def _agents(verdict: Verdict, record: RunRecord, pids: Mapping[str, int]) -> Iterator[AgentFacts]:
     for data in verdict.completeness.agents:
-        fin = books.fins.get(data.agent)
-        error_ns = books.clock_errors_ns.get(data.agent)
+        fin = record.fins.get(data.agent)
+        error_ns = record.clock_errors_ns.get(data.agent)
         yield AgentFacts(
             id=data.agent,
             region=data.region,

@@ -1,8 +1,8 @@
-"""What agents say about a run: checked, and turned into events of the run.
+"""Checks the messages of agents about a run, and translates them into events of the run.
 
-Whatever a peer sends, nothing is raised from here because of it: what is about
-another agent, or does not fit the phase, is counted and forgotten. Deltas are
-merged, some at a time, and written first, and acknowledged by the journal when they are durable.
+An invalid message never raises here. A message about another agent, or one that does
+not fit the phase, is counted and dropped. Deltas are merged in groups and appended to the
+journal. Deltas are acknowledged when the journal has made them durable.
 """
 
 from __future__ import annotations
@@ -54,52 +54,53 @@ from loadgen_controller.run.journal import Journal, Place
 __all__ = ["Intake"]
 
 _CLOCK_ERROR_NS = 100 * NS_PER_MS
-"""Above it the agent's start is only roughly at T0."""
+"""Above this clock error, the agent's start is only roughly at T0, and the operator gets a notice."""
 _AT_ONCE = 20
-"""Deltas that are merged together."""
+"""The most deltas that are merged together."""
 _BYTES_AT_ONCE = 2 << 20
-"""Large ones are merged at once: 20 of the largest take 120 MB."""
+"""The size of waiting deltas at which they are merged immediately: 20 of the largest would take 120 MB."""
 _SERIES_BYTES = 500
-"""Of memory, of the name of a series."""
+"""The memory that the name of a series takes."""
 _AHEAD_NS = 5 * NS_PER_S
-"""A delta that ends further in the future than this is nonsense."""
+"""A delta that ends further in the future is invalid."""
 
 
 class IntakePort(Protocol):
-    """What the intake may do to the run."""
+    """The methods of the run that the intake calls."""
 
     @property
     def run(self) -> Run: ...
 
-    def tell(self, event: Event) -> None:
-        """Step the run. Raises IllegalTransition when the event does not fit its phase."""
+    def apply(self, event: Event) -> None:
+        """Apply an event to the run. Raises IllegalTransition if the event does not fit the phase."""
 
     def flush_soon(self) -> None:
-        """Call `flush` once what has come in by now is read."""
+        """Call `flush` after all messages that have arrived by now."""
 
-    def send(self, identity: bytes, message: Message) -> bool: ...
+    def send(self, identity: bytes, message: Message) -> bool:
+        """Send a message to a connection; return False if it cannot be sent now."""
 
     def bad(self, agent: str, kind: str, text: str) -> None:
-        """The agent sent what no sound agent sends."""
+        """Report an invalid message of an agent, which counts towards its quarantine."""
 
-    def beating(self, agent: str, beat: Heartbeat) -> None:
-        """The agent says where it stands: what it should have heard of can be said again."""
+    def on_heartbeat(self, agent: str, beat: Heartbeat) -> None:
+        """Process a heartbeat: send again what the agent has missed."""
 
     def steered(self, agent: str, steered: Steered) -> None:
-        """What the executor of a steered load says in the agent."""
+        """Process the answer of a steering executor that runs in the agent."""
 
     def waiting(self, agent: str, waiting: Waiting) -> None:
-        """Users of the agent wait at a rendez-vous, or do not any more."""
+        """Process an agent's counts of users at rendez-vous."""
 
 
 class Intake:
-    """Takes what the station delivers."""
+    """Processes the messages about one run that the agent hub delivers."""
 
     def __init__(
         self,
-        desk: IntakePort,
+        port: IntakePort,
         order: Order,
-        books: RunRecord,
+        record: RunRecord,
         fleet: Fleet,
         merge: Merge,
         journal: Journal,
@@ -109,32 +110,35 @@ class Intake:
     ) -> None:
         self._keep_failures = keep_failures
         self._unmerged: list[tuple[str, bytes, Delta]] = []
-        """Deltas that came in and are not looked at yet: up to 20, for a turn of the loop."""
+        """Deltas that arrived and are not merged yet: at most 20, for one turn of the event loop."""
         self._unmerged_bytes = 0
-        self._admission = Admission(order.spec, merge, books.notice)
+        self._admission = Admission(order.spec, merge, record.notice)
         self._regions: dict[str, str] = {}
-        """Of each agent that has sent a delta; an assignment has to look it up among all its agents."""
-        self._ack_of = lru_cache(maxsize=16)(Ack)  # agents that began together hear the same, and it is encoded once
-        self._desk, self._order, self._record, self._fleet = desk, order, books, fleet
+        """The region of each agent that has sent a delta; a cache, because an assignment searches all its agents."""
+        # Agents that started together get equal acknowledgements. The same object is encoded only once.
+        self._ack_of = lru_cache(maxsize=16)(Ack)
+        self._port, self._order, self._record, self._fleet = port, order, record, fleet
         self._merge, self._journal, self._troubles, self._clock = merge, journal, troubles, clock
 
-    def take(self, agent: str, data: bytes, message: Message) -> None:
-        """HOT, once a message that names this run; `data` is the message as it came.
+    def receive(self, agent: str, data: bytes, message: Message) -> None:
+        """HOT, once per message about this run. Process one message; `data` is the message before decoding.
 
-        Deltas wait for the others that have come in by now. A heartbeat does not ask what was merged; all else
-        finds everything merged that came before it.
+        Deltas are collected, to be merged together. Other messages, except heartbeats, first merge the collected
+        deltas, because they depend on all messages before them.
         """
         if not isinstance(message, (Delta, Heartbeat)):
             self.flush()
         try:
-            self._take(agent, data, message)
+            self._dispatch(agent, data, message)
         except IllegalTransition:
-            self._troubles.add("unexpected", f"{type(message).__name__} of {agent} while {self._desk.run.phase.value}")
+            self._troubles.add(
+                "unexpected", f"{type(message).__name__} from {agent} while {self._port.run.phase.value}"
+            )
         except WireError as error:
             self._malformed(agent, error)
 
     def on_durable(self, places: Iterable[Place]) -> None:
-        """The journal has these on the disk, and all before them."""
+        """Acknowledge the deltas at `places` and all before them, which the journal has made durable."""
         for agent, epoch, seq in places:
             self._record.durable[agent, epoch] = seq
             self._acknowledge(agent, epoch)
@@ -142,72 +146,73 @@ class Intake:
 
     # -- members ------------------------------------------------------------------------------
 
-    def _take(self, agent: str, data: bytes, message: Message) -> None:
+    def _dispatch(self, agent: str, data: bytes, message: Message) -> None:
         match message:
             case BundleRequest():
                 self._bundle(agent, message)
             case Heartbeat():
                 if message.note:
                     self._record.notice(f"{agent}: {message.note}")
-                self._desk.beating(agent, message)
+                self._port.on_heartbeat(agent, message)
             case Delta():
                 self._delta(agent, data, message)
             case Waiting():
                 self._waiting(agent, message)
             case Steered():
                 self._admission.check_steered(message)
-                self._desk.steered(agent, message)
+                self._port.steered(agent, message)
             case Fin():
                 self._fin(agent, message)
             case Ready():
                 self._ready(agent, message)
             case Refused():
-                self._desk.tell(AgentRefused(agent, plain(message.reason) or "it gives no reason", message.faults))
-            case SetUpDone() | TornDown() if agent not in self._desk.run.live[:1]:
-                self._troubles.add("unexpected", f"{type(message).__name__} of {agent}, which was not asked")
+                self._port.apply(AgentRefused(agent, plain(message.reason) or "it gave no reason", message.faults))
+            case SetUpDone() | TornDown() if agent not in self._port.run.live[:1]:
+                self._troubles.add("unexpected", f"{type(message).__name__} from {agent}, although none was requested")
             case SetUpDone():
                 self._record.shared_json = message.value_json or b"null"
-                self._desk.tell(SetUpEnded(plain(message.error)))
+                self._port.apply(SetUpEnded(plain(message.error)))
             case TornDown():
-                self._desk.tell(TearDownEnded(plain(message.error)))
+                self._port.apply(TearDownEnded(plain(message.error)))
             case _:
-                self._troubles.add("unexpected", f"{type(message).__name__} of {agent} is not about a run")
+                self._troubles.add("unexpected", f"{type(message).__name__} from {agent} is not about a run")
 
     def _bundle(self, agent: str, request: BundleRequest) -> None:
-        """One chunk for each request: the agent decides how many are on their way at a time."""
+        """Send one chunk for each request, so that the agent limits how many chunks are in transit."""
         order = self._order
         if request.sha256 != order.bundle_sha256 or not 0 <= request.offset < len(order.bundle):
-            self._troubles.add("malformed", f"{agent} asks for a bundle that is not that of this run")
+            self._troubles.add("malformed", f"{agent} requests a bundle that does not belong to this run")
             return
         data = order.bundle[request.offset : request.offset + CHUNK_BYTES]
         if (member := self._fleet.get(agent)) is not None:
-            self._desk.send(member.identity, BundleChunk(request.sha256, request.offset, data))
+            self._port.send(member.identity, BundleChunk(request.sha256, request.offset, data))
 
     def _ready(self, agent: str, ready: Ready) -> None:
         assignment = self._record.assignment
-        is_joining = agent in self._desk.run.joining  # the shares may have changed since it was asked
+        is_joining = agent in self._port.run.joining  # the shares may have changed since its Prepare
         if assignment is None or (ready.generation != assignment.generation and not is_joining):
-            self._troubles.add("other generation", f"Ready of {agent}")
+            self._troubles.add("other generation", f"Ready from {agent} for other shares")
             return
         if ready.bundle_sha256 != self._order.bundle_sha256:
-            self._desk.tell(AgentRefused(agent, "it has another bundle than the one that was sent"))
+            self._port.apply(AgentRefused(agent, "its bundle differs from the one that was sent"))
             return
         if self._record.clock_errors_ns.get(agent) != ready.clock_error_ns:
             self._journal.event("clock", agent=agent, error_ns=ready.clock_error_ns)
         self._record.clock_errors_ns[agent] = ready.clock_error_ns
         if ready.clock_error_ns > _CLOCK_ERROR_NS:
-            self._record.notice(f"agent {agent} knows our clock only within {format_duration(ready.clock_error_ns)}")
-        self._desk.tell(AgentReady(agent))
+            error = format_duration(ready.clock_error_ns)
+            self._record.notice(f"the clock of agent {agent} may differ from the controller's by {error}")
+        self._port.apply(AgentReady(agent))
 
     def _waiting(self, agent: str, waiting: Waiting) -> None:
-        run, member = self._desk.run, self._fleet.get(agent)
+        run, member = self._port.run, self._fleet.get(agent)
         if member is None or self._record.epochs.get(agent) != member.epoch or not run.phase.has_load:
-            self._troubles.add("unexpected", f"Waiting of {agent} while {run.phase.value}")
+            self._troubles.add("unexpected", f"Waiting from {agent} while {run.phase.value}")
             return
         if waiting.worker >= WORKERS_OF_AGENT:
             raise LimitExceeded("Waiting.worker", str(waiting.worker), f"{WORKERS_OF_AGENT - 1:,}")
         check_waiting(waiting.points)
-        self._desk.waiting(agent, waiting)
+        self._port.waiting(agent, waiting)
 
     # -- data ---------------------------------------------------------------------------------
 
@@ -217,17 +222,17 @@ class Intake:
         if len(self._unmerged) >= _AT_ONCE or self._unmerged_bytes > _BYTES_AT_ONCE:
             self.flush()
         elif len(self._unmerged) == 1:
-            self._desk.flush_soon()
+            self._port.flush_soon()
 
     def flush(self) -> None:
-        """Merge what waits: together deltas cost half of what they cost one by one."""
+        """Merge the collected deltas; together they cost half as much as one by one."""
         unmerged, self._unmerged = self._unmerged, []
         self._unmerged_bytes = 0
         good: dict[str, tuple[bytes, Delta]] = {}
         new_series = 0
         for agent, data, delta in unmerged:
             if agent in good or new_series + len(delta.new_series) > self._admission.room:
-                self._merge_some(good)  # what limits say of a delta depends on all before it
+                self._merge_some(good)  # the limits count all deltas before this one
                 good, new_series = {}, 0
             if self._is_fit(agent, delta):
                 if (fitted := self._admission.fitted(self._region(agent), delta)) is not delta:
@@ -242,12 +247,12 @@ class Intake:
             self._accepted(agent, data, delta, accepted)
 
     def _is_fit(self, agent: str, delta: Delta) -> bool:
-        """It may be merged now, if it is what it says."""
-        books, run = self._record, self._desk.run
-        if delta.agent != agent or not books.has_epoch(agent, delta.epoch) or books.assignment is None:
+        """Return whether the delta may be merged now; count and report it otherwise."""
+        record, run = self._record, self._port.run
+        if delta.agent != agent or not record.has_epoch(agent, delta.epoch) or record.assignment is None:
             self._troubles.add("other agent", f"delta {delta.seq} of {delta.agent} in epoch {delta.epoch} from {agent}")
         elif run.t0_ns is None or run.phase is Phase.DONE:
-            self._troubles.add("unexpected", f"delta {delta.seq} of {agent} while {run.phase.value}")
+            self._troubles.add("unexpected", f"delta {delta.seq} from {agent} while {run.phase.value}")
         elif delta.end_ns > self._clock() - run.t0_ns + _AHEAD_NS:
             self._malformed(agent, WireError(f"delta {delta.seq} ends in the future, at {delta.end_ns} ns"))
         elif not self._journal.has_room:
@@ -257,7 +262,7 @@ class Intake:
         return False
 
     def _is_within(self, agent: str, delta: Delta) -> bool:
-        """It is within the agent's limits, together with all that was merged of the agent."""
+        """Return whether the delta keeps the agent's limits, which count all of its deltas."""
         try:
             self._admission.check(delta)
         except LimitExceeded as error:
@@ -283,28 +288,31 @@ class Intake:
                     self._record.notice(f"{agent}: {loss}")
                 for note in delta.health.notes:
                     self._record.notice(f"{agent}: {note}")
-            case Accepted.DUPLICATE:  # our acknowledgement was lost, or is on its way
+            case Accepted.DUPLICATE:  # the acknowledgement was lost, or is still in transit
                 self._troubles.counts["duplicate"] += 1
                 self._acknowledge(agent, delta.epoch)
             case Accepted.GAP:
                 self._troubles.add(
-                    "gap", f"delta {delta.seq} of {agent}, {self._merge.next_seq(agent, delta.epoch)} is next"
+                    "gap",
+                    f"delta {delta.seq} from {agent} instead of {self._merge.next_seq(agent, delta.epoch)}",
                 )
                 self._acknowledge(agent, delta.epoch)
             case Accepted.OLD_EPOCH:
-                self._troubles.add("old epoch", f"delta {delta.seq} of {agent}")
+                self._troubles.add("old epoch", f"delta {delta.seq} from {agent}")
             case WireError():
                 self._malformed(agent, accepted)
 
     def _malformed(self, agent: str, error: WireError) -> None:
         kind = OVER_LIMIT if isinstance(error, LimitExceeded) else "malformed"
-        self._desk.bad(agent, kind, f"from {agent}: {error}")
+        self._port.bad(agent, kind, f"from {agent}: {error}")
 
     def _acknowledge(self, agent: str, epoch: int) -> None:
-        """What is durable; the agent goes on from there."""
+        """Send the agent the sequence number of its last durable delta; it continues from there."""
         member, seq = self._fleet.get(agent), self._record.durable.get((agent, epoch), -1)
-        if member is not None and member.epoch >= epoch:  # a later process hands over what an earlier one had left
-            self._desk.send(member.identity, self._ack_of(self._record.run_id, epoch, seq, self._record.asked_ns))
+        if (
+            member is not None and member.epoch >= epoch
+        ):  # a later process also sends the deltas that an earlier one left behind
+            self._port.send(member.identity, self._ack_of(self._record.run_id, epoch, seq, self._record.asked_ns))
 
     def _fin(self, agent: str, fin: Fin) -> None:
         if self._record.epochs.get(agent) != fin.epoch:
@@ -312,22 +320,22 @@ class Intake:
             return
         known = self._record.fins.get(agent)
         if known is not None and known != fin:
-            self._troubles.add("malformed", f"{agent} finishes twice, and differently")
+            self._troubles.add("malformed", f"{agent} sent two different Fins")
             return
-        self._desk.tell(FinReceived(agent, fin.reason))
+        self._port.apply(FinReceived(agent, fin.reason))
         if known is None:
             self._record.fins[agent] = fin
             self._journal.event("fin", agent=agent, fin=fin)
-            if fin.reason and not self._desk.run.ends:
+            if fin.reason and not self._port.run.ends:
                 self._record.notice(f"agent {agent} ended its load early: {plain(fin.reason)}")
         self._settle(agent)
 
     def _settle(self, agent: str) -> None:
-        """Is everything up to the agent's Fin on the disk?"""
+        """Apply Merged if all deltas before the agent's Fin are durable."""
         fin = self._record.fins.get(agent)
         if (
             fin is not None
             and self._record.durable.get((agent, fin.epoch), -1) >= fin.last_seq
-            and agent not in self._desk.run.merged
+            and agent not in self._port.run.merged
         ):
-            self._desk.tell(Merged(agent))
+            self._port.apply(Merged(agent))

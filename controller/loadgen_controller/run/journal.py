@@ -1,11 +1,11 @@
-"""Makes deltas durable in groups, off the loop, and says which of them may be acknowledged.
+"""Makes deltas durable in groups, in a thread, and reports which of them may be acknowledged.
 
-A delta is acknowledged when it is on the disk and not before, so nothing that an
-agent has let go of can be lost. One fdatasync serves all deltas of up to 100 ms.
+A delta is acknowledged only when it is on disk, so a delta that an agent has dropped is
+never lost. One fdatasync serves all deltas of up to 100 ms.
 
-A disk that is full or fails is tried again each second. Until it takes everything that
-was taken in, nothing is acknowledged and so the agents keep what they have; and
-beyond `ROOM_BYTES` nothing more is taken in.
+If the disk is full or fails, writing is tried again every second. Until everything is
+written, nothing is acknowledged, so the agents keep their deltas. When `ROOM_BYTES` wait,
+new deltas are refused.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from loadgen.measure.run_folder.rundir import RunDir
 __all__ = ["AGAIN_S", "COMMIT_S", "ROOM_BYTES", "Journal"]
 
 COMMIT_S = 0.1
-"""With the 3 to 10 ms of fdatasync well within the 200 ms that an acknowledgement may take."""
+"""The time over which deltas are collected. With 3 to 10 ms for fdatasync, acknowledgements stay well within their
+limit of 200 ms."""
 AGAIN_S = 1.0
+"""The time between two attempts to write to a failing disk."""
 ROOM_BYTES = 32 << 20
-"""Of deltas that wait for a disk that fails: some seconds of 1,000 agents."""
+"""The most deltas that wait for a failing disk: some seconds of 1,000 agents."""
 
 Place = tuple[str, int, int]
 """(agent, epoch, seq) of a delta."""
 
 
 class Journal:
-    """The run folder's two logs, written on by one task.
+    """Writes the run folder's two logs, `deltas.log` and `events.jsonl`.
 
     Args:
-        on_durable: gets the last durable delta of each agent; called on the loop.
-        on_failed: gets the reason, when it begins to fail; called on the loop.
-        on_mended: gets for how many seconds it failed, when all is durable again.
+        on_durable: called on the event loop with the last durable delta of each agent.
+        on_failed: called on the event loop with the error when writing begins to fail.
+        on_mended: called with the length of the failure in seconds, when everything is durable again.
     """
 
     def __init__(
@@ -48,43 +50,43 @@ class Journal:
     ) -> None:
         self._folder, self._on_durable, self._on_failed, self._on_mended = folder, on_durable, on_failed, on_mended
         self._waiting: deque[tuple[int, int, float, Place]] = deque()
-        """(ordinal, bytes, since when, place) of what is not durable yet."""
+        """(ordinal, bytes, arrival time, place) of each delta that is not durable yet."""
         self._waiting_bytes = 0
         self._dirty = asyncio.Event()
         self._failing_since_s: float | None = None
         self.has_failed = False
-        """For good: nothing more is written. Whoever conducts the run says so."""
+        """Set by the conductor when the run ends because of the disk: nothing more is written."""
 
     @property
     def late_s(self) -> float:
-        """For how long the oldest delta has waited to be durable."""
+        """The time in seconds that the oldest delta has waited to become durable; 0 if none waits."""
         return monotonic() - self._waiting[0][2] if self._waiting else 0.0
 
     @property
     def has_room(self) -> bool:
-        """For one more delta. There is always room while the disk takes what comes."""
+        """Whether another delta may be appended; always true while the disk works."""
         return self._failing_since_s is None or self._waiting_bytes < ROOM_BYTES
 
     def append(self, payload: bytes, place: Place) -> None:
-        """Take in one delta as it came over the wire; `on_durable` tells when it is safe."""
+        """Append one undecoded delta; `on_durable` is called when it is on disk."""
         self._waiting.append((self._folder.append(payload), len(payload), monotonic(), place))
         self._waiting_bytes += len(payload)
         self._dirty.set()
 
     def event(self, kind: str, **fields: object) -> None:
-        """Take in one line of events.jsonl; durable with the next commit."""
+        """Append one line to events.jsonl; it is durable after the next commit."""
         self._folder.event(kind, **fields)
         self._dirty.set()
 
     async def serve(self) -> None:
-        """Commit until cancelled."""
+        """Make appended data durable in groups, until cancelled."""
         while True:
             await self._dirty.wait()
             await asyncio.sleep(COMMIT_S if self._failing_since_s is None else AGAIN_S)
             await self.commit()
 
     async def commit(self) -> None:
-        """Make durable what is there now."""
+        """Make everything that was appended so far durable."""
         self._dirty.clear()
         if self.has_failed:
             return

@@ -1,13 +1,12 @@
-"""A run taken up again from its folder, by a controller that was started anew.
+"""Recovery: a restarted controller restores an unfinished run from its folder and continues it.
 
-Everything stands there: the order in manifest and bundle, the state in the events
-(`replay.py`), the counts in the log. What an agent had acknowledged is in the log
-by definition; what it had not, it still has and sends again. So nothing is asked
-of anybody, and nothing is counted twice.
+The folder holds everything: the order in the manifest and the bundle, the state in the
+events (`core/event_replay.py`), the counts in the log of deltas. Acknowledged deltas are
+in the log by definition. Agents still have all others and send them again. So nothing is
+lost and nothing is counted twice. The events also hold load changes, share changes, the
+observations and decisions of steered loads, and the releases of rendez-vous.
 
-What cannot be taken up: a run that had not begun, loads that are steered, and
-users that meet. Their state is not in the journal, or not worth it; such a run ends
-when it is taken up, with all that was measured.
+A run whose load had not begun is restored too, but it ends at once (`Restored.hopeless`).
 """
 
 from __future__ import annotations
@@ -61,60 +60,67 @@ __all__ = [
 
 _SHARED: Final = "shared.json"
 _LOOK: Final = 1_000
+"""The number of deltas between two checks of the memory for sums."""
 _MOST_BYTES: Final = 256 << 20
-"""Of sums: a longer log without a checkpoint is read once more when the run is sealed, and its sums are not kept."""
+"""The most memory for sums. If a long log without a checkpoint needs more, the sums are dropped, and the log is read
+once more when the run is sealed."""
 YOUNG_S: Final = 1800.0
-"""Agents keep what is not acknowledged for half an hour; what has stood still for longer is over."""
+"""Agents keep unacknowledged deltas for half an hour; a run without a write for longer is not continued."""
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
+    """The counts of a restored run."""
+
     merge: Merge
     failures: tuple[tuple[str, str, tuple[Failure, ...]], ...]
-    """(agent, region, failures) of each delta that had some, in order; of those that the checkpoint has not."""
+    """(agent, region, failures) of each delta with failures after the checkpoint, in order."""
     merged_end: int = 0
-    """Offset in merged.log up to which the checkpoint goes."""
+    """The offset in merged.log that belongs to the checkpoint; 0 without a checkpoint."""
     extra: bytes = b""
-    """What the keeper was given as such; empty without a checkpoint."""
+    """The additional state in the checkpoint (`Checkpointer.extra`); empty without a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """All that a conductor needs to go on but the counts, which take longer."""
+    """All that a conductor needs to continue a run, except the counts, which take longer to read (`merged`)."""
 
     folder: RunDir
     order: Order
     run: Run
-    books: RunRecord
+    record: RunRecord
     adjustments: Adjustments
     members: tuple[Member, ...]
     created_at: datetime
     started_at: datetime
     steered_loads: SteeredLoads
-    """What was seen of steered loads, and decided."""
-    meetings: RendezvousState
-    """Who has met at rendez-vous."""
+    """The observations and decisions of steered loads."""
+    rendezvous: RendezvousState
+    """The released groups at rendez-vous."""
     by: str
-    """Who started it."""
+    """The operator that started the run."""
     away_s: float = 0.0
-    """Since something was last written there."""
+    """The time since the last write to the folder, in seconds."""
     checkpoint: Checkpoint | None = None
 
     def merged(self) -> Merged:
-        """The checkpoint and the deltas that came after it, merged in their order; without one all of the log.
+        """Read the checkpoint and merge the deltas after it; without a checkpoint, merge the whole log.
 
-        Blocking, 0.1 to 0.3 ms a delta; changes nothing.
+        Blocking, 0.1 to 0.3 ms per delta. The folder is not changed.
 
         Raises:
-            StorageError: it cannot be read.
+            StorageError: the folder cannot be read.
         """
-        return merged(self.folder, self.books.assignment, self.order.spec.interval_ns, self.checkpoint)
+        return merged(self.folder, self.record.assignment, self.order.spec.interval_ns, self.checkpoint)
 
     @property
     def hopeless(self) -> str:
-        """Why it ends now that it is taken up; empty where it goes on."""
+        """Why the run must end instead of continuing; empty if it can continue.
+
+        A run whose load had not begun ends: nothing was measured yet, so it is simpler to start it again.
+        """
         if self.run.phase in (Phase.WAITING, Phase.PREPARING, Phase.SETTING_UP):
-            return "the controller was started anew before the load had begun"
+            return "the controller was restarted before the load had begun"
         return ""
 
 
@@ -132,7 +138,7 @@ class _Agent(msgspec.Struct, frozen=True):
 
 
 class _Manifest(msgspec.Struct, frozen=True):
-    """Of manifest.json, what is needed."""
+    """The parts of manifest.json that recovery needs."""
 
     created_at: datetime
     placement: str
@@ -152,7 +158,10 @@ class _Manifest(msgspec.Struct, frozen=True):
 
 
 def unfinished(runs_dir: Path, now: datetime | None = None) -> list[Path]:
-    """Folders of a fleet's runs that were not sealed and may be taken up, the oldest first."""
+    """Return the folders of unfinished fleet runs that a controller can continue, the oldest first.
+
+    Runs without a write for half an hour are left out.
+    """
     now = now or datetime.now(UTC)
     found = []
     for path in list_runs(runs_dir):
@@ -168,7 +177,7 @@ def unfinished(runs_dir: Path, now: datetime | None = None) -> list[Path]:
 
 
 def _written_s(path: Path) -> float:
-    """When something was last written there, Unix time; 0 where that cannot be told."""
+    """Return the time of the last write to a run folder, as Unix time; 0 if it is unknown."""
     try:
         return max((path / name).stat().st_mtime for name in ("deltas.log", "events.jsonl"))
     except OSError:
@@ -176,7 +185,7 @@ def _written_s(path: Path) -> float:
 
 
 def boot_id() -> str:
-    """Differs after each start of this machine, where the system tells."""
+    """Return an id that changes with each boot of this machine; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -184,7 +193,11 @@ def boot_id() -> str:
 
 
 def clock_after(paths: Iterable[Path]) -> Callable[[], int]:
-    """The clock that these runs were on. It goes on by itself unless the machine was started anew."""
+    """Return a clock in ns that continues the clock of these runs.
+
+    The monotonic clock of the system itself continues, unless the machine was rebooted. After a reboot, the returned
+    clock adds an offset, which is estimated from the wall clock.
+    """
     for path in paths:
         try:
             manifest = RunDir(path).read_manifest()
@@ -201,11 +214,11 @@ def clock_after(paths: Iterable[Path]) -> Callable[[], int]:
 
 
 def restore(path: Path) -> Restored:
-    """Read all but the counts, and hold the folder's lock. Blocking.
+    """Restore a run from its folder, except its counts, and take the folder's lock. Blocking.
 
     Raises:
-        StorageError: somebody conducts it, or the folder cannot be read.
-        UsageError: it is over, or was made by another version.
+        StorageError: another process has the lock, or the folder cannot be read.
+        UsageError: the run is over, or another version of loadgen wrote the folder.
     """
     if (path / "summary.json").exists():
         raise UsageError(f"run {path.name} is over", hint=f"loadgen runs show {path.name}")
@@ -226,7 +239,10 @@ def _restored(folder: RunDir) -> Restored:
         signature = bytes.fromhex(str(manifest.bundle.get("signature", "")))
         bundle = folder.bundle_path.read_bytes()
     except (msgspec.ValidationError, ValueError) as error:
-        raise UsageError(f"{folder.manifest_path} is of another version of loadgen: {error}") from error
+        raise UsageError(
+            f"{folder.manifest_path} does not fit this version of loadgen: {error}",
+            hint="continue the run with the version of loadgen that started it",
+        ) from error
     except OSError as error:
         raise StorageError(f"cannot read {folder.bundle_path}: {error.strerror}") from error
     lines = list(folder.read_events())
@@ -248,30 +264,30 @@ def _restored(folder: RunDir) -> Restored:
         limits=manifest.limits,
         overrides_json=overrides.to_json(),
     )
-    books = RunRecord(folder.run_id, assignment=manifest.assignment)
-    told = _Told(books, Adjustments.of(order.spec), SteeredLoads(order.spec, folder.run_id), run.t0_ns)
+    record = RunRecord(folder.run_id, assignment=manifest.assignment)
+    state = _RestoredState(record, Adjustments.of(order.spec), SteeredLoads(order.spec, folder.run_id), run.t0_ns)
     for line in lines:
-        told.take(line)
-    told.end()
-    books.adjustments = told.adjustments.made
-    books.shared_json = _shared(folder)
+        state.apply(line)
+    state.end()
+    record.adjustments = state.adjustments.made
+    record.shared_json = _shared(folder)
     return Restored(
         folder=folder,
         order=order,
         run=run,
-        books=books,
-        adjustments=told.adjustments,
-        members=told.members,
+        record=record,
+        adjustments=state.adjustments,
+        members=state.members,
         created_at=manifest.created_at,
-        started_at=told.started_at or manifest.created_at,
-        steered_loads=told.steered_loads,
-        meetings=told.meetings,
+        started_at=state.started_at or manifest.created_at,
+        steered_loads=state.steered_loads,
+        rendezvous=state.rendezvous,
         by=manifest.by,
     )
 
 
 def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, checkpoint: Checkpoint | None) -> Merged:
-    """See `Restored.merged`."""
+    """Merge the deltas of a run folder; see `Restored.merged`."""
     merge, failures = Merge(interval_ns), list[tuple[str, str, tuple[Failure, ...]]]()
     merge.kept = []
     if assignment is None:
@@ -289,23 +305,23 @@ def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, chec
             if number % _LOOK == 0 and sum(one.store.size_bytes for one in merge.kept or ()) > _MOST_BYTES:
                 merge.kept = None
     except (WireError, ValueError) as error:
-        raise StorageError(f"{folder.log_path}: a record after {number} cannot be merged: {error}") from error
+        raise StorageError(f"{folder.log_path}: invalid record after record {number}: {error}") from error
     if checkpoint is None:
         return Merged(merge, tuple(failures))
     return Merged(merge, tuple(failures), checkpoint.merged_end, checkpoint.extra)
 
 
 def _deltas(records: Iterable[bytes], assignment: Assignment) -> Iterator[tuple[str, Delta]]:
-    """With their regions. Raises WireError, ValueError."""
+    """Decode the records of the log, each with its region. Raises WireError or ValueError for an invalid record."""
     for record in records:
         delta = codec.decode(record)
         if not isinstance(delta, Delta):
-            raise WireError("it is no delta")
+            raise WireError("the record is not a delta")
         yield assignment.region(delta.agent), delta
 
 
 def _thawed(folder: RunDir, interval_ns: int, checkpoint: Checkpoint) -> Merge | None:
-    """None: it says more than the log holds, or is not what it should be."""
+    """Return the merge in the checkpoint; None if the checkpoint is invalid or goes beyond the log."""
     if checkpoint.deltas_end > folder.durable_end:
         return None
     try:
@@ -317,12 +333,15 @@ def _thawed(folder: RunDir, interval_ns: int, checkpoint: Checkpoint) -> Merge |
 
 
 def row_of(member: Member) -> dict[str, object]:
-    """As an agent stands in the line `assigned`."""
+    """Return the fields of an agent for the `assigned` line of events.jsonl."""
     return {name: getattr(member, name) for name in _Agent.__struct_fields__}
 
 
 def keep_shared(folder: RunDir, value: bytes) -> None:
-    """What the plan's set-up returned: a tear-down needs it. It may be a secret, and is there while the run goes on."""
+    """Store the value that the plan's set-up returned, which the tear-down needs after a restart.
+
+    The value may be a secret, so the file is private and exists only while the run goes on (`forget_shared`).
+    """
     if value != b"null":
         try:
             file = os.open(folder.path / _SHARED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -333,63 +352,67 @@ def keep_shared(folder: RunDir, value: bytes) -> None:
 
 
 def forget_shared(folder: RunDir) -> None:
+    """Delete the file of `keep_shared`."""
     with suppress(OSError):
         (folder.path / _SHARED).unlink(missing_ok=True)
 
 
 def _shared(folder: RunDir) -> bytes:
-    """What the plan's set-up returned."""
     try:
         return (folder.path / _SHARED).read_bytes() or b"null"
     except OSError:
         return b"null"
 
 
-class _Told:
-    """What the other lines say: who took part, what they said at the end, and how the load was changed."""
+class _RestoredState:
+    """The state from lines other than the run's events: members, Fins, load changes, steering, rendez-vous."""
 
     def __init__(
-        self, books: RunRecord, adjustments: Adjustments, steered_loads: SteeredLoads, t0_ns: int | None
+        self, record: RunRecord, adjustments: Adjustments, steered_loads: SteeredLoads, t0_ns: int | None
     ) -> None:
-        self._record, self._t0_ns = books, t0_ns
+        self._record, self._t0_ns = record, t0_ns
         self.adjustments, self.steered_loads = adjustments, steered_loads
-        self.meetings = RendezvousState()
+        self.rendezvous = RendezvousState()
         self.members: tuple[Member, ...] = ()
         self.started_at: datetime | None = None
         """T0 by the wall clock."""
 
-    def take(self, line: Mapping[str, object]) -> None:
+    def apply(self, line: Mapping[str, object]) -> None:
+        """Apply one line of events.jsonl. Raises StorageError if it is invalid."""
         try:
-            self._take(line)
+            self._apply(line)
         except (msgspec.ValidationError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise StorageError(f"events.jsonl: a line {line.get('kind')!r} cannot be read: {error}") from error
+            raise StorageError(
+                f"events.jsonl: invalid line {line.get('kind')!r}: {error}",
+                hint="continue the run with the version of loadgen that started it",
+            ) from error
 
-    def _take(self, line: Mapping[str, Any]) -> None:
-        books = self._record
+    def _apply(self, line: Mapping[str, Any]) -> None:
+        record = self._record
         match line.get("kind"):
             case "assigned":
                 agents = msgspec.convert(line["agents"], tuple[_Agent, ...])
                 known = line.get("epochs") or {one.id: one.epoch for one in agents}
                 for agent, epoch in msgspec.convert(known, dict[str, int]).items():
-                    books.begin_epoch(agent, epoch)
+                    record.begin_epoch(agent, epoch)
                 self.members = tuple(_member(one) for one in agents)
             case "fin":
-                books.fins[str(line["agent"])] = msgspec.convert(line["fin"], Fin)
+                record.fins[str(line["agent"])] = msgspec.convert(line["fin"], Fin)
             case "clock":
-                books.clock_errors_ns[str(line["agent"])] = msgspec.convert(line["error_ns"], int)
+                record.clock_errors_ns[str(line["agent"])] = msgspec.convert(line["error_ns"], int)
             case "wished":
-                wish, at_ns = msgspec.convert(line["wish"], LoadChange), msgspec.convert(line["at_ns"], int)
-                self.adjustments = self.adjustments.wished(wish, at_ns, books.run_id)
+                change, at_ns = msgspec.convert(line["wish"], LoadChange), msgspec.convert(line["at_ns"], int)
+                self.adjustments = self.adjustments.requested(change, at_ns, record.run_id)
             case "replaced":
                 stages = msgspec.convert(line["stages"], tuple[Stage, ...])
                 self.adjustments = self.adjustments.replaced(
-                    line["load"], stages, line["at_ns"], books.run_id, why=line["why"]
+                    line["load"], stages, line["at_ns"], record.run_id, why=line["why"]
                 )
             case "reassigned":
                 shares = msgspec.convert(line["shares"], dict[str, float])
                 self._reassigned(line["generation"], line["at_ns"], tuple(shares.values()))
             case "load ended":
-                books.load_ended_ns = msgspec.convert(line["at_ns"], int)
+                record.load_ended_ns = msgspec.convert(line["at_ns"], int)
             case "look":
                 self.steered_loads.seen_before(
                     int(line["load"]), int(line["next_k"]), msgspec.convert(line["look"], Look)
@@ -399,16 +422,16 @@ class _Told:
                     RateDecision(line["lane"], line["rate_per_s"], line["why"], line["looks"])
                 )
             case "rendezvous":
-                self.meetings = met_before(self.meetings, msgspec.convert(line["release"], Release))
+                self.rendezvous = met_before(self.rendezvous, msgspec.convert(line["release"], Release))
             case kind if kind == HAPPENED:
                 self._happened(line)
 
     def end(self) -> None:
-        """The manifest is written at once, and events up to 0.1 s later: its newest shares may have no line."""
+        """Add share changes of the manifest that have no line: it is written at once, events up to 0.1 s later."""
         assignment = self._record.assignment
-        told = {one.generation for one in self.adjustments.told if isinstance(one, Reassign)}
+        recorded = {one.generation for one in self.adjustments.told if isinstance(one, Reassign)}
         for change in () if assignment is None else assignment.changes:
-            if change.generation not in told:
+            if change.generation not in recorded:
                 self._reassigned(change.generation, change.at_ns, change.weights)
 
     def _reassigned(self, generation: int, at_ns: int, weights: tuple[float, ...]) -> None:

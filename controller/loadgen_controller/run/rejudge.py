@@ -1,4 +1,4 @@
-"""A verdict told again from a run's folder, long after the controller is gone."""
+"""Judges a run again from its folder, independently of the controller that ran it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class _FactsLine(msgspec.Struct):
 
 
 def read_facts(folder: RunDir) -> Facts:
-    """The last facts in events.jsonl.
+    """Return the last facts in events.jsonl.
 
     Raises:
-        StorageError: the run was ended by force before it was judged, or the file cannot be read.
+        StorageError: the controller was killed before it judged the run, or the file cannot be read.
     """
     try:
         lines = folder.events_path.read_bytes().splitlines()
@@ -33,14 +33,14 @@ def read_facts(folder: RunDir) -> Facts:
         try:
             found = msgspec.json.decode(line, type=_FactsLine)
         except msgspec.DecodeError:
-            continue  # a torn last line, or another kind whose `facts` are not ours
+            continue  # an incomplete last line, or another kind of line with a field `facts`
         if found.kind == "facts" and found.facts is not None:
             return found.facts
-    raise StorageError(f"cannot judge {folder.path}: the run was ended by force before its end")
+    raise StorageError(f"cannot judge {folder.path}: the controller was killed before the run ended")
 
 
 def read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
-    """All deltas of the folder, merged anew."""
+    """Return a new merge of all deltas in the folder."""
     merge = Recount(interval_ns, facts.warmup_ns) if facts.warmup_found else Merge(interval_ns)
     if facts.assignment is not None:
         merge.read(deltas_of(folder, facts.assignment))
@@ -48,6 +48,7 @@ def read_merge(folder: RunDir, facts: Facts, interval_ns: int) -> Merge:
 
 
 def reread(folder: RunDir) -> Verdict:
+    """Return the verdict, computed again from the facts and the deltas in the folder."""
     facts = read_facts(folder)
     interval_ns = folder.read_manifest()["interval_ns"]
     assert isinstance(interval_ns, int)

@@ -1,7 +1,8 @@
-"""The rendez-vous of one run: the shell around `rendezvous.step` that performs its effects.
+"""The rendez-vous of one run: the shell around `core/rendezvous.py` that performs its effects.
 
-What workers tell, and which of them come and go, is handed on; groups that it finds are let go by message, and
-each is an event in the journal, so that a controller that is started anew knows which have gone.
+It passes on the counts of workers, and which agents come and go. Complete groups are
+released by message. Each release is also an event in the journal, so that a restarted
+controller knows which groups have gone on.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from loadgen_controller.run.journal import Journal
 from loadgen_controller.run.load_control import load_name
 from loadgen_controller.run.view import PointView
 
-__all__ = ["Meeting"]
+__all__ = ["RendezvousShell"]
 
 
 class RendezvousPort(Protocol):
-    """What it needs of the run that it is about."""
+    """The parts of the run that the rendez-vous need."""
 
     @property
     def run(self) -> Run: ...
@@ -41,81 +42,84 @@ class RendezvousPort(Protocol):
     @property
     def order(self) -> Order: ...
 
-    def say(self, agent: str, message: Message) -> None: ...
+    def send_to(self, agent: str, message: Message) -> None:
+        """Send a message to an agent."""
 
 
-class Meeting:
-    """Who waits where, and who goes on."""
+class RendezvousShell:
+    """All rendez-vous of one run: where users wait, and the releases of complete groups."""
 
     def __init__(
         self,
-        desk: RendezvousPort,
-        books: RunRecord,
+        port: RendezvousPort,
+        record: RunRecord,
         journal: Journal,
         clock: Callable[[], int],
-        meetings: RendezvousState | None = None,
+        state: RendezvousState | None = None,
     ) -> None:
-        """meetings: where a controller before this one had left them."""
-        self._desk, self._record, self._journal, self._clock = desk, books, journal, clock
-        self._meetings = meetings or RendezvousState()
+        """state: the state that a restarted controller has restored; None for a new run."""
+        self._port, self._record, self._journal, self._clock = port, record, journal, clock
+        self._state = state or RendezvousState()
 
-    def told(self, agent: str, waiting: Waiting) -> None:
+    def report(self, agent: str, waiting: Waiting) -> None:
+        """Process a worker's report of its waiting users."""
         self._step(WaitersReported(WorkerSlot(agent, waiting.worker), waiting.life, waiting.points, self._clock()))
 
     def gone(self, agent: str) -> None:
-        """The agent is lost, or has ended: its users are not waited for."""
+        """Stop counting the users of an agent that is lost or has ended."""
         self._step(AgentGone(agent))
 
     def back(self, agent: str) -> None:
+        """Count the users of an agent again, because it returned."""
         self._step(AgentBack(agent, self._clock()))
 
     def tick(self, now_ns: int) -> None:
-        """Releases that were not heard are said again. Call it often while there is load."""
-        if self._meetings.points:
+        """Send unconfirmed releases again. Call it several times a second while there is load."""
+        if self._state.points:
             self._step(Tick(now_ns))
 
     def points(self) -> tuple[PointView, ...]:
-        """Where users wait, for who watches."""
+        """Return where users wait, for the live view."""
         return tuple(
-            PointView(load_name(self._desk.order.spec, load), name, point.waiting, point.users, point.groups)
-            for (load, name), point in self._meetings.points.items()
+            PointView(load_name(self._port.order.spec, load), name, point.waiting, point.users, point.groups)
+            for (load, name), point in self._state.points.items()
         )
 
     def end(self) -> None:
-        """What each rendez-vous came to, into the journal."""
-        for (load, name), point in self._meetings.points.items():
+        """Write the totals of each rendez-vous to the journal."""
+        for (load, name), point in self._state.points.items():
             came = sum(queue.arrived for queue in point.queues.values())
             self._journal.event(
                 "rendezvous in all",
                 point=name,
-                load=load_name(self._desk.order.spec, load),
+                load=load_name(self._port.order.spec, load),
                 groups=point.groups,
                 met=point.met,
                 came=came,
             )
 
     def _step(self, event: Event) -> None:
-        self._meetings, effects = step(self._meetings, event)
+        self._state, effects = step(self._state, event)
         for effect in effects:
             match effect:
                 case Release():
                     self._release(effect)
-                case Differs((_, name), seat, users, other):
+                case Differs((_, name), slot, users, other):
                     self._record.notice(
-                        f'the rendez-vous "{name}" is of {users} users, and on {seat.agent} of {other}: '
-                        f"groups are of {users}"
+                        f'the rendez-vous "{name}" waits for {users} users, but on {slot.agent} for {other}: '
+                        f"all groups have {users}"
                     )
 
     def _release(self, release: Release) -> None:
         load, name = release.key
-        run, run_id = self._desk.run, self._record.run_id
-        for seat, life, upto in release.upto:
-            self._desk.say(seat.agent, ReleaseAt(run_id, seat.worker, life, load, name, upto, release.at_ns))
+        run, run_id = self._port.run, self._record.run_id
+        for slot, life, upto in release.upto:
+            self._port.send_to(slot.agent, ReleaseAt(run_id, slot.worker, life, load, name, upto, release.at_ns))
         if not release.again and run.t0_ns is not None:
             self._journal.event(
                 "rendezvous",
                 point=name,
-                load=load_name(self._desk.order.spec, load),
+                load=load_name(self._port.order.spec, load),
                 group=release.group,
                 users=release.users,
                 at_ns=release.at_ns - run.t0_ns,

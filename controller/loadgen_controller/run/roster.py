@@ -1,4 +1,4 @@
-"""Where each agent of a run stands, for who watches it."""
+"""The state of each agent of a run, as rows of the live view."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def roster(
     lost: Mapping[str, str],
     now_ns: int,
 ) -> Iterator[AgentView]:
-    """Those that have a share; before anybody has, those that are here or will be.
+    """Yield a row for each agent with a share; before shares exist, for each agent that is registered or expected.
 
     Args:
-        members: who is registered, by id, and does not work for another run.
-        shares: who has a share, in order.
-        expected: region by id of the agents that this controller has started.
-        lost: why an agent is lost.
+        members: registered agents by id, without those that work for another run.
+        shares: the agents with a share, in order.
+        expected: region by id, of the agents that this controller has started.
+        lost: for each lost agent, why it is lost.
     """
     for agent in shares or dict.fromkeys((*expected, *sorted(members))):
         member = members.get(agent)

@@ -1,7 +1,7 @@
-"""What the conductor shows of a run that is going on; `live` turns it into figures and lines.
+"""The live view of a run, as values. The package `live` renders it as figures and lines.
 
-A `ViewState` is cheap to make (it copies no histogram) and is asked for four
-times a second. It is read on the loop that merges, so nothing changes meanwhile.
+A `ViewState` is cheap to create, because it copies no histogram; four are created per
+second. It must be read on the event loop that merges, so that nothing changes meanwhile.
 """
 
 from __future__ import annotations
@@ -22,73 +22,75 @@ AgentState = Literal["expected", "registered", "preparing", "ready", "running", 
 
 @dataclass(frozen=True, slots=True)
 class AgentView:
-    """One agent as the controller sees it. Its figures are in the merge, under its id."""
+    """The state of one agent in the controller. Its figures are in the merge, under its id."""
 
     id: str
     region: str
     state: AgentState
     silent_s: float = 0.0
-    """Since its last message of any kind."""
+    """The time since its last message of any kind, in seconds."""
     note: str = ""
-    """Why it is lost or what it complains about; empty when all is well."""
+    """Why it is lost; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class SteeringView:
-    """A load whose rate follows what is seen."""
+    """The state of a steered load. Rates are iterations/s."""
 
     load: str
-    """Its name; empty where the plan gives none."""
+    """The load's name; empty if it has none in the plan."""
     executor: str
     rate_per_s: float
     why: str
     trouble: str
-    """Why there is no decision at the moment; empty when there is one."""
+    """Why no decision can be made at the moment; empty when nothing is wrong."""
     is_over: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PointView:
-    """A rendez-vous of one of the plan's loads."""
+    """The state of a rendez-vous of one load."""
 
     load: str
-    """Its name; empty where the plan gives none."""
+    """The load's name; empty if it has none in the plan."""
     name: str
     waiting: int
+    """Users that wait now."""
     users: int
-    """How many make a group."""
+    """The size of a group."""
     groups: int
-    """How many have gone on."""
+    """The number of groups that were released."""
 
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """A run at one instant."""
+    """The state of a run at one moment."""
 
     run_id: str
     phase: Phase
     clock_ns: int
-    """On the run's clock: 0 = T0, negative while the start is being waited for."""
+    """The time after T0 in ns; negative before T0, and 0 before T0 is fixed."""
     spec: PlanSpec
-    """With its loads as they are now, where they were changed."""
+    """The plan with all load changes so far."""
     merge: Merge
     agents: tuple[AgentView, ...]
-    """Those that take part, in the order of their indices; also the lost ones."""
+    """The agents that take part, also lost ones, in the order of their indices."""
     agents_wanted: int
-    """How many the run waits for before it starts."""
+    """The number of agents for which the run waits before it starts."""
     is_embedded: bool = True
-    """Regions are simulated: all agents are on this machine."""
+    """Whether all agents are on this machine, so that regions are simulated."""
     run_dir: Path | None = None
     notices: tuple[str, ...] = ()
-    """What a person should know now, newest last: an agent was lost, a line blocked the loop."""
+    """Notices for the operator, newest last: an agent was lost, a line of the scenario blocked the loop."""
     stop_reason: str = ""
+    """Why the run ends; empty while it goes on."""
     is_paused: bool = False
-    """Somebody paused the load, all of it."""
+    """Whether all loads that are not over are paused."""
     steering: tuple[SteeringView, ...] = ()
     points: tuple[PointView, ...] = ()
 
 
 def title(spec: PlanSpec) -> str:
-    """ "checkout", or "checkout:spike" where the plan has a name of its own."""
+    """Return the run's title: the scenario's name, and the plan's if it has one: "checkout", "checkout:spike"."""
     scenario = spec.scenario.removesuffix(".py")
     return scenario if spec.name in ("", "plan") else f"{scenario}:{spec.name}"

@@ -1,0 +1,70 @@
+"""Builds the live view of a run (`view.py`) from the state of its conductor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from loadgen.measure.merging.merge import Merge
+from loadgen_controller.core.lifecycle import Run
+from loadgen_controller.core.order import Order
+from loadgen_controller.core.registry import Fleet
+from loadgen_controller.core.run_record import RunRecord
+from loadgen_controller.run.load_control import LoadControl
+from loadgen_controller.run.roster import roster
+from loadgen_controller.run.view import PointView, SteeringView, ViewState
+
+__all__ = ["build_view"]
+
+
+def build_view(
+    run: Run,
+    order: Order,
+    record: RunRecord,
+    load_control: LoadControl,
+    merge: Merge,
+    points: tuple[PointView, ...],
+    *,
+    fleet: Fleet,
+    claimant: Callable[[str], str],
+    expected: Mapping[str, str],
+    run_dir: Path,
+    now_ns: int,
+) -> ViewState:
+    """Return the state of the run at this moment. It copies no histogram.
+
+    Args:
+        points: the rendez-vous.
+        claimant: returns the id of the run for which an agent works; empty if the agent is idle.
+        expected: region by id, of the agents that this controller has started.
+    """
+    shares = record.assignment.agents if record.assignment is not None else ()
+    sharing = frozenset(shares)
+    own = ("", record.run_id)  # idle agents and those of this run, but not those of another run
+    members = {member.id: member for member in fleet if member.id in sharing or claimant(member.id) in own}
+    return ViewState(
+        run_id=record.run_id,
+        phase=run.phase,
+        clock_ns=0 if run.t0_ns is None else now_ns - run.t0_ns,
+        spec=load_control.spec,
+        merge=merge,
+        agents=tuple(roster(run, members, shares, expected, record.lost, now_ns)),
+        agents_wanted=order.agents,
+        is_embedded=order.placement == "embedded",
+        run_dir=run_dir,
+        notices=(*record.notices, *load_control.changes),
+        stop_reason=run.ends[-1].detail if run.ends else "",
+        is_paused=load_control.is_paused,
+        steering=tuple(
+            SteeringView(
+                steered.name,
+                steered.steering.executor,
+                steered.rate_per_s,
+                steered.why,
+                steered.trouble,
+                steered.is_over,
+            )
+            for steered in load_control.steered_loads.steered_loads
+        ),
+        points=points,
+    )
