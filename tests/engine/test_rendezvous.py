@@ -344,5 +344,5 @@ def test_whatever_happens_counts_add_up_and_nobody_goes_twice(moves: list[str], 
     ],
 )
 def test_what_no_worker_can_say_is_refused(odd: tuple[WaitingAt, ...]) -> None:
-    with pytest.raises(WireError, match="impossible users at a rendez-vous"):
+    with pytest.raises(WireError, match="impossible counts of a rendez-vous"):
         check_waiting(odd)

@@ -81,5 +81,5 @@ def test_file_that_comes_twice_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "..", "../elsewhere", "a/b", ".hidden", "x" * 200])
 def test_name_that_is_no_runs_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StorageError, match="cannot take a run of the name"):
+    with pytest.raises(StorageError, match="cannot receive a run: invalid run id"):
         Coming(tmp_path, name)

@@ -148,7 +148,7 @@ def test_other_file_in_place_of_the_log_is_refused_and_kept(run_dir: RunDir) -> 
     run_dir.close()
     run_dir.log_path.write_bytes(b"something else entirely")
     for writable in (False, True):
-        with pytest.raises(StorageError, match="no log of deltas"):
+        with pytest.raises(StorageError, match="not a log of deltas"):
             RunDir.open(run_dir.path, writable=writable)
     assert run_dir.log_path.read_bytes() == b"something else entirely"
 

@@ -1,4 +1,4 @@
-"""What was merged of one registration of one agent, and the delta that comes next of it."""
+"""The merged measurements of one registration of one agent, and the next delta of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = ["Epoch", "Next"]
 
 
 class Epoch:
-    """One registration of one agent: what was merged of it. Compared with its Fin, it proves completeness."""
+    """One registration of one agent: totals of its merged deltas. Compared with the agent's Fin, they prove
+    completeness.
+    """
 
     __slots__ = (
         "_counters",
@@ -39,11 +41,11 @@ class Epoch:
         self.request_values = 0
         """Sum of the bucket counts of requests' response times: one for each finished request."""
         self.spans: list[tuple[int, int]] = []
-        """What time is covered by merged deltas, [start, end) in ns; adjacent ones are one."""
+        """Times covered by merged deltas, [start, end) in ns; adjacent spans are joined."""
         self.loads: dict[int, LoadProgress] = {}
-        """By load of the plan; empty where the agent is older than protocol 1.4."""
+        """By load of the plan; empty if the agent is older than protocol 1.4."""
         self.first_arrivals: dict[tuple[int, int], int] = {}
-        """By load and number of a change of shares (0: the end of the load), the first arrival that it holds for."""
+        """By load and number of a share change (0: the end of the load): the first arrival for which it holds."""
         self._counters = [0] * len(COUNTER_NAMES)
         self._numbers: Counts = np.zeros(0, dtype=np.int64)
 
@@ -52,7 +54,7 @@ class Epoch:
 
     @property
     def series(self) -> int:
-        """How many series it has brought."""
+        """Number of series that the agent has sent."""
         return len(self._numbers)
 
     @property
@@ -60,11 +62,12 @@ class Epoch:
         return Counters(*self._counters)
 
     def missing_ns(self, start_ns: int, end_ns: int) -> int:
-        """How much of [start, end) no merged delta covers."""
+        """Return the part of [start, end) that no merged delta covers, ns."""
         covered = sum(max(0, min(end, end_ns) - max(start, start_ns)) for start, end in self.spans)
         return max(0, end_ns - start_ns - covered)
 
     def cover(self, start_ns: int, end_ns: int) -> None:
+        """Add [start, end) to the covered times."""
         spans = self.spans
         if spans and spans[-1][0] <= start_ns <= spans[-1][1]:
             spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
@@ -72,7 +75,7 @@ class Epoch:
             spans.append((start_ns, end_ns))
 
     def count_loads(self, delta: Delta) -> None:
-        """Add the counts by load. A load that the delta leaves out had nothing, and nothing waits for it."""
+        """Add the counts by load. A load that the delta leaves out had no starts, and nothing waits for it."""
         if not delta.loads and not delta.first_arrivals and not self.loads:
             return
         counted = {one.load: one for one in delta.loads}
@@ -86,7 +89,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """A delta that is the next of its epoch, and where in a batch it stood."""
+    """A delta that is the next of its epoch, with its position in a batch."""
 
     place: int
     region: str
@@ -100,10 +103,10 @@ class Next:
 
     @property
     def known(self) -> int:
-        """Series of the epoch, with those that the delta brings."""
+        """Number of series of the epoch, including the new ones of the delta."""
         return len(self.epoch._numbers) + len(self.delta.new_series)
 
     @property
     def has_time(self) -> bool:
-        """It does not only tell of a loss."""
+        """Whether the delta measured an interval, and does not only report a loss."""
         return self.delta.start_ns != self.delta.end_ns or bool(self.delta.index)
