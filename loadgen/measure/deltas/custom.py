@@ -66,7 +66,10 @@ class CustomStats:
 
 @dataclass(slots=True)
 class CustomTable:
-    """All counters, gauges and rates of a run, by name, region and agent. A lookup of one name reads only its own rows."""
+    """All counters, gauges and rates of a run, by name, region and agent.
+
+    A lookup of one name reads only the rows of that name.
+    """
 
     _rows: dict[str, dict[tuple[str, str], CustomStats]] = field(default_factory=dict)
     """By name, then by (region, agent)."""

@@ -252,7 +252,8 @@ def check_exemplars(name: str, exemplars: tuple[Exemplar, ...], failures: tuple[
     """Raise WireError if exemplars or failures of delta `name` exceed a limit or are impossible."""
     if len(exemplars) > MAX_EXEMPLARS or len(failures) > MAX_FAILURES:
         raise WireError(
-            f"{name} has {len(exemplars):,} exemplars and {len(failures):,} failures, more than {MAX_EXEMPLARS:,} and {MAX_FAILURES:,}"
+            f"{name} has {len(exemplars):,} exemplars and {len(failures):,} failures, "
+            f"more than {MAX_EXEMPLARS:,} and {MAX_FAILURES:,}"
         )
     for one in exemplars:
         if one.why not in ("slowest", "failed", "random"):

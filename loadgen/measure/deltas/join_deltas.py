@@ -132,7 +132,7 @@ def _losses(first: Delta, second: Delta) -> tuple[Loss, ...]:
 
 
 def _exemplars(both: Sequence[Exemplar]) -> tuple[Exemplar, ...]:
-    """Return all exemplars if they fit; otherwise as many of each series as a run keeps, taken from all series in turn."""
+    """Return all exemplars if they fit; otherwise as many of each series as a run keeps, from all series in turn."""
     if len(both) <= MAX_EXEMPLARS:
         return tuple(both)
     by_series: dict[tuple[str, str, str], list[Exemplar]] = {}

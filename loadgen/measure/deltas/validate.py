@@ -1,11 +1,8 @@
-"""Is a delta what it says it is? Asked before anything of it is merged.
+"""Checks that a delta is well-formed: possible values, and counts that agree with sums.
 
-Everything in a delta came over the wire. What contradicts itself is refused as a
-whole: lengths, order, unknown series, sums that are not those of the counts.
-
-Who has many deltas asks of all of them at once (`check_all`), and of each by itself
-(`check_delta`) only when that is in doubt: so what is wrong, and with which, is found out
-in the second pass. What the first lets through the second would.
+A delta that contradicts itself is rejected as a whole: nothing of it is merged. For many deltas, `check_all` checks
+all of them at once, and the caller uses `check_delta` for each only if that fails. A delta that passes `check_all`
+would also pass `check_delta`.
 """
 
 from __future__ import annotations
@@ -176,7 +173,8 @@ def check_said(delta: Delta, known: int) -> None:
     for health in (delta.health, *(one.health for one in delta.workers)):
         if not 0 <= health.unfit_intervals <= health.intervals <= MAX_INTERVALS:
             raise WireError(
-                f"{name} has impossible numbers of intervals: {health.intervals:,}, {health.unfit_intervals:,} of them unfit"
+                f"{name} has impossible numbers of intervals: {health.intervals:,}, "
+                f"{health.unfit_intervals:,} of them unfit"
             )
 
 

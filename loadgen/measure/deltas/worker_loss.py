@@ -26,7 +26,7 @@ class Loss:
     worker, workers: index of the worker slot, from 0, and the number of slots of the agent.
     died_ns: when the supervisor noticed the death.
     told_ns: the end of the last interval that the worker reported.
-    resumed_ns: when a replacement began to drive the share; NOBODY if there is none, or none yet.
+    resumed_ns: when a replacement began to drive the share; NOBODY without a replacement.
     in_flight: iterations that had begun by `told_ns` and whose end was never reported.
     left_out: what the replacement could not take over, and why; empty if it took over everything.
     """

@@ -132,7 +132,10 @@ class Histogram:
         return made
 
     def add(self, slots: np.ndarray, counts: np.ndarray) -> None:
-        """Add `counts` to `slots`; each slot at most once in a call. Call `note` for the sum, least and greatest value."""
+        """Add `counts` to `slots`; each slot at most once in a call.
+
+        Call `note` for the sum, the least and the greatest value.
+        """
         if len(slots):
             self._grow(int(slots.max()) + 1)
             self._counts[slots] += counts
@@ -185,7 +188,7 @@ class Histogram:
         return slots, self._counts[slots]
 
     def encode(self) -> str:
-        """Return the counts as HdrHistogram V2, compressed, base64, which any HdrHistogram tool reads. Values are µs."""
+        """Return the counts as text that any HdrHistogram tool reads: V2, compressed, base64. Values are µs."""
         package = HdrHistogram(1, _MAX_US, _DIGITS)
         slots, counts = self.sparse()
         if len(slots):

@@ -381,7 +381,7 @@ class Merge(Measured):
         return window
 
     def _intervals(self, start_ns: int, end_ns: int) -> tuple[int, int]:
-        """Return the first and the last interval that [start, end) covers, with a quarter of slack for inexact edges."""
+        """Return the first and the last interval that [start, end) covers, with a quarter of slack for edges."""
         length, slack = self.interval_ns, self.interval_ns // 4
         first = max(0, (start_ns + slack) // length)
         return first, max(first, (end_ns + slack) // length - 1)

@@ -224,7 +224,7 @@ class Measured:
         return self._catalogue.names
 
     def sparse(self) -> tuple[Counts, Counts, Stats]:
-        """Return all measurements as (index, counts, stats) in the form of `Store.add`; series are numbers in `names`."""
+        """Return all measurements as (index, counts, stats) in the form of `Store.add`, with numbers of `names`."""
         return joined(self._stores).sparse()
 
     def rows(self, kind: Kind | None = None, region: str = ALL, warmup: bool = False) -> list[Row]:
@@ -239,7 +239,7 @@ class Measured:
         return found
 
     def row_tags(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, dict[str, int]]:
-        """Return the tags by which the row is split, as name -> value -> number of response times; empty for most rows."""
+        """Return the tags that split the row, as name -> value -> number of response times; empty for most rows."""
         found: dict[str, dict[str, int]] = {}
         for number in (n for part in self._find_row(row, ALL, "response", region, warmup) for n in part):
             if values := self._values((number,)):

@@ -205,7 +205,7 @@ def rows(merge: Measured, *, warmup: bool = False, batches: Batches | None = Non
 
 
 def _chosen(merge: Measured, region: str, warmup: bool) -> list[tuple[Row, list[str]]]:
-    """Return the rows with their outcomes, in order: all, or journeys and then the most frequent up to `SUMMARY_LINES`."""
+    """Return the rows with their outcomes, in order: journeys, then the most frequent up to `SUMMARY_LINES`."""
     found = []
     for row in _in_order(merge.rows(region=region, warmup=warmup)):
         outcomes = merge.row_outcomes(row, region, warmup)
@@ -233,7 +233,7 @@ def _in_order(found: Iterable[Row]) -> list[Row]:
 
 
 def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> dict[str, object]:
-    """Return `response_ci_ms`, by percentile [low, high] or the reason why there is none, and `interval`, their origin."""
+    """Return `response_ci_ms` ([low, high] or a reason, by percentile) and `interval`, the batches they come from."""
     if batches is None or outcome not in (ALL, OK):
         return {"response_ci_ms": None, "interval": None}
     found = batches.intervals(row, tuple(_WITH_INTERVALS.values()), outcome, region)

@@ -340,7 +340,8 @@ class RunDir:
         """
         if not 0 < len(payload) <= _MAX_RECORD:
             raise StorageError(
-                f"cannot append a record of {len(payload):,} bytes to {self.log_path}: it must have 1 to {_MAX_RECORD:,}"
+                f"cannot append a record of {len(payload):,} bytes to {self.log_path}: "
+                f"it must have 1 to {_MAX_RECORD:,}"
             )
         record = framed(payload)
         with self._swap:
@@ -422,7 +423,7 @@ class RunDir:
             os.close(fd)
 
     def _extend(self, path: Path, fd: int, end: int, parts: list[bytes]) -> int:
-        """Make `parts` durable from offset `end` on, and return the new end. On failure the file ends at `end` again."""
+        """Make `parts` durable from offset `end` on, and return the new end. On failure the file is cut at `end`."""
         try:
             os.lseek(fd, end, os.SEEK_SET)
             written = _write_all(fd, b"".join(parts))

@@ -318,7 +318,7 @@ class Batches(Recount):
         ]
 
     def ratio_error(self, row: Row, region: str = ALL) -> Error:
-        """Return the standard error of the row's error ratio, not of its logarithm. Without bad ones there is no error."""
+        """Return the standard error of the row's error ratio, not of its logarithm; no error if none were bad."""
         (good, n), *parts = [_judged_row(part, row, region) for part in (self, *self._batches)]
         why = self._refused([n, *(of for _, of in parts)], [row], region, _MIDDLE)
         if why or good == n:
@@ -327,7 +327,7 @@ class Batches(Recount):
         return Error(self._half(ratios, self._rho([row], region, _MIDDLE)) / T_QUANTILE)
 
     def levels(self, row: Row) -> list[float]:
-        """Return the mean logarithm of the row's response times (µs) in each batch, in order; nan for an empty batch."""
+        """Return the mean logarithm of the row's response times (µs) in each batch, in order; nan without values."""
         group = self._groups.get((ALL, row))
         if group is None:
             return [nan] * len(self._batches)
