@@ -151,7 +151,7 @@ def test_bucket_cannot_write_outside_of_the_run(s3: S3, run: Path, name: str) ->
     stored.data = json.dumps(contents).encode()
     s3.buckets["loads"][f"team/{RUN}/{name}"] = Stored(b"x", {})
     result = loadgen("runs", "pull", RUN, URL, "--runs-dir", "elsewhere")
-    assert (result.exit_code, "is not a file of a run" in result.stderr) == (5, True)
+    assert (result.exit_code, "is no file of a run" in result.stderr) == (5, True)
     assert not Path("elsewhere").exists()
 
 

@@ -257,7 +257,7 @@ def test_a_worker_alone_has_the_share_of_its_agent() -> None:
 
 def test_a_worker_that_is_not_there_is_refused() -> None:
     for worker in (-1, 2):
-        with pytest.raises(ValueError, match="is not one of 2"):
+        with pytest.raises(ValueError, match="worker must be at least 0 and below 2"):
             Share.of(0, [1, 1], [1], worker, 2)
 
 

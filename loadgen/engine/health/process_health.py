@@ -110,7 +110,7 @@ class Probe:
         )
 
     def count(self) -> None:
-        """Read the expensive figures. Blocking; call it every few seconds in a thread. Does nothing while not needed."""
+        """Read the expensive figures, if needed. Blocking; call it every few seconds in a thread."""
         if self._port_limit and self._sockets >= _CLOSE_AT * self._port_limit:
             self._ports_counted = busiest_pair(_chunks(self._proc / "net/tcp")) + busiest_pair(
                 _chunks(self._proc / "net/tcp6")

@@ -125,7 +125,10 @@ class Seen:
 
 
 def unfit_reasons(seen: Seen) -> tuple[str, ...]:
-    """Return why an interval cannot be trusted, most telling reason first; empty if it can. Explanations follow a lag."""
+    """Return why an interval cannot be trusted, most telling reason first; empty if it can.
+
+    Reasons that explain a lag follow it. `generator_health.cause_of` recognises these texts by their words.
+    """
     reasons = []
     look, allowed_ns = seen.look, seen.allowed_ns
     if seen.lag_text:

@@ -261,7 +261,7 @@ class Meter:
         self.forget()
 
     def forget(self) -> None:
-        """Release the last reply of an iteration that is over. Failures without further details are sent as they are."""
+        """Release the last reply of an iteration that is over. Its incomplete failures are sent as they are."""
         self._failed_as = None
         self._sample = None
         if self._drafts is not None:
