@@ -147,7 +147,7 @@ class UserPool:
             self._waiting.append(arrival)
 
     def cap(self, max_users: int) -> None:
-        """Change the limit of users. Raising it starts waiting arrivals; lowering it removes users once they are free."""
+        """Change the limit of users. Raising it starts waiting arrivals; lowering it removes free users."""
         self._max_users = max_users
         while self._free and len(self._slots) > max_users:
             slot = self._free.pop()

@@ -103,7 +103,7 @@ class Recorder:
     # -- resolving series: once a name, not once a request -----------------------------------
 
     def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> Place:
-        """Return the place of a user, with the series that were looked up there. All users share it. tags: the load's."""
+        """Return the place of a journey or step, created if needed. All users share it. tags: the load's."""
         return self._places.get((journey, step, warmup, tags)) or self._new_place(journey, step, warmup, tags)
 
     def _new_place(self, journey: str, step: str | None, warmup: bool, tags: Tags) -> Place:

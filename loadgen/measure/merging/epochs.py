@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta
@@ -11,7 +12,23 @@ from loadgen.measure.deltas.load_counts import LoadCounts
 from loadgen.measure.histograms.histogram import Counts
 from loadgen.measure.merging.load_progress import LoadProgress
 
-__all__ = ["Epoch", "Next"]
+__all__ = ["Epoch", "EpochState", "Next"]
+
+
+class EpochState(msgspec.Struct, frozen=True, array_like=True):
+    """An Epoch as values, for a checkpoint. `array_like`: a new field goes to the end, with a default."""
+
+    agent: str
+    epoch: int
+    region: str
+    next_seq: int
+    recorded: int
+    request_values: int
+    spans: list[tuple[int, int]]
+    counters: list[int]
+    numbers: bytes
+    loads: dict[int, LoadProgress]
+    first_arrivals: list[tuple[int, int, int]]
 
 
 class Epoch:
@@ -51,6 +68,33 @@ class Epoch:
 
     def __repr__(self) -> str:
         return f"<Epoch {self.epoch} of {self.agent}: seqs below {self.next_seq} merged, {self.recorded:,} values>"
+
+    def freeze(self) -> EpochState:
+        """Return the contents as values. They share lists with this epoch, so encode them at once."""
+        return EpochState(
+            self.agent,
+            self.epoch,
+            self.region,
+            self.next_seq,
+            self.recorded,
+            self.request_values,
+            self.spans,
+            self._counters,
+            self._numbers.tobytes(),
+            self.loads,
+            [(load, number, n) for (load, number), n in self.first_arrivals.items()],
+        )
+
+    @classmethod
+    def thaw(cls, state: EpochState) -> Epoch:
+        """Build an epoch from the result of `freeze`."""
+        made = cls(state.agent, state.epoch, state.region)
+        made.next_seq, made.recorded, made.request_values = state.next_seq, state.recorded, state.request_values
+        made.spans, made._counters = state.spans, state.counters
+        made.loads = state.loads
+        made.first_arrivals = {(load, number): n for load, number, n in state.first_arrivals}
+        made._numbers = np.frombuffer(state.numbers, dtype=np.int64)
+        return made
 
     @property
     def series(self) -> int:

@@ -18,26 +18,28 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import WireError
-from loadgen.measure.deltas.custom import CustomTable
+from loadgen.measure.deltas.custom import CustomStats, CustomTable
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
-from loadgen.measure.deltas.due_counts import DueCounts, DueTable
-from loadgen.measure.deltas.exemplar import ExemplarTable
+from loadgen.measure.deltas.due_counts import DueCounts, DueState, DueTable
+from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
 from loadgen.measure.deltas.generator_health import Fitness
 from loadgen.measure.deltas.numbering import is_merged
 from loadgen.measure.deltas.series import Kind, SeriesKey
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_said, counter_values
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.histograms.histogram import Counts
-from loadgen.measure.histograms.series_counts import Stats, Store
-from loadgen.measure.merging.epochs import Epoch, Next
+from loadgen.measure.histograms.series_counts import Stats, Store, StoreState
+from loadgen.measure.merging.epochs import Epoch, EpochState, Next
 from loadgen.measure.merging.interval_sum import Sum, add_up
-from loadgen.measure.merging.queries import ALL, Catalogue, Measured, Window, add_all
+from loadgen.measure.merging.queries import ALL, Catalogue, Measured, Window, WindowState, add_all
 from loadgen.units import NS_PER_S
 
-__all__ = ["Accepted", "Epoch", "Merge", "check_invariant"]
+__all__ = ["Accepted", "Epoch", "Merge", "MergeState", "check_invariant"]
 
 KEPT_WINDOWS: Final = 30
 _LEAST_WINDOWS: Final = 3
+_FROZEN_WINDOWS: Final = 5
+"""Windows in a checkpoint: the newest, of which some deltas may be still to come."""
 _WINDOW_BYTES: Final = 96 << 20
 """With very many series fewer windows are kept, so that the controller stays within its memory."""
 _AT_ONCE: Final = 20
@@ -55,6 +57,29 @@ class Accepted(Enum):
     DUPLICATE = "duplicate"
     GAP = "gap"
     OLD_EPOCH = "old epoch"
+
+
+class MergeState(msgspec.Struct, frozen=True, array_like=True):
+    """A Merge as values, for a checkpoint. `array_like`: a new field goes to the end, with a default.
+
+    Left out are all windows except the newest, because readers have read the older ones, and each agent's newest
+    exemplars, which only live views show.
+    """
+
+    interval_ns: int
+    names: list[tuple[str, SeriesKey]]
+    store: StoreState
+    by_region: dict[str, list[int]]
+    epochs: list[EpochState]
+    fitness: dict[str, Fitness]
+    worker_fitness: dict[str, dict[int, Fitness]]
+    losses: list[tuple[str, int, Loss]]
+    """(agent, epoch, loss) of each."""
+    due: DueState
+    custom: list[tuple[str, str, CustomStats]]
+    exemplars: ExemplarState
+    latest: int
+    windows: list[WindowState]
 
 
 class Merge(Measured):
@@ -109,6 +134,52 @@ class Merge(Measured):
     def __repr__(self) -> str:
         finished = self.counters().requests_finished
         return f"<Merge of {len(self._epochs)} agents, {finished:,} requests, interval {self._latest}>"
+
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def freeze(self) -> MergeState:
+        """Return the contents as values, and close all open sums.
+
+        The values share lists and dicts with this merge, so encode them before the next delta is merged.
+        """
+        self.close()
+        return MergeState(
+            self.interval_ns,
+            self._catalogue.names,
+            self._stores[0].state(),
+            self._by_region,
+            [epoch.freeze() for epochs in self._epochs.values() for epoch in epochs.values()],
+            self.fitness,
+            self.worker_fitness,
+            [(agent, epoch, one) for agent, some in self._losses.items() for (epoch, *_), one in some.items()],
+            self.due.state(),
+            self.custom.state(),
+            self.exemplars.state(),
+            self._latest,
+            [window.freeze() for window in self.windows()[-_FROZEN_WINDOWS:]],
+        )
+
+    @staticmethod
+    def thaw(state: MergeState) -> Merge:
+        """Build a merge from the result of `freeze`."""
+        made = Merge(state.interval_ns)
+        for region, key in state.names:
+            made._catalogue.number(region, key)
+        made._stores[0].take_state(state.store)
+        made._by_region = state.by_region
+        for epoch in state.epochs:
+            made._epochs.setdefault(epoch.agent, {})[epoch.epoch] = Epoch.thaw(epoch)
+        made.fitness, made.worker_fitness = state.fitness, state.worker_fitness
+        for agent, number, loss in state.losses:
+            made._losses.setdefault(agent, {})[number, *loss.place] = loss
+        made.due.take_state(state.due)
+        made.custom.take_state(state.custom)
+        made.exemplars.take_state(state.exemplars)
+        made._latest = state.latest
+        made._oldest = min((window.k for window in state.windows), default=state.latest + 1)
+        for window in state.windows:
+            made._windows[window.k] = Window.thaw(made._catalogue, window, made.interval_ns)
+        return made
 
     # -- merging ----------------------------------------------------------------------------
 

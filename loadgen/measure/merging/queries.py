@@ -10,16 +10,17 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
 from loadgen.measure.deltas.series import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
 from loadgen.measure.histograms.histogram import Counts, Histogram
-from loadgen.measure.histograms.series_counts import Stats, Store, joined
+from loadgen.measure.histograms.series_counts import Stats, Store, StoreState, joined
 from loadgen.measure.merging.interval_sum import Sum, add_up
 
-__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "add_all"]
+__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "WindowState", "add_all"]
 
 ALL: Final = "*"
 """As a region or an outcome: the sum over all of them."""
@@ -306,6 +307,16 @@ class Measured:
         self._by_region[region] = add_up(sums, counters) if sums is not None else list(counters)
 
 
+class WindowState(msgspec.Struct, frozen=True, array_like=True):
+    """A Window as values, for a checkpoint. `array_like`: a new field goes to the end, with a default."""
+
+    k: int
+    by_region: dict[str, list[int]]
+    store: StoreState
+    health: dict[str, Health]
+    workers: dict[str, tuple[WorkerHealth, ...]]
+
+
 class Window(Measured):
     """The measurements of all agents in one interval. Mutable until all have reported it."""
 
@@ -326,6 +337,22 @@ class Window(Measured):
 
     def __repr__(self) -> str:
         return f"<Window {self.k}: {len(self.health)} agents reported>"
+
+    def freeze(self) -> WindowState:
+        """Return the contents as values; the sums of the interval become one."""
+        return WindowState(self.k, self._by_region, joined(self._stores, np.uint32).state(), self.health, self.workers)
+
+    @classmethod
+    def thaw(cls, catalogue: Catalogue, state: WindowState, interval_ns: int) -> Window:
+        """Build a window from the result of `freeze`. Its one sum is closed: later deltas begin a new sum."""
+        made = cls(catalogue, state.k, interval_ns)
+        shown = Sum(made.start_ns, made.end_ns, Store(np.uint32))
+        shown.store.take_state(state.store)
+        shown.values, shown.is_free = shown.store.total, True
+        made.sums, made._stores = [shown], [shown.store]
+        made._by_region, made.health, made.workers = state.by_region, state.health, state.workers
+        made.revision = 1
+        return made
 
     @property
     def agents(self) -> Collection[str]:
