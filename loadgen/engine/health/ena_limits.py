@@ -84,6 +84,7 @@ class Allowances:
 
     @property
     def is_there(self) -> bool:
+        """True if this machine has an ENA device."""
         return bool(self._devices)
 
     def exceeded(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ Each figure has one source, and is 0 ("unknown") if the source is missing:
 Cost of a reading on the loop: 0.1 ms (measured, Linux 6.18). Two figures are expensive, so a thread
 reads them, and seldom:
 - Counting the sockets of each remote address in /proc/net/tcp takes 22 ms for 16,000 sockets. It is done only if all
-  TCP sockets of the machine's network namespace together would fill half of the local ports. Until then `ports` is
+  TCP sockets of the machine's network namespace together would fill half of the local ports. Below that, `ports` is
   their sum, which is at least the number for any one remote address.
 - Counting descriptors takes 14 ms for 16,000. Since Linux 6.2 it is not needed.
 """
@@ -274,7 +274,7 @@ def _groups(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
 
 
 def _cpu_stat(root: Path) -> Path | None:
-    """Return the path of cpu.stat of the nearest group that counts its throttled time; None if there is none."""
+    """Return the path of cpu.stat of the nearest group that counts its throttled time; None if no group does."""
     for folder, _ in _groups(root, "cpu"):
         values = _values(folder / "cpu.stat")
         if "throttled_usec" in values or "throttled_time" in values:

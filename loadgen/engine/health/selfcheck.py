@@ -214,6 +214,7 @@ class SelfCheck:
         threading.Thread(target=self._watch, args=(loop_thread,), name="selfcheck", daemon=True).start()
 
     def stop(self) -> None:
+        """End the watching."""
         self._is_over = True
         self._threads.shutdown(wait=False)
         if self._timer is not None:
@@ -292,9 +293,9 @@ class SelfCheck:
     def _tick(self) -> None:
         """Record the lag of the loop: the lateness of a tick every 9.7 ms (resolution 1 ms under uvloop).
 
-        A loop that stands still for 95 ms misses nine more ticks, which would have been late by 85, 75 ... ms. They
-        count
-        too. Otherwise the worst pauses would be the rarest values.
+        A loop that is blocked for 95 ms misses nine more ticks, which would have been late by 85, 75 ... ms. They count
+        too.
+        Otherwise the worst pauses would be the rarest values.
         """
         now_ns = self._turned_ns = perf_counter_ns()
         due_ns = self._tick_ns

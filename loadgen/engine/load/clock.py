@@ -36,9 +36,11 @@ class MonotonicClock:
         self._waiter: asyncio.Future[None] | None = None
 
     def elapsed_ns(self) -> int:
+        """Return the ns since T0; negative before T0."""
         return perf_counter_ns() - self.t0_ns
 
     async def sleep_until(self, at_ns: int) -> None:
+        """Return at `at_ns` after T0 or later, never before."""
         until_ns = self.t0_ns + at_ns
         while perf_counter_ns() < until_ns:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -46,6 +48,7 @@ class MonotonicClock:
             await self._waiter
 
     def close(self) -> None:
+        """Release the timer."""
         self._alarm.close()
 
     def _ring(self) -> None:

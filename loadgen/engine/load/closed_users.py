@@ -123,10 +123,12 @@ class Gate:
         self._opened = asyncio.Event()
 
     def shut(self) -> None:
+        """Block the start of iterations."""
         self.is_shut = True
         self._opened.clear()
 
     def open(self) -> None:
+        """Allow the start of iterations, and wake all that wait."""
         self.is_shut = False
         self._opened.set()
 

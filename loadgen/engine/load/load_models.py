@@ -37,7 +37,7 @@ __all__ = ["ClosedDrive", "CountedDrive", "Drive", "Mark", "OpenDrive"]
 KEPT_NS: Final = 600 * NS_PER_S
 """Time before a change for which the old curve is kept. Arrivals that were due earlier cannot be waiting any more."""
 _NEAR_NS: Final = 1_000
-"""Arrivals due within this time count as due. It is more than the rounding of a due time, so no arrival starts twice.
+"""Arrivals due within this time count as due. The time is longer than the rounding of a due time, so none starts twice.
 """
 
 
@@ -325,7 +325,7 @@ class ClosedDrive:
 
 
 class CountedDrive:
-    """Lets our users run our iterations. It can be paused; its duration depends on the target.
+    """Lets our users run our iterations. A pause is possible; the duration depends on the target.
 
     Args:
         mark: stores how many of our iterations were begun.

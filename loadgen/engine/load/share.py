@@ -411,4 +411,5 @@ class RandomMix:
         return np.searchsorted(self._ends, uniform, side="right").astype(np.int64)
 
     def journey(self, n: int) -> int:
+        """Return the journey of arrival n."""
         return int(self.journeys(np.array([n], dtype=np.int64))[0])

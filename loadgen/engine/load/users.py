@@ -308,7 +308,7 @@ class UserPool:
                 yield arrival.journey, arrival.due_ns or now_ns, 0
 
     def oldest_ns(self) -> int | None:
-        """Return the due or ready time of the oldest iteration that runs or waits; None if there is none."""
+        """Return the due or ready time of the oldest iteration that runs or waits; None without iterations."""
         starts = [
             arrival.due_ns if arrival.due_ns is not None else slot.ready_ns
             for slot in self._slots

@@ -1,9 +1,9 @@
 """Stores the first failures of each kind with all details: what was sent and received, data row, and line.
 
 A failure is drafted when its sample is settled, since only then the sent and received data are at hand.
-It is completed when its iteration ends, since only then it is known what the journey expected. Failures
-without a request of their own (`fail: ...`, a fault of the scenario, a poll that never ended) show the last exchange
-before them.
+The end of its iteration completes the draft, since only then the expectation of the journey is known.
+Failures without a request of their own (`fail: ...`, a fault of the scenario, a poll that never ended) show the last
+exchange before them.
 
 Everything is redacted before it is stored, so no secret is held here or sent.
 Cost of a failure that is stored: some 0.5 ms, at most 20 times an interval; otherwise 0.3 µs.

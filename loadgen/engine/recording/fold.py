@@ -36,8 +36,8 @@ class Fold:
 
     Args:
         keep: ids of the series whose single values are needed afterwards.
-        censored: id -> id of the series for values above the histogram's hour. They are censored there and counted
-            separately, never dropped.
+        censored: id -> id of the series for values above the histogram's hour. Such values are censored at the hour and
+            counted separately, never dropped.
     """
 
     def __init__(self, values: Values, *, keep: Collection[int] = (), censored: Callable[[int], int]) -> None:

@@ -21,8 +21,9 @@ __all__ = ["Meter", "Sample"]
 class Sample(Protocol):
     """The measurements of a request that a client's reply carries. Times are `perf_counter_ns`.
 
-    It may also have `trace`, its trace id, and `exchange()`, which returns the sent and received data as text. Both are
-    only used if an exemplar or a failure is stored.
+    A sample may also have `trace`, its trace id, and `exchange()`, which returns the sent and received data as text.
+    Both
+    are only used if an exemplar or a failure is stored.
     """
 
     series: RequestSeries

@@ -47,7 +47,8 @@ MAX_TAGGED = 20
 class RawSink(Protocol):
     """Receives every single value, for checking the histograms (a debug switch)."""
 
-    def keep(self, key: SeriesKey, values_ns: list[int]) -> None: ...
+    def keep(self, key: SeriesKey, values_ns: list[int]) -> None:
+        """Store the values of one series in one interval."""
 
 
 class CustomSource(Protocol):

@@ -60,10 +60,11 @@ class Watch(Protocol):
     def begun(self, at_ns: int, idle_ns: Callable[[int], int] | None = None) -> None:
         """A step or request began. `idle_ns` (now -> ns) returns its think time so far, which is no response time."""
 
-    def ended(self, at_ns: int, response_ns: int, outcome: str) -> None: ...
+    def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
+        """A step, request or iteration that began at `at_ns` ended."""
 
     def gone(self, at_ns: int) -> None:
-        """It was cancelled, and has no outcome."""
+        """A step or request that began at `at_ns` was cancelled, and has no outcome."""
 
 
 class Watches(Protocol):
@@ -73,7 +74,7 @@ class Watches(Protocol):
         """Return the watch for a series, or None. Called once for each new series."""
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
-        """Return the due counts since the last call, and those of what is overdue now (`perf_counter_ns`)."""
+        """Return the due counts since the last call, with the overdue ones at `now_ns` (`perf_counter_ns`)."""
 
 
 class Series:
@@ -157,6 +158,7 @@ class RequestSeries(Series):
                 self.phase(phase, ns)
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
+        """Yield the values since the last swap, those of phases included."""
         yield from super().swap()
         k = self.key
         phases, self.phases = self.phases, {}

@@ -93,10 +93,12 @@ class Series:
         self.open_idle: list[Idle] = []
 
     def begun(self, at_ns: int, idle_ns: Idle = None) -> None:
+        """HOT. Note the begin of a step or request."""
         self._begun.append(at_ns)
         self._idle.append(idle_ns)
 
     def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
+        """HOT. Note the end of a step, request or iteration that began at `at_ns`."""
         if outcome is OK or outcome == OK:
             self._ok.append(at_ns)
             self._ok_ns.append(response_ns)
@@ -106,6 +108,7 @@ class Series:
             self._void.append(at_ns)
 
     def gone(self, at_ns: int) -> None:
+        """Note that a step or request that began at `at_ns` was cancelled."""
         self._gone.append(at_ns)
         self._gone_ns.append(self._clock() - at_ns)
 
@@ -121,7 +124,7 @@ class Series:
         return ended
 
     def _remain(self, begun: Ints, idle: list[Idle], ended: Ints) -> None:
-        """Set `open` to what has begun less what has ended. Among those that began in the same ns the later ones
+        """Set `open` to the begun ones without the ended ones. Among those that began in the same ns the later ones
         remain.
         """
         order = np.argsort(begun, kind="stable")
@@ -223,6 +226,7 @@ class _Counts:
         self._sums: dict[tuple[int, str, int], list[int]] = {}
 
     def add_ended(self, journey: str, limits: tuple[tuple[int, int], ...], ended: _Ended) -> None:
+        """Add ended ones: good or bad, for each objective by its own limit."""
         if len(ended.ok) + len(ended.bad) + len(ended.gone) == 0:
             return
         ok, bad, gone = self._intervals(ended.ok), self._intervals(ended.bad), self._intervals(ended.gone)
@@ -236,6 +240,7 @@ class _Counts:
                 self._add(objective, journey, k, good, all_bad.get(k, 0) + slow + overdue.get(k, 0), 0, 0)
 
     def add_open(self, journey: str, limits: tuple[tuple[int, int], ...], start: Ints, age_ns: Ints) -> None:
+        """Add running ones: overdue or undecided, for each objective by its own limit."""
         if not len(start):
             return
         of = self._intervals(start)
@@ -247,6 +252,7 @@ class _Counts:
                 self._add(objective, journey, k, 0, 0, 0, count)
 
     def add(self, counts: Iterable[DueCounts]) -> None:
+        """Add rows that had no room in the last delta."""
         for one in counts:
             self._add(one.objective, one.journey, one.k, one.good, one.bad, 0, 0)
 

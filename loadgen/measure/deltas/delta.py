@@ -51,6 +51,7 @@ class Counters:
         return Counters(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)})
 
     def copy(self) -> Counters:
+        """Return a copy."""
         return self + Counters()
 
 
@@ -160,6 +161,7 @@ class StatsColumns(Sequence[SeriesStats]):
 
     @classmethod
     def of(cls, stats: Sequence[SeriesStats]) -> StatsColumns:
+        """Return the statistics as columns; the same object if they are columns already."""
         if isinstance(stats, StatsColumns):
             return stats
         return cls(

@@ -173,7 +173,7 @@ class DueTable:
         return [journey for of, journey in self._rows if of == objective]
 
     def end(self, objective: int) -> int:
-        """Return the number after the last interval for which the objective has counts; 0 if there are none."""
+        """Return the number after the last interval for which the objective has counts; 0 without counts."""
         return max((row.end for (of, _), row in self._rows.items() if of == objective), default=0)
 
     def counts(self, objective: int, journey: str, first: int, end: int) -> npt.NDArray[np.int64]:

@@ -54,7 +54,7 @@ class Holder:
 
     intervals: int = 0
     text: str = ""
-    """What the line did when it was first seen: "held the event loop for 41 % of the time"."""
+    """The effect of the line when it was first seen: "held the event loop for 41 % of the time"."""
 
 
 @dataclass(slots=True)

@@ -82,7 +82,7 @@ def join(first: Delta, second: Delta) -> Delta | None:
 
 
 def _buckets(first: Delta, second: Delta) -> tuple[np.ndarray, np.ndarray]:
-    """Return (index, count), both int64. Series ids are the agent's, hence the same in both deltas."""
+    """Return (index, count), both int64. Series ids belong to the agent, so they are the same in both deltas."""
     indices = [np.frombuffer(delta.index, dtype="<u4").astype(np.int64) for delta in (first, second)]
     counts = [np.frombuffer(delta.count, dtype="<u4").astype(np.int64) for delta in (first, second)]
     index, place = np.unique(np.concatenate(indices), return_inverse=True)

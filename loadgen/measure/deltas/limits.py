@@ -110,8 +110,8 @@ PAIRS_IN_DELTA: Final = 500_000
 MiB.
 """
 ELEMENTS: Final = 400_000
-"""Most fields of all parts of one message. Each costs up to 100 bytes of memory once it is parsed. It may take only 2
-bytes of a message, which may be compressed 1,000 times. 20,000 new series with 4 tags each have 400,000.
+"""Most fields of all parts of one message. A field costs up to 100 bytes of memory once it is parsed. In the message a
+field may take only 2 bytes, which compression may shrink 1,000 times. 20,000 new series with 4 tags each have 400,000.
 """
 
 # -- limits of reports and views ------------------------------------------------------------------

@@ -67,6 +67,7 @@ class LoadCounts:
 
     @property
     def is_empty(self) -> bool:
+        """True if all counts are 0."""
         return not (self.started or self.missed or self.waiting or self.users)
 
 

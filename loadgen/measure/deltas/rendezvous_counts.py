@@ -39,6 +39,7 @@ class WaitingAt:
 
     @property
     def waiting(self) -> int:
+        """Users that wait now."""
         return self.arrived - self.gone
 
 

@@ -154,12 +154,14 @@ class Histogram:
         self.max_ns = max_ns if self.max_ns is None else max(self.max_ns, max_ns)
 
     def add_histogram(self, other: Histogram) -> None:
+        """Add the counts, sum, least and greatest value of another histogram."""
         self.add_dense(0, other._counts)
         if other.min_ns is not None and other.max_ns is not None:
             self.note(other.sum_ns, other.min_ns, other.max_ns)
 
     @property
     def total(self) -> int:
+        """Number of values."""
         cumulated = self._cumulate()
         return int(cumulated[-1]) if len(cumulated) else 0
 

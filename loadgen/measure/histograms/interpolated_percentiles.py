@@ -16,7 +16,7 @@ __all__ = ["Ranked", "mean_us", "percentiles_us"]
 
 
 def mean_us(observed: Histogram, censored: Histogram) -> float | None:
-    """Return the mean of the values, µs; None if there are none, or if any is censored."""
+    """Return the mean of the values, µs; None without values, or if any value is censored."""
     return observed.sum_ns / observed.total / 1_000 if observed.total and not censored.total else None
 
 

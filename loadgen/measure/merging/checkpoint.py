@@ -55,7 +55,7 @@ def thaw(data: bytes) -> Merge:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint file. It is not made durable, since it is derived and has a CRC.
+    """Replace the checkpoint file. The file is not made durable, since it is derived and has a CRC.
 
     Raises:
         StorageError: the file could not be written.

@@ -103,6 +103,7 @@ class Epoch:
 
     @property
     def counters(self) -> Counters:
+        """Sum of the counters of all merged deltas."""
         return Counters(*self._counters)
 
     def missing_ns(self, start_ns: int, end_ns: int) -> int:

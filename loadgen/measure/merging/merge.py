@@ -111,7 +111,7 @@ class Merge(Measured):
         self.worker_fitness: dict[str, dict[int, Fitness]] = {}
         """By agent and worker; only for agents of several workers."""
         self.kept: list[Sum] | None = None
-        """Closed sums that the owner of this merge has not collected yet; None: nobody collects them."""
+        """Closed sums that the owner of this merge has not collected yet; None if no owner collects them."""
         self._losses: dict[str, dict[tuple[int, int, int], Loss]] = {}
         self.due = DueTable()
         self.custom = CustomTable()

@@ -361,14 +361,17 @@ class Window(Measured):
 
     @property
     def users(self) -> int:
+        """Users of all agents at the end of the interval."""
         return sum(h.users for h in self.health.values())
 
     @property
     def in_flight(self) -> int:
+        """Iterations of all agents that run at the end of the interval."""
         return sum(h.in_flight for h in self.health.values())
 
     @property
     def waiting(self) -> int:
+        """Due iterations of all agents that wait for a free user at the end of the interval."""
         return sum(h.waiting for h in self.health.values())
 
 

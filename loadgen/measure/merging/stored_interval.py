@@ -6,14 +6,15 @@ series. Data of single agents (covered times, fitness) stay in the merge. An int
 several cells: late deltas go into a later cell, and queries add all cells up.
 
 `merged.log` holds the cells while a run goes on: framed records (`record_file.py`) of MessagePack
-under zstd. It is derived from `deltas.log`. If it is missing, torn, or shorter than the checkpoint
-says, everything is counted again from `deltas.log`.
+under zstd. The file is derived from `deltas.log`. If `merged.log` is missing, torn, or shorter than the
+checkpoint says, everything is counted again from `deltas.log`.
 
-Three pairs of functions exist once for deltas and once for cells: `recounted` and `recounted_cells`,
-`found_cut` and `found_cut_in_cells`, `write_hlog` and `write_hlog_of_cells`. Cells make the end of a
-long run of a large fleet quick. Deltas are the only source if a run has no cells, or was moved to
-another machine. Both give the same results, which tests check. They stay separate because a
-delta numbers its series by agent and epoch and a cell by file, so their loops share no line.
+Three functions exist twice, for deltas and for cells: `recounted` and `recounted_cells`, `found_cut` and
+`found_cut_in_cells`, `write_hlog` and `write_hlog_of_cells`. Cells make the end of a long run of a large
+fleet quick. Deltas are the only source if a run has no cells, or was copied to another machine. Both
+give the same results, which tests/measure/test_cells.py checks. The twins share their computation (`Batches`,
+`Levels.series`, `hlog._write`). Only the loops that read the source differ, because a delta numbers its series
+by agent and epoch, and a cell by its file.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from loadgen.measure.run_folder.record_file import MAGIC_BYTES, framed, pack, re
 __all__ = ["CELLS_MAGIC", "Cell", "cell_of", "encode_cell", "read_cells"]
 
 CELLS_MAGIC: Final = b"lgcells1"
+_HINT: Final = "delete the file: loadgen counts the run again from deltas.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,6 @@ def read_cells(path: Path, end: int) -> Iterator[Cell]:
             at += len(framed(b"")) + len(payload)
             yield _decode(payload)
     except (OSError, ValueError, msgspec.MsgspecError) as exc:
-        raise StorageError(f"cannot read {path}: {exc}") from exc
+        raise StorageError(f"cannot read {path}: {exc}", hint=_HINT) from exc
     if at != end:
-        raise StorageError(f"cannot read {path}: it is damaged after {at} of {end} bytes")
+        raise StorageError(f"cannot read {path}: it is damaged after {at} of {end} bytes", hint=_HINT)

@@ -7,8 +7,8 @@ the script (`script ...`) and skipped iterations count as neither good nor bad: 
 the target, and many faults stop the run.
 
 Over the whole run, T is compared by the histogram's slot that holds it, so within 0.1 %. In windows
-the agents compare T exactly, and what was due in an interval without an agent's data counts as
-missing, not as good.
+the agents compare T exactly. An interval without an agent's data has missing ones, which do not count
+as good.
 """
 
 from __future__ import annotations
@@ -77,10 +77,12 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kind_of_series(self) -> Kind:
+        """The kind of series that the objective judges."""
         return "request" if self.request else "step" if self.step else "journey"
 
     @property
     def budget(self) -> Budget:
+        """The error budget that follows from the limit or the percentile."""
         if self.kind == "error_ratio":
             return Budget(_exact(self.limit), is_strict=True)
         return Budget(1 - _exact(self.q) / 100, is_strict=False)
@@ -347,6 +349,7 @@ class _Windows:
         self._missing = self._missing_in(gaps)
 
     def result(self, journey: str | None) -> SloResult:
+        """Return the result for one journey; None: for an objective without journeys."""
         objective, seconds = self._objective, self._length_ns / NS_PER_S
         counts = self._due.counts(self._index, journey or "", self._first, self._end)
         found = slide(counts, self._width, objective.budget, self._missing)

@@ -75,6 +75,7 @@ class Look:
 
     @property
     def bad(self) -> int:
+        """Sum over all parts."""
         return sum(part.bad for part in self.parts)
 
     @property

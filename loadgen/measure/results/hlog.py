@@ -38,6 +38,7 @@ _MOST_PARTS: Final = 16
 """Parts of one series in one window that are kept before they are added up."""
 _LATE_WINDOWS: Final = 6
 """Windows kept open for agents that report late. Counts that arrive even later get a line further down."""
+_DAMAGED: Final = "the file is damaged, or is not an HdrHistogram V2 log: copy it again"
 
 
 def tag_of(region: str, key: SeriesKey) -> str:
@@ -122,14 +123,16 @@ def read_hlog(path: Path) -> Iterator[HlogLine]:
                     continue
                 match = _LINE.fullmatch(line)
                 if match is None:
-                    raise StorageError(f"cannot read {path}: line {number} is not an interval of an HdrHistogram log")
+                    raise StorageError(
+                        f"cannot read {path}: line {number} is not an interval of an HdrHistogram log", hint=_DAMAGED
+                    )
                 try:
                     histogram = Histogram.decode(match[5])
                     yield HlogLine(match[1], float(match[2]), float(match[3]), histogram)
                 except ValueError as exc:
-                    raise StorageError(f"cannot read {path}: line {number}: {exc}") from exc
+                    raise StorageError(f"cannot read {path}: line {number}: {exc}", hint=_DAMAGED) from exc
     except UnicodeDecodeError as exc:
-        raise StorageError(f"cannot read {path}: it is not a text file: {exc}") from exc
+        raise StorageError(f"cannot read {path}: it is not a text file: {exc}", hint=_DAMAGED) from exc
     except OSError as exc:
         raise storage_error(path, exc, doing="read") from exc
 
@@ -153,6 +156,7 @@ class _Parts:
         self._parts: list[tuple[Counts, Counts]] = []
 
     def add(self, slots: Counts, counts: Counts) -> None:
+        """Add counts to slots."""
         self._parts.append((slots, counts))
         if len(self._parts) >= _MOST_PARTS:
             slots, place = np.unique(np.concatenate([slots for slots, _ in self._parts]), return_inverse=True)
@@ -161,6 +165,7 @@ class _Parts:
             self._parts = [(slots, sums)]
 
     def histogram(self) -> Histogram:
+        """Return all counts as one histogram."""
         made = Histogram()
         for slots, counts in self._parts:
             made.add(slots, counts)

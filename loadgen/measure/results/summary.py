@@ -1,14 +1,14 @@
 """Builds `summary.json`: the figures of a run, its verdict and the reasons. Pure.
 
-The counts of requests, iterations and agents cover the whole run. Series and SLOs cover only what
-was due after the warm-up; the warm-up has rows of its own.
+The counts of requests, iterations and agents cover the whole run. Series and SLOs cover only the time
+after the warm-up, by due time; the warm-up has rows of its own.
 
 Rows: for each region and for "*" (all), for each outcome and for "*" (all). So every finished
 request is in exactly one request row of its region that names an outcome. Times are ms; "> 1234.5"
 if only a lower bound is known.
 
 Rows over all outcomes and rows of `ok` also have 95 % intervals of their percentiles
-(`measure/statistics/batch_means.py`): [low, high], or the reason why there is none.
+(`measure/statistics/batch_means.py`): [low, high], or the reason for a missing interval.
 
 Rows of requests over all outcomes have `phases_ms`: blocked, dns, connect and tls of the connections
 that were opened for them, and send, wait and receive if the plan asks for them.
@@ -82,7 +82,7 @@ class AgentFacts:
     complete: bool
     """True if its Fin arrived and its deltas add up to it."""
     missing: str | None = None
-    """What is missing, in words; None if nothing is."""
+    """Description of the missing part; None if nothing is missing."""
     missing_s: float = 0.0
     """Seconds of the run without merged deltas of this agent."""
     planned: int | None = None
@@ -110,7 +110,7 @@ class RunFacts:
     validity: Literal["valid", "suspect", "invalid"] = "valid"
     validity_reasons: tuple[str, ...] = ()
     validity_advice: tuple[str, ...] = ()
-    """What to do about the validity reasons, by region."""
+    """Advice about the validity reasons, by region."""
     agents: tuple[AgentFacts, ...] = ()
     load: str = ""
     """The load in words."""
@@ -137,7 +137,7 @@ def build(
     """Return the contents of summary.json, as plain values.
 
     Args:
-        batches: made of the same deltas; None: no row has intervals. It may be the same object as `merge`.
+        batches: made of the same deltas; None: no row has intervals. `merge` itself may be passed, if it is a Batches.
     """
     counters = merge.counters()
     limited = counters.requests_pool_limited

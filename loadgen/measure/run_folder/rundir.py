@@ -82,9 +82,7 @@ def new_run_id(now: datetime, name: str = "") -> str:
 
 
 def list_runs(runs_dir: Path) -> list[Path]:
-    """Return the folders of runs, newest first; empty if there are none. Unreadable folders of other users are left
-    out.
-    """
+    """Return the folders of runs, newest first; empty without runs. Unreadable folders of other users are left out."""
     try:
         found = [path for path in runs_dir.iterdir() if _is_run(path)]
     except FileNotFoundError:
@@ -250,6 +248,7 @@ class RunDir:
 
     @property
     def run_id(self) -> str:
+        """The name of the folder."""
         return self.path.name
 
     @property
@@ -300,15 +299,19 @@ class RunDir:
         return self.path / "failures"
 
     def write_manifest(self, manifest: Mapping[str, object]) -> None:
+        """Write manifest.json, whole or not at all."""
         replace_file(self.manifest_path, _pretty(manifest))
 
     def write_bundle(self, data: bytes) -> None:
+        """Write bundle.tar, whole or not at all."""
         replace_file(self.bundle_path, data)
 
     def read_manifest(self) -> dict[str, object]:
+        """Return the contents of manifest.json. Raises StorageError if it is missing or not JSON."""
         return _read_json(self.manifest_path)
 
     def read_summary(self) -> dict[str, object]:
+        """Return the contents of summary.json. Raises StorageError if it is missing or not JSON."""
         return _read_json(self.summary_path)
 
     def read_events(self) -> Iterator[dict[str, object]]:
@@ -325,7 +328,10 @@ class RunDir:
                     try:
                         yield msgspec.json.decode(line, type=dict[str, object])
                     except msgspec.DecodeError as exc:
-                        raise StorageError(f"cannot read {self.events_path}: line {number}: {exc}") from exc
+                        raise StorageError(
+                            f"cannot read {self.events_path}: line {number}: {exc}",
+                            hint="the file is damaged: remove this line, or copy the run's folder again",
+                        ) from exc
         except FileNotFoundError:
             return
         except OSError as exc:
@@ -408,6 +414,7 @@ class RunDir:
         self.close()
 
     def close(self) -> None:
+        """Close the log. Buffered records that were not synced are lost."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

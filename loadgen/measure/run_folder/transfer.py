@@ -81,7 +81,10 @@ class Coming:
             StorageError: the sender's id is not a valid run id.
         """
         if not _ID.fullmatch(run_id):
-            raise StorageError(f"cannot receive a run: invalid run id {run_id[:80]!r}")
+            raise StorageError(
+                f"cannot receive a run: invalid run id {run_id[:80]!r}",
+                hint="a run id has letters, digits, '.', '_' and '-', and at most 121 characters",
+            )
         self.path = runs_dir / run_id
         self._partial = runs_dir / f".{run_id}.coming"
         self._name = ""
@@ -113,7 +116,10 @@ class Coming:
 
     def _begin(self, name: str) -> BinaryIO:
         if not is_needed(name):
-            raise StorageError(f"cannot receive run {self.path.name}: {name[:80]!r} is not a file of a run")
+            raise StorageError(
+                f"cannot receive run {self.path.name}: {name[:80]!r} is not a file of a run",
+                hint="send only folders that loadgen made",
+            )
         file = self._partial / name
         if file.parent != self._partial:
             make_subfolder(file.parent)

@@ -17,9 +17,9 @@ independent by chance are those whose batches are close by chance.
 Instead of an interval the result may be
 - "too short": the batches are too short for the autocorrelation. That is rho above 0.2 (for an AR(1)
   that is 2 integrated autocorrelation times a batch; the rule of thumb of 3 has 0.094), or above 0.35
-  for the percentile's own exceedances, which are noisier. It is also the result below 20 intervals, in
-  which no correlation can be seen, and for a load that is not steady (a ramp): its percentiles
-  belong to no single state.
+  for the percentile's own exceedances, which are noisier. Runs below 20 intervals are also "too short", because no
+  correlation can be seen in them, and so are loads that are not steady (a ramp), because their percentiles belong to
+  no single state.
 - "too few samples": fewer than 10 values are expected beyond the percentile, so p99 needs 1,000 values and
   p99.9 10,000; or a batch has less than one.
 - "censored": in the run or in a batch the percentile falls among values of which only a bound is known.
@@ -107,7 +107,7 @@ _COARSE_BUCKETS: Final = int(_COARSE[-1]) + 1
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The 95 % interval of a percentile or a ratio, or the reason why there is none."""
+    """The 95 % interval of a percentile or a ratio; without an interval, the reason."""
 
     low: float | None = None
     """ms, or a ratio."""
@@ -117,7 +117,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """The standard error within the run of a logarithm or a ratio, or the reason why there is none."""
+    """The standard error within the run of a logarithm or a ratio; without one, the reason."""
 
     value: float | None = None
     why: Why = ""
@@ -126,7 +126,7 @@ class Error:
 class Batches(Recount):
     """A merge that also keeps its batches. Feed it all deltas of a run in the order in which they were merged.
 
-    It is a complete merge of these deltas, so it can replace the merge of the live run.
+    The object is a complete merge of these deltas, so it can replace the merge of the live run.
 
     Args:
         start_ns, end_ns: the measured time, from the end of the warm-up to the end of the load. Iterations that end

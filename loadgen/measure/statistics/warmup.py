@@ -2,8 +2,8 @@
 
 A plan with `warmup="auto"` cannot mark iterations as warm-up, since its length is not known yet. So
 everything is measured. Afterwards the cut is found from the levels of the intervals, and every delta
-that ended at or before the cut counts as warm-up. This goes by when a response *ended*, within one
-interval, while a stated warm-up goes by when it was due. A delta that spans the cut counts as
+that ended at or before the cut counts as warm-up. So the end of a response decides, within one
+interval, while in a stated warm-up its due time decides. A delta that spans the cut counts as
 measured. Both parts together are still everything that was counted.
 
 The rule is MSER (marginal standard error): cut where the standard error of the mean of the rest is
@@ -11,7 +11,7 @@ least, within the first half. (Further on, few points are left, and their standa
 chance.) MSER alone cuts something off most steady runs, and often far behind the warm-up. So the cut
 is the first point that is as good except for chance, and only if the cut part differs clearly from
 the rest. If the rest still changes, the run had not become steady: nothing is cut, and the reason
-says so. tests/statistics/test_warmup.py counts how often and how far the cut is wrong.
+contains that. tests/statistics/test_warmup.py counts how often and how far the cut is wrong.
 
 Sources: K. P. White, "An effective truncation heuristic for bias reduction in
 simulation output", Simulation 69 (1997); of five means each ("MSER-5"): K. P. White, M. J. Cobb
