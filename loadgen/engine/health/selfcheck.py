@@ -223,8 +223,9 @@ class SelfCheck:
             gc.callbacks.remove(self._on_gc)
 
     def begin_look(self) -> None:
-        """Start reading the operating system in a thread, for the next `health`: 0.5 ms that would delay replies on the
-        loop.
+        """Start reading the operating system in a thread, for the next `health`.
+
+        It takes 0.5 ms, which would delay replies on the loop.
         """
         self._looking = self._threads.submit(self._probe.look)
 
@@ -294,8 +295,7 @@ class SelfCheck:
         """Record the lag of the loop: the lateness of a tick every 9.7 ms (resolution 1 ms under uvloop).
 
         A loop that is blocked for 95 ms misses nine more ticks, which would have been late by 85, 75 ... ms. They count
-        too.
-        Otherwise the worst pauses would be the rarest values.
+        too. Otherwise the worst pauses would be the rarest values.
         """
         now_ns = self._turned_ns = perf_counter_ns()
         due_ns = self._tick_ns
@@ -318,8 +318,7 @@ class SelfCheck:
         """Watch the loop from another thread: find its line when it is late, and read the expensive figures.
 
         While this thread runs the loop cannot, so a turn takes only a few microseconds. Looking at the frames each time
-        cost
-        running requests 0.2 ms, 20 times a second, which captured packets showed.
+        cost running requests 0.2 ms, 20 times a second, which captured packets showed.
         """
         n = 0
         while not self._is_over:

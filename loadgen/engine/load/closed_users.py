@@ -94,8 +94,9 @@ class Crowd:
         return self._stays.setdefault(user, Stay())
 
     def present(self, now_ns: int) -> int:
-        """Return the number of present users at `now_ns`. A user that still iterates after its time counts. 60 ns a
-        user.
+        """Return the number of present users at `now_ns`. 60 ns a user.
+
+        A user that still iterates after its time counts as present.
         """
         return sum(1 for stay in self._stays.values() if stay.is_here and stay.start_ns <= now_ns)
 
@@ -107,8 +108,9 @@ class Crowd:
         return None
 
     def wanted(self, now_ns: int, here: Container[int]) -> Iterator[int]:
-        """Yield the users that must be present now or later and are not `here`. 5 µs each; those in `here` cost
-        nothing.
+        """Yield the users that must be present now or later and are not `here`.
+
+        Cost: 5 µs for each; nothing for those in `here`.
         """
         return (user for user in self._users if user not in here and self.next_span(user, now_ns) is not None)
 

@@ -63,14 +63,12 @@ class Mark:
 
 
 class OpenDrive:
-    """Starts each of our arrivals once, even if the curve changes: a change moves due times, not the numbers of
-    arrivals.
+    """Starts each of our arrivals once, even if the curve changes: a change moves due times, not arrival numbers.
 
     Args:
         mark: arrivals before the mark may have been started; arrivals after it follow the current curve.
         first_arrival: called with (number, n) for each share change, and with number 0 for the end of the load: n is
-            the
-            fleet's first arrival for which it holds.
+            the fleet's first arrival for which it holds.
     """
 
     def __init__(
@@ -101,7 +99,7 @@ class OpenDrive:
         """Replace the stages from `at_ns` on."""
         self._schedule = self._schedule.replaced(at_ns, stages, at_ns - KEPT_NS)
         self.end_ns = None if is_pause(stages) else self._schedule.end_ns
-        self._again()
+        self._restart()
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
         """Apply a share change: from `at_ns` on arrivals are split by the new weights.
@@ -114,14 +112,14 @@ class OpenDrive:
         most = self._deal.most_users()
         if most is not None:
             self._pool.cap(most)
-        self._again()
+        self._restart()
 
     def leave(self, at_ns: int) -> None:
         """Leave arrivals due from `at_ns` on to other agents."""
         self._until_ns = at_ns
-        self._again()
+        self._restart()
 
-    def _again(self) -> None:
+    def _restart(self) -> None:
         """Restart the start loop, so that a change takes effect."""
         self._through.clear()
         if self._driving is not None:
@@ -135,8 +133,9 @@ class OpenDrive:
     async def drive(
         self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
     ) -> None:
-        """Start arrivals until `stop` is set. It does not return after the last arrival, because the load may be
-        extended.
+        """Start arrivals until `stop` is set.
+
+        It does not return after the last arrival, because the load may be extended.
 
         Args:
             since_ns: our arrivals due between then and `from_ns` count as missed. None: they are not ours.
@@ -206,8 +205,9 @@ class OpenDrive:
             self._mark.done = done
 
     def _miss(self, before: Deal, after: Deal, done: int, t0_ns: int) -> None:
-        """Count arrivals as missed if a share change reached us after they were due; starting them now would cause a
-        burst.
+        """Count arrivals as missed if a share change reached us after they were due.
+
+        Starting them now would cause a burst.
         """
         first = after.changes[len(before.changes)].at
         had = [n for n, _ in before.blocks(first, done, BLOCK)]
@@ -258,8 +258,9 @@ class ClosedDrive:
         self._change(at_ns)
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
-        """Apply a share change. Users that we give away end their iteration; users that we take over start as new
-        users.
+        """Apply a share change from `at_ns` on.
+
+        Users that we give away end their iteration; users that we take over start as new users.
         """
         self._deal = self._deal.changed(Change(number, at_ns, weights))
         self._change(at_ns)

@@ -65,7 +65,7 @@ class Cycles:
         return None
 
     def _wait_ns(self, user: int, start_ns: int) -> int:
-        """Return the wait of a user that arrives at `start_ns`."""
+        """Return the time from a user's arrival at `start_ns` to its first cycle."""
         if not self._is_spread:
             return 0
         before, after = (-(-self._levels.value_at(t_ns) // 1) for t_ns in (start_ns - 1, start_ns))

@@ -77,25 +77,24 @@ class Points:
         note: Callable[[str], None] = lambda _: None,
         known: Callable[[str], str] = lambda text: text,
     ) -> None:
-        self._tell, self._note, self._known = tell, note, known
+        self._send_counts, self._note, self._redact = tell, note, known
         self._points: dict[tuple[int, str], _Point] = {}
         """By load, and by the name that the journey uses."""
-        self._told: dict[tuple[int, str], _Point] = {}
+        self._public: dict[tuple[int, str], _Point] = {}
         """By load, and by the name that leaves the worker."""
-        self._told_ns = 0
-        self._telling: asyncio.Handle | None = None
+        self._sent_ns = 0
+        self._sending: asyncio.Handle | None = None
         self._ended: set[int] = set()
         self._is_over = self._is_closed = False
         self._alarm: Alarm | None = None
         self._due: list[tuple[int, int, list[asyncio.Future[Ended]]]] = []
         self._order = count()
-        self._said: set[str] = set()
+        self._noted_late: set[str] = set()
 
     async def wait(self, load: int, name: str, users: int, timeout_s: float) -> Ended:
-        """Wait until `users` users of the whole fleet wait at this point, but no longer than `timeout_s`; return how it
-        ended.
+        """Wait until `users` users of the whole fleet wait at this point; return how the wait ended.
 
-        A cancelled caller stops waiting.
+        It ends after `timeout_s` at the latest. A cancelled caller stops waiting.
 
         Raises:
             UsageError: the point has another number of users, or the worker has too many points.
@@ -118,18 +117,16 @@ class Points:
             self._leave(point, waiter)  # for a cancelled caller; otherwise it does nothing
 
     def release(self, load: int, name: str, upto: int, at_ns: int) -> None:
-        """Let all users of the point up to the `upto`-th that ever arrived continue at `at_ns`, or at once if that is
-        past.
-        """
-        point = self._told.get((load, name))
+        """Let the point's users up to the `upto`-th that ever arrived continue at `at_ns`, at once if that is past."""
+        point = self._public.get((load, name))
         if point is None:
             return
         taken = point.take(max(0, min(upto, point.arrived) - point.gone))
         if taken:
             now_ns = perf_counter_ns()
             at_ns, late_ns = min(at_ns, now_ns + AHEAD_NS), now_ns - at_ns
-            if late_ns > LATE_NS and name not in self._said:
-                self._said.add(name)
+            if late_ns > LATE_NS and name not in self._noted_late:
+                self._noted_late.add(name)
                 self._note(
                     f"rendez-vous {name}: a release reached a worker {format_duration(late_ns)} late, "
                     "so its users went on after the others"
@@ -161,9 +158,9 @@ class Points:
         for _, _, waiters in self._due:
             _wake(waiters, "met")
         self._due.clear()
-        if self._telling is not None:
-            self._telling.cancel()
-            self._say()
+        if self._sending is not None:
+            self._sending.cancel()
+            self._send()
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None
@@ -171,7 +168,8 @@ class Points:
     def standing(self) -> tuple[WaitingAt, ...]:
         """Return the counts of every point so far."""
         return tuple(
-            WaitingAt(load, name, point.users, point.arrived, point.gone) for (load, name), point in self._told.items()
+            WaitingAt(load, name, point.users, point.arrived, point.gone)
+            for (load, name), point in self._public.items()
         )
 
     def _point(self, load: int, name: str, users: int) -> _Point:
@@ -182,10 +180,10 @@ class Points:
                     f"more than {MAX_POINTS} rendez-vous in one worker",
                     hint="a name stands for one place in a journey: keep numbers and ids out of it",
                 )
-            shown = cut(self._known(name)[:MAX_POINT_NAME])
-            point = self._told.get((load, shown))
+            shown = cut(self._redact(name)[:MAX_POINT_NAME])
+            point = self._public.get((load, shown))
             if point is None:
-                point = self._told[load, shown] = _Point(load, shown, users)
+                point = self._public[load, shown] = _Point(load, shown, users)
             self._points[load, name] = point
         if point.users != users:
             raise UsageError(
@@ -227,19 +225,21 @@ class Points:
 
     def _changed(self, point: _Point) -> None:
         """Send the changed counts soon; without a controller, release complete groups."""
-        if self._tell is None:
+        if self._send_counts is None:
             while len(point.queue) >= point.users:
                 _wake(point.take(point.users), "met")
-        elif self._telling is None and not self._is_closed:
+        elif self._sending is None and not self._is_closed:
             loop = asyncio.get_running_loop()
-            wait_ns = self._told_ns + TELL_NS - perf_counter_ns()
+            wait_ns = self._sent_ns + TELL_NS - perf_counter_ns()
             # The first message goes at once, but with all users that arrive in the same turn of the loop.
-            self._telling = loop.call_later(wait_ns / NS_PER_S, self._say) if wait_ns > 0 else loop.call_soon(self._say)
+            self._sending = (
+                loop.call_later(wait_ns / NS_PER_S, self._send) if wait_ns > 0 else loop.call_soon(self._send)
+            )
 
-    def _say(self) -> None:
-        self._telling, self._told_ns = None, perf_counter_ns()
-        assert self._tell is not None
-        self._tell(self.standing())
+    def _send(self) -> None:
+        self._sending, self._sent_ns = None, perf_counter_ns()
+        assert self._send_counts is not None
+        self._send_counts(self.standing())
 
 
 def _wake(waiters: list[asyncio.Future[Ended]], how: Ended) -> None:

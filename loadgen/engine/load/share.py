@@ -77,8 +77,7 @@ def order(weights: Sequence[float]) -> np.ndarray:
     """Return one period of turns as indices into `weights`, (period,) int64.
 
     Repeated any number of times, after any number of turns each index has had its part within 1 (strictly less). The
-    same
-    holds for the order read backwards.
+    same holds for the order read backwards.
 
     Source: R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): among the indices whose part
     has grown enough, take the one with the next deadline. His bound is 1 - 1/(2m - 2).
@@ -306,13 +305,11 @@ class Share:
         return ours._dealt(at_least_one(self._users_by_worker(users)))
 
     def round(self, users: int, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the i-th iteration of each of our users, if each user does the same number: (n, journey), both (own,)
-        int64.
+        """Return the i-th iteration of each of our users, if each user does the same number of iterations.
 
-        The i-th iterations of all `users` users are the n from i·users on. The users' order moves on from round to
-        round, so
-        that each user goes through the order of the mix, whatever the number of users is a multiple of. Among the first
-        iterations, of any number, ours are our part within 2.
+        Result: (n, journey), both (own,) int64. The i-th iterations of all `users` users are the n from i·users on. The
+        users' order moves on from round to round, so that each user goes through the order of the mix, whatever the
+        number of users is a multiple of. Among the first iterations, of any number, ours are our part within 2.
         """
         own = np.array(self.owns_users(users), dtype=np.int64)
         moved = (1 - users) % len(self.journeys) * i
@@ -323,8 +320,7 @@ class Share:
         """Return the journey that user `user` of the fleet takes as its i-th iteration (from 0) in a closed load.
 
         Each user goes through the order of the mix, starting one place after the user before. So each user has the mix
-        over
-        time, and the fleet has it at any time, from the first second on.
+        over time, and the fleet has it at any time, from the first second on.
         """
         turns = self.turns
         return turns[(user + i) % len(turns)]

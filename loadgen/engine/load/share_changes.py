@@ -63,8 +63,9 @@ class Deal:
     changes: tuple[Change, ...] = ()
 
     def changed(self, change: Change) -> Deal:
-        """Return a copy with one more change. Changes come in the order of their numbers, and none begins before an
-        earlier one.
+        """Return a copy with one more change.
+
+        Changes come in the order of their numbers, and none begins before an earlier one.
         """
         agents = len(self._weights_before(len(self.changes)))
         weights = (*change.weights, *[0.0] * (agents - len(change.weights)))
@@ -146,9 +147,7 @@ class Deal:
         return found
 
     def _after(self, k: int, x: np.ndarray, owners: np.ndarray, workers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return owners and their workers after the k-th change. An agent splits what it takes among its workers in
-        turns.
-        """
+        """Return owners and their workers after the k-th change; an agent's workers take its new arrivals in turns."""
         change = self.changes[k]
         after = moved(x, owners, self._weights_before(k), change.weights, change.number)
         if self.share.workers == 1:
@@ -164,9 +163,9 @@ class Deal:
         return self.changes[k - 1].weights if k else self.share.weights
 
     def _ever_ours(self) -> set[int]:
-        """Return the agents whose first shares may contain our arrivals: us, and if we ever took some, all that ever
-        gave
-        some.
+        """Return the agents whose first shares may contain our arrivals.
+
+        These are our own agent, and if it ever took some, all agents that ever gave some.
         """
         own, givers, takes = self.share.index, set[int](), False
         for k, change in enumerate(self.changes):
@@ -178,7 +177,7 @@ class Deal:
     # -- workers ----------------------------------------------------------------------------------
 
     def _worker_weights(self, changes: int) -> list[int]:
-        """Return the weights of our agent's workers. A worker without users gets no arrivals either."""
+        """Return the weights of our agent's workers: 1, or 0 for a worker without users, which gets no arrivals."""
         if self.max_users is None:
             return [1] * self.share.workers
         return at_least_one([min(1, users) for users in self._users_by_worker(self.max_users, changes)])

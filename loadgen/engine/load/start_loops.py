@@ -50,8 +50,7 @@ async def drive_arrivals(
     """HOT, once an iteration: budget 3 µs (bench/drive.py). Start arrivals when they are due.
 
     It waits for absolute times, so a late wake-up shifts one start and not the rate. All due arrivals are started in
-    one
-    tick, and none before it is due.
+    one tick, and none before it is due.
 
     It waits only in `sleep_until`, so it can be cancelled at any time and restarted with other due times from `cursor`
     on: the cursor holds what was not started, and costs the started ones nothing.

@@ -114,8 +114,7 @@ class UserPool:
         self._busy = 0
         self.due = self.started = self.missed = 0
         """Iterations so far: due (in a closed load: begun), started, and missed. An arrival that is due and neither
-        started nor
-        missed waits for a user.
+        started nor missed waits for a user.
         """
         self._idle = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()

@@ -92,8 +92,7 @@ class Exemplars:
         """Remove and return the exemplars since the last call.
 
         If there are more than `most`, each series keeps first one that failed, then the slowest, then the others.
-        Within
-        these chance decides, so that many agents together show all series.
+        Within these chance decides, so that many agents together show all series.
         """
         touched, self._touched = self._touched, []
         if not touched:

@@ -149,8 +149,9 @@ def _together(parts: list[Folded]) -> Folded:
 
 
 def p99(values_ns: Counts) -> int | None:
-    """Return the value that 1 % of the values, and at least one, exceed: the worst of few values is chance. None if
-    empty.
+    """Return the value that 1 % of the values, and at least one, exceed; None if there are no values.
+
+    The worst of a few values is chance, and not a p99.
     """
     if not len(values_ns):
         return None

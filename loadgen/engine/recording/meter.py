@@ -22,8 +22,7 @@ class Sample(Protocol):
     """The measurements of a request that a client's reply carries. Times are `perf_counter_ns`.
 
     A sample may also have `trace`, its trace id, and `exchange()`, which returns the sent and received data as text.
-    Both
-    are only used if an exemplar or a failure is stored.
+    Both are only used if an exemplar or a failure is stored.
     """
 
     series: RequestSeries

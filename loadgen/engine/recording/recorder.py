@@ -88,8 +88,8 @@ class Recorder:
         self.exemplars = Exemplars(max_exemplars)
         self.redactor = redactor or Redactor()
         self.failures = FailureBook(self.redactor)
-        self._said: dict[str, int] = {}
-        self._is_full_said = False
+        self._noted_powers: dict[str, int] = {}
+        self._is_full_noted = False
         self.t0_ns = 0
         """T0 on `perf_counter_ns`; the drive sets it."""
         self.take_loads: Callable[[], tuple[LoadCounts, ...]] = tuple
@@ -249,9 +249,7 @@ class Recorder:
         censored: bool,
         entered_ns: int = 0,
     ) -> None:
-        """HOT, once a step: record a step. `censored`: it was stopped, or ended by a time-out, so the true time is
-        longer.
-        """
+        """HOT, once a step: record a step. `censored`: it was stopped or timed out, so the true time is longer."""
         response, duration = series.ok if outcome is OK else series.of(outcome, censored)
         response.append(response_ns)
         duration.append(duration_ns)
@@ -345,14 +343,12 @@ class Recorder:
     def flip_in_parts(
         self, start_ns: int, end_ns: int, health: Callable[[int | None, int], Health] | None = None
     ) -> Generator[None, None, Delta]:
-        """Fold everything recorded since the last flip into a delta, which the generator returns; `seq` counts up from
-        0.
+        """Fold everything recorded since the last flip into a delta, which the generator returns.
 
         The values of the interval are taken at the first part, at once. Then they are folded, `PART` values per part. A
-        loop
-        that turns between the parts reads its replies in time, while folding 32,000 values at once would delay them by
-        3 ms.
-        The supervisor fills in agent and epoch. The caller must run the generator to its end.
+        loop that turns between the parts reads its replies in time, while folding 32,000 values at once would delay
+        them by 3 ms. `seq` counts up from 0. The supervisor fills in agent and epoch. The caller must run the generator
+        to its end.
 
         Args:
             health: called at the end with the p99 of generator lag (None: no open load) and of the
@@ -410,8 +406,8 @@ class Recorder:
         taken = self.exemplars.take(self.t0_ns)
         for what, left_out in (("exemplars", self.exemplars.left_out), ("failures", self.failures.left_out)):
             power = len(str(left_out)) if left_out else 0
-            if power > self._said.get(what, 0):  # at 1, 10, 100, ...: not each second
-                self._said[what] = power
+            if power > self._noted_powers.get(what, 0):  # at 1, 10, 100, ...: not each second
+                self._noted_powers[what] = power
                 self.note(f"{left_out:,} {what} left out: there were too many at a time to keep")
         return taken
 
@@ -421,15 +417,13 @@ class Recorder:
         found = self._ids.number(key)
         if found == known:
             new.append(self._ids.keys[found])
-        if self._ids.is_full and not self._is_full_said:
-            self._is_full_said = True
+        if self._ids.is_full and not self._is_full_noted:
+            self._is_full_noted = True
             self.note(f"more than {tight_from(SERIES_OF_AGENT):,} series: new series are in {OTHER}")
         return found
 
     def _censored(self, number: int, new: list[SeriesKey]) -> int:
-        """Return the series for those values of series `number` that exceed the histogram. Rare: hardly any last an
-        hour.
-        """
+        """Return the series for those values of series `number` that exceed the histogram's hour. Rare."""
         return self._id(replace(self._ids.keys[number], censored=True), new)
 
     def take_notes(self) -> tuple[str, ...]:

@@ -74,7 +74,9 @@ class Watches(Protocol):
         """Return the watch for a series, or None. Called once for each new series."""
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
-        """Return the due counts since the last call, with the overdue ones at `now_ns` (`perf_counter_ns`)."""
+        """Return the due counts since the last call, and the overdue and undecided counts at `now_ns`
+        (`perf_counter_ns`).
+        """
 
 
 class Series:

@@ -2,14 +2,14 @@
 
 A watched series appends ints, as the recorder does. Once an interval they are folded with numpy into
 counts by objective, journey and due interval: good (ended ok within T), bad (ended otherwise, or
-later), and for running ones overdue (already older than T) and undecided. T is compared in ns. Faults
-of the script and skipped iterations count as none of them. For an error ratio T is infinite: nothing
-is overdue, and everything that ends ok is good.
+later), and for iterations and requests that still run, overdue (already older than T) and undecided. T
+is compared in ns. Faults of the script and skipped iterations count as none of them. For an error ratio T is
+infinite: nothing is overdue, and every `ok` is good.
 
 Running iterations are read from the pool of users. Running steps and requests are those that have begun
 and neither ended nor gone; they are identified by when they began. A cancelled one is "gone" and has no
 outcome: it is bad if it had taken longer than T by then, and otherwise it does not count. (Otherwise a stop
-at the end would make overdue ones disappear.)
+at the end would make overdue requests disappear.)
 
 All times are `perf_counter_ns`.
 """
@@ -39,8 +39,9 @@ _NONE: Final = np.zeros(0, dtype=np.int64)
 
 
 class _Ended(NamedTuple):
-    """Begin times of what ended, by result. ok_ns: their response times; gone_ns: their times until they were
-    cancelled.
+    """Begin times of ended steps, requests and iterations, by result.
+
+    ok_ns: their response times; gone_ns: their times until they were cancelled.
     """
 
     ok: Ints
@@ -89,7 +90,7 @@ class Series:
         self._begun: list[int] = []
         self._idle: list[Idle] = []
         self.open: Ints = _NONE
-        """Begin times of the running ones; `open_idle` holds the think time of each."""
+        """Begin times of running steps and requests; `open_idle` holds the think time of each."""
         self.open_idle: list[Idle] = []
 
     def begun(self, at_ns: int, idle_ns: Idle = None) -> None:
@@ -124,9 +125,7 @@ class Series:
         return ended
 
     def _remain(self, begun: Ints, idle: list[Idle], ended: Ints) -> None:
-        """Set `open` to the begun ones without the ended ones. Among those that began in the same ns the later ones
-        remain.
-        """
+        """Set `open` to what has begun and not ended. Among those that began in the same ns the later remain."""
         order = np.argsort(begun, kind="stable")
         begun, ended = begun[order], np.sort(ended)
         nth = np.arange(len(begun)) - np.searchsorted(begun, begun)
@@ -136,7 +135,7 @@ class Series:
         self.open_idle = [idle[at] for at in order[left].tolist()]
 
     def idle(self, now_ns: int) -> Ints:
-        """Return the think time of each running one, so far."""
+        """Return the think time so far of each running step or request."""
         return _ints([0 if idle is None else idle(now_ns) for idle in self.open_idle])
 
 
@@ -226,7 +225,7 @@ class _Counts:
         self._sums: dict[tuple[int, str, int], list[int]] = {}
 
     def add_ended(self, journey: str, limits: tuple[tuple[int, int], ...], ended: _Ended) -> None:
-        """Add ended ones: good or bad, for each objective by its own limit."""
+        """Add ended steps, requests or iterations: good or bad, for each objective by its own limit."""
         if len(ended.ok) + len(ended.bad) + len(ended.gone) == 0:
             return
         ok, bad, gone = self._intervals(ended.ok), self._intervals(ended.bad), self._intervals(ended.gone)
@@ -240,7 +239,7 @@ class _Counts:
                 self._add(objective, journey, k, good, all_bad.get(k, 0) + slow + overdue.get(k, 0), 0, 0)
 
     def add_open(self, journey: str, limits: tuple[tuple[int, int], ...], start: Ints, age_ns: Ints) -> None:
-        """Add running ones: overdue or undecided, for each objective by its own limit."""
+        """Add running steps, requests or iterations: overdue or undecided, for each objective by its own limit."""
         if not len(start):
             return
         of = self._intervals(start)
@@ -273,8 +272,8 @@ class _Counts:
 def within_limit(rows: list[DueCounts]) -> tuple[tuple[DueCounts, ...], tuple[DueCounts, ...]]:
     """Return the rows that fit into a delta, and those that must wait for the next.
 
-    Rows of ended ones must not be lost, so they go first; then the rows of running ones, the newest first. A row of
-    running ones without room is left out this time: they are counted when they have ended.
+    Rows of good and bad counts must not be lost, so they go first; then rows of running requests, the newest first. A
+    row of running requests without room is left out: the requests are counted when they have ended.
     """
     if len(rows) <= MAX_DUE_ROWS:
         return tuple(rows), ()

@@ -9,8 +9,8 @@ A histogram holds what *ended* in an interval. An objective over a sliding windo
     undecided  still running and younger than the limit: it can still become good
 
 Good and bad add up. Overdue and undecided are a snapshot: an agent's newest snapshot replaces its
-earlier one. The last snapshot of a lost agent is kept: its overdue ones were bad already, and its
-undecided ones may have become good.
+earlier one. The last snapshot of a lost agent is kept: overdue iterations were bad already, and
+undecided iterations may have become good.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ class DueState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Row:
-    """Counts of one objective and journey by interval. Stored in chunks, so that a far-off interval costs one chunk
-    only.
-    """
+    """Counts of one objective and journey by interval, stored in chunks: a far-off interval costs one chunk only."""
 
     __slots__ = ("_chunks", "end")
 
@@ -193,6 +191,6 @@ def check_due(name: str, counts: tuple[DueCounts, ...]) -> None:
     if len(counts) > MAX_DUE_ROWS:
         raise WireError(f"{name} has {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}")
     for one in counts:
-        said = (one.good, one.bad, one.overdue, one.undecided)
-        if not 0 <= one.k < _MAX_K or one.objective < 0 or min(said) < 0 or max(said) > _MAX_COUNT:
+        values = (one.good, one.bad, one.overdue, one.undecided)
+        if not 0 <= one.k < _MAX_K or one.objective < 0 or min(values) < 0 or max(values) > _MAX_COUNT:
             raise WireError(f"{name} has impossible due counts: {one}")

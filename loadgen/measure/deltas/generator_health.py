@@ -140,8 +140,7 @@ class Fitness:
         """The highest iterations/s up to which at most 5 % of the intervals at each rate were unfit.
 
         A run at one rate that is unfit now and then has no such rate. The result is then the highest rate of a fit
-        interval,
-        and 0 if no interval was fit.
+        interval, and 0 if no interval was fit.
         """
         known = 0.0
         for step in sorted(self.rates):

@@ -42,9 +42,8 @@ def join(first: Delta, second: Delta) -> Delta | None:
     """Return both deltas as one, with the seq of `first`; None if they must stay separate.
 
     They must stay separate if there is a gap in time between them, because the joined delta would claim that the gap
-    was
-    measured. They also stay separate if the result exceeded a limit of deltas: a bucket beyond 32 bits, or too many
-    failures, losses or rows of due counts.
+    was measured. They also stay separate if the result would exceed a limit of deltas: a bucket beyond 32 bits, or too
+    many failures, losses or rows of due counts.
     """
     if not first.start_ns <= second.start_ns <= first.end_ns:
         return None

@@ -64,8 +64,7 @@ FINDING_BYTES: Final = 64 * 1024
 """Longest finding of a steered load, as JSON; a search for a limit needs some 5 KiB."""
 SHARED_BYTES: Final = 4 << 20
 """Largest value that a plan's set-up may return, as JSON. The controller sends it to all agents, and a message is at
-most
-1 MiB when compressed.
+most 1 MiB when compressed.
 """
 
 # -- numbers of things ----------------------------------------------------------------------------
@@ -84,8 +83,7 @@ of checks.
 """
 CUSTOM_OF_RUN: Final = 2_000
 """Most names of custom metrics of all agents: one agent at its limit leaves room for the others. Beyond it the
-controller
-merges new names into `(other)`.
+controller merges new names into `(other)`.
 """
 EXEMPLARS_IN_DELTA: Final = 500
 FAILURES_IN_DELTA: Final = 50

@@ -28,7 +28,7 @@ from loadgen.measure.deltas.worker_loss import check_losses
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
 from loadgen.measure.histograms.series_counts import Stats
 
-__all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_said", "counter_values"]
+__all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_fields", "counter_values"]
 
 MAX_SERIES: Final = (1 << 32) // SLOTS
 """Most series of one agent that the u32 index can hold: 182,361."""
@@ -73,8 +73,9 @@ class Wellformed:
 def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | None:
     """HOT, called with about a dozen deltas: check the counts and sums of all together.
 
-    Returns None if at least one delta must be checked by itself with `check_delta`. Fields that `check_said` checks are
-    not checked here.
+    Returns None if at least one delta must be checked by itself with `check_delta`. The fields that `check_fields`
+    checks
+    are not checked here.
 
     known: number of series of each agent, with those that its delta adds.
     """
@@ -136,7 +137,7 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
 
     known: number of series that the agent sent before.
     """
-    check_said(delta, known)
+    check_fields(delta, known)
     name = f"delta {delta.seq} of {delta.agent}"
     if len(delta.index) != len(delta.count) or len(delta.index) % 4:
         raise WireError(f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts")
@@ -147,7 +148,7 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     return Wellformed(index, counts, lengths, stats, np.array([len(stats.n)]))
 
 
-def check_said(delta: Delta, known: int) -> None:
+def check_fields(delta: Delta, known: int) -> None:
     """HOT: raise WireError if any field other than counts and sums is impossible."""
     name = f"delta {delta.seq} of {delta.agent}"
     if not 0 <= delta.start_ns <= delta.end_ns:

@@ -273,10 +273,8 @@ def percentiles(observed: Histogram, censored: Histogram | None, qs: Sequence[fl
     """Return percentiles `qs` (0 to 100) of observed and censored values together; None if there are no values.
 
     The rank is looked up twice: with the censored values at their bounds (L) and at infinity (U). The true percentile
-    lies
-    between the two. If both are one slot, the percentile is known. Otherwise it is the bound `> L`, where L is the
-    lowest
-    value of the slot, so that the bound is true.
+    lies between the two. If both are one slot, the percentile is known. Otherwise it is the bound `> L`, where L is the
+    lowest value of the slot, so that the bound is true.
     """
     if censored is None or not censored.total:
         return [Value(observed.percentile_us(q), False) if observed.total else None for q in qs]

@@ -80,8 +80,7 @@ class Store:
         """Pages in use, including page 0, which stands for "no page" and stays empty."""
         self._table = np.zeros((0, _ROWS), dtype=np.int32)
         """By series: the page of each range of slots, or 0. Rows of series without values take no memory, because the
-        system
-        provides zeroed memory only when it is written to.
+        system provides zeroed memory only when it is written to.
         """
         self._n: Counts = np.zeros(0, dtype=np.int64)
         self._sum_us: Counts = np.zeros(0, dtype=np.int64)
@@ -202,8 +201,9 @@ class Store:
         np.maximum(self._max_ns[:size], other._max_ns[:size], out=self._max_ns[:size])
 
     def sparse(self) -> tuple[Counts, Counts, Stats]:
-        """Return all counts and statistics in the form that `add` takes; the index ascends. About 1 ns a slot of a used
-        page.
+        """Return all counts and statistics in the form that `add` takes; the index ascends.
+
+        Cost: about 1 ns a slot of a used page.
         """
         self._settle()
         table = self._table.reshape(-1)
@@ -216,9 +216,9 @@ class Store:
         return (used[at >> _BITS] << _BITS) | (at & (_PAGE - 1)), pages[at].astype(np.int64), stats
 
     def state(self) -> StoreState:
-        """Return the contents, for a store of the same dtype. Equal counts give equal bytes, in whatever order they
-        were
-        added.
+        """Return the contents, for a store of the same dtype.
+
+        Equal counts give equal bytes, in whatever order they were added.
         """
         self._settle()
         size = self._size()

@@ -32,9 +32,7 @@ class EpochState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Epoch:
-    """One registration of one agent: totals of its merged deltas. Compared with the agent's Fin, they prove
-    completeness.
-    """
+    """Totals of the merged deltas of one registration of one agent; the agent's Fin must equal them."""
 
     __slots__ = (
         "_counters",

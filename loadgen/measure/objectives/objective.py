@@ -7,8 +7,7 @@ the script (`script ...`) and skipped iterations count as neither good nor bad: 
 the target, and many faults stop the run.
 
 Over the whole run, T is compared by the histogram's slot that holds it, so within 0.1 %. In windows
-the agents compare T exactly. An interval without an agent's data has missing ones, which do not count
-as good.
+the agents compare T exactly. For an interval without an agent's data, the agent's part counts as missing.
 """
 
 from __future__ import annotations
@@ -94,13 +93,12 @@ class SloResult(msgspec.Struct, frozen=True, kw_only=True):
     objective: str
     journey: str | None
     observed: float | str | None
-    """Over the whole run: the percentile in ms over all due ones, or the ratio; "> 300.0" if the percentile falls among
-    the
-    bad ones. Over windows: the share of bad ones in the worst window, for percentiles too.
+    """Over the whole run: the percentile in ms over all due iterations or requests, or the ratio; "> 300.0" if the
+    percentile falls among the bad. Over windows: the share of the bad in the worst window, for percentiles too.
     """
     unit: Literal["ms", "ratio"]
     count: int
-    """All due ones, good and bad: in the run, or in the worst window."""
+    """All due iterations or requests, good and bad: in the run, or in the worst window."""
     good: int
     verdict: SloVerdict
     low: float | None = None
@@ -114,7 +112,7 @@ class SloResult(msgspec.Struct, frozen=True, kw_only=True):
     budget: float | None = None
     """Used share of the error budget, of the run or of the worst window; above 1 the objective is broken."""
     allowed: float = 0.0
-    """The error budget: the share of due ones that may be bad."""
+    """The error budget: the share of due iterations or requests that may be bad."""
     limit_ms: float | None = None
     """The time limit for a good one; None for an error ratio."""
     window_s: float | None = None
@@ -292,7 +290,7 @@ def _verdict(budget: Budget, bad: int, count: int, complete: bool, missing_share
 
 
 def _observed_ms(objective: Objective, ok: Histogram, count: int) -> float | str | None:
-    """Return the shortest time within which q % of all due ones ended ok."""
+    """Return the shortest time within which q % of all due iterations or requests ended ok."""
     if not count:
         return None
     limit_us = _limit_us(objective)
@@ -411,7 +409,7 @@ class _Windows:
 
 
 def describe(result: SloResult) -> str:
-    """Return the result as a part of a sentence: the observed value, the number of due ones, and the limit."""
+    """Return the result as a part of a sentence: the observed value, the number it is of, and the limit."""
     if result.verdict == "inconclusive":
         return result.reason
     if result.window_s is None:

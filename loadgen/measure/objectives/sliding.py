@@ -1,8 +1,9 @@
 """Sliding windows over due intervals: their number, the windows that break an error budget, and the worst window.
 
-A window is W consecutive intervals and moves on by one. In it, a share of the due ones may be bad.
-Undecided and missing ones count as good, so a window that is broken stays broken whatever becomes of
-them. The reverse does not hold: only the end of a run shows which windows were met.
+A window is W consecutive intervals and moves on by one. An *event* is an iteration or request that was due in
+the window; a share of the events may be bad. Undecided and missing events count as good, so a window that
+is broken stays broken whatever becomes of them. The reverse does not hold: only the end of a run shows
+which windows were met.
 
 A window of few events decides little: if one bad event is more than the budget, it may be chance.
 Such a window counts as if good events filled it up to the least number of which one may be bad. So
@@ -31,10 +32,10 @@ _UNKNOWN: Final = 1 << 40
 
 @dataclass(frozen=True)
 class Budget:
-    """The share of due ones that may be bad. Compared exactly: 99.9 % of 1,000 are 999.
+    """The share of events that may be bad. Compared exactly: 99.9 % of 1,000 are 999.
 
-    is_strict: the share must stay below `allowed` (a ratio), rather than at most reach it (a percentile). Zero bad ones
-    always meet the budget.
+    is_strict: the share must stay below `allowed` (a ratio), rather than at most reach it (a percentile). A window
+    without bad events always meets the budget.
     """
 
     allowed: Fraction
@@ -42,10 +43,7 @@ class Budget:
 
     @cached_property
     def least(self) -> int:
-        """The number of events from which on a window is judged, so that one bad event fits the budget. 1 for a budget
-        of
-        0.
-        """
+        """The number of events from which on a window is judged, so that one bad event fits; 1 for a budget of 0."""
         return -(-self.allowed.denominator // self.allowed.numerator) if self.allowed else 1
 
     @cached_property
@@ -54,7 +52,7 @@ class Budget:
         return self.allowed.denominator // self.allowed.numerator + 1 if self.is_strict else self.least
 
     def is_kept(self, bad: int | Fraction, count: int | Fraction) -> bool:
-        """Return whether `bad` of `count` are within the budget."""
+        """Return whether `bad` of `count` events are within the budget."""
         most = count * self.allowed
         return bad == 0 or (bad < most if self.is_strict else bad <= most)
 
@@ -91,9 +89,9 @@ class Sliding:
     """First interval of the worst judged window; -1 if no window is judged."""
     good: int = 0
     bad: int = 0
-    """Bad or overdue ones in the worst window."""
+    """Bad or overdue events in the worst window."""
     count: int = 0
-    """All due ones in the worst window."""
+    """All events in the worst window."""
     budget: float | None = None
     """Used share of the budget in the worst window."""
 

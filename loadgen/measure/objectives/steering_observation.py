@@ -32,7 +32,7 @@ class Part:
     good: int
     bad: int
     slower: tuple[int, ...] = ()
-    """Number of good ones that took longer than each of `RUNGS` times the limit. Empty for an error ratio."""
+    """Number of good iterations that took longer than each of `RUNGS` times the limit. Empty for an error ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +70,17 @@ class Look:
 
     @property
     def good(self) -> int:
-        """Sum over all parts."""
+        """Good iterations, over all parts."""
         return sum(part.good for part in self.parts)
 
     @property
     def bad(self) -> int:
-        """Sum over all parts."""
+        """Bad iterations, over all parts."""
         return sum(part.bad for part in self.parts)
 
     @property
     def bad_ratio(self) -> float | None:
-        """Share of the decided ones that are bad; None if none were decided."""
+        """Share of the decided iterations that are bad; None if none were decided."""
         decided = self.good + self.bad
         return self.bad / decided if decided else None
 

@@ -80,7 +80,7 @@ def write_hlog(path: Path, deltas: Iterable[tuple[str, Delta]], start_wall: date
 
 
 def write_hlog_of_cells(path: Path, cells: Iterable[Cell], start_wall: datetime, window_s: int = 10) -> int:
-    """Write the same log from a run's cells, in the order of their file (see `stored_interval.py`)."""
+    """Write the same log as `write_hlog`, from a run's cells in the order of their file (see `stored_interval.py`)."""
     return _write(path, _pieces_of_cells(cells), start_wall, window_s * NS_PER_S)
 
 

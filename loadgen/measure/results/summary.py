@@ -205,7 +205,7 @@ def rows(merge: Measured, *, warmup: bool = False, batches: Batches | None = Non
 
 
 def _chosen(merge: Measured, region: str, warmup: bool) -> list[tuple[Row, list[str]]]:
-    """Return the rows with their outcomes, in order: journeys, then the most frequent up to `SUMMARY_LINES`."""
+    """Return the rows and their outcomes, in order; if too many, the journeys and the most frequent rows."""
     found = []
     for row in _in_order(merge.rows(region=region, warmup=warmup)):
         outcomes = merge.row_outcomes(row, region, warmup)

@@ -233,7 +233,7 @@ class Batches(Recount):
             return
         self._batches[self._batch]._add(index, counts, stats)
         self._rhos.clear()
-        self._know_groups()
+        self._add_groups()
         numbers, slots = np.divmod(index, SLOTS)
         own = self._group_of[numbers]
         has_group = own >= 0
@@ -247,7 +247,7 @@ class Batches(Recount):
             self._levels[:size, self._bin] += np.bincount(groups, counts * LOG_US[slots], size)
         self._add_coarse(everywhere, _COARSE[slots], counts)
 
-    def _know_groups(self) -> None:
+    def _add_groups(self) -> None:
         names = self._catalogue.names
         known = len(self._group_of)
         if known == len(names):
@@ -286,8 +286,9 @@ class Batches(Recount):
         return self.intervals(row, (q,), outcome, region)[0]
 
     def intervals(self, row: Row, qs: Sequence[float], outcome: str = ALL, region: str = ALL) -> list[Interval]:
-        """Return an interval for each of `qs`. Cost: about 2 ms for five, with 7,500 values in 300 intervals (process
-        time).
+        """Return an interval for each of `qs`.
+
+        Cost: about 2 ms for five, with 7,500 values in 300 intervals (process time).
         """
         parts = [part.select_row(row, outcome, region=region) for part in (self, *self._batches)]
         totals = [observed.total + censored.total for observed, censored in parts]
@@ -301,7 +302,7 @@ class Batches(Recount):
         ]
 
     def errors(self, row: Row, qs: Sequence[float | None], outcome: str = ALL, region: str = ALL) -> list[Error]:
-        """Return the standard error of each percentile `qs` of the row's response time, on the log scale; None: of the
+        """Return the standard error of the logarithm of each percentile `qs` of the row's response time; None: of the
         mean.
         """
         parts = [part.select_row(row, outcome, region=region) for part in (self, *self._batches)]
@@ -318,7 +319,7 @@ class Batches(Recount):
         ]
 
     def ratio_error(self, row: Row, region: str = ALL) -> Error:
-        """Return the standard error of the row's error ratio, not of its logarithm; no error if none were bad."""
+        """Return the standard error of the row's error ratio, not of its logarithm; no error if nothing was bad."""
         (good, n), *parts = [_judged_row(part, row, region) for part in (self, *self._batches)]
         why = self._refused([n, *(of for _, of in parts)], [row], region, _MIDDLE)
         if why or good == n:
@@ -338,8 +339,9 @@ class Batches(Recount):
     def of_objective(self, objective: Objective, result: SloResult) -> Interval:
         """Return the interval of an objective over the whole run: in ms, or as a ratio.
 
-        The percentile is that of all due ones, the bad ones above every value. For a ratio the interval comes from the
-        batches' ratios (plain, not logarithms); without any bad ones it is from 0 to 3 / n (rule of three).
+        The percentile is that of all due iterations or requests, with the bad above every value. For a ratio the
+        interval comes from the batches' ratios (plain, not logarithms). If nothing was bad it is from 0 to 3 / n (rule
+        of three).
         """
         kind, region = objective.kind_of_series, objective.region or ALL
         names = (kind, result.journey, objective.step, objective.request)
@@ -421,9 +423,7 @@ class Batches(Recount):
         return exceeding
 
     def _of_values(self, values_us: Sequence[float | None], rho: float) -> Interval:
-        """Return the interval from the run's and each batch's percentile, µs; a value of None means only a bound is
-        known.
-        """
+        """Return the interval from the run's and each batch's percentile, µs. A value of None is only a bound."""
         if any(value is None for value in values_us):
             return Interval(why=CENSORED)
         known = [max(value, 0.5) for value in values_us if value is not None]
@@ -435,7 +435,7 @@ class Batches(Recount):
         return Interval(round(low_us / 1_000, 3), round(high_us / 1_000, 3))
 
     def _of_logs(self, values_us: Sequence[float | None], rho: float) -> Error:
-        """Return the error from each batch's value, µs; a value of None means only a bound is known."""
+        """Return the error from each batch's value, µs. A value of None is only a bound."""
         known = [log(max(value, 0.5)) for value in values_us if value is not None]
         return Error(self._half(known, rho) / T_QUANTILE) if len(known) == len(values_us) else Error(why=CENSORED)
 
