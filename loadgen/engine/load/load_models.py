@@ -194,6 +194,7 @@ class OpenDrive:
                     return
                 following = schedule.total() if until_n is None else min(until_n, schedule.total())
                 self._following = following
+                # All arrivals were started, and no change came meanwhile: the load waits for one.
                 if not changed.is_set():
                     if until_n is None:
                         self._first_arrival(0, following)

@@ -188,6 +188,8 @@ class Share:
             if not len(places):
                 continue
             turns = np.flatnonzero(np.isin(agents if journey % 2 == 0 else agents[::-1], own_agents))
+            # k counts the arrivals of one journey, and every `len(agents)` of them the agents' order repeats. The next
+            # lines translate "the k-th of this journey" into n.
             repeats = rounds * len(places) // len(agents)
             k = (np.arange(repeats)[:, None] * len(agents) + turns).ravel()
             own.append((k // len(places) * len(journeys) + places[k % len(places)], journey))
@@ -261,6 +263,8 @@ class Share:
         journeys, rank = self.journeys, np.empty(len(self.journeys), dtype=np.int64)
         counts = np.bincount(journeys)
         for one in range(len(counts)):
+            # rank: the number of arrivals of the same journey before this one in the period, as a journey has its own
+            # turns.
             rank[journeys == one] = np.arange(counts[one])
         rounds, at = np.divmod(n, len(journeys))
         journey = journeys[at]

@@ -209,6 +209,8 @@ def moved(
         return owners
     kept = np.divide(now, was, out=np.ones_like(now), where=now < was)
     given = np.flatnonzero((kept < 1.0)[owners])  # few, since usually one agent of many is lost
+    # Each arrival has a fixed place between 0 and 1. Below the kept fraction it stays; the rest is stretched to 0 .. 1
+    # again and split among the agents that gain, in proportion to their gains.
     place, kept_of = _within(x[given], 2 * number), kept[owners[given]]
     gives = place >= kept_of
     to = np.searchsorted(

@@ -129,6 +129,7 @@ async def drive_users(
                     await pool.begin(slot, arrival)
                     pool.end(slot, arrival)
                     if pace is not None:
+                        # at least 1 ns after the cycle began, so that the same cycle is never taken twice
                         free_ns = max(due_ns + 1, clock.elapsed_ns())
                         due_ns, skipped = next_cycle(due_ns, pace.every_ns, free_ns)
                         if skipped:

@@ -83,6 +83,7 @@ class _TimerFd:
 
     def set(self, at_ns: int) -> None:
         self._spec.value_s, self._spec.value_ns = divmod(max(at_ns, 1), 1_000_000_000)
+        # flag 1: an absolute time (TFD_TIMER_ABSTIME)
         self._settime(self._fd, 1, ctypes.byref(self._spec), None)
 
     def _fired(self) -> None:

@@ -82,6 +82,8 @@ class Exemplars:
                 return
         else:
             picks.random[int(random() * _RANDOM)] = picked
+        # Algorithm L: the weight falls with each pick, and the number of skipped requests has a geometric distribution
+        # with 1 - weight, so it is drawn once instead of once a request.
         picks.weight *= exp(log(1 - random()) / _RANDOM)
         if picks.weight < 1e-12:  # after some 10^12 requests
             series.pick_at = _NEVER

@@ -128,6 +128,8 @@ class Series:
         """Set `open` to what has begun and not ended. Among those that began in the same ns the later remain."""
         order = np.argsort(begun, kind="stable")
         begun, ended = begun[order], np.sort(ended)
+        # Of `nth` equal begin times, the first `done` have ended: equal ones cannot be distinguished, so they end in
+        # order.
         nth = np.arange(len(begun)) - np.searchsorted(begun, begun)
         done = np.searchsorted(ended, begun, "right") - np.searchsorted(ended, begun)
         left = nth >= done

@@ -131,6 +131,7 @@ class DueTable:
 
     def add(self, agent: str, counts: Iterable[DueCounts]) -> None:
         """Add the counts of one delta. They replace the agent's earlier snapshot of running iterations."""
+        # The old snapshot is taken back, even if the new one is empty.
         for old in self._snapshots.pop(agent, ()):
             self._row(old).add(old.k, 0, 0, -old.overdue, -old.undecided)
         snapshot = []

@@ -187,6 +187,7 @@ def _in_time(first: Health, second: Health) -> Health:
     def worst(name: str) -> int:
         return int(max(getattr(first, name), getattr(second, name)))
 
+    # descriptors and their limit must come from the same interval
     fullest = max(first, second, key=lambda one: one.fds / max(1, one.fd_limit))
     (intervals, unfit), (more, more_unfit) = first.counted, second.counted
     return msgspec.structs.replace(

@@ -239,6 +239,7 @@ class Merge(Measured):
     def _is_next(self, place: int, region: str, delta: Delta) -> Next | Accepted | WireError:
         """Return a `Next` if the delta can be merged, and otherwise the reason why not."""
         epochs = self._epochs.get(delta.agent, {})
+        # A delta of an older registration is late: the newer registration has closed it.
         newest = max(epochs, default=-1)
         if delta.epoch < newest:
             return Accepted.OLD_EPOCH

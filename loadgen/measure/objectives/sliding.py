@@ -113,6 +113,7 @@ def slide(counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.floa
     bad = bad + overdue
     due = good + bad + undecided
     could_be = due if missing is None else due + _missing(due, missing, width)
+    # Few events: judge as if good ones filled the window up to the least number of which one may be bad.
     could_be = np.where(could_be < budget.least, budget.room, could_be)
     broken = budget.broken(bad, could_be)
     judged = (due >= budget.least) | broken

@@ -384,6 +384,7 @@ class RunDir:
                     self._write_events(events)
                     events = []
             finally:
+                # Whatever was not written goes back to the front of the buffers, so that the order stays.
                 if records or events:
                     with self._swap:
                         self._in_writing = 0

@@ -222,6 +222,7 @@ class Batches(Recount):
 
     def _at(self, start_ns: int, end_ns: int) -> None:
         """Set the batch and the bin for the counts that follow, which were measured in [start_ns, end_ns)."""
+        # An interval belongs to the batch of its middle, so that inexact edges do not move it to the neighbour.
         at = (start_ns + end_ns) // 2 - self.start_ns
         length = self.end_ns - self.start_ns
         self._batch = min(max(at * len(self._batches) // length, 0), len(self._batches) - 1)
