@@ -203,7 +203,7 @@ def test_a_journey_without_weight_never_comes() -> None:
 
 def test_an_index_that_is_not_there_is_refused() -> None:
     for index in (-1, 2):
-        with pytest.raises(ValueError, match="not one of 2"):
+        with pytest.raises(ValueError, match="must be at least 0 and below 2"):
             Share.of(index, [1, 1], [1])
 
 
