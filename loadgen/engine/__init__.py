@@ -1,1 +1,1 @@
-"""The engine: drives iterations at their due times and records what happened. HOT; see docs/way-of-one-request.md."""
+"""The engine: drives iterations at their due times and records the results. HOT; see docs/way-of-one-request.md."""

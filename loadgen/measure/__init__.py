@@ -1,1 +1,1 @@
-"""What was measured: histograms, series, deltas, their merge, objectives, the run folder."""
+"""Measurements: their values, their sums, and the results made of them."""

@@ -189,7 +189,7 @@ async def test_g15_an_agent_hears_what_of_it_was_no_use(stage: Stage) -> None:
     assert (await b.next(Nack)).reason.startswith("unreadable: from b: ")
     b.recording.interval()
     await b.send(replace(b.recording.deltas[0], stats=()))
-    assert "sums that are not those of its counts" in (await b.next(Nack)).reason
+    assert "sums that do not match its counts" in (await b.next(Nack)).reason
     await b.deliver()
     await b.acknowledged(0)
 

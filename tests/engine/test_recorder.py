@@ -229,9 +229,9 @@ def test_outcomes_that_are_computed_are_capped_and_still_failures() -> None:
 @pytest.mark.parametrize("name", [7, b"GET /", ("a", "b")])
 def test_a_name_that_is_no_text_is_told(name: Any) -> None:
     recorder = Recorder()
-    with pytest.raises(UsageError, match="is no name of a request"):
+    with pytest.raises(UsageError, match="invalid request name"):
         recorder.place("browse", None, False).resolve(name)
-    with pytest.raises(UsageError, match="is no name of a step"):
+    with pytest.raises(UsageError, match="invalid step name"):
         recorder.place("browse", name, False)
 
 

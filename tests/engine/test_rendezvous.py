@@ -112,7 +112,7 @@ async def test_one_name_has_one_number_of_users() -> None:
     with worker(None) as points:
         come(points, 1)
         await turns()
-        with pytest.raises(UsageError, match='"sale opens" is of 10 users, and here of 11') as caught:
+        with pytest.raises(UsageError, match='"sale opens" has 10 users elsewhere, and 11 here') as caught:
             await points.wait(0, "sale opens", 11, LONG_S)
         assert "two names" in caught.value.hint
 
@@ -245,7 +245,7 @@ async def test_a_late_release_is_noted_once() -> None:
         points.release(0, "sale opens", 1, late_ns)
         points.release(0, "sale opens", 2, late_ns)
         (note,) = told.noted
-        assert "rendez-vous sale opens: a worker heard" in note
+        assert "rendez-vous sale opens: a release reached a worker" in note
 
 
 async def test_an_instant_that_is_far_ahead_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,5 +344,5 @@ def test_whatever_happens_counts_add_up_and_nobody_goes_twice(moves: list[str], 
     ],
 )
 def test_what_no_worker_can_say_is_refused(odd: tuple[WaitingAt, ...]) -> None:
-    with pytest.raises(WireError, match="impossible users at a rendez-vous"):
+    with pytest.raises(WireError, match="impossible counts of a rendez-vous"):
         check_waiting(odd)

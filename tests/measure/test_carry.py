@@ -65,7 +65,7 @@ def test_what_one_that_was_killed_has_left_is_in_nobodys_way(run: Path, tmp_path
 )
 def test_name_that_is_no_file_of_a_run_is_refused(tmp_path: Path, name: str) -> None:
     assert not is_needed(name)
-    with pytest.raises(StorageError, match="is no file of a run"), Coming(tmp_path / "here", "run") as coming:
+    with pytest.raises(StorageError, match="is not a file of a run"), Coming(tmp_path / "here", "run") as coming:
         coming.add(name, b"x")
     assert list((tmp_path / "here").iterdir()) == []
 
@@ -81,5 +81,5 @@ def test_file_that_comes_twice_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "..", "../elsewhere", "a/b", ".hidden", "x" * 200])
 def test_name_that_is_no_runs_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StorageError, match="cannot take a run of the name"):
+    with pytest.raises(StorageError, match="cannot receive a run: invalid run id"):
         Coming(tmp_path, name)

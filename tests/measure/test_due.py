@@ -111,7 +111,7 @@ def test_an_interval_far_off_costs_no_more_than_a_near_one() -> None:
     ids=str,
 )
 def test_impossible_counts_are_refused(wrong: DueCounts) -> None:
-    with pytest.raises(WireError, match="impossible counts"):
+    with pytest.raises(WireError, match="impossible due counts"):
         check_due("delta 1", (DueCounts(0, "shop", 1), wrong))
 
 

@@ -127,7 +127,7 @@ def test_histogram_of_another_layout_is_read() -> None:
 
 @pytest.mark.parametrize("text", ["", "HISTFAAA", "%%%", "aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxk"])
 def test_what_is_no_histogram_is_a_value_error(text: str) -> None:
-    with pytest.raises(ValueError, match="no HdrHistogram"):
+    with pytest.raises(ValueError, match="not an HdrHistogram"):
         Histogram.decode(text)
 
 

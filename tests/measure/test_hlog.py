@@ -154,7 +154,7 @@ def test_log_of_a_run_without_values_is_readable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda text: text + "nonsense\n", "no interval"),
+        (lambda text: text + "nonsense\n", "not an interval"),
         (lambda text: text.replace("HISTF", "HISTX"), "line 6"),
     ],
 )

@@ -211,7 +211,7 @@ def test_key_that_the_epoch_brought_before_is_refused() -> None:
     merge, agent = Merge(), FakeAgent("a")
     merge.accept("us", agent.delta(GOOD))
     again = replace(agent.delta({}), new_series=(request_key(),))
-    with pytest.raises(WireError, match="brought before"):
+    with pytest.raises(WireError, match="sent before"):
         merge.accept("us", again)
 
 

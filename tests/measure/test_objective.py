@@ -418,9 +418,9 @@ def test_missing_data_leave_only_a_broken_window_decided() -> None:
 
 def test_windows_are_of_a_whole_run_and_by_the_objectives_index() -> None:
     merge = merged({journey_key(): [FAST]})
-    with pytest.raises(ValueError, match="by its index"):
+    with pytest.raises(ValueError, match="and its index"):
         evaluate(W3, merge)
-    with pytest.raises(ValueError, match="of a whole run"):
+    with pytest.raises(ValueError, match="of the whole run"):
         evaluate(W3, merge.windows()[0], index=0)
 
 

@@ -148,7 +148,7 @@ def test_other_file_in_place_of_the_log_is_refused_and_kept(run_dir: RunDir) -> 
     run_dir.close()
     run_dir.log_path.write_bytes(b"something else entirely")
     for writable in (False, True):
-        with pytest.raises(StorageError, match="no log of deltas"):
+        with pytest.raises(StorageError, match="not a log of deltas"):
             RunDir.open(run_dir.path, writable=writable)
     assert run_dir.log_path.read_bytes() == b"something else entirely"
 
@@ -499,7 +499,7 @@ def test_a_run_is_found_by_id_by_its_beginning_as_the_last_and_by_its_path(
     assert find_run("runs/20260101-000000-a-0000", Path("elsewhere")) == Path("runs/20260101-000000-a-0000")
     with pytest.raises(UsageError, match="2 runs begin with 2026") as caught:
         find_run("2026", runs)
-    assert caught.value.hint == f"{newer.name}, {older.name}"
+    assert caught.value.hint == f"give more of the id: {newer.name}, {older.name}"
     for name in ("", "x", "../x", "runs"):
         with pytest.raises(UsageError, match="no run"):
             find_run(name, runs)

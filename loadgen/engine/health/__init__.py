@@ -1,1 +1,1 @@
-"""Whether the load generator itself was able to measure."""
+"""Checks whether the load generator itself was able to measure."""

@@ -1,11 +1,11 @@
-"""What the network of an EC2 instance may do, and how often it wanted to do more: counters of its ENA devices.
+"""Counters of packets that EC2 held back because the instance exceeded its network allowances.
 
-EC2 shapes what exceeds an instance's bandwidth, packets per second, tracked connections
-or traffic to its local services (DNS, metadata, time): packets wait or are dropped, and
-nothing but these counters shows it. They are what `ethtool -S` prints, asked for by the same
-ioctl (SIOCETHTOOL of Linux); a machine without ENA has none, and then there is nothing to ask.
+EC2 shapes traffic that exceeds an instance's bandwidth, packets per second, tracked connections or
+traffic to its local services (DNS, metadata, time). Packets wait or are dropped, and only these
+counters of the ENA devices show it. `ethtool -S` prints them, and this module reads them with the
+same ioctl (SIOCETHTOOL of Linux). A machine without ENA has none, and nothing is read.
 
-Cost: one question to the device, which ENA answers by its admin queue; asked beside the loop.
+Cost: one query of the device, which ENA answers by its admin queue; made off the event loop.
 Source: linux/ethtool.h; AWS, "Monitor network performance for ENA settings on your EC2 instance".
 """
 
@@ -30,7 +30,7 @@ ALLOWANCES: Final = (
     "conntrack_allowance_exceeded",
     "linklocal_allowance_exceeded",
 )
-"""Packets that waited or were dropped, since the device came up."""
+"""Names of the counters: packets that waited or were dropped since the device came up."""
 
 _SIOCETHTOOL: Final = 0x8946
 _GSTRINGS, _GSTATS, _GSSET_INFO = 0x1B, 0x1D, 0x37
@@ -49,10 +49,10 @@ def _ask_kernel(device: str, buffer: array.array[int]) -> None:
 
 
 def device_counters(device: str, ask: Ask = _ask_kernel) -> dict[str, int]:
-    """All counters of a network device by name, as `ethtool -S` has them.
+    """Return all counters of a network device by name, as `ethtool -S` prints them.
 
     Raises:
-        OSError: there is no such device, or it has none.
+        OSError: there is no such device, or it has no counters.
     """
     head = array.array("B", struct.pack("=IIQI", _GSSET_INFO, 0, 1 << _SS_STATS, 0))
     ask(device, head)
@@ -65,15 +65,15 @@ def device_counters(device: str, ask: Ask = _ask_kernel) -> dict[str, int]:
     ask(device, values)
     found = struct.unpack_from(f"={count}Q", values, 8)
     texts = [names[12 + _NAME_BYTES * n : 12 + _NAME_BYTES * (n + 1)].tobytes() for n in range(count)]
-    told = [text.partition(b"\0")[0].decode("ascii", "replace") for text in texts]
-    return dict(zip(told, found, strict=True))
+    labels = [text.partition(b"\0")[0].decode("ascii", "replace") for text in texts]
+    return dict(zip(labels, found, strict=True))
 
 
 class Allowances:
-    """Of all ENA devices of this machine together. Found once; one that comes later is not seen.
+    """The exceeded allowances of all ENA devices of this machine together. Devices that are added later are not seen.
 
     Args:
-        root: where `sys` is; a test has its own.
+        root: the folder that contains `sys`; tests pass their own.
     """
 
     def __init__(self, root: Path = Path("/"), ask: Ask = _ask_kernel) -> None:
@@ -84,10 +84,11 @@ class Allowances:
 
     @property
     def is_there(self) -> bool:
+        """True if this machine has an ENA device."""
         return bool(self._devices)
 
     def exceeded(self) -> dict[str, int]:
-        """Packets by allowance since the last call; without those of which there were none. Blocking."""
+        """Return packets by allowance since the last call, without zeros. Blocking."""
         if not self._devices:
             return {}
         before, now = self._before, self._read()
@@ -97,7 +98,7 @@ class Allowances:
     def _read(self) -> Counter[str]:
         found: Counter[str] = Counter()
         for device in self._devices:
-            with contextlib.suppress(OSError):  # for once: what it said before stands
+            with contextlib.suppress(OSError):  # a failed read is skipped: the last known value is used
                 self._counters[device] = device_counters(device, self._ask)
             counters = self._counters.get(device, {})
             found.update({name: counters.get(name, 0) for name in ALLOWANCES})
@@ -105,7 +106,7 @@ class Allowances:
 
 
 def _ena_devices(root: Path) -> tuple[str, ...]:
-    """Names of the network devices whose driver is ena; none elsewhere than on Linux."""
+    """Return the names of the network devices with the ena driver; none on systems other than Linux."""
     found = []
     for device in sorted((root / "sys/class/net").glob("*")):
         driver = device / "device/driver"

@@ -1,6 +1,6 @@
-"""What the operating system says of this process and its machine, cheaply, once an interval.
+"""Figures of this process and its machine, read cheaply from the operating system once per interval.
 
-Each figure has one source, and is 0 where that is missing ("not known"):
+Each figure has one source, and is 0 ("unknown") if the source is missing:
 
     figure                    | Linux                                             | elsewhere (psutil)
     CPU of the process        | process_time_ns                                   | the same
@@ -9,16 +9,16 @@ Each figure has one source, and is 0 where that is missing ("not known"):
     waiting for a core        | /proc/self/schedstat: the thread of the loop      | 0
     memory of the process     | /proc/self/statm                                  | memory_info
     descriptors               | size of /proc/self/fd (6.2), else counted         | num_fds
-    local ports               | /proc/net/sockstat; counted where that is near    | 0
+    local ports               | /proc/net/sockstat; counted near the limit        | 0
     free memory               | least of /proc/meminfo and our cgroup's limits    | virtual_memory
-    network allowances (EC2)  | counters of the ENA devices (allowances.py)       | none
+    network allowances (EC2)  | counters of the ENA devices (ena_limits.py)       | none
 
-Cost of a look on the loop: 0.1 ms (measured, Linux 6.18). Two things are dear, so a
-thread does them, and seldom. Counting the sockets of each remote address in
-/proc/net/tcp takes 22 ms for 16,000 sockets, so it is done only when all TCP
-sockets of the machine's network namespace together would fill half of the local
-ports; until then `ports` is that sum, which is at least what any one remote
-address has. Counting descriptors takes 14 ms for 16,000, so before Linux 6.2 that too is the thread's.
+Cost of a reading on the loop: 0.1 ms (measured, Linux 6.18). Two figures are expensive, so a thread
+reads them, and seldom:
+- Counting the sockets of each remote address in /proc/net/tcp takes 22 ms for 16,000 sockets. It is done only if all
+  TCP sockets of the machine's network namespace together would fill half of the local ports. Below that, `ports` is
+  their sum, which is at least the number for any one remote address.
+- Counting descriptors takes 14 ms for 16,000. Since Linux 6.2 it is not needed.
 """
 
 from __future__ import annotations
@@ -42,39 +42,39 @@ from loadgen.units import NS_PER_US
 __all__ = ["Look", "Probe", "addresses_of", "busiest_pair", "cpu_limit", "memory_limits", "own_addresses"]
 
 _CLOSE_AT: Final = 0.5
-"""Of the local ports, used by all sockets together: from here on those of each remote address are counted."""
+"""Share of the local ports in use by all sockets together from which the sockets of each remote address are counted."""
 _CHUNK_BYTES: Final = 64 << 10
-"""About 400 sockets: parsed in 0.2 ms, after which whoever waits for the interpreter has it."""
+"""About 400 sockets: they are parsed in 0.2 ms, after which other threads get the interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look; shares are of the time since the last one. 0 is also "not known"."""
+    """One reading; shares are of the time since the last reading. 0 can also mean "unknown"."""
 
     cpu_share: float = 0.0
-    """Of one core, all threads together."""
+    """CPU time of all threads together, as a share of one core."""
     steal_share: float = 0.0
-    """Of the machine's CPU time, what its host gave to others."""
+    """Share of the machine's CPU time that its host gave to other machines."""
     throttled_share: float = 0.0
-    """Of the time, how long the CPU limit of our cgroup held us back."""
+    """Share of the time in which the CPU limit of our cgroup held us back."""
     starved_share: float = 0.0
-    """Of the time, how long the loop could have run and had no core: other programs had it."""
+    """Share of the time in which the loop could have run but had no core, because other programs used it."""
     rss_bytes: int = 0
     fds: int = 0
     fd_limit: int = 0
     ports: int = 0
-    """In use from one address towards the busiest remote one, or at most so many: see above."""
+    """Local ports in use towards the busiest remote address, or an upper bound of it: see the module's text."""
     port_limit: int = 0
     memory_free_bytes: int = 0
     shaped: tuple[tuple[str, int], ...] = ()
-    """Packets that EC2 held back or dropped since the last look, by the allowance that was exceeded."""
+    """Packets that EC2 held back or dropped since the last reading, by the allowance that was exceeded."""
 
 
 class Probe:
-    """Looks of one process, whose loop must be on its main thread. Both calls may be made from other threads.
+    """Reads the figures of one process, whose loop must be on its main thread. Other threads may call both methods.
 
     Args:
-        root: where `proc` and `sys` are; a test has its own.
+        root: the folder that contains `proc` and `sys`; tests pass their own.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -91,7 +91,7 @@ class Probe:
         self._before = self._read()
 
     def look(self) -> Look:
-        """What is so now, and what was since the last look."""
+        """Return the current state, and the changes since the last call."""
         before, now = self._before, self._read()
         self._before = now
         wall_ns = max(1, now.wall_ns - before.wall_ns)
@@ -110,7 +110,7 @@ class Probe:
         )
 
     def count(self) -> None:
-        """The dear part; blocking, every few seconds, in a thread. Does nothing while it is not needed."""
+        """Read the expensive figures, if needed. Blocking; call it every few seconds in a thread."""
         if self._port_limit and self._sockets >= _CLOSE_AT * self._port_limit:
             self._ports_counted = busiest_pair(_chunks(self._proc / "net/tcp")) + busiest_pair(
                 _chunks(self._proc / "net/tcp6")
@@ -160,7 +160,7 @@ class Probe:
 
 
 def _or_0(ask: Callable[[], int]) -> int:
-    """0, not known, where it cannot be asked: without a descriptor left nothing can be read."""
+    """Return the result of `ask`, or 0 (unknown) if it fails: without a free descriptor nothing can be read."""
     try:
         return ask()
     except (OSError, psutil.Error):
@@ -169,7 +169,7 @@ def _or_0(ask: Callable[[], int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Since the machine or the process began."""
+    """Counters since the machine or the process started."""
 
     wall_ns: int
     cpu_ns: int
@@ -187,10 +187,10 @@ class MemoryGroup:
     used: Path
     stat: Path
     inactive: str
-    """The line of `stat` with what the kernel can drop at once: files that nobody reads any more."""
+    """The line of `stat` with memory that the kernel can free at once: cached files that are not in use."""
 
     def left_bytes(self) -> int | None:
-        """`stat` is dear and only read when the limit is near."""
+        """Return the bytes left up to the limit; None if unknown. `stat` is expensive and only read near the limit."""
         used = _number(self.used)
         if used is None:
             return None
@@ -200,11 +200,11 @@ class MemoryGroup:
 
 
 def memory_limits(root: Path = Path("/")) -> tuple[MemoryGroup, ...]:
-    """The groups, from ours up to the root, that limit our memory; of version 2 and, where that is mounted, 1."""
+    """Return the cgroups, from ours up to the root, that limit our memory; of version 2 and, if mounted, version 1."""
     found = []
     for folder, is_v2 in _groups(root, "memory"):
         limit = _number(folder / ("memory.max" if is_v2 else "memory.limit_in_bytes"))
-        if limit is not None and limit < 1 << 60:  # version 1 says "none" by a number larger than any memory
+        if limit is not None and limit < 1 << 60:  # version 1 means "no limit" by a number larger than any memory
             used = folder / ("memory.current" if is_v2 else "memory.usage_in_bytes")
             inactive = "inactive_file" if is_v2 else "total_inactive_file"
             found.append(MemoryGroup(limit, used, folder / "memory.stat", inactive))
@@ -212,11 +212,11 @@ def memory_limits(root: Path = Path("/")) -> tuple[MemoryGroup, ...]:
 
 
 def busiest_pair(chunks: Iterable[bytes]) -> int:
-    """The most sockets from one local address to one remote address and port, of a table like /proc/net/tcp.
+    """Return the most sockets from one local address to one remote address and port, in a table like /proc/net/tcp.
 
-    Each such pair has all the local ports; so who connects from several addresses has more. TIME_WAIT is included.
-    Listening sockets have no remote and are left out. So are the accepted ones of a server on this machine
-    by what they are: each of its peers is an address of its own.
+    Each such pair has all local ports for itself, so a client with several local addresses has more ports. TIME_WAIT is
+    included. Listening sockets have no remote address and are left out. Accepted sockets of a server on this machine do
+    not add up, because each of its peers is an address of its own.
     """
     found: Counter[bytes] = Counter()
     rest = b""
@@ -233,14 +233,14 @@ def busiest_pair(chunks: Iterable[bytes]) -> int:
 
 
 def own_addresses() -> list[str]:
-    """The IP addresses of this machine's interfaces, without those that need one beside them (`fe80::1%eth0`)."""
+    """Return the IP addresses of this machine's interfaces, except those with a scope (`fe80::1%eth0`)."""
     families = (socket.AF_INET, socket.AF_INET6)
     found = [a for addresses in psutil.net_if_addrs().values() for a in addresses if a.family in families]
     return [a.address for a in found if "%" not in a.address]
 
 
 def addresses_of(host: str) -> tuple[str, ...]:
-    """What the resolver of this machine says; none where it knows none. Blocking."""
+    """Return the IP addresses that this machine's resolver has for a host; empty if it has none. Blocking."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -259,7 +259,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
-    """(folder, is version 2) of the cgroups that we are in, ours first, then those above it."""
+    """Yield (folder, is version 2) of the cgroups that contain us, ours first, then those above it."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
@@ -274,7 +274,7 @@ def _groups(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
 
 
 def _cpu_stat(root: Path) -> Path | None:
-    """cpu.stat of the nearest group that counts how long it was held back."""
+    """Return the path of cpu.stat of the nearest group that counts its throttled time; None if no group does."""
     for folder, _ in _groups(root, "cpu"):
         values = _values(folder / "cpu.stat")
         if "throttled_usec" in values or "throttled_time" in values:
@@ -283,7 +283,10 @@ def _cpu_stat(root: Path) -> Path | None:
 
 
 def cpu_limit(root: Path = Path("/")) -> float | None:
-    """How many CPUs' time our group may use: the least of its own limit and those above it. None: no limit is known."""
+    """Return the number of CPUs whose time our group may use: the least of its own limit and those above it.
+
+    None: no limit is known.
+    """
     found: list[float] = []
     for folder, is_v2 in _groups(root, "cpu"):
         if is_v2:
@@ -301,8 +304,8 @@ def _throttled_ns(path: Path) -> int:
 
 
 def _cpu_ticks(line: str) -> tuple[int, int]:
-    """(all, stolen) of the line "cpu  user nice system idle iowait irq softirq steal guest guest_nice"."""
-    fields = [int(field) for field in line.split()[1:9]]  # guests are in user and nice already
+    """Return (all, stolen) of the line "cpu  user nice system idle iowait irq softirq steal guest guest_nice"."""
+    fields = [int(field) for field in line.split()[1:9]]  # guests are included in user and nice
     return sum(fields), fields[7] if len(fields) > 7 else 0
 
 
@@ -312,7 +315,7 @@ def _port_range(proc: Path) -> int:
 
 
 def _sockets(proc: Path) -> int:
-    """TCP sockets of the machine's network namespace, TIME_WAIT included: at least those towards any one address."""
+    """Return the TCP sockets of the machine's network namespace, TIME_WAIT included."""
     count = 0
     for name in ("sockstat", "sockstat6"):
         for line in _lines(proc / "net" / name):
@@ -324,7 +327,7 @@ def _sockets(proc: Path) -> int:
 
 
 def _size_of_fds(proc: Path) -> int:
-    """Open descriptors: since Linux 6.2 the size of /proc/self/fd, before it 0."""
+    """Return the number of open descriptors: since Linux 6.2 the size of /proc/self/fd, before it 0."""
     try:
         return (proc / "self/fd").stat().st_size
     except OSError:
@@ -336,13 +339,13 @@ def _first_line(path: Path) -> str:
 
 
 def _number(path: Path) -> int | None:
-    """None for "max", and where there is none."""
+    """Return the number in a file; None for "max", and if there is no such file."""
     text = _first_line(path).strip()
     return int(text) if text.isdecimal() else None
 
 
 def _values(path: Path) -> dict[str, int]:
-    """Of lines like "name 12 kB"."""
+    """Return the values of lines such as "name 12 kB", by name."""
     found = {}
     for line in _lines(path):
         fields = line.split()

@@ -1,30 +1,29 @@
-"""Was the generator fit to measure? Watched each interval, from inside the worker.
+"""Checks in each interval, from inside the worker, whether the load generator was fit to measure.
 
-Only the generator's own faults count (DESIGN 6.4). An interval is unfit when
+Only the generator's own faults count; a slow target makes no interval unfit. An interval is unfit if
 
-- its lag p99 is above the larger of 2 ms and 10 % of the p99 of the journeys'
-  response times that ended in it, of all outcomes, warm-up included; above 1 ms
-  instead of 2 where the generator lag was so in the interval before as well;
+- its lag p99 is above the larger of 2 ms and 10 % of the p99 of the journeys' response times that
+  ended in it, of all outcomes, warm-up included. The limit is 1 ms instead of 2 ms if the generator
+  lag was above it in the interval before as well;
 - garbage collection paused the worker for longer than that at once, and for more than 1 % of the interval;
 - the host of the machine took more than 5 % of its CPU time (steal);
-- requests failed for want of a descriptor or a local port, or 95 % of the
-  descriptors or 90 % of the ports towards one address are in use;
+- requests failed because no descriptor or local port was free, or 95 % of the descriptors or 90 % of
+  the ports towards one address are in use;
 - less than 64 MiB of memory are free;
-- EC2 held back or dropped packets, since the instance wanted more than it may.
+- EC2 held back or dropped packets, because the instance exceeded an allowance.
 
-The lag is the generator lag or the event loop's, whichever is larger: the first
-is exact but has few values at low rates, and says nothing of how late replies are
-read. Lag p99 is what 1 % of the values exceed and at least one: one pause of a
-few milliseconds a second spoils no p99. A slow target makes nothing unfit.
-Held against the packets (tests/integration/test_packets.py): with a scenario that
-computes for 1, 2 and 4 ms beside a target that answers in 0.1 ms, the p99 of its
-requests was wrong by 1.0, 2.0 and 4.0 ms, and the generator lag p99 of most seconds
-0.9 to 1.3, 1.8 to 2.5 and 3.9 to 6.8 ms. So 2 ms alone would let an error of 1 ms
-pass, while on a busy machine single seconds are above 1 ms by chance.
+The lag is the generator lag or the event loop's, whichever is larger. The generator lag is exact but
+has few values at low rates, and does not show how late replies are read. Lag p99 is the value that
+1 % of the values exceed, and at least one, so one pause of a few milliseconds a second spoils no p99.
 
-What explains a lag is said beside it: a busy core, other programs on it, a CPU
-limit. Lines of the scenario that hold the loop are found by a thread that looks,
-20 times a second, where a loop is that is late.
+The limits were compared with captured packets (tests/integration/test_packets.py). The scenario
+computes for 1, 2 and 4 ms between requests to a target that answers in 0.1 ms. The p99 of its
+requests was wrong by 1.0, 2.0 and 4.0 ms, and the generator lag p99 of most seconds was 0.9 to 1.3,
+1.8 to 2.5 and 3.9 to 6.8 ms. So a limit of 2 ms alone would let an error of 1 ms pass. But on a busy
+machine single seconds are above 1 ms by chance.
+
+Reasons that explain a lag follow it: a busy core, other programs on it, a CPU limit. A thread
+finds the lines of the scenario that hold the loop: it looks 20 times a second where a late loop is.
 """
 
 from __future__ import annotations
@@ -59,63 +58,64 @@ __all__ = [
 
 LAG_FLOOR_NS: Final = 2 * NS_PER_MS
 LASTING_LAG_FLOOR_NS: Final = 1 * NS_PER_MS
-"""Of the generator lag, in two intervals in a row: where timers are exact, which they are on Linux."""
+"""Limit of the generator lag in two successive intervals; only used where timers are exact, as on Linux."""
 LAG_SHARE: Final = 0.10
 GC_SHARE: Final = 0.01
-"""Of the interval: what is paused for less can be in no p99."""
+"""Share of the interval: shorter pauses cannot affect a p99."""
 STEAL_SHARE: Final = 0.05
 FDS_SHARE: Final = 0.95
 PORTS_SHARE: Final = 0.90
 MEMORY_LEAST_BYTES: Final = 64 << 20
 BUSY_SHARE: Final = 0.95
-"""Of a core. No fault by itself: it explains a lag."""
+"""Share of a core. Not a fault by itself: it explains a lag."""
 STARVED_SHARE: Final = 0.05
 THROTTLED_SHARE: Final = 0.01
 
 BLOCKED_NS: Final = 200 * NS_PER_MS
-"""A loop that did not turn for this long is blocked, and the line that it is in is named."""
+"""A loop that did not turn for this long is blocked, and the current line of the scenario is named."""
 HELD_SHARE: Final = 0.25
 _LEAST_LOOKS: Final = 4
-"""A line of the scenario that is found running in so many of the looks is named where there was a lag."""
+"""If there was a lag, a line of the scenario is named if this many looks found it running."""
 _TICK_NS: Final = 9_700_000
-"""No divisor of a round rate's period: ticks in step with 100 arrivals/s would see each of them, or none."""
+"""Not a divisor of a round rate's period: ticks in step with 100 arrivals/s would see each of them, or none."""
 _LATE_NS: Final = _TICK_NS * 3 // 2
-"""Since the loop turned last. Before that there is nothing to look for."""
+"""Time since the last turn of the loop from which a look is worth its cost."""
 _LOOK_S: Final = 0.05
 _COUNT_EVERY: Final = 100
-"""Looks between two of what is dear to count: 5 s."""
+"""Looks between two readings of the expensive figures: 5 s."""
 _HAS_EXACT_TIMERS: Final = sys.platform == "linux"
 _OURS: Final = str(Path(__file__).parents[2])
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Of one interval of one worker: what decides whether it was fit."""
+    """The observations of one interval of one worker that decide whether it was fit."""
 
     lag_p99_ns: int = 0
     lasting_lag_ns: int = 0
     """The generator lag p99 of this interval or the one before, whichever is less."""
     response_p99_ns: int = 0
-    """0 when nothing ended."""
+    """0 if nothing ended."""
     interval_ns: int = NS_PER_S
     gc_total_ns: int = 0
     gc_max_ns: int = 0
     own_faults: int = 0
-    """Requests that had no descriptor or no local port."""
+    """Requests for which no descriptor or no local port was free."""
     look: Look = field(default_factory=Look)
 
     @property
     def allowed_ns(self) -> int:
-        """The lag p99 that spoils nothing."""
+        """The largest lag p99 that does no harm."""
         return max(LAG_FLOOR_NS, round(LAG_SHARE * self.response_p99_ns))
 
     @property
     def allowed_lasting_ns(self) -> int:
+        """The largest generator lag p99 that does no harm in two successive intervals."""
         return max(LASTING_LAG_FLOOR_NS, round(LAG_SHARE * self.response_p99_ns))
 
     @property
     def lag_text(self) -> str:
-        """What is wrong with the lag; empty when nothing is."""
+        """The reason for which the lag is too large; empty if it is not."""
         if self.lag_p99_ns > self.allowed_ns:
             return f"lag p99 {format_duration(self.lag_p99_ns)} is above {format_duration(self.allowed_ns)}"
         if self.lasting_lag_ns > self.allowed_lasting_ns:
@@ -125,7 +125,10 @@ class Seen:
 
 
 def unfit_reasons(seen: Seen) -> tuple[str, ...]:
-    """Why an interval cannot be trusted, most telling first; empty when it can. What explains a lag follows it."""
+    """Return why an interval cannot be trusted, most telling reason first; empty if it can.
+
+    Reasons that explain a lag follow it. `generator_health.cause_of` recognises these texts by their words.
+    """
     reasons = []
     look, allowed_ns = seen.look, seen.allowed_ns
     if seen.lag_text:
@@ -158,14 +161,14 @@ def unfit_reasons(seen: Seen) -> tuple[str, ...]:
 
 
 class SelfCheck:
-    """Watches the loop it is started in, its process, and who blocks it.
+    """Watches the event loop in which it is started, its process, and the scenario lines that block the loop.
 
     Args:
-        folder: where the scenario's own files are: the line that blocks is looked for there.
-        users: gives (users, in flight, waiting) at the end of an interval.
-        own_faults: how many requests so far had no descriptor or no local port.
-        oldest_ns: the age of the oldest iteration in flight.
-        unacked: how many deltas are kept that nobody has acknowledged yet.
+        folder: of the scenario's own files; only lines in it are named.
+        users: returns (users, in flight, waiting) at the end of an interval.
+        own_faults: returns the number of requests so far for which no descriptor or no local port was free.
+        oldest_ns: returns the age of the oldest iteration in flight.
+        unacked: returns the number of unacknowledged deltas.
     """
 
     def __init__(
@@ -199,9 +202,9 @@ class SelfCheck:
         """When the next tick is due."""
 
     def start(self) -> None:
-        """Begin to watch; within the running loop."""
+        """Begin to watch; call it within the running loop."""
         self._turned_ns = self._began_ns = perf_counter_ns()
-        self._probe.look()  # what was before is not of the first interval
+        self._probe.look()  # changes before the start do not belong to the first interval
         self._faults_before = self._own_faults()
         self._loop = asyncio.get_running_loop()
         self._tick_ns = self._turned_ns + _TICK_NS
@@ -211,6 +214,7 @@ class SelfCheck:
         threading.Thread(target=self._watch, args=(loop_thread,), name="selfcheck", daemon=True).start()
 
     def stop(self) -> None:
+        """End the watching."""
         self._is_over = True
         self._threads.shutdown(wait=False)
         if self._timer is not None:
@@ -219,11 +223,14 @@ class SelfCheck:
             gc.callbacks.remove(self._on_gc)
 
     def begin_look(self) -> None:
-        """Ask the operating system beside the loop, for the next `health`: 0.5 ms that would hold up answers."""
+        """Start reading the operating system in a thread, for the next `health`.
+
+        It takes 0.5 ms, which would delay replies on the loop.
+        """
         self._looking = self._threads.submit(self._probe.look)
 
     def health(self, generator_lag_p99_ns: int | None, response_p99_ns: int, notes: tuple[str, ...]) -> Health:
-        """What was seen since the last call. `generator_lag_p99_ns` is None in closed loads."""
+        """Return the observations since the last call. `generator_lag_p99_ns` is None in closed loads."""
         lags, self._lags_ns = sorted(self._lags_ns), []
         pauses, self._gc_pauses_ns = self._gc_pauses_ns, []
         now_ns = perf_counter_ns()
@@ -267,28 +274,28 @@ class SelfCheck:
             unacked=self._unacked(),
             oldest_ms=max(0, self._oldest_ns()) // NS_PER_MS,
             unfit=unfit_reasons(seen),
-            notes=(*notes, *self._said(seen)),
+            notes=(*notes, *self._loop_notes(seen)),
         )
 
-    def _said(self, seen: Seen) -> list[str]:
-        """Who blocked the loop, or held it where there was a lag."""
+    def _loop_notes(self, seen: Seen) -> list[str]:
+        """Return notes about lines that blocked the loop, or that held it if there was a lag."""
         blocked, self._blocked = self._blocked, {}
         held, self._held = self._held, Counter()
         looks, self._looks = self._looks, 0
-        said = [f"{where} blocked the event loop for {format_duration(ns)}" for where, ns in blocked.items()]
+        notes = [f"{where} blocked the event loop for {format_duration(ns)}" for where, ns in blocked.items()]
         if seen.lag_text and looks >= _LEAST_LOOKS:
-            said += [
+            notes += [
                 f"{where} held the event loop for {format_ratio(times / looks)} of the time"
                 for where, times in held.most_common(3)
                 if where not in blocked and times >= _LEAST_LOOKS and times >= HELD_SHARE * looks
             ]
-        return said
+        return notes
 
     def _tick(self) -> None:
-        """Asks to be called every 9.7 ms; how late that is, is the loop's lag (resolution 1 ms under uvloop).
+        """Record the lag of the loop: the lateness of a tick every 9.7 ms (resolution 1 ms under uvloop).
 
-        A loop that stands still for 95 ms misses nine more ticks, which would have been late by
-        85, 75 ... ms: they count too, or the worst pauses would be the rarest values.
+        A loop that is blocked for 95 ms misses nine more ticks, which would have been late by 85, 75 ... ms. They count
+        too. Otherwise the worst pauses would be the rarest values.
         """
         now_ns = self._turned_ns = perf_counter_ns()
         due_ns = self._tick_ns
@@ -308,10 +315,10 @@ class SelfCheck:
             self._gc_pauses_ns.append(perf_counter_ns() - self._gc_began_ns)
 
     def _watch(self, loop_thread: int) -> None:
-        """In a thread of its own: where is the loop, when it is late? And what is dear to count.
+        """Watch the loop from another thread: find its line when it is late, and read the expensive figures.
 
-        While it runs the loop cannot, so a turn is kept to a few microseconds: looking each time cost
-        the requests in flight 0.2 ms, 20 times a second, which the packets beside a run showed.
+        While this thread runs the loop cannot, so a turn takes only a few microseconds. Looking at the frames each time
+        cost running requests 0.2 ms, 20 times a second, which captured packets showed.
         """
         n = 0
         while not self._is_over:
@@ -333,9 +340,9 @@ class SelfCheck:
 
 
 def scenario_line(folder: str, frame: FrameType | None, *, through_ours: bool) -> str:
-    """file:line of the innermost frame that stands in the scenario's folder, or "".
+    """Return "file:line (function)" of the innermost frame in the scenario's folder, or "".
 
-    Without `through_ours` only if nothing of loadgen runs within it: what our client does there is not its doing.
+    Without `through_ours`, only if no frame of loadgen runs inside it: time in our client is not the scenario's fault.
     """
     while frame is not None:
         file = frame.f_code.co_filename
@@ -349,5 +356,5 @@ def scenario_line(folder: str, frame: FrameType | None, *, through_ours: bool) -
 
 
 def _p99(ordered: Sequence[int]) -> int:
-    """What 1 % of the values exceed, and at least one of them; 0 of none. ordered: ascending."""
+    """Return the value that 1 % of the values, and at least one, exceed; 0 for no values. ordered: ascending."""
     return ordered[max(0, len(ordered) - 1 - max(1, len(ordered) // 100))] if ordered else 0

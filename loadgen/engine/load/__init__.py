@@ -1,1 +1,1 @@
-"""When iterations and users start, and which of them are ours."""
+"""Decides when iterations and users start, and which of them belong to this worker."""

@@ -1,4 +1,4 @@
-"""The run's clock: ns since T0, and ways to wait for an absolute time on it."""
+"""The run's clock: ns since T0, and functions that wait for an absolute time on it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Clock", "MonotonicClock", "sleep_or_stop", "sleep_to"]
 
 
 class Clock(Protocol):
-    """Time as the engine sees it; tests and trials pass one that jumps."""
+    """The time as the engine reads it; tests and trials pass a clock that jumps."""
 
     def elapsed_ns(self) -> int:
-        """ns since T0; negative before it."""
+        """Return the ns since T0; negative before T0."""
 
     async def sleep_until(self, at_ns: int) -> None:
         """Return at `at_ns` after T0 or later, never before."""
@@ -24,7 +24,7 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The real clock. Made within a running loop; `sleep_until` serves one waiter at a time (the pacing task).
+    """The real clock. Create it within a running loop. `sleep_until` serves one waiter at a time (the start loop).
 
     Args:
         t0_ns: T0 on `perf_counter_ns`.
@@ -36,9 +36,11 @@ class MonotonicClock:
         self._waiter: asyncio.Future[None] | None = None
 
     def elapsed_ns(self) -> int:
+        """Return the ns since T0; negative before T0."""
         return perf_counter_ns() - self.t0_ns
 
     async def sleep_until(self, at_ns: int) -> None:
+        """Return at `at_ns` after T0 or later, never before."""
         until_ns = self.t0_ns + at_ns
         while perf_counter_ns() < until_ns:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -46,6 +48,7 @@ class MonotonicClock:
             await self._waiter
 
     def close(self) -> None:
+        """Release the timer."""
         self._alarm.close()
 
     def _ring(self) -> None:
@@ -54,7 +57,7 @@ class MonotonicClock:
 
 
 async def sleep_to(clock: Clock, at_ns: int) -> None:
-    """Wait for `at_ns` with the loop's timers: for the many waiters (closed users) who need no precision."""
+    """Wait for `at_ns` with the loop's timers: cheap for many waiters (closed users) that need no precision."""
     while (wait_ns := at_ns - clock.elapsed_ns()) > 0:  # noqa: ASYNC110  # a timer may fire early
         await asyncio.sleep(wait_ns / 1e9)
 

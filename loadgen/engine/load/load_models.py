@@ -1,12 +1,11 @@
-"""The ways in which a load is driven, each of which can be changed while it goes on.
+"""The load models of a running load, each of which can be changed while it runs.
 
-    OpenDrive      arrivals when they are due
-    ClosedDrive    users while they are there
-    CountedDrive   iterations until all are done
+    OpenDrive      starts arrivals when they are due
+    ClosedDrive    keeps users iterating while they are present
+    CountedDrive   lets users iterate until all iterations are done
 
-One drives one worker's share. Times are ns from the load's beginning. What stages
-are replaced by is told in good time by whoever conducts the run, but may be
-heard late: then it holds from now on.
+One instance drives one worker's share. Times are ns from the load's beginning. The controller sends
+changes of the stages ahead of time. A change that arrives late takes effect at once.
 """
 
 from __future__ import annotations
@@ -36,16 +35,17 @@ __all__ = ["ClosedDrive", "CountedDrive", "Drive", "Mark", "OpenDrive"]
 
 
 KEPT_NS: Final = 600 * NS_PER_S
-"""So much of a curve that is changed again and again is kept: nothing that is due longer ago can still be to start."""
+"""Time before a change for which the old curve is kept. Arrivals that were due earlier cannot be waiting any more."""
 _NEAR_NS: Final = 1_000
-"""What is due by then counts as due: more than the rounding of a due time, so nothing that was begun begins again."""
+"""Arrivals due within this time count as due. The time is longer than the rounding of a due time, so none starts twice.
+"""
 
 
 class Mark:
-    """How far this share has got, kept beyond this process; see `marks.py` of the agent.
+    """The progress of this share, stored outside this process (`marks.py` of the agent) so that a replacement finds it.
 
-    Of an open load: the fleet's first arrival that had not been begun when the load or the shares were last changed.
-    Of a counted one: how many of our iterations were begun.
+    For an open load: the fleet's first arrival that had not been begun at the last change of the load or its shares.
+    For a counted load: the number of our iterations that were begun.
     """
 
     def __init__(self, kept: memoryview[int] | None, load: int) -> None:
@@ -53,6 +53,7 @@ class Mark:
 
     @property
     def done(self) -> int:
+        """The stored progress; 0 if nothing is stored."""
         return self.kept[self.load] if self.kept is not None else 0
 
     @done.setter
@@ -62,12 +63,12 @@ class Mark:
 
 
 class OpenDrive:
-    """Starts each of our arrivals once, whatever becomes of the curve: n stays, only when it is due changes.
+    """Starts each of our arrivals once, even if the curve changes: a change moves due times, not arrival numbers.
 
     Args:
-        mark: arrivals after it follow the curve, those before it may have been started before it moved them.
-        first_arrival: called with (number, n) for each change of shares, and with number 0 for the end of the load:
-            n is the fleet's first arrival that it holds for.
+        mark: arrivals before the mark may have been started; arrivals after it follow the current curve.
+        first_arrival: called with (number, n) for each share change, and with number 0 for the end of the load: n is
+            the fleet's first arrival for which it holds.
     """
 
     def __init__(
@@ -84,66 +85,74 @@ class OpenDrive:
         self._pool, self._warmup_ns, self._mark = pool, warmup_ns, mark
         self._first_arrival = first_arrival
         self._following = 0
-        """No arrival of ours before it is left to start. A lower bound: exact once the drive has been cancelled."""
+        """All our arrivals before this one were started. A lower bound: exact once the start loop has been cancelled.
+        """
         self._cursor = Cursor()
         self.end_ns: int | None = schedule.end_ns
         self._changes = Changes()
         self._through = asyncio.Event()
         self._driving: asyncio.Task[None] | None = None
         self._until_ns: int | None = None
-        """What is due from then on is another's."""
+        """Arrivals due from then on belong to other agents."""
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
+        """Replace the stages from `at_ns` on."""
         self._schedule = self._schedule.replaced(at_ns, stages, at_ns - KEPT_NS)
         self.end_ns = None if is_pause(stages) else self._schedule.end_ns
-        self._again()
+        self._restart()
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
-        """Arrivals that are due from `at_ns` on are dealt anew. What we take over and hear of too late is missed."""
+        """Apply a share change: from `at_ns` on arrivals are split by the new weights.
+
+        Arrivals that we take over and learn of after they were due count as missed.
+        """
         change = Change(number, self._schedule.count_at(max(0, at_ns)), weights)
         self._deal = self._deal.changed(change)
         self._first_arrival(number, change.at)
         most = self._deal.most_users()
         if most is not None:
             self._pool.cap(most)
-        self._again()
+        self._restart()
 
     def leave(self, at_ns: int) -> None:
-        """What is due from `at_ns` on is for others to start."""
+        """Leave arrivals due from `at_ns` on to other agents."""
         self._until_ns = at_ns
-        self._again()
+        self._restart()
 
-    def _again(self) -> None:
+    def _restart(self) -> None:
+        """Restart the start loop, so that a change takes effect."""
         self._through.clear()
         if self._driving is not None:
             self._driving.cancel()
         self._changes.wake()
 
     async def through(self) -> None:
-        """Return when all that is due up to the end has been started."""
+        """Return when all arrivals up to the end have been started."""
         await self._through.wait()
 
     async def drive(
         self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
     ) -> None:
-        """For ever, or until `stop`: it may be changed after its last arrival.
+        """Start arrivals until `stop` is set.
+
+        It does not return after the last arrival, because the load may be extended.
 
         Args:
-            since_ns: arrivals of ours that are due from then until `from_ns` are missed. None: they are not ours.
+            since_ns: our arrivals due between then and `from_ns` count as missed. None: they are not ours.
         """
         if since_ns is not None:
             self._following = self._schedule.count_at(max(0, since_ns))
-            await clock.sleep_until(from_ns)  # until then some of them are not due, and none of those is missed yet
+            await clock.sleep_until(from_ns)  # before that time some of them are not due, and cannot be missed yet
             self._miss_due(self._schedule.count_at(max(0, since_ns)), self._schedule.count_at(from_ns), t0_ns)
         with woken_by(stop, self._changes):
             await self._drive(clock, t0_ns, stop, from_ns)
 
     def present(self, now_ns: int) -> int:
-        """An open load is measured by its arrivals."""
+        """Return 0: users are only counted in closed loads."""
         return 0
 
     async def give_up(self, t0_ns: int, before_ns: int) -> None:
-        """After a stop: count as missed the arrivals of ours that were due before `before_ns` and were not started."""
+        """Count as missed, after a stop, our arrivals that were due before `before_ns` and not started."""
         if self._driving is not None:
             self._driving.cancel()
             await asyncio.wait([self._driving])
@@ -154,12 +163,13 @@ class OpenDrive:
         self._miss_due(first, self._schedule.count_at(max(0, until_ns)), t0_ns)
 
     def _miss_due(self, first: int, end: int, t0_ns: int) -> None:
-        """Count arrivals of ours as missed, from `first` up to `end` of the fleet's."""
+        """Count our arrivals among the fleet's `first` to `end` - 1 as missed."""
         for block in due_times(self._schedule, self._deal, self._chance, from_n=first, until_n=end):
             for due_ns, n, journey in zip(block.due_ns, block.n, block.journey, strict=True):
                 self._pool.miss(Arrival(t0_ns + due_ns, n, journey, due_ns < self._warmup_ns))
 
     async def _drive(self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int) -> None:
+        """Run the start loop, and restart it at each change."""
         done = max(self._mark.done, self._schedule.count_at(from_ns)) if from_ns > 0 else 0
         driven = self._deal
         while not stop.is_set():
@@ -177,25 +187,29 @@ class OpenDrive:
                 await asyncio.wait([self._driving])
             finally:
                 self._driving.cancel()
-            following = cursor.n  # of ours the first that was not begun
+            following = cursor.n  # the first of our arrivals that was not begun
             if not self._driving.cancelled():
                 self._driving.result()
                 if stop.is_set():  # it has not started all
                     return
                 following = schedule.total() if until_n is None else min(until_n, schedule.total())
                 self._following = following
+                # All arrivals were started, and no change came meanwhile: the load waits for one.
                 if not changed.is_set():
                     if until_n is None:
                         self._first_arrival(0, following)
                     self._through.set()
                     await changed.wait()
-            if following is not None:  # what is another's before it may be ours from now on, and is not due yet
+            if following is not None:  # an arrival before it may become ours by a share change if it is not due yet
                 due = schedule.count_at(max(0, clock.elapsed_ns() + _NEAR_NS))
                 done = max(done, min(following, due))
             self._mark.done = done
 
     def _miss(self, before: Deal, after: Deal, done: int, t0_ns: int) -> None:
-        """What is ours by the change and was due before we heard of it: to start it now were a burst."""
+        """Count arrivals as missed if a share change reached us after they were due.
+
+        Starting them now would cause a burst.
+        """
         first = after.changes[len(before.changes)].at
         had = [n for n, _ in before.blocks(first, done, BLOCK)]
         known = np.concatenate(had) if had else np.empty(0, dtype=np.int64)
@@ -209,10 +223,10 @@ class OpenDrive:
 
 
 class ClosedDrive:
-    """Keeps our users going while the level is above their number. Over a pause they stay who they are.
+    """Keeps our users iterating while the planned number includes them. During a pause the same users stay.
 
     Args:
-        skipped: is told of each cycle that a paced user skips.
+        skipped: called with the number of cycles that a paced user skipped.
     """
 
     def __init__(
@@ -233,23 +247,27 @@ class ClosedDrive:
         self._changes = Changes()
         self._cycles = self._new_cycles()
         self._tenures: Mapping[int, Tenure] = {}
-        """Our users, and from when until when each is ours."""
+        """Our users, and the times in which each is ours."""
         self._until_ns: int | None = None
-        """From then on all of them are others'."""
+        """From then on all users belong to other agents."""
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
+        """Replace the stages from `at_ns` on."""
         self._stages = replaced(self._stages, at_ns, stages)
         self._cycles = self._new_cycles()
         self.end_ns = None if is_pause(stages) else length(self._stages)
         self._change(at_ns)
 
     def reassign(self, number: int, at_ns: int, weights: tuple[float, ...]) -> None:
-        """Who gives users lets them end their iteration; who takes some has new persons in their place."""
+        """Apply a share change from `at_ns` on.
+
+        Users that we give away end their iteration; users that we take over start as new users.
+        """
         self._deal = self._deal.changed(Change(number, at_ns, weights))
         self._change(at_ns)
 
     def leave(self, at_ns: int) -> None:
-        """From `at_ns` on nobody begins an iteration."""
+        """Begin no iteration from `at_ns` on."""
         self._until_ns = at_ns
         self._change(max(0, at_ns))
 
@@ -259,19 +277,19 @@ class ClosedDrive:
         self._changes.wake()
 
     async def through(self) -> None:
-        """Nobody is to begin anything at the end."""
+        """Return at once: a closed load has no due iterations left at its end."""
 
     async def give_up(self, t0_ns: int, before_ns: int) -> None:
-        """No iteration of a closed load is due before its user begins it."""
+        """Do nothing: an iteration of a closed load is not due before its user begins it."""
 
     def present(self, now_ns: int) -> int:
-        """Users that are there at `now_ns`."""
+        """Return the number of present users at `now_ns`."""
         return 0 if self._crowd is None else self._crowd.present(now_ns)
 
     async def drive(
         self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
     ) -> None:
-        """For ever, or until `stop`: users may be wanted again when all have left."""
+        """Keep users iterating until `stop` is set: a change may bring users back after all have left."""
         self._crowd = Crowd(self._users(), self._spans, from_ns)
         self._crowd.is_held = self.end_ns is None
         every_ns = self._profile.pace_ns
@@ -286,6 +304,7 @@ class ClosedDrive:
                     await changed.wait()
 
     def _users(self) -> Sequence[int]:
+        """Return our users, and update the times in which each is ours."""
         peak = max((max(exact(s.start), exact(s.end)) for s in self._stages if s.duration_ns), default=0)
         self._tenures = self._deal.tenures(ceil(peak))
         return tuple(self._tenures)
@@ -308,10 +327,10 @@ class ClosedDrive:
 
 
 class CountedDrive:
-    """Has our users do our iterations. It can be paused; when it ends its target decides.
+    """Lets our users run our iterations. A pause is possible; the duration depends on the target.
 
     Args:
-        mark: how many of our iterations were begun.
+        mark: stores how many of our iterations were begun.
     """
 
     end_ns = None
@@ -333,26 +352,27 @@ class CountedDrive:
         self._gate = Gate()
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
+        """Replace the stages from `at_ns` on; a stage of 0 is a pause."""
         self._stages = replaced(self._stages, at_ns, stages)
         self._changes.wake()
 
     def leave(self, at_ns: int) -> None:
-        """What is not begun when the load is stopped then, nobody does."""
+        """Do nothing: iterations that have not begun when the load is stopped are not run by anyone."""
 
     async def through(self) -> None:
-        """It has no end at which something could be due."""
+        """Return at once: no iteration of a counted load is due at a time."""
 
     async def give_up(self, t0_ns: int, before_ns: int) -> None:
-        """No iteration of a counted load is due before its user begins it."""
+        """Do nothing: an iteration of a counted load is not due before its user begins it."""
 
     def present(self, now_ns: int) -> int:
-        """A counted load is measured by its iterations."""
+        """Return 0: users are only counted in closed loads."""
         return 0
 
     async def drive(
         self, clock: Clock, t0_ns: int, stop: asyncio.Event, from_ns: int, since_ns: int | None = None
     ) -> None:
-        """Until all of our iterations have been begun, or until `stop`."""
+        """Run until all of our iterations have been begun, or until `stop`."""
         self._set_gate(clock)
         keeping = asyncio.create_task(self._keep_gate(clock, stop))
         done = self._mark.done
@@ -375,7 +395,7 @@ class CountedDrive:
         self._gate.open()
 
     def _set_gate(self, clock: Clock) -> int | None:
-        """As it is to be now; until when."""
+        """Open or shut the gate as the current stage says; return the end of the stage, or None if it is the last."""
         now_ns, end_ns = max(0, clock.elapsed_ns()), 0
         for stage in self._stages:
             end_ns += stage.duration_ns
@@ -396,7 +416,7 @@ Drive = OpenDrive | ClosedDrive | CountedDrive
 
 
 def _marked(own: Iterator[tuple[int, int]], marks: memoryview[int], load: int, done: int) -> Iterator[tuple[int, int]]:
-    """The mark is made before an iteration begins: what may have been begun is never begun again."""
+    """Store the progress before each iteration begins, so that an iteration that may have begun never begins again."""
     for count, one in enumerate(own, done + 1):
         marks[load] = count
         yield one

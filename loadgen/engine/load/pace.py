@@ -1,8 +1,7 @@
-"""When users that keep a pace begin: one iteration in each cycle, however long it takes, and never a burst.
+"""The cycles of users that keep a pace: one iteration in each cycle, however long it takes, and never a burst.
 
-Of cycles there is one meaning: they follow each other at a fixed distance, and an
-iteration that overruns its own skips to the next one that is still to come.
-`user.pace` in a journey and `.pace(...)` of a load both ask `next_cycle`.
+Cycles follow each other at a fixed distance. An iteration that overruns its cycle skips to the next
+cycle that is still to come. `user.pace` in a journey and `.pace(...)` of a load both use `next_cycle`.
 
 Pure. Times are ns from the load's beginning.
 """
@@ -20,7 +19,10 @@ __all__ = ["Cycles", "Pace", "next_cycle"]
 
 
 def next_cycle(due_ns: int, every_ns: int, now_ns: int) -> tuple[int, int]:
-    """(when the cycle after that of `due_ns` begins, or the first that is not past; how many were skipped for it)."""
+    """Return (begin of the next cycle that is not past, number of skipped cycles).
+
+    due_ns: begin of the current cycle.
+    """
     due_ns += every_ns
     late_ns = now_ns - due_ns
     if late_ns <= 0:
@@ -30,16 +32,16 @@ def next_cycle(due_ns: int, every_ns: int, now_ns: int) -> tuple[int, int]:
 
 
 class Cycles:
-    """The cycles of all users of a closed load. They follow from the stages alone, so agents agree on them.
+    """The cycles of all users of a closed load. They follow from the stages alone, so all agents compute the same.
 
-    A user's cycles begin when it comes. Users that come at the same moment are spread over the first cycle, in the
-    order of their numbers: of m the k-th waits k·every/m. So a constant number of users begins at a constant rate,
-    users / every, and so does one that came up a ramp, evenly by itself.
+    A user's cycles begin when it arrives. Users that arrive at the same moment are spread over the first cycle, in the
+    order of their numbers: the k-th of m waits k·every/m. So a constant number of users starts iterations at a constant
+    rate, users / every. Users that arrive along a ramp are spread by the ramp itself.
 
     Args:
         stages: of the number of users.
         every_ns: above 0.
-        is_spread: False: who comes at the same moment begins at the same moment.
+        is_spread: False: users that arrive at the same moment begin at the same moment.
     """
 
     __slots__ = ("_every_ns", "_is_spread", "_levels", "_stages")
@@ -49,7 +51,7 @@ class Cycles:
         self._levels = Timeline(stages)
 
     def first_ns(self, user: int, from_ns: int) -> int | None:
-        """When the first cycle of `user` begins that does so at `from_ns` or later; None: it has no more.
+        """Return when the first cycle of `user` at or after `from_ns` begins; None if it has no more.
 
         Cost: about 20 µs.
         """
@@ -63,7 +65,7 @@ class Cycles:
         return None
 
     def _wait_ns(self, user: int, start_ns: int) -> int:
-        """Of a user that comes at `start_ns`."""
+        """Return the time from a user's arrival at `start_ns` to its first cycle."""
         if not self._is_spread:
             return 0
         before, after = (-(-self._levels.value_at(t_ns) // 1) for t_ns in (start_ns - 1, start_ns))
@@ -72,10 +74,10 @@ class Cycles:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a drive of users needs to know of their pace."""
+    """The pace of users, as `drive_users` needs it."""
 
     every_ns: int
     first_ns: Callable[[int, int], int | None]
-    """As `Cycles.first_ns`; of the stages as they are now."""
+    """As `Cycles.first_ns`; for the current stages."""
     skipped: Callable[[int], None]
-    """Is told how many cycles a user skipped."""
+    """Called with the number of cycles that a user skipped."""

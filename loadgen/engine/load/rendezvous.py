@@ -1,16 +1,14 @@
-"""Rendez-vous: users of one worker that wait until enough users of the whole fleet do.
+"""Rendez-vous: users of one worker wait until enough users of the whole fleet wait.
 
-A worker knows only its own users. It tells how many of them wait (`tell`), and
-hears up to which of them may go, and when (`release`); who decides that, for all
-workers, is not here. Without anybody to tell, the worker is the whole fleet and
-decides by itself.
+A worker knows only its own users. It sends the counts of its waiting users (`tell`), and receives which
+of them may continue, and when (`release`). The controller decides that for all workers. Without a
+controller, the worker is the whole fleet and decides itself.
 
-Users of one point are interchangeable: it is a queue with two counts that only
-grow, `arrived` and `gone`. "Up to the 20th" therefore means the same however
-often it is heard, and whoever has left meanwhile. Nobody waits for ever: each
-user has a time-out of its own, and the end of the load lets all go.
+Users of one point are interchangeable: a point is a queue with two counts that only grow, `arrived` and
+`gone`. So "up to the 20th" means the same however often it is received, and whichever users have left
+meanwhile. No user waits for ever: each has a time-out, and the end of the load releases all.
 
-Nothing here costs anything while no journey has a rendez-vous. Times are ns of `perf_counter_ns`.
+Nothing in this module costs anything while no journey has a rendez-vous. Times are ns of `perf_counter_ns`.
 """
 
 from __future__ import annotations
@@ -31,16 +29,16 @@ from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 __all__ = ["AHEAD_NS", "END_GRACE_S", "LATE_NS", "TELL_NS", "Ended", "Points"]
 
 TELL_NS: Final = 50 * NS_PER_MS
-"""At least so long from one telling to the next: those that come one by one cost at most 20 messages a second."""
+"""Least time between two messages: users that arrive one by one cost at most 20 messages a second."""
 END_GRACE_S: Final = 1.0
-"""After the planned end of the load: for groups that were complete by then and whose release is on its way."""
+"""Wait after the planned end of the load, for groups that were complete by then and whose release is on its way."""
 LATE_NS: Final = 20 * NS_PER_MS
-"""A release that is heard so long after its instant is said."""
+"""A release that arrives later than this after its time is noted."""
 AHEAD_NS: Final = 2 * NS_PER_S
-"""Nobody who may go waits longer than this for the instant: a clock that is wrong must hold up nobody."""
+"""A released user waits at most this long for the release time, so that a wrong clock cannot block users."""
 
 Ended = Literal["met", "timed out", "load ended"]
-"""How a wait ended. Load ended: there is nobody to wait for any more."""
+"""How a wait ended. "load ended": no other users will come."""
 
 
 class _Point:
@@ -52,10 +50,10 @@ class _Point:
         self.load, self.name, self.users = load, name, users
         self.arrived = self.gone = 0
         self.queue: dict[asyncio.Future[Ended], None] = {}
-        """Those that wait and are not let go yet, the first first."""
+        """Users that wait and are not released yet, the first first."""
 
     def take(self, number: int) -> list[asyncio.Future[Ended]]:
-        """The first `number` of those that wait: they are gone."""
+        """Remove the first `number` waiting users and return them."""
         taken = list(islice(self.queue, number))
         for one in taken:
             del self.queue[one]
@@ -64,12 +62,13 @@ class _Point:
 
 
 class Points:
-    """All rendez-vous of one worker. Make it within the running loop, and close it.
+    """All rendez-vous of one worker. Create it within the running loop, and close it.
 
     Args:
-        tell: who waits where, each time that changed: at most once in `TELL_NS`. None: this worker is the whole fleet.
-        note: what a person should know.
-        known: takes secrets out of a name, since it leaves the worker.
+        tell: called with the counts of all points after a change, at most once in `TELL_NS`. None: this worker is the
+            whole fleet.
+        note: called with a remark for the operator.
+        known: removes secrets from a name, since the name leaves the worker.
     """
 
     def __init__(
@@ -78,24 +77,24 @@ class Points:
         note: Callable[[str], None] = lambda _: None,
         known: Callable[[str], str] = lambda text: text,
     ) -> None:
-        self._tell, self._note, self._known = tell, note, known
+        self._send_counts, self._note, self._redact = tell, note, known
         self._points: dict[tuple[int, str], _Point] = {}
-        """By load, and by the name that the journey gives."""
-        self._told: dict[tuple[int, str], _Point] = {}
+        """By load, and by the name that the journey uses."""
+        self._public: dict[tuple[int, str], _Point] = {}
         """By load, and by the name that leaves the worker."""
-        self._told_ns = 0
-        self._telling: asyncio.Handle | None = None
+        self._sent_ns = 0
+        self._sending: asyncio.Handle | None = None
         self._ended: set[int] = set()
         self._is_over = self._is_closed = False
         self._alarm: Alarm | None = None
         self._due: list[tuple[int, int, list[asyncio.Future[Ended]]]] = []
         self._order = count()
-        self._said: set[str] = set()
+        self._noted_late: set[str] = set()
 
     async def wait(self, load: int, name: str, users: int, timeout_s: float) -> Ended:
-        """Until `users` users wait at this point, in the whole fleet; not longer than `timeout_s`.
+        """Wait until `users` users of the whole fleet wait at this point; return how the wait ended.
 
-        Who is cancelled meanwhile waits no more.
+        It ends after `timeout_s` at the latest. A cancelled caller stops waiting.
 
         Raises:
             UsageError: the point has another number of users, or the worker has too many points.
@@ -115,29 +114,30 @@ class Points:
             return await waiter
         finally:
             timer.cancel()
-            self._leave(point, waiter)  # cancelled; for all others it is nothing
+            self._leave(point, waiter)  # for a cancelled caller; otherwise it does nothing
 
     def release(self, load: int, name: str, upto: int, at_ns: int) -> None:
-        """All users of the point up to the `upto`-th that ever came go on at `at_ns`, or at once when that is over."""
-        point = self._told.get((load, name))
+        """Let the point's users up to the `upto`-th that ever arrived continue at `at_ns`, at once if that is past."""
+        point = self._public.get((load, name))
         if point is None:
             return
+        # `upto` counts all users that ever arrived, so a repeated message releases nobody twice.
         taken = point.take(max(0, min(upto, point.arrived) - point.gone))
         if taken:
             now_ns = perf_counter_ns()
             at_ns, late_ns = min(at_ns, now_ns + AHEAD_NS), now_ns - at_ns
-            if late_ns > LATE_NS and name not in self._said:
-                self._said.add(name)
+            if late_ns > LATE_NS and name not in self._noted_late:
+                self._noted_late.add(name)
                 self._note(
-                    f"rendez-vous {name}: a worker heard {format_duration(late_ns)} late that its users were to go, "
-                    "so they went on after the others"
+                    f"rendez-vous {name}: a release reached a worker {format_duration(late_ns)} late, "
+                    "so its users went on after the others"
                 )
             heapq.heappush(self._due, (at_ns, next(self._order), taken))
             self._set_alarm()
-        self._changed(point)  # also when nobody was left: that we have heard it may not have been heard
+        self._changed(point)  # also if no user was left: the controller may not have received the last counts
 
     def end(self, load: int, grace_s: float = 0.0) -> None:
-        """The load has ended: who still waits after `grace_s` goes on, and nobody waits from then on."""
+        """End the load: after `grace_s` its waiting users continue, and from then on no user waits."""
         if grace_s:
             asyncio.get_running_loop().call_later(grace_s, self.end, load)
             return
@@ -147,28 +147,30 @@ class Points:
                 self._let_go(point)
 
     def end_all(self) -> None:
-        """No load goes on."""
+        """End all loads: all waiting users continue, and from then on no user waits."""
         self._is_over = True
         for point in self._points.values():
             self._let_go(point)
 
     def close(self) -> None:
+        """End all waits, and send the last counts."""
         self.end_all()
         self._is_closed = True
         for _, _, waiters in self._due:
             _wake(waiters, "met")
         self._due.clear()
-        if self._telling is not None:
-            self._telling.cancel()
-            self._say()
+        if self._sending is not None:
+            self._sending.cancel()
+            self._send()
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None
 
     def standing(self) -> tuple[WaitingAt, ...]:
-        """Of every point that there was so far."""
+        """Return the counts of every point so far."""
         return tuple(
-            WaitingAt(load, name, point.users, point.arrived, point.gone) for (load, name), point in self._told.items()
+            WaitingAt(load, name, point.users, point.arrived, point.gone)
+            for (load, name), point in self._public.items()
         )
 
     def _point(self, load: int, name: str, users: int) -> _Point:
@@ -177,24 +179,24 @@ class Points:
             if len(self._points) >= MAX_POINTS:
                 raise UsageError(
                     f"more than {MAX_POINTS} rendez-vous in one worker",
-                    hint="its name says where users meet: keep what varies (numbers, ids) out of it",
+                    hint="a name stands for one place in a journey: keep numbers and ids out of it",
                 )
-            told = cut(self._known(name)[:MAX_POINT_NAME])
-            point = self._told.get((load, told))
+            shown = cut(self._redact(name)[:MAX_POINT_NAME])
+            point = self._public.get((load, shown))
             if point is None:
-                point = self._told[load, told] = _Point(load, told, users)
+                point = self._public[load, shown] = _Point(load, shown, users)
             self._points[load, name] = point
         if point.users != users:
             raise UsageError(
-                f'the rendez-vous "{name}" is of {point.users} users, and here of {users}',
-                hint="give it one number, or two names",
+                f'the rendez-vous "{name}" has {point.users} users elsewhere, and {users} here',
+                hint="use the same number of users in both places, or two names",
             )
         return point
 
     # -- leaving ------------------------------------------------------------------------------
 
     def _leave(self, point: _Point, waiter: asyncio.Future[Ended], how: Ended = "timed out") -> None:
-        """One that was not let go: it does not wait any more."""
+        """Remove a user that was not released: it no longer waits."""
         if waiter not in point.queue:
             return
         del point.queue[waiter]
@@ -203,6 +205,7 @@ class Points:
         self._changed(point)
 
     def _let_go(self, point: _Point) -> None:
+        """End the wait of all users of a point, because the load ended."""
         if taken := point.take(len(point.queue)):
             _wake(taken, "load ended")
             self._changed(point)
@@ -219,22 +222,25 @@ class Points:
         if self._due:
             self._set_alarm()
 
-    # -- telling ------------------------------------------------------------------------------
+    # -- messages ---------------------------------------------------------------------------------
 
     def _changed(self, point: _Point) -> None:
-        if self._tell is None:
+        """Send the changed counts soon; without a controller, release complete groups."""
+        if self._send_counts is None:
             while len(point.queue) >= point.users:
                 _wake(point.take(point.users), "met")
-        elif self._telling is None and not self._is_closed:
+        elif self._sending is None and not self._is_closed:
             loop = asyncio.get_running_loop()
-            wait_ns = self._told_ns + TELL_NS - perf_counter_ns()
-            # The first at once, but all that come in the same turn of the loop together.
-            self._telling = loop.call_later(wait_ns / NS_PER_S, self._say) if wait_ns > 0 else loop.call_soon(self._say)
+            wait_ns = self._sent_ns + TELL_NS - perf_counter_ns()
+            # The first message goes at once, but with all users that arrive in the same turn of the loop.
+            self._sending = (
+                loop.call_later(wait_ns / NS_PER_S, self._send) if wait_ns > 0 else loop.call_soon(self._send)
+            )
 
-    def _say(self) -> None:
-        self._telling, self._told_ns = None, perf_counter_ns()
-        assert self._tell is not None
-        self._tell(self.standing())
+    def _send(self) -> None:
+        self._sending, self._sent_ns = None, perf_counter_ns()
+        assert self._send_counts is not None
+        self._send_counts(self.standing())
 
 
 def _wake(waiters: list[asyncio.Future[Ended]], how: Ended) -> None:

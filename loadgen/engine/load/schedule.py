@@ -1,7 +1,7 @@
-"""When our own iterations are due: a profile seen through a share.
+"""The due times of our own iterations: a load profile combined with a share.
 
-Pure: no clock, no waiting. The executor asks for one block at a time, so a run of
-a day costs no more memory than one of a minute.
+Pure: no clock, no waiting. The caller takes one block at a time, so a run of a day costs no more
+memory than one of a minute.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from loadgen.profiles.timeline import Dues
 __all__ = ["BLOCK", "Block", "due_times", "own_iterations"]
 
 BLOCK = 1_000
-"""Arrivals computed at once: about 70 µs, which no pacing notices, and 0.07 µs an arrival, lists included."""
+"""Arrivals computed at once: about 70 µs, too short to delay a start, and 0.07 µs an arrival, lists included."""
 
 
 class Block(NamedTuple):
-    """Arrivals of ours in the order in which they are due. Three lists of one length."""
+    """Our arrivals in the order in which they are due. Three lists of one length."""
 
     due_ns: list[int]
     """From the start of the run, non-decreasing."""
@@ -43,14 +43,14 @@ def due_times(
     until_ns: int | None = None,
     until_n: int | None = None,
 ) -> Iterator[Block]:
-    """All our arrivals of an open load, in blocks. `chance` draws their journeys instead of the share's order.
+    """Yield all our arrivals of an open load, in blocks. `chance` draws their journeys instead of the share's order.
 
     Args:
-        from_ns: those that are due before it are another's, and are not walked through.
-        from_n: those before it were started, whenever they were due.
-        until_ns: those that are due from then on are another's. So where agents join or leave, each arrival is of
-            exactly one generation, that in whose time it is due, and of exactly one agent of it.
-        until_n: that one and those after it are another's.
+        from_ns: arrivals due before it belong to other agents, and are skipped without cost.
+        from_n: arrivals before it were started, whenever they were due.
+        until_ns: arrivals due from then on belong to other agents. So if agents join or leave, each arrival belongs to
+            exactly one set of shares, the one that holds when it is due, and to exactly one agent of it.
+        until_n: this arrival and later ones belong to other agents.
     """
     total = dues.total()
     if until_ns is not None:
@@ -64,7 +64,7 @@ def due_times(
 
 
 def _first_from(dues: Dues, total: int, from_ns: int) -> int:
-    """The fleet's first arrival that is due at `from_ns` or later: `total` where none is. By bisection."""
+    """Return the fleet's first arrival that is due at `from_ns` or later, or `total` if none is. By bisection."""
     if from_ns <= 0:
         return 0
     return bisect_left(range(total), from_ns, key=lambda n: int(dues.due_ns(np.array([n]))[0]))
@@ -73,9 +73,10 @@ def _first_from(dues: Dues, total: int, from_ns: int) -> int:
 def own_iterations(
     profile: IterationProfile, share: Share, chance: RandomMix | None = None, done: int = 0
 ) -> Iterator[tuple[int, int]]:
-    """Our iterations of a counted load but the first `done`: (index in the fleet's iterations, journey).
+    """Yield our iterations of a counted load after the first `done`: (index in the fleet's iterations, journey).
 
-    Shared by the users that each agent has; see `Share.for_iterations`; where each does as many, `Share.round`.
+    Agents share them by their numbers of users, see `Share.for_iterations`; if each user does the same number, see
+    `Share.round`.
     """
     if profile.per_user:
         yield from _by_rounds(profile, share, chance, done)
@@ -92,7 +93,7 @@ def own_iterations(
 def _by_rounds(
     profile: IterationProfile, share: Share, chance: RandomMix | None, done: int
 ) -> Iterator[tuple[int, int]]:
-    """All first iterations of our users, then all second ones ..."""
+    """Yield all first iterations of our users, then all second ones, and so on."""
     own = len(share.owns_users(profile.users))
     if not own:
         return

@@ -1,21 +1,19 @@
-"""Which arrivals, iterations and users are whose.
+"""Splits arrivals, iterations and users among agents and workers.
 
-Every agent computes its own exact share from its index and the weights of all;
-nothing is negotiated and nobody walks the fleet's arrivals one by one. Arrivals,
-iterations and users are counted from 0 over the whole fleet.
+Every agent computes its own exact share from its index and the weights of all. Agents do not negotiate,
+and none walks through the fleet's arrivals one by one. Arrivals, iterations and users are counted from
+0 over the whole fleet.
 
-The mix comes first: the journey of arrival n follows from n alone. Then the
-arrivals of each journey are dealt to the agents, journey by journey, so that
-each agent has its part of every journey after any number of them, and never
-more than one arrival too many or too few.
+The mix comes first: the journey of arrival n follows from n alone. Then the arrivals of each journey
+are split among the agents, journey by journey. So each agent has its part of every journey after any
+number of arrivals, and never more than one arrival too many or too few.
 
     n        0  1  2  3  4  5  6  7     mix 3:1, agents 1:1
     journey  a  a  b  a  a  a  b  a
     agent    0  1  1  0  1  0  0  1     b in reverse order, so that the totals stay even
 
-The workers of an agent deal what is the agent's once more, journey by journey, by
-turns. An agent is right within 1 however many workers it has, so no agent
-needs to know how many another one has.
+The workers of an agent split the agent's arrivals once more, journey by journey, in turns. An agent is
+exact within 1 for any number of workers, so no agent needs to know the number of another's workers.
 """
 
 from __future__ import annotations
@@ -34,23 +32,26 @@ __all__ = ["MAX_PERIOD", "RandomMix", "RowIndex", "Share", "at_least_one", "orde
 
 _LOAD_STEP = 0xBF58476D1CE4E5B9
 _MOST_DEALT = 4_000_000
-"""Arrivals of one period that are dealt to workers; beyond it workers with fewer users take turns like the others."""
+"""Most arrivals of one period that are split among workers. Beyond it workers with fewer users take turns like the
+others.
+"""
 MAX_PERIOD = 1_000
-"""Weights that would repeat only after more than this are rounded to it: an error of at most 0.1 % of the load."""
+"""Longest period of weights. Weights with a longer one are rounded: an error of at most 0.1 % of the load."""
 
 
 def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
-    """The weights as the smallest whole numbers, and whether they had to be rounded.
+    """Return the weights as the smallest integers, and whether they had to be rounded.
 
-    Their sum is the period of the order, at most MAX_PERIOD or the number of weights above 0, whichever is more;
-    equal weights are always exact. Whoever has a weight above 0 keeps at least 1.
+    Their sum is the period of the order: at most MAX_PERIOD, or the number of weights above 0 if that is more. Equal
+    weights are always exact. A weight above 0 stays at least 1.
 
     Raises:
         ValueError: no weights; a negative one, or one that is not finite; all of them 0.
     """
     if not weights or not all(isfinite(w) and w >= 0 for w in weights) or not any(weights):
-        raise ValueError(f"weights {tuple(weights)} cannot be shared by: at least one above 0, none below")
-    cap = max(MAX_PERIOD, sum(w > 0 for w in weights))  # so whoever joins later, with 0 until then, changes nothing
+        raise ValueError(f"invalid weights {tuple(weights)}: they must be finite and at least 0, and one above 0")
+    # so an agent that joins later, with weight 0 until then, changes nothing
+    cap = max(MAX_PERIOD, sum(w > 0 for w in weights))
     most = max(weights)
     total = fsum(w / most for w in weights)
     # In floats: exact fractions of thousands of measured weights have denominators of thousands of digits.
@@ -58,7 +59,8 @@ def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
     simple = [share.limit_denominator(cap) for share in shares]
     # Weights such as 1/3 or 0.6/7 arrive as floats that are off by 1e-17, hence "the same" and not "equal".
     is_same = all(abs(a - b) <= b / 10**12 for a, b in zip(simple, shares, strict=True))
-    is_same = is_same and all(bool(s) == bool(w) for s, w in zip(simple, weights, strict=True))  # 5e-324 beside 1
+    # a case such as 5e-324 next to 1
+    is_same = is_same and all(bool(s) == bool(w) for s, w in zip(simple, weights, strict=True))
     period = lcm(*{s.denominator for s in simple}) if is_same else 0
     if 0 < period <= cap and sum(simple) == 1:
         return tuple(int(s * period) for s in simple), False
@@ -72,17 +74,17 @@ def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
 
 
 def order(weights: Sequence[float]) -> np.ndarray:
-    """Whose turn it is: one period of indices into `weights`, (period,) int64.
+    """Return one period of turns as indices into `weights`, (period,) int64.
 
-    However long it is repeated, after any number of turns each index had its part of them
-    within 1 (strictly less), and the same holds for the order read backwards.
+    Repeated any number of times, after any number of turns each index has had its part within 1 (strictly less). The
+    same holds for the order read backwards.
 
-    Source: R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): of those
-    whose part has grown by enough, the one whose deadline is next. His bound is 1 - 1/(2m - 2).
+    Source: R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): among the indices whose part
+    has grown enough, take the one with the next deadline. His bound is 1 - 1/(2m - 2).
     Cost: O(period · log m); 8 ms for 100 agents of unequal weight (period 1,000), 0.3 s for 5,000.
     """
     counts, _ = whole_weights(weights)
-    if set(counts) <= {0, 1}:  # whoever joins later has 0 until then, and the order is that of the others
+    if set(counts) <= {0, 1}:  # agents that join later have 0 until then, and the order is that of the others
         return np.flatnonzero(counts).astype(np.int64)
     period = sum(counts)
     turns = np.zeros(period, dtype=np.int64)
@@ -91,8 +93,9 @@ def order(weights: Sequence[float]) -> np.ndarray:
         turns[:] = members[0]
         return turns
     d = 2 * len(members) - 2
-    waiting: list[tuple[int, int, int]] = []  # (turn from which it may come, index, which of its turns, from 0)
-    ready: list[tuple[Fraction, int, int]] = []  # (deadline up to a factor, index, which of its turns)
+    # (first turn from which it may be taken, index, number of its turn from 0)
+    waiting: list[tuple[int, int, int]] = []
+    ready: list[tuple[Fraction, int, int]] = []  # (deadline up to a factor, index, number of its turn)
     for i in members:
         heappush(waiting, (_release(period, d, counts[i], 0), i, 0))
     for turn in range(1, period + 1):
@@ -106,7 +109,7 @@ def order(weights: Sequence[float]) -> np.ndarray:
 
 
 def _release(period: int, d: int, count: int, k: int) -> int:
-    """The first turn t with count·t/period - k >= 1/d: from then on the k-th turn may be taken."""
+    """Return the first turn t with count·t/period - k >= 1/d: from then on the k-th turn may be taken."""
     return ceil(Fraction(period * (k * d + 1), count * d))
 
 
@@ -114,7 +117,7 @@ def _release(period: int, d: int, count: int, k: int) -> int:
 class Share:
     """One agent's part of a load, or that of one of its workers.
 
-    Everything in it is computed at birth: O(period of mix · period of weights · workers).
+    Everything is computed when it is created: O(period of mix · period of weights · workers).
     """
 
     index: int
@@ -123,21 +126,21 @@ class Share:
     journeys: np.ndarray
     """Order of the journeys, one period."""
     turns: tuple[int, ...]
-    """The same, for who asks one at a time: a number out of an array costs five times as much."""
+    """The same as a tuple for lookups of one element: reading one number from an array takes five times as long."""
     is_rounded: bool
-    """The agents' weights or the mix were rounded (see `whole_weights`)."""
+    """Whether the agents' weights or the mix were rounded (see `whole_weights`)."""
     mix: tuple[float, ...]
     weights: tuple[float, ...]
-    """Of the agents."""
+    """Weights of the agents."""
     period: int
-    """Arrivals of the fleet after which everything repeats."""
+    """Number of the fleet's arrivals after which the split repeats."""
     own_n: np.ndarray
     """Our arrivals in one period: (own,) int64, increasing."""
     own_journey: np.ndarray
-    """Their journeys: (own,) int64."""
+    """Journeys of our arrivals in one period: (own,) int64."""
     worker: int = 0
     workers: int = 1
-    """Which of how many of the agent's workers it is."""
+    """Number of the agent's workers; `worker` is the index of this one."""
 
     @classmethod
     def of(
@@ -149,25 +152,25 @@ class Share:
         workers: int = 1,
         max_users: int | None = None,
     ) -> Share:
-        """The share of agent `index` of those with `weights`, for journeys with the weights `mix`.
+        """Return the share of agent `index` among agents with `weights`, for journeys with the weights `mix`.
 
         Args:
-            worker, workers: of an agent of several workers, which of them; they take the agent's arrivals by turns.
-            max_users: a cap on the fleet's users. A worker that has none of them then has no arrivals either.
+            worker, workers: index and number of the agent's workers; they take the agent's arrivals in turns.
+            max_users: a limit on the fleet's users. A worker that gets none of them gets no arrivals either.
 
         Raises:
-            ValueError: weights that nothing can be shared by, or an index or worker that there is not.
+            ValueError: invalid weights, or an index or worker out of range.
         """
         if not 0 <= worker < workers:
-            raise ValueError(f"worker {worker} is not one of {workers}")
+            raise ValueError(f"worker must be at least 0 and below {workers}, got {worker}")
         share = replace(cls._of_agent(index, weights, mix), worker=worker, workers=workers)
         if max_users is None:
             return share._dealt([1] * workers)
-        # An agent always has one user, see `most_users`.
+        # An agent always has at least one user, see `most_users`.
         return share._dealt(at_least_one(share._users_by_worker(max_users)))
 
     def of_members(self, members: Collection[int]) -> Share:
-        """What all agents `members` have together, with all their workers."""
+        """Return the share of all agents `members` together, with all their workers."""
         return Share._of_agent(self.index, self.weights, self.mix, members)
 
     @classmethod
@@ -175,7 +178,7 @@ class Share:
         cls, index: int, weights: Sequence[float], mix: Sequence[float], members: Collection[int] | None = None
     ) -> Share:
         if not 0 <= index < len(weights):
-            raise ValueError(f"agent {index} is not one of {len(weights)}")
+            raise ValueError(f"agent index must be at least 0 and below {len(weights)}, got {index}")
         agents, journeys = order(weights), order(mix)
         own_agents = [index] if members is None else sorted(members)
         rounds = lcm(*(_rounds(len(agents), int(c)) for c in np.bincount(journeys) if c))
@@ -185,6 +188,8 @@ class Share:
             if not len(places):
                 continue
             turns = np.flatnonzero(np.isin(agents if journey % 2 == 0 else agents[::-1], own_agents))
+            # k counts the arrivals of one journey, and every `len(agents)` of them the agents' order repeats. The next
+            # lines translate "the k-th of this journey" into n.
             repeats = rounds * len(places) // len(agents)
             k = (np.arange(repeats)[:, None] * len(agents) + turns).ravel()
             own.append((k // len(places) * len(journeys) + places[k % len(places)], journey))
@@ -205,7 +210,7 @@ class Share:
         )
 
     def _dealt(self, weights: Sequence[int]) -> Share:
-        """Of the whole agent's arrivals, our worker's: of each journey its turns, by the workers' weights."""
+        """Return our worker's part of the agent's arrivals: for each journey its turns, by the workers' weights."""
         if self.workers == 1:
             return self
         turns = order(weights)
@@ -218,13 +223,13 @@ class Share:
         ours = np.zeros(len(n), dtype=bool)
         for one in np.unique(self.own_journey).tolist():
             places = np.flatnonzero(journey == one)
-            # Every other journey in reverse order, as agents take them: else worker 0 were the first in each.
+            # Every other journey in reverse order, as for agents: otherwise worker 0 would be the first in each.
             dealt = np.resize(turns if one % 2 == 0 else turns[::-1], len(places))
             ours[places[dealt == self.worker]] = True
         return replace(self, period=rounds * self.period, own_n=n[ours], own_journey=journey[ours])
 
     def block(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of our arrivals, those from the `first`-th on: (n in the fleet, journey), both (count,) int64.
+        """Return `count` of our arrivals, from the `first`-th on: (n in the fleet, journey), both (count,) int64.
 
         An agent of weight 0 has none.
         """
@@ -234,18 +239,18 @@ class Share:
         return rounds * self.period + self.own_n[at], self.own_journey[at]
 
     def blocks(self, first: int, total: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Our arrivals n with first <= n < total, in order: (n, journey), both (at most `size`,) int64."""
+        """Yield our arrivals n with first <= n < total, in order: (n, journey), both (at most `size`,) int64."""
         own = self.count_below(total)
         for k in range(self.count_below(first), own, size):
             yield self.block(k, min(size, own - k))
 
     def count_below(self, total: int) -> int:
-        """How many of the fleet's first `total` arrivals are ours."""
+        """Return how many of the fleet's first `total` arrivals are ours."""
         rounds, rest = divmod(total, self.period)
         return rounds * len(self.own_n) + int(np.searchsorted(self.own_n, rest, side="left"))
 
     def has(self, n: np.ndarray) -> np.ndarray:
-        """Which of the fleet's arrivals n are ours: (len(n),) bool."""
+        """Return which of the fleet's arrivals n are ours: (len(n),) bool."""
         if not len(self.own_n):
             return np.zeros(len(n), dtype=bool)
         rest = n % self.period
@@ -254,10 +259,12 @@ class Share:
         return found
 
     def owners_of(self, n: np.ndarray) -> np.ndarray:
-        """Which agent has each of the fleet's arrivals n: (len(n),) int64."""
+        """Return the agent of each of the fleet's arrivals n: (len(n),) int64."""
         journeys, rank = self.journeys, np.empty(len(self.journeys), dtype=np.int64)
         counts = np.bincount(journeys)
         for one in range(len(counts)):
+            # rank: the number of arrivals of the same journey before this one in the period, as a journey has its own
+            # turns.
             rank[journeys == one] = np.arange(counts[one])
         rounds, at = np.divmod(n, len(journeys))
         journey = journeys[at]
@@ -266,7 +273,7 @@ class Share:
         return owners
 
     def counts_below(self, total: int) -> np.ndarray:
-        """How many of the fleet's first `total` arrivals each agent has: (agents,) int64.
+        """Return how many of the fleet's first `total` arrivals each agent has: (agents,) int64.
 
         Cost: some µs and the length of the two orders, however large `total` is.
         """
@@ -281,19 +288,20 @@ class Share:
         return found
 
     def owns_users(self, users: int) -> tuple[int, ...]:
-        """Of the fleet's users 0 to `users` - 1, ours. Also exact within 1 for any number of users."""
+        """Return our users among the fleet's users 0 to `users` - 1. Also exact within 1 for any number of users."""
         return tuple(self._users_of_agent(users)[self.worker :: self.workers].tolist())
 
     def most_users(self, max_users: int) -> int:
-        """How many users we may have at a time, where the fleet may have `max_users`.
+        """Return the most users that we may have at a time, if the fleet may have `max_users`.
 
-        0 only where we have no arrivals either: an agent has one user at least, since it has arrivals.
+        0 only if we have no arrivals either: an agent has at least one user, since it has arrivals.
         """
         return at_least_one(self._users_by_worker(max_users))[self.worker]
 
     def for_iterations(self, users: int) -> Share:
-        """The share of a counted load: by the users that each agent has, so that no iteration falls to an
-        agent without any, and users of all agents have the same number of iterations.
+        """Return the share of a counted load, weighted by the number of users that each agent has.
+
+        So an agent without users gets no iteration, and users of all agents have the same number of iterations.
         """
         counts = np.bincount(self.user_owners(users), minlength=int(self.agents.max()) + 1)
         ours = Share._of_agent(self.index, _padded(counts.tolist(), self.index), self.mix)
@@ -301,11 +309,11 @@ class Share:
         return ours._dealt(at_least_one(self._users_by_worker(users)))
 
     def round(self, users: int, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where each user does as many iterations, the i-th of each of ours: (n, journey), both (own,) int64.
+        """Return the i-th iteration of each of our users, if each user does the same number of iterations.
 
-        The i-th iterations of all `users` users are the n from i·users on. Who of them has which moves on from round to
-        round, so that each user goes round the order of the mix, whatever their number is a multiple of. Of the first
-        iterations, however many, ours are our part within 2.
+        Result: (n, journey), both (own,) int64. The i-th iterations of all `users` users are the n from i·users on. The
+        users' order moves on from round to round, so that each user goes through the order of the mix, whatever the
+        number of users is a multiple of. Among the first iterations, of any number, ours are our part within 2.
         """
         own = np.array(self.owns_users(users), dtype=np.int64)
         moved = (1 - users) % len(self.journeys) * i
@@ -313,10 +321,10 @@ class Share:
         return n, self.journeys[n % len(self.journeys)].astype(np.int64)
 
     def journey_of(self, user: int, i: int) -> int:
-        """Closed loads: which journey user `user` of the fleet takes as its i-th iteration (from 0).
+        """Return the journey that user `user` of the fleet takes as its i-th iteration (from 0) in a closed load.
 
-        Each user goes round the order of the mix, starting one place after the user before. So each
-        user has the mix over time, and the fleet has it at any time, from the first second on.
+        Each user goes through the order of the mix, starting one place after the user before. So each user has the mix
+        over time, and the fleet has it at any time, from the first second on.
         """
         turns = self.turns
         return turns[(user + i) % len(turns)]
@@ -330,18 +338,18 @@ class Share:
         return [len(range(worker, count, self.workers)) for worker in range(self.workers)]
 
     def user_owners(self, users: int) -> np.ndarray:
-        """Which agent has each of the fleet's users 0 to `users` - 1: (users,) int64."""
+        """Return the agent of each of the fleet's users 0 to `users` - 1: (users,) int64."""
         owners: np.ndarray = self.agents[np.arange(users) % len(self.agents)]
         return owners
 
 
 def _rounds(agents: int, arrivals: int) -> int:
-    """How many periods of the mix until a journey with `arrivals` in each is at agent 0 again."""
+    """Return the number of periods of the mix until a journey with `arrivals` in each is at agent 0 again."""
     return agents // gcd(agents, arrivals)
 
 
 def at_least_one(users: list[int]) -> list[int]:
-    """By worker: the first has one user where none has any."""
+    """Return users by worker; if no worker has any, the first gets one."""
     return users if any(users) else [1, *users[1:]]
 
 
@@ -350,11 +358,10 @@ def _padded(counts: Sequence[int], index: int) -> list[int]:
 
 
 class RowIndex:
-    """Which row of a feed an arrival takes: its place among the arrivals of the journeys that use the feed.
+    """Finds the row of a feed for an arrival: its position among the arrivals of the journeys that use the feed.
 
-    So a unique feed is used up row by row, whatever the share of its journeys in the mix,
-    and two journeys that share a feed never share a row. Open and counted loads only: in closed ones the
-    row is the user's.
+    So a unique feed is used up row by row, whatever the share of its journeys in the mix, and two journeys that share a
+    feed never share a row. Only for open and counted loads: in closed ones the row belongs to the user.
 
     Args:
         mix: the weights of the plan's journeys.
@@ -369,18 +376,19 @@ class RowIndex:
         self._per_period = self._ranks[-1]
 
     def below(self, total: int) -> int:
-        """How many of the first `total` arrivals take a row: the rows that a unique feed needs."""
+        """Return how many of the first `total` arrivals take a row: the rows that a unique feed needs."""
         rounds, rest = divmod(total, len(self._ranks) - 1)
         return rounds * self._per_period + self._ranks[rest]
 
     __call__ = below
-    """HOT, once an iteration. Of an arrival that takes a row: which (from 0), as many took one before it."""
+    """HOT, once an iteration. Return the row (from 0) of an arrival that takes one: the number of rows taken before it.
+    """
 
 
 class RandomMix:
-    """The journey of each arrival by chance: a plan that says `random=True`. Each n is drawn by itself.
+    """Draws the journey of each arrival at random, for a plan with `random=True`. Each n is drawn by itself.
 
-    The draw depends on the seed, the load and n alone, so it is the same on any number of agents.
+    The draw depends only on the seed, the load and n, so it is the same for any number of agents.
 
     Args:
         seed: of the run.
@@ -396,11 +404,12 @@ class RandomMix:
         self._ends = shares / shares[-1]
 
     def journeys(self, n: np.ndarray) -> np.ndarray:
-        """Of arrivals n, (count,) int64: their journeys, (count,) int64."""
+        """Return the journeys of arrivals n: (count,) int64 for (count,) int64."""
         with np.errstate(over="ignore"):
             z = n.astype(np.uint64) * np.uint64(GOLDEN) + self._key
         uniform = (mixed_each(z) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
         return np.searchsorted(self._ends, uniform, side="right").astype(np.int64)
 
     def journey(self, n: int) -> int:
+        """Return the journey of arrival n."""
         return int(self.journeys(np.array([n], dtype=np.int64))[0])

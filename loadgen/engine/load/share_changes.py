@@ -1,19 +1,19 @@
-"""Who has which arrival and which user once the agents' weights were changed while a run went on.
+"""Splits arrivals and users after the agents' weights were changed during a run.
 
-At first that is a `Share`. With each change whoever is to have less gives some of
-what it has, whoever is to have more takes that, and nobody does both. So what an
-agent keeps it keeps under its old number: a user that is there stays who it is,
-and an agent that hears late of a loss has started nothing that somebody else
-starts too. Of a lost agent everything is given; of one that joins, everything is taken.
+At first a `Share` splits them. With each change, every agent whose weight falls gives some of its
+arrivals, every agent whose weight grows takes some of these, and no agent does both. So an agent keeps
+its other arrivals under their old numbers: a present user stays the same user, and an agent that learns
+late of a loss has started nothing that another agent starts too. A lost agent gives all of its
+arrivals; an agent that joins takes all of its own.
 
     n          0  1  2  3  4  5  6  7  8     agents 1:1:1, the second is lost from n = 3 on
     before     0  1  2  0  1  2  0  1  2
     after      0  1  2  0  0  2  0  2  2
 
-Which of its arrivals one gives, and to whom, follows from n and the change alone:
-from where n·√p lies within 1, p another prime for each change (H. Weyl 1916: such
-places are spread evenly, also among every k-th n, and for several p together). So
-all agents come to the same without a word, and nothing is counted through.
+Which arrivals an agent gives, and to which agent, follows from n and the change alone: from the
+fractional part of n·√p, with another prime p for each change (H. Weyl 1916: such parts are spread
+evenly, also among every k-th n, and for several p together). So all agents compute the same without
+messages, and none walks through all arrivals.
 
 Pure; reads no clock.
 """
@@ -32,30 +32,30 @@ from loadgen.engine.load.share import Share, at_least_one
 __all__ = ["Change", "Deal", "Tenure", "moved"]
 
 Tenure = tuple[tuple[int, int | None], ...]
-"""From when until when a user is ours, ns from the load's beginning; None: to the end."""
+"""Times [from, until) in which a user is ours, ns from the load's beginning; None: to the end."""
 _WALKED = 1_000
-"""Arrivals of ours and of those that gave some looked through at once: 0.1 ms a change, which no pacing notices."""
+"""Candidate arrivals that are checked at once: 0.1 ms a change, too short to delay a start."""
 _SAME = 1e-12
-"""Parts that differ by less are the same one, computed in two ways."""
+"""Parts that differ by less are equal, computed in two ways."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From one arrival on, or from one time on, the agents have these weights."""
+    """New weights of the agents from one arrival, or from one time on."""
 
     number: int
-    """Of the change within the run, from 1: no two are alike in what they move."""
+    """Number of the change within the run, from 1: it selects the prime, so that changes move different arrivals."""
     at: int
-    """Of open loads the first arrival that it holds for; of closed ones ns from the load's beginning."""
+    """For open loads the first arrival for which it holds; for closed ones ns from the load's beginning."""
     weights: tuple[float, ...]
-    """One for each agent of that time; 0 for those that are lost. Agents without a weight joined later: they had 0."""
+    """One for each agent of that time; 0 for lost agents. An agent without a weight joined later: it had 0."""
 
 
 @dataclass(frozen=True)
 class Deal:
     """One worker's part of a load over the whole run. Begin with `Deal(share)`.
 
-    max_users: a cap on the fleet's users, where the load has one.
+    max_users: a limit on the fleet's users, if the load has one.
     """
 
     share: Share
@@ -63,20 +63,23 @@ class Deal:
     changes: tuple[Change, ...] = ()
 
     def changed(self, change: Change) -> Deal:
-        """With another one. They come in the order of their numbers, each from where the one before it or later."""
+        """Return a copy with one more change.
+
+        Changes come in the order of their numbers, and none begins before an earlier one.
+        """
         agents = len(self._weights_before(len(self.changes)))
         weights = (*change.weights, *[0.0] * (agents - len(change.weights)))
         return replace(self, changes=(*self.changes, replace(change, weights=weights)))
 
     def blocks(self, first: int, total: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Our arrivals n with first <= n < total, in order: (n, journey), both (at most `size`,) int64."""
+        """Yield our arrivals n with first <= n < total, in order: (n, journey), both (at most `size`,) int64."""
         begin = min([total, *(change.at for change in self.changes[:1])])
         yield from self.share.blocks(first, begin, size)
         if begin < total:
             yield from self._walked(max(first, begin), total)
 
     def most_users(self) -> int | None:
-        """How many users we may have at a time from the last change on; None: there is no cap."""
+        """Return the most users that we may have at a time after the last change; None: there is no limit."""
         if self.max_users is None:
             return None
         if not _part(self.changes[-1].weights if self.changes else self.share.weights, self.share.index):
@@ -84,7 +87,7 @@ class Deal:
         return at_least_one(self._users_by_worker(self.max_users, len(self.changes)))[self.share.worker]
 
     def tenures(self, users: int) -> dict[int, Tenure]:
-        """Of the fleet's users 0 to `users` - 1 those that are ever ours, and when they are."""
+        """Return those of the fleet's users 0 to `users` - 1 that are ever ours, with the times in which they are."""
         found: dict[int, list[tuple[int, int | None]]] = {}
         since: dict[int, int] = dict.fromkeys(self.share.owns_users(users), 0)
         x = np.arange(users)
@@ -102,10 +105,10 @@ class Deal:
             found.setdefault(user, []).append((begin, None))
         return {user: tuple(found[user]) for user in sorted(found)}
 
-    # -- of the whole fleet -----------------------------------------------------------------------
+    # -- the whole fleet --------------------------------------------------------------------------
 
     def owners(self, n: np.ndarray) -> np.ndarray:
-        """Which agent has each of the fleet's arrivals n, after all changes: (len(n),) int64."""
+        """Return the agent of each of the fleet's arrivals n after all changes: (len(n),) int64."""
         owners = self.share.owners_of(n)
         for k, change in enumerate(self.changes):
             since = n >= change.at
@@ -113,14 +116,14 @@ class Deal:
         return owners
 
     def user_owners(self, users: int, at_ns: int) -> np.ndarray:
-        """Which agent has each of the fleet's users 0 to `users` - 1 at a time: (users,) int64."""
+        """Return the agent of each of the fleet's users 0 to `users` - 1 at a time: (users,) int64."""
         owners, x = self.share.user_owners(users), np.arange(users)
         for k, change in enumerate(self.changes):
             if change.at <= at_ns:
                 owners = moved(x, owners, self._weights_before(k), change.weights, change.number)
         return owners
 
-    # -- arrivals that were dealt anew ------------------------------------------------------------
+    # -- arrivals that a change moved --------------------------------------------------------------
 
     def _walked(self, first: int, total: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         candidates = self.share.of_members(self._ever_ours())
@@ -144,7 +147,7 @@ class Deal:
         return found
 
     def _after(self, k: int, x: np.ndarray, owners: np.ndarray, workers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Owners and their workers after the k-th change. Whoever takes something deals it to its workers by turns."""
+        """Return owners and their workers after the k-th change; an agent's workers take its new arrivals in turns."""
         change = self.changes[k]
         after = moved(x, owners, self._weights_before(k), change.weights, change.number)
         if self.share.workers == 1:
@@ -160,7 +163,10 @@ class Deal:
         return self.changes[k - 1].weights if k else self.share.weights
 
     def _ever_ours(self) -> set[int]:
-        """Agents that had at the beginning what may be ours now: we, and where we ever took, whoever ever gave."""
+        """Return the agents whose first shares may contain our arrivals.
+
+        These are our own agent, and if it ever took some, all agents that ever gave some.
+        """
         own, givers, takes = self.share.index, set[int](), False
         for k, change in enumerate(self.changes):
             before, after = _parts(self._weights_before(k), change.weights)
@@ -171,13 +177,13 @@ class Deal:
     # -- workers ----------------------------------------------------------------------------------
 
     def _worker_weights(self, changes: int) -> list[int]:
-        """Of our agent's workers. One that may have no user has no arrivals either."""
+        """Return the weights of our agent's workers: 1, or 0 for a worker without users, which gets no arrivals."""
         if self.max_users is None:
             return [1] * self.share.workers
         return at_least_one([min(1, users) for users in self._users_by_worker(self.max_users, changes)])
 
     def _users_by_worker(self, max_users: int, changes: int) -> list[int]:
-        """How many of so many users each of our workers may have after the first `changes` changes."""
+        """Return how many of `max_users` users each of our workers may have after the first `changes` changes."""
         owners, x = self.share.user_owners(max_users), np.arange(max_users)
         for k, change in enumerate(self.changes[:changes]):
             owners = moved(x, owners, self._weights_before(k), change.weights, change.number)
@@ -193,16 +199,18 @@ class Deal:
 def moved(
     x: np.ndarray, owners: np.ndarray, before: Sequence[float], after: Sequence[float], number: int
 ) -> np.ndarray:
-    """Whose arrivals or users `x` are after a change of the weights, where they were of `owners` before it.
+    """Return the owners of arrivals or users `x` after a change of the weights; `owners` are those before it.
 
-    Each agent keeps of what it has what its weight is of its weight before, and all of it where that grows.
+    Each agent keeps the fraction new weight / old weight of its arrivals, or all if its weight grows.
     """
     was, now = _parts(tuple(before), tuple(after))
     gains = np.maximum(now - was, 0.0)
     if not gains.any():
         return owners
     kept = np.divide(now, was, out=np.ones_like(now), where=now < was)
-    given = np.flatnonzero((kept < 1.0)[owners])  # of one lost agent of a thousand: hardly any
+    given = np.flatnonzero((kept < 1.0)[owners])  # few, since usually one agent of many is lost
+    # Each arrival has a fixed place between 0 and 1. Below the kept fraction it stays; the rest is stretched to 0 .. 1
+    # again and split among the agents that gain, in proportion to their gains.
     place, kept_of = _within(x[given], 2 * number), kept[owners[given]]
     gives = place >= kept_of
     to = np.searchsorted(
@@ -215,9 +223,9 @@ def moved(
 
 @lru_cache(maxsize=512)
 def _parts(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Of the whole, each from 0 to 1, of one length; the same where they are but for rounding.
+    """Return both weights as parts of the whole, 0 to 1, of one length; equal if they differ only by rounding.
 
-    The arrays are shared by all callers: do not write to them.
+    All callers share the arrays: do not write to them.
     """
     most = max(len(before), len(after))
     was, now = (
@@ -231,7 +239,7 @@ def _part(weights: Sequence[float], index: int) -> float:
 
 
 def _within(x: np.ndarray, k: int) -> np.ndarray:
-    """Where x·√p lies between two whole numbers, from 0 to 1, p the k-th prime from 0: (len(x),) float64."""
+    """Return the fractional part of x·√p, p the k-th prime from 0: (len(x),) float64."""
     with np.errstate(over="ignore"):
         places = x.astype(np.uint64) * np.uint64(_root(k))
     return (places >> np.uint64(11)).astype(float) / 2.0**53
@@ -239,7 +247,7 @@ def _within(x: np.ndarray, k: int) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def _root(k: int) -> int:
-    """What follows the point in √p, times 2^64."""
+    """Return the fractional part of √p, times 2^64."""
     return isqrt(_prime(k) << 128) & (2**64 - 1)
 
 

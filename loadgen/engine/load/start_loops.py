@@ -1,8 +1,8 @@
-"""Drives a load: starts iterations when they are due (open), or keeps users going (closed, counted).
+"""The loops that start iterations when they are due (open), or keep users iterating (closed, counted).
 
-Each function returns when the last iteration of its share has been started, or
-as soon as `stop` is set; what still runs is the drain's business. No function
-here knows of regions or agents: a share says which arrivals and users are ours.
+Each function returns when the last iteration of its share has been started, or as soon as `stop` is
+set; the drain waits for running iterations. No function here deals with regions or agents: a share
+says which arrivals and users are ours.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from loadgen.engine.load.users import Arrival, Life, UserPool
 __all__ = ["Cursor", "drive_arrivals", "drive_iterations", "drive_users"]
 
 TURN = 16
-"""After so many iterations a closed user lets the others run: a journey that awaits nothing must not starve them.
-At each iteration it would cost a turn of the loop, measured as 2 µs a request of a four-request journey."""
+"""After this many iterations a closed user yields to the others, so that a journey without awaits cannot starve them.
+Yielding at each iteration would cost a turn of the loop, measured as 2 µs a request of a four-request journey.
+"""
 
 
 class Cursor:
-    """Where a drive of arrivals stood when it was cancelled."""
+    """The position of the start loop when it was cancelled."""
 
     __slots__ = ("is_through", "n")
 
     def __init__(self) -> None:
         self.is_through = False
-        """It has started all of them."""
+        """True if all arrivals were started."""
         self.n: int | None = None
-        """The first arrival that it had not started; None: it had not begun, or it has started all of them."""
+        """The first arrival that was not started; None if the loop had not begun, or has started all."""
 
 
 async def drive_arrivals(
@@ -46,13 +47,13 @@ async def drive_arrivals(
     warmup_ns: int,
     cursor: Cursor | None = None,
 ) -> None:
-    """HOT, once an iteration: budget 3 µs (bench/drive.py).
+    """HOT, once an iteration: budget 3 µs (bench/drive.py). Start arrivals when they are due.
 
-    Waits for absolute times, so a late wake-up shifts one start and not the rate;
-    all that is due is started in one tick, and nothing before it is due.
+    It waits for absolute times, so a late wake-up shifts one start and not the rate. All due arrivals are started in
+    one tick, and none before it is due.
 
-    It waits in `sleep_until` and nowhere else, so it can be cancelled at any time and begun again with other due
-    times from `cursor` on: what it had not started is known, at no cost to what it starts.
+    It waits only in `sleep_until`, so it can be cancelled at any time and restarted with other due times from `cursor`
+    on: the cursor holds what was not started, and costs the started ones nothing.
     """
     elapsed_ns = clock.elapsed_ns
     now_ns = elapsed_ns()
@@ -88,20 +89,20 @@ async def drive_users(
     warmup_ns: int,
     pace: Pace | None = None,
 ) -> None:
-    """Keep each user of the crowd going while the plan has it there. Returns when nobody is left or to come.
+    """Keep each user of the crowd iterating while the plan has it present. Returns when no user is left or to come.
 
     Args:
-        journey_of: (user, its i-th iteration from 0) -> journey index.
-        pace: begin an iteration in each cycle; None: as fast as the target lets them.
+        journey_of: (user, number of its iteration from 0) -> journey index.
+        pace: begin one iteration in each cycle; None: as fast as the target allows.
 
-    A user whose time is over finishes its iteration, and leaves when it is not to come again; its data row is its
-    index. Where the plan is changed, who has left and is wanted again comes as a new person with the same row.
+    A user whose time is over finishes its iteration, and leaves if it is not to return. Its data row is its index. If a
+    changed plan brings back a user that has left, it returns as a new user with the same row.
     """
 
     async def live(user: int) -> None:
         slot, stay = pool.join(new_life()), crowd.stay_of(user)
         stay.is_here = True
-        due_ns = free_ns = -1  # its cycle; when it was done with the one before
+        due_ns = free_ns = -1  # begin of the cycle; time at which the iteration before ended
         try:
             while not stop.is_set():
                 if (span := crowd.next_span(user, clock.elapsed_ns())) is None:
@@ -112,10 +113,11 @@ async def drive_users(
                 stay.start_ns, stay.end_ns = span
                 start_ns = stay.start_ns
                 await crowd.changes.until(clock, start_ns)
-                if clock.elapsed_ns() < start_ns:  # something has changed
+                if clock.elapsed_ns() < start_ns:  # the plan has changed
                     continue
                 if pace is not None:
-                    first_ns = pace.first_ns(user, max(start_ns, free_ns))  # and not from now on: a late begin is one
+                    # not from now on: a late begin is one, and belongs to its cycle
+                    first_ns = pace.first_ns(user, max(start_ns, free_ns))
                     due_ns = stay.end_ns if first_ns is None else first_ns
                 while not stop.is_set() and (now_ns := clock.elapsed_ns()) < stay.end_ns:
                     if now_ns < due_ns:
@@ -127,6 +129,7 @@ async def drive_users(
                     await pool.begin(slot, arrival)
                     pool.end(slot, arrival)
                     if pace is not None:
+                        # at least 1 ns after the cycle began, so that the same cycle is never taken twice
                         free_ns = max(due_ns + 1, clock.elapsed_ns())
                         due_ns, skipped = next_cycle(due_ns, pace.every_ns, free_ns)
                         if skipped:
@@ -142,7 +145,7 @@ async def drive_users(
     def left(user: int, life: asyncio.Task[None]) -> None:
         del lives[user]
         if not life.cancelled():
-            life.exception()  # one that fails ends alone
+            life.exception()  # a user that fails ends alone
         is_wanted = not stop.is_set() and crowd.next_span(user, clock.elapsed_ns()) is not None
         if is_wanted or not lives:
             crowd.changes.wake()
@@ -174,12 +177,12 @@ async def drive_iterations(
     gate: Gate | None = None,
     most: int | None = None,
 ) -> None:
-    """Our `users` users share our iterations until none is left.
+    """Let our `users` users share our iterations until none is left.
 
     Args:
-        own: (global iteration index, journey index) of each of our iterations. None is taken from it that is not begun.
-        gate: while it is shut, nothing is begun. Whoever sets `stop` also opens it.
-        most: of them that one user does; None: as many as it can.
+        own: (global iteration index, journey index) of each of our iterations. An iteration is only taken to be begun.
+        gate: while it is shut, no iteration begins. Setting `stop` must also open it.
+        most: most iterations of one user; None: no limit.
     """
     gate = gate or Gate()
 
@@ -208,5 +211,5 @@ async def drive_iterations(
 
 
 async def _all(lives: Sequence[Coroutine[object, object, None]]) -> None:
-    """All users' lives; one that is cut off ends alone."""
+    """Run the lives of all users; a user that is cut off ends alone."""
     await asyncio.gather(*lives, return_exceptions=True)

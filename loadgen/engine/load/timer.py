@@ -1,10 +1,9 @@
-"""One timer that can be set anew at any time: calls back at an absolute time, never before it.
+"""One timer that can be set again at any time: it calls back at an absolute time, never before it.
 
-Timers of uvloop are whole milliseconds and may fire up to 1 ms early, which
-would leave the choice between spinning (a core at 100 %) and being late by up
-to a millisecond. On Linux a timerfd waits with the kernel's own precision:
-measured at 2,000 wake-ups/s 46 µs late in the median at 41 µs of CPU each,
-against 500 µs of CPU each for spinning. Elsewhere the loop's timer has to do.
+Timers of uvloop have whole milliseconds and may fire up to 1 ms early. The choice would be between
+spinning (a core at 100 %) and being late by up to a millisecond. On Linux a timerfd waits with the
+kernel's own precision: measured at 2,000 wake-ups/s it is 46 µs late in the median at 41 µs of CPU
+each, compared with 500 µs of CPU each for spinning. On other systems the loop's timer is used.
 """
 
 from __future__ import annotations
@@ -21,19 +20,21 @@ __all__ = ["Alarm", "new_alarm"]
 
 
 class Alarm(Protocol):
+    """A timer that calls back once."""
+
     def set(self, at_ns: int) -> None:
-        """Call back at `at_ns` of `perf_counter_ns`, or at once when it is over; replaces what was set."""
+        """Call back at `at_ns` of `perf_counter_ns`, or at once if that is past; replaces an earlier setting."""
 
     def close(self) -> None: ...
 
 
 def new_alarm(callback: Callable[[], None]) -> Alarm:
-    """Within a running loop. The callback may set the alarm again."""
+    """Create the timer that suits this system, within a running loop. The callback may set the timer again."""
     return _TimerFd(callback) if sys.platform == "linux" else _LoopTimer(callback)
 
 
 class _LoopTimer:
-    """Late by up to a millisecond and more; for where there is no timerfd."""
+    """A timer of the loop, late by up to a millisecond and more; for systems without timerfd."""
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback = callback
@@ -67,7 +68,7 @@ class _Timespec(ctypes.Structure):
 
 
 class _TimerFd:
-    """A timerfd on CLOCK_MONOTONIC, which is what `perf_counter_ns` reads on Linux."""
+    """A timerfd on CLOCK_MONOTONIC, the clock that `perf_counter_ns` reads on Linux."""
 
     def __init__(self, callback: Callable[[], None]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -82,6 +83,7 @@ class _TimerFd:
 
     def set(self, at_ns: int) -> None:
         self._spec.value_s, self._spec.value_ns = divmod(max(at_ns, 1), 1_000_000_000)
+        # flag 1: an absolute time (TFD_TIMER_ABSTIME)
         self._settime(self._fd, 1, ctypes.byref(self._spec), None)
 
     def _fired(self) -> None:

@@ -1,8 +1,8 @@
-"""Users as the engine sees them: who runs an iteration, and what is recorded of it.
+"""The engine's side of users: runs their iterations and records the results.
 
-A `Life` is the scenario's side of one user (cookies, connections, journeys). The
-engine decides when it iterates, takes the times, and records. Lives are kept:
-a slot's connections outlive the person that used them.
+A `Life` is the scenario's side of one user (cookies, connections, journeys). The engine decides when
+it iterates, takes the times, and records. Lives are reused: a slot's connections outlive the user that
+opened them.
 """
 
 from __future__ import annotations
@@ -22,50 +22,51 @@ __all__ = ["Arrival", "Life", "Slot", "UserPool"]
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
-    """One iteration to run. A struct, since one is made for each: 0.1 µs."""
+    """One iteration to run. A struct, since one is created for each: 0.1 µs."""
 
     due_ns: int | None
-    """On `perf_counter_ns`; None in closed loads, which have no due."""
+    """On `perf_counter_ns`; None in closed loads, whose iterations have no due time."""
     n: int
     journey: int
     warmup: bool
     row: int | None = None
-    """The user's stripe, in closed loads."""
+    """In closed loads: the index of the user in the fleet."""
 
     @property
     def person(self) -> int:
-        """Index of the data row that is the person's: the global arrival index, or the user's stripe."""
+        """Index of the data row: the global arrival index, or in closed loads the user's index."""
         return self.n if self.row is None else self.row
 
 
 class Life(Protocol):
-    """The scenario's side of one user. `iterate` sets the attributes and never raises but CancelledError."""
+    """The scenario's side of one user. `iterate` sets the attributes, and raises nothing but CancelledError."""
 
     begun_ns: int
     """When the journey's first line ran; 0 until then."""
     ended_ns: int
-    """When its last did; 0 until then."""
+    """When the journey's last line ended; 0 until then."""
     set_up_ns: int
-    """How long the person's set-up took before the first line; also in `idle_ns`."""
+    """Duration of the user's set-up before the first line; also included in `idle_ns`."""
     idle_ns: int
-    """Think, pace and set-up that ended within the iteration: not part of the response time."""
+    """Think time, pace and set-up that ended within the iteration: not part of the response time."""
     outcome: str
     censored: bool
-    """The outcome came from a time-out: the truth would have taken longer."""
+    """True: the outcome came from a time-out, so the true time is longer."""
 
-    def iterate(self, arrival: Arrival, *, pool_limited: bool) -> Awaitable[None]: ...
+    def iterate(self, arrival: Arrival, *, pool_limited: bool) -> Awaitable[None]:
+        """Run one iteration. pool_limited: it had to wait for a free user."""
 
     def idle_until(self, now_ns: int) -> int:
-        """`idle_ns` with the think that is going on at `now_ns`."""
+        """Return `idle_ns` plus the think time that is going on at `now_ns`."""
 
     def resisted(self) -> None:
-        """The iteration was cancelled, and ended otherwise than by that."""
+        """Note that the iteration was cancelled and ended in another way."""
 
     async def close(self) -> None: ...
 
 
 class Slot:
-    """A place for one user at a time: a life, a long-lived task, and the iteration that is running."""
+    """A place for one user at a time: a life, a long-lived task, and the running iteration."""
 
     __slots__ = ("arrival", "free_ns", "life", "ready_ns", "task", "wake")
 
@@ -73,22 +74,22 @@ class Slot:
         self.life = life
         self.arrival: Arrival | None = None
         self.free_ns = 0
-        """When a user was free for the arrival: its due time, or later when it had to wait."""
+        """When a user was free for the arrival: its due time, or later if it had to wait."""
         self.ready_ns = 0
-        """When the iteration was begun: in closed loads, where response times start."""
+        """When the iteration was begun; in closed loads response times start here."""
         self.wake: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
 
 class UserPool:
-    """Runs iterations on slots: takes a free one, makes a new one, or lets the arrival wait in due order.
+    """Runs iterations in slots: takes a free slot, creates one, or queues the arrival in due order.
 
     Args:
-        new_life: makes the scenario's side of one more user.
+        new_life: creates the scenario's side of one more user.
         series: the journey series by journey index, for (measured, warm-up).
-        max_users: the cap; an arrival that finds all of them busy waits, its clock running from due.
-        max_lateness_ns: an arrival that waited longer than this is missed; None: it is started however late.
-        load: which of the plan's loads it is.
+        max_users: limit; an arrival that finds all users busy waits, and its response time runs from its due time.
+        max_lateness_ns: an arrival that waited longer is missed; None: it is started however late.
+        load: index of the plan's load.
     """
 
     def __init__(
@@ -112,25 +113,29 @@ class UserPool:
         self._slots: dict[Slot, None] = {}
         self._busy = 0
         self.due = self.started = self.missed = 0
-        """Iterations so far that became due, or were begun in a closed load; that were started; that were given up.
-        What is due and neither waits for a user or for its turn of the loop."""
+        """Iterations so far: due (in a closed load: begun), started, and missed. An arrival that is due and neither
+        started nor missed waits for a user.
+        """
         self._idle = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def users(self) -> int:
+        """Number of users, busy or free."""
         return len(self._slots)
 
     @property
     def in_flight(self) -> int:
+        """Number of running iterations."""
         return self._busy
 
     @property
     def waiting(self) -> int:
+        """Number of due arrivals that wait for a free user."""
         return len(self._waiting)
 
     def arrive(self, arrival: Arrival) -> None:
-        """HOT, once an iteration of an open load: it is due now."""
+        """HOT, once an iteration of an open load: start an arrival that is due now, or queue it."""
         self.due += 1
         self._recorder.counters.iterations_due += 1
         if self._free:
@@ -141,7 +146,7 @@ class UserPool:
             self._waiting.append(arrival)
 
     def cap(self, max_users: int) -> None:
-        """From now on it may have so many users: more begin with what waits, those too many go when they are free."""
+        """Change the limit of users. Raising it starts waiting arrivals; lowering it removes free users."""
         self._max_users = max_users
         while self._free and len(self._slots) > max_users:
             slot = self._free.pop()
@@ -163,19 +168,19 @@ class UserPool:
     # -- closed loads: users that live in tasks of their own -------------------------------------
 
     def join(self, life: Life) -> Slot:
-        """One more user of a closed load, in the current task."""
+        """Add one user of a closed load, which lives in the current task."""
         slot = Slot(life)
         slot.task = asyncio.current_task()
         self._slots[slot] = None
         return slot
 
     async def leave(self, slot: Slot) -> None:
-        """The user goes, with its connections."""
+        """Remove a user, and close its connections."""
         del self._slots[slot]
         await slot.life.close()
 
     def begin(self, slot: Slot, arrival: Arrival) -> Awaitable[None]:
-        """HOT, once an iteration of a closed load: await what it gives, and then say `end`."""
+        """HOT, once an iteration of a closed load: await the result, and then call `end`."""
         self._busy += 1
         self.due += 1
         self._recorder.counters.iterations_due += 1
@@ -207,13 +212,13 @@ class UserPool:
             self.end(slot, arrival)
             if len(self._slots) > self._max_users:
                 await self.leave(slot)
-                self._tell_idle()
+                self._notify_idle()
                 return
             if (late := self._next_waiting()) is not None:
                 self._start(slot, late, perf_counter_ns())
             else:
                 self._free.append(slot)
-                self._tell_idle()
+                self._notify_idle()
 
     def _next_waiting(self) -> Arrival | None:
         while self._waiting:
@@ -229,7 +234,7 @@ class UserPool:
     # -- one iteration ------------------------------------------------------------------------
 
     def _begin(self, slot: Slot, arrival: Arrival) -> Awaitable[None]:
-        """HOT, once an iteration. No coroutine of its own: whatever stands between costs at each of its awaits."""
+        """HOT, once an iteration. Not a coroutine: an extra frame would cost at each await of the iteration."""
         slot.arrival = arrival
         life = slot.life
         life.begun_ns = life.ended_ns = life.idle_ns = life.set_up_ns = 0
@@ -239,7 +244,7 @@ class UserPool:
         return life.iterate(arrival, pool_limited=slot.free_ns > (arrival.due_ns or slot.free_ns))
 
     def end(self, slot: Slot, arrival: Arrival) -> None:
-        """HOT, once an iteration: record it. What the drain cut off is recorded by `cut_off`, not here."""
+        """HOT, once an iteration: record it. An iteration that the drain cut off is recorded by `cut_off` instead."""
         life = slot.life
         end_ns = life.ended_ns or perf_counter_ns()
         if slot.arrival is None:  # it was cut off while it ran
@@ -280,16 +285,16 @@ class UserPool:
 
     def _done(self) -> None:
         self._busy -= 1
-        self._tell_idle()
+        self._notify_idle()
 
-    def _tell_idle(self) -> None:
+    def _notify_idle(self) -> None:
         if self._busy == 0 and not self._waiting:
             self._idle.set()
 
     def in_flight_since(self, now_ns: int) -> Iterator[tuple[int, int, int]]:
-        """(journey index, due or ready time, think time so far) of all that runs or waits and is measured.
+        """Yield (journey index, due or ready time, think time so far) of every measured iteration that runs or waits.
 
-        Cost: 0.3 µs a user; asked once an interval, where an objective over a window needs it.
+        Cost: 0.3 µs a user; called once an interval if an objective over a window needs it.
         """
         for slot in self._slots:
             arrival = slot.arrival
@@ -302,7 +307,7 @@ class UserPool:
                 yield arrival.journey, arrival.due_ns or now_ns, 0
 
     def oldest_ns(self) -> int | None:
-        """Due or ready time of the oldest iteration that runs or waits; None while there is none."""
+        """Return the due or ready time of the oldest iteration that runs or waits; None without iterations."""
         starts = [
             arrival.due_ns if arrival.due_ns is not None else slot.ready_ns
             for slot in self._slots
@@ -314,20 +319,20 @@ class UserPool:
     # -- the end ------------------------------------------------------------------------------
 
     async def drained(self) -> None:
-        """Return when nothing runs and nothing waits."""
+        """Return when no iteration runs or waits."""
         while self._busy or self._waiting:
-            self._idle.clear()  # cleared here only: who drains waits, the hot path does not care
+            self._idle.clear()  # cleared only here: the drain can wait, the hot path must not pay for it
             await self._idle.wait()
 
     def give_up_waiting(self) -> None:
-        """What waits for a user will never start: missed, censored at its lateness."""
+        """Count all arrivals that wait for a user as missed, censored at their lateness."""
         now_ns = perf_counter_ns()
         while self._waiting:
             self._miss(self._waiting.popleft(), now_ns)
-        self._tell_idle()
+        self._notify_idle()
 
     def cut_off(self) -> None:
-        """Stop what runs: censored at what it has taken so far. A journey that resists is abandoned."""
+        """Stop all running iterations: they are censored at the time so far. A journey that resists is abandoned."""
         self.give_up_waiting()
         now_ns = perf_counter_ns()
         for slot in list(self._slots):
@@ -354,7 +359,7 @@ class UserPool:
                 slot.task.cancel()
 
     async def close(self, patience_s: float = 2.0) -> None:
-        """End the slots' tasks and lives; a journey that ignores its cancellation is left behind after `patience_s`."""
+        """End the slots' tasks and lives; a journey that ignores its cancellation is abandoned after `patience_s`."""
         tasks = [slot.task for slot in self._slots if slot.task is not None and not slot.task.done()]
         for task in tasks:
             task.cancel()

@@ -1,1 +1,1 @@
-"""Records requests, steps and iterations; once an interval it makes one delta of them."""
+"""Records requests, steps and iterations, and makes one delta of them per interval."""

@@ -1,10 +1,10 @@
-"""Whose turn it is, where calls of one user run beside each other.
+"""Keeps the state of a user's meter apart for calls that run concurrently.
 
-A meter knows one place of its user, and one provisional sample. Calls that run
-beside each other (`dsl/users/concurrent_calls.py`) each have their own, which are swapped in while
-the call has its turn. What a call starts as a task of its own (a library that
-sends three requests at once) runs between the turns: it finds the call's turn in
-its context, which tasks inherit, and swaps it in for as long as it records.
+A meter has one place of its user, and one provisional sample. Concurrent calls
+(`dsl/users/concurrent_calls.py`) each have their own state, which is swapped in while the call has its
+turn. A task that a call starts (such as a library that sends three requests at once) runs between the
+turns. It finds the call's turn in its context, which tasks inherit, and swaps the state in while it
+records.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from loadgen.engine.recording.series import Place
 __all__ = ["TURN", "Mine", "Turn", "current_turn", "swap", "within"]
 
 Mine = tuple[Place, str | None, Sample | None, bool]
-"""Place, first error, last sample and whether it is held: what a meter knows of where its user is."""
+"""Place, first error, last sample and whether that is held: the state of a meter."""
 
 
 class Turn:
-    """What a meter knows while one of several calls is on. `mine` is up to date while it is not `is_on`."""
+    """The state of the meter for one of several concurrent calls. `mine` is current while the turn is not `is_on`."""
 
     __slots__ = ("is_on", "is_over", "meter", "mine", "outer")
 
@@ -38,7 +38,7 @@ TURN: Final[ContextVar[Turn | None]] = ContextVar("turn", default=None)
 
 
 def current_turn(meter: Meter) -> Turn | None:
-    """The call of `meter`'s user that this task belongs to and that is not over; None: the user itself."""
+    """Return the call of `meter`'s user to which this task belongs and that is not over; None: the user itself."""
     turn = TURN.get()
     while turn is not None and (turn.is_over or turn.meter is not meter):
         turn = turn.outer
@@ -46,6 +46,7 @@ def current_turn(meter: Meter) -> Turn | None:
 
 
 def swap(meter: Meter, to: Mine) -> Mine:
+    """Replace the state of the meter by `to`, and return the old state."""
     before = (meter._place, meter.failed, meter._sample, meter._is_held)
     meter._place, meter.failed, meter._sample, meter._is_held = to
     return before
@@ -53,7 +54,7 @@ def swap(meter: Meter, to: Mine) -> Mine:
 
 @contextmanager
 def within(turn: Turn | None) -> Generator[None, None, None]:
-    """What is done in here with the meter is done in this call's place. Nothing in here may await."""
+    """In this block, the meter has the state of this call. The block must not await."""
     while turn is not None and turn.is_over:
         turn = turn.outer
     if turn is None or turn.is_on:

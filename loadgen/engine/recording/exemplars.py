@@ -1,63 +1,44 @@
-"""Single requests and iterations that stand for the many: picked while recording, given away once an interval.
+"""Picks exemplars: single requests and iterations that are stored with their values, a few per interval.
 
-Of each series and interval: the slowest that was ok, the first two that failed,
-and two of those that were ok, picked at random. The recorder compares two ints a
-request (`Series.bar_ns`, `Series.pick_at`); only what passes one of them comes here.
-In a steady series of n requests an interval that is about ln(n) for the slowest
-and 2 + 2 ln(n/2) for the two at random.
+For each series and interval: the slowest ok one, the first two that failed, and two random ok ones. The
+recorder compares two ints for each request (`Series.bar_ns`, `Series.pick_at`), and calls this module only
+for a request that passes one of them. In a steady series of n requests an interval that is about ln(n) for
+the slowest and 2 + 2 ln(n/2) for the two random ones.
 
-The random ones are a reservoir (algorithm L of K.-H. Li, 1994): each ok request of
-the interval is as likely as any other, and between two of them nothing is drawn.
+The random ones are a reservoir (algorithm L of K.-H. Li, 1994): each ok request of the interval is equally
+likely, and between two picks no random number is drawn.
 """
 
 from __future__ import annotations
 
 from math import exp, floor, log
 from random import Random
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
+from loadgen.engine.recording.series import Picked, Picks, Series
 from loadgen.measure.deltas.exemplar import Exemplar
 from loadgen.measure.deltas.limits import cut
 from loadgen.measure.deltas.series import MISSED, OK, SKIPPED
 
-if TYPE_CHECKING:
-    from loadgen.engine.recording.series import Series
-
-__all__ = ["MAX_KEPT", "Exemplars", "Picks", "kept_of_one"]
+__all__ = ["MAX_KEPT", "Exemplars", "kept_of_one"]
 
 MAX_KEPT: Final = 200
-"""Of one delta of one worker."""
+"""Most exemplars in one delta of one worker."""
 _FAILED: Final = 2
 _RANDOM: Final = 2
 _NEVER: Final = 1 << 62
 
-Picked = tuple[str, int, int, int, int, int, str]
-"""outcome, at_ns, response_ns, service_ns, n, load, trace."""
-
-
-class Picks:
-    """Of one series, in one interval."""
-
-    __slots__ = ("failed", "random", "slowest", "weight")
-
-    def __init__(self) -> None:
-        self.slowest: Picked | None = None
-        self.failed: list[Picked] = []
-        self.random: list[Picked] = []
-        self.weight = 1.0
-        """W of algorithm L."""
-
 
 class Exemplars:
-    """Those of one worker.
+    """Picks and collects the exemplars of one worker.
 
-    most: how many a call of `take` gives. With many agents few are enough of each: see `kept_of_one`.
+    most: most exemplars that a call of `take` returns. With many agents a few of each are enough: see `kept_of_one`.
     """
 
     def __init__(self, most: int = MAX_KEPT, random: Random | None = None) -> None:
         self.most = most
         self.left_out = 0
-        """How many were picked and not given away, since the beginning."""
+        """Number of exemplars that were picked and not returned, since the beginning."""
         self._random = random or Random()  # noqa: S311  # no secret depends on it
         self._touched: list[Series] = []
 
@@ -72,7 +53,10 @@ class Exemplars:
         load: int,
         trace: str,
     ) -> None:
-        """One that passed the recorder's comparison, or that failed. at_ns: `perf_counter_ns`."""
+        """Offer a request or iteration that failed, or that passed one of the recorder's comparisons.
+
+        at_ns: `perf_counter_ns`.
+        """
         picks = series.picks
         if picks is None:
             picks = series.picks = Picks()
@@ -89,7 +73,7 @@ class Exemplars:
             self._pick(series, picks, picked, seen)
 
     def _pick(self, series: Series, picks: Picks, picked: Picked, seen: int) -> None:
-        """The `seen`-th ok one of the interval goes into the reservoir; says which the next will be."""
+        """Put the `seen`-th ok one of the interval into the reservoir, and draw which one is picked next."""
         random = self._random.random
         if seen <= _RANDOM:
             picks.random.append(picked)
@@ -98,6 +82,8 @@ class Exemplars:
                 return
         else:
             picks.random[int(random() * _RANDOM)] = picked
+        # Algorithm L: the weight falls with each pick, and the number of skipped requests has a geometric distribution
+        # with 1 - weight, so it is drawn once instead of once a request.
         picks.weight *= exp(log(1 - random()) / _RANDOM)
         if picks.weight < 1e-12:  # after some 10^12 requests
             series.pick_at = _NEVER
@@ -105,10 +91,10 @@ class Exemplars:
         series.pick_at = seen + floor(log(1 - random()) / log(1 - picks.weight)) + 1
 
     def take(self, t0_ns: int) -> tuple[Exemplar, ...]:
-        """What was picked since the last call, and begin anew.
+        """Remove and return the exemplars since the last call.
 
-        Where there are more than `most`: of each series one that failed first, then the slowest, then the others;
-        within these it is chance that decides, so that many agents together show all series.
+        If there are more than `most`, each series keeps first one that failed, then the slowest, then the others.
+        Within these chance decides, so that many agents together show all series.
         """
         touched, self._touched = self._touched, []
         if not touched:
@@ -134,9 +120,9 @@ class Exemplars:
 
 
 def kept_of_one(workers: int) -> int:
-    """How many exemplars a worker of `workers` gives away each interval.
+    """Return the most exemplars per interval for one of `workers` workers.
 
-    The controller reads one in 3.6 µs (codec.decode of a delta with 200), so 10,000 a second are 4 % of a core.
+    The controller decodes one in 3.6 µs (codec.decode of a delta with 200), so 10,000 a second are 4 % of a core.
     """
     return max(5, min(MAX_KEPT, 10_000 // max(1, workers)))
 

@@ -1,12 +1,12 @@
-"""The first failures of each kind, whole: what was sent, what came, which row, which line.
+"""Stores the first failures of each kind with all details: what was sent and received, data row, and line.
 
-A failure is drafted when its sample settles, since what was sent and received is
-at hand only then, and completed when its iteration ends, since only then the
-journey has said what it expected. What belongs to no request (`fail: ...`, a fault
-of the scenario, a poll that never ended) shows the last exchange before it.
+A failure is drafted when its sample is settled, since only then the sent and received data are at hand.
+The end of its iteration completes the draft, since only then the expectation of the journey is known.
+Failures without a request of their own (`fail: ...`, a fault of the scenario, a poll that never ended) show the last
+exchange before them.
 
-Everything is redacted before it is kept, so nothing secret is held here or leaves.
-Cost of a failure that is kept: some 0.5 ms, at most 20 times an interval; of one that is not: 0.3 µs.
+Everything is redacted before it is stored, so no secret is held here or sent.
+Cost of a failure that is stored: some 0.5 ms, at most 20 times an interval; otherwise 0.3 µs.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from loadgen.redact import Redactor
 __all__ = ["FIRST", "MAX_A_RUN", "Draft", "Exchange", "FailureBook", "Text", "exchange_of", "size_bytes"]
 
 FIRST: Final = 5
-"""Of each journey, request and outcome, a worker."""
+"""Most failures of each journey, request and outcome, per worker."""
 MAX_A_RUN: Final = 500
-"""Of all kinds together, a worker: a scenario may have any number of request names."""
+"""Most failures of all kinds together, per worker: a scenario may have any number of request names."""
 _MAX_AN_INTERVAL: Final = 20
-"""Bounds what redacting takes of the loop's time."""
+"""Most failures in an interval; this bounds the loop's time for redaction."""
 _MAX_DELTA_BYTES: Final = 512 * 1024
 _PATIENCE_NS: Final = 10_000_000_000
-"""A failure whose iteration goes on for longer than this leaves as it is."""
+"""A failure whose iteration goes on for longer than this is sent incomplete."""
 _LIMITS: Final = {"detail": 2_000, "where": 300, "traceback": 8_000, "row": 4_000, "sent": 20_000, "received": 20_000}
-"""Characters of a text; together less than MAX_FAILURE_BYTES of them."""
+"""Most characters of each text; together less than MAX_FAILURE_BYTES."""
 assert sum(_LIMITS.values()) < MAX_FAILURE_BYTES
 
 Exchange = tuple[str, str]
-"""What was sent, and what was received."""
+"""The sent and the received data, as text."""
 Text = str | Callable[[], str]
-"""A function where making the text costs something: it is called only for what is kept."""
+"""A function if making the text is expensive: it is only called for a failure that is stored."""
 
 
 class Draft:
-    """A failure that its iteration may still complete."""
+    """A failure that the end of its iteration may still complete."""
 
     __slots__ = ("at_ns", "failure", "is_complete")
 
@@ -53,7 +53,7 @@ class Draft:
 
 
 class FailureBook:
-    """Those of one worker."""
+    """The failures of one worker."""
 
     def __init__(self, redactor: Redactor | None = None) -> None:
         self._redactor = redactor or Redactor()
@@ -61,10 +61,10 @@ class FailureBook:
         self._drafts: list[Draft] = []
         self._kept = self._this_interval = 0
         self.left_out = 0
-        """Failures that were among the first of their kind, and were not kept because there were too many."""
+        """Failures that were among the first of their kind, and were not stored because there were too many."""
 
     def wants(self, journey: str, request: str, outcome: str) -> bool:
-        """Is this one of the first of its kind, and is there room?"""
+        """Return whether this failure is one of the first of its kind, and there is room for it."""
         if self._counts.get((journey, request, outcome), 0) >= FIRST:
             return False
         if self._kept >= MAX_A_RUN or self._this_interval >= _MAX_AN_INTERVAL:
@@ -73,7 +73,7 @@ class FailureBook:
         return True
 
     def draft(self, failure: Failure, at_ns: int) -> Draft:
-        """Keep one. at_ns: when it began, on `perf_counter_ns`; its texts are redacted here."""
+        """Store a failure; its texts are redacted here. at_ns: when it began, on `perf_counter_ns`."""
         kind = (failure.journey, failure.request, failure.outcome)
         self._counts[kind] = self._counts.get(kind, 0) + 1
         self._kept += 1
@@ -98,7 +98,7 @@ class FailureBook:
     def complete(
         self, draft: Draft, detail: Text = "", where: Text = "", traceback: Text = "", row: Any = None
     ) -> None:
-        """What the end of the iteration said."""
+        """Add the details that are known at the end of the iteration."""
         draft.failure = replace(
             draft.failure,
             detail=self._text("detail", detail),
@@ -109,7 +109,7 @@ class FailureBook:
         draft.is_complete = True
 
     def take(self, t0_ns: int, now_ns: int) -> tuple[Failure, ...]:
-        """Those that are complete, or have waited long enough; as many as a delta may bring.
+        """Remove and return the failures that are complete, or have waited long enough; as many as fit into a delta.
 
         t0_ns, now_ns: on `perf_counter_ns`.
         """
@@ -127,14 +127,14 @@ class FailureBook:
             total_bytes += size_bytes(failure)
             if len(taken) == MAX_FAILURES or total_bytes > _MAX_DELTA_BYTES:
                 left.append(draft)
-                total_bytes = _MAX_DELTA_BYTES  # those behind it stay behind it
+                total_bytes = _MAX_DELTA_BYTES  # later failures stay behind it
                 continue
             taken.append(replace(failure, at_ns=draft.at_ns - t0_ns))
         self._drafts = left
         return tuple(taken)
 
     def finish(self) -> None:
-        """The run ends: what waits for the end of its iteration leaves with the next `take`."""
+        """End the run: failures that wait for the end of their iteration are returned by the next `take`."""
         for draft in self._drafts:
             draft.is_complete = True
 
@@ -144,21 +144,21 @@ class FailureBook:
 
 
 def exchange_of(sample: object) -> Exchange | None:
-    """What a client's sample can say of what was sent and received; None where it has no `exchange()`."""
-    say = getattr(sample, "exchange", None)
-    if say is None:
+    """Return what a client's sample sent and received; None if it has no `exchange()`."""
+    exchange = getattr(sample, "exchange", None)
+    if exchange is None:
         return None
-    sent, received = say()
+    sent, received = exchange()
     return str(sent), str(received)
 
 
 def _cut(text: str, most: int) -> str:
-    """At most `most` characters, and UTF-8 that can be written."""
+    """Return at most `most` characters (and a mark), without characters that UTF-8 cannot encode."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= most else f"{text[: most - 40]} ... ({len(text) - most + 40:,} characters more)"
 
 
 def size_bytes(failure: Failure) -> int:
-    """Of its texts, as they travel."""
+    """Return the approximate size of a failure on the wire."""
     texts = (failure.detail, failure.where, failure.traceback, failure.row, failure.sent, failure.received)
     return 1_000 + sum(len(text.encode()) for text in texts)

@@ -1,9 +1,9 @@
 """Folds lists of times into sparse histograms with numpy, two thousand values at a time.
 
-A value costs 64 ns (one series) to 178 ns (300 series of 20 values each), where
-`record_value` of the hdrhistogram package costs 608 ns and silently drops what is
-out of range (`python -m bench record`). All at once a second of 32,000 values would hold up
-the loop for 3 ms; in parts, others have their turns in between.
+A value costs 64 ns (one series) to 178 ns (300 series of 20 values each). `record_value` of the
+hdrhistogram package costs 608 ns and silently drops values out of range (`python -m bench record`).
+Folding a second of 32,000 values at once would hold up the loop for 3 ms. In parts, other tasks run
+in between.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _MOST_ALIKE: Final = 16
 """Parts of one series that are kept before they are added up."""
 
 Values = list[tuple[int, list[int]]]
-"""Series id and times in ns; an id may be there more than once."""
+"""Series id and times in ns; an id may occur more than once."""
 Folded = tuple[Counts, Counts, tuple[SeriesStats, ...]]
 """Index and count as in `Delta`, and one SeriesStats for each series, by id."""
 
 
 class Fold:
-    """One folding: go through `parts()`, then ask.
+    """Folds the values of one interval: iterate over `parts()`, then read the results.
 
     Args:
-        keep: ids of which the values themselves are asked for afterwards.
-        censored: id -> that of the series which holds what is longer than the histogram's hour: censored there,
-            counted apart, never dropped.
+        keep: ids of the series whose single values are needed afterwards.
+        censored: id -> id of the series for values above the histogram's hour. Such values are censored at the hour and
+            counted separately, never dropped.
     """
 
     def __init__(self, values: Values, *, keep: Collection[int] = (), censored: Callable[[int], int]) -> None:
@@ -50,7 +50,7 @@ class Fold:
         self.stats: tuple[SeriesStats, ...] = ()
 
     def parts(self) -> Iterator[None]:
-        """Work, a part at a time."""
+        """Fold one part per iteration."""
         whole: list[Folded] = []
         alike: list[Folded] = []  # parts that have series in common
         for part in _parts(self._values):
@@ -70,12 +70,12 @@ class Fold:
             yield
 
     def kept(self, series: Iterable[int]) -> Counts:
-        """All values of these series, ns, in no order."""
+        """Return all values of these series, ns, in no order."""
         arrays = [array for one in series for array in self._kept[one]]
         return np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int64)
 
     def _fold(self, part: Values) -> Folded:
-        """Series together, since numpy's overhead is paid by the call and not by the value."""
+        """Fold all series of a part together, since numpy's overhead is paid per call and not per value."""
         flat: list[int] = []
         for _, values in part:
             flat += values
@@ -105,7 +105,7 @@ class Fold:
 
 
 def _runs(ordered: Counts) -> tuple[Counts, Counts]:
-    """Where each run of equal values begins, and its length. np.unique and np.diff do more, at 10 µs a call."""
+    """Return where each run of equal values begins, and its length. np.unique and np.diff do more, at 10 µs a call."""
     is_first = np.ones(len(ordered), dtype=np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
     starts = np.flatnonzero(is_first)
@@ -116,7 +116,7 @@ def _runs(ordered: Counts) -> tuple[Counts, Counts]:
 
 
 def _parts(values: Values) -> Iterator[Values]:
-    """At most `PART` values each, in their order; a series that is longer is in several."""
+    """Yield at most `PART` values each, in order; a longer series is split over several parts."""
     part: Values = []
     room = PART
     for series, times in values:
@@ -133,7 +133,7 @@ def _parts(values: Values) -> Iterator[Values]:
 
 
 def _together(parts: list[Folded]) -> Folded:
-    """Parts that have series in common, added up."""
+    """Add up parts that have series in common."""
     if len(parts) == 1:
         return parts[0]
     index, place = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
@@ -149,7 +149,10 @@ def _together(parts: list[Folded]) -> Folded:
 
 
 def p99(values_ns: Counts) -> int | None:
-    """What 1 % of the values exceed, and at least one of them: of a few values the worst is chance and no p99."""
+    """Return the value that 1 % of the values, and at least one, exceed; None if there are no values.
+
+    The worst of a few values is chance, and not a p99.
+    """
     if not len(values_ns):
         return None
     rank = max(0, len(values_ns) - 1 - max(1, len(values_ns) // 100))

@@ -1,9 +1,8 @@
-"""One user's meter: where in the journey it is, and the sample that is not settled yet.
+"""One user's meter: its place in the journey, and the sample that is not settled yet.
 
-A request's sample is *provisional* until the first `expect` or `pick` on its
-reply, the user's next request or think, or the end of its step or iteration.
-Then it is recorded, once. So a reply that turns out to be wrong is recorded as
-wrong, without being recorded twice.
+A request's sample is *provisional* until the first `expect` or `pick` on its reply, the user's next
+request or think, or the end of its step or iteration. Then it is recorded, once. So a reply that turns
+out to be wrong is recorded as wrong, without being recorded twice.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ __all__ = ["Meter", "Sample"]
 
 
 class Sample(Protocol):
-    """What a client's reply carries of its request. Times are `perf_counter_ns`.
+    """The measurements of a request that a client's reply carries. Times are `perf_counter_ns`.
 
-    It may also have `trace`, its trace id, and `exchange()`, which gives what was sent and received as text; they are
-    asked for only where an exemplar or a failure is kept.
+    A sample may also have `trace`, its trace id, and `exchange()`, which returns the sent and received data as text.
+    Both are only used if an exemplar or a failure is stored.
     """
 
     series: RequestSeries
     asked_ns: int
     sent_ns: int
-    """0 when the request was never written."""
+    """0 if the request was never written."""
     first_byte_ns: int
     done_ns: int
     outcome: str
@@ -37,9 +36,9 @@ class Sample(Protocol):
 
 
 class Meter:
-    """Resolves series for the place the user is in, and holds at most one provisional sample.
+    """Resolves series for the user's place, and holds at most one provisional sample.
 
-    The clients call, for each request: `ask(name)`, and at the end `hold(sample)`.
+    For each request a client calls `ask(name)`, and at the end `hold(sample)`.
     """
 
     __slots__ = (
@@ -62,25 +61,25 @@ class Meter:
     def __init__(self, recorder: Recorder, tags: Tags = ()) -> None:
         self.recorder = recorder
         self.tags = tags
-        """Of the load that the user belongs to: part of every key."""
+        """Tags of the user's load: part of every key."""
         self.journey = ""
         self.load, self.n = 0, 0
-        """Which arrival of which of the plan's loads this iteration is."""
+        """Index of the plan's load, and `n`, the number of the arrival within it, of this iteration."""
         self.warmup = False
         self.pool_limited = False
         self.failed: str | None = None
         """The first `http` error of this iteration that no `expect` accepted: it becomes the iteration's outcome."""
         self._sample: Sample | None = None
-        """The last one of this iteration: held, or settled and what a fault of the scenario came after."""
+        """The last sample of this iteration, held or settled: a fault of the scenario shows it."""
         self._is_held = False
         self._drafts: list[Draft] | None = None
-        """Failures of this iteration's requests that are kept and not complete."""
+        """Stored failures of this iteration's requests that are not complete."""
         self._failed_as: dict[str, None] | None = None
         """Outcomes of this iteration's requests that failed."""
         self._home = self._place = recorder.place("", None, False, tags)
 
     def begin(self, journey: str, *, warmup: bool, pool_limited: bool, n: int = 0, load: int = 0) -> None:
-        """HOT, once an iteration. `n` of load `load` begins; it waited for a free user if `pool_limited`."""
+        """HOT, once an iteration. Begin iteration `n` of load `load`; it waited for a free user if `pool_limited`."""
         if self._is_held:
             self.settle()
         if self._sample is not None:
@@ -93,7 +92,7 @@ class Meter:
         self._place = self._home
 
     def enter(self, name: str) -> Place:
-        """HOT, once a step. The user is now in step `name` of where it was, which is given for `leave`."""
+        """HOT, once a step. Move the user into step `name`, and return its old place for `leave`."""
         if self._is_held:
             self.settle()
         outer = self._place
@@ -109,19 +108,19 @@ class Meter:
         censored: bool,
         entered_ns: int = 0,
     ) -> None:
-        """HOT, once a step. The step that the user is in ended with `outcome`, and the user is in `outer` again."""
+        """HOT, once a step. Record the user's current step with `outcome`, and move the user back to `outer`."""
         series = self._place.series
         assert series is not None
         self.recorder.step(series, response_ns, duration_ns, outcome, censored, entered_ns)
         self._place = outer
 
     def back(self, outer: Place) -> None:
-        """The user is in `outer` again; what it was in is no step that is timed."""
+        """Move the user back to `outer` from a place that is not timed as a step."""
         self.settle()
         self._place = outer
 
     def ask(self, name: str) -> RequestSeries:
-        """HOT. A request named `name` begins: what was held is settled, it is counted, and its series given."""
+        """HOT. Begin a request `name`: settle a held sample, count the request, and return its series."""
         if self._is_held:
             self.settle()
         counters = self.recorder.counters
@@ -133,17 +132,17 @@ class Meter:
 
     @property
     def place(self) -> Place:
-        """Where the user is."""
+        """The user's current place."""
         return self._place
 
     @property
     def step(self) -> str | None:
-        """The step that it is in: its full name, `a/b` when nested."""
+        """The user's current step by its full name, `a/b` if nested; None outside steps."""
         return self._place.step
 
     @property
     def last(self) -> Sample | None:
-        """The last sample of this iteration: what a wait (`user.poll`) can show that has no exchange of its own."""
+        """The last sample of this iteration: a wait (`user.poll`) without an exchange of its own shows it."""
         return self._sample
 
     @property
@@ -152,14 +151,14 @@ class Meter:
         return self._sample if self._is_held else None
 
     def hold(self, sample: Sample) -> None:
-        """HOT. The request ended; its outcome may still be changed by an `expect`."""
+        """HOT. End a request; an `expect` may still change its outcome."""
         if self._is_held:
             self.settle()
         self._sample = sample
         self._is_held = True
 
     def settle(self) -> None:
-        """HOT. Record what is held, as it stands."""
+        """HOT. Record the held sample as it is."""
         if self._is_held:
             self._is_held = False
             held: Any = self._sample
@@ -177,18 +176,18 @@ class Meter:
                 self._note(held)
 
     def settle_as(self, sample: Sample, outcome: str) -> None:
-        """An expectation on `sample` was decided: record it with `outcome`, unless it is recorded already.
+        """Record `sample` with `outcome`, unless it is recorded already: an expectation on it was decided.
 
-        With OK, an `http 503` that was expected is recorded as ok: `expect` said that it is the right answer.
+        With OK, an expected `http 503` is recorded as ok, because `expect` declared it the right answer.
         """
         if self._is_held and self._sample is sample:
             sample.outcome = outcome
             self.settle()
 
-    # -- finding out why --------------------------------------------------------------------
+    # -- exemplars and failures ------------------------------------------------------------------
 
     def _note(self, held: Sample) -> None:
-        """Its exemplar; and if it failed and is among the first to, all of it."""
+        """Store the exemplar of a sample; if it failed and is among the first of its kind, also all details."""
         recorder, series, outcome = self.recorder, held.series, held.outcome
         response_ns, sent_ns = held.done_ns - held.asked_ns, held.sent_ns
         trace = getattr(held, "trace", "") or ""
@@ -214,7 +213,7 @@ class Meter:
             self._drafts.append(self._draft(held, key.request or "", outcome))
 
     def _draft(self, sample: Sample | None, request: str, outcome: str) -> Draft:
-        """sample: what failed, or the last before it."""
+        """Draft a failure. sample: the failed one, or the last one before it."""
         exchange = exchange_of(sample) or ("", "")
         at_ns = sample.asked_ns if sample is not None else self.recorder.t0_ns
         failure = Failure(
@@ -235,17 +234,17 @@ class Meter:
     def end_iteration(
         self, outcome: str, detail: Text = "", where: Text = "", traceback: Text = "", row: Any = None
     ) -> None:
-        """The iteration did not end ok: complete the failures of its requests, and keep its own where it has one.
+        """End an iteration that was not ok: complete the failures of its requests, and store its own if it has one.
 
         Args:
-            outcome: the iteration's. If one of its requests has it, that request is what failed.
-            detail: what was expected and what came.
+            outcome: the iteration's. If one of its requests has the same outcome, that request is the cause.
+            detail: the expected and the actual result.
             where: "checkout.py:14 in checkout".
             traceback: the scenario's frames.
             row: the data row; redacted by the names of its columns.
 
-        Texts may be functions: they are called only where the failure is kept, which is rare.
-        Cost where nothing is kept: 1.3 µs with the settling of the request that failed.
+        Texts may be functions: they are only called if the failure is stored, which is rare.
+        Cost if nothing is stored: 1.3 µs with the settling of the failed request.
         """
         self.settle()
         book, drafts = self.recorder.failures, self._drafts or []
@@ -262,7 +261,7 @@ class Meter:
         self.forget()
 
     def forget(self) -> None:
-        """The iteration is over: let go of its last reply. Failures that nobody said more about leave as they are."""
+        """Release the last reply of an iteration that is over. Its incomplete failures are sent as they are."""
         self._failed_as = None
         self._sample = None
         if self._drafts is not None:

@@ -1,7 +1,7 @@
-"""Keeps every single value beside the histograms: a debug switch to check them against.
+"""Writes every single value to files, a debug switch for checking the histograms.
 
-Set `LOADGEN_DEBUG_RAW=DIR` for the agents, and each worker writes one JSON line
-for each series and interval. Costs far more than measuring; not for real runs.
+Set `LOADGEN_DEBUG_RAW=DIR` for the agents, and each worker writes one JSON line for each series and
+interval. This costs far more than measuring; do not use it in real runs.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ RAW_VARIABLE = "LOADGEN_DEBUG_RAW"
 
 
 class RawFile:
-    """A sink of `Recorder`: DIR/<region>-<pid>.jsonl."""
+    """A `RawSink` of the recorder that writes to DIR/<region>-<pid>.jsonl."""
 
     def __init__(self, folder: Path, region: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / f"{region}-{os.getpid()}.jsonl").open("a", encoding="utf-8")
 
     def keep(self, key: SeriesKey, values_ns: list[int]) -> None:
+        """Write the values of one series in one interval."""
         self._file.write(json.dumps({"key": asdict(key), "values_ns": values_ns}) + "\n")
         self._file.flush()
 
 
 def read_raw(folder: Path) -> Iterator[tuple[str, dict[str, Any], list[int]]]:
-    """(region, key as a dict, values in ns) of everything kept in `folder`."""
+    """Yield (region, key as a dict, values in ns) of all lines in `folder`."""
     for path in sorted(folder.glob("*.jsonl")):
         region = path.stem.rsplit("-", 1)[0]
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -1,10 +1,9 @@
-"""Records what happened: ints appended to lists, and once an interval a delta of all of them (`fold.py`).
+"""Records results as ints in lists, and once an interval makes a delta of all of them (`fold.py`).
 
 A request costs some 160 ns, 20 of them for exemplars: two comparisons (`python -m bench record`).
 
-A flip swaps the active lists for empty ones and folds the old: nothing is
-copied while a value is recorded, and nothing is lost or counted twice. All
-times are ns of `perf_counter_ns`; nothing here reads a clock.
+A flip swaps the lists in use for empty ones and folds the old ones: recording copies nothing, and no value
+is lost or counted twice. All times are ns of `perf_counter_ns`; this module reads no clock.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from loadgen.engine.recording.series import (
     TrendSeries,
     Watch,
     Watches,
-    name_of,
 )
+from loadgen.errors import UsageError
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import Exemplar
@@ -39,28 +38,30 @@ from loadgen.redact import Redactor
 __all__ = ["MAX_NAMES", "MAX_TAGGED", "CustomSource", "RawSink", "Recorder"]
 
 MAX_NAMES = 500
-"""Distinct request names of a journey's step; the rest go into `(other)`, and the run says so."""
+"""Most distinct request names of a journey's step; the rest is counted in `(other)`, with a note."""
 MAX_TAGGED = 20
-"""Distinct tags (values of response headers) of a request's series; the rest go into `(other)`, and the run says so."""
+"""Most distinct tags (values of response headers) of a request's series; the rest is counted in `(other)`, with a note.
+"""
 
 
 class RawSink(Protocol):
-    """Keeps every single value, for checking the histograms against (a debug switch)."""
+    """Receives every single value, for checking the histograms (a debug switch)."""
 
-    def keep(self, key: SeriesKey, values_ns: list[int]) -> None: ...
+    def keep(self, key: SeriesKey, values_ns: list[int]) -> None:
+        """Store the values of one series in one interval."""
 
 
 class CustomSource(Protocol):
-    """A custom metric that adds up by itself: counter, gauge, rate (dsl/metric.py)."""
+    """A custom metric that adds up: counter, gauge or rate (dsl/metric.py)."""
 
     def take(self) -> CustomStats | None:
-        """Since the last call; None when nothing was recorded."""
+        """Return the sum since the last call; None if nothing was recorded."""
 
 
 class Recorder:
     """All series of one worker. Not thread-safe: one event loop records and flips.
 
-    max_exemplars: of one delta; 0: none. redactor: what takes secrets out of names and failures.
+    max_exemplars: most exemplars of one delta; 0: none. redactor: removes secrets from names and failures.
     """
 
     def __init__(
@@ -87,36 +88,46 @@ class Recorder:
         self.exemplars = Exemplars(max_exemplars)
         self.redactor = redactor or Redactor()
         self.failures = FailureBook(self.redactor)
-        self._said: dict[str, int] = {}
-        self._is_full_said = False
+        self._noted_powers: dict[str, int] = {}
+        self._is_full_noted = False
         self.t0_ns = 0
         """T0 on `perf_counter_ns`; the drive sets it."""
         self.take_loads: Callable[[], tuple[LoadCounts, ...]] = tuple
         """Returns the counts of each load since the last call. The drive sets it; a flip calls it once."""
         self.first_arrivals: list[FirstArrival] = []
-        """Of changes of shares since the last flip."""
+        """First arrivals of the share changes since the last flip."""
 
     def note(self, text: str) -> None:
-        """Say something about this interval to the person who watches; said once each."""
+        """Add a remark for the operator to this interval; equal remarks appear once."""
         self._notes[text] = None
 
     # -- resolving series: once a name, not once a request -----------------------------------
 
     def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> Place:
-        """Where a user is, with the series that are already resolved there. Shared by all users. tags: the load's."""
+        """Return the place of a journey or step, created if needed. All users share it. tags: the load's."""
         return self._places.get((journey, step, warmup, tags)) or self._new_place(journey, step, warmup, tags)
 
     def _new_place(self, journey: str, step: str | None, warmup: bool, tags: Tags) -> Place:
         known = step
         if step is not None:
-            known = self.redactor.known(name_of(step, "step"))
+            known = self.public_name(step, "step")
             if known != OTHER and self._is_full((journey, None, tags, warmup), "step", journey):
-                return self.place(journey, OTHER, warmup, tags)  # not kept by its own name: there may be millions
+                return self.place(journey, OTHER, warmup, tags)  # not stored by its own name: there may be millions
         found = self._places[journey, step, warmup, tags] = Place(self, journey, known, warmup, tags)
         return found
 
+    def public_name(self, name: object, what: str) -> str:
+        """Return the name of a step or request without secrets.
+
+        Raises:
+            UsageError: the name is not text.
+        """
+        if not isinstance(name, str):
+            raise UsageError(f"invalid {what} name {name!r}", hint='a name must be text, such as "login"')
+        return self.redactor.known(name)
+
     def _is_full(self, where: tuple[str, str | None, Tags, bool], what: str, shown: str) -> bool:
-        """Counts one more name there, unless there are too many already."""
+        """Count one more name at a place; return True, with a note, if there are too many already."""
         used = self._names.get((what, *where), 0)
         if used >= self._max_names:
             self.note(f"more than {self._max_names} {what} names in {shown}: the rest is in {OTHER}")
@@ -127,6 +138,7 @@ class Recorder:
     def request_series(
         self, journey: str, step: str | None, name: str, warmup: bool = False, tags: Tags = ()
     ) -> RequestSeries:
+        """Return the series of a request, created if needed; `(other)` if the place has too many names."""
         key = SeriesKey("request", journey, step, name, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
@@ -137,9 +149,10 @@ class Recorder:
         return found
 
     def tagged_series(self, series: RequestSeries, tags: Tags) -> RequestSeries:
-        """A part of a request's series: its responses with these tags. All parts are watched as the one that they are.
+        """Return the part of a request's series for responses with these tags. All parts share the watch of the whole.
 
-        The whole is the sum of its parts, so a report has to add them up; `series` itself counts what had no response.
+        The whole is the sum of its parts, so a report must add them up. `series` itself counts requests without a
+        response.
         """
         key = replace(series.key, tags=(*series.key.tags, *tags))
         found = self._series.get(key)
@@ -155,6 +168,7 @@ class Recorder:
         return found
 
     def step_series(self, journey: str, step: str, warmup: bool = False, tags: Tags = ()) -> StepSeries:
+        """Return the series of a step, created if needed."""
         key = SeriesKey("step", journey, step, None, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
@@ -163,6 +177,7 @@ class Recorder:
         return found
 
     def journey_series(self, journey: str, warmup: bool = False, tags: Tags = ()) -> JourneySeries:
+        """Return the series of a journey, created if needed."""
         key = SeriesKey("journey", journey, None, None, OK, "response", warmup=warmup, tags=tags)
         found = self._series.get(key)
         if found is None:
@@ -171,6 +186,7 @@ class Recorder:
         return found
 
     def trend_series(self, name: str) -> TrendSeries:
+        """Return the series of a trend, created if needed."""
         key = SeriesKey("trend", "", None, name, OK, "value")
         found = self._series.get(key)
         if found is None:
@@ -194,14 +210,15 @@ class Recorder:
         size_bytes: int,
         trace: str | None = None,
     ) -> bool:
-        """HOT, once a request: budget 0.3 µs (bench/record.py). Every client ends here.
+        """HOT, once a request: budget 0.3 µs (bench/record.py). Record a request; every client ends here.
 
-        response = done - asked, service = done - sent. A request that never was sent
-        has sent_ns 0 and no service time. `first_byte_ns` and `trace` are taken now for reports to come.
+        response = done - asked, service = done - sent. A request that was never sent has sent_ns 0 and no service time.
+        `first_byte_ns` and `trace` are arguments for future reports, and are not used.
 
         Returns:
-            True: it failed, is the slowest of the interval so far, or was picked at random: worth an exemplar, which
-            the meter then hands to `exemplars`. For the many that are not, that costs two comparisons of ints.
+            True: worth an exemplar, because it failed, is the slowest of the interval so far, or was picked at random.
+                The
+            meter then passes it to `exemplars`. For all others that costs two comparisons of ints.
         """
         counters = self.counters
         counters.requests_finished += 1
@@ -232,7 +249,7 @@ class Recorder:
         censored: bool,
         entered_ns: int = 0,
     ) -> None:
-        """HOT, once a step. `censored`: it was stopped, or ended by a time-out, so the truth is longer."""
+        """HOT, once a step: record a step. `censored`: it was stopped or timed out, so the true time is longer."""
         response, duration = series.ok if outcome is OK else series.of(outcome, censored)
         response.append(response_ns)
         duration.append(duration_ns)
@@ -252,10 +269,10 @@ class Recorder:
         n: int = 0,
         load: int = 0,
     ) -> None:
-        """HOT, once an iteration; counts it as finished. The waits are None in closed loads, which have no due.
+        """HOT, once an iteration: record it as finished. The waits are None in closed loads, which have no due times.
 
         due_ns: its intended start, or in closed loads when its user was ready (`perf_counter_ns`).
-        n, load: which arrival of which load.
+        n, load: number of the arrival, and index of the load.
         """
         self.counters.iterations_finished += 1
         if outcome != OK:
@@ -275,14 +292,14 @@ class Recorder:
         n: int = 0,
         load: int = 0,
     ) -> None:
-        """An iteration that the drain stopped: censored at what it had taken by then."""
+        """Record an iteration that the drain stopped: censored at the time that it had taken by then."""
         self.counters.iterations_cut_off += 1
         self._iteration(
             series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns, n, load
         )
 
     def missed(self, series: JourneySeries, late_ns: int, due_ns: int = 0) -> None:
-        """An iteration that was due and never started: censored at how late it was when given up."""
+        """Record an iteration that was due and never started: censored at its lateness when it was given up."""
         self.counters.iterations_missed += 1
         self._iteration(series, late_ns, late_ns, late_ns, None, MISSED, True, due_ns, 0, 0)
 
@@ -314,7 +331,7 @@ class Recorder:
     # -- once an interval -------------------------------------------------------------------
 
     def flip(self, start_ns: int, end_ns: int, health: Callable[[int | None, int], Health] | None = None) -> Delta:
-        """All of `flip_in_parts` at once."""
+        """Run all of `flip_in_parts` at once, and return the delta."""
         parts = self.flip_in_parts(start_ns, end_ns, health)
         while True:
             try:
@@ -326,12 +343,12 @@ class Recorder:
     def flip_in_parts(
         self, start_ns: int, end_ns: int, health: Callable[[int | None, int], Health] | None = None
     ) -> Generator[None, None, Delta]:
-        """Fold what was recorded since the last flip into a delta; `seq` counts up from 0.
+        """Fold everything recorded since the last flip into a delta, which the generator returns.
 
-        What belongs to the interval is taken at once, when the first part is asked for. Then it is folded, `PART`
-        values at a time: a loop that turns between the parts reads its answers in time, where one that
-        folds 32,000 values at once is late for 3 ms. Agent and epoch are the supervisor's to fill in. Whoever begins
-        a flip has to end it.
+        The values of the interval are taken at the first part, at once. Then they are folded, `PART` values per part. A
+        loop that turns between the parts reads its replies in time, while folding 32,000 values at once would delay
+        them by 3 ms. `seq` counts up from 0. The supervisor fills in agent and epoch. The caller must run the generator
+        to its end.
 
         Args:
             health: called at the end with the p99 of generator lag (None: no open load) and of the
@@ -389,27 +406,27 @@ class Recorder:
         taken = self.exemplars.take(self.t0_ns)
         for what, left_out in (("exemplars", self.exemplars.left_out), ("failures", self.failures.left_out)):
             power = len(str(left_out)) if left_out else 0
-            if power > self._said.get(what, 0):  # at 1, 10, 100, ...: not each second
-                self._said[what] = power
+            if power > self._noted_powers.get(what, 0):  # at 1, 10, 100, ...: not each second
+                self._noted_powers[what] = power
                 self.note(f"{left_out:,} {what} left out: there were too many at a time to keep")
         return taken
 
     def _id(self, key: SeriesKey, new: list[SeriesKey]) -> int:
-        """The id of a series; one that has none yet gets the next, and goes to `new`."""
+        """Return the id of a series; a new one gets the next id and is appended to `new`."""
         known = len(self._ids)
         found = self._ids.number(key)
         if found == known:
             new.append(self._ids.keys[found])
-        if self._ids.is_full and not self._is_full_said:
-            self._is_full_said = True
+        if self._ids.is_full and not self._is_full_noted:
+            self._is_full_noted = True
             self.note(f"more than {tight_from(SERIES_OF_AGENT):,} series: new series are in {OTHER}")
         return found
 
     def _censored(self, number: int, new: list[SeriesKey]) -> int:
-        """The series that holds what of series `number` is beyond the histogram. Rare: nothing lasts an hour."""
+        """Return the series for those values of series `number` that exceed the histogram's hour. Rare."""
         return self._id(replace(self._ids.keys[number], censored=True), new)
 
     def take_notes(self) -> tuple[str, ...]:
-        """What was noted since the last call."""
+        """Return the notes since the last call."""
         notes, self._notes = tuple(self._notes), {}
         return notes

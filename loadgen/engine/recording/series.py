@@ -1,97 +1,116 @@
-"""Where a user is, and what is recorded there: series with their lists of values, resolved once a name.
+"""The place of a user in a journey, and its series: lists of values, each looked up once per name.
 
-A `Place` is a journey or a step of one. It holds its own series and those of its
-requests; each series has a list of ints for each metric and outcome, which are
-appended to and, once an interval, swapped for empty ones.
+A `Place` is a journey or a step of one. It holds its own series and those of its requests. Each series has
+a list of ints for each metric and outcome. The recorder appends to the lists and, once an interval, swaps
+them for empty ones.
+
+A name that a place has not seen yet is looked up by the `Resolver` (the recorder), which owns all series
+and limits their number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-from loadgen.engine.recording.exemplars import Picks
-from loadgen.errors import UsageError
 from loadgen.measure.deltas.due_counts import DueCounts
 from loadgen.measure.deltas.series import MISSED, OK, OTHER, PHASES, TIMEOUT, Metric, Phase, SeriesKey, Tags
 
-if TYPE_CHECKING:
-    from loadgen.engine.recording.recorder import Recorder
-
 __all__ = [
     "JourneySeries",
+    "Picked",
+    "Picks",
     "Place",
     "RequestSeries",
+    "Resolver",
     "Series",
     "StepSeries",
     "TrendSeries",
     "Watch",
     "Watches",
-    "name_of",
 ]
 
 MAX_OUTCOMES: Final = 50
-"""Of a series in one interval; the rest is `(other)`."""
+"""Most outcomes of a series in one interval; the rest is `(other)`."""
 _TAG_LENGTH: Final = 100
+
+Picked = tuple[str, int, int, int, int, int, str]
+"""outcome, at_ns, response_ns, service_ns, n, load, trace."""
+
+
+class Picks:
+    """The exemplars of one series that were picked in one interval (`exemplars.py`)."""
+
+    __slots__ = ("failed", "random", "slowest", "weight")
+
+    def __init__(self) -> None:
+        self.slowest: Picked | None = None
+        self.failed: list[Picked] = []
+        self.random: list[Picked] = []
+        self.weight = 1.0
+        """W of algorithm L."""
 
 
 class Watch(Protocol):
-    """Gets each value of a series that has an objective over a sliding window (`slo_windows.py`).
+    """Receives each value of a series that has an objective over a sliding window (`slo_windows.py`).
 
-    Times are `perf_counter_ns`. What has begun is told apart by when it did, so two of the same instant are two.
+    Times are `perf_counter_ns`. A running one is identified by its begin, so two that began in the same ns count twice.
     """
 
     def begun(self, at_ns: int, idle_ns: Callable[[int], int] | None = None) -> None:
-        """`idle_ns` (now -> ns): think time since then, which is no response time."""
+        """A step or request began. `idle_ns` (now -> ns) returns its think time so far, which is no response time."""
 
-    def ended(self, at_ns: int, response_ns: int, outcome: str) -> None: ...
+    def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
+        """A step, request or iteration that began at `at_ns` ended."""
 
     def gone(self, at_ns: int) -> None:
-        """It was cancelled and has no outcome."""
+        """A step or request that began at `at_ns` was cancelled, and has no outcome."""
 
 
 class Watches(Protocol):
-    """All that is watched by one worker."""
+    """All watched series of one worker."""
 
     def of(self, key: SeriesKey) -> Watch | None:
-        """Asked once for each new series."""
+        """Return the watch for a series, or None. Called once for each new series."""
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
-        """What was seen since the last call, and what is overdue now (`perf_counter_ns`)."""
+        """Return the due counts since the last call, and the overdue and undecided counts at `now_ns`
+        (`perf_counter_ns`).
+        """
 
 
 class Series:
     """A series over all its outcomes: a list of values for each metric of its kind.
 
-    Those of the outcome ok are at hand; those of others come into being when first seen.
+    The lists of outcome ok exist from the start; those of other outcomes are created when first used.
     """
 
     __slots__ = ("bar_ns", "key", "metrics", "ok", "others", "pick_at", "picks", "watch")
 
     def __init__(self, key: SeriesKey, metrics: tuple[Metric, ...], watch: Watch | None = None) -> None:
         self.bar_ns = -1
-        """Above it a response time is the longest of this interval."""
+        """A response time above it is the longest of this interval."""
         self.pick_at = 1
-        """Which of the ok ones of this interval is picked at random next, from 1."""
+        """The number, from 1, of the next ok one of this interval that is picked at random."""
         self.picks: Picks | None = None
         self.key, self.metrics, self.watch = key, metrics, watch
         self.ok: tuple[list[int], ...] = tuple([] for _ in metrics)
-        """In the order of `metrics`; swapped for empty lists by a flip, so never kept."""
+        """In the order of `metrics`. A flip replaces the lists, so do not keep a reference to them."""
         self.others: dict[tuple[str, bool], tuple[list[int], ...]] = {}
 
     def of(self, outcome: str, censored: bool) -> tuple[list[int], ...]:
-        """The lists of an outcome. censored: response, service and duration are lower bounds."""
+        """Return the lists of an outcome. censored: response, service and duration are lower bounds."""
         if outcome == OK and not censored:
             return self.ok
         found = self.others.get((outcome, censored))
         if found is None:
-            if len(self.others) >= MAX_OUTCOMES:  # e.g. picks whose paths are computed
+            if len(self.others) >= MAX_OUTCOMES:  # e.g. a scenario that computes the paths of its picks
                 outcome = OTHER
             found = self.others.setdefault((outcome, censored), tuple([] for _ in self.metrics))
         return found
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
-        """What was recorded since the last swap, a list for each histogram."""
+        """Yield the values since the last swap, a list for each histogram."""
         full, self.ok = self.ok, tuple([] for _ in self.metrics)
         others, self.others = self.others, {}
         for (outcome, censored), lists in {(OK, False): full, **others}.items():
@@ -106,21 +125,21 @@ class Series:
 
 
 class RequestSeries(Series):
-    """What the client holds for each (journey, step, name): resolved once, then two appends a request."""
+    """The series of a request, held by the client for each (journey, step, name): two appends per request."""
 
     __slots__ = ("phases", "place", "tagged")
 
     def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
         super().__init__(key, ("response", "service"), watch)
         self.phases: dict[tuple[Phase, str, bool], list[int]] = {}
-        """By outcome, and whether they are lower bounds; those that were had since the last swap."""
+        """Times of phases since the last swap, by phase, outcome, and whether they are lower bounds."""
         self.place: Place | None = None
-        """Where it was resolved; None for one that was asked of the recorder itself."""
+        """The place that it belongs to; None if it was requested from the recorder directly."""
         self.tagged = 0
-        """How many series it is split into by tags of responses."""
+        """Number of series into which it is split by tags of responses."""
 
     def phase(self, phase: Phase, ns: int, outcome: str = OK, *, is_bound: bool = False) -> None:
-        """A request had this phase, and it ended so. is_bound: it was under way when the time was over."""
+        """Record a phase of a request with its outcome. is_bound: the phase had not ended when the time was over."""
         key = (phase, outcome, is_bound)
         values = self.phases.get(key)
         if values is None:
@@ -130,9 +149,9 @@ class RequestSeries(Series):
         values.append(ns)
 
     def opened(self, times: Mapping[Phase, int], failed: Phase | None = None, outcome: str = OK) -> None:
-        """A connection was opened for a request, or was to be: it failed in this phase, with this outcome.
+        """Record the phases of opening a connection; it failed in phase `failed`, if given, with this outcome.
 
-        What came before that phase is ok. What becomes of the request itself is not known here.
+        The earlier phases are ok. The outcome of the request itself is recorded elsewhere.
         """
         for phase, ns in times.items():
             if phase == failed:
@@ -141,6 +160,7 @@ class RequestSeries(Series):
                 self.phase(phase, ns)
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
+        """Yield the values since the last swap, those of phases included."""
         yield from super().swap()
         k = self.key
         phases, self.phases = self.phases, {}
@@ -148,13 +168,13 @@ class RequestSeries(Series):
             yield SeriesKey(k.kind, k.journey, k.step, k.request, outcome, phase, censored, k.warmup, k.tags), values
 
     def split(self, tags: Tags) -> RequestSeries:
-        """Of the same request, the series of the responses with these tags: for a reply whose headers have come."""
+        """Return the part of this series for responses with these tags, once the headers of a reply are known."""
         place, name = self.place, self.key.request
         return self if place is None or name is None else place.tagged(name, tags)
 
 
 class StepSeries(Series):
-    """response: without think; duration: with it."""
+    """A step's series. response: without think time; duration: with it."""
 
     __slots__ = ()
 
@@ -163,7 +183,7 @@ class StepSeries(Series):
 
 
 class JourneySeries(Series):
-    """Metrics in the order of `Recorder.iteration`'s arguments."""
+    """A journey's series, with metrics in the order of `Recorder.iteration`'s arguments."""
 
     __slots__ = ()
 
@@ -180,61 +200,76 @@ class TrendSeries(Series):
         super().__init__(key, ("value",))
 
     def add(self, value_ns: int) -> None:
-        """0 or more; what is beyond the histogram's hour is censored there."""
+        """Record a value, 0 or more. A value above the histogram's hour is censored there."""
         self.ok[0].append(value_ns)
+
+
+class Resolver(Protocol):
+    """Looks up what a place has not seen yet; the recorder. Called once for each new name, never per request.
+
+    With this protocol a place does not depend on the recorder's module, which imports this one.
+    """
+
+    def place(self, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> Place:
+        """Return the place of a step; one for `(other)` if there are too many."""
+
+    def request_series(
+        self, journey: str, step: str | None, name: str, warmup: bool = False, tags: Tags = ()
+    ) -> RequestSeries:
+        """Return the series of a request; the one of `(other)` if there are too many."""
+
+    def tagged_series(self, series: RequestSeries, tags: Tags) -> RequestSeries:
+        """Return the part of a request's series for responses with these tags."""
+
+    def step_series(self, journey: str, step: str, warmup: bool = False, tags: Tags = ()) -> StepSeries:
+        """Return the series of a step."""
+
+    def public_name(self, name: object, what: str) -> str:
+        """Return the name without secrets. Raises UsageError unless it is text."""
 
 
 class Place:
     """A journey, or a step of one, in one load: its own series, and its request series by name.
 
-    tags: those of the load, part of every key that is recorded here.
+    resolver: looks up names that this place has not seen yet.
+    tags: of the load, part of every key that is recorded here.
     """
 
-    __slots__ = ("_tagged", "journey", "names", "recorder", "series", "step", "steps", "tags", "warmup")
+    __slots__ = ("_tagged", "journey", "names", "resolver", "series", "step", "steps", "tags", "warmup")
 
-    def __init__(self, recorder: Recorder, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> None:
-        self.recorder, self.journey, self.step, self.warmup, self.tags = recorder, journey, step, warmup, tags
+    def __init__(self, resolver: Resolver, journey: str, step: str | None, warmup: bool, tags: Tags = ()) -> None:
+        self.resolver, self.journey, self.step, self.warmup, self.tags = resolver, journey, step, warmup, tags
         self.names: dict[str, RequestSeries] = {}
         self.steps: dict[str, Place] = {}
-        """The steps in it, by name."""
+        """The steps inside it, by name."""
         self._tagged: dict[tuple[RequestSeries, Tags], RequestSeries] = {}
-        self.series = None if step is None else recorder.step_series(journey, step, warmup, tags)
+        self.series = None if step is None else resolver.step_series(journey, step, warmup, tags)
 
     def inner(self, name: str) -> Place:
-        """The step `name` in it; full names of nested ones are `a/b`."""
+        """Return the place of step `name` inside this one; full names of nested steps are `a/b`."""
         full = name if self.step is None else f"{self.step}/{name}"
-        found = self if self.step == OTHER else self.recorder.place(self.journey, full, self.warmup, self.tags)
-        if found.step == full:  # names beyond the cap are not kept
+        found = self if self.step == OTHER else self.resolver.place(self.journey, full, self.warmup, self.tags)
+        if found.step == full:  # names beyond the limit are not stored: there may be millions
             self.steps[name] = found
         return found
 
     def resolve(self, name: str) -> RequestSeries:
-        """The series of a name that is not in `names` yet."""
-        known = self.recorder.redactor.known(name_of(name, "request"))
-        series = self.recorder.request_series(self.journey, self.step, known, self.warmup, self.tags)
+        """Return the series of a request name that is not in `names` yet."""
+        known = self.resolver.public_name(name, "request")
+        series = self.resolver.request_series(self.journey, self.step, known, self.warmup, self.tags)
         series.place = self
-        if series.key.request == name:  # names beyond the cap are not kept: there may be millions
+        if series.key.request == name:  # names beyond the limit are not stored: there may be millions
             self.names[name] = series
         return series
 
     def tagged(self, name: str, tags: Tags) -> RequestSeries:
-        """HOT where the plan has tags, once a request. The series of a name, split by response headers `tags`."""
+        """HOT if the plan has tags, once a request. Return the series of a name for response headers `tags`."""
         series = self.names.get(name) or self.resolve(name)
         return self._tagged.get((series, tags)) or self._split(series, tags)
 
     def _split(self, series: RequestSeries, tags: Tags) -> RequestSeries:
         known = tuple((name, value[:_TAG_LENGTH]) for name, value in tags)
-        found = self.recorder.tagged_series(series, known)
-        if found.key.tags[len(self.tags) :] == tags:  # values beyond the cap are not kept
+        found = self.resolver.tagged_series(series, known)
+        if found.key.tags[len(self.tags) :] == tags:  # values beyond the limit are not stored
             self._tagged[series, tags] = found
         return found
-
-
-def name_of(name: object, what: str) -> str:
-    """
-    Raises:
-        UsageError: no text.
-    """
-    if not isinstance(name, str):
-        raise UsageError(f"{name!r} is no name of a {what}", hint='a name is text: "login"')
-    return name

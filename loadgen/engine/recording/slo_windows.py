@@ -1,18 +1,15 @@
-"""What an agent tells of what was due, for objectives over sliding windows.
+"""Counts by due interval, made by the agents for objectives over sliding windows.
 
-A watched series appends ints, as the recorder does; once an interval they are
-folded with numpy into counts by objective, journey and due interval: good (ended
-ok within T), bad (ended otherwise, or later), and of what is still in flight what
-is overdue (older than T already) and what is undecided. T is compared in ns.
-Faults of the script and what was skipped are in none of them.
+A watched series appends ints, as the recorder does. Once an interval they are folded with numpy into
+counts by objective, journey and due interval: good (ended ok within T), bad (ended otherwise, or
+later), and for iterations and requests that still run, overdue (already older than T) and undecided. T
+is compared in ns. Faults of the script and skipped iterations count as none of them. For an error ratio T is
+infinite: nothing is overdue, and every `ok` is good.
 
-Of an error ratio T is infinite: nothing is overdue, and what ends ok is good.
-
-Iterations in flight are asked of the pool of users. Steps and requests in flight
-are those that have begun and neither ended nor gone, told apart by when they began.
-What is gone, because it was cancelled, has no outcome: it is bad where it had taken
-longer than T by then (else a stop at the end would turn what was overdue into nothing),
-and otherwise neither.
+Running iterations are read from the pool of users. Running steps and requests are those that have begun
+and neither ended nor gone; they are identified by when they began. A cancelled one is "gone" and has no
+outcome: it is bad if it had taken longer than T by then, and otherwise it does not count. (Otherwise a stop
+at the end would make overdue requests disappear.)
 
 All times are `perf_counter_ns`.
 """
@@ -42,7 +39,10 @@ _NONE: Final = np.zeros(0, dtype=np.int64)
 
 
 class _Ended(NamedTuple):
-    """When each had begun. ok_ns: their response times; gone_ns: how long they had taken when they were cancelled."""
+    """Begin times of ended steps, requests and iterations, by result.
+
+    ok_ns: their response times; gone_ns: their times until they were cancelled.
+    """
 
     ok: Ints
     ok_ns: Ints
@@ -52,10 +52,10 @@ class _Ended(NamedTuple):
 
 
 class Series:
-    """All series of one journey that the same objectives are about. See `loadgen.engine.recording.recorder.Watch`.
+    """All series of one journey that the same objectives watch; a `loadgen.engine.recording.series.Watch`.
 
-    HOT, once a watched value: budget 0.5 µs. It costs 0.25 µs: `begun` 45 ns, `ended` 55 ns (140 ns where it did not
-    end ok), folding 115 to 165 ns. Measured on one core by `python -m timeit -n 100000 -r 7` of each call with OK, the
+    HOT, once a watched value: budget 0.5 µs. It costs 0.25 µs: `begun` 45 ns, `ended` 55 ns (140 ns if it did not end
+    ok), folding 115 to 165 ns. Measured on one core by `python -m timeit -n 100000 -r 7` of each call with OK, the
     least of the repetitions less an empty loop; folding: `Watches.take` after 5,000 and 50,000 requests under two
     objectives, by value.
     """
@@ -90,14 +90,16 @@ class Series:
         self._begun: list[int] = []
         self._idle: list[Idle] = []
         self.open: Ints = _NONE
-        """When what is in flight had begun; with each its think time."""
+        """Begin times of running steps and requests; `open_idle` holds the think time of each."""
         self.open_idle: list[Idle] = []
 
     def begun(self, at_ns: int, idle_ns: Idle = None) -> None:
+        """HOT. Note the begin of a step or request."""
         self._begun.append(at_ns)
         self._idle.append(idle_ns)
 
     def ended(self, at_ns: int, response_ns: int, outcome: str) -> None:
+        """HOT. Note the end of a step, request or iteration that began at `at_ns`."""
         if outcome is OK or outcome == OK:
             self._ok.append(at_ns)
             self._ok_ns.append(response_ns)
@@ -107,11 +109,12 @@ class Series:
             self._void.append(at_ns)
 
     def gone(self, at_ns: int) -> None:
+        """Note that a step or request that began at `at_ns` was cancelled."""
         self._gone.append(at_ns)
         self._gone_ns.append(self._clock() - at_ns)
 
     def take(self) -> _Ended:
-        """What ended since the last call. Brings `open` up to date."""
+        """Return what ended since the last call, and update `open`."""
         ended = _Ended(_ints(self._ok), _ints(self._ok_ns), _ints(self._bad), _ints(self._gone), _ints(self._gone_ns))
         begun, idle, void = self._begun, self._idle, self._void
         self._ok, self._ok_ns, self._bad, self._gone, self._gone_ns, self._void = [], [], [], [], [], []
@@ -122,9 +125,11 @@ class Series:
         return ended
 
     def _remain(self, begun: Ints, idle: list[Idle], ended: Ints) -> None:
-        """What has begun less what has ended. Of those that began in the same ns the later are taken to remain."""
+        """Set `open` to what has begun and not ended. Among those that began in the same ns the later remain."""
         order = np.argsort(begun, kind="stable")
         begun, ended = begun[order], np.sort(ended)
+        # Of `nth` equal begin times, the first `done` have ended: equal ones cannot be distinguished, so they end in
+        # order.
         nth = np.arange(len(begun)) - np.searchsorted(begun, begun)
         done = np.searchsorted(ended, begun, "right") - np.searchsorted(ended, begun)
         left = nth >= done
@@ -132,19 +137,20 @@ class Series:
         self.open_idle = [idle[at] for at in order[left].tolist()]
 
     def idle(self, now_ns: int) -> Ints:
-        """Think time of each in `open`, so far."""
+        """Return the think time so far of each running step or request."""
         return _ints([0 if idle is None else idle(now_ns) for idle in self.open_idle])
 
 
 class Watches:
-    """All that is watched by one worker (`loadgen.engine.recording.recorder.Watches`).
+    """All watched series of one worker; a `loadgen.engine.recording.series.Watches`.
 
     Args:
-        objectives: the plan's `slos`, in their order; those over the whole run are not watched.
+        objectives: the plan's `slos`, in order; those over the whole run are not watched.
         journeys: the names, by journey index.
-        interval_ns: L: k counts intervals of it from T0.
+        interval_ns: L; interval k is [k L, (k + 1) L) from T0.
         region: the agent's.
-        in_flight: (now -> (journey index, due or ready time, think time so far)) of what runs or waits and is measured.
+        in_flight: now -> (journey index, due or ready time, think time so far) of each measured iteration that runs or
+            waits.
     """
 
     def __init__(
@@ -171,6 +177,7 @@ class Watches:
         self._carried: tuple[DueCounts, ...] = ()
 
     def of(self, key: SeriesKey) -> Series | None:
+        """Return the watched series for a key; None if no windowed objective covers it."""
         if key.warmup or not (limits := self._limits(key)):
             return None
         found = self._series.get((key.journey, limits))
@@ -189,10 +196,10 @@ class Watches:
         )
 
     def take(self, now_ns: int) -> tuple[DueCounts, ...]:
-        """Once an interval. What ended since the last call, and what is in flight at `now_ns`.
+        """Return the counts of what ended since the last call, and of what runs at `now_ns`. Call once an interval.
 
-        Cost: 0.17 µs a value that ended (see `Series`), and 0.1 µs an iteration in flight, beside what asking for
-        those costs (0.9 ms for 10,000, timed the same way).
+        Cost: 0.17 µs a value that ended (see `Series`), and 0.1 µs an iteration in flight, plus the time of reading
+        those (0.9 ms for 10,000, timed the same way).
         """
         counts = _Counts(self.t0_ns, self._interval_ns)
         counts.add(self._carried)
@@ -220,6 +227,7 @@ class _Counts:
         self._sums: dict[tuple[int, str, int], list[int]] = {}
 
     def add_ended(self, journey: str, limits: tuple[tuple[int, int], ...], ended: _Ended) -> None:
+        """Add ended steps, requests or iterations: good or bad, for each objective by its own limit."""
         if len(ended.ok) + len(ended.bad) + len(ended.gone) == 0:
             return
         ok, bad, gone = self._intervals(ended.ok), self._intervals(ended.bad), self._intervals(ended.gone)
@@ -233,6 +241,7 @@ class _Counts:
                 self._add(objective, journey, k, good, all_bad.get(k, 0) + slow + overdue.get(k, 0), 0, 0)
 
     def add_open(self, journey: str, limits: tuple[tuple[int, int], ...], start: Ints, age_ns: Ints) -> None:
+        """Add running steps, requests or iterations: overdue or undecided, for each objective by its own limit."""
         if not len(start):
             return
         of = self._intervals(start)
@@ -244,6 +253,7 @@ class _Counts:
                 self._add(objective, journey, k, 0, 0, 0, count)
 
     def add(self, counts: Iterable[DueCounts]) -> None:
+        """Add rows that had no room in the last delta."""
         for one in counts:
             self._add(one.objective, one.journey, one.k, one.good, one.bad, 0, 0)
 
@@ -257,15 +267,15 @@ class _Counts:
             found[at] += count
 
     def _intervals(self, at_ns: Ints) -> Ints:
-        """What is due before T0 counts as of the first interval."""
+        """Return the due interval of each time; times before T0 count to the first interval."""
         return np.maximum((at_ns - self._t0_ns) // self._interval_ns, 0)
 
 
 def within_limit(rows: list[DueCounts]) -> tuple[tuple[DueCounts, ...], tuple[DueCounts, ...]]:
-    """What fits a delta, and what has to wait for the next.
+    """Return the rows that fit into a delta, and those that must wait for the next.
 
-    What ended must not be lost, so it goes first; then what is in flight, the newest first. What of that has no place
-    is not told this time: it is told when it has ended.
+    Rows of good and bad counts must not be lost, so they go first; then rows of running requests, the newest first. A
+    row of running requests without room is left out: the requests are counted when they have ended.
     """
     if len(rows) <= MAX_DUE_ROWS:
         return tuple(rows), ()
@@ -274,7 +284,7 @@ def within_limit(rows: list[DueCounts]) -> tuple[tuple[DueCounts, ...], tuple[Du
 
 
 def _counted(of: Ints) -> Iterator[tuple[int, int]]:
-    """How many of each, where there are any. of: (n,) intervals, seldom far apart."""
+    """Yield (interval, count) for each interval that occurs. of: (n,) intervals, seldom far apart."""
     if not len(of):
         return
     first = int(of.min())

@@ -1,1 +1,1 @@
-"""One agent's measurements of one interval."""
+"""One agent's measurements of one interval: the values that travel and their checks."""

@@ -1,9 +1,9 @@
-"""Custom metrics of a scenario: counters, gauges and rates as numbers that add up; trends are histograms.
+"""Custom metrics of a scenario: counters, gauges and rates, kept as numbers that can be merged.
 
-A trend goes the way of all latencies: it is a series of kind "trend", its values
-are multiples of its resolution in the HdrHistogram layout. The other three add
-up here, exactly: counts are whole numbers, and of a gauge only what can be
-merged is kept (least, greatest, and the last value of each agent).
+A fourth kind, the trend, is handled like response times: it is a series of kind "trend", and its
+values are multiples of its resolution in the HdrHistogram layout. The other three are added up in
+this module, exactly: counts are integers, and a gauge keeps only values that can be merged (the
+least, the greatest, and the last value of each agent).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = [
 CustomKind = Literal["counter", "gauge", "rate", "trend"]
 CUSTOM_KINDS: Final = ("counter", "gauge", "rate", "trend")
 CHECK: Final = "check: "
-"""The name of the rate that counts a check begins with this."""
+"""Prefix of the name of the rate that counts a check."""
 MAX_CUSTOM: Final = 200
-"""Custom metrics of one worker: those that the scenario declares, and its checks."""
+"""Most custom metrics of one worker: those that the scenario declares, and one for each check."""
 
 
 class MetricSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,14 +45,14 @@ class MetricSpec(msgspec.Struct, frozen=True, kw_only=True):
     kind: CustomKind
     unit: str = ""
     resolution: float = 0.001
-    """Of a trend, in its unit: values are kept from this to 3.6e9 times this, within 0.1 %."""
+    """For trends only, in the metric's unit: values from this to 3.6e9 times this are kept, within 0.1 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class CustomStats:
-    """One metric of one agent (counter, gauge or rate) over one interval.
+    """One counter, gauge or rate of one agent over one interval.
 
-    n: how often it was recorded. total: a counter's sum, a rate's hits. low, high, last: a gauge's.
+    n: number of recorded values. total: a counter's sum, or a rate's hits. low, high, last: values of a gauge.
     """
 
     name: str
@@ -66,15 +66,18 @@ class CustomStats:
 
 @dataclass(slots=True)
 class CustomTable:
-    """All of a run, by name, region and agent. A question about one name looks at the rows of that name only."""
+    """All counters, gauges and rates of a run, by name, region and agent.
+
+    A lookup of one name reads only the rows of that name.
+    """
 
     _rows: dict[str, dict[tuple[str, str], CustomStats]] = field(default_factory=dict)
     """By name, then by (region, agent)."""
     _of_agents: dict[str, set[str]] = field(default_factory=dict)
-    """The names that each agent has brought."""
+    """Names of the metrics that each agent has sent."""
 
     def add(self, region: str, agent: str, stats: Iterable[CustomStats]) -> None:
-        """Add what one agent reported for one interval."""
+        """Add the custom metrics that one agent reported for one interval."""
         names = self._of_agents.setdefault(agent, set())
         for one in stats:
             rows = self._rows.setdefault(one.name, {})
@@ -83,29 +86,32 @@ class CustomTable:
             names.add(one.name)
 
     def state(self) -> list[tuple[str, str, CustomStats]]:
-        """(region, agent, sum) of each row."""
+        """Return (region, agent, sum) of every row, for a checkpoint."""
         return [(region, agent, stats) for rows in self._rows.values() for (region, agent), stats in rows.items()]
 
     def take_state(self, state: Iterable[tuple[str, str, CustomStats]]) -> None:
-        """Be what `state` says."""
+        """Replace the contents with rows from `state()`."""
         self._rows, self._of_agents = {}, {}
         for region, agent, stats in state:
             self.add(region, agent, (stats,))
 
     def names(self) -> list[str]:
-        """Names in the order in which they came."""
+        """Return the names of the metrics, in the order in which they were first seen."""
         return list(self._rows)
 
     def names_of(self, agent: str) -> Set[str]:
-        """The names that the agent has brought."""
+        """Return the names of the metrics that the agent has sent."""
         return self._of_agents.get(agent, frozenset())
 
     def kind(self, name: str) -> CustomKind | None:
-        """The kind of a metric; None for an unknown name."""
+        """Return the kind of a metric; None for an unknown name."""
         return next((stats.kind for stats in self._rows.get(name, {}).values()), None)
 
     def of(self, name: str, region: str = "*") -> CustomStats | None:
-        """Summed over the agents of a region, or of all; `last` is the sum of the agents' last values."""
+        """Return the sum of a metric over the agents of a region, or over all agents; None for an unknown name.
+
+        `last` is the sum of the agents' last values.
+        """
         found: CustomStats | None = None
         for (where, _), stats in self._rows.get(name, {}).items():
             if region in ("*", where):
@@ -116,23 +122,23 @@ class CustomTable:
         return name in self._rows
 
     def __len__(self) -> int:
-        """How many names there are."""
+        """Return the number of metric names."""
         return len(self._rows)
 
 
 def check_custom(name: str, stats: tuple[CustomStats, ...]) -> None:
-    """Raises WireError unless the custom metrics of delta `name` can be true."""
+    """Raise WireError if a custom metric of delta `name` has impossible values."""
     if len(stats) > CUSTOM_OF_AGENT:
-        raise WireError(f"{name} brings {len(stats):,} custom metrics, more than {CUSTOM_OF_AGENT:,}")
+        raise WireError(f"{name} has {len(stats):,} custom metrics, more than {CUSTOM_OF_AGENT:,}")
     for one in stats:
         if one.kind not in CUSTOM_KINDS or one.n < 0 or not all(map(isfinite, (one.low, one.high, one.last))):
             raise WireError(f"{name} has an impossible custom metric: {one}")
         if one.kind == "rate" and not 0 <= one.total <= one.n:
-            raise WireError(f"{name} has a rate of more hits than tries: {one}")
+            raise WireError(f"{name} has a rate with more hits than tries: {one}")
 
 
 def sum_custom(a: CustomStats, b: CustomStats, last: float | None = None) -> CustomStats:
-    """Of one metric; `b` is the later, unless `last` says what the last value is."""
+    """Add two intervals of one metric. `b` is the later one; `last`, if given, replaces its last value."""
     if not a.n or not b.n:
         return a if not b.n else b
     return CustomStats(

@@ -1,9 +1,8 @@
-"""One agent's measurement of one interval, as a value.
+"""One agent's measurements of one interval, as a value.
 
-What travels is sparse: (index, count) pairs of the HdrHistogram layout. Series
-are interned once for each (agent, epoch): the first delta that uses a series
-brings its key, and ids count up from 0 in the order in which keys were brought.
-Counters add up over intervals, agents and regions; health does not.
+Histograms travel sparse: (index, count) pairs of the HdrHistogram layout. Series are numbered once
+for each (agent, epoch): the first delta that uses a series carries its key, and ids count up from 0
+in the order of these keys. Counters add up over intervals, agents and regions; health values do not.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ __all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats", "Stats
 
 @dataclass(slots=True)
 class Counters:
-    """Exact counts that add up. Mutable: the recorder counts in one, deltas carry copies."""
+    """Exact counts that add up. Mutable: the recorder counts in one instance, and deltas carry copies."""
 
     requests_started: int = 0
     requests_finished: int = 0
     requests_errors: int = 0
     requests_pool_limited: int = 0
-    """Started in iterations that had to wait for a free user."""
+    """Requests started in iterations that had to wait for a free user."""
     iterations_due: int = 0
     iterations_started: int = 0
     iterations_finished: int = 0
     iterations_missed: int = 0
-    """Due and never started."""
+    """Iterations that were due and never started."""
     iterations_cut_off: int = 0
-    """Started, and stopped by the drain."""
+    """Iterations that were started, and stopped by the drain."""
     iterations_errors: int = 0
-    """Finished with an outcome other than ok, script faults included."""
+    """Iterations that finished with an outcome other than ok, script faults included."""
     script_faults: int = 0
     bytes_received: int = 0
 
@@ -52,6 +51,7 @@ class Counters:
         return Counters(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)})
 
     def copy(self) -> Counters:
+        """Return a copy."""
         return self + Counters()
 
 
@@ -59,9 +59,10 @@ COUNTER_NAMES: Final = tuple(f.name for f in fields(Counters))
 
 
 class Health(msgspec.Struct, frozen=True, gc=False):
-    """How fit the generator was in one interval. Values of one worker, or the worst of several.
+    """The state of the load generator in one interval: values of one worker, or the worst of several.
 
-    A controller reads 1,000 a second, and a frozen dataclass of so many fields takes 2.3 µs to make; this 0.2.
+    A controller decodes 1,000 of these a second. A frozen dataclass of this size takes 2.3 µs to build, a Struct 0.2
+    µs.
     """
 
     users: int = 0
@@ -69,60 +70,66 @@ class Health(msgspec.Struct, frozen=True, gc=False):
     in_flight: int = 0
     """Iterations running at the end of the interval."""
     waiting: int = 0
-    """Iterations due that wait for a free user, at the end of the interval."""
+    """Due iterations that wait for a free user at the end of the interval."""
     loop_lag_p50_us: int = 0
     loop_lag_p99_us: int = 0
     loop_lag_max_us: int = 0
     generator_lag_p99_us: int = 0
     response_p99_us: int = 0
-    """p99 of the journeys' response times that ended in the interval; what the lag is held against."""
+    """p99 of the response times of all journeys that ended in the interval; the generator lag is compared with it."""
     cpu_share: float = 0.0
     """CPU time of the worker / wall time of the interval."""
     rss_bytes: int = 0
     steal_share: float = 0.0
-    """Of the machine's CPU time in the interval, what its host gave to others."""
+    """Share of the machine's CPU time in the interval that its host gave to other machines."""
     gc_max_us: int = 0
     """The longest pause for garbage collection."""
     fds: int = 0
-    """File descriptors open, and how many may be."""
+    """Open file descriptors; `fd_limit` is the most that may be open."""
     fd_limit: int = 0
     ports: int = 0
-    """Local ports in use towards the busiest remote address, and how many there are; 0 where it is not known."""
+    """Local ports in use towards the busiest remote address; `port_limit` is how many exist. Both are 0 if unknown."""
     port_limit: int = 0
     memory_free_bytes: int = 0
-    """Of the machine, or of the group that limits us."""
+    """Free memory of the machine, or of the control group that limits us."""
     unacked: int = 0
     """Deltas that the agent holds and the controller has not acknowledged."""
     oldest_ms: int = 0
     """Age of the oldest iteration in flight."""
     unfit: tuple[str, ...] = ()
-    """Why this second of this worker cannot be trusted; empty when it can."""
+    """Reasons why the measurements of this interval cannot be trusted; empty if they can."""
     notes: tuple[str, ...] = ()
-    """What else a person should know: a scenario line that blocked the loop, names over the cap."""
+    """Other remarks for the operator, such as a scenario line that blocked the loop."""
     intervals: int = 0
-    """Of how many intervals it is the later state and the worst, where they were joined (`coarse.join`); else 0."""
+    """Number of intervals that were joined into this one (`join_deltas.join`); 0 if it was not joined.
+
+    A joined value holds the later state and the worst measurements.
+    """
     unfit_intervals: int = 0
-    """How many of those were unfit."""
+    """Number of the joined intervals that were unfit."""
 
     @property
     def counted(self) -> tuple[int, int]:
-        """Of how many intervals it speaks, and how many of them were unfit."""
+        """(intervals that this value covers, unfit ones among them)."""
         return (self.intervals, self.unfit_intervals) if self.intervals else (1, int(bool(self.unfit)))
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerHealth:
-    """How fit one worker of an agent was in one interval."""
+    """The state of one worker of an agent in one interval."""
 
     worker: int
-    """From 0."""
+    """Index of the worker slot, from 0."""
     iterations_started: int = 0
     health: Health = field(default_factory=Health)
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesStats:
-    """Of one series in one interval; n equals the sum of the series' bucket counts."""
+    """Exact count, sum, least and greatest value of one series in one interval.
+
+    series: the agent's id of the series. n: number of values, equal to the sum of the series' bucket counts.
+    """
 
     series: int
     n: int
@@ -132,9 +139,9 @@ class SeriesStats:
 
 
 class StatsColumns(Sequence[SeriesStats]):
-    """The same of many series, as it travels: columns of one length, each as its field is called.
+    """A sequence of SeriesStats, stored as columns of equal length, as it travels on the wire.
 
-    A row is made when it is asked for. Who reads the deltas of a fleet asks for none: 46 rows cost 40 µs.
+    Rows are built only when they are read. The merge reads columns only, because 46 rows cost 40 µs.
     """
 
     __slots__ = ("max_ns", "min_ns", "n", "series", "sum_ns")
@@ -147,13 +154,14 @@ class StatsColumns(Sequence[SeriesStats]):
         min_ns: Sequence[int],
         max_ns: Sequence[int],
     ) -> None:
-        """Raises ValueError: they are not of one length."""
+        """Raise ValueError if the columns differ in length."""
         self.series, self.n, self.sum_ns, self.min_ns, self.max_ns = series, n, sum_ns, min_ns, max_ns
         if any(len(column) != len(series) for column in self.columns):
-            raise ValueError(f"statistics of {[len(column) for column in self.columns]} series")
+            raise ValueError(f"columns of statistics differ in length: {[len(column) for column in self.columns]}")
 
     @classmethod
     def of(cls, stats: Sequence[SeriesStats]) -> StatsColumns:
+        """Return the statistics as columns; the same object if they are columns already."""
         if isinstance(stats, StatsColumns):
             return stats
         return cls(
@@ -166,7 +174,7 @@ class StatsColumns(Sequence[SeriesStats]):
 
     @property
     def columns(self) -> tuple[Sequence[int], ...]:
-        """In the order of the fields of SeriesStats."""
+        """The columns, in the order of the fields of SeriesStats."""
         return self.series, self.n, self.sum_ns, self.min_ns, self.max_ns
 
     def __len__(self) -> int:
@@ -197,8 +205,8 @@ class Delta:
     """One agent's histograms and counts for one interval; `seq` has no gaps within an epoch.
 
     index: u32 little endian, strictly increasing: series id * SLOTS + slot (loadgen.measure.histograms.histogram).
-    count: u32 little endian, as many as `index`, none 0.
-    start_ns, end_ns: on the run's clock, 0 = T0. What *ended* within [start, end) is in it.
+    count: u32 little endian, one for each entry of `index`, never 0.
+    start_ns, end_ns: on the run's clock, 0 = T0. The delta holds everything that *ended* within [start, end).
     """
 
     agent: str
@@ -218,10 +226,10 @@ class Delta:
     exemplars: tuple[Exemplar, ...] = ()
     failures: tuple[Failure, ...] = ()
     workers: tuple[WorkerHealth, ...] = ()
-    """Of an agent of several workers, each by itself; `health` is then that of all together."""
+    """For an agent of several workers: the state of each. `health` then covers all workers together."""
     losses: tuple[Loss, ...] = ()
-    """Workers that died, and those of which it is known by now who went on."""
+    """Workers that died, and earlier losses again once their replacement is known."""
     loads: tuple[LoadCounts, ...] = ()
-    """By load of the plan; loads without a count are left out."""
+    """Counts by load of the plan; loads with only zeros are left out."""
     first_arrivals: tuple[FirstArrival, ...] = ()
-    """Of changes of shares that the agent applied in the interval."""
+    """First arrivals of the share changes that the agent applied in the interval."""

@@ -1,14 +1,16 @@
-"""What became of what was due in each interval: the ground of objectives over sliding windows.
+"""Counts by due interval: how many due iterations or requests ended well, ended badly, or still run.
 
-A histogram holds what *ended* in an interval. An objective over a window asks of
-what was *due* in it: ended ok within the limit (good), ended otherwise or later
-(bad), is still in flight and older than the limit already (overdue: bad now,
-whatever it will end as), or in flight and younger (undecided: it can still become
-good). Agents count by objective, journey and due interval.
+A histogram holds what *ended* in an interval. An objective over a sliding window needs what was
+*due* in the window. Agents therefore count by objective, journey and due interval:
 
-Good and bad add up. Overdue and undecided are a snapshot: what an agent says last
-replaces all that it said before. Of an agent that is lost the last snapshot
-stands: what was overdue was bad already, and what was undecided may have become good.
+    good       ended `ok` within the limit
+    bad        ended otherwise, or later
+    overdue    still running and already older than the limit: bad, however it will end
+    undecided  still running and younger than the limit: it can still become good
+
+Good and bad add up. Overdue and undecided are a snapshot: an agent's newest snapshot replaces its
+earlier one. The last snapshot of a lost agent is kept: overdue iterations were bad already, and
+undecided iterations may have become good.
 """
 
 from __future__ import annotations
@@ -27,24 +29,24 @@ from loadgen.errors import WireError
 __all__ = ["BAD", "GOOD", "MAX_DUE_ROWS", "OVERDUE", "UNDECIDED", "DueCounts", "DueState", "DueTable", "check_due"]
 
 MAX_DUE_ROWS: Final = 20_000
-"""Of one delta. After 60 s without an answer at 50 objectives they are 3,000."""
+"""Most rows in one delta. After 60 s without an answer, a plan of 50 objectives needs 3,000."""
 _MAX_K: Final = 1 << 32
 _MAX_COUNT: Final = 1 << 40
-"""Of one row; 2^23 such rows of one interval still add up."""
+"""Largest count in one row; 2^23 such rows of one interval still add up within 64 bits."""
 
 GOOD, BAD, OVERDUE, UNDECIDED = range(4)
-"""Rows of `DueTable.counts`."""
+"""Row indices of the array that `DueTable.counts` returns."""
 
 _CHUNK: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class DueCounts:
-    """Of one objective and journey, what was due in interval `k`: what ended since the last delta, and what waits.
+    """Counts of one objective and journey for everything that was due in interval `k`.
 
-    objective: index in the plan's `slos`. journey: its name; "" where the objective is of no journey alone.
-    k: the interval of the due time, [k L, (k + 1) L) from T0. good, bad: ended since the last delta.
-    overdue: in flight at the end of the delta's interval and older than the limit. undecided: in flight and not older.
+    objective: index in the plan's `slos`. journey: its name; "" if the objective is not limited to one journey.
+    k: number of the due interval, [k L, (k + 1) L) from T0. good, bad: ended since the last delta.
+    overdue: running at the end of the delta's interval, older than the limit. undecided: running, not older.
     """
 
     objective: int
@@ -57,23 +59,24 @@ class DueCounts:
 
 
 class DueState(msgspec.Struct, frozen=True, array_like=True):
-    """A table as values. rows: (objective, journey, end, chunks by their number)."""
+    """The contents of a DueTable, for a checkpoint. rows: (objective, journey, end, chunks by number)."""
 
     rows: list[tuple[int, str, int, dict[int, bytes]]]
     snapshots: dict[str, tuple[DueCounts, ...]]
 
 
 class _Row:
-    """Counts of one objective and journey by interval, in chunks: an interval far off costs one chunk, not a range."""
+    """Counts of one objective and journey by interval, stored in chunks: a far-off interval costs one chunk only."""
 
     __slots__ = ("_chunks", "end")
 
     def __init__(self) -> None:
         self._chunks: dict[int, array[int]] = {}
         self.end = 0
-        """Behind the last interval of which anything was told."""
+        """The number after the last interval that has counts."""
 
     def add(self, k: int, good: int, bad: int, overdue: int, undecided: int) -> None:
+        """Add counts to interval `k`. Negative counts take an old snapshot back."""
         of, at = divmod(k, _CHUNK)
         chunk = self._chunks.get(of)
         if chunk is None:
@@ -90,7 +93,7 @@ class _Row:
             self.end = k + 1
 
     def since(self, k: int) -> _Row:
-        """A copy in which nothing is known of intervals before `k`."""
+        """Return a copy without the counts of intervals before `k`."""
         made = _Row()
         made.end = self.end
         for of, chunk in self._chunks.items():
@@ -103,6 +106,7 @@ class _Row:
         return made
 
     def counts(self, first: int, end: int) -> npt.NDArray[np.int64]:
+        """Return the counts of the intervals [first, end) as a (4, end - first) array."""
         found = np.zeros((4, max(0, end - first)), dtype=np.int64)
         for of, chunk in self._chunks.items():
             start, stop = max(first, of * _CHUNK), min(end, (of + 1) * _CHUNK)
@@ -113,7 +117,7 @@ class _Row:
 
 
 class DueTable:
-    """All of a run, by (objective, journey) and due interval.
+    """The due counts of a whole run, by (objective, journey) and due interval.
 
     Cost: 8 KiB for each objective, journey and 256 intervals: 115 KiB an hour at intervals of 1 s.
     """
@@ -123,10 +127,11 @@ class DueTable:
     def __init__(self) -> None:
         self._rows: dict[tuple[int, str], _Row] = {}
         self._snapshots: dict[str, tuple[DueCounts, ...]] = {}
-        """What each agent last said to be in flight."""
+        """Each agent's newest counts of running iterations."""
 
     def add(self, agent: str, counts: Iterable[DueCounts]) -> None:
-        """One delta's counts; `agent`'s earlier snapshot of what is in flight is void."""
+        """Add the counts of one delta. They replace the agent's earlier snapshot of running iterations."""
+        # The old snapshot is taken back, even if the new one is empty.
         for old in self._snapshots.pop(agent, ()):
             self._row(old).add(old.k, 0, 0, -old.overdue, -old.undecided)
         snapshot = []
@@ -138,7 +143,7 @@ class DueTable:
             self._snapshots[agent] = tuple(snapshot)
 
     def since(self, k: int) -> DueTable:
-        """A copy that knows nothing of what was due in intervals before `k`."""
+        """Return a copy without the counts of intervals before `k`."""
         made = DueTable()
         made._rows = {name: row.since(k) for name, row in self._rows.items() if row.end > k}
         made._snapshots = {
@@ -147,6 +152,7 @@ class DueTable:
         return made
 
     def state(self) -> DueState:
+        """Return the contents, for a checkpoint."""
         rows = [
             (objective, journey, row.end, {of: chunk.tobytes() for of, chunk in row._chunks.items()})
             for (objective, journey), row in self._rows.items()
@@ -154,7 +160,7 @@ class DueTable:
         return DueState(rows, self._snapshots)
 
     def take_state(self, state: DueState) -> None:
-        """Be what `state` says."""
+        """Replace the contents with those of `state()`."""
         self._snapshots = state.snapshots
         for objective, journey, end, chunks in state.rows:
             row = self._rows[objective, journey] = _Row()
@@ -162,15 +168,15 @@ class DueTable:
             row._chunks = {of: array("q", chunk) for of, chunk in chunks.items()}
 
     def journeys(self, objective: int) -> list[str]:
-        """Journeys of which the objective has counts, in the order in which they came."""
+        """Return the journeys for which the objective has counts, in the order in which they were first seen."""
         return [journey for of, journey in self._rows if of == objective]
 
     def end(self, objective: int) -> int:
-        """Behind the last interval of which the objective has counts; 0 where it has none."""
+        """Return the number after the last interval for which the objective has counts; 0 without counts."""
         return max((row.end for (of, _), row in self._rows.items() if of == objective), default=0)
 
     def counts(self, objective: int, journey: str, first: int, end: int) -> npt.NDArray[np.int64]:
-        """(4, end - first) counts of the intervals [first, end): GOOD, BAD, OVERDUE, UNDECIDED."""
+        """Return a (4, end - first) array with the counts of intervals [first, end): GOOD, BAD, OVERDUE, UNDECIDED."""
         row = self._rows.get((objective, journey))
         return row.counts(first, end) if row is not None else np.zeros((4, max(0, end - first)), dtype=np.int64)
 
@@ -182,10 +188,10 @@ class DueTable:
 
 
 def check_due(name: str, counts: tuple[DueCounts, ...]) -> None:
-    """Raises WireError unless the counts of delta `name` can be true."""
+    """Raise WireError if delta `name` has too many due counts or impossible ones."""
     if len(counts) > MAX_DUE_ROWS:
-        raise WireError(f"{name} brings {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}")
+        raise WireError(f"{name} has {len(counts):,} rows of due counts, more than {MAX_DUE_ROWS:,}")
     for one in counts:
-        said = (one.good, one.bad, one.overdue, one.undecided)
-        if not 0 <= one.k < _MAX_K or one.objective < 0 or min(said) < 0 or max(said) > _MAX_COUNT:
-            raise WireError(f"{name} has impossible counts of what was due: {one}")
+        values = (one.good, one.bad, one.overdue, one.undecided)
+        if not 0 <= one.k < _MAX_K or one.objective < 0 or min(values) < 0 or max(values) > _MAX_COUNT:
+            raise WireError(f"{name} has impossible due counts: {one}")

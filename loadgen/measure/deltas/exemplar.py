@@ -1,10 +1,9 @@
-"""Single requests and iterations to look at: why is it slow, why does it fail?
+"""Single requests and iterations that are stored, to show why something is slow or fails.
 
-An `Exemplar` is one line: which arrival, when, how long, which trace. Of each
-series and interval an agent sends the slowest, some that failed and some picked
-at random. A `Failure` is a whole exchange, redacted at the agent: the first few
-of each request and outcome. Both travel with the deltas, so they are exactly as
-complete as the counts.
+An `Exemplar` is one line: which arrival, when, how long, which trace. For each series and interval
+an agent sends the slowest, some failed ones and some random ones. A `Failure` is a whole exchange,
+redacted by the agent: the first few of each request and outcome. Both travel in the deltas, so they
+are exactly as complete as the counts.
 """
 
 from __future__ import annotations
@@ -36,20 +35,21 @@ __all__ = [
 
 Why = Literal["slowest", "failed", "random"]
 MAX_EXEMPLARS: Final = 500
-"""Of one delta."""
+"""Most exemplars in one delta."""
 MAX_FAILURES: Final = 50
-"""Of one delta; what does not fit goes with the next."""
+"""Most failures in one delta; the next delta carries the rest."""
 MAX_FAILURE_BYTES: Final = 64 * 1024
-"""Of one failure: head and 4 KiB of body, both ways, row and traceback."""
+"""Largest size of one failure: heads and 4 KiB of body in both directions, data row and traceback."""
 
 
 class Exemplar(msgspec.Struct, frozen=True, gc=False):
-    """One request, or one iteration of a journey.
+    """One request, or one iteration of a journey, with its times.
 
-    journey, step, request: where; "" for none, and both "" for an iteration. load: which of the plan's loads.
-    n: the arrival within the load, as in `check --arrival`. at_ns: asked (request) or due (iteration), from T0.
-    service_ns: 0 where nothing was sent. trace: its trace id, 32 hex digits, or "".
-    A controller reads 10,000 a second, and a frozen dataclass takes 1.2 µs to make; this 0.2.
+    journey, step, request: where; "" if it has none, and an iteration has neither step nor request.
+    load: index of the plan's load. n: number of the arrival within the load, as in `check --arrival`.
+    at_ns: when it was sent (request) or due (iteration), from T0. service_ns: 0 if nothing was sent.
+    trace: its trace id, 32 hex digits, or "". A controller decodes 10,000 of these a second. A frozen dataclass takes
+    1.2 µs to build, a Struct 0.2 µs.
     """
 
     journey: str
@@ -68,11 +68,11 @@ class Exemplar(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failure, whole. Everything in it is redacted by the agent that saw it.
+    """One failed request or iteration with all that is known of it. The agent redacts every text before it sends it.
 
-    detail: what was expected and what came. where: "checkout.py:14 in checkout" of the scenario's line; traceback: the
-    scenario's frames. row: the data row as JSON. sent, received: head and body as text, cut at 4 KiB of body, and said
-    so; "" where nothing was sent or came.
+    detail: the expected and the actual result. where: line of the scenario, such as "checkout.py:14 in checkout".
+    traceback: the frames of the scenario. row: the data row as JSON.
+    sent, received: head and body as text; a body over 4 KiB is cut, with a mark. "" if nothing was sent or received.
     """
 
     journey: str
@@ -94,7 +94,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class KeptExemplar:
-    """An exemplar and whose it is."""
+    """An exemplar with the region and the agent that it came from."""
 
     region: str
     agent: str
@@ -103,7 +103,7 @@ class KeptExemplar:
 
 @dataclass(frozen=True, slots=True)
 class KeptFailure:
-    """A failure as a run keeps it. number: within the run, from 1, in the order in which they came."""
+    """A failure as the run stores it. number: within the run, from 1, in order of arrival at the controller."""
 
     number: int
     region: str
@@ -112,7 +112,7 @@ class KeptFailure:
 
 
 class _Kept:
-    """Of one series: its slowest as a heap, and reservoirs of those that failed and of the others."""
+    """The exemplars of one series: a heap of the slowest, and reservoirs of failed and random ones."""
 
     __slots__ = ("failed", "failed_seen", "random", "random_seen", "slowest")
 
@@ -133,7 +133,7 @@ class _KeptState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ExemplarState(msgspec.Struct, frozen=True, array_like=True):
-    """A table as values, but for each agent's newest interval."""
+    """The contents of an ExemplarTable, for a checkpoint; without each agent's newest interval."""
 
     series: list[_KeptState]
     count: int
@@ -141,11 +141,11 @@ class ExemplarState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ExemplarTable:
-    """A run's exemplars: of each series the slowest 10, up to 20 that failed, up to 20 at random.
+    """A run's exemplars: for each series the slowest 10, up to 20 failed and up to 20 random ones.
 
-    The slowest are exact as far as agents sent them; the others are each as likely as any that was sent, so an agent
-    or interval with few requests has a larger part in them than its requests have. Those of the warm-up are left out.
-    Memory is bounded: at most 1,000 series, some 25 kB each when full. `last` holds each agent's newest interval.
+    The slowest are exact as far as agents sent them. Failed and random ones are drawn with equal chance from all that
+    were sent. So an agent or interval with few requests is over-represented. Exemplars of the warm-up are left out.
+    Memory is bounded: at most 1,000 series, some 25 kB each when full. `last` returns each agent's newest interval.
     """
 
     SLOWEST: Final = 10
@@ -159,10 +159,10 @@ class ExemplarTable:
         self._last: dict[str, tuple[str, tuple[Exemplar, ...]]] = {}
         self._count = 0
         self.left_out = 0
-        """Exemplars of series beyond the cap."""
+        """Exemplars that were dropped because their series were beyond the cap."""
 
     def add(self, region: str, agent: str, exemplars: Iterable[Exemplar]) -> None:
-        """HOT on the controller, once a delta: about 1 µs an exemplar."""
+        """HOT on the controller, once per delta: add one agent's exemplars. About 1 µs for each."""
         taken = tuple(exemplars)
         self._last[agent] = (region, taken)
         for one in taken:
@@ -170,7 +170,7 @@ class ExemplarTable:
             if kept is not None and one.why == "slowest" and one.outcome == OK:
                 slowest = kept.slowest
                 if len(slowest) == self.SLOWEST and one.response_ns <= slowest[0][0]:
-                    continue  # as with most of them
+                    continue  # most exemplars of a full series end here
             if not one.warmup:
                 self._add(region, agent, one)
 
@@ -188,7 +188,7 @@ class ExemplarTable:
             return
         heap = kept.slowest
         if len(heap) < self.SLOWEST or one.response_ns > heap[0][0]:
-            self._count += 1  # unlike any other, so that exemplars are never compared
+            self._count += 1  # a unique tie-breaker, so that the heap never compares two exemplars
             entry = (one.response_ns, -self._count, KeptExemplar(region, agent, one))
             if len(heap) < self.SLOWEST:
                 heappush(heap, entry)
@@ -199,13 +199,14 @@ class ExemplarTable:
             self._into(kept.random, self.RANDOM, kept.random_seen, region, agent, one)
 
     def _into(self, kept: list[KeptExemplar], most: int, seen: int, region: str, agent: str, one: Exemplar) -> None:
-        """Algorithm R: the `seen`-th stays with the chance most / seen."""
+        """Put `one` into a reservoir by algorithm R: the `seen`-th candidate is kept with probability most / seen."""
         if len(kept) < most:
             kept.append(KeptExemplar(region, agent, one))
         elif (at := int(self._random.random() * seen)) < most:
             kept[at] = KeptExemplar(region, agent, one)
 
     def state(self) -> ExemplarState:
+        """Return the contents, for a checkpoint."""
         series = [
             _KeptState(key, one.slowest, one.failed, one.random, one.failed_seen, one.random_seen)
             for key, one in self._series.items()
@@ -213,7 +214,7 @@ class ExemplarTable:
         return ExemplarState(series, self._count, self.left_out)
 
     def take_state(self, state: ExemplarState) -> None:
-        """Be what `state` says."""
+        """Replace the contents with those of `state()`."""
         self._count, self.left_out = state.count, state.left_out
         for one in state.series:
             kept = self._series[one.key] = _Kept()
@@ -221,11 +222,11 @@ class ExemplarTable:
             kept.failed_seen, kept.random_seen = one.failed_seen, one.random_seen
 
     def series(self) -> list[tuple[str, str, str]]:
-        """(journey, step, request) of which there are exemplars; "" for none."""
+        """Return (journey, step, request) of each series that has exemplars; "" stands for a missing part."""
         return list(self._series)
 
     def of(self, journey: str, step: str = "", request: str = "") -> list[KeptExemplar]:
-        """Those of one series, each once: the slowest first, then those that failed, then those at random."""
+        """Return the exemplars of one series, each once: slowest first, then failed ones, then random ones."""
         kept = self._series.get((journey, step, request))
         if kept is None:
             return []
@@ -233,13 +234,13 @@ class ExemplarTable:
         return list(dict.fromkeys((*slowest, *kept.failed, *kept.random)))
 
     def last(self) -> Iterator[KeptExemplar]:
-        """Those of each agent's newest interval."""
+        """Yield the exemplars of each agent's newest interval."""
         for agent, (region, taken) in self._last.items():
             for one in taken:
                 yield KeptExemplar(region, agent, one)
 
     def __iter__(self) -> Iterator[KeptExemplar]:
-        """All that are kept, series by series."""
+        """Yield all stored exemplars, series by series."""
         for key in self._series:
             yield from self.of(*key)
 
@@ -248,9 +249,12 @@ class ExemplarTable:
 
 
 def check_exemplars(name: str, exemplars: tuple[Exemplar, ...], failures: tuple[Failure, ...]) -> None:
-    """Raises WireError unless those of delta `name` are within bounds."""
+    """Raise WireError if exemplars or failures of delta `name` exceed a limit or are impossible."""
     if len(exemplars) > MAX_EXEMPLARS or len(failures) > MAX_FAILURES:
-        raise WireError(f"{name} brings {len(exemplars):,} exemplars and {len(failures):,} failures: too many")
+        raise WireError(
+            f"{name} has {len(exemplars):,} exemplars and {len(failures):,} failures, "
+            f"more than {MAX_EXEMPLARS:,} and {MAX_FAILURES:,}"
+        )
     for one in exemplars:
         if one.why not in ("slowest", "failed", "random"):
             raise WireError(f"{name} has an exemplar of an unknown kind: {one.why}")

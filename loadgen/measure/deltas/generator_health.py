@@ -1,7 +1,7 @@
-"""How fit an agent's generator was over a whole run: what each of its intervals said, as much as advice needs.
+"""The state of an agent's load generator over a whole run, summed up as far as the advice in the report needs it.
 
-Bounded, however long the run: kinds of reasons, spans of unfit time, and for
-each rate (in steps of 10 %) how many intervals there were and how many were unfit.
+Its size is bounded, however long the run: kinds of reasons, spans of unfit time, and for each rate
+(in steps of 10 %) the number of intervals and of unfit ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Cause", "Fitness", "Holder", "cause_of", "spans_text"]
 Cause = Literal[
     "lag", "busy", "starved", "throttled", "gc", "steal", "sockets", "fds", "ports", "memory", "network", "other"
 ]
-"""What kind of reason it is. `busy`, `starved` and `throttled` explain a lag and never stand alone."""
+"""Kinds of reasons. `busy`, `starved` and `throttled` explain a lag and never occur alone."""
 
 _CAUSES: Final[dict[Cause, re.Pattern[str]]] = {
     "lag": re.compile("^lag"),
@@ -34,16 +34,17 @@ _CAUSES: Final[dict[Cause, re.Pattern[str]]] = {
     "memory": re.compile("of memory are free$"),
     "network": re.compile("^the instance's network held back"),
 }
-"""By the words of `loadgen.engine.health.selfcheck.unfit_reasons`; a test holds them together."""
+"""Patterns for the texts of `loadgen.engine.health.selfcheck.unfit_reasons`; a test keeps both in step."""
 _HOLDER: Final = re.compile(r"^(?P<where>\S+:\d+ \(.*\)) (?P<what>(?:blocked|held) the event loop for .+)$")
 _SPANS: Final = 1_000
 _RATE_STEP: Final = 1.1
 _FIT_BELOW: Final = 0.05
 _FIT_BUT = 1
-"""A rate is fit for an agent when at most so many of its intervals at that rate were unfit, or one, by chance."""
+"""A rate counts as fit if at most 5 % of the intervals at that rate were unfit, or one, by chance."""
 
 
 def cause_of(reason: str) -> Cause:
+    """Return the kind of a reason, recognised by its words; "other" if no pattern matches."""
     return next((cause for cause, pattern in _CAUSES.items() if pattern.search(reason)), "other")
 
 
@@ -53,35 +54,35 @@ class Holder:
 
     intervals: int = 0
     text: str = ""
-    """What it did when it was first seen: "held the event loop for 41 % of the time"."""
+    """The effect of the line when it was first seen: "held the event loop for 41 % of the time"."""
 
 
 @dataclass(slots=True)
 class Fitness:
-    """How an agent's generator did over the whole run."""
+    """Fit and unfit intervals of one agent's load generator over the whole run, with reasons and peaks."""
 
     intervals: int = 0
     unfit: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    """Why intervals were unfit, and how many; figures within a reason vary, so at most 20 are told apart."""
+    """Reasons why intervals were unfit, with their number. Figures inside a reason vary, so at most 20 are kept."""
     notes: dict[str, None] = field(default_factory=dict)
-    """What else was noted, once each, oldest first; at most 100."""
+    """Other remarks, each once, oldest first; at most 100."""
     cpu_share_max: float = 0.0
     rss_bytes_max: int = 0
     loop_lag_max_us: int = 0
     generator_lag_p99_max_us: int = 0
     users_max: int = 0
     causes: dict[Cause, int] = field(default_factory=dict)
-    """In how many intervals each kind of reason was given."""
+    """Number of intervals in which each kind of reason occurred."""
     examples: dict[Cause, str] = field(default_factory=dict)
-    """The first reason of each kind; of lags the one with the largest p99."""
+    """The first reason of each kind; for lags the one with the largest p99."""
     holders: dict[str, Holder] = field(default_factory=dict)
     """By file, line and function; at most 20."""
     worst_lag_us: int = 0
-    """The largest lag p99 of an unfit interval, generator's or loop's, and the rate in it."""
+    """The largest lag p99 of an unfit interval, generator's or loop's; `worst_rate_per_s` is the rate in it."""
     worst_rate_per_s: float = 0.0
     rate_max_per_s: float = 0.0
-    """The most iterations/s that were started in any interval, and in any that was fit."""
+    """The most iterations/s started in any interval; `fit_rate_max_per_s` is the most in a fit interval."""
     fit_rate_max_per_s: float = 0.0
     steal_share_max: float = 0.0
     gc_max_us: int = 0
@@ -90,18 +91,18 @@ class Fitness:
     ports_max: int = 0
     port_limit: int = 0
     memory_free_bytes_min: int = 0
-    """0 where it is not known."""
+    """0 if unknown."""
     unfit_spans_ns: list[tuple[int, int]] = field(default_factory=list)
-    """[start, end) of the unfit intervals, those that touch joined; the first 1,000."""
+    """[start, end) of the unfit intervals, adjacent ones joined; the first 1,000."""
     coarse_ns: int = 0
-    """Of the run's time, how much is known in joined intervals only."""
+    """Time of the run that is known in joined intervals only."""
     coarse_spans_ns: list[tuple[int, int]] = field(default_factory=list)
-    """[start, end) of those, as the spans above."""
+    """[start, end) of the joined intervals, adjacent ones joined; the first 1,000."""
     rates: dict[int, list[int]] = field(default_factory=dict)
-    """By step of the rate: intervals, unfit ones."""
+    """By step of the rate: [intervals, unfit ones]."""
 
     def add(self, health: Health, counters: Counters | None = None, start_ns: int = 0, end_ns: int = 0) -> None:
-        """What one interval said, and what was done in it. Cost: 5 µs.
+        """Add the health of one interval and, if given, the counters of the work done in it. Cost: 5 µs.
 
         start_ns, end_ns: on the run's clock.
         """
@@ -136,9 +137,10 @@ class Fitness:
 
     @property
     def capacity_per_s(self) -> float:
-        """Iterations/s up to which the agent was fit in 95 % of the intervals at each rate; 0 when it never was.
+        """The highest iterations/s up to which at most 5 % of the intervals at each rate were unfit.
 
-        A run of one rate that is unfit now and then has no such rate: then it is the most of a fit interval.
+        A run at one rate that is unfit now and then has no such rate. The result is then the highest rate of a fit
+        interval, and 0 if no interval was fit.
         """
         known = 0.0
         for step in sorted(self.rates):
@@ -163,7 +165,7 @@ class Fitness:
             self.memory_free_bytes_min = min(least, health.memory_free_bytes)
 
     def _add_notes(self, notes: tuple[str, ...]) -> None:
-        """A line that blocks again is the same note, though it took another time."""
+        """Count notes. A line that blocks again is the same note, even if it took another time."""
         for note in notes:
             if (found := _HOLDER.match(note)) is not None:
                 holder = self.holders.get(found["where"])
@@ -199,9 +201,9 @@ def _add_span(spans: list[tuple[int, int]], start_ns: int, end_ns: int) -> None:
 
 
 def spans_text(spans_ns: list[tuple[int, int]], most: int = 3) -> str:
-    """ "3 to 5 s, 9 to 10 s and 2 more"; empty for none."""
+    """Return a text such as "3 to 5 s, 9 to 10 s and 2 more"; empty if there are no spans."""
     if not spans_ns:
         return ""
-    told = [f"{round(start / NS_PER_S, 1):g} to {round(end / NS_PER_S, 1):g} s" for start, end in spans_ns[:most]]
+    texts = [f"{round(start / NS_PER_S, 1):g} to {round(end / NS_PER_S, 1):g} s" for start, end in spans_ns[:most]]
     more = f" and {len(spans_ns) - most} more" if len(spans_ns) > most else ""
-    return ", ".join(told) + more
+    return ", ".join(texts) + more

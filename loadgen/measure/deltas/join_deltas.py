@@ -1,9 +1,8 @@
-"""Two deltas of one agent that follow each other, as one of a longer interval.
+"""Joins two successive deltas of one agent into one delta of a longer interval.
 
-What that costs is resolution in time, and nothing else: counts, sums, what became
-of what was due, failures and losses are those of both, and how many intervals were
-measured, and how many of them were not fit, is still known. Of exemplars as many are kept as a delta may
-bring, the slowest of each series before others.
+Only resolution in time is lost. Counts, sums, due counts, failures and losses are those of both
+deltas, and the number of intervals and of unfit ones is kept. If both together have more exemplars
+than a delta may carry, the slowest of each series are kept before others.
 
 Pure. Joining two deltas of 40 series with 1,000 pairs costs 0.4 ms.
 """
@@ -32,18 +31,19 @@ from loadgen.measure.deltas.worker_loss import MAX_LOSSES, Loss
 __all__ = ["MAX_INTERVALS", "join"]
 
 MAX_INTERVALS: Final = 100_000
-"""That one delta may be made of: more than a day at one a second."""
+"""Most intervals that one delta may be joined from: more than a day at one a second."""
 _MAX_NOTES: Final = 100
 _MAX_REASONS: Final = 20
-"""Both as many as `fitness.Fitness` tells apart."""
+"""Both limits are those of `generator_health.Fitness`."""
 _MAX_COUNT: Final = (1 << 32) - 1
 
 
 def join(first: Delta, second: Delta) -> Delta | None:
-    """Both as one, under the seq of `first`. None where they must stay two.
+    """Return both deltas as one, with the seq of `first`; None if they must stay separate.
 
-    That is so where nobody measured in between (the joint would say that somebody did), and where the joint would be
-    more than a delta may be: a bucket beyond 32 bits, too many failures, losses or rows of what was due.
+    They must stay separate if there is a gap in time between them, because the joined delta would claim that the gap
+    was measured. They also stay separate if the result would exceed a limit of deltas: a bucket beyond 32 bits, or too
+    many failures, losses or rows of due counts.
     """
     if not first.start_ns <= second.start_ns <= first.end_ns:
         return None
@@ -77,11 +77,11 @@ def join(first: Delta, second: Delta) -> Delta | None:
     )
 
 
-# -- what adds up ---------------------------------------------------------------------------------
+# -- sums ----------------------------------------------------------------------------------------
 
 
 def _buckets(first: Delta, second: Delta) -> tuple[np.ndarray, np.ndarray]:
-    """(index, count), both int64. Series ids are the agent's, hence the same in both."""
+    """Return (index, count), both int64. Series ids belong to the agent, so they are the same in both deltas."""
     indices = [np.frombuffer(delta.index, dtype="<u4").astype(np.int64) for delta in (first, second)]
     counts = [np.frombuffer(delta.count, dtype="<u4").astype(np.int64) for delta in (first, second)]
     index, place = np.unique(np.concatenate(indices), return_inverse=True)
@@ -102,7 +102,7 @@ def _stats(first: Delta, second: Delta) -> tuple[SeriesStats, ...]:
 
 
 def _due(first: Delta, second: Delta) -> tuple[DueCounts, ...]:
-    """What ended adds up; what was in flight is as `second` left it."""
+    """Add good and bad counts up; take the snapshot of running iterations from `second`."""
     ended: dict[tuple[int, str, int], DueCounts] = {
         (one.objective, one.journey, one.k): replace(one, overdue=0, undecided=0)
         for one in first.due
@@ -123,7 +123,7 @@ def _customs(first: Delta, second: Delta) -> tuple[CustomStats, ...]:
 
 
 def _losses(first: Delta, second: Delta) -> tuple[Loss, ...]:
-    """What was said again with more replaces what was said before."""
+    """Return the losses of both; a loss that was sent again, with more detail, replaces its first version."""
     return tuple({loss.place: loss for loss in (*first.losses, *second.losses)}.values())
 
 
@@ -131,7 +131,7 @@ def _losses(first: Delta, second: Delta) -> tuple[Loss, ...]:
 
 
 def _exemplars(both: Sequence[Exemplar]) -> tuple[Exemplar, ...]:
-    """All where there is room; otherwise of each series as many as a run keeps, then of all series by turns."""
+    """Return all exemplars if they fit; otherwise as many of each series as a run keeps, from all series in turn."""
     if len(both) <= MAX_EXEMPLARS:
         return tuple(both)
     by_series: dict[tuple[str, str, str], list[Exemplar]] = {}
@@ -143,7 +143,7 @@ def _exemplars(both: Sequence[Exemplar]) -> tuple[Exemplar, ...]:
 
 
 def _of_series(some: Sequence[Exemplar]) -> list[Exemplar]:
-    """The slowest first. Of the others some from all over the time."""
+    """Return the slowest exemplars first, then failed and random ones from all over the time."""
     measured = [one for one in some if not one.warmup]
     slowest = nlargest(
         ExemplarTable.SLOWEST, (one for one in measured if one.outcome == OK), key=lambda one: one.response_ns
@@ -154,21 +154,22 @@ def _of_series(some: Sequence[Exemplar]) -> list[Exemplar]:
 
 
 def _spread(some: Sequence[Exemplar], most: int) -> list[Exemplar]:
-    """At most `most`, at equal distances."""
+    """Return at most `most` elements, at equal distances."""
     if len(some) <= most:
         return list(some)
     return [some[k * len(some) // most] for k in range(most)]
 
 
-# -- how fit it was -------------------------------------------------------------------------------
+# -- health --------------------------------------------------------------------------------------
 
 
 def _intervals(delta: Delta) -> tuple[int, int]:
-    """How many intervals the delta speaks of and how many of them were unfit; one that only tells of a loss: none."""
+    """(intervals that the delta covers, unfit ones among them); (0, 0) for a delta that only reports a loss."""
     return delta.health.counted if _has_time(delta) else (0, 0)
 
 
 def _has_time(delta: Delta) -> bool:
+    """Whether the delta measured an interval, and does not only report a loss."""
     return delta.end_ns > delta.start_ns or bool(delta.index)
 
 
@@ -181,11 +182,12 @@ def _health(first: Delta, second: Delta) -> Health:
 
 
 def _in_time(first: Health, second: Health) -> Health:
-    """The later state, the worst of what was, and how often."""
+    """Return the later state with the worst measurements of both, and the number of intervals."""
 
     def worst(name: str) -> int:
         return int(max(getattr(first, name), getattr(second, name)))
 
+    # descriptors and their limit must come from the same interval
     fullest = max(first, second, key=lambda one: one.fds / max(1, one.fd_limit))
     (intervals, unfit), (more, more_unfit) = first.counted, second.counted
     return msgspec.structs.replace(
@@ -214,7 +216,7 @@ def _in_time(first: Health, second: Health) -> Health:
 
 
 def _reasons(texts: Iterable[str]) -> tuple[str, ...]:
-    """Each once; where they are too many, of each kind at least the first."""
+    """Return each text once; if there are too many, at least the first of each kind."""
     once = list(dict.fromkeys(texts))
     if len(once) <= _MAX_REASONS:
         return tuple(once)

@@ -53,88 +53,103 @@ __all__ = [
 # -- texts, in bytes of UTF-8 ---------------------------------------------------------------------
 
 NAME_BYTES: Final = 256
-"""Of a name: agent, region, host, journey, step, request, outcome, tag, metric, rendez-vous. A terminal shows some
-100 characters of it, and file systems and ZeroMQ identities end at 255."""
+"""Longest name: agent, region, host, journey, step, request, outcome, tag, metric, rendez-vous. A terminal shows some
+100 characters of it, and file systems and ZeroMQ identities end at 255.
+"""
 TEXT_BYTES: Final = 1_024
-"""Of a text for a person: note, reason, why something is unfit. Some ten lines of a terminal."""
+"""Longest text for an operator: note, reason, why something is unfit. Some ten lines of a terminal."""
 FAULT_BYTES: Final = 4_096
-"""Of the message or hint of one fault of a scenario, which may quote the scenario."""
+"""Longest message or hint of one error in a scenario, which may quote the scenario."""
 FINDING_BYTES: Final = 64 * 1024
-"""Of the finding of a steered load, as JSON; a search for a limit needs some 5 KiB."""
+"""Longest finding of a steered load, as JSON; a search for a limit needs some 5 KiB."""
 SHARED_BYTES: Final = 4 << 20
-"""Of the value that a plan's set-up returns, as JSON. The controller sends it to all agents, and a message is at most
-1 MiB when compressed."""
+"""Largest value that a plan's set-up may return, as JSON. The controller sends it to all agents, and a message is at
+most 1 MiB when compressed.
+"""
 
 # -- numbers of things ----------------------------------------------------------------------------
 
 SERIES_OF_AGENT: Final = 20_000
-"""One histogram each. A plan of 200 requests with all phases, in and after the warm-up, with three outcomes, has
-11,000. 20,000 series cost the controller about 30 MiB."""
+"""Most series of one agent, one histogram each. A plan of 200 requests with all phases, in and after the warm-up, with
+three outcomes, has 11,000. 20,000 series cost the controller about 30 MiB.
+"""
 SERIES_OF_RUN: Final = 50_000
-"""Over all regions. Beyond it the controller itself merges new series into `(other)`."""
+"""Most series of a run, over all regions. Beyond it the controller itself merges new series into `(other)`."""
 TAGS_OF_SERIES: Final = 20
-"""A plan tags by load and by a few response headers."""
+"""Most tags of one series. A plan tags by load and by a few response headers."""
 CUSTOM_OF_AGENT: Final = 1_000
-"""Names of custom metrics, over the whole run. A scenario declares at most 200; the rest is for names of checks."""
+"""Most names of custom metrics of one agent, over the whole run. A scenario declares at most 200; the rest is for names
+of checks.
+"""
 CUSTOM_OF_RUN: Final = 2_000
-"""Over all agents: one agent at its limit leaves room for the others. Beyond it the controller itself merges new ones
-into `(other)`."""
+"""Most names of custom metrics of all agents: one agent at its limit leaves room for the others. Beyond it the
+controller merges new names into `(other)`.
+"""
 EXEMPLARS_IN_DELTA: Final = 500
 FAILURES_IN_DELTA: Final = 50
 DUE_IN_DELTA: Final = 20_000
-"""Rows of due counts. After 60 s without an answer at 50 objectives they are 3,000."""
+"""Most rows of due counts in one delta. After 60 s without an answer, a plan of 50 objectives needs 3,000."""
 LOADS: Final = 1_000
-"""Of one plan. The language admits fewer."""
+"""Most loads of one plan. The scenario language allows fewer."""
 FIRST_ARRIVALS_IN_DELTA: Final = 20_000
-"""Reports of where a change of shares begins: a fleet that changes every second, joined over an hour, stays below."""
+"""Most reports of where a share change begins. A fleet that changes every second, with an hour of deltas joined, stays
+below.
+"""
 LOSSES_OF_AGENT: Final = 1_000
-"""Workers that died, over the whole run; each costs a line of the journal."""
+"""Most workers of one agent that may die over the whole run; each costs a line of the journal."""
 WORKERS_OF_AGENT: Final = 1_024
 NOTES: Final = 100
-"""Notes, or reasons for being unfit, of one interval of one worker or agent."""
+"""Most notes, or most reasons for being unfit, in one interval of one worker or agent."""
 POINTS_OF_WORKER: Final = 50
 FAULTS: Final = 100
-"""Faults of a scenario in one refusal."""
+"""Most errors in a scenario that one refusal lists."""
 PAIRS_IN_DELTA: Final = 500_000
-"""Buckets with a count. A second of 32,000 values has at most 32,000; 500,000 fill a message of 1 MiB."""
+"""Most buckets with a count in one delta. A second of 32,000 values has at most 32,000; 500,000 fill a message of 1
+MiB.
+"""
 ELEMENTS: Final = 400_000
-"""Fields of all parts of one message. Each costs up to 100 bytes of memory once it is parsed, and as little as 2 bytes
-of a message, which may be compressed 1,000 times. 20,000 new series with 4 tags each have 400,000."""
+"""Most fields of all parts of one message. A field costs up to 100 bytes of memory once it is parsed. In the message a
+field may take only 2 bytes, which compression may shrink 1,000 times. 20,000 new series with 4 tags each have 400,000.
+"""
 
-# -- what is shown of them ------------------------------------------------------------------------
+# -- limits of reports and views ------------------------------------------------------------------
 
 SUMMARY_LINES: Final = 2_000
-"""Lines of `series` in a summary, of one region or of all, and of `tagged` and `loads`. Each takes 0.4 ms and 5 kB."""
+"""Most lines of `series` in a summary, of one region or of all, and of `tagged` and `loads`. Each takes 0.4 ms and 5
+kB.
+"""
 SUMMARY_OUTCOMES: Final = 100
-"""Outcomes of one row in a summary, the most frequent."""
+"""Most outcomes of one row in a summary; the most frequent are kept."""
 SHOWN_ROWS: Final = 300
-"""Rows of a live view; each takes 0.2 ms of the controller's loop, once a second."""
+"""Most rows of a live view; each takes 0.2 ms of the controller's loop, once a second."""
 
 # -- values ---------------------------------------------------------------------------------------
 
 WEIGHT: Final = float(WORKERS_OF_AGENT)
-"""An agent's weight is its number of workers."""
+"""Largest weight of an agent; the weight is its number of workers."""
 RATE_PER_S: Final = 1e9
-"""Of a decision about a steered load: far above what any fleet can drive."""
+"""Largest rate that a steered load may ask for: far above what any fleet can drive."""
 SHARE: Final = 1e6
-"""CPU seconds per second, of a process: more than any machine has cores."""
+"""Largest CPU seconds per second of a process: more than any machine has cores."""
 CUSTOM_VALUE: Final = 1e300
-"""Magnitude of a gauge: 10,000 agents' last values still add up to a finite number."""
+"""Largest magnitude of a gauge: 10,000 agents' last values still add up to a finite number."""
 TOTAL: Final = 1 << 52
-"""Magnitude of a counter's sum in one delta: exact as a JSON number, and 2,000 such deltas add up within 64 bits."""
+"""Largest magnitude of a counter's sum in one delta: exact as a JSON number, and 2,000 such deltas add up within 64
+bits.
+"""
 COUNT: Final = 1 << 40
-"""Of each counter of one delta: 8,000,000 such deltas add up within 64 bits."""
+"""Largest value of each counter of one delta: 8,000,000 such deltas add up within 64 bits."""
 BYTES_IN_DELTA: Final = 1 << 50
-"""Bytes received in one delta: a day at 100 Gbit/s."""
+"""Most bytes received in one delta: a day at 100 Gbit/s."""
 
 MOST_VALUES: Final = (1 << 32) - 1
-"""Values in one delta, or in a sum of several: a bucket's count has 4 bytes."""
+"""Most values in one delta, or in a sum of several: a bucket's count has 4 bytes."""
 
 
 def cut(text: str, most: int = NAME_BYTES) -> str:
-    """Cut a text to `most` bytes of UTF-8; a mark at its end says how long it was.
+    """Return the text cut to `most` bytes of UTF-8; a mark at its end gives its full length.
 
-    A short text is returned as it is, and so is one that was cut before. `most` must be at least 64.
+    A short text is returned unchanged, and so is one that was cut before. `most` must be at least 64.
     """
     if len(text) * 4 <= most:
         return text

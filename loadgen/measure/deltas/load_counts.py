@@ -1,7 +1,8 @@
-"""The counts of each load of a plan in one interval, and why a load ended. They are compared with the plan.
+"""The counts of each load of a plan in one interval, and the reasons why a load ended.
 
-The number of iterations that each agent must have had due follows from the plan. These counts show how they ended,
-load by load: started, missed, or waiting for a free user. For closed loads they hold the number of users.
+The number of due iterations of each agent follows from the plan. These counts show how they ended,
+load by load: started, missed, or waiting for a free user. For closed loads they hold the number of
+users. The controller compares them with the plan.
 """
 
 from __future__ import annotations
@@ -27,35 +28,35 @@ _MOST: Final = 1 << 53
 
 
 class Ending(IntEnum):
-    """Why a share of the load ended. The numbers are those of the wire.
+    """The reason why a share of the load ended. The numbers are those of the wire.
 
-    An agent of protocol 1.4 or later always has a reason; UNSAID from it is a fault of ours.
+    An agent of protocol 1.4 or later always sends a reason; UNSAID from such an agent is a bug.
     """
 
     UNSAID = 0
-    """An agent of a protocol before 1.4."""
+    """No reason, because the agent has a protocol before 1.4."""
     DONE = 1
-    """All of the share was driven, up to the end that the plan and its changes give it."""
+    """The whole share was driven, up to the end that follows from the plan and its changes."""
     STOPPED = 2
     """The controller ended the load."""
     LEFT = 3
-    """The agent left, and other agents have its share from then on."""
+    """The agent left, and other agents took over its share."""
     LEASE = 4
     """The controller acknowledged nothing for longer than the lease."""
     TIME_LIMIT = 5
-    """The longest duration that the allow-list admits was over."""
+    """The longest duration that the allow-list permits was over."""
     DIED = 6
     """Processes of the agent died, and some of them were not replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadCounts:
-    """One load of one agent in one interval.
+    """Counts of one load of one agent in one interval.
 
     load: index in the plan's loads.
-    started, missed: iterations of the load that were started, or given up, within the interval.
+    started, missed: iterations of the load that were started, or counted as missed, within the interval.
     waiting: due iterations that wait for a free user at the end of the interval.
-    users: of a closed load, users that are there at the end of the interval and that the plan wants there.
+    users: for a closed load, users at the end of the interval, as far as the plan asks for them.
     """
 
     load: int
@@ -66,15 +67,16 @@ class LoadCounts:
 
     @property
     def is_empty(self) -> bool:
+        """True if all counts are 0."""
         return not (self.started or self.missed or self.waiting or self.users)
 
 
 @dataclass(frozen=True, slots=True)
 class FirstArrival:
-    """Where a change of shares takes effect in an open load, as the agent computed it.
+    """The first arrival for which a share change holds, in an open load, as the agent computed it.
 
-    load: index in the plan's loads. number: of the change, from 1; 0: the end of the load.
-    n: the first arrival of the whole fleet, counted from 0, that the change holds for.
+    load: index in the plan's loads. number: of the share change, from 1; 0 is the end of the load.
+    n: the first arrival for which the change holds, counted from 0 over the whole fleet.
     """
 
     load: int
@@ -101,7 +103,7 @@ def add_loads(parts: Iterable[Sequence[LoadCounts]]) -> tuple[LoadCounts, ...]:
 
 
 def joined_loads(first: Sequence[LoadCounts], second: Sequence[LoadCounts]) -> tuple[LoadCounts, ...]:
-    """Two intervals of one agent as one: what was started and missed adds up, the state is that of the second."""
+    """Join two successive intervals of one agent: started and missed add up, the state is that of the second."""
     before = [LoadCounts(one.load, one.started, one.missed) for one in first]
     return add_loads((before, second))
 
@@ -111,18 +113,20 @@ def check_loads(
 ) -> None:
     """Raise WireError unless the counts by load are possible and add up to the delta's own counters.
 
-    An empty `loads` is an agent of a protocol before 1.4, or an interval in which nothing was counted.
+    An empty `loads` comes from an agent of a protocol before 1.4, or from an interval without counts.
     """
     if len(loads) > LOADS or len(first_arrivals) > FIRST_ARRIVALS_IN_DELTA:
-        raise WireError(f"{name} has {len(loads):,} loads and {len(first_arrivals):,} first arrivals: too many")
+        raise WireError(
+            f"{name} has {len(loads):,} loads and {len(first_arrivals):,} first arrivals, more than a delta may have"
+        )
     if not loads:
         return
     if len({one.load for one in loads}) != len(loads) or max(one.load for one in loads) >= LOADS:
-        raise WireError(f"{name} counts a load twice, or one beyond {LOADS:,}")
+        raise WireError(f"{name} counts a load twice, or a load with an index of {LOADS:,} or more")
     if max(max(one.started, one.missed, one.waiting, one.users) for one in loads) > _MOST:
         raise WireError(f"{name} has an impossible count of a load")
     sums = sum(one.started for one in loads), sum(one.missed for one in loads)
     if sums != (started, missed):
         raise WireError(
-            f"{name} counts {sums[0]:,} started and {sums[1]:,} missed by load, {started:,} and {missed:,} in all"
+            f"{name} counts {sums[0]:,} started and {sums[1]:,} missed by load, {started:,} and {missed:,} in total"
         )

@@ -1,19 +1,19 @@
 """Numbers the series of one worker or agent, and merges those beyond a limit into `(other)`.
 
-Names come from scenario code, so there may be any number of them. A series that comes when
-most numbers are given out loses what tells it from its neighbours, the least important
-first, so the sum over all series stays exact:
+Names come from scenario code, so there may be any number of them. When most numbers are in use, a
+new series loses the parts of its name that distinguish it from its neighbours, the least important
+first. So the sum over all series stays exact:
 
     from 80 % of the limit on  its outcome and the values of its tags
     from 90 %                  also the names of its step and request, and its tags
     from 95 %                  also its journey
 
-What an objective asks for stays apart as long as possible: `ok`, `skipped`, time-outs and
-what was cut off or missed are never merged with other outcomes. Trends are never merged:
-a plan declares them, so they are few.
+Outcomes that objectives need stay separate as long as possible: `ok`, `skipped`, `timeout`,
+`cut off` and `missed` are never merged with other outcomes. Trends are never merged: a plan
+declares them, so they are few.
 
-The same rule holds in the recorder of a worker, in the agent that adds up its workers, and
-for the whole run in the controller.
+The same rule holds in the recorder of a worker, in the agent that adds up its workers, and for the
+whole run in the controller.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = ["Numbering", "fitting", "is_merged", "shortened", "tight_from"]
 
 _KEPT: Final = frozenset((OK, SKIPPED, TIMEOUT, CUT_OFF, MISSED))
 _SHORT: Final = NAME_BYTES // 4
-"""Characters that are within the limit whatever they are."""
+"""A name of this many characters is within the limit, whatever characters it has."""
 
 
 def tight_from(most: int) -> int:
-    """How many series there may be before the first is merged."""
+    """Return the number of series from which on new series are merged."""
     return most * 80 // 100
 
 
@@ -42,7 +42,7 @@ def fitting(key: SeriesKey, is_known: Callable[[SeriesKey], bool], used: int, mo
 
     Args:
         is_known: whether a series has a number already.
-        used, most: how many numbers are given out, and how many there may be.
+        used, most: numbers in use, and the limit.
     """
     if used < tight_from(most) or key.kind == "trend":
         return key
@@ -50,7 +50,7 @@ def fitting(key: SeriesKey, is_known: Callable[[SeriesKey], bool], used: int, mo
     merged = replace(key, outcome=outcome, tags=tuple((name, OTHER) for name, _ in key.tags))
     if used < most * 90 // 100 or is_known(merged):
         return merged
-    # A tag marks also a journey's own series as merged: it may be brought more than once.
+    # The tag also marks a journey's own series as merged, so it may be sent more than once.
     merged = replace(merged, step=key.step and OTHER, request=key.request and OTHER, tags=((OTHER, OTHER),))
     if used < most * 95 // 100 or is_known(merged):
         return merged
@@ -58,14 +58,14 @@ def fitting(key: SeriesKey, is_known: Callable[[SeriesKey], bool], used: int, mo
 
 
 def is_merged(key: SeriesKey) -> bool:
-    """Whether it stands for several series, so that an agent may bring it more than once."""
+    """Return whether the series stands for several, so that an agent may send it more than once."""
     if OTHER in (key.outcome, key.step, key.request, key.journey):
         return True
     return any(value == OTHER for _, value in key.tags)
 
 
 def shortened(key: SeriesKey) -> SeriesKey:
-    """Return the series with every name cut to the limit; the same object where none is too long."""
+    """Return the series with every name cut to the limit; the same object if no name is too long."""
     in_all = len(key.journey) + len(key.step or "") + len(key.request or "") + len(key.outcome)
     if in_all <= _SHORT and not key.tags:
         return key  # nearly always: a cheap test of every new series
@@ -83,7 +83,7 @@ def shortened(key: SeriesKey) -> SeriesKey:
 
 
 class Numbering:
-    """Numbers series from 0 in the order in which they come."""
+    """Numbers series from 0 in the order in which they are first used."""
 
     __slots__ = ("_most", "_numbers", "is_full", "keys")
 
@@ -91,9 +91,9 @@ class Numbering:
         self._most = most
         self._numbers: dict[SeriesKey, int] = {}
         self.keys: list[SeriesKey] = []
-        """By number."""
+        """The series, by number."""
         self.is_full = False
-        """Whether a series was merged because there were too many."""
+        """True once a series was merged because there were too many."""
 
     def __len__(self) -> int:
         return len(self.keys)

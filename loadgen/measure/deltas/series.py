@@ -1,8 +1,7 @@
-"""What a histogram is a histogram of.
+"""The name of a histogram: what its values measure.
 
-A *series* is (kind, journey, step, request, outcome, tags); each has one
-histogram for each metric of its kind. The region is not in the key: an agent
-has one region, so the merge adds it.
+A *series* is (kind, journey, step, request, outcome, tags); each has one histogram for each metric
+of its kind. The region is not part of the key: an agent has one region, so the merge adds it.
 """
 
 from __future__ import annotations
@@ -27,47 +26,49 @@ __all__ = [
 
 Kind = Literal["journey", "step", "request", "trend"]
 Phase = Literal["blocked", "dns", "connect", "tls", "send", "wait", "receive"]
-"""Of a request, in their order. blocked: until a shared pool had a connection for it. wait: from its last byte
-written to the first of its answer."""
+"""Phases of a request, in their order. blocked: until a shared pool had a connection for it. wait: from its last byte
+written to the first byte of the answer.
+"""
 Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value", Phase]
-"""journey: response, duration, user_wait, generator_lag; step: response, duration; request: response, service and the
-phases that it had; trend (a custom metric, its name in `request`): value, where 1 µs stands for the trend's
-resolution."""
+"""journey: response, duration, user_wait, generator_lag. step: response, duration. request: response, service and the
+phases that it had. trend (a custom metric, its name in `request`): value, where 1 µs stands for the trend's
+resolution.
+"""
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
 OK: Final = "ok"
-"""The outcome of what went right; every other outcome names what went wrong."""
+"""The outcome of a success; every other outcome names a failure."""
 TIMEOUT: Final = "timeout"
-"""Waited for in vain: censored at its deadline, since the truth is longer."""
+"""No answer by the deadline. The value is censored at the deadline, since the true time is longer."""
 CUT_OFF: Final = "cut off"
-"""Stopped by the drain: censored, too."""
+"""Stopped by the drain; the value is censored, too."""
 MISSED: Final = "missed"
-"""Due and never started: censored at how late it was."""
+"""Due and never started; the value is censored at its lateness."""
 SKIPPED: Final = "skipped"
-"""The journey chose not to go on (`user.skip`): neither good nor bad, shown with its count."""
+"""The journey itself ended the iteration (`user.skip`): neither good nor bad, and shown with its count."""
 OTHER: Final = "(other)"
-"""Stands for all names beyond the cap on distinct names."""
+"""Stands for all names beyond the limit on distinct names."""
 
 
 Tags = tuple[tuple[str, str], ...]
-"""(name, value) of each."""
+"""(name, value) of each tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesKey:
-    """One histogram's name, the same on agent, wire, controller and in files."""
+    """The name of one histogram, the same on agent, wire, controller and in files."""
 
     kind: Kind
     journey: str
     step: str | None
-    """Nested steps are `a/b`; None for a journey and for a request outside of steps."""
+    """Nested steps are `a/b`; None for a journey and for a request outside steps."""
     request: str | None
     """`GET /products` by default, or the `name=` of the call; None for journeys and steps."""
     outcome: str
     metric: Metric
     censored: bool = False
-    """True: each value is only a lower bound (time-out, missed, cut off): the truth is greater."""
+    """True: each value is only a lower bound of the true time (time-out, missed, cut off)."""
     warmup: bool = False
-    """True: due within the warm-up, so kept out of series and SLOs."""
+    """True: due within the warm-up, so kept out of objectives and of the report's series."""
     tags: Tags = ()

@@ -1,11 +1,8 @@
-"""Is a delta what it says it is? Asked before anything of it is merged.
+"""Checks that a delta is well-formed: possible values, and counts that agree with sums.
 
-Everything in a delta came over the wire. What contradicts itself is refused as a
-whole: lengths, order, unknown series, sums that are not those of the counts.
-
-Who has many deltas asks of all of them at once (`check_all`), and of each by itself
-(`check_delta`) only when that is in doubt: so what is wrong, and with which, is found out
-in the second pass. What the first lets through the second would.
+A delta that contradicts itself is rejected as a whole: nothing of it is merged. For many deltas, `check_all` checks
+all of them at once, and the caller uses `check_delta` for each only if that fails. A delta that passes `check_all`
+would also pass `check_delta`.
 """
 
 from __future__ import annotations
@@ -31,19 +28,19 @@ from loadgen.measure.deltas.worker_loss import check_losses
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
 from loadgen.measure.histograms.series_counts import Stats
 
-__all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_said", "counter_values"]
+__all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_fields", "counter_values"]
 
 MAX_SERIES: Final = (1 << 32) // SLOTS
-"""Series of one agent that the u32 index can hold: 182,361."""
+"""Most series of one agent that the u32 index can hold: 182,361."""
 
 MAX_WORKERS: Final = 1_024
-"""Of one agent."""
+"""Most workers of one agent."""
 
 _MANY: Final = (1 << 63) // (MAX_NS + 1)
-"""So many values of an hour each do not overflow 64 bits of ns."""
+"""Most values whose sum fits into 64 bits of ns, even if each is an hour."""
 
 _RANGE_BITS: Final = 32
-"""Of an id of a series, beside which of some deltas it is in."""
+"""Bits for the id of a series; the bits above hold the position of its delta in a batch."""
 
 counter_values: Final = attrgetter(*COUNTER_NAMES)
 _KINDS: Final = frozenset(get_args(Kind))
@@ -52,19 +49,19 @@ _METRICS: Final = frozenset(get_args(Metric))
 
 @dataclass(frozen=True, slots=True)
 class Wellformed:
-    """Deltas that were found well-formed, one after the other. Series are still each agent's own ids."""
+    """Several deltas that passed all checks, concatenated. Series are still numbered by each agent's own ids."""
 
     index: Counts
-    """(n_pairs,) series id * SLOTS + slot, of whatever integers."""
+    """(n_pairs,) series id * SLOTS + slot, of any integer type."""
     counts: Counts
     lengths: Counts
-    """(n_series,) how many pairs each row of `stats` has."""
+    """(n_series,) number of pairs that each row of `stats` has."""
     stats: Stats
     rows: Counts
-    """(n_deltas,) how many rows of `stats` each delta has."""
+    """(n_deltas,) number of rows of `stats` that each delta has."""
 
     def by_numbers(self, numbers: Sequence[Counts]) -> tuple[Counts, Stats]:
-        """Index and stats with other numbers for the series: `numbers[delta][id]` for each id."""
+        """Return index and stats with new numbers for the series: `numbers[delta][id]` replaces `id`."""
         own = self.stats.series
         firsts = np.cumsum([0, *map(len, numbers[:-1])])
         others = np.concatenate(numbers)[own + np.repeat(firsts, self.rows)]
@@ -74,11 +71,13 @@ class Wellformed:
 
 
 def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | None:
-    """HOT, for a dozen deltas or so. None: at least one of them has to be looked at by itself.
+    """HOT, called with about a dozen deltas: check the counts and sums of all together.
 
-    Of each delta only what its counts and sums are, not what `check_said` looks at.
+    Returns None if at least one delta must be checked by itself with `check_delta`. The fields that `check_fields`
+    checks
+    are not checked here.
 
-    known: how many series each agent has brought, with those that its delta brings.
+    known: number of series of each agent, with those that its delta adds.
     """
     if any(len(delta.index) != len(delta.count) or len(delta.index) % 4 for delta in deltas):
         return None
@@ -97,8 +96,9 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
         return None
     if n.min() <= 0 or n.max() > _MANY or int(n.sum()) > MOST_VALUES:
         return None
-    # A row of stats ends where the counts, added up, reach what it and those before it have: exactly there, and where
-    # its delta ends if it is its last. Its first and last pair are of its series, and up to there the index increases.
+    # The pairs of a row of stats end where the running sum of the counts reaches the running sum of `n`. It must be
+    # reached exactly, and the last row of a delta must end with its delta. The first and last pair of a row must belong
+    # to its series, and the index must increase within a delta.
     upto, goals = np.cumsum(counts.astype(np.int64)), np.cumsum(n)
     ends = upto.searchsorted(goals) + 1
     if ends[-1] != len(index):
@@ -128,16 +128,16 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
 
 
 def _words(column: Sequence[int]) -> array[int]:
-    """As it comes from the wire, or as it was made by hand."""
+    """Return the column as an array of 64-bit integers; columns from the wire have that type already."""
     return column if isinstance(column, array) else array("q", column)
 
 
 def check_delta(delta: Delta, known: int) -> Wellformed:
-    """Raises WireError unless all that the delta says of itself is true.
+    """Raise WireError unless every field of the delta is possible and consistent with the others.
 
-    known: how many series the agent brought before.
+    known: number of series that the agent sent before.
     """
-    check_said(delta, known)
+    check_fields(delta, known)
     name = f"delta {delta.seq} of {delta.agent}"
     if len(delta.index) != len(delta.count) or len(delta.index) % 4:
         raise WireError(f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts")
@@ -148,20 +148,20 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     return Wellformed(index, counts, lengths, stats, np.array([len(stats.n)]))
 
 
-def check_said(delta: Delta, known: int) -> None:
-    """HOT: raises WireError unless everything beside counts and sums can be true."""
+def check_fields(delta: Delta, known: int) -> None:
+    """HOT: raise WireError if any field other than counts and sums is impossible."""
     name = f"delta {delta.seq} of {delta.agent}"
     if not 0 <= delta.start_ns <= delta.end_ns:
-        raise WireError(f"{name} is of an impossible interval: {delta.start_ns} to {delta.end_ns} ns")
+        raise WireError(f"{name} has an impossible interval: {delta.start_ns} to {delta.end_ns} ns")
     known += len(delta.new_series)
     if known > MAX_SERIES:
-        raise WireError(f"{name} would be the agent's {known:,} series, more than {MAX_SERIES:,}")
+        raise WireError(f"{name} brings the agent to {known:,} series, more than {MAX_SERIES:,}")
     for key in delta.new_series:
         if key.kind not in _KINDS or key.metric not in _METRICS:
-            raise WireError(f"{name} brings an unknown kind of series: {key.kind} {key.metric}")
+            raise WireError(f"{name} has an unknown kind of series: {key.kind} {key.metric}")
     counters: tuple[int, ...] = counter_values(delta.counters)
     if min(counters) < 0:
-        raise WireError(f"{name} counts backwards: {delta.counters}")
+        raise WireError(f"{name} has a negative counter: {delta.counters}")
     check_due(name, delta.due)
     check_custom(name, delta.custom)
     check_exemplars(name, delta.exemplars, delta.failures)
@@ -170,37 +170,41 @@ def check_said(delta: Delta, known: int) -> None:
         counted = delta.counters
         check_loads(name, delta.loads, delta.first_arrivals, counted.iterations_started, counted.iterations_missed)
     if len(delta.workers) > MAX_WORKERS or any(one.iterations_started < 0 for one in delta.workers):
-        raise WireError(f"{name} is of impossible workers")
+        raise WireError(f"{name} has more than {MAX_WORKERS:,} workers, or a worker with a negative count")
     for health in (delta.health, *(one.health for one in delta.workers)):
         if not 0 <= health.unfit_intervals <= health.intervals <= MAX_INTERVALS:
-            raise WireError(f"{name} is of {health.intervals:,} intervals, {health.unfit_intervals:,} of them unfit")
+            raise WireError(
+                f"{name} has impossible numbers of intervals: {health.intervals:,}, "
+                f"{health.unfit_intervals:,} of them unfit"
+            )
 
 
 def _lengths(name: str, known: int, index: Counts, counts: Counts, stats: Stats) -> Counts:
-    """How many pairs each series of `stats` has: all of them, in order, and no other series has any.
+    """Return the number of pairs that each series of `stats` has; raise WireError if pairs and stats do not match.
 
-    Looked for is where each begins and ends: 46 series are less work than 2,000 pairs.
+    Only the begin and end of each series are searched: 46 series are less work than 2,000 pairs.
     """
     series, n = stats.series, stats.n
     if not len(index):
         if len(series):
-            raise WireError(f"{name} has sums that are not those of its counts")
+            raise WireError(f"{name} has sums that do not match its counts")
         return series
     if (index[1:] <= index[:-1]).any():
         raise WireError(f"{name} has indices that do not increase")
     if int(index[-1]) >= known * SLOTS:
-        raise WireError(f"{name} is of series {int(index[-1]) // SLOTS}, and {known} are known")
+        raise WireError(f"{name} counts series {int(index[-1]) // SLOTS}, but only {known} are known")
     if not counts.all():
         raise WireError(f"{name} has a count of 0")
     starts, ends = np.searchsorted(index, (series * SLOTS, (series + 1) * SLOTS))
     lengths: Counts = ends - starts
     is_all = len(series) and lengths.all() and int(lengths.sum()) == len(index)
     if not is_all or not np.array_equal(np.add.reduceat(counts, starts), n):
-        raise WireError(f"{name} has sums that are not those of its counts")
+        raise WireError(f"{name} has sums that do not match its counts")
     return lengths
 
 
 def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
+    """Return the statistics as arrays, sorted by series; raise WireError if one is impossible."""
     columns = StatsColumns.of(stats)
     try:
         table = np.array(columns.columns, dtype=np.int64)
@@ -219,7 +223,7 @@ def _stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
 
 
 def _long_stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
-    """The same where a sum or a product may not fit into 64 bits."""
+    """Do the same as `_stats` if a sum or a product may not fit into 64 bits."""
     for one in stats:
         if not _is_possible(one):
             raise WireError(f"{name} has impossible sums: {one}")
@@ -227,10 +231,10 @@ def _long_stats(name: str, stats: Sequence[SeriesStats]) -> Stats:
     try:
         columns = np.array(rows, dtype=np.int64).reshape(-1, 6).T
     except OverflowError:
-        raise WireError(f"{name} has sums beyond all measure") from None
+        raise WireError(f"{name} has sums that do not fit into 64 bits") from None
     return Stats(*columns)
 
 
 def _is_possible(s: SeriesStats) -> bool:
-    """`n` values between its least and its greatest can have this sum."""
+    """Return whether `n` values between the least and the greatest can have this sum."""
     return 0 <= s.min_ns <= s.max_ns <= MAX_NS and 0 <= s.n * s.min_ns <= s.sum_ns <= s.n * s.max_ns

@@ -1,1 +1,1 @@
-"""Counts of times, and percentiles of them."""
+"""HdrHistogram counts as numpy arrays: single histograms, and stores of many series."""

@@ -1,13 +1,12 @@
-"""HdrHistogram counts as numpy arrays, and percentiles that know what is censored.
+"""HdrHistogram counts as numpy arrays, with percentiles that respect censored values.
 
-The layout is HdrHistogram's for 1 µs to 1 h with 3 significant digits: slots of
-1 µs up to 2,048 µs, then 1,024 slots for each doubling, so a slot is at most
-0.1 % wide. The `hdrhistogram` package is only the codec here, and the oracle of
-the tests: its `record_value` costs 600 to 1,800 ns a value and silently drops
-what is out of range, its percentile 3.8 ms where cumsum and searchsorted need 0.02.
+The layout is HdrHistogram's for 1 µs to 1 h with 3 significant digits: slots of 1 µs up to 2,048 µs,
+then 1,024 slots for each doubling, so a slot is at most 0.1 % wide. The `hdrhistogram` package is
+only used as the codec, and as the reference in tests: its `record_value` costs 600 to 1,800 ns a
+value and silently drops values out of range. Its percentile costs 3.8 ms, cumsum and searchsorted 0.02 ms.
 
-A *censored* value is a lower bound: the truth is greater (time-out, missed, cut
-off). It must never be ranked as if it were the truth.
+A *censored* value is a lower bound of the true time (time-out, missed, cut off). It must never be
+ranked as if it were the true time.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
-"""One-dimensional int64."""
+"""A one-dimensional int64 array."""
 
 _HALF_BITS: Final = 10
 _HALF: Final = 1 << _HALF_BITS
@@ -44,16 +43,16 @@ _MAX_US: Final = 3_600_000_000
 _DIGITS: Final = 3
 
 MAX_NS: Final = _MAX_US * 1_000
-"""The longest value that is recorded as such: 1 h. What is longer is censored there by the recorder."""
+"""The longest value that is recorded as such: 1 h. The recorder censors longer values at 1 h."""
 SLOTS: Final = 23 * _HALF
-"""Length of the layout: `counts_len` of the package's histogram of the same range (a test holds that)."""
+"""Number of slots: `counts_len` of the package's histogram of the same range (a test checks that)."""
 
 
 def slots_of_ns(values_ns: np.ndarray) -> Counts:
-    """Slot of each value; ns rounded to µs, half up. About 10 ns a value.
+    """Return the slot of each value; ns are rounded to µs, half up. About 10 ns a value.
 
     Raises:
-        BugError: a value below 0 or above MAX_NS, which no measurement of ours can be.
+        BugError: a value below 0 or above MAX_NS, which the recorder never produces.
     """
     if not len(values_ns):
         return np.zeros(0, dtype=np.int64)
@@ -79,12 +78,12 @@ _Slot = TypeVar("_Slot", int, Counts)
 
 
 def lowest_us(slot: _Slot) -> _Slot:
-    """Lowest value of a slot, or of each slot of an array, µs."""
+    """Return the lowest value of a slot, or of each slot of an array, µs."""
     return _at(_LOWEST_US, slot)
 
 
 def highest_us(slot: _Slot) -> _Slot:
-    """Highest value of a slot, or of each slot of an array, µs: what HdrHistogram reports as a percentile."""
+    """Return the highest value of a slot, or of each slot of an array, µs. HdrHistogram reports it as a percentile."""
     return _at(_HIGHEST_US, slot)
 
 
@@ -93,10 +92,10 @@ def _at(table: Counts, slot: _Slot) -> _Slot:
 
 
 class Histogram:
-    """Counts by slot, with the exact sum, least and greatest value beside them.
+    """Counts by slot, together with the exact sum, least and greatest value.
 
-    The array ends with the highest slot seen (in steps of 1,024), so a series of
-    short times is small. Percentiles cost one cumsum after a change, then 2 µs each.
+    The array ends at the highest slot in use (in steps of 1,024), so a series of short times is small. Percentiles cost
+    one cumsum after a change, then 2 µs each.
     """
 
     __slots__ = ("_counts", "_cumulated", "max_ns", "min_ns", "sum_ns")
@@ -106,7 +105,7 @@ class Histogram:
         self._cumulated: Counts | None = None
         self.sum_ns = 0
         self.min_ns: int | None = None
-        """None while empty, and where only counts are known."""
+        """The least value; None while empty, and if only counts are known."""
         self.max_ns: int | None = None
 
     def __repr__(self) -> str:
@@ -114,7 +113,7 @@ class Histogram:
         return f"<Histogram of {self.total:,} values: p50 {p50} µs, p99 {p99} µs>"
 
     def __eq__(self, other: object) -> bool:
-        """Equal counts, slot by slot."""
+        """Compare the counts slot by slot; sum, least and greatest are ignored."""
         if not isinstance(other, Histogram):
             return NotImplemented
         return all(map(np.array_equal, self.sparse(), other.sparse()))
@@ -123,7 +122,7 @@ class Histogram:
 
     @classmethod
     def of_ns(cls, values_ns: np.ndarray | list[int]) -> Histogram:
-        """A histogram of values, ns."""
+        """Build a histogram from values in ns."""
         values = np.asarray(values_ns, dtype=np.int64)
         made = cls()
         if len(values):
@@ -133,36 +132,41 @@ class Histogram:
         return made
 
     def add(self, slots: np.ndarray, counts: np.ndarray) -> None:
-        """Add `counts` to `slots`; each slot at most once in a call. Sum, least and greatest are `note`'s."""
+        """Add `counts` to `slots`; each slot at most once in a call.
+
+        Call `note` for the sum, the least and the greatest value.
+        """
         if len(slots):
             self._grow(int(slots.max()) + 1)
             self._counts[slots] += counts
             self._cumulated = None
 
     def add_dense(self, first: int, counts: np.ndarray) -> None:
-        """Add `counts` to the slots from `first` on."""
+        """Add `counts` to consecutive slots, the first of which is `first`."""
         self._grow(first + len(counts))
         self._counts[first : first + len(counts)] += counts
         self._cumulated = None
 
     def note(self, sum_ns: int, min_ns: int, max_ns: int) -> None:
-        """What the added values summed up to, their least and their greatest."""
+        """Add the sum, and update the least and greatest value, for values whose counts were added."""
         self.sum_ns += sum_ns
         self.min_ns = min_ns if self.min_ns is None else min(self.min_ns, min_ns)
         self.max_ns = max_ns if self.max_ns is None else max(self.max_ns, max_ns)
 
     def add_histogram(self, other: Histogram) -> None:
+        """Add the counts, sum, least and greatest value of another histogram."""
         self.add_dense(0, other._counts)
         if other.min_ns is not None and other.max_ns is not None:
             self.note(other.sum_ns, other.min_ns, other.max_ns)
 
     @property
     def total(self) -> int:
+        """Number of values."""
         cumulated = self._cumulate()
         return int(cumulated[-1]) if len(cumulated) else 0
 
     def percentile_us(self, q: float) -> int:
-        """The value at percentile `q` (0 to 100) by HdrHistogram's own rank rule, µs; 0 when empty."""
+        """Return the value at percentile `q` (0 to 100) by HdrHistogram's own rank rule, µs; 0 if empty."""
         total = self.total
         if not total:
             return 0
@@ -170,23 +174,23 @@ class Histogram:
         return highest_us(slot) if q else lowest_us(slot)
 
     def value_at_rank_us(self, rank: int) -> int:
-        """Highest value of the slot that holds the `rank`-th value, 1 .. total, µs."""
+        """Return the highest value of the slot that holds the `rank`-th value (1 .. total), µs."""
         return highest_us(self._slot_at(rank))
 
     def count_at_most_us(self, us: int) -> int:
-        """How many values lie at or below `us`, by the slot that holds `us` (so off by at most its 0.1 %)."""
+        """Return the number of values at or below `us`, within the slot that holds `us` (0.1 % of `us`)."""
         if us < 0 or not len(self._counts):
             return 0
         slot = int(np.searchsorted(_LOWEST_US, us, side="right")) - 1
         return int(self._cumulate()[min(slot, len(self._counts) - 1)])
 
     def sparse(self) -> tuple[Counts, Counts]:
-        """Slots that have counts, ascending, and their counts."""
+        """Return the slots that have counts, ascending, and their counts."""
         slots = np.flatnonzero(self._counts)
         return slots, self._counts[slots]
 
     def encode(self) -> str:
-        """HdrHistogram V2, compressed, base64: what any HdrHistogram tool reads. Values are µs."""
+        """Return the counts as text that any HdrHistogram tool reads: V2, compressed, base64. Values are µs."""
         package = HdrHistogram(1, _MAX_US, _DIGITS)
         slots, counts = self.sparse()
         if len(slots):
@@ -196,12 +200,12 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> Histogram:
-        """The counts of `encode`, or of any V2 histogram.
+        """Build a histogram from the text of `encode`, or from any HdrHistogram V2 text.
 
-        Another layout's values are taken as the lowest of its slots, as HdrHistogram's own `add` does.
+        Each value of another layout is taken as the lowest of its slot, as HdrHistogram's own `add` does.
 
         Raises:
-            ValueError: no HdrHistogram, or it holds values beyond 1 h.
+            ValueError: the text is not an HdrHistogram, or it holds values beyond 1 h.
         """
         slots, counts = _decoded(text)
         made = cls()
@@ -224,21 +228,21 @@ class Histogram:
 
 
 def _rank(q: float, total: int) -> int:
-    """1 .. total: HdrHistogram's own, with the package's order of operations, so that no rounding differs."""
+    """Return the rank, 1 .. total, with the package's order of operations, so that rounding never differs from it."""
     return max(int((min(q, 100.0) * total / 100) + 0.5), 1)
 
 
 def _decoded(text: str) -> tuple[Counts, Counts]:
     try:
         package = HdrHistogram.decode(text)
-    except Exception as exc:  # base64, zlib, ctypes and the package each raise their own
-        raise ValueError(f"no HdrHistogram V2: {exc}") from exc
+    except Exception as exc:  # base64, zlib, ctypes and the package each raise their own exceptions
+        raise ValueError(f"not an HdrHistogram V2: {exc}") from exc
     counts = np.frombuffer(package.counts, dtype=np.uint64).astype(np.int64)
     slots = np.flatnonzero(counts)
     if package.counts_len != SLOTS or package.significant_figures != _DIGITS or package.unit_magnitude:
         values = [package.get_value_from_index(int(i)) for i in slots]
         if values and max(values) > _MAX_US:
-            raise ValueError(f"it holds {max(values)} µs, beyond our 1 h")
+            raise ValueError(f"it holds a value of {max(values)} µs, beyond the limit of 1 h")
         dense = np.zeros(SLOTS, dtype=np.int64)
         np.add.at(dense, slots_of_ns(np.array(values, dtype=np.int64) * 1_000), counts[slots])
         counts, slots = dense, np.flatnonzero(dense)
@@ -247,7 +251,7 @@ def _decoded(text: str) -> tuple[Counts, Counts]:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A percentile or a mean: the number, or only a bound below the truth."""
+    """A percentile or a mean in µs: a known number, or only a lower bound of it."""
 
     us: float
     is_bound: bool
@@ -261,16 +265,16 @@ class Value:
 
 
 def percentile(observed: Histogram, censored: Histogram | None, q: float) -> Value | None:
-    """One of `percentiles`."""
+    """Return one percentile; see `percentiles`."""
     return percentiles(observed, censored, (q,))[0]
 
 
 def percentiles(observed: Histogram, censored: Histogram | None, qs: Sequence[float]) -> list[Value | None]:
-    """Percentiles `qs` (0 to 100) of observed and censored values together; None where there is no value.
+    """Return percentiles `qs` (0 to 100) of observed and censored values together; None if there are no values.
 
-    With the censored at their bounds the rank's value is L, with them at infinity U.
-    The truth lies between. Where both are one slot it is known; else it is the bound
-    `> L`, with L low enough to be true: the slot's lowest, not its highest, value.
+    The rank is looked up twice: with the censored values at their bounds (L) and at infinity (U). The true percentile
+    lies between the two. If both are one slot, the percentile is known. Otherwise it is the bound `> L`, where L is the
+    lowest value of the slot, so that the bound is true.
     """
     if censored is None or not censored.total:
         return [Value(observed.percentile_us(q), False) if observed.total else None for q in qs]
@@ -285,12 +289,12 @@ def _between(observed: Histogram, both: Histogram, q: float) -> Value:
     low = both._slot_at(rank)
     if rank <= observed.total and observed._slot_at(rank) == low:
         return Value(highest_us(low) if q else lowest_us(low), False)
-    bound_ns = (both.max_ns if q >= 100 else both.min_ns) or 0  # known exactly, so better than the slot's edge
+    bound_ns = (both.max_ns if q >= 100 else both.min_ns) or 0  # known exactly, so better than the edge of the slot
     return Value(max(lowest_us(low), bound_ns // 1_000), True)
 
 
 def mean_us(observed: Histogram, censored: Histogram | None = None) -> Value | None:
-    """Mean of the exact values; only a bound when any of them is censored. None when there is no value."""
+    """Return the mean of the exact values, or a lower bound if any value is censored; None if there are no values."""
     bounds = censored.total if censored is not None else 0
     total = observed.total + bounds
     if not total:

@@ -1,7 +1,7 @@
-"""Percentiles of a part of a run, as finely as they can be known: interpolated within a slot.
+"""Percentiles interpolated within a slot, for comparisons between parts of a run.
 
-What is reported of a whole run is the highest value of a slot (`histogram.py`); where parts of
-a run are compared with each other, steps of 0.1 % would be noise of our own.
+The report shows the highest value of a slot (`histogram.py`). Between parts of one run, steps of
+0.1 % would be noise that the histogram itself adds, so this module interpolates.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ __all__ = ["Ranked", "mean_us", "percentiles_us"]
 
 
 def mean_us(observed: Histogram, censored: Histogram) -> float | None:
+    """Return the mean of the values, µs; None without values, or if any value is censored."""
     return observed.sum_ns / observed.total / 1_000 if observed.total and not censored.total else None
 
 
 class Ranked:
-    """Values in their order, interpolated within a slot as if those in it were spread evenly."""
+    """The values of a histogram in order, interpolated as if the values of a slot were spread evenly."""
 
     __slots__ = ("_counts", "_cumulated", "_slots", "total")
 
@@ -30,17 +31,17 @@ class Ranked:
         self.total = histogram.total
 
     def at_us(self, rank: float) -> float:
-        """The value below which `rank` values lie (0 < rank <= total), µs."""
+        """Return the value below which `rank` values lie (0 < rank <= total), µs."""
         at = min(int(np.searchsorted(self._cumulated, rank)), len(self._slots) - 1)
         slot, count = int(self._slots[at]), int(self._counts[at])
         before = int(self._cumulated[at]) - count
         low, high = lowest_us(slot), highest_us(slot) + 1
-        # Values were rounded to whole µs, so those of a slot are from half a µs below it on.
+        # Values were rounded to whole µs, so the values of a slot begin half a µs below its lowest.
         return low - 0.5 + (high - low) * min(1.0, max(0.0, (rank - before) / count))
 
 
 def percentiles_us(observed: Histogram, censored: Histogram, qs: Sequence[float]) -> list[float | None]:
-    """None where only a bound is known, or there is no value."""
+    """Return interpolated percentiles `qs` (0 to 100), µs; None if only a bound is known or there are no values."""
     both = observed
     if censored.total:
         both = Histogram()

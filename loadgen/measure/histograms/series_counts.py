@@ -1,12 +1,11 @@
-"""Counts of many series at once: one numpy addition for a whole delta.
+"""Counts of many series: one numpy addition for a whole delta.
 
-A dense HdrHistogram is 188 kB, so 10 regions of 300 series would be 565 MB.
-Counts therefore live in pages of 128 slots in one growing array, and a table
-says which page holds which slots of which series; most series touch a dozen
-pages. Pairs are added some 40,000 at a time, which costs 2 ns each, and one store
-to another page by page.
+A dense HdrHistogram takes 188 kB, so 10 regions of 300 series would take 565 MB. Counts are
+therefore stored in pages of 128 slots in one growing array, and a table maps each series and range
+of slots to its page. Most series use a dozen pages. Pairs are added some 40,000 at a time, which
+costs 2 ns each. One store is added to another page by page.
 
-Series are numbers here; `measure/merging/merge.py` knows what they stand for.
+In this module series are numbers; `measure/merging/merge.py` maps them to names.
 """
 
 from __future__ import annotations
@@ -25,19 +24,20 @@ __all__ = ["Stats", "Store", "StoreState", "joined"]
 _BITS: Final = 7
 _PAGE: Final = 1 << _BITS
 _AT_ONCE: Final = 40_000
-"""Pairs that may wait to be added: what fits the processor's cache. A delta of 2,250 pairs into two stores costs 55 µs
-by itself, 30 µs in such portions, and 84 µs in portions of 200,000."""
+"""Pairs that may wait to be added: as many as fit the processor's cache. A delta of 2,250 pairs, added to two stores,
+costs 55 µs by itself, 30 µs in portions of this size, and 84 µs in portions of 200,000.
+"""
 _PAGES_AT_ONCE: Final = 512
-"""Of another store: what fits the cache, likewise."""
+"""Pages of another store that are added at once: as many as fit the cache."""
 _ROWS: Final = SLOTS // _PAGE
-"""Pages that a whole histogram would take: 184, without a rest."""
+"""Pages of a whole histogram: exactly 184."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What deltas carry beside the counts; all of shape (n_series,) int64, `series` without repeats.
+    """Exact statistics of the series of a delta, as arrays of shape (n_series,) int64; `series` has no repeats.
 
-    The sum travels in two parts, whole µs and the ns left over: int64 ns would overflow at 1e10 values of 1 s.
+    The sum has two parts, whole µs and the ns left over: as one int64 of ns it would overflow at 1e10 values of 1 s.
     """
 
     series: Counts
@@ -49,7 +49,7 @@ class Stats:
 
 
 class StoreState(msgspec.Struct, frozen=True, array_like=True):
-    """A store as bytes: its pages in use, its table and its columns, as they lie in memory."""
+    """The contents of a Store as bytes: its used pages, its table and its columns, as they lie in memory."""
 
     series: int
     pages: bytes
@@ -65,21 +65,23 @@ class Store:
     )  # fmt: skip
 
     def __init__(self, dtype: type[np.int64] | type[np.uint32] = np.int64, pages: int = 0) -> None:
-        """
+        """Create an empty store.
+
         Args:
             dtype: of a count; 4 bytes are enough for one interval.
-            pages: how many it will have, roughly: growing costs as much as adding.
+            pages: expected number of pages; growing later costs as much as adding.
         """
         self._to_add: list[tuple[Counts, Counts, Stats]] = []
-        """What was given and is not in the arrays yet: together it costs a fraction."""
+        """Parts that were passed to `add` and are not in the arrays yet. Adding many together costs a fraction."""
         self._waiting = 0
-        """Pairs in it."""
+        """Number of pairs in `_to_add`."""
         self._pages: np.ndarray = np.zeros((max(16, pages + 1), _PAGE), dtype=dtype)
         self._used = 1
-        """Pages in use, with the first, which stands for none and stays empty."""
+        """Pages in use, including page 0, which stands for "no page" and stays empty."""
         self._table = np.zeros((0, _ROWS), dtype=np.int32)
-        """By series, which page has which slots. 0 is none, so rows of series without values take no memory: the
-        system gives zeroed memory only where it is written to."""
+        """By series: the page of each range of slots, or 0. Rows of series without values take no memory, because the
+        system provides zeroed memory only when it is written to.
+        """
         self._n: Counts = np.zeros(0, dtype=np.int64)
         self._sum_us: Counts = np.zeros(0, dtype=np.int64)
         self._sum_rest_ns: Counts = np.zeros(0, dtype=np.int64)
@@ -88,20 +90,20 @@ class Store:
 
     @property
     def pages(self) -> int:
-        """How many are in use."""
+        """Number of pages in use."""
         return self._used - 1
 
     @property
     def size_bytes(self) -> int:
-        """What it takes of memory, roughly."""
+        """Approximate memory use."""
         return self._pages.nbytes + 4 * _ROWS * int(np.count_nonzero(self._n)) + 5 * self._n.nbytes
 
     def add(self, index: Counts, counts: Counts, stats: Stats) -> None:
-        """HOT, once a delta. What is given must not be changed any more.
+        """HOT, once a delta: add counts and statistics. The caller must not change the arrays afterwards.
 
         Args:
             index: (n_pairs,) series number * SLOTS + slot.
-            counts: (n_pairs,) what to add there.
+            counts: (n_pairs,) counts to add.
         """
         if not len(index):
             return
@@ -111,7 +113,7 @@ class Store:
             self._settle()
 
     def _settle(self) -> None:
-        """All that was given is in the arrays. About 7 ns a pair."""
+        """Add all waiting parts to the arrays. About 7 ns a pair."""
         if not self._to_add:
             return
         given, self._to_add, self._waiting = self._to_add, [], 0
@@ -127,7 +129,8 @@ class Store:
             is_new[rows[pages == 0]] = True
             self._allocate(np.flatnonzero(is_new))
             pages = table.take(rows)
-        # A slot within its page is what is left of the index without its row. In place, so that it stays in the cache.
+        # The slot within its page is the rest of the index without its row. In place, so that the array stays in the
+        # cache.
         at = pages - rows
         at <<= _BITS
         at += index
@@ -141,24 +144,24 @@ class Store:
 
     @property
     def total(self) -> int:
-        """How many values all series have."""
+        """Number of values of all series."""
         self._settle()
         return int(self._n.sum())
 
     def count(self, numbers: Iterable[int]) -> int:
-        """How many values these series have, without looking at their histograms."""
+        """Return the number of values of these series, without building their histograms."""
         self._settle()
         known = len(self._n)
         return sum(int(self._n[number]) for number in numbers if number < known)
 
     def histogram(self, numbers: Iterable[int]) -> Histogram:
-        """The sum of these series; about 5 µs each."""
+        """Return the sum of these series as a histogram; about 5 µs each."""
         made = Histogram()
         self.add_to(made, numbers)
         return made
 
     def add_to(self, made: Histogram, numbers: Iterable[int]) -> None:
-        """Add the sum of these series to what `made` has."""
+        """Add the sum of these series to the histogram `made`."""
         self._settle()
         filled = [number for number in numbers if number < len(self._n) and self._n[number]]
         if not filled:
@@ -176,7 +179,7 @@ class Store:
         made.note(sum_ns, int(self._min_ns[filled].min()), int(self._max_ns[filled].max()))
 
     def add_store(self, other: Store) -> None:
-        """All that another store has, of whatever dtype. About 0.4 µs a page."""
+        """Add all counts and statistics of another store, of any dtype. About 0.4 µs a page."""
         other._settle()
         self._settle()
         size = other._size()
@@ -198,7 +201,10 @@ class Store:
         np.maximum(self._max_ns[:size], other._max_ns[:size], out=self._max_ns[:size])
 
     def sparse(self) -> tuple[Counts, Counts, Stats]:
-        """All of it, as `add` takes it; the index ascends. About 1 ns a slot of a page in use."""
+        """Return all counts and statistics in the form that `add` takes; the index ascends.
+
+        Cost: about 1 ns a slot of a used page.
+        """
         self._settle()
         table = self._table.reshape(-1)
         used = np.flatnonzero(table)
@@ -210,7 +216,10 @@ class Store:
         return (used[at >> _BITS] << _BITS) | (at & (_PAGE - 1)), pages[at].astype(np.int64), stats
 
     def state(self) -> StoreState:
-        """All of it, for a store of the same dtype; the same for the same counts, however they came."""
+        """Return the contents, for a store of the same dtype.
+
+        Equal counts give equal bytes, in whatever order they were added.
+        """
         self._settle()
         size = self._size()
         table = self._table[:size].copy()
@@ -221,7 +230,7 @@ class Store:
         return StoreState(size, pages.tobytes(), table.tobytes(), [column[:size].tobytes() for column in columns])
 
     def take_state(self, state: StoreState) -> None:
-        """Be what `state` says."""
+        """Replace the contents with those of `state()`."""
         self._to_add, self._waiting = [], 0
         self._pages = np.frombuffer(bytearray(state.pages), dtype=self._pages.dtype).reshape(-1, _PAGE)
         self._used = len(self._pages)
@@ -231,7 +240,7 @@ class Store:
         )
 
     def clear(self) -> None:
-        """Empty, with its memory kept: fresh memory costs twice as much as zeroing what is there."""
+        """Remove all values and keep the memory: fresh memory costs twice as much as zeroing the old."""
         self._to_add, self._waiting = [], 0
         self._pages[: self._used] = 0
         self._used = 1
@@ -241,7 +250,7 @@ class Store:
             array[:] = 0
 
     def _size(self) -> int:
-        """Behind the last series that has values."""
+        """Return the number after the last series that has values."""
         filled = np.flatnonzero(self._n)
         return int(filled[-1]) + 1 if len(filled) else 0
 
@@ -271,7 +280,7 @@ class Store:
 
 
 def joined(stores: Sequence[Store], dtype: type[np.int64] | type[np.uint32] = np.int64) -> Store:
-    """What all of them have. Where it is but one it is that itself, so do not change it."""
+    """Return the sum of all stores. A single store is returned itself, so the caller must not change the result."""
     if len(stores) == 1:
         return stores[0]
     whole = Store(dtype)

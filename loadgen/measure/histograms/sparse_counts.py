@@ -1,4 +1,4 @@
-"""Pairs of (index, count) of many, added up without a store of their own."""
+"""Adds up (index, count) pairs from many sources without a Store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _AT_ONCE: Final = 40_000
 
 
 def sum_pairs(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> tuple[Counts, Counts]:
-    """Sorted index without repeats, and counts. No sort: pages of 128 slots are numbered, and counted in."""
+    """Return the sum of all pairs as (index, counts); the index is sorted and has no repeats.
+
+    Nothing is sorted: used pages of 128 slots are numbered, and counts are added into them.
+    """
     greatest = max((int(index.max()) for index in indices if len(index)), default=-1)
     is_used = np.zeros((greatest >> _PAGE_BITS) + 1, dtype=bool)
     for index in indices:
@@ -32,7 +35,7 @@ def sum_pairs(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> tuple[
 
 
 def _portions(indices: Sequence[Counts], all_counts: Sequence[Counts]) -> Iterator[tuple[Counts, Counts]]:
-    """Together as many pairs at a time as fit the processor's cache."""
+    """Yield the pairs, concatenated to portions that fit the processor's cache."""
     first = waiting = 0
     for last, index in enumerate(indices, 1):
         waiting += len(index)

@@ -1,1 +1,1 @@
-"""Adds the deltas of all agents, each exactly once."""
+"""Merges the deltas of all agents, and answers queries about the merged measurements."""

@@ -1,9 +1,10 @@
-"""What was merged of one registration of one agent, and the delta that comes next of it."""
+"""The merged measurements of one registration of one agent, and the next delta of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta
@@ -11,11 +12,27 @@ from loadgen.measure.deltas.load_counts import LoadCounts
 from loadgen.measure.histograms.histogram import Counts
 from loadgen.measure.merging.load_progress import LoadProgress
 
-__all__ = ["Epoch", "Next"]
+__all__ = ["Epoch", "EpochState", "Next"]
+
+
+class EpochState(msgspec.Struct, frozen=True, array_like=True):
+    """An Epoch as values, for a checkpoint. `array_like`: a new field goes to the end, with a default."""
+
+    agent: str
+    epoch: int
+    region: str
+    next_seq: int
+    recorded: int
+    request_values: int
+    spans: list[tuple[int, int]]
+    counters: list[int]
+    numbers: bytes
+    loads: dict[int, LoadProgress]
+    first_arrivals: list[tuple[int, int, int]]
 
 
 class Epoch:
-    """One registration of one agent: what was merged of it. Compared with its Fin, it proves completeness."""
+    """Totals of the merged deltas of one registration of one agent; the agent's Fin must equal them."""
 
     __slots__ = (
         "_counters",
@@ -39,32 +56,61 @@ class Epoch:
         self.request_values = 0
         """Sum of the bucket counts of requests' response times: one for each finished request."""
         self.spans: list[tuple[int, int]] = []
-        """What time is covered by merged deltas, [start, end) in ns; adjacent ones are one."""
+        """Times covered by merged deltas, [start, end) in ns; adjacent spans are joined."""
         self.loads: dict[int, LoadProgress] = {}
-        """By load of the plan; empty where the agent is older than protocol 1.4."""
+        """By load of the plan; empty if the agent is older than protocol 1.4."""
         self.first_arrivals: dict[tuple[int, int], int] = {}
-        """By load and number of a change of shares (0: the end of the load), the first arrival that it holds for."""
+        """By load and number of a share change (0: the end of the load): the first arrival for which it holds."""
         self._counters = [0] * len(COUNTER_NAMES)
         self._numbers: Counts = np.zeros(0, dtype=np.int64)
 
     def __repr__(self) -> str:
         return f"<Epoch {self.epoch} of {self.agent}: seqs below {self.next_seq} merged, {self.recorded:,} values>"
 
+    def freeze(self) -> EpochState:
+        """Return the contents as values. They share lists with this epoch, so encode them at once."""
+        return EpochState(
+            self.agent,
+            self.epoch,
+            self.region,
+            self.next_seq,
+            self.recorded,
+            self.request_values,
+            self.spans,
+            self._counters,
+            self._numbers.tobytes(),
+            self.loads,
+            [(load, number, n) for (load, number), n in self.first_arrivals.items()],
+        )
+
+    @classmethod
+    def thaw(cls, state: EpochState) -> Epoch:
+        """Build an epoch from the result of `freeze`."""
+        made = cls(state.agent, state.epoch, state.region)
+        made.next_seq, made.recorded, made.request_values = state.next_seq, state.recorded, state.request_values
+        made.spans, made._counters = state.spans, state.counters
+        made.loads = state.loads
+        made.first_arrivals = {(load, number): n for load, number, n in state.first_arrivals}
+        made._numbers = np.frombuffer(state.numbers, dtype=np.int64)
+        return made
+
     @property
     def series(self) -> int:
-        """How many series it has brought."""
+        """Number of series that the agent has sent."""
         return len(self._numbers)
 
     @property
     def counters(self) -> Counters:
+        """Sum of the counters of all merged deltas."""
         return Counters(*self._counters)
 
     def missing_ns(self, start_ns: int, end_ns: int) -> int:
-        """How much of [start, end) no merged delta covers."""
+        """Return the part of [start, end) that no merged delta covers, ns."""
         covered = sum(max(0, min(end, end_ns) - max(start, start_ns)) for start, end in self.spans)
         return max(0, end_ns - start_ns - covered)
 
     def cover(self, start_ns: int, end_ns: int) -> None:
+        """Add [start, end) to the covered times."""
         spans = self.spans
         if spans and spans[-1][0] <= start_ns <= spans[-1][1]:
             spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
@@ -72,7 +118,7 @@ class Epoch:
             spans.append((start_ns, end_ns))
 
     def count_loads(self, delta: Delta) -> None:
-        """Add the counts by load. A load that the delta leaves out had nothing, and nothing waits for it."""
+        """Add the counts by load. A load that the delta leaves out had no starts, and nothing waits for it."""
         if not delta.loads and not delta.first_arrivals and not self.loads:
             return
         counted = {one.load: one for one in delta.loads}
@@ -86,7 +132,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """A delta that is the next of its epoch, and where in a batch it stood."""
+    """A delta that is the next of its epoch, with its position in a batch."""
 
     place: int
     region: str
@@ -100,10 +146,10 @@ class Next:
 
     @property
     def known(self) -> int:
-        """Series of the epoch, with those that the delta brings."""
+        """Number of series of the epoch, including the new ones of the delta."""
         return len(self.epoch._numbers) + len(self.delta.new_series)
 
     @property
     def has_time(self) -> bool:
-        """It does not only tell of a loss."""
+        """Whether the delta measured an interval, and does not only report a loss."""
         return self.delta.start_ns != self.delta.end_ns or bool(self.delta.index)

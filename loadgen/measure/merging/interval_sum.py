@@ -1,10 +1,10 @@
-"""What all agents measured in one interval, while it is added up.
+"""The sum of all agents' measurements of one interval.
 
-A merged delta is added once, to the sum of its interval. From there it is in the window that shows the
-interval, which asks the sum's own store; in the sums of the run, to which the store is added
-as a whole once it is closed; and in the cells that are kept for the end of the run (`cells.py`).
+A merged delta is added once, to the sum of its interval. Three others read it there. The window that
+shows the interval queries the sum's own store. The sums of the run get the store as a whole
+once the sum is closed. The stored intervals (`stored_interval.py`) keep it for the end of the run.
 
-A closed sum never changes, but by what `join` says.
+A closed sum changes only by `join`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ __all__ = ["Sum", "add_up"]
 
 
 class Sum:
-    """Of [start_ns, end_ns)."""
+    """Counts, statistics and counters of all agents in [start_ns, end_ns)."""
 
     __slots__ = ("counters", "deltas", "end_ns", "is_free", "start_ns", "store", "values")
 
     def __init__(self, start_ns: int, end_ns: int, store: Store) -> None:
-        """`store` is empty, with buckets of 4 bytes."""
+        """Create an empty sum. `store` must be empty, with counts of 4 bytes."""
         self.start_ns, self.end_ns, self.store = start_ns, end_ns, store
         self.counters: dict[str, list[int]] = {}
         """By region, in the order of COUNTER_NAMES."""
         self.deltas = self.values = 0
         self.is_free = False
-        """Closed, and of no use any more to anybody but a window."""
+        """True once the sum is closed and only a window still uses it."""
 
     def __repr__(self) -> str:
         return f"<Sum of {self.deltas} deltas of {self.start_ns} to {self.end_ns} ns, {self.values:,} values>"
@@ -41,25 +41,26 @@ class Sum:
         return self.start_ns, self.end_ns
 
     def has_room(self, values: int) -> bool:
-        """For so many more, in whichever bucket."""
+        """Return whether `values` more fit into the 4 bytes of a bucket, even if all fall into one."""
         return not self.values or self.values + values <= MOST_VALUES
 
     def add(self, index: Counts, counts: Counts, stats: Stats, values: int, deltas: int) -> None:
-        """What some deltas counted; `index` by the catalogue's numbers."""
+        """Add the counts of `deltas` deltas; series in `index` have the catalogue's numbers."""
         self.store.add(index, counts, stats)
         self.values += values
         self.deltas += deltas
 
     def count(self, region: str, counters: Iterable[int]) -> None:
+        """Add the counters of a region."""
         before = self.counters.get(region)
         self.counters[region] = list(counters) if before is None else add_up(before, counters)
 
     def join(self, other: Sum) -> None:
-        """Be what a window shows for both. Only of a sum that is free."""
+        """Add the counts of another sum, so that a window shows both by one store. Only for a sum that is free."""
         self.store.add_store(other.store)
         self.values += other.values
 
 
 def add_up(a: Iterable[int], b: Iterable[int]) -> list[int]:
-    """Counters as lists, in the order of COUNTER_NAMES: quicker than as values, and this is once a delta."""
+    """Add two rows of counters, in the order of COUNTER_NAMES. Lists are quicker than values here, once per delta."""
     return list(map(add, a, b))

@@ -1,9 +1,9 @@
-"""The progress of one agent with one load: totals, and samples of them over time.
+"""The progress of one agent in one load: totals, and samples of them over time.
 
-A run is compared with its plan at its end, and each second while it goes on. Both need the number of iterations of an
-agent that were due up to a time, and its number of users. This module keeps samples at the ends of intervals: at most
-`KEPT` of each kind; beyond that every other one is dropped. So an hour costs no more memory than ten minutes. The
-totals are exact.
+A run is compared with its plan at its end, and each second while it goes on. Both need the number of
+iterations of an agent that were due up to a time, and its number of users. This module keeps samples
+at the ends of intervals: at most `KEPT` of each kind. Beyond that every other one is dropped, so an
+hour costs no more memory than ten minutes. The totals are exact.
 
 Times are ns from T0.
 """
@@ -23,16 +23,16 @@ KEPT: Final = 1_024
 
 
 class LoadProgress(msgspec.Struct):
-    """One load of one registration of an agent."""
+    """Totals and samples of one load of one registration of an agent."""
 
     started: int = 0
     missed: int = 0
     waiting: int = 0
-    """At the end of the newest interval."""
+    """Due iterations that waited for a free user at the end of the newest interval."""
     due: list[tuple[int, int]] = []
-    """(end of an interval, iterations that were due by then), in order; the newest is always there."""
+    """(end of an interval, iterations due by then), in order; the newest is always kept."""
     users: list[tuple[int, int]] = []
-    """(end of an interval, users at that time), where that number changed, in order."""
+    """(end of an interval, users at that time), one entry for each change of the number, in order."""
 
     @property
     def total(self) -> int:
@@ -40,7 +40,7 @@ class LoadProgress(msgspec.Struct):
         return self.started + self.missed + self.waiting
 
     def add(self, end_ns: int, counts: LoadCounts) -> None:
-        """An interval that ended at `end_ns`."""
+        """Add the counts of an interval that ended at `end_ns`."""
         self.started += counts.started
         self.missed += counts.missed
         self.waiting = counts.waiting
@@ -53,11 +53,11 @@ class LoadProgress(msgspec.Struct):
                 self.users = _thinned(self.users)
 
     def users_at(self, end_ns: int) -> int:
-        """Users at the end of the newest interval that ended by `end_ns`."""
+        """Return the users at the end of the newest interval that ended by `end_ns`."""
         at = bisect_right(self.users, end_ns, key=lambda one: one[0])
         return self.users[at - 1][1] if at else 0
 
 
 def _thinned(samples: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Every other one, the newest among them."""
+    """Return every other sample, the newest included."""
     return samples[(len(samples) + 1) % 2 :: 2]

@@ -1,11 +1,10 @@
-"""Adds the deltas of all agents up, each exactly once.
+"""Adds up the deltas of all agents, each exactly once.
 
-Only counts are merged, never percentiles, so a percentile asked of the merge is
-the one of all values of the fleet. A delta is (agent, epoch, seq): it is merged
-only when `seq` is the next of the agent's newest epoch. A malformed delta
-changes nothing.
+Only counts are merged, never percentiles, so a percentile of the merge is the percentile of all
+values of the fleet. A delta is identified by (agent, epoch, seq). It is merged only if `seq` is the
+next of the agent's newest epoch. A malformed delta changes nothing.
 
-Nothing here does I/O or reads a clock; times are on the run's clock, 0 = T0.
+This module does no I/O and reads no clock; times are on the run's clock, 0 = T0.
 """
 
 from __future__ import annotations
@@ -19,38 +18,40 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import WireError
-from loadgen.measure.deltas.custom import CustomTable
+from loadgen.measure.deltas.custom import CustomStats, CustomTable
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
-from loadgen.measure.deltas.due_counts import DueCounts, DueTable
-from loadgen.measure.deltas.exemplar import ExemplarTable
+from loadgen.measure.deltas.due_counts import DueCounts, DueState, DueTable
+from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
 from loadgen.measure.deltas.generator_health import Fitness
 from loadgen.measure.deltas.numbering import is_merged
 from loadgen.measure.deltas.series import Kind, SeriesKey
-from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_said, counter_values
+from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_fields, counter_values
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.histograms.histogram import Counts
-from loadgen.measure.histograms.series_counts import Stats, Store
-from loadgen.measure.merging.epochs import Epoch, Next
+from loadgen.measure.histograms.series_counts import Stats, Store, StoreState
+from loadgen.measure.merging.epochs import Epoch, EpochState, Next
 from loadgen.measure.merging.interval_sum import Sum, add_up
-from loadgen.measure.merging.queries import ALL, Catalogue, Measured, Window, add_all
+from loadgen.measure.merging.queries import ALL, Catalogue, Measured, Window, WindowState, add_all
 from loadgen.units import NS_PER_S
 
-__all__ = ["Accepted", "Epoch", "Merge", "check_invariant"]
+__all__ = ["Accepted", "Epoch", "Merge", "MergeState", "check_invariant"]
 
 KEPT_WINDOWS: Final = 30
 _LEAST_WINDOWS: Final = 3
+_FROZEN_WINDOWS: Final = 5
+"""Windows in a checkpoint: the newest, of which some deltas may be still to come."""
 _WINDOW_BYTES: Final = 96 << 20
 """With very many series fewer windows are kept, so that the controller stays within its memory."""
 _AT_ONCE: Final = 20
 _MOST_OPEN: Final = 8
-"""Intervals of which sums are open: of a fleet that is in time it is two."""
+"""Intervals whose sums are open at the same time. A fleet that reports in time needs two."""
 _MOST_SPARE: Final = 2
 _PATIENCE_NS: Final = NS_PER_S * 3 // 2
-"""An interval that ended longer ago is shown although not every agent has reported it."""
+"""An interval that ended longer ago is shown even if some agents have not reported it."""
 
 
 class Accepted(Enum):
-    """What became of a delta. Only MERGED changed anything; GAP asks the agent to go back to `next_seq`."""
+    """The result of a delta. Only MERGED changed anything; GAP asks the agent to resend from `next_seq`."""
 
     MERGED = "merged"
     DUPLICATE = "duplicate"
@@ -58,8 +59,31 @@ class Accepted(Enum):
     OLD_EPOCH = "old epoch"
 
 
+class MergeState(msgspec.Struct, frozen=True, array_like=True):
+    """A Merge as values, for a checkpoint. `array_like`: a new field goes to the end, with a default.
+
+    Left out are all windows except the newest, because readers have read the older ones, and each agent's newest
+    exemplars, which only live views show.
+    """
+
+    interval_ns: int
+    names: list[tuple[str, SeriesKey]]
+    store: StoreState
+    by_region: dict[str, list[int]]
+    epochs: list[EpochState]
+    fitness: dict[str, Fitness]
+    worker_fitness: dict[str, dict[int, Fitness]]
+    losses: list[tuple[str, int, Loss]]
+    """(agent, epoch, loss) of each."""
+    due: DueState
+    custom: list[tuple[str, str, CustomStats]]
+    exemplars: ExemplarState
+    latest: int
+    windows: list[WindowState]
+
+
 class Merge(Measured):
-    """All of a run. Not thread-safe: one loop accepts and asks."""
+    """The merged measurements of a whole run. Not thread-safe: one event loop adds deltas and queries."""
 
     __slots__ = (
         "_epochs",
@@ -83,11 +107,11 @@ class Merge(Measured):
         super().__init__(Catalogue(), [Store()])
         self.interval_ns = interval_ns
         self.fitness: dict[str, Fitness] = {}
-        """By agent, over its epochs."""
+        """By agent, over all its epochs."""
         self.worker_fitness: dict[str, dict[int, Fitness]] = {}
-        """By agent and worker, of agents of several workers."""
+        """By agent and worker; only for agents of several workers."""
         self.kept: list[Sum] | None = None
-        """The closed sums of what was merged since somebody last took them away; None: nobody does."""
+        """Closed sums that the owner of this merge has not collected yet; None if no owner collects them."""
         self._losses: dict[str, dict[tuple[int, int, int], Loss]] = {}
         self.due = DueTable()
         self.custom = CustomTable()
@@ -95,31 +119,79 @@ class Merge(Measured):
         self._epochs: dict[str, dict[int, Epoch]] = {}
         self._windows: dict[int, Window] = {}
         self._open: dict[tuple[int, int], Sum] = {}
-        """By [start, end). The first of `_stores` has all that is in no open sum, the others are theirs."""
+        """Open sums by [start, end). `_stores[0]` holds everything that is in no open sum; the other stores belong to
+        open sums.
+        """
         self._pages = 0
-        """That the sum closed last had."""
+        """Number of pages of the sum that was closed last: the size of the next one."""
         self._spare: list[Store] = []
-        """Empty ones, to be used again."""
+        """Empty stores for reuse."""
         self._latest: int = -1
         self._oldest = 0
-        """No window before it can be whole: what was merged before it is known in sums only."""
+        """Intervals before this one have no window: after a checkpoint their deltas are known in sums only."""
 
     def __repr__(self) -> str:
         finished = self.counters().requests_finished
         return f"<Merge of {len(self._epochs)} agents, {finished:,} requests, interval {self._latest}>"
 
-    # -- taking in --------------------------------------------------------------------------
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def freeze(self) -> MergeState:
+        """Return the contents as values, and close all open sums.
+
+        The values share lists and dicts with this merge, so encode them before the next delta is merged.
+        """
+        self.close()
+        return MergeState(
+            self.interval_ns,
+            self._catalogue.names,
+            self._stores[0].state(),
+            self._by_region,
+            [epoch.freeze() for epochs in self._epochs.values() for epoch in epochs.values()],
+            self.fitness,
+            self.worker_fitness,
+            [(agent, epoch, one) for agent, some in self._losses.items() for (epoch, *_), one in some.items()],
+            self.due.state(),
+            self.custom.state(),
+            self.exemplars.state(),
+            self._latest,
+            [window.freeze() for window in self.windows()[-_FROZEN_WINDOWS:]],
+        )
+
+    @staticmethod
+    def thaw(state: MergeState) -> Merge:
+        """Build a merge from the result of `freeze`."""
+        made = Merge(state.interval_ns)
+        for region, key in state.names:
+            made._catalogue.number(region, key)
+        made._stores[0].take_state(state.store)
+        made._by_region = state.by_region
+        for epoch in state.epochs:
+            made._epochs.setdefault(epoch.agent, {})[epoch.epoch] = Epoch.thaw(epoch)
+        made.fitness, made.worker_fitness = state.fitness, state.worker_fitness
+        for agent, number, loss in state.losses:
+            made._losses.setdefault(agent, {})[number, *loss.place] = loss
+        made.due.take_state(state.due)
+        made.custom.take_state(state.custom)
+        made.exemplars.take_state(state.exemplars)
+        made._latest = state.latest
+        made._oldest = min((window.k for window in state.windows), default=state.latest + 1)
+        for window in state.windows:
+            made._windows[window.k] = Window.thaw(made._catalogue, window, made.interval_ns)
+        return made
+
+    # -- merging ----------------------------------------------------------------------------
 
     def next_seq(self, agent: str, epoch: int) -> int:
-        """The seq that would be merged next: 0 for an epoch that is new."""
+        """Return the seq that would be merged next: 0 for a new epoch."""
         found = self._epochs.get(agent, {}).get(epoch)
         return found.next_seq if found is not None else 0
 
     def accept(self, region: str, delta: Delta) -> Accepted:
-        """Merge the delta if it is the next one. Who has several gives them to `accept_all`.
+        """Merge the delta if it is the next one. For several deltas `accept_all` is cheaper.
 
         Raises:
-            WireError: it is malformed; nothing has changed.
+            WireError: the delta is malformed; nothing has changed.
         """
         (found,) = self.accept_all(((region, delta),))
         if isinstance(found, WireError):
@@ -127,14 +199,15 @@ class Merge(Measured):
         return found
 
     def accept_all(self, deltas: Sequence[tuple[str, Delta]]) -> list[Accepted | WireError]:
-        """HOT on the controller: of (region, delta) each as `accept`, in turn; an error stands where it would raise.
+        """HOT on the controller: merge several (region, delta) in order, and return the result of each.
 
-        A dozen of one interval together cost half of what they cost one by one (bench/merge.py).
+        A malformed delta gives a WireError in the list instead of an exception. A dozen deltas of one interval together
+        cost half of what they cost one by one (bench/merge.py).
         """
         found: list[Accepted | WireError] = [Accepted.MERGED] * len(deltas)
         batch: dict[str, Next] = {}
         for place, (region, delta) in enumerate(deltas):
-            if delta.agent in batch:  # the one before it decides whether it is the next
+            if delta.agent in batch:  # whether this one is the next depends on the result of the one before
                 self._accept_batch(batch.values(), found)
                 batch.clear()
             one = self._is_next(place, region, delta)
@@ -146,15 +219,15 @@ class Merge(Measured):
         return found
 
     def read(self, deltas: Iterable[tuple[str, Delta]]) -> None:
-        """Accept all of (region, delta). Raises what `accept` raises."""
+        """Merge all of (region, delta). Raises WireError as `accept` does."""
         for _ in self.accept_each(deltas):
             pass
 
     def accept_each(self, deltas: Iterable[tuple[str, Delta]]) -> Iterator[tuple[str, Delta, Accepted]]:
-        """Accept all of (region, delta), some at a time, and say of each what became of it.
+        """Merge all of (region, delta), some at a time, and yield (region, delta, result) for each.
 
         Raises:
-            WireError: one is malformed; those before it are merged.
+            WireError: a delta is malformed; the deltas before it are merged.
         """
         coming = iter(deltas)
         while some := tuple(islice(coming, _AT_ONCE)):
@@ -164,7 +237,9 @@ class Merge(Measured):
                 yield region, delta, accepted
 
     def _is_next(self, place: int, region: str, delta: Delta) -> Next | Accepted | WireError:
+        """Return a `Next` if the delta can be merged, and otherwise the reason why not."""
         epochs = self._epochs.get(delta.agent, {})
+        # A delta of an older registration is late: the newer registration has closed it.
         newest = max(epochs, default=-1)
         if delta.epoch < newest:
             return Accepted.OLD_EPOCH
@@ -172,22 +247,24 @@ class Merge(Measured):
         if delta.seq != epoch.next_seq:
             return Accepted.DUPLICATE if delta.seq < epoch.next_seq else Accepted.GAP
         try:
-            check_said(delta, len(epoch._numbers))
+            check_fields(delta, len(epoch._numbers))
             self._check_new(region, delta, epoch)
         except WireError as error:
             return error
         return Next(place, region, delta, epoch, counter_values(delta.counters))
 
     def _check_new(self, region: str, delta: Delta, epoch: Epoch) -> None:
+        """Raise WireError if the delta brings a series that its agent has sent before."""
         if not delta.new_series:
             return
-        single = [key for key in delta.new_series if not is_merged(key)]  # the others may come any number of times
+        # merged series may be sent any number of times
+        single = [key for key in delta.new_series if not is_merged(key)]
         known = {self._catalogue.numbers.get((region, key), key) for key in single}
         if len(known) != len(single) or not known.isdisjoint(epoch._numbers.tolist()):
-            raise WireError(f"delta {delta.seq} of {delta.agent} brings a series that it brought before")
+            raise WireError(f"delta {delta.seq} of {delta.agent} has a new series that the agent sent before")
 
     def _accept_batch(self, batch: Iterable[Next], found: list[Accepted | WireError]) -> None:
-        """Of as many agents."""
+        """Check and merge deltas of different agents; write the errors to `found`."""
         by_interval: dict[tuple[int, int], list[Next]] = {}
         for one in batch:
             by_interval.setdefault(one.interval, []).append(one)
@@ -205,9 +282,9 @@ class Merge(Measured):
                     self._merge((one,), checked)
 
     def _merge(self, batch: Sequence[Next], checked: Wellformed) -> None:
-        """All are of one interval. Nothing in here can fail."""
+        """Merge checked deltas of one interval. This cannot fail, so a delta is merged as a whole or not at all."""
         for one in batch:
-            self._know(one)
+            self._register(one)
         index, stats = checked.by_numbers([one.epoch._numbers for one in batch])
         ends = np.cumsum(checked.rows)
         recorded = _parts(stats.n, ends)
@@ -218,7 +295,8 @@ class Merge(Measured):
             self._merge_own(one)
         self._merge_interval(batch, index, checked.counts, stats, sum(recorded))
 
-    def _know(self, one: Next) -> None:
+    def _register(self, one: Next) -> None:
+        """Register the epoch of a delta and number its new series."""
         epoch, delta = one.epoch, one.delta
         self._epochs.setdefault(delta.agent, {})[delta.epoch] = epoch
         if delta.new_series:
@@ -226,7 +304,7 @@ class Merge(Measured):
             epoch._numbers = np.concatenate((epoch._numbers, np.array(new, dtype=np.int64)))
 
     def _merge_own(self, one: Next) -> None:
-        """What does not depend on other agents."""
+        """Merge the parts of a delta that do not depend on other agents."""
         epoch, delta = one.epoch, one.delta
         epoch.next_seq += 1
         epoch._counters = add_up(epoch._counters, one.counters)
@@ -243,6 +321,7 @@ class Merge(Measured):
             self._add_fitness(delta)
 
     def _due_of(self, delta: Delta) -> tuple[DueCounts, ...]:
+        """Return the due counts to merge; `Recount` overrides this."""
         return delta.due
 
     def _add_fitness(self, delta: Delta) -> None:
@@ -258,7 +337,7 @@ class Merge(Measured):
     # -- intervals --------------------------------------------------------------------------
 
     def _merge_interval(self, batch: Sequence[Next], index: Counts, counts: Counts, stats: Stats, values: int) -> None:
-        """All of the batch, which is of one interval."""
+        """Add a batch of one interval to the counters, the window and the sum of the interval."""
         start_ns, end_ns = batch[0].interval
         counters: dict[str, list[int]] = {}
         for one in batch:
@@ -267,7 +346,7 @@ class Merge(Measured):
         for region, some in counters.items():
             self._count(region, some)
         timed = [one for one in batch if one.has_time]
-        window = self._show(timed, counters if len(timed) == len(batch) else None) if timed else None
+        window = self._update_windows(timed, counters if len(timed) == len(batch) else None) if timed else None
         added = self._add_interval(start_ns, end_ns, len(batch), index, counts, stats, values)
         if added is None:
             return
@@ -280,7 +359,7 @@ class Merge(Measured):
     def _add_interval(
         self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
     ) -> Sum | None:
-        """To the sum of the interval, which is returned."""
+        """Add counts to the open sum of the interval, and return that sum."""
         added = self._open.get((start_ns, end_ns))
         if added is not None and not added.has_room(values):
             self._close(added)
@@ -295,15 +374,16 @@ class Merge(Measured):
         return added
 
     def close(self, before_ns: int | None = None) -> None:
-        """Sums of intervals that ended by `before_ns`, or all, go into those of the run. 4 ms for 1,000 agents.
+        """Move the sums of intervals that ended by `before_ns`, or all sums, into those of the run.
 
-        What comes for such an interval afterwards begins a new sum.
+        Deltas that arrive later for such an interval begin a new sum. Cost: 4 ms for 1,000 agents.
         """
         for one in tuple(self._open.values()):
             if before_ns is None or one.end_ns <= before_ns:
                 self._close(one)
 
     def _close(self, one: Sum) -> None:
+        """Move one open sum into the sums of the run."""
         del self._open[one.start_ns, one.end_ns]
         self._stores[:] = [store for store in self._stores if store is not one.store]
         self._stores[0].add_store(one.store)
@@ -314,7 +394,7 @@ class Merge(Measured):
         window = self._windows.get(self._intervals(*one.interval)[1])
         if window is None:
             return
-        # A window of one store is asked in a fraction of the time of one of several.
+        # A query of a window with one store takes a fraction of the time of one with several.
         base = next((s for s in window.sums if s.is_free and s is not one and s.has_room(one.values)), None)
         if base is not None and one in window.sums:
             base.join(one)
@@ -323,19 +403,19 @@ class Merge(Measured):
 
     @property
     def waiting(self) -> int:
-        """How many deltas were merged since the sums were last taken away."""
+        """Number of deltas that were merged since the owner last collected the sums."""
         return sum(one.deltas for some in (self.kept or (), self._open.values()) for one in some)
 
-    def _show(self, batch: Sequence[Next], counters: dict[str, list[int]] | None) -> Window | None:
-        """The windows that a batch of one interval speaks of tell of it; the last, which has the values, is returned.
+    def _update_windows(self, batch: Sequence[Next], counters: dict[str, list[int]] | None) -> Window | None:
+        """Update the windows that a batch of one interval covers, and return the last one, which gets the values.
 
-        counters: by region, of all of the batch, where they are known.
+        counters: sums by region over the whole batch; None if the batch has deltas without an interval.
         """
         first, last = self._intervals(*batch[0].interval)
         shared = [one for one in batch if one.delta.health.intervals > 1] if last > first else []
         rest = {}
         for one in shared:
-            # How much was done is told of each interval alike, how long it took of the last.
+            # A joined delta's counters are spread evenly over its intervals; its histograms go to the last one.
             rest[one.place] = tuple(count // (last - first + 1) for count in one.counters)
         window = None
         for k in range(max(first, last - KEPT_WINDOWS), last + 1):
@@ -358,25 +438,25 @@ class Merge(Measured):
                     window._count(region, some)
             else:
                 for one in batch:
-                    told = rest.get(one.place)
+                    spread = rest.get(one.place)
                     left = (
                         one.counters
-                        if told is None
+                        if spread is None
                         else tuple(
-                            count - part * (last - first) for count, part in zip(one.counters, told, strict=True)
+                            count - part * (last - first) for count, part in zip(one.counters, spread, strict=True)
                         )
                     )
                     window._count(one.region, left)
         return window
 
     def _intervals(self, start_ns: int, end_ns: int) -> tuple[int, int]:
-        """First and last that deltas of [start, end) speak of; a quarter of slack for edges that are not exact."""
+        """Return the first and the last interval that [start, end) covers, with a quarter of slack for edges."""
         length, slack = self.interval_ns, self.interval_ns // 4
         first = max(0, (start_ns + slack) // length)
         return first, max(first, (end_ns + slack) // length - 1)
 
     def _window(self, k: int) -> Window | None:
-        """The window of interval `k`, made if need be; None when it is older than what is kept."""
+        """Return the window of interval `k`, created if needed; None if it is older than the kept ones."""
         window = self._windows.get(k)
         if window is None and k > self._latest - KEPT_WINDOWS and k >= self._oldest:
             self._latest = max(self._latest, k)
@@ -386,7 +466,7 @@ class Merge(Measured):
         return window
 
     def _forget(self) -> None:
-        """Drop the windows that are too old or too many; stores of theirs are used again."""
+        """Drop windows that are too old or too many, and reuse their stores."""
         kept = sorted(self._windows)
         size_bytes = sum(store.size_bytes for window in self._windows.values() for store in window._stores)
         while kept and (
@@ -394,50 +474,51 @@ class Merge(Measured):
         ):
             dropped = self._windows.pop(kept.pop(0))
             size_bytes -= sum(store.size_bytes for store in dropped._stores)
-            sums, dropped.sums, dropped._stores = dropped.sums, [], []  # who still holds the window sees it empty
+            # whoever still holds the window now sees it empty
+            sums, dropped.sums, dropped._stores = dropped.sums, [], []
             for one in sums:
                 if one.is_free and len(self._spare) < _MOST_SPARE:
                     one.store.clear()
                     self._spare.append(one.store)
 
-    # -- asking -----------------------------------------------------------------------------
+    # -- queries ----------------------------------------------------------------------------
 
     def agents(self) -> tuple[str, ...]:
-        """Agents of which anything was merged, sorted."""
+        """Return the agents with merged deltas, sorted."""
         return tuple(sorted(self._epochs))
 
     def epochs(self, agent: str) -> tuple[Epoch, ...]:
-        """The agent's registrations of which anything was merged, oldest first."""
+        """Return the agent's registrations with merged deltas, oldest first."""
         return tuple(epoch for _, epoch in sorted(self._epochs.get(agent, {}).items()))
 
     def counters(self, region: str = ALL, agent: str | None = None) -> Counters:
-        """Exact counts: of all, of a region, of an agent over its epochs, or of what an agent did in a region."""
+        """Return exact counts: of all, of a region, of an agent over its epochs, or of an agent in a region."""
         if agent is None:
             return super().counters(region)
         return Counters(*add_all(e._counters for e in self.epochs(agent) if region in (ALL, e.region)))
 
     def has_series(self, region: str, key: SeriesKey) -> bool:
-        """Whether anybody has brought the series there."""
+        """Return whether any agent of the region has sent the series."""
         return (region, key) in self._catalogue.numbers
 
     def losses(self, agent: str) -> tuple[Loss, ...]:
-        """Workers of the agent that died, in the order in which it told of them."""
+        """Return the workers of the agent that died, in the order in which it reported them."""
         return tuple(self._losses.get(agent, {}).values())
 
     def window(self, k: int) -> Window | None:
-        """The interval [k L, (k + 1) L), while it is kept."""
+        """Return the window of interval [k L, (k + 1) L), or None if it is not kept."""
         return self._windows.get(k)
 
     def windows(self) -> list[Window]:
-        """Those that are kept, oldest first: up to 30."""
+        """Return the kept windows, oldest first: up to 30."""
         return [self._windows[k] for k in sorted(self._windows)]
 
     def latest_window(self, live: Collection[str] | None = None, clock_ns: int | None = None) -> Window | None:
-        """The newest interval that all of `live` reported, or that ended more than 1.5 s before `clock_ns`.
+        """Return the newest interval that all of `live` reported, or that ended more than 1.5 s before `clock_ns`.
 
         Args:
-            live: agents that still report; without it all that ever did.
-            clock_ns: now, on the run's clock; without it only what all reported counts.
+            live: agents that still report; None: all agents with merged deltas.
+            clock_ns: now, on the run's clock; None: only intervals that all agents reported.
         """
         wanted = set(self._epochs if live is None else live)
         for k in sorted(self._windows, reverse=True):
@@ -449,23 +530,23 @@ class Merge(Measured):
 
 
 def _parts(values: Counts, ends: Counts) -> list[int]:
-    """The sums of the parts of `values` that end before each of `ends`."""
+    """Return the sums of the parts of `values` that end before each of `ends`."""
     upto = np.concatenate(([0], np.cumsum(values)))[np.concatenate(([0], ends))]
     found: list[int] = np.diff(upto).tolist()
     return found
 
 
 def _together(before: Health, health: Health) -> Health:
-    """Two parts of one interval: the later state, and what was wrong in either."""
+    """Combine two reports of one interval: the later state, with the reasons and notes of both."""
     unfit, notes = dict.fromkeys((*before.unfit, *health.unfit)), dict.fromkeys((*before.notes, *health.notes))
     return msgspec.structs.replace(health, unfit=tuple(unfit), notes=tuple(notes))
 
 
 def check_invariant(merge: Merge) -> list[str]:
-    """What does not add up, in words; empty when all does (DESIGN 6.10, guarantee G5).
+    """Return what does not add up, in words; empty if everything does.
 
-    Sum of the histograms' counts == request counter == sum over regions == sum
-    over agents, and likewise for iterations. Counted anew from the buckets, not from kept totals.
+    The sum of the histograms' counts must equal the counter of requests, the sum over regions and the sum over agents,
+    and likewise for iterations. The counts are taken from the buckets, not from stored totals.
     """
     wrong: list[str] = []
 

@@ -1,7 +1,7 @@
-"""What can be asked of measurements, alike of the whole run and of one of its intervals.
+"""Queries of merged measurements, the same for a whole run and for one of its intervals.
 
-Percentiles, counts and outcomes by row and region come from histograms that were
-added up. Who adds them up, and that each delta counts once, is `merge.py`'s.
+Percentiles, counts and outcomes by row and region come from histograms that were added up. The
+adding, each delta exactly once, is the job of `merge.py`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Health, WorkerHealth
 from loadgen.measure.deltas.series import OK, PHASES, Kind, Metric, Phase, SeriesKey, Tags
 from loadgen.measure.histograms.histogram import Counts, Histogram
-from loadgen.measure.histograms.series_counts import Stats, Store, joined
+from loadgen.measure.histograms.series_counts import Stats, Store, StoreState, joined
 from loadgen.measure.merging.interval_sum import Sum, add_up
 
-__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "add_all"]
+__all__ = ["ALL", "Catalogue", "Measured", "Row", "Window", "WindowState", "add_all"]
 
 ALL: Final = "*"
 """As a region or an outcome: the sum over all of them."""
@@ -27,22 +28,22 @@ ALL: Final = "*"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Row:
-    """What is shown as one row: a journey, a step or a request, over its outcomes and tags."""
+    """One row of a table: a journey, a step or a request, over all outcomes and tags."""
 
     kind: Kind
     journey: str
     step: str | None = None
-    """None: exactly the request outside of steps, not "any step"."""
+    """None: exactly the request outside steps, not "any step"."""
     request: str | None = None
 
 
 _MOST_CACHED: Final = 20_000
-"""Answers of `Catalogue.find` that are kept, 0.5 kB each; a screen asks for 2,000 at most, again and again."""
+"""Most cached results of `Catalogue.find`, 0.5 kB each. A screen makes at most 2,000 queries, again and again."""
 _Group = tuple[Kind, str, str | None, str | None, Metric, bool]
 
 
 class Catalogue:
-    """Which number stands for which (region, series); numbers are given once and never change."""
+    """Numbers of (region, series). A number is given once and never changes."""
 
     __slots__ = ("_cache", "_requests", "groups", "names", "numbers")
 
@@ -50,18 +51,19 @@ class Catalogue:
         self.numbers: dict[tuple[str, SeriesKey], int] = {}
         self.names: list[tuple[str, SeriesKey]] = []
         self.groups: dict[_Group, list[int]] = {}
-        """Series that differ only in outcome, censoring, tags and region."""
+        """Numbers of the series that differ only in outcome, censoring, tags and region."""
         self._cache: dict[tuple[object, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self._requests: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
 
     @property
     def requests(self) -> npt.NDArray[np.bool_]:
-        """By number, whether it is of requests' response times: one value for each finished request."""
+        """By number: whether the series holds response times of requests, of which each finished request has one."""
         if len(self._requests) < len(self.names):
             self._requests = np.array([k.kind == "request" and k.metric == "response" for _, k in self.names])
         return self._requests
 
     def number(self, region: str, key: SeriesKey) -> int:
+        """Return the number of a series, assigning the next one if it is new."""
         found = self.numbers.get((region, key))
         if found is None:
             found = self.numbers[region, key] = len(self.names)
@@ -84,9 +86,10 @@ class Catalogue:
         exact: bool,
         tags: Tags | None = None,
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Numbers of the observed and of the censored series. `exact`: None means none, otherwise any.
+        """Return the numbers of the observed and of the censored series that match.
 
-        tags: those that a series must have, perhaps beside others; None: whatever it has.
+        exact: None for step or request means "without"; otherwise None means "any".
+        tags: the series must have these, perhaps among others; None: any tags.
         """
         wanted = (kind, journey, step, request, outcome, metric, region, warmup, exact, tags)
         found = self._cache.get(wanted)
@@ -121,42 +124,42 @@ class Catalogue:
 
 
 class Measured:
-    """What can be asked of measurements, alike of the whole run and of one interval."""
+    """Queries of measurements: the base of the whole run (`Merge`) and of one interval (`Window`)."""
 
     __slots__ = ("_by_region", "_catalogue", "_stores")
 
     def __init__(self, catalogue: Catalogue, stores: list[Store]) -> None:
         self._catalogue = catalogue
         self._stores = stores
-        """What is asked for is the sum over all of them."""
+        """Every query returns the sum over these stores."""
         self._by_region: dict[str, list[int]] = {}
 
     def regions(self) -> tuple[str, ...]:
-        """Regions that reported, sorted."""
+        """Return the regions that reported, sorted."""
         return tuple(sorted(self._by_region))
 
     def counters(self, region: str = ALL) -> Counters:
-        """Exact counts of a region, or of all."""
+        """Return exact counts of a region, or of all."""
         return Counters(*add_all(v for name, v in self._by_region.items() if region in (ALL, name)))
 
     def keys(self, region: str = ALL) -> list[SeriesKey]:
-        """Series that have values, in the order in which they were first seen."""
+        """Return the series that have values, in the order in which they were first seen."""
         names = self._catalogue.names
         found = (names[n][1] for n in range(len(names)) if region in (ALL, names[n][0]) and self._values((n,)))
         return list(dict.fromkeys(found))
 
     def histogram(self, key: SeriesKey, region: str = ALL) -> Histogram | None:
-        """One series, of a region or summed over all; None when it has no values."""
+        """Return the histogram of one series, of a region or summed over all; None if it has no values."""
         regions = self.regions() if region == ALL else (region,)
         numbers = [n for r in regions if (n := self._catalogue.numbers.get((r, key))) is not None]
         return self._histogram(numbers) if self._values(numbers) else None
 
     def count_of(self, numbers: Sequence[int]) -> int:
-        """How many values these series have, by their numbers in `names`. About 1 µs."""
+        """Return the number of values of these series, given by their numbers in `names`. About 1 µs."""
         return self._values(numbers)
 
     def sum_of(self, numbers: Sequence[int]) -> Histogram:
-        """The sum of these series, by their numbers in `names`; the caller's own."""
+        """Return the sum of these series, given by their numbers in `names`. The caller may change the result."""
         return self._histogram(numbers)
 
     def select(
@@ -170,7 +173,7 @@ class Measured:
         region: str = ALL,
         warmup: bool = False,
     ) -> tuple[Histogram, Histogram]:
-        """Observed and censored values, summed over what is not given (a step of None is any step)."""
+        """Return observed and censored values, summed over everything that is not given (step None is any step)."""
         observed, censored = self._catalogue.find(
             kind, journey, step, request, outcome, metric, region, warmup, exact=False
         )
@@ -185,9 +188,9 @@ class Measured:
         warmup: bool = False,
         tags: Tags | None = None,
     ) -> tuple[Histogram, Histogram]:
-        """Observed and censored values of exactly this row: a step of None is outside of steps.
+        """Return observed and censored values of exactly this row (step None is "outside steps").
 
-        tags: only of the series that have these, e.g. (("x-cache", "hit"),).
+        tags: only series that have these tags, e.g. (("x-cache", "hit"),).
         """
         observed, censored = self._find_row(row, outcome, metric, region, warmup, tags)
         return self._histogram(observed), self._histogram(censored)
@@ -195,7 +198,7 @@ class Measured:
     def select_rows(
         self, rows: Iterable[Row], metric: Metric = "response", region: str = ALL, warmup: bool = False
     ) -> tuple[Histogram, Histogram]:
-        """Observed and censored values of all these rows together; 5 µs a series."""
+        """Return observed and censored values of all these rows together; 5 µs a series."""
         parts = [self._find_row(row, ALL, metric, region, warmup) for row in rows]
         observed, censored = ([number for part in parts for number in part[at]] for at in (0, 1))
         return self._histogram(observed), self._histogram(censored)
@@ -210,7 +213,7 @@ class Measured:
         region: str = ALL,
         warmup: bool = False,
     ) -> int:
-        """How many response times, censored ones included. Cheap: no histogram is built."""
+        """Return the number of response times, censored ones included. Cheap: no histogram is built."""
         observed, censored = self._catalogue.find(
             kind, journey, step, request, outcome, "response", region, warmup, exact=False
         )
@@ -218,15 +221,15 @@ class Measured:
 
     @property
     def names(self) -> Sequence[tuple[str, SeriesKey]]:
-        """(region, series) by number; what was there stays as it is, and more come."""
+        """(region, series) by number. Entries never change; new ones are appended."""
         return self._catalogue.names
 
     def sparse(self) -> tuple[Counts, Counts, Stats]:
-        """Everything at once: (index, counts, stats) as `Store.add` takes them, of series as numbers of `names`."""
+        """Return all measurements as (index, counts, stats) in the form of `Store.add`, with numbers of `names`."""
         return joined(self._stores).sparse()
 
     def rows(self, kind: Kind | None = None, region: str = ALL, warmup: bool = False) -> list[Row]:
-        """Rows that have response times, in the order in which they were first seen."""
+        """Return the rows that have response times, in the order in which they were first seen."""
         found: list[Row] = []
         for (of_kind, journey, step, request, metric, is_warmup), numbers in self._catalogue.groups.items():
             if kind not in (None, of_kind) or metric != "response" or is_warmup != warmup:
@@ -237,7 +240,7 @@ class Measured:
         return found
 
     def row_tags(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, dict[str, int]]:
-        """By which tags the row is split: name -> value -> response times; empty for most rows."""
+        """Return the tags that split the row, as name -> value -> number of response times; empty for most rows."""
         found: dict[str, dict[str, int]] = {}
         for number in (n for part in self._find_row(row, ALL, "response", region, warmup) for n in part):
             if values := self._values((number,)):
@@ -247,7 +250,7 @@ class Measured:
         return found
 
     def row_phases(self, row: Row, region: str = ALL, warmup: bool = False) -> list[Phase]:
-        """Phases that the requests of this row had, in their order."""
+        """Return the phases that the requests of this row had, in the order of a request."""
         return [
             phase
             for phase in PHASES
@@ -255,7 +258,7 @@ class Measured:
         ]
 
     def row_outcomes(self, row: Row, region: str = ALL, warmup: bool = False) -> dict[str, int]:
-        """Response times of the row by outcome, `ok` first, then by count."""
+        """Return the number of response times of the row by outcome: `ok` first, then by count."""
         return self._outcomes(self._find_row(row, ALL, "response", region, warmup))
 
     def outcomes(
@@ -267,7 +270,7 @@ class Measured:
         region: str = ALL,
         warmup: bool = False,
     ) -> dict[str, int]:
-        """Response times by outcome, summed over what is not given; `ok` first, then by count."""
+        """Return the number of response times by outcome, summed over what is not given: `ok` first, then by count."""
         return self._outcomes(
             self._catalogue.find(kind, journey, step, request, ALL, "response", region, warmup, exact=False)
         )
@@ -304,46 +307,76 @@ class Measured:
         self._by_region[region] = add_up(sums, counters) if sums is not None else list(counters)
 
 
+class WindowState(msgspec.Struct, frozen=True, array_like=True):
+    """A Window as values, for a checkpoint. `array_like`: a new field goes to the end, with a default."""
+
+    k: int
+    by_region: dict[str, list[int]]
+    store: StoreState
+    health: dict[str, Health]
+    workers: dict[str, tuple[WorkerHealth, ...]]
+
+
 class Window(Measured):
-    """One interval of all agents. Mutable until all have reported it."""
+    """The measurements of all agents in one interval. Mutable until all have reported it."""
 
     __slots__ = ("end_ns", "health", "k", "revision", "start_ns", "sums", "workers")
 
     def __init__(self, catalogue: Catalogue, k: int, interval_ns: int) -> None:
         super().__init__(catalogue, [])
         self.sums: list[Sum] = []
-        """Whose stores it is made of."""
+        """The interval sums whose stores this window queries."""
         self.k = k
         self.start_ns, self.end_ns = k * interval_ns, (k + 1) * interval_ns
         self.health: dict[str, Health] = {}
-        """Of each agent that has reported the interval."""
+        """By agent that has reported the interval."""
         self.workers: dict[str, tuple[WorkerHealth, ...]] = {}
-        """Of each agent of several workers."""
+        """By agent; only for agents of several workers."""
         self.revision = 0
-        """Grows with whatever is added to it; 0 while nothing is in it."""
+        """Grows with each addition; 0 while the window is empty."""
 
     def __repr__(self) -> str:
         return f"<Window {self.k}: {len(self.health)} agents reported>"
 
+    def freeze(self) -> WindowState:
+        """Return the contents as values; the sums of the interval become one."""
+        return WindowState(self.k, self._by_region, joined(self._stores, np.uint32).state(), self.health, self.workers)
+
+    @classmethod
+    def thaw(cls, catalogue: Catalogue, state: WindowState, interval_ns: int) -> Window:
+        """Build a window from the result of `freeze`. Its one sum is closed: later deltas begin a new sum."""
+        made = cls(catalogue, state.k, interval_ns)
+        shown = Sum(made.start_ns, made.end_ns, Store(np.uint32))
+        shown.store.take_state(state.store)
+        shown.values, shown.is_free = shown.store.total, True
+        made.sums, made._stores = [shown], [shown.store]
+        made._by_region, made.health, made.workers = state.by_region, state.health, state.workers
+        made.revision = 1
+        return made
+
     @property
     def agents(self) -> Collection[str]:
-        """Those that have reported it."""
+        """Agents that have reported the interval."""
         return self.health.keys()
 
     @property
     def users(self) -> int:
+        """Users of all agents at the end of the interval."""
         return sum(h.users for h in self.health.values())
 
     @property
     def in_flight(self) -> int:
+        """Iterations of all agents that run at the end of the interval."""
         return sum(h.in_flight for h in self.health.values())
 
     @property
     def waiting(self) -> int:
+        """Due iterations of all agents that wait for a free user at the end of the interval."""
         return sum(h.waiting for h in self.health.values())
 
 
 def add_all(rows: Iterable[Iterable[int]]) -> Iterator[int]:
+    """Add up rows of counters, in the order of COUNTER_NAMES."""
     total = [0] * len(COUNTER_NAMES)
     for row in rows:
         total = add_up(total, row)

@@ -1,11 +1,20 @@
-"""What all agents measured in one interval, as one sum: a run of 1,000 agents in a thousandth of its deltas.
+"""The measurements of all agents in one interval, stored as one sum (a *cell*).
 
-Deltas of one [start, end) can be added up without losing anything that is asked of a whole run after its end: buckets,
-sums and counts by region and series. What is an agent's own (its spans, its fitness) is in the merge. An interval may
-have several cells: what comes late is in a later one, and a sum of sums is the sum.
+A run of 1,000 agents has a thousand deltas for each cell. Deltas of one [start, end) can be added up
+without losing anything that a query of the whole run needs: buckets, sums and counts by region and
+series. Data of single agents (covered times, fitness) stay in the merge. An interval may have
+several cells: late deltas go into a later cell, and queries add all cells up.
 
-`merged.log` holds them while a run goes on: framed records (`framing.py`) of MessagePack under zstd. It is derived:
-where it is missing, torn, or not as long as the checkpoint says, all is counted again from `deltas.log`.
+`merged.log` holds the cells while a run goes on: framed records (`record_file.py`) of MessagePack
+under zstd. The file is derived from `deltas.log`. If `merged.log` is missing, torn, or shorter than the
+checkpoint says, everything is counted again from `deltas.log`.
+
+Three functions exist twice, for deltas and for cells: `recounted` and `recounted_cells`, `found_cut` and
+`found_cut_in_cells`, `write_hlog` and `write_hlog_of_cells`. Cells make the end of a long run of a large
+fleet quick. Deltas are the only source if a run has no cells, or was copied to another machine. Both
+give the same results, which tests/measure/test_cells.py checks. The twins share their computation (`Batches`,
+`Levels.series`, `hlog._write`). Only the loops that read the source differ, because a delta numbers its series
+by agent and epoch, and a cell by its file.
 """
 
 from __future__ import annotations
@@ -28,13 +37,14 @@ from loadgen.measure.run_folder.record_file import MAGIC_BYTES, framed, pack, re
 __all__ = ["CELLS_MAGIC", "Cell", "cell_of", "encode_cell", "read_cells"]
 
 CELLS_MAGIC: Final = b"lgcells1"
+_HINT: Final = "delete the file: loadgen counts the run again from deltas.log"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """The sum of deltas of [start_ns, end_ns).
 
-    names: of series that no cell before it had; numbers count up over all cells of a file.
+    names: series that no earlier cell had; series are numbered over all cells of a file.
     counters: by region, in the order of COUNTER_NAMES.
     """
 
@@ -48,11 +58,11 @@ class Cell:
 
 
 def cell_of(made: Sum) -> Cell:
-    """A closed sum as it is kept. About 4 ms for what 1,000 agents of 40 series say in a second."""
+    """Return a closed sum as a cell. About 4 ms for a second of 1,000 agents with 40 series."""
     return Cell(made.start_ns, made.end_ns, made.counters, *made.store.sparse())
 
 
-# -- as bytes -------------------------------------------------------------------------------------
+# -- encoding -------------------------------------------------------------------------------------
 
 
 class _Record(msgspec.Struct, frozen=True, array_like=True):
@@ -61,12 +71,12 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
     names: list[tuple[str, SeriesKey]]
     counters: dict[str, list[int]]
     steps: bytes
-    """The first of the index, and how far each is from the one before it."""
+    """The first value of the index, then the distance of each from the one before."""
     counts: bytes
     stats: bytes
     """(6, n_series) int64, in the order of `Stats`."""
     step_bytes: int = 8
-    """Of one of `steps`, little endian."""
+    """Size of an element of `steps`, little endian."""
     count_bytes: int = 8
 
 
@@ -74,7 +84,7 @@ _decoder: Final = msgspec.msgpack.Decoder(_Record)
 
 
 def encode_cell(cell: Cell) -> bytes:
-    """One record, framed."""
+    """Return the cell as one framed record."""
     steps = _narrow(np.diff(cell.index, prepend=0))
     counts = _narrow(cell.counts)
     stats = np.array([getattr(cell.stats, name) for name in Stats.__slots__], dtype="<i8")
@@ -93,7 +103,7 @@ def encode_cell(cell: Cell) -> bytes:
 
 
 def _narrow(values: Counts) -> np.ndarray:
-    """In 2 or 4 bytes each where they fit: of 8 bytes each it is zstd that takes longest."""
+    """Return the values in 2 or 4 bytes each if they fit: with 8 bytes each, zstd takes most of the time."""
     most = int(values.max()) if len(values) else 0
     return values.astype("<u2" if most < 1 << 16 else "<u4" if most < 1 << 32 else "<u8")
 
@@ -107,10 +117,10 @@ def _decode(data: bytes) -> Cell:
 
 
 def read_cells(path: Path, end: int) -> Iterator[Cell]:
-    """All cells of the file, which must be sound up to offset `end`; what is behind it is not looked at.
+    """Yield all cells of the file, which must be sound up to offset `end`; later bytes are ignored.
 
     Raises:
-        StorageError: it is not.
+        StorageError: the file cannot be read, or is damaged before `end`.
     """
     at = MAGIC_BYTES
     try:
@@ -120,6 +130,6 @@ def read_cells(path: Path, end: int) -> Iterator[Cell]:
             at += len(framed(b"")) + len(payload)
             yield _decode(payload)
     except (OSError, ValueError, msgspec.MsgspecError) as exc:
-        raise StorageError(f"cannot read {path}: {exc}") from exc
+        raise StorageError(f"cannot read {path}: {exc}", hint=_HINT) from exc
     if at != end:
-        raise StorageError(f"cannot read {path}: it is sound up to {at} and not up to {end}")
+        raise StorageError(f"cannot read {path}: it is damaged after {at} of {end} bytes", hint=_HINT)

@@ -1,1 +1,1 @@
-"""Objectives, and whether they were met."""
+"""Objectives, their evaluation over runs and windows, and the observations of steering executors."""

@@ -1,15 +1,13 @@
-"""Objectives, and whether they were kept: over a whole run, or in every sliding window of it.
+"""Objectives and their evaluation: over a whole run, or over each sliding window of it.
 
-`p(q) < T`: at least q % of what was due ended `ok` within T. What failed, timed
-out, was missed or cut off is bad, however fast it failed. `error_ratio() < r`:
-the bad are less than the share r. Each journey is judged by itself, never a
-pool of unlike things. Faults of the script (`script ...`) and iterations that
-were skipped are in neither: they say nothing of the target, and many faults stop
-the run.
+`p(q) < T`: at least q % of the due iterations or requests ended `ok` within T. Those that failed,
+timed out, were missed or cut off are bad, however fast they failed. `error_ratio() < r`: the share
+of bad ones is below r. Each journey is judged by itself, never a pool of unlike things. Faults of
+the script (`script ...`) and skipped iterations count as neither good nor bad: they do not depend on
+the target, and many faults stop the run.
 
-Over the whole run T is compared by the histogram's slot that holds it, so within
-0.1 %. In windows it is compared exactly, by the agents, and what was due in an
-interval of no agent's data is missing, not good.
+Over the whole run, T is compared by the histogram's slot that holds it, so within 0.1 %. In windows
+the agents compare T exactly. For an interval without an agent's data, the agent's part counts as missing.
 """
 
 from __future__ import annotations
@@ -48,20 +46,20 @@ __all__ = [
 SloVerdict = Literal["passed", "failed", "inconclusive"]
 
 SCRIPT: Final = "script "
-"""Outcomes that begin so are faults of the scenario."""
+"""Outcomes with this prefix are faults of the scenario."""
 
 
 def is_judged(outcome: str) -> bool:
-    """Whether it is good or bad, and not neither."""
+    """Return whether an outcome counts as good or bad, and not as neither."""
     return outcome != SKIPPED and not outcome.startswith(SCRIPT)
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `slos=[...]`, as a value; `dsl/plans/slo.py` builds it, the manifest holds it as JSON."""
+    """One line of `slos=[...]`, as a value. `dsl/plans/slo.py` builds it, and the manifest holds it as JSON."""
 
     kind: Literal["percentile", "error_ratio"]
     text: str
-    """As a person wrote it: "p(95) < 300ms"."""
+    """As the author of the plan wrote it: "p(95) < 300ms"."""
     limit: float
     """ns, or a ratio from 0 to 1."""
     q: float = 0.0
@@ -72,70 +70,73 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     """None: over all regions together."""
     window_ns: int = 0
-    """How long its sliding windows are; 0: it is over the whole run."""
+    """Length of the sliding windows; 0: the objective covers the whole run."""
     abort: bool = False
-    """The first window that breaks it stops the run."""
+    """True: the first window that breaks the objective stops the run."""
 
     @property
     def kind_of_series(self) -> Kind:
+        """The kind of series that the objective judges."""
         return "request" if self.request else "step" if self.step else "journey"
 
     @property
     def budget(self) -> Budget:
+        """The error budget that follows from the limit or the percentile."""
         if self.kind == "error_ratio":
             return Budget(_exact(self.limit), is_strict=True)
         return Budget(1 - _exact(self.q) / 100, is_strict=False)
 
 
 class SloResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How one objective stands for one journey."""
+    """The result of one objective for one journey."""
 
     objective: str
     journey: str | None
     observed: float | str | None
-    """Over the whole run: the percentile in ms over all that was due, or the ratio; "> 300.0" where it falls among
-    the bad. Over windows: the share of the bad in the worst of them, for percentiles too."""
+    """Over the whole run: the percentile in ms over all due iterations or requests, or the ratio; "> 300.0" if the
+    percentile falls among the bad. Over windows: the share of the bad in the worst window, for percentiles too.
+    """
     unit: Literal["ms", "ratio"]
     count: int
-    """All that was due, good and bad: in the run, or in the worst window."""
+    """All due iterations or requests, good and bad: in the run, or in the worst window."""
     good: int
     verdict: SloVerdict
     low: float | None = None
-    """The ends of the interval, where one is known."""
+    """The ends of the confidence interval, if one is known."""
     high: float | None = None
     step: str | None = None
     request: str | None = None
     region: str | None = None
     margin: float | None = None
-    """(limit - observed) / limit: negative when it is broken; None where observed is no number."""
+    """(limit - observed) / limit: negative if the objective is broken; None if observed is not a number."""
     budget: float | None = None
-    """Share of the error budget that is used, of the run or of the worst window: above 1 it is broken."""
+    """Used share of the error budget, of the run or of the worst window; above 1 the objective is broken."""
     allowed: float = 0.0
-    """The error budget: the share of what was due that may be bad."""
+    """The error budget: the share of due iterations or requests that may be bad."""
     limit_ms: float | None = None
-    """Within which it has to end; None for an error ratio."""
+    """The time limit for a good one; None for an error ratio."""
     window_s: float | None = None
-    """How long its windows are; None: it is over the whole run."""
+    """Length of the windows; None: the objective covers the whole run."""
     windows: int = 0
-    """Full windows with enough events to be judged, or broken."""
+    """Full windows that have enough events to be judged, or are broken."""
     windows_failed: int = 0
     worst_window_s: float | None = None
     """Start of the worst window, from T0."""
     reason: str = ""
-    """Why it is inconclusive."""
+    """Why the verdict is inconclusive; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Of [start_ns, end_ns) from T0, an agent told nothing."""
+    """A time [start_ns, end_ns) from T0 of which an agent reported nothing."""
 
     start_ns: int
     end_ns: int
     region: str
     share: float
-    """The agent's, of the whole load: 0 to 1."""
+    """The agent's share of the whole load: 0 to 1."""
     region_share: float
-    """The agent's, of its region's load."""
+    """The agent's share of its region's load."""
 
 
 def evaluate_all(
@@ -150,7 +151,7 @@ def evaluate_all(
     gaps: Sequence[Gap] = (),
     is_over: bool = True,
 ) -> tuple[SloResult, ...]:
-    """`evaluate` of each objective of a plan, in its order."""
+    """Return the results of all objectives of a plan, in order; see `evaluate`."""
     return tuple(
         result
         for index, objective in enumerate(objectives)
@@ -182,34 +183,33 @@ def evaluate(
     gaps: Sequence[Gap] = (),
     is_over: bool = True,
 ) -> tuple[SloResult, ...]:
-    """One result for each journey that the objective speaks of.
+    """Return one result for each journey that the objective covers.
 
-    Without data the verdict is inconclusive, never passed. When the run is
-    incomplete, it is failed only if what is missing, counted as good, could not
-    have saved it; otherwise inconclusive. A window that is broken while the run goes on
-    stays so, except where what was overdue ends as nobody's fault (skipped, or a fault of the script).
+    Without data the verdict is inconclusive, never passed. If the run is incomplete, the verdict is failed only if the
+    missing part, counted as good, could not have saved the objective; otherwise it is inconclusive. A window that is
+    broken while the run goes on stays broken, except if overdue iterations end as skipped or as a fault of the script.
 
-    Cost: a journey 0.17 ms, over the run as over windows after an hour; over windows after a day 11 ms (timeit, least
-    of 7, intervals of 1 s).
+    Cost: 0.17 ms for a journey, over the run and over windows after an hour; 11 ms over windows after a day (timeit,
+    least of 7, intervals of 1 s).
 
     Args:
-        merge: the whole run, or one interval of it (for objectives over the whole run).
+        merge: the whole run, or one interval of it (only for objectives over the whole run).
         missing_share: of the planned load, 0 to 1.
-        journeys: those of the plan, so that one without any data is not passed over.
-        index: of the objective in the plan's `slos`; needed where it has a window.
+        journeys: those of the plan, so that a journey without any data gets a result too.
+        index: of the objective in the plan's `slos`; needed if it has a window.
         from_ns: end of the warm-up: windows begin with the first interval that is wholly after it.
-        end_ns: of what is judged: the end of the load, or in a run that goes on the end of the newest interval that
-            all have reported. None: of the last interval in which anything was due.
-        gaps: what was never told, where the run is incomplete.
-        is_over: False while it goes on, for the reason's sake.
+        end_ns: end of the judged time: the end of the load, or in a running run the end of the newest interval that all
+            agents reported. None: the end of the last interval with due counts.
+        gaps: times without reports, if the run is incomplete.
+        is_over: False while the run goes on; it only changes the reason's words.
 
     Raises:
-        ValueError: an objective over windows without its index, or asked of a single interval.
+        ValueError: the objective has windows, and its index is missing or `merge` is a single interval.
     """
     kind = objective.kind_of_series
     if objective.window_ns:
         if index is None or not isinstance(merge, Merge):
-            raise ValueError(f"{objective.text} is over windows: of a whole run, and by its index")
+            raise ValueError(f"objective {objective.text} has windows: pass the merge of the whole run, and its index")
         windows = _Windows(objective, index, merge, from_ns, end_ns, gaps, complete, is_over)
         return tuple(map(windows.result, _wanted(objective, journeys, merge.due.journeys(index))))
     region = objective.region or ALL
@@ -251,7 +251,7 @@ def _evaluate(
         good = outcomes.get(OK, 0)
         observed = (count - good) / count if count else None
     else:
-        # What is ok and longer than 1 h is censored there, so it is not among these: later than any T.
+        # An ok value above 1 h is censored at 1 h, so it is not selected here: it is later than any T.
         ok, _ = merge.select(kind, journey, objective.step, objective.request, outcome=OK, region=region)
         good = ok.count_at_most_us(_limit_us(objective))
         observed = _observed_ms(objective, ok, count)
@@ -290,7 +290,7 @@ def _verdict(budget: Budget, bad: int, count: int, complete: bool, missing_share
 
 
 def _observed_ms(objective: Objective, ok: Histogram, count: int) -> float | str | None:
-    """The least time within which q % of all that was due ended ok."""
+    """Return the shortest time within which q % of all due iterations or requests ended ok."""
     if not count:
         return None
     limit_us = _limit_us(objective)
@@ -301,7 +301,7 @@ def _observed_ms(objective: Objective, ok: Histogram, count: int) -> float | str
         return f"> {number_text(max(worst_us, limit_us) / 1_000)}"
     us = ok.value_at_rank_us(rank)
     if us > limit_us and ok.count_at_most_us(limit_us) >= rank:
-        us = limit_us  # both are in one slot: the histogram cannot tell them apart, and the verdict is kept
+        us = limit_us  # both are in one slot: the histogram cannot distinguish them, and the objective is met
     return us / 1_000
 
 
@@ -325,7 +325,7 @@ def _rounded(share: float | None) -> float | None:
 
 
 class _Windows:
-    """One objective over the windows of a run, for whatever journey is asked."""
+    """The evaluation of one objective over the windows of a run, for any journey."""
 
     def __init__(
         self,
@@ -347,6 +347,7 @@ class _Windows:
         self._missing = self._missing_in(gaps)
 
     def result(self, journey: str | None) -> SloResult:
+        """Return the result for one journey; None: for an objective without journeys."""
         objective, seconds = self._objective, self._length_ns / NS_PER_S
         counts = self._due.counts(self._index, journey or "", self._first, self._end)
         found = slide(counts, self._width, objective.budget, self._missing)
@@ -390,7 +391,7 @@ class _Windows:
         return ("passed", "") if self._complete else ("inconclusive", "data are missing")
 
     def _missing_in(self, gaps: Sequence[Gap]) -> npt.NDArray[np.float64] | None:
-        """(n,) share of each interval's load of which nothing was told."""
+        """Return the share of each interval's load that was not reported, as an (n,) array; None without gaps."""
         region, length_ns = self._objective.region, self._length_ns
         gaps = [gap for gap in gaps if region in (None, gap.region)]
         if not gaps or self._end <= self._first:
@@ -408,7 +409,7 @@ class _Windows:
 
 
 def describe(result: SloResult) -> str:
-    """How it stands, as a part of a sentence: what was observed, over how many, against what it needs."""
+    """Return the result as a part of a sentence: the observed value, the number it is of, and the limit."""
     if result.verdict == "inconclusive":
         return result.reason
     if result.window_s is None:
@@ -437,12 +438,12 @@ def _observed_text(result: SloResult) -> str:
 
 
 def span_text(start_s: float, length_s: float) -> str:
-    """ "2:10 to 3:10", from T0."""
+    """Return a text such as "2:10 to 3:10", from T0."""
     return f"{time_text(start_s)} to {time_text(start_s + length_s)}"
 
 
 def time_text(at_s: float) -> str:
-    """ "2:10", "1:02:10", "0:02.5": minutes and seconds from T0, with tenths where it is not whole."""
+    """Return minutes and seconds from T0: "2:10", "1:02:10", or "0:02.5" with tenths if they are not 0."""
     tenths = round(at_s * 10)
     seconds, tenth = divmod(tenths, 10)
     hours, minutes = seconds // 3600, seconds // 60 % 60
@@ -455,5 +456,5 @@ def _percent(share: float) -> str:
 
 
 def number_text(ms: float) -> str:
-    """Without exponent and trailing zeros, at most three decimals, at least one: "1234.5", "60000.0"."""
+    """Return ms without exponent and trailing zeros, one to three decimals: "1234.5", "60000.0"."""
     return np.format_float_positional(round(ms, 3), trim="0")

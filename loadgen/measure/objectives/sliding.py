@@ -1,13 +1,13 @@
-"""Sliding windows over due intervals: how many there are, which break an error budget, and which is the worst.
+"""Sliding windows over due intervals: their number, the windows that break an error budget, and the worst window.
 
-A window is W intervals on end and moves on by one. In it, of what was due, some
-share may be bad. What is undecided or missing is counted as good, so a window
-that is broken stays broken whatever becomes of them. The other way round nothing
-is promised: only the end of a run says which windows held.
+A window is W consecutive intervals and moves on by one. An *event* is an iteration or request that was due in
+the window; a share of the events may be bad. Undecided and missing events count as good, so a window that
+is broken stays broken whatever becomes of them. The reverse does not hold: only the end of a run shows
+which windows were met.
 
-A window of few events decides little: where one bad event is more than the budget,
-it may be chance. Such a window counts as if good ones filled it up to the least number
-of which one may be bad; so it is broken by what would break that many, and never kept.
+A window of few events decides little: if one bad event is more than the budget, it may be chance.
+Such a window counts as if good events filled it up to the least number of which one may be bad. So
+it is broken only by a number of bad events that would break the larger window, and never met.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ __all__ = ["Budget", "Sliding", "slide"]
 Ints = npt.NDArray[np.int64]
 _EXACT: Final = 1 << 62
 _UNKNOWN: Final = 1 << 40
-"""Events that may be missing where nothing at all was told."""
+"""Events that may be missing if nothing at all was reported."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Which share of what was due may be bad. Compared exactly: 99.9 % of 1,000 are 999.
+    """The share of events that may be bad. Compared exactly: 99.9 % of 1,000 are 999.
 
-    is_strict: the share must stay below `allowed` (a ratio), not at most at it (a percentile); none is always kept.
+    is_strict: the share must stay below `allowed` (a ratio), rather than at most reach it (a percentile). A window
+    without bad events always meets the budget.
     """
 
     allowed: Fraction
@@ -42,20 +43,21 @@ class Budget:
 
     @cached_property
     def least(self) -> int:
-        """The count from which on a window is judged: one bad event is no more than the budget. 1 where it is 0."""
+        """The number of events from which on a window is judged, so that one bad event fits; 1 for a budget of 0."""
         return -(-self.allowed.denominator // self.allowed.numerator) if self.allowed else 1
 
     @cached_property
     def room(self) -> int:
-        """The smallest count of which one may be bad; 1 where none ever may be."""
+        """The smallest number of events of which one may be bad; 1 if none may ever be."""
         return self.allowed.denominator // self.allowed.numerator + 1 if self.is_strict else self.least
 
     def is_kept(self, bad: int | Fraction, count: int | Fraction) -> bool:
+        """Return whether `bad` of `count` events are within the budget."""
         most = count * self.allowed
         return bad == 0 or (bad < most if self.is_strict else bad <= most)
 
     def broken(self, bad: Ints, count: Ints) -> npt.NDArray[np.bool_]:
-        """`not is_kept` of each pair."""
+        """Return `not is_kept` for each pair of two arrays."""
         up, down = self.allowed.numerator, self.allowed.denominator
         most = int(count.max(initial=0))
         kind: type = np.int64 if max(most * down, most * up) < _EXACT else object
@@ -65,7 +67,7 @@ class Budget:
         return np.asarray(over, dtype=np.bool_) & (bad > 0)
 
     def used(self, bad: int, count: int) -> float | None:
-        """The share of the budget that is used, above 1 when it is broken; None where there is none to use."""
+        """Return the used share of the budget, above 1 if it is broken; None if the budget is 0 and any is bad."""
         if not bad:
             return 0.0
         most = count * self.allowed
@@ -74,24 +76,24 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Sliding:
-    """All full windows, and one of them: the worst, the earliest of equals."""
+    """Numbers of all full windows, and figures of the worst window, which is the earliest of equals."""
 
     full: int
-    """Windows of W intervals, whatever is in them."""
+    """Windows of W intervals, whatever they contain."""
     judged: int
-    """Those of them with enough events, or broken."""
+    """Windows with enough events, or broken."""
     broken: int
     most: int
-    """Events of the fullest."""
+    """Events of the fullest window."""
     first: int = -1
-    """First interval of the worst window that is judged; -1 where none is."""
+    """First interval of the worst judged window; -1 if no window is judged."""
     good: int = 0
     bad: int = 0
-    """Of the worst: bad or overdue."""
+    """Bad or overdue events in the worst window."""
     count: int = 0
-    """Of the worst: all that was due."""
+    """All events in the worst window."""
     budget: float | None = None
-    """Of the worst."""
+    """Used share of the budget in the worst window."""
 
 
 def slide(counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.float64] | None = None) -> Sliding:
@@ -100,9 +102,9 @@ def slide(counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.floa
     Cost: 0.10 ms for an hour of intervals of 1 s, 4.7 ms for a day (timeit, least of 7).
 
     Args:
-        counts: (4, n) of consecutive intervals, as `DueTable.counts` gives them.
+        counts: (4, n) counts of consecutive intervals, from `DueTable.counts`.
         width: W, in intervals, > 0.
-        missing: (n,) share of each interval's load of which nothing was told, 0 to 1; None: nothing is missing.
+        missing: (n,) share of each interval's load that was not reported, 0 to 1; None: nothing is missing.
     """
     full = counts.shape[1] - width + 1
     if full <= 0:
@@ -111,6 +113,7 @@ def slide(counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.floa
     bad = bad + overdue
     due = good + bad + undecided
     could_be = due if missing is None else due + _missing(due, missing, width)
+    # Few events: judge as if good ones filled the window up to the least number of which one may be bad.
     could_be = np.where(could_be < budget.least, budget.room, could_be)
     broken = budget.broken(bad, could_be)
     judged = (due >= budget.least) | broken
@@ -118,13 +121,13 @@ def slide(counts: Ints, width: int, budget: Budget, missing: npt.NDArray[np.floa
     if not judged.any():
         return Sliding(*numbers)
     share = np.where(judged, bad / np.maximum(due, budget.least), -1.0)
-    at = int(np.argmax(np.where(broken, share + 2, share)))  # a broken one is worse than any other
+    at = int(np.argmax(np.where(broken, share + 2, share)))  # a broken window is worse than any other
     used = budget.used(int(bad[at]), max(int(due[at]), budget.least))
     return Sliding(*numbers, at, int(due[at] - bad[at] - undecided[at]), int(bad[at]), int(due[at]), used)
 
 
 def _sums(counts: Ints, width: int) -> Ints:
-    """(4, n - W + 1): rows in the order of GOOD, BAD, OVERDUE, UNDECIDED."""
+    """Return the sums of each window, (4, n - W + 1): rows in the order of GOOD, BAD, OVERDUE, UNDECIDED."""
     assert (GOOD, BAD, OVERDUE, UNDECIDED) == (0, 1, 2, 3)
     total = np.zeros((4, counts.shape[1] + 1), dtype=np.int64)
     np.cumsum(counts, axis=1, out=total[:, 1:])
@@ -132,10 +135,10 @@ def _sums(counts: Ints, width: int) -> Ints:
 
 
 def _missing(due: Ints, missing: npt.NDArray[np.float64], width: int) -> Ints:
-    """How many events may be missing in each window, if those that were told are as many as their share of the load."""
+    """Return the events that may be missing in each window, if the reported events are in proportion to their share."""
     total = np.concatenate(([0.0], np.cumsum(missing)))
     share = np.clip((total[width:] - total[:-width]) / width, 0.0, 1.0)
-    share[share < 1e-12] = 0.0  # what cumulating leaves of nothing
-    told = np.maximum(1.0 - share, 1e-12)
-    found = np.ceil(np.maximum(due, share > 0) * share / told)
+    share[share < 1e-12] = 0.0  # rounding errors of the running sums
+    reported = np.maximum(1.0 - share, 1e-12)
+    found = np.ceil(np.maximum(due, share > 0) * share / reported)
     return np.minimum(found, _UNKNOWN).astype(np.int64)

@@ -1,1 +1,1 @@
-"""What a run came to, as files: its summary and its histograms."""
+"""The files of results: `summary.json` and `histograms.hlog`."""

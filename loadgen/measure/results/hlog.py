@@ -1,12 +1,12 @@
-"""`histograms.hlog`: a run in HdrHistogram's own log format, for any HdrHistogram tool.
+"""Writes and reads `histograms.hlog`: a run in HdrHistogram's own log format, for any HdrHistogram tool.
 
-One line for each series and 10 s, values in µs, times relative to the run's
-start. The tag is the series: `kind=request&journey=...`, each value
-percent-encoded, since commas and spaces break readers. The package's log writer
-writes no tags, so the lines are ours around its `encode()`; its reader reads them.
+One line for each series and 10 s, values in µs, times relative to the run's start. The tag is the
+series: `kind=request&journey=...`, each value percent-encoded, since commas and spaces break readers.
+The package's log writer writes no tags, so this module writes the lines around its `encode()`. The
+package's reader reads them.
 
-A trend (`kind=trend`, a metric of the scenario's own) has its multiples of the resolution where others have µs.
-A warm-up that was found after the run is not marked here: the lines are as the agents measured.
+A trend (`kind=trend`, a metric of the scenario) has multiples of its resolution in place of µs. A
+warm-up that was found after the run is not marked: the lines are as the agents measured.
 """
 
 from __future__ import annotations
@@ -35,23 +35,24 @@ from loadgen.units import NS_PER_S
 __all__ = ["HlogLine", "key_of", "read_hlog", "tag_of", "write_hlog", "write_hlog_of_cells"]
 
 _MOST_PARTS: Final = 16
-"""Of one series in one window that are kept before they are added up."""
+"""Parts of one series in one window that are kept before they are added up."""
 _LATE_WINDOWS: Final = 6
-"""Windows held open for agents that report late. What comes later still has a line, only further down."""
+"""Windows kept open for agents that report late. Counts that arrive even later get a line further down."""
+_DAMAGED: Final = "the file is damaged, or is not an HdrHistogram V2 log: copy it again"
 
 
 def tag_of(region: str, key: SeriesKey) -> str:
-    """The series as a tag; what is not given is left out."""
+    """Return the series as a tag; missing parts are left out."""
     parts = {"region": region, **{f.name: getattr(key, f.name) for f in fields(key) if f.name != "tags"}}
     named = [(name, _text(value)) for name, value in parts.items() if value not in (None, False)]
     return urlencode([*named, *((f"tag.{name}", value) for name, value in key.tags)], quote_via=quote, safe="")
 
 
 def key_of(tag: str) -> tuple[str, SeriesKey]:
-    """Region and series of a tag.
+    """Return region and series of a tag.
 
     Raises:
-        ValueError: not a tag of ours.
+        ValueError: the tag was not written by `tag_of`.
     """
     given = dict(parse_qsl(tag, keep_blank_values=True, strict_parsing=True))
     tags = tuple((name[4:], given.pop(name)) for name in list(given) if name.startswith("tag."))
@@ -59,27 +60,27 @@ def key_of(tag: str) -> tuple[str, SeriesKey]:
     flags = {name: given.pop(name, "") == "true" for name in ("censored", "warmup")}
     names = {f.name for f in fields(SeriesKey)}
     if region is None or not {"kind", "journey", "outcome", "metric"} <= given.keys() <= names:
-        raise ValueError(f"not a tag of a series: {tag}")
+        raise ValueError(f"the tag does not name a series of loadgen: {tag}")
     texts = cast("dict[str, str]", {"step": None, "request": None, **given})
     return region, SeriesKey(**texts, **flags, tags=tags)  # type: ignore[arg-type]
 
 
 def write_hlog(path: Path, deltas: Iterable[tuple[str, Delta]], start_wall: datetime, window_s: int = 10) -> int:
-    """Write the log, whole or not at all.
+    """Write the log from a run's deltas, whole or not at all.
 
     Args:
         deltas: (region, delta) in the order in which they were merged; each once.
-        start_wall: when T0 was.
+        start_wall: wall-clock time of T0.
     Returns:
         Number of lines. Cost: about 0.35 ms a line; memory for a minute of counts.
     Raises:
-        StorageError: it could not be written.
+        StorageError: the file could not be written.
     """
     return _write(path, _pieces_of_deltas(deltas), start_wall, window_s * NS_PER_S)
 
 
 def write_hlog_of_cells(path: Path, cells: Iterable[Cell], start_wall: datetime, window_s: int = 10) -> int:
-    """The same from a run's cells, in the order of their file."""
+    """Write the same log as `write_hlog`, from a run's cells in the order of their file (see `stored_interval.py`)."""
     return _write(path, _pieces_of_cells(cells), start_wall, window_s * NS_PER_S)
 
 
@@ -101,7 +102,7 @@ class HlogLine:
 
     tag: str | None
     start_s: float
-    """As it stands in the file: relative to its BaseTime where it has one."""
+    """As written in the file: relative to the file's BaseTime if it has one."""
     length_s: float
     histogram: Histogram
 
@@ -110,10 +111,10 @@ _LINE: Final = re.compile(r"(?:Tag=([^,]*),)?([\d.]+),([\d.]+),([\d.]+),(\S+)\s*
 
 
 def read_hlog(path: Path) -> Iterator[HlogLine]:
-    """The intervals of any HdrHistogram V2 log whose values fit into our layout.
+    """Yield the intervals of any HdrHistogram V2 log whose values fit into our layout.
 
     Raises:
-        StorageError: it cannot be read, or a line is damaged (said with its number).
+        StorageError: the file cannot be read, or a line is damaged; the message has its number.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -122,14 +123,16 @@ def read_hlog(path: Path) -> Iterator[HlogLine]:
                     continue
                 match = _LINE.fullmatch(line)
                 if match is None:
-                    raise StorageError(f"cannot read {path}: line {number} is no interval")
+                    raise StorageError(
+                        f"cannot read {path}: line {number} is not an interval of an HdrHistogram log", hint=_DAMAGED
+                    )
                 try:
                     histogram = Histogram.decode(match[5])
                     yield HlogLine(match[1], float(match[2]), float(match[3]), histogram)
                 except ValueError as exc:
-                    raise StorageError(f"cannot read {path}: line {number}: {exc}") from exc
+                    raise StorageError(f"cannot read {path}: line {number}: {exc}", hint=_DAMAGED) from exc
     except UnicodeDecodeError as exc:
-        raise StorageError(f"cannot read {path}: it is no text: {exc}") from exc
+        raise StorageError(f"cannot read {path}: it is not a text file: {exc}", hint=_DAMAGED) from exc
     except OSError as exc:
         raise storage_error(path, exc, doing="read") from exc
 
@@ -142,7 +145,7 @@ class _Window:
 
 
 class _Parts:
-    """What one series has in one window: pairs of (slots, counts), together once they are many.
+    """The counts of one series in one window, as pairs of (slots, counts) that are added up once they are many.
 
     A whole histogram has up to 188 kB, and there may be 50,000 of them.
     """
@@ -153,6 +156,7 @@ class _Parts:
         self._parts: list[tuple[Counts, Counts]] = []
 
     def add(self, slots: Counts, counts: Counts) -> None:
+        """Add counts to slots."""
         self._parts.append((slots, counts))
         if len(self._parts) >= _MOST_PARTS:
             slots, place = np.unique(np.concatenate([slots for slots, _ in self._parts]), return_inverse=True)
@@ -161,6 +165,7 @@ class _Parts:
             self._parts = [(slots, sums)]
 
     def histogram(self) -> Histogram:
+        """Return all counts as one histogram."""
         made = Histogram()
         for slots, counts in self._parts:
             made.add(slots, counts)
@@ -171,7 +176,7 @@ class _Parts:
 class _Piece:
     start_ns: int
     series: list[tuple[tuple[str, SeriesKey], Counts, Counts]]
-    """(region and key, slots, counts) of each."""
+    """(region and key, slots, counts) of each series."""
 
 
 def _pieces_of_deltas(deltas: Iterable[tuple[str, Delta]]) -> Iterator[_Piece]:
@@ -194,7 +199,7 @@ def _pieces_of_cells(cells: Iterable[Cell]) -> Iterator[_Piece]:
 
 
 def _windows(pieces: Iterable[_Piece], length_ns: int) -> Iterator[_Window]:
-    """Windows as they are complete, oldest first. A piece belongs to the window in which it began."""
+    """Yield windows once they are complete, oldest first. A piece belongs to the window in which it began."""
     held: dict[int, _Window] = {}
     for piece in pieces:
         k = piece.start_ns // length_ns
@@ -210,7 +215,7 @@ def _windows(pieces: Iterable[_Piece], length_ns: int) -> Iterator[_Window]:
 
 
 def _parts(index: Counts, counts: Counts) -> Iterator[tuple[int, Counts, Counts]]:
-    """(series, slots, counts) of each series; index is sorted."""
+    """Yield (series, slots, counts) of each series; `index` must be sorted."""
     if not len(index):
         return
     series, slots = np.divmod(index, SLOTS)

@@ -1,21 +1,20 @@
-"""What stands in `summary.json`: the figures of a run, its verdict and the reasons. Pure.
+"""Builds `summary.json`: the figures of a run, its verdict and the reasons. Pure.
 
-The counts of requests, iterations and agents are of all that happened; series
-and SLOs only of what was due after the warm-up, which has rows of its own.
+The counts of requests, iterations and agents cover the whole run. Series and SLOs cover only the time
+after the warm-up, by due time; the warm-up has rows of its own.
 
-Rows: for each region and for "*" (all), for each outcome and for "*" (all), so
-every finished request is in exactly one request row of its region that names an
-outcome. Times are ms; "> 1234.5" where only a lower bound is known.
+Rows: for each region and for "*" (all), for each outcome and for "*" (all). So every finished
+request is in exactly one request row of its region that names an outcome. Times are ms; "> 1234.5"
+if only a lower bound is known.
 
-Beside the percentiles of a row over all outcomes, and of what ended ok, stand their 95 % intervals
-(`measure/statistics/batch_means.py`): [low, high], or why there is none.
+Rows over all outcomes and rows of `ok` also have 95 % intervals of their percentiles
+(`measure/statistics/batch_means.py`): [low, high], or the reason for a missing interval.
 
-Rows of requests over all outcomes have `phases_ms`: blocked, dns, connect and tls of the connections that were opened
-for them, and send, wait and receive where the plan asks for them.
+Rows of requests over all outcomes have `phases_ms`: blocked, dns, connect and tls of the connections
+that were opened for them, and send, wait and receive if the plan asks for them.
 
-`tagged` has the rows once more, split by the values of a tag; `loads` by the
-load that they were due in, where a plan has several. `custom` are the metrics of
-the scenario's own, over the whole run, the warm-up included.
+`tagged` has the rows once more, split by the values of a tag. `loads` has them split by load, if a
+plan has several. `custom` has the scenario's own metrics, over the whole run, the warm-up included.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ __all__ = [
 FORMAT: Final = 1
 PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 POOL_LIMITED_SHARE: Final = 0.01
-"""Above this share of requests that were asked while all users were busy, a run says "add users"."""
+"""If a larger share of requests was started while all users were busy, the run advises to "add users"."""
 
 LOAD_TAG: Final = "load"
-"""The tag that says in which of a plan's loads something was due."""
+"""The tag that names the load of the plan."""
 _WITH_INTERVALS: Final = {name: q for name, q in PERCENTILES.items() if q < 100}
 
 Figure = float | str | None
@@ -71,25 +70,25 @@ _METRICS: Final[dict[Kind, dict[str, Metric]]] = {
     "step": {"duration_ms": "duration"},
     "request": {"service_ms": "service"},
 }
-"""Beside the response time."""
+"""Metrics of each kind in addition to the response time."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentFacts:
-    """One agent that was assigned a share."""
+    """One agent that was assigned a share of the load."""
 
     id: str
     region: str
     complete: bool
-    """Its Fin came and its deltas add up to it."""
+    """True if its Fin arrived and its deltas add up to it."""
     missing: str | None = None
-    """What is missing, in words; None when nothing is."""
+    """Description of the missing part; None if nothing is missing."""
     missing_s: float = 0.0
-    """Seconds of the run for which nothing of it was merged."""
+    """Seconds of the run without merged deltas of this agent."""
     planned: int | None = None
-    """Iterations of open and counted loads that the plan gave it; None: not known."""
+    """Iterations of open and counted loads that the plan assigned to it; None: unknown."""
     unaccounted: int = 0
-    """Of these, neither started nor missed."""
+    """Planned iterations that were neither started nor missed."""
     pid: int | None = None
     clock_error_ms: float | None = None
     start_skew_ms: float | None = None
@@ -97,7 +96,7 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What the measurements do not tell."""
+    """Facts of a run that the measurements do not contain."""
 
     run_id: str
     scenario: str
@@ -111,7 +110,7 @@ class RunFacts:
     validity: Literal["valid", "suspect", "invalid"] = "valid"
     validity_reasons: tuple[str, ...] = ()
     validity_advice: tuple[str, ...] = ()
-    """What to do about it, by region."""
+    """Advice about the validity reasons, by region."""
     agents: tuple[AgentFacts, ...] = ()
     load: str = ""
     """The load in words."""
@@ -119,24 +118,26 @@ class RunFacts:
     """False: a closed load, whose rate followed the target."""
     has_warmup: bool = False
     warmup_s: float = 0.0
-    """Its length."""
+    """Length of the warm-up."""
     warmup_found: str = ""
-    """Where it was found after the run: why it was cut there, or why nothing was. Empty: the plan stated it."""
+    """If the warm-up was searched after the run: why it was cut there, or why nothing was cut. Empty: the plan stated
+    it.
+    """
     metrics: tuple[MetricSpec, ...] = ()
-    """The scenario's own, for their units; others (checks) have none."""
+    """The metrics that the scenario declares, for their units; others (checks) have none."""
     notes: tuple[str, ...] = ()
-    """What a person should know beside the reasons."""
+    """Further remarks for the operator."""
     extra: dict[str, object] = field(default_factory=dict)
-    """Further top-level keys; none may be one of ours."""
+    """Further top-level keys of the summary; keys of `build` itself are ignored."""
 
 
 def build(
     facts: RunFacts, merge: Merge, slos: Sequence[SloResult] = (), batches: Batches | None = None
 ) -> dict[str, object]:
-    """The whole of summary.json, as plain values.
+    """Return the contents of summary.json, as plain values.
 
     Args:
-        batches: of the same deltas; without them no row has intervals. They may be the merge itself.
+        batches: made of the same deltas; None: no row has intervals. `merge` itself may be passed, if it is a Batches.
     """
     counters = merge.counters()
     limited = counters.requests_pool_limited
@@ -189,9 +190,9 @@ def build(
 
 
 def rows(merge: Measured, *, warmup: bool = False, batches: Batches | None = None) -> Iterator[dict[str, object]]:
-    """All rows of figures, global ones first; within a region journeys, steps, requests as they were first seen.
+    """Yield all rows of figures: global ones first; within a region journeys, steps, requests as they were first seen.
 
-    Cost: about 0.2 ms a row; with intervals that of `Batches.intervals` more, at most twice a name and region.
+    Cost: about 0.2 ms a row; with intervals also that of `Batches.intervals`, at most twice a name and region.
     """
     for region in (ALL, *merge.regions()):
         for row, outcomes in _chosen(merge, region, warmup):
@@ -204,7 +205,7 @@ def rows(merge: Measured, *, warmup: bool = False, batches: Batches | None = Non
 
 
 def _chosen(merge: Measured, region: str, warmup: bool) -> list[tuple[Row, list[str]]]:
-    """Rows with their outcomes, in their order: all, or journeys and then the most frequent up to `SUMMARY_LINES`."""
+    """Return the rows and their outcomes, in order; if too many, the journeys and the most frequent rows."""
     found = []
     for row in _in_order(merge.rows(region=region, warmup=warmup)):
         outcomes = merge.row_outcomes(row, region, warmup)
@@ -220,7 +221,7 @@ def _chosen(merge: Measured, region: str, warmup: bool) -> list[tuple[Row, list[
 
 
 def _left_out(merge: Measured, series: Sequence[dict[str, object]]) -> Iterator[str]:
-    """A note about rows that have no line in a summary."""
+    """Yield a note if rows have no line in the summary."""
     rows = sum(line["region"] == ALL and line["outcome"] == ALL for line in series)
     if (left := len(merge.rows()) - rows) > 0:
         yield f"{left:,} rows with the fewest values are left out of the summary; `histograms.hlog` has all of them"
@@ -232,7 +233,7 @@ def _in_order(found: Iterable[Row]) -> list[Row]:
 
 
 def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> dict[str, object]:
-    """`response_ci_ms`, by percentile [low, high] or why there is none, and `interval`, what they are from."""
+    """Return `response_ci_ms` ([low, high] or a reason, by percentile) and `interval`, the batches they come from."""
     if batches is None or outcome not in (ALL, OK):
         return {"response_ci_ms": None, "interval": None}
     found = batches.intervals(row, tuple(_WITH_INTERVALS.values()), outcome, region)
@@ -245,7 +246,7 @@ def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> 
 
 
 def figures(observed: Histogram, censored: Histogram | None = None) -> dict[str, Figure] | None:
-    """Mean and percentiles, ms; None when there is no value."""
+    """Return mean and percentiles, ms; None if there are no values."""
     mean = mean_us(observed, censored)
     if mean is None:
         return None
@@ -254,7 +255,7 @@ def figures(observed: Histogram, censored: Histogram | None = None) -> dict[str,
 
 
 def figure(value: Value | None) -> Figure:
-    """ms with three decimals; the string "> 1234.5" for a bound, which is never rounded up."""
+    """Return ms with three decimals; the string "> 1234.5" for a lower bound, which is never rounded up."""
     if value is None:
         return None
     if value.is_bound:
@@ -286,7 +287,7 @@ def _row(
 
 
 def _phases(merge: Measured, row: Row, region: str, warmup: bool) -> dict[str, object]:
-    """Those that its requests had, each with its own count: connections are opened by few of them."""
+    """Return the phases that the requests had, each with its own count: few requests open a connection."""
     found: dict[str, object] = {}
     for phase in merge.row_phases(row, region, warmup):
         observed, censored = merge.select_row(row, ALL, phase, region, warmup)
@@ -305,7 +306,7 @@ def _warmup(facts: RunFacts, merge: Measured) -> dict[str, object]:
 
 
 def _tagged(merge: Measured) -> Iterator[dict[str, object]]:
-    """Rows over all regions and outcomes, for each value of each tag but the load, most frequent first."""
+    """Yield rows over all regions and outcomes for each value of each tag except the load, most frequent first."""
     for row in _in_order(merge.rows()):
         for name, values in merge.row_tags(row).items():
             for value in sorted(values, key=lambda value: -values[value]) if name != LOAD_TAG else ():
@@ -313,7 +314,7 @@ def _tagged(merge: Measured) -> Iterator[dict[str, object]]:
 
 
 def _loads(merge: Measured) -> Iterator[dict[str, object]]:
-    """For each load of a plan that has several its rows over all regions and outcomes."""
+    """Yield, for each load of a plan that has several, its rows over all regions and outcomes."""
     by_load: dict[str, list[dict[str, object]]] = {}
     lines = 0
     for row in _in_order(merge.rows()):
@@ -326,7 +327,7 @@ def _loads(merge: Measured) -> Iterator[dict[str, object]]:
 
 
 def _custom(merge: Merge, metrics: Sequence[MetricSpec]) -> Iterator[dict[str, object]]:
-    """Each metric over all regions, then by region where there are several; declared ones first."""
+    """Yield each metric over all regions, then by region if there are several; declared metrics first."""
     specs = {spec.name: spec for spec in metrics}
     keys = merge.keys()
     trends = dict.fromkeys(key.request or "" for key in keys if key.kind == "trend")
@@ -342,7 +343,7 @@ def _custom(merge: Merge, metrics: Sequence[MetricSpec]) -> Iterator[dict[str, o
 
 
 def _trend(merge: Measured, name: str, region: str, spec: MetricSpec | None) -> dict[str, object]:
-    """Its percentiles in its own unit: what is 1 µs elsewhere is its resolution here."""
+    """Return the percentiles of a trend in its own unit: 1 µs of its histogram stands for the trend's resolution."""
     values = Histogram()
     for warmup in (False, True):
         for part in merge.select_row(Row("trend", "", None, name), metric="value", region=region, warmup=warmup):

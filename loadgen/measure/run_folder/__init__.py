@@ -1,1 +1,1 @@
-"""A run's folder and the files in it."""
+"""The folder of a run: its files, how they are written durably, and how they are copied."""

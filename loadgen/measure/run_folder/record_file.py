@@ -1,6 +1,6 @@
-"""Records in a file, each with its length and CRC: what was torn by a crash or lost a bit ends the file.
+"""Files of records, each with its length and CRC. A torn or damaged record ends the file.
 
-8 bytes of magic, then records of: length u32, CRC-32 of the payload u32, both little endian, payload.
+8 bytes of magic, then records: length u32, CRC-32 of the payload u32, both little endian, payload.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ _HEAD: Final = struct.Struct("<II")
 HEAD_BYTES: Final = _HEAD.size
 MAGIC_BYTES: Final = 8
 MAX_RECORD: Final = 1 << 30
-"""Longer than any record of ours: such a length is damage."""
+"""Longer than any record that loadgen writes: such a length is damage."""
 
 
 def framed(payload: bytes) -> bytes:
-    """One record."""
+    """Return the payload as one record."""
     return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def pack(data: bytes) -> bytes:
-    """By zstd. For files of our own: nothing limits what comes out again."""
+    """Compress with zstd. Only for our own files: `unpack` does not limit the size of its result."""
     return zstandard.ZstdCompressor(level=1).compress(data)
 
 
 def unpack(data: bytes) -> bytes:
-    """
+    """Decompress the result of `pack`.
+
     Raises:
-        ValueError: it is nothing that was packed.
+        ValueError: the data was not made by `pack`.
     """
     try:
         return zstandard.ZstdDecompressor().decompress(data)
@@ -44,13 +45,13 @@ def unpack(data: bytes) -> bytes:
 
 
 def read_framed(path: Path, magic: bytes, start: int = MAGIC_BYTES, most: int = MAX_RECORD) -> Iterator[bytes]:
-    """Payloads from offset `start` on, up to the end of the file or to the first damage.
+    """Yield the payloads from offset `start` on, up to the end of the file or to the first damage.
 
-    most: bytes of a record.
+    most: largest size of a record, bytes.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: the file begins with other letters.
+        OSError: the file cannot be read.
+        ValueError: the file does not begin with `magic`.
     """
     with path.open("rb") as file:
         if not magic.startswith(file.read(MAGIC_BYTES)):

@@ -1,24 +1,24 @@
-"""A run's folder: what is left of a run, written so that a crash loses nothing that was acknowledged.
+"""A run's folder, written so that a crash loses nothing that was acknowledged.
 
     manifest.json     the plan, settings and versions
-    bundle.tar        what was shipped to the agents
+    bundle.tar        the files that were sent to the agents
     deltas.log        every delta, append-only, each with its CRC
     events.jsonl      every decision, with its times
     summary.json      figures, verdict and reasons
     histograms.hlog   HdrHistogram V2, for any HdrHistogram tool
-    failures/         the first failures of each kind, whole: a JSON file each
-    control.json      only while the run goes on: where it can be asked to pause and the like
-    merged.log        only while a long run goes on: the deltas added up by interval (`cells.py`)
-    checkpoint        only while a long run goes on: all that was merged so far (`checkpoint.py`)
-    notes.json        what people said of it afterwards: labels and a note
+    failures/         the first failures of each kind: a JSON file each
+    control.json      only while the run goes on: the address for control requests such as pause
+    merged.log        only while a long run goes on: the deltas added up by interval (`stored_interval.py`)
+    checkpoint        only while a long run goes on: the state of the merge (`checkpoint.py`)
+    notes.json        labels and a note that people added afterwards
     report.html
 
-`deltas.log` is 8 bytes of magic and records of: length u32, CRC-32 of the
-payload u32, both little endian, payload. A record that was torn by a crash or
-lost a bit ends the log: it and what follows is cut when the log is written on.
+`deltas.log` is 8 bytes of magic and records: length u32, CRC-32 of the payload u32, both little
+endian, payload. A torn or damaged record ends the log: it and everything after it is cut off when
+the log is opened for writing.
 
-`append` and `event` only buffer. `sync` writes and is durable when it returns;
-the conductor calls it off the loop, at most 200 ms after the first append.
+`append` and `event` only buffer. `sync` writes, and the data is durable when it returns. The
+controller calls it off the loop, at most 200 ms after the first append.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = ["RunDir", "find_run", "list_runs", "new_run_id", "replace_file", "sto
 
 _MAGIC: Final = b"lgdelta1"
 _MAX_RECORD: Final = 64 << 20
-"""Longer than any record of ours: such a length is damage."""
+"""Longer than any record that loadgen writes: such a length is damage."""
 
 _HINTS: Final = {
     errno.ENOSPC: "make space, or choose another folder with --runs-dir",
@@ -63,7 +63,7 @@ _HINTS: Final = {
 
 
 def storage_error(path: Path, exc: OSError, *, doing: str = "write") -> StorageError:
-    """The one translation of what a file system says: which file, why, and what to do."""
+    """Translate an error of the file system into a StorageError with the file, the cause and a hint."""
     why = exc.strerror or str(exc)
     is_missing_parent = exc.errno == errno.ENOENT and doing == "write"
     hint = "choose another folder with --runs-dir" if is_missing_parent else _HINTS.get(exc.errno or 0, "")
@@ -71,18 +71,18 @@ def storage_error(path: Path, exc: OSError, *, doing: str = "write") -> StorageE
 
 
 def utc_text(at: datetime) -> str:
-    """RFC 3339 UTC with milliseconds: "2026-11-24T17:03:12.345Z"."""
+    """Return a time as RFC 3339 UTC with milliseconds: "2026-11-24T17:03:12.345Z"."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def new_run_id(now: datetime, name: str = "") -> str:
-    """A run's name that sorts by time: "20261124-170312-checkout-a1b2". `name` is the scenario's."""
+    """Return a new run id that sorts by time: "20261124-170312-checkout-a1b2". `name` is the scenario's."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
     return "-".join(filter(None, (now.astimezone(UTC).strftime("%Y%m%d-%H%M%S"), slug, secrets.token_hex(2))))
 
 
 def list_runs(runs_dir: Path) -> list[Path]:
-    """Folders of runs, newest first; empty where there are none. Those that other users keep to themselves are not."""
+    """Return the folders of runs, newest first; empty without runs. Unreadable folders of other users are left out."""
     try:
         found = [path for path in runs_dir.iterdir() if _is_run(path)]
     except FileNotFoundError:
@@ -100,10 +100,10 @@ def _is_run(path: Path) -> bool:
 
 
 def find_run(run: str, runs_dir: Path) -> Path:
-    """The folder of one run. run: its id, how that begins, "last" for the newest, or a path.
+    """Return the folder of one run. run: its id, the beginning of its id, "last" for the newest, or a path.
 
     Raises:
-        UsageError: there is none, or more than one.
+        UsageError: no run matches, or more than one.
         StorageError: the folder of runs cannot be read.
     """
     given = Path(run)
@@ -117,18 +117,23 @@ def find_run(run: str, runs_dir: Path) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{len(found)} runs begin with {run}", hint=", ".join(path.name for path in found[:5]))
-    raise UsageError(f"no run {run} in {runs_dir}", hint="loadgen runs lists what there is; --runs-dir says where")
+        raise UsageError(
+            f"{len(found)} runs begin with {run}",
+            hint="give more of the id: " + ", ".join(path.name for path in found[:5]),
+        )
+    raise UsageError(
+        f"no run {run} in {runs_dir}", hint="`loadgen runs` lists the runs; --runs-dir names another folder"
+    )
 
 
 def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Write the file whole or not at all: beside it, made durable, then renamed over it.
+    """Write the file whole or not at all: into a temporary file, made durable, then renamed.
 
     Args:
         mode: of the file, before the umask. None: that of a file in a run's folder (`loadgen/secret_files.py`).
 
     Raises:
-        StorageError: it could not be; what was there before is unchanged.
+        StorageError: the file could not be written; its old content is unchanged.
     """
     try:
         with replacing(path, file_mode(path.parent) if mode is None else mode, is_durable=True) as file:
@@ -142,12 +147,12 @@ class RunDir:
     """The folder of one run, open for reading, or for writing by one process."""
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] | None = None) -> None:
-        """Use `create` or `open`. `now` gives the wall clock, which is only for labels."""
+        """Use `create` or `open` instead. `now` returns the wall-clock time, which is only used for labels."""
         self.path = path
         self.cut_bytes = 0
         """Damaged or torn bytes at the end of the log, found when it was opened."""
         self.durable = 0
-        """How many of the records appended since it was opened are durable."""
+        """Number of records that were appended since the log was opened and are durable."""
         self._in_writing = 0
         self._now = now or (lambda: datetime.now(UTC))
         self._fd = -1
@@ -163,10 +168,10 @@ class RunDir:
 
     @classmethod
     def create(cls, runs_dir: Path, run_id: str, *, now: Callable[[], datetime] | None = None) -> RunDir:
-        """Make the folder `runs_dir/run_id` with an empty log, and open it for writing.
+        """Create the folder `runs_dir/run_id` with an empty log, and open it for writing.
 
         Raises:
-            StorageError: it is there already, or cannot be made.
+            StorageError: the folder exists already, or cannot be created.
         """
         run_dir = cls(runs_dir / run_id, now=now)
         try:
@@ -188,13 +193,13 @@ class RunDir:
     def open(
         cls, path: Path, *, writable: bool = False, sound_to: int = 0, now: Callable[[], datetime] | None = None
     ) -> RunDir:
-        """Open a run's folder. With `writable` a torn or damaged end of the log is cut off, and the log goes on there.
+        """Open a run's folder. With `writable` a torn or damaged end of the log is cut off.
 
-        sound_to: offset in the log up to which it was seen to be sound; where the log reaches that far it is read
-            from there on.
+        sound_to: offset in the log up to which it is known to be sound. If the log reaches that far, only the rest is
+        checked.
 
         Raises:
-            StorageError: no such run, its log is no log of ours, or somebody writes there.
+            StorageError: there is no such run, its log is not a log of deltas, or another process writes to it.
         """
         run_dir = cls(path, now=now)
         log_path = run_dir.log_path
@@ -208,7 +213,7 @@ class RunDir:
             run_dir._appended_end = run_dir._end
             run_dir.cut_bytes = max(0, size - run_dir._end)
             if writable:
-                if size < len(_MAGIC):  # the crash was before even the magic was durable
+                if size < len(_MAGIC):  # the crash came before even the magic was durable
                     os.ftruncate(run_dir._fd, 0)
                     _write_all(run_dir._fd, _MAGIC)
                 os.ftruncate(run_dir._fd, run_dir._end)
@@ -221,27 +226,29 @@ class RunDir:
         return run_dir
 
     def _lock(self) -> None:
-        """Whoever has the log open for writing is the only one: the lock goes with the process, however that ends.
+        """Lock the log for writing. The lock ends with the process, however that ends.
 
         Raises:
-            StorageError: another one has it.
+            StorageError: another process has the lock.
         """
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             self.close()
             raise StorageError(
-                f"{self.path} is being written by another controller", hint="a run has one; loadgen watch shows it"
+                f"{self.path} is being written by another controller",
+                hint="a run can have only one controller; `loadgen watch` shows the run",
             ) from exc
         except OSError as exc:
             if exc.errno not in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS):
                 raise
-            # A file system without locks: then nobody but the person who starts controllers can tell.
+            # A file system without locks: only the operator can prevent two controllers from writing to one run.
 
-    # -- its files --------------------------------------------------------------------------
+    # -- files ------------------------------------------------------------------------------
 
     @property
     def run_id(self) -> str:
+        """The name of the folder."""
         return self.path.name
 
     @property
@@ -255,7 +262,7 @@ class RunDir:
 
     @property
     def appended_end(self) -> int:
-        """Where what was appended so far will end in the log."""
+        """Offset in the log at which the appended records will end."""
         return self._appended_end
 
     @property
@@ -288,26 +295,30 @@ class RunDir:
 
     @property
     def failures_path(self) -> Path:
-        """The folder of those that are kept whole; it is there when something failed."""
+        """The folder of stored failures; it exists if something failed."""
         return self.path / "failures"
 
     def write_manifest(self, manifest: Mapping[str, object]) -> None:
+        """Write manifest.json, whole or not at all."""
         replace_file(self.manifest_path, _pretty(manifest))
 
     def write_bundle(self, data: bytes) -> None:
+        """Write bundle.tar, whole or not at all."""
         replace_file(self.bundle_path, data)
 
     def read_manifest(self) -> dict[str, object]:
+        """Return the contents of manifest.json. Raises StorageError if it is missing or not JSON."""
         return _read_json(self.manifest_path)
 
     def read_summary(self) -> dict[str, object]:
+        """Return the contents of summary.json. Raises StorageError if it is missing or not JSON."""
         return _read_json(self.summary_path)
 
     def read_events(self) -> Iterator[dict[str, object]]:
-        """Lines of events.jsonl, oldest first; none where there is no such file. A torn last line is left out.
+        """Yield the lines of events.jsonl, oldest first; none if the file is missing. A torn last line is left out.
 
         Raises:
-            StorageError: it cannot be read, or a line before the last is no JSON.
+            StorageError: the file cannot be read, or a line before the last is not JSON.
         """
         try:
             with self.events_path.open("rb") as file:
@@ -317,7 +328,10 @@ class RunDir:
                     try:
                         yield msgspec.json.decode(line, type=dict[str, object])
                     except msgspec.DecodeError as exc:
-                        raise StorageError(f"cannot read {self.events_path}: line {number}: {exc}") from exc
+                        raise StorageError(
+                            f"cannot read {self.events_path}: line {number}: {exc}",
+                            hint="the file is damaged: remove this line, or copy the run's folder again",
+                        ) from exc
         except FileNotFoundError:
             return
         except OSError as exc:
@@ -326,12 +340,15 @@ class RunDir:
     # -- the log ----------------------------------------------------------------------------
 
     def append(self, payload: bytes) -> int:
-        """Buffer one record; its ordinal among those appended since the log was opened, from 1.
+        """Buffer one record; return its ordinal among the records appended since the log was opened, from 1.
 
-        It is not durable, and not to be acknowledged, before `durable` has reached the ordinal.
+        The record is not durable, and must not be acknowledged, before `durable` has reached the ordinal.
         """
         if not 0 < len(payload) <= _MAX_RECORD:
-            raise StorageError(f"a record of {len(payload):,} bytes does not belong into {self.log_path}")
+            raise StorageError(
+                f"cannot append a record of {len(payload):,} bytes to {self.log_path}: "
+                f"it must have 1 to {_MAX_RECORD:,}"
+            )
         record = framed(payload)
         with self._swap:
             self._records.append(record)
@@ -339,19 +356,19 @@ class RunDir:
             return self.durable + self._in_writing + len(self._records)
 
     def event(self, kind: str, **fields: object) -> None:
-        """Buffer one line for events.jsonl, with wall and monotonic time."""
+        """Buffer one line for events.jsonl, with wall-clock and monotonic time."""
         line = {"at": utc_text(self._now()), "mono_ns": time.monotonic_ns(), "kind": kind, **fields}
         data = msgspec.json.encode(line, enc_hook=str) + b"\n"
         with self._swap:
             self._events.append(data)
 
     def sync(self) -> int:
-        """Write what is buffered; blocking (fdatasync: 3 to 10 ms), so call it off the loop. Thread-safe.
+        """Write everything that is buffered. Blocks (fdatasync: 3 to 10 ms), so call it off the loop. Thread-safe.
 
         Returns:
             `durable`: the ordinal up to which records are durable now.
         Raises:
-            StorageError: what could not be written stays buffered, and a later `sync` tries again.
+            StorageError: a write failed; the data stays buffered, and a later `sync` tries again.
         """
         with self._writing:
             with self._swap:
@@ -367,6 +384,7 @@ class RunDir:
                     self._write_events(events)
                     events = []
             finally:
+                # Whatever was not written goes back to the front of the buffers, so that the order stays.
                 if records or events:
                     with self._swap:
                         self._in_writing = 0
@@ -375,28 +393,29 @@ class RunDir:
             return self.durable
 
     def records(self, start: int = len(_MAGIC)) -> Iterator[bytes]:
-        """Payloads of the log from offset `start` on, oldest first, up to its end or to the first damage.
+        """Yield the payloads of the log from offset `start` on, oldest first, up to its end or to the first damage.
 
         Raises:
-            StorageError: it cannot be read, or is no log of ours.
+            StorageError: the log cannot be read, or is not a log of deltas.
         """
         try:
             yield from read_framed(self.log_path, _MAGIC, start, _MAX_RECORD)
         except ValueError:
             raise StorageError(
-                f"cannot read {self.log_path}: it is no log of deltas, or one of a newer loadgen",
-                hint="use the loadgen that made the run, or a newer one",
+                f"cannot read {self.log_path}: it is not a log of deltas, or one of a newer loadgen",
+                hint="use the version of loadgen that made the run, or a newer one",
             ) from None
         except OSError as exc:
             raise storage_error(self.log_path, exc, doing="read") from exc
 
     def seal(self, summary: Mapping[str, object]) -> None:
-        """The end: all that is buffered, then the summary, whole or not at all. Closes the log."""
+        """Finish the run: write the buffered data, then the summary, whole or not at all. Closes the log."""
         self.sync()
         replace_file(self.summary_path, _pretty(summary))
         self.close()
 
     def close(self) -> None:
+        """Close the log. Buffered records that were not synced are lost."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -412,20 +431,21 @@ class RunDir:
             os.close(fd)
 
     def _extend(self, path: Path, fd: int, end: int, parts: list[bytes]) -> int:
-        """Make `parts` durable from offset `end` on; the new end. On failure the file ends at `end` again."""
+        """Make `parts` durable from offset `end` on, and return the new end. On failure the file is cut at `end`."""
         try:
             os.lseek(fd, end, os.SEEK_SET)
             written = _write_all(fd, b"".join(parts))
             _fdatasync(fd)
         except OSError as exc:
-            # After a failed fdatasync the kernel may call the pages clean: what was written cannot be relied on.
-            with suppress(OSError):  # else the next sync writes over it, and its CRC tells it from a record
+            # After a failed fdatasync the kernel may mark the pages as clean, so the written data cannot be relied on.
+            # if this fails too, the next sync overwrites the data, and its CRC shows that it is not a record
+            with suppress(OSError):
                 os.ftruncate(fd, end)
             raise storage_error(path, exc) from exc
         return end + written
 
     def _cut_events(self) -> int:
-        """Cut a torn last line; the length of what is whole."""
+        """Cut a torn last line off; return the length of the rest."""
         try:
             data = self.events_path.read_bytes()
         except FileNotFoundError:
@@ -466,4 +486,7 @@ def _read_json(path: Path) -> dict[str, object]:
     except OSError as exc:
         raise storage_error(path, exc, doing="read") from exc
     except msgspec.DecodeError as exc:
-        raise StorageError(f"cannot read {path}: {exc}", hint="the run may have been ended by force") from exc
+        raise StorageError(
+            f"cannot read {path}: {exc}",
+            hint="the run may have been killed while it wrote the file; look at its other files",
+        ) from exc

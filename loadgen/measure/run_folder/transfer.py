@@ -1,6 +1,6 @@
-"""What of a run's folder is carried elsewhere, and how a folder arrives: whole, or not at all.
+"""Copies a run's folder to another machine: the files that are sent, and their arrival, whole or not at all.
 
-Left out are what is only for a run that goes on, what agents wrote to their output, and secrets.
+Left out are files that exist only while a run goes on, the output of agents, and secrets.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _FAILURE: Final = re.compile(r"failures/[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}\.json
 
 
 def is_needed(name: str) -> bool:
-    """Whether a file of this name may be of a run's folder; so it is also safe to write."""
+    """Return whether a file of this name belongs to a run's folder; only such a name is safe to write."""
     return name in _NEEDED or _FAILURE.fullmatch(name) is not None
 
 
 def needed(path: Path) -> Iterator[str]:
-    """Names of the files that are there."""
+    """Yield the names of the files in the folder that are sent."""
     yield from (name for name in _NEEDED if (path / name).is_file())
     for file in sorted((path / "failures").glob("*.json")):
         if is_needed(name := f"failures/{file.name}"):
@@ -50,10 +50,10 @@ def needed(path: Path) -> Iterator[str]:
 
 
 def pieces_of(path: Path) -> Iterator[tuple[str, bytes]]:
-    """All of them as (name, piece), a file's pieces one after another; of an empty file one that is empty.
+    """Yield all files as (name, piece), the pieces of a file one after another; an empty file has one empty piece.
 
     Raises:
-        StorageError: one cannot be read.
+        StorageError: a file cannot be read.
     """
     for name in needed(path):
         try:
@@ -66,21 +66,25 @@ def pieces_of(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 class Coming:
-    """A run's folder while it arrives piece by piece: beside the others as `.ID.coming`, and in its place at the end.
+    """A run's folder that arrives piece by piece, written to `.ID.coming` and renamed at the end.
 
-    Use it with `with`; where that is left by an error, nothing is left behind.
+    Use it in a `with` block. If the block ends with an error, nothing is left behind.
 
-    Raises, each call:
-        StorageError: it cannot be written, or what comes is no file of a run.
+    Each call raises:
+        StorageError: a file cannot be written, or a received name does not belong to a run.
     """
 
     def __init__(self, runs_dir: Path, run_id: str) -> None:
-        """
+        """Prepare to receive a run.
+
         Raises:
-            StorageError: whoever sends it calls it by what is no name of a run.
+            StorageError: the sender's id is not a valid run id.
         """
         if not _ID.fullmatch(run_id):
-            raise StorageError(f"cannot take a run of the name {run_id[:80]!r}")
+            raise StorageError(
+                f"cannot receive a run: invalid run id {run_id[:80]!r}",
+                hint="a run id has letters, digits, '.', '_' and '-', and at most 121 characters",
+            )
         self.path = runs_dir / run_id
         self._partial = runs_dir / f".{run_id}.coming"
         self._name = ""
@@ -88,12 +92,12 @@ class Coming:
 
     @property
     def is_there(self) -> bool:
-        """It has arrived already, or was made here."""
+        """True if the run has arrived before, or was made here."""
         return self.path.is_dir()
 
     def __enter__(self) -> Self:
         try:
-            shutil.rmtree(self._partial, ignore_errors=True)  # of one that was killed
+            shutil.rmtree(self._partial, ignore_errors=True)  # left by a transfer that was killed
             self._partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             make_folder(self._partial)
         except OSError as exc:
@@ -101,6 +105,7 @@ class Coming:
         return self
 
     def add(self, name: str, piece: bytes) -> None:
+        """Write the next piece of a file."""
         try:
             if self._file is None or name != self._name:
                 self._close()
@@ -111,7 +116,10 @@ class Coming:
 
     def _begin(self, name: str) -> BinaryIO:
         if not is_needed(name):
-            raise StorageError(f"cannot take the folder of {self.path.name}: {name[:80]!r} is no file of a run")
+            raise StorageError(
+                f"cannot receive run {self.path.name}: {name[:80]!r} is not a file of a run",
+                hint="send only folders that loadgen made",
+            )
         file = self._partial / name
         if file.parent != self._partial:
             make_subfolder(file.parent)

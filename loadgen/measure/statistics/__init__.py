@@ -1,1 +1,1 @@
-"""Intervals of percentiles, and where the warm-up ended."""
+"""Statistics of a run that is over: confidence intervals, and the end of its warm-up."""

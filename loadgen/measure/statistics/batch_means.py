@@ -1,28 +1,30 @@
-"""How far a whole run's percentiles may be from the truth: intervals from batch means.
+"""Confidence intervals of a whole run's percentiles, from batch means.
 
-Latencies of neighbouring seconds are alike, so an interval that takes requests or seconds for independent
-is far too narrow: i.i.d. order statistics cover the truth in 33 to 60 % of runs instead of 95.
-Batch means are robust against that. The measured time is cut into 5 batches of one length; the percentile of each
-batch comes from its own merged histogram, interpolated within the slot. Their spread gives the
-standard error of the whole run's percentile: on the scale of logarithms
+Response times of neighbouring seconds are alike. An interval that treats requests or seconds as
+independent is far too narrow: i.i.d. order statistics cover the truth in 33 to 60 % of runs instead
+of 95. Batch means are robust against that. The measured time is cut into 5 batches of equal length.
+The percentile of each batch comes from its own merged histogram, interpolated within the slot. Their
+spread gives the standard error of the whole run's percentile, on the scale of logarithms:
 
     log p +- t * sqrt(s^2 / 5) * sqrt((1 + 1.6 rho) / (1 - 0.4 rho)),    t = 2.776 (4 degrees of freedom)
 
-where s^2 is the variance of the five. The last factor corrects for the correlation rho of neighbouring batches
-(`correlation.py`): with 5 batches of which neighbours correlate, the variance of their mean is
-(s'^2 / 5) (1 + 1.6 rho), and the expectation of s^2 is s'^2 (1 - 0.4 rho). Corrected is for the upper end of what
-rho may be, and for no less than 0.08: runs that look independent by chance are those whose batches are close by chance.
+where s^2 is the variance of the five. The last factor corrects for the correlation rho of
+neighbouring batches (`correlation.py`): with 5 batches whose neighbours correlate, the variance of
+their mean is (s'^2 / 5) (1 + 1.6 rho), and the expectation of s^2 is s'^2 (1 - 0.4 rho). The
+correction uses the upper end of the plausible values of rho, and at least 0.08: runs that look
+independent by chance are those whose batches are close by chance.
 
-An answer may also be
-- "too short": the batches are too short for the autocorrelation, rho above 0.2 (for an AR(1) that is 2 integrated
-  autocorrelation times a batch; the rule of thumb of 3 has 0.094), or 0.35 for the percentile's own exceedances,
-  which are noisier; or there are fewer than 20 intervals, in which nothing can be seen.
-  A load that is not steady (a ramp) is "too short", too: its percentiles are of no one state.
+Instead of an interval the result may be
+- "too short": the batches are too short for the autocorrelation. That is rho above 0.2 (for an AR(1)
+  that is 2 integrated autocorrelation times a batch; the rule of thumb of 3 has 0.094), or above 0.35
+  for the percentile's own exceedances, which are noisier. Runs below 20 intervals are also "too short", because no
+  correlation can be seen in them, and so are loads that are not steady (a ramp), because their percentiles belong to
+  no single state.
 - "too few samples": fewer than 10 values are expected beyond the percentile, so p99 needs 1,000 values and
   p99.9 10,000; or a batch has less than one.
-- "censored": in the run or in a batch the percentile falls among those of which only a bound is known.
+- "censored": in the run or in a batch the percentile falls among values of which only a bound is known.
 
-What is covered by nominal 95 %, counted by tests/statistics (2,000 runs each; "too short" are not among them):
+Coverage of the nominal 95 %, counted by tests/statistics (2,000 runs each; "too short" ones are excluded):
 
     independent latencies, 300 s                                 0.973 0.964 0.961 (p50 p95 p99);  5 % too short
     a slow part, autocorrelation 0.9 from second to second       0.943 0.944 0.947;               20 to 25 % too short
@@ -87,23 +89,25 @@ HIGHEST_RHO: Final = 0.2
 HIGHEST_RHO_OF_TAIL: Final = 0.35
 LEAST_INTERVALS: Final = 20
 BEYOND: Final = 10
-"""Values expected beyond a percentile, for an interval of it."""
+"""Least number of values expected beyond a percentile, for it to have an interval."""
 
 _MIDDLE: Final = 50.0
-"""The percentile by which it is decided whether a mean or a ratio has an error at all."""
+"""The percentile that decides whether a mean or a ratio has an error at all."""
 _MOST_BINS: Final = 300
-"""Intervals of a long run are taken together: correlation over less than a 60th of a batch is of no matter."""
+"""Most bins of the measured time. Longer runs have several intervals in one: a correlation over less than a 60th of a
+batch does not matter.
+"""
 _MOST_GROUPS: Final = 6_000
-"""Rows by region that have intervals, the first that came up; each takes 5 kB of memory."""
+"""Most rows by region that have intervals: the first that were seen. Each takes 5 kB of memory."""
 _COARSE_BITS: Final = 4
-"""16 buckets for each doubling, 4.4 % wide: enough to see when exceedances come."""
+"""16 buckets for each doubling, 4.4 % wide: enough to see at what times a percentile is exceeded."""
 _COARSE: Final = np.maximum(np.floor(LOG_US / log(2) * (1 << _COARSE_BITS)), 0).astype(np.int64)
 _COARSE_BUCKETS: Final = int(_COARSE[-1]) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The 95 % interval of a percentile or a ratio, or why there is none."""
+    """The 95 % interval of a percentile or a ratio; without an interval, the reason."""
 
     low: float | None = None
     """ms, or a ratio."""
@@ -113,20 +117,21 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """The standard error within the run of a logarithm or a ratio, or why there is none."""
+    """The standard error within the run of a logarithm or a ratio; without one, the reason."""
 
     value: float | None = None
     why: Why = ""
 
 
 class Batches(Recount):
-    """A merge that also knows its batches; feed it all deltas of a run in the order in which they were merged.
+    """A merge that also keeps its batches. Feed it all deltas of a run in the order in which they were merged.
 
-    It is a whole merge of what it was fed, so it can stand in for the one of the live run.
+    The object is a complete merge of these deltas, so it can replace the merge of the live run.
 
     Args:
-        start_ns, end_ns: the measured time, from the end of the warm-up to the end of the load. What ends later
-            (the drain) is in the last batch: it was due in the run.
+        start_ns, end_ns: the measured time, from the end of the warm-up to the end of the load. Iterations that end
+        later
+            (the drain) belong to the last batch: they were due in the run.
         recount: everything that ended at or before `start_ns` is warm-up (`warmup.Recount`).
 
     Memory: six stores; 5 kB a row and region, and 100 kB a row whose values spread over four doublings.
@@ -158,18 +163,18 @@ class Batches(Recount):
         self.start_ns, self.end_ns = start_ns, max(end_ns, start_ns + 1)
         intervals = max(1, (self.end_ns - start_ns) // interval_ns)
         self.bins = -(-intervals // -(-intervals // _MOST_BINS))
-        """Into how many equal parts the measured time is cut to look for autocorrelation; at most 300."""
+        """Number of equal parts of the measured time in which autocorrelation is searched; at most 300."""
         self._batches = [Measured(self._catalogue, [Store()]) for _ in range(n)]
         self._batch = self._bin = 0
         self._groups: dict[tuple[str, Row], int] = {}
-        """Numbers of (region, row); of all regions first, so that they can be told apart by `_global_of`."""
+        """Numbers of (region, row). Rows over all regions have numbers of their own, see `_global_of`."""
         self._group_of: Counts = np.zeros(0, dtype=np.int64)
-        """Series number -> group of its region; -1 for what is no measured response time."""
+        """Series number -> group of its region; -1 if the series holds no measured response times."""
         self._global_of: Counts = np.zeros(0, dtype=np.int64)
         """Series number -> group over all regions."""
         self._n = np.zeros((16, self.bins), dtype=np.int64)
         self._levels = np.zeros((16, self.bins))
-        """Sum of the logarithms of the values, by group."""
+        """Sum of the logarithms of the values, by group and bin."""
         self._cell_of = np.full((16, _COARSE_BUCKETS), -1, dtype=np.int32)
         self._cells = np.zeros((64, self.bins), dtype=np.uint32)
         self._used_cells = 0
@@ -180,15 +185,15 @@ class Batches(Recount):
 
     @property
     def length_s(self) -> float:
-        """Of one batch."""
+        """Length of one batch."""
         return (self.end_ns - self.start_ns) / len(self._batches) / NS_PER_S
 
     @property
     def text(self) -> str:
-        """ "5 batches of 24.0 s"."""
+        """A text such as "5 batches of 24.0 s"."""
         return f"{len(self._batches)} batches of {self.length_s:.1f} s"
 
-    # -- taking in --------------------------------------------------------------------------
+    # -- adding -----------------------------------------------------------------------------
 
     def _add_interval(
         self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
@@ -197,9 +202,9 @@ class Batches(Recount):
         super()._add_interval(start_ns, end_ns, deltas, index, counts, stats, values)
 
     def add_cells(self, live: Merge, cells: Iterable[Cell]) -> None:
-        """All of a run that is over, from its cells instead of from its deltas: 0.3 ms a cell of 40 series.
+        """Add a finished run from its cells instead of its deltas: 0.3 ms for a cell of 40 series.
 
-        live: the merge that took in the deltas which the cells are made of; what is an agent's own is in it.
+        live: the merge of the deltas that the cells were made of. Data of single agents are taken from it.
         """
         self._take_agents(live)
         numbers = np.zeros(0, dtype=np.int64)
@@ -216,7 +221,8 @@ class Batches(Recount):
                 self._count(region, counters)
 
     def _at(self, start_ns: int, end_ns: int) -> None:
-        """What comes next was measured in [start_ns, end_ns)."""
+        """Set the batch and the bin for the counts that follow, which were measured in [start_ns, end_ns)."""
+        # An interval belongs to the batch of its middle, so that inexact edges do not move it to the neighbour.
         at = (start_ns + end_ns) // 2 - self.start_ns
         length = self.end_ns - self.start_ns
         self._batch = min(max(at * len(self._batches) // length, 0), len(self._batches) - 1)
@@ -228,21 +234,21 @@ class Batches(Recount):
             return
         self._batches[self._batch]._add(index, counts, stats)
         self._rhos.clear()
-        self._know_groups()
+        self._add_groups()
         numbers, slots = np.divmod(index, SLOTS)
         own = self._group_of[numbers]
-        wanted = own >= 0
-        if not wanted.any():
+        has_group = own >= 0
+        if not has_group.any():
             return
-        own, slots, counts = own[wanted], slots[wanted], counts[wanted]
-        everywhere = self._global_of[numbers][wanted]
+        own, slots, counts = own[has_group], slots[has_group], counts[has_group]
+        everywhere = self._global_of[numbers][has_group]
         size = len(self._groups)
         for groups in (own, everywhere):
             self._n[:size, self._bin] += np.bincount(groups, counts, size).astype(np.int64)
             self._levels[:size, self._bin] += np.bincount(groups, counts * LOG_US[slots], size)
         self._add_coarse(everywhere, _COARSE[slots], counts)
 
-    def _know_groups(self) -> None:
+    def _add_groups(self) -> None:
         names = self._catalogue.names
         known = len(self._group_of)
         if known == len(names):
@@ -274,14 +280,17 @@ class Batches(Recount):
         sums = np.bincount(at.reshape(-1), counts, len(flat)).astype(np.uint32)
         self._cells[table[flat], self._bin] += sums
 
-    # -- asking -----------------------------------------------------------------------------
+    # -- results ----------------------------------------------------------------------------
 
     def interval(self, row: Row, q: float, outcome: str = ALL, region: str = ALL) -> Interval:
-        """Of percentile `q` (0 to 100) of the row's response time, ms."""
+        """Return the interval of percentile `q` (0 to 100) of the row's response time, ms."""
         return self.intervals(row, (q,), outcome, region)[0]
 
     def intervals(self, row: Row, qs: Sequence[float], outcome: str = ALL, region: str = ALL) -> list[Interval]:
-        """One for each of `qs`. Cost: about 2 ms for five of a row of 7,500 values in 300 intervals (process time)."""
+        """Return an interval for each of `qs`.
+
+        Cost: about 2 ms for five, with 7,500 values in 300 intervals (process time).
+        """
         parts = [part.select_row(row, outcome, region=region) for part in (self, *self._batches)]
         totals = [observed.total + censored.total for observed, censored in parts]
         whys = [self._refused(totals, [row], region, q) for q in qs]
@@ -294,7 +303,9 @@ class Batches(Recount):
         ]
 
     def errors(self, row: Row, qs: Sequence[float | None], outcome: str = ALL, region: str = ALL) -> list[Error]:
-        """How sure the run is of each percentile `qs` of the row's response time; None: of the mean."""
+        """Return the standard error of the logarithm of each percentile `qs` of the row's response time; None: of the
+        mean.
+        """
         parts = [part.select_row(row, outcome, region=region) for part in (self, *self._batches)]
         totals = [observed.total + censored.total for observed, censored in parts]
         asked = [_MIDDLE if q is None else q for q in qs]
@@ -309,7 +320,7 @@ class Batches(Recount):
         ]
 
     def ratio_error(self, row: Row, region: str = ALL) -> Error:
-        """How sure the run is of the row's error ratio: not of its logarithm. Where nothing was bad, it is not."""
+        """Return the standard error of the row's error ratio, not of its logarithm; no error if nothing was bad."""
         (good, n), *parts = [_judged_row(part, row, region) for part in (self, *self._batches)]
         why = self._refused([n, *(of for _, of in parts)], [row], region, _MIDDLE)
         if why or good == n:
@@ -318,7 +329,7 @@ class Batches(Recount):
         return Error(self._half(ratios, self._rho([row], region, _MIDDLE)) / T_QUANTILE)
 
     def levels(self, row: Row) -> list[float]:
-        """Mean logarithm of the row's response times (µs) in each batch, in their order; nan where it has none."""
+        """Return the mean logarithm of the row's response times (µs) in each batch, in order; nan without values."""
         group = self._groups.get((ALL, row))
         if group is None:
             return [nan] * len(self._batches)
@@ -327,10 +338,11 @@ class Batches(Recount):
         return [float(s / m) if m else nan for s, m in zip(sums, n, strict=True)]
 
     def of_objective(self, objective: Objective, result: SloResult) -> Interval:
-        """Of what an objective over the whole run observed: ms, or the ratio.
+        """Return the interval of an objective over the whole run: in ms, or as a ratio.
 
-        The percentile is that of all that was due, the bad above every value. Of a ratio the interval is from the
-        batches' ratios (plain, not logarithms), and where nothing was bad, from 0 to 3 / n (rule of three).
+        The percentile is that of all due iterations or requests, with the bad above every value. For a ratio the
+        interval comes from the batches' ratios (plain, not logarithms). If nothing was bad it is from 0 to 3 / n (rule
+        of three).
         """
         kind, region = objective.kind_of_series, objective.region or ALL
         names = (kind, result.journey, objective.step, objective.request)
@@ -357,10 +369,10 @@ class Batches(Recount):
             values.append(Ranked(ok).at_us(rank) if rank <= ok.total else None)
         return self._of_values(values, self._rho(rows, region, q))
 
-    # -- how ----------------------------------------------------------------------------------
+    # -- computation --------------------------------------------------------------------------
 
     def _refused(self, counts: Sequence[int], rows: Sequence[Row], region: str, q: float) -> Why:
-        """counts: values of the run, then of each batch."""
+        """Return why there is no interval, or "". counts: number of values of the run, then of each batch."""
         beyond = [n * min(q, 100 - q) / 100 + 1e-9 for n in counts]
         if beyond[0] < BEYOND or min(beyond) < 1:
             return TOO_FEW
@@ -373,11 +385,11 @@ class Batches(Recount):
         return TOO_SHORT if is_short else ""
 
     def _rho(self, rows: Sequence[Row], region: str, q: float) -> float:
-        """What is corrected for."""
+        """Return the correlation for the correction: the largest of the rows, at least LEAST_RHO."""
         return max(LEAST_RHO, *(max(level.upper, tail.mean) for level, tail in self._rhos_of(rows, region, q)))
 
     def _rhos_of(self, rows: Sequence[Row], region: str, q: float) -> list[tuple[Rho, Rho]]:
-        """For each row: rho of its level, and of how often its percentile (over all regions) is exceeded."""
+        """Return, for each row, rho of its level and rho of the exceedances of its percentile over all regions."""
         return [
             (self._rho_at(self._groups[region, row]), self._rho_at(self._groups[ALL, row], q))
             for row in rows
@@ -385,7 +397,7 @@ class Batches(Recount):
         ]
 
     def _rho_at(self, group: int, q: float | None = None) -> Rho:
-        """rho of a group's exceedances of percentile `q`; None: of its level."""
+        """Return rho of a group's exceedances of percentile `q`; None: rho of its level."""
         known = self._rhos.get((group, q))
         if known is None:
             series = self._level(group) if q is None else self._exceedances(group, q)
@@ -393,42 +405,43 @@ class Batches(Recount):
         return known
 
     def _level(self, group: int) -> np.ndarray:
-        """Deviation of each bin's sum of logarithms from what its count would have at the mean."""
+        """Return the deviation of each bin's sum of logarithms from the sum that its count would have at the mean."""
         n, sums = self._n[group], self._levels[group]
         level: np.ndarray = sums - n * (sums.sum() / max(1, n.sum()))
         return level
 
     def _exceedances(self, group: int, q: float) -> np.ndarray:
+        """Return, for each bin, the number of values above percentile `q` minus the expected number."""
         cells = self._cell_of[group]
         buckets = np.flatnonzero(cells >= 0)
         counts = self._cells[cells[buckets]].astype(np.float64)
         by_bucket = counts.sum(axis=1)
         total = by_bucket.sum()
         below = np.cumsum(by_bucket)
-        # What of each bucket lies above the percentile: all, none, or the part that makes the share right.
+        # The part of each bucket above the percentile: all, nothing, or the fraction that makes the share right.
         above = np.clip((below - q / 100 * total) / np.maximum(by_bucket, 1), 0, 1)
         exceeding: np.ndarray = above @ counts - self._n[group] * (above @ by_bucket / max(1.0, total))
         return exceeding
 
     def _of_values(self, values_us: Sequence[float | None], rho: float) -> Interval:
-        """From the run's and each batch's percentile, µs; None: only a bound is known."""
+        """Return the interval from the run's and each batch's percentile, µs. A value of None is only a bound."""
         if any(value is None for value in values_us):
             return Interval(why=CENSORED)
         known = [max(value, 0.5) for value in values_us if value is not None]
         half = self._half([log(value) for value in known[1:]], rho)
         low_us, high_us = known[0] * exp(-half), known[0] * exp(half)
         slot = int(np.searchsorted(_LOWEST_US, round(known[0]), side="right")) - 1
-        # What lies in one slot cannot be told apart, so no interval is narrower than that.
+        # Values in one slot cannot be distinguished, so no interval is narrower than the slot.
         low_us, high_us = min(low_us, float(lowest_us(slot))), max(high_us, float(highest_us(slot)))
         return Interval(round(low_us / 1_000, 3), round(high_us / 1_000, 3))
 
     def _of_logs(self, values_us: Sequence[float | None], rho: float) -> Error:
-        """From each batch's value, µs; None: only a bound is known."""
+        """Return the error from each batch's value, µs. A value of None is only a bound."""
         known = [log(max(value, 0.5)) for value in values_us if value is not None]
         return Error(self._half(known, rho) / T_QUANTILE) if len(known) == len(values_us) else Error(why=CENSORED)
 
     def _half(self, values: Sequence[float], rho: float) -> float:
-        """Half the length of the interval of the mean of batches of which neighbours correlate by rho."""
+        """Return half the length of the interval of the mean of batches whose neighbours correlate by rho."""
         m = len(values)
         mean = sum(values) / m
         variance = sum((value - mean) ** 2 for value in values) / (m - 1)
@@ -455,7 +468,7 @@ def read_batches(
     *,
     recount: bool = False,
 ) -> Batches:
-    """All of (region, delta), in the order in which they were merged."""
+    """Return the batches of all of (region, delta), in the order in which they were merged."""
     batches = Batches(start_ns, end_ns, interval_ns, recount=recount)
     batches.read(deltas)
     return batches
@@ -470,9 +483,9 @@ def recounted_cells(
     warmup_ns: int = 0,
     is_found: bool = False,
 ) -> tuple[Batches, Cut | None]:
-    """As `recounted`, and with the same answer, from the cells that were made of the deltas while they came in.
+    """Do the same as `recounted`, with the same result, from the cells of the run (see `stored_interval.py`).
 
-    live: the merge of all these deltas.
+    live: the merge of all deltas of the run.
     """
     if end_ns is None:
         end_ns = max((cell.end_ns for cell in cells()), default=0)
@@ -491,14 +504,14 @@ def recounted(
     warmup_ns: int = 0,
     is_found: bool = False,
 ) -> tuple[Batches, Cut | None]:
-    """The batches of a run that is over, and where its warm-up was cut if that was to be found.
+    """Return the batches of a run that is over, and its warm-up cut if that had to be found.
 
     Args:
-        deltas: gives all of (region, delta) each time it is called, in the order in which they were merged.
-        end_ns: of the load; None where the target decided: when the last delta ended.
-        warmup_ns: as the plan states it.
-        is_found: the plan says `warmup="auto"`; then the batches are the merge that counts, without the warm-up.
-    Cost: a pass over the deltas, a second one where the warm-up or the end is to be found.
+        deltas: returns all of (region, delta) each time it is called, in the order in which they were merged.
+        end_ns: end of the load; None: when the last delta ended, for loads whose end depends on the target.
+        warmup_ns: as stated in the plan.
+        is_found: the plan has `warmup="auto"`; the batches then replace the merge of the run, without the warm-up.
+    Cost: a pass over the deltas, and a second one if the warm-up or the end has to be found.
     """
     if end_ns is None:
         end_ns = max((delta.end_ns for _, delta in deltas()), default=0)
@@ -510,7 +523,7 @@ def recounted(
 def with_intervals(
     results: Sequence[SloResult], objectives: Sequence[Objective], batches: Batches
 ) -> tuple[SloResult, ...]:
-    """The same results with `low` and `high` where an interval is known; objectives over windows have none."""
+    """Return the results with `low` and `high` added if an interval is known; objectives over windows have none."""
     by_text = {objective.text: objective for objective in objectives}
     found = []
     for result in results:
@@ -526,7 +539,7 @@ _LOWEST_US: Final = lowest_us(np.arange(SLOTS))
 
 
 def _judged(measured: Measured, names: tuple[Kind, str | None, str | None, str | None], region: str) -> tuple[int, int]:
-    """(ok, all that is judged): faults of the script and what was skipped are in neither."""
+    """Return (ok, all that are judged): faults of the script and skipped ones are excluded."""
     outcomes = measured.outcomes(*names, region=region)
     return outcomes.get(OK, 0), sum(n for outcome, n in outcomes.items() if is_judged(outcome))
 

@@ -1,18 +1,16 @@
-"""How much alike neighbouring batches of a run are: the question on which an interval from batches stands or falls.
+"""The correlation of neighbouring batches of a run. An interval from batch means is valid only if it is small.
 
-Latencies of one second resemble those of the next. A batch must be long beside
-the time for which they do, or its neighbour repeats what it said, and the spread
-of the batches is less than the error. Measured is therefore the correlation rho
-of neighbouring batches. It cannot be seen in five batches, so it comes from the
-series of short intervals, modelled as a slow part that decays exponentially (an
-AR(1) process) under white noise (each interval has but a few values), as the
-mean of rho over all decay times and noise shares on a grid, weighted by Whittle's
-likelihood (so the posterior mean with a flat prior; its .8 quantile is given, too).
+Response times of one second resemble those of the next. A batch must be long compared with the time
+over which they do. Otherwise its neighbour repeats it, and the spread of the batches is smaller than
+the error. This module therefore estimates the correlation rho of neighbouring batches. Five
+batches cannot show it, so it is estimated from the series of short intervals. The model is a slow
+part that decays exponentially (an AR(1) process) under white noise (each interval has few values).
+The estimate is the mean of rho over all decay times and noise shares on a grid, weighted by
+Whittle's likelihood. That is the posterior mean with a flat prior; its .8 quantile is returned, too.
 
-For an AR(1) without noise and batches of 3 integrated autocorrelation times,
-which is the rule of thumb, rho is 0.094. An estimate of the autocorrelation time
-from the series itself was tried and is no use: noise hides the slow part, and
-the time comes out as that of the noise.
+For an AR(1) without noise and batches of 3 integrated autocorrelation times, the rule of thumb, rho
+is 0.094. Estimating the autocorrelation time from the series itself was tried and does not work:
+noise hides the slow part, and the estimate is that of the noise.
 
 Source: P. Whittle, "Estimation and information in stationary time series", Arkiv för Matematik 2 (1953).
 """
@@ -31,24 +29,25 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 _DECAYS: Final = 22
 _UPPER: Final = 0.8
 _SHARES: Final = np.array([0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1])
-"""Of the slow part in the variance; narrow near 1, where little noise decides whether the decay is seen at all."""
+"""Shares of the slow part in the variance. Close together near 1, where a little noise decides whether the decay shows.
+"""
 
 
 class Rho(NamedTuple):
-    """From 0 to below 1."""
+    """An estimated correlation, from 0 to below 1."""
 
     mean: float
     upper: float
-    """Not less than what is true with 80 %, as far as the series tells."""
+    """The true correlation is at most this with a probability of 80 %, as far as the series shows."""
 
 
 def neighbours_rho(series: Floats, batches: int) -> Rho:
-    """Correlation of neighbouring ones of so many batches.
+    """Return the correlation of neighbouring batches if the series is cut into `batches` batches.
 
     Args:
-        series: (n,) float64; n intervals, evenly spaced, n >= 2 * batches. Any unit. One of only zeros says
-            no more than white noise.
-    Cost: 0.1 ms for 300 intervals, after the first of a length (20 ms).
+        series: (n,) float64; n intervals, evenly spaced, n >= 2 * batches. Any unit. A series of zeros counts as white
+            noise.
+    Cost: 0.1 ms for 300 intervals, after the first call with a length (20 ms).
     """
     inverse, log_sums, rho = _grid(len(series), batches)
     power = np.abs(np.fft.rfft(series - series.mean())[1:]) ** 2
@@ -64,7 +63,7 @@ def neighbours_rho(series: Floats, batches: int) -> Rho:
 
 @lru_cache(maxsize=16)
 def _grid(n: int, batches: int) -> tuple[Floats, Floats, Floats]:
-    """Of each model, in the order of rho: 1 / spectral density (models, n // 2), sum of its logarithm, rho."""
+    """Return, for each model in the order of rho: 1 / spectral density (models, n // 2), sum of its logarithm, rho."""
     omega = 2 * np.pi * np.arange(1, n // 2 + 1) / n
     densities, rho = [], []
     for decay in np.geomspace(0.7, n / 2, _DECAYS):
@@ -79,7 +78,7 @@ def _grid(n: int, batches: int) -> tuple[Floats, Floats, Floats]:
 
 
 def _rho(phi: float, share: float, length: int) -> float:
-    """Correlation of the means of two neighbouring batches of `length` intervals."""
+    """Return the correlation of the means of two neighbouring batches of `length` intervals."""
     lags = np.arange(1, length)
     variance = length + 2 * share * float(np.sum((length - lags) * phi**lags))
     offsets = np.arange(1 - length, length)

@@ -1,18 +1,17 @@
-"""Where the warm-up of a run ended, found after the run, and the run counted again from there.
+"""Finds the end of a run's warm-up after the run, and counts the run again from there.
 
-A plan that says `warmup="auto"` cannot mark what is due in its warm-up, since
-nobody knows yet how long it is. So all is measured; afterwards the cut is found
-from the levels of the intervals, and every delta that ended at or before the cut is counted as
-warm-up: by when a response *ended*, to one interval, where a stated warm-up goes by when it was due.
-A delta that reaches over the cut is measured. Both together are still all that was counted.
+A plan with `warmup="auto"` cannot mark iterations as warm-up, since its length is not known yet. So
+everything is measured. Afterwards the cut is found from the levels of the intervals, and every delta
+that ended at or before the cut counts as warm-up. So the end of a response decides, within one
+interval, while in a stated warm-up its due time decides. A delta that spans the cut counts as
+measured. Both parts together are still everything that was counted.
 
-The rule is MSER (marginal standard error): cut where the standard error of the
-mean of what is left is least, within the first half. (Further on, few points are
-left, and their standard error is small by chance.) MSER alone cuts something off
-most steady runs and often far behind the warm-up, so taken is the first point that
-is as good but for chance, and only where what goes differs clearly from what stays.
-Where what stays still changes, the run had not become steady: nothing is cut, and
-the reason says so. How often and how far off: tests/statistics/test_warmup.py.
+The rule is MSER (marginal standard error): cut where the standard error of the mean of the rest is
+least, within the first half. (Further on, few points are left, and their standard error is small by
+chance.) MSER alone cuts something off most steady runs, and often far behind the warm-up. So the cut
+is the first point that is as good except for chance, and only if the cut part differs clearly from
+the rest. If the rest still changes, the run had not become steady: nothing is cut, and the reason
+contains that. tests/statistics/test_warmup.py counts how often and how far the cut is wrong.
 
 Sources: K. P. White, "An effective truncation heuristic for bias reduction in
 simulation output", Simulation 69 (1997); of five means each ("MSER-5"): K. P. White, M. J. Cobb
@@ -39,19 +38,19 @@ from loadgen.units import NS_PER_S, format_duration
 __all__ = ["LOG_US", "Cut", "Levels", "Recount", "find_cut", "found_cut", "found_cut_in_cells"]
 
 LOG_US: Final = np.log((lowest_us(np.arange(SLOTS)) + highest_us(np.arange(SLOTS))) / 2 + 0.5)
-"""Natural logarithm of the middle of each slot, µs; half a µs up, so that 0 has one."""
+"""Natural logarithm of the middle of each slot, µs; half a µs higher, so that 0 has one."""
 
 _GROUP: Final = 5
 _LEAST_POINTS: Final = 20
 _TOLERANCE: Final = 1.5
-"""Of so many standard errors (roughly) that the squared standard error has itself."""
+"""Standard errors (roughly) by which the squared standard error itself may exceed its least by chance."""
 _CLEAR: Final = 3.0
-"""What is cut off must differ from the rest by so many standard errors, and the rest must not change by as many."""
+"""The cut part must differ from the rest by this many standard errors, and the rest must change by less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where the warm-up ended, and why there."""
+    """The end of the warm-up, and the reason for it."""
 
     cut_ns: int
     """From T0; 0: nothing is cut."""
@@ -59,7 +58,7 @@ class Cut:
 
 
 class Levels:
-    """The mean logarithm of journeys' response times in each interval, each journey against its own mean."""
+    """The mean logarithm of the journeys' response times in each interval, each journey relative to its own mean."""
 
     __slots__ = ("_keys", "_names", "_rows", "interval_ns")
 
@@ -70,7 +69,7 @@ class Levels:
         self._rows: dict[str, dict[int, tuple[int, float]]] = {}
 
     def add(self, delta: Delta) -> None:
-        """One delta, in the order in which they were merged."""
+        """Add one delta; call this in the order in which the deltas were merged."""
         keys = self._keys.setdefault((delta.agent, delta.epoch), [])
         keys.extend(delta.new_series)
         index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
@@ -80,7 +79,7 @@ class Levels:
         self._add((delta.start_ns + delta.end_ns) // 2, keys, index, counts)
 
     def add_cell(self, cell: Cell) -> None:
-        """One cell, in the order of their file."""
+        """Add one cell; call this in the order of the cells in their file."""
         self._names.extend(key for _, key in cell.names)
         if len(cell.index):
             self._add((cell.start_ns + cell.end_ns) // 2, self._names, cell.index, cell.counts)
@@ -98,7 +97,7 @@ class Levels:
                 row[k] = (before[0] + int(n[number]), before[1] + float(sums[number]))
 
     def series(self, end_ns: int) -> np.ndarray:
-        """(n,) float64: one level for each interval before `end_ns`; NaN where nothing ended."""
+        """Return (n,) float64: one level for each interval before `end_ns`; NaN if nothing ended in it."""
         length = max(0, -(-end_ns // self.interval_ns))
         n, deviation = np.zeros(length), np.zeros(length)
         for row in self._rows.values():
@@ -114,11 +113,11 @@ class Levels:
 
 
 def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
-    """Where the warm-up of a run ended.
+    """Return the end of the warm-up of a run, found from its deltas.
 
     Args:
         deltas: (region, delta) in the order in which they were merged; each once.
-        end_ns: of the load; what ends in the drain is not looked at.
+        end_ns: of the load; iterations that end in the drain are ignored.
     """
     levels = Levels(interval_ns)
     for _, delta in deltas:
@@ -127,7 +126,7 @@ def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int
 
 
 def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
-    """The same of a run's cells."""
+    """Return the end of the warm-up of a run, found from its cells (see `stored_interval.py`)."""
     levels = Levels(interval_ns)
     for cell in cells:
         levels.add_cell(cell)
@@ -135,11 +134,10 @@ def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS
 
 
 def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
-    """Where the warm-up ended.
+    """Return the end of the warm-up from the levels of the intervals.
 
     Args:
-        levels: (n,) of each interval, in order; NaN where nothing is known. Any unit; what is found depends on
-            differences only.
+        levels: (n,) of each interval, in order; NaN if unknown. Any unit: only differences matter.
     """
     known = np.flatnonzero(~np.isnan(levels))
     group = min(_GROUP, len(known) // _LEAST_POINTS)
@@ -148,12 +146,12 @@ def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
     whole = len(known) // group * group
     means = levels[known[:whole]].reshape(-1, group).mean(axis=1)
     points = len(means)
-    # Sums over what is left after cutting d points, for all d at once.
+    # Sums over the points that remain after cutting d points, for all d at once.
     left = np.arange(points, 0, -1)
     sums, squares = np.cumsum(means[::-1])[::-1], np.cumsum(means[::-1] ** 2)[::-1]
     spread = np.maximum(squares - sums**2 / left, 0.0)
     squared_error = (spread / left**2)[: points // 2 + 1]
-    # First tried is the first that is as small as the least but for chance: the least is often far behind the warm-up.
+    # Try the first d that is as good as the best except for chance: the best is often far behind the warm-up.
     near = squared_error <= squared_error.min() * (1 + _TOLERANCE / np.sqrt(points))
     tried = (int(np.argmax(near)), int(np.argmin(squared_error)))
     if tried[0] == 0:
@@ -172,7 +170,7 @@ def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
 
 
 def _is_steady(means: np.ndarray, d: int) -> bool:
-    """Do the halves of what is left after cutting `d` points agree, or hardly differ beside what is cut off?"""
+    """Return whether the halves of the rest after `d` points agree, or differ little compared with the cut part."""
     half = d + (len(means) - d) // 2
     drift = abs(float(means[d:half].mean() - means[half:].mean()))
     change = abs(float(means[:d].mean() - means[d:].mean()))
@@ -180,23 +178,23 @@ def _is_steady(means: np.ndarray, d: int) -> bool:
 
 
 def _differ(part: np.ndarray, rest: np.ndarray) -> bool:
-    """Clearly, by the noise of `rest`."""
+    """Return whether the means differ clearly, measured by the noise of `rest`."""
     error = float(np.sqrt(_variance_of_mean(rest) * (1 + len(rest) / len(part))))
     return abs(float(part.mean() - rest.mean())) > _CLEAR * error
 
 
 def _variance_of_mean(rest: np.ndarray) -> float:
-    """Of the mean of autocorrelated points: from means of their tenths, where there are as many."""
+    """Return the variance of the mean of autocorrelated points, from the means of their tenths if there are enough."""
     parts = np.array_split(rest, min(10, len(rest)))
     means = np.array([part.mean() for part in parts])
     return float(means.var(ddof=1)) / len(means)
 
 
 class Recount(Merge):
-    """A merge in which all that ended at or before `cut_ns` is warm-up. It keeps no windows.
+    """A merge in which everything that ended at or before `cut_ns` is warm-up. It keeps no windows.
 
-    Feed it all deltas of a run in the order in which they were merged. What the agents themselves
-    called warm-up stays so.
+    Feed it all deltas of a run in the order in which they were merged. Series that the agents themselves marked as
+    warm-up stay marked.
     """
 
     __slots__ = ("_is_before", "_twin_of", "cut_ns")
@@ -215,22 +213,23 @@ class Recount(Merge):
     def _add_interval(
         self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
     ) -> None:
-        """At once to the sums of the run: it has no others."""
+        """Add the counts directly to the sums of the run: a recount has no open sums."""
         self._is_before = end_ns <= self.cut_ns
         self._add(index, counts, stats)
 
     def _take_agents(self, live: Merge) -> None:
-        """What does not depend on the cut, from a merge of the same deltas; shared with it."""
+        """Share the data that do not depend on the cut with `live`, a merge of the same deltas."""
         self._epochs, self._losses, self._latest = live._epochs, live._losses, live._latest
         self.fitness, self.worker_fitness = live.fitness, live.worker_fitness
         self.custom, self.exemplars = live.custom, live.exemplars
         self.due = live.due.since(self.cut_ns // self.interval_ns) if self.cut_ns else live.due
 
     def _window(self, k: int) -> None:
-        """None is kept: nobody watches a recount."""
+        """Return None: a recount keeps no windows."""
         return
 
     def _add(self, index: Counts, counts: Counts, stats: Stats) -> None:
+        """Add counts, under the warm-up twins of their series if they ended before the cut."""
         if not self._is_before:
             super()._add(index, counts, stats)
             return
@@ -238,7 +237,7 @@ class Recount(Merge):
         pair_twins = self._twin_of[index // SLOTS]
         slots = index % SLOTS
         own = twins == stats.series
-        if own.any():  # the agent has a warm-up of its own: it may share numbers with the twins, so it goes first
+        if own.any():  # the agent has a warm-up of its own: its series may be the twins of others, so it is added first
             pair_own = pair_twins == index // SLOTS
             self._stores[0].add(index[pair_own], counts[pair_own], _part(stats, own))
             counts = counts[~pair_own]
@@ -247,7 +246,7 @@ class Recount(Merge):
         super()._add(pair_twins * SLOTS + slots, counts, replace(stats, series=twins))
 
     def _twins_of(self, numbers: Counts) -> Counts:
-        """For each series the number of the same series as warm-up."""
+        """Return, for each series, the number of the same series marked as warm-up."""
         names = self._catalogue.names
         while len(self._twin_of) < len(names):
             known = len(self._twin_of)
