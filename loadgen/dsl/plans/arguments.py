@@ -1,7 +1,7 @@
-"""Reads what the arguments of plans and loads say: values where they make sense, and what is wrong where they do not.
+"""Read and check the arguments of plans and loads.
 
-None of it raises: a fault is a `Wrong`, and whoever was given the argument knows the
-line that it stands in.
+Nothing here raises. Each function returns the valid values and reports each invalid
+one as a `Wrong`; the caller adds the line of the scenario that the argument is on.
 """
 
 from __future__ import annotations
@@ -45,41 +45,44 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """One thing wrong with a plan or a load, and in which of its arguments ("slos[1]": the second element)."""
+    """One error in an argument of a plan or load. `argument` may name an element: "slos[1]" is the second objective."""
 
     argument: str
     message: str
     hint: str = ""
     origin: Origin | None = None
-    """Where it is written, if that is not the argument."""
+    """The line to report, if it is not the line of the argument."""
 
 
 def max_users_wrong(max_users: object) -> Iterable[Wrong]:
     if max_users is not None and (isinstance(max_users, bool) or not isinstance(max_users, int) or max_users < 1):
-        yield Wrong("max_users", f"max_users: {max_users!r}", "a whole number, at least 1; None sets no cap")
+        yield Wrong("max_users", f"max_users: {max_users!r} is not a whole number of at least 1", "leave it out to set no limit")
 
 
 def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wrong: list[Wrong]) -> dict[str, float]:
-    """The weights that make sense by name; what does not is added to `wrong`."""
+    """Return the valid weights by name; append an error to `wrong` for each invalid name or weight.
+
+    what: the word for one name in messages, such as "journey" or "region".
+    """
     good: dict[str, float] = {}
     before = len(wrong)
     for name, weight in pairs:
         if not isinstance(name, str) or not name.strip():
-            wrong.append(Wrong(argument, f"{argument}: {name!r} is no name of a {what}", f'write {{"{what}": 1}}'))
+            wrong.append(Wrong(argument, f"{argument}: {name!r} is not the name of a {what}", f'write {{"{what}": 1}}'))
         elif len(name.encode("utf-8", "replace")) > NAME_BYTES:
             message = f"{argument}: the name of {what} {name[:40]}... is too long"
             wrong.append(Wrong(argument, message, f"at most {NAME_BYTES} bytes of UTF-8"))
         elif isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
-            wrong.append(Wrong(argument, f"{argument}: the weight of {name} is {weight!r}", "write a number"))
+            wrong.append(Wrong(argument, f"{argument}: the weight of {name} is {weight!r}", "write a finite number of at least 0"))
         elif weight < 0:
             wrong.append(
-                Wrong(argument, f"{argument}: the weight of {name} is negative: {weight:g}", "0 gives it no load")
+                Wrong(argument, f"{argument}: the weight of {name} is negative: {weight:g}", "write 0 for no load, or a number above 0")
             )
         else:
             good[name] = float(weight)
     if len(wrong) == before and not any(good.values()):
-        message = f"{argument}: all weights are 0" if good else f"{argument}: no {what}"
-        wrong.append(Wrong(argument, message, "at least one has to be above 0"))
+        message = f"{argument}: all weights are 0" if good else f"{argument}: no {what} is given"
+        wrong.append(Wrong(argument, message, "write at least one weight above 0"))
     return good
 
 
@@ -128,7 +131,10 @@ def read_connections(connections: object, wrong: list[Wrong]) -> Connections:
 
 
 def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
-    """Its files are looked for in `folder`, the scenario's. The defaults where it has faults, each of which is told."""
+    """Return the HTTP settings, with relative paths resolved against `folder`, the scenario's folder.
+
+    None or any error gives the default settings; each error is appended to `wrong`.
+    """
     if http is None:
         return Http()
     if not isinstance(http, Http):
@@ -141,11 +147,11 @@ def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
 
 _CLIENTS: Final = ("loadgen", "httpx")
 _STOCK_TAKES: Final = frozenset({"cert", "verify"})
-"""Of `Http`, what the stock client is given: they are in the TLS context."""
+"""The fields of `Http` that the stock httpx client supports: they are part of the TLS context."""
 
 
 def client_wrong(client: object, connections: Connections, http: Http) -> Iterator[Wrong]:
-    """The plan's `client`, and what the stock one cannot do."""
+    """Yield an error for an unknown `client`, and for each setting that the stock httpx client does not support."""
     if client not in _CLIENTS:
         hint = did_you_mean(client, _CLIENTS) if isinstance(client, str) else ""
         yield Wrong("client", f"client: {client!r} is none", hint or 'write client="httpx", or leave it out')
@@ -227,7 +233,7 @@ def is_url(target: object) -> bool:
 
 
 def url_wrong(target: object) -> tuple[str, str]:
-    """What is wrong with a target, and the hint; ("", "") when it is fine."""
+    """Return the error in a target's URL and its hint; ("", "") for a valid URL."""
     hint = 'write "https://shop.example" or "http://127.0.0.1:8080"'
     if not isinstance(target, str):
         return f"target: {target!r} is no URL", hint
@@ -251,7 +257,7 @@ def url_wrong(target: object) -> tuple[str, str]:
 
 
 def did_you_mean(name: str, there: Iterable[str]) -> str:
-    """A hint: the name that is most like `name`, or all that there are."""
+    """Return a hint: the known name most similar to `name`, or else up to 10 known names; "" if none are known."""
     known = list(there)
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
