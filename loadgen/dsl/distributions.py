@@ -113,7 +113,7 @@ def lognormal(mu: float, sigma: float) -> Distribution:
         problem = f"lognormal({mu}, {sigma}): sigma cannot be negative | write lognormal({mu}, {-sigma})"
     if not problem and mu + sigma * max(9.0, sigma / 2) > 700:
         problem = (
-            f"lognormal({mu}, {sigma}) draws numbers that are too large for a float | mu is the logarithm of the median: "
+            f"lognormal({mu}, {sigma}) draws numbers too large for a float | mu is the logarithm of the median: "
             "for a median of 4 s write lognormal(1.4, 0.8)"
         )
     return _Lognormal(mu, sigma, origin=here(), problem=problem)
@@ -128,7 +128,9 @@ def normal(mean: float, sd: float, low: float | None = 0) -> Distribution:
     if not problem and sd < 0:
         problem = f"normal({mean}, {sd}): sd cannot be negative | write normal({mean}, {-sd})"
     if not problem and low is not None and low > mean + 6 * sd:
-        problem = f"normal({mean}, {sd}) has almost no values above low={low} | write a smaller `low`, or None for no bound"
+        problem = (
+            f"normal({mean}, {sd}) has almost no values above low={low} | write a smaller `low`, or None for no bound"
+        )
     return _Normal(mean, sd, low, origin=here(), problem=problem)
 
 
@@ -259,5 +261,5 @@ def _is_number(value: Any) -> bool:
 def _not_numbers(name: str, **arguments: Any) -> str:
     for argument, value in arguments.items():
         if not _is_number(value):
-            return f"{name}: {argument}={value!r} is not a finite number | write a plain number; think times are in seconds"
+            return f"{name}: {argument}={value!r} is not a finite number | write a number; think times are in seconds"
     return ""

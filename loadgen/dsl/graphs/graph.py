@@ -84,7 +84,11 @@ class Graph(Journey[R]):
         self._transitions = Transitions(edges, start, name=self.name, origin=origin, think=between, counts=bool(counts))
         self._check_begin(state)
         if isinstance(max_visits, bool) or not isinstance(max_visits, int) or max_visits < 1:
-            self._said.append(origin.fault(f"max_visits={max_visits!r}: must be a whole number of at least 1", "leave it out for 1,000"))
+            self._said.append(
+                origin.fault(
+                    f"max_visits={max_visits!r}: must be a whole number of at least 1", "leave it out for 1,000"
+                )
+            )
             max_visits = MAX_VISITS
         self._stops = {one: Stop(one.name, one.fn, one.origin, has_state=isinstance(one, Node)) for one in self.nodes}
         for stop, row in zip(self._stops.values(), self._transitions.rows, strict=True):
@@ -118,7 +122,8 @@ class Graph(Journey[R]):
         if share < LONG_SHARE:
             return ()
         message = f"graph {self.name}: {format_ratio(share)} of its sessions have more than {most:,} visits, and fail"
-        hint = f"raise max_visits, or the probabilities of leave: a session has {sum(self.visits.values()):,.0f} visits on average"
+        mean = sum(self.visits.values())
+        hint = f"raise max_visits, or the probabilities of leave: a session has {mean:,.0f} visits on average"
         return (self.origin.fault(message, hint),)
 
     @cached_property
@@ -256,9 +261,7 @@ class Graph(Journey[R]):
         """
         for one in self.nodes:
             if isinstance(one, Journey) and (one.set_up_fn is not None or one.tear_down_fn is not None):
-                message = (
-                    f"journey {one.name} is a node of graph {self.name}, and its set-up or tear-down would not run there"
-                )
+                message = f"journey {one.name} is a node of graph {self.name}, so its set-up or tear-down does not run"
                 yield one.origin.fault(message, "use set_up and tear_down of the graph instead")
 
     def _row(self, row: Sequence[Taken]) -> Row:

@@ -192,7 +192,9 @@ class Transitions:
             return tuple(Taken(1.0, taken.to, taken.think) for _, taken in read)
         total = fsum(value for value, _ in read)
         if self._has_counts and not 0 < total < float("inf"):
-            self._tell(at, f"{what} has a total count of {total:g}", "write the logged number of transitions, above 0 in total")
+            self._tell(
+                at, f"{what} has a total count of {total:g}", "write the logged number of transitions, above 0 in total"
+            )
             return (Taken(1.0, None),)
         if not self._has_counts and abs(total - 1) > TOLERANCE:
             is_rest = total < 1 and at is not None and all(taken.to is not leave for _, taken in read)

@@ -137,7 +137,16 @@ def _read(path: Path) -> Source:
     where = str(path)
     if path.is_dir():
         there = [p.name for p in sorted(path.glob("*.py"))]
-        raise ScenarioError([Fault(where, 0, "is a folder, not a scenario file", did_you_mean("", there) or "give the path of a Python file")])
+        raise ScenarioError(
+            [
+                Fault(
+                    where,
+                    0,
+                    "is a folder, not a scenario file",
+                    did_you_mean("", there) or "give the path of a Python file",
+                )
+            ]
+        )
     if not path.is_file():
         try:
             there = [p.name for p in path.parent.iterdir() if p.suffix == ".py"]
@@ -304,12 +313,17 @@ class _Loaded:
         names = dict.fromkeys(step.text for step in own + helpers)
         if any(step.is_computed for step in own + helpers):
             message = f'{objective.text}: no step "{objective.step}" found, but the scenario computes some step names'
-            self.warnings.append(slo.origin.fault(message, "check the name: an objective without data is inconclusive, never passed"))
+            self.warnings.append(
+                slo.origin.fault(message, "check the name: an objective without data is inconclusive, never passed")
+            )
             return
         of = f"journey {journeys[0].name}" if len(journeys) == 1 else "no journey of the plan"
         has = f"{of} has no" if len(journeys) == 1 else f"{of} has a"
         ends = [name for name in names if name.endswith("/" + objective.step)]
-        hint = did_you_mean(ends[0] if ends else objective.step, names) or 'add it: async with user.step("..."), or correct the objective'
+        hint = (
+            did_you_mean(ends[0] if ends else objective.step, names)
+            or 'add it: async with user.step("..."), or correct the objective'
+        )
         self.faults.append(slo.origin.fault(f'{objective.text}: {has} step "{objective.step}"', hint))
 
     def _check_request(self, slo: Slo) -> None:
@@ -370,8 +384,12 @@ class _Loaded:
             too_few = [(number, why) for number, why in most if number < call.users]
             if not too_few or (is_helper and len(too_few) < len(most)):
                 continue
-            message = f'rendez-vous "{call.name}" waits for {format_count(call.users)} users, but the load {too_few[0][1]}'
-            hint = "write a smaller users=, or raise the load's number of users; param(...) makes it a setting of each run"
+            message = (
+                f'rendez-vous "{call.name}" waits for {format_count(call.users)} users, but the load {too_few[0][1]}'
+            )
+            hint = (
+                "write a smaller users=, or raise the load's number of users; param(...) makes it a setting of each run"
+            )
             fault = Fault(call.file, call.line, message, hint)
             (self.warnings if is_helper else self.faults).append(fault)
 
@@ -391,7 +409,7 @@ class _Loaded:
                 name = one.feed.path.name if one.feed.path is not None else "the feed"
                 self.faults.append(
                     one.feed.origin.fault(
-                        f"{name} has {there:,} rows, but {one.name} needs {needed:,}, because each row is used only once",
+                        f"{name} has {there:,} rows, but {one.name} needs {needed:,}, since each row is used only once",
                         'add rows, lower the load, or write .unique(when_out="cycle") to reuse rows',
                     )
                 )
@@ -403,9 +421,7 @@ class _Loaded:
             if not feed.is_unique or feed.when_out != "stop" or feed.faults:
                 continue
             if any(loads.rows_used(lane, feed) is None for lane in plan.lanes):
-                message = (
-                    "a closed load takes a unique row per iteration; once all are used, further iterations fail"
-                )
+                message = "a closed load takes a unique row per iteration; once all are used, further iterations fail"
                 self.warnings.append(feed.origin.fault(message, 'write .unique(when_out="cycle"), or add enough rows'))
 
     def _warn_of_rounded(self, plan: Plan) -> None:

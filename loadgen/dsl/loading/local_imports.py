@@ -145,15 +145,14 @@ class Siblings:
         parts = package.split(".") if package else []
         if len(parts) < one.level:
             message = "relative import: a scenario is not part of a package"
-            hint = f"write `import {one.module or one.names[0]}`: modules in the scenario's folder are imported by plain name"
+            hint = f"write `import {one.module or one.names[0]}`: modules in this folder are imported by plain name"
             self.faults.append(Fault(str(source.path), one.line, message, hint))
             return
         base = ".".join([*parts[: len(parts) - one.level + 1], *([one.module] if one.module else [])])
         self._local(source, one, base)
 
     def _local(self, source: Source, one: Import, module: str) -> None:
-        """Read a module of the scenario's folder, its parent packages, and imported names that are modules themselves.
-        """
+        """Read a module of the scenario's folder, its parent packages, and imported names that are modules."""
         parts = module.split(".")
         for end in range(1, len(parts) + 1):
             if not self._enter(parts[:end]):
@@ -227,8 +226,7 @@ def did_you_mean(name: str, there: Sequence[str]) -> str:
 
 
 def _elsewhere(top: str) -> str | None:
-    """Return which other module has this name, of the standard library or an installed package; None if no other has.
-    """
+    """Return what else has this module name, the standard library or an installed package; None if nothing has."""
     if top in sys.stdlib_module_names:
         return "a module of the standard library"
     spec = next(iter(_installed_specs(top)), None)

@@ -115,7 +115,9 @@ def _fault_of(error: BaseException, source: Source, siblings: Siblings) -> Fault
         return Fault(file, line, message, "remove the call: every agent loads the file to get its plans and journeys")
     text, hint = str(error), ""
     if isinstance(error, NameError | AttributeError | TypeError | ImportError):
-        text = re.sub(r"\. Did you mean '[^']*'\?$", "", text)  # from 3.13 on, Python adds its own suggestion to some texts
+        text = re.sub(
+            r"\. Did you mean '[^']*'\?$", "", text
+        )  # from 3.13 on, Python adds its own suggestion to some texts
         hint = _suggestion(error, text)
         text = re.sub(r" \(/[^)]*\)$", "", text)  # Python adds the path of a module; messages show no paths
         unexpected = _UNEXPECTED.search(text)
@@ -192,7 +194,9 @@ def _advice(error: BaseException, text: str) -> str:
     if not_called := re.fullmatch(r"'(Journey|Graph|Node)' object is not callable", text):
         return f"write the name of the {not_called[1].lower()} without ()"
     if isinstance(error, KeyError) and traceback.extract_tb(error.__traceback__)[-1].filename in _OS:
-        return f'write param({text}, str) and set it with -P, or write secret("..."): agents have a different environment'
+        return (
+            f'write param({text}, str) and set it with -P, or write secret("..."): agents have a different environment'
+        )
     if isinstance(error, NameError):
         return "import or define the name above this line"
     return "correct this line: it runs whenever the scenario is loaded, here and on every agent"

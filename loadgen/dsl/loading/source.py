@@ -84,8 +84,7 @@ class Source:
         return {line: tuple(self._steps_of(fn.body, ())) for line, fn in self.functions()}
 
     def argument_lines(self, line: int) -> dict[str, int]:
-        """Return the lines of all arguments of the `Plan(` call at `line`, by name; list elements are named "slos[1]".
-        """
+        """Return the line of each argument of the `Plan(` call at `line`; elements of lists are named "slos[1]"."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call) and node.lineno == line and _last_name(node.func) == "Plan":
                 by_place = dict(zip(("target", "load", "mix", "slos", "regions"), node.args, strict=False))
@@ -114,8 +113,7 @@ class Source:
         return pattern, text
 
     def number_of(self, node: ast.expr) -> int | None:
-        """Return the value of an expression that is a literal whole number or a constant of the module; None otherwise.
-        """
+        """Return the value of an expression that is a literal whole number or a constant of the module, else None."""
         value = self._constants.get(node.id) if isinstance(node, ast.Name) else None
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
             value = -node.operand.value if type(node.operand.value) is int else None
@@ -130,8 +128,7 @@ class Source:
                 yield _first_line(node), node
 
     def keyword_line(self, line: int, name: str) -> int:
-        """Return the line of argument `name` in a call that covers `line`; `line` itself if there is no such argument.
-        """
+        """Return the line of argument `name` in a call that covers `line`, or `line` itself without such an argument."""
         calls = [
             node
             for node in ast.walk(self.tree)
@@ -191,13 +188,17 @@ def read_source(path: Path) -> Source:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ScenarioError([Fault(str(path), 0, f"cannot be read: {error.strerror or error}", "check the path and its permissions")]) from None
+        raise ScenarioError(
+            [Fault(str(path), 0, f"cannot be read: {error.strerror or error}", "check the path and its permissions")]
+        ) from None
     try:
         tree = ast.parse(data, filename=str(path))
     except SyntaxError as error:  # also a wrong or missing encoding declaration
         raise ScenarioError([syntax_fault(str(path), error)]) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise ScenarioError([Fault(str(path), 0, f"is not valid Python: {error or type(error).__name__}", "correct the file")]) from None
+        raise ScenarioError(
+            [Fault(str(path), 0, f"is not valid Python: {error or type(error).__name__}", "correct the file")]
+        ) from None
     return Source(path, data.decode("utf-8", "replace"), tree)
 
 

@@ -106,7 +106,9 @@ class _Reading:
                 self._is_secret(node.value) or (isinstance(node.value, ast.Name) and node.value.id in names)
             ):
                 what = _shown(node.value)
-                self._fault(node.value, f"{{{what}}} in a text gives ****, not the secret's value", f"write {{{what}.reveal()}}")
+                self._fault(
+                    node.value, f"{{{what}}} in a text gives ****, not the secret's value", f"write {{{what}.reveal()}}"
+                )
 
     def _is_secret(self, node: ast.expr) -> bool:
         if not isinstance(node, ast.Call):
@@ -248,8 +250,7 @@ class _Clients:
                 self._clients |= {target.id for target in node.targets if isinstance(target, ast.Name)}
 
     def kind(self, call: ast.Call) -> str:
-        """Return how a call must be used: "awaited", "entered", "target" (a call of `user.to`), or "" for other calls.
-        """
+        """Return how a call must be used: "awaited", "entered", "target" (of `user.to`), or "" for other calls."""
         func = call.func
         if not isinstance(func, ast.Attribute):
             return ""

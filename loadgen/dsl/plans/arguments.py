@@ -56,7 +56,9 @@ class Wrong:
 
 def max_users_wrong(max_users: object) -> Iterable[Wrong]:
     if max_users is not None and (isinstance(max_users, bool) or not isinstance(max_users, int) or max_users < 1):
-        yield Wrong("max_users", f"max_users: {max_users!r} is not a whole number of at least 1", "leave it out to set no limit")
+        yield Wrong(
+            "max_users", f"max_users: {max_users!r} is not a whole number of at least 1", "leave it out to set no limit"
+        )
 
 
 def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wrong: list[Wrong]) -> dict[str, float]:
@@ -73,10 +75,18 @@ def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wro
             message = f"{argument}: the name of {what} {name[:40]}... is too long"
             wrong.append(Wrong(argument, message, f"at most {NAME_BYTES} bytes of UTF-8"))
         elif isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
-            wrong.append(Wrong(argument, f"{argument}: the weight of {name} is {weight!r}", "write a finite number of at least 0"))
+            wrong.append(
+                Wrong(
+                    argument, f"{argument}: the weight of {name} is {weight!r}", "write a finite number of at least 0"
+                )
+            )
         elif weight < 0:
             wrong.append(
-                Wrong(argument, f"{argument}: the weight of {name} is negative: {weight:g}", "write 0 for no load, or a number above 0")
+                Wrong(
+                    argument,
+                    f"{argument}: the weight of {name} is negative: {weight:g}",
+                    "write 0 for no load, or a number above 0",
+                )
             )
         else:
             good[name] = float(weight)

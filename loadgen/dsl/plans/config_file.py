@@ -286,7 +286,9 @@ class _Reading:
             return None
         policy = Policy(**self._fields(("policy",), table, Policy))
         if policy.max_rate is not None and not policy.max_rate > 0:
-            self._add(("policy", "max_rate"), f"policy: invalid max_rate {policy.max_rate:g}", "write iterations/s, above 0")
+            self._add(
+                ("policy", "max_rate"), f"policy: invalid max_rate {policy.max_rate:g}", "write iterations/s, above 0"
+            )
         return policy
 
     def _environment(self, name: str, table: dict[str, Any], file: Places) -> Environment:
@@ -299,17 +301,27 @@ class _Reading:
         regions = env.regions if isinstance(env.regions, dict) else dict.fromkeys(env.regions, 1.0)
         for region, weight in regions.items():
             if not 0 <= weight < float("inf"):
-                self._add((*where, "regions", region), f"the weight of {region} is {weight:g}", "write a finite number of at least 0")
+                self._add(
+                    (*where, "regions", region),
+                    f"the weight of {region} is {weight:g}",
+                    "write a finite number of at least 0",
+                )
         if regions and not any(regions.values()):
             self._add((*where, "regions"), "regions: all weights are 0", "write at least one weight above 0")
         for host in env.allow:
             if not host or "/" in host or any(c.isspace() for c in host):
                 self._add(
-                    (*where, "allow"), f"allow: {host!r} is not a host", 'write a name or an address, as in "shop.example"'
+                    (*where, "allow"),
+                    f"allow: {host!r} is not a host",
+                    'write a name or an address, as in "shop.example"',
                 )
         for key in env.params:
             if not key.isidentifier():
-                self._add((*where, "params", key), f"params: {key!r} is not a valid name of a param", "use the name in param(name, ...)")
+                self._add(
+                    (*where, "params", key),
+                    f"params: {key!r} is not a valid name of a param",
+                    "use the name in param(name, ...)",
+                )
         overrides = Overrides(
             target=env.target,
             targets=env.targets,
@@ -378,7 +390,12 @@ def _syntax(path: Path, error: tomllib.TOMLDecodeError) -> Fault:
     message = str(error)
     found = re.search(r" \(at line (\d+), column \d+\)$", message)
     line = int(found[1]) if found else 0
-    return Fault(str(path), line, f"invalid TOML: {message[: found.start()] if found else message}", "correct this line; toml.io has the syntax")
+    return Fault(
+        str(path),
+        line,
+        f"invalid TOML: {message[: found.start()] if found else message}",
+        "correct this line; toml.io has the syntax",
+    )
 
 
 _KEY_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""

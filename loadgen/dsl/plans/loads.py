@@ -148,10 +148,14 @@ class Load:
     def _after(self, after: object) -> int:
         try:
             if isinstance(after, bool) or not isinstance(after, str | int | float):
-                raise ValueError(f'{after!r} is not a duration')
+                raise ValueError(f"{after!r} is not a duration")
             return parse_duration(after)
         except (ValueError, OverflowError) as error:
-            hint = 'write after=0 or more: a load cannot start before its run' if str(after).strip().startswith("-") else 'write "2m"'
+            hint = (
+                "write after=0 or more: a load cannot start before its run"
+                if str(after).strip().startswith("-")
+                else 'write "2m"'
+            )
             self._wrong.append(Wrong("after", f"after: {error}", hint))
             return 0
 
@@ -252,7 +256,9 @@ def scaled(lanes: Sequence[Lane], peak: float, peak_of: Literal["", "rate", "use
     is_rate = peak_of == "rate" or (not peak_of and isinstance(lanes[0].profile, OpenProfile))
     chosen = [lane for lane in lanes if isinstance(lane.profile, OpenProfile) is is_rate]
     if any(lane.steering is not None for lane in chosen):
-        raise ProfileError("cannot scale a steered load: its executor decides the rate", hint="change upto= in the scenario")
+        raise ProfileError(
+            "cannot scale a steered load: its executor decides the rate", hint="change upto= in the scenario"
+        )
     if not chosen:
         has = "users, and the rate follows the target" if is_rate else "arrivals, which have a rate"
         raise ProfileError(f"the load has {has}", hint="--users 50" if is_rate else "--rate 50/s")

@@ -266,7 +266,9 @@ def _said(scope: _Scope) -> list[str]:
 def _window(origin: Origin, what: str, window: object, abort: object) -> _Window:
     """Return the window, with its errors if it is invalid."""
     if not isinstance(abort, bool):
-        return _Window(faults=(origin.fault(f"{what}(abort={abort!r}): abort must be True or False", "write abort=True"),))
+        return _Window(
+            faults=(origin.fault(f"{what}(abort={abort!r}): abort must be True or False", "write abort=True"),)
+        )
     if window is None:
         if not abort:
             return _Window()

@@ -87,7 +87,9 @@ def parse_regions(text: str) -> dict[str, float | None]:
     for part in text.split(","):
         name, has_weight, weight = (piece.strip() for piece in part.partition("="))
         if not name:
-            raise ValueError(f'"{text}" has an empty region name; write "us-east-1,eu-west-1" or "us-east-1=2,eu-west-1=1"')
+            raise ValueError(
+                f'"{text}" has an empty region name; write "us-east-1,eu-west-1" or "us-east-1=2,eu-west-1=1"'
+            )
         if name in regions:
             raise ValueError(f'region "{name}" is given twice; remove one')
         try:

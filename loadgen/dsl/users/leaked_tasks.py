@@ -204,7 +204,7 @@ def _forgot(name: str, text: str, filename: str, lineno: int) -> None:
         filename, lineno, function = own[-1]
         sys.set_coroutine_origin_tracking_depth(0)
     elif is_installed(filename) or _is_loadgen(filename):
-        # It was dropped at the end of its function, so its place of creation is lost. Tracking is turned on for the next.
+        # It was dropped at the end of its function, so its origin is lost. Tracking is turned on for the next one.
         if not sys.get_coroutine_origin_tracking_depth():
             sys.set_coroutine_origin_tracking_depth(_DEPTH)
         owner.forgot(name, "", "")

@@ -136,7 +136,9 @@ def advice(error: BaseException) -> str:
 
 
 _AWAIT = "write `await` before the call; without it, nothing is sent"
-_STATUS_FIRST = "write `reply.expect(status=200)` before reading the body, so that a wrong reply counts as the target's failure"
+_STATUS_FIRST = (
+    "write `reply.expect(status=200)` before reading the body, so that a wrong reply counts as the target's failure"
+)
 _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
     (AttributeError, "'coroutine' object", _AWAIT),
     (TypeError, "'coroutine' object", _AWAIT),
@@ -152,7 +154,7 @@ _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
     (
         IndexError,
         "",
-        'read optional values with `reply.pick("$.items[0]", str)`, so that a missing one counts as the target\'s failure',
+        'read optional values with `reply.pick("$.a[0]", str)`, so that a missing one counts as the target\'s failure',
     ),
     (
         AssertionError,
@@ -171,7 +173,11 @@ _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
         "put the file into the scenario's folder and use a relative path: agents get no other files",
     ),
     (AttributeError, "object has no attribute 'strip'", 'write durations as seconds, 2, or as text, "500ms"'),
-    (ValueError, "a duration cannot be", 'write 0 or more for think times, paces and time-outs: seconds, or text like "500ms"'),
+    (
+        ValueError,
+        "a duration cannot be",
+        'write 0 or more for think times, paces and time-outs: seconds, or text like "500ms"',
+    ),
     (ModuleNotFoundError, "", "put the module into the scenario's folder, or install it on the agents"),
     (RuntimeError, "asyncio.run() cannot be called", "use `await`: a journey already runs in an event loop"),
     (RuntimeError, "loop is already running", "use `await`: a journey already runs in an event loop"),

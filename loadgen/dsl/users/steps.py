@@ -33,7 +33,9 @@ class Step:
     async def __aenter__(self) -> None:
         user = self._user
         meter = user.meter
-        self._outer = meter.enter(self._name)  # settles the request before, so that its failure does not count for this step
+        self._outer = meter.enter(
+            self._name
+        )  # settles the request before, so that its failure does not count for this step
         self._failed, self._idle_ns = meter.failed, user.idle_ns
         meter.failed = None
         self._entered_ns = perf_counter_ns()

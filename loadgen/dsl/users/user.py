@@ -170,7 +170,9 @@ class User:
         self.meter.settle()
         if isinstance(low, Distribution):
             if high is not None:
-                raise UsageError("think: a distribution must be the only argument", hint="write think(lognormal(1.4, .8))")
+                raise UsageError(
+                    "think: a distribution must be the only argument", hint="write think(lognormal(1.4, .8))"
+                )
             wait_s = max(0.0, low.draw(self.random))
         else:
             low_ns = parse_duration(low)
@@ -205,7 +207,9 @@ class User:
         self.meter.settle()
         every_ns = parse_duration(every)
         if not every_ns:
-            raise UsageError("pace(0): the interval must be above 0", hint='write the time between two starts: user.pace("10s")')
+            raise UsageError(
+                "pace(0): the interval must be above 0", hint='write the time between two starts: user.pace("10s")'
+            )
         if self.is_fresh and Tally.of(self.meter.recorder).is_new(("pace", self.meter.journey)):
             origin = here()
             self.meter.recorder.note(
@@ -338,7 +342,9 @@ class User:
             sample.end(self._clock(), outcome_of(error))
             raise
         sample.end(deadline_ns, TIMEOUT)
-        raise RequestFailed(TIMEOUT, f"{name}: no accepted result after {format_duration(timeout_ns)} and {count} polls")
+        raise RequestFailed(
+            TIMEOUT, f"{name}: no accepted result after {format_duration(timeout_ns)} and {count} polls"
+        )
 
     # -- chance -------------------------------------------------------------------------------
 
@@ -374,8 +380,7 @@ class User:
         return value
 
     def now(self) -> datetime:
-        """Return the current time of day in UTC, for use in requests and tokens. In a trial, it is the simulated clock.
-        """
+        """Return the current time of day in UTC, for use in requests and tokens. In a trial, the clock is simulated."""
         return self._now()
 
     # -- how it goes --------------------------------------------------------------------------
@@ -419,7 +424,9 @@ class User:
         client = others.get(target)
         if client is None:
             if self._open_client is None:
-                raise UsageError(f'the plan has no target "{target}"', hint='add it to the plan: targets={"api": "https://..."}')
+                raise UsageError(
+                    f'the plan has no target "{target}"', hint='add it to the plan: targets={"api": "https://..."}'
+                )
             client = others[target] = self._open_client(target)
         return client
 
@@ -517,7 +524,7 @@ class User:
                 client.close()
                 raise UsageError(
                     f"user.client: {getattr(factory, '__name__', factory)} is async",
-                    hint="create the client in a plain function or class, and connect in a method that the journey awaits",
+                    hint="create the client in a plain function or class, and connect in a method awaited later",
                 )
             clients[factory] = client
         made: T = clients[factory]
@@ -627,7 +634,10 @@ def _checked_rendezvous(name: object, users: object, timeout: float | str) -> in
             hint=f'write a text of 1 to {MAX_POINT_NAME} characters: user.rendezvous("sale opens", ...)',
         )
     if not isinstance(users, int) or isinstance(users, bool) or users < 1:
-        raise UsageError(f"rendezvous: users={users!r} must be a whole number of at least 1", hint="write the size of a group: users=100")
+        raise UsageError(
+            f"rendezvous: users={users!r} must be a whole number of at least 1",
+            hint="write the size of a group: users=100",
+        )
     timeout_ns = parse_duration(timeout)
     if not timeout_ns:
         raise UsageError("rendezvous: timeout must be above 0", hint='write timeout="30s"')
@@ -659,5 +669,7 @@ async def _asked(call: Callable[[], Awaitable[T]], until: Callable[[T], object])
     is_so = until(answer)
     if inspect.iscoroutine(is_so):
         is_so.close()
-        raise UsageError("poll: until= is async, so it is always true", hint="pass a plain function that takes the result")
+        raise UsageError(
+            "poll: until= is async, so it is always true", hint="pass a plain function that takes the result"
+        )
     return answer, bool(is_so)

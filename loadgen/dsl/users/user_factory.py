@@ -162,7 +162,9 @@ class People:
         if url is None:
             names = [f'"{name}"' for name in self.ways.targets if name]
             near = get_close_matches(target, self.ways.targets, n=1)
-            there = f"use one of {', '.join(names)}" if names else 'add it to the plan: targets={"api": ..., "login": ...}'
+            there = (
+                f"use one of {', '.join(names)}" if names else 'add it to the plan: targets={"api": ..., "login": ...}'
+            )
             raise UsageError(
                 f'the plan has no target "{target}"', hint=f'did you mean "{near[0]}"?' if near and near[0] else there
             )

@@ -51,7 +51,9 @@ AT_ONCE_NS: Final = 50_000
 _TRIES: Final = 20
 """Number of short iterations to check per user before the checks stop."""
 _MAX_STRAYS: Final = 1_000
-_LET_THROUGH: Final = "use `except Exception`, which does not catch it, instead of `except BaseException` or a bare `except:`"
+_LET_THROUGH: Final = (
+    "use `except Exception`, which does not catch it, instead of `except BaseException` or a bare `except:`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,9 @@ class JourneyLife:
         if state is None:
             state = make()
             if state is None:
-                raise UsageError(f"state={getattr(make, '__name__', make)} returned None", hint="return the state from this function")
+                raise UsageError(
+                    f"state={getattr(make, '__name__', make)} returned None", hint="return the state from this function"
+                )
             self._states[id(make)] = state
         self._state_of = make
         self._user.take_state(state)
@@ -324,8 +328,7 @@ class JourneyLife:
         strays.append(stray)
 
     def _end_strays(self, journey: BoundJourney) -> None:
-        """Cancel the tasks that this iteration started and did not await. A library's tasks stay until the user leaves.
-        """
+        """Cancel the tasks that this iteration started and did not await. Tasks of libraries stay until the user leaves."""
         strays, self._strays = self._strays or [], None
         for stray in strays:
             if stray.task.done():

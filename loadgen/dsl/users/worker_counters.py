@@ -97,7 +97,9 @@ class Tally:
         count = self.checks.get(name)
         if count is None:
             if name != OTHER and self._is_full():
-                self._note(f"more than {len(self.checks)} names of user.check: further ones are counted in {OTHER}; {_VARIES}")
+                self._note(
+                    f"more than {len(self.checks)} names of user.check: further ones are counted in {OTHER}; {_VARIES}"
+                )
                 self.check(OTHER, ok)
                 return
             count = self.checks[name] = self._counted(cut(f"{CHECK}{self._known(name)}"), "rate")
@@ -130,7 +132,9 @@ class Tally:
         outcome = self._reasons.get(reason)
         if outcome is None:
             if len(self._reasons) >= MAX_REASONS:
-                self._note(f"more than {MAX_REASONS} reasons of user.fail: further ones are counted in fail: {OTHER}; {_VARIES}")
+                self._note(
+                    f"more than {MAX_REASONS} reasons of user.fail: further ones count as fail: {OTHER}; {_VARIES}"
+                )
                 return f"fail: {OTHER}"
             text = self._known(" ".join(reason.split()))
             short = text if len(text) <= MAX_REASON_LENGTH else text[: MAX_REASON_LENGTH - 4] + " ..."
