@@ -72,7 +72,7 @@ class Feed(Generic[Row]):
         return self._with(when_out="cycle")
 
     def shuffle(self, *, seed: int = 0) -> Feed[Row]:
-        """Use each row once, in a random order that depends only on `seed`, the same on every agent and in every round."""
+        """Use each row once, in a random order given by `seed`, the same on all agents and in all rounds."""
         return self._with(order="shuffle", seed=seed)
 
     def random(self, *, seed: int = 0) -> Feed[Row]:

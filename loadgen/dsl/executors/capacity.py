@@ -47,7 +47,7 @@ _START_SHARE: Final = 64
 
 @dataclass(slots=True)
 class _Known:
-    """Cached state after the latest observations, so that each step handles only new ones. It never changes a result."""
+    """Cached state after the latest observations, so that a step handles only new ones. It never changes a result."""
 
     count: int = 0
     last: Look | None = None

@@ -128,7 +128,7 @@ class Source:
                 yield _first_line(node), node
 
     def keyword_line(self, line: int, name: str) -> int:
-        """Return the line of argument `name` in a call that covers `line`, or `line` itself without such an argument."""
+        """Return the line of argument `name` in a call that covers `line`, or `line` itself without such argument."""
         calls = [
             node
             for node in ast.walk(self.tree)

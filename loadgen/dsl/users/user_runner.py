@@ -328,7 +328,7 @@ class JourneyLife:
         strays.append(stray)
 
     def _end_strays(self, journey: BoundJourney) -> None:
-        """Cancel the tasks that this iteration started and did not await. Tasks of libraries stay until the user leaves."""
+        """Cancel tasks that this iteration started and did not await. Tasks of libraries run until the user leaves."""
         strays, self._strays = self._strays or [], None
         for stray in strays:
             if stray.task.done():
