@@ -112,7 +112,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, monkeypatch: pytest.M
         (("--rate", "10/s", "--users", "5"), "--rate and --users"),
         (("--rate", "-1/s"), "must be above 0"),
         (("--users", "many"), '"many" is no number of users'),
-        (("--users", "5"), "the load is said in arrivals"),
+        (("--users", "5"), "the load has arrivals"),
         (("--regions", "mars"), 'the plan has no region "mars"'),
         (("-P", "x=1", "-P", "x=2"), "x is there twice"),
         (("--listen", "5700", "--keys", "keys"), "--listen: "),

@@ -116,16 +116,16 @@ def test_values_are_frozen_and_compare_by_what_they_are() -> None:
         (exponential(-1), "the mean must be above 0"),
         (lognormal(1, -1), "sigma cannot be negative"),
         (lognormal(4_000, 1), "beyond all bounds"),
-        (lognormal(nan, 1), "mu=nan is no number"),
+        (lognormal(nan, 1), "mu=nan is not a number above 0"),
         (normal(1, -1), "sd cannot be negative"),
         (normal(0, 1, low=9), "nothing above low=9"),
-        (normal(0, inf), "sd=inf is no number"),
+        (normal(0, inf), "sd=inf is not a number above 0"),
         (empirical([]), "nothing to draw from"),
         (empirical(3), "takes a list of numbers"),  # type: ignore[arg-type]
-        (empirical([1, "2"]), "'2' is no number"),  # type: ignore[list-item]
-        (empirical([1, nan]), "nan is no number"),
-        (fixed("2s"), "x='2s' is no number"),  # type: ignore[arg-type]
-        (fixed(True), "x=True is no number"),
+        (empirical([1, "2"]), "'2' is not a number above 0"),  # type: ignore[list-item]
+        (empirical([1, nan]), "nan is not a number above 0"),
+        (fixed("2s"), "x='2s' is not a number above 0"),  # type: ignore[arg-type]
+        (fixed(True), "x=True is not a number above 0"),
         (uniform(1, 2) * inf, "cannot be inf times as much"),
         (uniform(3, 1) * 2, "goes from more to less"),
     ],

@@ -28,8 +28,8 @@ def test_without_a_run_the_default_holds() -> None:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: param("pool", int), 'param("pool") has no default and none was given'),
-        (lambda: param("pool", list), "param(\"pool\") of type <class 'list'>"),  # type: ignore[type-var]
+        (lambda: param("pool", int), 'param("pool") has no default and no value was given'),
+        (lambda: param("pool", list), "param(\"pool\"): unsupported type <class 'list'>"),  # type: ignore[type-var]
         (lambda: param("pool", int, default="4"), "param(\"pool\", int) has the default '4'"),  # type: ignore[type-var]
         (lambda: param("pool", int, default=True), 'param("pool", int) has the default True'),
         (lambda: param("pool", bool, default=1), 'param("pool", bool) has the default 1'),

@@ -88,31 +88,31 @@ def test_the_spec_of_a_plan_with_faults_is_refused_with_all_of_them() -> None:
         ({"target": "http://me:secret@x"}, "target: it holds credentials, which would be kept with the results"),
         ({"target": "http://x/?a=b"}, "target: 'http://x/?a=b' has a query or fragment; it is the base of all paths"),
         ({"target": None}, "target: None is no URL"),
-        ({"load": "50/s"}, "load: '50/s' is no load"),
-        ({"load": arrivals().ramp(to="-5/s", over="1s")}, "a rate cannot be negative: -5/s"),
+        ({"load": "50/s"}, "load: '50/s' is not a load"),
+        ({"load": arrivals().ramp(to="-5/s", over="1s")}, "a rate must not be negative, got -5/s"),
         ({"mix": {}}, "mix: no journey"),
         ({"mix": {browse: 0, buy: 0}}, "mix: all weights are 0"),
         ({"mix": {browse: -1, buy: 1}}, "mix: the weight of browse is negative: -1"),
         ({"mix": {browse: "1"}}, "mix: the weight of browse is '1'"),
         ({"mix": {browse: float("nan")}}, "mix: the weight of browse is nan"),
-        ({"mix": len}, "mix: len is no journey"),
-        ({"mix": {"browse": 1}}, "mix: 'browse' is no journey"),
+        ({"mix": len}, "mix: len is not a journey"),
+        ({"mix": {"browse": 1}}, "mix: 'browse' is not a journey"),
         ({"regions": {}}, "regions: no region"),
         ({"regions": {"us": -1, "eu": 1}}, "regions: the weight of us is negative: -1"),
-        ({"regions": {3: 1}}, "regions: 3 is no name of a region"),
-        ({"slos": [True]}, "slos: True is no objective"),
+        ({"regions": {3: 1}}, "regions: 3 is not a valid name of a region"),
+        ({"slos": [True]}, "slos: True is not an objective"),
         ({"slos": [p(95, journey="by") < "1s"]}, 'p(95, journey="by") < 1s: the plan has no journey "by"'),
         ({"slos": [p(95, region="uk") < "1s"]}, 'p(95, region="uk") < 1s: the plan has no region "uk"'),
         ({"max_users": 0}, "max_users: 0"),
         ({"max_users": 1.5}, "max_users: 1.5"),
-        ({"seed": "x"}, "seed: 'x' is no whole number"),
+        ({"seed": "x"}, "seed: 'x' must be a whole number"),
         ({"timeout": 0}, "timeout: 0 leaves a request no time"),
         ({"ca": "none.crt"}, "ca: no file none.crt"),
         ({"set_up": len}, "set_up: len is no async function"),
         ({"tear_down": buy.fn}, "tear_down: buy gets the user and nothing else"),
         (
             {"warmup": "10s"},
-            "warmup: 10.0 s is not shorter than the load, 10.0 s: nothing would be left to measure",
+            "warmup: 10.0 s is not shorter than the load, 10.0 s, so nothing would be measured",
         ),
     ],
 )
@@ -123,7 +123,7 @@ def test_one_thing_wrong_is_one_fault(changes: dict[str, Any], message: str) -> 
 
 
 def test_a_duration_that_is_none_is_a_fault() -> None:
-    assert messages(make(drain="soon"))[0].startswith('drain: "soon" is no duration')
+    assert messages(make(drain="soon"))[0].startswith('drain: "soon" is not a duration')
 
 
 def test_two_journeys_of_one_name_are_a_fault() -> None:
@@ -187,12 +187,12 @@ def test_peak_and_duration_scale_the_load() -> None:
 @pytest.mark.parametrize(
     ("load", "overrides", "message"),
     [
-        (arrivals("5/s").hold("1s"), Overrides(peak=3, peak_of="users"), "the load is said in arrivals"),
-        (users(3).hold("1s"), Overrides(peak=3, peak_of="rate"), "the load is said in users"),
+        (arrivals("5/s").hold("1s"), Overrides(peak=3, peak_of="users"), "the load has arrivals"),
+        (users(3).hold("1s"), Overrides(peak=3, peak_of="rate"), "the load has users"),
         (iterations(3), Overrides(duration_s=3), "a load of 3 iterations has no duration"),
         (arrivals("5/s").hold("1s"), Overrides(peak=-1), "a load cannot be scaled to a rate of -1"),
         (arrivals("5/s").hold("1s"), Overrides(duration_s=0), "a load cannot last 0 ns"),
-        (arrivals("5/s").hold("1s"), Overrides(duration_s=-1), "a duration cannot be -1"),
+        (arrivals("5/s").hold("1s"), Overrides(duration_s=-1), "a duration must be finite, got -1"),
         (arrivals("5/s").hold("1s"), Overrides(regions={"uk": None}), 'the plan has no region "uk"'),
         (arrivals("5/s").hold("1s"), Overrides(regions={"uk": -1.0}), "the weight of uk is -1"),
         (arrivals("5/s").hold("1s"), Overrides(regions={"uk": 0.0}), "all weights are 0"),
@@ -288,7 +288,7 @@ def test_a_warm_up_that_is_to_be_found_keeps_nothing_out() -> None:
     [
         ({"target": None, "targets": {}}, "targets: {}"),
         ({"target": None, "targets": ["http://x"]}, "targets: ['http://x']"),
-        ({"target": None, "targets": {"a b": "http://x"}}, "targets: 'a b' is no name of a target"),
+        ({"target": None, "targets": {"a b": "http://x"}}, "targets: 'a b' is not a valid name of a target"),
         ({"target": None, "targets": {"api": "x"}}, "targets: \"api\": 'x' is no http or https URL"),
         ({"target": "logn", "targets": TARGETS}, 'target: there is no "logn" in targets'),
         ({"connections": "shared"}, "connections: connections are"),
@@ -301,8 +301,8 @@ def test_a_warm_up_that_is_to_be_found_keeps_nothing_out() -> None:
         ({"owner": 3}, "owner: 3 is no text"),
         ({"labels": {"a": 1}}, "labels: 'a': 1 is no label"),
         ({"labels": 3}, "labels: 3: None is no label"),
-        ({"load": None}, "load: nothing says how much load"),
-        ({"mix": None}, "mix: None is no journey"),
+        ({"load": None}, "load: the plan has no load"),
+        ({"mix": None}, "mix: None is not a journey"),
         (
             {"slos": [p(95, window="11s") < "1s"]},
             'p(95, window="11s") < 1s: the window is longer than the load, 10.0 s',

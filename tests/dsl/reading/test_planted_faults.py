@@ -147,7 +147,7 @@ CASES = [
         'POOL = os.environ["SHOP_POOL"]',
         "write param('SHOP_POOL', str)",
     ),
-    Planted("a line that fails", "import time", "import time\nfirst = [][0]", "it must not fail"),
+    Planted("a line that fails", "import time", "import time\nfirst = [][0]", "correct this line: an executor must not raise"),
     Planted(
         "a scenario that exits", "import time", "import sys\nsys.exit(3)", "it only says what to do", at="sys.exit"
     ),
@@ -197,8 +197,8 @@ CASES = [
     ),
     Planted("a policy of connections that is none", "set_up=prepare", 'connections="pooled"', '"shared:50"'),
     Planted("a setting without a value", "int, default=4)", "int)", "run with -P pool=..."),
-    Planted("a setting of an impossible type", "int, default=4)", "list, default=[])", "int, float, str or bool"),
-    Planted("a default of another type", "default=4", 'default="4"', "write default=int(...)"),
+    Planted("a setting of an impossible type", "int, default=4)", "list, default=[])", "use int, float, str or bool"),
+    Planted("a default of another type", "default=4", 'default="4"', "write a default of type int(...)"),
     # -- journeys ----------------------------------------------------------------------------------
     Planted("a request without await", 'await user.http.get("/")', 'user.http.get("/")', "write `await user.http.get"),
     Planted("a pause without await", "await user.think(1, 3)", "user.think(1, 3)", "write `await user.think(...)`"),
@@ -240,13 +240,13 @@ CASES = [
         at=LOOK,
     ),
     Planted(
-        "a function that is no journey",
+        "a function that is not a journey",
         "@journey\nasync def look",
         "async def look",
         "@journey, above `async def look`",
         at="mix=",
     ),
-    Planted("a journey that is called", "look: 3", "look(): 3", "name the journey itself, without ()"),
+    Planted("a journey that is called", "look: 3", "look(): 3", "name the journey without ()"),
     Planted("a journey named by text", "look: 3", '"look": 3', "without quotes"),
     Planted("two journeys of one name", "@journey\n", '@journey(name="checkout")\n', '@journey(name="...")', at="mix="),
     Planted("a state that is a value", "@journey\n", "@journey(state=3)\n", "give what makes one"),
@@ -264,7 +264,7 @@ CASES = [
     ),
     Planted("a value kept on the user", 'await user.http.get("/")', "user.token = 3", "@journey(state=Session)"),
     Planted(
-        "a target that the plan has not",
+        "a target that the plan does not have",
         'await user.http.get("/")',
         'await user.to("api").get("/")',
         "write Plan(targets=",
@@ -322,7 +322,7 @@ CASES = [
         'did you mean "GET /products"?',
     ),
     Planted("an objective on an unknown region", "p(95) <", 'p(95, region="ue") <', "eu"),
-    Planted("a limit without a unit", '"300ms"', "300", 'write p(95) < "300ms"'),
+    Planted("the limit has no unit", '"300ms"', "300", 'write p(95) < "300ms"'),
     Planted("a limit of a percentile in percent", '"300ms"', '"3%"', "300ms"),
     Planted("a negative ratio", '"1%"', '"-1%"', "write error_ratio() <"),
     Planted("a percentile as a share", "p(95)", "p(0.95)", "write p(95)"),
@@ -331,8 +331,8 @@ CASES = [
     Planted("an objective that is no comparison", 'p(95) < "300ms"', '"p95 < 300ms"', "write p(95) <", at='"p95'),
     # -- weights and loads ---------------------------------------------------------------------------
     Planted("weights that are 0", "checkout: 1, look: 3", "checkout: 0, look: 0", "above 0"),
-    Planted("a weight that is text", "look: 3", 'look: "3"', "write a number"),
-    Planted("a region with a negative weight", '"us": 1', '"us": -1', "0 gives it no load"),
+    Planted("a weight that is text", "look: 3", 'look: "3"', "write a finite number of at least 0"),
+    Planted("a region with a negative weight", '"us": 1', '"us": -1', "write 0 for no load, or a number above 0"),
     Planted("two loads of one name", LOAD, LOADS.replace('"spike"', '"base"'), "rename one"),
     Planted(
         "a load that begins before the run", LOAD, LOADS.replace('"2s"', '"-2s"'), "begins with the run", at='"-2s"'

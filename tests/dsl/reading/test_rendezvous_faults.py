@@ -80,7 +80,7 @@ def test_what_is_computed_is_left_to_the_run(tmp_path: Path) -> None:
 
 def test_two_numbers_for_one_name_are_a_fault_that_names_both_lines(tmp_path: Path) -> None:
     (fault,) = told(sale(tmp_path, other='await user.rendezvous("sale opens", users=50)'))
-    assert fault.startswith('scenario.py:11 rendez-vous "sale opens" is of 50 users, and of 100 in line 7 | ')
+    assert fault.startswith('scenario.py:11 rendez-vous "sale opens" is of 50 here and users=100 in line 7 | ')
     assert told(sale(tmp_path, other='await user.rendezvous("sale ends", users=50)')) == []
 
 
@@ -114,7 +114,7 @@ def test_a_helper_that_fits_no_load_is_doubtful(tmp_path: Path) -> None:
     (warning,) = load(path).warnings
     assert (warning.line, warning.message) == (
         4,
-        'rendez-vous "gate" is of 100 users, and the load has at most 99 users at a time',
+        'rendez-vous "gate" is of 100 users, but the load has at most 99 users at a time',
     )
 
 
