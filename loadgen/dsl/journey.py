@@ -70,13 +70,13 @@ class Journey(Generic[Row]):
         self.each: Each = each
         self.set_up_fn: Callable[..., Awaitable[None]] | None = None
         self.tear_down_fn: Callable[..., Awaitable[None]] | None = None
-        self._said: list[Fault] = []
+        self._faults: list[Fault] = []
         self.__doc__ = getattr(fn, "__doc__", None)
         self.__wrapped__ = fn
         self._check_name(name)
         self._check(fn, "journey", origin)
         if state is not None:
-            self._said += state_wrong(state, self.name, origin, 0)
+            self._faults += state_wrong(state, self.name, origin, 0)
         self._check_each(each)
 
     is_graph: ClassVar[bool] = False
@@ -84,7 +84,7 @@ class Journey(Generic[Row]):
     @property
     def faults(self) -> tuple[Fault, ...]:
         """All errors of this journey; its feed reports its own."""
-        return tuple(self._said)
+        return tuple(self._faults)
 
     @property
     def warnings(self) -> tuple[Fault, ...]:
@@ -166,23 +166,25 @@ class Journey(Generic[Row]):
     def _once(self, before: object, fn: Callable[..., Awaitable[None]], what: str) -> None:
         origin = here()
         if before is not None:
-            self._said.append(origin.fault(f"{self.name} has two {what}s", "combine both functions into one"))
+            self._faults.append(origin.fault(f"{self.name} has two {what}s", "combine both functions into one"))
         self._check(fn, what, origin)
 
     def _check_name(self, name: object) -> None:
         if not self.name or (name is not None and not isinstance(name, str)):
-            self._said.append(self.origin.fault(f"{name!r} is not a valid name of a journey", 'write name="checkout"'))
+            self._faults.append(
+                self.origin.fault(f"{name!r} is not a valid name of a journey", 'write name="checkout"')
+            )
         elif (size := len(self.name.encode("utf-8", "replace"))) > NAME_BYTES:
             message = f"the name of journey {self.name[:40]}... has {size:,} bytes of UTF-8, too many"
-            self._said.append(self.origin.fault(message, f"write at most {NAME_BYTES} bytes"))
+            self._faults.append(self.origin.fault(message, f"write at most {NAME_BYTES} bytes"))
 
     def _check_each(self, each: object) -> None:
         if each not in EACH:
-            self._said.append(
+            self._faults.append(
                 self.origin.fault(f"each={each!r} of {self.name} is unknown", 'write each="user" or each="iteration"')
             )
         elif each != "user" and self.feed is None:
-            self._said.append(
+            self._faults.append(
                 self.origin.fault(
                     f'each="{each}" of {self.name} has no effect without data', "add data=feed..., or leave out each="
                 )
@@ -191,12 +193,12 @@ class Journey(Generic[Row]):
     def _check(self, fn: object, what: str, origin: Origin) -> None:
         name = getattr(fn, "__name__", repr(fn))
         if not callable(fn):
-            self._said.append(origin.fault(f"{fn!r} is not a function", f"use an async function as {what}"))
+            self._faults.append(origin.fault(f"{fn!r} is not a function", f"use an async function as {what}"))
             return
         if inspect.isasyncgenfunction(fn):
-            self._said.append(origin.fault(f"{what} {name} yields", f"remove `yield`: a {what} may only await"))
+            self._faults.append(origin.fault(f"{what} {name} yields", f"remove `yield`: a {what} may only await"))
         elif not inspect.iscoroutinefunction(fn):
-            self._said.append(origin.fault(f"{what} {name} is not async", f"write `async def {name}(...)`"))
+            self._faults.append(origin.fault(f"{what} {name} is not async", f"write `async def {name}(...)`"))
         wanted = 1 if self.feed is None else 2
         try:
             inspect.signature(fn).bind(*range(wanted))
@@ -205,7 +207,7 @@ class Journey(Generic[Row]):
             why = (
                 "with data, it is called with (user, row)" if wanted == 2 else "without data, it is called with (user)"
             )
-            self._said.append(origin.fault(f"{what} {name} has the wrong parameters: {why}", f"write `{signature}`"))
+            self._faults.append(origin.fault(f"{what} {name} has the wrong parameters: {why}", f"write `{signature}`"))
         except ValueError:
             pass  # a builtin without a signature
 

@@ -255,7 +255,9 @@ class Declared:
         if before is not None:
             if type(before) is type(metric) and before.spec == metric.spec:
                 return before
-            message = f'metric "{metric.name}" is a {_told(metric)} here and a {_told(before)} at {before.origin}'
+            message = (
+                f'metric "{metric.name}" is a {_described(metric)} here and a {_described(before)} at {before.origin}'
+            )
             self.faults.append(metric.origin.fault(message, "rename one of them"))
         elif len(self.metrics) < MAX_CUSTOM:
             self.metrics[metric.name] = metric
@@ -319,7 +321,7 @@ def _number(metric: Metric, value: object) -> float:
     return float(value)
 
 
-def _told(metric: Metric) -> str:
+def _described(metric: Metric) -> str:
     spec = metric.spec
     unit = f" in {spec.unit}" if spec.unit else ""
     return f"{spec.kind}{unit}" + (f" with a resolution of {spec.resolution:g}" if spec.kind == "trend" else "")

@@ -109,7 +109,7 @@ slos = "yes"
 max_rate = -1
 """
     assert wrong_in(tmp_path, text) == [
-        "2 target: 'staging.shop.example' is no http or https URL | write \"http://staging.shop.example\"",
+        "2 target: 'staging.shop.example' is not an http or https URL | write \"http://staging.shop.example\"",
         '3 unknown key "env.staging.targts" | did you mean "targets"?',
         "4 allow: 'https://shop.example/' is not a host | a name or an address, as in \"shop.example\"",
         "7 the weight of eu is -1 | 0 or more",
@@ -117,7 +117,7 @@ max_rate = -1
         '9 target: expected str | null, got int | target = "https://staging.shop.example"',
         '11 unknown key "polcy" | did you mean "policy"?',
         "15 slos: expected bool, got str | write slos = true",
-        "16 policy: invalid max_rate -1 | write iterations/s, above 0",
+        "16 policy: invalid max_rate -1 | write write iterations/s, above 0",
     ]
 
 
@@ -130,7 +130,7 @@ max_rate = -1
         ("[env]\na = 3\n", "2 env.a is not a table"),
         ("policy = 1\n", "1 policy is not a table"),
         ("[env.a]\nregions = {eu = 0}\n", "2 regions: all weights are 0"),
-        ("env.a.target = 'x'\n", "1 target: 'x' is no http or https URL"),
+        ("env.a.target = 'x'\n", "1 target: 'x' is not an http or https URL"),
         ("history = 's3://perf'\n", "1 history is not a table | write [history]"),
         ("[history]\nstore = 3\n", '2 store: expected str | null, got int | store = "s3://perf/history"'),
         ("[history]\nstore = 'gs://perf'\n", '2 store: "gs://perf" is not a folder or an s3:// URL'),
@@ -140,7 +140,7 @@ max_rate = -1
         ("out = ['ndjson=x']\n", "1 out is not a table | write [out]"),
         ("[out]\nrun = 'ndjson=x'\n", "2 run: expected array | null, got str | run = ["),
         ("[out]\nrun = ['ndjsn=x']\n", '2 run: "ndjsn" is not a kind of output | did you mean "ndjson"?'),
-        ("[out]\nrun = ['x']\n", '2 run: "x" is not a kind of output | there is "prometheus", '),
+        ("[out]\nrun = ['x']\n", '2 run: "x" is not a kind of output | use one of "prometheus", '),
         ("[env.a]\nout = ['x=y', 'ndjson=z']\n", '2 out: "x" is not a kind of output'),
     ],
 )
@@ -199,7 +199,7 @@ target = "x"
         '2 store: "ftp://perf" is not a folder or an s3:// URL',
         '5 run: "ndjsn" is not a kind of output',
         '5 run: "y" is not a kind of output',
-        "8 target: 'x' is no http or https URL",
+        "8 target: 'x' is not an http or https URL",
     ]
 
 

@@ -54,7 +54,7 @@ class Feed(Generic[Row]):
     seed: int = 0
     is_unique: bool = False
     when_out: Literal["stop", "cycle"] = "cycle"
-    said: tuple[Fault, ...] = ()
+    errors: tuple[Fault, ...] = ()
     _opened: list[Rows[Row]] = field(default_factory=list, init=False, repr=False)
 
     def unique(self, *, when_out: Literal["stop", "cycle"] = "stop") -> Feed[Row]:
@@ -88,10 +88,10 @@ class Feed(Generic[Row]):
         """Errors in the arguments; `open_feed` reports errors in the file."""
         if self.is_unique and self.order == "random":
             return (
-                *self.said,
+                *self.errors,
                 self.origin.fault("unique() and random() exclude each other", "write unique().shuffle()"),
             )
-        return self.said
+        return self.errors
 
     def _with(self, **changes: Any) -> Feed[Row]:
         seed = changes.get("seed", 0)
@@ -100,7 +100,7 @@ class Feed(Generic[Row]):
         return replace(self, **changes)
 
     def _faulty(self, message: str) -> Feed[Row]:
-        return replace(self, said=(*self.said, here().fault(message)))
+        return replace(self, errors=(*self.errors, here().fault(message)))
 
 
 class Rows(Generic[Row]):
@@ -147,10 +147,10 @@ def csv(path: str | PathLike[str], schema: type[Row], *, delimiter: str = ",") -
         delimiter: one character.
     """
     origin = here()
-    said = [*_path_faults(path, origin), *schema_faults(schema, origin)]
+    errors = [*_path_faults(path, origin), *schema_faults(schema, origin)]
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':
-        said.append(origin.fault(f"delimiter={delimiter!r} must be one character"))
-    return Feed(origin, _beside(origin, path), schema, (), "csv", delimiter, said=tuple(said))
+        errors.append(origin.fault(f"delimiter={delimiter!r} must be one character"))
+    return Feed(origin, _beside(origin, path), schema, (), "csv", delimiter, errors=tuple(errors))
 
 
 def jsonl(path: str | PathLike[str], schema: type[Row]) -> Feed[Row]:
@@ -159,8 +159,8 @@ def jsonl(path: str | PathLike[str], schema: type[Row]) -> Feed[Row]:
     schema: a dataclass or `msgspec.Struct`, the type of the rows. Keys without a field are ignored.
     """
     origin = here()
-    said = (*_path_faults(path, origin), *schema_faults(schema, origin))
-    return Feed(origin, _beside(origin, path), schema, (), "jsonl", said=said)
+    errors = (*_path_faults(path, origin), *schema_faults(schema, origin))
+    return Feed(origin, _beside(origin, path), schema, (), "jsonl", errors=errors)
 
 
 def rows(given: Iterable[Row]) -> Feed[Row]:
@@ -169,7 +169,7 @@ def rows(given: Iterable[Row]) -> Feed[Row]:
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         return Feed(
             origin,
-            said=(
+            errors=(
                 origin.fault(
                     f"feed.rows needs a list, got {type(given).__name__}", "write feed.rows([Item(...), ...])"
                 ),
@@ -177,7 +177,7 @@ def rows(given: Iterable[Row]) -> Feed[Row]:
         )
     kept = tuple(given)
     return Feed(
-        origin, given=kept, said=() if kept else (origin.fault("feed.rows got no rows", "pass at least one row"),)
+        origin, given=kept, errors=() if kept else (origin.fault("feed.rows got no rows", "pass at least one row"),)
     )
 
 

@@ -212,7 +212,7 @@ def _large_table(
             try:
                 table.at(i)
             except Exception as error:  # noqa: BLE001  # also from the scenario's own __post_init__
-                faults.add(table.line(i), *_told_json(error, schema, table.record(i)))
+                faults.add(table.line(i), *_json_message(error, schema, table.record(i)))
     faults.refuse()
     return table
 
@@ -257,7 +257,7 @@ def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFault
         try:
             record = next(reader, None)
         except (UnicodeDecodeError, csv.Error) as error:
-            _tell_unreadable(error, lines, line, faults)
+            _report_unreadable(error, lines, line, faults)
             break
         if record is None:
             break
@@ -321,7 +321,7 @@ def _check_batch(cells: _Cells[Row], batch: list[list[str]], batch_lines: list[i
             try:
                 cells.row(record)
             except Exception as error:  # noqa: BLE001  # as above
-                faults.add(line, _told(error, cells.named(record)))
+                faults.add(line, _csv_message(error, cells.named(record)))
 
 
 def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> Table[Row]:
@@ -334,7 +334,7 @@ def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> Table[Ro
             try:
                 read(line)
             except Exception as error:  # noqa: BLE001  # also from the scenario's own __post_init__
-                faults.add(number, *_told_json(error, schema, line))
+                faults.add(number, *_json_message(error, schema, line))
             spans.extend((start_byte, end_byte))
         start_byte = end_byte
     return _Text(data, spans, read)
@@ -416,7 +416,7 @@ def closest(name: str, there: Iterable[str]) -> str:
 # -- messages -------------------------------------------------------------------------------------
 
 
-def _told(error: Exception, cells: Mapping[str, object]) -> str:
+def _csv_message(error: Exception, cells: Mapping[str, object]) -> str:
     """Return the message for an invalid CSV row: 'column "age": expected int, got "abc"'.
 
     msgspec's text is "Expected `int`, got `str` - at `$.age`", without the cell's value.
@@ -435,7 +435,7 @@ def _told(error: Exception, cells: Mapping[str, object]) -> str:
     return f'column "{name}": {what}'
 
 
-def _told_json(error: Exception, schema: type[Any], line: bytes) -> tuple[str, str]:
+def _json_message(error: Exception, schema: type[Any], line: bytes) -> tuple[str, str]:
     """Return the message and the hint for an invalid JSON line."""
     if isinstance(error, msgspec.ValidationError):
         message = str(error)
@@ -450,7 +450,7 @@ def _told_json(error: Exception, schema: type[Any], line: bytes) -> tuple[str, s
     return f"{type(error).__name__}: {error}", ""
 
 
-def _tell_unreadable(error: Exception, lines: _Lines, line: int, faults: FileFaults) -> None:
+def _report_unreadable(error: Exception, lines: _Lines, line: int, faults: FileFaults) -> None:
     """Report a record that is not valid CSV or UTF-8. Later records are not read, since their limits are uncertain."""
     if isinstance(error, UnicodeDecodeError):
         faults.add(

@@ -112,8 +112,8 @@ class Limit(SteeringExecutor):
         start, upto = format_rate(_rate(self.start)), format_rate(_rate(self.upto))
         return f"{self.word} {texts}: {start} to {upto}"
 
-    def _told(self) -> Iterator[Fault]:
-        for fault in super()._told():
+    def _own_faults(self) -> Iterator[Fault]:
+        for fault in super()._own_faults():
             yield Fault(fault.file, fault.line, fault.message.replace(type(self).__name__, self.word, 1), fault.hint)
 
     def _climbed(self, looks: Sequence[Look]) -> Climb:

@@ -71,7 +71,7 @@ class Authored(Executor):
     def faults(self) -> tuple[Fault, ...]:
         """Errors in the executor's own values; `lower` reports errors in what it yields."""
         if self._own is None:
-            object.__setattr__(self, "_own", tuple(self._told()))
+            object.__setattr__(self, "_own", tuple(self._own_faults()))
         assert self._own is not None
         return self._own
 
@@ -103,14 +103,14 @@ class Authored(Executor):
     @abstractmethod
     def _built(self, seed: int) -> Lowered: ...
 
-    def _told(self) -> Iterator[Fault]:
+    def _own_faults(self) -> Iterator[Fault]:
         name = type(self).__name__
         try:
-            said = list(self.wrong())
+            messages = list(self.wrong())
         except Exception as error:  # noqa: BLE001  # user code
             yield raised(error, self, f"{name}.wrong")
             return
-        for message in said:
+        for message in messages:
             yield self._origin.fault(f"{name}: {message}")
 
 
@@ -156,8 +156,8 @@ class ClosedExecutor(Authored):
     def method(self) -> str:
         return f"{type(self).__name__}.levels"
 
-    def _told(self) -> Iterator[Fault]:
-        yield from super()._told()
+    def _own_faults(self) -> Iterator[Fault]:
+        yield from super()._own_faults()
         try:
             self._duration_ns()
         except ValueError as error:

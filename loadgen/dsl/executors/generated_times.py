@@ -124,7 +124,7 @@ class _Times:
             self.last = time
             self.times.append(time)
         else:
-            _tell_time(self.wrongs, f"arrival {self.count}", value, time, self.last)
+            _report_time(self.wrongs, f"arrival {self.count}", value, time, self.last)
         self.count += 1
 
 
@@ -146,7 +146,7 @@ class _Levels:
         time = _number(at)
         is_later = self.last <= time <= _MOST_S
         if not is_later:
-            _tell_time(self.wrongs, where, at, time, self.last)
+            _report_time(self.wrongs, where, at, time, self.last)
         if isinstance(level, bool) or not isinstance(level, SupportsIndex):
             self.wrongs.add("users", f"{where} is {_shown(level)} users", "yield a whole number of users")
             return
@@ -170,7 +170,7 @@ def _number(value: object) -> float:
         return float("inf")
 
 
-def _tell_time(wrongs: _Wrongs, where: str, value: object, time: float, last: float) -> None:
+def _report_time(wrongs: _Wrongs, where: str, value: object, time: float, last: float) -> None:
     hint = "yield seconds from the load's start, as numbers of at least 0"
     if isinstance(value, bool) or not isinstance(value, Real):
         wrongs.add("kind", f"{where} is at {_shown(value)}, which is not a number", hint)

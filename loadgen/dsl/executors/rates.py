@@ -52,8 +52,8 @@ def count_of(value: object, what: str) -> int:
 def hour_of(value: object) -> float:
     """Return an hour of the day, 0 <= h < 24, from "20:30" or 20.5."""
     hour = -1.0
-    if isinstance(value, str) and (said := re.fullmatch(r"\s*(\d{1,2}):([0-5]\d)\s*", value, re.ASCII)):
-        hour = int(said[1]) + int(said[2]) / 60
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d{1,2}):([0-5]\d)\s*", value, re.ASCII)):
+        hour = int(found[1]) + int(found[2]) / 60
     elif isinstance(value, int | float) and not isinstance(value, bool):
         hour = float(value) if isfinite(value) else -1.0
     if not 0 <= hour < 24:

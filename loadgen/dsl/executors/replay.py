@@ -44,20 +44,20 @@ class Recording(Executor):
 
     def __init__(self, origin: Origin, path: object, columns: dict[str, object], factors: dict[str, object]) -> None:
         self._origin = origin
-        self._said: list[Fault] = []
+        self._faults: list[Fault] = []
         self._read: Lowered | ScenarioError | None = None
         self.path = Path()
         if isinstance(path, str | PathLike) and fspath(path):
             self.path = Path(origin.file).parent / cast("str", fspath(path))
         else:
-            self._say(f"{path!r} is not a path of a file", 'write replay("traffic.csv")')
+            self._report(f"{path!r} is not a path of a file", 'write replay("traffic.csv")')
         for name, column in columns.items():
             if isinstance(column, bool) or not isinstance(column, str | int) or (column != 0 and not column):
-                self._say(
+                self._report(
                     f"{name}={column!r} is not a column", "write a name in the header, or an index: 0 is the first"
                 )
             elif isinstance(column, int) and column < 0:
-                self._say(f"{name}={column} is not a column", "write an index of at least 0: 0 is the first")
+                self._report(f"{name}={column} is not a column", "write an index of at least 0: 0 is the first")
         self._factors = {name: self._factor(name, value) for name, value in factors.items()}
 
     @property
@@ -67,11 +67,11 @@ class Recording(Executor):
     @property
     def faults(self) -> tuple[Fault, ...]:
         """Errors in the arguments; `lower` reports errors in the file."""
-        return tuple(self._said)
+        return tuple(self._faults)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return () if self._said else (self.path,)
+        return () if self._faults else (self.path,)
 
     def lower(self, seed: int) -> Lowered:
         """Return the recorded load; the seed has no influence.
@@ -79,8 +79,8 @@ class Recording(Executor):
         Raises:
             ScenarioError: with the errors in the arguments, or in the file.
         """
-        if self._said:
-            raise ScenarioError(self._said)
+        if self._faults:
+            raise ScenarioError(self._faults)
         if self._read is None:
             try:
                 self._read = self._built()
@@ -95,12 +95,12 @@ class Recording(Executor):
     @abstractmethod
     def _built(self) -> Lowered: ...
 
-    def _say(self, message: str, hint: str = "") -> None:
-        self._said.append(self._origin.fault(message, hint))
+    def _report(self, message: str, hint: str = "") -> None:
+        self._faults.append(self._origin.fault(message, hint))
 
     def _factor(self, name: str, value: object) -> Fraction:
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-            self._say(f"{name}={value!r} is not a valid factor", f"write a finite number above 0: {name}=10")
+            self._report(f"{name}={value!r} is not a valid factor", f"write a finite number above 0: {name}=10")
             return Fraction(1)
         return exact(value)
 
@@ -133,14 +133,14 @@ class ReplayedCurve(Recording):
         self._is_count, self._is_line = bool(counts), bool(interpolate)
         self._gaps = cast("Gaps", gaps)
         if gaps not in get_args(Gaps):
-            self._say(f"gaps={gaps!r} is unknown", 'write "refuse", "zero" or "hold"')
+            self._report(f"gaps={gaps!r} is unknown", 'write "refuse", "zero" or "hold"')
         if interpolate and counts:
-            self._say(
+            self._report(
                 "counts= and interpolate= exclude each other: interpolated rates do not keep counts",
                 "leave one of them out",
             )
         if interpolate and gaps == "zero":
-            self._say(
+            self._report(
                 'gaps="zero" and interpolate= exclude each other', 'write gaps="hold" to interpolate across the gap'
             )
 

@@ -48,7 +48,7 @@ class _Staged(Executor):
     stages: tuple[Stage, ...] = ()
     level: float = 0.0
     """The rate or number of users at which the next stage starts."""
-    said: tuple[Fault, ...] = ()
+    errors: tuple[Fault, ...] = ()
 
     def hold(self, duration: str | float) -> Self:
         """Hold the current rate or number of users for `duration`: "10m", or seconds."""
@@ -57,8 +57,8 @@ class _Staged(Executor):
     @property
     def faults(self) -> tuple[Fault, ...]:
         """All errors; `profile()` works only without errors."""
-        if self.said:
-            return self.said
+        if self.errors:
+            return self.errors
         try:
             self._built()
         except ProfileError as error:
@@ -83,7 +83,7 @@ class _Staged(Executor):
         try:
             stages = more()
         except ValueError as error:
-            return replace(self, said=(*self.said, origin.fault(str(error))))
+            return replace(self, errors=(*self.errors, origin.fault(str(error))))
         return replace(self, stages=self.stages + stages, level=stages[-1].end)
 
 
@@ -177,7 +177,7 @@ class Arrivals(_Staged):
                 raise ValueError("the spacing is set twice; write poisson() or gamma() only once")
             return replace(self, shape=shape(), seed=None if seed is None else seed_of(seed))
         except ValueError as error:
-            return replace(self, said=(*self.said, origin.fault(str(error))))
+            return replace(self, errors=(*self.errors, origin.fault(str(error))))
 
     def lower(self, seed: int) -> Lowered:
         profile = self.profile()
@@ -230,7 +230,7 @@ class Users(_Staged):
             if not isinstance(spread, bool):
                 raise ValueError(f"spread={spread!r} must be True or False")
         except ValueError as error:
-            return replace(self, said=(*self.said, origin.fault(str(error))))
+            return replace(self, errors=(*self.errors, origin.fault(str(error))))
         return replace(self, pace_ns=every_ns, is_spread=spread)
 
     def ramp(self, *, to: int, over: str | float) -> Self:
@@ -262,11 +262,11 @@ class Iterations(Executor):
     iterations: int = 0
     users: int = 1
     per_user: int = 0
-    said: tuple[Fault, ...] = field(default=())
+    errors: tuple[Fault, ...] = field(default=())
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        return self.said
+        return self.errors
 
     def lower(self, seed: int) -> Lowered:
         return Lowered(self.profile())
@@ -290,7 +290,7 @@ def arrivals(rate: str | float | None = None) -> Arrivals:
     try:
         return Arrivals(origin, level=0.0 if rate is None else rate_of(rate))
     except ValueError as error:
-        return Arrivals(origin, said=(origin.fault(str(error)),))
+        return Arrivals(origin, errors=(origin.fault(str(error)),))
 
 
 def users(n: int | None = None) -> Users:
@@ -302,7 +302,7 @@ def users(n: int | None = None) -> Users:
     try:
         return Users(origin, level=0 if n is None else count_of(n, "users"))
     except ValueError as error:
-        return Users(origin, said=(origin.fault(str(error)),))
+        return Users(origin, errors=(origin.fault(str(error)),))
 
 
 def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = None) -> Iterations:
@@ -333,7 +333,7 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
         except ValueError as error:
             faults.append(origin.fault(str(error)))
     if faults:
-        return Iterations(origin, said=tuple(faults))
+        return Iterations(origin, errors=tuple(faults))
     if per_user is not None:
         return Iterations(origin, per_user * users, users, per_user)
     return Iterations(origin, n or 0, users)
@@ -347,11 +347,13 @@ def _shape(cv: object, burstiness: object) -> float:
     if (cv is None) == (burstiness is None):
         raise ValueError("gamma: give either cv= or burstiness=, as in gamma(cv=2.0)")
     if cv is None:
-        said, shape = f"burstiness: {burstiness}", number_of(burstiness, "burstiness")
+        given, shape = f"burstiness: {burstiness}", number_of(burstiness, "burstiness")
     else:
-        said, shape = f"cv: {cv}", 1.0 / number_of(cv, "cv") / number_of(cv, "cv")
+        given, shape = f"cv: {cv}", 1.0 / number_of(cv, "cv") / number_of(cv, "cv")
     if not MIN_SHAPE <= shape <= MAX_SHAPE:
-        raise ValueError(f"{said} is out of range: burstiness must be {MIN_SHAPE:g} to {MAX_SHAPE:g}, cv 0.001 to 31.6")
+        raise ValueError(
+            f"{given} is out of range: burstiness must be {MIN_SHAPE:g} to {MAX_SHAPE:g}, cv 0.001 to 31.6"
+        )
     return shape
 
 

@@ -134,7 +134,7 @@ class SteeringExecutor(Authored):
         given: object = getattr(self, "objectives", ())
         return given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
-    def _told(self) -> Iterator[Fault]:
+    def _own_faults(self) -> Iterator[Fault]:
         name = type(self).__name__
         yield from self._objectives_wrong(name)
         rates: dict[str, float] = {}
@@ -149,7 +149,7 @@ class SteeringExecutor(Authored):
                 f"{name}: start, {format_rate(rates['start'])}, is above upto, {format_rate(rates['upto'])}",
                 "lower start, or raise upto",
             )
-        yield from super()._told()
+        yield from super()._own_faults()
 
     def _objectives_wrong(self, name: str) -> Iterator[Fault]:
         for one in self._given():

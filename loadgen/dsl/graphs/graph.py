@@ -80,11 +80,11 @@ class Graph(Journey[R]):
         super().__init__(_nothing_to_walk, origin, feed=feed, name=name, each=each)
         self.__doc__ = None
         between, wrong = read_think(f"graph {self.name}", think, origin)
-        self._said += wrong
+        self._faults += wrong
         self._transitions = Transitions(edges, start, name=self.name, origin=origin, think=between, counts=bool(counts))
         self._check_begin(state)
         if isinstance(max_visits, bool) or not isinstance(max_visits, int) or max_visits < 1:
-            self._said.append(
+            self._faults.append(
                 origin.fault(
                     f"max_visits={max_visits!r}: must be a whole number of at least 1", "leave it out for 1,000"
                 )
@@ -166,8 +166,8 @@ class Graph(Journey[R]):
             ScenarioError: the graph has errors.
         """
         self._refuse()
-        stops, said = list(self._stops.values()), self._transitions
-        for way in chain.covering(said.begins(), said.onward(), said.exits()):
+        stops, rows = list(self._stops.values()), self._transitions
+        for way in chain.covering(rows.begins(), rows.onward(), rows.exits()):
             path = [stops[i] for i in way]
             yield tuple(stop.name for stop in path), self._along(path)
 
@@ -249,10 +249,12 @@ class Graph(Journey[R]):
         """Report an invalid `state`, and nodes that need a state if nothing creates one."""
         takes = next((one for one in self.nodes if isinstance(one, Node)), None)
         if state is not None:
-            self._said += state_wrong(state, f"graph {self.name}", self.origin, 0 if self.feed is None else 1)
+            self._faults += state_wrong(state, f"graph {self.name}", self.origin, 0 if self.feed is None else 1)
         elif self.feed is None and takes is not None:
             message = f"graph {self.name}: node {takes.name} needs a state, but the graph has no state="
-            self._said.append(self.origin.fault(message, "add state=Cart, a class or function that creates the state"))
+            self._faults.append(
+                self.origin.fault(message, "add state=Cart, a class or function that creates the state")
+            )
 
     def _once_wrong(self) -> Iterator[Fault]:
         """Yield an error for each node that is a journey with its own set-up or tear-down.

@@ -84,8 +84,8 @@ class Transitions:
         def line(row: int | None) -> int:
             return lines[row] if row is not None and row < len(lines) else self._origin.line
 
-        told = [Fault(self._origin.file, line(row), message, hint) for row, message, hint in self._wrong]
-        return (*told, *self._of_edges)
+        found = [Fault(self._origin.file, line(row), message, hint) for row, message, hint in self._wrong]
+        return (*found, *self._of_edges)
 
     def hops(self) -> np.ndarray:
         """Return the transition matrix, (n, n) float64; what a row lacks to 1 is the probability to leave."""
@@ -124,7 +124,7 @@ class Transitions:
         """Return the rows of all valid nodes; report invalid nodes."""
         if not isinstance(edges, Mapping) or not edges:
             what = "has no rows" if isinstance(edges, Mapping) else f"must be a mapping of nodes, got {edges!r}"
-            self._tell(
+            self._report(
                 None, f"graph {self._name} {what}", "write graph({browse: {buy: .2, leave: .8}, buy: {leave: 1}})"
             )
             return {}
@@ -132,11 +132,11 @@ class Transitions:
         names: set[str] = set()
         for i, (one, row) in enumerate(edges.items()):
             if (wrong := _no_node(one)) is not None:
-                self._tell(i, f"graph {self._name}: {wrong[0]}", wrong[1])
+                self._report(i, f"graph {self._name}: {wrong[0]}", wrong[1])
                 continue
             if one.name in names:
                 message = f'graph {self._name}: two nodes are named "{one.name}"'
-                self._tell(i, message, 'rename one with @node(name="..."), because their steps would share a row')
+                self._report(i, message, 'rename one with @node(name="..."), because their steps would share a row')
             names.add(one.name)
             given[one] = row
             self._at.append(i)
@@ -145,20 +145,20 @@ class Transitions:
     def _read_row(self, one: Place, row: Any) -> tuple[Taken, ...]:
         at = self._at[self._index[one]]
         if not isinstance(row, Mapping):
-            self._tell(at, f"the row of {one.name} is {row!r}", f"write {one.name}: {{leave: 1}}")
+            self._report(at, f"the row of {one.name} is {row!r}", f"write {one.name}: {{leave: 1}}")
             return (Taken(1.0, None),)
         read: list[tuple[Any, Taken]] = []
-        for to, said in row.items():
-            value, think = said, self._think if to is not leave else None
-            if isinstance(said, Edge):
-                value, think = said.probability, said.think or think
-                self._of_edges += said.faults
+        for to, given in row.items():
+            value, think = given, self._think if to is not leave else None
+            if isinstance(given, Edge):
+                value, think = given.probability, given.think or think
+                self._of_edges += given.faults
             if to is not leave and to not in self._index:
                 message, hint = _no_node(to) or (
                     f"{to.name} has no row",
                     f"write a row for it: {to.name}: {{leave: 1}}",
                 )
-                self._tell(at, f"{one.name} leads to something that is not a node of {self._name}: {message}", hint)
+                self._report(at, f"{one.name} leads to something that is not a node of {self._name}: {message}", hint)
                 read.append((value, Taken(0, None)))
             else:
                 read.append((value, Taken(0, to, think)))
@@ -173,10 +173,10 @@ class Transitions:
                 read.append((value, Taken(0, one)))
                 continue
             shown = getattr(one, "name", None) or getattr(one, "__name__", repr(one))
-            self._tell(None, f"start: {shown} has no row in graph {self._name}", "start at a node that has a row")
+            self._report(None, f"start: {shown} has no row in graph {self._name}", "start at a node that has a row")
             read.append((value, Taken(0, None)))
         if not read:
-            self._tell(None, "start: no node is given", f"write start={self.nodes[0].name}")
+            self._report(None, "start: no node is given", f"write start={self.nodes[0].name}")
             return (Taken(1.0, None),)
         return self._shared(None, "start", read)
 
@@ -186,13 +186,13 @@ class Transitions:
         for value, taken in read:
             if not _is_share(value):
                 shown = getattr(taken.to, "name", "leave" if taken.to is leave else "an invalid node")
-                self._tell(at, f"{what}: the {kind} of {shown} is {value!r}", "write a finite number of at least 0")
+                self._report(at, f"{what}: the {kind} of {shown} is {value!r}", "write a finite number of at least 0")
                 is_bad = True
         if is_bad:
             return tuple(Taken(1.0, taken.to, taken.think) for _, taken in read)
         total = fsum(value for value, _ in read)
         if self._has_counts and not 0 < total < float("inf"):
-            self._tell(
+            self._report(
                 at, f"{what} has a total count of {total:g}", "write the logged number of transitions, above 0 in total"
             )
             return (Taken(1.0, None),)
@@ -200,7 +200,7 @@ class Transitions:
             is_rest = total < 1 and at is not None and all(taken.to is not leave for _, taken in read)
             rest = f"add the missing probability: leave: {1 - total:.9g}"
             whole = "correct the probabilities so that they sum to 1, or write counts=True to divide the row by its sum"
-            self._tell(at, f"{what} sums to {total:.9g}", rest if is_rest else whole)
+            self._report(at, f"{what} sums to {total:.9g}", rest if is_rest else whole)
             if is_rest or not total:
                 return (*(Taken(value, taken.to, taken.think) for value, taken in read if value), Taken(1.0, None))
         return tuple(Taken(value / total, taken.to, taken.think) for value, taken in read if value)
@@ -218,20 +218,20 @@ class Transitions:
         for i, one in enumerate(self.nodes):
             if i not in seen:
                 message = f"graph {self._name}: no session ever reaches {one.name}"
-                self._tell(self._at[i], message, "add an edge to it, start there, or remove its row")
+                self._report(self._at[i], message, "add an edge to it, start there, or remove its row")
             if i not in ending:
                 message = f"graph {self._name}: no session can leave after {one.name}"
-                self._tell(self._at[i], message, "add leave to its row, or to a row that it leads to")
+                self._report(self._at[i], message, "add leave to its row, or to a row that it leads to")
 
     def _count_visits(self) -> None:
         found = chain.visits(self.entering(), self.hops())
         if not 1 <= float(found.sum()) < MOST_VISITS:
             message = f"graph {self._name}: its sessions practically never end"
-            self._tell(None, message, "raise the probability of leave in a row that sessions reach")
+            self._report(None, message, "raise the probability of leave in a row that sessions reach")
             return
         self.visits = found
 
-    def _tell(self, at: int | None, message: str, hint: str) -> None:
+    def _report(self, at: int | None, message: str, hint: str) -> None:
         self._wrong.append((at, message, hint))
 
 

@@ -55,7 +55,7 @@ def run_statements(source: Source, siblings: Siblings) -> tuple[ModuleType, list
 
 def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Iterator[Fault]:
     flags = __future__.annotations.compiler_flag if source.has_lazy_annotations else 0
-    told = {(fault.file, fault.line) for fault in siblings.faults}
+    reported = {(fault.file, fault.line) for fault in siblings.faults}
     missing: set[str] = set()
     """Names that a failed statement should have defined."""
     for statement in _one_name_each(source.tree.body):
@@ -71,7 +71,7 @@ def _statements(source: Source, module: ModuleType, siblings: Siblings) -> Itera
                 continue
             else:
                 fault = _fault_of(error, source, siblings)
-                if (fault.file, fault.line) not in told:
+                if (fault.file, fault.line) not in reported:
                     yield fault
 
 

@@ -117,13 +117,13 @@ def strangers(spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolv
         if (place := _place(url)) is None:
             continue
         host, port = place
-        told = http.addresses_for(host, port)
-        for address in told if told is not None else [host] if _is_address(host) else resolve(host):
-            entry = allow.entry("" if told is not None else host, as_address(address), port, at)
+        pinned = http.addresses_for(host, port)
+        for address in pinned if pinned is not None else [host] if _is_address(host) else resolve(host):
+            entry = allow.entry("" if pinned is not None else host, as_address(address), port, at)
             if entry is not None and not is_own(as_address(address)):
                 parts = urlsplit(url)
                 origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-                at_address = address if told is not None else None
+                at_address = address if pinned is not None else None
                 found.setdefault((origin, at_address), Stranger(origin, at_address, entry))
     return tuple(found.values())
 
@@ -140,14 +140,14 @@ def _of_targets(
     if http.proxy_address is not None:
         places.append(("proxy", *http.proxy_address))
     for what, host, port in dict.fromkeys(places):
-        told = http.addresses_for(host, port)
-        if http.proxy_address is not None and what == "target" and told is None and not _is_address(host):
+        pinned = http.addresses_for(host, port)
+        if http.proxy_address is not None and what == "target" and pinned is None and not _is_address(host):
             addresses: Collection[str | None] = [None]  # only the proxy resolves it
         else:
-            addresses = told if told is not None else [host] if _is_address(host) else resolve(host) or [None]
+            addresses = pinned if pinned is not None else [host] if _is_address(host) else resolve(host) or [None]
         for address in addresses:
             yield from _of_address(
-                f"{what} {host}:{port}", "" if told is not None else host, address, port, allow, at, used
+                f"{what} {host}:{port}", "" if pinned is not None else host, address, port, allow, at, used
             )
 
 

@@ -207,14 +207,14 @@ def read_mix(mix: object, wrong: list[Wrong]) -> tuple[tuple[Journey[Any], ...],
     A journey with weight 0 stays in the result and gets no load.
     """
     given: dict[Journey[Any], Any] = {}
-    told = len(wrong)
+    before = len(wrong)
     for one, weight in mix.items() if isinstance(mix, Mapping) else [(mix, 1.0)]:
         if isinstance(one, Journey):
             given[one] = weight
         else:
             name = one.name if isinstance(one, Node) else getattr(one, "__name__", repr(one))
             wrong.append(Wrong("mix", f"mix: {name} is not a journey", _no_journey_hint(one, name)))
-    if not given and len(wrong) > told:
+    if not given and len(wrong) > before:
         return (), ()
     wrong += names_wrong("mix", given)
     weights = read_weights("mix", "journey", [(one.name, weight) for one, weight in given.items()], wrong)

@@ -84,9 +84,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "rows_needed"]
 
 
-_PURE_HINT: Final = (
-    "use random.Random(seed) only; do not use the time of day, the environment or the order of a set"
-)
+_PURE_HINT: Final = "use random.Random(seed) only; do not use the time of day, the environment or the order of a set"
 STOCK_NOTE: Final = (
     "client: stock httpx; times include its own work, and it uses some 40 times the CPU of loadgen's client"
 )

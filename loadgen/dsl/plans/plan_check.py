@@ -175,6 +175,7 @@ def read_ca(ca: object, folder: Path, wrong: list[Wrong]) -> Path | None:
 
 
 def seed_wrong(seed: object) -> Iterator[Wrong]:
+    """Yield an error unless `seed` is None or a whole number."""
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         yield Wrong("seed", f"seed: {seed!r} is not a whole number", "write seed=7, or leave it out for a random one")
 

@@ -58,7 +58,7 @@ class _Window:
 
     window_ns: int = 0
     abort: bool = False
-    said: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     """The arguments as written in the scenario, for the objective's text."""
     faults: tuple[Fault, ...] = ()
 
@@ -69,7 +69,7 @@ class _Measured:
 
     origin: Origin
     kind: Literal["percentile", "error_ratio"]
-    said: str
+    expression: str
     """As written in the scenario: `p(99, step="add to cart")`."""
     q: float
     scope: _Scope
@@ -78,17 +78,19 @@ class _Measured:
 
     def __repr__(self) -> str:
         """Return the text as written, which a message shows if the limit is missing."""
-        return self.said
+        return self.expression
 
     def _below(self, limit: object) -> Slo:
         origin = here()
         try:
             value, text = self._limit(limit)
         except ValueError as error:
-            return Slo(origin, faults=(*self.faults, origin.fault(f"{self.said} < {limit!r}: {error}", self._hint)))
+            return Slo(
+                origin, faults=(*self.faults, origin.fault(f"{self.expression} < {limit!r}: {error}", self._hint))
+            )
         if self.faults:
             return Slo(origin, faults=self.faults)
-        text = f"{self.said} < {text}"
+        text = f"{self.expression} < {text}"
         return Slo(
             origin,
             Objective(
@@ -108,7 +110,7 @@ class _Measured:
             origin,
             faults=(
                 *self.faults,
-                origin.fault(f"{self.said} {operator} {limit!r}: an objective must use <", self._hint),
+                origin.fault(f"{self.expression} {operator} {limit!r}: an objective must use <", self._hint),
             ),
         )
 
@@ -134,7 +136,7 @@ class _Measured:
 
     @property
     def _hint(self) -> str:
-        return f'write {self.said} < "{"0.1%" if self.kind == "error_ratio" else "300ms"}"'
+        return f'write {self.expression} < "{"0.1%" if self.kind == "error_ratio" else "300ms"}"'
 
 
 class Percentile(_Measured):
@@ -209,8 +211,10 @@ def p(
         faults.append(origin.fault(f"p({q:g}): percentiles are given in percent", f"write p({q * 100:g})"))
     scope, wrong = _scope(origin, "p", journey, step, request, region)
     over = _window(origin, "p", window, abort)
-    said = f"p({', '.join([f'{q:g}' if isinstance(q, int | float) else repr(q), *_said(scope), *over.said])})"
-    return Percentile(origin, "percentile", said, q, scope, over, (*faults, *wrong, *over.faults))
+    expression = (
+        f"p({', '.join([f'{q:g}' if isinstance(q, int | float) else repr(q), *_arguments(scope), *over.texts])})"
+    )
+    return Percentile(origin, "percentile", expression, q, scope, over, (*faults, *wrong, *over.faults))
 
 
 def error_ratio(
@@ -234,8 +238,8 @@ def error_ratio(
     origin = here()
     scope, wrong = _scope(origin, "error_ratio", journey, step, request, region)
     over = _window(origin, "error_ratio", window, abort)
-    said = f"error_ratio({', '.join((*_said(scope), *over.said))})"
-    return ErrorRatio(origin, "error_ratio", said, 0.0, scope, over, (*wrong, *over.faults))
+    expression = f"error_ratio({', '.join((*_arguments(scope), *over.texts))})"
+    return ErrorRatio(origin, "error_ratio", expression, 0.0, scope, over, (*wrong, *over.faults))
 
 
 def _scope(
@@ -259,7 +263,7 @@ def _scope(
     return scope, tuple(faults)
 
 
-def _said(scope: _Scope) -> list[str]:
+def _arguments(scope: _Scope) -> list[str]:
     return [f'{key}="{value}"' for key, value in scope.items() if value is not None]
 
 
@@ -291,5 +295,5 @@ def _window(origin: Origin, what: str, window: object, abort: object) -> _Window
             error = ValueError("longer than any run can be")
         return _Window(faults=(origin.fault(f"{what}(window={window!r}): {error}", 'write window="1m"'),))
     text = window.strip() if isinstance(window, str) else f"{window:g}s"
-    said = (f'window="{text}"', *(("abort=True",) if abort else ()))
-    return _Window(window_ns, abort, said)
+    texts = (f'window="{text}"', *(("abort=True",) if abort else ()))
+    return _Window(window_ns, abort, texts)

@@ -83,7 +83,7 @@ class Tally:
         self.held_back: Count | None = None
         """Requests not started because of the allow-list's cap; None: none."""
         self._reasons: dict[str, str] = {}
-        self._said: set[object] = set()
+        self._seen: set[object] = set()
 
     @staticmethod
     def of(recorder: Recorder) -> Tally:
@@ -143,9 +143,9 @@ class Tally:
 
     def is_new(self, what: object) -> bool:
         """Return True the first time for each `what`. Used to report a problem once per worker, not once per user."""
-        if what in self._said:
+        if what in self._seen:
             return False
-        self._said.add(what)
+        self._seen.add(what)
         return True
 
     def _is_full(self) -> bool:

@@ -253,7 +253,7 @@ def test_faults_of_the_file_and_of_the_plan_are_told_at_once(tmp_path: Path) -> 
     assert [one.partition(" | ")[0] for one in told(path)] == [
         'traffic.csv:3 "nan" is not a number above 0',
         "traffic.csv:4 5 is earlier than the row above it",
-        "scenario.py:8 target: 'shop' is no http or https URL",
+        "scenario.py:8 target: 'shop' is not an http or https URL",
     ]
 
 

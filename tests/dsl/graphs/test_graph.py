@@ -354,7 +354,7 @@ plan = Plan(target="shop.example", load=arrivals("10/s").hold("10s"), mix=shop)
         "scenario.py:29 the row of pay at once: the probability of leave is -1",
         "scenario.py:30 graph graph: from look there is no way out",
         "scenario.py:30 graph graph: no session ever reaches look",
-        "scenario.py:35 target: 'shop.example' is no http or https URL",
+        "scenario.py:35 target: 'shop.example' is not an http or https URL",
     ]  # fmt: skip
 
 
@@ -381,7 +381,7 @@ plan = Plan(
     assert told(path) == [
         'scenario.py:28 p(95, step="list") < 1s: journey shop has no step "list" | did you mean "browse/list"?',
         'scenario.py:29 p(95, step="pay") < 1s: journey shop has no step "pay" | '
-        'there is "browse", "pay at once", "browse/list"',
+        'use one of "browse", "pay at once", "browse/list"',
     ]
 
 

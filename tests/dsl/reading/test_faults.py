@@ -17,7 +17,7 @@ def test_a_file_that_is_not_there_is_told_with_its_neighbour() -> None:
 
 def test_a_folder_is_no_scenario(tmp_path: Path) -> None:
     write(tmp_path, "", "one.py")
-    assert told(tmp_path) == [f'{tmp_path.name}:0 is a folder, not a scenario file | there is "one.py"']
+    assert told(tmp_path) == [f'{tmp_path.name}:0 is a folder, not a scenario file | use one of "one.py"']
 
 
 def test_a_file_of_another_kind_is_no_scenario(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_two_faults_in_one_file_are_both_told() -> None:
 
 def test_every_wrong_argument_of_a_plan_is_told_at_its_own_line() -> None:
     assert [line.partition(" | ")[0] for line in told(FAULTY / "wrong_plan.py")] == [
-        "wrong_plan.py:19 target: 'shop.example' is no http or https URL",
+        "wrong_plan.py:19 target: 'shop.example' is not an http or https URL",
         "wrong_plan.py:20 a rate must not be negative, got -5/s",
         "wrong_plan.py:21 mix: the weight of buy is negative: -1",
         "wrong_plan.py:23 p(95) > '300ms': an objective must use <",
@@ -75,7 +75,7 @@ def test_a_module_that_exits_or_raises_is_a_fault_and_the_rest_is_still_looked_a
     lines = [line.partition(" | ")[0] for line in told(FAULTY / "not_loaded.py")]
     assert lines == [
         "not_loaded.py:8 sys.exit('set SHOP first') is called while the scenario is loaded",
-        "not_loaded.py:17 target: 'ftp://shop.example' is no http or https URL",
+        "not_loaded.py:17 target: 'ftp://shop.example' is not an http or https URL",
         "raises.py:5 IndexError: list index out of range",  # the innermost line of the user's own
     ]
 

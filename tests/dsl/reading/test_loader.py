@@ -70,7 +70,7 @@ def test_an_override_that_does_not_fit_is_a_fault_of_the_option(tmp_path: Path) 
     overrides = Overrides(target="shop", peak=3, peak_of="users", regions={"eu": None})
     assert [line.partition(" | ")[0] for line in told(browse_with(tmp_path), None, overrides)] == [
         '--regions:0 the plan has no region "eu"',
-        "--target:0 target: 'shop' is no http or https URL",
+        "--target:0 target: 'shop' is not an http or https URL",
         "--users:0 the load has arrivals, which have a rate",
     ]
 

@@ -203,7 +203,7 @@ def with_request(folder: Path, call: str, request: str) -> Path:
         ("user.http.get(PATH)", "GET /b", None),
         ('user.http.get(f"/a/{sku}", name="/a/{sku}")', "/a/{sku}", None),
         ('user.http.get("/a")', "GET /", 'no request "GET /" | did you mean "GET /a"?'),
-        ('user.http.get("/a")', "POST /b", 'no request "POST /b" | there is "GET /a"'),
+        ('user.http.get("/a")', "POST /b", 'no request "POST /b" | use one of "GET /a"'),
         (
             'user.http.get(f"/a/{sku}")',
             "GET /a/{sku}",
