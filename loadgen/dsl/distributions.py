@@ -80,12 +80,12 @@ class Distribution(ABC):
 
 
 def fixed(x: float) -> Distribution:
-    """Always draw `x`."""
+    """A distribution that always gives `x`."""
     return _Fixed(x, origin=here(), problem=_not_numbers("fixed", x=x))
 
 
 def uniform(a: float, b: float) -> Distribution:
-    """Draw evenly between `a` and `b`; `a` must not exceed `b`."""
+    """The uniform distribution between `a` and `b`; `a` must not exceed `b`."""
     problem = _not_numbers("uniform", a=a, b=b)
     if not problem and a > b:
         problem = f"uniform({a}, {b}) has its lower bound above its upper bound | write uniform({b}, {a})"
@@ -93,7 +93,7 @@ def uniform(a: float, b: float) -> Distribution:
 
 
 def exponential(mean: float) -> Distribution:
-    """Draw from an exponential distribution: the waiting time to the next random event, `mean` on average.
+    """The exponential distribution: the waiting time to the next random event, `mean` on average.
 
     mean: above 0.
     """
@@ -104,7 +104,7 @@ def exponential(mean: float) -> Distribution:
 
 
 def lognormal(mu: float, sigma: float) -> Distribution:
-    """Draw from a lognormal distribution, the usual shape of think times.
+    """The lognormal distribution, the usual shape of think times.
 
     The median is exp(mu) and the mean is exp(mu + sigma²/2); mu and sigma are of the logarithm.
     """
@@ -120,7 +120,7 @@ def lognormal(mu: float, sigma: float) -> Distribution:
 
 
 def normal(mean: float, sd: float, low: float | None = 0) -> Distribution:
-    """Draw from a normal distribution truncated at `low`; None sets no lower bound.
+    """The normal distribution, truncated at `low`; None sets no lower bound.
 
     Values below `low` are excluded, not clipped, so they do not pile up at `low`.
     """
@@ -135,7 +135,7 @@ def normal(mean: float, sd: float, low: float | None = 0) -> Distribution:
 
 
 def empirical(values: Iterable[float]) -> Distribution:
-    """Draw one of the given values, each with equal probability: for example logged think times.
+    """The distribution of given values, such as logged think times; each is drawn with equal probability.
 
     The values are copied.
     """

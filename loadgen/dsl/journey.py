@@ -37,9 +37,7 @@ __all__ = ["Each", "Journey", "journey", "state_wrong"]
 Row = TypeVar("Row")
 S = TypeVar("S")
 Each = Literal["user", "iteration"]
-"""What a data row belongs to in a closed load. In open and counted loads, each iteration has a fresh user and row
-anyway.
-"""
+"""The owner of a data row in a closed load. In open and counted loads, each iteration takes a row anyway."""
 EACH: Final = ("user", "iteration")
 
 

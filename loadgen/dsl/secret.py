@@ -110,7 +110,7 @@ def secrets_asked() -> Iterator[AskedSecrets]:
 
 
 def secret(name: str) -> Secret:
-    """Name a secret; the value is read only by `secret(...).reveal()` in a journey.
+    """A secret by name, whose value only `reveal()` in a journey returns: `TOKEN = secret("api-token")`.
 
     name: 1 to 100 letters, digits, -, _ and dots. "api-token" is read from the environment variable
         LOADGEN_SECRET_API_TOKEN, or from the file `api-token` in the folder named by LOADGEN_SECRETS_DIR.

@@ -117,7 +117,7 @@ max_rate = -1
         '9 target: expected str | null, got int | target = "https://staging.shop.example"',
         '11 unknown key "polcy" | did you mean "policy"?',
         "15 slos: expected bool, got str | write slos = true",
-        "16 policy: invalid max_rate -1 | write write iterations/s, above 0",
+        "16 policy: invalid max_rate -1 | write iterations/s, above 0",
     ]
 
 

@@ -58,7 +58,7 @@ class Feed(Generic[Row]):
     _opened: list[Rows[Row]] = field(default_factory=list, init=False, repr=False)
 
     def unique(self, *, when_out: Literal["stop", "cycle"] = "stop") -> Feed[Row]:
-        """Use no row twice in the whole fleet. Journeys with this same feed object share its rows.
+        """Return this feed with each row used only once in the whole fleet. Journeys with this same feed share rows.
 
         when_out: "stop" makes each iteration without a row fail as a script error, and the loader reports missing rows
             before the run; "cycle" starts again when all rows have been used.
@@ -68,15 +68,15 @@ class Feed(Generic[Row]):
         return self._with(is_unique=True, when_out=when_out)
 
     def cycle(self) -> Feed[Row]:
-        """Start again with the first row when all rows have been used."""
+        """Return this feed with rows that start again when all have been used."""
         return self._with(when_out="cycle")
 
     def shuffle(self, *, seed: int = 0) -> Feed[Row]:
-        """Use each row once, in a random order given by `seed`, the same on all agents and in all rounds."""
+        """Return this feed in a random order that depends only on `seed`: the same on all agents and in all rounds."""
         return self._with(order="shuffle", seed=seed)
 
     def random(self, *, seed: int = 0) -> Feed[Row]:
-        """Use a random row each time; the n-th row depends only on `seed` and n. Rows may repeat and never run out."""
+        """Return this feed with a random row each time. The n-th row depends only on `seed` and n; rows may repeat."""
         return self._with(order="random", seed=seed)
 
     def needs_rows(self, uses: int) -> int:

@@ -25,8 +25,9 @@ _NEWLINE, _RETURN, _QUOTE, _OPEN = b'\n\r"{'
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Start and end of each record in bytes; the end is exclusive and includes the line ending. (records,) uint32 or
-    int64.
+    """Start and end of each record in bytes, (records,) uint32 or int64.
+
+    The end is exclusive and includes the line ending.
     """
 
     starts: np.ndarray

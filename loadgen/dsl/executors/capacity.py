@@ -56,7 +56,7 @@ class _Known:
 
 @dataclass(frozen=True, eq=False)
 class Limit(SteeringExecutor):
-    """Common base of `hold` and `search`."""
+    """Base class of the executors that `hold` and `search` create."""
 
     objectives: tuple[Slo, ...]
     start: str | float

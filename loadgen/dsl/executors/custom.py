@@ -122,8 +122,9 @@ class OpenExecutor(Authored):
 
     @abstractmethod
     def due(self, seed: int) -> Iterator[float]:
-        """Yield the due time of each arrival of the whole fleet: seconds from the load's start, at least 0,
-        non-decreasing.
+        """Yield the due time of each arrival of the whole fleet, in seconds from the load's start.
+
+        Times must be at least 0 and non-decreasing.
 
         Must be a pure function: the same executor and seed must give the same times on every agent. So do not use the
         time of day or the environment, and draw random numbers only from `random.Random(seed)`.

@@ -86,9 +86,7 @@ class Aim:
 
     @property
     def slope(self) -> float:
-        """Decrease of the share of slower results per increase of the time, both as logarithms, for an exponential
-        tail.
-        """
+        """Decrease of ln(share of slower results) per increase of ln(time), for an exponential tail."""
         return log(1 / self.allowed) if self.limit_s is not None else 1.0
 
 

@@ -51,7 +51,7 @@ class _Staged(Executor):
     errors: tuple[Fault, ...] = ()
 
     def hold(self, duration: str | float) -> Self:
-        """Hold the current rate or number of users for `duration`: "10m", or seconds."""
+        """Return this load with one more stage: hold the current rate or number of users for `duration`."""
         return self._then(here(), lambda: (self._held(self.level, duration),))
 
     @property
@@ -97,16 +97,19 @@ class Arrivals(_Staged):
     """Seed of the spacings; None: the run's seed."""
 
     def ramp(self, *, to: str | float, over: str | float) -> Self:
-        """Change the rate evenly from its current value (at first 0) to `to`. With `over=0` it changes at once.
+        """Return this load with one more stage: change the rate evenly from its current value to `to`.
 
         Args:
             to: "200/s", or iterations per second.
-            over: "2m", or seconds.
+            over: duration of the change: "2m", or seconds. With 0 the rate jumps.
         """
         return self._then(here(), lambda: (Stage(self.level, rate_of(to), duration_of(over)),))
 
     def steps(self, start: str | float, *, by: str | float, every: str | float, upto: str | float) -> Self:
-        """Hold the rates `start`, `start + by` ... up to `upto`, for `every` each. `by` may be negative."""
+        """Return this load with more stages: hold `start`, `start + by` ... up to `upto`, for `every` each.
+
+        `by` may be negative, for steps down.
+        """
         return self._then(
             here(),
             lambda: tuple(
@@ -123,7 +126,7 @@ class Arrivals(_Staged):
         duration: str | float,
         phase: str | float = 0,
     ) -> Self:
-        """Swing the rate: mean + amplitude · sin(2π (t + phase) / period), for `duration`.
+        """Return this load with a rate that swings: mean + amplitude · sin(2π (t + phase) / period), for `duration`.
 
         phase: time into the period at the start. 0: at the mean and rising; a quarter of the period: at the maximum.
         """
@@ -143,8 +146,9 @@ class Arrivals(_Staged):
         low_at: str | float = "04:00",
         duration: str | float = "24h",
     ) -> Self:
-        """Follow a day from midnight to midnight: from `low` at `low_at` up to `high` at `peak_at` and down, by half
-        cosines.
+        """Return this load with a daily curve from midnight to midnight, made of half cosines.
+
+        The rate rises from `low` at `low_at` to `high` at `peak_at`, and falls again.
 
         duration: how long the day takes. `duration="30m"` plays it in half an hour, with the same rates.
         """
@@ -154,15 +158,16 @@ class Arrivals(_Staged):
         )
 
     def poisson(self, seed: int | None = None) -> Self:
-        """Use random, independent arrivals: exponential instead of even spacings, on the same curve.
+        """Return this load with random, independent arrivals: exponential instead of even spacings, on the same curve.
 
         seed: seed of the spacings; None: the run's seed.
         """
         return self._spaced(here(), lambda: 1.0, seed)
 
     def gamma(self, *, cv: float | None = None, burstiness: float | None = None, seed: int | None = None) -> Self:
-        """Use arrivals in bursts, or more even ones: gamma-distributed spacings on the same curve. Give `cv` or
-        `burstiness`.
+        """Return this load with gamma-distributed spacings on the same curve: bursts, or more even than random.
+
+        Give either `cv` or `burstiness`.
 
         Args:
             cv: coefficient of variation of the spacings. 1 is Poisson; 2 is burstier; 0.5 is more even.
@@ -209,7 +214,7 @@ class Users(_Staged):
     is_spread: bool = True
 
     def pace(self, every: str | float, *, spread: bool = True) -> Self:
-        """Make each user start an iteration every `every`, however long an iteration takes. The rate is users / every.
+        """Return this load with a pace: each user starts an iteration every `every`. The rate is users / every.
 
         An iteration longer than `every` skips the cycles that it overruns; the metric `pace: skipped cycles` counts
         them.
@@ -234,9 +239,7 @@ class Users(_Staged):
         return replace(self, pace_ns=every_ns, is_spread=spread)
 
     def ramp(self, *, to: int, over: str | float) -> Self:
-        """Change the number of users evenly from its current value (at first 0) to `to`. With `over=0` it changes at
-        once.
-        """
+        """Return this load with one more stage: change the number of users evenly to `to`; with `over=0` at once."""
         return self._then(here(), lambda: (Stage(self.level, count_of(to, "users"), duration_of(over)),))
 
     def profile(self) -> UserProfile:
@@ -272,7 +275,7 @@ class Iterations(Executor):
         return Lowered(self.profile())
 
     def profile(self) -> IterationProfile:
-        """Return the counts.
+        """Return the profile: iterations in total, users, and iterations per user.
 
         Raises:
             ScenarioError: the load has errors.
@@ -282,7 +285,7 @@ class Iterations(Executor):
 
 
 def arrivals(rate: str | float | None = None) -> Arrivals:
-    """Start an open load: iterations arrive at planned times. Add stages: `arrivals("200/s").hold("10m")`.
+    """An open load: iterations start at planned times. Add stages to it: `arrivals("200/s").hold("10m")`.
 
     rate: the rate at the start: "200/s", "1000/h", or a number per second; None: 0.
     """
@@ -294,7 +297,7 @@ def arrivals(rate: str | float | None = None) -> Arrivals:
 
 
 def users(n: int | None = None) -> Users:
-    """Start a closed load: a number of users that iterate. Add stages: `users(64).hold("10m")`.
+    """A closed load: a number of users that iterate. Add stages to it: `users(64).hold("10m")`.
 
     n: the number of users at the start; None: 0.
     """

@@ -159,8 +159,7 @@ class Graph(Journey[R]):
         return tuple(stop.name for stop in self.walk.stops(seed, load, n))
 
     def covering(self) -> Iterator[tuple[tuple[str, ...], Walk]]:
-        """Yield a few short sessions that together visit every node: the names of their nodes, and the walk that runs
-        them.
+        """Yield a few short sessions that together visit every node: the names of the nodes, and the session's walk.
 
         Raises:
             ScenarioError: the graph has errors.
@@ -344,8 +343,9 @@ def graph(
     max_visits: int = MAX_VISITS,
     each: Any = "user",
 ) -> Any:
-    """Make a journey that walks at random: `graph({browse: {browse: .5, buy: .2, leave: .3}, buy: {leave: 1}},
-    state=Cart)`.
+    """Make a journey that walks from node to node at random.
+
+        graph({browse: {browse: .5, buy: .2, leave: .3}, buy: {leave: 1}}, state=Cart)
 
     Args:
         edges: for each node, the next nodes with their probabilities; `leave` ends the session. Each row sums to 1.

@@ -75,8 +75,9 @@ class Siblings:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module in the scenario's folder, or None. Called by Python for each finder in
-        `sys.meta_path`.
+        """Return the spec of a module in the scenario's folder, or None.
+
+        Python calls this for each finder in `sys.meta_path`.
         """
         return PathFinder.find_spec(name, [str(self.root)]) if path is None and name in self.names else None
 

@@ -175,9 +175,7 @@ class _Reading:
             self._fault(call, f"{what}(...) is used before it is awaited", f"write `await {what}(...)`")
 
     def _used_unawaited(self, fn: ast.AsyncFunctionDef, assign: ast.Assign | ast.AnnAssign) -> tuple[str, str] | None:
-        """Return the name that an un-awaited call is assigned to, and the attribute read from it; None if it may be
-        awaited later.
-        """
+        """Return the variable of an un-awaited call and an attribute read from it; None if it may be awaited later."""
         targets = assign.targets if isinstance(assign, ast.Assign) else [assign.target]
         if len(targets) != 1 or not isinstance(targets[0], ast.Name):
             return None
@@ -220,9 +218,7 @@ class _Reading:
             self._fault(call, message, f"write `orders = {what}(...)` at the top of the file, and use it in {fn.name}")
 
     def _dotted(self, func: ast.expr) -> str:
-        """Return the full dotted name of a called function, resolved through the file's imports; "" for unknown
-        prefixes.
-        """
+        """Return the full dotted name of a called function, through the file's imports; "" for unknown prefixes."""
         text = _shown(func)
         first, dot, rest = text.partition(".")
         if first in self._imported:

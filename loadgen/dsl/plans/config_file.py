@@ -142,8 +142,9 @@ def find_settings(scenario: Path) -> Path | None:
 
 
 def _is_anybodys(folder: Path) -> bool:
-    """True if everybody may put files there. Checks the sticky bit too: mounts of foreign file systems, where all files
-    are world-writable, do not have it.
+    """True if everybody may put files there.
+
+    Checks the sticky bit, too: mounts of foreign file systems, where all files are world-writable, do not have it.
     """
     try:
         mode = folder.stat().st_mode
@@ -264,8 +265,9 @@ class _Reading:
         return str(self._path.parent / os.path.expanduser(store))  # noqa: PTH111  # pathlib's raises of no such user
 
     def _out(self, where: tuple[str, ...], out: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """Check only the kinds of outputs. Their targets are checked at the run, because variables and packages may be
-        set up only then.
+        """Check only the kinds of outputs.
+
+        Their targets are checked at the run, because variables and packages may be set up only then.
         """
         for text in out or ():
             kind = text.partition("=")[0].strip()

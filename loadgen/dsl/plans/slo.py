@@ -39,8 +39,10 @@ class Slo:
     faults: tuple[Fault, ...] = ()
 
     def __bool__(self) -> bool:
-        """True unless there are errors. Python reads `"1ms" < p(95) < "2ms"` as an `and`, which returns the first false
-        part, so the error of the first comparison is kept.
+        """True unless there are errors.
+
+        Python reads `"1ms" < p(95) < "2ms"` as an `and`, which returns the first false part. So the error of the first
+        comparison is kept.
         """
         return not self.faults
 

@@ -130,8 +130,9 @@ class SteeringSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def steered_objectives(loads: Iterable[SteeringSpec | None]) -> tuple[Objective, ...]:
-    """Return the objectives of all steered loads, in order. Each gets a window of at least 1 s, so that agents count it
-    per interval.
+    """Return the objectives of all steered loads, in order.
+
+    Each gets a window of at least 1 s, so that agents count it per interval.
     """
     return tuple(
         msgspec.structs.replace(objective, window_ns=objective.window_ns or NS_PER_S)
@@ -238,9 +239,7 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     """The plan's labels, updated with those of `--label`."""
     commit: str = ""
-    """The git commit of the scenario's folder, with a final "+" if files there have uncommitted changes; empty without
-    git.
-    """
+    """The git commit of the scenario's folder, "+" appended if it has uncommitted changes; empty without git."""
     http: dict[str, Any] = {}
     """The fields of the plan's `Http` that differ from the defaults; secrets only by name."""
     client: str = "loadgen"
@@ -260,8 +259,9 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def level_at(self, t_ns: int) -> int:
-        """Return the planned number of users at `t_ns`, of all closed loads together. A load of counted iterations has
-        no known end, so its users count forever.
+        """Return the planned number of users at `t_ns`, of all closed loads together.
+
+        A load of counted iterations has no known end, so its users count forever.
         """
         return sum(
             (profile.users if t_ns >= after_ns else 0)

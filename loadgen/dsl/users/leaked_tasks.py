@@ -55,8 +55,9 @@ class Owner(Protocol):
     def started(self, stray: Stray) -> None: ...
 
     def forgot(self, name: str, where: str, source: str) -> None:
-        """Receive a coroutine named `name` that was never awaited. where, source: its place and line; "" if still
-        unknown.
+        """Receive a coroutine named `name` that was never awaited.
+
+        where, source: its place and line; "" if they are still unknown.
         """
 
 

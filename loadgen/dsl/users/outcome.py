@@ -44,8 +44,7 @@ _INSTALLED: Final = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "pl
 
 
 def outcome_of(error: BaseException) -> str:
-    """Return the outcome for an exception: the target's failure (`refused`, `http 404`), or `script KeyError` for a
-    script error.
+    """Return the outcome for an exception: a failure of the target (`http 404`), or a script error (`script KeyError`).
 
     A library's exception for a failed request on `user.httpx`, such as `openai.NotFoundError`, gets the outcome of
     that request: `http 404`. For exception groups (`asyncio.TaskGroup`), `cause_of` chooses the exception.
@@ -77,8 +76,9 @@ def is_ours(module: str) -> bool:
 
 
 def is_installed(file: str) -> bool:
-    """Return whether a file belongs to the standard library or a package; also true for pseudo files such as `<frozen
-    importlib>`.
+    """Return whether a file belongs to the standard library or a package.
+
+    Also true for pseudo files such as `<frozen importlib>`.
     """
     return file.startswith((*_INSTALLED, "<"))
 

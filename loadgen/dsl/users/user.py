@@ -73,11 +73,11 @@ class User:
         "_idle_since_ns",
         "_n",
         "_now",
+        "_number",
         "_open_client",
         "_open_httpx",
         "_others",
         "_pace_due_ns",
-        "_person",
         "_points",
         "_random",
         "_seed",
@@ -122,7 +122,7 @@ class User:
         self.owner: Any = None
         """The `JourneyLife` that drives this user; it tracks leaked tasks."""
         self._idle_since_ns = 0
-        self._seed, self._n, self._person = seed, 0, 0
+        self._seed, self._n, self._number = seed, 0, 0
         self._random: Random | None = None
         self._traits: tuple[int, dict[str, float]] | None = None
         self._pace_due_ns = 0
@@ -156,12 +156,13 @@ class User:
         return Measure(self.meter, name)
 
     async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
-        """Pause like a human: `think(2)`, `think("500ms")`, evenly between `think(1, 3)`, or `think(lognormal(1.4,
-        .8))`.
+        """Pause like a human: `think(2)` or `think("500ms")`; `think(1, 3)` draws evenly between the two.
 
-        Numbers are seconds; texts are durations. The pause does not count as response time, except within `gather`,
-        where
-        other calls run meanwhile. Random pauses use the iteration's own random numbers, so a run can be repeated.
+        Numbers are seconds; texts are durations. A distribution draws the pause: `think(lognormal(1.4, .8))`. The pause
+        does
+        not count as response time, except within `gather`, where other calls run meanwhile. Random pauses use the
+        iteration's
+        own random numbers, so a run can be repeated.
 
         Raises:
             ValueError: an invalid or negative duration.
@@ -356,9 +357,7 @@ class User:
         return self._random
 
     def draw(self, of: Distribution) -> float:
-        """Draw a number from a distribution: `draw(exponential(3))`. Uses this iteration's random numbers, like
-        `think`.
-        """
+        """Draw a number from a distribution: `draw(exponential(3))`. It uses this iteration's random numbers."""
         return _distribution("draw", of).draw(self.random)
 
     def trait(self, name: str, of: Distribution) -> float:
@@ -371,11 +370,11 @@ class User:
             UsageError: an invalid distribution.
         """
         kept = self._traits
-        if kept is None or kept[0] != self._person:
-            kept = self._traits = self._person, {}
+        if kept is None or kept[0] != self._number:
+            kept = self._traits = self._number, {}
         value = kept[1].get(name)
         if value is None:
-            seed = f"{self._seed} {self.meter.load} {self._person} {name}"
+            seed = f"{self._seed} {self.meter.load} {self._number} {name}"
             value = kept[1][name] = _distribution("trait", of).draw(Random(seed))  # noqa: S311  # no secret depends on it
         return value
 
@@ -400,10 +399,9 @@ class User:
         raise IterationEnded(SKIPPED, reason)
 
     def check(self, name: str, ok: object) -> bool:
-        """Record whether a condition holds, as the rate `check: NAME`, and return it as a bool. The iteration
-        continues.
+        """Record whether a condition holds, as the rate `check: NAME`, and return it as a bool.
 
-        A worker records at most 200 names; further ones are counted in `check: (other)`.
+        The iteration continues. A worker records at most 200 names; further ones are counted in `check: (other)`.
         """
         is_ok = bool(ok)
         Tally.of(self.meter.recorder).check(name, is_ok)
@@ -412,8 +410,9 @@ class User:
     # -- other ways to reach a target -----------------------------------------------------------
 
     def to(self, target: str) -> HttpClient:
-        """Return the HTTP client for another target of the plan. It shares the connection pool, but has its own headers
-        and cookies.
+        """Return the HTTP client for another target of the plan.
+
+        It shares the user's connection pool, but has its own headers and cookies.
 
         Raises:
             UsageError: the plan has no target of that name.
@@ -546,10 +545,10 @@ class User:
         """(run seed, load, n), from which all random numbers of this iteration follow."""
         return self._seed, self.meter.load, self._n
 
-    def begin(self, n: int, person: int | None = None) -> None:
-        """Start iteration `n`; called by the engine. `person` is the user's number, `n` by default."""
+    def begin(self, n: int, number: int | None = None) -> None:
+        """Start iteration `n`; called by the engine. `number` is the user's number, by default `n`."""
         self._n, self._random, self._state = n, None, None
-        self._person = n if person is None else person
+        self._number = n if number is None else number
         self.idle_ns = self._idle_since_ns = 0
 
     def renew(self) -> None:

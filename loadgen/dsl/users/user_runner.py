@@ -182,7 +182,7 @@ class JourneyLife:
         if self._tries and self.ended_ns - self.begun_ns < AT_ONCE_NS:
             self._check_awaits(journey)
         if self._fresh and (self._lived or user.clients or self._kept):
-            await self._end_person()
+            await self._end_user()
         if self._strays is not None:
             self._end_strays(journey)
 
@@ -192,7 +192,7 @@ class JourneyLife:
     async def close(self) -> None:
         """End this user: run tear-downs, then close its connections. A running iteration is abandoned."""
         self._abandon()
-        await self._end_person()
+        await self._end_user()
         self._user.meter.settle()
         await self._user.http.close()
         self._report_forgotten()
@@ -238,7 +238,7 @@ class JourneyLife:
         """Store the state that the journey has assigned to `user.state`."""
         self._states[id(self._state_of)] = state
 
-    async def _end_person(self) -> None:
+    async def _end_user(self) -> None:
         await self._tear_down()
         if self._user.clients:
             try:
@@ -302,8 +302,9 @@ class JourneyLife:
         return task is None or task.cancelling() > 0
 
     def _record_failure(self, error: BaseException | None, row: object) -> None:
-        """Record a failed iteration. Its texts are functions, called only if this failure is kept as an exemplar, which
-        is rare.
+        """Record a failed iteration with its error texts.
+
+        The texts are passed as functions, which are called only if this failure is kept as an exemplar. That is rare.
         """
         if error is None:
             self._user.meter.end_iteration(self.outcome, row=row)
@@ -394,9 +395,7 @@ class JourneyLife:
         self._turned = True
 
     def _abandon(self) -> None:
-        """Abandon an iteration that still runs when the user leaves: it has caught its cancellation, so close its
-        coroutine.
-        """
+        """Close the coroutine of an iteration that still runs when the user leaves, because it caught its cancellation."""
         running, journey = self._running, self._journey
         if not inspect.iscoroutine(running) or inspect.getcoroutinestate(running) != inspect.CORO_SUSPENDED:
             return

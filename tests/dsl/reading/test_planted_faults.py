@@ -197,7 +197,7 @@ CASES = [
     ),
     Planted("a policy of connections that is none", "set_up=prepare", 'connections="pooled"', '"shared:50"'),
     Planted("a setting without a value", "int, default=4)", "int)", "run with -P pool=..."),
-    Planted("a setting of an impossible type", "int, default=4)", "list, default=[])", "use use int, float, str or bool"),
+    Planted("a setting of an impossible type", "int, default=4)", "list, default=[])", "use int, float, str or bool"),
     Planted("a default of another type", "default=4", 'default="4"', "write a default of type int(...)"),
     # -- journeys ----------------------------------------------------------------------------------
     Planted("a request without await", 'await user.http.get("/")', 'user.http.get("/")', "write `await user.http.get"),
