@@ -111,7 +111,7 @@ max_rate = -1
     assert wrong_in(tmp_path, text) == [
         "2 target: 'staging.shop.example' is not an http or https URL | write \"http://staging.shop.example\"",
         '3 unknown key "env.staging.targts" | did you mean "targets"?',
-        "4 allow: 'https://shop.example/' is not a host | a name or an address, as in \"shop.example\"",
+        "4 allow: 'https://shop.example/' is not a host | write a name or an address, as in \"shop.example\"",
         "7 the weight of eu is -1 | 0 or more",
         "8 params: 'a b' is not a valid name of a param | use the name in param(name, ...)",
         '9 target: expected str | null, got int | target = "https://staging.shop.example"',
@@ -124,7 +124,7 @@ max_rate = -1
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[env.a\n", "1 no TOML: "),
+        ("[env.a\n", "1 invalid TOML: "),
         ("x = 1\n", '1 unknown key "x"'),
         ("env = 3\n", "1 env is not a table"),
         ("[env]\na = 3\n", "2 env.a is not a table"),
@@ -221,7 +221,7 @@ def test_no_text_crashes_the_reading(tmp_path_factory: pytest.TempPathFactory, t
 def test_an_environment_that_is_not_there_is_told_with_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     for text, told in (
-        (None, "no loadgen.toml beside scenario.py or above"),
+        (None, "no loadgen.toml in the folder of scenario.py or above"),
         (STAGING, 'no environment "stagin"'),
     ):
         if text is not None:

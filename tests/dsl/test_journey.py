@@ -57,7 +57,7 @@ async def takes_a_row(user: User, row: str) -> None: ...
     [
         (not_async, None, "journey not_async is not async"),
         (yields, None, "journey yields yields"),
-        (takes_nothing, None, "journey takes_nothing does not take what it is given"),
+        (takes_nothing, None, "journey takes_nothing has the wrong parameters"),
         (takes_a_row, None, "without data, it is called with (user)"),
         (takes_nothing, ROWS, "with data, it is called with (user, row)"),
         (3, None, "3 is not a function"),

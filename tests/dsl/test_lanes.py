@@ -167,14 +167,14 @@ plan = """,
     )
     path.write_text(text)
     (warning,) = load(path).warnings
-    assert warning.message.startswith("a closed load takes a unique row each iteration")
+    assert warning.message.startswith("a closed load takes a unique row per iteration")
 
     path.write_text(
         text.replace("load=users(2).hold('1s')", "loads=[L(buy, users(2).hold(1)), L(buy, users(2).hold(1))]")
         .replace("    mix=buy,\n", "")
         .replace("from loadgen", "from loadgen.dsl.plans.loads import Load as L\nfrom loadgen")
     )
-    with pytest.raises(ScenarioError, match="buy: it shares a unique feed with a closed load"):
+    with pytest.raises(ScenarioError, match="buy: its unique feed is shared with a closed load"):
         load(path)
 
 
@@ -187,11 +187,11 @@ def test_a_drawn_mix_has_a_row_for_each_arrival() -> None:
     ("loads", "changes", "told"),
     [
         ([spike(), spike()], {}, ['loads: two loads are named "spike"']),
-        ([spike(after="-2m")], {}, ['after: "-2m" is not a duration; write "500ms", "10s", "2m", "1m30s" or "1h"']),
-        ([spike(after=-1)], {}, ["after: a duration must be finite, got -1"]),
+        ([spike(after="-2m")], {}, ['after: "-2m" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"']),
+        ([spike(after=-1)], {}, ["after: a duration cannot be -1"]),
         ([spike(after=None)], {}, ['after: None is not a duration']),
         ([spike(name=3)], {}, ["name: 3 is not the name of a load"]),
-        ([spike(max_users=0)], {}, ["max_users: 0"]),
+        ([spike(max_users=0)], {}, ["max_users: 0 is not a whole number of at least 1"]),
         ([Load(browse, "50/s")], {}, ["load: '50/s' is not a load"]),  # type: ignore[arg-type]
         ([Load(len, arrivals(5).hold(1))], {}, ["mix: len is not a journey"]),  # type: ignore[arg-type]
         ([Load(browse, arrivals("-5/s").hold(1))], {}, ["a rate must not be negative, got -5/s"]),

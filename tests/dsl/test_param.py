@@ -51,7 +51,7 @@ def test_what_is_given_and_does_not_convert_is_a_fault_of_the_option() -> None:
     with params_given({"pool": "many"}) as params:
         assert param("pool", int, default=3) == 3
     (fault,) = params.faults
-    assert (fault.file, fault.message) == ("-P pool=many", "'many' is no int")
+    assert (fault.file, fault.message) == ("-P pool=many", "'many' is not a valid int")
 
 
 def test_only_what_the_command_line_gives_has_to_be_asked_for() -> None:

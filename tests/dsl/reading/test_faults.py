@@ -46,7 +46,7 @@ def test_an_import_that_fails_names_the_module_and_its_sibling() -> None:
 
 def test_two_faults_in_one_file_are_both_told() -> None:
     assert told(FAULTY / "two_faults.py") == [
-        'no_password.csv:1 no column "password" for Shopper: "email", "passwort" | did you mean "passwort"?',
+        'no_password.csv:1 no column "password" for Shopper, only "email", "passwort" | did you mean "passwort"?',
         "two_faults.py:14 journey browse is not async | write `async def browse(...)`",
     ]
 
@@ -61,7 +61,7 @@ def test_every_wrong_argument_of_a_plan_is_told_at_its_own_line() -> None:
         'wrong_plan.py:25 p(99, step="add") < 1s: no journey of the plan has a step "add"',
         'wrong_plan.py:27 error_ratio(region="eu-west") < 0.1%: the plan has no region "eu-west"',
         "wrong_plan.py:29 regions: all weights are 0",
-        "wrong_plan.py:30 max_users: 0",
+        "wrong_plan.py:30 max_users: 0 is not a whole number of at least 1",
     ]
 
 

@@ -35,7 +35,7 @@ def test_several_plans_and_none_named_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_no_plan_is_a_fault(tmp_path: Path) -> None:
-    assert told(write(tmp_path, HEAD)) == ["scenario.py:0 no plan |  = Plan(target=..., load=..., mix=...)"]
+    assert told(write(tmp_path, HEAD)) == ["scenario.py:0 the file has no plan | define one: plan = Plan(target=..., load=..., mix=...)"]
 
 
 def test_a_plan_that_is_not_there_is_told_with_its_neighbour(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_params_that_do_not_convert_or_are_not_asked_for_are_faults(tmp_path: Pa
     path = browse_with(tmp_path, load='arrivals(param("rate", int, default=4)).hold("10s")')
     lines = told(path, None, Overrides(params={"rate": "many", "rat": "1"}))
     assert lines[0] == '-P rat=1:0 no param "rat" | did you mean "rate"?'
-    assert lines[1].startswith("-P rate=many:0 'many' is no int | declared at ")
+    assert lines[1].startswith("-P rate=many:0 'many' is not a valid int | declared at ")
 
 
 def test_a_param_without_a_default_has_to_be_given(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_unique_rows_that_are_too_few_are_a_fault_before_the_run(
     tmp_path: Path, load_text: str, mix: str, needed: int
 ) -> None:
     (line,) = told(rows_with(tmp_path, ".unique()", load_text, mix))
-    assert f"rows.csv has 5 rows, and buy needs {needed:,}, since each row is used only once" in line
+    assert f"rows.csv has 5 rows, but buy needs {needed:,}, since each row is used only once" in line
 
 
 def test_rows_are_counted_with_the_overrides(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_errors_that_only_follow_from_another_are_left_out(tmp_path: Path) -> No
     path = browse_with(tmp_path)
     path.write_text(path.read_text().replace("plan =", "rate = {}['x']\nhalf = rate / 2\nplan ="))
     (line,) = told(path)
-    assert line.startswith("scenario.py:9 KeyError: 'x' | this line runs whenever the scenario is loaded")
+    assert line.startswith("scenario.py:9 KeyError: 'x' | correct this line: it runs whenever the scenario is loaded")
 
 
 def test_weights_that_have_to_be_rounded_are_a_warning(tmp_path: Path) -> None:

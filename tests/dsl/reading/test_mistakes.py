@@ -224,4 +224,4 @@ def test_a_request_that_an_objective_names_is_looked_for(
 
 def test_a_request_that_may_be_sent_is_a_warning(tmp_path: Path) -> None:
     (warning,) = load(with_request(tmp_path, 'user.http.get(f"/a/{sku}")', "GET /b")).warnings
-    assert warning.message.endswith('no request "GET /b" found, but the scenario computes some step names')
+    assert warning.message.endswith('no request "GET /b" found, but the scenario computes some request names')
