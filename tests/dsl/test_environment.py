@@ -112,7 +112,7 @@ max_rate = -1
         "2 target: 'staging.shop.example' is not an http or https URL | write \"http://staging.shop.example\"",
         '3 unknown key "env.staging.targts" | did you mean "targets"?',
         "4 allow: 'https://shop.example/' is not a host | write a name or an address, as in \"shop.example\"",
-        "7 the weight of eu is -1 | 0 or more",
+        "7 the weight of eu is -1 | write a finite number of at least 0",
         "8 params: 'a b' is not a valid name of a param | use the name in param(name, ...)",
         '9 target: expected str | null, got int | target = "https://staging.shop.example"',
         '11 unknown key "polcy" | did you mean "policy"?',

@@ -97,7 +97,7 @@ def test_the_loader_knows_the_secrets_of_a_scenario_and_asks_for_them_where_it_r
 def test_a_secret_with_an_impossible_name_is_a_fault(tmp_path: Path) -> None:
     path = browse_with(tmp_path)
     path.write_text(path.read_text() + '\nfrom loadgen.dsl.secret import secret\ntoken = secret("../etc")\n')
-    with pytest.raises(ScenarioError, match="is no name of a secret"):
+    with pytest.raises(ScenarioError, match="is not a valid name of a secret"):
         load(path)
 
 
@@ -105,7 +105,7 @@ def test_a_secret_with_an_impossible_name_is_a_fault(tmp_path: Path) -> None:
 def test_a_secret_in_a_text_is_a_fault_since_it_would_be_sent_as_stars(tmp_path: Path, text: str) -> None:
     path = with_secrets(tmp_path)
     path.write_text(path.read_text() + f"HEADERS = {{'Authorization': {text}}}\n")
-    with pytest.raises(ScenarioError, match=r"in a text is \*\*\*\*, not the secret\n +write .*\.reveal\(\)\}"):
+    with pytest.raises(ScenarioError, match=r"in a text is \*\*\*\*, not the secret's value\n +write .*\.reveal\(\)\}"):
         load(path)
 
 

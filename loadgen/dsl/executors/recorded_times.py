@@ -281,7 +281,7 @@ def _number(text: str) -> Fraction | None:
 
 
 def _quoted(cell: str) -> str:
-    return f'"{cell}"' if cell else "nothing"
+    return f'"{cell}"' if cell else "an empty cell"
 
 
 # -- bins -----------------------------------------------------------------------------------------

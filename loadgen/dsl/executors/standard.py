@@ -323,7 +323,7 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
     if n is not None and per_user is not None:
         hint = "write iterations(1000, users=10), or iterations(per_user=5, users=10)"
         faults.append(origin.fault("both the total number of iterations and per_user= are given", hint))
-    counts = {"iterations": n, "iterations a user": per_user, "users": users}
+    counts = {"iterations": n, "iterations per user": per_user, "users": users}
     for what, value in counts.items():
         try:
             if (what == "users" or value is not None) and count_of(value, what) == 0:

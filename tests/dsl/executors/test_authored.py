@@ -244,7 +244,7 @@ def test_times_that_are_none_are_all_told(values: tuple[Any, ...], messages: lis
     ("values", "messages"),
     [
         ((), ["Levels.levels yields nothing"]),
-        (((0, 0),), ["the load must be at least 1: it is 0 all the time"]),
+        (((0, 0),), ["the load has nothing to do: it is 0 all the time"]),
         (((0, -1),), ["Levels.levels: level 0 is -1 users"]),
         (((0, 1.5),), ["Levels.levels: level 0 is 1.5 users"]),
         (((0, True),), ["Levels.levels: level 0 is True users"]),
@@ -265,11 +265,11 @@ def test_levels_that_are_none_are_all_told(values: tuple[Any, ...], messages: li
 @pytest.mark.parametrize(
     ("duration", "message"),
     [
-        ("soon", 'Levels: duration: "soon" is not a duration; write "500ms", "10s", "2m", "1m30s" or "1h"'),
+        ("soon", 'Levels: duration: "soon" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"'),
         (True, "Levels: duration: True is not a duration"),
         (None, "Levels: duration: missing"),
-        (-1, "Levels: duration: a duration must be finite, got -1"),
-        (nan, "Levels: duration: a duration must be finite, got nan"),
+        (-1, "Levels: duration: a duration cannot be -1"),
+        (nan, "Levels: duration: a duration cannot be nan"),
         (0, "Levels.levels: level at 0 s, but the load ends at 0 s"),
     ],
 )
@@ -485,10 +485,9 @@ def test_a_run_whose_agents_come_to_other_times_is_refused_by_them(tmp_path: Pat
     (fault,) = error.value.faults
     assert (fault.line, fault.message) == (
         10,
-        "its executor gave 41 of them on this agent and 40 where the run was ordered:"
-        " not a pure function of the seed",
+        "the executor yields 41 values, but 40 where the run was ordered: it is not a pure function of the seed",
     )
-    with pytest.raises(ScenarioError, match="its executor gave other times than where the run was ordered"):
+    with pytest.raises(ScenarioError, match="the executor yields other times than where the run was ordered"):
         here.check_digests([digests[0][:-1] + "_"])
 
 

@@ -115,15 +115,15 @@ def test_gzip_is_read_as_what_is_in_it(tmp_path: Path) -> None:
 def test_all_rows_that_are_wrong_are_told_at_once(tmp_path: Path) -> None:
     text = "time,rate\n0,5\n10,nan\n20,-1\n15,5\nsoon,5\n30,\n30,inf\n40\n50,1e999\n"
     assert points_told(file(tmp_path, text)) == [
-        'traffic.csv:3 "nan" is not a number above 0',
+        'traffic.csv:3 "nan" is not a number',
         "traffic.csv:4 -1 is negative",
         "traffic.csv:5 15 is earlier than the row above it",
         'traffic.csv:6 "soon" is not a time',
-        "traffic.csv:7 nothing is not a number above 0",
-        'traffic.csv:8 "inf" is not a number above 0',
+        "traffic.csv:7 an empty cell is not a number",
+        'traffic.csv:8 "inf" is not a number',
         "traffic.csv:8 30 occurs twice",
         "traffic.csv:9 1 cell, but column 1 is needed",
-        'traffic.csv:10 "1e999" is not a number above 0',
+        'traffic.csv:10 "1e999" is not a number',
     ]
 
 
@@ -139,7 +139,7 @@ def test_a_recording_tells_its_rows_at_once(tmp_path: Path) -> None:
 def test_many_faults_are_counted(tmp_path: Path) -> None:
     told = points_told(file(tmp_path, "time,rate\n0,1\n" + "0,1\n" * 500))
     assert len(told) == 11
-    assert told[-1] == "traffic.csv:13 and 490 more"
+    assert told[-1] == "traffic.csv:13 and 490 more errors"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_many_faults_are_counted(tmp_path: Path) -> None:
         (b"time,rate\n0,5\n", "traffic.csv:2 the file has only one row, so the length of a bin is unknown"),
         (b"time,rate\n0,5\n\xff,5\n", "traffic.csv:3 byte 0xff is not UTF-8"),
         ("0,5\n1,5\n".encode("utf-16"), "traffic.csv:1 the file is UTF-16"),
-        (b'time,rate\n0,5\n1,"5\n', "traffic.csv:3 no CSV: unexpected end of data"),
+        (b'time,rate\n0,5\n1,"5\n', "traffic.csv:3 invalid CSV: unexpected end of data"),
         (b"0\n1\n", "traffic.csv:1 no column 1: the row has 1"),
     ],
 )
@@ -180,8 +180,8 @@ def test_a_column_that_is_not_there_is_told_with_its_neighbour(tmp_path: Path) -
     with pytest.raises(ScenarioError) as error:
         read_points(file(tmp_path, "timestamp,value,value\n0,1,1\n"), HERE, "timestmp", "value")
     assert [(f.line, f.message, f.hint) for f in error.value.faults] == [
-        (1, 'column "value" occurs 2 times', ""),
-        (1, 'no column "timestmp": "timestamp", "value", "value"', 'did you mean "timestamp"?'),
+        (1, 'column "value" occurs 2 times', "rename one of them"),
+        (1, 'no column "timestmp", only "timestamp", "value", "value"', 'did you mean "timestamp"?'),
     ]
     assert points_told(file(tmp_path, "0,1\n1,1\n"), "at") == ['traffic.csv:1 no column "at": the file has no header']
 

@@ -167,7 +167,7 @@ def test_the_count_of_every_bin_is_exact(
 ) -> None:
     path = curve(tmp_path_factory.mktemp("curve"), *((k * bin_s, count) for k, count in enumerate(counts)))
     if not any(counts):
-        assert says(replay(path, counts=True)) == ["the load must be at least 1: it is 0 all the time"]
+        assert says(replay(path, counts=True)) == ["the load has nothing to do: it is 0 all the time"]
         return
     executor = replay(path, counts=True, speed=speed, scale=scale)
     timeline = schedule_of(executor).timeline
@@ -197,7 +197,7 @@ path_: Any = 7
         (replay("a.csv", rate=""), ["rate='' is not a column"]),
         (replay("a.csv", speed=0), ["speed=0 is not a valid factor"]),
         (replay("a.csv", scale=-1, speed=nan), ["scale=-1 is not a valid factor", "speed=nan is not a valid factor"]),
-        (replay("a.csv", gaps=odd), [f"gaps={odd!r} is none"]),
+        (replay("a.csv", gaps=odd), [f"gaps={odd!r} is unknown"]),
         (
             replay("a.csv", counts=True, interpolate=True),
             ["counts= and interpolate= exclude each other: interpolated rates do not keep counts"],
@@ -251,7 +251,7 @@ def test_faults_of_the_file_and_of_the_plan_are_told_at_once(tmp_path: Path) -> 
     path = scenario(tmp_path, 'replay("data/traffic.csv")')
     path.write_text(path.read_text().replace("http://127.0.0.1:8080", "shop"))
     assert [one.partition(" | ")[0] for one in told(path)] == [
-        'traffic.csv:3 "nan" is not a number above 0',
+        'traffic.csv:3 "nan" is not a number',
         "traffic.csv:4 5 is earlier than the row above it",
         "scenario.py:8 target: 'shop' is not an http or https URL",
     ]

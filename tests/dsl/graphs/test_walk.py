@@ -502,9 +502,9 @@ async def test_a_trial_has_the_metrics_and_checks_of_its_nodes() -> None:
     ("path", "said"),
     [
         ([], "path is empty"),
-        ([browse], "no session of graph begins at browse"),
+        ([browse], "no session of graph starts at browse"),
         ([home, home], "home never leads to home"),
-        ([home, buy], "is no node of graph graph"),
+        ([home, buy], "is not a node of graph graph"),
         (["home"], "'home' is not a node of graph graph"),
     ],
 )

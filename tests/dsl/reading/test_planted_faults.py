@@ -246,7 +246,7 @@ CASES = [
         "write @journey above `async def look`",
         at="mix=",
     ),
-    Planted("a journey that is called", "look: 3", "look(): 3", "name the journey without ()"),
+    Planted("a journey that is called", "look: 3", "look(): 3", "write the name of the journey without ()"),
     Planted("a journey named by text", "look: 3", '"look": 3', "without quotes"),
     Planted("two journeys of one name", "@journey\n", '@journey(name="checkout")\n', '@journey(name="...")', at="mix="),
     Planted("a state that is a value", "@journey\n", "@journey(state=3)\n", "pass what creates the state"),

@@ -48,7 +48,7 @@ def sale(
 @pytest.mark.parametrize("users", ["100", "CROWD"])
 def test_more_than_the_load_can_have_is_a_fault_with_its_line(plan: str, why: str, users: str, tmp_path: Path) -> None:
     (fault,) = told(sale(tmp_path, plan=plan, users=users))
-    assert fault.startswith('scenario.py:7 rendez-vous "sale opens" waits for 100 users, and the load')
+    assert fault.startswith('scenario.py:7 rendez-vous "sale opens" waits for 100 users, but the load')
     assert why in fault
 
 
@@ -131,4 +131,4 @@ def test_nodes_of_a_graph_meet_as_journeys_do(tmp_path: Path) -> None:
     plan = Plan(target="http://127.0.0.1:8080", load=users(99).hold("1m"), mix=sale)
     """
     (fault,) = told(write(tmp_path, text))
-    assert fault.startswith('scenario.py:6 rendez-vous "sale opens" waits for 100 users, and the load')
+    assert fault.startswith('scenario.py:6 rendez-vous "sale opens" waits for 100 users, but the load')
