@@ -189,7 +189,7 @@ def test_a_drawn_mix_has_a_row_for_each_arrival() -> None:
         ([spike(), spike()], {}, ['loads: two loads are named "spike"']),
         ([spike(after="-2m")], {}, ['after: "-2m" is no duration; write "500ms", "10s", "2m", "1m30s" or "1h"']),
         ([spike(after=-1)], {}, ["after: a duration cannot be -1"]),
-        ([spike(after=None)], {}, ['after: None is not a duration']),
+        ([spike(after=None)], {}, ["after: None is not a duration"]),
         ([spike(name=3)], {}, ["name: 3 is not the name of a load"]),
         ([spike(max_users=0)], {}, ["max_users: 0 is not a whole number of at least 1"]),
         ([Load(browse, "50/s")], {}, ["load: '50/s' is not a load"]),  # type: ignore[arg-type]

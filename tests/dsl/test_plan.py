@@ -83,10 +83,19 @@ def test_the_spec_of_a_plan_with_faults_is_refused_with_all_of_them() -> None:
         ({"target": "ftp://shop.example"}, "target: 'ftp://shop.example' is not an http or https URL"),
         ({"target": "http://"}, "target: 'http://' is not a URL: it has no valid host and port"),
         ({"target": "http://a b"}, "target: 'http://a b' is not a URL: invalid address 'a b'"),
-        ({"target": "http://x:99999"}, "target: 'http://x:99999' is not a URL: invalid port 99999: must be at most 65535"),
+        (
+            {"target": "http://x:99999"},
+            "target: 'http://x:99999' is not a URL: invalid port 99999: must be at most 65535",
+        ),
         ({"target": "http://[::1].evil"}, "target: 'http://[::1].evil' is not a URL: invalid address '[::1].evil'"),
-        ({"target": "http://me:secret@x"}, "target: the URL contains credentials, which would be stored with the results"),
-        ({"target": "http://x/?a=b"}, "target: 'http://x/?a=b' has a query or fragment, but must be the base of all paths"),
+        (
+            {"target": "http://me:secret@x"},
+            "target: the URL contains credentials, which would be stored with the results",
+        ),
+        (
+            {"target": "http://x/?a=b"},
+            "target: 'http://x/?a=b' has a query or fragment, but must be the base of all paths",
+        ),
         ({"target": None}, "target: None is not a URL"),
         ({"load": "50/s"}, "load: '50/s' is not a load"),
         ({"load": arrivals().ramp(to="-5/s", over="1s")}, "a rate must not be negative, got -5/s"),

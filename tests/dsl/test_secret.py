@@ -105,7 +105,9 @@ def test_a_secret_with_an_impossible_name_is_a_fault(tmp_path: Path) -> None:
 def test_a_secret_in_a_text_is_a_fault_since_it_would_be_sent_as_stars(tmp_path: Path, text: str) -> None:
     path = with_secrets(tmp_path)
     path.write_text(path.read_text() + f"HEADERS = {{'Authorization': {text}}}\n")
-    with pytest.raises(ScenarioError, match=r"in a text gives \*\*\*\*, not the secret's value\n +write .*\.reveal\(\)\}"):
+    with pytest.raises(
+        ScenarioError, match=r"in a text gives \*\*\*\*, not the secret's value\n +write .*\.reveal\(\)\}"
+    ):
         load(path)
 
 

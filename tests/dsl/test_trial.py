@@ -147,7 +147,7 @@ async def test_a_row_is_given_to_a_journey_with_data_and_to_no_other() -> None:
 
     with pytest.raises(UsageError, match="browse takes no data"):
         await browse.trial(3, replies={})  # type: ignore[call-overload]
-    with pytest.raises(UsageError, match="checkout takes a row"):
+    with pytest.raises(UsageError, match="checkout needs a row"):
         await checkout.trial(None, replies={})  # type: ignore[arg-type]
 
 
@@ -282,7 +282,7 @@ async def test_a_trial_of_a_faulty_state_is_none() -> None:
 
     bad: Any = 3
     wrong: Journey[None] = journey(state=bad, name="wrong")(j)
-    with pytest.raises(ScenarioError, match="state=3 of wrong makes nothing"):
+    with pytest.raises(ScenarioError, match="state=3 of wrong must be callable"):
         await wrong.trial(replies={})
 
 

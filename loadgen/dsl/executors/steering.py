@@ -162,14 +162,14 @@ class SteeringExecutor(Authored):
 def decision_wrong(decision: object, upto: float) -> str:
     """Return why the result of `steer` is invalid, as a message to its author; "" for a valid one."""
     if not isinstance(decision, Decision):
-        return f"it returned {decision!r}; return Decision(rate, why)"
+        return f"it returned {decision!r}, which is not a Decision(rate, why)"
     rate: object = decision.rate_per_s
     if rate is None:
         return ""
     if isinstance(rate, bool) or not isinstance(rate, int | float):
-        return f"it returned the rate {rate!r}; return a number of at least 0"
+        return f"it returned the rate {rate!r}, which is not a finite number of at least 0"
     if not isfinite(rate) or rate < 0:
-        return f"it returned the rate {rate}; return a finite number of at least 0"
+        return f"it returned the rate {rate}, which is not a finite number of at least 0"
     if rate > upto * (1 + 1e-9):
         return f"it returned {format_rate(rate)}, which is above upto, {format_rate(upto)}"
     return ""

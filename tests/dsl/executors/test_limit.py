@@ -125,7 +125,7 @@ def test_too_few_results_are_not_a_decision() -> None:
     assert decision.finding is not None
     assert decision.finding.verdict == "not decided"
     assert "too few samples" in decision.finding.text
-    assert "of 3000 needed, which takes 25m at 2.00/s" in decision.finding.text
+    assert "3000 needed, which takes 25m at 2.00/s" in decision.finding.text
 
 
 def test_an_error_ratio_is_held_too() -> None:
@@ -178,9 +178,9 @@ def test_a_load_begins_at_a_64th_of_what_it_may_go_to() -> None:
         ),
         (
             lambda: hold(p(99) < "1s", upto="fast", duration="1m"),
-            'hold: upto: "fast" is not a rate; write "200/s", "30/m" or "1000/h"',
+            'hold: upto: "fast" is no rate; write "200/s", "30/m" or "1000/h"',
         ),
-        (lambda: hold(p(99) < "1s", upto=float("nan"), duration="1m"), "hold: upto: a rate must be at most nan"),
+        (lambda: hold(p(99) < "1s", upto=float("nan"), duration="1m"), "hold: upto: a rate cannot be nan"),
         (
             lambda: hold(p(99) < "1s", upto=0, duration="1m"),
             "hold: upto: 0 is not a valid rate; write one above 0 and at most 1e+08/s",
@@ -194,7 +194,10 @@ def test_a_load_begins_at_a_64th_of_what_it_may_go_to() -> None:
             lambda: hold(p(99) < "1s", upto="9/s", duration="1m", every="10ms"),
             "hold: every: 10ms is shorter than 1s, the interval of measurements; write at least 1s",
         ),
-        (lambda: search(p(99) < "1s", upto="9/s", tolerance="90%"), "search: tolerance: 90% is out of range; write 1% to 50%"),
+        (
+            lambda: search(p(99) < "1s", upto="9/s", tolerance="90%"),
+            "search: tolerance: 90% is out of range; write 1% to 50%",
+        ),
         (lambda: hold(p(99) < 300, upto="9/s", duration="1m"), "p(99) < 300: the limit has no unit"),  # type: ignore[operator]
         (lambda: hold("p99", upto="9/s", duration="1m"), "hold: 'p99' is not an objective"),  # type: ignore[arg-type]
         (lambda: hold(p(99), upto="9/s", duration="1m"), "hold: p(99) is not an objective"),  # type: ignore[arg-type]
@@ -256,14 +259,14 @@ def test_an_executor_without_its_attributes_says_which() -> None:
         (Decision(5.0), ""),
         (Decision(0), ""),
         (Decision(None, "done"), ""),
-        (Decision(float("nan")), "it returned nan; return a number of at least 0"),
-        (Decision(-1.0), "it returned -1.0; return a number of at least 0"),
-        (Decision(float("inf")), "it returned inf; return a number of at least 0"),
-        (Decision(201.0), "it returned 201/s, is above upto, 200/s"),
-        (Decision("fast"), "it returned 'fast'; return a number of at least 0"),  # type: ignore[arg-type]
-        (Decision(True), "it returned True; return a number of at least 0"),
-        (7.0, "it returned 7.0; return Decision(rate, why)"),
-        (None, "it returned None; return Decision(rate, why)"),
+        (Decision(float("nan")), "it returned the rate nan, which is not a finite number of at least 0"),
+        (Decision(-1.0), "it returned the rate -1.0, which is not a finite number of at least 0"),
+        (Decision(float("inf")), "it returned the rate inf, which is not a finite number of at least 0"),
+        (Decision(201.0), "it returned 201/s, which is above upto, 200/s"),
+        (Decision("fast"), "it returned the rate 'fast', which is not a finite number of at least 0"),  # type: ignore[arg-type]
+        (Decision(True), "it returned the rate True, which is not a finite number of at least 0"),
+        (7.0, "it returned 7.0, which is not a Decision(rate, why)"),
+        (None, "it returned None, which is not a Decision(rate, why)"),
     ],
 )
 def test_an_answer_that_is_no_rate_is_told(answer: object, why: str) -> None:

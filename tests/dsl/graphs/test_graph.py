@@ -129,7 +129,10 @@ def test_a_graph_without_rows_is_refused(edges: Any) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({browse: 0.8, leave: 0.3}, "the row of browse sums to 1.1 | correct the probabilities so that they sum to 1, or"),
+        (
+            {browse: 0.8, leave: 0.3},
+            "the row of browse sums to 1.1 | correct the probabilities so that they sum to 1, or",
+        ),
         ({browse: 0.6}, "the row of browse sums to 0.6 | add the missing probability: leave: 0.4"),
         ({leave: 1 - 2e-9}, "the row of browse sums to 0.999999998 | correct the probabilities"),
         ({leave: 0}, "the row of browse sums to 0 | correct the probabilities"),
@@ -141,7 +144,10 @@ def test_a_graph_without_rows_is_refused(edges: Any) -> None:
         ({leave: math.nan}, "the row of browse: the probability of leave is nan | write"),
         ({leave: math.inf}, "the row of browse: the probability of leave is inf | write"),
         ({leave: 10**400}, "the row of browse: the probability of leave is 1000"),
-        ({browse: 1 - 1e-12, leave: 1e-12}, "graph graph: its sessions practically never end | raise the probability of leave"),
+        (
+            {browse: 1 - 1e-12, leave: 1e-12},
+            "graph graph: its sessions practically never end | raise the probability of leave",
+        ),
         ({browse: 1, leave: 1e-20}, "graph graph: its sessions practically never end | raise the probability of leave"),
         ({leave: True}, "the row of browse: the probability of leave is True | write"),
         ({leave: "1"}, "the row of browse: the probability of leave is '1' | write"),
@@ -151,12 +157,18 @@ def test_a_graph_without_rows_is_refused(edges: Any) -> None:
             {buy: 0.5, leave: 0.5},
             "browse leads to something that is not a node of graph: put into the cart has no row | write a row",
         ),
-        ({"buy": 0.5, leave: 0.5}, 'browse leads to something that is not a node of graph: "buy" is a text | write the function'),
+        (
+            {"buy": 0.5, leave: 0.5},
+            'browse leads to something that is not a node of graph: "buy" is a text | write the function',
+        ),
         (
             {len: 0.5, leave: 0.5},
             "browse leads to something that is not a node of graph: len is not a node | write @node above",
         ),
-        ({7: 0.5, leave: 0.5}, "browse leads to something that is not a node of graph: 7 is not a node | use a function with @node above"),
+        (
+            {7: 0.5, leave: 0.5},
+            "browse leads to something that is not a node of graph: 7 is not a node | use a function with @node above",
+        ),
         ({browse: 1}, "graph graph: no session can leave after browse | add leave to its row, or to a row"),
     ],
 )
@@ -171,7 +183,9 @@ def test_a_row_may_miss_1_by_rounding() -> None:
 
 def test_a_row_of_counts_has_something_to_divide() -> None:
     (found,) = wrong({browse: {browse: 0, leave: 0}}, counts=True)
-    assert found == "the row of browse has a total count of 0 | write the logged number of transitions, above 0 in total"
+    assert (
+        found == "the row of browse has a total count of 0 | write the logged number of transitions, above 0 in total"
+    )
     (found,) = wrong({browse: {leave: -3}}, counts=True)
     assert found == "the row of browse: the count of leave is -3 | write a finite number of at least 0"
 
@@ -282,7 +296,10 @@ def test_journeys_are_nodes_unless_they_have_what_only_a_mix_gives_them() -> Non
             "async def at(user): ...",
             "node at has the wrong parameters: it is called with the user and the state | write `async def",
         ),
-        ("async def at(user, cart): yield cart", "node at yields | remove `yield`: a node may only await, and returns the state"),
+        (
+            "async def at(user, cart): yield cart",
+            "node at yields | remove `yield`: a node may only await, and returns the state",
+        ),
     ],
 )
 def test_a_node_that_cannot_be_visited_is_refused_at_its_line(definition: str, said: str, tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ def test_a_folder_is_no_scenario(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_no_scenario(tmp_path: Path) -> None:
-    assert told(write(tmp_path, "a,b", "rows.csv")) == ["rows.csv:0 is not a Python file | give a scenario file whose name ends in .py"]
+    assert told(write(tmp_path, "a,b", "rows.csv")) == [
+        "rows.csv:0 is not a Python file | give a scenario file whose name ends in .py"
+    ]
 
 
 def test_a_syntax_error_names_its_line() -> None:

@@ -35,7 +35,9 @@ def test_several_plans_and_none_named_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_no_plan_is_a_fault(tmp_path: Path) -> None:
-    assert told(write(tmp_path, HEAD)) == ["scenario.py:0 the file has no plan | define one: plan = Plan(target=..., load=..., mix=...)"]
+    assert told(write(tmp_path, HEAD)) == [
+        "scenario.py:0 the file has no plan | define one: plan = Plan(target=..., load=..., mix=...)"
+    ]
 
 
 def test_a_plan_that_is_not_there_is_told_with_its_neighbour(tmp_path: Path) -> None:
@@ -290,7 +292,9 @@ def test_a_relative_import_says_how_to_write_it(tmp_path: Path) -> None:
     path = browse_with(tmp_path)
     path.write_text("from .helpers import x\n" + path.read_text())
     (line,) = told(path)
-    assert line.startswith("scenario.py:1 relative import: a scenario is not part of a package | write `import helpers`")
+    assert line.startswith(
+        "scenario.py:1 relative import: a scenario is not part of a package | write `import helpers`"
+    )
 
 
 def test_a_fault_in_a_sibling_is_told_there(tmp_path: Path) -> None:

@@ -111,7 +111,12 @@ CASES = [
     # -- Python ------------------------------------------------------------------------------------
     Planted("a bracket that is not closed", 'user.step("login"):', 'user.step("login":', "correct this line"),
     Planted("a comma that is missing", '"https://shop.example",', '"https://shop.example"', "correct this line"),
-    Planted("a block without its indentation", '    await user.http.get("/")', 'await user.http.get("/")', "correct this line"),
+    Planted(
+        "a block without its indentation",
+        '    await user.http.get("/")',
+        'await user.http.get("/")',
+        "correct this line",
+    ),
     Planted(
         "await in a function that is not async",
         'async def look(user: User) -> None:\n    await user.http.get("/")',
@@ -126,7 +131,9 @@ CASES = [
         "from helpars import log_in",
         'did you mean "helpers"?',
     ),
-    Planted("a package that is not there", "import time", "import fakerr", "install its package here and on the agents"),
+    Planted(
+        "a package that is not there", "import time", "import fakerr", "install its package here and on the agents"
+    ),
     Planted(
         "a name of ours that is misspelt",
         "import Http, Plan, User, arrivals, error_ratio, feed, journey, p, param, users",
@@ -147,10 +154,10 @@ CASES = [
         'POOL = os.environ["SHOP_POOL"]',
         "write param('SHOP_POOL', str)",
     ),
-    Planted("a line that fails", "import time", "import time\nfirst = [][0]", "it runs whenever the scenario is loaded"),
     Planted(
-        "a scenario that exits", "import time", "import sys\nsys.exit(3)", "remove the call", at="sys.exit"
+        "a line that fails", "import time", "import time\nfirst = [][0]", "it runs whenever the scenario is loaded"
     ),
+    Planted("a scenario that exits", "import time", "import sys\nsys.exit(3)", "remove the call", at="sys.exit"),
     Planted(
         "a mistake in a helper",
         "    await user.http.post(",
@@ -165,7 +172,7 @@ CASES = [
     ),
     Planted("an argument that is missing", 'ramp(to="2/s", over="4s")', 'ramp(to="2/s")', "write ramp(over=...)"),
     Planted("an argument of an objective that is misspelt", "p(95) <", 'p(95, stp="login") <', 'did you mean "step"?'),
-    Planted("a load that is text", 'arrivals().ramp(to="2/s", over="4s").hold("10s")', '"2/s"', 'write load=arrivals('),
+    Planted("a load that is text", 'arrivals().ramp(to="2/s", over="4s").hold("10s")', '"2/s"', "write load=arrivals("),
     Planted("a rate of an unknown unit", 'to="2/s"', 'to="2/sec"', 'write "200/s"'),
     Planted("a duration of an unknown unit", 'hold("10s")', 'hold("10 minutes")', 'write "500ms"'),
     Planted(
@@ -335,7 +342,11 @@ CASES = [
     Planted("a region with a negative weight", '"us": 1', '"us": -1', "write 0 for no load, or a number above 0"),
     Planted("two loads of one name", LOAD, LOADS.replace('"spike"', '"base"'), "rename one"),
     Planted(
-        "a load that begins before the run", LOAD, LOADS.replace('"2s"', '"-2s"'), "a load cannot start before its run", at='"-2s"'
+        "a load that begins before the run",
+        LOAD,
+        LOADS.replace('"2s"', '"-2s"'),
+        "a load cannot start before its run",
+        at='"-2s"',
     ),
     Planted(
         "loads beside a load",
