@@ -121,7 +121,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, monkeypatch: pytest.M
         (("--listen", "127.0.0.1:0", "--agents-per-region", "2"), "--agents-per-region is for agents on this machine"),
         (("--listen", "127.0.0.1:0", "--workers", "2"), "--workers is for agents on this machine"),
         (("--keys", "keys"), "--keys is for agents that were started elsewhere"),
-        (("--target", "shop.example"), "is no http or https URL"),
+        (("--target", "shop.example"), "is not an http or https URL"),
         (("--target", "http://8.8.8.8"), "--i-may-load 8.8.8.8"),
         (("--target", "http://169.254.169.254", "--i-may-load", "169.254.169.254"), "never a target"),
     ],

@@ -395,7 +395,7 @@ class JourneyLife:
         self._turned = True
 
     def _abandon(self) -> None:
-        """Close the coroutine of an iteration that still runs when the user leaves, because it caught its cancellation."""
+        """Close the coroutine of an iteration that still runs when the user leaves, having caught its cancellation."""
         running, journey = self._running, self._journey
         if not inspect.iscoroutine(running) or inspect.getcoroutinestate(running) != inspect.CORO_SUSPENDED:
             return

@@ -314,7 +314,8 @@ def test_what_an_author_raises_is_told_in_the_line_that_raises_it(tmp_path: Path
         "executors.py",
     )
     assert told(scenario(tmp_path, "Sale()")) == [
-        "executors.py:5 Sale.due raises ZeroDivisionError: division by zero | correct this line: an executor must not raise"
+        "executors.py:5 Sale.due raises ZeroDivisionError: division by zero"
+        " | correct this line: an executor must not raise"
     ]
 
 

@@ -104,7 +104,7 @@ def test_a_generator_that_stays_unfit_is_asked_for_less_and_not_for_more_again()
     later = after(lower, 60)
 
     assert lower.asked_per_s == pytest.approx(climb.asked_per_s * 0.8)
-    assert "the generator is not fit for more (lag p99 9 ms)" in lower.why
+    assert "the generator was not valid at a higher rate (lag p99 9 ms)" in lower.why
     assert later.asked_per_s == lower.asked_per_s
     assert later.is_topped
 

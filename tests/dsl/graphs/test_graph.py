@@ -454,7 +454,8 @@ again = Plan(target="http://shop.example", load=arrivals("10/s").hold("10s"), mi
     )
     assert told(path, "plan") == [
         "scenario.py:21 who.http.get(...) is never awaited, so it does nothing | write `await who.http.get(...)`",
-        "scenario.py:25 mix: browse is not a journey | a node belongs in a graph; write graph({browse: {leave: 1}}, state=...)",
+        "scenario.py:25 mix: browse is not a journey"
+        " | a node belongs in a graph; write graph({browse: {leave: 1}}, state=...)",
         "scenario.py:26 TypeError: 'Graph' object is not callable | write the name of the graph without ()",
     ]
 
