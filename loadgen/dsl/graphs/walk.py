@@ -24,6 +24,7 @@ from loadgen.splitmix import GOLDEN, mixed
 __all__ = ["AlongPath", "Hop", "Row", "Stop", "Walk"]
 
 _LOAD_STEP: Final = 0xD1B54A32D192ED03
+"""A factor other than GOLDEN, so that load k of one seed and load 0 of another have different sessions."""
 
 
 class Hop:

@@ -168,6 +168,7 @@ def seed_of_load(seed: int, load: int) -> int:
 
     With a single seed, two loads of the same kind would start their iterations at the same moments.
     """
+    # Steps of 2^64 / golden ratio keep the seeds of any two loads far apart, also for neighbouring run seeds.
     return (seed + load * 0x9E3779B97F4A7C15) % (1 << 64) if load else seed
 
 
